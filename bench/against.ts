@@ -3,7 +3,7 @@
  * two are measured alternately.
  */
 
-import { mustRun } from "../tests/support/commands.ts";
+import { runOrThrow } from "../tests/support/commands.ts";
 import type { Contender, Group } from "./measure.ts";
 import { pinnedTo, type Row, type RowSetting } from "./pair.ts";
 import { jobs } from "./peers/both_ends.ts";
@@ -63,7 +63,12 @@ export async function* rowsAgainst(
 ): AsyncGenerator<Group> {
   const commitRoot = new URL(await checkOut(commit, setting.directory)).pathname;
   await Deno.remove(`${commitRoot}bench`, { recursive: true });
-  await mustRun(["cp", "--recursive", new URL("bench", thisTree).pathname, `${commitRoot}bench`]);
+  await runOrThrow([
+    "cp",
+    "--recursive",
+    new URL("bench", thisTree).pathname,
+    `${commitRoot}bench`,
+  ]);
   const trees = { "this tree": thisTree.pathname, [commit]: commitRoot };
   for (const row of rows) yield* row.groups({ ...setting, trees });
 }
@@ -72,8 +77,8 @@ export async function* rowsAgainst(
 async function checkOut(commit: string, directory: string): Promise<string> {
   const archive = `${directory}/against.tar`, root = `${directory}/against`;
   const git = ["git", "-C", thisTree.pathname];
-  await mustRun([...git, "archive", `--output=${archive}`, "--end-of-options", commit]);
+  await runOrThrow([...git, "archive", `--output=${archive}`, "--end-of-options", commit]);
   await Deno.mkdir(root);
-  await mustRun(["tar", "--extract", `--file=${archive}`, `--directory=${root}`]);
+  await runOrThrow(["tar", "--extract", `--file=${archive}`, `--directory=${root}`]);
   return `file://${root}/`;
 }

@@ -3,7 +3,7 @@
  * optionally with a relay between them.
  */
 
-import { obstacleTo } from "../tests/support/commands.ts";
+import { findObstacle } from "../tests/support/commands.ts";
 import type { Contender, Group } from "./measure.ts";
 import type { Address, ClientWork, PeerArgument, ServerWork, TlsFiles } from "./peer.ts";
 import { type Program, startProgram } from "./process.ts";
@@ -99,7 +99,7 @@ export async function findSkip(
   ...requiredCommands: readonly string[]
 ): Promise<Group | null> {
   for (const command of requiredCommands) {
-    if (await obstacleTo(["sh", "-c", command]) === null) continue;
+    if (await findObstacle(["sh", "-c", command]) === null) continue;
     const notes = [`Skipped: \`${command}\` doesn't work on this machine.`];
     return { id, title, unit: "", placement: "", references: [], contenders: [], notes };
   }

@@ -4,7 +4,7 @@
  */
 
 import { startCommand } from "../tests/support/commands.ts";
-import { within } from "../tests/support/raw_peer.ts";
+import { withTimeout } from "../tests/support/raw_peer.ts";
 import { type Address, type Command, linesOf } from "./peer.ts";
 
 /** The time-out of a program's start. */
@@ -31,7 +31,7 @@ export async function startProgram(
   const input = process.stdin.getWriter();
   const lines = linesOf(process.stdout);
   const readReply = async (timeoutSeconds: number) => {
-    const line = await within(lines.next(), "a reply", timeoutSeconds);
+    const line = await withTimeout(lines.next(), "a reply", timeoutSeconds);
     if (line.done) throw new Error("the program ended");
     const reply = JSON.parse(line.value);
     if (reply.error !== undefined) throw new Error(reply.error);
@@ -49,7 +49,11 @@ export async function startProgram(
 /** Runs a command to its end and returns its output; throws if the command fails. */
 export async function runToEnd(command: readonly string[]): Promise<string> {
   await using process = spawn(command, { stdin: "null" });
-  const { stdout, success } = await within(process.output(), "its end", measurementTimeoutSeconds);
+  const { stdout, success } = await withTimeout(
+    process.output(),
+    "its end",
+    measurementTimeoutSeconds,
+  );
   if (!success) throw new Error(`${command.join(" ")} failed`);
   return new TextDecoder().decode(stdout);
 }

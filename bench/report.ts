@@ -4,7 +4,7 @@
  */
 
 import { cpus } from "node:os";
-import { mustRun } from "../tests/support/commands.ts";
+import { runOrThrow } from "../tests/support/commands.ts";
 import { type Group, medianOf, type Result } from "./measure.ts";
 
 const pageHead = `# Results of the benchmark
@@ -18,8 +18,8 @@ export const pagePath = new URL("results.md", import.meta.url);
 
 export async function describeCircumstances(rounds: number, quick: boolean): Promise<string> {
   const cwd = new URL("../", import.meta.url);
-  const commit = (await mustRun(["git", "rev-parse", "--short", "HEAD"], { cwd })).trim();
-  const isChanged = await mustRun(["git", "status", "--porcelain"], { cwd }) !== "";
+  const commit = (await runOrThrow(["git", "rev-parse", "--short", "HEAD"], { cwd })).trim();
+  const isChanged = await runOrThrow(["git", "status", "--porcelain"], { cwd }) !== "";
   const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
   const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;

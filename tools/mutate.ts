@@ -4,7 +4,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { mustRun, runCommand } from "../tests/support/commands.ts";
+import { runCommand, runOrThrow } from "../tests/support/commands.ts";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { readPackages } from "./packages.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
@@ -87,7 +87,7 @@ function testPathOf(path: string): string {
 /** Lists the existing files that git doesn't ignore. */
 async function listSourceFiles(): Promise<string[]> {
   const listCommand = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-  const stdout = await mustRun(listCommand, { cwd: PROJECT_ROOT });
+  const stdout = await runOrThrow(listCommand, { cwd: PROJECT_ROOT });
   const isFile = async (path: string) => {
     const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
     return info?.isFile ? [path] : [];

@@ -12,7 +12,7 @@
  */
 
 import { assertEquals } from "../tests/support/offline/assert.ts";
-import { mustRun, runCommand } from "../tests/support/commands.ts";
+import { runCommand, runOrThrow } from "../tests/support/commands.ts";
 import { type Package, readEntries, readPackages } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
@@ -159,7 +159,7 @@ function serveRegistry(): Deno.HttpServer<Deno.NetAddr> {
 async function unpack(archive: Uint8Array, directory: string): Promise<void> {
   await Deno.mkdir(directory, { recursive: true });
   await Deno.writeFile(`${directory}.tgz`, archive);
-  await mustRun(["tar", "-xzf", `${directory}.tgz`, "-C", directory]);
+  await runOrThrow(["tar", "-xzf", `${directory}.tgz`, "-C", directory]);
 }
 
 /** Makes JSR's manifest of a version: its entries, and the size and checksum of each file. */
@@ -273,7 +273,7 @@ async function runDeno(args: readonly string[], registryUrl = ""): Promise<void>
 
 /** Runs a command in the new project, and returns its output. */
 async function runInProject(command: readonly string[], registryUrl: string): Promise<string> {
-  return await mustRun(command, {
+  return await runOrThrow(command, {
     cwd: `${dir}/project`,
     env: {
       DENO_DIR: `${dir}/cache`,

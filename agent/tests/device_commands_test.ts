@@ -3,21 +3,21 @@ import { defaultName } from "@degu/internal/agent/open_device.ts";
 import { formatCountdown } from "@degu/internal/agent/shown_invitation.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
-  agentCommand,
   type AgentEnd,
   AgentHomes,
   type HereOptions,
+  makeAgentCommand,
   runAgent,
   runAgentHere,
 } from "@degu/testing/agents.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
-import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
+  findShellObstacle,
+  findTerminalObstacle,
   runOnTerminal,
   runShell,
   screenOf,
-  shellObstacle,
-  terminalObstacle,
   type TerminalOptions,
   testUnless,
 } from "@degu/testing/terminals.ts";
@@ -31,32 +31,35 @@ Deno.test("init creates a device, prints its name and id, and shows the next ste
   assertEquals(code, 0);
   assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
   assertStringIncludes(stderr, '"degu pair"');
-  const again = `there is a device in ${homes.at("one")} already: ${stdout.trim()}; `;
+  const again = `there is a device in ${homes.joinPath("one")} already: ${stdout.trim()}; `;
   for (const args of [["init"], ["init", "--name", "camera"], ["init", "--name", "two"]]) {
-    await homes.fail("one", 1, again, args);
+    await homes.runToFailure("one", 1, again, args);
   }
-  assertEquals(await homes.must("one", ["id"]), stdout);
+  assertEquals(await homes.runToSuccess("one", ["id"]), stdout);
   const quiet = await homes.run("two", ["init", "--name", "two", "--quiet", "--json"]);
   const { name, id, home, ...others } = JSON.parse(quiet.stdout);
-  assertEquals([name, home, others, quiet.stderr], ["two", homes.at("two"), {}, ""]);
-  assertEquals(JSON.parse(await homes.must("two", ["id", "--json"])), { name, id });
+  assertEquals([name, home, others, quiet.stderr], ["two", homes.joinPath("two"), {}, ""]);
+  assertEquals(JSON.parse(await homes.runToSuccess("two", ["id", "--json"])), { name, id });
 });
 
 Deno.test("an invalid name is a usage error, and creates no device; the name of the machine needs a permission", async () => {
   await using homes = await AgentHomes.create();
-  await homes.fail("one", 1, "hostname", ["init"]);
+  await homes.runToFailure("one", 1, "hostname", ["init"]);
   for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
-    await homes.fail("one", 2, "--name: must be 1 to 63 letters", ["init", `--name=${name}`]);
+    await homes.runToFailure("one", 2, "--name: must be 1 to 63 letters", [
+      "init",
+      `--name=${name}`,
+    ]);
   }
-  assertEquals(await entries(homes.path), []);
+  assertEquals(await listNames(homes.path), []);
 });
 
 Deno.test("a device or peer of another version is an error with both version numbers, and stays unchanged", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer");
-  const peers = `${homes.at("camera")}/peers`;
-  const [file = ""] = await entries(peers);
+  const peers = `${homes.joinPath("camera")}/peers`;
+  const [file = ""] = await listNames(peers);
   await Deno.writeTextFile(`${peers}/${file}`, '{"version":2,"name":"viewer"}');
   const problem =
     `the peer "viewer" can't be used: its file "${file}" has version 2, and this version of Degu ` +
@@ -65,15 +68,15 @@ Deno.test("a device or peer of another version is an error with both version num
   assertEquals([listed.code, listed.stdout], [0, ""]);
   assertStringIncludes(listed.stderr, problem);
   for (const args of [["ls", "viewer:"], ["ping", "viewer"], ["rename", "viewer", "x"]]) {
-    await homes.fail("camera", 3, problem, args);
+    await homes.runToFailure("camera", 3, problem, args);
   }
-  const device = `${homes.at("camera")}/device.json`;
+  const device = `${homes.joinPath("camera")}/device.json`;
   await Deno.writeTextFile(device, '{"version":3}');
   const has =
-    `the device in "${homes.at("camera")}" has version 3, and this version of Degu opens ` +
+    `the device in "${homes.joinPath("camera")}" has version 3, and this version of Degu opens ` +
     "version 1: use the version of Degu that has written it";
   for (const args of [["id"], ["init"], ["serve", "--inbox"]]) {
-    await homes.fail("camera", 1, has, args);
+    await homes.runToFailure("camera", 1, has, args);
   }
   const written = [device, `${peers}/${file}`].map((path) => Deno.readTextFileSync(path));
   assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
@@ -84,7 +87,7 @@ Deno.test("invite, join and serve make the device with the name of the machine, 
   const invite = homes.start("camera", INVITE);
   const steps = [
     { home: "inviter", args: INVITE, until: "degu:" },
-    { home: "joiner", args: ["join", await invite.line("degu:"), ...SERVING] },
+    { home: "joiner", args: ["join", await invite.waitForLine("degu:"), ...SERVING] },
     {
       home: "server",
       args: ["serve", "--listen", "127.0.0.1:0", "--inbox", "--json"],
@@ -95,7 +98,7 @@ Deno.test("invite, join and serve make the device with the name of the machine, 
     { home: "other", args: ["ls", "camera:"] },
   ];
   const commands = steps.map(({ home, args, until }) => ({
-    args: ["--home", homes.at(home), ...args],
+    args: ["--home", homes.joinPath(home), ...args],
     stdin: "",
     until,
   }));
@@ -106,19 +109,19 @@ Deno.test("invite, join and serve make the device with the name of the machine, 
   assertEquals(ends.map(({ code }) => code), [130, 0, 0, 0, 0, 3]);
   const [name] = ends[4]!.stdout.split(" ");
   for (const [i, home] of ["inviter", "joiner", "server"].entries()) {
-    const id = (await homes.must(home, ["id"])).trim();
+    const id = (await homes.runToSuccess(home, ["id"])).trim();
     assertEquals(id.split(" ")[0], name);
     const said = ends[i]!.stderr.match(/created the device .*/g);
-    assertEquals(said, [`created the device ${id} in ${homes.at(home)}`]);
+    assertEquals(said, [`created the device ${id} in ${homes.joinPath(home)}`]);
   }
-  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await realPath(homes.at("Inbox")));
+  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await realPath(homes.joinPath("Inbox")));
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // Where its name can't be read, the device is rather said to be missing.
-  const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;
+  const none = `there is no device in ${homes.joinPath("none")} yet: make one with "degu init", or`;
   for (const args of [INVITE, ["join", "degu:x"], ["serve", "--inbox"]]) {
-    await homes.fail("none", 1, none, args);
+    await homes.runToFailure("none", 1, none, args);
   }
-  assertEquals(await entries(homes.at("none")).catch(() => null), null);
+  assertEquals(await listNames(homes.joinPath("none")).catch(() => null), null);
 });
 
 Deno.test("the name of a machine is converted to a valid name", () => {
@@ -152,8 +155,11 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   assertEquals([none.code, none.stdout], [0, ""]);
   assertStringIncludes(none.stderr, 'none yet: run "degu pair"');
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
-  assertEquals(await homes.must("camera", ["peers"]), `viewer  ${viewer}  [2001:db8::1]:7444\n`);
-  const { pairedAt, ...peer } = JSON.parse(await homes.must("camera", ["peers", "--json"]));
+  assertEquals(
+    await homes.runToSuccess("camera", ["peers"]),
+    `viewer  ${viewer}  [2001:db8::1]:7444\n`,
+  );
+  const { pairedAt, ...peer } = JSON.parse(await homes.runToSuccess("camera", ["peers", "--json"]));
   assertEquals(peer, { name: "viewer", id: viewer, addresses: ["[2001:db8::1]:7444"] });
   assertMatch(pairedAt, /^\d{4}-\d\d-\d\dT/);
 });
@@ -163,13 +169,13 @@ Deno.test("rename changes a peer's name on this device only, unless the name is 
   const [, viewer] = await homes.init("camera", "viewer", "other");
   await homes.pair("camera", "viewer");
   await homes.pair("camera", "other");
-  assertEquals(await homes.must("camera", ["rename", "viewer", "tv"]), `tv ${viewer}\n`);
-  assertEquals(await homes.must("camera", ["rename", viewer!, "TV-2"]), `TV-2 ${viewer}\n`);
-  assertMatch(await homes.must("viewer", ["peers"]), /^camera /);
+  assertEquals(await homes.runToSuccess("camera", ["rename", "viewer", "tv"]), `tv ${viewer}\n`);
+  assertEquals(await homes.runToSuccess("camera", ["rename", viewer!, "TV-2"]), `TV-2 ${viewer}\n`);
+  assertMatch(await homes.runToSuccess("viewer", ["peers"]), /^camera /);
   for (const name of ["other", "a b", "x".repeat(64)]) {
-    await homes.fail("camera", 2, /^degu: error: NAME: /, ["rename", "TV-2", name]);
+    await homes.runToFailure("camera", 2, /^degu: error: NAME: /, ["rename", "TV-2", name]);
   }
-  await homes.fail("camera", 3, "there is no peer", ["rename", "viewer", "x"]);
+  await homes.runToFailure("camera", 3, "there is no peer", ["rename", "viewer", "x"]);
 });
 
 Deno.test("a forgotten peer is refused at once, with advice", async () => {
@@ -178,22 +184,25 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
   await homes.pair("camera", "viewer");
   const { address } = await homes.serve("camera");
   const ping = ["ping", "camera", "--address", address];
-  await homes.must("viewer", ping);
-  assertEquals(await homes.must("camera", ["forget", "viewer"]), `forgotten: viewer ${viewer}\n`);
-  await homes.fail("viewer", 3, "pair the two again", ping);
-  await homes.fail("camera", 3, "there is no peer", ["forget", "viewer"]);
+  await homes.runToSuccess("viewer", ping);
+  assertEquals(
+    await homes.runToSuccess("camera", ["forget", "viewer"]),
+    `forgotten: viewer ${viewer}\n`,
+  );
+  await homes.runToFailure("viewer", 3, "pair the two again", ping);
+  await homes.runToFailure("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
 
 Deno.test("a peer whose file can't be used is forgotten by its id, and by the name in a file of another version", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer = ""] = await homes.init("camera", "viewer");
-  const peers = `${homes.at("camera")}/peers`;
+  const peers = `${homes.joinPath("camera")}/peers`;
   const otherVersion = '{"version":2,"name":"viewer"}';
   const rows = [[otherVersion, "viewer"], [otherVersion, viewer], ["{", viewer]] as const;
   for (const [text, peer] of rows) {
     await Deno.writeTextFile(`${peers}/${viewer}.json`, text, { mode: 0o600 });
     const { code, stdout } = await homes.run("camera", ["forget", peer]);
-    assertEquals([code, stdout, await entries(peers)], [0, `forgotten: ${peer}\n`, []]);
+    assertEquals([code, stdout, await listNames(peers)], [0, `forgotten: ${peer}\n`, []]);
   }
 });
 
@@ -211,26 +220,32 @@ testUnless(
     await homes.pair("other", "viewer");
     const serve = async (name: string) => {
       const listen = ["--listen", `${own}:0`, "--listen", "127.0.0.1:0"];
-      const args = ["--json", "--no-announce", "--inbox", homes.at(`inbox of ${name}`), ...listen];
-      const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).line());
+      const args = [
+        "--json",
+        "--no-announce",
+        "--inbox",
+        homes.joinPath(`inbox of ${name}`),
+        ...listen,
+      ];
+      const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).waitForLine());
       return addresses as [ofNetwork: string, loopback: string];
     };
     const stored = async () => {
-      const peers = await homes.must("viewer", ["peers", "--json"]);
+      const peers = await homes.runToSuccess("viewer", ["peers", "--json"]);
       return JSON.parse(peers.split("\n")[0]!).addresses;
     };
     const [camera, loopback] = await serve("camera");
     const [other] = await serve("other");
     const before = await stored();
     const ping = (address: string) => ["ping", "camera", "--address", address];
-    await homes.must("viewer", ping(loopback));
-    await homes.must("viewer", ping(loopback.replace("127.0.0.1", "localhost")));
-    await homes.must("viewer", ping(loopback.replace("127.0.0.1", "0.0.0.0")));
-    await homes.fail("viewer", 3, "another device answers at this address", ping(other));
+    await homes.runToSuccess("viewer", ping(loopback));
+    await homes.runToSuccess("viewer", ping(loopback.replace("127.0.0.1", "localhost")));
+    await homes.runToSuccess("viewer", ping(loopback.replace("127.0.0.1", "0.0.0.0")));
+    await homes.runToFailure("viewer", 3, "another device answers at this address", ping(other));
     assertEquals(await stored(), before);
-    await homes.must("viewer", ping(camera));
+    await homes.runToSuccess("viewer", ping(camera));
     assertEquals(await stored(), [...before, camera]);
-    await homes.must("viewer", ["ping", "--no-find", "camera"]);
+    await homes.runToSuccess("viewer", ["ping", "--no-find", "camera"]);
   },
 );
 
@@ -253,7 +268,7 @@ const completionScript = async (shell: string) =>
 
 const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
 
-const noBash = await shellObstacle("bash");
+const noBash = await findShellObstacle("bash");
 
 testUnless(noBash, "bash completes commands, options, directories, peers and shells", async () => {
   const script = `${await completionScript("bash")}
@@ -311,7 +326,7 @@ complete_line() {
   assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
 });
 
-const noTerminal = await terminalObstacle();
+const noTerminal = await findTerminalObstacle();
 
 /** The input, and its completion with the tabulator. */
 const ROWS = [
@@ -335,9 +350,9 @@ for (
     ["zsh", ["-f"], "autoload -Uz compinit; compinit -u -D; unsetopt beep"],
   ] as const
 ) {
-  const obstacle = await shellObstacle(shell) ?? noTerminal;
+  const obstacle = await findShellObstacle(shell) ?? noTerminal;
   testUnless(obstacle, `${shell} completes what is typed at a terminal`, async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const file = join(dir.path, "rc");
     await Deno.writeTextFile(
       file,
@@ -364,7 +379,7 @@ echo loaded
 }
 
 testUnless(
-  await shellObstacle("fish"),
+  await findShellObstacle("fish"),
   "fish completes commands, options, peers and shells",
   async () => {
     const script = `${await completionScript("fish")}
@@ -415,25 +430,25 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
   await using homes = await AgentHomes.create("other");
   const [camera, viewer] = await homes.init("camera", "viewer");
   const invite = homes.start("camera", INVITE);
-  const line = await invite.line("degu:");
+  const line = await invite.waitForLine("degu:");
   const joined = await homes.run("viewer", ["join", line, ...SERVING, "--as", "door"]);
   assertEquals([joined.code, joined.stdout], [0, `paired with door ${camera}\n`]);
   assertStringIncludes(joined.stderr, '"degu ping door"');
-  const { code, stdout, stderr } = await invite.ended();
+  const { code, stdout, stderr } = await invite.waitForEnd();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
-  await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
+  await homes.runToFailure("other", 3, "another device has used it", ["join", line, ...SERVING]);
   const taken = '--as: the name "DOOR" is taken, by the peer with the id ';
-  await homes.fail("viewer", 2, taken, [...INVITE, "--as", "DOOR"]);
-  const third = await homes.start("other", INVITE).line("degu:");
-  await homes.fail("viewer", 2, taken, ["join", third, ...SERVING, "--as", "DOOR"]);
+  await homes.runToFailure("viewer", 2, taken, [...INVITE, "--as", "DOOR"]);
+  const third = await homes.start("other", INVITE).waitForLine("degu:");
+  await homes.runToFailure("viewer", 2, taken, ["join", third, ...SERVING, "--as", "DOOR"]);
   // With --json the line and the peer are one object each.
   const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
-  const first = JSON.parse(await again.line());
+  const first = JSON.parse(await again.waitForLine());
   assertMatch(first.expires, /^\d{4}-/);
   const wrapped = first.line.replaceAll(/(.{60})/g, "$1\n  ");
-  await homes.must("viewer", ["join", "-", ...SERVING], wrapped);
-  const ended = await again.ended();
+  await homes.runToSuccess("viewer", ["join", "-", ...SERVING], wrapped);
+  const ended = await again.waitForEnd();
   assertEquals([ended.code, ended.stderr], [0, ""]);
   assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
 });
@@ -441,30 +456,34 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
 Deno.test("an interrupted invitation is closed", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const invite = homes.start("camera", INVITE);
-  const line = await invite.line("degu:");
-  await invite.message("degu join");
+  const line = await invite.waitForLine("degu:");
+  await invite.waitForMessage("degu join");
   invite.kill("SIGINT");
-  const { code, stderr } = await invite.ended();
+  const { code, stderr } = await invite.waitForEnd();
   assertEquals(code, 130);
   assertStringIncludes(stderr, "interrupted");
-  await homes.fail("viewer", 3, "this line is not open any more", ["join", line, ...SERVING]);
+  await homes.runToFailure("viewer", 3, "this line is not open any more", [
+    "join",
+    line,
+    ...SERVING,
+  ]);
 });
 
 Deno.test("an invitation that is interrupted when a device has just been paired says so", async () => {
   await using homes = await AgentHomes.create("camera");
   const [viewer] = await homes.init("viewer");
   const invite = homes.start("camera", INVITE);
-  const line = await invite.line("degu:");
-  const peers = homes.at("camera", "peers");
+  const line = await invite.waitForLine("degu:");
+  const peers = homes.joinPath("camera", "peers");
   const isStored = () => Deno.readDirSync(peers).some(({ name }) => name.includes(viewer!));
   // The other device has the answer, but has not hung up yet.
   const interrupted = (async () => {
     while (!isStored()) await new Promise(setImmediate);
     invite.kill("SIGINT");
   })();
-  await homes.must("viewer", ["join", line, ...SERVING]);
+  await homes.runToSuccess("viewer", ["join", line, ...SERVING]);
   await interrupted;
-  const { code, stdout } = await invite.ended();
+  const { code, stdout } = await invite.waitForEnd();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
 });
 
@@ -472,14 +491,14 @@ Deno.test("invalid options are a usage error, and an address of another machine 
   await using homes = await AgentHomes.create("camera");
   const line = ["--listen", "203.0.113.7:0"];
   const other = "203.0.113.7:0 is not an address of this machine: use one that is";
-  const serve = ["serve", "--inbox", homes.at("inbox"), ...line];
+  const serve = ["serve", "--inbox", homes.joinPath("inbox"), ...line];
   for (const args of [serve, ["invite", ...line, ...SERVING]]) {
-    await homes.fail("camera", 1, other, args);
+    await homes.runToFailure("camera", 1, other, args);
   }
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
   for (const [option = "", value = ""] of rows) {
     const said = new RegExp(`^degu: error: (option ')?${option}`);
-    await homes.fail("camera", 2, said, [...INVITE, option, value]);
+    await homes.runToFailure("camera", 2, said, [...INVITE, option, value]);
   }
 });
 
@@ -490,8 +509,8 @@ testUnless(
     await using homes = await AgentHomes.create();
     const [camera] = await homes.init("camera", "viewer");
     const of = (name: string, ...args: string[]) => {
-      const all = ["--home", homes.at(name), "--quiet", ...args];
-      return agentCommand(all, homes.flags(name, ...NET)).join(" ");
+      const all = ["--home", homes.joinPath(name), "--quiet", ...args];
+      return makeAgentCommand(all, homes.makeFlags(name, ...NET)).join(" ");
     };
     const join = of("viewer", "join", "-", ...SERVING);
     const script = `${of("camera", ...INVITE)} | ${join}; echo "\${PIPESTATUS[*]}"`;
@@ -529,15 +548,15 @@ Deno.test("the joined device has a line without the countdown; a line pasted in 
   const [id] = await homes.init("viewer");
   const terminal = { columns: 2000, rows: 24 };
   const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
-  const line = (await invite.line("degu:")).trim().match(/.{1,79}/g)!;
+  const line = (await invite.waitForLine("degu:")).trim().match(/.{1,79}/g)!;
   const options = { terminal: TERMINAL, stdin: null };
   const viewer = homes.start("viewer", ["join", "-", ...SERVING], options);
-  await viewer.line("paste the line");
-  for (const piece of line) viewer.feed(`${piece}\n`);
-  const { code, stdout: shown } = await viewer.ended();
+  await viewer.waitForLine("paste the line");
+  for (const piece of line) viewer.writeInput(`${piece}\n`);
+  const { code, stdout: shown } = await viewer.waitForEnd();
   assertEquals(code, 0, shown);
   assert(!shown.includes("incomplete"), shown);
-  assertEquals(screenOf((await invite.ended()).stdout).at(-1), `paired with viewer ${id}`);
+  assertEquals(screenOf((await invite.waitForEnd()).stdout).at(-1), `paired with viewer ${id}`);
 });
 
 testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
@@ -563,8 +582,8 @@ async function interruptOnTerminal(
   options: Omit<TerminalOptions, "command">,
 ) {
   await using homes = await AgentHomes.create("camera");
-  const all = ["--home", homes.at("camera"), ...args];
-  const command = agentCommand(all, homes.flags("camera", ...NET));
+  const all = ["--home", homes.joinPath("camera"), ...args];
+  const command = makeAgentCommand(all, homes.makeFlags("camera", ...NET));
   const { code, shown } = await runOnTerminal({ ...options, command });
   assertEquals(code, 130, shown);
   return shown;
@@ -579,12 +598,12 @@ Deno.test("a countdown shows the remaining minutes and seconds", () => {
 
 // degu join: the line as it is pasted, and whom it pairs with.
 
-const obstacle = await networkObstacle();
+const obstacle = await findNetworkObstacle();
 const why = obstacle && `no network namespace can be made here (${obstacle})`;
 
 Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
   await using homes = await AgentHomes.create("camera");
-  const line = await homes.start("camera", INVITE).line("degu:");
+  const line = await homes.start("camera", INVITE).waitForLine("degu:");
   const [half, rest] = [line.slice(0, 60), line.slice(60)];
   const isRead = "it is this device itself";
   const rows: [said: string, pieces: string[], ends?: boolean][] = [
@@ -602,26 +621,26 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
   ];
   for (const [said, pieces, ends = false] of rows) {
     const join = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
-    for (const piece of pieces) join.feed(piece);
-    if (ends) join.feed("", true);
-    const { code, stderr } = await join.ended();
+    for (const piece of pieces) join.writeInput(piece);
+    if (ends) join.writeInput("", true);
+    const { code, stderr } = await join.waitForEnd();
     assertEquals(code, 2, stderr);
     assertStringIncludes(stderr, said);
     if (ends && pieces.length > 0) {
-      await homes.fail("camera", 2, said, ["join", pieces[0]!, ...SERVING]);
+      await homes.runToFailure("camera", 2, said, ["join", pieces[0]!, ...SERVING]);
     }
   }
   const waiting = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
   waiting.kill("SIGINT");
-  assertEquals((await waiting.ended()).code, 130);
+  assertEquals((await waiting.waitForEnd()).code, 130);
 });
 
 testUnless(why, "where no address of the line can be reached, nobody has refused", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
-  const line = await homes.start("camera", INVITE).line("degu:");
+  const line = await homes.start("camera", INVITE).waitForLine("degu:");
   // A namespace in which no interface is up, not even the loopback one.
-  const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
-  const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
+  const args = ["--home", homes.joinPath("viewer"), "join", line, ...SERVING];
+  const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1");
   const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
   assertEquals(code, 1, stderr);
   assertStringIncludes(stderr, "can't be reached at an address of the line");

@@ -13,13 +13,13 @@ import { connectionErrorDetails } from "@degu/internal/base/connection_error_det
 import { withLookupAdvice } from "@degu/internal/net/connect.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
-import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
-import { entries, fill } from "@degu/testing/directories.ts";
+import { fill, listNames } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { read } from "@degu/testing/tree.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { AS_USER, canRun } from "../../tests/files/refused_writes.ts";
 
@@ -93,7 +93,7 @@ Deno.test("an error of the system names the user, the action and the path, with 
     ["too many files", of("Too many open files (os error 24): open '/x'", "EMFILE"), "ulimit -n"],
     ["damaged", of("Bad message (os error 74): lstat '/x'", "EBADMSG"), 'give "/x" (EBADMSG); see'],
   ];
-  await eachRow(t, rows, (_rule, error, said) => {
+  await testEachRow(t, rows, (_rule, error, said) => {
     const text = explain(error);
     assert(text.includes(said), text);
     assert(!/os error|E[A-Z]+: /.test(text), text);
@@ -153,7 +153,7 @@ Deno.test({
       ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inboxes/viewer/new"; change`],
     ];
     assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
-    await eachRow(t, rows, (rule, said) => {
+    await testEachRow(t, rows, (rule, said) => {
       const end = ends.find((each) => each.rule === rule)!;
       assert(end.said.includes(said), end.said);
       assert(!/os error|PermissionDenied|127\.0\.0\.1/.test(end.said), end.said);
@@ -207,7 +207,7 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["toString", null],
     ["frobnicate", null],
   ];
-  await eachRow(t, rows, async (typed, meant) => {
+  await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentHere([typed]);
     const hint = meant === null ? "" : ` (Did you mean ${meant}?)`;
     const said = `degu: error: unknown command '${typed}'${hint}; "degu --help" explains it\n`;
@@ -230,8 +230,8 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
     ["of ls", 1, none, ["ls", "camera:[ab]"]],
     ["of rm", 1, none, ["rm", "camera:a?"]],
   ];
-  await eachRow(t, rows, async (_rule, code, said, args) => {
-    await files.fail(code, said, ...args);
+  await testEachRow(t, rows, async (_rule, code, said, args) => {
+    await files.runToFailure(code, said, ...args);
   });
   assertEquals(wildcardHint("a.jpg"), null);
   // Operands of other commands are no files.
@@ -257,7 +257,7 @@ Deno.test("a wrong value of an option is reported once, after the name of the op
       ["serve", "--listen", "127.0.0.1:99999"],
     ],
   ];
-  await eachRow(t, rows, async (_rule, said, args) => {
+  await testEachRow(t, rows, async (_rule, said, args) => {
     const { code, stderr } = await runAgentHere(args);
     const expected = `degu: error: ${said}; "degu ${args[0]} --help" explains it\n`;
     assertEquals([code, stderr], [2, expected]);
@@ -269,9 +269,16 @@ Deno.test("sync advises what to do about a file; it doesn't advise to repeat a c
   const { local, inbox } = files;
   await fill(local, { "dir/a": "1", "dir/b": "2", "file": "3" });
   await fill(inbox, { "dir/a/x": "" });
-  await files.fail(1, 'put a file with "degu put"', "sync", `${local}/file`, "camera:file");
+  await files.runToFailure(1, 'put a file with "degu put"', "sync", `${local}/file`, "camera:file");
   for (const options of [["--dry-run"], []]) {
-    const said = await files.fail(1, "1 error", "sync", ...options, `${local}/dir`, "camera:dir");
+    const said = await files.runToFailure(
+      1,
+      "1 error",
+      "sync",
+      ...options,
+      `${local}/dir`,
+      "camera:dir",
+    );
     assertMatch(said, /1 error: see above\n$/);
   }
 });
@@ -286,7 +293,11 @@ Deno.test("each command reports that the directory of the peer is missing", asyn
     ["rm", ["rm", "camera:a"]],
   ];
   const said = "the directory that the peer serves is missing; is its disk mounted?";
-  await eachRow(t, rows, async (_rule, args) => void await files.fail(1, said, ...args));
+  await testEachRow(
+    t,
+    rows,
+    async (_rule, args) => void await files.runToFailure(1, said, ...args),
+  );
   await Deno.rename(`${inboxes}-moved`, inboxes);
 });
 
@@ -314,8 +325,12 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
     ["rm", `".degu-files" ${reserved}`, ["rm", "camera:.degu-files"]],
     ["sync to one", `".degu-files" ${reserved}`, ["sync", `${local}/dir`, "camera:.degu-files"]],
   ];
-  await eachRow(t, rows, async (_rule, said, args) => void await files.fail(1, said, ...args));
-  assertEquals(await entries(inbox), ["FILE", "sub"]);
+  await testEachRow(
+    t,
+    rows,
+    async (_rule, said, args) => void await files.runToFailure(1, said, ...args),
+  );
+  assertEquals(await listNames(inbox), ["FILE", "sub"]);
   checkNotReserved(["a", "b"], "a/b");
 });
 
@@ -332,10 +347,10 @@ Deno.test("get copies from the other peers if one of them is unknown, or off", a
   for (const [peer, problem] of rows) {
     const to = `${local}/${peer}/`;
     const get = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
-    const said = await files.fail(1, `degu: error: ${problem}`, ...get);
+    const said = await files.runToFailure(1, `degu: error: ${problem}`, ...get);
     assertStringIncludes(said, "2 files copied, 2 B");
     assertStringIncludes(said, "1 error: see above");
-    assertEquals(await entries(to), ["x", "y"]);
+    assertEquals(await listNames(to), ["x", "y"]);
   }
 });
 
@@ -343,7 +358,7 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
   await using homes = await AgentHomes.create("camera", "viewer");
   using hanging = new RawServer();
   await homes.pair("camera", "viewer");
-  await using viewer = await Device.open(homes.at("viewer"));
+  await using viewer = await Device.open(homes.joinPath("viewer"));
   const client = await viewer.client("camera", {
     addresses: [hanging.address as [string, number]],
     connectTimeout: 0.2,
@@ -357,7 +372,10 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
   );
   const late = connectionErrorDetails.add(new TimedOut("for programs"), { silentSeconds: 90 });
   assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
-  await homes.fail("viewer", 1, "no address answers: nothing listens at", ["ping", "camera"]);
+  await homes.runToFailure("viewer", 1, "no address answers: nothing listens at", [
+    "ping",
+    "camera",
+  ]);
 });
 
 Deno.test("a failed lookup of a name is reported", () => {
@@ -472,14 +490,14 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
       [["put", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
       [["sync", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
       [["serve", "--share", `${local}/no`], "NOT_THERE", { path: `${local}/no` }],
-      [["init"], "ALREADY_THERE", { path: homes.at("viewer") }],
+      [["init"], "ALREADY_THERE", { path: homes.joinPath("viewer") }],
       [["get", "camera:dir", local], "FAILED", { peer: "camera" }],
     ];
   const codes = new Set<string>(CODE_ROWS.map(([, , code]) => code));
   for (const [args, code, object = {}] of rows) {
     await t.step(args.join(" "), async () => {
       const end = await files.run("--json", ...args);
-      const [{ error } = {}, ...others] = objectsOf(end);
+      const [{ error } = {}, ...others] = parseObjects(end);
       assertEquals([others, end.code], [[], ERROR_CODES[code]]);
       const { message, ...rest } = error as Record<string, string>;
       assertEquals(rest, { code, ...object });
@@ -490,32 +508,32 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   await t.step("a file that fails alone", async () => {
     const to = "camera:b";
     const end = await files.run("--json", "put", `${local}/b`, to);
-    const [{ error, ...names } = {}, ...others] = objectsOf(end);
+    const [{ error, ...names } = {}, ...others] = parseObjects(end);
     assertEquals([others, names, end.code], [[], { from: `${local}/b`, to }, 1]);
     const message = "another file of this name exists at the peer: replace it with --force";
     assertEquals(error, { code: "ALREADY_THERE", message });
     const removed = await files.run("--json", "rm", "camera:no");
-    const [{ path, error: why } = {}] = objectsOf(removed);
+    const [{ path, error: why } = {}] = parseObjects(removed);
     assertEquals([path, (why as { code: string }).code], ["camera:no", "NOT_THERE"]);
   });
   await t.step("without a permission, and interrupted", async () => {
     const denied = await homes.run("new", ["--json", "init"]);
-    assertEquals((objectsOf(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");
+    assertEquals((parseObjects(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");
     const args = ["invite", "--json", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
     await using invite = files.start(args);
-    await invite.line("degu:");
+    await invite.waitForLine("degu:");
     invite.kill("SIGINT");
-    const end = await invite.ended();
+    const end = await invite.waitForEnd();
     const error = { code: "INTERRUPTED", message: "interrupted" };
-    assertEquals([end.code, objectsOf(end).slice(1)], [130, [{ error }]]);
+    assertEquals([end.code, parseObjects(end).slice(1)], [130, [{ error }]]);
   });
-  await eachRow(t, [...CODE_ROWS], (_rule, error, code) => {
+  await testEachRow(t, [...CODE_ROWS], (_rule, error, code) => {
     assertEquals([codeOf(error), exitCodeOf(error)], [code, ERROR_CODES[code]]);
     return Promise.resolve();
   });
   for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
   assertEquals([...codes].toSorted(), Object.keys(ERROR_CODES).toSorted());
-  const page = await read("agent/docs/reference.md");
+  const page = await readProjectFile("agent/docs/reference.md");
   const documented = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
   assertEquals(
     Array.from(documented, ([, code, exit]) => [code, Number(exit)]),

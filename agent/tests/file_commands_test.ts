@@ -10,8 +10,8 @@ import {
   parseRemotePath,
   RemoteFiles,
 } from "@degu/internal/agent/remote_files.ts";
-import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
-import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -31,24 +31,24 @@ Deno.test("ls lists by name, optionally with sizes and times; names are printed 
   await using files = await AgentFiles.start();
   await fill(files.share, { "b": "12345", "a\nb": "", "日本": "1", "dir/x": "1" });
   await fill(files.inbox, { "in": "" });
-  assertEquals((await files.succeed("ls", "camera:")).stdout, "a\\u{a}b\nb\ndir/\n日本\n");
-  assertEquals((await files.succeed("ls", "camera:dir")).stdout, "x\n");
-  assertEquals((await files.succeed("ls", "camera:b")).stdout, "b\n");
-  assertEquals((await files.succeed("ls", "--inbox", "camera:")).stdout, "in\n");
-  const { stdout } = await files.succeed("ls", "-l", "camera:");
+  assertEquals((await files.runToSuccess("ls", "camera:")).stdout, "a\\u{a}b\nb\ndir/\n日本\n");
+  assertEquals((await files.runToSuccess("ls", "camera:dir")).stdout, "x\n");
+  assertEquals((await files.runToSuccess("ls", "camera:b")).stdout, "b\n");
+  assertEquals((await files.runToSuccess("ls", "--inbox", "camera:")).stdout, "in\n");
+  const { stdout } = await files.runToSuccess("ls", "-l", "camera:");
   assertMatch(stdout, /^5 B {2}\d{4}-\d\d-\d\d \d\d:\d\d {2}b$/m);
   const modified = new Date(1_234_567_890_123);
   await Deno.utime(`${files.share}/b`, modified, modified);
-  const [, object] = objectsOf(await files.succeed("ls", "--json", "camera:"));
+  const [, object] = parseObjects(await files.runToSuccess("ls", "--json", "camera:"));
   assertEquals(object, { name: "b", kind: "file", size: 5, modified: modified.toISOString() });
 });
 
 Deno.test("a name is also found in the other Unicode normal form", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { ["Ö".normalize("NFD")]: "1" });
-  await files.succeed("get", `camera:${"Ö".normalize("NFC")}`, files.local);
+  await files.runToSuccess("get", `camera:${"Ö".normalize("NFC")}`, files.local);
   assertEquals(
-    (await files.succeed("ls", `camera:${"Ö".normalize("NFC")}`)).stdout,
+    (await files.runToSuccess("ls", `camera:${"Ö".normalize("NFC")}`)).stdout,
     `${"Ö".normalize("NFD")}\n`,
   );
 });
@@ -57,12 +57,12 @@ Deno.test("a missing file is reported at once, with the command that lists the d
   await using files = await AgentFiles.start();
   await fill(files.share, { "photos/1": "" });
   const hint = 'does not exist: "degu ls camera:" lists the directory';
-  await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
+  await files.runToFailure(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inboxes);
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
-  await files.fail(1, advice, "sync", "camera:", `${files.local}/new`);
+  await files.runToFailure(1, advice, "sync", "camera:", `${files.local}/new`);
   await files.kill();
-  const said = await files.fail(1, "no address answers", "ls", "camera:");
+  const said = await files.runToFailure(1, "no address answers", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);
 });
 
@@ -82,27 +82,27 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   const time = new Date(1_234_567_890_123);
   await Deno.utime(`${share}/photos/a/b/c`, time, time);
   const command = ["get", "-r", "camera:photos", "camera:/b", `${local}/new`];
-  const { stdout, stderr } = await files.succeed(...command);
-  assertEquals(await content(`${local}/new`), await content(share));
+  const { stdout, stderr } = await files.runToSuccess(...command);
+  assertEquals(await readTree(`${local}/new`), await readTree(share));
   assertEquals((await Deno.stat(`${local}/new/photos/a/b/c`)).mtime, time);
   // Files of the command line are printed, files in a directory only with --verbose.
   assertEquals(stdout, `${local}/new/b\n`);
   assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
   const verbose = ["get", "--verbose", "-r", "camera:photos", `${local}/verbose`];
-  const named = (await files.succeed(...verbose)).stdout;
+  const named = (await files.runToSuccess(...verbose)).stdout;
   assertEquals(named.split("\n").length - 1, NAMES.length + 1);
   assertStringIncludes(named, `${local}/verbose/photos/a/b/c\n`);
   assertStringIncludes(named, `/a\\u{a}b\n`);
   assertStringIncludes(named, `/\\u{202e}gpj.exe\n`);
-  const again = await files.succeed(...command);
+  const again = await files.runToSuccess(...command);
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
-  const unchanged = objectsOf(await files.succeed(...command, "--json"));
+  const unchanged = parseObjects(await files.runToSuccess(...command, "--json"));
   assertEquals(unchanged.length, NAMES.length + 2);
   assert(unchanged.every((each) => each["unchanged"] === true));
-  assertEquals(await content(`${local}/new`), await content(share));
-  await files.succeed("get", "--quiet", "-r", "camera:", `${local}/all`);
-  assertEquals(await content(`${local}/all`), await content(share));
+  assertEquals(await readTree(`${local}/new`), await readTree(share));
+  await files.runToSuccess("get", "--quiet", "-r", "camera:", `${local}/all`);
+  assertEquals(await readTree(`${local}/all`), await readTree(share));
 });
 
 Deno.test("a directory of a thousand files is one line, in both directions; --verbose names each", async () => {
@@ -111,18 +111,18 @@ Deno.test("a directory of a thousand files is one line, in both directions; --ve
   const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`many/${i}`, `${i}`]));
   await fill(share, many);
   const get = ["get", "-r", "camera:many", `${local}/new`];
-  const got = await files.succeed(...get);
+  const got = await files.runToSuccess(...get);
   assertEquals(got.stdout, "");
   assertMatch(got.stderr, /^1000 files copied, 2\.89 kB in \d+:\d\d\n$/);
   const put = ["put", "-r", `${local}/new/many`, "camera:"];
-  const { stdout, stderr } = await files.succeed(...put);
+  const { stdout, stderr } = await files.runToSuccess(...put);
   assertEquals(stdout, "");
   assertMatch(stderr, /^1000 files copied, 2\.89 kB in \d+:\d\d\n$/);
   await Deno.remove(inbox, { recursive: true });
-  const verbose = (await files.succeed(...put, "--verbose")).stdout.split("\n").toSorted();
+  const verbose = (await files.runToSuccess(...put, "--verbose")).stdout.split("\n").toSorted();
   assertEquals(verbose, ["", ...Object.keys(many).map((path) => `camera:${path}`).toSorted()]);
   const both = "--verbose and --quiet contradict each other: leave one out";
-  await files.fail(2, both, ...put, "--verbose", "--quiet");
+  await files.runToFailure(2, both, ...put, "--verbose", "--quiet");
 });
 
 Deno.test("get -r and put -r skip files that were just modified, with --settled, which is for directories", async () => {
@@ -139,16 +139,16 @@ Deno.test("get -r and put -r skip files that were just modified, with --settled,
       ["put", ...settled, `${local}/top`, "camera:"],
     ]
   ) {
-    const { stderr } = await files.succeed(...command);
+    const { stderr } = await files.runToSuccess(...command);
     assertStringIncludes(stderr, "top/now: skipped: still being written");
     assertStringIncludes(stderr, "1 file copied, 1 B");
   }
-  for (const dir of [`${local}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
-  await files.fail(2, "add -r", "get", "--settled", "60", "camera:top/now", local);
-  await files.fail(2, "add -r", "put", "--settled", "60", `${local}/top/now`, "camera:");
+  for (const dir of [`${local}/new`, inbox]) assertEquals(await listNames(`${dir}/top`), ["done"]);
+  await files.runToFailure(2, "add -r", "get", "--settled", "60", "camera:top/now", local);
+  await files.runToFailure(2, "add -r", "put", "--settled", "60", `${local}/top/now`, "camera:");
   for (const text of ["", "-1", "soon", "1e3"]) {
     const problem = `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`;
-    await files.fail(2, problem, "get", "-r", `--settled=${text}`, "camera:top", local);
+    await files.runToFailure(2, problem, "get", "-r", `--settled=${text}`, "camera:top", local);
   }
 });
 
@@ -165,16 +165,16 @@ Deno.test("get -r writes through no link below the target, which may itself be o
   await makeLinks(
     Object.fromEntries(Object.entries(links).map(([at, to]) => [`${local}/${at}`, to])),
   );
-  const before = await content(local);
+  const before = await readTree(local);
   for (const name of ["photos", "other"]) {
     const problem =
       `${local}/dst/${name} is a symbolic link, which is not followed below the target`;
-    await files.fail(1, problem, "get", "-r", `camera:${name}`, `${local}/dst`);
+    await files.runToFailure(1, problem, "get", "-r", `camera:${name}`, `${local}/dst`);
   }
-  assertEquals(await content(local), before);
-  await files.succeed("get", "-r", "camera:photos", `${local}/linked`);
-  await files.succeed("get", "-r", "camera:", `${local}/dst/photos`);
-  assertEquals(await content(`${local}/elsewhere`), {
+  assertEquals(await readTree(local), before);
+  await files.runToSuccess("get", "-r", "camera:photos", `${local}/linked`);
+  await files.runToSuccess("get", "-r", "camera:", `${local}/dst/photos`);
+  assertEquals(await readTree(`${local}/elsewhere`), {
     ...{ "other": null, "other/b": "2", "photos": null, "photos/a": "1" },
   });
 });
@@ -183,24 +183,24 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
   await using files = await AgentFiles.start();
   const { local, share } = files;
   await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
-  const [first] = objectsOf(await files.succeed("get", "--json", "camera:a", local));
+  const [first] = parseObjects(await files.runToSuccess("get", "--json", "camera:a", local));
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
   const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   assertEquals(first, { from: "camera:a", to: `${local}/a`, ...result });
-  assertEquals(objectsOf(await files.succeed("get", "--json", "camera:a", local)), [
+  assertEquals(parseObjects(await files.runToSuccess("get", "--json", "camera:a", local)), [
     { from: "camera:a", to: `${local}/a`, unchanged: true },
   ]);
-  const quiet = await files.succeed("get", "--quiet", "camera:a", `${local}/renamed`);
+  const quiet = await files.runToSuccess("get", "--quiet", "camera:a", `${local}/renamed`);
   assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
-  await files.succeed("get", "camera:sub/a", `${local}/made/`);
-  await files.succeed("get", "camera:a", "camera:b", `${local}/new`);
+  await files.runToSuccess("get", "camera:sub/a", `${local}/made/`);
+  await files.runToSuccess("get", "camera:a", "camera:b", `${local}/new`);
   // A directory always goes below the target.
   for (const target of ["tree", "trees/", "made"]) {
-    await files.succeed("get", "-r", "camera:sub", `${local}/${target}`);
+    await files.runToSuccess("get", "-r", "camera:sub", `${local}/${target}`);
   }
   // Another file of the name is replaced.
-  await files.succeed("get", "camera:sub/a", "camera:b", local);
-  assertEquals(await content(local), {
+  await files.runToSuccess("get", "camera:sub/a", "camera:b", local);
+  assertEquals(await readTree(local), {
     ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
     ...{ "new": null, "new/a": "1", "new/b": "3", "renamed": "1" },
     ...{ "tree": null, "tree/sub": null, "tree/sub/a": "2" },
@@ -208,9 +208,9 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
   });
   const file = `${local}/renamed`;
   const problem = " is not a directory: choose another target";
-  await files.fail(1, problem, "get", "-r", "camera:sub", file);
-  await files.fail(1, problem, "get", "camera:a", "camera:b", file);
-  await files.fail(1, problem, "get", "camera:a", `${file}/`);
+  await files.runToFailure(1, problem, "get", "-r", "camera:sub", file);
+  await files.runToFailure(1, problem, "get", "camera:a", "camera:b", file);
+  await files.runToFailure(1, problem, "get", "camera:a", `${file}/`);
 });
 
 Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
@@ -234,19 +234,25 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
     ["a", `${local}/no/dir`, 'make it first, with "mkdir -p"'],
   ];
   for (const [path, target, said] of rows) {
-    await files.fail(1, said, "get", `camera:${path}`, target);
+    await files.runToFailure(1, said, "get", `camera:${path}`, target);
   }
-  assertEquals(await entries(local), []);
+  assertEquals(await listNames(local), []);
   const sources = ["camera:none", "camera:a", "camera:sub/a"];
-  const several = await files.fail(1, '"camera:none" does not exist', "get", ...sources, local);
+  const several = await files.runToFailure(
+    1,
+    '"camera:none" does not exist',
+    "get",
+    ...sources,
+    local,
+  );
   assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
   assertStringIncludes(several, "2 errors");
-  assertEquals(await content(local), { "a": "2" });
+  assertEquals(await readTree(local), { "a": "2" });
   await Deno.mkdir(`${local}/dir/a`, { recursive: true });
   const json = await files.run("get", "--json", "camera:a", `${local}/dir`);
   assertEquals(json.code, 1);
-  assertStringIncludes(JSON.stringify(objectsOf(json)[0]?.["error"]), "is a directory");
-  await files.fail(2, "what to get?", "get", "here");
+  assertStringIncludes(JSON.stringify(parseObjects(json)[0]?.["error"]), "is a directory");
+  await files.runToFailure(2, "what to get?", "get", "here");
 });
 
 Deno.test("of two sources with the same target the second fails, and no file is replaced", async () => {
@@ -257,14 +263,14 @@ Deno.test("of two sources with the same target the second fails, and no file is 
     const [target, first] = [`${local}/to-${sources.indexOf("")}`, sources[0]];
     await Deno.mkdir(target);
     const paths = sources.map((source) => `camera:${source}`);
-    const said = await files.fail(1, "has the same place", "get", "-r", ...paths, target);
+    const said = await files.runToFailure(1, "has the same place", "get", "-r", ...paths, target);
     assertStringIncludes(said, `camera:${sources[1]}: camera:${first} has the same place: get the`);
-    assertEquals((await content(target))["f"], first === "" ? "second" : "first");
+    assertEquals((await readTree(target))["f"], first === "" ? "second" : "first");
   }
   await fill(local, { "photos/f": "first", "one/photos/f": "second" });
   const both = [`${local}/photos`, `${local}/one/photos`];
-  await files.fail(1, "has the same name", "put", "-r", ...both, "camera:");
-  assertEquals((await content(inbox))["photos/f"], "first");
+  await files.runToFailure(1, "has the same name", "put", "-r", ...both, "camera:");
+  assertEquals((await readTree(inbox))["photos/f"], "first");
 });
 
 Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {
@@ -272,22 +278,28 @@ Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm 
   const { local, inbox } = files;
   await fill(local, { "a": "1", "top/b": "2" });
   await files.serve("--inbox", files.inboxes);
-  await files.succeed("put", "-r", `${local}/a`, `${local}/top`, "camera:dir/");
+  await files.runToSuccess("put", "-r", `${local}/a`, `${local}/top`, "camera:dir/");
   const note = "camera shares no directory: this is its inbox\n";
   for (const path of ["", "dir", "dir/a"]) {
-    const { stdout, stderr } = await files.succeed("ls", `camera:${path}`);
+    const { stdout, stderr } = await files.runToSuccess("ls", `camera:${path}`);
     assertEquals([stdout, stderr], [
       path === "" ? "dir/\n" : path === "dir" ? "a\ntop/\n" : "a\n",
       note,
     ]);
   }
-  const got = await files.succeed("get", "-r", "camera:dir/a", "camera:dir/top", `${local}/got/`);
-  assertEquals(await content(`${local}/got`), { "a": "1", "top": null, "top/b": "2" });
+  const got = await files.runToSuccess(
+    "get",
+    "-r",
+    "camera:dir/a",
+    "camera:dir/top",
+    `${local}/got/`,
+  );
+  assertEquals(await readTree(`${local}/got`), { "a": "1", "top": null, "top/b": "2" });
   assertEquals(got.stderr.split(note).length, 2, got.stderr);
-  const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${local}/quiet`);
+  const quiet = await files.runToSuccess("get", "--quiet", "camera:dir/a", `${local}/quiet`);
   assertEquals(quiet.stderr, "");
-  assertEquals((await files.succeed("ls", "--inbox", "camera:dir")).stderr, "");
-  await files.fail(
+  assertEquals((await files.runToSuccess("ls", "--inbox", "camera:dir")).stderr, "");
+  await files.runToFailure(
     1,
     'camera:none" does not exist: "degu ls --inbox camera:',
     "get",
@@ -295,29 +307,33 @@ Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm 
   );
   // A server that was started without its share must not make a backup disappear.
   const sync = ["sync", "--delete", "camera:dir", `${local}/got`];
-  await files.fail(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
-  await files.succeed("rm", "camera:dir/a");
+  await files.runToFailure(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
+  await files.runToSuccess("rm", "camera:dir/a");
   await files.serve("--share", inbox);
-  assertEquals((await files.succeed("ls", "camera:dir")).stderr, "");
+  assertEquals((await files.runToSuccess("ls", "camera:dir")).stderr, "");
 });
 
 Deno.test("one directory as share and inbox: uploaded files are listed, downloaded and removed without an option", async () => {
   await using files = await AgentFiles.start();
   const { local, homes } = files;
   await fill(local, { "a": "1" });
-  const both = homes.at("both");
+  const both = homes.joinPath("both");
   await files.serve("--share", both, "--inbox-for-all", both);
   const part = ".a.degu-part";
   await fill(both, { [part]: "", ".degu-files/x": "" });
-  await files.succeed("put", `${local}/a`, "camera:dir/");
-  assertEquals(await files.succeed("ls", "camera:dir"), { code: 0, stdout: "a\n", stderr: "" });
-  await files.succeed("get", "camera:dir/a", `${local}/b`);
+  await files.runToSuccess("put", `${local}/a`, "camera:dir/");
+  assertEquals(await files.runToSuccess("ls", "camera:dir"), {
+    code: 0,
+    stdout: "a\n",
+    stderr: "",
+  });
+  await files.runToSuccess("get", "camera:dir/a", `${local}/b`);
   assertEquals(await Deno.readTextFile(`${local}/b`), "1");
-  await files.succeed("sync", local, "camera:dir");
-  await files.succeed("rm", "camera:dir/a");
-  assertEquals((await files.succeed("ls", "camera:dir")).stdout, "b\n");
-  assertEquals((await files.succeed("ls", "camera:")).stdout, "dir/\n");
-  await files.fail(1, "does not exist", "get", `camera:${part}`, local);
+  await files.runToSuccess("sync", local, "camera:dir");
+  await files.runToSuccess("rm", "camera:dir/a");
+  assertEquals((await files.runToSuccess("ls", "camera:dir")).stdout, "b\n");
+  assertEquals((await files.runToSuccess("ls", "camera:")).stdout, "dir/\n");
+  await files.runToFailure(1, "does not exist", "get", `camera:${part}`, local);
 });
 
 // degu put: files to the inbox of a peer.
@@ -325,8 +341,8 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
 Deno.test("an empty directory is copied, and reported to have no file", async () => {
   await using files = await AgentFiles.start();
   await Deno.mkdir(`${files.local}/new`);
-  const { stderr } = await files.succeed("put", "-r", `${files.local}/new`, "camera:");
-  assertEquals([stderr, await content(files.inbox)], ["no file to copy\n", { new: null }]);
+  const { stderr } = await files.runToSuccess("put", "-r", `${files.local}/new`, "camera:");
+  assertEquals([stderr, await readTree(files.inbox)], ["no file to copy\n", { new: null }]);
 });
 
 Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox gets it back", async () => {
@@ -341,20 +357,26 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
     [`${local}/top/link`]: `${local}/top/~`,
     [`${local}/linked`]: `${local}/top/~`,
   });
-  const { stderr } = await files.succeed("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
+  const { stderr } = await files.runToSuccess(
+    "put",
+    "-r",
+    `${local}/top`,
+    `${local}/linked`,
+    "camera:",
+  );
   const made = { "top": null, "top/e": null, "top/e/f": null, "top/e/f/g": null };
-  assertEquals(await content(inbox), { ...sent, ...made, "top/日本 語": null, "linked": "3" });
+  assertEquals(await readTree(inbox), { ...sent, ...made, "top/日本 語": null, "linked": "3" });
   assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
   assertStringIncludes(stderr, `${local}/top/link: skipped: a symbolic link`);
   assertStringIncludes(stderr, "5 files copied");
-  const again = await files.succeed("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
+  const again = await files.runToSuccess("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
-  await files.fail(1, "add --inbox to read it there", "get", "camera:linked", local);
-  await files.succeed("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
-  assertEquals(await content(`${local}/back`), await content(inbox));
-  await files.succeed("put", "-r", `${local}/top/.`, "camera:sub/dir");
-  assertEquals((await content(`${inbox}/sub/dir`))["~"], "3");
+  await files.runToFailure(1, "add --inbox to read it there", "get", "camera:linked", local);
+  await files.runToSuccess("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
+  assertEquals(await readTree(`${local}/back`), await readTree(inbox));
+  await files.runToSuccess("put", "-r", `${local}/top/.`, "camera:sub/dir");
+  assertEquals((await readTree(`${inbox}/sub/dir`))["~"], "3");
 });
 
 Deno.test("an existing different file is kept, unless --force is given", async () => {
@@ -363,35 +385,56 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   await fill(local, { "a": "new", "b": "other" });
   await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
   const why = "another file of this name exists at the peer: replace it with --force";
-  const both = await files.fail(1, "2 errors", "put", `${local}/a`, `${local}/b`, "camera:");
+  const both = await files.runToFailure(
+    1,
+    "2 errors",
+    "put",
+    `${local}/a`,
+    `${local}/b`,
+    "camera:",
+  );
   for (const name of ["a", "b"]) assertStringIncludes(both, `${local}/${name}: ${why}`);
-  assertEquals(await content(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
-  const single = await files.fail(1, why, "put", `${local}/a`, "camera:");
+  assertEquals(await readTree(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
+  const single = await files.runToFailure(1, why, "put", `${local}/a`, "camera:");
   assertEquals(single, `degu: error: ${local}/a: ${why}\n`);
-  const forced = await files.succeed("put", "--json", "--force", `${local}/a`, "camera:");
-  const [object] = objectsOf(forced);
+  const forced = await files.runToSuccess("put", "--json", "--force", `${local}/a`, "camera:");
+  const [object] = parseObjects(forced);
   assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [
     `${local}/a`,
     "camera:a",
     3,
   ]);
-  await files.succeed("put", `${local}/b`, "camera:dir");
-  await files.succeed("put", `${local}/b`, "camera:c");
+  await files.runToSuccess("put", `${local}/b`, "camera:dir");
+  await files.runToSuccess("put", `${local}/b`, "camera:c");
   // The very same file is no other one.
   await Deno.utime(`${local}/a`, 1, 1);
   for (const options of [[], ["--force"]]) {
-    const { stderr } = await files.succeed("put", ...options, `${local}/a`, "camera:");
+    const { stderr } = await files.runToSuccess("put", ...options, `${local}/a`, "camera:");
     assertEquals(stderr, "0 files copied, 0 B; 1 up to date\n");
   }
-  assertEquals(await content(inbox), {
+  assertEquals(await readTree(inbox), {
     ...{ "a": "new", "b": "shorter", "c": "other" },
     ...{ "dir": null, "dir/b": "other", "dir/c": "" },
   });
-  await files.fail(2, "get it first", "put", "--force", `${local}/a`, "camera:dir/", "camera:x");
+  await files.runToFailure(
+    2,
+    "get it first",
+    "put",
+    "--force",
+    `${local}/a`,
+    "camera:dir/",
+    "camera:x",
+  );
   const below = '"camera:a" is a file: name a directory';
-  await files.fail(1, below, "put", "--force", `${local}/a`, "camera:a/x");
+  await files.runToFailure(1, below, "put", "--force", `${local}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
-  await files.fail(1, "a directory has this name: camera:e/a/", "put", `${local}/a`, "camera:e");
+  await files.runToFailure(
+    1,
+    "a directory has this name: camera:e/a/",
+    "put",
+    `${local}/a`,
+    "camera:e",
+  );
 });
 
 Deno.test("the same file gets the permission bits of the source, alone and in a directory; put asks for --force", async () => {
@@ -406,15 +449,17 @@ Deno.test("the same file gets the permission bits of the source, alone and in a 
   }
   const names = ["a", "d/b", "l".repeat(9)];
   const modes = async (dir: string) => {
-    return await Promise.all(names.map(async (name) => (await mode(`${dir}/${name}`)).toString(8)));
+    return await Promise.all(
+      names.map(async (name) => (await readMode(`${dir}/${name}`)).toString(8)),
+    );
   };
   const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${local}/${name}`), "camera:"];
-  await files.succeed(...put);
+  await files.runToSuccess(...put);
   assertEquals(await modes(inbox), ["700", "700", "700"]);
-  await files.succeed(...put, "--force");
+  await files.runToSuccess(...put, "--force");
   assertEquals(await modes(inbox), ["600", "600", "600"]);
   const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), local];
-  const { stderr } = await files.succeed(...get);
+  const { stderr } = await files.runToSuccess(...get);
   assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
   assertEquals(await modes(local), ["700", "700", "700"]);
 });
@@ -433,13 +478,15 @@ Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; 
   const put = ["put", "-r", "--force", `${local}/small`, `${local}/d`, "camera:"];
   // The second run sends no file.
   for (let time = 0; time < 2; time++) {
-    await files.succeed(...put);
-    const usual = await mode(`${inbox}/usual`);
-    assertEquals(await mode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
-    for (const path of ["d/small", "d/large"]) assertEquals(await mode(`${inbox}/${path}`), usual);
+    await files.runToSuccess(...put);
+    const usual = await readMode(`${inbox}/usual`);
+    assertEquals(await readMode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
+    for (const path of ["d/small", "d/large"]) {
+      assertEquals(await readMode(`${inbox}/${path}`), usual);
+    }
   }
-  await files.succeed("get", "-r", "camera:tool", "camera:e", local);
-  for (const path of ["tool", "e/tool"]) assertEquals(await mode(`${local}/${path}`), 0o700);
+  await files.runToSuccess("get", "-r", "camera:tool", "camera:e", local);
+  for (const path of ["tool", "e/tool"]) assertEquals(await readMode(`${local}/${path}`), 0o700);
 });
 
 Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
@@ -448,11 +495,18 @@ Deno.test("put -r keeps other files too, unless --force is given; the same ones 
   await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
   await fill(inbox, { "top/a": "older", "top/b": "same" });
   const why = "top/a: another file of this name exists at the peer: replace it with --force";
-  const said = await files.fail(1, `${local}/${why}`, "put", "-r", `${local}/top`, "camera:");
+  const said = await files.runToFailure(
+    1,
+    `${local}/${why}`,
+    "put",
+    "-r",
+    `${local}/top`,
+    "camera:",
+  );
   assertMatch(said, /1 file copied, 1 B.*1 up to date/);
-  assertEquals((await content(inbox))["top/a"], "older");
-  await files.succeed("put", "--force", "-r", `${local}/top`, "camera:");
-  assertEquals(await content(inbox), await content(local));
+  assertEquals((await readTree(inbox))["top/a"], "older");
+  await files.runToSuccess("put", "--force", "-r", `${local}/top`, "camera:");
+  assertEquals(await readTree(inbox), await readTree(local));
 });
 
 Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
@@ -461,26 +515,32 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
   await fill(local, { "a": "1", "dir/b": "2", "other/a": "3" });
   await fill(inbox, { "file": "" });
   const paths = [`${local}/none`, `${local}/a`, `${local}/other/a`];
-  const several = await files.fail(1, "2 errors", "put", ...paths, "camera:new");
+  const several = await files.runToFailure(1, "2 errors", "put", ...paths, "camera:new");
   assertStringIncludes(several, `${local}/other/a: ${local}/a has the same name: put the two into`);
-  assertEquals(await content(inbox), { "file": "", "new": null, "new/a": "1" });
+  assertEquals(await readTree(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${local}/a`;
-  await files.fail(1, 'the name ".degu-files" is reserved', "put", a, "camera:.degu-files/a");
-  await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
-  await files.fail(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
+  await files.runToFailure(
+    1,
+    'the name ".degu-files" is reserved',
+    "put",
+    a,
+    "camera:.degu-files/a",
+  );
+  await files.runToFailure(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
+  await files.runToFailure(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
   await fill(inbox, { "dir": "" });
   for (const options of [["-r"], ["-r", "--force"], ["-r", "--move"]]) {
     const advice =
       'camera:dir is a file: put the directory elsewhere, or remove the file with "degu';
-    await files.fail(1, advice, "put", ...options, `${local}/dir`, "camera:");
-    assertEquals((await content(inbox))["dir"], "");
+    await files.runToFailure(1, advice, "put", ...options, `${local}/dir`, "camera:");
+    assertEquals((await readTree(inbox))["dir"], "");
   }
   await files.serve("--share", files.share);
   const advice = 'takes no files: it has to run "degu serve --inbox DIR"';
-  await files.fail(1, advice, "put", a, "camera:");
-  await files.fail(2, "where to?", "put", a);
-  await files.fail(2, "what to put?", "put", "camera:");
-  await files.fail(2, '".." leads nowhere', "put", a, "camera:../b");
+  await files.runToFailure(1, advice, "put", a, "camera:");
+  await files.runToFailure(2, "where to?", "put", a);
+  await files.runToFailure(2, "what to put?", "put", "camera:");
+  await files.runToFailure(2, '".." leads nowhere', "put", a, "camera:../b");
 });
 
 Deno.test("errors of local files are reported before the command connects", async () => {
@@ -488,9 +548,9 @@ Deno.test("errors of local files are reported before the command connects", asyn
   const { local } = files;
   await files.kill();
   const none = `"${local}/none" does not exist: check the name, and the directory that you are in`;
-  const said = await files.fail(1, none, "put", `${local}/none`, "camera:");
+  const said = await files.runToFailure(1, none, "put", `${local}/none`, "camera:");
   assertEquals(said, `degu: error: ${none}\n`);
-  const both = await files.fail(1, "2 errors", "put", `${local}/none`, local, "camera:");
+  const both = await files.runToFailure(1, "2 errors", "put", `${local}/none`, local, "camera:");
   assertEquals(both.split("\n").slice(0, 2), [
     `degu: error: ${local}/none: ${none}`,
     `degu: error: ${local}: ${local} is a directory: put it with -r`,
@@ -503,37 +563,42 @@ Deno.test("rm removes a file or an empty directory of the inbox, not of the shar
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
   await fill(files.share, { "a": "1" });
-  assertEquals((await files.succeed("rm", "camera:a")).stdout, "removed camera:a\n");
-  assertEquals(objectsOf(await files.succeed("rm", "--json", "camera:empty/")), [{
+  assertEquals((await files.runToSuccess("rm", "camera:a")).stdout, "removed camera:a\n");
+  assertEquals(parseObjects(await files.runToSuccess("rm", "--json", "camera:empty/")), [{
     removed: "camera:empty/",
   }]);
-  await files.fail(1, "語: the directory is not empty: -r removes it", "rm", "camera:日本 語");
-  const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
+  await files.runToFailure(
+    1,
+    "語: the directory is not empty: -r removes it",
+    "rm",
+    "camera:日本 語",
+  );
+  const both = await files.runToSuccess("rm", "camera:日本 語/b", "camera:日本 語");
   assertEquals(both.stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
-  assertEquals(await content(files.inbox), {});
-  assertEquals(await content(files.share), { "a": "1" });
+  assertEquals(await readTree(files.inbox), {});
+  assertEquals(await readTree(files.share), { "a": "1" });
 });
 
 Deno.test("rm reports missing entries, and entries that can't be removed", async () => {
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "report.pdf": "1" });
   await fill(files.share, { "shared": "1" });
-  await files.fail(1, '"camera:report.pd" does not exist', "rm", "camera:report.pd");
+  await files.runToFailure(1, '"camera:report.pd" does not exist', "rm", "camera:report.pd");
   const elsewhere =
     '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
-  await files.fail(1, elsewhere, "rm", "camera:shared");
+  await files.runToFailure(1, elsewhere, "rm", "camera:shared");
   const some = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
   assertEquals(some.code, 1);
-  const [none, removed] = objectsOf(some);
+  const [none, removed] = parseObjects(some);
   assertEquals(none?.["path"], "camera:none");
   assertStringIncludes(JSON.stringify(none?.["error"]), "does not exist");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
   const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
-  await files.fail(2, root, "rm", "camera:report.pdf", "camera:");
-  await files.homes.must("camera", ["forget", "viewer"]);
-  await files.fail(3, "pair the two again", "rm", "camera:report.pdf");
-  assertEquals(await content(files.inbox), { "report.pdf": "1" });
+  await files.runToFailure(2, root, "rm", "camera:report.pdf", "camera:");
+  await files.homes.runToSuccess("camera", ["forget", "viewer"]);
+  await files.runToFailure(3, "pair the two again", "rm", "camera:report.pdf");
+  assertEquals(await readTree(files.inbox), { "report.pdf": "1" });
 });
 
 Deno.test("rm -r removes a directory with its content, the deepest entries first, or reports the remaining entries", async () => {
@@ -541,23 +606,23 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
   const { inbox } = files;
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/sub/c/d": null, "file": "3" });
   await fill(inbox, { "top/sub/.left.degu-part": "part" });
-  const { stdout } = await files.succeed("rm", "-r", "camera:top", "camera:file");
+  const { stdout } = await files.runToSuccess("rm", "-r", "camera:top", "camera:file");
   const removed = stdout.trimEnd().split("\n").map((line) => line.replace(/^removed /, ""));
   assertEquals(removed.slice(0, 2).toSorted(), ["camera:top/a", "camera:top/sub/b"]);
   assertEquals(removed.slice(2), [
     ...["camera:top/sub/c/d/", "camera:top/sub/c/", "camera:top/sub/", "camera:top/"],
     "camera:file",
   ]);
-  assertEquals(await content(inbox), {});
-  await files.fail(1, "does not exist", "rm", "-r", "camera:none");
+  assertEquals(await readTree(inbox), {});
+  await files.runToFailure(1, "does not exist", "rm", "-r", "camera:none");
   if (!HAS_LINKS) return;
   // An entry that can't be removed is reported, and stays with its directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
   const stays = "camera:top/sub/link: it stays, because it is a symbolic link";
-  await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
+  await files.runToFailure(1, stays, "rm", "--json", "-r", "camera:top");
   await Deno.remove(`${inbox}/top/sub/link`);
-  assertEquals(await content(inbox), { "top": null, "top/sub": null });
+  assertEquals(await readTree(inbox), { "top": null, "top/sub": null });
 });
 
 // Paths on another device.
@@ -611,7 +676,7 @@ Deno.test("any path is refused as wrong usage, or has names that stay below the 
 // The directory of the device, which is neither sent, nor written or deleted in.
 
 Deno.test("the device's directory and its content are recognized by any path", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "state/home/peers": null, "state/home-2": null });
   await makeLinks({ [`${path}/link`]: `${path}/state/home` });
@@ -633,16 +698,16 @@ for (const direction of ["download", "upload"] as const) {
       const from = { ...source, "a": "1" };
       await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
       const root = direction === "download" ? trees.target : trees.source;
-      const before = await content(`${trees.target}/state`).catch(() => null);
+      const before = await readTree(`${trees.target}/state`).catch(() => null);
       const own = await findDeviceDirectory(`${root}/state/own`);
       const told = new Set<string>();
       const filter = await own.filter(root, (path) => told.add(path.join("/")));
       const { result, outcomes } = await trees.copy({ filter, delete: true });
       assertEquals([result.failed, outcomes["a"]], [0, "copied"]);
       assertEquals([...told], ["state/own"]);
-      const after = await content(trees.target);
+      const after = await readTree(trees.target);
       assertEquals([after["a"], after["old"]], ["1", undefined]);
-      if (before !== null) assertEquals(await content(`${trees.target}/state`), before);
+      if (before !== null) assertEquals(await readTree(`${trees.target}/state`), before);
       else assertEquals(after, { "a": "1", "state": null });
     }
   });
@@ -651,9 +716,9 @@ for (const direction of ["download", "upload"] as const) {
 Deno.test("no command copies files from or to the device's directory, or deletes files in it", async () => {
   await using files = await AgentFiles.start();
   const { homes, share, inbox } = files;
-  const home = homes.at("viewer");
+  const home = homes.joinPath("viewer");
   await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
-  const before = await content(home);
+  const before = await readTree(home);
   for (
     const command of [
       ["get", "camera:d/device.json", `${home}/`],
@@ -663,9 +728,9 @@ Deno.test("no command copies files from or to the device's directory, or deletes
       ["put", "-r", home, "camera:"],
       ["put", `${home}/device.json`, "camera:"],
     ]
-  ) await files.fail(1, "is the directory of the device, or in it", ...command);
-  assertEquals(await content(home), before);
-  assertEquals(await content(inbox), {});
+  ) await files.runToFailure(1, "is the directory of the device, or in it", ...command);
+  assertEquals(await readTree(home), before);
+  assertEquals(await readTree(inbox), {});
 });
 
 Deno.test("an endless list is an error", async () => {

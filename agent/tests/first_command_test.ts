@@ -1,7 +1,7 @@
 /** Right after a pairing: the first command of either device is served. */
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 
 /** The first commands, after --home. */
 const FIRST = [["ls", "--no-find", "one:"], ["ping", "--no-find", "one"], [
@@ -11,12 +11,12 @@ const FIRST = [["ls", "--no-find", "one:"], ["ping", "--no-find", "one"], [
 ]];
 
 Deno.test("a server that learns of a pairing a little later serves the first command all the same", async (t) => {
-  await eachRow(t, FIRST.map((args) => [args[0]!, args] as const), async (_rule, args) => {
+  await testEachRow(t, FIRST.map((args) => [args[0]!, args] as const), async (_rule, args) => {
     await using homes = await AgentHomes.create("one", "two");
     await fill(homes.path, { "inbox/file": "x" });
-    const { address } = await homes.serve("one", ["--inbox-for-all", homes.at("inbox")]);
+    const { address } = await homes.serve("one", ["--inbox-for-all", homes.joinPath("inbox")]);
     // The entries are written without the wait of a pairing.
     await homes.pair("one", "two", address);
-    await homes.must("two", args);
+    await homes.runToSuccess("two", args);
   });
 });

@@ -1,8 +1,8 @@
 /** Lines as in .gitignore: what they leave out of a tree, and which lists can be read. */
 import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
 /** The lines, paths that they match, and others; the path of a directory ends with a slash. */
@@ -55,7 +55,7 @@ const rows: [rule: string, lines: string[], matched: string[], others: string[]]
 ];
 
 Deno.test("lines as in .gitignore match", async (t) => {
-  await eachRow(t, rows, (_rule, lines, matched, others) => {
+  await testEachRow(t, rows, (_rule, lines, matched, others) => {
     const ignores = (path: string) => {
       const isDirectory = path.endsWith("/");
       const names = (isDirectory ? path.slice(0, -1) : path).split("/");
@@ -71,7 +71,7 @@ Deno.test("lines as in .gitignore match", async (t) => {
  * list.
  */
 async function leftOut(bytes: Uint8Array<ArrayBuffer> | string): Promise<string | null> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const content = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
   await Deno.writeFile(`${dir.path}/.deguignore`, content);
   try {
@@ -89,7 +89,7 @@ function utf16(text: string): Uint8Array<ArrayBuffer> {
 }
 
 Deno.test("a list is UTF-8, with a byte order mark or without, and anything else can't be read", async (t) => {
-  await eachRow(
+  await testEachRow(
     t,
     [
       ["UTF-8", "a\nb\n", "ab"],
@@ -112,7 +112,7 @@ Deno.test("a list is UTF-8, with a byte order mark or without, and anything else
 
 Deno.test("a list with other bytes than before is no list to go by", async (t) => {
   const before = "a\n";
-  await eachRow(t, [
+  await testEachRow(t, [
     ["the same", before, before, false],
     ["other lines", before, "b\n", true],
     ["a line more", before, "a\nb\n", true],
@@ -121,7 +121,7 @@ Deno.test("a list with other bytes than before is no list to go by", async (t) =
     ["new", null, "a\n", true],
     ["none", null, null, false],
   ] as [string, string | null, string | null, boolean][], async (_name, first, second, changes) => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     if (first !== null) await fill(dir.path, { ".deguignore": first });
     const list = new IgnoreList(dir.path, []);
     if (second === null) await Deno.remove(`${dir.path}/.deguignore`).catch(() => {});

@@ -9,8 +9,8 @@ import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import {
@@ -27,7 +27,7 @@ async function threeDevices(...options: string[]) {
   const [, one, two] = await homes.init("camera", "one", "two");
   await homes.pair("camera", "one");
   await homes.pair("camera", "two");
-  const inbox = homes.at("inbox");
+  const inbox = homes.joinPath("inbox");
   await fill(homes.path, {
     "from-one/photo": "of one",
     "from-one/tree/a": "one",
@@ -42,14 +42,14 @@ async function threeDevices(...options: string[]) {
     inbox,
     ids,
     agent,
-    at: (name: string, path: string) => homes.at(`from-${name}`, path),
+    at: (name: string, path: string) => homes.joinPath(`from-${name}`, path),
     [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose](),
   };
 }
 
 /** Returns the content of an inbox, without the directories for unfinished files. */
 async function filesIn(inbox: string): Promise<Record<string, string | null>> {
-  const all = Object.entries(await content(inbox));
+  const all = Object.entries(await readTree(inbox));
   return Object.fromEntries(all.filter(([path]) => !path.includes(".degu-files")));
 }
 
@@ -60,45 +60,51 @@ async function clientOf(device: Device): Promise<Client> {
 Deno.test("each peer has its own directory: another peer can't list, get, replace or delete its files", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
-  await homes.must("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
-  assertEquals(await mode(`${inbox}/one`), 0o700);
-  await homes.must("one", ["sync", at("one", "tree"), "camera:synced"]);
+  await homes.runToSuccess("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  assertEquals(await readMode(`${inbox}/one`), 0o700);
+  await homes.runToSuccess("one", ["sync", at("one", "tree"), "camera:synced"]);
   const ofOne = { "photo": "of one", "tree": null, "tree/a": "one" };
   const wholeOfOne = { ...ofOne, "synced": null, "synced/a": "one" };
-  assertEquals(await content(`${inbox}/one`), wholeOfOne);
+  assertEquals(await readTree(`${inbox}/one`), wholeOfOne);
   // ls and get.
   for (const path of ["", "one", "one/", "../one", "photo"]) {
     const { stdout } = await homes.run("two", ["ls", "--inbox", `camera:${path}`]);
     assertEquals(stdout, "", path);
   }
-  const back = homes.at("back");
-  await homes.fail("two", 1, "does not exist", ["get", "--inbox", "camera:photo", back]);
-  await homes.fail("two", 1, "does not exist", ["get", "--inbox", "-r", "camera:tree", back]);
+  const back = homes.joinPath("back");
+  await homes.runToFailure("two", 1, "does not exist", ["get", "--inbox", "camera:photo", back]);
+  await homes.runToFailure("two", 1, "does not exist", [
+    "get",
+    "--inbox",
+    "-r",
+    "camera:tree",
+    back,
+  ]);
   // rm.
   for (const path of ["photo", "one/photo", "synced"]) {
-    await homes.fail("two", 1, "does not exist", ["rm", "-r", `camera:${path}`]);
+    await homes.runToFailure("two", 1, "does not exist", ["rm", "-r", `camera:${path}`]);
   }
   // put and sync, into the same names.
-  await homes.must("two", ["put", at("two", "photo"), "camera:"]);
-  await homes.must("two", ["put", "-r", "--force", at("two", "tree"), "camera:"]);
-  await homes.must("two", ["sync", "--delete", at("two", "tree"), "camera:synced"]);
+  await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
+  await homes.runToSuccess("two", ["put", "-r", "--force", at("two", "tree"), "camera:"]);
+  await homes.runToSuccess("two", ["sync", "--delete", at("two", "tree"), "camera:synced"]);
   const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
-  assertEquals(await content(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
+  assertEquals(await readTree(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
   // The whole content of its own directory.
-  await homes.must("two", ["sync", "--delete", at("two", "tree"), "camera:"]);
-  await homes.must("two", ["rm", "camera:b"]);
-  await homes.must("two", ["sync", "--inbox", "--delete", "camera:", back]);
-  assertEquals([await content(`${inbox}/two`), await content(back)], [{}, {}]);
-  assertEquals(await content(`${inbox}/one`), wholeOfOne);
-  await homes.must("one", ["get", "--inbox", "-r", "camera:", back]);
-  assertEquals(await content(back), wholeOfOne);
+  await homes.runToSuccess("two", ["sync", "--delete", at("two", "tree"), "camera:"]);
+  await homes.runToSuccess("two", ["rm", "camera:b"]);
+  await homes.runToSuccess("two", ["sync", "--inbox", "--delete", "camera:", back]);
+  assertEquals([await readTree(`${inbox}/two`), await readTree(back)], [{}, {}]);
+  assertEquals(await readTree(`${inbox}/one`), wholeOfOne);
+  await homes.runToSuccess("one", ["get", "--inbox", "-r", "camera:", back]);
+  assertEquals(await readTree(back), wholeOfOne);
 });
 
 Deno.test("no path that a peer can send leads out of its directory", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
-  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
-  await using two = await Device.open(homes.at("two"));
+  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await using two = await Device.open(homes.joinPath("two"));
   const client = await clientOf(two);
   const bytes = new TextEncoder().encode("x");
   for (const path of ["../one/photo", "..~2Fone~2Fphoto", "~2E~2E/one/photo", "/one/photo"]) {
@@ -127,15 +133,15 @@ Deno.test("no path that a peer can send leads out of its directory", async () =>
 });
 
 Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of the others", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const inbox = `${dir.path}/all`;
   await using devices = await threeDevices("--inbox-for-all", inbox);
   const { homes, at } = devices;
-  await homes.must("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
-  assertEquals(await homes.must("two", ["ls", "camera:"]), "photo\ntree/\n");
-  await homes.must("two", ["put", "--force", at("two", "photo"), "camera:"]);
-  await homes.must("two", ["rm", "-r", "camera:tree"]);
-  assertEquals(await content(inbox), { "photo": "of two" });
+  await homes.runToSuccess("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\ntree/\n");
+  await homes.runToSuccess("two", ["put", "--force", at("two", "photo"), "camera:"]);
+  await homes.runToSuccess("two", ["rm", "-r", "camera:tree"]);
+  assertEquals(await readTree(inbox), { "photo": "of two" });
 });
 
 // The owners of directories.
@@ -143,35 +149,35 @@ Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of th
 Deno.test("rename: existing files stay in the reported directory; new files go to a directory of the new name", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at, agent } = devices;
-  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
   const said = "its files in an inbox on this device stay in the directory one\n";
   assertEquals([renamed.code, renamed.stderr], [0, said]);
   // The server learns it within a second.
-  await using device = await Device.open(homes.at("one"));
+  await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
   const isNew = async () => {
     const { body } = await client.request("GET", "/inbox/");
-    return await body!.text() === "[]\n" || (await entries(inbox)).includes("phone");
+    return await body!.text() === "[]\n" || (await listNames(inbox)).includes("phone");
   };
   while (!await isNew());
-  await homes.must("one", ["put", at("one", "tree/a"), "camera:"]);
+  await homes.runToSuccess("one", ["put", at("one", "tree/a"), "camera:"]);
   assertEquals(await filesIn(inbox), {
     ...{ "one": null, "one/photo": "of one" },
     ...{ "phone": null, "phone/a": "one" },
   });
   agent.kill("SIGTERM");
-  await agent.ended();
-  await homes.must("camera", ["rename", "phone", "one"]);
+  await agent.waitForEnd();
+  await homes.runToSuccess("camera", ["rename", "phone", "one"]);
   // With its old name, the peer finds its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");
-  assertEquals(await homes.must("one", ["ls", "camera:"]), "photo\n");
+  assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "photo\n");
 });
 
 Deno.test("an upload that is under way when its peer is renamed ends in the directory of the old name", async () => {
   await using devices = await threeDevices();
   const { homes, inbox } = devices;
-  await using device = await Device.open(homes.at("one"));
+  await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
   using connection = await client.connect();
   const began = Promise.withResolvers<void>();
@@ -184,9 +190,9 @@ Deno.test("an upload that is under way when its peer is renamed ends in the dire
   };
   const uploading = connection.put("/inbox/file", {}, new BodyIter(pieces(), 5));
   await began.promise;
-  while (!(await entries(inbox)).includes("one"));
-  await homes.must("camera", ["rename", "one", "phone"]);
-  while (!(await entries(inbox)).includes("phone")) {
+  while (!(await listNames(inbox)).includes("one"));
+  await homes.runToSuccess("camera", ["rename", "one", "phone"]);
+  while (!(await listNames(inbox)).includes("phone")) {
     await (await client.request("GET", "/inbox/")).body?.bytes();
   }
   renamed.resolve();
@@ -198,29 +204,29 @@ Deno.test("an upload that is under way when its peer is renamed ends in the dire
 Deno.test("another device with a former name gets a directory with a number, and the former device gets its own", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
-  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
-  await homes.must("camera", ["forget", "one"]);
-  await homes.must("camera", ["rename", "two", "one"]);
-  await using device = await Device.open(homes.at("two"));
+  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await homes.runToSuccess("camera", ["forget", "one"]);
+  await homes.runToSuccess("camera", ["rename", "two", "one"]);
+  await using device = await Device.open(homes.joinPath("two"));
   const client = await clientOf(device);
-  while (!(await entries(inbox)).includes("one-2")) {
+  while (!(await listNames(inbox)).includes("one-2")) {
     await (await client.request("GET", "/inbox/")).body?.bytes();
   }
-  assertEquals(await homes.must("two", ["ls", "--inbox", "camera:"]), "");
-  await homes.must("two", ["put", at("two", "photo"), "camera:"]);
-  await homes.must("camera", ["rename", "one", "two"]);
+  assertEquals(await homes.runToSuccess("two", ["ls", "--inbox", "camera:"]), "");
+  await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
+  await homes.runToSuccess("camera", ["rename", "one", "two"]);
   await homes.pair("camera", "one");
   const { address } = await homes.serve("camera", ["--inbox", inbox]);
   const ls = ["ls", "--address", address, "camera:"];
-  assertEquals(await homes.must("one", ls), "photo\n");
-  assertEquals(await content(`${inbox}/one`), { "photo": "of one" });
-  assertEquals(await content(`${inbox}/one-2`), { "photo": "of two" });
+  assertEquals(await homes.runToSuccess("one", ls), "photo\n");
+  assertEquals(await readTree(`${inbox}/one`), { "photo": "of one" });
+  assertEquals(await readTree(`${inbox}/one-2`), { "photo": "of two" });
 });
 
 const [ID, OTHER] = ["a".repeat(52), "b".repeat(51) + "a"];
 
 Deno.test("a directory belongs to one id for good", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const directoryOf = async (id: string, name: string) => {
     const directory = await new Inbox(dir.path).directoryOf({ id, name });
     await Deno.mkdir(`${dir.path}/${directory}`, { recursive: true });
@@ -252,7 +258,7 @@ Deno.test("a directory belongs to one id for good", async () => {
 });
 
 Deno.test("concurrent requests for the same name get different directories", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
   // As in several processes: each has an inbox of its own.
   const asked = [...ids, ...ids].map((id) =>
@@ -261,9 +267,9 @@ Deno.test("concurrent requests for the same name get different directories", asy
   const directories = await Promise.all(asked);
   assertEquals(directories.slice(0, 8), directories.slice(8));
   assertEquals(new Set(directories).size, 8);
-  const records = await entries(`${dir.path}/.degu-files`);
+  const records = await listNames(`${dir.path}/.degu-files`);
   assertEquals(records, directories.slice(0, 8).map((each) => `owner-${each}`).toSorted());
-  assertEquals(await mode(`${dir.path}/.degu-files`), 0o700);
+  assertEquals(await readMode(`${dir.path}/.degu-files`), 0o700);
   for (const [i, id] of ids.entries()) {
     assertEquals(await new Inbox(dir.path).directoryOf({ id, name: "phone" }), directories[i]);
   }
@@ -276,8 +282,8 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
     ["no record", "null"],
     ["another directory", JSON.stringify({ id: ID, name: "phone", directory: "../private" })],
   ];
-  await eachRow(t, rows, async (_rule, text) => {
-    await using dir = await tempDir();
+  await testEachRow(t, rows, async (_rule, text) => {
+    await using dir = await createTempDir();
     const inbox = new Inbox(dir.path);
     assertEquals(await inbox.directoryOf({ id: ID, name: "phone" }), "phone");
     await Deno.writeTextFile(`${dir.path}/.degu-files/owner-phone`, text);
@@ -292,7 +298,7 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
 });
 
 Deno.test("the owner of a directory is on the disk before its files", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const synced = await recordSyncedPaths(dir.path, async () => {
     await new Inbox(dir.path).directoryOf({ id: ID, name: "phone" });
   });
@@ -306,10 +312,13 @@ Deno.test("the owner of a directory is on the disk before its files", async () =
 
 Deno.test("an inbox with an entry without an owner is refused, with the advice --inbox-for-all", async () => {
   await using homes = await AgentHomes.create("camera", "one");
-  const inbox = homes.at("inbox");
+  const inbox = homes.joinPath("inbox");
   const fails = async (...args: string[]) => {
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
-      const said = await homes.fail("camera", 1, "belongs to no peer", [...command, ...args]);
+      const said = await homes.runToFailure("camera", 1, "belongs to no peer", [
+        ...command,
+        ...args,
+      ]);
       assertMatch(said, /^degu: error: --inbox: .*; |use --inbox-for-all/);
     }
   };
@@ -326,7 +335,7 @@ Deno.test("an inbox with an entry without an owner is refused, with the advice -
 Deno.test("a directory of a peer that is a link, or a file, is refused: at the start, and while it serves", async (t) => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
-  await homes.must("two", ["put", at("two", "photo"), "camera:"]);
+  await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
   await fill(homes.path, { "elsewhere/private": "secret" });
   for (const name of ["one", "two"] as const) {
     await new Inbox(inbox).directoryOf({ id: devices.ids[name], name });
@@ -335,41 +344,46 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
     [
       "a link",
       "is a link, which is not followed",
-      () => makeLinks({ [`${inbox}/one`]: homes.at("elsewhere") }),
+      () => makeLinks({ [`${inbox}/one`]: homes.joinPath("elsewhere") }),
     ],
     [
       "a link to nothing",
       "is a link, which is not followed",
-      () => makeLinks({ [`${inbox}/one`]: homes.at("none") }),
+      () => makeLinks({ [`${inbox}/one`]: homes.joinPath("none") }),
     ],
     ["a file", "is not a directory", () => fill(inbox, { "one": "" }).then(() => {})],
   ];
-  await using device = await Device.open(homes.at("one"));
+  await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
   const gone = "the directory that the peer serves is missing";
-  await eachRow(t, rows, async (_rule, said, make) => {
+  await testEachRow(t, rows, async (_rule, said, make) => {
     await make();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
-    await homes.fail("camera", 1, new RegExp(`^degu: error: --inbox: .*/one ${said}`), serve);
-    await homes.fail("one", 1, gone, ["ls", "camera:"]);
-    await homes.fail("one", 1, gone, ["rm", "camera:private"]);
+    await homes.runToFailure(
+      "camera",
+      1,
+      new RegExp(`^degu: error: --inbox: .*/one ${said}`),
+      serve,
+    );
+    await homes.runToFailure("one", 1, gone, ["ls", "camera:"]);
+    await homes.runToFailure("one", 1, gone, ["rm", "camera:private"]);
     for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
       const { status, headers } = await client.request(method, "/inbox/private", {}, body);
       assertEquals([status, headers["root-gone"]], [503, "?1"]);
     }
-    await devices.agent.message(`one: ${await realPath(inbox)}/one ${said}`);
+    await devices.agent.waitForMessage(`one: ${await realPath(inbox)}/one ${said}`);
     // Others go on.
-    assertEquals(await homes.must("two", ["ls", "camera:"]), "photo\n");
+    assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\n");
     await Deno.remove(`${inbox}/one`);
   });
-  assertEquals(await content(homes.at("elsewhere")), { "private": "secret" });
-  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  assertEquals(await readTree(homes.joinPath("elsewhere")), { "private": "secret" });
+  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
 });
 
 Deno.test("a share that holds the inbox, or lies in it, is refused, but with --inbox-for-all", async (t) => {
   await using homes = await AgentHomes.create("camera");
   await fill(homes.path, { "dir/in": null });
-  await makeLinks({ [homes.at("link")]: homes.at("dir") });
+  await makeLinks({ [homes.joinPath("link")]: homes.joinPath("dir") });
   const rows: [rule: string, share: string, inbox: string][] = [
     ["the same", "dir", "dir"],
     ["the same, by a link", "link", "dir"],
@@ -377,29 +391,37 @@ Deno.test("a share that holds the inbox, or lies in it, is refused, but with --i
     ["a new inbox in the share", "dir", "dir/new"],
     ["the share in the inbox", "dir/in", "dir"],
   ];
-  await eachRow(t, rows, async (_rule, share, inbox) => {
-    const dirs = ["--share", homes.at(share), "--inbox", homes.at(inbox)];
+  await testEachRow(t, rows, async (_rule, share, inbox) => {
+    const dirs = ["--share", homes.joinPath(share), "--inbox", homes.joinPath(inbox)];
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
-      const said = await homes.fail("camera", 2, "so peers could read the files of others", [
-        ...command,
-        ...dirs,
-      ]);
+      const said = await homes.runToFailure(
+        "camera",
+        2,
+        "so peers could read the files of others",
+        [
+          ...command,
+          ...dirs,
+        ],
+      );
       assertStringIncludes(said, "use --inbox-for-all");
     }
   });
-  assertEquals(await content(homes.at("dir")), { "in": null });
+  assertEquals(await readTree(homes.joinPath("dir")), { "in": null });
   const { agent } = await homes.serve("camera", [
-    ...["--share", homes.at("dir"), "--inbox-for-all", homes.at("dir")],
+    ...["--share", homes.joinPath("dir"), "--inbox-for-all", homes.joinPath("dir")],
   ]);
   agent.kill("SIGTERM");
-  assertEquals((await agent.ended()).code, 0);
+  assertEquals((await agent.waitForEnd()).code, 0);
 });
 
 Deno.test("options of the inbox that don't go together are refused", async () => {
   await using homes = await AgentHomes.create("camera");
-  await homes.fail("camera", 2, "--new-only is for an inbox: add --inbox", ["serve", "--new-only"]);
+  await homes.runToFailure("camera", 2, "--new-only is for an inbox: add --inbox", [
+    "serve",
+    "--new-only",
+  ]);
   const both = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
-  await homes.fail("camera", 2, "can't be combined", both);
+  await homes.runToFailure("camera", 2, "can't be combined", both);
 });
 
 // --new-only.
@@ -409,15 +431,15 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
   const { local, inbox } = files;
   await files.serve("--inbox", files.inboxes, "--new-only");
   await fill(local, { "a": "1", "t/a": "1", "t/b": "2" });
-  await files.succeed("put", "-r", `${local}/a`, `${local}/t`, "camera:");
-  await files.succeed("sync", `${local}/t`, "camera:s");
+  await files.runToSuccess("put", "-r", `${local}/a`, `${local}/t`, "camera:");
+  await files.runToSuccess("sync", `${local}/t`, "camera:s");
   const all = {
     ...{ "a": "1", "t": null, "t/a": "1", "t/b": "2" },
     ...{ "s": null, "s/a": "1", "s/b": "2" },
   };
-  assertEquals(await content(inbox), all);
+  assertEquals(await readTree(inbox), all);
   // The same ones are no error.
-  await files.succeed("put", "-r", `${local}/a`, `${local}/t`, "camera:");
+  await files.runToSuccess("put", "-r", `${local}/a`, `${local}/t`, "camera:");
   await fill(local, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
   const rows: [command: string, args: string[]][] = [
     ["put --force", ["put", "--force", `${local}/a`, "camera:"]],
@@ -430,19 +452,19 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
     ["rm -r", ["rm", "-r", "camera:t"]],
   ];
   const problem = 'the peer only accepts new files ("degu serve --new-only"): existing files stay';
-  await eachRow(t, rows, async (_command, args) => {
-    const said = await files.fail(1, problem, ...args);
+  await testEachRow(t, rows, async (_command, args) => {
+    const said = await files.runToFailure(1, problem, ...args);
     assertEquals(said.includes("leave out --delete"), args.includes("--delete"));
     assert(!said.includes("--force"), said);
     if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
   });
   const another = "another file of this name exists at the peer: replace it with --force";
-  await files.fail(1, another, "put", "-r", `${local}/a`, `${local}/t`, "camera:");
-  assertEquals(await content(inbox), all);
+  await files.runToFailure(1, another, "put", "-r", `${local}/a`, `${local}/t`, "camera:");
+  assertEquals(await readTree(inbox), all);
   // New files are still accepted.
   await fill(local, { "t/c": "3" });
-  await files.fail(1, problem, "sync", `${local}/t`, "camera:s");
-  assertEquals(await content(inbox), { ...all, "s/c": "3" });
+  await files.runToFailure(1, problem, "sync", `${local}/t`, "camera:s");
+  assertEquals(await readTree(inbox), { ...all, "s/c": "3" });
 });
 
 // Changes of the disk while degu serve runs.
@@ -450,36 +472,36 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
 Deno.test("a directory that the user moves away while degu serve runs is created again, for the same peer", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
-  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
-  await Deno.rename(`${inbox}/one`, homes.at("sorted"));
-  assertEquals(await homes.must("one", ["ls", "camera:"]), "");
-  await homes.must("one", ["put", "-r", at("one", "tree"), "camera:"]);
+  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await Deno.rename(`${inbox}/one`, homes.joinPath("sorted"));
+  assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "");
+  await homes.runToSuccess("one", ["put", "-r", at("one", "tree"), "camera:"]);
   assertEquals(await filesIn(inbox), { "one": null, "one/tree": null, "one/tree/a": "one" });
-  assertEquals(await content(homes.at("sorted")), { "photo": "of one" });
+  assertEquals(await readTree(homes.joinPath("sorted")), { "photo": "of one" });
   // If the whole inbox is missing, its disk may not be mounted: no directory is created in its
   // place.
-  await Deno.rename(inbox, homes.at("elsewhere"));
+  await Deno.rename(inbox, homes.joinPath("elsewhere"));
   for (const name of ["one", "two"]) {
-    await homes.fail(name, 1, "is its disk mounted?", ["ls", "--inbox", "camera:"]);
+    await homes.runToFailure(name, 1, "is its disk mounted?", ["ls", "--inbox", "camera:"]);
   }
   await assertRejects(() => Deno.lstat(inbox), Deno.errors.NotFound);
-  await Deno.rename(homes.at("elsewhere"), inbox);
-  assertEquals(await homes.must("one", ["ls", "camera:"]), "tree/\n");
-  assertEquals(await homes.must("two", ["ls", "camera:"]), "");
+  await Deno.rename(homes.joinPath("elsewhere"), inbox);
+  assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "tree/\n");
+  assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "");
 });
 
 Deno.test("the copy of a lost machine is moved into the directory of the new machine, which its first request creates, and restored", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
-  await homes.must("one", ["sync", at("one", "tree"), "camera:Documents"]);
-  await homes.must("two", ["ls", "--inbox", "camera:"]);
+  await homes.runToSuccess("one", ["sync", at("one", "tree"), "camera:Documents"]);
+  await homes.runToSuccess("two", ["ls", "--inbox", "camera:"]);
   await Deno.rename(`${inbox}/one/Documents`, `${inbox}/two/Documents`);
-  await homes.must("two", ["sync", "--inbox", "camera:Documents", homes.at("back")]);
-  assertEquals(await content(homes.at("back")), { a: "one" });
+  await homes.runToSuccess("two", ["sync", "--inbox", "camera:Documents", homes.joinPath("back")]);
+  assertEquals(await readTree(homes.joinPath("back")), { a: "one" });
 });
 
 Deno.test("at its start degu serve removes unfinished uploads that are older than a day", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using homes = await AgentHomes.create("camera");
   const directory = await new Inbox(dir.path).directoryOf({ id: ID, name: "gone" });
   const left = `${dir.path}/${directory}/.degu-files`;

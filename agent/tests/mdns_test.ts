@@ -17,10 +17,17 @@ import {
   makePacketFilter,
   type Network,
 } from "@degu/internal/agent/mdns_links.ts";
-import { ADDRESS, closed, interfaceOf, loopbackNetwork, of, SILENT } from "@degu/testing/mdns.ts";
+import {
+  ADDRESS,
+  makeInterface,
+  makeInterfaces,
+  openLoopbackNetwork,
+  SILENT,
+  waitForClose,
+} from "@degu/testing/mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { atLeastOnce, within } from "@degu/testing/raw_peer.ts";
+import { retryUntilInTime, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
@@ -89,7 +96,7 @@ class Stranger implements AsyncDisposable {
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }
     };
-    return await within(find(), what);
+    return await withTimeout(find(), what);
   }
 
   /** Sends a packet, or bytes. */
@@ -101,7 +108,7 @@ class Stranger implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await closed(this.#socket);
+    await waitForClose(this.#socket);
   }
 }
 
@@ -121,7 +128,7 @@ const HOST = "degu-cccccccccccccccc.local";
 
 /** All records of the camera, or of one that differs, on an interface with these addresses. */
 const records = (addresses: readonly string[], service: Partial<Service> = {}) =>
-  recordsOf({ ...CAMERA, ...service }, interfaceOf(...addresses));
+  recordsOf({ ...CAMERA, ...service }, makeInterfaces(...addresses));
 
 Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
   const all = records(["127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1", "fd00::1"]);
@@ -144,10 +151,10 @@ Deno.test("the records of a device have 16 characters of its id, its port and it
 // Sockets on the interfaces of a machine, and what they pass on.
 
 Deno.test("no bytes end the process or stop an announcement", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
-  await within(camera.announced, "announced");
+  await withTimeout(camera.announced, "announced");
   await stranger.hears("an announcement", isResponse);
   const valid = [...stranger.bytes];
   const edit = fc.tuple(fc.nat(), fc.nat(255));
@@ -161,12 +168,12 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   for (const size of [0, 1, 11, 12, 9000, 9001, 65000]) {
     for (const byte of [0xc0, 0xff, 0]) await stranger.send(new Uint8Array(size).fill(byte));
   }
-  const found = await within(findAddresses(CAMERA.id, { seconds: 4 }, network), "found");
+  const found = await withTimeout(findAddresses(CAMERA.id, { seconds: 4 }, network), "found");
   assertEquals(found, [[ADDRESS, 7443]]);
 });
 
 Deno.test("an announcement follows the interfaces, also after these could not be listed", async () => {
-  const { port } = await loopbackNetwork();
+  const { port } = await openLoopbackNetwork();
   await using stranger = await Stranger.join({ port, findInterfaces: () => [] });
   const polls: (() => void)[] = [];
   const { setInterval } = globalThis;
@@ -178,12 +185,12 @@ Deno.test("an announcement follows the interfaces, also after these could not be
   let calls = 0;
   const findInterfaces = () => {
     if (++calls === 2) throw new Error("not now");
-    return interfaceOf("127.0.0.1", calls === 1 ? "192.0.2.7" : "192.0.2.8");
+    return makeInterfaces("127.0.0.1", calls === 1 ? "192.0.2.7" : "192.0.2.8");
   };
   const logged: string[] = [];
   const logger = { ...SILENT, debug: (text: string) => logged.push(text) };
   await using camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
-  await within(camera.announced, "announced");
+  await withTimeout(camera.announced, "announced");
   const says = (address: string) => ({ answers }: Incoming) =>
     answers.some(({ data }) => data === address);
   await stranger.hears("the first address", says("192.0.2.7"));
@@ -193,23 +200,30 @@ Deno.test("an announcement follows the interfaces, also after these could not be
 });
 
 Deno.test("an interface that can't be used is logged at debug, and closed", async () => {
-  const { port } = await loopbackNetwork();
+  const { port } = await openLoopbackNetwork();
   const logged = Promise.withResolvers<string>();
   const logger = { ...SILENT, debug: logged.resolve };
-  const findInterfaces = () => [of("gone", "192.0.2.99", "255.255.255.0")];
+  const findInterfaces = () => [makeInterface("gone", "192.0.2.99", "255.255.255.0")];
   await using _camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
-  const text = await within(logged.promise, "a message");
+  const text = await withTimeout(logged.promise, "a message");
   assert(text.startsWith("mDNS on gone: "), text);
 });
 
-const LOOPBACK = [of("lo", "127.0.0.1", "255.0.0.0"), of("lo", "::1"), of("lo", "10.9.9.9")];
-const CABLE = [of("eth0", "fe80::1", "ffff:ffff:ffff:ffff::")];
-const HOME = [of("wlan0", "2001:db8::1"), of("wlan0", "192.168.1.7", "255.255.255.128")];
+const LOOPBACK = [
+  makeInterface("lo", "127.0.0.1", "255.0.0.0"),
+  makeInterface("lo", "::1"),
+  makeInterface("lo", "10.9.9.9"),
+];
+const CABLE = [makeInterface("eth0", "fe80::1", "ffff:ffff:ffff:ffff::")];
+const HOME = [
+  makeInterface("wlan0", "2001:db8::1"),
+  makeInterface("wlan0", "192.168.1.7", "255.255.255.128"),
+];
 
 Deno.test("each interface with an IPv4 address is used; the loopback one only if alone", () => {
   const names = (addresses: InterfaceAddress[]) => linksOf(addresses).map(([first]) => first!.name);
   assertEquals(names([...LOOPBACK, ...CABLE, ...HOME]), ["wlan0"]);
-  assertEquals(names([...HOME, of("eth0", "192.0.2.1"), ...CABLE]), ["wlan0", "eth0"]);
+  assertEquals(names([...HOME, makeInterface("eth0", "192.0.2.1"), ...CABLE]), ["wlan0", "eth0"]);
   assertEquals(names(CABLE), []);
   assertEquals(names([]), []);
   assertEquals(names(LOOPBACK), ["lo"]);
@@ -272,12 +286,12 @@ const isGoodbye = ({ answers }: Incoming) =>
   answers.length > 0 && answers.every(({ ttl }) => ttl === 0);
 
 Deno.test("a device is announced twice without asking for its name, found, told from another one, and withdrawn", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   const camera = announceCamera(network);
   await using other = announceCamera(network, { id: idOf("d"), port: 2 });
-  assertEquals(await within(camera.announced, "announced"), "camera-cccccccccccccccc");
-  await within(other.announced, "the other one");
+  assertEquals(await withTimeout(camera.announced, "announced"), "camera-cccccccccccccccc");
+  await withTimeout(other.announced, "the other one");
   await stranger.hears("both, twice", isResponse, { count: 4 });
   assertEquals(stranger.heard.filter(({ type }) => type === "query"), []);
   const find = (letter: string, seconds: number) =>
@@ -291,20 +305,20 @@ Deno.test("a device is announced twice without asking for its name, found, told 
 });
 
 Deno.test("a warning says why announcing failed, and disposing still works", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   const warned = Promise.withResolvers<string>();
   const findInterfaces = () => {
     throw new Error("no interfaces today");
   };
   const logger = { ...SILENT, warn: warned.resolve };
   await using _camera = new Announcement({ ...CAMERA, logger }, { ...network, findInterfaces });
-  const text = await within(warned.promise, "a warning");
+  const text = await withTimeout(warned.promise, "a warning");
   assertEquals(text, "the announcement has ended: Error: no interfaces today");
 });
 
 /** How often a camera answers while questions are asked, behind its two announcements. */
 async function answersTo(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using _camera = announceCamera(network);
   await stranger.hears("the announcements", isResponse, { count: 2 });
@@ -363,13 +377,13 @@ Deno.test("two responses are at least a second apart, for any number of queries"
 
 /** A search for the camera, and a stranger who has heard the question. */
 async function search(seconds: number) {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   const stranger = await Stranger.join(network);
   const found = findAddresses(CAMERA.id, { seconds, logger: SILENT }, network);
   await stranger.hears("a question", isQuestion);
   return {
     stranger,
-    found: within(found, "found"),
+    found: withTimeout(found, "found"),
     say: (answers: readonly DnsRecord[]) => stranger.send({ type: "response", answers }),
     [Symbol.asyncDispose]: () => stranger[Symbol.asyncDispose](),
   };
@@ -379,7 +393,7 @@ const isQuestion = ({ questions }: Incoming) => questions.some(({ name }) => nam
 
 Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
   // The search may be over before a busy machine says the second one.
-  await atLeastOnce("the device was not found", async () => {
+  await retryUntilInTime("the device was not found", async () => {
     await using test = await search(60);
     await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
     // 250 and 750 ms after the first one.
@@ -391,7 +405,7 @@ Deno.test("an early reply doesn't prevent finding the device a second later", as
 });
 
 Deno.test("a search is aborted by its signal", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   const stop = new AbortController();
   const searching = findAddresses(CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
   const rejected = assertRejects(() => searching, Error, "enough");
@@ -416,8 +430,8 @@ Deno.test("other devices, other services and queries are not hints; the search a
 
 /** The addresses of the interface that hears. */
 const OWN = [
-  of("eth0", "192.0.2.99", "255.255.255.128"),
-  of("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
+  makeInterface("eth0", "192.0.2.99", "255.255.255.128"),
+  makeInterface("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
 ];
 
 const hintsOfCamera = () => new AddressHints(CAMERA.id, INSTANCE.slice("camera".length));
@@ -457,7 +471,7 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
     ] as const
   ) {
     const hints = hintsOfCamera();
-    hints.add(records([host]), [of("eth0", address, netmask)]);
+    hints.add(records([host]), [makeInterface("eth0", address, netmask)]);
     assertEquals(hints.addresses(), [], host);
   }
 });
@@ -496,14 +510,14 @@ Deno.test("a later claim about a device does not replace an earlier one", () => 
 });
 
 Deno.test("a service has usable addresses only; a service without addresses, and a server, are not discovered", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   const finding = discoverServices(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
   const isAsked = ({ questions }: Incoming) => questions.some(({ name }) => name === PAIR_SERVICE);
   await stranger.hears("the question", isAsked);
   const say = (letter: string, type: string, ...addresses: string[]) => {
     const service = { name: "one", id: idOf(letter), port: 1, type };
-    const answers = recordsOf(service, interfaceOf(...addresses));
+    const answers = recordsOf(service, makeInterfaces(...addresses));
     return stranger.send({ type: "response", answers });
   };
   await say("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");

@@ -17,7 +17,7 @@ import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
@@ -30,7 +30,7 @@ Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t
     ["the last of ten", of(9, 10, 1000), " 99 %"],
     ["complete", of(1, 1, 1000), "100 %"],
   ];
-  await eachRow(t, rows, (_rule, progress, percent) => {
+  await testEachRow(t, rows, (_rule, progress, percent) => {
     assertStringIncludes(progressLine(progress, null, 80), percent);
     return Promise.resolve();
   });
@@ -78,7 +78,7 @@ Deno.test("the needed and the free space are printed in units, for both ends", a
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],
   ];
-  await eachRow(t, rows, (_rule, error, said) => {
+  await testEachRow(t, rows, (_rule, error, said) => {
     assertEquals(explainTransfer(error, "put"), said);
     return Promise.resolve();
   });
@@ -91,7 +91,7 @@ Deno.test("files that are too large for the free space share one line after the 
     ["two", name(2), ["p/0: full", "1 other file: also too large for the free space"]],
     ["a tree", name(300), ["p/0: full", "299 other files: also too large for the free space"]],
   ];
-  await eachRow(t, rows, (_rule, names, said) => {
+  await testEachRow(t, rows, (_rule, names, said) => {
     const [stdout, stderr] = [new Written(), new Written()];
     const { stdin, consoleSize } = Deno;
     const output = new Output({ json: true }, {
@@ -215,7 +215,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       'again, or "degu forget" this device on the other one',
     ],
   ];
-  await eachRow(t, rows, (_rule, error, said) => {
+  await testEachRow(t, rows, (_rule, error, said) => {
     assertEquals(explain(error), said);
     return Promise.resolve();
   });
@@ -264,7 +264,7 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       null,
     ],
   ];
-  await eachRow(t, rows, (_rule, line, said, error) => {
+  await testEachRow(t, rows, (_rule, line, said, error) => {
     assertEquals(rewordLogLine(line, error === null ? undefined : { who: from, error }), said);
     return Promise.resolve();
   });
@@ -329,12 +329,12 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
     ]],
     ["a peer without a device", 3, '"degu pair" makes one, and pairs it', [
       "--home",
-      files.homes.at("nobody"),
+      files.homes.joinPath("nobody"),
       "ls",
       "camera:",
     ]],
   ];
-  await eachRow(t, rows, async (_rule, code, said, args) => {
-    await files.fail(code, said, ...args);
+  await testEachRow(t, rows, async (_rule, code, said, args) => {
+    await files.runToFailure(code, said, ...args);
   });
 });

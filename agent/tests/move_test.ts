@@ -1,9 +1,9 @@
 /** degu put --move and degu sync --move: the removed and the remaining local files. */
 import { formatAddress } from "@degu/degu/base";
-import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { content, entries, fill } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname } from "@degu/internal/internal/disk/paths.ts";
@@ -18,17 +18,17 @@ Deno.test("put --move removes a named file once it is at the peer, and reports e
   using _clock = setClockAhead(AHEAD);
   await fill(local, { "a": "1", "b": "22", "c": "333", "other": "4" });
   const put = ["put", "--move", `${local}/a`, `${local}/b`];
-  const end = await files.succeed(...put, "camera:in/");
+  const end = await files.runToSuccess(...put, "camera:in/");
   assertEquals(end.stdout.split("\n").toSorted(), ["", "camera:in/a", "camera:in/b"]);
   assertStringIncludes(end.stderr, "2 files copied, 3 B");
   assertStringIncludes(end.stderr, "; 2 removed from this device");
-  assertEquals(await content(local), { "c": "333", "other": "4" });
-  assertEquals(await content(`${inbox}/in`), { "a": "1", "b": "22" });
-  const objects = objectsOf(
-    await files.succeed("put", "--json", "--move", `${local}/c`, "camera:"),
+  assertEquals(await readTree(local), { "c": "333", "other": "4" });
+  assertEquals(await readTree(`${inbox}/in`), { "a": "1", "b": "22" });
+  const objects = parseObjects(
+    await files.runToSuccess("put", "--json", "--move", `${local}/c`, "camera:"),
   );
   assertEquals(objects.map(({ to, removed }) => to ?? removed), ["camera:c", `${local}/c`]);
-  assertEquals(await entries(local), ["other"]);
+  assertEquals(await listNames(local), ["other"]);
 });
 
 Deno.test("put -r --move empties a directory, which stays, and whose links stay", async () => {
@@ -37,12 +37,18 @@ Deno.test("put -r --move empties a directory, which stays, and whose links stay"
   using _clock = setClockAhead(AHEAD);
   await fill(local, { "out/a": "1", "out/d/b": "22" });
   await makeLinks({ [`${local}/out/link`]: "a" });
-  const { stdout, stderr } = await files.succeed("put", "-r", "--move", `${local}/out`, "camera:");
+  const { stdout, stderr } = await files.runToSuccess(
+    "put",
+    "-r",
+    "--move",
+    `${local}/out`,
+    "camera:",
+  );
   assertEquals(stdout, "");
   assertStringIncludes(stderr, "2 files copied, 3 B");
   assertStringIncludes(stderr, "; 2 removed from this device; 1 skipped");
-  assertEquals(await entries(`${local}/out`), ["d", "link"]);
-  assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
+  assertEquals(await listNames(`${local}/out`), ["d", "link"]);
+  assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
 });
 
 Deno.test("put --move: a file that can't be moved fails and stays, and the others are moved", async () => {
@@ -54,7 +60,14 @@ Deno.test("put --move: a file that can't be moved fails and stays, and the other
     await fill(local, { "taken": "mine", "free": "2", "d/x": "3" });
     await makeLinks({ [`${local}/link`]: "free" });
     const all = ["taken", "missing", "link", "d", "free"].map((name) => `${local}/${name}`);
-    const said = await files.fail(1, "4 errors: see above", "put", "--move", ...all, "camera:");
+    const said = await files.runToFailure(
+      1,
+      "4 errors: see above",
+      "put",
+      "--move",
+      ...all,
+      "camera:",
+    );
     assertStringIncludes(
       said,
       "taken: another file of this name exists at the peer: replace it with --force",
@@ -63,18 +76,18 @@ Deno.test("put --move: a file that can't be moved fails and stays, and the other
     assertStringIncludes(said, "/link is a symbolic link: name the file that it leads to");
     assertStringIncludes(said, "/d is a directory: put it with -r");
     assertStringIncludes(said, "1 file copied, 1 B");
-    assertEquals(await entries(local), ["d", "link", "taken"]);
-    assertEquals(await content(inbox), { "taken": "theirs", "free": "2" });
-    await files.succeed("put", "--move", "--force", `${local}/taken`, "camera:taken");
-    assertEquals(await content(inbox), { "taken": "mine", "free": "2" });
+    assertEquals(await listNames(local), ["d", "link", "taken"]);
+    assertEquals(await readTree(inbox), { "taken": "theirs", "free": "2" });
+    await files.runToSuccess("put", "--move", "--force", `${local}/taken`, "camera:taken");
+    assertEquals(await readTree(inbox), { "taken": "mine", "free": "2" });
     await fill(local, { "name": "1" });
     const renaming = ["put", "--move", `${local}/name`, "camera:other"];
-    await files.fail(2, "--move keeps the names of files", ...renaming);
+    await files.runToFailure(2, "--move keeps the names of files", ...renaming);
   }
   await fill(local, { "now": "1" });
   const now = ["put", "--move", `${local}/now`, "camera:"];
-  await files.fail(1, "now: it was modified or renamed just now", ...now);
-  assertEquals(await entries(local), ["d", "link", "name", "now"]);
+  await files.runToFailure(1, "now: it was modified or renamed just now", ...now);
+  assertEquals(await listNames(local), ["d", "link", "name", "now"]);
 });
 
 Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
@@ -85,20 +98,20 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   await fill(local, out);
   await fill(inbox, { "out/old": "5" });
   const sync = ["sync", "--move", "--exclude", "*.tmp", local, "camera:out"];
-  const dry = await files.succeed(...sync, "--dry-run");
+  const dry = await files.runToSuccess(...sync, "--dry-run");
   assertStringIncludes(dry.stderr, "2 files would be copied");
-  assertEquals(await content(local), { ...out, "d": null });
+  assertEquals(await readTree(local), { ...out, "d": null });
   for (const moved of ["2 files copied, 2 B", "no file to copy"]) {
-    assertStringIncludes((await files.succeed(...sync)).stderr, moved);
+    assertStringIncludes((await files.runToSuccess(...sync)).stderr, moved);
     const { a: _a, "d/c": _c, ...left } = out;
-    assertEquals(await content(local), { ...left, "d": null });
-    assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
+    assertEquals(await readTree(local), { ...left, "d": null });
+    assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
   }
   for (const option of ["--delete", "--checksum"]) {
-    await files.fail(2, `--move and ${option} can't be combined`, ...sync, option);
+    await files.runToFailure(2, `--move and ${option} can't be combined`, ...sync, option);
   }
   const toHere = ["sync", "--move", "camera:", `${local}/new`];
-  await files.fail(2, "--move empties a directory of this device", ...toHere);
+  await files.runToFailure(2, "--move empties a directory of this device", ...toHere);
 });
 
 // Random trees, with interruptions, beside a model.
@@ -154,7 +167,7 @@ interface Entry {
 }
 
 const textsIn = async (dir: string) =>
-  Object.entries(await content(dir)).filter((each): each is [string, string] => each[1] !== null);
+  Object.entries(await readTree(dir)).filter((each): each is [string, string] => each[1] !== null);
 
 Deno.test("--move, in random trees and interrupted: each file is unchanged at the source or the target, and other files of the target stay", async () => {
   await using files = await AgentFiles.start();
@@ -201,7 +214,7 @@ Deno.test("--move, in random trees and interrupted: each file is unchanged at th
           },
         },
       );
-      const end = await agent.ended();
+      const end = await agent.waitForEnd();
       if (end.code === 130) interrupted++;
       const [nowHere, nowThere] = [new Map(await textsIn(local)), new Map(await textsIn(remote))];
       for (const [path, text] of ours) {

@@ -6,11 +6,11 @@ import {
   SEND_SERVICE,
 } from "@degu/internal/agent/mdns.ts";
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
-import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
-import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
+import { openLoopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { findTerminalObstacle, runOnTerminal, testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { once } from "node:events";
 import * as tls from "node:tls";
@@ -33,19 +33,19 @@ interface Asking extends AsyncDisposable {
 async function asking(): Promise<Asking> {
   const homes = await AgentHomes.create("one", "two");
   const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
   const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
   const shown = await Promise.all([one, two].map(async (each) => {
-    await each.line(" asks. If it is the one that you mean");
-    return NUMBER.exec(await each.line("  "))?.[1] ?? "";
+    await each.waitForLine(" asks. If it is the one that you mean");
+    return NUMBER.exec(await each.waitForLine("  "))?.[1] ?? "";
   }));
   return { homes, one, two, shown, [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose]() };
 }
 
 /** Waits for the question, and answers it. */
 async function answer(agent: RunningAgent, text: string): Promise<string> {
-  const question = await agent.line("Type y or yes");
-  agent.feed(`${text}\n`);
+  const question = await agent.waitForLine("Type y or yes");
+  agent.writeInput(`${text}\n`);
   return question;
 }
 
@@ -60,7 +60,7 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
       `does two also show ${number}? Type y or yes if so, and press Enter:`,
       `does one also show ${number}? Type y or yes if so, and press Enter:`,
     ]);
-    const [atOne, atTwo] = await Promise.all([test.one.ended(), test.two.ended()]);
+    const [atOne, atTwo] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
     assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
     for (const { stdout } of [atOne, atTwo]) {
       assert(!stdout.includes("has not come in"), stdout);
@@ -69,11 +69,11 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
       assert(asking !== "" && !asking.includes("left"), stdout);
     }
     const [idOne, idTwo] = await Promise.all(
-      ["one", "two"].map((name) => test.homes.must(name, ["id"])),
+      ["one", "two"].map((name) => test.homes.runToSuccess(name, ["id"])),
     );
     assertStringIncludes(atOne.stdout, idTwo!.trim() + " asks.");
     assertStringIncludes(atTwo.stdout, `paired with ${idOne!.trim()}`);
-    const known = JSON.parse(await test.homes.must("two", ["peers", "--json"]));
+    const known = JSON.parse(await test.homes.runToSuccess("two", ["peers", "--json"]));
     assertEquals(`${known.name} ${known.id}`, idOne!.trim());
   });
 }
@@ -86,9 +86,9 @@ Deno.test("any reply but yes ends both with 3, each reports which end has not co
   await Promise.all(rows.map(async ([no, isInviter]) => {
     await using test = await asking();
     const [here, there] = isInviter ? [test.one, test.two] : [test.two, test.one];
-    await Promise.all([here.line("Type y or yes"), answer(there, "yes")]);
-    here.feed(no);
-    const [atHere, atThere] = await Promise.all([here.ended(), there.ended()]);
+    await Promise.all([here.waitForLine("Type y or yes"), answer(there, "yes")]);
+    here.writeInput(no);
+    const [atHere, atThere] = await Promise.all([here.waitForEnd(), there.waitForEnd()]);
     assertEquals([atHere.code, atThere.code], [3, 3], atHere.stdout + atThere.stdout);
     assertStringIncludes(atHere.stdout, "not confirmed on this device");
     const said = `the answer at ${
@@ -96,7 +96,7 @@ Deno.test("any reply but yes ends both with 3, each reports which end has not co
     } was no, or it has left: run both commands again`;
     assertStringIncludes(atThere.stdout, said);
     const peers = await Promise.all(
-      ["one", "two"].map((name) => test.homes.must(name, ["peers", "--json"])),
+      ["one", "two"].map((name) => test.homes.runToSuccess(name, ["peers", "--json"])),
     );
     assertEquals(peers, ["", ""]);
   }));
@@ -104,10 +104,10 @@ Deno.test("any reply but yes ends both with 3, each reports which end has not co
 
 Deno.test("stopping one device at the number ends the other one, with a message", async () => {
   await using test = await asking();
-  await test.two.line("Type y or yes");
+  await test.two.waitForLine("Type y or yes");
   test.two.kill("SIGINT");
-  assertEquals((await test.two.ended()).code, 130);
-  const { code, stdout } = await test.one.ended();
+  assertEquals((await test.two.waitForEnd()).code, 130);
+  const { code, stdout } = await test.one.waitForEnd();
   assertEquals(code, 3, stdout);
   assertStringIncludes(stdout, "the answer at two was no, or it has left");
 });
@@ -117,12 +117,12 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
   for (const shown of ["Type y or yes", " asks. If it is the one"]) {
     await using homes = await AgentHomes.create("one", "two");
     const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
     const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
-    await Promise.all([one, two].map((each) => each.line(shown)));
-    two.feed("y\x03");
-    assertEquals((await two.ended()).code, 130);
-    const { code, stdout } = await one.ended();
+    await Promise.all([one, two].map((each) => each.waitForLine(shown)));
+    two.writeInput("y\x03");
+    assertEquals((await two.waitForEnd()).code, 130);
+    const { code, stdout } = await one.waitForEnd();
     assertEquals(code, 3, stdout);
     assertStringIncludes(stdout, "the answer at two was no, or it has left");
   }
@@ -131,12 +131,12 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
 Deno.test("input from before the question is ignored, in pieces or lines; an erased key does not count", async () => {
   await using test = await asking();
   // Each is on the screen for two seconds before it asks.
-  for (const typed of ["yes\n", "y\n", "ye"]) test.one.feed(typed);
+  for (const typed of ["yes\n", "y\n", "ye"]) test.one.writeInput(typed);
   // A no before the other device asks would end it before its question.
-  await Promise.all([test.one, test.two].map((each) => each.line("Type y or yes")));
-  test.one.feed("s\n");
-  test.two.feed("yex\bs\n");
-  const [one, two] = await Promise.all([test.one.ended(), test.two.ended()]);
+  await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
+  test.one.writeInput("s\n");
+  test.two.writeInput("yex\bs\n");
+  const [one, two] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
   assertStringIncludes(one.stdout, "not confirmed on this device");
   assertStringIncludes(two.stdout, "the answer at one was no, or it has left");
@@ -151,7 +151,7 @@ Deno.test("pair needs a terminal, and no --json: it names invite and join", asyn
   };
   const at = ["--address", "127.0.0.1:1"];
   const byLine = "degu invite on one device";
-  for (const args of [[], at]) await homes.fail("two", 2, byLine, ["pair", ...args]);
+  for (const args of [[], at]) await homes.runToFailure("two", 2, byLine, ["pair", ...args]);
   await terminal(["pair", "--json"], byLine);
   await terminal(["pair", ...at, "--listen", "127.0.0.1"], "leave out --listen");
   await terminal(["pair", "--address", "127.0.0.1:0"], "port");
@@ -160,13 +160,13 @@ Deno.test("pair needs a terminal, and no --json: it names invite and join", asyn
 Deno.test("an invitation, also on a terminal, has only its line: no device can join it by a number", async () => {
   await using homes = await AgentHomes.create("one", "two");
   const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
-  const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
+  const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
   const [[host, , port]] = decodeLine(line).addresses as [LineAddress];
   const options = ["--address", `${host}:${port}`, ...SERVING];
   const { code, stdout } = await homes.run("two", ["pair", ...options], TERMINAL);
   assertEquals(code, 3, stdout);
   one.kill("SIGINT");
-  assert(!(await one.ended()).stdout.includes("Type y"));
+  assert(!(await one.waitForEnd()).stdout.includes("Type y"));
 });
 
 Deno.test("if no device answers at --address, pair fails with 3; it creates a missing device", async () => {
@@ -187,13 +187,13 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   await using strangers = await makeDevices("stranger");
   const { stranger } = strangers;
   const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, port] = /--address 127.0.0.1:(\d+)"/.exec(await one.line("--address")) ?? [];
+  const [, port] = /--address 127.0.0.1:(\d+)"/.exec(await one.waitForLine("--address")) ?? [];
   for (let number = 1; number <= 5; number++) {
     using joiner = await RawJoiner.commit({ addresses: [["127.0.0.1", Number(port)]] }, stranger);
     joiner.stranger.post("/random", {});
     await joiner.stranger.end();
   }
-  const { code, stdout } = await one.ended();
+  const { code, stdout } = await one.waitForEnd();
   assertEquals(code, 3, stdout);
   assertStringIncludes(
     stdout,
@@ -204,28 +204,28 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
 });
 
 testUnless(
-  await terminalObstacle(),
+  await findTerminalObstacle(),
   "on a terminal, input from before the question does not count, even with Enter after it",
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-    const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
-    const flags = homes.flags("two", "--allow-net=127.0.0.1");
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
+    const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
+    const flags = homes.makeFlags("two", "--allow-net=127.0.0.1");
     const steps = [["it shows this number:", "yes"], ["Type y or yes", "\n"]] as const;
-    const command = agentCommand(args, flags);
+    const command = makeAgentCommand(args, flags);
     const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
     assertEquals(code, 3, shown);
     assertStringIncludes(shown, "not confirmed on this device");
   },
 );
 
-testUnless(await terminalObstacle(), "on a terminal, Ctrl-D is a no", async () => {
+testUnless(await findTerminalObstacle(), "on a terminal, Ctrl-D is a no", async () => {
   await using homes = await AgentHomes.create("one", "two");
   const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-  const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
-  const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
+  const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
+  const command = makeAgentCommand(args, homes.makeFlags("two", "--allow-net=127.0.0.1"));
   const steps = [["Type y or yes", "yes\x04"]] as const;
   const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
   assertEquals(code, 3, shown);
@@ -233,14 +233,14 @@ testUnless(await terminalObstacle(), "on a terminal, Ctrl-D is a no", async () =
 });
 
 testUnless(
-  await terminalObstacle(),
+  await findTerminalObstacle(),
   "input from while the program was stopped does not count",
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-    const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
-    const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
+    const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
+    const command = makeAgentCommand(args, homes.makeFlags("two", "--allow-net=127.0.0.1"));
     const steps = [["it shows this number:", "y\n", 2.5], ["Type y or yes", "n\n"]] as const;
     const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
     assertEquals(code, 3, shown);
@@ -254,32 +254,36 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   using _name = patch(Deno, "hostname", () => () => "one");
   let shown = "";
   const onText = (_: string, text: string) => void (shown += text);
-  await Deno.writeTextFile(homes.at("file"), "x");
-  const send = ["send", "--listen", "127.0.0.1:0", homes.at("file")];
+  await Deno.writeTextFile(homes.joinPath("file"), "x");
+  const send = ["send", "--listen", "127.0.0.1:0", homes.joinPath("file")];
   const one = homes.start("one", send, { ...TERMINAL, onText });
-  const shownAt = await one.line("--address");
-  const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
+  const shownAt = await one.waitForLine("--address");
+  const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
   const [, address = ""] = /--address ([\d.:]+)"/.exec(shownAt) ?? [];
-  await Deno.mkdir(homes.at("here"));
-  const two = homes.start("two", ["receive", "--address", address, homes.at("here")], TERMINAL);
-  await Promise.all([one, two].map((each) => each.line("Type y or yes")));
+  await Deno.mkdir(homes.joinPath("here"));
+  const two = homes.start(
+    "two",
+    ["receive", "--address", address, homes.joinPath("here")],
+    TERMINAL,
+  );
+  await Promise.all([one, two].map((each) => each.waitForLine("Type y or yes")));
   const [[host, port]] = decodeLine(line).addresses as [LineAddress];
   const stranger = tls.connect({
     ...{ host, port, rejectUnauthorized: false, ALPNProtocols: ["degu-pair/2"] },
   });
   stranger.on("error", () => {});
   stranger.write("POST /secret HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}");
-  await within(once(stranger.resume(), "close"), "the stranger is hung up on");
+  await withTimeout(once(stranger.resume(), "close"), "the stranger is hung up on");
   assert(!shown.includes("wrong secret"), shown);
-  one.feed("n\n");
-  await one.line("invitation: wrong secret from");
-  assertEquals((await two.ended()).code, 3);
+  one.writeInput("n\n");
+  await one.waitForLine("invitation: wrong secret from");
+  assertEquals((await two.waitForEnd()).code, 3);
   one.kill("SIGINT");
-  await one.ended();
+  await one.waitForEnd();
 });
 
 Deno.test("services are discovered by type, with name and 16 characters, and distinguished from other records", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   const [one, two] = ["c", "d"].map((letter) => letter.repeat(52)) as [string, string];
   const logger = SILENT;
   const services = [
@@ -302,7 +306,7 @@ Deno.test("services are discovered by type, with name and 16 characters, and dis
 });
 
 Deno.test("a service that ends during a discovery is reported, and removed", async () => {
-  const network = await loopbackNetwork();
+  const network = await openLoopbackNetwork();
   const offer = { name: "one", id: "c".repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
   const one = new Announcement(offer, network);
   const stop = new AbortController();
@@ -315,7 +319,7 @@ Deno.test("a service that ends during a discovery is reported, and removed", asy
     if (length === 1) one[Symbol.asyncDispose]();
     else if (seen.includes(1)) ended.resolve();
   }).catch(() => {});
-  await within(ended.promise, "the end of the offer");
+  await withTimeout(ended.promise, "the end of the offer");
   stop.abort();
   await finding;
   assertEquals(seen.slice(-2), [1, 0]);

@@ -13,7 +13,7 @@ import { fill } from "@degu/testing/directories.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { screenOf } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 
@@ -31,7 +31,7 @@ function print(
     // A pipe may take less than it is given.
     writeSync: (bytes: Uint8Array) => {
       const taken = bytes.subarray(0, 7);
-      texts[isTerminal() ? 0 : i] += fromLatin1(taken);
+      texts[isTerminal() ? 0 : i] += decodeLatin1(taken);
       return taken.length;
     },
     isTerminal,
@@ -236,7 +236,7 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
   const get = async (source: string, target: string, ...options: string[]) => {
     const args = ["get", ...options, `camera:${source}`, `${files.local}/${target}`];
     await using agent = files.start(args, { terminal });
-    const { code, stdout } = await agent.ended();
+    const { code, stdout } = await agent.waitForEnd();
     assertEquals(code, 0, stdout);
     return stdout;
   };
@@ -257,7 +257,7 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
     const plain = await get("small", option, option);
     assert(!plain.includes("\x1b"), plain);
   }
-  const piped = await files.succeed("get", "camera:small", `${files.local}/3`);
+  const piped = await files.runToSuccess("get", "camera:small", `${files.local}/3`);
   assertEquals(piped.stderr.split("\n").length, 2);
   assert(!piped.stderr.includes("%"));
 });

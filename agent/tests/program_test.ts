@@ -38,7 +38,7 @@ import {
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import type { DeviceClient } from "@degu/internal/device/device_client.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import {
@@ -217,10 +217,10 @@ const INVITE = ["invite", "--listen", "127.0.0.1:0"];
 
 /** Pairs the camera, that invites, with the viewer; returns what the viewer then knows. */
 async function pair(homes: AgentHomes, invite = homes.start("camera", INVITE)) {
-  const line = await invite.line("degu:");
-  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
-  const { stderr } = await invite.ended();
-  const { addresses } = JSON.parse(await homes.must("viewer", ["peers", "--json"]));
+  const line = await invite.waitForLine("degu:");
+  await homes.runToSuccess("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
+  const { stderr } = await invite.waitForEnd();
+  const { addresses } = JSON.parse(await homes.runToSuccess("viewer", ["peers", "--json"]));
   return { addresses, stderr };
 }
 
@@ -235,13 +235,13 @@ Deno.test("a new peer gets the address of a running degu serve, else the machine
 
 Deno.test("without the permission to list them no address is sent, and a message says so", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
-  const flags = homes.flags("camera", "--allow-net=127.0.0.1");
-  await using invite = spawnAgent(["--home", homes.at("camera"), ...INVITE], { flags });
+  const flags = homes.makeFlags("camera", "--allow-net=127.0.0.1");
+  await using invite = spawnAgent(["--home", homes.joinPath("camera"), ...INVITE], { flags });
   const { addresses, stderr } = await pair(homes, invite);
   assertEquals(addresses, []);
   const advice = "--allow-sys=networkInterfaces is missing: give them with --serving";
   assertStringIncludes(stderr, advice);
-  await homes.fail("viewer", 1, "no address of camera is known", ["ping", "camera"]);
+  await homes.runToFailure("viewer", 1, "no address of camera is known", ["ping", "camera"]);
 });
 
 // The context of every command.
@@ -274,17 +274,17 @@ Deno.test("without --home the environment determines the directory of the device
 Deno.test("a missing device, or an unknown peer, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
   const none = `there is no device in ${
-    homes.at("one")
+    homes.joinPath("one")
   } yet: "degu pair" makes one, and pairs it\n`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
-    await homes.fail("one", 3, none, args);
+    await homes.runToFailure("one", 3, none, args);
   }
   await homes.init("camera", "viewer");
   const alone = 'not paired with any yet: run "degu pair"';
-  await homes.fail("viewer", 3, alone, ["ping", "camera"]);
+  await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
   await homes.pair("camera", "viewer");
   const unknown = 'there is no peer "toaster": "degu peers" lists all peers';
-  await homes.fail("viewer", 3, unknown, ["ping", "toaster"]);
+  await homes.runToFailure("viewer", 3, unknown, ["ping", "toaster"]);
 });
 
 Deno.test("connecting times out after 5 s, the response of a busy peer later", async () => {
@@ -307,7 +307,7 @@ Deno.test("a peer that is silent at the given address is also looked for at the 
   await using server = await camera.serve(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
   await record(viewer, camera, { addresses: [server.address as [string, number]] });
   const { signal } = new AbortController();
-  const options = { address: ["127.0.0.1", await unusedPort()] as const };
+  const options = { address: ["127.0.0.1", await findUnusedPort()] as const };
   const context = { home: viewer.dir, output: new Output({}), signal, options };
   const given = await openClient(context, viewer, "camera");
   await assertRejects(() => given.connect(), DeviceError, "ECONNREFUSED");

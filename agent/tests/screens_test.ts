@@ -2,7 +2,7 @@
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals } from "@std/assert";
 
 Deno.test("errors of the command line have advice", async (t) => {
@@ -108,8 +108,8 @@ Deno.test("errors of the command line have advice", async (t) => {
     ],
   ];
   await fill(files.inbox, { "theirs": "1" });
-  await eachRow(t, rows, async (_rule, code, said, args) => {
-    const stderr = await files.fail(code, said, ...args);
+  await testEachRow(t, rows, async (_rule, code, said, args) => {
+    const stderr = await files.runToFailure(code, said, ...args);
     assertEquals(stderr, `degu: error: ${said}\n`);
   });
 });
@@ -117,5 +117,5 @@ Deno.test("errors of the command line have advice", async (t) => {
 Deno.test("a file instead of the device's directory is an error", async () => {
   await using homes = await AgentHomes.create();
   await fill(homes.path, { "file": "1" });
-  await homes.fail("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);
+  await homes.runToFailure("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);
 });

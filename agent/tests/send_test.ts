@@ -7,16 +7,16 @@ import { Body } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppFunction } from "@degu/degu/server";
 import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
-import { content, entries, fill, mode } from "@degu/testing/directories.ts";
+import { fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { Shown } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { ProgramOutput } from "@degu/testing/processes.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/internal/pause.ts";
-import { fastTimeouts, setClockAhead, stopClock } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
@@ -33,25 +33,30 @@ class Place implements AsyncDisposable {
     const place = new Place(homes);
     const stack = place.#stack;
     await fill(homes.path, { tmp: null, out: null, src: null });
-    await fill(homes.at("src"), files);
+    await fill(homes.joinPath("src"), files);
     stack.use(patch(Deno, "hostname", () => () => "machine.lan"));
     stack.use(
-      patch(Deno, "makeTempDir", (make) => (options) => make({ ...options, dir: homes.at("tmp") })),
+      patch(
+        Deno,
+        "makeTempDir",
+        (make) => (options) => make({ ...options, dir: homes.joinPath("tmp") }),
+      ),
     );
     stack.use(homes);
     return place;
   }
 
   at(...names: string[]): string {
-    return this.homes.at(...names);
+    return this.homes.joinPath(...names);
   }
 
   send(names: readonly string[], options: HereOptions = {}, ...more: string[]) {
     const paths = names.map((name) => this.at("src", name));
-    const shown = new Shown();
+    const shown = new ProgramOutput();
     const all = { ...options, onText: (_: string, text: string) => shown.add(text) };
     const agent = this.homes.start("state", ["send", ...LOCAL, ...more, ...paths], all);
-    const nextLine = () => within(shown.next(/degu:[\w-]{60,}(?=[\n"])/), "the next line", 60);
+    const nextLine = () =>
+      withTimeout(shown.findNext(/degu:[\w-]{60,}(?=[\n"])/), "the next line", 60);
     return Object.assign(agent, { nextLine });
   }
 
@@ -81,7 +86,7 @@ class Place implements AsyncDisposable {
 const LARGE = 160 * 1024 * 1024;
 
 async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise<string> {
-  const { code: ended, stdout, stderr } = await agent.ended();
+  const { code: ended, stdout, stderr } = await agent.waitForEnd();
   assertEquals(ended, code, stdout + stderr);
   assertStringIncludes(stdout + stderr, said);
   return stdout + stderr;
@@ -101,7 +106,7 @@ Deno.test("files and directories arrive as with get -r, both ends succeed, and n
     await assertEnds(sender, 0, "machine downloaded "),
     "sent to machine ",
   );
-  assertEquals(await content(place.at("out")), {
+  assertEquals(await readTree(place.at("out")), {
     "a b.txt": "a",
     "dir": null,
     "dir/empty": null,
@@ -114,7 +119,7 @@ Deno.test("files and directories arrive as with get -r, both ends succeed, and n
     ["src", "out"].map((dir) => Deno.stat(place.at(dir, "dir/x"))),
   );
   assertEquals(to!.mtime, from!.mtime);
-  assertEquals([await entries(place.at("tmp")), await entries(place.homes.path)], [
+  assertEquals([await listNames(place.at("tmp")), await listNames(place.homes.path)], [
     [],
     ["out", "src", "tmp"],
   ]);
@@ -138,10 +143,12 @@ Deno.test("received files are not executable; a private file stays private", asy
     await assertEnds(place.receive([await sender.nextLine(), ...more]), 0);
     await assertEnds(sender, 0);
     for (const name of ["tool", "dir/tool", "dir/large tool"]) {
-      const bits = await mode(place.at("out", name));
+      const bits = await readMode(place.at("out", name));
       assertEquals([bits & 0o111, bits & ~0o666, bits & 0o600], [0, 0, 0o600], name);
     }
-    for (const name of ["key", "dir/key"]) assertEquals(await mode(place.at("out", name)), 0o600);
+    for (const name of ["key", "dir/key"]) {
+      assertEquals(await readMode(place.at("out", name)), 0o600);
+    }
   }
 });
 
@@ -149,14 +156,14 @@ Deno.test("on terminals users compare a number without a line; the line can also
   await using place = await Place.make({ file: "x" });
   const sender = place.send(["file"], TERMINAL);
   const [, address = ""] = /"degu receive --address ([\d.:]+)"/
-    .exec(await sender.line("--address")) ?? [];
+    .exec(await sender.waitForLine("--address")) ?? [];
   const receiver = place.receive(["--address", address], TERMINAL);
   for (const agent of [sender, receiver]) {
-    await agent.line("Type y or yes");
-    agent.feed("y\n");
+    await agent.waitForLine("Type y or yes");
+    agent.writeInput("y\n");
   }
   for (const agent of [receiver, sender]) await assertEnds(agent, 0);
-  assertEquals(await content(place.at("out")), { file: "x" });
+  assertEquals(await readTree(place.at("out")), { file: "x" });
   const again = place.send(["file"]);
   await assertEnds(place.receive(["-"], { stdin: `${await again.nextLine()}\n` }), 0, "up to date");
   await assertEnds(again, 0);
@@ -173,7 +180,7 @@ Deno.test("an existing name is an error for that file alone, and an existing dir
   );
   assertStringIncludes(said, "the directory exists already");
   assertStringIncludes(said, "2 errors");
-  assertEquals(await content(place.at("out")), {
+  assertEquals(await readTree(place.at("out")), {
     "one": "old",
     "two": "two",
     "dir": null,
@@ -184,7 +191,7 @@ Deno.test("an existing name is an error for that file alone, and an existing dir
   const again = place.send(["one", "two", "dir"]);
   await assertEnds(place.receive([await again.nextLine(), "--force"]), 0, "3 files copied");
   await assertEnds(again, 0);
-  assertEquals((await content(place.at("out")))["dir/x"], "new");
+  assertEquals((await readTree(place.at("out")))["dir/x"], "new");
 });
 
 Deno.test("a file resumes when both commands are run again", async () => {
@@ -200,12 +207,12 @@ Deno.test("a file resumes when both commands are run again", async () => {
   await assertEnds(sender, 130);
   const next = place.send(["large"]);
   const again = place.receive([await next.nextLine(), "--json"]);
-  const { stdout } = await again.ended();
+  const { stdout } = await again.waitForEnd();
   const { resumedFrom, bytes } = JSON.parse(stdout);
   assert(resumedFrom > 0, stdout);
   assertEquals(resumedFrom + bytes, LARGE);
   await assertEnds(next, 0);
-  assertEquals(await entries(place.at("tmp")), []);
+  assertEquals(await listNames(place.at("tmp")), []);
 });
 
 Deno.test("an interrupted sender notifies the receiver, which keeps its partial files", async () => {
@@ -219,8 +226,8 @@ Deno.test("an interrupted sender notifies the receiver, which keeps its partial 
   const said = await assertEnds(receiver, 1, "machine has stopped sending");
   assert(!said.includes("trying again"), said);
   await assertEnds(sender, 130);
-  assertEquals(await entries(place.at("tmp")), []);
-  assert((await entries(place.at("out"))).some((name) => name.endsWith(".degu-part")));
+  assertEquals(await listNames(place.at("tmp")), []);
+  assert((await listNames(place.at("out"))).some((name) => name.endsWith(".degu-part")));
 });
 
 Deno.test("without a receiver in time, or after an interruption, the sender fails, and no temporary file remains", async () => {
@@ -230,7 +237,7 @@ Deno.test("without a receiver in time, or after an interruption, the sender fail
   await sender.nextLine();
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
-  assertEquals(await entries(place.at("tmp")), []);
+  assertEquals(await listNames(place.at("tmp")), []);
 });
 
 Deno.test("only the sources can be read, and nothing can be written", async () => {
@@ -264,8 +271,8 @@ Deno.test("only the sources can be read, and nothing can be written", async () =
 });
 
 Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an earlier request is served", async () => {
-  using clock = stopClock();
-  using _timeouts = fastTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
+  using clock = stopPerformanceClock();
+  using _timeouts = speedUpTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
   await using place = await Place.make({ file: "x" });
   await using device = await Device.open(place.at("receiver"), { name: "receiver" });
   /** Comes, asks, leaves, and comes back after some seconds. */
@@ -309,14 +316,27 @@ Deno.test("sources that can't be sent are reported before the invitation: no fil
     await assertRejects(() => findSources(paths, [home]), Error, said);
   }
   const paths = rows.flatMap(([names]) => names).map((name) => place.at("src", name));
-  await place.homes.fail("src/dir/state", 2, "keys must not leave", ["send", ...LOCAL, paths[3]!]);
-  await place.homes.fail("state", 2, "keys must not leave", ["send", ...LOCAL, place.at("tmp")]);
-  await place.homes.fail("src/dir/state", 1, "the directory of the device", [
+  await place.homes.runToFailure("src/dir/state", 2, "keys must not leave", [
+    "send",
+    ...LOCAL,
+    paths[3]!,
+  ]);
+  await place.homes.runToFailure("state", 2, "keys must not leave", [
+    "send",
+    ...LOCAL,
+    place.at("tmp"),
+  ]);
+  await place.homes.runToFailure("src/dir/state", 1, "the directory of the device", [
     ...["receive", "degu:x", home],
   ]);
-  await place.homes.fail("state", 2, "one directory at most", ["receive", "a", "b"]);
-  await place.homes.fail("state", 2, "one directory at most", ["receive", "-", "--from", "x"]);
-  await place.homes.fail("state", 2, "on a terminal only", [
+  await place.homes.runToFailure("state", 2, "one directory at most", ["receive", "a", "b"]);
+  await place.homes.runToFailure("state", 2, "one directory at most", [
+    "receive",
+    "-",
+    "--from",
+    "x",
+  ]);
+  await place.homes.runToFailure("state", 2, "on a terminal only", [
     "receive",
     "--address",
     "127.0.0.1:1",
@@ -331,8 +351,8 @@ Deno.test("without a terminal, and with --json on one, receive waits ten minutes
     ["a sender", "no device has sent for ten minutes", {}, ["--from", "nobody"]],
     ["a sender, with --json", "no device has sent", TERMINAL, ["--from", "nobody", "--json"]],
   ];
-  await eachRow(t, rows, async (_rule, said, options, args) => {
-    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 600_000, 1000);
+  await testEachRow(t, rows, async (_rule, said, options, args) => {
+    using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 600_000, 1000);
     await using place = await Place.make();
     const receiver = place.receive(args, { stdin: null, ...options });
     await assertEnds(receiver, 1, said);
@@ -395,7 +415,7 @@ Deno.test("a sender can't write elsewhere than below the target: its names are c
     const receiver = place.receive([invitation.line]);
     await assertEnds(receiver, 1, 'not as "degu send" does');
   }
-  assertEquals(await entries(place.at("out")), []);
+  assertEquals(await listNames(place.at("out")), []);
 });
 
 /** A sender that says and serves what it likes, and how often it was asked for the end. */
@@ -459,14 +479,14 @@ Deno.test("names that begin with a dot are received only with --force, the other
   assertStringIncludes(said, ".ssh: its name begins with a dot");
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const came = { "dir": null, "dir/.hidden": "x", "x": "x" };
-  assertEquals(await content(place.at("out")), { ...before, ...came });
+  assertEquals(await readTree(place.at("out")), { ...before, ...came });
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
   const again = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
   await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
   await assertEnds(again, 0);
   const all = { ...before, ...came, ...evil };
-  assertEquals(await content(place.at("out")), all);
+  assertEquals(await readTree(place.at("out")), all);
 });
 
 Deno.test("a dangling link is reported like any other existing file", async () => {
@@ -480,7 +500,7 @@ Deno.test("a dangling link is reported like any other existing file", async () =
   const again = place.send(["file"]);
   await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
   await assertEnds(again, 0);
-  assertEquals(await content(place.at("out")), { file: "x" });
+  assertEquals(await readTree(place.at("out")), { file: "x" });
 });
 
 Deno.test("a sender is asked for the end once a second", async () => {

@@ -8,8 +8,8 @@ import { Failure } from "@degu/internal/agent/failure.ts";
 import { type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { checkInbox, checkServed } from "@degu/internal/agent/served_directories.ts";
-import { entries, fill, tempDir } from "@degu/testing/directories.ts";
-import { AgentFiles, untilFile } from "@degu/testing/agent_files.ts";
+import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
+import { AgentFiles, waitForFile } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -33,22 +33,22 @@ import { FakeTime } from "@std/testing/time";
 Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address", async () => {
   await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
-  await agent.message('run "degu pair" in another terminal');
-  const inbox = homes.at("camera-inbox");
+  await agent.waitForMessage('run "degu pair" in another terminal');
+  const inbox = homes.joinPath("camera-inbox");
   const serve = ["serve", "--inbox", inbox, "--listen", address];
-  const said = await homes.fail("camera", 1, `${address} is in use`, serve);
+  const said = await homes.runToFailure("camera", 1, `${address} is in use`, serve);
   assertStringIncludes(said, "--listen 127.0.0.1:7444");
   agent.kill("SIGTERM");
-  const { code, stdout } = await agent.ended();
+  const { code, stdout } = await agent.waitForEnd();
   assertEquals(code, 0);
   const { addresses, ...served } = JSON.parse(stdout);
   assertMatch(addresses[0], /^127\.0\.0\.1:[1-9]\d*$/);
   assertEquals(served, { name: "camera", share: null, inbox: await realPath(inbox) });
   for (const option of ["--share", "--inbox"]) {
     const given = `degu: error: ${option}: it can be given only once, and "a" is given already; "`;
-    await homes.fail("camera", 2, given, ["serve", option, "a", option, "b"]);
+    await homes.runToFailure("camera", 2, given, ["serve", option, "a", option, "b"]);
     const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
-    await homes.fail("camera", 2, keys, ["serve", option, homes.path]);
+    await homes.runToFailure("camera", 2, keys, ["serve", option, homes.path]);
   }
 });
 
@@ -58,24 +58,24 @@ const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
 Deno.test("after a signal running transfers finish, and are reported with escaped names", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
-  const share = homes.at("share");
+  const share = homes.joinPath("share");
   await Deno.mkdir(share);
   await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
   await homes.pair("camera", "viewer");
   const { agent } = await homes.serve("camera", ["--share", share], "viewer");
-  await using viewer = await Device.open(homes.at("viewer"));
+  await using viewer = await Device.open(homes.joinPath("viewer"));
   using connection = await (await viewer.client("camera")).connect();
   const { body } = await connection.get(`/share/${COMPONENT}`);
   let received = 0;
   for await (const piece of body!) {
     // At the first piece, of many.
     if (received === 0) agent.kill("SIGINT");
-    if (received === 0) await agent.message("ending when what is under way is done");
+    if (received === 0) await agent.waitForMessage("ending when what is under way is done");
     received += piece.length;
   }
   assertEquals(received, SIZE);
   connection.close();
-  const { code, stdout } = await agent.ended();
+  const { code, stdout } = await agent.waitForEnd();
   assertEquals(code, 0);
   const [, event = ""] = stdout.split("\n");
   assertStringIncludes(event, "\\u202e");
@@ -86,7 +86,7 @@ Deno.test("after a signal running transfers finish, and are reported with escape
 Deno.test("the share is read-only, the inbox accepts files, the root reports both, and other paths don't exist", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { "a b": "hello" });
-  await using viewer = await Device.open(files.homes.at("viewer"));
+  await using viewer = await Device.open(files.homes.joinPath("viewer"));
   const client = await viewer.client("camera");
   const ask = async (method: "GET" | "PUT" | "DELETE", uri: string) => {
     const content = method === "PUT" ? new TextEncoder().encode("x") : null;
@@ -127,7 +127,7 @@ async function notesOf(check: (output: Output) => Promise<unknown>): Promise<str
 }
 
 Deno.test("a directory is served unless it contains a device's keys, under any name", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   for (const path of ["state/home/inside", "state/home-2", "share"]) {
     await Deno.mkdir(at(path), { recursive: true });
@@ -152,7 +152,7 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
 });
 
 Deno.test("an inbox on a full disk is served, with a warning; one that can't be written is refused", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const inbox = await realPath(dir.path);
   const home = join(inbox, "home");
   await Deno.mkdir(home);
@@ -169,7 +169,7 @@ Deno.test("an inbox on a full disk is served, with a warning; one that can't be 
 });
 
 Deno.test("a path that is not a directory is refused with advice; an inbox is created for its owner alone", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   const home = at("home");
   await Deno.mkdir(home);
@@ -192,8 +192,8 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
       assertRejects(() => checkInbox(at(path), home, output), Failure, problem);
     assertEquals(await notesOf(check), [], path);
   }
-  assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
-  assertEquals(await entries(home), []);
+  assertEquals(await listNames(dir.path), ["dangling", "file", "home"]);
+  assertEquals(await listNames(home), []);
   const path = join(await realPath(dir.path), "inbox");
   for (const notes of [[`created ${path}`], []]) {
     const check = async (output: Output) =>
@@ -207,14 +207,14 @@ Deno.test("refused clients are reported, in words for users", async () => {
   await using homes = await AgentHomes.create("camera", "stranger");
   const { agent, address } = await homes.serve("camera");
   await homes.pair("stranger", "camera", undefined, address);
-  await homes.must("camera", ["forget", "stranger"]);
+  await homes.runToSuccess("camera", ["forget", "stranger"]);
   const [hostname = "", port] = address.split(":");
   using browser = await Deno.connect({ hostname, port: Number(port) });
   await browser.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
-  const first = await agent.message("refused: it is another program, such as a browser");
+  const first = await agent.waitForMessage("refused: it is another program, such as a browser");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
-  await homes.fail("stranger", 3, "the peer", ["ping", "camera"]);
-  await agent.message(
+  await homes.runToFailure("stranger", 3, "the peer", ["ping", "camera"]);
+  await agent.waitForMessage(
     'refused: it is a device that is not paired with this one; "degu pair" pairs',
   );
 });
@@ -222,9 +222,9 @@ Deno.test("refused clients are reported, in words for users", async () => {
 Deno.test("a peer that disconnects in the middle of a file is reported with its name and the file; an earlier disconnection is not", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");
-  await Deno.mkdir(homes.at("inbox"));
-  const { agent, address } = await homes.serve("camera", ["--inbox", homes.at("inbox")]);
-  await using device = await Device.open(homes.at("viewer"));
+  await Deno.mkdir(homes.joinPath("inbox"));
+  const { agent, address } = await homes.serve("camera", ["--inbox", homes.joinPath("inbox")]);
+  await using device = await Device.open(homes.joinPath("viewer"));
   const client = await device.client("camera", { addresses: [parseAddress(address)] });
   for (
     const framing of ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\n"]
@@ -232,14 +232,14 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
     using connection = await client.connect();
     await connection.sock.write(new TextEncoder().encode(`PUT /inbox/a HTTP/1.1\r\n${framing}`));
     connection.close();
-    await agent.message('viewer left in the middle of "/inbox/a"\n');
+    await agent.waitForMessage('viewer left in the middle of "/inbox/a"\n');
   }
   // A connection that ends before it has proved who it is, as where another address was faster.
   const [hostname = "", port] = address.split(":");
   const early = await Deno.connect({ hostname, port: Number(port) });
   early.close();
   agent.kill("SIGTERM");
-  const { stderr } = await agent.ended();
+  const { stderr } = await agent.waitForEnd();
   assert(!stderr.includes("127.0.0.1:"), stderr);
 });
 
@@ -252,29 +252,29 @@ Deno.test("an upload that a newer one replaces is reported with the peer and the
   relay.stallAfter(3_000_000);
   const put = ["put", `${local}/large`, "camera:"];
   await using agent = files.start([...put, "--address", formatAddress(relay.address)]);
-  await untilFile(inbox, (_name, size) => size > 1_000_000);
-  await files.succeed(...put);
-  const line = await files.said("a newer request for the same part");
+  await waitForFile(inbox, (_name, size) => size > 1_000_000);
+  await files.runToSuccess(...put);
+  const line = await files.waitForMessage("a newer request for the same part");
   assertEquals(
     line,
     'degu: warning: viewer: PUT "/inbox/large": a newer request for the same part',
   );
   agent.kill("SIGINT");
-  assertEquals((await agent.ended()).code, 130);
+  assertEquals((await agent.waitForEnd()).code, 130);
 });
 
 Deno.test("refused writes of peers are a line a second, with the number of omitted lines", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");
-  await Deno.mkdir(homes.at("inbox"));
+  await Deno.mkdir(homes.joinPath("inbox"));
   const { agent, address } = await homes.serve("camera", [
     "--inbox",
-    homes.at("inbox"),
+    homes.joinPath("inbox"),
     "--new-only",
   ]);
   const begin = performance.now();
   {
-    await using device = await Device.open(homes.at("viewer"));
+    await using device = await Device.open(homes.joinPath("viewer"));
     const client = await device.client("camera", { addresses: [parseAddress(address)] });
     using connection = await client.connect();
     for (let n = 0; n < 100; n++) {
@@ -282,7 +282,7 @@ Deno.test("refused writes of peers are a line a second, with the number of omitt
     }
   }
   agent.kill("SIGTERM");
-  const { stderr } = await agent.ended();
+  const { stderr } = await agent.waitForEnd();
   const seconds = (performance.now() - begin) / 1000;
   const lines = stderr.split("\n").filter((line) => line.includes('DELETE "/inbox/'));
   assertMatch(lines[0]!, /^degu: warning: viewer: DELETE "\/inbox\/0": only GET, /);
@@ -297,7 +297,7 @@ Deno.test("refused writes of peers are a line a second, with the number of omitt
 
 /** Returns the events of an app for the actions of a peer, over mutual TLS. */
 async function eventsOf(act: (connection: Connection, dir: string) => Promise<void>) {
-  await using files = await tempDir();
+  await using files = await createTempDir();
   const dir = files.path;
   const inbox = join(dir, "inbox");
   await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
@@ -407,18 +407,18 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
 Deno.test("ping reports the device, its address, its response time, and its directories", async () => {
   await using homes = await AgentHomes.create();
   const [camera] = await homes.init("camera", "viewer");
-  await Deno.mkdir(homes.at("share"));
-  const share = ["--share", homes.at("share")];
+  await Deno.mkdir(homes.joinPath("share"));
+  const share = ["--share", homes.joinPath("share")];
   await homes.pair("camera", "viewer");
   const { address } = await homes.serve("camera", share, "viewer");
   assertMatch(
-    await homes.must("viewer", ["ping", "camera"]),
+    await homes.runToSuccess("viewer", ["ping", "camera"]),
     new RegExp(
       `^camera ${camera} at ${address}: connected in [0-9.]+ ms, answered in [0-9.]+ ms, has a share\n$`,
     ),
   );
   const { connectMs, answerMs, ...others } = JSON.parse(
-    await homes.must("viewer", ["ping", camera!, "--json"]),
+    await homes.runToSuccess("viewer", ["ping", camera!, "--json"]),
   );
   assertEquals(others, { name: "camera", id: camera, address, share: true, inbox: false });
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
@@ -427,20 +427,20 @@ Deno.test("ping reports the device, its address, its response time, and its dire
 Deno.test("ping advises what to check if no server, another device or another program answers", async () => {
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
-  const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
+  const said = await homes.runToFailure("viewer", 1, "no address answers: ", ["ping", "camera"]);
   assertStringIncludes(said, 'check that "degu serve" runs on it');
   const { address } = await homes.serve("other");
   const ping = ["ping", "camera", "--address", address];
-  await homes.fail("viewer", 3, "another device answers at this address", ping);
+  await homes.runToFailure("viewer", 3, "another device answers at this address", ping);
   // The right one, that serves something else.
-  await using camera = await Device.open(homes.at("camera"));
+  await using camera = await Device.open(homes.joinPath("camera"));
   for (const text of ["hello", "null", "{}"]) {
     const server = await camera.serve(
       LOOPBACK,
       () => [200, "OK", {}, new TextEncoder().encode(text)],
     );
     const remote = ["ping", "camera", "--address", formatAddress(server.address)];
-    await homes.fail(
+    await homes.runToFailure(
       "viewer",
       1,
       'the pairing works, but another program than "degu serve" answers',
@@ -458,7 +458,7 @@ Deno.test("ping advises what to check if no server, another device or another pr
     }
   })();
   const remote = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
-  await homes.fail("viewer", 1, "another program answers at this address", remote);
+  await homes.runToFailure("viewer", 1, "another program answers at this address", remote);
   listener.close();
   await answering.catch(() => {});
 });

@@ -3,11 +3,11 @@
  * installs them beside a real systemd.
  */
 import { realPath } from "@degu/internal/internal/disk/paths.ts";
-import { objectsOf } from "@degu/testing/agent_files.ts";
+import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 /** The words of the command of a unit, as systemd.service(5) has them, behind the program. */
@@ -26,7 +26,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   const hostile = `a b%s "$HOME" 'c;\\`;
   await fill(homes.path, { "share": null, "inbox": null, [hostile]: null });
-  const at = (name: string) => homes.at(name);
+  const at = (name: string) => homes.joinPath(name);
   const home = at("laptop");
   const mdns = "0.0.0.0:5353,224.0.0.251:5353";
   const listen = ["--listen", "127.0.0.1:7443", "--listen", "[::1]:7444"];
@@ -89,12 +89,12 @@ Deno.test("a unit has the options that were given, and no other permissions than
       [`${home},${at("share")}`, home, "", "uid,networkInterfaces"],
     ],
   ];
-  await eachRow(t, rows, async (_rule, args, [read, write, net, sys]) => {
+  await testEachRow(t, rows, async (_rule, args, [read, write, net, sys]) => {
     const { code, stdout, stderr } = await homes.run("laptop", [
       ...["--json", "service", "install"],
       ...args,
     ]);
-    const [{ text, path } = {}, ...others] = objectsOf({ code, stdout, stderr });
+    const [{ text, path } = {}, ...others] = parseObjects({ code, stdout, stderr });
     assertEquals([code, others.length], [1, args[0] === "sync" ? 1 : 0]);
     assertMatch(
       stderr,
@@ -118,7 +118,7 @@ Deno.test("the unit of a compiled program runs that program by its own path, wit
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "share": null });
-  const [share, home] = [await realPath(homes.at("share")), homes.at("laptop")];
+  const [share, home] = [await realPath(homes.joinPath("share")), homes.joinPath("laptop")];
   using _build = patch(Deno, "build", (build) => ({ ...build, standalone: true }));
   using _path = patch(Deno, "execPath", () => () => "/opt/a b/degu");
   const rows: [args: string[], words: string[]][] = [
@@ -127,19 +127,19 @@ Deno.test("the unit of a compiled program runs that program by its own path, wit
   ];
   for (const [args, words] of rows) {
     const all = ["--json", "service", "install", ...args];
-    const [unit] = objectsOf(await homes.run("laptop", all));
+    const [unit] = parseObjects(await homes.run("laptop", all));
     assertEquals(wordsOf(String(unit?.["text"])), ["/opt/a b/degu", ...words]);
   }
 });
 
 Deno.test("without systemd, install reports that and prints the unit; remove reports it", async () => {
   await using homes = await AgentHomes.create("desk");
-  const process = { flags: ["--allow-all"], env: { PATH: homes.at("bin") } };
+  const process = { flags: ["--allow-all"], env: { PATH: homes.joinPath("bin") } };
   await fill(homes.path, { inbox: null });
-  const inbox = ["--inbox", homes.at("inbox")];
+  const inbox = ["--inbox", homes.joinPath("inbox")];
   for (const action of ["install", "remove"]) {
     const options = action === "install" ? inbox : [];
-    const args = ["--home", homes.at("desk"), "service", action, ...options];
+    const args = ["--home", homes.joinPath("desk"), "service", action, ...options];
     const { code, stdout, stderr } = await runAgent(args, process);
     assertEquals([code, stdout.includes("\nExecStart=")], [1, action === "install"], stderr);
     assertMatch(stderr, /^degu: error: there is no systemd on this machine/);
@@ -152,11 +152,14 @@ Deno.test("without a running systemd of the user, install and remove fail with a
   // The message of systemctl without a bus, as in a container or after su.
   const problem = "Failed to connect to bus: No medium found";
   const script = `#!/bin/sh\necho '${problem}' >&2\nexit 1\n`;
-  await Deno.writeTextFile(homes.at("bin/systemctl"), script, { mode: 0o755 });
-  const options = { flags: ["--allow-all"], env: { PATH: `${homes.at("bin")}:/bin:/usr/bin` } };
-  for (const action of [["install", "--inbox", homes.at("inbox")], ["remove"]]) {
+  await Deno.writeTextFile(homes.joinPath("bin/systemctl"), script, { mode: 0o755 });
+  const options = {
+    flags: ["--allow-all"],
+    env: { PATH: `${homes.joinPath("bin")}:/bin:/usr/bin` },
+  };
+  for (const action of [["install", "--inbox", homes.joinPath("inbox")], ["remove"]]) {
     const { code, stderr } = await runAgent(
-      ["--home", homes.at("desk"), "service", ...action],
+      ["--home", homes.joinPath("desk"), "service", ...action],
       options,
     );
     assertEquals(code, 1, stderr);
@@ -168,24 +171,32 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "a,b": null, "dir": null });
-  const unix = ["--share", homes.at("dir"), "--listen", "unix:/run/a"];
+  const unix = ["--share", homes.joinPath("dir"), "--listen", "unix:/run/a"];
   const rows: [code: number, said: string, ...args: string[]][] = [
-    [1, "its name has a comma", "--share", homes.at("a,b")],
-    [1, "there is no directory", "--share", homes.at("none")],
-    [2, "peers could read its keys", "--share", homes.at("laptop")],
+    [1, "its name has a comma", "--share", homes.joinPath("a,b")],
+    [1, "there is no directory", "--share", homes.joinPath("none")],
+    [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
     [2, "--listen: a service listens at IP addresses", ...unix],
     [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
     [2, "write PEER:DIR DIR, or DIR PEER:DIR", "sync", "a", "b"],
-    [3, 'there is no peer "toaster"', "sync", homes.at("dir"), "toaster:"],
-    [1, "there is no directory", "sync", homes.at("none"), "desk:"],
-    [1, "its keys must not leave it", "sync", homes.at("laptop"), "desk:"],
+    [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],
+    [1, "there is no directory", "sync", homes.joinPath("none"), "desk:"],
+    [1, "its keys must not leave it", "sync", homes.joinPath("laptop"), "desk:"],
     // The line end would begin a line of the unit.
-    [2, "can't be in a unit", "sync", "--exclude", "a\nExecStart=b", homes.at("dir"), "desk:"],
+    [
+      2,
+      "can't be in a unit",
+      "sync",
+      "--exclude",
+      "a\nExecStart=b",
+      homes.joinPath("dir"),
+      "desk:",
+    ],
   ];
   for (const [code, said, ...args] of rows) {
-    await homes.fail("laptop", code, said, ["service", "install", ...args]);
+    await homes.runToFailure("laptop", code, said, ["service", "install", ...args]);
   }
-  await homes.fail("laptop", 1, "degu may not run systemctl", ["service", "remove"]);
-  const help = await homes.must("laptop", ["service", "--help"]);
+  await homes.runToFailure("laptop", 1, "degu may not run systemctl", ["service", "remove"]);
+  const help = await homes.runToSuccess("laptop", ["service", "--help"]);
   for (const command of ["install", "remove"]) assert(help.includes(command), help);
 });

@@ -1,13 +1,13 @@
 /** degu sync, and what is said of the trees that commands copy. */
 import { formatAddress } from "@degu/degu/base";
-import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { skipPauses, steppedTimeouts } from "@degu/testing/clock.ts";
+import { skipPauses, stepTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { content, entries, fill } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 const SETTLING = "skipped: still being written, or modified just now; a later run copies it";
@@ -42,7 +42,7 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
       await using agent: RunningAgent = files.start(["sync", "--verbose", ...options, ...both], {
         onText: (to, text) => onText(agent, to, text),
       });
-      const { code, stdout, stderr } = await agent.ended();
+      const { code, stdout, stderr } = await agent.waitForEnd();
       const lines = (text: string) => named(text).split("\n").slice(0, -1);
       const said = (kind: string) =>
         lines(stderr).flatMap((line) => line.startsWith(kind) ? line.slice(kind.length) : []);
@@ -82,20 +82,20 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   const copied = first.objects.find(({ to }) => to === "to:a");
   assertEquals(copied, { from: "from:a", to: "to:a", ...result });
-  assertEquals(await content(target), await content(source));
+  assertEquals(await readTree(target), await readTree(source));
   const second = await sync(["--delete", "--json"]);
   assertEquals([second.results, second.summary], [[], "0 files copied, 0 B; 4 up to date"]);
   await fill(source, { "x": "SAME SIZE", "new/n": "n" });
   await fill(target, { "old/o/o": "o", "old/p": null, "z": "z" });
   assertEquals((await sync()).results.toSorted(), ["to:new/n", "to:x"]);
-  assertEquals((await content(target))["z"], "z");
+  assertEquals((await readTree(target))["z"], "z");
   await sync(["--delete"]);
-  assertEquals(await content(target), await content(source));
+  assertEquals(await readTree(target), await readTree(source));
 });
 
 Deno.test("sync to here: a dry run prints the planned actions", async () => {
   await using ends = await setUp("to here", { "a": "12" }, { "old/b": "3" });
-  const before = await content(ends.target);
+  const before = await readTree(ends.target);
   const dry = ["--dry-run", "--delete"];
   const { code, results, summary } = await ends.sync(dry);
   const would = ["would copy from:a to to:a", "would delete to:old/b", "would delete to:old/"];
@@ -106,7 +106,7 @@ Deno.test("sync to here: a dry run prints the planned actions", async () => {
     { action: "copy", from: "from:a", to: "to:a", size: 2, dryRun: true },
     { action: "delete", path: "to:old/", dryRun: true },
   ]);
-  assertEquals(await content(ends.target), before);
+  assertEquals(await readTree(ends.target), before);
 });
 
 Deno.test("sync to a peer: --checksum compares contents, whatever the times", async () => {
@@ -120,7 +120,7 @@ Deno.test("sync to a peer: --checksum compares contents, whatever the times", as
   // The same size and time: only the contents tell.
   assertEquals((await sync(["--dry-run"])).results, ["would copy from:a to to:a"]);
   assertEquals((await sync(["--checksum"])).results, ["to:b"]);
-  assertEquals(await content(target), { "a": "old", "b": "new" });
+  assertEquals(await readTree(target), { "a": "old", "b": "new" });
   assertEquals((await Deno.stat(`${target}/a`)).mtime, new Date(2_000_000));
 });
 
@@ -144,7 +144,7 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   ]);
   const [count, bytes] = direction === "to here" ? [4, 4] : [5, 48];
   assertEquals([summary, warnings], [`${count} files copied, ${bytes} B; 1 deleted`, []]);
-  assertEquals(await content(target), {
+  assertEquals(await readTree(target), {
     ...list,
     ...{ "..a": null, "..a/b": "6", "A.TMP": "7", "build": null, "build/e": "10" },
     ...{ "kept.o": "3", "old.o": "9", "sub": null, "sub/build": null, "sub/build/d": "5" },
@@ -155,18 +155,18 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   const { code, errors: [problem] } = await sync(["--delete"]);
   assertEquals(code, 1);
   assertStringIncludes(problem!, "it says what to leave out, and has to be a file of UTF-8");
-  assertEquals((await content(target))["old.o"], "9");
+  assertEquals((await readTree(target))["old.o"], "9");
   // A dangling link, as to a disk that is not mounted.
   await Deno.remove(`${local}/.deguignore`);
   if (HAS_LINKS) {
     await makeLinks({ [`${local}/.deguignore`]: "none" });
     assertEquals((await sync(["--delete"])).code, 1);
-    assertEquals((await content(target))["old.o"], "9");
+    assertEquals((await readTree(target))["old.o"], "9");
     await Deno.remove(`${local}/.deguignore`);
   }
   await Deno.writeFile(`${local}/.deguignore`, new Uint8Array([0xff, 0xfe, 0x2a, 0, 0x0a, 0]));
   assertEquals((await sync(["--delete"])).code, 1);
-  assertEquals((await content(target))["old.o"], "9");
+  assertEquals((await readTree(target))["old.o"], "9");
 });
 
 test("a .deguignore that an editor saves meanwhile ends the command before the first change", async (direction) => {
@@ -193,10 +193,10 @@ test("a .deguignore that an editor saves meanwhile ends the command before the f
       problem,
     ],
   );
-  const { ".deguignore": _, ...tree } = await content(target);
+  const { ".deguignore": _, ...tree } = await readTree(target);
   assertEquals(tree, to);
   assertEquals((await sync(["--delete"])).code, 0);
-  assertEquals((await content(target))["old.o"], "1");
+  assertEquals((await readTree(target))["old.o"], "1");
 });
 
 Deno.test("sync to here: a .deguignore of the peer has no effect, and neither replaces nor deletes the local one", async () => {
@@ -207,31 +207,31 @@ Deno.test("sync to here: a .deguignore of the peer has no effect, and neither re
   assertEquals([first.code, first.warnings], [0, [
     "from:.deguignore: skipped: an ignore list is not downloaded",
   ]]);
-  const { ".deguignore": _, ...copied } = await content(source);
-  assertEquals(await content(target), copied);
+  const { ".deguignore": _, ...copied } = await readTree(source);
+  assertEquals(await readTree(target), copied);
   await fill(target, { ".deguignore": "*.o\n", "b.o": "2" });
   await Deno.remove(`${source}/.deguignore`);
   assertEquals((await sync(["--delete"])).warnings, []);
-  assertEquals(await content(target), { ...copied, ".deguignore": "*.o\n", "b.o": "2" });
+  assertEquals(await readTree(target), { ...copied, ".deguignore": "*.o\n", "b.o": "2" });
   await fill(source, { ".deguignore": "x\n" });
-  await files.succeed("get", "-r", "camera:from", `${target}/..`);
+  await files.runToSuccess("get", "-r", "camera:from", `${target}/..`);
   assertEquals(await Deno.readTextFile(`${target}/../from/a`), "1");
-  assertEquals((await entries(`${target}/../from`)).toSorted(), ["a", "sub"]);
+  assertEquals((await listNames(`${target}/../from`)).toSorted(), ["a", "sub"]);
 });
 
 Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warning", async () => {
   await using ends = await setUp("to a peer", { "a": "1" });
   const { files, inbox } = { files: ends.files, inbox: ends.files.inbox };
   await fill(files.local, { "project/.deguignore": "*\n", "project/a": "1" });
-  await files.succeed("put", "-r", `${files.local}/project`, "camera:");
+  await files.runToSuccess("put", "-r", `${files.local}/project`, "camera:");
   // The viewer sends on what it was sent.
   const root = `${inbox}/project`;
-  const { stderr } = await files.succeed("sync", root, "camera:again");
+  const { stderr } = await files.runToSuccess("sync", root, "camera:again");
   assertStringIncludes(
     stderr,
     `${root}/.deguignore has no effect: peers can write it; use --exclude`,
   );
-  assertEquals(await entries(`${inbox}/again`), [".deguignore", "a"]);
+  assertEquals(await listNames(`${inbox}/again`), [".deguignore", "a"]);
 });
 
 Deno.test("sync to here: --settled skips files that were just modified, with a warning, and a later run copies them", async () => {
@@ -246,7 +246,7 @@ Deno.test("sync to here: --settled skips files that were just modified, with a w
   const first = `from:d/now, and 1 other file: ${SETTLING}`;
   assertEquals(told.warnings.map((each) => each.replace("d/z,", "d/now,")), [first]);
   assertEquals(told.summary, "1 file copied, 1 B; 1 deleted; 2 skipped");
-  assertEquals(await content(target), { "d": null, "d/now": "old", "done": "1" });
+  assertEquals(await readTree(target), { "d": null, "d/now": "old", "done": "1" });
   const dry = await sync(["--settled", "3600", "--dry-run", "--json", "--checksum"]);
   assertEquals([dry.code, dry.objects], [0, []]);
   await Deno.utime(`${source}/d/now`, 1000, 1000);
@@ -282,7 +282,7 @@ Deno.test("sync to here: a file that was still being written is reported when a 
   assertEquals(told.warnings, []);
   assertEquals(told.results.toSorted(), ["to:large", "to:now"]);
   assert(/^2 files copied, .*; 1 up to date$/.test(told.summary!), told.summary);
-  assertEquals(await content(target), await content(source));
+  assertEquals(await readTree(target), await readTree(source));
 });
 
 Deno.test("sync --inbox restores files from the inbox", async () => {
@@ -293,10 +293,16 @@ Deno.test("sync --inbox restores files from the inbox", async () => {
   await fill(share, { "to/shared": "1" });
   await sync();
   await fill(`${local}/back`, { "b/old": "4", "kept.tmp": "5", ".deguignore": "*.tmp\n" });
-  await files.succeed("sync", "--inbox", "--delete", "camera:to", `${local}/back`);
-  const { "kept.tmp": kept, ...back } = await content(`${local}/back`);
-  assertEquals([kept, back], ["5", await content(target)]);
-  await files.fail(1, "add --inbox to read it there", "sync", "camera:to/b", `${local}/none`);
+  await files.runToSuccess("sync", "--inbox", "--delete", "camera:to", `${local}/back`);
+  const { "kept.tmp": kept, ...back } = await readTree(`${local}/back`);
+  assertEquals([kept, back], ["5", await readTree(target)]);
+  await files.runToFailure(
+    1,
+    "add --inbox to read it there",
+    "sync",
+    "camera:to/b",
+    `${local}/none`,
+  );
 });
 
 test("a file in place of a directory, and the reverse, are deleted only with --delete", async (direction) => {
@@ -317,26 +323,33 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
   };
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
-  assertEquals(await content(target), { ...to, "c": null, "c/deep": null, "d": "3" });
+  assertEquals(await readTree(target), { ...to, "c": null, "c/deep": null, "d": "3" });
   const gone = await sync(["--delete"]);
   assertEquals([gone.code, gone.summary], [0, "2 files copied, 2 B; 1 up to date; 5 deleted"]);
   assertEquals(gone.results.filter((line) => !line.startsWith("deleted ")).toSorted(), [
     "to:a/b",
     "to:c",
   ]);
-  assertEquals(await content(target), await content(source));
+  assertEquals(await readTree(target), await readTree(source));
 });
 
 Deno.test("sync is of two directories, one of them on another device", async () => {
   await using ends = await setUp("to here", { "c": "2" });
   const { files, target } = ends;
-  await files.fail(2, "on another device", "sync", files.local, files.share);
-  await files.fail(2, "on this device", "sync", "camera:", "camera:");
-  await files.fail(1, 'is a file: get it with "degu get"', "sync", "camera:from/c", target);
-  await files.fail(1, '"camera:aa" does not exist', "sync", "--delete", "camera:aa", target);
+  await files.runToFailure(2, "on another device", "sync", files.local, files.share);
+  await files.runToFailure(2, "on this device", "sync", "camera:", "camera:");
+  await files.runToFailure(1, 'is a file: get it with "degu get"', "sync", "camera:from/c", target);
+  await files.runToFailure(
+    1,
+    '"camera:aa" does not exist',
+    "sync",
+    "--delete",
+    "camera:aa",
+    target,
+  );
   await fill(target, { "kept": "1" });
-  await files.fail(1, "does not exist", "sync", "--delete", "camera:aa", target);
-  assertEquals(await content(target), { "kept": "1" });
+  await files.runToFailure(1, "does not exist", "sync", "--delete", "camera:aa", target);
+  assertEquals(await readTree(target), { "kept": "1" });
 });
 
 Deno.test("sync --max-delete: above the limit no file is deleted, the number is reported, and files are copied", async () => {
@@ -353,16 +366,16 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
     error: { code: "FAILED", message: problem },
   });
   assertEquals(told.summary, "1 file copied, 1 B");
-  assertEquals(await content(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
+  assertEquals(await readTree(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
   const { summary } = await sync(["--delete", "--max-delete", "3"]);
   assertEquals(summary, "0 files copied, 0 B; 1 up to date; 3 deleted");
-  assertEquals(await content(target), { "a": "1" });
+  assertEquals(await readTree(target), { "a": "1" });
   const wrong = [["add it", "3"], ["must be a number", "-1"], ["must be a number", "x"]] as const;
   for (const [said, count] of wrong) {
-    await files.fail(2, said, "sync", `--max-delete=${count}`, source, "camera:to");
+    await files.runToFailure(2, said, "sync", `--max-delete=${count}`, source, "camera:to");
   }
   const needed = "--delete-all extends --delete: add it";
-  await files.fail(2, needed, "sync", "--delete-all", source, "camera:to");
+  await files.runToFailure(2, needed, "sync", "--delete-all", source, "camera:to");
 });
 
 // Passes that are repeated.
@@ -372,7 +385,7 @@ const EVERY = ["sync", "--every", "7"];
 Deno.test("sync --every prints the changes of a run, and each error when it begins and ends", async () => {
   await using ends = await setUp("to a peer", { "a": "1" }, { "b/x": "in the way" });
   const { files, source, target } = ends;
-  using pauses = steppedTimeouts(7000);
+  using pauses = stepTimeouts(7000);
   await using agent = files.start([...EVERY, source, "camera:to"]);
   const steps: [expected: string[], change: () => unknown][] = [
     [["1 file copied, 1 B"], () => {}],
@@ -400,24 +413,24 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
     await pauses.end();
   }
   agent.kill("SIGINT");
-  const { code, stdout, stderr } = await agent.ended();
+  const { code, stdout, stderr } = await agent.waitForEnd();
   const told = stderr.replaceAll(/ in \d+:\d\d/g, "")
     .replaceAll(/no address answers: .*/g, "OFF")
     .replaceAll(/\S+: a directory has this name at the target.*/g, "IN_THE_WAY");
   assertEquals(told.split("\n").slice(0, -1), steps.flatMap(([expected]) => expected));
   assertEquals([code, stdout], [0, ""]);
-  assertEquals(await content(target), { "a": "44", "b": "2", "c": "3" });
+  assertEquals(await readTree(target), { "a": "44", "b": "2", "c": "3" });
 });
 
 Deno.test("sync --every --verbose names each file when it is copied", async () => {
   await using ends = await setUp("to a peer", { "a": "1", "d/b": "2" });
-  using pauses = steppedTimeouts(7000);
+  using pauses = stepTimeouts(7000);
   await using agent = ends.files.start([...EVERY, "--verbose", ends.source, "camera:to"]);
   await pauses.begun();
   await fill(ends.source, { "c": "3" });
   await pauses.end();
   agent.kill("SIGINT");
-  const { code, stdout, stderr } = await agent.ended();
+  const { code, stdout, stderr } = await agent.waitForEnd();
   assertEquals(stdout.split("\n").toSorted(), ["", "camera:to/a", "camera:to/c", "camera:to/d/b"]);
   assertEquals([code, stderr.replaceAll(/ in \d+:\d\d/g, "")], [
     0,
@@ -429,29 +442,29 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
   await using ends = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
   const { files, source } = ends;
   {
-    using pauses = steppedTimeouts(7000);
+    using pauses = stepTimeouts(7000);
     await using agent = files.start([...EVERY, "--json", source, "camera:to"]);
     await pauses.begun();
     await pauses.end();
     agent.kill("SIGINT");
-    const end = await agent.ended();
+    const end = await agent.waitForEnd();
     assertEquals(end.code, 1, end.stderr);
-    assertEquals(objectsOf(end).map(({ to }) => to), ["camera:to/a", "camera:to/b"]);
+    assertEquals(parseObjects(end).map(({ to }) => to), ["camera:to/a", "camera:to/b"]);
   }
   {
-    using pauses = steppedTimeouts(7000);
+    using pauses = stepTimeouts(7000);
     await using agent = files.start([...EVERY, "--json", source, "camera:to"]);
     await pauses.begun();
     await files.kill();
     for (let passes = 0; passes < 2; passes++) await pauses.end();
     agent.kill("SIGINT");
-    const end = await agent.ended();
-    const [{ to }, { error }] = objectsOf(end) as [
+    const end = await agent.waitForEnd();
+    const [{ to }, { error }] = parseObjects(end) as [
       { to: string },
       { error: Record<string, unknown> },
     ];
     assertEquals([to, error.code, error.peer], ["camera:to/b", "NO_ADDRESS", "camera"]);
-    assertEquals(objectsOf(end).length, 2);
+    assertEquals(parseObjects(end).length, 2);
     await files.serve();
   }
   await Deno.remove(`${source}/b`);
@@ -460,18 +473,18 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
   relay.stallAfter(1_000_000);
   const address = ["--address", formatAddress(relay.address)];
   await using agent = files.start([...EVERY, ...address, source, "camera:to"]);
-  await untilFile(files.inbox, (_, size) => size > 500_000);
+  await waitForFile(files.inbox, (_, size) => size > 500_000);
   agent.kill("SIGINT");
-  const { code, stderr } = await agent.ended();
+  const { code, stderr } = await agent.waitForEnd();
   assertEquals([code, stderr], [130, "degu: error: interrupted\n"]);
 });
 
 Deno.test("sync --every reports permanent errors at once", async () => {
   await using ends = await setUp("to a peer", { "a": "1" });
   const { files, source } = ends;
-  await files.fail(3, 'there is no peer "desk"', ...EVERY, source, "desk:to");
-  await files.fail(2, "leave out --every", ...EVERY, "--dry-run", source, "camera:to");
-  await files.fail(2, "more than 0", "sync", "--every", "0", source, "camera:to");
+  await files.runToFailure(3, 'there is no peer "desk"', ...EVERY, source, "desk:to");
+  await files.runToFailure(2, "leave out --every", ...EVERY, "--dry-run", source, "camera:to");
+  await files.runToFailure(2, "more than 0", "sync", "--every", "0", source, "camera:to");
 });
 
 // The reports of all commands that copy trees.
@@ -490,12 +503,12 @@ Deno.test("sync to here: links and special files are one line, with --verbose on
   assertEquals(summary, `2 files copied, 2 B; 1 deleted; ${hasFifo ? 2 : 1} skipped`);
   const { files, target } = ends;
   const again = ["sync", "camera:from", target];
-  const { stderr } = await files.succeed(...again);
+  const { stderr } = await files.runToSuccess(...again);
   const first =
     /^degu: warning: camera:from\/(dir\/link|fifo)(, and another such entry)?: skipped: /;
   assertEquals(stderr.split("\n").filter((line) => first.test(line)).length, 1, stderr);
   assertEquals(stderr.split("degu: warning").length, 2, stderr);
-  assertEquals((await files.succeed("--quiet", ...again)).stderr, "");
+  assertEquals((await files.runToSuccess("--quiet", ...again)).stderr, "");
 });
 
 Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is deleted: 1", async () => {
@@ -511,7 +524,7 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
     "what can't be read can be left out with --exclude",
   ]);
-  assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
+  assertEquals([code, await readTree(target)], [1, { "a": "1", "old": "3" }]);
 });
 
 Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is an error", async () => {
@@ -525,8 +538,8 @@ Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is 
     assertEquals([told.code, told.errors.slice(0, 1), told.warnings], [1, problems, []]);
     assertEquals(told.results.filter((line) => line.includes("delete")).length, 3, "b, d and c");
   }
-  assertEquals(await entries(target), ["a", "old"]);
-  assertEquals((await entries(`${target}/old`)).length, 1);
+  assertEquals(await listNames(target), ["a", "old"]);
+  assertEquals((await listNames(`${target}/old`)).length, 1);
 });
 
 Deno.test("sync to here: an entry that fails alone is an error with its name, and prevents deletions", async () => {
@@ -538,7 +551,7 @@ Deno.test("sync to here: an entry that fails alone is an error with its name, an
   assertStringIncludes(errors[0]!, "from:a: ");
   assertEquals(warnings, ["nothing more is deleted, because not everything could be copied"]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
-  assertEquals((await content(target))["old"], "4");
+  assertEquals((await readTree(target))["old"], "4");
 });
 
 for (
@@ -560,11 +573,11 @@ for (
     const { code, errors: [problem] } = await sync(["--delete"]);
     assertEquals(code, 1);
     assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
-    assertEquals(await content(target), { "old": "3" });
+    assertEquals(await readTree(target), { "old": "3" });
     assertStringIncludes(problem!, "add --delete-all");
     const { code: done, summary } = await sync(["--delete", "--delete-all"]);
     assertEquals([done, summary], [0, expected]);
-    assertEquals(await content(target), {});
+    assertEquals(await readTree(target), {});
     assertEquals((await sync(["--delete"])).code, 0);
   });
 }
@@ -585,7 +598,7 @@ Deno.test("sync to here: a name that the target does not list is an error, and p
     'to:d: the target\'s disk does not list "a" by this name; beside it nothing is deleted',
   ]);
   assertEquals([code, warnings, results.at(-1)], [1, [], "deleted to:e/old"]);
-  assertEquals(Object.keys(await content(target)), ["d", "d/A", "d/old", "e", "e/b"]);
+  assertEquals(Object.keys(await readTree(target)), ["d", "d/A", "d/old", "e", "e/b"]);
 });
 
 const many = (count: number): Tree =>
@@ -606,7 +619,7 @@ Deno.test("sync to here: an interruption prints advice, and the same command con
   // The summary still counts the copied files.
   assertMatch(notes.slice(1).join("|"), /^\d+ files? copied, \d+ B in \d+:\d\d$/);
   assertEquals((await sync()).code, 0);
-  assertEquals(await content(target), await content(source));
+  assertEquals(await readTree(target), await readTree(source));
 });
 
 Deno.test("sync to a peer: a lost connection doesn't lose, repeat or hide events", async () => {
@@ -625,8 +638,8 @@ Deno.test("sync to a peer: a lost connection doesn't lose, repeat or hide events
     });
     assertEquals(told.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
     assertEquals([told.code, told.errors], [0, []]);
-    const { link: _, ...copied } = await content(source);
-    assertEquals(await content(target), copied);
+    const { link: _, ...copied } = await readTree(source);
+    assertEquals(await readTree(target), copied);
     const paths = Object.keys(copied).filter((path) => copied[path] !== null);
     assertEquals(told.results.toSorted(), paths.map((path) => `to:${path}`).toSorted());
     assertEquals(told.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);

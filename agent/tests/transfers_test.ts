@@ -6,12 +6,17 @@ import { deleteFile } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
 import type { ResponseTuple } from "@degu/degu/base";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
-import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
-import { content, entries, fill } from "@degu/testing/directories.ts";
-import { fastTimeouts, runningTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import {
+  captureTimeouts,
+  setClockAhead,
+  skipPauses,
+  speedUpTimeouts,
+} from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
@@ -48,7 +53,7 @@ Deno.test("interruptions", async (t) => {
     onText = (_to: string, _text: string) => {},
   ) => files.start([...args, "--address", formatAddress(relay.address)], { onText });
   const arrives = (dir: string) =>
-    within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived");
+    withTimeout(waitForFile(dir, (_, size) => size > CUT / 2), "something has arrived");
   const step = (name: string, fn: () => Promise<void>) =>
     t.step(name, async () => {
       for (const dir of [to, inbox]) await Deno.remove(`${dir}/large`).catch(() => {});
@@ -64,10 +69,10 @@ Deno.test("interruptions", async (t) => {
         if (text.includes("trying again")) relay.cutAfter(Infinity);
         pauses.note(text);
       });
-      await agent.message("trying again in 1 s (1 of 3)");
-      const end = await agent.ended();
+      await agent.waitForMessage("trying again in 1 s (1 of 3)");
+      const end = await agent.waitForEnd();
       assertEquals(end.code, 0, end.stderr);
-      const [object] = objectsOf(end);
+      const [object] = parseObjects(end);
       const { bytes, total, resumedFrom } = object as Record<string, number>;
       assert(resumedFrom! > 1_000_000, Deno.inspect(object));
       assertEquals([bytes! + resumedFrom!, total], [BYTES, BYTES]);
@@ -83,15 +88,15 @@ Deno.test("interruptions", async (t) => {
         await using agent = startOver(relay, args);
         await arrives(dir);
         agent.kill("SIGINT");
-        const { code, stderr } = await agent.ended();
+        const { code, stderr } = await agent.waitForEnd();
         assertEquals(code, 130);
         assertStringIncludes(stderr, "run the same command again to continue");
       }
-      const [object] = objectsOf(await files.succeed(...args));
+      const [object] = parseObjects(await files.runToSuccess(...args));
       assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
       assert(await isWhole(dir));
     }
-    assertEquals(await entries(to), ["large"]);
+    assertEquals(await listNames(to), ["large"]);
   });
 
   await step("a peer that is off is said at once; --wait waits for it, quietly", async () => {
@@ -104,14 +109,14 @@ Deno.test("interruptions", async (t) => {
     }
     const paused = Promise.withResolvers<void>();
     const isPause = (milliseconds: number) => milliseconds === 2000;
-    using _pauses = fastTimeouts((milliseconds) => {
+    using _pauses = speedUpTimeouts((milliseconds) => {
       if (isPause(milliseconds)) paused.resolve();
       return isPause(milliseconds);
     });
     await using agent = files.start([...get, "--wait", "60"]);
     await paused.promise;
     await files.serve();
-    const { code, stderr } = await agent.ended();
+    const { code, stderr } = await agent.waitForEnd();
     assertEquals(code, 0, stderr);
     assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
     assert(await isWhole(to));
@@ -122,7 +127,7 @@ Deno.test("interruptions", async (t) => {
       const paused = Promise.withResolvers<void>();
       const relay = new CuttingRelay(files.address);
       relay.stallAfter(CUT);
-      using _pauses = fastTimeouts((milliseconds) => {
+      using _pauses = speedUpTimeouts((milliseconds) => {
         if (milliseconds === 2000) paused.resolve();
         return milliseconds === 2000;
       });
@@ -131,10 +136,10 @@ Deno.test("interruptions", async (t) => {
       await relay[Symbol.asyncDispose]();
       await paused.promise;
       await using _again = new CuttingRelay(files.address, Number(relay.address[1]));
-      const end = await agent.ended();
+      const end = await agent.waitForEnd();
       assertEquals(end.code, 0, end.stderr);
       assert(!end.stderr.includes("trying again"), end.stderr);
-      assert(Number(objectsOf(end)[0]?.["resumedFrom"]) > 1_000_000);
+      assert(Number(parseObjects(end)[0]?.["resumedFrom"]) > 1_000_000);
       assert(await isWhole(dir));
     }
   });
@@ -151,7 +156,7 @@ Deno.test("interruptions", async (t) => {
       await using relay = new CuttingRelay(files.address);
       relay.cutEachAfter(20_000);
       await using agent = startOver(relay, args);
-      const { code, stderr } = await agent.ended();
+      const { code, stderr } = await agent.waitForEnd();
       assertEquals(code, 1, stderr);
       assertStringIncludes(stderr, `large: the connection breaks off again and again${advice}`);
       assert(!stderr.includes("trust"), stderr);
@@ -163,11 +168,11 @@ Deno.test("interruptions", async (t) => {
     relay.stallAfter(CUT);
     await using agent = startOver(relay, put);
     await arrives(inbox);
-    await files.homes.must("camera", ["forget", "viewer"]);
-    const { code, stderr } = await agent.ended();
+    await files.homes.runToSuccess("camera", ["forget", "viewer"]);
+    const { code, stderr } = await agent.waitForEnd();
     assertEquals(code, 3, stderr);
     assertStringIncludes(stderr, "does not trust this device any more");
-    assert(!(await entries(inbox)).includes("large"));
+    assert(!(await listNames(inbox)).includes("large"));
   });
 });
 
@@ -184,12 +189,12 @@ Deno.test("a file at which each connection breaks off leaves the others to be co
   const all = ["a", "large", "b"].map((name) => `${local}/${name}`);
   const put = ["put", ...all, "camera:", "--address", formatAddress(relay.address)];
   await using agent = files.start(put, { onText: (_to, text) => pauses.note(text) });
-  const { code, stdout, stderr } = await agent.ended();
+  const { code, stdout, stderr } = await agent.waitForEnd();
   assertEquals(code, 1, stderr);
   assertEquals(stdout.split("\n").toSorted(), ["", "camera:a", "camera:b"]);
   assertStringIncludes(stderr, "/large: the connection breaks off again and again; run the same");
   assertMatch(stderr, /\n2 files copied, .*\ndegu: error: 1 error: see above\n$/);
-  assertEquals((await entries(inbox)).filter((name) => name.length < 3), ["a", "b"]);
+  assertEquals((await listNames(inbox)).filter((name) => name.length < 3), ["a", "b"]);
 });
 
 Deno.test("after the loss of a peer, the command ends with a summary and exit code 1", async () => {
@@ -208,7 +213,7 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
       if (to === "stdout") killed.push(files.kill());
     },
   });
-  const { code, stdout, stderr } = await agent.ended();
+  const { code, stdout, stderr } = await agent.waitForEnd();
   await Promise.all(killed);
   assertEquals([code, stdout], [1, `${local}/to/a\n`]);
   assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: no address answers: /);
@@ -224,7 +229,7 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
     ["closed", new Deno.errors.BrokenPipe(), /^$/],
     ["full", new Error("No space left"), /^\d+ files copied, .*\ndegu: error: No space left\n$/],
   ];
-  await eachRow(t, rows, async (what, error, said) => {
+  await testEachRow(t, rows, async (what, error, said) => {
     let lines = 0;
     const onText = (to: string) => {
       if (to === "stdout" && ++lines === 2) throw error;
@@ -232,10 +237,10 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
     const target = `${files.local}/${what}`;
     const get = ["get", "-r", "--verbose", "camera:", target];
     await using agent = files.start(get, { onText });
-    const { code, stderr } = await agent.ended();
+    const { code, stderr } = await agent.waitForEnd();
     assertEquals([code, lines], [1, 2]);
     assertMatch(stderr, said);
-    assert((await entries(target)).length < names.length);
+    assert((await listNames(target)).length < names.length);
   });
 });
 
@@ -314,7 +319,7 @@ Deno.test("a client that can't be made is no uncaught error where no call has wa
   using connections = new PeerConnections(open, new AbortController().signal, () => {});
   const interrupted = connections.call(() => Promise.reject(new Error("interrupted")));
   await assertRejects(() => interrupted, Error, "interrupted");
-  await turnOfEventLoop();
+  await waitForTick();
 });
 
 Deno.test("a call is retried after progress, and simultaneous failures are reported once", async () => {
@@ -327,7 +332,7 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
   for (const each of [connections, once]) await each.call(ask);
   serving.server.close();
   await serving.done;
-  await untilRefused(serving.address);
+  await waitUntilRefused(serving.address);
   const calls = [
     connections.call(ask),
     connections.call((client) => client.request("GET", "/")),
@@ -346,10 +351,10 @@ Deno.test("no stall is reported while a command waits for a peer", async () => {
   const { serving, notes } = test;
   serving.server.close();
   await serving.done;
-  await untilRefused(serving.address);
+  await waitUntilRefused(serving.address);
   const stop = new AbortController();
   let pauses = 0;
-  using _pauses = fastTimeouts((milliseconds) => {
+  using _pauses = speedUpTimeouts((milliseconds) => {
     if (milliseconds !== 2000) return false;
     if (++pauses === 3) stop.abort(new Error("stop"));
     return true;
@@ -388,7 +393,7 @@ Deno.test("a stalled connection is dropped once the peer responds on another one
   const { app, requests, ended } = makeSilent(1);
   await using test = setUpCalls(app, { stallMilliseconds: 100 });
   await test.connections.call(ask);
-  await within(Promise.all(ended), "the end of the silent connection");
+  await withTimeout(Promise.all(ended), "the end of the silent connection");
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
   assertEquals(test.notes, ["nothing has arrived for 0.1 s; connecting again"]);
   // No timer is left: the sanitizer would find it.
@@ -403,7 +408,7 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
     const notes: string[] = [];
     const { signal } = new AbortController();
     using pauses = skipPauses();
-    using silences = runningTimeouts(54_321);
+    using silences = captureTimeouts(54_321);
     using connections = new PeerConnections(
       (options, isAgain) => {
         const address = isAgain ? trees.serving.address : relay.address;
@@ -419,14 +424,14 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
     const copying = connections.copyTree((pool, retries, moved) =>
       trees.copy({ retries, connections: 1, onEvent: moved }, pool)
     );
-    await within(relay.stalled, "a connection has stalled");
+    await withTimeout(relay.stalled, "a connection has stalled");
     silences.end();
     const { result, events, outcomes, errors } = await copying;
     assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
     assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
     assertEquals(notes, ["nothing has arrived for 54.321 s; connecting again"]);
-    assertEquals(await content(trees.target), { ...files, d: null });
+    assertEquals(await readTree(trees.target), { ...files, d: null });
   }
 });
 
@@ -512,12 +517,12 @@ Deno.test("a call that is busy on this device, such as hashing a file, is no sta
   await test.connections.call(ask);
   const third = Promise.withResolvers<void>();
   let silences = 0;
-  using _timeouts = fastTimeouts((milliseconds) => {
+  using _timeouts = speedUpTimeouts((milliseconds) => {
     if (milliseconds !== 10_000) return false;
     if (++silences === 3) third.resolve();
     return true;
   }, 1000);
-  await test.connections.call(() => within(third.promise, "three silences"));
+  await test.connections.call(() => withTimeout(third.promise, "three silences"));
   assertEquals(test.notes, []);
 });
 
@@ -543,7 +548,7 @@ Deno.test("a peer whose slots are all taken hangs up later, which is no refusal"
   }, options);
   using busy = await test.serving.makeClient().connect();
   const response = busy.get("/");
-  await within(asked.promise, "the first request");
+  await withTimeout(asked.promise, "the first request");
   await assertRejects(() => test.connections.call(ask), Error, "stop");
   answered.resolve([204, "No Content", {}, null]);
   await response;

@@ -52,7 +52,7 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
   await fill(homes.path, { "here/a": "1" });
-  const here = homes.at("here");
+  const here = homes.joinPath("here");
   using _windows = setWindows();
   const rows: Record<string, string[]> = {
     "rm": ["rm", "camera:a"],
@@ -60,10 +60,20 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
     "--move": ["sync", "--move", here, "camera:"],
   };
   for (const [what, args] of Object.entries(rows)) {
-    await homes.fail("viewer", 1, `${what}: not tried on Windows yet: nothing is deleted`, args);
+    await homes.runToFailure(
+      "viewer",
+      1,
+      `${what}: not tried on Windows yet: nothing is deleted`,
+      args,
+    );
   }
   const args = ["put", "--move", `${here}/a`, "camera:"];
-  await homes.fail("viewer", 1, "--move: not tried on Windows yet: nothing is deleted", args);
+  await homes.runToFailure(
+    "viewer",
+    1,
+    "--move: not tried on Windows yet: nothing is deleted",
+    args,
+  );
   assertEquals(await Deno.readTextFile(`${here}/a`), "1");
 });
 

@@ -10,7 +10,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import { connect, createServer } from "node:net";
 import { pipeline, Transform } from "node:stream";
 import { Device } from "../../device.ts";
-import { unusedPort } from "../../tests/support/ports.ts";
+import { findUnusedPort } from "../../tests/support/ports.ts";
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type RowSetting } from "../pair.ts";
 import { hostname, time } from "../peer.ts";
@@ -174,7 +174,7 @@ export async function serveSsh(root: string): Promise<number> {
  * connections.
  */
 export async function serve(makeCommand: (port: number) => string[]): Promise<number> {
-  const port = await unusedPort();
+  const port = await findUnusedPort();
   spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
   for (const deadline = performance.now() + 10_000;;) {
     try {

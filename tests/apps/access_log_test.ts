@@ -2,11 +2,11 @@
 import { accessLog, type AccessLogOptions } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
 import type { Exchange } from "@degu/degu/server";
-import { anyText } from "@degu/testing/arbitraries.ts";
+import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -42,7 +42,7 @@ const specials = ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\u2028", "\u202e", "Ã
 const nasty = fc.string({ unit: fc.constantFrom(...specials) });
 
 Deno.test("no user can end its field, or look like another one", () => {
-  fc.assert(fc.property(fc.oneof(anyText(), nasty), (user) => {
+  fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (user) => {
     const { host, user: found, request } = readAccessLine(lineOf("/", { user: () => user })) ?? {};
     const expected = user === "" || user === "-" ? null : user;
     assertEquals([host, found, request], ["::1", expected, "GET / HTTP/1.1"]);
@@ -72,10 +72,10 @@ Deno.test("the user of a device's server is its peer's name, as it is now, unles
     await record(viewer, camera, { addresses: [server.address] });
     using conn = await (await viewer.client(camera.id)).connect();
     await conn.get("/");
-    await within(logged[0]!.promise, "the first line");
+    await withTimeout(logged[0]!.promise, "the first line");
     await between();
     await conn.get("/");
-    await within(logged[1]!.promise, "the second line");
+    await withTimeout(logged[1]!.promise, "the second line");
     return lines.map((line) => readAccessLine(line)?.user);
   };
   assertEquals(await usersOf({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
@@ -95,7 +95,7 @@ Deno.test("the time of a line is that of its second, in UTC", () => {
 });
 
 Deno.test("no target can end a line, its quotes or an escape", () => {
-  fc.assert(fc.property(fc.oneof(anyText(), nasty), (target) => {
+  fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (target) => {
     assertTells(target);
   }));
 });
@@ -133,7 +133,7 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
   await using serving = serve(app, { onExchange });
   using peer = await RawPeer.connect(serving.address);
   await peer.send(...["/five", "/?a=%22", "/throws"].map((path) => `GET ${path} HTTP/1.1\r\n\r\n`));
-  await within(wait.promise, "three lines");
+  await withTimeout(wait.promise, "three lines");
   assertEquals(lines.map((line) => line.replace(/\[.*?\]/, "[]")), [
     '127.0.0.1 - - [] "GET /five HTTP/1.1" 200 5',
     '127.0.0.1 - - [] "GET /?a=%22 HTTP/1.1" 200 -',

@@ -1,7 +1,7 @@
 /** Misspelled hooks of an app, such as `onConnected`, are refused. */
 import { type App, reply, routes, Server, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 const handle = () => reply(200);
@@ -36,7 +36,7 @@ for (const [name, use] of Object.entries(users)) {
       }
       class Derived extends Base {}
       for (const app of [{ handle, [method]: () => false }, new Base(), new Derived()]) {
-        const error = await rejectionOf(attempt(app), method);
+        const error = await catchRejection(attempt(app), method);
         assertInstanceOf(error, TypeError);
         assertStringIncludes(
           error.message,

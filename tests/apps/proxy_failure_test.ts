@@ -1,17 +1,17 @@
 /** ProxyApp: connections that it shares, that fail, and that clients leave. */
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type AppFunction, ProxyApp } from "@degu/degu";
 import { BodyIter, ProtocolError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
-import { fastTest as test } from "@degu/testing/clock.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
-import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { echo } from "@degu/testing/temp_apps.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -28,7 +28,7 @@ const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-le
 
 Deno.test("an early error response of the upstream reaches the client", async () => {
   const headers = { why: "too large" };
-  await using upstream = serve(() => [413, "Content Too Large", headers, latin1("no more")]);
+  await using upstream = serve(() => [413, "Content Too Large", headers, encodeLatin1("no more")]);
   await using proxy = serveProxy(upstream.address);
   const mebibyte = new Uint8Array(1048576);
   let taken = 0;
@@ -45,7 +45,7 @@ Deno.test("an early error response of the upstream reaches the client", async ()
   });
   assertEquals(await response.body?.text(), "no more");
   assert(taken < 256, "everything was uploaded");
-  for (const { logger } of [upstream, proxy]) assertEquals(logger.at("error"), []);
+  for (const { logger } of [upstream, proxy]) assertEquals(logger.messagesOf("error"), []);
 });
 
 Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad gateway", async (t) => {
@@ -60,18 +60,18 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
     "a status of 600": "HTTP/1.1 600 OK\r\n\r\n",
     "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
   };
-  await eachRow(t, Object.entries(answers), async (_what, answer) => {
+  await testEachRow(t, Object.entries(answers), async (_what, answer) => {
     await using through = await relay("GET / HTTP/1.1\r\n\r\n");
     const { far } = through;
     await far.send(answer);
     far.close();
     const { received } = await through.near.readToEnd();
     assertEquals(received, BAD_GATEWAY);
-    assertEquals(through.proxy.logger.at("error"), []);
+    assertEquals(through.proxy.logger.messagesOf("error"), []);
   });
   await t.step("nobody", async () => {
-    await using proxy = serveProxy(["127.0.0.1", await unusedPort()]);
-    const response = await proxy.makeClient().request("PUT", "/", {}, latin1("hello"));
+    await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
+    const response = await proxy.makeClient().request("PUT", "/", {}, encodeLatin1("hello"));
     assertEquals([response.status, response.reason], [502, "Bad Gateway"]);
     assertEquals(response.body, null);
     const head = await proxy.makeClient().request("HEAD", "/");
@@ -104,18 +104,18 @@ Deno.test("an upstream that exceeds the timeout is a gateway timeout", async (t)
 
 Deno.test("the reason for a bad gateway is logged, and not sent to the client", async () => {
   const logger = new RecordingLogger();
-  const gone = new Client(["127.0.0.1", await unusedPort()]);
+  const gone = new Client(["127.0.0.1", await findUnusedPort()]);
   await using app = new ProxyApp(gone, { logger });
   await using proxy = serve(app);
   using conn = await proxy.makeClient().connect();
   const response = await conn.get("/");
   assertEquals({ ...response.headers }, { connection: "close" });
-  const [warning = ""] = logger.at("warn");
+  const [warning = ""] = logger.messagesOf("warn");
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
 });
 
 Deno.test("without a logger of its own, a proxy gives the reason to the log of the server", async () => {
-  await using app = new ProxyApp(new Client(["127.0.0.1", await unusedPort()]));
+  await using app = new ProxyApp(new Client(["127.0.0.1", await findUnusedPort()]));
   await using proxy = serve(app);
   assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
   const [line = ""] = await proxy.logger.waitFor("info");
@@ -158,7 +158,7 @@ Deno.test("a response that breaks off is never completed, and that is no error o
     assertEquals(error.code, "BODY_INCOMPLETE");
     const [line = ""] = await proxy.logger.waitFor("warn");
     assertStringIncludes(line, ": the source of a response's body broke off: ProtocolError: ");
-    assertEquals([line.split("\n").length, proxy.logger.at("error")], [1, []]);
+    assertEquals([line.split("\n").length, proxy.logger.messagesOf("error")], [1, []]);
   }
 });
 
@@ -176,12 +176,12 @@ Deno.test("an upload that breaks off also breaks off upstream, and is answered w
     await far.readUntil("hello\r\n");
     await near.send(ending);
     await near.closeWrite();
-    const answer = ending === "nonsense\r\n" ? errorAnswer(400) : "";
+    const answer = ending === "nonsense\r\n" ? formatErrorResponse(400) : "";
     assertEquals((await near.readToEnd()).received, answer);
     const { received } = await far.readToEnd();
     assert(ending.startsWith(received), `what never came arrived: ${received}`);
   }
-  assertEquals([logger.at("warn"), proxy.logger.at("error")], [[], []]);
+  assertEquals([logger.messagesOf("warn"), proxy.logger.messagesOf("error")], [[], []]);
   // The proxy still serves.
   using near = await RawPeer.connect(proxy.address);
   await near.send("GET / HTTP/1.1\r\n\r\n");
@@ -201,7 +201,7 @@ Deno.test("an upload that stalls times out on the client's side, and ends upstre
   await far.readUntil("hello");
   await near.assertClosedSilently();
   assertEquals((await far.readToEnd()).received, "");
-  assertEquals(proxy.logger.at("error"), []);
+  assertEquals(proxy.logger.messagesOf("error"), []);
 });
 
 Deno.test("headers that are too large together with the client's are answered with 431, and not logged above info", async () => {
@@ -228,7 +228,7 @@ Deno.test("a body that was already read is an error of the app that read it", as
   });
   using near = await RawPeer.connect(proxy.address);
   await near.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
-  assertEquals((await near.readToEnd()).received, errorAnswer(500));
+  assertEquals((await near.readToEnd()).received, formatErrorResponse(500));
   const [error = ""] = await proxy.logger.waitFor("error");
   assertStringIncludes(error, "BodyError");
 });
@@ -288,7 +288,7 @@ Deno.test("a disposed proxy closes its connections, and answers with 502", async
 /** Makes the upstream close its idle connection after an answer, and waits until that is known. */
 async function exchangeAndClose(through: Through): Promise<void> {
   (await exchange(through)).close();
-  await turnOfEventLoop();
+  await waitForTick();
 }
 
 Deno.test("an idle connection that the upstream has closed is replaced", async (t) => {
@@ -304,7 +304,7 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
         await through.near.readPreamble(),
         "HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n",
       );
-      assertEquals(through.proxy.logger.at("error"), []);
+      assertEquals(through.proxy.logger.messagesOf("error"), []);
     });
   }
 });
@@ -355,7 +355,7 @@ Deno.test("only GET and HEAD are sent again after an answer that never came", as
 });
 
 Deno.test("a response that a middleware has dropped does not affect the next one", async () => {
-  await using upstream = serve(() => [200, "OK", {}, latin1("hello")]);
+  await using upstream = serve(() => [200, "OK", {}, encodeLatin1("hello")]);
   await using app = new ProxyApp(upstream.makeClient());
   await using proxy = serve(async (request, session) => {
     const response = await app.handle(request, session);
@@ -364,7 +364,7 @@ Deno.test("a response that a middleware has dropped does not affect the next one
   using conn = await proxy.makeClient().connect();
   assertEquals((await conn.get("/dropped")).body, null);
   assertEquals(await (await conn.get("/")).body?.text(), "hello");
-  assertEquals(proxy.logger.at("error"), []);
+  assertEquals(proxy.logger.messagesOf("error"), []);
 });
 
 // ProxyApp: when a client leaves, its upstream connection is closed.
@@ -388,7 +388,7 @@ const states: readonly (readonly [state: string, request: string, answer: string
 
 for (const [whose, leave] of Object.entries(departures)) {
   test(`the upstream connection ${whose} is closed`, async (t) => {
-    await eachRow(t, states, async (_state, request, answer) => {
+    await testEachRow(t, states, async (_state, request, answer) => {
       await using through = await relay(request);
       const { far } = through;
       if (answer !== "") {
@@ -396,11 +396,11 @@ for (const [whose, leave] of Object.entries(departures)) {
         await through.near.readUntil("hello\r\n");
       }
       await leave(through);
-      assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+      assertEquals((await withTimeout(far.readToEnd(), "the upstream ends", 2)).received, "");
       // Not an error of either side.
       await through.proxy.logger.waitFor("debug");
       assertEquals(through.proxy.server.sessions.size, 0);
-      assertEquals(through.proxy.logger.at("error"), []);
+      assertEquals(through.proxy.logger.messagesOf("error"), []);
     });
   });
 }
@@ -428,7 +428,7 @@ test("a request whose client has left is not repeated, and is not a bad gateway"
   await far.readPreamble();
   near.close();
   assertEquals((await far.readToEnd()).received, "");
-  const [status] = await within(ended.promise, "the proxy gives up") as [number];
+  const [status] = await withTimeout(ended.promise, "the proxy gives up") as [number];
   assertEquals(status, 502);
   assertEquals(warnings, []);
 });
@@ -443,8 +443,8 @@ test("a client that leaves while the upstream is being connected ends its sessio
   await near.send("GET / HTTP/1.1\r\n\r\n");
   const far = await upstream.accept();
   near.close();
-  await within(far.readToEnd(), "the connection to the upstream is given up", 2);
+  await withTimeout(far.readToEnd(), "the connection to the upstream is given up", 2);
   const [message] = await serving.logger.waitFor("debug");
-  assertEquals(serving.logger.at("error"), [], message);
+  assertEquals(serving.logger.messagesOf("error"), [], message);
   assertEquals(serving.server.sessions.size, 0);
 });

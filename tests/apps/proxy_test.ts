@@ -21,16 +21,16 @@ import {
 } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { countLines } from "@degu/testing/chunk_lines.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { assertTypeError, constructWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { assertTypeError, catchRejection, constructWith } from "@degu/testing/expectations.ts";
 import { connectThrough, endToEnd, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { echo } from "@degu/testing/temp_apps.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
@@ -117,11 +117,11 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
       arbitrary.plainHeaders.map(endToEnd),
       wireBody,
       async (uri, requestHeaders, upload, status, reason, responseHeaders, download) => {
-        const request = fromLatin1(concat([
+        const request = decodeLatin1(concat([
           formatRequest("PUT", uri, { ...requestHeaders, ...upload.headers }),
           upload.bytes,
         ]));
-        const response = fromLatin1(concat([
+        const response = decodeLatin1(concat([
           formatResponse(status, reason, { ...responseHeaders, ...download.headers }),
           download.bytes,
         ]));
@@ -221,7 +221,7 @@ Deno.test("headers of the client replace those that a request came with, and the
   const client = upstream.makeClient({ host: null, authorization: "mine", headers });
   const authorization = "mine";
   const added = () => ({ "x-role": "reader", "x-key": undefined });
-  await eachRow(t, UPSTREAMS, async (_what, wrap) => {
+  await testEachRow(t, UPSTREAMS, async (_what, wrap) => {
     for (const options of [{}, { headers: added }]) {
       const target = wrap(client);
       await using app = new ProxyApp(target, options);
@@ -260,7 +260,7 @@ Deno.test("a mistake in the headers that ProxyApp adds is an error of the progra
   ];
   for (const headers of wrong) {
     await using app = constructWith(ProxyApp, upstream.makeClient(), { headers }) as ProxyApp;
-    const error = await rejectionOf(callApp(app, mkreq("GET", "/")), `${headers}`);
+    const error = await catchRejection(callApp(app, mkreq("GET", "/")), `${headers}`);
     assert(error instanceof TypeError || error instanceof RangeError, `${headers}: ${error}`);
   }
 });
@@ -271,7 +271,7 @@ interface Endpoint extends AsyncDisposable {
 }
 
 Deno.test("ProxyApp connects every kind of address with another", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using pki = await TempPKI.create();
   const plain = (app: App, address: Address): Endpoint => {
     const serving = serve(app, {}, address);
@@ -285,7 +285,7 @@ Deno.test("ProxyApp connects every kind of address with another", async (t) => {
   const kinds: Record<string, (app: App) => Endpoint | Promise<Endpoint>> = {
     "TCP": (app) => plain(app, ["127.0.0.1", 0]),
     "Unix": (app) => plain(app, makePath()),
-    "abstract": (app) => plain(app, latin1(`\0degu-${crypto.randomUUID()}`)),
+    "abstract": (app) => plain(app, encodeLatin1(`\0degu-${crypto.randomUUID()}`)),
     "TLS": (app) => startTls(trust, app),
     "TLS over Unix": (app) => startTls(trust, app, {}, makePath()),
   };
@@ -299,7 +299,7 @@ Deno.test("ProxyApp connects every kind of address with another", async (t) => {
       await using proxy = await startNear(app);
       using conn = await proxy.client.connect();
       for (const text of ["hello", "world"]) {
-        const { body } = await conn.post("/", {}, latin1(text));
+        const { body } = await conn.post("/", {}, encodeLatin1(text));
         assertEquals(await body?.text(), text);
       }
       const content = new Uint8Array(1_000_000).fill(7);
@@ -384,7 +384,7 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
   const linesOf = (text: string) => text === "" ? [] : text.split("|");
   const message = (line: string, headers: readonly string[]) =>
     [line, ...headers, "", ""].join("\r\n");
-  await eachRow(t, LINES, async (_what, dropped, kept = "") => {
+  await testEachRow(t, LINES, async (_what, dropped, kept = "") => {
     const [gone, stays] = [linesOf(dropped), linesOf(kept)];
     await using through = await connectThrough();
     await through.near.send(message("DELETE / HTTP/1.1", [...gone, ...stays]));

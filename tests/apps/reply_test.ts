@@ -2,7 +2,7 @@
 import { type App, type HeaderDict, json, reply } from "@degu/degu";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
@@ -125,7 +125,7 @@ Deno.test("a server sends replies: text, JSON, an announced empty body, none wit
     ["GET /other", "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"],
   ];
   await using server = serve(app);
-  await eachRow(t, rows, async (request, expected) => {
+  await testEachRow(t, rows, async (request, expected) => {
     using peer = await RawPeer.connect(server.address);
     await peer.send(`${request} HTTP/1.1\r\n\r\n`);
     assertEquals(await peer.readExactly(expected.length), expected);

@@ -1,7 +1,7 @@
 /** The body methods of a request, and the answers to invalid bodies. */
 import { type App, BodyError, json, reply, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 
@@ -49,7 +49,7 @@ Deno.test("a body that isn't JSON is answered with 400, and one that is too long
     assertEquals(await response.text(), status === 200 ? sent : "");
   }
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 400);
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
   const own: App = async (request) => {
     const value = await request.json().catch(() => "none");
     return json(value, value === "none" ? 422 : 200);
@@ -68,7 +68,7 @@ Deno.test("a SyntaxError of anything else is an error of the app", async () => {
     () => Promise.reject(new SyntaxError("mine")),
   ];
   for (const app of apps) {
-    const error = await rejectionOf(callApp(app, mkreq("PUT", "/", {}, "five")), "an error");
+    const error = await catchRejection(callApp(app, mkreq("PUT", "/", {}, "five")), "an error");
     assertInstanceOf(error, SyntaxError);
   }
   const late: App = async () => reply(200, await mkreq("PUT", "/", {}, "ab").text({ maxBytes: 1 }));

@@ -19,7 +19,7 @@ import {
 import { callApp, mkreq, TempServer } from "@degu/degu/misc";
 import { Client } from "@degu/degu/client";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
+import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import {
   assertEquals,
   assertInstanceOf,
@@ -73,7 +73,7 @@ Deno.test("an app returns or throws an answer, as an array or an object, and bot
       using conn = await serving.makeClient().connect();
       await assertNoLamp(await conn.get("/"));
       await assertNoLamp(await conn.get("/"));
-      assertEquals(serving.logger.at("error"), []);
+      assertEquals(serving.logger.messagesOf("error"), []);
     }
   }
 });
@@ -106,7 +106,7 @@ Deno.test("next() resolves to what the app has thrown as an answer, and to 413 a
       ]
     ) assertEquals([response.status, response.headers["x-seen"]], [status, `${status}`]);
   }
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
   assertEquals((await serving.makeClient().request("PUT", "/broken")).status, 500);
   await assertRejects(() => callApp(wrapped, mkreq("PUT", "/broken")), Error, "broken");
 });
@@ -136,7 +136,7 @@ Deno.test("a proxy sends what the client of a program has thrown as an answer, a
     await using app = new ProxyApp({ request: async () => await fail(answer) });
     await using serving = serve(app);
     await assertNoLamp(await serving.makeClient().request("GET", "/"));
-    assertEquals([...serving.logger.at("error"), ...serving.logger.at("info")], []);
+    assertEquals([...serving.logger.messagesOf("error"), ...serving.logger.messagesOf("info")], []);
   }
 });
 
@@ -181,7 +181,7 @@ Deno.test("onConnect that throws an answer refuses the peer without a byte", asy
 });
 
 Deno.test("an object that lacks a part of an answer is an error that names all of them", async () => {
-  const app = lawless(() => ({ status: 200, headers: {}, body: null }));
+  const app = makeUntypedApp(() => ({ status: 200, headers: {}, body: null }));
   await assertRejects(
     () => callApp(app, mkreq("GET", "/")),
     TypeError,

@@ -18,7 +18,7 @@ import {
 import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
+import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 
 /** A class, whose private fields only its own methods can use. */
@@ -103,7 +103,7 @@ Deno.test("the body of an answer that can't be one of next() is canceled, so tha
     let reason: unknown;
     const stream = new ReadableStream({ cancel: (given) => void (reason = given) });
     await using serving = serve(
-      wrapApp(lawless(() => answer(new Body(stream, 5))), (next) => next()),
+      wrapApp(makeUntypedApp(() => answer(new Body(stream, 5))), (next) => next()),
     );
     assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
     assertInstanceOf(reason, TypeError);

@@ -16,9 +16,9 @@ import {
   withoutZone,
   zoneOf,
 } from "@degu/internal/base/address.ts";
-import { anyText } from "@degu/testing/arbitraries.ts";
+import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
 import { callWith } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -58,7 +58,7 @@ const pairs: readonly (readonly [text: string, address: Address])[] = [
 ];
 
 Deno.test("an address and its text convert into each other", async (t) => {
-  await eachRow(t, pairs, (text, address) => {
+  await testEachRow(t, pairs, (text, address) => {
     assertEquals(formatAddress(address), text);
     assertEquals(parseAddress(text), address);
   });
@@ -96,7 +96,7 @@ const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
 const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) =>
   !/^[0-9]+$/.test(name)
 );
-const name = anyText(25).filter((text) => text.isWellFormed());
+const name = makeTextArbitrary(25).filter((text) => text.isWellFormed());
 const place = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
 
 const addresses: Record<string, fc.Arbitrary<Address>> = {

@@ -5,13 +5,13 @@ import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { makeSession } from "@degu/testing/calling.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { meet, serve } from "@degu/testing/serving.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { PieceSource } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -73,7 +73,7 @@ Deno.test("Response stores status, reason, headers and body and iterates over th
 Deno.test("Deno.inspect shows a Response like the arguments that construct it", () => {
   const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
   assertEquals(Deno.inspect(new Response(200, "OK", { hello: "world" }, null)), expected);
-  const { headers } = parseResponse("GET", latin1("HTTP/1.1 200 OK\r\nHello: world"));
+  const { headers } = parseResponse("GET", encodeLatin1("HTTP/1.1 200 OK\r\nHello: world"));
   assertEquals(Deno.inspect(new Response(200, "OK", headers, null)), expected);
   const bare = Deno.inspect(new Response(404, "Not Found", {}, null));
   assertEquals(bare, 'Response(status=404, reason="Not Found", headers={}, body=null)');
@@ -101,7 +101,7 @@ Deno.test("shiftPath moves one component after the other to mount, which a proxy
 const get = "GET / HTTP/1.1\r\n\r\n";
 
 Deno.test("a session over a Unix socket has no address, and is named by path and number", async () => {
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   const path = `${directory.path}/socket`;
   const name = `degu-test-${crypto.randomUUID()}`;
   const places = [[path, path], [new TextEncoder().encode(`\0${name}`), name]] as const;
@@ -159,8 +159,8 @@ Deno.test("message is null during the session, then has the reason of its end; o
     if (uri === "/throw") throw new Error("the application broke");
     return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
   };
-  await eachRow(t, endings, async (_what, request, words, requests, options = {}) => {
-    await using meeting = await meet(app, get, options);
+  await testEachRow(t, endings, async (_what, request, words, requests, options = {}) => {
+    await using meeting = await connectRawPeer(app, get, options);
     const { session, peer } = meeting;
     await peer.readPreamble();
     assertStrictEquals(session.message, null);
@@ -191,13 +191,13 @@ Deno.test("sessions dispose of what an app has stored in session.store, in rever
   await conn.get("/");
   assertEquals(disposed, []);
   conn.close();
-  await within(sessionEnd.promise, "everything is disposed of");
+  await withTimeout(sessionEnd.promise, "everything is disposed of");
   assertEquals(disposed, ["c", "b", "a"]);
   assertStringIncludes((await serving.logger.waitFor("error"))[0] ?? "", "can't dispose of b");
 });
 
 Deno.test("a dispose that rejects is logged, and doesn't end the server", async () => {
-  using unhandled = unhandledRejections();
+  using unhandled = recordUnhandledRejections();
   const disposed: string[] = [];
   const keep = (name: string) => ({
     async [Symbol.dispose]() {
@@ -212,9 +212,9 @@ Deno.test("a dispose that rejects is logged, and doesn't end the server", async 
   });
   await serving.makeClient().request("GET", "/");
   await serving.logger.waitFor("error");
-  await turnOfEventLoop();
+  await waitForTick();
   assertEquals(disposed, ["b", "a"]);
-  const lines = serving.logger.at("error");
+  const lines = serving.logger.messagesOf("error");
   assertEquals(lines.length, 2);
   for (const [i, name] of disposed.entries()) {
     assertStringIncludes(lines[i]!, "an error of session.store: ");
@@ -229,7 +229,7 @@ Deno.test("the stream of a message is that of its body, also after the app has r
   assertStrictEquals(request.readable, readable);
   const upper = new TransformStream<Uint8Array, Uint8Array>({
     transform: (piece, controller) => {
-      controller.enqueue(latin1(new TextDecoder().decode(piece).toUpperCase()));
+      controller.enqueue(encodeLatin1(new TextDecoder().decode(piece).toUpperCase()));
     },
   });
   Object.assign(request, { body: new Body(readable.pipeThrough(upper), 5) });

@@ -31,9 +31,9 @@ import {
 } from "@degu/internal/internal/printable.ts";
 import { makeSafeLogger } from "@degu/internal/net/logger.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
-import { thrownBy } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { catchThrown } from "@degu/testing/expectations.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import {
   assert,
@@ -88,23 +88,23 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
   const line = bad.replaceAll("\r\n", "\r");
   const long = "é\r\n\x1b".repeat(5000);
   const ofPeer: Record<string, () => unknown> = {
-    "request line": () => parseRequest(latin1(line)),
-    "method": () => parseRequest(latin1(`${line} / HTTP/1.1`)),
-    "URI of a request": () => parseRequest(latin1(`GET /${line} HTTP/1.1`)),
-    "query of a request": () => parseRequest(latin1(`GET /?${line} HTTP/1.1`)),
-    "protocol": () => parseRequest(latin1(`GET / ${line}`)),
-    "header line": () => parseHeaders(latin1(line)),
-    "header name": () => parseHeaders(latin1(`${line}: a`)),
-    "header value": () => parseHeaders(latin1(`a: ${line}`)),
-    "content-length": () => parseHeaders(latin1(`content-length: ${line}`)),
-    "transfer-encoding": () => parseHeaders(latin1(`transfer-encoding: ${line}`)),
-    "range header": () => parseHeaders(latin1(`range: ${line}`)),
-    "duplicate": () => parseHeaders(latin1("a: b\r\na: c")),
-    "status line": () => parseResponse("GET", latin1(line)),
-    "status": () => parseResponse("GET", latin1(`HTTP/1.1 ${line} OK`)),
-    "reason": () => parseResponse("GET", latin1(`HTTP/1.1 200 ${line}`)),
-    "chunk size": () => parseChunkHeader(latin1(line.slice(0, 4000))),
-    "chunk extension": () => parseChunkHeader(latin1(`5;${line.slice(0, 4000)}`)),
+    "request line": () => parseRequest(encodeLatin1(line)),
+    "method": () => parseRequest(encodeLatin1(`${line} / HTTP/1.1`)),
+    "URI of a request": () => parseRequest(encodeLatin1(`GET /${line} HTTP/1.1`)),
+    "query of a request": () => parseRequest(encodeLatin1(`GET /?${line} HTTP/1.1`)),
+    "protocol": () => parseRequest(encodeLatin1(`GET / ${line}`)),
+    "header line": () => parseHeaders(encodeLatin1(line)),
+    "header name": () => parseHeaders(encodeLatin1(`${line}: a`)),
+    "header value": () => parseHeaders(encodeLatin1(`a: ${line}`)),
+    "content-length": () => parseHeaders(encodeLatin1(`content-length: ${line}`)),
+    "transfer-encoding": () => parseHeaders(encodeLatin1(`transfer-encoding: ${line}`)),
+    "range header": () => parseHeaders(encodeLatin1(`range: ${line}`)),
+    "duplicate": () => parseHeaders(encodeLatin1("a: b\r\na: c")),
+    "status line": () => parseResponse("GET", encodeLatin1(line)),
+    "status": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 ${line} OK`)),
+    "reason": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${line}`)),
+    "chunk size": () => parseChunkHeader(encodeLatin1(line.slice(0, 4000))),
+    "chunk extension": () => parseChunkHeader(encodeLatin1(`5;${line.slice(0, 4000)}`)),
     "URI": () => parseUri(`/${bad}`),
     "query": () => parseUri(`/?${bad}`),
     "range": () => parseRange(bad),
@@ -115,8 +115,8 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
     "value to be sent": () => formatHeaders({ a: long }),
     "URI to be sent": () => formatRequest("GET", `/${long}`, {}),
   };
-  await eachRow(t, Object.entries({ ...ofPeer, ...ofCaller }), (what, call) => {
-    const error = thrownBy(call, what);
+  await testEachRow(t, Object.entries({ ...ofPeer, ...ofCaller }), (what, call) => {
+    const error = catchThrown(call, what);
     assert(error instanceof (what in ofPeer ? ProtocolError : RangeError));
     assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
     assert(error.message.length < 400, `${error.message.length} characters`);
@@ -126,15 +126,15 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
 
 Deno.test("a ProtocolError quotes what is wrong", () => {
   const rows: [call: () => unknown, part: string][] = [
-    [() => parseHeaders(latin1("a_b: c")), "a_b"],
-    [() => parseHeaders(latin1("a: b{c")), "b{c"],
+    [() => parseHeaders(encodeLatin1("a_b: c")), "a_b"],
+    [() => parseHeaders(encodeLatin1("a: b{c")), "b{c"],
     [() => parseUri("/a//b"), "/a//b"],
     [() => parseUri("/?ab/c"), '"/" is not allowed'],
     [() => parseRange("bytes=5-1"), "bytes=5-1"],
-    [() => parseRequest(latin1("BREW / HTTP/1.1")), "BREW"],
-    [() => parseResponse("GET", latin1("HTTP/1.1 999 OK")), "999"],
-    [() => parseResponse("GET", latin1("HTTQ/1.1 200 OK")), '"HTTQ/1.1 200 OK"'],
-    [() => parseChunkHeader(latin1("0x5")), "0x5"],
+    [() => parseRequest(encodeLatin1("BREW / HTTP/1.1")), "BREW"],
+    [() => parseResponse("GET", encodeLatin1("HTTP/1.1 999 OK")), "999"],
+    [() => parseResponse("GET", encodeLatin1("HTTQ/1.1 200 OK")), '"HTTQ/1.1 200 OK"'],
+    [() => parseChunkHeader(encodeLatin1("0x5")), "0x5"],
   ];
   for (const [call, part] of rows) assertThrows(call, ProtocolError, part);
 });
@@ -147,7 +147,7 @@ Deno.test("quote escapes what is not printable ASCII, in as few digits as it tak
     "\u0100\u20ac\uffff": '"\\u0100\\u20ac\\uffff"',
   };
   for (const [text, quoted] of Object.entries(rows)) assertEquals(quote(text), quoted);
-  assertEquals(quote(latin1("a\xff")), '"a\\xff"');
+  assertEquals(quote(encodeLatin1("a\xff")), '"a\\xff"');
   for (const length of [64, 65]) {
     const suffix = length === 64 ? "" : "… (65 in all)";
     assertEquals(quote("a".repeat(length)), `"${"a".repeat(64)}"${suffix}`);
@@ -294,7 +294,10 @@ Deno.test("the value of a secret header is never printed or quoted, with a name 
     }
     assert(!quoteValue(name, SECRET).includes(SECRET), name);
     for (const between of [": ", ":", " : "]) {
-      assert(!quoteLine(latin1(`${name}${between}${SECRET}`)).includes(SECRET), name + between);
+      assert(
+        !quoteLine(encodeLatin1(`${name}${between}${SECRET}`)).includes(SECRET),
+        name + between,
+      );
     }
   }
 });
@@ -302,15 +305,17 @@ Deno.test("the value of a secret header is never printed or quoted, with a name 
 Deno.test("any other value is quoted, even if it is bytes", () => {
   for (const name of ["host", "x-cookie", "cookies", "authorization2", ""]) {
     assertStringIncludes(quoteValue(name, "text"), "text");
-    assertStringIncludes(quoteValue(name, latin1("text")), "text");
-    assertStringIncludes(quoteLine(latin1(`${name}: text`)), "text");
+    assertStringIncludes(quoteValue(name, encodeLatin1("text")), "text");
+    assertStringIncludes(quoteLine(encodeLatin1(`${name}: text`)), "text");
   }
-  assertStringIncludes(quoteLine(latin1("no colon")), "no colon");
-  assertStringIncludes(quoteLine(latin1("")), '""');
+  assertStringIncludes(quoteLine(encodeLatin1("no colon")), "no colon");
+  assertStringIncludes(quoteLine(encodeLatin1("")), '""');
 });
 
 Deno.test("a folded line is not quoted, because it may be the rest of a secret", () => {
-  for (const space of [" ", "\t"]) assert(!quoteLine(latin1(space + SECRET)).includes(SECRET));
+  for (const space of [" ", "\t"]) {
+    assert(!quoteLine(encodeLatin1(space + SECRET)).includes(SECRET));
+  }
 });
 
 Deno.test("inspectFields shows the class and its fields, and hides the secrets in its headers", () => {
@@ -330,9 +335,9 @@ Deno.test("inspectFields shows the class and its fields, and hides the secrets i
 
 Deno.test("only the name of a line with a secret is quoted", () => {
   for (const name of ["cookie", "Authorization", "proxy-authorization"]) {
-    assertEquals(quoteLine(latin1(`${name}: ${SECRET}`)), JSON.stringify(name));
+    assertEquals(quoteLine(encodeLatin1(`${name}: ${SECRET}`)), JSON.stringify(name));
   }
-  assertEquals(quoteLine(latin1("x-a: b")), '"x-a: b"');
+  assertEquals(quoteLine(encodeLatin1("x-a: b")), '"x-a: b"');
 });
 
 // Names that peers choose, in messages.
@@ -375,8 +380,8 @@ Deno.test("an error with such characters is replaced by one without them", () =>
 Deno.test("no name that a peer chooses forges a log line", async () => {
   await using files = await serveWritableDirectory();
   const name = "a\nWARNING \u202eb\x1b[2J";
-  assertEquals(await files.put(fileUri(name, "b"), latin1("x")), 201);
-  assertEquals(await files.put(fileUri(name), latin1("x")), 409);
+  assertEquals(await files.put(fileUri(name, "b"), encodeLatin1("x")), 201);
+  assertEquals(await files.put(fileUri(name), encodeLatin1("x")), 409);
   const [warning = ""] = files.warnings;
   assert(warning.endsWith(`/a\\u{a}WARNING \\u{202e}b\\u{1b}[2J is a directory`), warning);
 });

@@ -10,12 +10,12 @@ import {
 } from "@degu/degu/base";
 import { Client, ConnectionPool } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { callWith, catchRejection } from "@degu/testing/expectations.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 
 const respond = (body: BodyOut) => new Response(200, "OK", {}, body);
@@ -23,12 +23,15 @@ const respond = (body: BodyOut) => new Response(200, "OK", {}, body);
 /** Bodies of each kind with the data "[12]". */
 const bodies: Record<string, () => BodyOut> = {
   string: () => "[12]",
-  Uint8Array: () => latin1("[12]"),
-  Body: () => new Body(streamOf(latin1("[1"), latin1("2]")), 4),
-  BodyIter: () => new BodyIter([latin1("[1"), latin1("2]")], 4),
-  ChunkedBody: () => new ChunkedBody(streamOf(latin1("2;a=b\r\n[1\r\n2\r\n2]\r\n0\r\n\r\n"))),
+  Uint8Array: () => encodeLatin1("[12]"),
+  Body: () => new Body(streamOf(encodeLatin1("[1"), encodeLatin1("2]")), 4),
+  BodyIter: () => new BodyIter([encodeLatin1("[1"), encodeLatin1("2]")], 4),
+  ChunkedBody: () => new ChunkedBody(streamOf(encodeLatin1("2;a=b\r\n[1\r\n2\r\n2]\r\n0\r\n\r\n"))),
   ChunkedBodyIter: () =>
-    new ChunkedBodyIter([[null, latin1("[1")], [["a", "b"], latin1("2]")], [null, latin1("")]]),
+    new ChunkedBodyIter([[null, encodeLatin1("[1")], [["a", "b"], encodeLatin1("2]")], [
+      null,
+      encodeLatin1(""),
+    ]]),
 };
 
 Deno.test("ok is true for 200 to 299", () => {
@@ -38,40 +41,40 @@ Deno.test("ok is true for 200 to 299", () => {
 });
 
 Deno.test("bytes, text and json read the data of every kind of body", async (t) => {
-  await eachRow(t, Object.entries(bodies), async (_name, make) => {
-    assertEquals(await respond(make()).bytes(), latin1("[12]"));
+  await testEachRow(t, Object.entries(bodies), async (_name, make) => {
+    assertEquals(await respond(make()).bytes(), encodeLatin1("[12]"));
     assertEquals(await respond(make()).text(), "[12]");
     assertEquals(await respond(make()).json(), [12]);
   });
 });
 
 Deno.test("bytes, text and json accept maxBytes for every kind of body", async (t) => {
-  await eachRow(t, Object.entries(bodies), async (_name, make) => {
+  await testEachRow(t, Object.entries(bodies), async (_name, make) => {
     assertEquals(await respond(make()).text({ maxBytes: 4 }), "[12]");
     for (const read of ["bytes", "text", "json"] as const) {
-      const error = await rejectionOf(respond(make())[read]({ maxBytes: 3 }), read);
+      const error = await catchRejection(respond(make())[read]({ maxBytes: 3 }), read);
       assertInstanceOf(error, BodyError);
       assertEquals(error.code, "TOO_LONG");
     }
     const wrong = callWith(respond(make()).bytes.bind(respond(make())), { maxBytes: "3" });
-    assertInstanceOf(await rejectionOf(wrong as Promise<unknown>, "a text"), TypeError);
+    assertInstanceOf(await catchRejection(wrong as Promise<unknown>, "a text"), TypeError);
   });
 });
 
 Deno.test("a body that is null is empty, and no JSON", async () => {
-  assertEquals(await respond(null).bytes(), latin1(""));
+  assertEquals(await respond(null).bytes(), encodeLatin1(""));
   assertEquals(await respond(null).text(), "");
-  for (const body of [null, "", latin1("")]) {
-    assertInstanceOf(await rejectionOf(respond(body).json(), "no JSON"), SyntaxError);
+  for (const body of [null, "", encodeLatin1("")]) {
+    assertInstanceOf(await catchRejection(respond(body).json(), "no JSON"), SyntaxError);
   }
 });
 
 Deno.test("an iterable that fails rejects the read", async () => {
   const failing = function* (): Generator<Uint8Array> {
-    yield latin1("[");
+    yield encodeLatin1("[");
     throw new Error("unplugged");
   };
-  const error = await rejectionOf(respond(new BodyIter(failing(), 4)).text(), "a read");
+  const error = await catchRejection(respond(new BodyIter(failing(), 4)).text(), "a read");
   assertInstanceOf(error, Error);
 });
 
@@ -84,7 +87,7 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
   ];
   for (const [bytes, chunked, isCanceled] of rows) {
     const data = new Uint8Array(bytes);
-    const coding = [latin1(`${bytes.toString(16)}\r\n`), data, latin1("\r\n0\r\n\r\n")];
+    const coding = [encodeLatin1(`${bytes.toString(16)}\r\n`), data, encodeLatin1("\r\n0\r\n\r\n")];
     const source = new TrackedStream(chunked ? coding : [data]);
     const body = chunked ? new ChunkedBody(source.stream) : new Body(source.stream, bytes);
     await respond(body).discard();
@@ -93,7 +96,7 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
   }
   const failing = new TrackedStream<Uint8Array>([], { failure: new Error("unplugged") });
   await respond(new Body(failing.stream, 5)).discard();
-  const used = new Body(streamOf(latin1("a")), 1);
+  const used = new Body(streamOf(encodeLatin1("a")), 1);
   await used.read();
   await respond(used).discard();
   for (const make of Object.values(bodies)) await respond(make()).discard();
@@ -107,11 +110,11 @@ Deno.test("discard gives up after a second, even if bytes keep coming", async ()
       async pull(controller) {
         if (announced === 60000) await new Promise((resolve) => setTimeout(resolve));
         else await new Promise(() => {});
-        if (!canceled) controller.enqueue(latin1("x"));
+        if (!canceled) controller.enqueue(encodeLatin1("x"));
       },
       cancel: () => void (canceled = true),
     });
-    await within(respond(new Body(dripping, announced)).discard(), "the end of discard()");
+    await withTimeout(respond(new Body(dripping, announced)).discard(), "the end of discard()");
     assert(canceled);
   }
 });
@@ -129,7 +132,7 @@ Deno.test("discard works after a part was read, counts what is left, and keeps t
       true,
     ],
   ];
-  await eachRow(t, rows, async (_what, make, read, kept) => {
+  await testEachRow(t, rows, async (_what, make, read, kept) => {
     await using serving = serve(() => [200, "OK", {}, make()]);
     using conn = await serving.makeClient().connect();
     const response = await conn.get("/");
@@ -174,7 +177,7 @@ Deno.test("a request that is too long for its app can still be read, if it has a
 });
 
 Deno.test("discard counts the lines of chunks, too", async () => {
-  const chunk = latin1(`1;key=${"v".repeat(4000)}\r\nx\r\n`);
+  const chunk = encodeLatin1(`1;key=${"v".repeat(4000)}\r\nx\r\n`);
   let received = 0;
   const endless = new ReadableStream({
     pull(controller) {
@@ -182,7 +185,7 @@ Deno.test("discard counts the lines of chunks, too", async () => {
       controller.enqueue(chunk.slice());
     },
   });
-  await within(respond(new ChunkedBody(endless)).discard(), "the end of discard()");
+  await withTimeout(respond(new ChunkedBody(endless)).discard(), "the end of discard()");
   assert(received < 150_000, `${received}`);
 });
 

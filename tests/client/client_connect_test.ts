@@ -10,13 +10,13 @@ import { Client, Connection, type Socket } from "@degu/degu/client";
 import {
   assertRangeError,
   assertTypeError,
+  catchRejection,
   constructWith,
-  rejectionOf,
 } from "@degu/testing/expectations.ts";
 import { reason, withAbort } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import {
   assert,
@@ -36,7 +36,7 @@ const encoder = new TextEncoder();
 
 /** An address without a listener. */
 async function deadAddress(): Promise<readonly [string, number]> {
-  return ["127.0.0.1", await unusedPort()];
+  return ["127.0.0.1", await findUnusedPort()];
 }
 
 Deno.test("an error of connecting keeps its class and code, and names the address and what to check", async (t) => {
@@ -84,7 +84,7 @@ Deno.test("a loop of connects that fail at once lets timers and sockets have the
     const client = new Client(address);
     let left = 2;
     setTimeout(() => left--, 0);
-    turnOfEventLoop().then(() => left--);
+    waitForTick().then(() => left--);
     // Far more connects than either of the two needs.
     for (let tries = 0; left > 0; tries++) {
       assert(tries < 1000, what);
@@ -122,7 +122,7 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
   for (const onConnect of fails) {
     using server = new RawServer();
     const connecting = new Client(server.address, { onConnect }).connect();
-    assertStrictEquals(await rejectionOf(connecting, "it fails"), failure);
+    assertStrictEquals(await catchRejection(connecting, "it fails"), failure);
     await (await server.accept()).assertClosedSilently();
   }
 });
@@ -164,7 +164,7 @@ Deno.test("request() closes its connection after the body is read, or at once wi
 Deno.test("request() closes its connection after an error", async () => {
   using server = new RawServer();
   const client = new Client(server.address);
-  const responding = rejectionOf(client.request("GET", "/"), "a cut response");
+  const responding = catchRejection(client.request("GET", "/"), "a cut response");
   const peer = await server.accept();
   await peer.readPreamble();
   await peer.closeWrite();
@@ -177,11 +177,11 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
   const aborted = { signal: AbortSignal.abort(reason) };
   for (const [options, own] of [[aborted, undefined], [{}, aborted]] as const) {
     const client = new Client(server.address, options);
-    assertStrictEquals(await rejectionOf(client.connect(undefined, own), "connect"), reason);
-    assertStrictEquals(await rejectionOf(client.createSocket(own), "createSocket"), reason);
+    assertStrictEquals(await catchRejection(client.connect(undefined, own), "connect"), reason);
+    assertStrictEquals(await catchRejection(client.createSocket(own), "createSocket"), reason);
     const tracked = new TrackedStream([new Uint8Array(5)]);
     const request = client.request("PUT", "/", {}, new Body(tracked.stream, 5), own);
-    assertStrictEquals(await rejectionOf(request, "request"), reason);
+    assertStrictEquals(await catchRejection(request, "request"), reason);
     assertEquals(tracked.cancelled, [reason]);
   }
   using plain = await RawPeer.connect(server.address);
@@ -212,7 +212,7 @@ Deno.test("connect() rejects with the signal's reason, also if onConnect returns
     const { signal, abort } = withAbort();
     const onConnect = () => (abort(reason), value);
     const client = new Client(server.address, { signal, onConnect });
-    assertStrictEquals(await rejectionOf(client.connect(), `${value}`), reason);
+    assertStrictEquals(await catchRejection(client.connect(), `${value}`), reason);
   }
 });
 
@@ -227,7 +227,7 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
     }
   }
   const client = new Slow(server.address, { signal, onConnect: () => true });
-  assertStrictEquals(await rejectionOf(client.connect(), "connect"), reason);
+  assertStrictEquals(await catchRejection(client.connect(), "connect"), reason);
   await (await server.accept()).assertClosedSilently();
 });
 
@@ -241,7 +241,7 @@ Deno.test("a connection over a socket with trust ends when that is aborted, with
   }
   using connection = await new Trusting(server.address).connect();
   const peer = await server.accept();
-  const asking = rejectionOf(connection.get("/"), "get");
+  const asking = catchRejection(connection.get("/"), "get");
   trust.abort(reason);
   assertStrictEquals(await asking, reason);
   assertEquals(connection.closed, true);
@@ -277,9 +277,9 @@ Deno.test("timeout limits connecting", async () => {
 
     const { signal, abort } = withAbort();
     const patient = new Client(address, { timeout: null, signal });
-    const connecting = rejectionOf(patient.connect(), "connect");
+    const connecting = catchRejection(patient.connect(), "connect");
     abort(reason);
-    assertStrictEquals(await within(connecting, "connect() rejects"), reason);
+    assertStrictEquals(await withTimeout(connecting, "connect() rejects"), reason);
   } finally {
     for (const peer of waiting) peer.close();
   }
@@ -453,7 +453,7 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
   assert(seen?.aborted);
   const thing = closable();
   late.resolve(thing);
-  await turnOfEventLoop();
+  await waitForTick();
   assertEquals(thing.closed, 1);
 });
 

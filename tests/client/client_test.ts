@@ -2,18 +2,18 @@
 import { ConnectionPool, createFetch } from "@degu/degu";
 import { type Address, bodies, Body, type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
-import { connect, sent } from "@degu/testing/connected.ts";
+import { connect, readSentRequest } from "@degu/testing/connected.ts";
 import {
   assertRangeError,
   assertTypeError,
+  catchRejection,
+  catchThrown,
   constructWith,
-  rejectionOf,
-  thrownBy,
 } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { meet, serve } from "@degu/testing/serving.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import {
   assert,
   assertEquals,
@@ -96,14 +96,14 @@ Deno.test("headers of a client are sent with every request that doesn't have the
   const caller = Object.freeze({ accept: "b", zeta: "1", ...own });
   for (const method of ["get", "head", "delete"] as const) {
     assertEquals(
-      await sent(ends, conn[method]("/", caller)),
+      await readSentRequest(ends, conn[method]("/", caller)),
       `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
         "user-agent: camera\r\nx-kind: caller\r\nzeta: 1\r\n\r\n",
     );
   }
   // The object is frozen: a change would throw.
-  await sent(ends, conn.post("/", caller, null));
-  await sent(ends, conn.getRange("/", caller, 0, 5));
+  await readSentRequest(ends, conn.post("/", caller, null));
+  await readSentRequest(ends, conn.getRange("/", caller, 0, 5));
 });
 
 Deno.test("a header of the call replaces a header of the client, and undefined leaves it out", async (t) => {
@@ -126,15 +126,18 @@ Deno.test("a header of the call replaces a header of the client, and undefined l
       "accept: a\r\nconstructor: own\r\nx-kind: default\r\n",
     ],
   ];
-  await eachRow(t, rows, async (_what, given, lines) => {
-    assertEquals(await sent(ends, ends.conn.get("/", given)), `GET / HTTP/1.1\r\n${lines}\r\n`);
+  await testEachRow(t, rows, async (_what, given, lines) => {
+    assertEquals(
+      await readSentRequest(ends, ends.conn.get("/", given)),
+      `GET / HTTP/1.1\r\n${lines}\r\n`,
+    );
   });
 });
 
 Deno.test("a header of the call in another spelling is refused, and doesn't stand beside that of the client", async () => {
   using ends = await connect({ headers: { "x-kind": "default" }, host: null });
   for (const name of ["X-Kind", "x-kind ", "x-kınd"]) {
-    const error = await rejectionOf(ends.conn.get("/", { [name]: "own" }), name);
+    const error = await catchRejection(ends.conn.get("/", { [name]: "own" }), name);
     assertInstanceOf(error, RangeError);
     assertStringIncludes(error.message, "the name must be");
   }
@@ -164,7 +167,7 @@ Deno.test("connection: close of a client ends each connection, unless a request 
   const headers = { connection: "close" };
   for (const [own, closes] of [[{}, true], [{ connection: "keep-alive" }, false]] as const) {
     using ends = await connect({ headers, host: null });
-    await sent(ends, ends.conn.get("/", own));
+    await readSentRequest(ends, ends.conn.get("/", own));
     assertEquals(ends.conn.closed, closes);
   }
 });
@@ -295,11 +298,11 @@ Deno.test("an invalid credential of a request or a connection is not quoted", as
       using ends = await connect();
       using own = new Connection(new RecordingSocket(), bad);
       const errors = [
-        await rejectionOf(ends.conn.get("/", bad), name),
-        await rejectionOf(ends.conn.getRange("/", bad, 0, 1), name),
-        await rejectionOf(own.get("/"), name),
+        await catchRejection(ends.conn.get("/", bad), name),
+        await catchRejection(ends.conn.getRange("/", bad, 0, 1), name),
+        await catchRejection(own.get("/"), name),
         ...(name === "authorization" ? [] : [
-          thrownBy(() => new Client(address, { headers: bad }), name),
+          catchThrown(() => new Client(address, { headers: bad }), name),
         ]),
       ];
       for (const error of errors) {
@@ -331,7 +334,7 @@ const broken: readonly string[] = [
 
 Deno.test("a server's log never shows a secret of a peer, with mistakes in it or next to it", async () => {
   for (const request of broken) {
-    await using meeting = await meet(() => [200, "OK", {}, null], request);
+    await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request);
     await meeting.peer.readToEnd();
     const [message = ""] = await meeting.logger.waitFor("info");
     assert(!message.includes("c2VjcmV0"), message);
@@ -340,7 +343,7 @@ Deno.test("a server's log never shows a secret of a peer, with mistakes in it or
 
 Deno.test("a URL with a password in place of a URI is not quoted", async () => {
   using conn = new Connection(new RecordingSocket(), null);
-  const error = await rejectionOf(conn.get("http://user:c2VjcmV0@host/"), "the request");
+  const error = await catchRejection(conn.get("http://user:c2VjcmV0@host/"), "the request");
   assert(!String(error).includes("c2VjcmV0"), String(error));
 });
 

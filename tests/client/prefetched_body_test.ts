@@ -1,11 +1,11 @@
 /** A request over a connection of its own: a small body is read at once, and the connection closed. */
 import { Client, createFetch, expectOk, reply } from "@degu/degu";
 import { bodies, Body, BodyError, BodyIter, ProtocolError } from "@degu/degu/base";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { isBroken, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { isBroken, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
@@ -16,7 +16,7 @@ Deno.test("many responses with unread small bodies take no place of the server",
   const client = serving.makeClient();
   const kept = [];
   for (let i = 0; i < 50; i++) kept.push(await client.get("/"));
-  while (serving.server.sessions.size > 0) await turnOfEventLoop();
+  while (serving.server.sessions.size > 0) await waitForTick();
   // The bodies are available nevertheless.
   for (const response of kept) assertEquals(await response.text(), "hello");
 });
@@ -30,19 +30,19 @@ Deno.test("a body of up to 64 KiB with a length is read at once, any other one w
     ["in pieces", () => new BodyIter([new Uint8Array(9), new Uint8Array(MOST - 9)], MOST), true],
     ["one byte more", () => new Uint8Array(MOST + 1), false],
   ];
-  await eachRow(t, rows, async (_what, make, isClosed) => {
+  await testEachRow(t, rows, async (_what, make, isClosed) => {
     await using serving = serve(() => [200, "OK", {}, make()]);
     const { sessions } = serving.server;
     const response = await serving.makeClient().get("/");
     if (isClosed) {
-      await within(
+      await withTimeout(
         (async () => {
-          while (sessions.size > 0) await turnOfEventLoop();
+          while (sessions.size > 0) await waitForTick();
         })(),
         "the connection closes",
       );
     } else {
-      for (let i = 0; i < 5; i++) await turnOfEventLoop();
+      for (let i = 0; i < 5; i++) await waitForTick();
       assertEquals(sessions.size, 1);
     }
     const { length } = await response.bytes();
@@ -73,7 +73,7 @@ Deno.test("such a body can be used in every way, once", async (t) => {
       return await (await other.makeClient().put("/", {}, body)).json();
     },
   };
-  await eachRow(t, Object.entries(ways), async (_how, use) => {
+  await testEachRow(t, Object.entries(ways), async (_how, use) => {
     const { body } = await client.get("/");
     assertInstanceOf(body, Body);
     assertEquals(body.used, false);
@@ -85,7 +85,7 @@ Deno.test("such a body can be used in every way, once", async (t) => {
 });
 
 Deno.test("the response does not wait for such a body, and an error of it is the body's", async () => {
-  using unhandled = unhandledRejections();
+  using unhandled = recordUnhandledRejections();
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 60 });
   for (const isRead of [true, false]) {
@@ -95,9 +95,9 @@ Deno.test("the response does not wait for such a body, and an error of it is the
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
     const { body } = await asked;
     peer.close();
-    await turnOfEventLoop();
+    await waitForTick();
     if (!isRead) continue;
-    const error = await rejectionOf(body!.text(), "a body that is cut");
+    const error = await catchRejection(body!.text(), "a body that is cut");
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BODY_INCOMPLETE");
   }
@@ -120,7 +120,7 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
       while (!isEnough()) {
         await peer.send("x");
         sent++;
-        await turnOfEventLoop();
+        await waitForTick();
       }
     };
     if (isWanted) {
@@ -130,12 +130,12 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
       await peer.send("x".repeat(LENGTH - sent));
       assertEquals((await text).length, LENGTH);
     } else {
-      const error = await rejectionOf(
-        within(drip(() => sent === LENGTH), "the connection closes"),
+      const error = await catchRejection(
+        withTimeout(drip(() => sent === LENGTH), "the connection closes"),
         "a drip",
       );
       assert(isBroken(error), String(error));
-      assertInstanceOf(await rejectionOf(body!.text(), "later"), Deno.errors.TimedOut);
+      assertInstanceOf(await catchRejection(body!.text(), "later"), Deno.errors.TimedOut);
     }
   }
 });
@@ -150,7 +150,7 @@ Deno.test("a body keeps the process alive while the process waits for it, and no
   const read = await server.accept();
   await read.readPreamble();
   await read.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-  for (let i = 0; i < 20; i++) await turnOfEventLoop();
+  for (let i = 0; i < 20; i++) await waitForTick();
   await read.send("llo");
   const unread = await server.accept();
   await unread.readPreamble();
@@ -172,11 +172,11 @@ Deno.test("an abort, or a cancellation, before the last byte ends such a body, a
     if (how === "abort") aborting.abort(reason);
     else await body!.cancel(reason);
     await peer.assertClosedSilently();
-    const error = await rejectionOf(body!.text(), how);
+    const error = await catchRejection(body!.text(), how);
     if (how === "cancel") assertInstanceOf(error, BodyError);
     else {
       assertStrictEquals(error, reason);
-      assertStrictEquals(await rejectionOf(body!.text(), "again"), reason);
+      assertStrictEquals(await catchRejection(body!.text(), "again"), reason);
     }
   }
 });
@@ -187,7 +187,7 @@ Deno.test("classes that extend ours get the connection as their source, as ever"
   const client = serving.makeClient({ bodies: { ...bodies, Body: Own } });
   const { body } = await client.get("/");
   assertInstanceOf(body, Own);
-  for (let i = 0; i < 5; i++) await turnOfEventLoop();
+  for (let i = 0; i < 5; i++) await waitForTick();
   assertEquals(serving.server.sessions.size, 1);
   assertEquals(await body.text(), "hello");
 });

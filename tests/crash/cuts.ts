@@ -5,7 +5,7 @@
  */
 import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -61,7 +61,7 @@ export async function cutCopies(cuts: number): Promise<void> {
 }
 
 async function cutCall(isUpload: boolean, step: number): Promise<void> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const source = `${dir.path}/source`, target = `${dir.path}/target`;
   make(source, SOURCE);
   make(target, TARGET);

@@ -2,9 +2,9 @@
 
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { authorityOf, openDevice, record, TestDevices } from "@degu/testing/device_pairs.ts";
-import { entries } from "@degu/testing/directories.ts";
+import { listNames } from "@degu/testing/directories.ts";
 import { killAtRandom } from "@degu/testing/processes.ts";
-import { programCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
@@ -29,7 +29,7 @@ export async function killPeerWriters(cuts: number): Promise<void> {
   const written = [];
   for (let i = 0; i < DEVICES; i++) {
     const camera = open.use(
-      await openDevice(devices.path(`camera-${i}`), "camera", {
+      await openDevice(devices.makePath(`camera-${i}`), "camera", {
         name: "camera",
         logger: new RecordingLogger(),
       }),
@@ -42,7 +42,10 @@ export async function killPeerWriters(cuts: number): Promise<void> {
   const kills = Math.ceil(cuts / DEVICES);
   for (let kill = 0; kill < kills; kill++) {
     const dirs = written.flatMap(({ camera, last }) => [camera.dir, `${last}`]);
-    const command = programCommand("peer_writer.ts", { flags, args: [...certificates, ...dirs] });
+    const command = makeProgramCommand("peer_writer.ts", {
+      flags,
+      args: [...certificates, ...dirs],
+    });
     const { stdout, stderr } = await killAtRandom(command, MOST_MILLISECONDS, [kill, kills]);
     assertEquals(stderr, "");
     for (const each of written) {
@@ -68,7 +71,7 @@ export async function killPeerWriters(cuts: number): Promise<void> {
   for (const { camera } of written) {
     // The next change removes an unfinished file.
     await camera.rename(one.id, "one");
-    const names = await entries(join(camera.dir, "peers"));
+    const names = await listNames(join(camera.dir, "peers"));
     assertEquals(names.filter((name) => name.startsWith(".")), []);
   }
 }

@@ -6,9 +6,9 @@ import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { content, entries, tempDir } from "@degu/testing/directories.ts";
-import { inLanes, killAtRandom, RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand } from "@degu/testing/programs.ts";
+import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
+import { killAtRandom, runInLanes, RunningProcess } from "@degu/testing/processes.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
@@ -75,7 +75,7 @@ async function killInTurn(
 /** Runs `transfer.ts` with the right to these directories. */
 function transferCommand(dirs: readonly string[], args: readonly unknown[]): Deno.Command {
   const flags = ["--allow-net=127.0.0.1", `--allow-read=${dirs}`, `--allow-write=${dirs}`];
-  return programCommand("transfer.ts", { flags, args: args.map(String) });
+  return makeProgramCommand("transfer.ts", { flags, args: args.map(String) });
 }
 
 // Files.
@@ -86,8 +86,8 @@ const UPLOAD_BYTES = 4_000_000;
 const WRITTEN_BYTES = 200_000;
 
 async function killFiles(kills: number): Promise<void> {
-  await using dir = await tempDir();
-  await inLanes(LANES, kills, async (count) => {
+  await using dir = await createTempDir();
+  await runInLanes(LANES, kills, async (count) => {
     await using open = new AsyncDisposableStack();
     const works = [await startDownload(open), await startUpload(open), writing(dir.path)];
     await killInTurn(works, count, FILES_MILLISECONDS);
@@ -102,7 +102,7 @@ async function killFiles(kills: number): Promise<void> {
 async function startDownload(open: AsyncDisposableStack): Promise<Work> {
   const there = new ServedVersion(randomBytes(DOWNLOAD_BYTES));
   there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, PIECE_MILLISECONDS));
-  const { path: dir } = open.use(await tempDir());
+  const { path: dir } = open.use(await createTempDir());
   const serving = open.use(serve(there.app));
   const file = `${dir}/copy`;
   const versions = [there.content, randomBytes(DOWNLOAD_BYTES / 2)];
@@ -129,7 +129,7 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
       const { sha256 } = await download(serving.makeClient(), "/file", file);
       assertEquals(sha256, there.computeSha256());
       assert(isSame(await Deno.readFile(file), there.content));
-      assertEquals(await entries(dir), ["copy"]);
+      assertEquals(await listNames(dir), ["copy"]);
     },
   };
 }
@@ -179,7 +179,7 @@ function writing(dir: string): Work {
 /** Checks that each file that peers can see is complete; returns the number of files. */
 async function checkWhole(dir: string): Promise<number> {
   let count = 0;
-  for (const name of await entries(dir)) {
+  for (const name of await listNames(dir)) {
     if (name === RESERVED) continue;
     const path = `${dir}/${name}`;
     if (name === "new") {
@@ -252,7 +252,7 @@ async function killMoves(kills: number): Promise<void> {
   const check = async (isDone: boolean) => {
     // What a server has received whole it still writes.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
-    const [ours, theirs] = [await content(clientDir), await content(serverDir)];
+    const [ours, theirs] = [await readTree(clientDir), await readTree(serverDir)];
     for (const [name, text] of texts) {
       const found = [ours[name], theirs[name]].filter((each) => each !== undefined);
       assert(found.length > 0, `${name} is lost`);
@@ -265,7 +265,7 @@ async function killMoves(kills: number): Promise<void> {
   const complete = async () => {
     using _clock = setClockAhead(70_000);
     await uploadTree(client, clientDir, [], { move: true });
-    assertEquals(await entries(clientDir), []);
+    assertEquals(await listNames(clientDir), []);
     await check(false);
   };
   fill();
@@ -285,13 +285,13 @@ async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
   for (let kill = 0; kill < kills; kill++) {
     const command = transferCommand([served], ["serve", 0, served]);
     await using running = new RunningProcess(command.spawn());
-    const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
+    const [, port]: [string, number] = JSON.parse(await running.waitForStdout(/.*\n/));
     const client = new Client(["127.0.0.1", port], { timeout: 60 });
     const timer = setTimeout(() => running.kill(), Math.random() * TREES_MILLISECONDS);
     const isMoved = await move(client).then(() => true, () => false);
     clearTimeout(timer);
     running.kill();
-    await running.ended();
+    await running.waitForEnd();
     await check(isMoved);
     trees.change();
   }
@@ -300,7 +300,7 @@ async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
 
 /** A tree that was changed, and its copy; one of them is to be served. */
 async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
-  const { path } = open.use(await tempDir());
+  const { path } = open.use(await createTempDir());
   const trees = new ChangingTrees(`${path}/source`, `${path}/target`);
   trees.change();
   const [served, local] = isUpload ? [trees.target, trees.source] : [trees.source, trees.target];

@@ -10,11 +10,11 @@ import {
   type PeerTarget,
 } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
-  hello,
+  helloApp,
   LOOPBACK,
   recordAuthority,
   serveWith,
@@ -87,7 +87,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   }
   for (const [args, error, words] of rows) await assertRejects(() => client(...args), error, words);
   assertEquals((await assertRejects(() => client("nobody"), DeviceError)).code, "UNKNOWN");
-  assertEquals(logger.at("warn"), []);
+  assertEquals(logger.messagesOf("warn"), []);
 });
 
 Deno.test("connect reads the stored addresses again; without one the error has advice, and the option addresses works", async () => {
@@ -113,7 +113,7 @@ Deno.test("an impostor or a dead address among good ones costs little time, and 
     await assertWorks(client);
   }
   assertEquals(mute.conns.length, 1);
-  await using plain = new Server(LOOPBACK, hello);
+  await using plain = new Server(LOOPBACK, helloApp);
   plain.serveForever();
   await assertWorks(await viewer.client("camera", { addresses: [plain.address, server.address] }));
 });
@@ -127,7 +127,7 @@ Deno.test("the address that worked last is tried first the next time", async () 
   assertEquals(mute.conns.length, 1);
   {
     // However long the handshake takes, no other address is tried meanwhile.
-    using _patience = fastTimeouts((milliseconds) => milliseconds === 250, 0.001);
+    using _patience = speedUpTimeouts((milliseconds) => milliseconds === 250, 0.001);
     for (let i = 0; i < 3; i++) await assertWorks(client);
   }
   assertEquals(mute.conns.length, 1);
@@ -151,7 +151,7 @@ Deno.test("an uncaught error is printed in about ten lines: that of the caller, 
     };
     const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
     await using running = new RunningProcess(child);
-    const { stderr } = await running.ended();
+    const { stderr } = await running.waitForEnd();
     const printed = stderr.trimEnd().split("\n");
     assert(printed.length <= 10 + count, stderr);
     assertMatch(`${printed[0]}`, /DeviceError: .*start its server/);

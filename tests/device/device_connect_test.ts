@@ -1,7 +1,7 @@
 /** The addresses of a device are tried in parallel (RFC 8305 §5), and the first that answers is taken. */
 import type { Address } from "@degu/degu/base";
 import { raceAddresses } from "@degu/internal/device/device_connect.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { assert, assertEquals } from "@std/assert";
 
 type Attempt = (port: number, signal: AbortSignal) => unknown;
@@ -38,7 +38,7 @@ Deno.test("the first address that answers wins; the next is tried when one fails
     [(port) => port < 4 && fail(port), 4, 4, 0],
     [(port, signal) => port < 4 && untilAborted(signal), 4, 4, 3],
   ];
-  using timeouts = fastTimeouts(() => false);
+  using timeouts = speedUpTimeouts(() => false);
   for (const [attempt, wins, began, waited] of rows) {
     const { winner, begun, closed } = race(attempt);
     assertEquals([await winner, begun.length, closed], [wins, began, []]);

@@ -14,21 +14,21 @@ import {
   TestDevices,
 } from "@degu/testing/device_pairs.ts";
 import {
-  answerOf,
   assertWorks,
-  clientWith,
   LOOPBACK,
+  makeClient,
   recordAuthority,
   REFUSED,
-  serveFrom,
+  requestName,
+  respondWithName,
+  serveDevice,
   setUp,
   setUpClient,
-  tellName,
 } from "@degu/testing/device_serving.ts";
-import { entries } from "@degu/testing/directories.ts";
+import { listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
@@ -59,17 +59,20 @@ Deno.test("a stranger is refused, and so is the device itself, and a peer that o
   let letIn = true;
   await using setup = await setUp({
     onConnect: (session) => sessions.push(session) > 0 && letIn,
-    handle: tellName as never,
+    handle: respondWithName as never,
   });
   const { devices, camera } = setup;
   const stranger = await devices.open("stranger", { name: "viewer" });
   await record(stranger, camera, { addresses: [setup.server.address] });
   assertEquals(await setup.ask(stranger), REFUSED);
   const { cert, key } = await identityOf(camera.dir);
-  assertEquals(await answerOf(await clientWith(camera, setup.server.address, cert, key)), REFUSED);
+  assertEquals(
+    await requestName(await makeClient(camera, setup.server.address, cert, key)),
+    REFUSED,
+  );
   assertEquals(sessions, []);
   assertEquals(await setup.ask(), "viewer");
-  assertEquals(setup.logger.at("warn"), []);
+  assertEquals(setup.logger.messagesOf("warn"), []);
   letIn = false;
   assertEquals(await setup.ask(), REFUSED);
 });
@@ -78,15 +81,15 @@ Deno.test("a server without peers refuses every client until there is a peer; a 
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const authority = await authorityOf(viewer.dir);
-  await using server = await serveFrom(camera);
+  await using server = await serveDevice(camera);
   await record(viewer, camera, { addresses: [server.address] });
   const client = await viewer.client("camera");
-  assertEquals(await answerOf(client), REFUSED);
+  assertEquals(await requestName(client), REFUSED);
   await storeOf(camera.dir).record({ authority, receivedName: "viewer", addresses: [] });
-  await using other = await serveFrom(camera);
+  await using other = await serveDevice(camera);
   const addresses = [other.address];
-  assertEquals(await answerOf(await viewer.client("camera", { addresses })), "viewer");
-  assertEquals(await answerOf(client), "viewer");
+  assertEquals(await requestName(await viewer.client("camera", { addresses })), "viewer");
+  assertEquals(await requestName(client), "viewer");
 });
 
 Deno.test("malicious paired peer: a certificate below an intermediate authority of its own is refused", async () => {
@@ -101,15 +104,15 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
   const between = makeAuthority({ issuer: root });
   const below = makeLeaf(between);
   const chain = below.pem + between.pem;
-  const client = await clientWith(camera, server.address, chain, below.keyPem);
-  assertEquals([await answerOf(client), sessions], [REFUSED, []]);
+  const client = await makeClient(camera, server.address, chain, below.keyPem);
+  assertEquals([await requestName(client), sessions], [REFUSED, []]);
   assertMatch(
-    logger.at("info").join("\n"),
+    logger.messagesOf("info").join("\n"),
     /no peer.s authority has signed its certificate directly/,
   );
   const direct = makeLeaf(root);
-  const directClient = await clientWith(camera, server.address, direct.pem, direct.keyPem);
-  assertEquals(await answerOf(directClient), "mallory");
+  const directClient = await makeClient(camera, server.address, direct.pem, direct.keyPem);
+  assertEquals(await requestName(directClient), "mallory");
 });
 
 Deno.test("serve validates its arguments, and logs to the device's logger", async () => {
@@ -118,20 +121,24 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   const camera = await devices.open("camera", { logger: deviceLogger });
   const serve = camera.serve.bind(camera) as (...args: unknown[]) => Promise<unknown>;
   await assertRejects(() => serve(LOOPBACK), TypeError, "app");
-  await assertRejects(() => serve(LOOPBACK, tellName, { timeOut: 1 }), TypeError, "timeOut");
-  await assertRejects(() => serve(LOOPBACK, tellName, { protocol: "a" }), TypeError, "protocol");
-  await assertRejects(() => serve(LOOPBACK, tellName, null), TypeError, "options: ");
-  await assertRejects(() => serve(["127.0.0.1", 99999], tellName), RangeError);
+  await assertRejects(() => serve(LOOPBACK, respondWithName, { timeOut: 1 }), TypeError, "timeOut");
+  await assertRejects(
+    () => serve(LOOPBACK, respondWithName, { protocol: "a" }),
+    TypeError,
+    "protocol",
+  );
+  await assertRejects(() => serve(LOOPBACK, respondWithName, null), TypeError, "options: ");
+  await assertRejects(() => serve(["127.0.0.1", 99999], respondWithName), RangeError);
   const logger = new RecordingLogger();
-  await using own = await camera.serve(LOOPBACK, tellName, { logger, maxRequests: 3 });
+  await using own = await camera.serve(LOOPBACK, respondWithName, { logger, maxRequests: 3 });
   assertEquals(own.options.logger, logger);
-  await using other = await camera.serve(LOOPBACK, tellName);
-  assertEquals(deviceLogger.at("warn"), []);
+  await using other = await camera.serve(LOOPBACK, respondWithName);
+  assertEquals(deviceLogger.messagesOf("warn"), []);
   // The server also serves if its address can't be recorded.
   await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
-  await using _hidden = await camera.serve(LOOPBACK, tellName);
+  await using _hidden = await camera.serve(LOOPBACK, respondWithName);
   assertMatch(
-    deviceLogger.at("warn").join(),
+    deviceLogger.messagesOf("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
   assertInstanceOf(other, SSLServer);
@@ -141,17 +148,17 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
 Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
-  await using server = await camera.serve(LOOPBACK, tellName);
+  await using server = await camera.serve(LOOPBACK, respondWithName);
   assertInstanceOf(server, DeviceServer);
   assertEquals(await camera.serving(), [server.address]);
-  using rejections = unhandledRejections();
-  await assertRejects(() => camera.serve(server.address, tellName), Deno.errors.AddrInUse);
+  using rejections = recordUnhandledRejections();
+  await assertRejects(() => camera.serve(server.address, respondWithName), Deno.errors.AddrInUse);
   assertEquals([await camera.serving(), rejections.reasons], [[server.address], []]);
   // Closing the device closes its server, also for who holds it.
   await camera.close();
   await camera.close();
   await server.serveForever();
-  await assertRejects(() => camera.serve(LOOPBACK, tellName), DeguError, "closed");
+  await assertRejects(() => camera.serve(LOOPBACK, respondWithName), DeguError, "closed");
   assertEquals((await viewer.peers()).length, 1);
 });
 
@@ -164,30 +171,30 @@ Deno.test("DeviceServer.start throws, because it knows no device", () => {
 Deno.test("setSslctx of a device's server throws, and does not change the trust", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
-  await using server = await camera.serve(LOOPBACK, tellName);
+  await using server = await camera.serve(LOOPBACK, respondWithName);
   const { sslctx } = server;
   const { cert, key } = await identityOf(camera.dir);
   const open = { cert, key, allowUnauthenticatedClients: true } as never;
   assertThrows(() => server.setSslctx(open), TypeError, "pair them, or forget them");
   assertEquals(server.sslctx, sslctx);
   const client = await viewer.client("camera", { addresses: [server.address] });
-  assertEquals(await answerOf(client), "viewer");
+  assertEquals(await requestName(client), "viewer");
   await camera.forget("viewer");
-  assertEquals(await answerOf(client), REFUSED);
+  assertEquals(await requestName(client), REFUSED);
 });
 
 Deno.test("a server whose address is in use, or whose device is closed before it serves, leaves no record and no listener", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await using first = await camera.serve(LOOPBACK, tellName);
-  using rejections = unhandledRejections();
-  await assertRejects(() => camera.serve(first.address, tellName), Deno.errors.AddrInUse);
+  await using first = await camera.serve(LOOPBACK, respondWithName);
+  using rejections = recordUnhandledRejections();
+  await assertRejects(() => camera.serve(first.address, respondWithName), Deno.errors.AddrInUse);
   assertEquals(await camera.serving(), [first.address]);
   {
     using _broken = patch(Deno, "readDir", () => () => {
       throw new Error("the disk is broken");
     });
-    await assertRejects(() => camera.serve(LOOPBACK, tellName), Error, "broken");
+    await assertRejects(() => camera.serve(LOOPBACK, respondWithName), Error, "broken");
   }
   // After their end the servers don't listen to changes of the peers.
   let followed = 0;
@@ -196,7 +203,7 @@ Deno.test("a server whose address is in use, or whose device is closed before it
     await record(camera, viewer);
   }
   assertEquals(followed, 1);
-  const serving = camera.serve(LOOPBACK, tellName).then(
+  const serving = camera.serve(LOOPBACK, respondWithName).then(
     (server) => server.serveForever(),
     () => {},
   );
@@ -212,7 +219,7 @@ Deno.test("shutdown and dispose resolve once the record of the address is remove
 });
 
 async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asyncDispose) {
-  await using server = await camera.serve(LOOPBACK, tellName);
+  await using server = await camera.serve(LOOPBACK, respondWithName);
   const serving = server.serveForever();
   const gate = Promise.withResolvers<void>();
   using _waiting = patch(Deno, "remove", (remove) => async (...args) => {
@@ -222,11 +229,11 @@ async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asy
   let isDone = false;
   const done = server[end]().then(() => isDone = true);
   if (end === "shutdown") await serving;
-  await turnOfEventLoop();
+  await waitForTick();
   assertEquals(isDone, false);
   gate.resolve();
   await done;
-  assertEquals(await entries(join(camera.dir, "serving")), []);
+  assertEquals(await listNames(join(camera.dir, "serving")), []);
 }
 
 Deno.test("peerOf throws a TypeError for a session of another server", async () => {
@@ -246,7 +253,7 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
   await tls.ready;
   using conn = await new Client(plain.address).connect();
   await conn.get("/");
-  await (await clientWith(camera, tls.address, cert, key)).request("GET", "/");
+  await (await makeClient(camera, tls.address, cert, key)).request("GET", "/");
   assertEquals(sessions.length, 2);
   for (const session of sessions) assertThrows(() => peerOf(session), TypeError, "another server");
   assertThrows(() => peerOf({} as Session), TypeError, "must be a session");
@@ -262,8 +269,8 @@ Deno.test("malicious paired peer: a certificate with another peer's name is stil
   const forged = makeAuthority({ name: dnOf(theirs.ca) });
   await recordAuthority(camera, forged, "mallory");
   const leaf = makeLeaf(forged, dnOf(cert));
-  const client = await clientWith(camera, server.address, leaf.pem, leaf.keyPem);
-  assertEquals(await answerOf(client), "mallory");
+  const client = await makeClient(camera, server.address, leaf.pem, leaf.keyPem);
+  assertEquals(await requestName(client), "mallory");
   assertEquals(await setup.ask(), "viewer");
 });
 
@@ -272,7 +279,7 @@ const ANOTHER_USER = 12345;
 Deno.test("a copied directory acts as that device until its peers forget it", async () => {
   await using setup = await setUpClient();
   const { devices, camera, viewer, server } = setup;
-  cpSync(viewer.dir, devices.path("stolen"), { recursive: true });
+  cpSync(viewer.dir, devices.makePath("stolen"), { recursive: true });
   const thief = await devices.open("stolen", { name: "viewer" });
   assertEquals(thief.id, viewer.id);
   const client = await thief.client("camera");
@@ -288,7 +295,7 @@ Deno.test("a copied directory acts as that device until its peers forget it", as
   await assertWorks(await fresh.client("camera"));
   await assertRejects(() => client.request("GET", "/"));
   // The camera doesn't accept the server of the thief.
-  await using fake = await serveFrom(thief);
+  await using fake = await serveDevice(thief);
   const lured = await camera.client("viewer", { addresses: [fake.address] });
   const error = await assertRejects(() => lured.connect(), TlsError);
   assertEquals(error.code, "UNTRUSTED");
@@ -297,13 +304,13 @@ Deno.test("a copied directory acts as that device until its peers forget it", as
 Deno.test("a copied directory can't be used to impersonate the peers in it", async () => {
   await using setup = await setUpClient();
   const { devices, camera, viewer } = setup;
-  cpSync(viewer.dir, devices.path("stolen"), { recursive: true });
+  cpSync(viewer.dir, devices.makePath("stolen"), { recursive: true });
   const thief = await devices.open("stolen", { name: "viewer" });
   // The directory has the camera's authority, but not its key, so peers of the camera aren't fooled.
   const friend = await devices.open("friend");
   await record(friend, camera);
   await record(thief, friend);
-  await using fake = await serveFrom(thief);
+  await using fake = await serveDevice(thief);
   const client = await friend.client("camera", { addresses: [fake.address] });
   const error = await assertRejects(() => client.connect(), TlsError);
   assertEquals(error.code, "UNTRUSTED");
@@ -318,7 +325,7 @@ testUnless(
     await using setup = await setUpClient();
     const { camera, devices } = setup;
     // Everybody may come as far as the directory itself.
-    await Deno.chmod(devices.path("."), 0o755);
+    await Deno.chmod(devices.makePath("."), 0o755);
     const program = `
 import os, sys
 os.setgid(${ANOTHER_USER}); os.setuid(${ANOTHER_USER})

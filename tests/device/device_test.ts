@@ -3,13 +3,13 @@ import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
-import { LOOPBACK, setUp, tellName } from "@degu/testing/device_serving.ts";
-import { content, entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { LOOPBACK, respondWithName, setUp } from "@degu/testing/device_serving.ts";
+import { createTempDir, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 import {
   assert,
@@ -23,7 +23,7 @@ import { join } from "@degu/internal/internal/disk/paths.ts";
 import { pathToFileURL } from "node:url";
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "home", "camera");
   let id, before;
   {
@@ -44,7 +44,7 @@ Deno.test("Device.open creates a device once, and later opens it", async () => {
 });
 
 Deno.test("Device.open rejects arguments of a wrong type, and unknown options", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const open = Device.open as (dir: unknown, options?: unknown) => Promise<Device>;
   const wrong = [
     () => open(1),
@@ -61,11 +61,11 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
     assertMatch(error.message, /^dir: must be an absolute path/);
   }
   await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), TypeError, "file");
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });
 
 Deno.test("simultaneous opens of one directory create one device", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const devices = await Promise.all(
     Array.from({ length: 4 }, () => Device.open(dir.path, { name: "camera" })),
   );
@@ -99,7 +99,7 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
     });
     await assertRejects(() => client.connect(), Error, "device was closed");
   }
-  await assertRejects(() => viewer.serve(LOOPBACK, tellName), DeguError, "closed");
+  await assertRejects(() => viewer.serve(LOOPBACK, respondWithName), DeguError, "closed");
   await assertRejects(() => viewer.client("camera"), DeguError, "closed");
   await assertRejects(() => viewer.invite(), DeguError, "closed");
   await assertRejects(() => viewer.join("degu:"), DeguError, "closed");
@@ -107,12 +107,12 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
 });
 
 Deno.test("a device that is not disposed of does not keep the process alive", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const script = `import { Device } from "./device.ts";
 const device = await Device.open(${JSON.stringify(dir.path)}, { name: "camera" });
 console.log(device.name);`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`, "--allow-sys=uid"];
-  assertEquals((await within(runScript(script, flags, {}), "it ends", 60)).trim(), "camera");
+  assertEquals((await withTimeout(runScript(script, flags, {}), "it ends", 60)).trim(), "camera");
 });
 
 Deno.test("a FIFO in the directory of a device does not block it", async () => {
@@ -121,14 +121,17 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
   const fifo = join(device.dir, "serving", "0123456789abcdef");
   if (!await makeFifo(fifo)) return;
   const reading = device.serving();
-  assertEquals(await within(reading, "the records are read"), []);
+  assertEquals(await withTimeout(reading, "the records are read"), []);
   assertEquals((await Deno.lstat(fifo)).isFifo, true);
   await devices.open("viewer");
-  const name = join(devices.path("viewer"), "device.json");
+  const name = join(devices.makePath("viewer"), "device.json");
   await Deno.remove(name);
   await makeFifo(name);
-  const opening = assertRejects(() => Device.open(devices.path("viewer")), Deno.errors.InvalidData);
-  await within(opening, "the device is refused");
+  const opening = assertRejects(
+    () => Device.open(devices.makePath("viewer")),
+    Deno.errors.InvalidData,
+  );
+  await withTimeout(opening, "the device is refused");
 });
 
 // The directory of a device: modes, name, addresses of servers, changes by several processes.
@@ -136,16 +139,16 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
 Deno.test("a device's directories have mode 0700 and its files 0600", async () => {
   await using devices = await TestDevices.create();
   // A directory that others can read is made private.
-  await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
+  await Deno.mkdir(devices.makePath("camera"), { mode: 0o755 });
   const camera = await devices.open("camera");
   await record(camera, await devices.open("viewer"));
-  await using _server = await camera.serve(LOOPBACK, tellName);
+  await using _server = await camera.serve(LOOPBACK, respondWithName);
   const modes: string[] = [];
   const look = async (path: string): Promise<void> => {
     const { isDirectory } = await Deno.stat(path);
-    modes.push(`${isDirectory ? "directory" : "file"} ${(await mode(path)).toString(8)}`);
+    modes.push(`${isDirectory ? "directory" : "file"} ${(await readMode(path)).toString(8)}`);
     if (!isDirectory) return;
-    for (const name of await entries(path)) await look(join(path, name));
+    for (const name of await listNames(path)) await look(join(path, name));
   };
   await look(camera.dir);
   assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
@@ -153,11 +156,11 @@ Deno.test("a device's directories have mode 0700 and its files 0600", async () =
   // A private directory is not changed.
   await Deno.chmod(join(camera.dir, "peers"), 0o2700);
   await devices.open("camera");
-  assertEquals(await mode(join(camera.dir, "peers")), 0o2700);
+  assertEquals(await readMode(join(camera.dir, "peers")), 0o2700);
 });
 
 Deno.test("Device.open rejects a directory that others could have written to", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "camera");
   await Deno.mkdir(path);
   await Deno.chmod(path, 0o770);
@@ -166,18 +169,18 @@ Deno.test("Device.open rejects a directory that others could have written to", a
     Deno.errors.PermissionDenied,
     "open to other users",
   );
-  assertEquals(await entries(path), []);
+  assertEquals(await listNames(path), []);
   // The directories above are not checked.
   await using _device = await Device.open(join(path, "inner"), { name: "camera" });
 });
 
 Deno.test("Device.open with create: false opens a device without writing, and rejects without a device", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "camera");
   const open = () => Device.open(path, { create: false });
   const error = await assertRejects(open, Deno.errors.NotFound, 'There is no device in "/');
   assertMatch(error.message, /create: false/);
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
   await using device = await Device.open(path, { name: "camera" });
   const script = `
     import { Device } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
@@ -190,23 +193,23 @@ Deno.test("Device.open with create: false opens a device without writing, and re
 });
 
 Deno.test("Device.open does not change the mode of a directory that contains other things", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.chmod(dir.path, 0o755);
   await Deno.writeTextFile(join(dir.path, "notes.txt"), "for everybody");
   const open = () => Device.open(dir.path, { name: "camera" });
   await assertRejects(open, Deno.errors.PermissionDenied, "chmod 700");
-  assertEquals([await mode(dir.path), await entries(dir.path)], [0o755, ["notes.txt"]]);
+  assertEquals([await readMode(dir.path), await listNames(dir.path)], [0o755, ["notes.txt"]]);
   await Deno.chmod(dir.path, 0o700);
   await using device = await open();
   assertEquals(device.name, "camera");
 });
 
 Deno.test("Device.open requires a name for a new device, and writes no file without a name", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "camera");
   const error = await assertRejects(() => Device.open(path), RangeError, "name:");
   assertStringIncludes(error.message, "no device");
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });
 
 Deno.test("Device.open rejects a directory whose name file is damaged", async () => {
@@ -228,8 +231,8 @@ Deno.test("Device.open rejects a directory of another version, names both versio
   const { dir } = await devices.open("camera");
   await Deno.chmod(dir, 0o755);
   const state = async () => {
-    const paths = ["", ...Object.keys(await content(dir))].map((path) => join(dir, path));
-    return [await content(dir), paths.map((path) => [Deno.statSync(path)])];
+    const paths = ["", ...Object.keys(await readTree(dir))].map((path) => join(dir, path));
+    return [await readTree(dir), paths.map((path) => [Deno.statSync(path)])];
   };
   for (const version of [0, 2, 17, -1]) {
     await Deno.writeTextFile(join(dir, "device.json"), `{"version":${version},"more":[]}`);
@@ -260,11 +263,11 @@ Deno.test("a change waits for a change by another process", async () => {
   assertEquals(namesOf(await camera.peers()), ["one"]);
   assertEquals(done, false);
   closeLocked(lock);
-  await within(renaming, "the name is changed");
+  await withTimeout(renaming, "the name is changed");
 });
 
 Deno.test("a writer removes the temporary files of an interrupted one, and its own when it fails; changes run one after the other", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "state");
   await Deno.mkdir(path);
   const files = new StateDirectory(path, join(dir.path, "lock"));
@@ -272,7 +275,7 @@ Deno.test("a writer removes the temporary files of an interrupted one, and its o
   await Deno.writeTextFile(join(path, ".notes"), "mine");
   assertEquals(await files.names(), [".notes"]); // the other one is no valid name
   await files.withLock(() => files.write("a", "one"));
-  assertEquals(await entries(path), [".notes", "a"]);
+  assertEquals(await listNames(path), [".notes", "a"]);
   await Deno.mkdir(join(path, "b"));
   const events: string[] = [];
   const change = (name: string) =>
@@ -281,23 +284,23 @@ Deno.test("a writer removes the temporary files of an interrupted one, and its o
       await files.write(name, name);
       events.push(`${name} ends`);
     });
-  using timeouts = fastTimeouts(() => true);
+  using timeouts = speedUpTimeouts(() => true);
   const failing = change("b");
   const changes = [change("c"), change("d")];
   await assertRejects(() => failing);
   await Promise.all(changes);
   assertEquals(timeouts.started.includes(10), false, "one had to try again");
   assertEquals(events, ["b begins", "c begins", "c ends", "d begins", "d ends"]);
-  assertEquals(await entries(path), [".notes", "a", "b", "c", "d"]);
+  assertEquals(await listNames(path), [".notes", "a", "b", "c", "d"]);
 });
 
 Deno.test("a change fails after another process has held the lock for over ten seconds", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const lockFile = join(dir.path, "lock");
   const files = new StateDirectory(dir.path, lockFile);
   using lock = await Deno.open(lockFile, { create: true, write: true });
   await lock.lock(true);
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 10);
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 10);
   const moments = [0, 10_000, 10_001];
   using _clock = patch(performance, "now", () => () => moments.shift() ?? Infinity);
   const { TimedOut } = Deno.errors;
@@ -309,7 +312,7 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await using setup = await setUpPeers();
   const { camera } = setup;
   assertEquals(await camera.serving(), []);
-  await using server = await camera.serve(LOOPBACK, tellName);
+  await using server = await camera.serve(LOOPBACK, respondWithName);
   assertEquals(setup.logger.lines, []);
   const serving = server.serveForever();
   assertEquals(await camera.serving(), [server.address]);
@@ -322,11 +325,11 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
     await other.lock(false);
     assertEquals(await camera.serving(), [server.address]);
   }
-  assertEquals(await entries(join(camera.dir, "serving")).then(({ length }) => length), 1);
+  assertEquals(await listNames(join(camera.dir, "serving")).then(({ length }) => length), 1);
   server.close();
   await serving;
   assertEquals(await camera.serving(), []);
-  assertEquals(await entries(join(camera.dir, "serving")), []);
+  assertEquals(await listNames(join(camera.dir, "serving")), []);
   const records = new ServingRecords(camera.dir);
   const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
   const added = await Promise.all(addresses.map((address) => records.add(address)));

@@ -10,10 +10,10 @@ import {
 import { DeguError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu/files";
 import { assertWorks, setUpClient } from "@degu/testing/device_serving.ts";
-import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { lineWith, makeDevices, openInvitation, pair, person } from "./pairing.ts";
 import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
@@ -116,12 +116,12 @@ const PAIRING: Record<
     ["nobody answers at the address of a line", async ({ viewer, invitation }) => {
       using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const { port } = silent.addr;
-      using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+      using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
       await viewer.join(lineWith(invitation.line, [["127.0.0.1", port, port]]));
     }, /can't be reached at an address of the line: check that/],
     ["nobody answers at an address", async ({ viewer }) => {
       using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-      using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+      using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
       const addresses = [["127.0.0.1", silent.addr.port] as const];
       await viewer.joinByNumber({ addresses }, yes);
     }, /no device invites at these addresses: check that/],
@@ -138,7 +138,7 @@ const PAIRING: Record<
       using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
-      await within(requested.promise, "it is asked");
+      await withTimeout(requested.promise, "it is asked");
       limit.end();
       await joining;
     }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
@@ -168,7 +168,7 @@ const PAIRING: Record<
       using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
-      await within(requested.promise, "it is asked");
+      await withTimeout(requested.promise, "it is asked");
       limit.end();
       await joining;
     }, /did not arrive: .*join again with a new invitation/],
@@ -186,7 +186,7 @@ const PAIRING: Record<
       await joining;
     }, /^camera did not confirm: .*try again/],
     ["nobody says anything", async ({ viewer, invitation }) => {
-      using _timeouts = fastTimeouts((milliseconds) => milliseconds === 120_000, 1000);
+      using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 120_000, 1000);
       await viewer.joinByNumber(invitation, () => new Promise(() => {}));
     }, /^(no answer within 120 s; try again|camera did not confirm)/],
   ],
@@ -241,7 +241,10 @@ for (const [code, rows] of Object.entries(PAIRING)) {
   for (const [what, provoke, message] of rows) {
     Deno.test(`PairingError ${code}: ${what}`, async () => {
       await using setup = await open();
-      const error = await assertRejects(() => within(provoke(setup), "it rejects"), PairingError);
+      const error = await assertRejects(
+        () => withTimeout(provoke(setup), "it rejects"),
+        PairingError,
+      );
       assertEquals([error.code, error.name], [code as PairingErrorCode, "PairingError"]);
       assertMatch(error.message, message);
       assertInstanceOf(error, DeguError);
@@ -364,7 +367,10 @@ for (const [code, rows] of Object.entries(DEVICE)) {
   for (const [what, provoke, message] of rows) {
     Deno.test(`DeviceError ${code}: ${what}`, async () => {
       await using setup = await setUpClient();
-      const error = await assertRejects(() => within(provoke(setup), "it rejects"), DeviceError);
+      const error = await assertRejects(
+        () => withTimeout(provoke(setup), "it rejects"),
+        DeviceError,
+      );
       assertEquals([error.code, error.name], [code as DeviceErrorCode, "DeviceError"]);
       assertMatch(error.message, message);
       assertInstanceOf(error, DeguError);

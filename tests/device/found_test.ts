@@ -2,8 +2,8 @@
 import type { Address } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -15,7 +15,7 @@ async function setUp() {
   const [camera, viewer, other] = await Promise.all(
     ["camera", "viewer", "other"].map((name) => devices.open(name, { logger })),
   );
-  const dead: Address = ["127.0.0.1", await unusedPort()];
+  const dead: Address = ["127.0.0.1", await findUnusedPort()];
   const peer = await record(viewer!, camera!, { addresses: [dead] });
   await record(camera!, viewer!);
   await record(other!, viewer!);
@@ -100,7 +100,7 @@ Deno.test("a search that fails has no result, and the log has the reason", async
     const error = await assertRejects(() => test.ask([], { find }), DeviceError);
     assertEquals(error.code, "UNREACHABLE");
     assertStringIncludes(error.message, `:${dead[1]}`);
-    const line = logger.at("warn").at(-1) ?? "";
+    const line = logger.messagesOf("warn").at(-1) ?? "";
     assertStringIncludes(line, 'the search for addresses of "camera" failed: ');
     assertStringIncludes(line, why);
   }
@@ -120,13 +120,13 @@ Deno.test("the signal of a search is aborted when the peer has answered, or when
   const aborting = new AbortController();
   const options = { addresses: [silentAddress], find, findAfter: 0, signal: aborting.signal };
   const request = assertRejects(() => test.ask([], options), Error, "enough");
-  const signal = await within(begun.promise, "the search begins");
+  const signal = await withTimeout(begun.promise, "the search begins");
   assertEquals(signal.aborted, false);
   aborting.abort(new Error("enough"));
   await request;
   assertEquals(signal.aborted, true);
   listener.close();
-  assertEquals(test.logger.at("warn"), []);
+  assertEquals(test.logger.messagesOf("warn"), []);
 
   const secondSearch = Promise.withResolvers<AbortSignal>();
   const findCamera = (signal: AbortSignal) => {

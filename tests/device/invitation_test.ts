@@ -3,11 +3,11 @@ import { type Address, ConnectionClosedError, DeguError, type HostAddress } from
 import type { App } from "@degu/degu/server";
 import { PairingError, peerOf } from "@degu/degu/device";
 import { listOwnAddresses } from "@degu/internal/device/pairing_addresses.ts";
-import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
@@ -39,11 +39,11 @@ Deno.test("both ends log the name and the id of the other, and the secret is now
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  assert(camera.logger.at("info").some((line) => line.includes(`viewer (${viewer.id})`)));
-  assert(viewer.logger.at("info").some((line) => line.includes(`camera (${camera.id})`)));
+  assert(camera.logger.messagesOf("info").some((line) => line.includes(`viewer (${viewer.id})`)));
+  assert(viewer.logger.messagesOf("info").some((line) => line.includes(`camera (${camera.id})`)));
   const { secret } = introductionOf(invitation.line, viewer);
   for (const { logger } of [camera, viewer]) {
-    assertEquals([...logger.at("warn"), ...logger.at("error")], []);
+    assertEquals([...logger.messagesOf("warn"), ...logger.messagesOf("error")], []);
     assert(!JSON.stringify(logger.lines).includes(String(secret)), "the secret was logged");
     assert(!JSON.stringify(logger.lines).includes("BEGIN"), "PEM text was logged");
   }
@@ -76,8 +76,8 @@ Deno.test("a pairing ends at the inviter after the joiner has stored the inviter
   const stored = invitation.paired.then(() => Deno.readDirSync(join(viewer.dir, "peers")));
   while ((await camera.written()).length === 0);
   lock.close();
-  const { id } = await within(joining, "joined");
-  const names = Array.from(await within(stored, "paired"), ({ name }) => name);
+  const { id } = await withTimeout(joining, "joined");
+  const names = Array.from(await withTimeout(stored, "paired"), ({ name }) => name);
   assertEquals(names, [`${id}.json`]);
 });
 
@@ -111,7 +111,7 @@ Deno.test("a device can have several invitations open, and join at the same time
   await using second = await camera.invite();
   await using back = await two.invite();
   // Two devices that join one another at once are paired all the same.
-  const peers = await within(
+  const peers = await withTimeout(
     Promise.all([one.join(first.line), two.join(second.line), camera.join(back.line)]),
     "all are paired",
     20,
@@ -150,7 +150,7 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
     await using each = await camera.invite({ seconds });
     assertEquals(each.expires.getTime(), Date.now() + (seconds ?? 600) * 1000);
   }
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 1000);
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   for (const shift of [-3_600_000, 3_600_000]) {
     const started = performance.now();
     await using invitation = await camera.invite({ seconds: 1, listen: QUIET });
@@ -190,18 +190,22 @@ Deno.test("a signal ends an invitation before, while and after it opens, and has
 });
 
 Deno.test("a pairing that is not awaited is no unhandled rejection", async () => {
-  using unhandled = unhandledRejections();
-  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 1000);
+  using unhandled = recordUnhandledRejections();
+  using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   await using devices = await makeDevices("camera");
   const { camera } = devices;
   const closed = await camera.invite();
   await closed.close();
   await closed.close();
   await using ended = await camera.invite({ seconds: 1 });
-  await assertRejects(() => within(ended.paired, "it expires"), Deno.errors.TimedOut);
+  await assertRejects(() => withTimeout(ended.paired, "it expires"), Deno.errors.TimedOut);
   await using open = await camera.invite();
   await camera[Symbol.asyncDispose]();
-  await assertRejects(() => within(open.paired, "it ends"), ConnectionClosedError, "was closed");
+  await assertRejects(
+    () => withTimeout(open.paired, "it ends"),
+    ConnectionClosedError,
+    "was closed",
+  );
   await assertRejects(() => camera.invite(), DeguError, "was closed");
   await assertRejects(() => camera.join(open.line), DeguError, "was closed");
   await new Promise((resolve) => setTimeout(resolve));
@@ -239,7 +243,7 @@ Deno.test("a received name that is taken gets a number; a name in an option that
   );
   await assertRejects(() => viewer.join(invitation.line, { peerName: "-" }), RangeError);
   await assertRejects(() => viewer.invite({ peerName: viewer.id }), RangeError);
-  assertEquals(two.logger.at("warn"), []);
+  assertEquals(two.logger.messagesOf("warn"), []);
 });
 
 Deno.test("each device gets the other's server addresses when the answer is sent", async () => {

@@ -1,8 +1,8 @@
 /** Devices that are killed during a pairing, and the permissions that pairing needs. */
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand } from "@degu/testing/programs.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { stated } from "@degu/testing/stated.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import {
@@ -21,12 +21,13 @@ function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
   const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
   const flags = ["--allow-net=127.0.0.1,0.0.0.0", "--allow-sys=uid", ...paths];
   const stdin = args[0] === "ask" ? "piped" : "null";
-  const command = programCommand("pairing_device.ts", { flags, args: [dir, ...args] }, stdin);
+  const command = makeProgramCommand("pairing_device.ts", { flags, args: [dir, ...args] }, stdin);
   return new RunningProcess(command.spawn());
 }
 
 /** The line of a process that invites, which is printed first. */
-const lineOf = async (inviting: RunningProcess) => (await inviting.printed(/^.*\n/)).trimEnd();
+const lineOf = async (inviting: RunningProcess) =>
+  (await inviting.waitForStdout(/^.*\n/)).trimEnd();
 
 Deno.test("two processes pair with exactly the permissions that they need", async () => {
   await using devices = await makeDevices("camera", "viewer");
@@ -34,12 +35,12 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
   await using inviting = start(camera, "invite");
   const line = await lineOf(inviting);
   await using joining = start(viewer, "join", line);
-  assertEquals(await joining.ended(), {
+  assertEquals(await joining.waitForEnd(), {
     success: true,
     stdout: "camera\n",
     stderr: `join: paired with camera (${camera.id})\n`,
   });
-  assertEquals(await inviting.ended(), {
+  assertEquals(await inviting.waitForEnd(), {
     success: true,
     stdout: `${line}\nviewer\n`,
     stderr: `invitation: paired with viewer (${viewer.id})\n`,
@@ -54,7 +55,7 @@ Deno.test("a server on a wildcard address is not announced without permission to
   await using inviting = start(camera, "serve");
   const line = await lineOf(inviting);
   assertEquals((await viewer.join(line)).addresses, []);
-  const { success, stdout, stderr } = await inviting.ended();
+  const { success, stdout, stderr } = await inviting.waitForEnd();
   assertEquals([success, stdout], [true, `${line}\nviewer\n`], stderr);
   assertStringIncludes(stderr, "--allow-sys=networkInterfaces");
 });
@@ -65,7 +66,7 @@ Deno.test("right after a pairing each device can connect to the other, also wher
     const { camera, viewer } = devices;
     await using atCamera = start(camera, "only-serve");
     await using atViewer = start(viewer, "only-serve");
-    const portOf = async (serving: RunningProcess) => Number(await serving.printed(/^\d+\n/));
+    const portOf = async (serving: RunningProcess) => Number(await serving.waitForStdout(/^\d+\n/));
     const [toCamera, toViewer] = [await portOf(atCamera), await portOf(atViewer)];
     const isKnown = async (device: PairingDevice, peer: string, port: number) => {
       const client = await device.device.client(peer, { addresses: [["127.0.0.1", port]] });
@@ -79,7 +80,10 @@ Deno.test("right after a pairing each device can connect to the other, also wher
 });
 
 Deno.test("a server that does not read the peers delays a pairing for as long as docs/device.md says", async () => {
-  const seconds = await stated("docs/device.md", /accept the new peer, for up to ([\d.]+) s/);
+  const seconds = await readStatedNumber(
+    "docs/device.md",
+    /accept the new peer, for up to ([\d.]+) s/,
+  );
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const path = join(camera.dir, "serving", "0123456789abcdef");
@@ -106,7 +110,7 @@ Deno.test("a joiner by a number is answered before a question that blocks the pr
   await person.close();
   using confirmed = await joiner.confirm();
   assertEquals(await confirmed.text(200), "{}");
-  await inviting.ended();
+  await inviting.waitForEnd();
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
 
@@ -119,7 +123,7 @@ Deno.test("an inviter that is killed between the steps has stored no peer", asyn
   stranger.post("/secret", introductionOf(line, viewer));
   await stranger.answer(200);
   inviting.kill();
-  await inviting.ended();
+  await inviting.waitForEnd();
   assertEquals(await camera.written(), []);
 });
 
@@ -133,8 +137,8 @@ Deno.test("a joiner that is killed between the steps has stored no peer", async 
     return null;
   });
   await using joining = start(viewer, "join", inviter.line);
-  await within(between.promise, "the second step");
+  await withTimeout(between.promise, "the second step");
   joining.kill();
-  await joining.ended();
+  await joining.waitForEnd();
   assertEquals(await viewer.written(), []);
 });

@@ -1,11 +1,11 @@
 /** Joining a device by the line of its invitation: errors, attacks of the inviter, secrecy. */
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { cpSync } from "node:fs";
 import type { TLSSocket } from "node:tls";
@@ -43,7 +43,7 @@ Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an 
 
 Deno.test("a device can't join itself, or a copy of its directory, by the line or a number", async () => {
   await using devices = await makeDevices("camera");
-  await using copyDir = await tempDir();
+  await using copyDir = await createTempDir();
   const { camera } = devices;
   cpSync(camera.dir, copyDir.path, { recursive: true });
   await using twin = await PairingDevice.open(copyDir.path, "camera");
@@ -115,7 +115,7 @@ async function assertTenTries(place: "TLS" | "plain") {
     const [encrypted, plain] = ports.with(index, port) as [number, number];
     return lineWith(invitation.line, [[host, encrypted, plain]]);
   };
-  using timeouts = fastTimeouts((milliseconds) => milliseconds < 1000);
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds < 1000);
   // Half of each pause is random; the others are limits of seconds, and turns of the event loop.
   const { random } = Math;
   const pauses = () => timeouts.started.splice(0).filter((each) => each >= 25 && each < 1000);
@@ -133,7 +133,7 @@ async function assertTenTries(place: "TLS" | "plain") {
   Math.random = () => 0;
   await using cutter = start(4);
   const joining = viewer.join(lineTo(cutter));
-  const [peer] = await within(Promise.all([joining, invitation.paired]), "paired");
+  const [peer] = await withTimeout(Promise.all([joining, invitation.paired]), "paired");
   Math.random = random;
   // A pairing has two connections over TLS.
   const count = place === "TLS" ? 6 : 5;
@@ -145,7 +145,7 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
   const { camera, viewer, impostor, invitation } = setup;
   await using other = await impostor.invite();
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const deadAddress = ["127.0.0.1", await unusedPort()] as const;
+  const deadAddress = ["127.0.0.1", await findUnusedPort()] as const;
   const silentAddress = ["127.0.0.1", (silent.addr as Deno.NetAddr).port] as const;
   const line = lineWith(invitation.line, [
     [...deadAddress, deadAddress[1]],
@@ -153,7 +153,7 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
     [...silentAddress, silentAddress[1]],
     lineAddressOf(invitation),
   ]);
-  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+  using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
   const peer = await viewer.join(line);
   assertEquals(peer.id, camera.id);
   await invitation.paired;
@@ -301,12 +301,12 @@ Deno.test("its signal, and closing the device, end joining at any moment, and no
     const [line, other] = await start(() => controller.abort(reason));
     await using _other = other;
     const joining = viewer.join(line, { signal: controller.signal });
-    assertEquals(await assertRejects(() => within(joining, `${index} ends`)), reason);
+    assertEquals(await assertRejects(() => withTimeout(joining, `${index} ends`)), reason);
   }
   assertEquals(await viewer.written(), []);
   const [line, other] = await answering(0, () => viewer[Symbol.asyncDispose]());
   await using _other = other;
-  const closed = () => within(viewer.join(line), "it ends");
+  const closed = () => withTimeout(viewer.join(line), "it ends");
   assertEquals((await assertRejects(closed, DeviceError, "was closed")).code, "CLOSED");
 });
 

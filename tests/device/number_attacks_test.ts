@@ -1,15 +1,15 @@
 /** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
 import { Device, type Invitation, type PairingError } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/plain_port.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { converse, opensslTest } from "@degu/testing/tls_openssl.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { runWithInput, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
 import {
@@ -47,7 +47,7 @@ async function assertNumberIsGood(
   const joining = viewer.joinByNumber(invitation, () => true);
   (await inviter.asked()).answer(true);
   const both = Promise.all([joining, invitation.paired]);
-  assertEquals((await within(both, "the two are paired")).map(({ name }) => name), [
+  assertEquals((await withTimeout(both, "the two are paired")).map(({ name }) => name), [
     "camera",
     "viewer",
   ]);
@@ -59,7 +59,7 @@ Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and
   await using setup = await openAsking("viewer", "stranger");
   const { camera, viewer, stranger, invitation, inviter } = setup;
   // No time limit ends, even on a slow machine.
-  using _timeouts = fastTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
+  using _timeouts = speedUpTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
   let isExhausted = false;
   invitation.exhausted.then(() => isExhausted = true);
   for (let round = 1; round <= 6; round++) {
@@ -88,15 +88,18 @@ Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and
     await camera.logger.waitFor("info", "not paired by a number", round);
     if (round < 5) assertEquals(isExhausted, false);
   }
-  await within(invitation.exhausted, "the numbers are used up");
+  await withTimeout(invitation.exhausted, "the numbers are used up");
   assertEquals(inviter.questions.length, 5);
-  assertEquals(camera.logger.at("warn").filter((line) => line.includes("5 numbers")).length, 1);
+  assertEquals(
+    camera.logger.messagesOf("warn").filter((line) => line.includes("5 numbers")).length,
+    1,
+  );
   const both = Promise.all([viewer.join(invitation.line), invitation.paired]);
-  assertEquals((await within(both, "the line pairs"))[1].id, viewer.id);
+  assertEquals((await withTimeout(both, "the line pairs"))[1].id, viewer.id);
 });
 
 Deno.test("the logger's record gets an error with a code when the numbers of an invitation are used up", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using others = await makeDevices("stranger");
   const errors: unknown[] = [];
   const fail = () => assert(false, "not by record");
@@ -112,7 +115,7 @@ Deno.test("the logger's record gets an error with a code when the numbers of an 
     joiner.stranger.post("/random", {});
     await joiner.stranger.end();
   }
-  await within(invitation.exhausted, "the numbers are used up");
+  await withTimeout(invitation.exhausted, "the numbers are used up");
   assertEquals(errors.map((error) => (error as PairingError).code), ["NOT_OPEN"]);
 });
 
@@ -140,7 +143,7 @@ Deno.test("a stranger that varies white space and the order of fields of relayed
     if (index === 0) assertEquals(atInviter.number, atJoiner.number);
     else assertNotEquals(atInviter.number, atJoiner.number);
     atInviter.answer(false);
-    await assertRejects(() => within(joining, "it ends"));
+    await assertRejects(() => withTimeout(joining, "it ends"));
     await camera.logger.waitFor("info", "not paired by a number", index + 1);
   }
   // The text of the last message, which is sent when all else is known, doesn't change the number.
@@ -310,7 +313,7 @@ Deno.test("what a stranger sends to the plain port, and isn't right, closes its 
     stranger.write(request);
     // Bytes that aren't HTTP/1.1 get the response of every server, and no other.
     const received = await stranger.end();
-    const answers = ["", errorAnswer(400), errorAnswer(501)];
+    const answers = ["", formatErrorResponse(400), formatErrorResponse(501)];
     assert(answers.includes(received), `${request.slice(0, 300)}: ${received}`);
   }
   assertEquals(inviter.questions, []);
@@ -336,7 +339,7 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   {
-    using timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
+    using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
     const request = requestOf("/commitment", commitmentOf(viewer).fields);
     await Promise.all(["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
       using stranger = await Stranger.plain(plainOf(invitation));
@@ -349,17 +352,22 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
     await stranger.text(200);
     await stranger.end();
     assertEquals(timeouts.started.filter((each) => each === 2000).length, 4);
-    const timeoutLines = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+    const timeoutLines = camera.logger.messagesOf("debug").filter((line) =>
+      line.includes("took too long")
+    );
     assertEquals(timeoutLines.length, 4);
   }
   using strangers = new DisposableStack();
   const connections: Stranger[] = [];
-  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 2000, 1 / 100);
+  using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000, 1 / 100);
   for (let i = 0; i < 65; i++) {
     connections.push(strangers.use(await Stranger.plain(plainOf(invitation))));
   }
   await connections[0]!.end();
-  assertEquals(camera.logger.at("debug").filter((line) => line.includes("newer")).length, 1);
+  assertEquals(
+    camera.logger.messagesOf("debug").filter((line) => line.includes("newer")).length,
+    1,
+  );
   assert(connections.slice(1).every(({ socket }) => !socket.destroyed));
   // A joiner commits at once.
   await assertNumberIsGood(invitation, inviter, viewer);
@@ -412,7 +420,7 @@ Deno.test("only the certificate of the device of the question confirms, over a s
   answer(true);
   assertEquals(await secure.text(200), "{}");
   secure.socket.end();
-  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
 });
 
 Deno.test("a certificate below an intermediate of the authority does not confirm", async () => {
@@ -433,7 +441,7 @@ Deno.test("a certificate below an intermediate of the authority does not confirm
 /** Asks to be stored with `openssl s_client`; returns what that has printed. */
 async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Promise<string> {
   const [host, port] = addressOf(invitation);
-  const { stdout } = await converse(
+  const { stdout } = await runWithInput(
     "openssl",
     ["s_client", "-connect", `${host}:${port}`, "-alpn", "degu-pair/2", "-ign_eof", ...args],
     requestOf("/confirmed", {}),
@@ -441,19 +449,19 @@ async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Pr
   return stdout;
 }
 
-opensslTest("a resumed session has a certificate only if that was verified", async (pki) => {
+testWithOpenssl("a resumed session has a certificate only if that was verified", async (pki) => {
   await using setup = await openAsking("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
   // A device whose certificate no other test has shown to this process.
   const authority = makeAuthority();
   const leaf = makeLeaf(authority);
   const device = { ...viewer, authority: { ...viewer.authority, raw: authority.der } };
-  await Deno.writeTextFile(pki.path("cert.pem"), leaf.pem);
-  await Deno.writeTextFile(pki.path("key.pem"), leaf.keyPem);
-  const certificateArgs = ["-cert", pki.path("cert.pem"), "-key", pki.path("key.pem")];
+  await Deno.writeTextFile(pki.makePath("cert.pem"), leaf.pem);
+  await Deno.writeTextFile(pki.makePath("key.pem"), leaf.keyPem);
+  const certificateArgs = ["-cert", pki.makePath("cert.pem"), "-key", pki.makePath("key.pem")];
   for (const version of ["-tls1_2", "-tls1_3"]) {
     // Without a question the session has no certificate.
-    const ticket = pki.path("without.ticket");
+    const ticket = pki.makePath("without.ticket");
     await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
     using joiner = await RawJoiner.commit(invitation, device);
     await joiner.reveal();
@@ -472,7 +480,7 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
     await abortOf(signal);
   }
   // The certificate is shown while another device is asked about, so that it is not verified.
-  const unverified = pki.path("unverified.ticket");
+  const unverified = pki.makePath("unverified.ticket");
   {
     using joiner = await RawJoiner.commit(invitation, other);
     await joiner.reveal();
@@ -493,10 +501,10 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
     await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs),
     /HTTP\/1.1 200 OK/,
   );
-  assertEquals((await within(invitation.paired, "it is paired")).name, "viewer");
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).name, "viewer");
 });
 
-opensslTest(
+testWithOpenssl(
   "a client with the certificate of a device, but without its key, does not confirm",
   async (pki) => {
     await using setup = await openAsking("viewer");
@@ -518,17 +526,17 @@ opensslTest(
     ]);
     const lines = der.toBase64().replaceAll(/(.{64})/g, "$1\n");
     const mixed = `-----BEGIN EC PRIVATE KEY-----\n${lines}\n-----END EC PRIVATE KEY-----\n`;
-    await Deno.writeTextFile(pki.path("cert.pem"), cert);
-    await Deno.writeTextFile(pki.path("mixed.pem"), mixed);
-    await Deno.writeTextFile(pki.path("key.pem"), key);
+    await Deno.writeTextFile(pki.makePath("cert.pem"), cert);
+    await Deno.writeTextFile(pki.makePath("mixed.pem"), mixed);
+    await Deno.writeTextFile(pki.makePath("key.pem"), key);
     const ask = (version: string, name: string) =>
       confirmWithOpenssl(
         invitation,
         version,
         "-cert",
-        pki.path("cert.pem"),
+        pki.makePath("cert.pem"),
         "-key",
-        pki.path(name),
+        pki.makePath(name),
       );
     for (const version of ["-tls1_2", "-tls1_3"]) {
       const output = await ask(version, "mixed.pem");
@@ -538,7 +546,7 @@ opensslTest(
     }
     assertEquals(await camera.written(), []);
     assertMatch(await ask("-tls1_3", "key.pem"), /HTTP\/1.1 200 OK/);
-    assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+    assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
   },
 );
 
@@ -556,7 +564,7 @@ Deno.test("while a question is open a joiner by the line still needs no certific
   second.post("/value", { value });
   await second.answer(204);
   second.socket.end();
-  assertEquals((await within(invitation.paired, "it is paired")).id, other.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, other.id);
 });
 
 Deno.test("while a right secret is being answered no number is confirmed: an invitation is for one pairing", async () => {
@@ -578,7 +586,7 @@ Deno.test("while a right secret is being answered no number is confirmed: an inv
   });
   using _slow = slow;
   thief.post("/secret", introductionOf(invitation.line, other));
-  await within(beingChecked.promise, "the secret is right");
+  await withTimeout(beingChecked.promise, "the secret is right");
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   using secure = await joiner.confirm();
@@ -589,6 +597,6 @@ Deno.test("while a right secret is being answered no number is confirmed: an inv
   second.post("/value", { value });
   await second.answer(204);
   second.socket.end();
-  assertEquals((await within(invitation.paired, "it is paired")).id, other.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, other.id);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
 });

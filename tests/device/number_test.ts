@@ -5,14 +5,14 @@ import {
   commitmentTo,
   numberOf as libraryNumberOf,
 } from "@degu/internal/device/pairing_messages.ts";
-import { fastTimeouts, runningTimeouts } from "@degu/testing/clock.ts";
+import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import { answerOf } from "./pairing_inviter.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import net from "node:net";
 import {
@@ -51,7 +51,7 @@ async function assertLineIsGood(
 ): Promise<void> {
   assertEquals([await camera.written(), await viewer.written()], [[], []]);
   const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
-  assertEquals((await within(paired, "the line pairs")).map(({ name }) => name), [
+  assertEquals((await withTimeout(paired, "the line pairs")).map(({ name }) => name), [
     "camera",
     "viewer",
   ]);
@@ -74,11 +74,11 @@ Deno.test("two devices pair by a number, in either order of the confirmations", 
       assertEquals([questions.joiner.name, questions.joiner.id], ["camera", camera.id]);
       questions[firstConfirmer].answer(true);
       // No peer is stored before both have confirmed.
-      await turnOfEventLoop();
+      await waitForTick();
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
       questions[firstConfirmer === "inviter" ? "joiner" : "inviter"].answer(true);
       const both = Promise.all([joining, invitation.paired]);
-      const [atJoiner, atInviter] = await within(both, "the two are paired");
+      const [atJoiner, atInviter] = await withTimeout(both, "the two are paired");
       assertEquals([atJoiner.name, atInviter.name], ["hall", "viewer"]);
       assertEquals([atJoiner.id, atInviter.id], [camera.id, viewer.id]);
       assertEquals(atJoiner.ca, camera.authority.ca);
@@ -87,7 +87,7 @@ Deno.test("two devices pair by a number, in either order of the confirmations", 
       assertEquals(atInviter.addresses, [["::1", 7444]]);
       assertEquals([await camera.peers(), await viewer.peers()], [[atInviter], [atJoiner]]);
       for (const { signal } of Object.values(questions)) assertEquals(signal.aborted, false);
-      for (const { logger } of [camera, viewer]) assertEquals(logger.at("warn"), []);
+      for (const { logger } of [camera, viewer]) assertEquals(logger.messagesOf("warn"), []);
     });
   }
 });
@@ -118,9 +118,9 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   await joiner.reveal();
   {
     // The port sends the authority at any time, and has no time limit after it.
-    using timeouts = fastTimeouts(() => false);
+    using timeouts = speedUpTimeouts(() => false);
     joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
-    assertEquals(latin1(await joiner.stranger.text(200)), camera.authority.raw);
+    assertEquals(encodeLatin1(await joiner.stranger.text(200)), camera.authority.raw);
     assertEquals(timeouts.started.filter((each) => each === 2000), []);
   }
   (await inviter.asked()).answer(true);
@@ -128,7 +128,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   assertEquals(await secure.text(200), "{}");
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   secure.socket.end();
-  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
 });
 
 Deno.test("after a no, an error or a wrong value at the inviter the joiner gets an error, and the line still pairs", async () => {
@@ -150,12 +150,16 @@ Deno.test("after a no, an error or a wrong value at the inviter the joiner gets 
     const { camera, viewer, invitation } = setup;
     const joiner = person();
     const joining = viewer.joinByNumber(invitation, joiner.confirm);
-    await assertRejects(() => within(joining, "it ends"), PairingError, "camera did not confirm");
+    await assertRejects(
+      () => withTimeout(joining, "it ends"),
+      PairingError,
+      "camera did not confirm",
+    );
     // The number may have ended before the question.
     for (const { signal } of joiner.questions) {
       assertMatch((await abortOf(signal) as Error).message, /^camera did not confirm: /);
     }
-    assert(camera.logger.at(level).some((line) => line.includes(logged)), logged);
+    assert(camera.logger.messagesOf(level).some((line) => line.includes(logged)), logged);
     await assertLineIsGood(camera, viewer, invitation);
   }
 });
@@ -168,7 +172,7 @@ Deno.test("a joiner that has confirmed gets the no, in time or too late, and not
   const { answer } = await inviter.asked();
   using secure = await joiner.confirm();
   // By now the inviter has read it, and waits for the answer.
-  for (let i = 0; i < 10; i++) await turnOfEventLoop();
+  for (let i = 0; i < 10; i++) await waitForTick();
   answer(false);
   assertEquals(await secure.text(403), "");
   using late = await joiner.confirm();
@@ -210,13 +214,17 @@ Deno.test("without an answer both ends stop after 120 s, and the signals are abo
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = person();
   {
-    using timeouts = runningTimeouts(120_000);
+    using timeouts = captureTimeouts(120_000);
     const joining = viewer.joinByNumber(invitation, joiner.confirm);
     joining.catch(() => {});
     const atJoiner = await joiner.asked();
     const atInviter = await inviter.asked();
     assertEquals(timeouts.end(), 2);
-    await assertRejects(() => within(joining, "it ends"), PairingError, "no answer within 120 s");
+    await assertRejects(
+      () => withTimeout(joining, "it ends"),
+      PairingError,
+      "no answer within 120 s",
+    );
     assertMatch((await abortOf(atJoiner.signal) as Error).message, /^no answer within 120 s; /);
     await abortOf(atInviter.signal);
     // The inviter's own time, where the joiner only waits.
@@ -231,7 +239,7 @@ Deno.test("without an answer both ends stop after 120 s, and the signals are abo
     await late.reveal();
     const confirmed = await inviter.asked();
     confirmed.answer(true);
-    await turnOfEventLoop();
+    await waitForTick();
     timeouts.end();
     assertMatch(String(await abortOf(confirmed.signal)), /no answer within 120 s/);
   }
@@ -241,7 +249,7 @@ Deno.test("without an answer both ends stop after 120 s, and the signals are abo
 Deno.test("a joiner that has confirmed waits for the inviter, longer than the two seconds for its request", async () => {
   await using setup = await openAsking(["viewer"]);
   const { viewer, invitation, inviter } = setup;
-  using timeouts = runningTimeouts(2000);
+  using timeouts = captureTimeouts(2000);
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   const { answer } = await inviter.asked();
@@ -253,7 +261,7 @@ Deno.test("a joiner that has confirmed waits for the inviter, longer than the tw
   answer(true);
   assertEquals(await secure.text(200), "{}");
   secure.socket.end();
-  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
 });
 
 Deno.test("the end of either connection of the joiner ends the question of the inviter", async () => {
@@ -276,7 +284,7 @@ Deno.test("the end of either connection of the joiner ends the question of the i
   answer(true);
   await assertLineIsGood(camera, viewer, invitation);
   // A question that is not answered any more is no failure of `confirm`.
-  assertEquals(camera.logger.at("error"), []);
+  assertEquals(camera.logger.messagesOf("error"), []);
 });
 
 Deno.test("closing and expiry of the invitation end the question in each of its phases", async (t) => {
@@ -299,7 +307,11 @@ Deno.test("closing and expiry of the invitation end the question in each of its 
       if (isConfirmed) answer(true);
       const closing = invitation.close();
       closed(await abortOf(signal));
-      await assertRejects(() => within(joining, "it ends"), PairingError, "camera did not confirm");
+      await assertRejects(
+        () => withTimeout(joining, "it ends"),
+        PairingError,
+        "camera did not confirm",
+      );
       await closing;
       await assertRejects(() => invitation.paired, ConnectionClosedError);
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
@@ -323,7 +335,7 @@ Deno.test("closing and expiry of the invitation end the question in each of its 
     await using _devices = devices;
     const { camera, viewer } = devices;
     const inviter = person();
-    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 59_000, 59);
+    using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 59_000, 59);
     await using invitation = await camera.invite({ confirm: inviter.confirm, seconds: 59 });
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
@@ -349,7 +361,7 @@ Deno.test("its signal, and closing the device, end joining by a number at any mo
     const { signal } = await joiner.asked();
     if (device === viewer) controller.abort(reason);
     else device[Symbol.asyncDispose]();
-    const error = await assertRejects(() => within(joining, "it ends"));
+    const error = await assertRejects(() => withTimeout(joining, "it ends"));
     assertEquals(error, await abortOf(signal));
     if (device === viewer) assertEquals(error, reason);
     else assert(error instanceof DeviceError && error.code === "CLOSED");
@@ -373,7 +385,7 @@ Deno.test("an answered commitment is a try even without a question; a refused on
     await camera.logger.waitFor("info", "not paired by a number", i + 1);
   }
   {
-    using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+    using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
     using silent = await RawJoiner.commit(invitation, viewer);
     await silent.stranger.end();
     assert(timeouts.started.includes(5000));
@@ -396,7 +408,11 @@ Deno.test("a right secret ends the question, and the line pairs; the number is c
   stranger.post("/secret", introductionOf(invitation.line, other));
   const { value } = await stranger.answer(200);
   assertEquals((await abortOf(question.signal) as Error).message, "another device has the line");
-  await assertRejects(() => within(joining, "it ends"), PairingError, "camera did not confirm");
+  await assertRejects(
+    () => withTimeout(joining, "it ends"),
+    PairingError,
+    "camera did not confirm",
+  );
   question.answer(true);
   await assertRejects(
     () => viewer.joinByNumber(invitation, unasked),
@@ -408,7 +424,7 @@ Deno.test("a right secret ends the question, and the line pairs; the number is c
   second.post("/value", { value });
   await second.answer(204);
   second.socket.end();
-  assertEquals((await within(invitation.paired, "the line pairs")).id, other.id);
+  assertEquals((await withTimeout(invitation.paired, "the line pairs")).id, other.id);
 });
 
 Deno.test("a secret with a hostile introduction also ends the question, and the invitation stays open", async () => {
@@ -435,7 +451,7 @@ Deno.test("without confirm the plain port answers only requests for the authorit
   using stranger = await Stranger.plain(plainOf(invitation));
   for (let i = 0; i < 30; i++) {
     stranger.write("GET /authority HTTP/1.1\r\n\r\n");
-    const der = latin1(await stranger.text(200));
+    const der = encodeLatin1(await stranger.text(200));
     assertEquals(der, camera.authority.raw);
   }
   stranger.post("/", {});
@@ -472,7 +488,7 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
 /** A port that is free, as its neighbors are. */
 async function freePair(): Promise<number> {
   for (;;) {
-    const port = await unusedPort();
+    const port = await findUnusedPort();
     try {
       for (const requestPort of [port - 1, port, port + 1]) {
         Deno.listen({ hostname: "127.0.0.1", port: requestPort }).close();
@@ -608,14 +624,14 @@ Deno.test("an address that does not answer a commitment is followed by the next 
   await using refusing = startHostile(() => answerOf("", "403 Forbidden"));
   await using other = startHostile(() => "SSH-2.0-OpenSSH\r\n\r\n");
   const addresses: Address[] = [
-    ["127.0.0.1", await unusedPort()],
+    ["127.0.0.1", await findUnusedPort()],
     ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
     ...refusing.addresses,
     ...other.addresses,
     ["localhost", plainOf(invitation)[1]],
   ];
   {
-    using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+    using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
     const nobody = viewer.joinByNumber({ addresses: addresses.slice(0, 4) }, unasked);
     const { cause } = await assertRejects(() => nobody, PairingError, "no device invites at these");
     const errors: unknown[] = (cause as AggregateError).errors;
@@ -627,7 +643,7 @@ Deno.test("an address that does not answer a commitment is followed by the next 
   // An address that answers has the whole time, even on a slow machine.
   const answering = { addresses: addresses.toSpliced(1, 1) };
   const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
-  await within(both, "the two are paired");
+  await withTimeout(both, "the two are paired");
   assertEquals([refusing.count, other.count], [2, 2]);
 });
 
@@ -643,7 +659,7 @@ Deno.test("a joiner by a host name sends all requests to the address that has an
   const [, port] = plainOf(invitation);
   const peer = await viewer.joinByNumber({ addresses: [["localhost", port]] }, yes);
   assertEquals([peer.id, hosts], [camera.id, ["127.0.0.1"]]);
-  await within(invitation.paired, "it is paired");
+  await withTimeout(invitation.paired, "it is paired");
 });
 
 Deno.test("an inviter that breaks the protocol, or ends its connection, has not confirmed", async () => {
@@ -658,7 +674,11 @@ Deno.test("an inviter that breaks the protocol, or ends its connection, has not 
   for (const answer of rows) {
     await using hostile = startHostile((_, count) => count === 0 ? offerOf(camera) : answer);
     const joining = viewer.joinByNumber(hostile, unasked);
-    await assertRejects(() => within(joining, "it ends"), PairingError, "camera did not confirm");
+    await assertRejects(
+      () => withTimeout(joining, "it ends"),
+      PairingError,
+      "camera did not confirm",
+    );
   }
   const ends: ((conn: Deno.Conn) => unknown)[] = [
     (conn) => conn.close(),
@@ -686,7 +706,7 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
     ["it is late", "ANSWER_LOST: no answer within 120 s: that device may have stored this one"],
   ] as const;
   for (const [how, expected] of rows) {
-    using _timeouts = fastTimeouts(
+    using _timeouts = speedUpTimeouts(
       (milliseconds) => milliseconds === 120_000 && how === "it is late",
       200,
     );
@@ -696,7 +716,7 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
         socket.on("data", async () => {
           if (how === "it is late") return;
           hostile.conns[0]!.close();
-          for (let i = 0; i < 10; i++) await turnOfEventLoop();
+          for (let i = 0; i < 10; i++) await waitForTick();
           if (how === "it is lost") socket.destroy();
           else socket.write(answerOf({}));
         });
@@ -706,7 +726,7 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
     await using hostile = startHostile((_, count) =>
       count === 0 ? offerOf(camera, { port }) : answerOf({})
     );
-    const joining = within(viewer.joinByNumber(hostile, yes), "it ends");
+    const joining = withTimeout(viewer.joinByNumber(hostile, yes), "it ends");
     const message = await joining.then(
       ({ name }) => name,
       ({ code, message }) => `${code}: ${message}`,
@@ -720,7 +740,7 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
 Deno.test("the response to the random value, which waits for no person, has five seconds in all", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 10);
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 10);
   let trickling: ReturnType<typeof setInterval> | undefined;
   await using hostile = startHostile((_, count) => {
     if (count === 0) return offerOf(camera);
@@ -729,7 +749,7 @@ Deno.test("the response to the random value, which waits for no person, has five
     return "HTTP/1.1 200 OK\r\ncontent-length: 16000\r\n\r\n";
   });
   try {
-    const joining = within(viewer.joinByNumber(hostile, unasked), "it ends");
+    const joining = withTimeout(viewer.joinByNumber(hostile, unasked), "it ends");
     const error = await assertRejects(
       () => joining,
       PairingError,
@@ -772,7 +792,7 @@ Deno.test("the joiner stores only the very device of the number, and only what i
       count === 0 ? offerOf(camera, { port }) : answerOf({})
     );
     const joining = viewer.joinByNumber(hostile, yes);
-    const message = await within(joining, "it ends").then(() => "", (error) => error.message);
+    const message = await withTimeout(joining, "it ends").then(() => "", (error) => error.message);
     assertMatch(message, pattern);
     assertEquals(requests.length, message.includes("reached") ? 0 : 1);
     for (const request of requests) assertMatch(request, /^POST \/confirmed [^{]*\{\}$/);
@@ -794,12 +814,12 @@ Deno.test("closing an invitation at any moment after its yes leaves an entry onl
     using secure = await joiner.confirm();
     secure.text(200).then(() => secure.socket.end(), () => {});
     // By now the inviter has read it, and waits for the yes.
-    for (let i = 0; i < 10; i++) await turnOfEventLoop();
+    for (let i = 0; i < 10; i++) await waitForTick();
     answer(true);
     for (let i = 0; i < turns; i++) await null;
     const closing = invitation.close();
     const paired = invitation.paired.then(() => "paired", () => "not paired");
-    const outcome = await within(paired, "it is over");
+    const outcome = await withTimeout(paired, "it is over");
     await closing;
     outcomes.add(outcome);
     // Waits until the peer is stored.

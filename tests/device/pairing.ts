@@ -10,10 +10,10 @@ import type {
 } from "@degu/degu/device";
 import { decodeLine, encodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -43,7 +43,7 @@ async function open(dir: string, name: string, part = name) {
     ) => device.join(addresses, { serving: [], confirm, ...options }),
     peers: () => device.peers(),
     /** The names of the files of its peers. */
-    written: () => entries(join(dir, "peers")),
+    written: () => listNames(join(dir, "peers")),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   };
 }
@@ -55,7 +55,7 @@ export const PairingDevice = { open };
 export async function makeDevices<Name extends string>(
   ...names: readonly Name[]
 ): Promise<Record<Name, PairingDevice> & AsyncDisposable> {
-  const { path, [Symbol.asyncDispose]: remove } = await tempDir();
+  const { path, [Symbol.asyncDispose]: remove } = await createTempDir();
   const opening = names.map(async (name, index) => {
     const device = await PairingDevice.open(join(path, `${index}`), name, `${index}`);
     return [name, device] as const;
@@ -86,7 +86,7 @@ export async function pair(
   joinOptions: JoinOptions = {},
 ): Promise<{ atInviter: Peer; atJoiner: Peer }> {
   await using invitation = await inviter.invite(inviteOptions);
-  const [atJoiner, atInviter] = await within(
+  const [atJoiner, atInviter] = await withTimeout(
     Promise.all([joiner.join(invitation.line, joinOptions), invitation.paired]),
     "the two are paired",
   );
@@ -111,7 +111,7 @@ export class Stranger implements Disposable {
   private constructor(readonly socket: net.Socket) {
     let failure: Error | null = null;
     socket.on("data", (data: Uint8Array) => {
-      this.#received += fromLatin1(data);
+      this.#received += decodeLatin1(data);
       this.#heard.resolve();
       this.#heard = Promise.withResolvers();
     });
@@ -140,7 +140,7 @@ export class Stranger implements Disposable {
     socket.once("error", (error) => shaken.reject(error));
     socket.once("close", () => shaken.reject(new Error("closed in the handshake")));
     try {
-      await within(shaken.promise, "the handshake of a stranger");
+      await withTimeout(shaken.promise, "the handshake of a stranger");
     } catch (error) {
       socket.destroy();
       throw error;
@@ -152,7 +152,7 @@ export class Stranger implements Disposable {
   static async plain([host, port]: readonly [string, number]): Promise<Stranger> {
     const socket = net.connect({ host, port });
     const stranger = new Stranger(socket);
-    await within(once(socket, "connect"), "a stranger connects");
+    await withTimeout(once(socket, "connect"), "a stranger connects");
     return stranger;
   }
 
@@ -173,7 +173,7 @@ export class Stranger implements Disposable {
 
   /** Everything that was received once the other end has closed. */
   async end(seconds?: number): Promise<string> {
-    return (await within(this.#closed.promise, "a stranger is hung up on", seconds)).received;
+    return (await withTimeout(this.#closed.promise, "a stranger is hung up on", seconds)).received;
   }
 
   /** The body of the next answer, which must have come whole with this status. */
@@ -195,7 +195,7 @@ export class Stranger implements Disposable {
         return unread.slice(begin, begin + length);
       }
       if (this.socket.destroyed) throw new Error(`closed after ${JSON.stringify(this.#received)}`);
-      await within(this.#heard.promise, `an answer; got ${this.#received}`);
+      await withTimeout(this.#heard.promise, `an answer; got ${this.#received}`);
     }
   }
 
@@ -302,7 +302,7 @@ export function commitmentOf(
 
 /** The number that follows from both bodies and the random value. */
 export function numberOf(request: string, response: string, random: Uint8Array): string {
-  const both = [request, response].map((text) => sha256(latin1(text)));
+  const both = [request, response].map((text) => sha256(encodeLatin1(text)));
   const hash = sha256("degu-pair number 2", ...both, random);
   const integer = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
   return String(integer % 1_000_000n).padStart(6, "0");
@@ -371,7 +371,7 @@ export function person() {
     async asked(): Promise<Question> {
       while (questions.length <= takenCount) {
         questionAdded = Promise.withResolvers();
-        await within(questionAdded.promise, "a person is asked");
+        await withTimeout(questionAdded.promise, "a person is asked");
       }
       return questions[takenCount++]!;
     },
@@ -385,6 +385,6 @@ type Question = Parameters<ConfirmNumber>[0] & {
 
 /** The reason with which a signal is aborted. */
 export async function abortOf(signal: AbortSignal): Promise<unknown> {
-  if (!signal.aborted) await within(once(signal, "abort"), "a signal is aborted");
+  if (!signal.aborted) await withTimeout(once(signal, "abort"), "a signal is aborted");
   return signal.reason;
 }

@@ -6,10 +6,10 @@ import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { DeviceIdentity } from "@degu/internal/device/identity/device_identity.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
@@ -40,7 +40,7 @@ async function assertStillOpen(
   viewer: PairingDevice,
 ): Promise<void> {
   assertEquals(await camera.written(), []);
-  const [, peer] = await within(
+  const [, peer] = await withTimeout(
     Promise.all([viewer.join(invitation.line), invitation.paired]),
     "the two are paired",
     300,
@@ -94,7 +94,7 @@ Deno.test("a flood of wrong secrets is counted, with at most one warning a secon
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
   const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 1000);
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   const begin = performance.now();
   await Promise.all(Array.from({ length: 12 }, async () => {
     using stranger = await Stranger.connect(addressOf(invitation));
@@ -104,7 +104,7 @@ Deno.test("a flood of wrong secrets is counted, with at most one warning a secon
   let warnings: string[];
   do {
     await new Promise((resolve) => setTimeout(resolve, 10));
-    warnings = camera.logger.at("warn");
+    warnings = camera.logger.messagesOf("warn");
   } while (!warnings.at(-1)!.includes("; 12 wrong so far") && performance.now() - begin < 20_000);
   assert(timeouts.started.includes(1000));
   const fastSeconds = (performance.now() - begin) / 100;
@@ -117,7 +117,7 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const request = requestOf("/secret", introductionOf(invitation.line, viewer));
-  const timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
+  const timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
   const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
     using stranger = await Stranger.connect(addressOf(invitation));
     if (text !== "") stranger.write(text);
@@ -133,7 +133,7 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
   })());
   await Promise.all(waits);
   timeouts[Symbol.dispose]();
-  const ended = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+  const ended = camera.logger.messagesOf("debug").filter((line) => line.includes("took too long"));
   assertEquals([ended.length, timeouts.started.filter((each) => each === 2000).length], [4, 4]);
   await assertStillOpen(invitation, camera, viewer);
 });
@@ -142,15 +142,15 @@ Deno.test("strangers who only connect do not block a joiner: the oldest is close
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const strangers: Stranger[] = [];
-  using timeouts = fastTimeouts(() => false);
+  using timeouts = speedUpTimeouts(() => false);
   try {
     const begin = performance.now();
     for (let i = 0; i < 60; i++) strangers.push(await Stranger.connect(addressOf(invitation)));
     const connecting = Array.from({ length: 10 }, () => Stranger.connect(addressOf(invitation)));
     strangers.push(...await Promise.all(connecting));
     const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
-    await within(Promise.all([paired, strangers[0]!.end()]), "the two are paired");
-    const closedLines = camera.logger.at("debug").filter((line) =>
+    await withTimeout(Promise.all([paired, strangers[0]!.end()]), "the two are paired");
+    const closedLines = camera.logger.messagesOf("debug").filter((line) =>
       line.includes("a newer connection")
     );
     // On a slow machine the oldest has had its two seconds.
@@ -174,7 +174,10 @@ Deno.test("both ends must offer degu-pair/2 by ALPN", async () => {
       }, () => "");
     assertEquals(outcome, "", protocols.join());
   }
-  assertEquals(camera.logger.at("info").filter((line) => line.includes("POLICY")).length, 1);
+  assertEquals(
+    camera.logger.messagesOf("info").filter((line) => line.includes("POLICY")).length,
+    1,
+  );
   await assertStillOpen(invitation, camera, viewer);
 });
 
@@ -191,7 +194,10 @@ Deno.test("the first right secret closes all other connections and refuses clien
   joiner.post("/secret", introductionOf(invitation.line, viewer));
   const { value } = await joiner.answer(200);
   assertEquals([await early.end(), await half.end()], ["", ""]);
-  assertEquals(camera.logger.at("debug").filter((line) => line.includes("was first")).length, 2);
+  assertEquals(
+    camera.logger.messagesOf("debug").filter((line) => line.includes("was first")).length,
+    2,
+  );
 
   for (const identity of [other.identity, camera.identity]) {
     assertEquals(await sendValue(invitation, value, { identity }), "");
@@ -206,7 +212,7 @@ Deno.test("the first right secret closes all other connections and refuses clien
   second.post("/value", { value });
   await second.answer(204);
   second[Symbol.dispose]();
-  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
 });
 
 Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
@@ -271,12 +277,12 @@ Deno.test("a joiner that commits and leaves before the response has no try, and 
     });
     using stranger = await Stranger.plain(plainOf(invitation));
     stranger.post("/commitment", commitmentOf(viewer).fields);
-    await within(beingAnswered.promise, "it has committed");
+    await withTimeout(beingAnswered.promise, "it has committed");
     stranger.socket.destroy();
     await camera.logger.waitFor("debug", "", i + 1);
     gate.resolve();
   }
-  assertEquals([camera.logger.at("info"), camera.logger.at("warn")], [[], []]);
+  assertEquals([camera.logger.messagesOf("info"), camera.logger.messagesOf("warn")], [[], []]);
 });
 
 // With the line.
@@ -313,7 +319,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   }
   assertEquals(await camera.written(), []);
   // At most one a second is logged.
-  const [first = "", ...more] = camera.logger.at("warn");
+  const [first = "", ...more] = camera.logger.messagesOf("warn");
   assert(first.includes("a copy of it; 1 refused so far"), first);
   assert(more.length < table.length - 1);
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
@@ -344,7 +350,7 @@ Deno.test("the value is valid only for its authority, and only once", async () =
   const answers = await Promise.allSettled(strangers.map((stranger) => stranger.answer(204)));
   for (const stranger of strangers) stranger[Symbol.dispose]();
   assertEquals(answers.filter(({ status }) => status === "fulfilled").length, 1);
-  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
   assertEquals((await camera.peers()).length, 1);
 });
 
@@ -366,7 +372,7 @@ Deno.test("the second step requires a certificate that the authority has signed 
   right.post("/value", { value });
   await right.answer(204);
   right[Symbol.dispose]();
-  await within(invitation.paired, "it is paired");
+  await withTimeout(invitation.paired, "it is paired");
 });
 
 Deno.test("a second device with the right secret is refused, with a warning to the user", async () => {
@@ -386,9 +392,9 @@ Deno.test("a second device with the right secret is refused, with a warning to t
     stranger.post("/secret", introductionOf(invitation.line, device));
     return stranger;
   };
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 2000, 1 / 10);
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000, 1 / 10);
   using first = await introduce(viewer);
-  await within(beingChecked.promise, "the first one is being answered");
+  await withTimeout(beingChecked.promise, "the first one is being answered");
   const limits = timeouts.started.filter((each) => each === 2000);
   assertEquals(limits.length, 2, "it has as long again for its answer");
   using second = await introduce(other);
@@ -397,7 +403,7 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   for (let i = 0; i < 65; i++) strangers.use(await Stranger.connect(addressOf(invitation)));
   gate.resolve([]);
   await first.answer(200);
-  assert(camera.logger.at("warn")[0]!.includes("somebody else may have seen the line"));
+  assert(camera.logger.messagesOf("warn")[0]!.includes("somebody else may have seen the line"));
 });
 
 /** The services of a device for a pairing. */
@@ -422,7 +428,7 @@ Deno.test("a joiner that leaves after the first step is not stored, and the invi
   const { camera, viewer, other, invitation } = setup;
   await introduce(invitation, viewer);
   await assertRejects(() => other.join(invitation.line));
-  await assertRejects(() => within(invitation.paired, "it expires"), Deno.errors.TimedOut);
+  await assertRejects(() => withTimeout(invitation.paired, "it expires"), Deno.errors.TimedOut);
   assertEquals([await camera.written(), await other.written()], [[], []]);
 });
 
@@ -433,7 +439,7 @@ Deno.test("if the last answer is lost the inviter keeps an entry, which joining 
     await using invitation = await camera.invite();
     using stranger = await lastStep(invitation, viewer);
     stranger.socket.end();
-    assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+    assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
   }
   assertEquals(await viewer.written(), []);
   const [first] = await camera.peers();
@@ -448,13 +454,13 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
   const value = await introduce(invitation, viewer);
   using stranger = await Stranger.connect(addressOf(invitation), viewer);
   // The time for its request, which is as long, passes at its own pace.
-  await turnOfEventLoop();
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
+  await waitForTick();
+  using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
   stranger.post("/value", { value });
   await stranger.answer(204);
   // The peer is stored before the response.
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
-  await within(invitation.paired, "the inviter ends it");
+  await withTimeout(invitation.paired, "the inviter ends it");
   assert(timeouts.started.includes(2000));
   assertEquals(await stranger.end(), "HTTP/1.1 204 No Content\r\n\r\n");
 });
@@ -469,7 +475,10 @@ Deno.test("an inviter that can't write sends no answer, and has no entry", async
   const [lost, failed] = await Promise.allSettled([joining, invitation.paired]);
   assert(failed!.status === "rejected" && failed.reason instanceof PairingError);
   assert(lost!.status === "rejected" && lost.reason.message.includes("last answer"));
-  assertMatch(camera.logger.at("warn").join(), /can't be stored: .*the name "other" is taken/);
+  assertMatch(
+    camera.logger.messagesOf("warn").join(),
+    /can't be stored: .*the name "other" is taken/,
+  );
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
   assertEquals(await viewer.written(), []);
 });
@@ -495,7 +504,7 @@ Deno.test("closing an invitation while its pairing is being stored completes the
   const options = { listen: LOOPBACK, serving: [] };
   await using invitation = await Invitation.open(services, options);
   const joining = viewer.join(invitation.line);
-  await within(peers.asked.promise, "the pairing is being stored");
+  await withTimeout(peers.asked.promise, "the pairing is being stored");
   time.tick(2000); // It may take longer than a request.
   const closing = invitation.close();
   // Until then it stays open.
@@ -517,7 +526,7 @@ Deno.test("closing an invitation at any moment leaves an entry only if it has re
     if (round % 2 === 0) await stranger.answer(204);
     const closing = invitation.close();
     stranger.socket.end();
-    const outcome = await within(
+    const outcome = await withTimeout(
       invitation.paired.then(() => "paired", () => "not paired"),
       "it is over",
     );

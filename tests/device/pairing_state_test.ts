@@ -2,8 +2,8 @@
 import { PairingError } from "@degu/degu/device";
 import { LINE_TRANSITIONS, NUMBER_TRANSITIONS } from "@degu/internal/device/pairing_state.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   addressOf,
@@ -81,10 +81,10 @@ Deno.test("an event that the table does not name is an error in the log of the i
     const joining = assertRejects(() => viewer.joinByNumber(invitation, () => true), PairingError);
     const question = await inviter.asked();
     question.answer(true);
-    await within(joining, "the joiner is refused");
+    await withTimeout(joining, "the joiner is refused");
     const bug = 'the event "accept" is not allowed for a pairing';
-    assertStringIncludes(await within(uncaught.promise, "the test is told"), bug);
-    assertStringIncludes(camera.logger.at("error")[0]!, bug);
+    assertStringIncludes(await withTimeout(uncaught.promise, "the test is told"), bug);
+    assertStringIncludes(camera.logger.messagesOf("error")[0]!, bug);
     assertEquals(await camera.written(), []);
   } finally {
     Object.assign(NUMBER_TRANSITIONS, { revealed, reconnected });
@@ -93,7 +93,7 @@ Deno.test("an event that the table does not name is an error in the log of the i
 });
 
 Deno.test("an invitation that ends while the introduction is checked stores no peer, whatever the result of the check", async (t) => {
-  await eachRow(t, [["answered"], ["refused"]], async (outcome) => {
+  await testEachRow(t, [["answered"], ["refused"]], async (outcome) => {
     await using devices = await makeDevices("camera", "viewer");
     const { camera, viewer } = devices;
     await using invitation = await camera.device.invite({ listen: LOOPBACK });
@@ -111,14 +111,14 @@ Deno.test("an invitation that ends while the introduction is checked stores no p
     });
     using stranger = await Stranger.connect(addressOf(invitation));
     stranger.post("/secret", introductionOf(invitation.line, viewer));
-    await within(beingChecked.promise, "the message is being checked");
+    await withTimeout(beingChecked.promise, "the message is being checked");
     const closed = invitation.close();
     if (outcome === "answered") gate.resolve();
     else gate.reject(new Error("the disk is gone"));
     assertEquals((await stranger.end()).includes("200 OK"), false);
-    await within(closed, "the invitation is over");
+    await withTimeout(closed, "the invitation is over");
     slow[Symbol.dispose]();
-    assertEquals([camera.logger.at("error"), await camera.written()], [[], []]);
+    assertEquals([camera.logger.messagesOf("error"), await camera.written()], [[], []]);
   });
 });
 
@@ -169,7 +169,7 @@ async function race(round: number): Promise<string> {
   assertEquals(peerNames, name === "nobody" ? [] : [name], `round ${round}`);
   if (name === "viewer") assert(isConfirmed, `round ${round}`);
   if (name === "other") assert(isByLine, `round ${round}`);
-  assertEquals(camera.logger.at("error"), [], `round ${round}`);
+  assertEquals(camera.logger.messagesOf("error"), [], `round ${round}`);
   return name;
 }
 

@@ -4,9 +4,9 @@ import { Device, DeviceError, type Peer } from "@degu/degu/device";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
-import { entries } from "@degu/testing/directories.ts";
+import { listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
@@ -107,7 +107,7 @@ Deno.test("forget removes a peer once, by object, even an outdated one, by id or
   assertEquals(await camera.forget("THREE"), true);
   assertEquals(await camera.forget("three"), false);
   assertEquals(await camera.peers(), []);
-  assertEquals(await entries(join(camera.dir, "peers")), []);
+  assertEquals(await listNames(join(camera.dir, "peers")), []);
   for (const wrong of [1, null] as unknown[] as string[]) {
     await assertRejects(() => camera.forget(wrong), TypeError);
   }
@@ -205,7 +205,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
       assertEquals(namesOf(await camera.peers()), ["one"]);
       assertEquals(await camera.peer(two!.id), null);
       assertEquals(await camera.peer("two"), null);
-      const [line = "", ...more] = logger.at("warn");
+      const [line = "", ...more] = logger.messagesOf("warn");
       assertStringIncludes(line, `${two!.id}.json`);
       if (name.startsWith("no ")) assertStringIncludes(line, "is truncated, or not of the form");
       assertEquals(line.includes(camera.dir) || line.includes("BEGIN"), false, line);
@@ -217,19 +217,21 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await Deno.rename(path, join(camera.dir, "peers", "two.json"));
     await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
     assertEquals(namesOf(await camera.peers()), ["one"]);
-    assertEquals(logger.at("warn").length, 2);
+    assertEquals(logger.messagesOf("warn").length, 2);
     await camera.peers();
-    assertEquals(logger.at("warn").length, 2); // once
-    for (const line of logger.at("warn")) assertStringIncludes(line, "its name is not that of");
+    assertEquals(logger.messagesOf("warn").length, 2); // once
+    for (const line of logger.messagesOf("warn")) {
+      assertStringIncludes(line, "its name is not that of");
+    }
     await Deno.remove(join(camera.dir, "peers", "notes.txt"));
     await camera.peers();
     await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
     // The problem is logged again if it comes back, and to each opener of the device.
     await camera.peers();
-    assertEquals(logger.at("warn").length, 3);
+    assertEquals(logger.messagesOf("warn").length, 3);
     const otherLogger = new RecordingLogger();
     await using _camera = await Device.open(camera.dir, { logger: otherLogger });
-    assertEquals(otherLogger.at("warn").length, 2);
+    assertEquals(otherLogger.messagesOf("warn").length, 2);
   });
   await t.step("a copy under another id", async () => {
     await Deno.copyFile(fileOf(one!), path);
@@ -261,7 +263,7 @@ Deno.test("a peer whose file has another version is named in a warning and is no
         one!.id
       }.json" has version ${version}, and this ` +
       "version of Degu reads version 1; use the version that has written it, or pair the two again";
-    assertEquals(logger.at("warn"), [message]);
+    assertEquals(logger.messagesOf("warn"), [message]);
     assertEquals(namesOf(await opened.peers()), ["two"]);
     for (const nameOrPeer of [shown, one!.id, peer]) {
       for (
@@ -321,7 +323,9 @@ testUnless(
       const names = user === owner || owner === 0 ? ["one"] : [];
       assertEquals(namesOf(await store.list()), names, `${user} ${owner}`);
       assertEquals((await store.read(one!.id))?.name, names[0]);
-      if (names.length === 0) assertMatch(logger.at("warn").at(-1)!, /belongs to another user$/);
+      if (names.length === 0) {
+        assertMatch(logger.messagesOf("warn").at(-1)!, /belongs to another user$/);
+      }
     }
   },
 );
@@ -370,7 +374,8 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const see = (names: string[], what: string) =>
     goOn(() => namesOf(store.current).join() === names.join(), what);
   const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "that nothing changes");
-  const unread = () => logger.at("error").filter((line) => line.includes("can't be read")).length;
+  const unread = () =>
+    logger.messagesOf("error").filter((line) => line.includes("can't be read")).length;
   const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
     const unreadBefore = unread();
@@ -388,7 +393,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     await see(["one", "two"], "another in the same tick");
     await goOnLooking();
     assertEquals(changes, 2);
-    assertEquals(logger.at("error").map((line) => /processed: .*not now$/.test(line)), [
+    assertEquals(logger.messagesOf("error").map((line) => /processed: .*not now$/.test(line)), [
       true,
       true,
     ]);
@@ -430,7 +435,7 @@ Deno.test("when a watch has ended no read is running, not even one that a sessio
     const watch = store.watch();
     // So slow is the disk.
     using _slow = patch(Deno, "lstat", (lstat) => (path) => {
-      return turnOfEventLoop().then(() => lstat(path));
+      return waitForTick().then(() => lstat(path));
     });
     const reading = begin();
     await watch[Symbol.asyncDispose]();

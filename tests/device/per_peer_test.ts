@@ -2,7 +2,7 @@
 import { type App, EmptyPreambleError, reply } from "@degu/degu";
 import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
-import { assertTypeError, callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
@@ -112,7 +112,7 @@ Deno.test("perPeer: the app that is made while its peer is forgotten is not used
   });
   await using server = await serve(camera, app);
   const client = await viewer.client("camera", { addresses: [server.address] });
-  const asking = rejectionOf(client.request("GET", "/"), "a request of a forgotten peer");
+  const asking = catchRejection(client.request("GET", "/"), "a request of a forgotten peer");
   await begun.promise;
   await camera.forget("viewer");
   await asking;

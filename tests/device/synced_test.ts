@@ -3,7 +3,7 @@
  * synced to the disk.
  */
 import { Device } from "@degu/degu/device";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "./pairing.ts";
@@ -11,7 +11,7 @@ import { makeDevices } from "./pairing.ts";
 const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
 
 Deno.test("a new device is on the disk before Device.open resolves", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/camera`;
   await Deno.mkdir(path, { mode: 0o700 });
   const synced = await recordSyncedPaths(path, async () => {

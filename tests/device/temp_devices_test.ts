@@ -2,8 +2,8 @@
 import { reply } from "@degu/degu";
 import { type Device, peerOf } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
-import { denoRun, runCommand } from "@degu/testing/commands.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 
 Deno.test("TempDevices are paired with each other, by their names, and removed on dispose", async () => {
@@ -43,7 +43,7 @@ Deno.test("TempDevices refuses names that no devices can have, and leaves no dir
       [["a", 5], TypeError],
     ] as const
   ) {
-    assertInstanceOf(await rejectionOf(create(...names), `${names}`), kind, `${names}`);
+    assertInstanceOf(await catchRejection(create(...names), `${names}`), kind, `${names}`);
   }
 });
 
@@ -75,6 +75,6 @@ Deno.test("TempDevices and their servers do not print", async () => {
     await camera.forget("viewer");
     await client.get("/").catch(() => {});`;
   const module = `data:application/typescript,${encodeURIComponent(program)}`;
-  const { code, stdout, stderr } = await runCommand(denoRun(["--allow-all"], module));
+  const { code, stdout, stderr } = await runCommand(makeDenoCommand(["--allow-all"], module));
   assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
 });

@@ -10,15 +10,15 @@ import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
   REFUSED,
-  serveFrom,
+  respondWithName,
+  serveDevice,
   setUp,
   setUpClient,
-  tellName,
 } from "@degu/testing/device_serving.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
@@ -70,7 +70,7 @@ await device.forget("viewer");
 console.log(Date.now());`;
     const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
     const output = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
-    attempts.push(await within(ended, "the session ends") - Number(output));
+    attempts.push(await withTimeout(ended, "the session ends") - Number(output));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
     await record(camera, viewer);
@@ -97,9 +97,9 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     assertEquals(session!.signal.aborted, false);
     assertEquals(await session!.isTrusted(), false); // as its own file says
   }
-  await within(ended, "the session ends");
+  await withTimeout(ended, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
-  assertEquals(logger.at("error").length, 1);
+  assertEquals(logger.messagesOf("error").length, 1);
 });
 
 Deno.test("a peer that is slow in its handshake is not accepted after it was forgotten", async () => {
@@ -124,7 +124,7 @@ function holdPeers() {
   const gate = {
     isSlow: true,
     sessions,
-    entered: () => within(entered.promise, "the peer is welcomed"),
+    entered: () => withTimeout(entered.promise, "the peer is welcomed"),
     release: () => released.resolve(),
     onConnect: async (session: Session) => {
       sessions.push(session);
@@ -133,7 +133,7 @@ function holdPeers() {
       await released.promise;
       return true;
     },
-    handle: tellName as AppFunction,
+    handle: respondWithName as AppFunction,
   };
   return gate;
 }
@@ -164,9 +164,9 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
   try {
     // As another process does it.
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-    await within(ended, "the session ends");
+    await withTimeout(ended, "the session ends");
     assertMatch(String(signal.reason), /forgotten/);
-    assertEquals(await within(asking, "the connection is closed"), REFUSED);
+    assertEquals(await withTimeout(asking, "the connection is closed"), REFUSED);
   } finally {
     heldPeers.release();
   }
@@ -198,7 +198,7 @@ Deno.test("a peer that is forgotten and paired again at once loses what the old 
 });
 
 Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if it is paired again at once", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using setup = await setUp(new FilesApp(dir.path, { write: true }));
   const { camera, viewer, server } = setup;
   const forgetting = [
@@ -213,7 +213,7 @@ Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if
     const source = async function* () {
       yield half;
       // Until then it has not been let in, and may be by the new trust.
-      while (server.sessions.size === 0) await turnOfEventLoop();
+      while (server.sessions.size === 0) await waitForTick();
       await (forgotten = forget());
       yield half;
     };
@@ -224,7 +224,7 @@ Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if
     );
     // The request may end first, and what is paired again must not be so in the next row.
     await forgotten;
-    assertEquals((await entries(dir.path)).filter((name) => name === "file"), []);
+    assertEquals((await listNames(dir.path)).filter((name) => name === "file"), []);
   }
 });
 
@@ -269,12 +269,12 @@ Deno.test("shutdown lets a request finish, and forget still ends it", async () =
     return [204, "No Content", {}, null];
   });
   const asking = setup.ask();
-  const signal = await within(started.promise, "the request is there");
+  const signal = await withTimeout(started.promise, "the request is there");
   const ended = setup.server.shutdown();
   assertEquals(await setup.camera.serving(), []);
   assertEquals(signal.aborted, false);
   await setup.camera.forget("viewer");
-  await within(ended, "the server is shut down");
+  await withTimeout(ended, "the server is shut down");
   assertEquals(await asking, REFUSED);
 });
 
@@ -296,13 +296,13 @@ Deno.test("forget in another process closes connections, and pending requests re
   await using setup = await setUpClient();
   const { viewer, camera } = setup;
   const never = Promise.withResolvers<never>();
-  await using slow = await serveFrom(camera, () => never.promise);
+  await using slow = await serveDevice(camera, () => never.promise);
   const client = await viewer.client("camera", { addresses: [slow.address] });
   using conn = await client.connect();
   const asking = assertRejects(() => conn.get("/"), DeviceError, "forgotten");
   // As another process does it.
   Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
-  await within(asking, "the request ends");
+  await withTimeout(asking, "the request ends");
 });
 
 Deno.test("forget aborts a pending connection attempt", async () => {

@@ -1,15 +1,15 @@
 /** The JSON API of the examples, as a program. Its own test, examples/api_test.ts, says what it answers. */
 import { Client } from "@degu/degu";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";
 import { assert, assertEquals } from "@std/assert";
 
 Deno.test("api.ts serves lamps until SIGTERM, and refuses a body that is too long", async () => {
   const path = "examples/api.ts";
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const audit = `${dir.path}/audit`;
   await using running = await startExample(path, { args: ["0"], audit });
-  const [, port] = /:(\d+)\//.exec(await running.printed(/^Serving at .*$/m))!;
+  const [, port] = /:(\d+)\//.exec(await running.waitForStdout(/^Serving at .*$/m))!;
   const client = new Client(["127.0.0.1", Number(port)]);
   const set = await client.request("PUT", "/lamp/kitchen", {}, '{"on": true}');
   assertEquals([set.status, await set.json()], [201, { on: true }]);
@@ -18,6 +18,6 @@ Deno.test("api.ts serves lamps until SIGTERM, and refuses a body that is too lon
   const tooLong = await client.request("PUT", "/lamp/kitchen", {}, " ".repeat(1001));
   assertEquals([tooLong.status, await tooLong.text()], [413, ""]);
   running.child.kill("SIGTERM");
-  assert((await running.ended()).success);
+  assert((await running.waitForEnd()).success);
   await assertNeeded(path, audit, dir.path);
 });

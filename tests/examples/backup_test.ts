@@ -1,9 +1,9 @@
 /** The backup of the examples: what it copies, and what it says when the recorder is off or has forgotten it. */
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { assertNeeded, pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
-import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
+import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
@@ -17,7 +17,7 @@ async function fillSettled(dir: string, files: Record<string, string>): Promise<
 }
 
 Deno.test("a backup copies what is complete, deletes, goes on when the recorder was off, and says what it can't copy and that it was forgotten", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const [kept, source, audit] = [`${dir.path}/kept`, `${dir.path}/source`, `${dir.path}/audit`];
   await fillSettled(source, { "a": "first", "below/b": "second" });
   await fill(source, { "c": "is still being written" });
@@ -25,7 +25,7 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   using _writing = { [Symbol.dispose]: () => clearInterval(writer) };
   await Deno.mkdir(kept);
   await using recorder = await Device.open(`${dir.path}/recorder`, { name: "recorder" });
-  const address = await ownAddress();
+  const address = await findOwnAddress();
   const serve = () => recorder.serve(address, new FilesApp(kept, { list: true, write: true }));
   const first = await serve();
 
@@ -35,8 +35,8 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   assertMatch(unpaired.stderr, /"degu --home DIRECTORY pair" adds one/);
   await pairDevices(recorder.dir, `${cwd}/backup-device`, "backup");
   await using backup = await startExample(BACKUP, { cwd, args, audit });
-  await backup.printed(/^complete: copied 2, unchanged 0, deleted 0$/m);
-  assertEquals(await content(kept), { "a": "first", "below": null, "below/b": "second" });
+  await backup.waitForStdout(/^complete: copied 2, unchanged 0, deleted 0$/m);
+  assertEquals(await readTree(kept), { "a": "first", "below": null, "below/b": "second" });
 
   // A directory that is not there is a mistake, not a reason to delete the backup.
   const missing = await runExample(BACKUP, { cwd, args: ["missing"] });
@@ -44,25 +44,25 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   assertMatch(missing.stderr, /missing/);
 
   first.close();
-  await backup.complained(/; the next backup starts in 1 s$/m);
+  await backup.waitForStderr(/; the next backup starts in 1 s$/m);
   await fillSettled(source, { "d": "third" });
   await Deno.remove(`${source}/a`);
   await using _second = await listenAgain(serve);
-  await backup.printed(/^complete: copied 1, unchanged 1, deleted 1$/m);
-  assertEquals(await content(kept), { "below": null, "below/b": "second", "d": "third" });
+  await backup.waitForStdout(/^complete: copied 1, unchanged 1, deleted 1$/m);
+  assertEquals(await readTree(kept), { "below": null, "below/b": "second", "d": "third" });
 
   await makeLinks({ [`${kept}/e`]: "nowhere" });
   await fillSettled(source, { "e": "fourth" });
-  await backup.complained(
+  await backup.waitForStderr(
     /1 entry could not be copied or deleted: .*"e": a symbolic link.*; the next backup starts in/m,
   );
 
   await recorder.forget("backup");
-  await backup.complained(
+  await backup.waitForStderr(
     /"recorder" has probably forgotten this device.*; the next backup starts in 1 s$/m,
   );
   backup.child.kill("SIGTERM");
-  assert((await backup.ended()).success);
+  assert((await backup.waitForEnd()).success);
   await assertNeeded(BACKUP, audit, cwd);
 });
 

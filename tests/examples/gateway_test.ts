@@ -2,11 +2,11 @@
 import { type App, Client, ConnectionPool, type Method, reply, Server } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairDevices, startExample } from "@degu/testing/examples.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { buildGateway } from "@degu/internal/examples/gateway.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -26,7 +26,7 @@ async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>)
 }
 
 Deno.test("each peer can do what the rules say", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
   await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
   const app = buildGateway(upstream);
@@ -50,7 +50,7 @@ Deno.test("each peer can do what the rules say", async () => {
 });
 
 Deno.test("no peer can tell the camera that it is another one", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
   await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
   const app = buildGateway(upstream);
@@ -60,15 +60,19 @@ Deno.test("no peer can tell the camera that it is another one", async () => {
 });
 
 Deno.test("the gateway knows a device by the name that the rules have, and outlives the camera", async () => {
-  await using dir = await tempDir();
-  const [cwd, audit, port] = [`${dir.path}/gateway`, `${dir.path}/audit`, `${await unusedPort()}`];
+  await using dir = await createTempDir();
+  const [cwd, audit, port] = [
+    `${dir.path}/gateway`,
+    `${dir.path}/audit`,
+    `${await findUnusedPort()}`,
+  ];
   await Deno.mkdir(cwd);
   await using running = await startExample(GATEWAY, {
     cwd,
     audit,
     args: ["127.0.0.1", port],
   });
-  await running.printed(/^Serving/m);
+  await running.waitForStdout(/^Serving/m);
   await using phone = await Device.open(`${dir.path}/phone`, { name: "annas-phone" });
   await pairDevices(`${cwd}/gateway-device`, phone.dir, "phone");
 
@@ -79,7 +83,7 @@ Deno.test("the gateway knows a device by the name that the rules have, and outli
   };
   // The gateway notices within a second that another process has paired its device.
   const isKnown = () => client.request("GET", "/notes/").then(() => true, () => false);
-  await within(
+  await withTimeout(
     (async () => {
       while (!await isKnown());
     })(),
@@ -92,9 +96,9 @@ Deno.test("the gateway knows a device by the name that the rules have, and outli
     assertEquals(await textOf("GET", "/camera/"), [200, "phone GET /"]);
   }
   assertEquals(await textOf("GET", "/camera/"), [502, ""]);
-  await running.printed(/ - phone \[.*"GET \/camera\/ HTTP\/1\.1" 502 -$/m);
+  await running.waitForStdout(/ - phone \[.*"GET \/camera\/ HTTP\/1\.1" 502 -$/m);
 
   running.child.kill("SIGTERM");
-  assert((await running.ended()).success);
+  assert((await running.waitForEnd()).success);
   await assertNeeded(GATEWAY, audit, cwd);
 });

@@ -1,9 +1,9 @@
 /** The live pictures of the examples, for viewers that are fast, slow and gone. */
 import { Client, Server, type Session } from "@degu/degu";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { liveApp, Pictures, watch } from "@degu/internal/examples/live.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
@@ -71,7 +71,7 @@ Deno.test("when a viewer leaves, its wait ends, though no picture comes any more
   await watched.asked.promise;
   conn.close();
   await waiting;
-  await within(watched.left.promise, "its wait ends", 60);
+  await withTimeout(watched.left.promise, "its wait ends", 60);
 });
 
 Deno.test("when there are no more pictures, a viewer that waits for one is told so", async () => {
@@ -83,26 +83,26 @@ Deno.test("when there are no more pictures, a viewer that waits for one is told 
 });
 
 Deno.test("a viewer connects again when the camera was off, and both end when they are told to", async () => {
-  await using dir = await tempDir();
-  const [port, audit] = [`${await unusedPort()}`, `${dir.path}/audit`];
+  await using dir = await createTempDir();
+  const [port, audit] = [`${await findUnusedPort()}`, `${dir.path}/audit`];
   const camera = () => startExample(LIVE, { args: ["serve", port], audit });
   await using first = await camera();
-  await first.printed(/^The pictures are at .*\n/m);
+  await first.waitForStdout(/^The pictures are at .*\n/m);
   await using viewer = await startExample(LIVE, { args: ["watch", port] });
-  await viewer.printed(/^\d{4}-.*Z\n\d{4}-.*Z\n/m);
+  await viewer.waitForStdout(/^\d{4}-.*Z\n\d{4}-.*Z\n/m);
   first.kill();
   await first.child.status;
   const killed = Date.now();
-  await viewer.complained(/next run in 1 s\n/);
+  await viewer.waitForStderr(/next run in 1 s\n/);
   await using second = await camera();
-  while (Date.parse(await viewer.printed(/^\d{4}-.*Z$/m)) < killed);
+  while (Date.parse(await viewer.waitForStdout(/^\d{4}-.*Z$/m)) < killed);
 
   const response = await new Client(["127.0.0.1", Number(port)]).request("GET", "/");
   assertEquals(response.headers["content-type"], "text/plain");
   assertMatch(await response.text(), /^\d{4}-.*Z\n$/, "one picture");
   second.child.kill("SIGTERM");
-  assert((await second.ended()).success);
+  assert((await second.waitForEnd()).success);
   viewer.child.kill("SIGTERM");
-  assert((await viewer.ended()).success);
+  assert((await viewer.waitForEnd()).success);
   await assertNeeded(LIVE, audit, dir.path);
 });

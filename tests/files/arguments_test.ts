@@ -14,12 +14,12 @@ import {
   upload,
   uploadTree,
 } from "@degu/degu/files";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 async function setUp() {
-  const there = await tempDir();
-  const here = await tempDir();
+  const there = await createTempDir();
+  const here = await createTempDir();
   const serving = serve(new FilesApp(there.path, { write: true, list: true }));
   return {
     there: there.path,

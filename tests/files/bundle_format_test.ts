@@ -13,7 +13,7 @@ import {
 } from "@degu/internal/files/bundle.ts";
 import { MAX_LINE_BYTES } from "@degu/internal/files/lines.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
@@ -180,7 +180,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
 ];
 
 Deno.test("a line is the shortest form of its JSON, has all keys of its record and no other", async (t) => {
-  await eachRow(t, BAD_LINES, (rule, format, ...lines) => {
+  await testEachRow(t, BAD_LINES, (rule, format, ...lines) => {
     for (const line of lines) {
       // Bytes that belong to no record would be an error of their own.
       const content = format === PUT_REQUEST && line.includes('"size"') ? "abc" : "";

@@ -31,14 +31,14 @@ import {
 } from "@degu/testing/bundles.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { runCommand } from "@degu/testing/commands.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   makeChunkedBody,
   readStatus,
@@ -109,7 +109,7 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
         typeof wanted === "number" ? wanted : 200,
       ]);
       if (record.status !== 200 || typeof wanted === "number") continue;
-      const bytes = typeof wanted === "string" ? latin1(wanted) : wanted;
+      const bytes = typeof wanted === "string" ? encodeLatin1(wanted) : wanted;
       assertEquals([record.size, record.sha256], [bytes.length, sha256Of(bytes)]);
       assertEquals(content, format.hasContent ? bytes : new Uint8Array(0));
     }
@@ -172,16 +172,16 @@ const REQUESTS: readonly (readonly [
   ["more than 4 MiB in chunks", "/?bundle=get", () => makeChunkedBody(FULL, longest(1)), 413],
   ["the longest line", "/?bundle=get", () => longest(32763), 200],
   ["a longer line", "/?bundle=get", () => longest(32764), 400],
-  ["a path without an end of its line", "/?bundle=get", () => latin1('["a"]'), 400],
-  ["a path that is no list", "/?bundle=get", () => latin1('"a"\n'), 400],
-  ["an empty path", "/?bundle=get", () => latin1("[]\n"), 400],
-  ["white space behind a path", "/?bundle=get", () => latin1('["a"] \n'), 400],
-  ["a CR behind a path", "/?bundle=get", () => latin1('["a"]\r\n'), 400],
-  ["an empty line", "/?bundle=get", () => latin1("\n"), 400],
-  ["a name that is no text", "/?bundle=get", () => latin1("[1]\n"), 400],
-  ["a path in an object", "/?bundle=get", () => latin1('{"path":["a"]}\n'), 400],
-  ["an end, which a list of paths has not", "/?bundle=get", () => latin1(BUNDLE_END), 400],
-  ["a path that is not UTF-8", "/?bundle=get", () => latin1('["\xff"]\n'), 400],
+  ["a path without an end of its line", "/?bundle=get", () => encodeLatin1('["a"]'), 400],
+  ["a path that is no list", "/?bundle=get", () => encodeLatin1('"a"\n'), 400],
+  ["an empty path", "/?bundle=get", () => encodeLatin1("[]\n"), 400],
+  ["white space behind a path", "/?bundle=get", () => encodeLatin1('["a"] \n'), 400],
+  ["a CR behind a path", "/?bundle=get", () => encodeLatin1('["a"]\r\n'), 400],
+  ["an empty line", "/?bundle=get", () => encodeLatin1("\n"), 400],
+  ["a name that is no text", "/?bundle=get", () => encodeLatin1("[1]\n"), 400],
+  ["a path in an object", "/?bundle=get", () => encodeLatin1('{"path":["a"]}\n'), 400],
+  ["an end, which a list of paths has not", "/?bundle=get", () => encodeLatin1(BUNDLE_END), 400],
+  ["a path that is not UTF-8", "/?bundle=get", () => encodeLatin1('["\xff"]\n'), 400],
   ...["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"].map((uri) =>
     ["a URI that is not one of a directory", uri, () => paths(1), 404] as const
   ),
@@ -199,7 +199,7 @@ const REQUESTS: readonly (readonly [
 
 Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one with files is a whole bundle of at most as many", async (t) => {
   await using files = await serveBundles();
-  await eachRow(t, REQUESTS, async (_, uri, body, expected) => {
+  await testEachRow(t, REQUESTS, async (_, uri, body, expected) => {
     const response = await files.request("POST", uri, {}, body());
     const isPut = uri.endsWith("=put");
     assertEquals(await (isPut ? readPutStatuses(response) : readStatus(response)), expected, uri);
@@ -208,7 +208,7 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one 
 });
 
 Deno.test("a list of paths whose body fails is not one that is too large: the app rejects with that error", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { list: true });
   for (const query of ["bundle=get", "bundle=digest"]) {
     const failure = new Error("cut");
@@ -327,7 +327,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   await Deno.chmod(`${root}/file`, 0o600);
   const statuses = await files.sendAll(SENT.map(([, sent]) => sent)) as number[];
   assertEquals(statuses.length, SENT.length);
-  await eachRow(
+  await testEachRow(
     t,
     SENT.map(([rule, , status], i) => [rule, status, statuses[i]] as const),
     (_, status, got) => assertEquals(got, status),
@@ -335,22 +335,22 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   assertEquals(await files.listUnfinished(), []);
   const read = async (path: string) => await files.read(path);
   assertEquals(await read("new"), "4");
-  assertEquals([await read("file"), await mode(`${root}/file`)], ["2", 0o600]);
+  assertEquals([await read("file"), await readMode(`${root}/file`)], ["2", 0o600]);
   assertEquals([await read("deep/er/a b"), await read("deep/er/c")], ["3", ""]);
   assertEquals([await read("once"), await read("sub/last")], ["5", "10"]);
-  assertEquals(await entries(`${root}/empty`), ["dir"]);
-  assertEquals(await entries(root), [
+  assertEquals(await listNames(`${root}/empty`), ["dir"]);
+  assertEquals(await listNames(root), [
     RESERVED,
     ...["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"],
   ]);
-  assertEquals(await entries(`${root}/sub`), ["file", "last"]);
+  assertEquals(await listNames(`${root}/sub`), ["file", "last"]);
   assertEquals((await Deno.stat(`${root}/new`)).mtime, new Date(0));
   const [[, one]] = SENT as [typeof SENT[0]];
   assertEquals(await files.sendAll([one], "/sub/deeper/?bundle=put"), [201]);
   assertEquals((await Deno.stat(`${root}/sub/deeper/new`)).mtime, SENT_TIME);
   assertEquals(
-    await mode(`${root}/sub/deeper/new`),
-    await mode(`${root}/largest`),
+    await readMode(`${root}/sub/deeper/new`),
+    await readMode(`${root}/largest`),
   );
   const refused = SENT.filter(([, , status]) => status >= 400).length;
   assertEquals(files.warnings.length, refused);
@@ -415,7 +415,7 @@ Deno.test("of a bundle that is cut anywhere whole files are in place, and nothin
     await peer.readToEnd();
     await files.serving.server.shutdown();
     assertEquals(await files.listUnfinished(), []);
-    const there = await entries(`${files.root}/new`).catch(() => []);
+    const there = await listNames(`${files.root}/new`).catch(() => []);
     assertEquals(there, length >= first.length ? ["first"] : [], `${length}`);
     if (there.length > 0) assertEquals(await files.read("new/first"), "12345");
   }
@@ -464,7 +464,7 @@ Deno.test("a file of a bundle that can't be synced to the disk gets no name, and
     };
   });
   assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
-  assertEquals(await entries(files.root), [RESERVED, "a", "c", "file", "sub"]);
+  assertEquals(await listNames(files.root), [RESERVED, "a", "c", "file", "sub"]);
   assertEquals(await files.listUnfinished(), []);
 });
 
@@ -474,7 +474,7 @@ Deno.test("an error of the disk that is not one of a file ends a bundle, and is 
     throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
   });
   assertEquals(await files.sendAll([["a", "1"]]), 500);
-  assertMatch(files.serving.logger.at("error").join(), /the disk is broken/);
+  assertMatch(files.serving.logger.messagesOf("error").join(), /the disk is broken/);
   assertEquals(await files.listUnfinished(), []);
 });
 
@@ -507,13 +507,13 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
     );
     const response = await files.request("POST", "/?bundle=put", {}, body);
     assertEquals(await readPutStatuses(response), [403, 403, 204]);
-    assertEquals(await entries(`${root}/kept`), ["file"]);
+    assertEquals(await listNames(`${root}/kept`), ["file"]);
     assertEquals(await files.listUnfinished(), []);
   }
 });
 
 Deno.test("a peer that is forgotten while its bundle arrives writes nothing more", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
   let admitted = true;
@@ -523,7 +523,7 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
       const first = Array.from({ length: 64 }, (_, i): SentRecord => [`first/${i}`, "1"]);
       for (const sent of first) yield [null, makeRecord(sent)] as const;
       yield [null, makeRecord(["second", "2"])] as const;
-      while ((await entries(`${dir.path}/${RESERVED}`)).length !== 1);
+      while ((await listNames(`${dir.path}/${RESERVED}`)).length !== 1);
       admitted = false;
       yield [null, makeBundle([["third", "3"]])] as const;
       yield [null, new Uint8Array(0)] as const;
@@ -535,20 +535,20 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   const [status] = await app.handle(request, session);
   assertEquals(status, 403);
   await sending;
-  assertEquals(await entries(dir.path), [RESERVED, "first"]);
-  assertEquals((await entries(`${dir.path}/first`)).length, 64);
-  assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+  assertEquals(await listNames(dir.path), [RESERVED, "first"]);
+  assertEquals((await listNames(`${dir.path}/first`)).length, 64);
+  assertEquals(await listNames(`${dir.path}/${RESERVED}`), []);
 });
 
 Deno.test("files of a bundle that had their names before its peer was forgotten are reported", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const reported: string[] = [];
   const app = new FilesApp(dir.path, {
     write: true,
     onFile: ({ path }) => void reported.push(path.join("/")),
   });
   const session = makeSession();
-  const placed = async () => (await entries(`${dir.path}/first`).catch(() => [])).length;
+  const placed = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
   const confirm = async () => await placed() < 64;
   identifyPeer(session, { user: "peer", isTrusted: confirm });
   const bundle = makeBundle(Array.from({ length: 70 }, (_, i): SentRecord => [`first/${i}`, "1"]));
@@ -563,7 +563,7 @@ Deno.test("the directory of unfinished files is made again if it is removed whil
   const body = new ChunkedBodyIter(
     (async function* () {
       for (let i = 0; i < 64; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;
-      while ((await entries(`${files.root}/first`).catch(() => [])).length < 64);
+      while ((await listNames(`${files.root}/first`).catch(() => [])).length < 64);
       await Deno.remove(reserved);
       yield [null, makeBundle([["second", "2"]])] as const;
       yield [null, new Uint8Array(0)] as const;
@@ -577,7 +577,7 @@ Deno.test({
   name: "on a full disk the files that fit are written, and the others are 507 (needs unshare)",
   ignore: !mayMount,
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
     const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`d/f${i}`, makePattern(60_000)]);
     const answers = await answersOf(dir.path, [...MOUNTING, mount, dir.path], [
@@ -606,7 +606,7 @@ const DAMAGING = [
 const mayDamage = await canDamage();
 
 async function canDamage(): Promise<boolean> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/damaged`, "");
   return await canRun(...DAMAGING, dir.path);
 }
@@ -616,7 +616,7 @@ Deno.test({
     "a file that the disk does not give is 403, in a bundle too, and has no digest, and costs no other (needs unshare)",
   ignore: !mayDamage,
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     for (const name of ["a", "damaged", "z"]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
     await makeLinks({ [`${dir.path}/link`]: "damaged" });
     const body = formatPaths([["a"], ["damaged"], ["link"], ["z"]]);
@@ -672,10 +672,10 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
       [request("GET", "/large"), "get large 3000000 200"],
       [get("/sub/?bundle=get", "file", "none"), "get sub/file 6 200"],
       [get("/?bundle=digest", "file")],
-      [request("PUT", "/a~20b", {}, latin1("12345")), "put a b 5 201"],
-      [request("PUT", "/file", {}, latin1("1")), "put file 1 204"],
+      [request("PUT", "/a~20b", {}, encodeLatin1("12345")), "put a b 5 201"],
+      [request("PUT", "/file", {}, encodeLatin1("1")), "put file 1 204"],
       [request("PUT", "/new/")],
-      [request("PUT", "/sub", {}, latin1("1"))],
+      [request("PUT", "/sub", {}, encodeLatin1("1"))],
       [request("POST", "/sub/?bundle=put", {}, sent), "put sub/x 3 201", "put sub/sub 1 201"],
       [request("DELETE", "/a~20b"), "delete a b 0 204"],
       [request("DELETE", "/new")],
@@ -691,7 +691,7 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
     }
     const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
     assertEquals(thrown, throws ? 9 : 0);
-    assertEquals(files.serving.logger.at("error"), []);
+    assertEquals(files.serving.logger.messagesOf("error"), []);
   }
 });
 
@@ -705,7 +705,7 @@ Deno.test("an onFile that throws or rejects is a line of the log, and ends nothi
   for (const onFile of failing) {
     await using files = await serveBundles({ onFile });
     for (let i = 0; i < 2; i++) assertEquals((await files.request("GET", "/file")).status, 200);
-    await turnOfEventLoop();
+    await waitForTick();
     const [line, ...more] = files.warnings;
     assertEquals([line, more.length], ["onFile: Error: full\\u{a}\\u{1b}[31m", 1]);
   }
@@ -735,13 +735,13 @@ Deno.test("onFile is told of a file that was cut", async () => {
     await peer.send("GET /large HTTP/1.1\r\n\r\n");
     await peer.readPreamble();
   }
-  const { action, bytes, complete, status } = await within(promise, "an event");
+  const { action, bytes, complete, status } = await withTimeout(promise, "an event");
   assertEquals([action, complete, status], ["get", false, 200]);
   assert(bytes < 20_000_000);
 });
 
 Deno.test("onFile is told of the files of a bundle that was cut", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "a");
   const events: FileEvent[] = [];
   const app = new FilesApp(dir.path, { onFile: (event) => void events.push(event) });

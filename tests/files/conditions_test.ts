@@ -16,7 +16,13 @@ import {
 } from "@degu/degu/files";
 import { perPeer } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { content, entries, entriesWithParts, fill, tempDir } from "@degu/testing/directories.ts";
+import {
+  createTempDir,
+  fill,
+  listNames,
+  listNamesWithoutVersions,
+  readTree,
+} from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
@@ -26,7 +32,7 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { canMount, MOUNTING } from "./refused_writes.ts";
@@ -118,7 +124,7 @@ Deno.test("a file that is refused as changed is there all the same if it has the
   await fill(files.clientDir, { f: "new" });
   await fill(files.serverDir, { f: "older" });
   assertEquals((await upload(files.client, `${files.clientDir}/f`, "/f")).total, 3);
-  assertEquals(await content(files.serverDir), { f: "new" });
+  assertEquals(await readTree(files.serverDir), { f: "new" });
 });
 
 Deno.test("a server that does not report which file it has gets no file, and no request to delete one", async () => {
@@ -143,7 +149,7 @@ Deno.test("a server that does not report which file it has gets no file, and no 
     const error = await assertRejects(call, TransferError, "does not report");
     assertEquals(error.code, "UNEXPECTED_RESPONSE");
   }
-  assertEquals([methods, await content(files.serverDir)], [["HEAD", "HEAD"], { f: "older" }]);
+  assertEquals([methods, await readTree(files.serverDir)], [["HEAD", "HEAD"], { f: "older" }]);
 });
 
 const TIME = "2020-02-29T12:34:56.789Z";
@@ -159,10 +165,10 @@ Deno.test("if-file-stamp: a file is replaced and deleted only if it has this siz
     ...["", "3", `3,${TIME},`, `03,${TIME}`, `-3,${TIME}`, "3,2020-02-29T12:34:56Z", "None"]
       .map((stamp): [string, string, number] => [stamp, "f", 400]),
   ];
-  const text = latin1("x");
+  const text = encodeLatin1("x");
   for (const [stamp, file, status] of rows) {
     for (const way of [{}, announced(text, 0), "DELETE"]) {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       await fill(dir.path, { f: "old" });
       await Deno.utime(`${dir.path}/f`, new Date(TIME), new Date(TIME));
       const app = new FilesApp(dir.path, { write: true });
@@ -176,14 +182,16 @@ Deno.test("if-file-stamp: a file is replaced and deleted only if it has this siz
       const isChanged = expected < 300;
       const left = { ...isDelete ? {} : { [file]: "x" } };
       const all = isChanged ? { ...file === "new" ? { f: "old" } : {}, ...left } : { f: "old" };
-      const found = Object.entries(await content(dir.path)).filter(([name]) => !name.includes("."));
+      const found = Object.entries(await readTree(dir.path)).filter(([name]) =>
+        !name.includes(".")
+      );
       assertEquals(Object.fromEntries(found), all);
     }
   }
 });
 
 Deno.test("a HEAD and a GET have the stamp of a file", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await fill(dir.path, { f: "old" });
   await Deno.utime(`${dir.path}/f`, new Date(TIME), new Date(TIME));
   const app = new FilesApp(dir.path, { write: true });
@@ -193,7 +201,7 @@ Deno.test("a HEAD and a GET have the stamp of a file", async () => {
   assertMatch(stamp, /^3,2[^,]*Z(,[0-9a-f]+(-[0-9a-f]+){4})$/);
   assertEquals(stamp.split(",", 2).join(), `3,${TIME}`);
   assertEquals(await stampOf("HEAD", "/f"), stamp);
-  assertEquals(await stampOf("HEAD", "/f", announced(latin1("x"))), stamp);
+  assertEquals(await stampOf("HEAD", "/f", announced(encodeLatin1("x"))), stamp);
   const put = async (stamp: string) =>
     (await app.handle(mkreq("PUT", "/f", { "if-file-stamp": stamp }, "new")))[0];
   await Deno.writeTextFile(`${dir.path}/other`, "two");
@@ -201,7 +209,7 @@ Deno.test("a HEAD and a GET have the stamp of a file", async () => {
   await Deno.rename(`${dir.path}/other`, `${dir.path}/f`);
   assertEquals(await put(stamp), 412);
   assertEquals(await put(`3,${TIME}`), 204);
-  assertEquals(await stampOf("HEAD", "/new", announced(latin1("x"))), "none");
+  assertEquals(await stampOf("HEAD", "/new", announced(encodeLatin1("x"))), "none");
 });
 
 Deno.test("a download replaces the file that was there when it began, and none that came or changed meanwhile", async () => {
@@ -216,12 +224,12 @@ Deno.test("a download replaces the file that was there when it began, and none t
     servedFile.beforePiece = () => {};
     assertEquals((await get()).resumedFrom, 200_000);
     assertEquals(await Deno.readFile(file), servedFile.content);
-    assertEquals(await entriesWithParts(dir), ["copy"]);
+    assertEquals(await listNamesWithoutVersions(dir), ["copy"]);
     // The same content is what was to be there.
     await Deno.remove(file);
     servedFile.beforePiece = () => Deno.writeFileSync(file, servedFile.content);
     assertEquals((await get()).total, 200_000);
-    assertEquals(await entriesWithParts(dir), ["copy"]);
+    assertEquals(await listNamesWithoutVersions(dir), ["copy"]);
   }
 });
 
@@ -242,7 +250,7 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
       assert(String(errors[name]).includes("changed meanwhile, and stays"), String(errors[name]));
     }
     assertEquals([outcomes.other, result.deletionsSkipped], ["copied", "failed"]);
-    const left = await content(trees.target);
+    const left = await readTree(trees.target);
     for (const name of changed) assertEquals(left[name], "theirs", `${direction} ${name}`);
     // Where nothing else fails, deletions are made.
     const late = ({ type, ...event }: TreeEvent) => {
@@ -251,7 +259,7 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
     };
     const again = await trees.copy({ delete: true, onEvent: late });
     assertEquals([again.outcomes.old, again.deletedPaths], ["failed", []]);
-    assertEquals((await content(trees.target)).old, "newer");
+    assertEquals((await readTree(trees.target)).old, "newer");
   }
 });
 
@@ -265,7 +273,7 @@ Deno.test("upload of a tree: a file that another call has replaced with the same
   };
   const { outcomes } = await trees.copy({ onEvent });
   assertEquals(outcomes, { f: "copied", g: "copied" });
-  assertEquals(await content(trees.target), { f: "same", g: "new" });
+  assertEquals(await readTree(trees.target), { f: "same", g: "new" });
 });
 
 // What an app does that only adds files.
@@ -273,10 +281,10 @@ Deno.test("upload of a tree: a file that another call has replaced with the same
 const ADD: FilesOptions = { write: "add", list: true };
 
 Deno.test('write: "add": new files and directories are made, nothing is replaced or deleted', async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await fill(dir.path, { f: "old", d: null });
   const app = new FilesApp(dir.path, ADD);
-  const text = latin1("new");
+  const text = encodeLatin1("new");
   const status = async (...request: Parameters<typeof mkreq>) =>
     (await app.handle(mkreq(...request)))[0];
   assertEquals(await status("PUT", "/f", {}, text), 409);
@@ -290,12 +298,12 @@ Deno.test('write: "add": new files and directories are made, nothing is replaced
   const [refused, , { allow }] = await app.handle(mkreq("DELETE", "/new"));
   assertEquals([refused, allow], [405, "GET, HEAD, PUT"]);
   const left = { d: null, "d/e": null, f: "old", larger: "new", new: "new" };
-  const found = Object.entries(await content(dir.path)).filter(([name]) => !name.includes("."));
+  const found = Object.entries(await readTree(dir.path)).filter(([name]) => !name.includes("."));
   assertEquals(Object.fromEntries(found), left);
 });
 
 Deno.test('write: "add": an identical file is a success, alone and in a tree, and keeps its time; a dry run knows that others stay', async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { path } = dir;
   const large = "l".repeat(100_000);
   await fill(path, { "here/large": large, "here/small": "s", "here/new": "n", served: null });
@@ -321,7 +329,7 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
 });
 
 Deno.test('write: "add": both ends say that a file stays because files are only added', async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/large": "l".repeat(100_000), "here/small": "s" });
   await fill(path, { "served/large": "other", "served/small": "other" });
@@ -342,13 +350,13 @@ Deno.test('write: "add": both ends say that a file stays because files are only 
   }
   const { cause } = errors.at(-1) as TransferError;
   assertEquals([errors.length, (cause as StatusError).status], [3, 412]);
-  const refused = logger.at("warn");
+  const refused = logger.messagesOf("warn");
   assert(refused.length > 0);
   for (const line of refused) assert(/already exists|only added/.test(line), line);
 });
 
 Deno.test('write: "add": a tree with delete is refused before anything is copied', async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/new": "n", "served/old": "o", "served/sub/old": "o" });
   await using serving = serve(new FilesApp(`${path}/served`, ADD));
@@ -360,12 +368,12 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
     assertEquals(error.problem, "the other end only adds files");
   }
   const left = { none: null, old: "o", sub: null, "sub/old": "o" };
-  const found = Object.entries(await content(`${path}/served`));
+  const found = Object.entries(await readTree(`${path}/served`));
   assertEquals(Object.fromEntries(found.filter(([name]) => !name.includes("."))), left);
 });
 
 Deno.test("a tree to an app without write is refused as such, not as one that only adds", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/f": "newer", "served/f": "old", "served/old": "o" });
   await using serving = serve(new FilesApp(`${path}/served`, { list: true }));
@@ -379,20 +387,20 @@ Deno.test("a tree to an app without write is refused as such, not as one that on
   const deleting = () =>
     uploadTree(client, `${path}/here`, "/", { delete: true, compare: "digest" });
   const error = await assertRejects(deleting, StatusError);
-  assertEquals([error.status, await entries(`${path}/served`)], [405, ["f", "old"]]);
+  assertEquals([error.status, await listNames(`${path}/served`)], [405, ["f", "old"]]);
 });
 
 Deno.test("create: the directory is made, with those above it", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/a/b`;
   const app = new FilesApp(path, { create: true, write: true });
-  assertEquals(await entries(`${dir.path}/a`), ["b"]);
+  assertEquals(await listNames(`${dir.path}/a`), ["b"]);
   new FilesApp(path, { create: true });
-  assertEquals((await app.handle(mkreq("PUT", "/x", {}, latin1("x"))))[0], 201);
+  assertEquals((await app.handle(mkreq("PUT", "/x", {}, encodeLatin1("x"))))[0], 201);
   await Deno.writeTextFile(`${dir.path}/f`, "");
   const overFile = () => Promise.try(() => new FilesApp(`${dir.path}/f`, { create: true }));
   await assertRejects(overFile, Error);
-  await using copied = await tempDir();
+  await using copied = await createTempDir();
   await using serving = serve(new FilesApp(`${dir.path}/c`, { create: true, list: true }));
   assertEquals((await downloadTree(serving.makeClient(), "/", `${copied.path}/x`)).files, 0);
   await assertRejects(() => download(serving.makeClient(), "/f", `${copied.path}/y`));
@@ -400,14 +408,14 @@ Deno.test("create: the directory is made, with those above it", async () => {
 
 /** An app whose directory was removed since it was made: `a/b` of a temporary directory. */
 async function withoutDirectory(options: FilesOptions) {
-  const dir = await tempDir();
+  const dir = await createTempDir();
   const path = `${dir.path}/a/b`;
   await Deno.mkdir(path, { recursive: true });
   const app = new FilesApp(path, { list: true, write: true, ...options });
   await Deno.remove(path);
   const status = async (...request: Parameters<typeof mkreq>) =>
     (await app.handle(mkreq(...request)))[0];
-  const put = () => status("PUT", "/x", {}, latin1("x"));
+  const put = () => status("PUT", "/x", {}, encodeLatin1("x"));
   return { dir: dir.path, path, status, put, [Symbol.asyncDispose]: dir[Symbol.asyncDispose] };
 }
 
@@ -425,7 +433,7 @@ Deno.test("create: a directory that was removed is made again at the next reques
     assertEquals(await gone.put(), 201);
     await Deno.remove(gone.path, { recursive: true });
     assertEquals(await gone.put(), 201);
-    assertEquals((await content(gone.dir))["a/b/x"], "x");
+    assertEquals((await readTree(gone.dir))["a/b/x"], "x");
   }
 });
 
@@ -445,19 +453,19 @@ Deno.test("create: a directory that was removed is not made again in another dir
   for (const [rule, change] of Object.entries(rows)) {
     await using gone = await withoutDirectory({ create: true });
     await change(gone);
-    const before = await content(gone.dir);
+    const before = await readTree(gone.dir);
     assertEquals([await gone.put(), await gone.status("GET", "/")], [503, 503], rule);
-    assertEquals(await content(gone.dir), before);
+    assertEquals(await readTree(gone.dir), before);
   }
   await using gone = await withoutDirectory({});
-  assertEquals([await gone.put(), await content(gone.dir)], [503, { a: null }]);
+  assertEquals([await gone.put(), await readTree(gone.dir)], [503, { a: null }]);
   // A directory that peers only read is a source: moved away, it must not look empty.
   await using source = await withoutDirectory({ create: true, write: false });
-  assertEquals([await source.status("GET", "/"), await content(source.dir)], [503, { a: null }]);
+  assertEquals([await source.status("GET", "/"), await readTree(source.dir)], [503, { a: null }]);
 });
 
 Deno.test("create: a directory that was removed is not made again without the permission to look at the one above", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const script = `
     import { FilesApp } from ${JSON.stringify(import.meta.resolve("../../files.ts"))};
     import { mkreq } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};
@@ -476,7 +484,7 @@ Deno.test({
     "create: a mount point that was removed is not made again: the disk below would be filled (needs unshare)",
   ignore: !await canMount(),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await Deno.mkdir(`${dir.path}/disk`);
     const printed = await runProgram("removed_mount_point.ts", {
       flags: ["--allow-all", ...importMapFlags()],
@@ -488,15 +496,17 @@ Deno.test({
 });
 
 Deno.test("create: with perPeer, a directory that was removed is made again, and no other peer notices", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const options = { create: true, list: true, write: true };
   const app = perPeer(({ name }) => new FilesApp(`${dir.path}/${name}`, options));
   const put = async (peer: string) =>
-    (await callApp(app, mkreq("PUT", "/x", {}, latin1(peer)), { session: makePeerSession(peer) }))
+    (await callApp(app, mkreq("PUT", "/x", {}, encodeLatin1(peer)), {
+      session: makePeerSession(peer),
+    }))
       .status;
   assertEquals([await put("one"), await put("two")], [201, 201]);
   await Deno.remove(`${dir.path}/one`, { recursive: true });
   assertEquals([await put("one"), await put("two")], [201, 204]);
-  const files = await content(dir.path);
+  const files = await readTree(dir.path);
   assertEquals([files["one/x"], files["two/x"]], ["one", "two"]);
 });

@@ -15,10 +15,10 @@ import {
   readPutStatuses,
   type SentRecord,
 } from "@degu/testing/bundles.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { addTraps, LINKS } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   makeUploadHeaders,
   readStatus,
@@ -64,7 +64,7 @@ Deno.test("only files and empty directories are deleted", async () => {
     const response = await files.request("DELETE", uri, headers);
     assertEquals(await readStatus(response), status, uri);
   }
-  assertEquals(await entries(files.root), ["sub"]);
+  assertEquals(await listNames(files.root), ["sub"]);
   assertEquals(await files.read("sub/file"), "public");
 });
 
@@ -93,14 +93,14 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
   const remove = async () => await readStatus(await files.request("DELETE", "/dir"));
   await make(...all);
   assertEquals(await remove(), 204);
-  assertEquals((await entries(root)).includes("dir"), false);
+  assertEquals((await listNames(root)).includes("dir"), false);
   await make();
   assertEquals(await remove(), 204);
   // Anything that is not a part keeps all of it.
   for (const name of ["file", `${RESERVED}/mine`, `${RESERVED}/put-1`]) {
     await make(...all, name);
     assertEquals(await remove(), 409, name);
-    assertEquals((await entries(`${root}/dir`)).length, parts.length + (name === "file" ? 2 : 1));
+    assertEquals((await listNames(`${root}/dir`)).length, parts.length + (name === "file" ? 2 : 1));
     await Deno.remove(`${root}/dir/${name}`);
   }
   // Nor is what only has the name of one: to open a FIFO would block until somebody reads it.
@@ -109,7 +109,7 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
     await make(...all);
     if (await makeOther(other) === false) continue;
     assertEquals(await remove(), 409, makeOther.name);
-    const left = await entries(`${root}/dir/${RESERVED}`);
+    const left = await listNames(`${root}/dir/${RESERVED}`);
     assertEquals(left.length, unfinished.length + 1, makeOther.name);
     await Deno.remove(other);
   }
@@ -119,7 +119,7 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
       await held.lock(true);
       assertEquals(await remove(), 409, name);
       assertEquals(files.warnings.at(-1)?.includes(name), true);
-      assertEquals((await entries(`${root}/dir`)).length, parts.length + 1);
+      assertEquals((await listNames(`${root}/dir`)).length, parts.length + 1);
       // A process that is just being started would keep the lock for a moment.
       await held.unlock();
     }
@@ -129,12 +129,12 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
   await Deno.mkdir(`${root}/dir`);
   await makeLinks({ [`${root}/dir/${RESERVED}`]: "../../outside" });
   assertEquals(await remove(), 409);
-  assertEquals((await entries(`${root}/dir`)).length, 1);
+  assertEquals((await listNames(`${root}/dir`)).length, 1);
 });
 
 // Writing: links are never followed.
 
-const CONTENT = latin1("1234567890");
+const CONTENT = encodeLatin1("1234567890");
 
 /** The headers of a request that writes all of the content, in both ways that there are. */
 const WAYS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
@@ -215,12 +215,12 @@ Deno.test("what no peer may write is refused to each kind of request, and stays"
     assert((await Deno.lstat(`${root}/${link}`)).isSymlink, link);
     if (!link.includes("/")) left.push(link);
   }
-  assertEquals(await entries(root), left.toSorted());
+  assertEquals(await listNames(root), left.toSorted());
   const below = [".a.degu-part", RESERVED, "file", "index.html", "up"];
-  assertEquals(await entries(`${root}/sub`), below);
+  assertEquals(await listNames(`${root}/sub`), below);
   for (const file of ["file", "sub/file"]) assertEquals(await files.read(file), "public");
   for (const dir of ["", "sub/"]) {
-    assertEquals(await entries(`${root}/${dir}${RESERVED}`), ["part"]);
+    assertEquals(await listNames(`${root}/${dir}${RESERVED}`), ["part"]);
   }
 });
 
@@ -316,12 +316,12 @@ for (const { name, mount, asked, left = ["file", "other"] } of DISKS) {
     name: `${name} (needs unshare)`,
     ignore: !mayMount,
     async fn() {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       await Deno.mkdir(`${dir.path}/other`);
       await Deno.writeTextFile(`${dir.path}/file`, "text");
       await checkAsked(dir.path, [...MOUNTING, `${mount} && exec "$@"`, dir.path], asked);
-      assertEquals(await entries(dir.path), left);
-      assertEquals(await entries(`${dir.path}/${RESERVED}`).catch(() => []), []);
+      assertEquals(await listNames(dir.path), left);
+      assertEquals(await listNames(`${dir.path}/${RESERVED}`).catch(() => []), []);
     },
   });
 }
@@ -337,7 +337,7 @@ Deno.test({
     "what the user may not read, search or write is said, and costs nothing else (needs unshare)",
   ignore: !canBeUser,
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     for (const [name, mode] of Object.entries(MODES)) {
       const isDirectory = (mode & 0o111) !== 0 || name === "d-r";
       if (isDirectory) await Deno.mkdir(`${dir.path}/${name}`);
@@ -395,12 +395,12 @@ Deno.test({
     assertEquals(statuses(GET_ANSWER, got!), [200, 403, 403, 200]);
     const boxed = sent.slice(4).map(() => 201);
     assertEquals(statuses(PUT_ANSWER, put!), [403, 204, 403, 201, ...boxed]);
-    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+    assertEquals(await listNames(`${dir.path}/${RESERVED}`), []);
   },
 });
 
 Deno.test("a path that the program has no permission to write is answered with 403", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "text");
   await checkAsked(dir.path, [], [
     ["PUT", "/new", 5, null, 403],
@@ -408,7 +408,7 @@ Deno.test("a path that the program has no permission to write is answered with 4
     ["DELETE", "/file", 0, null, 403],
     ["GET", "/file", 0, null, 200],
   ], false);
-  assertEquals(await entries(dir.path), ["file"]);
+  assertEquals(await listNames(dir.path), ["file"]);
 });
 
 Deno.test("a file system error is translated to what it means for the client", () => {

@@ -8,14 +8,14 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 Deno.test("on Windows nothing is deleted: neither for peers nor by transfers", async () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   using _deleting = patch(deletingOnWindows, "isTried", () => false);
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const all = { "served/a": "1", "served/d": null, "own/b": "2" };
   await fill(dir.path, all);
   const warnings: string[] = [];
@@ -56,7 +56,7 @@ Deno.test("on Windows nothing is deleted: neither for peers nor by transfers", a
   }
   const { files } = await downloadTree(client, "/", own);
   assertEquals(files, 1);
-  assertEquals(await content(dir.path), {
+  assertEquals(await readTree(dir.path), {
     ...{ "own": null, "own/a": "1", "own/b": "2", "own/d": null },
     ...{ "served": null, "served/a": "1", "served/d": null },
   });

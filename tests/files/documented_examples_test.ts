@@ -1,7 +1,7 @@
 /** The examples of docs/files.md and docs/protocol.md, run until they end where nothing goes as planned. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { denoRun, startCommand } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 
@@ -20,7 +20,7 @@ const examples = Array.from(
 );
 
 Deno.test("every documented example ends if the server is gone", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const maps = importMapFlags();
   const flags = maps.length > 0 ? maps : [`--config=${new URL("deno.json", ROOT).pathname}`];
   const serving = examples.filter((code) => SERVES.test(code));
@@ -40,11 +40,11 @@ const telling = setInterval(() => {}, 1000);
   }
   await Deno.writeTextFile(`${dir.path}/main.ts`, `${main}clearInterval(telling);\n`);
   const allow = ["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp"];
-  const command = denoRun(["--no-lock", ...flags, ...allow], `${dir.path}/main.ts`);
+  const command = makeDenoCommand(["--no-lock", ...flags, ...allow], `${dir.path}/main.ts`);
   await using running = new RunningProcess(
     startCommand(command, { stdin: "null", env: { NO_COLOR: "1" } }),
   );
-  const { success, stderr } = await running.ended();
+  const { success, stderr } = await running.waitForEnd();
   assert(success, stderr);
   const errors = stderr.trimEnd().split("\n");
   assertEquals(errors.length, serving.length, stderr);

@@ -18,11 +18,17 @@ import {
   type PartVersion,
   toDiskFullError,
 } from "@degu/internal/files/transfer/part_file.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { entries, entriesWithParts, mode, partIn, tempDir } from "@degu/testing/directories.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import {
+  createTempDir,
+  findPart,
+  listNames,
+  listNamesWithoutVersions,
+  readMode,
+} from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { programCommand } from "@degu/testing/programs.ts";
-import { untilRefused } from "@degu/testing/raw_peer.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { waitUntilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -36,7 +42,7 @@ const PART = ".copy.degu-part";
 
 /** The size of the part in a directory; `null` if there is none. */
 async function sizeIn(dir: string): Promise<number | null> {
-  const path = await partIn(dir);
+  const path = await findPart(dir);
   return path === null ? null : (await Deno.stat(path)).size;
 }
 
@@ -70,7 +76,7 @@ async function setUp() {
       const bytes = total - resumedFrom;
       assertEquals(await get(options), { bytes, total, resumedFrom, reused: 0, sha256 });
       assertEquals(await Deno.readFile(file), servedFile.content);
-      assertEquals((await entries(dir)).filter((name) => name !== "second"), ["copy"]);
+      assertEquals((await listNames(dir)).filter((name) => name !== "second"), ["copy"]);
     },
   };
 }
@@ -79,7 +85,7 @@ Deno.test("an interrupted download is resumed where it ended", async () => {
   for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
     await using files = await setUp();
     await files.cut(cutAfter);
-    assertEquals(await entriesWithParts(files.dir), [PART]);
+    assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
     const told: TransferProgress[] = [];
     await files.complete(cutAfter, { onProgress: (progress) => told.push(progress) });
     assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
@@ -143,26 +149,28 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "of a larger one it is": { first: { content: randomBytes(65536) }, resumedFrom: 39321 },
   "with another version in its name": {
     change: async (dir) => {
-      const part = (await partIn(dir))!;
+      const part = (await findPart(dir))!;
       await Deno.rename(
         part,
         part.replace(/.(?=\.degu-part)/, (digit) => digit === "0" ? "1" : "0"),
       );
     },
   },
-  "longer than the file": { change: async (dir) => Deno.truncate((await partIn(dir))!, SIZE + 1) },
-  "empty": { change: async (dir) => Deno.truncate((await partIn(dir))!) },
+  "longer than the file": {
+    change: async (dir) => Deno.truncate((await findPart(dir))!, SIZE + 1),
+  },
+  "empty": { change: async (dir) => Deno.truncate((await findPart(dir))!) },
   "a directory": {
     change: async (dir) => {
-      const part = (await partIn(dir))!;
+      const part = (await findPart(dir))!;
       await Deno.remove(part);
       await Deno.mkdir(part);
     },
   },
   "a second name of a file": {
-    change: async (dir) => Deno.link((await partIn(dir))!, `${dir}/second`),
+    change: async (dir) => Deno.link((await findPart(dir))!, `${dir}/second`),
   },
-  "missing": { change: async (dir) => Deno.remove((await partIn(dir))!) },
+  "missing": { change: async (dir) => Deno.remove((await findPart(dir))!) },
 };
 
 Deno.test("only a part that is certainly of this file is resumed, and anything else starts over", async (t) => {
@@ -171,7 +179,7 @@ Deno.test("only a part that is certainly of this file is resumed, and anything e
       await using files = await setUp();
       Object.assign(files.servedFile, row.first);
       await files.cut(Math.floor(files.servedFile.content.length * 0.6), row.cut);
-      assertEquals(await entriesWithParts(files.dir), row.isKept === false ? [] : [PART]);
+      assertEquals(await listNamesWithoutVersions(files.dir), row.isKept === false ? [] : [PART]);
       await row.change?.(files.dir);
       Object.assign(files.servedFile, row.then);
       await files.complete(row.resumedFrom ?? 0, row.options);
@@ -197,7 +205,7 @@ Deno.test("a server is told by the address of the client, wherever the name lead
   const { client } = files;
   const nameless: Requester = { request: (...request) => client.request(...request) };
   await files.cut(600_000, {}, nameless);
-  assertEquals(await entries(files.dir), []);
+  assertEquals(await listNames(files.dir), []);
   assertEquals((await download(nameless, "/file", files.file)).resumedFrom, 0);
   await Deno.remove(files.file);
   const named = (client: Client): Connector & Pick<Client, "address"> => ({
@@ -216,9 +224,9 @@ Deno.test("the part of another call is kept if this one fails before it begins",
   await using failing = serve(() => [503, "Service Unavailable", {}, null]);
   await assertRejects(() => download(failing.makeClient(), "/file", files.file), Error, "503");
   await files.serving[Symbol.asyncDispose]();
-  await untilRefused(files.serving.address);
+  await waitUntilRefused(files.serving.address);
   await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
-  assertEquals(await entriesWithParts(files.dir), [PART]);
+  assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
 });
 
 const VERSION: PartVersion = { peer: "p", uri: "/f", etag: '"e"', total: 5 };
@@ -232,18 +240,18 @@ async function openPart(target: string): Promise<PartFile> {
 }
 
 Deno.test("a directory that somebody has given the name of a part keeps what is in it", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { temporary } = await openPart(`${dir.path}/copy`);
   const taken = temporary.path;
   await Deno.remove(taken);
   await Deno.mkdir(`${taken}/precious`, { recursive: true });
   temporary[Symbol.dispose]();
   await assertRejects(() => openPart(`${dir.path}/copy`), Error, "not empty");
-  assertEquals(await entries(taken), ["precious"]);
+  assertEquals(await listNames(taken), ["precious"]);
 });
 
 Deno.test("what has replaced a part meanwhile is not removed with it, nor what a link there leads to", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const precious = `${dir.path}/precious`;
   await Deno.writeTextFile(precious, "");
   {
@@ -252,14 +260,14 @@ Deno.test("what has replaced a part meanwhile is not removed with it, nor what a
     await Deno.remove(path);
     await makeLinks({ [path]: precious });
   }
-  assertEquals(await entriesWithParts(dir.path), [PART, "precious"]);
+  assertEquals(await listNamesWithoutVersions(dir.path), [PART, "precious"]);
 });
 
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
   files.servedFile.digest = "never";
   await assertRejects(() => files.get(), Error, "does not report its SHA-256");
-  assertEquals(await entriesWithParts(files.dir), [PART]);
+  assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
   files.servedFile.requests.length = 0;
   files.servedFile.digest = "head";
   await files.complete(SIZE);
@@ -274,37 +282,37 @@ Deno.test("a complete part is verified, and nothing is transferred", async () =>
 Deno.test("a link in place of the part is not followed", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  const part = (await partIn(files.dir))!;
+  const part = (await findPart(files.dir))!;
   const victim = `${files.dir}/victim`;
   await Deno.rename(part, victim);
   await Deno.writeTextFile(victim, "precious");
   await makeLinks({ [part]: victim });
   await files.get();
   assertEquals(await Deno.readTextFile(victim), "precious");
-  assertEquals(await entries(files.dir), ["copy", "victim"]);
+  assertEquals(await listNames(files.dir), ["copy", "victim"]);
 });
 
 Deno.test("a part that was made through a link is removed where it is", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.mkdir(`${dir.path}/sub`);
   await makeLinks({ [`${dir.path}/link`]: "sub" });
   {
     using _part = await openPart(`${dir.path}/link/f`);
-    assertEquals(await entriesWithParts(`${dir.path}/sub`), [".f.degu-part"]);
+    assertEquals(await listNamesWithoutVersions(`${dir.path}/sub`), [".f.degu-part"]);
     await Deno.remove(`${dir.path}/link`);
     await Deno.mkdir(`${dir.path}/link`);
   }
-  assertEquals(await entries(`${dir.path}/sub`), []);
+  assertEquals(await listNames(`${dir.path}/sub`), []);
 });
 
 Deno.test("a damaged part is detected by its digest, and not kept", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  using part = await Deno.open((await partIn(files.dir))!, { write: true });
+  using part = await Deno.open((await findPart(files.dir))!, { write: true });
   await part.write(new Uint8Array(100));
   const error = await assertRejects(() => files.get(), Error, "what arrived is not");
   assertEquals((error as { code?: unknown }).code, "DIGEST_MISMATCH");
-  assertEquals(await entries(files.dir), []);
+  assertEquals(await listNames(files.dir), []);
   await files.complete(0);
 });
 
@@ -334,7 +342,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
     return answer(api);
   });
   const cut = async (from: Client | Connection) => {
-    for (const name of await entries(dir)) await Deno.remove(`${dir}/${name}`);
+    for (const name of await listNames(dir)) await Deno.remove(`${dir}/${name}`);
     servedFile.cutAfterBytes = at;
     await assertRejects(() => download(from, "/file", files.file));
     servedFile.cutAfterBytes = Infinity;
@@ -384,11 +392,11 @@ Deno.test("a target that can't be written is refused before any request", async 
   await assertRejects(to(`${clientDir}/none/f`), NotFound, `file: ${clientDir}/none/f`);
   await assertRejects(to(`${clientDir}/f/g`), TransferError, "is not a directory");
   await assertRejects(to(`${clientDir}/.f.degu-part`), RangeError, "the name of a part");
-  assertEquals(await entries(clientDir), ["d", "f"]);
+  assertEquals(await listNames(clientDir), ["d", "f"]);
   if (await makeFifo(`${clientDir}/fifo`)) {
     await assertRejects(to(`${clientDir}/fifo`), TransferError, "is not a regular file");
   }
-  assertEquals(await entries(`${clientDir}/d`), []);
+  assertEquals(await listNames(`${clientDir}/d`), []);
 });
 
 Deno.test("the second of two downloads to one target is refused, and the first completes", async () => {
@@ -404,13 +412,13 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   const first = get();
   await arrived.promise;
   {
-    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
     const error = await assertRejects(() => get(), TransferError, "another download");
     const said = /^(?:[A-Z]:)?\/[^:]*: another .*, which has locked .*\.degu-part; /;
     assertMatch(error.message, said);
     assertEquals(error.code, "IN_USE");
   }
-  const { success, stderr } = await programCommand("transfer.ts", {
+  const { success, stderr } = await makeProgramCommand("transfer.ts", {
     flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
     args: ["download", `${(files.serving.address as readonly [string, number])[1]}`, file, "/f"],
   }).output();
@@ -420,7 +428,7 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   assertEquals((await first).sha256, servedFile.computeSha256());
   assertEquals((await other).sha256, servedFile.computeSha256());
   assertEquals((await get()).bytes, 0, "it is free");
-  assertEquals(await entries(dir), ["copy", "g"]);
+  assertEquals(await listNames(dir), ["copy", "g"]);
 });
 
 Deno.test("a download whose part others remove again and again is refused", async () => {
@@ -449,7 +457,7 @@ Deno.test("of many downloads to one target each succeeds or is refused", async (
     if (result.status === "rejected") assertEquals(result.reason.code, "IN_USE");
   }
   assertEquals(await Deno.readFile(`${files.clientDir}/f`), content);
-  assertEquals(await entries(files.clientDir), ["f"]);
+  assertEquals(await listNames(files.clientDir), ["f"]);
 });
 
 Deno.test("with modes: false a file that is replaced keeps its permission bits; a link is itself replaced", async () => {
@@ -461,7 +469,7 @@ Deno.test("with modes: false a file that is replaced keeps its permission bits; 
   await download(files.client, "/file", `${files.clientDir}/copy`, { modes: false });
   assertEquals([
     await Deno.readTextFile(`${files.clientDir}/copy`),
-    await mode(`${files.clientDir}/copy`),
+    await readMode(`${files.clientDir}/copy`),
   ], [
     "new",
     0o600,
@@ -477,10 +485,10 @@ Deno.test("only this user can read a part, whatever becomes of it; a new file ge
   const { servedFile, dir, file } = files;
   const modes = new Set<number>();
   servedFile.beforePiece = async (sent) => {
-    if (sent > 0) modes.add(await mode((await partIn(dir))!));
+    if (sent > 0) modes.add(await readMode((await findPart(dir))!));
   };
   await Deno.writeTextFile(`${dir}/plain`, "");
-  const usual = await mode(`${dir}/plain`);
+  const usual = await readMode(`${dir}/plain`);
   assert(usual !== 0o600, "the umask must let this test see a difference");
   for (const expected of [usual, 0o600, 0o640, usual]) {
     servedFile.content = randomBytes(200_000);
@@ -488,10 +496,10 @@ Deno.test("only this user can read a part, whatever becomes of it; a new file ge
       servedFile.cutAfterBytes = cutAfter;
       const result = await files.get().catch(() => "cut");
       assertEquals(result === "cut", cutAfter < Infinity);
-      if (result === "cut") assertEquals(await mode((await partIn(dir))!), 0o600);
+      if (result === "cut") assertEquals(await readMode((await findPart(dir))!), 0o600);
     }
-    assertEquals([await mode(file), [...modes]], [expected, [0o600]]);
-    assertEquals(await entries(dir), ["copy", "plain"]);
+    assertEquals([await readMode(file), [...modes]], [expected, [0o600]]);
+    assertEquals(await listNames(dir), ["copy", "plain"]);
     // What is replaced next.
     if (expected === 0o640) await Deno.remove(file);
     else await Deno.chmod(file, expected === usual ? 0o600 : 0o640);

@@ -22,9 +22,15 @@ import {
 import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { Throttle } from "@degu/internal/files/options.ts";
-import { setClockAhead, stoppedClock } from "@degu/testing/clock.ts";
+import { setClockAhead, stopAllClocks } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { entries, mode, partIn, snapshot, tempDir } from "@degu/testing/directories.ts";
+import {
+  createTempDir,
+  findPart,
+  listNames,
+  readMode,
+  readTexts,
+} from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -64,7 +70,7 @@ Deno.test("files of every size arrive there and back, over a client and over a c
         assertEquals(await listParts(serverDir), []);
         assertEquals(await download(peer, "/copy", `${clientDir}/back`, options), expected);
         assertEquals(await Deno.readFile(`${clientDir}/back`), content);
-        assertEquals(await entries(clientDir), ["back", "file"]);
+        assertEquals(await listNames(clientDir), ["back", "file"]);
         await Deno.remove(`${serverDir}/copy`);
       }
       assertEquals(conn.closed, false);
@@ -266,7 +272,7 @@ Deno.test("every call checks its arguments before it connects, reads or writes",
     }
   }
   // A connection would be logged.
-  assertEquals([files.serving.logger.lines, await entries(clientDir)], [[], []]);
+  assertEquals([files.serving.logger.lines, await listNames(clientDir)], [[], []]);
 });
 
 // download: connections that break, and files that change at the server.
@@ -286,7 +292,7 @@ for (const direction of ["download", "upload"] as const) {
     await using relay = new CuttingRelay(files.serving.address);
     const client = new Client(relay.address, { timeout: 60 });
     const partBytes = async () => {
-      const part = await partIn(to);
+      const part = await findPart(to);
       return part === null ? 0 : (await Deno.stat(part)).size;
     };
     let before = 0, resumed = 0;
@@ -321,7 +327,7 @@ Deno.test("a file that differs from the server's is not kept", async () => {
     await Deno.writeTextFile(files.file, "old");
     const error = await assertRejects(() => files.get(), TransferError, "SHA-256");
     assertEquals(error.code, "DIGEST_MISMATCH");
-    assertEquals(await snapshot(files.dir), { copy: "old" });
+    assertEquals(await readTexts(files.dir), { copy: "old" });
   }
 });
 
@@ -352,7 +358,7 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
     assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], what);
     if (isChange) assert(error instanceof TransferError, what);
     if (isChange) assertStringIncludes(error.message, "changed while it was moved");
-    assertEquals((await entries(dir)).length, isChange ? 0 : 1, what);
+    assertEquals((await listNames(dir)).length, isChange ? 0 : 1, what);
     if (!isCut) {
       await get();
       assertEquals(await Deno.readFile(files.file), servedFile.content);
@@ -393,7 +399,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     yield [null, new Uint8Array(9)] as const;
     yield [null, new Uint8Array(0)] as const;
   }
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const zeros = `sha-256=:${"A".repeat(43)}=:`;
   const chunked = new ChunkedBodyIter(chunks());
   const rows: [GET: HeaderDict, HEAD: HeaderDict, body: BodyOut, message: string][] = [
@@ -418,7 +424,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     // What is not wanted is not read.
     assertEquals(conn.closed, body === chunked || "repr-digest" in get);
     assertEquals(error.cause instanceof RangeError, message.includes("invalid"));
-    assertEquals(await entries(dir.path), []);
+    assertEquals(await listNames(dir.path), []);
   }
   await using serving = serve(({ method }) => {
     return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
@@ -431,13 +437,13 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   await using files = await serveVersion(1_000_000);
   const { servedFile, dir, get } = files;
   const partBytes = async () => {
-    const part = await partIn(dir);
+    const part = await findPart(dir);
     return part === null ? 0 : (await Deno.stat(part)).size;
   };
   const reason = new Error("enough");
   const aborted = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
-  assertEquals([servedFile.requests, await entries(dir)], [[], []]);
+  assertEquals([servedFile.requests, await listNames(dir)], [[], []]);
   // The signal comes before anything that is wrong here.
   const nowhere = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
   assertEquals(await assertRejects(() => nowhere, Error), reason);
@@ -463,7 +469,7 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   servedFile.digest = "get";
   const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
   assertEquals(await assertRejects(() => downloading, Error), reason);
-  assertEquals((await entries(dir)).includes("other"), false);
+  assertEquals((await listNames(dir)).includes("other"), false);
 });
 
 Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
@@ -481,9 +487,9 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   servedFile.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   assertEquals((await assertRejects(get, TransferError, "replace: true")).code, "EXISTS");
   assertEquals(await Deno.readTextFile(file), "mine");
-  assertEquals(await mode((await partIn(files.dir))!), 0o600, "what is kept stays private");
+  assertEquals(await readMode((await findPart(files.dir))!), 0o600, "what is kept stays private");
   assertEquals((await files.get()).resumedFrom, 300_000);
-  assertEquals(await entries(files.dir), ["copy"]);
+  assertEquals(await listNames(files.dir), ["copy"]);
 });
 
 // Options of transfers, and their progress: how often it is reported, and what it counts.
@@ -509,7 +515,7 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
 });
 
 Deno.test("progress is due again after a tenth of a second, and no sooner", () => {
-  using time = stoppedClock();
+  using time = stopAllClocks();
   const pace = new Throttle();
   for (
     const [tick, isDue] of [[99, false], [1, true], [0, false], [99, false], [1, true]] as const
@@ -546,7 +552,7 @@ Deno.test("the error for a status says what was requested and what to do, and th
   ];
   let answer: [number, string] = [200, "OK"];
   await using serving = serve(() => [...answer, {}, new TextEncoder().encode("why")]);
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const client = serving.makeClient();
   for (const [status, reason, hint] of hints) {
     answer = [status, reason];
@@ -559,7 +565,7 @@ Deno.test("the error for a status says what was requested and what to do, and th
       error.message.includes(`GET "/a/b": `) && error.message.includes(`${status} ${reason}`),
       error.message,
     );
-    assertEquals(await entries(dir.path), []);
+    assertEquals(await listNames(dir.path), []);
     // After most errors the server ends the connection.
     if (status < 400 || [404, 405, 412].includes(status)) assertEquals(conn.closed, false);
   }

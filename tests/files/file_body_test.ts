@@ -23,10 +23,10 @@ import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { overwrite, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, overwrite } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 import {
   makePattern,
   makeTree,
@@ -36,8 +36,8 @@ import {
 } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
-import { stated } from "@degu/testing/stated.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
@@ -117,7 +117,7 @@ Deno.test("a range beyond the end is answered with 416, without content-range, a
 });
 
 Deno.test("a piece of a file keeps its bytes until it has been written", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const content = makePattern(3_000_000);
   await Deno.writeFile(`${dir.path}/file`, content);
   const [, , , body] = await new FilesApp(dir.path).handle(mkreq("GET", "/file"));
@@ -126,7 +126,7 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
   await body.writeTo({
     async write(bytes) {
       // Long enough for the next piece to have been read.
-      for (let turn = 0; turn < 3; turn++) await turnOfEventLoop();
+      for (let turn = 0; turn < 3; turn++) await waitForTick();
       const expected = content.subarray(position, position += bytes.length);
       assertEquals(Buffer.compare(bytes, expected), 0);
     },
@@ -229,7 +229,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
     await Deno.writeTextFile(`${tree.root}/file`, content);
     const making = makeFileBody(file, 0, file.size, null, () => {});
     // Of a file that has grown nobody can tell more than that.
-    if (content.length > file.size) assertEquals(await making, latin1("longer"));
+    if (content.length > file.size) assertEquals(await making, encodeLatin1("longer"));
     else await assertRejects(() => making, Refusal, "was overwritten", content);
     if (linux) assertEquals(await listOpenFiles(tree.root), []);
   }
@@ -237,7 +237,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
 
 Deno.test("a small file that is overwritten while it is served is a 409 without a stack in the log, and CHANGED for download", async () => {
   await using tree = await makeTree();
-  await using target = await tempDir();
+  await using target = await createTempDir();
   const path = `${tree.root}/file`;
   await Deno.writeTextFile(path, "public");
   await using serving = serve(new FilesApp(tree.root));
@@ -259,13 +259,13 @@ Deno.test("a small file that is overwritten while it is served is a 409 without 
     TransferError,
   );
   assertEquals(error.code, "CHANGED");
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 // Files that are read piece by piece.
 
 Deno.test("a reader that stops early releases the file", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   const size = 2_500_000;
   await Deno.writeFile(path, makePattern(size));
@@ -527,8 +527,8 @@ Deno.test("the cache of digests has a limit", () => {
 
 Deno.test("a file of up to the size that the comment of onFile names counts as sent with its response, a larger one with its last byte", async () => {
   const size = 1024 *
-    await stated("files/serve/files_app.ts", /A file of up to (\d+) KiB/);
-  await using dir = await tempDir();
+    await readStatedNumber("files/serve/files_app.ts", /A file of up to (\d+) KiB/);
+  await using dir = await createTempDir();
   for (const [bytes, isAtOnce] of [[size, true], [size + 1, false]] as const) {
     await Deno.writeFile(`${dir.path}/file`, makePattern(bytes));
     const events: FileEvent[] = [];

@@ -17,7 +17,7 @@ import {
 } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
@@ -135,14 +135,14 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
 const mayMount = await canMount();
 
 Deno.test("the reserved directory is made once, and is private", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   assertEquals(reservedPath("/"), `/${RESERVED}`);
   assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
   assertEquals(statOrNull(reservedPath(dir.path)), null);
   assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
   for (let time = 0; time < 2; time++) {
     new UnfinishedFiles(dir.path).makeDirectory();
-    assertEquals([await entries(dir.path), await mode(reservedPath(dir.path))], [
+    assertEquals([await listNames(dir.path), await readMode(reservedPath(dir.path))], [
       [RESERVED],
       0o700,
     ]);
@@ -156,7 +156,7 @@ Deno.test({
   name: "the reserved directory can't be reached by another name either (needs unshare)",
   ignore: !mayMount,
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     // As a file system does that ignores case, or has short names beside long ones; also where
     // another app serves what is below.
     for (const above of ["", "sub/"]) {
@@ -186,7 +186,7 @@ Deno.test({
       ]),
     ]);
     for (const above of ["", "sub/"]) {
-      assertEquals(await entries(`${dir.path}/${above}${RESERVED}`), ["part"]);
+      assertEquals(await listNames(`${dir.path}/${above}${RESERVED}`), ["part"]);
     }
   },
 });
@@ -216,7 +216,7 @@ async function tooDeep(entries: AsyncIterable<TreeEntry>): Promise<unknown[]> {
 }
 
 Deno.test("a path has at most 256 names: deeper ones are listed as what can't be asked for, and refused", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const names = Array.from({ length: MAX_DEPTH }, (_, i) => `d${i % 10}`);
   const deepest = names.slice(0, MAX_DEPTH - 1);
   await Deno.mkdir(`${dir.path}/${names.join("/")}`, { recursive: true });

@@ -5,13 +5,13 @@ import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
-import { allowedBytes, consistsOf, latin1 } from "@degu/testing/wire_grammar.ts";
+import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { allowedBytes, consistsOf, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
@@ -81,7 +81,7 @@ Deno.test("FilesApp accepts only GET and HEAD, with write also PUT and DELETE", 
 
 Deno.test({
   name: "curl does not wait for bytes that do not come, whatever the answer",
-  ...await unlessMissing("curl"),
+  ...await ignoreUnlessInstalled("curl"),
   async fn() {
     await using files = await serveDirectory();
     await files.write("file.txt", "text");
@@ -106,7 +106,7 @@ Deno.test({
       ...rest,
       `http://127.0.0.1:${port}${path}`,
     ]);
-    const { stdout, code } = await converse("curl", args, "");
+    const { stdout, code } = await runWithInput("curl", args, "");
     assertEquals(stdout, asked.map(([expected]) => `${expected}\n`).join(""));
     assertEquals(code, 0);
     // Only the 416 ends a session.
@@ -116,7 +116,7 @@ Deno.test({
 });
 
 Deno.test("a refusal is logged, unless nothing is read that is not there", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const rows: [Method, uri: string, status: number, warnings: number][] = [
     ["GET", "/none", 404, 0],
     ["HEAD", "/none", 404, 0],
@@ -144,7 +144,7 @@ Deno.test("without a logger of its own, FilesApp gives the reason of a refused w
 });
 
 Deno.test("a HEAD that wants the digest of a damaged file has none, and is logged", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "content");
   const warnings: string[] = [];
   const app = new FilesApp(dir.path, { logger: { warn: (line) => void warnings.push(line) } });
@@ -165,7 +165,7 @@ Deno.test("a HEAD that wants the digest of a damaged file has none, and is logge
 // ───────────────────────── the constructor
 
 Deno.test("FilesApp rejects a directory that does not exist", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
   for (
     const wrong of [undefined, null, 5, {}, ["/tmp"], new Blob(), new URL("https://localhost/tmp")]
@@ -182,7 +182,7 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
 });
 
 Deno.test("FilesApp rejects unknown options", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const wrong = [
     ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
     ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
@@ -195,11 +195,11 @@ Deno.test("FilesApp rejects unknown options", async () => {
     assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
   }
   new FilesApp(dir.path, { list: undefined, write: true });
-  assertEquals(await entries(dir.path), [], "nothing is made before it is needed");
+  assertEquals(await listNames(dir.path), [], "nothing is made before it is needed");
 });
 
 Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a directory", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.mkdir(`${dir.path}/real`);
   await Deno.writeTextFile(`${dir.path}/real/file`, "text");
   await makeLinks({ [`${dir.path}/link`]: "real" });
@@ -208,9 +208,9 @@ Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a d
     return [status, body];
   };
   for (const path of ["real", "real/", "link", "link/", "real/../real/."]) {
-    assertEquals(await handle(`${dir.path}/${path}`), [200, latin1("text")], path);
+    assertEquals(await handle(`${dir.path}/${path}`), [200, encodeLatin1("text")], path);
   }
-  assertEquals(await handle(toFileUrl(`${dir.path}/real`)), [200, latin1("text")]);
+  assertEquals(await handle(toFileUrl(`${dir.path}/real`)), [200, encodeLatin1("text")]);
   const [status] = await new FilesApp("tests/files").handle(mkreq("GET", "/files_app_test.ts"));
   assertEquals(status, 200);
 });

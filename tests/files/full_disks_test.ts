@@ -1,13 +1,13 @@
 /** Disks with too little space, at either end: small ones in a mount namespace. */
 import { TransferError } from "@degu/degu/files";
 import { partSize, UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
-import { obstacleTo } from "@degu/testing/commands.ts";
-import { partIn, tempDir } from "@degu/testing/directories.ts";
-import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { findObstacle } from "@degu/testing/commands.ts";
+import { createTempDir, findPart } from "@degu/testing/directories.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
-import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { findTerminalObstacle, runOnTerminal, testUnless } from "@degu/testing/terminals.ts";
 import {
   assert,
   assertEquals,
@@ -26,7 +26,7 @@ const PERMISSIONS = [
 // deno-lint-ignore no-explicit-any
 type Found = any;
 
-const obstacle = await mountObstacle();
+const obstacle = await findMountObstacle();
 const noDisk = obstacle && `no tmpfs can be mounted here (${obstacle})`;
 
 type Results = Record<string, { readonly found?: Found; readonly error?: string }>;
@@ -38,7 +38,7 @@ async function tryAll(
   dir?: string,
   through = THROUGH_MOUNT_NAMESPACE,
 ): Promise<Results> {
-  await using own = await tempDir();
+  await using own = await createTempDir();
   const options = {
     flags: [...PERMISSIONS, ...permissions, ...importMapFlags()],
     args: [dir ?? own.path, ...scenarios],
@@ -206,7 +206,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   const { servedFile, file, get } = version;
   servedFile.cutAfterBytes = 131_072;
   await assertRejects(() => get());
-  const size = async () => (await Deno.stat((await partIn(version.dir))!)).size;
+  const size = async () => (await Deno.stat((await findPart(version.dir))!)).size;
   assertEquals(await size(), 131_072);
   servedFile.cutAfterBytes = Infinity;
   const full = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
@@ -235,7 +235,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   assertEquals((await get()).resumedFrom, 131_072);
 
   // A server does the same.
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const files = new UnfinishedFiles(dir.path);
   const part = files.partOf(null, ["a"]);
   {
@@ -347,11 +347,11 @@ async function makeReserved(dir: string): Promise<string | null> {
   await Deno.writeFile(`${dir}/image`, new Uint8Array(0));
   await Deno.truncate(`${dir}/image`, 8 * MEBIBYTE);
   const script = 'mkfs.ext4 -q -m 50 "$0/image" && mount -o loop,ro "$0/image" /mnt';
-  return await obstacleTo(["unshare", "--mount", "sh", "-c", script, dir]);
+  return await findObstacle(["unshare", "--mount", "sh", "-c", script, dir]);
 }
 
 async function loopObstacle(): Promise<string | null> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   return await makeReserved(dir.path);
 }
 
@@ -361,7 +361,7 @@ testUnless(
   noLoop && `no image can be mounted here (${noLoop})`,
   "what is reserved for root is not free",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     assertEquals(await makeReserved(dir.path), null);
     const through = ["unshare", "--mount"];
     const { reserved } = await tryAll(["reserved"], [STATFS], dir.path, through);
@@ -371,10 +371,10 @@ testUnless(
 );
 
 testUnless(
-  await terminalObstacle(),
+  await findTerminalObstacle(),
   "a program on a terminal is not asked for the permission to look at the free space",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const script = `
       import { Client, Server } from "${import.meta.resolve("@degu/degu")}";
       import { download, FilesApp, upload } from "${import.meta.resolve("@degu/degu/files")}";
@@ -397,7 +397,7 @@ testUnless(
 );
 
 Deno.test("a full disk is said to keep what interrupted uploads have left, and not what is under way", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const unfinished = new UnfinishedFiles(dir.path);
   const [idle, own, other] = ["idle", "own", "other"].map((name) =>
     unfinished.partOf(null, [name])

@@ -19,7 +19,7 @@ import {
   readRecords,
   type SentRecord,
 } from "@degu/testing/bundles.ts";
-import { content, entries } from "@degu/testing/directories.ts";
+import { listNames, readTree } from "@degu/testing/directories.ts";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeTree } from "@degu/testing/served_directory.ts";
@@ -48,7 +48,7 @@ function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
 
 test("no request writes, reads or deletes outside, and none inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true, reuse: true });
-  const before = [await content(files.root), await entries(files.path)];
+  const before = [await readTree(files.root), await listNames(files.path)];
   /** The statuses of a request for each path with each of the names. */
   const statuses = async (
     ask: (uri: string) => Promise<number>,
@@ -89,12 +89,12 @@ test("no request writes, reads or deletes outside, and none inside by another na
   assertEquals(all.map((each) => [...each]), [
     ...[[404], [404], [403], [403], [403], [403], [403], [403]],
   ]);
-  assertEquals([await content(files.root), await entries(files.path)], before);
+  assertEquals([await readTree(files.root), await listNames(files.path)], before);
 });
 
 test("no bundle writes or reads outside, and none inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true });
-  const before = [await content(files.root), await entries(files.path)];
+  const before = [await readTree(files.root), await listNames(files.path)];
   const paths = HOSTILE_NAMES.flatMap((name) => [[name], [name, "x"], ["sub", name]]);
   const sent = paths.flatMap((
     path,
@@ -105,7 +105,7 @@ test("no bundle writes or reads outside, and none inside by another name", async
   );
   if (!holdsNames) {
     assertEquals(new Set(written as number[]), new Set([403]));
-    assertEquals([await content(files.root), await entries(files.path)], before);
+    assertEquals([await readTree(files.root), await listNames(files.path)], before);
   }
   const asked = formatPaths(paths);
   const found = await readRecords(GET_ANSWER, await request("POST", "/?bundle=get", {}, asked));
@@ -143,7 +143,7 @@ const encode = (text: string) => new TextEncoder().encode(text);
 test("no list makes a download write outside; each name that the disk can't hold fails alone, and keeps what would be deleted", async (holdsNames) => {
   await using tree = await makeTree();
   await using serving = serveHostile();
-  const beside = async () => [await entries(tree.path), await content(`${tree.path}/outside`)];
+  const beside = async () => [await listNames(tree.path), await readTree(`${tree.path}/outside`)];
   const before = await beside();
   const failed = new Map<string, unknown>();
   const onEvent = (event: TreeEvent) => {
@@ -165,7 +165,7 @@ test("no list makes a download write outside; each name that the disk can't hold
       error.message,
     );
   }
-  const made = Object.keys(await content(tree.root)).filter((path) =>
+  const made = Object.keys(await readTree(tree.root)).filter((path) =>
     !/^(?:[de]\d+|sub)/.test(path)
   );
   assertEquals(made, ["file", "ok"]);

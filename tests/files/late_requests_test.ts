@@ -3,9 +3,9 @@ import { Client } from "@degu/degu";
 import { deleteFile, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { content, fill } from "@degu/testing/directories.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
 import { HoldingRelay } from "@degu/testing/holding_relay.ts";
-import { atLeastOnce } from "@degu/testing/raw_peer.ts";
+import { retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { listParts, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
@@ -93,9 +93,9 @@ async function deliverLate({ call, start, has = "", size, before }: Late) {
   const newest = "n".repeat(size ?? 5);
   await fill(clientDir, { f: newest });
   await call(client, clientDir);
-  assertEquals((await content(serverDir)).f, newest);
+  assertEquals((await readTree(serverDir)).f, newest);
   assert((await relay.release()).includes("412"));
-  assertEquals((await content(serverDir)).f, newest);
+  assertEquals((await readTree(serverDir)).f, newest);
 }
 
 Deno.test("a request that is delivered late changes nothing: the rest of a file", async () => {
@@ -107,7 +107,7 @@ Deno.test("a request that is delivered late changes nothing: the rest of a file"
   using _clock = setClockAhead(10_000);
   await using cutting = new CuttingRelay(files.serving.address);
   // A server that is busy gets nothing of what had arrived when the connection was reset.
-  await atLeastOnce("nothing was kept", async () => {
+  await retryUntilInTime("nothing was kept", async () => {
     cutting.cutAfter(size / 2);
     await assertRejects(() => single(new Client(cutting.address, { timeout: 30 }), clientDir));
     const [part] = await listParts(serverDir);
@@ -124,7 +124,7 @@ Deno.test("a request that is delivered late changes nothing: the rest of a file"
   await fill(clientDir, { f: "newest" });
   await single(client, clientDir);
   assert((await relay.release()).startsWith("HTTP/1.1 412"));
-  assertEquals((await content(serverDir)).f, "newest");
+  assertEquals((await readTree(serverDir)).f, "newest");
 });
 
 for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as const) {
@@ -149,6 +149,6 @@ for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as cons
     await gone;
     await send("newer");
     assert((await relay.release()).includes("412"));
-    assertEquals((await content(serverDir)).f, "newer");
+    assertEquals((await readTree(serverDir)).f, "newer");
   });
 }

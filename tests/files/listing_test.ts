@@ -19,8 +19,8 @@ import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { mustRun } from "@degu/testing/commands.ts";
-import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir, makeEmptyFiles } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -221,12 +221,12 @@ Deno.test("names that can't be requested are listed as such", async () => {
   // A path of 4095 bytes is the longest that can be opened: one level more is possible from within.
   const name = "n".repeat(250);
   const line = 'cd "$0" && for _ in {1..20}; do mkdir "$1" && cd "$1" || exit; done';
-  await mustRun(["bash", "-c", line, files.path, name]);
+  await runOrThrow(["bash", "-c", line, files.path, name]);
   const tree = await treeOf(await files.conn.get("/?tree"));
   const last = tree.at(-1)!;
   assertEquals([last.kind, last.reason], ["other", "name"]);
   assert(tree.length < 20 && tree.slice(0, -1).every(({ kind }) => kind === "directory"));
-  await mustRun(["bash", "-c", 'rm -r "$0"', `${files.path}/${name}`]);
+  await runOrThrow(["bash", "-c", 'rm -r "$0"', `${files.path}/${name}`]);
 });
 
 // Lists of trees of which something vanishes meanwhile: what is removed is left out, and what has
@@ -278,7 +278,7 @@ for (const isLocal of [false, true]) {
   for (const [what, isRefused, change] of rows) {
     const name = `of ${isLocal ? "this device" : "a server"}`;
     Deno.test(`a list ${name} while ${what} is ${isRefused ? "refused" : "complete"}`, async () => {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       const root = `${dir.path}/root`;
       for (const name of DIRECTORIES) {
         await Deno.mkdir(`${root}/top/${name}`, { recursive: true });
@@ -297,7 +297,7 @@ for (const isLocal of [false, true]) {
 }
 
 Deno.test("a list is refused if the directory where it begins is replaced before it is listed whole", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${await realPath(dir.path)}/root`;
   await Deno.mkdir(path);
   makeEmptyFiles(path, Array.from({ length: 500 }, (_, i) => `${i}`));
@@ -327,7 +327,7 @@ const DAMAGES: readonly [code: string | undefined, message: string][] = [
 ];
 
 Deno.test("what the disk does not tell of is listed as unreadable; without descriptors the list is cut", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "");
   const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
   const listed = async (code: string | undefined, message: string) => {
@@ -355,7 +355,7 @@ Deno.test("a name that nothing is found by is looked for in the directory again:
     ["found by a later look", () => {}, ["a", "b"]],
   ];
   for (const [what, change, found] of rows) {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     for (const name of ["a", "b"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
     let isMissing = false;
     using _missing = patch(Deno, "lstatSync", (lstatSync) => (path) => {
@@ -371,7 +371,7 @@ Deno.test("a name that nothing is found by is looked for in the directory again:
 });
 
 Deno.test("a name that the disk lists twice is one entry; of two that only look the same both are", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   for (const name of ["a", "\ufffd"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
   using _twice = patch(Deno, "readDir", (readDir) =>
     async function* (path) {
@@ -392,7 +392,7 @@ Deno.test("a list is cut if something else has the place of a directory before t
   for (const [what, replace] of rows) {
     // The entries are listed 128 at a time, and a directory may be replaced before any is.
     for (const count of [500, 129, 1]) {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       const path = `${await realPath(dir.path)}/root`;
       await Deno.mkdir(`${path}/top/d`, { recursive: true });
       makeEmptyFiles(`${path}/top/d`, Array.from({ length: count }, (_, i) => `${i}`));

@@ -3,7 +3,7 @@ import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { setTransferHints } from "@degu/internal/files/transfer/client.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
-import { mode, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { changeResponses, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
@@ -27,14 +27,14 @@ const MODES: [source: number, copy: number][] = [
 
 /** What this process gives to a file that asks for all bits; 0755 with the umask 022. */
 const GRANTED = await (async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   (await Deno.open(`${dir.path}/file`, { write: true, createNew: true, mode: 0o777 })).close();
-  return await mode(`${dir.path}/file`);
+  return await readMode(`${dir.path}/file`);
 })();
 
 /** The superuser reads whatever the bits are. */
 const isRoot = await (async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
   await Deno.chmod(`${dir.path}/file`, 0);
   return await Deno.readTextFile(`${dir.path}/file`).then(() => true, () => false);
@@ -71,7 +71,7 @@ const READABLE = MODES.filter(([source]) => isRoot || (source & 0o400) !== 0)
 
 async function modesIn(dir: string, names: Iterable<string>): Promise<Record<string, string>> {
   const modes: Record<string, string> = {};
-  for (const name of names) modes[name] = (await mode(`${dir}/${name}`)).toString(8);
+  for (const name of names) modes[name] = (await readMode(`${dir}/${name}`)).toString(8);
   return modes;
 }
 
@@ -113,15 +113,15 @@ inBoth("a mode that alone differs is set without the content, and once", async (
   await write(`${trees.source}/a`, 100_000, 0o700);
   await write(`${trees.target}/a`, 100_000, 0o644);
   const { result, events } = await trees.copy({ dryRun: true });
-  assertEquals([result.unchanged, await mode(`${trees.target}/a`)], [1, 0o644]);
+  assertEquals([result.unchanged, await readMode(`${trees.target}/a`)], [1, 0o644]);
   assertEquals(events[0], { type: "plan", files: 0, bytes: 0 });
   for (const options of [{ modes: false }, { replace: false }]) {
     await trees.copy(options);
-    assertEquals(await mode(`${trees.target}/a`), 0o644);
+    assertEquals(await readMode(`${trees.target}/a`), 0o644);
   }
   requests.length = 0;
   assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 1);
-  assertEquals(await mode(`${trees.target}/a`), 0o700);
+  assertEquals(await readMode(`${trees.target}/a`), 0o700);
   requests.length = 0;
   assertEquals((await trees.copy()).result.unchanged, 1);
   assertEquals(requests, ["GET "]);
@@ -129,7 +129,7 @@ inBoth("a mode that alone differs is set without the content, and once", async (
   requests.length = 0;
   await trees.copy();
   assertEquals(requests, direction === "upload" ? ["GET ", "PUT 0700"] : ["GET "]);
-  assertEquals(await mode(`${trees.target}/a`), 0o700);
+  assertEquals(await readMode(`${trees.target}/a`), 0o700);
 });
 
 inBoth(
@@ -180,17 +180,17 @@ inBoth("a single file gets the bits of the source, new and replaced", async (dir
       for (const dir of [from, to]) await Deno.remove(`${dir}/f`).catch(() => {});
       await write(`${from}/f`, size, source);
       await send();
-      assertEquals(await mode(`${to}/f`), copy, `${size} ${source.toString(8)}`);
+      assertEquals(await readMode(`${to}/f`), copy, `${size} ${source.toString(8)}`);
       // Identical, then another one.
       await Deno.chmod(`${to}/f`, 0o640);
       await send(false);
-      assertEquals(await mode(`${to}/f`), 0o640);
+      assertEquals(await readMode(`${to}/f`), 0o640);
       await send();
-      assertEquals(await mode(`${to}/f`), copy);
+      assertEquals(await readMode(`${to}/f`), copy);
       await Deno.chmod(`${from}/f`, 0o600);
       await write(`${from}/f`, size + 1, source);
       await send();
-      assertEquals(await mode(`${to}/f`), copy);
+      assertEquals(await readMode(`${to}/f`), copy);
     }
   }
 });
@@ -226,7 +226,7 @@ inBoth(
         : upload(client, `${clientDir}/f`, "/f");
     await send().catch(() => {});
     await send();
-    assertEquals([[...seen], await mode(`${to}/f`)], [[0o600], granted(0o755)]);
+    assertEquals([[...seen], await readMode(`${to}/f`)], [[0o600], granted(0o755)]);
   },
 );
 
@@ -265,7 +265,7 @@ test("an app with modes: false takes no bits from a peer", async () => {
     await (await client.request("POST", "/?bundle=put", {}, bytes)).discard();
     const names = [...SIZES.map((size) => `tree/${size}`), "alone", "bundled"];
     for (const name of names) {
-      assertEquals(await mode(`${serverDir}/${name}`), granted(0o644), name);
+      assertEquals(await readMode(`${serverDir}/${name}`), granted(0o644), name);
     }
   }
 });
@@ -281,7 +281,7 @@ test("bits that are withheld from a client reach no file", async () => {
   }
   await download(client, "/5", `${clientDir}/tree/alone`);
   const names = [...SIZES.map(String), "alone"];
-  for (const name of names) assertEquals(await mode(`${clientDir}/tree/${name}`), 0o600, name);
+  for (const name of names) assertEquals(await readMode(`${clientDir}/tree/${name}`), 0o600, name);
 });
 
 test('write: "add": what is there keeps its mode, and no request asks for another', async () => {
@@ -299,10 +299,10 @@ test('write: "add": what is there keeps its mode, and no request asks for anothe
     await write(`${dir}/tree/f`, 5, bits);
   }
   assertEquals((await uploadTree(client, `${clientDir}/tree`, "/tree/")).unchanged, 1);
-  assertEquals([requests, await mode(`${serverDir}/tree/f`)], [["GET"], 0o640]);
+  assertEquals([requests, await readMode(`${serverDir}/tree/f`)], [["GET"], 0o640]);
   await write(`${clientDir}/tree/new`, 5, 0o700);
   await uploadTree(client, `${clientDir}/tree`, "/tree/");
-  assertEquals(await mode(`${serverDir}/tree/new`), 0o700);
+  assertEquals(await readMode(`${serverDir}/tree/new`), 0o700);
 });
 
 test("PUT of a mode alone: under a condition, for a file that is there", async () => {
@@ -326,7 +326,7 @@ test("PUT of a mode alone: under a condition, for a file that is there", async (
     const all = { "file-mode": "0777", "upload-offset": "5", "upload-length": "5", ...headers };
     const response = await client.request("PUT", uri, all, new Uint8Array(0));
     await response.discard();
-    const found = [response.status, await mode(`${serverDir}/f`)];
+    const found = [response.status, await readMode(`${serverDir}/f`)];
     assertEquals(found, uri === "/" ? [found[0], bits] : [status, bits], JSON.stringify(headers));
     const { size, mtime } = await Deno.stat(`${serverDir}/f`);
     assertEquals([size, mtime], [5, TIME]);
@@ -361,7 +361,7 @@ inBoth(
     };
     const { result, outcomes } = await trees.copy({ onEvent });
     assertEquals([isListed, result.failed, outcomes], [true, 1, { a: "failed" }]);
-    assertEquals(await mode(`${trees.target}/a`), 0o640);
+    assertEquals(await readMode(`${trees.target}/a`), 0o640);
   },
 );
 
@@ -397,6 +397,6 @@ inBoth(
       },
     });
     assertEquals([result.deleted, result.failed], [1, 0]);
-    assertEquals(await mode(`${trees.target}/f`), 0o600);
+    assertEquals(await readMode(`${trees.target}/f`), 0o600);
   },
 );

@@ -4,12 +4,12 @@ import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/fi
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
-import { fastTimeouts, setClockAhead, slowClock } from "@degu/testing/clock.ts";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { setClockAhead, slowDownClock, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { changeResponses, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
@@ -49,8 +49,8 @@ Deno.test("move: each file is removed here once it is there, with an event behin
   const files = { small: "1", "d/small": "2", "d/e/large": LARGE, empty: "" };
   await using trees = await makeOutbox({ ...files, "d/f": null });
   const { result, outcomes, events } = await trees.copy(MOVE);
-  assertEquals(await content(trees.source), { d: null, "d/e": null, "d/f": null });
-  assertEquals(await content(trees.target), { ...files, d: null, "d/e": null, "d/f": null });
+  assertEquals(await readTree(trees.source), { d: null, "d/e": null, "d/f": null });
+  assertEquals(await readTree(trees.target), { ...files, d: null, "d/e": null, "d/f": null });
   assertEquals(outcomes, Object.fromEntries(Object.keys(files).map((path) => [path, "copied"])));
   assertEquals([result.files, result.removed, result.failed], [4, 4, 0]);
   for (const path of Object.keys(files)) {
@@ -96,11 +96,11 @@ Deno.test("move: what is not copied stays: links, pipes, reserved names, and wha
   );
   await makeLinks({ [`${trees.source}/link`]: "good" });
   const hasPipe = await makeFifo(`${trees.source}/pipe`);
-  const before = await content(trees.source);
+  const before = await readTree(trees.source);
   const filter = ({ name }: { name: string }) => name !== "excluded";
   const { result, outcomes } = await trees.copy({ ...MOVE, filter });
   const { good: _good, ...rest } = before;
-  assertEquals(await content(trees.source), rest);
+  assertEquals(await readTree(trees.source), rest);
   assertEquals(outcomes, {
     ".x.degu-part": "skipped: reserved",
     link: "skipped: link",
@@ -118,7 +118,7 @@ Deno.test("move: what the server refuses once it was sent stays", async () => {
       return writes(request) ? [413, "Content Too Large", {}, null] : null;
     });
     await trees.copy(MOVE).catch(() => {});
-    assertEquals(await content(trees.source), { x: text }, name);
+    assertEquals(await readTree(trees.source), { x: text }, name);
   }
 });
 
@@ -161,8 +161,8 @@ for (const [what, [change, left]] of Object.entries(CHANGES)) {
       const { removed, skipped } = result;
       assertEquals([result.files, removed, result.failed], [files, 0, failed], name);
       assertEquals(skipped, 1 - failed - files, name);
-      assertEquals(await content(trees.source), left(text), name);
-      assertEquals(await content(trees.target), { x: text }, name);
+      assertEquals(await readTree(trees.source), left(text), name);
+      assertEquals(await readTree(trees.target), { x: text }, name);
     }
   });
 }
@@ -188,13 +188,13 @@ Deno.test("move: a file that was changed just before it was read stays: another 
     const { result, outcomes } = await trees.copy({ ...MOVE, settled: 0 });
     assertEquals(outcomes, { x: "skipped: still being written" }, name);
     assertEquals([result.files, result.removed, result.skipped], [0, 0, 1], name);
-    assertEquals(await content(trees.source), { x: other }, name);
-    assertEquals(await content(trees.target), { x: text }, name);
+    assertEquals(await readTree(trees.source), { x: other }, name);
+    assertEquals(await readTree(trees.target), { x: text }, name);
     using _clock = setClockAhead(LATER);
     path = `${trees.source}/none`;
     await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
     await uploadTree(serving.makeClient(), trees.source, [], MOVE);
-    assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: other }]);
+    assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: other }]);
   }
 });
 
@@ -210,8 +210,8 @@ Deno.test("move: a file that was written or renamed less than 3 seconds ago, or 
     assertEquals(outcomes, { written: skipped, renamed: skipped });
     assertEquals(result.skipped, 2);
   }
-  assertEquals(await content(trees.source), { written: "1", renamed: "2" });
-  assertEquals(await content(trees.target), {});
+  assertEquals(await readTree(trees.source), { written: "1", renamed: "2" });
+  assertEquals(await readTree(trees.target), {});
   using _clock = setClockAhead(LATER);
   assertEquals((await trees.copy(MOVE)).result.removed, 2);
 });
@@ -235,7 +235,7 @@ Deno.test("move: with settled below 2, a file that was changed less than two sec
       for (const [seconds, removed] of [[1.999, 0], [2, 1]] as const) {
         using _clock = patch(Date, "now", () => () => changed + seconds * 1000);
         const { result } = await trees.copy({ ...MOVE, settled });
-        assertEquals([result.removed, await content(trees.target)], [removed, { x: text }]);
+        assertEquals([result.removed, await readTree(trees.target)], [removed, { x: text }]);
       }
     }
   }
@@ -272,7 +272,7 @@ Deno.test("move: a file that is written between the list and its turn is copied,
   const { result } = await trees.copy({ ...MOVE, settled: 60 });
   assertEquals([result.files, result.skipped, result.removed], [0, 3, 0]);
   const left = { x: "1more", large: LARGE + "more", old: "2", d: null };
-  assertEquals(await content(trees.source), left);
+  assertEquals(await readTree(trees.source), left);
 });
 
 Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {
@@ -281,7 +281,7 @@ Deno.test("move: a file whose times are in the future, of a clock that was wrong
     using _clock = setClockAhead(-3_600_000);
     assertEquals((await trees.copy(MOVE)).result.removed, 2);
   }
-  assertEquals(await content(trees.source), {});
+  assertEquals(await readTree(trees.source), {});
   await Deno.writeTextFile(`${trees.source}/x`, "1");
   const { ctime } = await Deno.stat(`${trees.source}/x`);
   // A time of this very moment is that of a change until now.
@@ -319,8 +319,8 @@ for (const [what, there, options, outcome] of BEFORE) {
       const { outcomes, errors, result } = await trees.copy({ ...MOVE, ...options });
       assertEquals(outcomes, { x: outcome, e: "copied" }, Deno.inspect(errors));
       const isMoved = outcome === "copied";
-      assertEquals(await content(trees.source), isMoved ? {} : { x: ours.x });
-      assertEquals(await content(trees.target), isMoved ? ours : theirs);
+      assertEquals(await readTree(trees.source), isMoved ? {} : { x: ours.x });
+      assertEquals(await readTree(trees.target), isMoved ? ours : theirs);
       // What is there already is compared, and is not the file here by its inode.
       const isSent = there !== "12345";
       if (isMoved) assertEquals(result.bytes, isSent ? ours.x.length : 0);
@@ -346,7 +346,7 @@ for (const moment of ["asked for again", "written again"]) {
       const { outcomes } = await trees.copy({ ...MOVE, replace: false });
       assertEquals(outcomes, { x: "failed" });
       assert(left < 0, "it was not replaced");
-      const both = [await content(trees.source), await content(trees.target)];
+      const both = [await readTree(trees.source), await readTree(trees.target)];
       assertEquals(both, [{ x: text }, { x: theirs }]);
     }
   });
@@ -361,7 +361,7 @@ Deno.test("move: with replace: false an equal file that was just written there i
     });
     const { errors } = await trees.copy({ ...MOVE, replace: false });
     assertEquals((errors.x as TransferError).code, "EXISTS");
-    assertEquals(await content(trees.source), { x: text });
+    assertEquals(await readTree(trees.source), { x: text });
   }
 });
 
@@ -376,11 +376,11 @@ Deno.test("move: a file whose answer is lost is at both ends, and the next call 
       throw new Error("the answer is lost");
     });
     await assertRejects(() => trees.copy(MOVE));
-    assertEquals(await content(trees.source), { x: text }, name);
-    assertEquals(await content(trees.target), { x: text }, name);
+    assertEquals(await readTree(trees.source), { x: text }, name);
+    assertEquals(await readTree(trees.target), { x: text }, name);
     await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
     const { removed } = await uploadTree(serving.makeClient(), trees.source, [], MOVE);
-    assertEquals([removed, await content(trees.source), await content(trees.target)], [1, {}, {
+    assertEquals([removed, await readTree(trees.source), await readTree(trees.target)], [1, {}, {
       x: text,
     }]);
   }
@@ -407,7 +407,7 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also i
         MOVE,
       );
       assertEquals([outcomes, removedPaths], [{ x: "copied" }, ["x"]], `${write}, ${name}`);
-      assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: text }]);
+      assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: text }]);
     }
   }
 });
@@ -422,7 +422,7 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
     assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
     let clock: Disposable | null = null;
     // Two seconds are over at once.
-    using _pauses = fastTimeouts((ms) => {
+    using _pauses = speedUpTimeouts((ms) => {
       if (ms === 2000) clock ??= setClockAhead(LATER);
       return ms === 2000;
     }, 1000);
@@ -443,8 +443,8 @@ Deno.test("move: an app that only adds files keeps what it has, and only the sam
     const client = serving.makeClient();
     const { outcomes } = await copyTree("upload", client, trees.source, "/", MOVE);
     assertEquals(outcomes, { x: "copied", y: "failed" });
-    assertEquals(await content(trees.source), { y: text });
-    assertEquals(await content(trees.target), { x: text, y: other });
+    assertEquals(await readTree(trees.source), { y: text });
+    assertEquals(await readTree(trees.target), { x: text, y: other });
   }
 });
 
@@ -461,7 +461,7 @@ Deno.test("move: an app that only adds files, and serves the outbox itself, move
       "/",
       MOVE,
     );
-    assertEquals([removedPaths, await content(trees.source)], [[], files]);
+    assertEquals([removedPaths, await readTree(trees.source)], [[], files]);
   }
 });
 
@@ -481,20 +481,20 @@ Deno.test("move: what has arrived before the disk there is full is removed here,
   const moving = uploadTree(trees.client, trees.source, "/tree/", { ...MOVE, onEvent });
   const { code } = await assertRejects(() => moving, TransferError);
   assertEquals([code, events], ["DISK_FULL", ["copied a", "removed a", "copied b", "removed b"]]);
-  assertEquals(await content(trees.source), { c: "3" });
+  assertEquals(await readTree(trees.source), { c: "3" });
 });
 
 Deno.test("move: once the signal is aborted, nothing is removed", async () => {
   const texts = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`${i}`, `text ${i}`]));
   await using trees = await makeOutbox(texts);
   const controller = new AbortController();
-  using _clock = slowClock();
+  using _clock = slowDownClock();
   const onEvent = ({ type }: TreeEvent) => {
     if (type === "progress") controller.abort(new Error("enough"));
   };
   const { signal } = controller;
   await assertRejects(() => trees.copy({ ...MOVE, signal, onEvent }), Error, "enough");
-  assertEquals([await content(trees.source), await content(trees.target)], [texts, texts]);
+  assertEquals([await readTree(trees.source), await readTree(trees.target)], [texts, texts]);
 });
 
 Deno.test("move: a dry run reports what would be removed, and removes nothing", async () => {
@@ -505,8 +505,8 @@ Deno.test("move: a dry run reports what would be removed, and removes nothing", 
   });
   assertEquals(outcomes, { a: "copied", large: "copied" });
   assertEquals([result.removed, removedPaths.toSorted()], [2, ["a", "large"]]);
-  assertEquals(await content(trees.source), { a: "1", large: LARGE });
-  assertEquals(await content(trees.target), {});
+  assertEquals(await readTree(trees.source), { a: "1", large: LARGE });
+  assertEquals(await readTree(trees.target), {});
 });
 
 /** Servers of the source itself: the directory that is served, and the URI of the source there. */
@@ -520,7 +520,7 @@ const OVERLAPPING = { x: "1", empty: "", "d/large": LARGE };
 for (const [what, served, uri] of OVERLAPS) {
   Deno.test(`move: nothing is lost if the server ${what}`, async () => {
     for (const options of [{}, { replace: false }]) {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       await fill(`${dir.path}/in/out`, OVERLAPPING);
       if (HAS_LINKS) await makeLinks({ [`${dir.path}/link`]: "in/out" });
       await using serving = serve(
@@ -538,7 +538,7 @@ for (const [what, served, uri] of OVERLAPS) {
           { ...MOVE, ...options },
         );
         assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
-        assertEquals(await content(source), { ...OVERLAPPING, d: null });
+        assertEquals(await readTree(source), { ...OVERLAPPING, d: null });
       }
     }
   });
@@ -551,14 +551,14 @@ Deno.test("move: nothing is lost if files of both ends are one, by hard links", 
     await Deno.link(`${trees.source}/${name}`, `${trees.target}/${name}`);
   }
   await trees.copy(MOVE);
-  assertEquals(await content(trees.target), texts);
+  assertEquals(await readTree(trees.target), texts);
 });
 
 Deno.test({
   name: "move: nothing is lost if the target is the source, mounted there (needs unshare)",
   ignore: !await canMount(),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await fill(`${dir.path}/source`, OVERLAPPING);
     await fill(dir.path, { target: null });
     const through = [...MOUNTING, 'mount --bind "$0/source" "$0/target" && exec "$@"', dir.path];
@@ -566,7 +566,7 @@ Deno.test({
     for (const { result } of await copyInProcess(through, [job])) {
       assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
     }
-    assertEquals(await content(`${dir.path}/source`), { ...OVERLAPPING, d: null });
+    assertEquals(await readTree(`${dir.path}/source`), { ...OVERLAPPING, d: null });
   },
 });
 
@@ -575,7 +575,7 @@ Deno.test({
     "move: a file that can't be removed here has failed, and the others are moved (needs unshare)",
   ignore: !await canRun(...AS_USER),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const kept = { "d/kept": "1", "d/large": LARGE };
     await fill(`${dir.path}/source`, { ...kept, moved: "2" });
     await fill(`${dir.path}/target`, { "d/x": "3" });
@@ -587,9 +587,9 @@ Deno.test({
     const failed = Object.keys(kept).map((path) => [path, "failed"]);
     assertEquals(outcomes, { ...Object.fromEntries(failed), moved: "copied" });
     assertEquals([result.files, result.removed, result.failed], [1, 1, 2]);
-    const { moved: _moved, ...left } = await content(`${dir.path}/source`);
+    const { moved: _moved, ...left } = await readTree(`${dir.path}/source`);
     assertEquals(left, { d: null, ...kept });
-    assertEquals(await content(`${dir.path}/target`), { d: null, "d/x": "3", moved: "2" });
+    assertEquals(await readTree(`${dir.path}/target`), { d: null, "d/x": "3", moved: "2" });
   },
 });
 
@@ -597,14 +597,14 @@ Deno.test("move: without the permission to write there the whole call rejects, a
   await using trees = await makeTrees("upload", { a: "1", large: LARGE });
   const [, port] = trees.serving.address;
   await using running = new RunningProcess(
-    programCommand("transfer.ts", {
+    makeProgramCommand("transfer.ts", {
       flags: ["--allow-net=127.0.0.1", `--allow-read=${trees.source}`],
       args: ["moveTree", `${port}`, trees.source, "/tree/"],
     }).spawn(),
   );
-  const { success, stderr } = await running.ended();
+  const { success, stderr } = await running.waitForEnd();
   assert(!success && stderr.includes("NotCapable"), stderr);
-  assertEquals(await content(trees.source), { a: "1", large: LARGE });
+  assertEquals(await readTree(trees.source), { a: "1", large: LARGE });
 });
 
 Deno.test({
@@ -612,7 +612,7 @@ Deno.test({
     "move: a file that the target has by another name is replaced only by the same content (needs unshare, FUSE and python3-fusepy)",
   ignore: !await canMount(),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const through = [...MOUNTING, await makeOddDiskScript(dir.path, "fold /dev/null"), dir.path];
     const [first, second] = [
       {
@@ -638,9 +638,9 @@ Deno.test({
     const [one, two] = await copyInProcess(through, jobs);
     assertEquals([one!.result.removed, one!.outcomes.twin], [6, "failed"], Deno.inspect(one));
     const kept = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
-    assertEquals(await content(`${dir.path}/2/source`), kept, Deno.inspect(two));
+    assertEquals(await readTree(`${dir.path}/2/source`), kept, Deno.inspect(two));
     assertEquals([two!.result.removed, two!.result.failed], [2, 3]);
-    const { mounted: _mounted, ...backing } = await content(`${dir.path}/backing`);
+    const { mounted: _mounted, ...backing } = await readTree(`${dir.path}/backing`);
     const expected = [null, "one", ...Object.values(first)];
     assertEquals(Object.values(backing).toSorted(), expected.toSorted());
   },
@@ -671,11 +671,11 @@ for (const before of [undefined, "old"]) {
         const { errors } = await copyTree("upload", client, trees.source, "/", MOVE);
         assertEquals((errors.x as TransferError).code, "TARGET_CHANGED");
         assertStringIncludes(`${errors.x}`, "changed meanwhile");
-        const both = [await content(trees.source), await content(trees.target)];
+        const both = [await readTree(trees.source), await readTree(trees.target)];
         assertEquals(both, [{ x: text }, { x: theirs }]);
         // The next call replaces what it sees.
         assertEquals((await uploadTree(client, trees.source, "/", MOVE)).removed, 1);
-        const moved = [await content(trees.source), await content(trees.target)];
+        const moved = [await readTree(trees.source), await readTree(trees.target)];
         assertEquals(moved, [{}, { x: text }]);
       }
     });
@@ -690,7 +690,7 @@ for (const before of [undefined, "old"]) {
             before === undefined ? {} : { x: before },
           );
           let isCut = false, isRetried = false;
-          using _pauses = fastTimeouts((ms) => {
+          using _pauses = speedUpTimeouts((ms) => {
             // A server has a timer of a second, too.
             const isPause = isCut && ms === 1000;
             if (isPause) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
@@ -708,7 +708,7 @@ for (const before of [undefined, "old"]) {
           const options = { ...MOVE, retries: 2 };
           const { errors } = await copyTree("upload", client, trees.source, "/", options);
           assertEquals([(errors.x as TransferError)?.code, isRetried], ["TARGET_CHANGED", true]);
-          const both = [await content(trees.source), await content(trees.target)];
+          const both = [await readTree(trees.source), await readTree(trees.target)];
           assertEquals(both, [{ x: text }, { x: theirs }]);
         }
       });
@@ -728,8 +728,8 @@ Deno.test("move: to a server that does not list its directory, files of the same
     const { outcomes, result } = await copyTree("upload", client, trees.source, "/", MOVE);
     const copied = Object.keys(files).map((path) => [path, "copied"]);
     assertEquals([outcomes, result.removed], [Object.fromEntries(copied), 4]);
-    assertEquals(await content(trees.source), { d: null });
-    assertEquals(await content(trees.target), { ...files, ...index, d: null });
+    assertEquals(await readTree(trees.source), { d: null });
+    assertEquals(await readTree(trees.target), { ...files, ...index, d: null });
   }
 });
 
@@ -752,7 +752,7 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also w
       MOVE,
     );
     assertEquals([outcomes, removedPaths], [{ x: "copied" }, ["x"]]);
-    assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: text }]);
+    assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: text }]);
   }
 });
 
@@ -769,7 +769,7 @@ Deno.test("move: of the target only the directories are listed in which a name i
   );
   const { result } = await trees.copy(MOVE);
   assertEquals([result.removed, lists], [2, ["/tree/?null", "/tree/?null"]]);
-  assertEquals(await content(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
+  assertEquals(await readTree(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
 });
 
 Deno.test("move: a large file whose name is free costs no list, and no digest", async () => {
@@ -789,7 +789,7 @@ Deno.test("move: what onEvent throws rejects the call, and the files that were n
     if (type === "plan") throw thrown;
   };
   assertEquals(await assertRejects(() => trees.copy({ ...MOVE, onEvent })), thrown);
-  assertEquals(await content(trees.source), { a: LARGE, b: LARGE, c: "1" });
+  assertEquals(await readTree(trees.source), { a: LARGE, b: LARGE, c: "1" });
 });
 
 Deno.test("move: options that contradict it are a RangeError, and a download has no such option", async () => {
@@ -808,9 +808,9 @@ Deno.test("move: options that contradict it are a RangeError, and a download has
   await assertRejects(() => trees.copy(wrong), TypeError, "move");
   const download = () => downloadTree(trees.client, "/tree/", trees.source, MOVE);
   await assertRejects(download, TypeError, "move");
-  assertEquals([await content(trees.source), await content(trees.target)], [{ x: "1" }, {
+  assertEquals([await readTree(trees.source), await readTree(trees.target)], [{ x: "1" }, {
     y: "2",
   }]);
   assertEquals((await trees.copy({ move: false })).result.removed, 0);
-  assertEquals(await content(trees.source), { x: "1" });
+  assertEquals(await readTree(trees.source), { x: "1" });
 });

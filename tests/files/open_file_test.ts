@@ -1,6 +1,6 @@
 /** Opening files for peers: what is never served, no leaked descriptors, little memory. */
 import type { App } from "@degu/degu";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
@@ -29,7 +29,7 @@ import {
 } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listOpenFiles, makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
@@ -90,7 +90,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
       const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
       const records = await readRecords<GetRecord>(format, response);
       assertEquals(records.map(({ record: { path, status } }) => answer(path, status)), expected);
-      for (const { content } of records) assert(["", "public"].includes(fromLatin1(content)));
+      for (const { content } of records) assert(["", "public"].includes(decodeLatin1(content)));
     });
   }
   await t.step("in lists, which say why something is not served", async () => {
@@ -203,7 +203,7 @@ async function ask(peer: RawPeer, text: string): Promise<void> {
 /** Sends a request whose response can't be sent. */
 async function fail(peer: RawPeer): Promise<void> {
   await peer.send(GET);
-  assertEquals((await peer.readToEnd()).received, errorAnswer(500));
+  assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
 }
 
 /** What a peer, or an app around it, may do to a response. */

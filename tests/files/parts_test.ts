@@ -11,12 +11,12 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 import { makeSession } from "@degu/testing/calling.ts";
-import { fastTimeouts, stoppedClock } from "@degu/testing/clock.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { speedUpTimeouts, stopAllClocks } from "@degu/testing/clock.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand } from "@degu/testing/programs.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
@@ -121,7 +121,7 @@ Deno.test("parts of several GiB work like small ones", async () => {
   const body = cutBody(new Uint8Array(1), length);
   const put = mkreq("PUT", "/large", { ...headers, "upload-offset": "0" }, body);
   assertEquals(await files.app.handle(put).catch((error) => error), CUT);
-  const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+  const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length - 3);
   const [status, , told] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals([status, told["upload-offset"]], [200, `${length - 3}`]);
@@ -167,7 +167,7 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
   admitted = false;
   assertEquals((await files.app.handle(mkreq("PUT", "/file", timed), session))[0], 403);
   assertEquals((await Deno.stat(`${files.root}/file`)).mtime, before);
-  assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(files.root), []);
   admitted = true;
   const [deleted] = await files.app.handle(mkreq("DELETE", "/file"), session);
@@ -199,14 +199,14 @@ Deno.test("a file that is here already gets no time if it changes, or goes, just
 });
 
 Deno.test("a part that another process is writing is not removed", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const files = new UnfinishedFiles(dir.path, (message) => assert(false, message));
   const path = `${files.path}/${PART}`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [PART, dir.path] };
-  const command = programCommand("part_writer.ts", options, "piped");
+  const command = makeProgramCommand("part_writer.ts", options, "piped");
   await using running = new RunningProcess(command.spawn());
-  await running.printed(/ready/);
+  await running.waitForStdout(/ready/);
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
   // A directory is none of them, whatever its name.
@@ -214,17 +214,17 @@ Deno.test("a part that another process is writing is not removed", async () => {
   await Deno.mkdir(`${files.path}/${directory}`);
   await Deno.utime(`${files.path}/${directory}`, old, old);
   files.sweep();
-  assertEquals([removeIfUnused(path), await entries(files.path)], [false, [PART, directory]]);
+  assertEquals([removeIfUnused(path), await listNames(files.path)], [false, [PART, directory]]);
   await running.child.stdin.close();
-  const { success, stderr } = await running.ended();
+  const { success, stderr } = await running.waitForEnd();
   assert(success, stderr);
   files.sweep();
-  assertEquals(await entries(files.path), [directory]);
+  assertEquals(await listNames(files.path), [directory]);
   assertEquals(removeIfUnused(path), true, "it is gone already");
 });
 
 Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/part`;
   type Open = typeof Deno.openSync;
   const rows: [open: (openSync: Open) => Open, isRemoved: boolean | null][] = [
@@ -246,14 +246,14 @@ Deno.test("what has just taken the place of a part is not removed with it, nor o
     using _patched = patch(Deno, "openSync", open);
     if (isRemoved === null) assertThrows(() => removeIfUnused(path), Error, "too many");
     else assertEquals(removeIfUnused(path), isRemoved);
-    assertEquals(await entries(dir.path), isRemoved === true ? [] : ["part"]);
+    assertEquals(await listNames(dir.path), isRemoved === true ? [] : ["part"]);
   }
 });
 
 Deno.test("a part that other processes take again and again is a conflict", async () => {
   await using files = await makeApp();
   await files.cut(undefined, "/a", CONTENT, 1000);
-  const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+  const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
   using _taking = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
     return function (this: Deno.FsFile, isExclusive) {
       Deno.removeSync(`${files.root}/${RESERVED}/${part}`);
@@ -274,7 +274,7 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
   });
   await files.cut(undefined, "/a", CONTENT, 1000);
   assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
-  const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+  const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
   {
     using held = await new UnfinishedFiles(files.root).openPart(
       `${files.root}/${RESERVED}/${part}`,
@@ -283,11 +283,11 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
     held.isKept = true;
   }
   assertEquals(removeIfUnused(`${files.root}/${RESERVED}/${part}`), true);
-  assertEquals(await entries(`${files.root}/${RESERVED}`), []);
+  assertEquals(await listNames(`${files.root}/${RESERVED}`), []);
 });
 
 Deno.test("a part that is closed can be removed while this process starts others", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const files = new UnfinishedFiles(dir.path);
   const [shell, ...args] = Deno.build.os === "windows"
     ? ["cmd", "/c", "exit"]
@@ -318,10 +318,10 @@ Deno.test("a directory with a file that is being uploaded is not removed", async
   const file = unfinished.create();
   const remove = () => new Root(tree.root).remove(["sub"], true, () => {});
   await assertRejects(remove, Refusal, "in progress");
-  assertEquals((await entries(unfinished.path)).length, 1);
+  assertEquals((await listNames(unfinished.path)).length, 1);
   file[Symbol.dispose]();
   await remove();
-  assertEquals(await entries(tree.root), ["file"]);
+  assertEquals(await listNames(tree.root), ["file"]);
 });
 
 Deno.test("a part that another process has taken over is not removed by the one that has lost it", async () => {
@@ -329,7 +329,7 @@ Deno.test("a part that another process has taken over is not removed by the one 
   const unfinished = new UnfinishedFiles(tree.root);
   const path = unfinished.partOf(null, ["file"]);
   const lost = await unfinished.openPart(path);
-  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+  using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
   // Locked by another open file, as by another process.
   using taken = await unfinished.openPart(path);
   lost[Symbol.dispose]();
@@ -337,18 +337,18 @@ Deno.test("a part that another process has taken over is not removed by the one 
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const count = 50;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [dir.path, `${count}`] };
-  const start = () => programCommand("put_new.ts", options, "piped").spawn();
+  const start = () => makeProgramCommand("put_new.ts", options, "piped").spawn();
   await using one = new RunningProcess(start());
   await using other = new RunningProcess(start());
   const both = [one, other];
-  for (const running of both) await running.printed(/ready/);
+  for (const running of both) await running.waitForStdout(/ready/);
   for (const { child } of both) await child.stdin.close();
   const all = await Promise.all(both.map(async (running): Promise<number[]> => {
-    const { success, stdout, stderr } = await running.ended();
+    const { success, stdout, stderr } = await running.waitForEnd();
     assert(success, stderr);
     return JSON.parse(stdout.replace("ready", ""));
   }));
@@ -373,7 +373,7 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
     "notes": 25,
   };
   const young = Object.keys(hours).filter((name) => !/0$|2$/.test(name)).toSorted();
-  using clock = stoppedClock();
+  using clock = stopAllClocks();
   const make = async () => {
     for (const [name, age] of Object.entries(hours)) {
       await Deno.writeTextFile(`${reserved}/${name}`, "text");
@@ -383,17 +383,17 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
   };
   await make();
   new FilesApp(tree.root, { list: true });
-  assertEquals((await entries(reserved)).length, Object.keys(hours).length, "it may only read");
+  assertEquals((await listNames(reserved)).length, Object.keys(hours).length, "it may only read");
   const app = new FilesApp(tree.root, { write: true });
-  assertEquals((await entries(reserved)).toSorted(), young);
+  assertEquals((await listNames(reserved)).toSorted(), young);
   const put = async () => (await app.handle(mkreq("PUT", "/new", {}, CONTENT)))[0];
   await make();
   clock.tick(3_600_000 - 1);
   await make();
-  assertEquals([await put(), (await entries(reserved)).length], [201, Object.keys(hours).length]);
+  assertEquals([await put(), (await listNames(reserved)).length], [201, Object.keys(hours).length]);
   clock.tick(1);
   await make();
-  assertEquals([await put(), (await entries(reserved)).toSorted()], [204, young]);
+  assertEquals([await put(), (await listNames(reserved)).toSorted()], [204, young]);
 });
 
 Deno.test({
@@ -407,7 +407,7 @@ Deno.test({
 });
 
 Deno.test("a part whose state the disk does not give is closed again", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const unfinished = new UnfinishedFiles(dir.path);
   const part = unfinished.partOf(null, ["a"]);
   (await unfinished.openPart(part))[Symbol.dispose]();
@@ -425,7 +425,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
   const failure = new Error("full");
   let settled = 0;
   const idle = async () => {
-    await turnOfEventLoop();
+    await waitForTick();
     settled++;
   };
   const destined: BodyFile = {

@@ -5,11 +5,11 @@ import { mkreq } from "@degu/degu/misc";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   digestOf,
   makeChunkedBody,
@@ -25,9 +25,9 @@ const linux = Deno.build.os === "linux";
 const UMASK_FILE = await modeOfNewFile();
 
 async function modeOfNewFile(): Promise<number> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
-  return await mode(`${dir.path}/file`);
+  return await readMode(`${dir.path}/file`);
 }
 
 Deno.test("files of every size are written, whatever the kind of body", async (t) => {
@@ -54,7 +54,7 @@ Deno.test("files of every size are written, whatever the kind of body", async (t
 
 Deno.test("a new file is answered with 201, a replaced one with 204, both with the digest that was sent", async () => {
   await using files = await serveWritableDirectory();
-  const body = latin1("hello");
+  const body = encodeLatin1("hello");
   const digest = digestOf(body);
   const put = async (headers: HeaderDict) => {
     const response = await files.request("PUT", "/a", headers, body);
@@ -74,7 +74,7 @@ Deno.test("no answer to a PUT of content has a validator", async () => {
   await using files = await serveWritableDirectory();
   using _clock = setClockAhead();
   for (const headers of [{}, {}, { "if-match": "*" }]) {
-    const response = await files.request("PUT", "/a", headers, latin1("hello"));
+    const response = await files.request("PUT", "/a", headers, encodeLatin1("hello"));
     assertEquals([response.ok, { ...response.headers }], [true, {}]);
   }
   const { headers } = await files.request("HEAD", "/a");
@@ -101,14 +101,14 @@ Deno.test("the modification time that a peer sends is kept", async () => {
 
 Deno.test("a new file has the default mode, a replaced one keeps its mode", async () => {
   await using files = await serveWritableDirectory();
-  await files.put("/new", latin1("x"));
-  assertEquals(await mode(`${files.root}/new`), UMASK_FILE);
+  await files.put("/new", encodeLatin1("x"));
+  assertEquals(await readMode(`${files.root}/new`), UMASK_FILE);
   for (const [kept, becomes] of [[0o600, 0o600], [0o755, 0o755], [0o444, 0o444], [0o4755, 0o755]]) {
     await Deno.chmod(`${files.root}/file`, kept!);
-    assertEquals(await files.put("/file", latin1("x")), 204);
-    assertEquals(await mode(`${files.root}/file`), becomes);
+    assertEquals(await files.put("/file", encodeLatin1("x")), 204);
+    assertEquals(await readMode(`${files.root}/file`), becomes);
   }
-  assertEquals(await mode(`${files.root}/${RESERVED}`), 0o700);
+  assertEquals(await readMode(`${files.root}/${RESERVED}`), 0o700);
 });
 
 Deno.test("no file exceeds the size limit", async () => {
@@ -156,7 +156,7 @@ Deno.test("a truncated body leaves nothing behind", async () => {
     }
   }
   assertEquals(await files.read("file"), "public");
-  assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
 });
 
 Deno.test({
@@ -182,7 +182,7 @@ Deno.test({
       }
     };
     await Promise.all([write(), read()]);
-    assertEquals(files.serving.logger.at("error"), []);
+    assertEquals(files.serving.logger.messagesOf("error"), []);
   },
 });
 
@@ -216,7 +216,7 @@ Deno.test("preconditions of a PUT: a file is replaced if it is still the version
     const name = uri.slice(1);
     const before = await files.read(name).catch(() => null);
     const shown = Deno.inspect([uri, headers]);
-    assertEquals(await files.put(uri, latin1(`${i}`), headers), status, shown);
+    assertEquals(await files.put(uri, encodeLatin1(`${i}`), headers), status, shown);
     assertEquals(await files.read(name).catch(() => null), status === 412 ? before : `${i}`, shown);
   }
   assertEquals(await files.listUnfinished(), []);
@@ -247,7 +247,7 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
     ["file", { "if-match": "*" }, "gone"],
   ];
   for (const [name, condition, left] of conditions) {
-    for (const way of [{}, makeUploadHeaders(latin1("1234567890"), 0)]) {
+    for (const way of [{}, makeUploadHeaders(encodeLatin1("1234567890"), 0)]) {
       await using files = await serveWritableDirectory();
       const path = `${files.root}/${name}`;
       const body = files.makeBodyWithAction(async () => {
@@ -269,26 +269,26 @@ Deno.test("PUT creates a directory and its parents with 201, and answers 204 if 
   await using files = await serveWritableDirectory();
   const uri = fileUri("new", "Ö", "a b", "");
   assertEquals(await files.put(uri, null), 201);
-  assertEquals(await entries(`${files.root}/new/Ö/a b`), []);
+  assertEquals(await listNames(`${files.root}/new/Ö/a b`), []);
   assertEquals(await files.put(uri, EMPTY), 204);
   assertEquals(await files.put(fileUri("new", ""), null), 204);
   assertEquals(await files.put(uri, null, { "if-none-match": "*" }), 412);
   assertEquals(await files.put(fileUri("other", ""), null, { "if-match": "*" }), 412);
-  assertEquals((await entries(files.root)).includes("other"), false);
+  assertEquals((await listNames(files.root)).includes("other"), false);
 });
 
 Deno.test("only an empty body creates a directory", async () => {
   await using files = await serveWritableDirectory();
   for (const uri of ["/new/", "/file/", "/sub/"]) {
-    assertEquals(await files.put(uri, latin1("x")), 409, uri);
+    assertEquals(await files.put(uri, encodeLatin1("x")), 409, uri);
   }
   assertEquals(await files.put("/new/", makeChunkedBody()), 409);
-  assertEquals((await entries(files.root)).includes("new"), false);
+  assertEquals((await listNames(files.root)).includes("new"), false);
 });
 
 // What is in the way of a PUT: nothing gives way but a file to a file.
 
-const CONTENT = latin1("new");
+const CONTENT = encodeLatin1("new");
 /** The headers of a request that writes all of the content, in both ways that there are. */
 const WAYS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
 
@@ -324,7 +324,7 @@ Deno.test("a file whose name something else has is kept as a part, until a reque
   // A part that is not complete, or that nobody has sent, gets no name.
   assertEquals(await files.put("/new", null, named), 409);
   assertEquals(
-    await files.put("/sub", CONTENT, { ...later, "repr-digest": digestOf(latin1("owt")) }),
+    await files.put("/sub", CONTENT, { ...later, "repr-digest": digestOf(encodeLatin1("owt")) }),
     400,
   );
   assertEquals(await files.listUnfinished(), []);
@@ -337,7 +337,7 @@ Deno.test("a file whose name something else has is kept as a part, until a reque
 });
 /** Headers with values that are not valid, or that say something else than is so. */
 const BAD_HEADERS: Record<string, readonly string[]> = {
-  "repr-digest": [digestOf(latin1("other")), "sha-256=:AAAA:", "x"],
+  "repr-digest": [digestOf(encodeLatin1("other")), "sha-256=:AAAA:", "x"],
   "upload-modified": ["yesterday"],
   "upload-complete": ["?1", "?0 ", "0", "?0"],
 };
@@ -353,7 +353,7 @@ Deno.test("a header that is not valid, or says something else than is so, change
     }
   }
   assertEquals(await files.read("file"), "public");
-  assertEquals(await entries(`${files.root}/sub`), ["file"]);
-  assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals(await listNames(`${files.root}/sub`), ["file"]);
+  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
   assertEquals(await files.listUnfinished(), []);
 });

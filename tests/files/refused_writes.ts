@@ -4,7 +4,7 @@
 
 import type { HeaderDict, Method } from "@degu/degu/base";
 import { runCommand } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
@@ -70,7 +70,7 @@ export async function answersOf(
     return [method, uri, typeof body === "number" ? body : body?.toBase64() ?? "", headers ?? {}];
   });
   // A file, since arguments can't have that many bytes.
-  await using other = await tempDir();
+  await using other = await createTempDir();
   await Deno.writeTextFile(`${other.path}/requests`, JSON.stringify(encoded));
   await Deno.chmod(other.path, 0o755);
   const flags = ["--allow-read", ...(write ? [`--allow-write=${dir}`] : [])];

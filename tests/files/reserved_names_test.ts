@@ -1,14 +1,14 @@
 /** The names that are reserved for unfinished files. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { FilesApp, fileUri, isReservedName, listDirectory } from "@degu/degu/files";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 const RESERVED = [".degu-files", ".DEGU-files", ".a.degu-part", ".a b.Degu-Part", ".degu-files ."];
 const FREE = ["a", ".a", "degu-files", ".degu-files2", "a.degu-part", ".degu-part", "degu-part"];
 
 Deno.test("isReservedName is true for a name that a FilesApp serves and lists to no client", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   for (const name of [...RESERVED, ...FREE]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
   await using serving = serve(new FilesApp(dir.path, { list: true }));
   const client = serving.makeClient();

@@ -11,9 +11,9 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { entries, mode } from "@degu/testing/directories.ts";
-import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { listNames, readMode } from "@degu/testing/directories.ts";
+import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
 import {
   digestOf,
@@ -68,7 +68,7 @@ async function cut(files: Files, uri: string, until = CUT, content = CONTENT, fr
   const peer = await begin(files, uri, headers, until, content.subarray(from, until));
   peer.close();
   // Until then the server still writes to the part.
-  while (sessions.size > before) await turnOfEventLoop();
+  while (sessions.size > before) await waitForTick();
 }
 
 /** The sizes of what is unfinished, looked at in one turn. */
@@ -86,12 +86,12 @@ async function waitForSize(files: Files, size: number): Promise<void> {
 Deno.test("an interrupted upload resumes where it was", async () => {
   await using files = await serveWritableDirectory();
   assertEquals(await offsetOf(files, "/a/b"), "0");
-  assertEquals(await entries(files.root), ["file", "sub"], "to ask makes nothing");
+  assertEquals(await listNames(files.root), ["file", "sub"], "to ask makes nothing");
   await cut(files, "/a/b");
   assertEquals(await offsetOf(files, "/a/b"), `${CUT}`);
-  assertEquals((await entries(files.root)).includes("a"), false);
+  assertEquals((await listNames(files.root)).includes("a"), false);
   const [part = ""] = await files.listUnfinished();
-  assertEquals(await mode(`${files.root}/${RESERVED}/${part}`), 0o600);
+  assertEquals(await readMode(`${files.root}/${RESERVED}/${part}`), 0o600);
   await cut(files, "/a/b", 200_000, CONTENT, CUT);
   assertEquals(await offsetOf(files, "/a/b"), "200000");
   const headers = {
@@ -102,7 +102,7 @@ Deno.test("an interrupted upload resumes where it was", async () => {
   assertEquals(await Deno.readFile(`${files.root}/a/b`), CONTENT);
   assertEquals((await Deno.stat(`${files.root}/a/b`)).mtime, new Date("2020-01-02T03:04:05Z"));
   await Deno.writeTextFile(`${files.root}/plain`, "");
-  assertEquals(await mode(`${files.root}/a/b`), await mode(`${files.root}/plain`));
+  assertEquals(await readMode(`${files.root}/a/b`), await readMode(`${files.root}/plain`));
   assertEquals(await files.listUnfinished(), []);
   assertEquals(await offsetOf(files, "/a/b"), "300000", "all of it is here");
 });
@@ -220,7 +220,7 @@ Deno.test("a part that another process is writing is abandoned, and a new one st
   using locked = await Deno.open(await partOf(files), { write: true });
   await locked.lock(true);
   {
-    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
     assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, CUT), CONTENT.subarray(CUT)), [
       409,
       "0",
@@ -284,7 +284,7 @@ async function cutUpload(files: Files, content = CONTENT) {
   using peer = await begin(files, "/a", headers, CUT, `${size}\r\n`, content.subarray(0, CUT));
   peer.close();
   // Until then the server still writes to the part.
-  while (files.serving.server.sessions.size > 0) await turnOfEventLoop();
+  while (files.serving.server.sessions.size > 0) await waitForTick();
 }
 
 Deno.test("an upload that names its version is resumed in the middle of a chunk, and compared with its last chunk", async () => {
@@ -363,7 +363,7 @@ Deno.test("an upload that contradicts itself, or what was announced, is refused,
   for (const [rule, headers, body] of REFUSED) {
     assertEquals(await put(files, "/a", headers, body()), [400, undefined], rule);
     assertEquals(await files.listUnfinished(), [], rule);
-    assertEquals((await entries(files.root)).includes("a"), false, rule);
+    assertEquals((await listNames(files.root)).includes("a"), false, rule);
   }
   assertEquals(await put(files, "/a", LENGTH, chunked()()), [201, undefined]);
   assertEquals(await put(files, "/a", BY_VERSION, chunked()()), [204, undefined]);
@@ -380,7 +380,7 @@ Deno.test("of two files of the same length and version no byte is mixed: two cli
   await cutUpload(files);
   // Clients without certificates count as one.
   assertEquals(await readStatus(await putRest(files, other, CUT)), 400);
-  assertEquals([await files.listUnfinished(), (await entries(files.root)).includes("a")], [
+  assertEquals([await files.listUnfinished(), (await listNames(files.root)).includes("a")], [
     [],
     false,
   ]);
@@ -388,7 +388,7 @@ Deno.test("of two files of the same length and version no byte is mixed: two cli
   const [part = ""] = await files.listUnfinished();
   await Deno.writeFile(`${files.root}/${RESERVED}/${part}`, other.subarray(0, CUT));
   assertEquals(await readStatus(await putRest(files, CONTENT, CUT)), 400);
-  assertEquals([await files.listUnfinished(), (await entries(files.root)).includes("a")], [
+  assertEquals([await files.listUnfinished(), (await listNames(files.root)).includes("a")], [
     [],
     false,
   ]);
@@ -416,6 +416,6 @@ for (const [form, make] of Object.entries(FORMS)) {
     assert(statuses.every((status) => [201, 204, 409].includes(status)), `${statuses}`);
     assert(statuses.at(-1)! < 300, `${statuses}`);
     assertEquals(await Deno.readFile(`${tree.root}/a`), CONTENT);
-    assertEquals(await entries(`${tree.root}/${RESERVED}`), []);
+    assertEquals(await listNames(`${tree.root}/${RESERVED}`), []);
   });
 }

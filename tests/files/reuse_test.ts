@@ -17,7 +17,7 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { entries, entriesWithParts, mode } from "@degu/testing/directories.ts";
+import { listNames, listNamesWithoutVersions, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
@@ -287,8 +287,8 @@ testBothDirections(
       await Deno.chmod(`${trees.source}/${path}`, bits);
     }
     assertEquals((await trees.copy()).moved.reused, 2 * SIZE);
-    assertEquals(await mode(`${trees.target}/new`), 0o700);
-    assertEquals(await mode(`${trees.target}/log`), 0o600);
+    assertEquals(await readMode(`${trees.target}/new`), 0o700);
+    assertEquals(await readMode(`${trees.target}/log`), 0o600);
   },
 );
 
@@ -382,7 +382,7 @@ Deno.test("download: a file is requested, once, if what was compared is another 
   const { moved } = await trees.copy();
   assertEquals(moved, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
   assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
-  assertEquals((await entriesWithParts(target)).toSorted(), ["new", "old"]);
+  assertEquals((await listNamesWithoutVersions(target)).toSorted(), ["new", "old"]);
 });
 
 Deno.test("download: of a beginning that was copied, and that a full disk can't be synced with, nothing is kept", async () => {
@@ -396,7 +396,7 @@ Deno.test("download: of a beginning that was copied, and that a full disk can't 
   });
   const get = () => download(client, "/tree/log", `${target}/log`);
   assertEquals((await assertRejects(get, TransferError)).code, "DISK_FULL");
-  const parts = (await entries(target)).filter((name) => name !== "log");
+  const parts = (await listNames(target)).filter((name) => name !== "log");
   assertEquals(parts.map((name) => Deno.statSync(`${target}/${name}`).size), [0]);
   assertEquals((await get()).reused, SIZE);
 });
@@ -509,7 +509,7 @@ for (const [what, reuse, status] of REFUSED) {
     const [answered, , headers] = await files.app.handle(mkreq("PUT", "/new", announced(reuse)));
     assertEquals([answered, headers["upload-offset"]], [status, undefined]);
     assertEquals(read(files.serverDir), before);
-    assertEquals(await entries(`${files.dir}/${RESERVED}`).catch(() => []), []);
+    assertEquals(await listNames(`${files.dir}/${RESERVED}`).catch(() => []), []);
   });
 }
 

@@ -13,7 +13,7 @@ import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   makeUploadHeaders,
   readStatus,
@@ -23,15 +23,15 @@ import { assert, assertEquals } from "@std/assert";
 import { open } from "node:fs/promises";
 
 const SENT = makeBundle([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", null]]);
-const RESUMED = makeUploadHeaders(latin1("12345"), 0);
+const RESUMED = makeUploadHeaders(encodeLatin1("12345"), 0);
 
 /** Requests, and what has to be synced for each; the directory that is served is `.`. */
 const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly string[]][] = [
-  ["PUT", "/new", {}, latin1("1"), [".", "./new"]],
-  ["PUT", "/file", {}, latin1("1"), [".", "./file"]],
-  ["PUT", "/x/y/new", {}, latin1("1"), [".", "./x", "./x/y", "./x/y/new"]],
-  ["PUT", "/x/new", RESUMED, latin1("12345"), [".", "./x", "./x/new"]],
-  ["PUT", "/sub/new", { "if-none-match": "*" }, latin1("1"), ["./sub", "./sub/new"]],
+  ["PUT", "/new", {}, encodeLatin1("1"), [".", "./new"]],
+  ["PUT", "/file", {}, encodeLatin1("1"), [".", "./file"]],
+  ["PUT", "/x/y/new", {}, encodeLatin1("1"), [".", "./x", "./x/y", "./x/y/new"]],
+  ["PUT", "/x/new", RESUMED, encodeLatin1("12345"), [".", "./x", "./x/new"]],
+  ["PUT", "/sub/new", { "if-none-match": "*" }, encodeLatin1("1"), ["./sub", "./sub/new"]],
   ["PUT", "/x/y/", {}, null, [".", "./x", "./x/y"]],
   ["DELETE", "/sub/file", {}, null, ["./sub"]],
   ["DELETE", "/empty", {}, null, ["."]],
@@ -55,9 +55,9 @@ for (const [method, uri, headers, body, synced] of ROWS) {
 
 Deno.test("synced before an answer: an upload of a file that is already here", async () => {
   await using files = await serveWritableDirectory();
-  await files.put("/sub/new", latin1("12345"), RESUMED);
+  await files.put("/sub/new", encodeLatin1("12345"), RESUMED);
   const found = await recordSyncedPaths(files.root, async () => {
-    const headers = makeUploadHeaders(latin1("12345"), 5);
+    const headers = makeUploadHeaders(encodeLatin1("12345"), 5);
     assertEquals(await readStatus(await files.request("PUT", "/sub/new", headers)), 204);
   });
   assertEquals(found, [".", "./sub"]);
@@ -67,7 +67,7 @@ Deno.test("synced before an answer: a part that gets its name later, with the na
   await using files = await serveWritableDirectory();
   const found = await recordSyncedPaths(files.root, async () => {
     const headers = { ...RESUMED, "upload-complete": "?0" };
-    assertEquals(await files.put("/sub", latin1("12345"), headers), 204);
+    assertEquals(await files.put("/sub", encodeLatin1("12345"), headers), 204);
   });
   const part = `./.degu-files/${(await files.listUnfinished())[0]}`;
   assertEquals(found, [".", "./.degu-files", part]);
@@ -78,7 +78,7 @@ Deno.test("a resumable file that has its name is whole, also where its directory
   await using handle = await open(files.root);
   const error = Object.assign(new Error("a bad sector"), { code: "EIO" });
   using _failing = patch(Object.getPrototypeOf(handle), "sync", () => () => Promise.reject(error));
-  assertEquals(await files.put("/new", latin1("12345"), RESUMED), 500);
+  assertEquals(await files.put("/new", encodeLatin1("12345"), RESUMED), 500);
   assertEquals(await files.read("new"), "12345");
 });
 

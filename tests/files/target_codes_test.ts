@@ -12,7 +12,7 @@ import {
   type TransferOptions,
   upload,
 } from "@degu/degu/files";
-import { content, fill } from "@degu/testing/directories.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -105,11 +105,11 @@ for (const direction of DIRECTIONS) {
         assertEquals(await Deno.readTextFile(`${files.to}/${path}`), "source");
         return;
       }
-      const before = await content(files.to);
+      const before = await readTree(files.to);
       const error = await assertRejects(() => files.copy(path, options), TransferError);
       assertEquals([error.code, isTransient(error)], [code, false], error.message);
       if (direction === "upload") assertEquals((error.cause as StatusError).status, status);
-      assertEquals(await content(files.to), before, "nothing is replaced, and nothing is left");
+      assertEquals(await readTree(files.to), before, "nothing is replaced, and nothing is left");
     });
   }
 }

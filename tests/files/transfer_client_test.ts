@@ -10,8 +10,8 @@ import {
 import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/files/transfer/client.ts";
-import { aborted } from "@degu/testing/aborts.ts";
-import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
+import { type RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 /** A server that counts its sessions, and a pool of connections to it. */
@@ -147,11 +147,13 @@ Deno.test("a connection whose last response was not read is closed, and frees it
   // Longer than what a pool takes at once.
   const body = () => new BodyIter([new Uint8Array(100_000)], 100_000);
   await using test = setUp(() => [200, "OK", {}, body()], { maxConnections: 1 });
-  await within(test.ask(1), "the first");
-  await within(test.ask(1), "the second");
+  await withTimeout(test.ask(1), "the first");
+  await withTimeout(test.ask(1), "the second");
   assertEquals(test.sessions.length, 2);
   using client = new TransferClient("from", test.pool);
-  for (let i = 0; i < 2; i++) await within(client.request("GET", "/", {}), "over the same client");
+  for (let i = 0; i < 2; i++) {
+    await withTimeout(client.request("GET", "/", {}), "over the same client");
+  }
   assertEquals(test.sessions.length, 4);
 });
 
@@ -164,7 +166,7 @@ Deno.test("a transfer over a client closes its connection at its end, one over a
     }
   }
   const [own, pooled] = test.sessions;
-  await within(aborted(own!.signal), "the session of the client ends");
+  await withTimeout(waitForAbort(own!.signal), "the session of the client ends");
   assertEquals([test.sessions.length, pooled!.signal.aborted], [2, false]);
 });
 

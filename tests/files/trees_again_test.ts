@@ -1,9 +1,9 @@
 /** Trees whose calls go on by themselves after a connection was lost: `retries`. */
 import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
-import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { content } from "@degu/testing/directories.ts";
+import { readTree } from "@degu/testing/directories.ts";
 import { changeResponses, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
@@ -21,7 +21,7 @@ const copies = ({ method, uri, query }: Request) =>
 testBothDirections(
   "retries: connections that break off again and again end in one result, and each file is told once",
   async (direction) => {
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, FILES, { s0: "other", old: "old" });
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(300_000);
@@ -32,7 +32,7 @@ testBothDirections(
       { retries: 2, delete: true, connections: 2 },
       client,
     );
-    assertEquals(await content(trees.target), { ...FILES, d: null });
+    assertEquals(await readTree(trees.target), { ...FILES, d: null });
     assertEquals(Object.values(outcomes), Object.keys(FILES).map(() => "copied"));
     assertEquals([result.files, result.failed, result.deleted], [22, 0, 1]);
     // What an attempt has moved, and a later one has gone on from, is of this call.
@@ -49,7 +49,7 @@ testBothDirections(
 testBothDirections(
   "retries: the first answers are lost, and what has arrived is told as copied, once",
   async (direction) => {
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let left = 4;
     await using trees = await makeTrees(
       direction,
@@ -73,7 +73,7 @@ testBothDirections(
 testBothDirections(
   "retries: without progress they come to an end, and without the option there are none",
   async (direction) => {
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     for (const [retries, lists] of [[undefined, 1], [0, 1], [2, 3]] as const) {
       let asked = 0;
       await using trees = await makeTrees(
@@ -120,7 +120,7 @@ testBothDirections(
 testBothDirections(
   "retries: of a file that an earlier call has begun, only the rest is of this call",
   async (direction) => {
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, { large: "l".repeat(900_000) });
     await using relay = new CuttingRelay(trees.serving.address);
     using _clock = setClockAhead(10_000);
@@ -138,7 +138,7 @@ testBothDirections(
 );
 
 Deno.test("retries: maxDelete counts for the whole call, and a file that fails alone is told at the end", async () => {
-  using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+  using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   let deletions = 0;
   let target = "";
   await using trees = await makeTrees(
@@ -159,13 +159,13 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
   assertEquals([limit.error.limit, limit.error.kept], [3, null]);
   assertEquals([result.deletionsSkipped, result.deleted, deletedPaths.length], ["limit", 1, 1]);
   assertEquals(outcomes, { a: "copied", "": "failed" });
-  assertEquals(Object.keys(await content(trees.target)).length, 4);
+  assertEquals(Object.keys(await readTree(trees.target)).length, 4);
 });
 
 for (const grows of [false, true]) {
   const what = grows ? ", and counts for maxDelete" : "";
   Deno.test(`retries: a deletion of which only the answer is lost is told${what}`, async () => {
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let lost = 0;
     let target = "";
     await using trees = await makeTrees(
@@ -183,7 +183,7 @@ for (const grows of [false, true]) {
     ({ target } = trees);
     const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
     const { result, deletedPaths, outcomes } = await trees.copy(options);
-    const here = Object.keys(await content(trees.target));
+    const here = Object.keys(await readTree(trees.target));
     const all = { a: "copied", ...grows ? { "": "failed" } : {} };
     const left = grows ? ["w", "x", "y", "z"].filter((name) => !deletedPaths.includes(name)) : [];
     assertEquals(here.sort(), ["a", ...left]);
@@ -202,7 +202,7 @@ testBothDirections(
     using _clock = setClockAhead(BEHIND);
     let isCut = false, isRetried = false;
     // A server has a timer of a second, too.
-    using _pauses = fastTimeouts((ms) => {
+    using _pauses = speedUpTimeouts((ms) => {
       isRetried ||= isCut && ms === 1000;
       return PAUSES.includes(ms);
     }, 1000);
@@ -235,7 +235,7 @@ testBothDirections(
   "retries: over a link that always cuts, a file that can't be resumed has failed at the end, and alone",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), small: "1" });
     await using relay = new CuttingRelay(trees.serving.address);
     // Each connection gets further than the one before.
@@ -261,7 +261,7 @@ testBothDirections(
   "retries: a file that changes in each attempt is no progress, so that a call that can not succeed ends",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), log: "1" });
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(1_000_000);
@@ -296,7 +296,7 @@ Deno.test("retries: the option is checked, and a connection that is closed is no
 for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const) {
   const rule = `retries: what was ${type} just when another connection broke off is told, once`;
   Deno.test(`upload: ${rule}`, async () => {
-    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     const files = { a: "l".repeat(100_000), b: "m".repeat(100_000) };
     const [source, target] = method === "PUT" ? [files, {}] : [{ c: "1" }, { ...files, c: "1" }];
     const isCounted = (request: { method: string; uri: string }, name: string) =>
@@ -339,6 +339,6 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
     assertEquals(events.filter((event) => event.type === "retry").length, 1);
     if (method === "DELETE") assertEquals([result.deleted, deletedPaths.sort()], [2, ["a", "b"]]);
     else assertEquals([result.files, outcomes], [2, { a: "copied", b: "copied" }]);
-    assertEquals(await content(trees.target), source);
+    assertEquals(await readTree(trees.target), source);
   });
 }

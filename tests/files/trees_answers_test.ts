@@ -15,7 +15,7 @@ import {
   type GetRecord,
 } from "@degu/internal/files/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { content, entries } from "@degu/testing/directories.ts";
+import { listNames, readTree } from "@degu/testing/directories.ts";
 import {
   type AppResponse,
   changeResponses,
@@ -402,7 +402,7 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
     assertEquals("status" in error ? error.status : error.code, expected, error.message);
   }
   if (row.requests !== undefined) assertEquals(count, row.requests, "requests");
-  const left = await content(trees.target);
+  const left = await readTree(trees.target);
   assertEquals({ ...left, ...row.stays }, row.left ?? left);
 }
 
@@ -416,7 +416,7 @@ Deno.test("download: small files that have arrived before an abort get no names"
   const controller = new AbortController();
   const sendAndAbort = async function* () {
     yield [null, encoder.encode(A_RECORD)] as const;
-    while ((await entries(trees.target)).length === 0);
+    while ((await listNames(trees.target)).length === 0);
     controller.abort(new Error("enough"));
     yield [null, encoder.encode(recordOf("b", "a", SHA256_OF_A))] as const;
   };
@@ -430,7 +430,7 @@ Deno.test("download: small files that have arrived before an abort get no names"
     }),
   );
   await assertRejects(() => trees.copy({ signal: controller.signal }), Error, "enough");
-  assertEquals(await content(trees.target), {});
+  assertEquals(await readTree(trees.target), {});
 });
 
 Deno.test("a response that is no bundle leaves a connection of the caller free for other requests", async () => {
@@ -473,7 +473,7 @@ Deno.test("outcomes of small files that were known before an error count", async
       }),
     );
     await assertRejects(() => trees.copy({ onEvent: note }), TransferError, "early");
-    assertEquals(await content(trees.target), { a: "a" });
+    assertEquals(await readTree(trees.target), { a: "a" });
     assertEquals(events.splice(0), ["copied a"]);
   }
   // The first file is a directory by now, and the request for the second one is refused.

@@ -11,12 +11,12 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { slowClock } from "@degu/testing/clock.ts";
-import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { slowDownClock } from "@degu/testing/clock.ts";
+import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { stated } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { copyTree, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
@@ -59,7 +59,7 @@ testBothDirections(
     const first = await trees.copy();
     assertEquals(first.result, { ...NOTHING, files, bytes, deletionsSkipped: null });
     assertEquals(Object.values(first.outcomes), new Array(files).fill("copied"));
-    assertEquals(await content(target), await content(source));
+    assertEquals(await readTree(target), await readTree(source));
     assertEquals(
       (await Deno.stat(`${target}/./sub/${NAMES[0]}`)).mtime,
       new Date("2020-01-02T03:04:05.100Z"),
@@ -68,16 +68,16 @@ testBothDirections(
     assertEquals(again.result, { ...NOTHING, unchanged: files, deletionsSkipped: null });
     assertEquals(again.events[0], { type: "plan", files: 0, bytes: 0 });
     assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, files);
-    assertEquals(await content(target), await content(source));
+    assertEquals(await readTree(target), await readTree(source));
   },
 );
 
 Deno.test("download: a target that is missing is made, also behind a link", async () => {
   await using trees = await makeTrees("download", { "d/a": "a" });
-  await using there = await tempDir();
+  await using there = await createTempDir();
   await makeLinks({ [`${trees.target}/link`]: there.path });
   await downloadTree(trees.client, "/tree/", `${trees.target}/link/new/tree`);
-  assertEquals(await content(`${there.path}/new/tree`), { d: null, "d/a": "a" });
+  assertEquals(await readTree(`${there.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
 testBothDirections("a connection is used alone, and stays usable", async (direction) => {
@@ -91,7 +91,7 @@ testBothDirections("a connection is used alone, and stays usable", async (direct
   assertEquals([result.files, result.failed], [3, 0]);
   assertEquals(connection.closed, false);
   assertEquals((await trees.copy({}, connection)).result.unchanged, 3);
-  assertEquals(await content(trees.target), await content(trees.source));
+  assertEquals(await readTree(trees.target), await readTree(trees.source));
 });
 
 testBothDirections(
@@ -110,7 +110,7 @@ testBothDirections(
     // A server makes the seven directories in one more.
     assertEquals([bundles, most], [direction === "download" ? 2 : 3, 3]);
     assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
-    assertEquals(await content(trees.target), await content(trees.source));
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
     assert(await eventually(() => trees.serving.server.sessions.size === 0));
   },
 );
@@ -186,7 +186,7 @@ testBothDirections(
 testBothDirections("progress is told while a large file is on its way", async (direction) => {
   const size = 3_000_000;
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
-  using _slow = slowClock();
+  using _slow = slowDownClock();
   const { events } = await trees.copy();
   const told = events.flatMap((event) => event.type === "progress" ? event.bytes : []);
   assert(told.some((bytes) => bytes > 0 && bytes < size), `${told}`);
@@ -200,10 +200,10 @@ testBothDirections(
     await trees.copy({ dryRun: true });
     await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
     assertEquals((await trees.copy()).result, { ...NOTHING, deletionsSkipped: null });
-    assertEquals(await content(trees.target), {});
+    assertEquals(await readTree(trees.target), {});
     if (direction === "download") {
       await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
-      assertEquals(await content(trees.target), { x: null, "x/y": null });
+      assertEquals(await readTree(trees.target), { x: null, "x/y": null });
       await Deno.remove(`${trees.target}/x`, { recursive: true });
     }
     await Deno.remove(trees.source);
@@ -219,7 +219,7 @@ testBothDirections(
     await Deno.writeTextFile(trees.source, "");
     const file = direction === "download" ? StatusError : Deno.errors.NotADirectory;
     await assertRejects(() => trees.copy({ delete: true }), file);
-    assertEquals(await content(trees.target), { a: "" });
+    assertEquals(await readTree(trees.target), { a: "" });
   },
 );
 
@@ -235,11 +235,11 @@ testBothDirections(
     for (const name of ["a", "b", "c", "d"]) await Deno.chmod(`${trees.source}/${name}`, 0o600);
     const probe = `${trees.target}/probe`;
     await Deno.writeTextFile(probe, "");
-    const usual = await mode(probe);
+    const usual = await readMode(probe);
     await Deno.remove(probe);
     assertEquals((await trees.copy({ modes: false })).result.files, 4);
     const modes = await Promise.all(
-      ["a", "b", "c", "d"].map((name) => mode(`${trees.target}/${name}`)),
+      ["a", "b", "c", "d"].map((name) => readMode(`${trees.target}/${name}`)),
     );
     assertEquals(modes, [0o640, usual, 0o640, usual]);
   },
@@ -254,7 +254,7 @@ Deno.test("download: only this user can read a small file that replaces another 
     return file;
   });
   await trees.copy({ modes: false });
-  const usual = await mode(`${trees.target}/b`);
+  const usual = await readMode(`${trees.target}/b`);
   // The first one is empty: it shows the bits that new files get.
   assertEquals(made.map((bits) => bits & 0o666), [usual, 0o600, usual]);
 });
@@ -278,7 +278,7 @@ testBothDirections(
       [],
       "failed",
     ]);
-    assertEquals(await content(trees.target), { ...target, old: null, new: null });
+    assertEquals(await readTree(trees.target), { ...target, old: null, new: null });
   },
 );
 
@@ -297,10 +297,10 @@ testBothDirections(
       const message = `filter: what it returns: must be a boolean; got ${type}`;
       await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
     }
-    assertEquals(await content(trees.target), { c: "c" });
+    assertEquals(await readTree(trees.target), { c: "c" });
     for (const type of ["plan", "copied", "progress"]) {
       // Also while a large file arrives, and when it has.
-      using _slow = slowClock();
+      using _slow = slowDownClock();
       const filter = ({ name }: TreeEntry) => type === "plan" || name !== "a";
       const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
       assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
@@ -324,7 +324,7 @@ testBothDirections(
       await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
       assertEquals(left, 0);
       if (direction === "upload") continue;
-      assertEquals((await entries(trees.target)).filter((name) => name.startsWith(".")), []);
+      assertEquals((await listNames(trees.target)).filter((name) => name.startsWith(".")), []);
     }
   },
 );
@@ -368,7 +368,7 @@ for (const ahead of [0, DAY, -DAY]) {
       ]]);
       const { skipped, deletionsSkipped } = first.result;
       assertEquals([skipped, deletionsSkipped], [2, null]);
-      assertEquals(await content(trees.target), {
+      assertEquals(await readTree(trees.target), {
         ...without(files, "d/fresh"),
         "fresh": "kept",
         "d": null,
@@ -376,7 +376,7 @@ for (const ahead of [0, DAY, -DAY]) {
       for (const path of ["fresh", "d/fresh"]) await set(path, now - 63_000);
       const second = await trees.copy(options);
       assertEquals([second.result.files, second.result.skipped], [2, 0]);
-      assertEquals(await content(trees.target), await content(trees.source));
+      assertEquals(await readTree(trees.target), await readTree(trees.source));
     },
   );
 }
@@ -396,7 +396,7 @@ testBothDirections(
     });
     assertEquals([result.skipped, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
     // A directory that has its name at the target is wanted, too.
-    assertEquals(await content(trees.target), { "log": null, "log/a": "2" });
+    assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
   },
 );
 
@@ -425,24 +425,24 @@ testBothDirections(
       const { signal } = controller;
       assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
       assertEquals(count, after, "no event follows");
-      const left = Object.keys(await content(trees.target)).filter((name) =>
+      const left = Object.keys(await readTree(trees.target)).filter((name) =>
         name.includes("degu-part")
       );
       assertEquals(left.filter((name) => !name.includes("large")), []);
       const { result } = await trees.copy();
       assertEquals(result.files + result.unchanged, 61);
-      assertEquals(await content(trees.target), await content(trees.source));
+      assertEquals(await readTree(trees.target), await readTree(trees.source));
     }
     await using trees = await makeTrees(direction, texts);
     const signal = AbortSignal.abort(new Error("before"));
     await assertRejects(() => trees.copy({ signal }), Error, "before");
-    assertEquals(await content(trees.target), {});
+    assertEquals(await readTree(trees.target), {});
   },
 );
 
 Deno.test("upload: directories above the target are made; what a server doesn't do rejects the whole", async () => {
-  await using dir = await tempDir();
-  await using here = await tempDir();
+  await using dir = await createTempDir();
+  await using here = await createTempDir();
   await fill(here.path, { a: "a" });
   const copyTo = async (uri: string, app: FilesOptions, options: TreeOptions = {}) => {
     await using serving = serve(new FilesApp(dir.path, app));
@@ -451,7 +451,7 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
   };
   assertEquals(await copyTo("/x/y/z/", { list: true, write: true }), [1, 0]);
   const before = { x: null, "x/y": null, "x/y/z": null, "x/y/z/a": "a" };
-  assertEquals(await content(dir.path), before);
+  assertEquals(await readTree(dir.path), before);
   for (const uri of ["/", "/x/", "/new/"]) {
     const error = await assertRejects(() => copyTo(uri, { list: true }), StatusError);
     assertEquals(error.status, 405);
@@ -461,7 +461,7 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
     const copying = () => copyTo(uri, { write: true }, { delete: true });
     await assertRejects(copying, StatusError, "list: true");
   }
-  assertEquals(await content(dir.path), before);
+  assertEquals(await readTree(dir.path), before);
   assertEquals(await copyTo("/new/", { write: true }, { delete: true }), [1, 0]);
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
@@ -470,7 +470,7 @@ testBothDirections(
   "a file below the size that docs/trees.md names travels with others, and one of that size alone",
   async (direction) => {
     const size = 1024 *
-      await stated("docs/trees.md", /Files of less than (\d+) KiB\*\* are sent many/);
+      await readStatedNumber("docs/trees.md", /Files of less than (\d+) KiB\*\* are sent many/);
     const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
     const asked: string[] = [];
     await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...rest) => {
@@ -482,7 +482,7 @@ testBothDirections(
       return app.handle(request, ...rest);
     });
     const { result } = await trees.copy();
-    assertEquals([result.files, await content(trees.target)], [3, await content(trees.source)]);
+    assertEquals([result.files, await readTree(trees.target)], [3, await readTree(trees.source)]);
     assertEquals(
       asked.toSorted(),
       direction === "upload" ? ["POST ", "PUT c"] : ["GET c", "POST "],
@@ -498,11 +498,11 @@ Deno.test("upload: missing directories are asked for once, all of them before an
     return app.handle(request, ...rest);
   });
   await trees.copy();
-  assertEquals([await content(trees.target), requests], [await content(trees.source), 2]);
+  assertEquals([await readTree(trees.target), requests], [await readTree(trees.source), 2]);
 });
 
 Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const large = "x".repeat(70_000);
   await fill(dir.path, { "source/a": "1", "source/d/b": "2", "source/d/e": null });
   await fill(dir.path, { "source/large": large, served: null });
@@ -514,7 +514,7 @@ Deno.test("upload: what is at a server that does not list is replaced, or compar
   await fill(dir.path, { "source/a": "3", "source/new": "4" });
   const { files, failed } = await upload();
   assertEquals([files, failed], [4, 0]);
-  assertEquals(await content(`${dir.path}/served`), await content(`${dir.path}/source`));
+  assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
   await fill(dir.path, { "source/a": "5", "source/newer": "6" });
   const kept = await upload({ replace: false, partial: true });
   assertEquals([kept.files, kept.failed, kept.bytes], [4, 1, 1]);
@@ -524,7 +524,7 @@ for (const replace of [true, false]) {
   const name =
     `at a server that does not list, with replace: ${replace}, a large file that is there`;
   Deno.test(`upload: ${name} is not sent before that is known, even over a connection`, async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const large = "x".repeat(70_000);
     await fill(dir.path, { "source/same": large, "served/same": large });
     if (replace) await fill(dir.path, { "source/other": large, "served/other": "o" });
@@ -537,7 +537,7 @@ for (const replace of [true, false]) {
     using connection = await serving.makeClient().connect();
     const { files } = await uploadTree(connection, `${dir.path}/source`, "/", { replace });
     assertEquals([files, connection.closed], [replace ? 2 : 1, false]);
-    assertEquals(await content(`${dir.path}/served`), await content(`${dir.path}/source`));
+    assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
     const puts = asked.filter((line) => line.startsWith("PUT same"));
     assertEquals(puts.length, replace ? 1 : 0);
   });
@@ -561,6 +561,6 @@ for (const deletes of [false, true]) {
       assert(error instanceof TransferError);
       assertEquals(error.code, "TARGET_CHANGED");
     }
-    assertEquals(await content(trees.target), { large: "2", small: "2" });
+    assertEquals(await readTree(trees.target), { large: "2", small: "2" });
   });
 }

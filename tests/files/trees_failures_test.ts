@@ -12,9 +12,9 @@ import {
 } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
+import { setClockAhead, slowDownClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -112,7 +112,7 @@ Deno.test("download: a large file that changes while it is sent is requested aga
     assertEquals(outcomes, { large: times === 1 ? "copied" : "failed", other: "copied" });
     assertEquals(changes, times);
     assertEquals(result.deletionsSkipped, times === 1 ? null : "failed");
-    if (times === 1) assertEquals((await content(trees.target)).large, "1".repeat(1_000_000));
+    if (times === 1) assertEquals((await readTree(trees.target)).large, "1".repeat(1_000_000));
   }
 });
 
@@ -136,7 +136,7 @@ testBothDirections(
     const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
     gone.resolve();
     assert(isTransient(error), String(error));
-    assert("superfluous" in await content(trees.target), "nothing is deleted");
+    assert("superfluous" in await readTree(trees.target), "nothing is deleted");
     const isDownload = direction === "download";
     const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
     await using serving = serve(new FilesApp(served, { list: true, write: true }));
@@ -171,12 +171,12 @@ testBothDirections(
         assertEquals((error as TransferError).code, code);
       }
       const kept = { [small]: "theirs", large: "theirs" };
-      const left = await content(trees.target);
-      assertEquals(left, { ...await content(trees.source), ...kept });
+      const left = await readTree(trees.target);
+      assertEquals(left, { ...await readTree(trees.source), ...kept });
       // The next call has seen them.
       if (!replace) continue;
       await trees.copy();
-      assertEquals(await content(trees.target), await content(trees.source));
+      assertEquals(await readTree(trees.target), await readTree(trees.source));
     }
   },
 );
@@ -229,7 +229,7 @@ Deno.test("upload: with replace: false a file is copied whose connection broke o
   const sizes = copied.map(({ bytes, total, resumedFrom }) => [bytes, total, resumedFrom]);
   assertEquals(sizes, [[1, 1, 0]], "this call has moved it");
   assert(b instanceof TransferError && b.code === "EXISTS", String(b));
-  assertEquals(await content(trees.target), { a: "a", b: "theirs" });
+  assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
 });
 
 testBothDirections(
@@ -319,7 +319,7 @@ for (const isReplaced of [false, true]) {
     await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
     using _later = setClockAhead();
     // Also that a file begins anew is reported.
-    using _slow = slowClock();
+    using _slow = slowDownClock();
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(500_000);
     const { signal } = controller;
@@ -329,13 +329,13 @@ for (const isReplaced of [false, true]) {
     const bytes = isReplaced ? 0 : 2_000_000;
     assertEquals(events.at(-1), { type: "progress", bytes, total: 2_000_000 });
     assert(requests > 4 || isReplaced, `${requests}`);
-    const isSame = (await content(trees.target)).large === (await content(trees.source)).large;
+    const isSame = (await readTree(trees.target)).large === (await readTree(trees.source)).large;
     assertEquals(isSame, !isReplaced);
   });
 }
 
 Deno.test("two programs may make one directory at the same time", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const root = new Root(dir.path);
   for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
     const other = () => Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
@@ -364,7 +364,7 @@ Deno.test("download: a part that another run holds fails alone; one that nobody 
     assert(error instanceof TransferError && error.code === "IN_USE", String(error));
   }
   assertEquals((await trees.copy()).result.files, 2);
-  assertEquals(Object.keys(await content(trees.target)), ["a", "b", "c"]);
+  assertEquals(Object.keys(await readTree(trees.target)), ["a", "b", "c"]);
 });
 
 for (const direction of DIRECTIONS) {
@@ -396,7 +396,7 @@ for (const direction of DIRECTIONS) {
     assertEquals(parts.toSorted(), ["b", text]);
     const { result } = await trees.copy({ delete: true });
     assertEquals([result.files, result.failed], [2, 0]);
-    assertEquals(await content(trees.target), await content(trees.source));
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
   });
 }
 
@@ -414,7 +414,7 @@ Deno.test("download: a file whose name and part are taken once what is in the wa
       },
     });
     assertEquals([outcomes, result.files + result.failed], [{ d: outcome }, 1]);
-    assertEquals(await content(trees.target), { d: taken });
+    assertEquals(await readTree(trees.target), { d: taken });
   }
 });
 
@@ -439,7 +439,7 @@ testBothDirections(
     assertEquals(outcomes, { ...kept, "sub/c": "copied" });
     assertEquals([result.failed, deletedPaths], [3, []]);
     const left = { sub: null, "sub/a": "old", "sub/c": "longer" };
-    assertEquals(await content(trees.target), left);
+    assertEquals(await readTree(trees.target), left);
   },
 );
 
@@ -481,7 +481,7 @@ for (const direction of DIRECTIONS) {
       }
       const { result } = await trees.copy({ delete: true });
       assertEquals([result.files, result.deleted, result.failed], [2, 1, 0]);
-      assertEquals(await content(trees.target), { b: "2", d: null, "d/a": "3" });
+      assertEquals(await readTree(trees.target), { b: "2", d: null, "d/a": "3" });
     }
   });
 }
@@ -499,10 +499,10 @@ Deno.test("download: parts of small files that a killed run has left are removed
   assertEquals(Deno.statSync(free!).size, 3);
   await trees.copy();
   lock.close();
-  const left = Object.keys(await content(trees.target));
+  const left = Object.keys(await readTree(trees.target));
   assertEquals(left, [".small-0123456789abcde1-1.degu-part", "a", "d", "d/b"]);
   await trees.copy();
-  assertEquals(Object.keys(await content(trees.target)), ["a", "d", "d/b"]);
+  assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
 });
 
 testBothDirections(
@@ -522,7 +522,7 @@ testBothDirections(
     const error = errors["e/f"];
     assertEquals((error as TransferError).code, "IN_USE");
     const left = ["a", "e", "e/f", "e/f/.y.degu-part"];
-    assertEquals(Object.keys(await content(trees.target)), left);
+    assertEquals(Object.keys(await readTree(trees.target)), left);
   },
 );
 
@@ -588,7 +588,7 @@ Deno.test({
   name: "what a user may not read, search or write fails alone, or stays (needs unshare)",
   ignore: !await canRun(...AS_USER),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const jobs = closedRows.flatMap((row, i) => {
       return (row.only === undefined ? DIRECTIONS : [row.only]).map((direction) => {
         return { row, dir: `${dir.path}/${i}${direction}`, direction };
@@ -614,7 +614,7 @@ Deno.test({
       const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
       assertEquals([outcomes, deletedPaths.toSorted()], [row.outcomes, row.deleted], shown);
       assertEquals(result.deletionsSkipped, row.kept, shown);
-      const left = Object.entries(await content(`${dir}/target`));
+      const left = Object.entries(await readTree(`${dir}/target`));
       assertEquals(left.flatMap(([path, text]) => text === null ? [] : path), row.left, shown);
       // Without an attempt nobody knows whether a directory can be removed.
       if (row.name.includes("can't be removed")) continue;
@@ -631,7 +631,7 @@ Deno.test({
     "what is in the way on another disk, to which an upload can't be renamed, stays (needs unshare)",
   ignore: !await canMount(),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const jobs: CopyJob[] = [{ dir: `${dir.path}/upload`, direction: "upload" }];
     await fill(`${dir.path}/upload`, { "source/disk/d": "file", "target/disk": null });
     // Nothing is in the way: a download may reach over disks, wherever an app keeps its unfinished files.

@@ -1,7 +1,7 @@
 /** downloadTree and uploadTree whose copy is not complete: they reject, unless that is wanted. */
 import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
   changeResponses,
@@ -140,7 +140,7 @@ testBothDirections(
 );
 
 Deno.test("download: a source that can't be listed whole rejects the call", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await fill(dir.path, { "target/old": "1" });
   await using trees = await makeTrees(
     "download",

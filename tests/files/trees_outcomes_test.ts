@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
 import type { TransferError, TreeEntry, TreeOptions, TreeResult } from "@degu/degu/files";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
@@ -433,7 +433,7 @@ function entriesOf(tree: Tree) {
   });
 }
 
-const stock = await tempDir();
+const stock = await createTempDir();
 /** Links, enough for all rows, and a FIFO: only a process of its own can make them. */
 const links = [...rows, ...rows].flatMap(([, source, target]) => entriesOf(`${source} ${target}`))
   .flatMap(({ link }, i) => link === null ? [] : { path: `${stock.path}/${i}`, link });
@@ -492,9 +492,9 @@ for (const [name, source, target, options, expected] of rows) {
       await using trees = await makeTrees(direction);
       await make(trees.source, source);
       await make(trees.target, target);
-      const before = await content(trees.target);
+      const before = await readTree(trees.target);
       const dry = await trees.copy({ ...options, dryRun: true });
-      assertEquals(await content(trees.target), before);
+      assertEquals(await readTree(trees.target), before);
       const copied = await trees.copy({
         ...options,
         onEvent({ type }) {
@@ -513,12 +513,12 @@ for (const [name, source, target, options, expected] of rows) {
         assertEquals(inner < at, true, `${path} went before what was in it`);
       }
       assertEquals(
-        await content(trees.target),
-        left === undefined ? await content(trees.source) : shown(left),
+        await readTree(trees.target),
+        left === undefined ? await readTree(trees.source) : shown(left),
       );
       if (target.includes("../outside/")) {
         const outside = `${trees.target}/../outside`;
-        assertEquals(await content(outside), {});
+        assertEquals(await readTree(outside), {});
         assertEquals((await Deno.stat(outside)).mtime, new Date(TIME * 1000), "not even a part");
       }
       if (meanwhile !== undefined) return;

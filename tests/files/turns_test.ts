@@ -5,7 +5,7 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { formatPaths } from "@degu/internal/files/bundle.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
@@ -47,7 +47,7 @@ const ASKED: readonly [
 
 for (const [method, uri, turns, body] of ASKED) {
   Deno.test(`others have their turn: ${method} ${uri}`, async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const root = await realPath(dir.path);
     await fill(root, Object.fromEntries(NAMES.map((name) => [`d/${name}`, name])));
     const many = Array.from({ length: 300 }, (_, i) => [`many/${i}`, ""]);
@@ -86,7 +86,7 @@ Deno.test("a signal that aborts in a turn of others ends the making of directori
     const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
     const rejects = () => assertRejects(copying, Error, "enough");
     await turnsWhile(here, rejects, () => ++count === 3 && controller.abort(reason));
-    const left = Object.keys(await content(trees.target)).length;
+    const left = Object.keys(await readTree(trees.target)).length;
     assertEquals(left, target === FILES ? 6 : 1, "and nothing after that");
   }
 });

@@ -14,9 +14,9 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
+import { setClockAhead, slowDownClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -67,7 +67,7 @@ Deno.test("progress is reported at the end, and counts what this call transfers"
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
   {
-    using _slow = slowClock();
+    using _slow = slowDownClock();
     await upload(files.client, `${files.clientDir}/file`, "/copy", { onProgress });
   }
   assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0, reused: 0 });
@@ -192,7 +192,7 @@ const SIZE = 20_000_000;
 const CONTENT = randomBytes(SIZE);
 
 Deno.test("a file that is appended to arrives, if reading it again takes longer than the server waits", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const file = `${dir.path}/file`;
   // All pieces are as long as possible, but for one.
   const content = randomBytes(2 * 2_097_152 + 1);
@@ -325,7 +325,7 @@ Deno.test("a signal aborts an upload while the file is compared, before all of i
 });
 
 Deno.test("a file has settled two seconds after its last change, and no two have one version", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const versions = new Set<string>();
   for (const name of ["a", "b"]) {
     const path = `${dir.path}/${name}`;
@@ -409,7 +409,7 @@ async function uploadTo(answers: Answers) {
       (method === "HEAD" ? [200, OFFSET] : [201, echo]);
     return [status, "Answer", fields, method === "HEAD" ? null : new Uint8Array(3)];
   });
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/f`, "hello");
   const uploading = () => upload(serving.makeClient(), `${dir.path}/f`, "/f");
   const error = await assertRejects(uploading, Error);
@@ -488,7 +488,7 @@ Deno.test("a different offset is used once", async () => {
     if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(3)];
     return [201, "Created", { "repr-digest": digest }, new Uint8Array(3)];
   });
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const file = `${dir.path}/f`;
   await Deno.writeTextFile(file, "hello");
   const result = await upload(serving.makeClient(), file, "/f");

@@ -4,8 +4,8 @@ import { download, downloadTree, TransferError, type TreeEvent, upload } from "@
 import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
 import { makeBundle, type SentRecord } from "@degu/testing/bundles.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -37,7 +37,7 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
           const dir = direction === "download" ? trees.target : trees.source;
           await copyFile(direction, trees.client, dir);
         } else assertEquals((await trees.copy()).errors, {});
-        assertEquals(await content(trees.target), { file: text });
+        assertEquals(await readTree(trees.target), { file: text });
       }
     },
   );
@@ -62,7 +62,7 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
             assertEquals(result.deletionsSkipped, isReplaced ? null : "failed");
           }
           assert(isReplaced ? held.attempts === 4 : held.attempts >= 20, `${held.attempts}`);
-          const { file, other, superfluous } = await content(trees.target);
+          const { file, other, superfluous } = await readTree(trees.target);
           assertEquals(file, isReplaced ? text : "old");
           assertEquals(other, isAlone ? "old" : text);
           assertEquals(superfluous === undefined, !isAlone && isReplaced);
@@ -77,7 +77,7 @@ function hold(path: string, attempts: number) {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
   stack.use(patch(deletingOnWindows, "isTried", () => true));
-  stack.use(fastTimeouts((milliseconds) => milliseconds === 30));
+  stack.use(speedUpTimeouts((milliseconds) => milliseconds === 30));
   const held = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
   stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {
     if (to === path && ++held.attempts <= attempts) {
@@ -104,7 +104,7 @@ Deno.test({
       }
     });
     assertEquals((await trees.copy()).outcomes, { file: "copied" });
-    assertEquals(await content(trees.target), { file: "newer" });
+    assertEquals(await readTree(trees.target), { file: "newer" });
   },
 });
 
@@ -113,7 +113,7 @@ Deno.test({
   ignore: Deno.build.os !== "windows",
   async fn() {
     await using trees = await makeTrees("upload", { "sub/x": "1", "y": "2" }, { "sub": null });
-    await using outside = await tempDir();
+    await using outside = await createTempDir();
     await Deno.remove(`${trees.target}/sub`);
     for (const path of [`${trees.source}/junction`, `${trees.target}/sub`]) {
       await Deno.symlink(outside.path, path, { type: "junction" });
@@ -121,7 +121,7 @@ Deno.test({
     const { outcomes } = await trees.copy({ delete: true });
     assertEquals([outcomes["junction"], outcomes["y"]], ["skipped: link", "copied"]);
     assert(outcomes["sub/x"] !== "copied");
-    assertEquals(await entries(outside.path), []);
+    assertEquals(await listNames(outside.path), []);
   },
 });
 
@@ -156,7 +156,7 @@ Deno.test({
   async fn() {
     const paths = ["b", "B", "D/", "D/x", "d/", "d/y", "a", "sub/", "sub/N", "sub/n", "sub/NN"];
     await using serving = serveList(paths);
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await fill(dir.path, { "superfluous": "1" });
     // A second run finds what the first one has copied.
     for (const copied of [5, 0]) {
@@ -168,7 +168,7 @@ Deno.test({
       const options = { partial: true, delete: true, onEvent };
       const result = await downloadTree(serving.makeClient(), "/", dir.path, options);
       assertEquals([result.files, result.deletionsSkipped], [copied, "failed"]);
-      const left = await content(dir.path);
+      const left = await readTree(dir.path);
       for (const name of ["b", "d", "d/y", "sub/n"]) {
         assertEquals(codes[name], "SAME_NAME");
         assertEquals(name in left, false);

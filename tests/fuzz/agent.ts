@@ -4,7 +4,7 @@ import { AddressHints, SERVICE } from "@degu/internal/agent/mdns.ts";
 import type { DnsRecord } from "@degu/internal/agent/mdns_links.ts";
 import { Buffer } from "node:buffer";
 import { formatAddress, parseAddress } from "@degu/degu/base";
-import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 import coder from "dns-packet";
@@ -55,12 +55,12 @@ export const mdnsPackets: Fuzzer = {
     const answers = Array.from({ length: 1 + random.below(8) }, () => makeRecord(random));
     const type = random.pick(["response", "query"] as const);
     const packet = { type, answers, additionals: [makeRecord(random)] };
-    return fromLatin1(dnsPacket.encode(packet));
+    return decodeLatin1(dnsPacket.encode(packet));
   },
   check(input): Outcome {
     let packet: Packet;
     try {
-      packet = dnsPacket.decode(Buffer.from(latin1(input)));
+      packet = dnsPacket.decode(Buffer.from(encodeLatin1(input)));
     } catch {
       return "rejected"; // as the library does, which reports a warning then
     }

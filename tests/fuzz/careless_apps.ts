@@ -6,14 +6,14 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu";
 import { TrackedItems } from "../support/streams.ts";
-import { latin1 } from "../support/wire_grammar.ts";
+import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
 import { type ModelBody, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { receive } from "./received.ts";
 import { requestStream, saysLast } from "./requests.ts";
 
-const HI = latin1("hi");
+const HI = encodeLatin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
 const MOST_SPLITS = 12;
 
@@ -80,7 +80,7 @@ export function carelessApps(): Fuzzer {
     grammar: requestStream,
     async check(input): Promise<Outcome> {
       const expected = answersTo(input);
-      for (const pieces of splits(latin1(input), MOST_SPLITS)) {
+      for (const pieces of splits(encodeLatin1(input), MOST_SPLITS)) {
         sources.length = loud.length = 0;
         const socket = new MemorySocket(pieces);
         await server.connect(socket);

@@ -2,7 +2,7 @@
 
 import { ChunkedDecoderStream } from "@degu/internal/base/body/encoder_streams.ts";
 import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
-import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunks } from "./grammar.ts";
 import { splits } from "./memory.ts";
@@ -16,7 +16,7 @@ async function decode(pieces: readonly Uint8Array[]): Promise<ModelBody> {
   try {
     const stream = ReadableStream.from(pieces).pipeThrough(new ChunkedDecoderStream());
     const received = await Array.fromAsync(stream);
-    return received.map(([extension, data]) => [extension, fromLatin1(data)]);
+    return received.map(([extension, data]) => [extension, decodeLatin1(data)]);
   } catch (error) {
     if (error instanceof ProtocolError || error instanceof BodyError) return null;
     throw error;
@@ -30,7 +30,7 @@ export const chunkStreams: Fuzzer = {
   async check(input): Promise<Outcome> {
     const read = readChunks(input, 0);
     const expected = JSON.stringify(read?.end === input.length ? read.chunks : null);
-    for (const pieces of splits(latin1(input), MOST_SPLITS)) {
+    for (const pieces of splits(encodeLatin1(input), MOST_SPLITS)) {
       const decoded = JSON.stringify(await decode(pieces));
       const where = `(pieces ${pieces.map(({ length }) => length)})`;
       demand(decoded === expected, `${decoded} in place of ${expected} ${where}`);

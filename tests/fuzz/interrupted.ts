@@ -11,8 +11,8 @@ import type { ChunkedBody } from "@degu/internal/base/body/body.ts";
 import type { BodyIn, BodyOut } from "@degu/internal/base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
-import { cut } from "../support/streams.ts";
-import { latin1 } from "../support/wire_grammar.ts";
+import { cutBytes } from "../support/streams.ts";
+import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { AnsweringSocket, MemoryServer, MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
@@ -33,9 +33,9 @@ function caseOf(input: string, start: string, after: string) {
       .map((size) => `${size.toString(16)}\r\n${"x".repeat(size)}\r\n`).join("")
     : "x".repeat(sizes.reduce((sum, size) => sum + size, 0));
   const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${content.length}`;
-  const bytes = latin1(`${start}${framing}\r\n\r\n${content}${after}`);
+  const bytes = encodeLatin1(`${start}${framing}\r\n\r\n${content}${after}`);
   return {
-    pieces: cut(bytes, least + 1),
+    pieces: cutBytes(bytes, least + 1),
     turns: turns % MOST_TURNS,
     way: WAYS[way % WAYS.length]!,
   };

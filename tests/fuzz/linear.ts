@@ -17,8 +17,8 @@ import {
 } from "@degu/internal/misc/wire.ts";
 import { EntryParser } from "@degu/internal/files/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
-import { cut } from "../support/streams.ts";
-import { latin1 } from "../support/wire_grammar.ts";
+import { cutBytes } from "../support/streams.ts";
+import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { dictionary } from "./digests.ts";
 import { type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
 import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./grammar.ts";
@@ -45,7 +45,7 @@ const PREAMBLE = 32000, CHUNK_LINE = 4000;
 
 function ofBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
   return (text) => {
-    const bytes = latin1(text);
+    const bytes = encodeLatin1(text);
     return () => work(bytes);
   };
 }
@@ -53,7 +53,7 @@ function ofBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
 /** As it comes in one byte at a time. */
 function ofDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
   return (text) => {
-    const pieces = cut(latin1(text), 1);
+    const pieces = cutBytes(encodeLatin1(text), 1);
     return () => work(new MemorySocket(pieces));
   };
 }

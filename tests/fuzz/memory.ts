@@ -8,8 +8,8 @@ import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
 import type { AcceptedConnection, Listener } from "@degu/internal/net/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
-import { cut } from "../support/streams.ts";
-import { fromLatin1 } from "../support/wire_grammar.ts";
+import { cutBytes } from "../support/streams.ts";
+import { decodeLatin1 } from "../support/wire_grammar.ts";
 
 /** A socket that reads the given pieces and records the written bytes. */
 export class MemorySocket implements Socket {
@@ -53,7 +53,7 @@ export class MemorySocket implements Socket {
 
   write(bytes: Uint8Array): Promise<number> {
     if (this.isClosed) return Promise.reject(new Deno.errors.BadResource("closed"));
-    this.written += fromLatin1(bytes);
+    this.written += decodeLatin1(bytes);
     return Promise.resolve(bytes.length);
   }
 
@@ -108,8 +108,8 @@ export class AnsweringSocket extends MemorySocket {
  * these, at as many that lie evenly.
  */
 export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]> {
-  yield cut(bytes);
-  yield cut(bytes, 1);
+  yield cutBytes(bytes);
+  yield cutBytes(bytes, 1);
   const step = Math.max(1, (bytes.length - 1) / most);
   for (let at = 1; at < bytes.length; at += step) {
     const position = Math.floor(at);

@@ -4,14 +4,14 @@
  * wire's rules refuse.
  */
 
-import { answerTo, errorAnswer } from "../support/error_answers.ts";
+import { findErrorResponse, formatErrorResponse } from "../support/error_answers.ts";
 import {
   type FlatHeaders,
   limits,
-  referenceChunkLine,
-  referenceHeaders,
-  referenceRequestLine,
-  referenceStatusLine,
+  parseReferenceChunkLine,
+  parseReferenceHeaders,
+  parseReferenceRequestLine,
+  parseReferenceStatusLine,
 } from "../support/wire_grammar.ts";
 
 export interface ReferenceRequest {
@@ -38,18 +38,21 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
 /** Reads a request preamble without its final CR LF CR LF. */
 export function readRequest(preamble: string): ReferenceRequest | null {
   const [line, block] = readPreamble(preamble) ?? [];
-  const start = line === undefined ? null : referenceRequestLine(line);
+  const start = line === undefined ? null : parseReferenceRequestLine(line);
   if (start === null) return null;
   const hasBody = start.method === "PUT" || start.method === "POST";
-  const headers = referenceHeaders(block!, hasBody ? "request with body" : "request without body");
+  const headers = parseReferenceHeaders(
+    block!,
+    hasBody ? "request with body" : "request without body",
+  );
   return headers === null ? null : { ...start, headers: withoutZero(headers) };
 }
 
 /** Reads a response preamble without its final CR LF CR LF, as it stands. */
 function readWrittenResponse(preamble: string): ReferenceResponse | null {
   const [line, block] = readPreamble(preamble) ?? [];
-  const start = line === undefined ? null : referenceStatusLine(line);
-  const headers = start === null ? null : referenceHeaders(block!, "response");
+  const start = line === undefined ? null : parseReferenceStatusLine(line);
+  const headers = start === null ? null : parseReferenceHeaders(block!, "response");
   return start === null || headers === null ? null : { ...start, headers };
 }
 
@@ -87,7 +90,7 @@ export function readChunks(
   for (;;) {
     const lineEnd = text.indexOf("\r\n", at);
     if (lineEnd < 0) return null;
-    const header = referenceChunkLine(text.slice(at, lineEnd));
+    const header = parseReferenceChunkLine(text.slice(at, lineEnd));
     if (header === null) return null;
     const dataEnd = lineEnd + 2 + header.size;
     if (text.slice(dataEnd, dataEnd + 2) !== "\r\n") return null;
@@ -129,14 +132,14 @@ export function readRequests(text: string): RequestStream {
     const end = preambleEnd(text, at);
     const preamble = end < 0 ? null : readRequest(text.slice(at, end));
     if (preamble === null) {
-      return { requests, broken: null, clean: false, answers: [answerTo(text.slice(at))] };
+      return { requests, broken: null, clean: false, answers: [findErrorResponse(text.slice(at))] };
     }
     const content = readBody(text, end + 4, preamble.headers);
     if (content === null) {
       // Of a body with a length only the end can be missing. Of one in chunks it depends on how far
       // they were read before they ended.
       const chunked = "transfer-encoding" in preamble.headers;
-      const answers = chunked ? ["", errorAnswer(400)] : [""];
+      const answers = chunked ? ["", formatErrorResponse(400)] : [""];
       return { requests, broken: preamble, clean: false, answers };
     }
     requests.push({ ...preamble, body: content.body });

@@ -10,12 +10,12 @@ import { formatChunk, formatRequest, formatResponse } from "@degu/internal/misc/
 import { ContentRange, Range } from "@degu/internal/base/wire/range.ts";
 import { parsers } from "../support/parsers.ts";
 import {
-  fromLatin1,
-  latin1,
-  referenceChunkLine,
-  referenceContentRange,
-  referenceNumber,
-  referenceRange,
+  decodeLatin1,
+  encodeLatin1,
+  parseReferenceChunkLine,
+  parseReferenceContentRange,
+  parseReferenceNumber,
+  parseReferenceRange,
 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
@@ -55,7 +55,7 @@ function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): F
 /** Returns the text of a formatter; `null` if the formatter refuses with an allowed error. */
 function writtenBy(format: () => Uint8Array): string | null {
   try {
-    return fromLatin1(format());
+    return decodeLatin1(format());
   } catch (error) {
     demand(
       error instanceof TypeError || error instanceof RangeError,
@@ -79,13 +79,13 @@ function carelessHeaders(lines: readonly string[]): HeaderDict {
 }
 
 function typed(name: string, value: string): HeaderDict[string] {
-  if (name === "content-length") return referenceNumber(value) ?? Number(value);
+  if (name === "content-length") return parseReferenceNumber(value) ?? Number(value);
   if (name === "range") {
-    const range = referenceRange(value);
+    const range = parseReferenceRange(value);
     if (range !== null) return new Range(range.start, range.stop);
   }
   if (name === "content-range") {
-    const range = referenceContentRange(value);
+    const range = parseReferenceContentRange(value);
     if (range !== null) return new ContentRange(range.start, range.stop, range.total);
   }
   return value;
@@ -164,11 +164,11 @@ const chunkFormats: Fuzzer = {
     const extension: [string, string] | null = semicolon < 0
       ? null
       : [input.slice(semicolon + 1, Math.max(equals, semicolon + 1)), input.slice(equals + 1)];
-    const written = writtenBy(() => formatChunk([extension, latin1(data)]));
+    const written = writtenBy(() => formatChunk([extension, encodeLatin1(data)]));
     if (written === null) {
       const size = data.length.toString(16);
       const line = extension === null ? size : `${size};${extension.join("=")}`;
-      demand(referenceChunkLine(line) === null, "refused what can be read");
+      demand(parseReferenceChunkLine(line) === null, "refused what can be read");
       return "rejected";
     }
     // A last chunk ends the body by itself.

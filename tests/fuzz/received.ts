@@ -4,7 +4,7 @@ import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";
 import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
 import { RecordingSink } from "../support/streams.ts";
-import { type FlatHeaders, fromLatin1 } from "../support/wire_grammar.ts";
+import { decodeLatin1, type FlatHeaders } from "../support/wire_grammar.ts";
 import type { ModelBody } from "./oracle.ts";
 
 /** Headers with ranges as their text. */
@@ -32,9 +32,9 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
       const chunks = [];
       if (way === "iterate") { for await (const chunk of body) chunks.push(chunk); }
       else do chunks.push(await body.readChunk()); while (chunks.at(-1)![1].length > 0);
-      return chunks.map(([extension, data]) => [extension, fromLatin1(data)]);
+      return chunks.map(([extension, data]) => [extension, decodeLatin1(data)]);
     }
-    if (way === "read") return fromLatin1(await body.read());
+    if (way === "read") return decodeLatin1(await body.read());
     if (way === "readable") return await collect(body.readable);
     return await written(body);
   }
@@ -46,11 +46,11 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     let text = "";
     for (;;) {
       const piece = await body.read(7);
-      text += fromLatin1(piece);
+      text += decodeLatin1(piece);
       if (piece.length < 7) return text;
     }
   }
-  if (way === "read") return fromLatin1(await body.read());
+  if (way === "read") return decodeLatin1(await body.read());
   if (way === "writeTo") return await written(body);
   return await collect(way === "readable" ? body.readable : body);
 }
@@ -68,14 +68,14 @@ async function refuseToCollect(body: Body): Promise<void> {
 
 async function collect(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   let text = "";
-  for await (const piece of pieces) text += fromLatin1(piece);
+  for await (const piece of pieces) text += decodeLatin1(piece);
   return text;
 }
 
 async function written(body: NonNullable<BodyIn>): Promise<string> {
   const sink = new RecordingSink();
   await body.writeTo(sink);
-  return fromLatin1(sink.bytes);
+  return decodeLatin1(sink.bytes);
 }
 
 /** Returns the pieces of a body of the model for a way of reading. */

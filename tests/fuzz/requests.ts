@@ -4,8 +4,8 @@ import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import { type Exchange, Server } from "@degu/degu/server";
 import { exchange } from "../support/raw_peer.ts";
-import { cut } from "../support/streams.ts";
-import { latin1 } from "../support/wire_grammar.ts";
+import { cutBytes } from "../support/streams.ts";
+import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
 import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
@@ -118,7 +118,7 @@ export function requestStreams(): Fuzzer {
     async check(input): Promise<Outcome> {
       let accepted = false;
       let index = 0;
-      for (const pieces of splits(latin1(input), MOST_SPLITS)) {
+      for (const pieces of splits(encodeLatin1(input), MOST_SPLITS)) {
         record.begin(WAYS[(input.length + index++) % WAYS.length]!);
         const socket = new MemorySocket(pieces);
         await server.connect(socket);
@@ -141,10 +141,10 @@ export function loopbackRequests(): Fuzzer {
     name: "request-loopback",
     grammar: requestStream,
     async check(input): Promise<Outcome> {
-      const bytes = latin1(input);
+      const bytes = encodeLatin1(input);
       record.begin(WAYS[input.length % WAYS.length]!);
       const split = input.length * 31 % (bytes.length + 1);
-      const pieces = cut(bytes, ...input.length % 3 === 0 ? [] : [split, bytes.length]);
+      const pieces = cutBytes(bytes, ...input.length % 3 === 0 ? [] : [split, bytes.length]);
       const { received: written, how } = await exchange(server.address, ...pieces);
       const answer = { written, reset: how === "reset" };
       return checkRecord(record, input, answer, `over loopback, cut at ${split}`)

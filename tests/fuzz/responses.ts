@@ -6,7 +6,7 @@
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import type { Method } from "@degu/internal/base/wire/preamble.ts";
 import { Connection } from "@degu/degu/client";
-import { latin1 } from "../support/wire_grammar.ts";
+import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { response } from "./grammar.ts";
 import { AnsweringSocket, splits } from "./memory.ts";
@@ -105,7 +105,7 @@ export function responseStreams(): Fuzzer {
     grammar: answers,
     async check(input): Promise<Outcome> {
       const exchanges = exchangesOf(input);
-      const bytes = exchanges.map(({ answer }) => latin1(answer));
+      const bytes = exchanges.map(({ answer }) => encodeLatin1(answer));
       const codes = new Set<string | null>();
       let clean = false;
       let index = 0;

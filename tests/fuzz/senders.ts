@@ -9,7 +9,7 @@ import type { Chunk } from "@degu/internal/base/wire/chunk.ts";
 import { BodyError } from "@degu/internal/base/errors.ts";
 import type { Socket } from "@degu/internal/base/app/app.ts";
 import { Connection } from "@degu/degu/client";
-import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
@@ -42,7 +42,7 @@ class SlowSocket implements Socket {
     await this.#over.promise;
     if (this.#isClosed) throw new Deno.errors.BadResource("closed");
     this.#answered = true;
-    into.set(latin1(ANSWER));
+    into.set(encodeLatin1(ANSWER));
     return ANSWER.length;
   }
 
@@ -51,7 +51,7 @@ class SlowSocket implements Socket {
     for (let turn = 0; turn < 3; turn++) await null;
     if (this.#isClosed) throw new Deno.errors.BadResource("closed");
     if (bytes.length < count) throw new Error("Bad address (os error 14)");
-    this.received += fromLatin1(bytes.subarray(0, count));
+    this.received += decodeLatin1(bytes.subarray(0, count));
     if (this.#isWhole(this.received)) this.#over.resolve();
     return count;
   }

@@ -3,7 +3,7 @@
  */
 
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
-import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
@@ -21,8 +21,8 @@ function heldBytes(): number {
 }
 
 const WAYS = {
-  bytes: async (body: ChunkedBody) => fromLatin1(await body.bytes()),
-  read: async (body: ChunkedBody) => fromLatin1(await body.read()),
+  bytes: async (body: ChunkedBody) => decodeLatin1(await body.bytes()),
+  read: async (body: ChunkedBody) => decodeLatin1(await body.read()),
   text: (body: ChunkedBody) => body.text(),
   json: async (body: ChunkedBody) => String(await body.json()),
 };
@@ -54,7 +54,7 @@ export const tinyChunks: Fuzzer = {
     function* pieces(): Generator<Uint8Array> {
       for (let at = 0; at < encoded.length; at += PIECE_BYTES) {
         if (at + PIECE_BYTES >= encoded.length) atEnd = heldBytes();
-        yield latin1(encoded.slice(at, at + PIECE_BYTES));
+        yield encodeLatin1(encoded.slice(at, at + PIECE_BYTES));
       }
     }
     let collected: string | null = null;

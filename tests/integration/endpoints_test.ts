@@ -3,11 +3,11 @@ import { createFetch, fromFetchHandler } from "@degu/degu";
 import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import type { Address, App } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 // Both ends over every kind of address, in one process.
@@ -49,7 +49,7 @@ const app: App = async ({ uri, method, headers, body }, _session, api) => {
       206,
       "Partial Content",
       { "content-range": range.contentRange(10) },
-      latin1("0123456789").slice(range.start, range.stop),
+      encodeLatin1("0123456789").slice(range.start, range.stop),
     ];
   }
   if (body instanceof ChunkedBody) {
@@ -75,10 +75,10 @@ for (const { name, available, start } of endpointKinds) {
       });
       await t.step("a body in both directions, and its chunks", async () => {
         using conn = await client.connect();
-        assertEquals(await (await conn.put("/", {}, latin1("hello"))).body?.text(), "hello");
-        const chunks: Chunk[] = [[["k", "v"], latin1("hello")], [null, latin1("!")], [
+        assertEquals(await (await conn.put("/", {}, encodeLatin1("hello"))).body?.text(), "hello");
+        const chunks: Chunk[] = [[["k", "v"], encodeLatin1("hello")], [null, encodeLatin1("!")], [
           null,
-          latin1(""),
+          encodeLatin1(""),
         ]];
         const { body } = await conn.post("/", {}, new ChunkedBodyIter(chunks));
         assertInstanceOf(body, ChunkedBody);
@@ -100,8 +100,8 @@ for (const { name, available, start } of endpointKinds) {
 // The bridge over mutual TLS: the peer's certificate, and the scheme.
 
 Deno.test("a handler serves the clients of a private authority, and fetch can be one", async (t) => {
-  const pki = await sharedPki();
-  await using dir = await tempDir();
+  const pki = await openSharedPki();
+  await using dir = await createTempDir();
   const app = fromFetchHandler(async (request, { session }) =>
     Response.json([request.url, session.peerCertificate?.subject ?? null, await request.text()])
   );
@@ -128,7 +128,7 @@ Deno.test("a handler serves the clients of a private authority, and fetch can be
   await t.step("a client without a certificate is refused", async () => {
     await using endpoint = await startTls(pki, app);
     const stranger = new SSLClient(pki.anonymousClientSslconfig, endpoint.server.address);
-    const error = await rejectionOf(createFetch(stranger)("/", init), "a stranger");
+    const error = await catchRejection(createFetch(stranger)("/", init), "a stranger");
     assertInstanceOf(error, TypeError);
     assertInstanceOf(error.cause, Error);
   });

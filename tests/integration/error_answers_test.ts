@@ -7,12 +7,12 @@ import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
 import { type App, type AppFunction, Server, type Socket, SSLServer } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { isBroken, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { isBroken, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 /** An app that reads each body; a worker is given its text. */
@@ -32,36 +32,39 @@ const NEXT = "GET /next HTTP/1.1\r\n\r\n";
  * request.
  */
 const ROWS: readonly (readonly [sent: string, received: string])[] = [
-  [`GET /a%20b HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(400)],
-  [`GET / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, errorAnswer(400)],
-  [`HEAD / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, errorAnswer(400)],
-  [`GET / HTTP/1.1\r\na: b\r\na: c\r\n\r\n`, errorAnswer(400)],
-  ["GET /\r\n\r\n", errorAnswer(400)],
-  ["BREW /a pot HTTP/1.1\r\n\r\n", errorAnswer(400)],
-  ["GET / HTTP/1.0\r\n\r\n", errorAnswer(505)],
-  ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", errorAnswer(505)],
-  ["BREW / HTTP/1.0\r\n\r\n", errorAnswer(505)],
-  ["GET / HTTP/1.10\r\n\r\n", errorAnswer(400)],
-  ["BREW / FOO\r\n\r\n", errorAnswer(400)],
-  ["get / HTTP/1.1\r\n\r\n", errorAnswer(501)],
-  ["M-SEARCH * HTTP/1.1\r\n\r\n", errorAnswer(501)],
-  ["PROPFIND / HTTP/1.1\r\n\r\n", errorAnswer(501)],
-  ["a!#$%&'*+-.^_`|~0 / HTTP/1.1\r\n\r\n", errorAnswer(501)],
-  ["get / HTTP/1.0\r\n\r\n", errorAnswer(505)],
-  [`OPTIONS * HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(501)],
-  ["PATCH / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}", errorAnswer(501)],
-  [`${"A".repeat(64)} / HTTP/1.1\r\n\r\n`, errorAnswer(501)],
-  [`GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}`, errorAnswer(431)],
-  [`BREW /${"b".repeat(40_000)} HTTP/1.0\r\n\r\n`, errorAnswer(431)],
-  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhello\r\n05\r\n${NEXT}`, errorAnswer(400)],
-  [`PUT / HTTP/1.1\r\n${CHUNKS}1000001\r\n`, errorAnswer(400)],
-  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhelloworld`, errorAnswer(400)],
-  [`GET /throws HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(500)],
-  [`HEAD /throws HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(500)],
-  [`PUT /throws HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello${NEXT}`, errorAnswer(500)],
-  [`GET /wrong HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(500)],
+  [`GET /a%20b HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(400)],
+  [`GET / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, formatErrorResponse(400)],
+  [`HEAD / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, formatErrorResponse(400)],
+  [`GET / HTTP/1.1\r\na: b\r\na: c\r\n\r\n`, formatErrorResponse(400)],
+  ["GET /\r\n\r\n", formatErrorResponse(400)],
+  ["BREW /a pot HTTP/1.1\r\n\r\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.0\r\n\r\n", formatErrorResponse(505)],
+  ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", formatErrorResponse(505)],
+  ["BREW / HTTP/1.0\r\n\r\n", formatErrorResponse(505)],
+  ["GET / HTTP/1.10\r\n\r\n", formatErrorResponse(400)],
+  ["BREW / FOO\r\n\r\n", formatErrorResponse(400)],
+  ["get / HTTP/1.1\r\n\r\n", formatErrorResponse(501)],
+  ["M-SEARCH * HTTP/1.1\r\n\r\n", formatErrorResponse(501)],
+  ["PROPFIND / HTTP/1.1\r\n\r\n", formatErrorResponse(501)],
+  ["a!#$%&'*+-.^_`|~0 / HTTP/1.1\r\n\r\n", formatErrorResponse(501)],
+  ["get / HTTP/1.0\r\n\r\n", formatErrorResponse(505)],
+  [`OPTIONS * HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(501)],
+  ["PATCH / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}", formatErrorResponse(501)],
+  [`${"A".repeat(64)} / HTTP/1.1\r\n\r\n`, formatErrorResponse(501)],
+  [`GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}`, formatErrorResponse(431)],
+  [`BREW /${"b".repeat(40_000)} HTTP/1.0\r\n\r\n`, formatErrorResponse(431)],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhello\r\n05\r\n${NEXT}`, formatErrorResponse(400)],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}1000001\r\n`, formatErrorResponse(400)],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhelloworld`, formatErrorResponse(400)],
+  [`GET /throws HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(500)],
+  [`HEAD /throws HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(500)],
+  [`PUT /throws HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello${NEXT}`, formatErrorResponse(500)],
+  [`GET /wrong HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(500)],
   // The answers before it stand.
-  [`${NEXT}${NEXT}TRACE / HTTP/1.1\r\n\r\n`, ok("GET", "/next").repeat(2) + errorAnswer(501)],
+  [
+    `${NEXT}${NEXT}TRACE / HTTP/1.1\r\n\r\n`,
+    ok("GET", "/next").repeat(2) + formatErrorResponse(501),
+  ],
   // The last answer says so.
   ["GET / HTTP/1.1\r\nconnection: close\r\n\r\n", ok("GET", "/", "connection: close\r\n")],
   ["DELETE / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", ok("DELETE", "/")],
@@ -83,7 +86,7 @@ const ROWS: readonly (readonly [sent: string, received: string])[] = [
 async function converse(socket: Socket, text: string): Promise<string> {
   let received = "";
   const send = async () => {
-    for (let bytes = latin1(text); bytes.length > 0;) {
+    for (let bytes = encodeLatin1(text); bytes.length > 0;) {
       bytes = bytes.subarray(await socket.write(bytes));
     }
     await socket.closeWrite?.();
@@ -91,8 +94,11 @@ async function converse(socket: Socket, text: string): Promise<string> {
   const sending = send().catch(() => {});
   const into = new Uint8Array(65536);
   try {
-    for (let count; (count = await within(socket.read(into), "an answer or the end")) !== null;) {
-      received += fromLatin1(into.subarray(0, count));
+    for (
+      let count;
+      (count = await withTimeout(socket.read(into), "an answer or the end")) !== null;
+    ) {
+      received += decodeLatin1(into.subarray(0, count));
     }
   } catch (error) {
     // A connection that ends in silence may be reset.
@@ -126,7 +132,7 @@ const PLACES: Readonly<Record<string, (dir: string) => Promise<Place>>> = {
   "over TCP": () => serveAt(["127.0.0.1", 0]),
   "over a Unix socket": (dir) => serveAt(`${dir}/socket`),
   async "over TLS"() {
-    const pki = await sharedPki();
+    const pki = await openSharedPki();
     const logger = new RecordingLogger();
     const server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], tell, {
       logger,
@@ -156,7 +162,7 @@ const PLACES: Readonly<Record<string, (dir: string) => Promise<Place>>> = {
 
 for (const [what, start] of Object.entries(PLACES)) {
   Deno.test(`each wrong request gets exactly one answer or silence, and then the end ${what}`, async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await using place = await start(dir.path);
     for (const [sent, expected] of ROWS) {
       const received = await converse(await place.client.createSocket(), sent);
@@ -179,7 +185,7 @@ Deno.test("a proxy passes on a 400 and a 500 of its upstream, and makes 502 of a
     const response = client.request("GET", "/");
     const far = await upstream.accept();
     await far.readPreamble();
-    await far.send(errorAnswer(status));
+    await far.send(formatErrorResponse(status));
     far.close();
     assertEquals((await response).status, status);
   }

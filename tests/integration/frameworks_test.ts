@@ -57,7 +57,7 @@ Deno.test("Hono: routes, parameters, queries and groups", async () => {
   assertEquals([deleted.status, deleted.reason, deleted.body], [204, "No Content", null]);
   const head = await conn.head("/books");
   assertEquals([head.status, head.headers["content-type"]], [200, "application/json"]);
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("Hono: bodies of requests as JSON, form and bytes", async () => {
@@ -141,7 +141,7 @@ Deno.test("Hono: middleware", async (t) => {
       assertEquals([response.status, response.text], [status, text]);
     }
   });
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("Hono: headers that can't be sent cause an error, and can be turned off", async (t) => {
@@ -218,7 +218,7 @@ Deno.test("itty-router: routes, parameters, middleware and errors", async () => 
     error: "nothing here",
   }]);
   assertEquals((await get(conn, "/items")).status, 403);
-  assert(conn.closed || serving.logger.at("error").length === 0);
+  assert(conn.closed || serving.logger.messagesOf("error").length === 0);
 });
 
 // ky from npm, unmodified, over one of our clients.

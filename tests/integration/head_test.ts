@@ -2,7 +2,7 @@
  * Apps that answer HEAD as they answer GET (RFC 9110 §9.3.2): the headers of GET, no body, and no
  * byte is read for it.
  */
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type App, Client, createFetch, ProxyApp, routes } from "@degu/degu";
 import {
   Body,
@@ -13,20 +13,20 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
 } from "@degu/degu/base";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { lawless, meet, serve } from "@degu/testing/serving.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer, makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 
-const hello = latin1("hello");
+const hello = encodeLatin1("hello");
 const chunks: readonly Chunk[] = [[null, hello], [["end", "yes"], new Uint8Array(0)]];
-const encoded = latin1("5\r\nhello\r\n0;end=yes\r\n\r\n");
+const encoded = encodeLatin1("5\r\nhello\r\n0;end=yes\r\n\r\n");
 
 /** A body for an answer, and the state of its source. */
 interface Made {
@@ -89,15 +89,15 @@ const kinds: readonly Kind[] = [
 const head = "HEAD /a HTTP/1.1\r\n\r\n";
 
 Deno.test("HEAD is answered as GET is, without the body", async (t) => {
-  await eachRow(t, kinds, async (_kind, framing, make) => {
-    using unhandled = unhandledRejections();
+  await testEachRow(t, kinds, async (_kind, framing, make) => {
+    using unhandled = recordUnhandledRejections();
     const made: Made[] = [];
     const app: App = () => {
       made.push(make());
       return [200, "OK", { "x-a": "b" }, made.at(-1)!.body];
     };
     // The routes of a table change nothing.
-    await using meeting = await meet(routes({ "GET /a": app }), head + head);
+    await using meeting = await connectRawPeer(routes({ "GET /a": app }), head + head);
     const { peer, logger } = meeting;
     await peer.closeWrite();
     const lines = framing < "x" ? `${framing}x-a: b\r\n` : `x-a: b\r\n${framing}`;
@@ -111,11 +111,11 @@ Deno.test("HEAD is answered as GET is, without the body", async (t) => {
 });
 
 Deno.test("the body of an answer to HEAD closes its file if it owns it, and leaves any other where it is", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   await Deno.writeFile(path, hello);
   const own: Deno.FsFile[] = [];
-  await using meeting = await meet(async ({ uri }) => {
+  await using meeting = await connectRawPeer(async ({ uri }) => {
     const file = await Deno.open(path);
     // The sanitizer finds a stream that stays open.
     if (uri === "/stream") return [200, "OK", {}, new Body(file.readable, 5)];
@@ -134,15 +134,15 @@ Deno.test("an app can't have a body sent to HEAD by changing the method of its r
     Object.assign(request, { method: "GET" });
     return [200, "OK", {}, hello];
   };
-  await using meeting = await meet(app, head);
+  await using meeting = await connectRawPeer(app, head);
   await meeting.peer.closeWrite();
   const { received } = await meeting.peer.readToEnd();
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
 });
 
 Deno.test("canceling the body of an answer to HEAD may close its session, and the answer arrives", async () => {
-  await using meeting = await meet(
-    lawless((_request, session) => {
+  await using meeting = await connectRawPeer(
+    makeUntypedApp((_request, session) => {
       const cancel = () => session.close(new Error("enough"));
       return [200, "OK", {}, new ChunkedBody(new ReadableStream({ cancel }))];
     }),
@@ -167,18 +167,18 @@ Deno.test("a length that an app states to HEAD must be that of its body", async 
       ["without a body, chunked", { "transfer-encoding": "chunked" }, null, CODING],
       ["of a body that GET would not send", { "content-length": 0 }, null, "content-length: 0\r\n"],
     ];
-  await eachRow(t, rows, async (_what, headers, body, line) => {
-    await using meeting = await meet(() => [200, "OK", headers, body], head);
+  await testEachRow(t, rows, async (_what, headers, body, line) => {
+    await using meeting = await connectRawPeer(() => [200, "OK", headers, body], head);
     await meeting.peer.closeWrite();
     const { received } = await meeting.peer.readToEnd();
     const isRefused = line === "none";
-    assertEquals(received, isRefused ? errorAnswer(500) : `HTTP/1.1 200 OK\r\n${line}\r\n`);
-    assertEquals(meeting.logger.at("error").length, isRefused ? 1 : 0);
+    assertEquals(received, isRefused ? formatErrorResponse(500) : `HTTP/1.1 200 OK\r\n${line}\r\n`);
+    assertEquals(meeting.logger.messagesOf("error").length, isRefused ? 1 : 0);
   });
 });
 
 Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behind it", async (t) => {
-  await eachRow(t, kinds, async (_kind, framing, make) => {
+  await testEachRow(t, kinds, async (_kind, framing, make) => {
     const made: Made[] = [];
     const seen: unknown[] = [];
     await using upstream = serve(({ headers }) => {
@@ -195,7 +195,7 @@ Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behin
     assertEquals(await peer.readToEnd(), { received: answer + last, how: "end" });
     assertEquals([made.length, seen], [2, [{}, {}]]);
     for (const { check } of made) check();
-    assertEquals([proxy.logger.at("error"), upstream.logger.at("error")], [[], []]);
+    assertEquals([proxy.logger.messagesOf("error"), upstream.logger.messagesOf("error")], [[], []]);
   });
 });
 
@@ -226,7 +226,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as t
     ["an endless stream with the coding", CODING, endless, { "transfer-encoding": "chunked" }],
     ["a stream with a length", LENGTH, late, { "content-length": "5" }],
   ];
-  await eachRow(t, rows, async (_what, line, make, headers = {}) => {
+  await testEachRow(t, rows, async (_what, line, make, headers = {}) => {
     const made: (TrackedStream | BodyInit)[] = [];
     const aborted: unknown[] = [];
     await using serving = serveHandler((request) => {
@@ -258,5 +258,5 @@ Deno.test("the text of a fetch-style handler must have the length that it states
   const { headers } = await serving.makeClient().request("HEAD", "/");
   assertEquals(headers["content-length"], 12);
   const response = await serving.makeClient().request("GET", "/");
-  await rejectionOf(response.text(), "another length");
+  await catchRejection(response.text(), "another length");
 });

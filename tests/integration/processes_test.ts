@@ -1,9 +1,9 @@
 /** Processes: signals, resources. */
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { read } from "@degu/testing/tree.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 
@@ -14,7 +14,7 @@ const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit t
 
 /** The code below a heading, made to say when it listens. */
 async function programBelow(heading: string): Promise<string> {
-  const page = await read("docs/operations.md");
+  const page = await readProjectFile("docs/operations.md");
   const [, code = ""] = /```ts\n([^]*?)```/.exec(page.slice(page.indexOf(heading))) ?? [];
   assert(code.includes(OWN_SIGNAL), "the program of the page is another one");
   return code.replace(OWN_SIGNAL, 'console.log("ready");');
@@ -24,7 +24,7 @@ Deno.test({
   name: "SIGHUP reloads the files or keeps the current context, and SIGTERM shuts down gracefully",
   ignore: Deno.build.os === "windows",
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const flags = [
       "--allow-net=127.0.0.1",
       `--allow-read=${dir.path}`,
@@ -35,23 +35,23 @@ Deno.test({
       await spawnScript(script, flags, { TMPDIR: dir.path }),
     );
     const { child } = running;
-    await running.printed(/ready/);
+    await running.waitForStdout(/ready/);
 
     child.kill("SIGHUP");
-    await running.printed(/loaded again/);
+    await running.waitForStdout(/loaded again/);
 
-    const files = Object.entries(await content(dir.path)).filter(([, text]) => text !== null);
+    const files = Object.entries(await readTree(dir.path)).filter(([, text]) => text !== null);
     assert(files.length >= 3, "the page makes certificates below TMPDIR");
     await fill(dir.path, Object.fromEntries(files.map(([path]) => [path, "no certificate"])));
     child.kill("SIGHUP");
-    await running.complained(/stay in force/);
+    await running.waitForStderr(/stay in force/);
 
     await fill(dir.path, Object.fromEntries(files));
     child.kill("SIGHUP");
-    await running.printed(/loaded again/);
+    await running.waitForStdout(/loaded again/);
 
     child.kill("SIGTERM");
-    assertEquals((await running.ended()).success, true);
+    assertEquals((await running.waitForEnd()).success, true);
   },
 });
 
@@ -65,8 +65,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 `;
 
 Deno.test("a server that runs out of file descriptors continues, and accepts again", async (t) => {
-  const pki = await sharedPki();
-  await using dir = await tempDir();
+  const pki = await openSharedPki();
+  await using dir = await createTempDir();
   const { serverSslconfig, clientSslconfig } = pki;
   const trust = { serverSslconfig, clientSslconfig };
   const tcp = ["127.0.0.1", 0];

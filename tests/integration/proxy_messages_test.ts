@@ -2,10 +2,10 @@
 import { ProxyApp } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
 import { exchange, RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -30,7 +30,7 @@ const RESPONSES: readonly (readonly [rule: string, bytes: string])[] = [
 ];
 
 Deno.test("a proxy makes 502 of a response that breaks a rule, passes no byte of it on, and closes the connection", async (t) => {
-  await eachRow(t, RESPONSES, async (_rule, bytes) => {
+  await testEachRow(t, RESPONSES, async (_rule, bytes) => {
     await using through = await connectThrough();
     const { near, upstream } = through;
     await near.send("GET / HTTP/1.1\r\n\r\n");
@@ -61,11 +61,11 @@ const REQUESTS: readonly (readonly [request: string, status: 400 | 501 | 505])[]
 
 Deno.test("a proxy answers a request that breaks a rule itself, and connects to no upstream for it", async (t) => {
   const rows = REQUESTS.map((row) => [JSON.stringify(row[0]), ...row] as const);
-  await eachRow(t, rows, async (_what, request, status) => {
+  await testEachRow(t, rows, async (_what, request, status) => {
     await using through = await connectThrough();
     const { near, proxy, upstream } = through;
     await near.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
-    assertEquals((await near.readToEnd()).received, errorAnswer(status));
+    assertEquals((await near.readToEnd()).received, formatErrorResponse(status));
     // The first connection to the upstream is that of the next client.
     using next = await RawPeer.connect(proxy.address);
     await next.send("GET /next HTTP/1.1\r\n\r\n");
@@ -95,7 +95,7 @@ Deno.test("a proxy that forwards to itself answers 502 once its slots are in use
 const VIA = "via: 1.0 a, 1.1 b, 1.1 c";
 
 Deno.test("a proxy adds no via, and passes one on as it came, unless its headers say otherwise", async (t) => {
-  await eachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_what, line) => {
+  await testEachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_what, line) => {
     await using through = await connectThrough();
     await through.near.send(`GET / HTTP/1.1\r\n${line}\r\n`);
     const far = await through.upstream.accept();
@@ -122,7 +122,7 @@ Deno.test("a proxy sends HTTP/1.1 on both sides, and keeps no connection for HTT
   await far.send(FINAL);
   assertEquals(await near.readPreamble(), FINAL);
   await near.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
-  assertEquals((await near.readToEnd()).received, errorAnswer(505));
+  assertEquals((await near.readToEnd()).received, formatErrorResponse(505));
   const { received } = await exchange(proxy.address, "GET / HTTP/1.0\r\n\r\n");
-  assertEquals(received, errorAnswer(505));
+  assertEquals(received, formatErrorResponse(505));
 });

@@ -4,7 +4,7 @@
  * a peer sends on one connection. Text is Latin-1, one character per byte.
  */
 
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type ModelRequest, readRequests } from "../fuzz/oracle.ts";
 
 /**
@@ -58,7 +58,7 @@ const post = (headers: string, body: string) => message("POST /p HTTP/1.1", head
 const postChunks = (body: string) => message("POST /c HTTP/1.1", TE, body);
 
 /** Raw UTF-8. The low bytes of these characters, or their lower-case letters, are ASCII. */
-const utf8 = (text: string) => fromLatin1(new TextEncoder().encode(text));
+const utf8 = (text: string) => decodeLatin1(new TextEncoder().encode(text));
 const CUT_LINE_END = "\u010d\u010a";
 const CUT_SPACE = "\u0120";
 

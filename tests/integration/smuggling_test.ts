@@ -3,14 +3,14 @@ import { ProxyApp } from "@degu/degu";
 import { type Address, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { obstacleTo, startCommand } from "@degu/testing/commands.ts";
+import { findObstacle, startCommand } from "@degu/testing/commands.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { endToEnd } from "@degu/testing/proxies.ts";
-import { dial, exchange, isBroken, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { dial, exchange, isBroken, waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -71,8 +71,8 @@ class Tap extends Relay {
    */
   async takeSent(): Promise<string[]> {
     // A connection that was broken off may still wait to be accepted.
-    await turnOfEventLoop();
-    await this.ended();
+    await waitForTick();
+    await this.waitForClose();
     return this.#taps.splice(0).map(({ sent }) => sent);
   }
 
@@ -80,7 +80,7 @@ class Tap extends Relay {
     const tap = { sent: "" };
     this.#taps.push(tap);
     const both = Promise.all([
-      this.#passOn(proxy, backEnd, (bytes) => tap.sent += fromLatin1(bytes)),
+      this.#passOn(proxy, backEnd, (bytes) => tap.sent += decodeLatin1(bytes)),
       this.#passOn(backEnd, proxy, () => {}),
     ]);
     return [both.then(() => [proxy, backEnd].forEach((conn) => this.close(conn)))];
@@ -117,7 +117,7 @@ async function startNodeHttp(): Promise<BackEnd> {
   const seen: SeenRequest[] = [];
   const server = createServer((request, response) => {
     let body = "";
-    request.on("data", (bytes: Uint8Array) => body += fromLatin1(bytes));
+    request.on("data", (bytes: Uint8Array) => body += decodeLatin1(bytes));
     request.on("error", () => {});
     request.on("end", () => {
       if (!request.complete) return;
@@ -144,7 +144,7 @@ function startDenoServe(): Promise<BackEnd> {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     let body;
     try {
-      body = fromLatin1(await request.bytes());
+      body = decodeLatin1(await request.bytes());
     } catch {
       return new Response("cut", { status: 400 });
     }
@@ -215,7 +215,7 @@ ProxyPass "/" "http://127.0.0.1:${port}/" nocanon
 
 /** Apache, which relays to `node:http`. */
 async function startApache(): Promise<BackEnd> {
-  const own = await unusedPort(); // it can't be asked to choose one
+  const own = await findUnusedPort(); // it can't be asked to choose one
   return await startProgram("apache2", (dir, port) => ({
     address: ["127.0.0.1", own],
     configuration: APACHE(dir, own, port),
@@ -242,7 +242,7 @@ async function startProgram(
   running.child.status.then(() => ended = true);
   const stop = async () => {
     if (!ended) running.child.kill("SIGTERM");
-    const { stderr } = await running.ended();
+    const { stderr } = await running.waitForEnd();
     await last[Symbol.asyncDispose]();
     await Deno.remove(dir, { recursive: true });
     return stderr;
@@ -262,7 +262,7 @@ async function accepts(address: Address): Promise<boolean> {
 }
 
 /** Returns why a program can't be used; `null` if it can. */
-const whyNot = (program: string) => obstacleTo([program, "-v"]);
+const whyNot = (program: string) => findObstacle([program, "-v"]);
 
 interface Kind {
   readonly name: string;

@@ -5,7 +5,7 @@
 import type { App } from "@degu/degu/server";
 import { dial, exchange } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { read } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
 import { request, requestPreamble } from "../fuzz/grammar.ts";
 import { Random } from "../fuzz/random.ts";
@@ -13,7 +13,8 @@ import { smugglingCorpus } from "./smuggling.rows.ts";
 
 /** The app of README.md, which that does not export. */
 async function helloApp(): Promise<App> {
-  const [, source = ""] = /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await read("README.md")) ?? [];
+  const [, source = ""] =
+    /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await readProjectFile("README.md")) ?? [];
   const text = encodeURIComponent(`${source}\nexport { app };`);
   return (await import(`data:application/typescript,${text}`)).app;
 }

@@ -3,23 +3,23 @@ import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, buildServerSslctx, type SSLServer } from "@degu/degu/server";
 import { MISSING, runCommand } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import {
-  converse,
-  type Issued,
+  type CertificateOptions,
+  formatTimeFromNow,
+  ignoreUnlessInstalled,
+  type IssuedCertificate,
   KEY,
   type OpensslPki,
-  opensslTest,
+  runWithInput,
   ServingProgram,
-  timeFromNow,
-  unlessMissing,
-  type Wanted,
+  testWithOpenssl,
 } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { toFileUrl } from "@std/path";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 // Peers with every kind of certificate, and the expected outcome for each.
 
@@ -49,17 +49,22 @@ type Peer = readonly [name: string, verdict: Verdict, args: readonly string[], s
 const NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1";
 
 /** Peers of either role that show a certificate of this kind. */
-async function makePeers(pki: OpensslPki, trusted: Issued, ownAuthority: Issued) {
+async function makePeers(
+  pki: OpensslPki,
+  trusted: IssuedCertificate,
+  ownAuthority: IssuedCertificate,
+) {
   const extensions = ["extendedKeyUsage=clientAuth,serverAuth", NAMES];
-  const make = (name: string, wanted: Wanted) => pki.issue(name, { extensions, ...wanted });
-  const shown = async (name: string, wanted: Wanted) =>
+  const make = (name: string, wanted: CertificateOptions) =>
+    pki.issue(name, { extensions, ...wanted });
+  const shown = async (name: string, wanted: CertificateOptions) =>
     show(await make(name, { issuer: trusted, ...wanted }));
-  const other = await pki.authority("other");
-  const intermediate = await pki.authority("intermediate", { issuer: trusted });
+  const other = await pki.createAuthority("other");
+  const intermediate = await pki.createAuthority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
   const below = await make("below", { issuer: intermediate });
   const belowLeaf = await make("below_leaf", { issuer: leaf });
-  const version1 = show(await pki.version1("version1", trusted));
+  const version1 = show(await pki.createVersion1("version1", trusted));
   const forOne = (usage: string) =>
     shown(usage, { extensions: [`extendedKeyUsage=${usage}`, NAMES] });
   const usage = { client: await forOne("serverAuth"), server: await forOne("clientAuth") };
@@ -81,11 +86,15 @@ async function makePeers(pki: OpensslPki, trusted: Issued, ownAuthority: Issued)
       await shown("swapped", { issuer: ownAuthority }),
     ],
     ["a certificate that signed itself", SELF_SIGNED, show(await make("self", {}))],
-    ["a certificate that has expired", UNVERIFIED, await shown("expired", { to: timeFromNow(-1) })],
+    [
+      "a certificate that has expired",
+      UNVERIFIED,
+      await shown("expired", { to: formatTimeFromNow(-1) }),
+    ],
     [
       "a certificate that is not valid yet",
       UNVERIFIED,
-      await shown("early", { from: timeFromNow(1) }),
+      await shown("early", { from: formatTimeFromNow(1) }),
     ],
     [
       "a keyUsage without digitalSignature",
@@ -138,7 +147,10 @@ function inBothVersions(peers: readonly Peer[]): Peer[] {
 }
 
 /** The arguments with which openssl shows a certificate and those between it and the authority. */
-function show({ certFile, keyFile }: Issued, ...chain: readonly Issued[]): string[] {
+function show(
+  { certFile, keyFile }: IssuedCertificate,
+  ...chain: readonly IssuedCertificate[]
+): string[] {
   const [first] = chain;
   const more = first === undefined ? [] : ["-cert_chain", first.certFile];
   return ["-cert", certFile, "-key", keyFile, ...more];
@@ -163,20 +175,20 @@ const IDENTITY = ["--cert", certFile, "--key", keyFile];
 
 Deno.test(
   "curl is answered over TCP only with a certificate",
-  await unlessMissing("curl"),
+  await ignoreUnlessInstalled("curl"),
   async () => {
     await using server = await startEcho();
     const url = `https://localhost:${server.port}/`;
     const asking = [...CURL, "--include", ...IDENTITY, url];
     const args = ["--data-binary", "@-", ...asking, "--next", ...asking];
-    const { stdout, code } = await converse("curl", args, "hello");
+    const { stdout, code } = await runWithInput("curl", args, "hello");
     assertEquals(code, 0);
     assertEquals(
       stdout,
       "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nwho: CN=TempPKI client\r\n\r\nhello" +
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nwho: CN=TempPKI client\r\n\r\n",
     );
-    const refused = await converse("curl", [...CURL, url], "");
+    const refused = await runWithInput("curl", [...CURL, url], "");
     assertEquals([refused.code !== 0, refused.stdout], [true, ""]);
     assertMatch((await server.logger.waitFor("info"))[0]!, /peer sent no certificates/);
   },
@@ -184,13 +196,13 @@ Deno.test(
 
 Deno.test(
   "curl with a certificate is answered over a Unix socket",
-  await unlessMissing("curl"),
+  await ignoreUnlessInstalled("curl"),
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const path = `${dir.path}/socket`;
     await using _endpoint = await startTls(pki, echo, {}, path);
     const args = ["--unix-socket", path, "--write-out", "%{http_code}", "https://localhost/"];
-    const { stdout } = await converse("curl", [...CURL, ...IDENTITY, ...args], "");
+    const { stdout } = await runWithInput("curl", [...CURL, ...IDENTITY, ...args], "");
     assertEquals(stdout, "200");
   },
 );
@@ -210,10 +222,10 @@ for i in range(3):
 conn.close()
 `;
 
-Deno.test("Python's http.client is answered", await unlessMissing("python3"), async () => {
+Deno.test("Python's http.client is answered", await ignoreUnlessInstalled("python3"), async () => {
   await using server = await startEcho();
   const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
-  const { stdout, stderr } = await converse("python3", args, "");
+  const { stdout, stderr } = await runWithInput("python3", args, "");
   assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
 });
 
@@ -254,24 +266,24 @@ async function askAll(client: SSLClient): Promise<void> {
 
 Deno.test(
   "the client gets a response from Python's http.server, and close() sends close_notify",
-  await unlessMissing("python3"),
+  await ignoreUnlessInstalled("python3"),
   async () => {
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const args = [caFile, certFile, keyFile];
-    const { program, port } = await ServingProgram.python(PYTHON_SERVER, args);
+    const { program, port } = await ServingProgram.startPython(PYTHON_SERVER, args);
     await using _program = program;
     const config = { ...pki.clientSslconfig, checkHostname: true };
     await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 60 }));
-    await program.printed(/END\n/);
+    await program.waitForStdout(/END\n/);
   },
 );
 
 Deno.test(
   "the client gets a response from openssl s_server, which requires a certificate",
-  await unlessMissing("openssl"),
+  await ignoreUnlessInstalled("openssl"),
   async () => {
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    const { program, port } = await ServingProgram.openssl([
+    const { program, port } = await ServingProgram.startOpenssl([
       ...["-cert", certFile, "-key", keyFile, "-CAfile", caFile, "-Verify", "1"],
       "-verify_return_error",
     ]);
@@ -280,8 +292,8 @@ Deno.test(
     using conn = await client.connect();
     assertEquals(conn.sock.peerCertificate?.subject, "CN=TempPKI server");
     const asking = conn.get("/");
-    await program.printed(/GET \/ HTTP\/1\.1\r?\nhost: localhost:\d+\r?\n\r?\n/);
-    await program.say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    await program.waitForStdout(/GET \/ HTTP\/1\.1\r?\nhost: localhost:\d+\r?\n\r?\n/);
+    await program.writeInput("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     assertEquals(await (await asking).body?.text(), "hello");
     conn.close();
 
@@ -296,9 +308,9 @@ Deno.test(
 
 Deno.test({
   name: "the commands in docs/tls.md produce files that the code below them, curl and openssl use",
-  ...await unlessMissing("openssl"),
+  ...await ignoreUnlessInstalled("openssl"),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const page = await Deno.readTextFile(new URL("../../docs/tls.md", import.meta.url));
     const [, making = "", code = "", asking = ""] =
       /^```sh\n(.*?)^```$.*?^```ts\n(.*?)^```$.*?^```sh\n(.*?)^```$/ms.exec(page) ?? [];
@@ -373,7 +385,7 @@ async function assertAsked(
 ): Promise<void> {
   const [host, port] = server.address as [string, number];
   logger.lines.length = 0;
-  const { stdout } = await converse(
+  const { stdout } = await runWithInput(
     "openssl",
     ["s_client", "-connect", `${host}:${port}`, "-quiet", ...args],
     `GET ${uri} HTTP/1.1\r\n\r\n`,
@@ -381,7 +393,7 @@ async function assertAsked(
   if (verdict === "accepted") {
     // Each session has one request.
     const last = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    assertEquals([stdout, logger.at("info")], [last, []]);
+    assertEquals([stdout, logger.messagesOf("info")], [last, []]);
   } else {
     assertEquals(stdout, "");
     const refusals = await logger.waitFor("info");
@@ -393,9 +405,9 @@ async function assertAsked(
   assertEquals(witness.asked.has(uri), verdict === "accepted");
 }
 
-opensslTest("each end accepts only the certificates of its authority", async (pki, t) => {
-  const trusted = await pki.authority("trusted");
-  const ownAuthority = await pki.authority("own_authority");
+testWithOpenssl("each end accepts only the certificates of its authority", async (pki, t) => {
+  const trusted = await pki.createAuthority("trusted");
+  const ownAuthority = await pki.createAuthority("own_authority");
   const peersOf = await makePeers(pki, trusted, ownAuthority);
   const certificates = { pki, trusted, ownAuthority };
   await t.step("a server, its clients", (t) => testServer(certificates, peersOf("client"), t));
@@ -404,9 +416,9 @@ opensslTest("each end accepts only the certificates of its authority", async (pk
 
 interface Certificates {
   readonly pki: OpensslPki;
-  readonly trusted: Issued;
+  readonly trusted: IssuedCertificate;
   /** The authority of the end that is tested. */
-  readonly ownAuthority: Issued;
+  readonly ownAuthority: IssuedCertificate;
 }
 
 async function testServer(
@@ -414,8 +426,11 @@ async function testServer(
   peers: readonly Peer[],
   t: Deno.TestContext,
 ): Promise<void> {
-  const own = await pki.server("own", { issuer: ownAuthority });
-  const rsa = await pki.server("own_rsa", { issuer: ownAuthority, key: KEY.rsa2048 });
+  const own = await pki.createServerCertificate("own", { issuer: ownAuthority });
+  const rsa = await pki.createServerCertificate("own_rsa", {
+    issuer: ownAuthority,
+    key: KEY.rsa2048,
+  });
   const witness = new Witness();
   const trust = {
     serverSslconfig: { ...rsa, caFile: trusted.certFile },
@@ -452,20 +467,20 @@ async function assertTrusted(
   verdict: Verdict,
   args: readonly string[],
 ): Promise<void> {
-  const { program, port } = await ServingProgram.openssl([...args, "-naccept", "1"]);
+  const { program, port } = await ServingProgram.startOpenssl([...args, "-naccept", "1"]);
   await using _ = program;
   const client = new SSLClient(config, ["127.0.0.1", port], { sslHost, timeout: 60 });
   if (verdict === "accepted") {
     const requesting = client.request("GET", "/");
-    await program.printed(/GET \/ HTTP\/1\.1\r?\n/);
-    await program.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    await program.waitForStdout(/GET \/ HTTP\/1\.1\r?\n/);
+    await program.writeInput("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     assertEquals((await requesting).status, 200);
   } else {
     const error = await assertRejects(() => client.request("GET", "/"), TlsError);
     const [, reason = ""] = /^the TLS handshake with 127\.0\.0\.1:\d+ failed: ([\x20-\x7e]+)$/
       .exec(error.message) ?? [];
     assertMatch(`${error.code}: ${reason}`, verdict);
-    const { stdout: said } = await program.ended();
+    const { stdout: said } = await program.waitForEnd();
     assert(!said.includes("GET /"), said);
   }
 }
@@ -475,12 +490,14 @@ async function testClient(
   peers: readonly Peer[],
   t: Deno.TestContext,
 ): Promise<void> {
-  const own = await pki.client("own_client", { issuer: ownAuthority });
+  const own = await pki.createClientCertificate("own_client", { issuer: ownAuthority });
   const config = { ...own, caFile: trusted.certFile };
   const [, , good] = peers[0]!;
   const named = (name: string, ...extensions: string[]) =>
     pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
-  const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
+  const rsa = show(
+    await pki.createServerCertificate("rsa_server", { issuer: trusted, key: KEY.rsa2048 }),
+  );
   const DNS = "subjectAltName=DNS:";
   const hosts: readonly Peer[] = [
     ["the address", "accepted", good, "127.0.0.1"],

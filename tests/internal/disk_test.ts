@@ -24,8 +24,8 @@ import {
   syncIfPossible,
 } from "@degu/internal/internal/disk/names.ts";
 import { TemporaryFile } from "@degu/internal/internal/disk/temporary.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listOpenFiles, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
@@ -34,14 +34,14 @@ import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 // The contents of files on the disk.
 
 Deno.test("a file can be locked once, and again if the first lock is released within a moment", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   const open = () => Deno.open(path, { write: true, create: true });
   const first = await open();
   using second = await open();
   assertEquals(await lockFile(first), true);
   {
-    using timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
     assertEquals(await lockFile(second), false);
     assertEquals(timeouts.started, Array(19).fill(30));
   }
@@ -51,7 +51,7 @@ Deno.test("a file can be locked once, and again if the first lock is released wi
 });
 
 Deno.test("a locked file is the one at its path, and no link or second name of another", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
     using opened = await TemporaryFile.open(path, lock);
@@ -60,7 +60,7 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
     assertEquals(found, [!isNew, true, content]);
     opened!.isKept = true;
     await file.write(new TextEncoder().encode("content"));
-    if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+    if (Deno.build.os !== "windows") assertEquals(await readMode(path), 0o600);
   };
   await open(true, "");
   await open(false, "content");
@@ -91,17 +91,17 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
     throw new Error("locked");
   };
   {
-    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
     await assertRejects(() => TemporaryFile.open(path, refuse), Error, "locked");
   }
   let tries = 0;
   assertEquals(await TemporaryFile.open(path, () => Promise.resolve(++tries < 0)), null);
   assertEquals(tries, 20);
-  assertEquals(await entries(dir.path), ["complete", "other", "part"]);
+  assertEquals(await listNames(dir.path), ["complete", "other", "part"]);
 });
 
 Deno.test("a temporary file that is given up is closed before its removal, and a locked one after it", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "file");
   const isThere: boolean[] = [];
   using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
@@ -127,34 +127,34 @@ Deno.test("a turn is over after some milliseconds, and the next one begins once 
 });
 
 Deno.test("the permission bits of new files are found out, and nothing is left of it", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const how = { write: true, createNew: true, mode: 0o777 };
   using plain = await Deno.open(join(dir.path, "plain"), how);
   const { mode } = await plain.stat();
   const expected = Deno.build.os === "windows" ? null : mode! & 0o777;
   assertEquals(probeModeMask(join(dir.path, "probe")), expected);
-  assertEquals(await entries(dir.path), ["plain"]);
+  assertEquals(await listNames(dir.path), ["plain"]);
 });
 
 Deno.test({
   name: "a file gets permission bits, and loses a set-user-ID also where it has them",
   ignore: Deno.build.os === "windows",
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const path = join(dir.path, "file");
     await Deno.writeTextFile(path, "");
     for (const before of [0o600, 0o640, 0o4640, 0o2640]) {
       await Deno.chmod(path, before);
       setMode(path, 0o104640);
-      assertEquals(await mode(path), 0o640, before.toString(8));
+      assertEquals(await readMode(path), 0o640, before.toString(8));
     }
     // What it has already is left alone: the suite may not write this file.
-    setMode("deno.json", await mode("deno.json"));
+    setMode("deno.json", await readMode("deno.json"));
   },
 });
 
 Deno.test("every 64 MiB a file is synced, and how much is on the disk then is known", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
   const interval = 67_108_864;
@@ -171,7 +171,7 @@ Deno.test("every 64 MiB a file is synced, and how much is on the disk then is kn
 });
 
 Deno.test("a large file is synced on the way, which ends with nothing open; a failure is left to the last sync", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
   const sync = new BackgroundSync(path, 0);
@@ -183,7 +183,7 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
 });
 
 Deno.test("isAt tells whether a file has a path, and not only a link there", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const names = ["a", "another", "link", "none", "a/below"];
   const paths = names.map((name) => join(dir.path, name));
   const [path = "", another = "", link = ""] = paths;
@@ -207,7 +207,7 @@ Deno.test("a file is identified by its device and inode numbers, which are compa
 });
 
 Deno.test("nothing has a path that is not there, or that leads through a file", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(join(dir.path, "file"), "");
   const errorOf = async (path: string) =>
     await assertRejects(() => Deno.lstat(join(dir.path, path)));
@@ -218,7 +218,7 @@ Deno.test("nothing has a path that is not there, or that leads through a file", 
 });
 
 Deno.test("what has a name is looked at, or removed, at once; a link is not followed, and nothing there is no error", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const link = join(dir.path, "link");
   await makeLinks({ [link]: "none" });
   assertEquals(statOrNull(link)?.isSymbolicLink(), true);
@@ -241,7 +241,7 @@ Deno.test("nullIfNotFound turns only NotFound into null", async () => {
 
 Deno.test("what is there is removed, a directory with its contents only if that is requested", async () => {
   for (const remove of [removeIfPresent, removeIfPossible]) {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const path = join(dir.path, "a");
     const failed = async () =>
       await remove(path).then(() => remove === removeIfPossible, () => remove === removeIfPresent);
@@ -254,11 +254,11 @@ Deno.test("what is there is removed, a directory with its contents only if that 
     await Deno.mkdir(path);
     assertEquals(await exists(path), true);
     await remove(path);
-    assertEquals([await exists(path), await entries(dir.path)], [false, []]);
+    assertEquals([await exists(path), await listNames(dir.path)], [false, []]);
     await Deno.mkdir(join(path, "b", "c"), { recursive: true });
-    assertEquals([await failed(), await entries(path)], [true, ["b"]]);
+    assertEquals([await failed(), await listNames(path)], [true, ["b"]]);
     await remove(path, { recursive: true });
-    assertEquals(await entries(dir.path), []);
+    assertEquals(await listNames(dir.path), []);
   }
 });
 
@@ -269,7 +269,7 @@ Deno.test("suffixes are 64 random bits", () => {
 });
 
 Deno.test("directories are synced and closed, each of many; what has gone or was replaced is an error only where it matters", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const paths = Array.from({ length: 100 }, (_, i) => join(dir.path, `${i}`));
   await Deno.writeTextFile(`${dir.path}/file`, "");
   const replaced = ["file", "file/below"];
@@ -297,7 +297,7 @@ Deno.test({
 });
 
 Deno.test("a path is real if something is there, and no link is on the way", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const root = await realPath(dir.path);
   await Deno.mkdir(`${root}/a/b`, { recursive: true });
   await Deno.writeTextFile(`${root}/a/file`, "");
@@ -320,7 +320,7 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
 });
 
 Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = (name: string) => join(dir.path, name);
   const refuse = () => {
     throw new Deno.errors.PermissionDenied("EPERM: no hard links");
@@ -331,7 +331,7 @@ Deno.test("a new name is given only to one of several files, and the others keep
     using _patched = patch(Deno, "linkSync", () => link);
     const given = ["a", "b"].map((name) => renameNoReplace(path(name), path("new")));
     assertEquals(given, [true, false]);
-    assertEquals(await entries(dir.path), ["b", "new"]);
+    assertEquals(await listNames(dir.path), ["b", "new"]);
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));
   }

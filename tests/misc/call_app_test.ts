@@ -18,12 +18,12 @@ import type { PeerCertificate } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { makeSession, uploads } from "@degu/testing/calling.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assertEquals,
   assertInstanceOf,
@@ -85,7 +85,7 @@ Deno.test("callApp doesn't call onConnect", async () => {
 
 /** Asserts that a promise rejects with just this class and a message that begins so. */
 async function assertFails(promise: Promise<unknown>, beginning: string) {
-  assertEquals(`${await rejectionOf(promise, beginning)}`.slice(0, beginning.length), beginning);
+  assertEquals(`${await catchRejection(promise, beginning)}`.slice(0, beginning.length), beginning);
 }
 
 /** Rows by the class of their error, whose messages begin so. */
@@ -182,9 +182,9 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
       ['.headers["content-range"]: must be a ContentRange; got string', {
         "content-range": "bytes 0-1/2",
       }],
-      ...[undefined, 5, new Uint16Array(5), new SharedArrayBuffer(5), [latin1("a")]].map((body) =>
-        [".body: must be null, a string, Uint8Array", {}, body] as const
-      ),
+      ...[undefined, 5, new Uint16Array(5), new SharedArrayBuffer(5), [encodeLatin1("a")]].map((
+        body,
+      ) => [".body: must be null, a string, Uint8Array", {}, body] as const),
     ],
     RangeError: [
       ['.headers["Content-Type"]: the name must', { "Content-Type": "a" }],
@@ -237,7 +237,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
       ]] as const;
     }),
   ];
-  await eachRow(t, rows, async (beginning, response) => {
+  await testEachRow(t, rows, async (beginning, response) => {
     await assertFails(validate(response), beginning);
     // A response that is an object is refused in the same words.
     if (!Array.isArray(response) || response.length !== 4) return;
@@ -249,7 +249,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
 });
 
 Deno.test("callApp refuses a body that was used, or is the request's", async () => {
-  const used = new Body(streamOf(latin1("hello")), 5);
+  const used = new Body(streamOf(encodeLatin1("hello")), 5);
   await used.read(1);
   await assertFails(validate([200, "OK", {}, used]), "BodyError: response.body: has been used");
   for (const makeRequest of Object.values(uploads)) {
@@ -265,14 +265,14 @@ Deno.test("callApp refuses a body that was used, or is the request's", async () 
 });
 
 Deno.test("callApp cancels the body of an answer that it refuses, and that of an answer to HEAD", async () => {
-  const items = new TrackedItems([latin1("hello")]);
-  await rejectionOf(validate([99, "OK", {}, new BodyIter(items.async(), 5)]), "a bad status");
+  const items = new TrackedItems([encodeLatin1("hello")]);
+  await catchRejection(validate([99, "OK", {}, new BodyIter(items.async(), 5)]), "a bad status");
   assertEquals(items.settled, true);
-  const stream = new TrackedStream([latin1("hello")]);
+  const stream = new TrackedStream([encodeLatin1("hello")]);
   const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
-  await rejectionOf(validate(response), "a bad header");
+  await catchRejection(validate(response), "a bad header");
   assertEquals(stream.cancelled.length, 1);
-  const body = new BodyIter([latin1("hello")], 5);
+  const body = new BodyIter([encodeLatin1("hello")], 5);
   await validate([200, "OK", {}, body], mkreq("HEAD", "/"));
   assertEquals(body.used, true);
 });
@@ -293,7 +293,7 @@ Deno.test("callApp answers 413, as a server does, if the body of the request is 
   assertEquals(await refused.text(), "");
   const otherApp: App = async () =>
     reply(200, await new Body(streamOf(new Uint8Array(2)), 2).text({ maxBytes: 1 }));
-  const error = await rejectionOf(
+  const error = await catchRejection(
     callApp(otherApp, mkreq("PUT", "/", {}, "five!")),
     "another body",
   );
@@ -310,7 +310,7 @@ Deno.test("callApp rejects with what the server logs", async () => {
     undefined,
   ];
   for (const answer of answers) {
-    const error = await rejectionOf(validate(answer), Deno.inspect(answer));
+    const error = await catchRejection(validate(answer), Deno.inspect(answer));
     await using serving = serve((() => answer) as App);
     await serving.makeClient().request("GET", "/").catch(() => null);
     const [line = ""] = await serving.logger.waitFor("error");
@@ -322,7 +322,10 @@ Deno.test("callApp refuses the Request of the platform, and every other one", as
   const { method, uri, headers, body, mount, path, query } = mkreq("GET", "/");
   const copy = { method, uri, headers, body, mount, path, query };
   for (const request of [new Request("http://localhost/"), copy, null, "/"]) {
-    const error = await rejectionOf(callApp(() => reply(200), request as never), "another request");
+    const error = await catchRejection(
+      callApp(() => reply(200), request as never),
+      "another request",
+    );
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, "request: must be a Request of this package, as mkreq()");
   }
@@ -331,7 +334,7 @@ Deno.test("callApp refuses the Request of the platform, and every other one", as
 Deno.test("callApp: an error of the app is that of the call", async () => {
   const error = new Error("broken");
   const calling = callApp(() => Promise.reject(error), mkreq("GET", "/"));
-  assertStrictEquals(await rejectionOf(calling, "broken"), error);
+  assertStrictEquals(await catchRejection(calling, "broken"), error);
 });
 
 Deno.test("callApp makes a session of its properties", async () => {
@@ -356,7 +359,7 @@ Deno.test("callApp makes a session of its properties", async () => {
 
 Deno.test("callApp: peerOf needs a session with a peer, and says where to get one", async () => {
   const app: App = (_request, session) => reply(200, peerOf(session).name);
-  const without = await rejectionOf(callApp(app, mkreq("GET", "/")), "no peer");
+  const without = await catchRejection(callApp(app, mkreq("GET", "/")), "no peer");
   assertStringIncludes((without as Error).message, "TempDevices.peerSession()");
   const session = makePeerSession("camera");
   assertEquals(await (await callApp(app, mkreq("GET", "/"), { session })).text(), "camera");
@@ -380,7 +383,7 @@ Deno.test("callApp refuses wrong arguments", async () => {
     [app, request, { peers: "a" }],
   ];
   for (const args of rows) {
-    const error = await rejectionOf(call(...args), Deno.inspect(args));
+    const error = await catchRejection(call(...args), Deno.inspect(args));
     assertInstanceOf(error, TypeError, Deno.inspect(args));
   }
 });

@@ -12,13 +12,13 @@ import { dirname, join } from "@std/path";
 import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { covers, readCertificate } from "@degu/testing/certificates.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
+import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 
-const needsOpenssl = await unlessMissing("openssl");
+const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 /** A PKI for all tests that don't change it. */
 const pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
@@ -28,7 +28,10 @@ Deno.test("TempPKI issues the server's certificate for localhost, loopback and t
   const { server, client } = await readAll(pki);
   const names = ["localhost", "127.0.0.1", "::1", "camera-1.local", "::ffff:a01:203"];
   for (const name of [...names, "local", "a.localhost", "127.0.0.2", "::2"]) {
-    assertEquals([covers(server, name), covers(client, name)], [names.includes(name), false], name);
+    assertEquals([hasSubjectName(server, name), hasSubjectName(client, name)], [
+      names.includes(name),
+      false,
+    ], name);
   }
 });
 
@@ -59,15 +62,15 @@ Deno.test("TempPKI without a client PKI has only anonymous configurations", asyn
   await using pki = await TempPKI.create({ clientPki: false });
   assertStrictEquals(pki.serverSslconfig, pki.anonymousServerSslconfig);
   assertStrictEquals(pki.clientSslconfig, pki.anonymousClientSslconfig);
-  assertEquals(await entries(directory(pki)), ["server.pem", "server_ca.pem", "server_key.pem"]);
+  assertEquals(await listNames(directory(pki)), ["server.pem", "server_ca.pem", "server_key.pem"]);
 });
 
 Deno.test("TempPKI makes a directory of mode 0700 with files of mode 0600", async () => {
   const dir = directory(pki);
-  assertStrictEquals(await mode(dir), 0o700);
-  const names = await entries(dir);
+  assertStrictEquals(await readMode(dir), 0o700);
+  const names = await listNames(dir);
   assertStrictEquals(names.length, 6);
-  for (const name of names) assertStrictEquals(await mode(join(dir, name)), 0o600, name);
+  for (const name of names) assertStrictEquals(await readMode(join(dir, name)), 0o600, name);
 });
 
 Deno.test("TempPKI removes its directory on dispose, even after an error, and once", async () => {
@@ -104,7 +107,7 @@ Deno.test({
   name: "TempPKI.create leaves no directory behind if its files can't be written",
   ignore: Deno.build.os !== "linux",
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     // So deep that a directory of 25 characters still has a valid path, but no file in it has.
     const deep = deepPath(dir.path, 4060);
     await Deno.mkdir(deep, { recursive: true });
@@ -121,7 +124,7 @@ Deno.test({
       { TMPDIR: deep },
     );
     assertMatch(output, /\/degu-pki-[0-9a-f]+\n.*File name too long/);
-    assertEquals(await entries(deep), []);
+    assertEquals(await listNames(deep), []);
   },
 });
 
@@ -165,7 +168,7 @@ Deno.test("openssl accepts TempPKI's certificates only for their role", needsOpe
   ];
   for (const [ca, leaf, purpose, accepted] of cases) {
     const options = ["-x509_strict", "-purpose", purpose, "-CAfile", join(dir, ca)];
-    const { code } = await converse("openssl", ["verify", ...options, join(dir, leaf)], "");
+    const { code } = await runWithInput("openssl", ["verify", ...options, join(dir, leaf)], "");
     assertStrictEquals(code === 0, accepted, `${leaf} as ${purpose} under ${ca}`);
   }
 });
@@ -210,7 +213,7 @@ Deno.test("TempPKI.create rejects options of a wrong type or name", async () => 
 });
 
 Deno.test("TempPKI.create needs only write permission", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await runScript(
     `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
      const pki = await TempPKI.create();
@@ -218,5 +221,5 @@ Deno.test("TempPKI.create needs only write permission", async () => {
     [`--allow-write=${dir.path}`],
     { TMPDIR: dir.path },
   );
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });

@@ -3,17 +3,17 @@ import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { type App, type AppFunction, Server } from "@degu/degu/server";
-import { mustRun } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { read } from "@degu/testing/tree.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -33,7 +33,7 @@ const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 
 /** Calls it as a program in JavaScript may; returns why it rejects. */
 const refusal = (...args: readonly unknown[]): Promise<unknown> =>
-  rejectionOf(Reflect.apply(TempServer.start, TempServer, args), Deno.inspect(args));
+  catchRejection(Reflect.apply(TempServer.start, TempServer, args), Deno.inspect(args));
 
 /** Asserts that no server listens at an address. */
 async function assertFree({ address }: { readonly address: Address }): Promise<void> {
@@ -41,7 +41,7 @@ async function assertFree({ address }: { readonly address: Address }): Promise<v
 }
 
 Deno.test("a TempServer runs on every kind of address, and functions of every form are transferred as source", async () => {
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   async function declared() {
     await Promise.resolve();
     return [201, "Created", {}, null] as const;
@@ -76,14 +76,20 @@ Deno.test("a build function gets its arguments, may be asynchronous, and may ret
       onConnect: () => true,
     };
   };
-  await using server = await TempServer.start(anywhere, build, 210, { a: "b" }, latin1("hello"));
+  await using server = await TempServer.start(
+    anywhere,
+    build,
+    210,
+    { a: "b" },
+    encodeLatin1("hello"),
+  );
   const { status, headers, body } = await new Client(server.address).request("GET", "/");
   assertEquals([status, headers["a"], await body?.text()], [210, "b", "hello"]);
 });
 
 Deno.test("an export of a module is transferred by name, as a string or URL", async () => {
   await using app = await TempServer.start(anywhere, null, { module: apps, name: "echo" });
-  const { body } = await new Client(app.address).request("POST", "/", {}, latin1("hello"));
+  const { body } = await new Client(app.address).request("POST", "/", {}, encodeLatin1("hello"));
   assertEquals(await body?.text(), "hello");
   const build = { module: new URL(apps), name: "build" };
   await using built = await TempServer.start(anywhere, build, 211);
@@ -103,7 +109,7 @@ Deno.test("an address that is in use rejects start() with AddrInUse", async () =
   await using server = await TempServer.start(anywhere, null, uselessApp);
   const startAgain = () => TempServer.start(server.address, null, uselessApp);
   await assertRejects(startAgain, Deno.errors.AddrInUse);
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   const file = `${directory.path}/file`;
   await Deno.writeTextFile(file, "precious");
   await assertRejects(() => TempServer.start(file, null, uselessApp), Deno.errors.AddrInUse);
@@ -121,7 +127,7 @@ Deno.test("close() is idempotent, ends connections, and frees the address; abort
   await assertFree(server);
   await assertRejects(() => conn.get("/"));
   controller.abort();
-  await turnOfEventLoop();
+  await waitForTick();
 });
 
 Deno.test("close() waits for a busy app, but not for one that never answers", async () => {
@@ -134,8 +140,8 @@ Deno.test("close() waits for a busy app, but not for one that never answers", as
     const server = await TempServer.start(anywhere, null, app);
     using conn = await new Client(server.address).connect();
     const error = conn.get("/").catch(() => {});
-    for (let i = 0; i < 3; i++) await turnOfEventLoop();
-    await within(server.close(), "close() resolves");
+    for (let i = 0; i < 3; i++) await waitForTick();
+    await withTimeout(server.close(), "close() resolves");
     await assertFree(server);
     await error;
   }
@@ -166,8 +172,8 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
       "the real cause",
     ],
   ];
-  await eachRow(t, rows, async (what, build, words) => {
-    const start = () => within(TempServer.start(anywhere, build), what, PATIENCE);
+  await testEachRow(t, rows, async (what, build, words) => {
+    const start = () => withTimeout(TempServer.start(anywhere, build), what, PATIENCE);
     await assertRejects(start, Error, words);
   });
 });
@@ -189,7 +195,7 @@ Deno.test("a worker that terminates later is reported, and does not block close(
   const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
   const output = child.output();
   try {
-    const { success, stdout, stderr } = await within(output, "the program ends", PATIENCE);
+    const { success, stdout, stderr } = await withTimeout(output, "the program ends", PATIENCE);
     const printed = new TextDecoder().decode(stderr);
     assert(success, printed);
     assertEquals(new TextDecoder().decode(stdout), "started\n");
@@ -254,17 +260,17 @@ async function runFromCache(
   permissions: readonly string[],
 ): Promise<string> {
   const run = async (args: string[], env: Record<string, string> = {}) => {
-    const running = mustRun([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
+    const running = runOrThrow([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
     // Wait longer, because the cache of this process has no compiled code.
-    return await within(running, `deno ${args[0]} ends`, 60);
+    return await withTimeout(running, `deno ${args[0]} ends`, 60);
   };
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   // The modules that make certificates need npm packages, which are in the cache of this process.
   const { npmCache } = JSON.parse(await run(["info", "--json"]));
   await makeLinks({ [`${dir.path}/npm`]: npmCache });
   const site = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
     const { pathname } = new URL(url);
-    const text = texts[pathname] ?? await read(pathname.slice(1));
+    const text = texts[pathname] ?? await readProjectFile(pathname.slice(1));
     return new Response(text, { headers: { "content-type": "application/typescript" } });
   });
   const host = `127.0.0.1:${site.addr.port}`;
@@ -288,7 +294,10 @@ Deno.test("a signal aborts starting a server", async (t) => {
   });
   await t.step("that never gets ready", async () => {
     const signal = AbortSignal.timeout(50);
-    const started = within(TempServer.start({ address: anywhere, signal }, never), "it rejects");
+    const started = withTimeout(
+      TempServer.start({ address: anywhere, signal }, never),
+      "it rejects",
+    );
     await assertRejects(() => started, DOMException, "aborted due to timeout");
   });
   await t.step("at the same moment", async () => {
@@ -310,7 +319,7 @@ Deno.test("a signal closes a server that has started, with or without TLS", asyn
   ];
   controller.abort();
   for (const server of servers) {
-    await within(server.close(), "close() resolves");
+    await withTimeout(server.close(), "close() resolves");
     await assertFree(server);
   }
 });

@@ -7,7 +7,7 @@ import {
   assertTypeError,
   callWith,
   flatten,
-  shown,
+  formatLabel,
 } from "@degu/testing/expectations.ts";
 import { PieceSource } from "@degu/testing/streams.ts";
 import { methods } from "@degu/testing/wire_grammar.ts";
@@ -15,7 +15,7 @@ import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
 
 Deno.test("mkreq makes the request that an app gets", async (t) => {
   for (const [uri, path, query] of acceptedUris) {
-    await t.step(shown(uri), () => {
+    await t.step(formatLabel(uri), () => {
       for (const method of methods) {
         const request = mkreq(method, uri);
         assertEquals([request.method, request.uri, request.query], [method, uri, query]);
@@ -70,7 +70,9 @@ Deno.test("mkreq shifts path components to the mount", () => {
 });
 
 Deno.test("mkreq refuses a request that could not have been received", () => {
-  for (const { text } of refusedUris) assertCallerError(() => mkreq("GET", text), shown(text));
+  for (const { text } of refusedUris) {
+    assertCallerError(() => mkreq("GET", text), formatLabel(text));
+  }
   for (const method of ["get", "PATCH", "", "constructor"]) {
     assertRangeError(() => callWith(mkreq, method, "/"), method);
   }

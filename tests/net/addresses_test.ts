@@ -13,21 +13,21 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { peerAddress } from "@degu/internal/net/addresses.ts";
 import { PlainListener } from "@degu/internal/net/listener.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import {
   assertRangeError,
   assertTypeError,
+  catchMessage,
   constructWith,
-  messageOf,
 } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { findUnusedPort, listenAgain } from "@degu/testing/ports.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
@@ -114,11 +114,13 @@ for (const { name, available, start } of plainKinds) {
 }
 
 Deno.test("an address is free again after close(), with a connection that is open at the other end", async () => {
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   // Another process may get a port that the system has chosen, and a closed port may be in use for
   // a while.
   const hosts = ["127.0.0.1", "0.0.0.0", ...(hasIPv6 ? ["::1", "::"] : [])];
-  const ports = await Promise.all(hosts.map(async (host) => [host, await unusedPort()] as const));
+  const ports = await Promise.all(
+    hosts.map(async (host) => [host, await findUnusedPort()] as const),
+  );
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
   const addresses = [...ports, directory.path + "/a", name];
   for (const address of addresses) {
@@ -156,7 +158,7 @@ Deno.test("an abstract name that is in use is not chosen; any other error is rep
 });
 
 Deno.test("an existing path of any kind is not overwritten", async () => {
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   const file = `${directory.path}/file`;
   const link = `${directory.path}/link`;
   const dangling = `${directory.path}/dangling`;
@@ -171,7 +173,7 @@ Deno.test("an existing path of any kind is not overwritten", async () => {
 });
 
 Deno.test("every way to close removes the socket file", async () => {
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   const path = `${directory.path}/socket`;
   for (const end of ["close", "shutdown", Symbol.asyncDispose] as const) {
     for (const serves of [true, false]) {
@@ -288,8 +290,11 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
     const conns = [await listener.acceptConn(), await listener.acceptConn()];
     assert(performance.now() - start > 3 * 45, "no pause");
     assertEquals([outcomes, conns], [[], [accepted[0]!, accepted[2]!]]);
-    assertEquals(logger.at("warn"), Array(2).fill("accepting connections fails: Error: a fault"));
-    assertEquals(logger.at("debug"), [
+    assertEquals(
+      logger.messagesOf("warn"),
+      Array(2).fill("accepting connections fails: Error: a fault"),
+    );
+    assertEquals(logger.messagesOf("debug"), [
       "a peer closed its connection before it was accepted: Error: a fault",
     ]);
     // The accepted connection of a peer that has left is closed.
@@ -301,7 +306,7 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
 });
 
 Deno.test("the peers of a Unix socket are told apart by numbers, from 1", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/socket`;
   const listener = new PlainListener(path, new RecordingLogger());
   for (const number of [1, 2]) {
@@ -314,7 +319,7 @@ Deno.test("the peers of a Unix socket are told apart by numbers, from 1", async 
 });
 
 Deno.test("a system error at binding names the address, and keeps its class", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
   const [host, port] = listener.address as [string, number];
   const path = `${dir.path}/file`;
@@ -354,13 +359,13 @@ async function connectAndReset(host: string, port: number): Promise<void> {
 }
 
 Deno.test("peers that reset before they are accepted cause no pause and no warning", async (t) => {
-  const pki = await sharedPki();
+  const pki = await openSharedPki();
   const rows: [name: string, Address, isSecure: boolean][] = [
     ["a plain server", ["127.0.0.1", 0], false],
     ["over TLS", ["127.0.0.1", 0], true],
     ...hasIPv6 ? [["over TLS, by Deno", ["::1", 0, 0, 1], true] as [string, Address, true]] : [],
   ];
-  await eachRow(t, rows, async (_name, address, isSecure) => {
+  await testEachRow(t, rows, async (_name, address, isSecure) => {
     const logger = new RecordingLogger();
     await using server = isSecure
       ? new SSLServer(pki.serverSslconfig, address, app, { logger })
@@ -374,15 +379,15 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
       : new Client([host, port], { timeout: 60 });
     // With a pause of 50 ms for each of them it would take 3 s.
     const asking = client.request("GET", "/");
-    assertEquals((await within(asking, "another client is served")).status, 204);
-    assertEquals(logger.at("warn"), []);
+    assertEquals((await withTimeout(asking, "another client is served")).status, 204);
+    assertEquals(logger.messagesOf("warn"), []);
     // A reset may also come right after the connection was accepted.
-    const gone = logger.at("debug").filter((line) =>
+    const gone = logger.messagesOf("debug").filter((line) =>
       line.includes("before it was accepted")
     ).length;
     assert(isSecure || gone > RESETS / 2, `${gone}`);
     server.close();
-    await within(serving, "serveForever() settles");
+    await withTimeout(serving, "serveForever() settles");
   });
 });
 
@@ -401,7 +406,7 @@ Deno.test("the error for a path of a Unix socket says what is required", () => {
     [`/${"a".repeat(107)}`, "must have at most 107 bytes"],
   ] as const;
   for (const [path, expected] of rows) {
-    const message = messageOf(() => new Client(path));
+    const message = catchMessage(() => new Client(path));
     const start = `address: the path of a Unix socket ${expected}; got "`;
     assertEquals(message.slice(0, start.length), start);
   }
@@ -413,6 +418,6 @@ Deno.test("the error for a path of a Unix socket says what is required", () => {
     [Uint8Array.of(0, 0xff), 'must be valid UTF-8; got "\\x00\\xff"'],
   ] as const;
   for (const [name, expected] of names) {
-    assertEquals(messageOf(() => new Client(name)), `address: an abstract name ${expected}`);
+    assertEquals(catchMessage(() => new Client(name)), `address: an abstract name ${expected}`);
   }
 });

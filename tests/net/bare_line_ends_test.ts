@@ -2,11 +2,11 @@
 
 import { Connection } from "@degu/degu/client";
 import type { ProtocolError, ProtocolErrorCode } from "@degu/degu/base";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
@@ -16,34 +16,34 @@ const CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /** The sent bytes, up to the deciding one, and the complete response. */
 const REQUESTS: readonly (readonly [sent: string, received: string])[] = [
-  ["GET / HTTP/1.1\n", errorAnswer(400)],
-  ["GET / HTTP/1.1\rx", errorAnswer(400)],
-  ["GET / HTTP/1.1\r\r", errorAnswer(400)],
-  ["GET /\n", errorAnswer(400)],
-  ["GET / HTTP/1.0\n", errorAnswer(400)],
-  ["BREW / HTTP/1.1\n", errorAnswer(400)],
-  ["GET / HTTP/1.1\r\nhost: a\n", errorAnswer(400)],
-  ["GET / HTTP/1.1\r\nhost: a\rb", errorAnswer(400)],
-  ["GET / HTTP/1.1\r\na\n", errorAnswer(400)],
-  ["GET / HTTP/1.1\r\n\n", errorAnswer(400)],
-  ["GET / HTTP/1.1\r\n\r\r", errorAnswer(400)],
+  ["GET / HTTP/1.1\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\rx", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\r\r", formatErrorResponse(400)],
+  ["GET /\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.0\n", formatErrorResponse(400)],
+  ["BREW / HTTP/1.1\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\r\nhost: a\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\r\nhost: a\rb", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\r\na\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\r\n\n", formatErrorResponse(400)],
+  ["GET / HTTP/1.1\r\n\r\r", formatErrorResponse(400)],
   // The line before it has said which method and version.
-  ["BREW / HTTP/1.1\r\na: b\n", errorAnswer(501)],
-  ["GET / HTTP/1.0\r\na: b\n", errorAnswer(505)],
+  ["BREW / HTTP/1.1\r\na: b\n", formatErrorResponse(501)],
+  ["GET / HTTP/1.0\r\na: b\n", formatErrorResponse(505)],
   // Nothing that begins so is HTTP.
   ["GET\n", ""],
   ["\n", ""],
   ["\r\n", ""],
   [`${NEXT}\r\n`, OK],
-  [`${NEXT}GET / HTTP/1.1\n`, OK + errorAnswer(400)],
-  [`${CHUNKS}5\n`, errorAnswer(400)],
-  [`${CHUNKS}5\rx`, errorAnswer(400)],
-  [`${CHUNKS}5;a=b\n`, errorAnswer(400)],
-  [`${CHUNKS}1\r\nx\r\n0\n`, errorAnswer(400)],
-  [`GET /?${"a".repeat(32700)}\n`, errorAnswer(400)],
-  [`GET /?${"a".repeat(32761)}\n`, errorAnswer(400)],
-  [`GET /?${"a".repeat(32762)}\n`, errorAnswer(431)],
-  [`GET /?${"a".repeat(33000)}\n`, errorAnswer(431)],
+  [`${NEXT}GET / HTTP/1.1\n`, OK + formatErrorResponse(400)],
+  [`${CHUNKS}5\n`, formatErrorResponse(400)],
+  [`${CHUNKS}5\rx`, formatErrorResponse(400)],
+  [`${CHUNKS}5;a=b\n`, formatErrorResponse(400)],
+  [`${CHUNKS}1\r\nx\r\n0\n`, formatErrorResponse(400)],
+  [`GET /?${"a".repeat(32700)}\n`, formatErrorResponse(400)],
+  [`GET /?${"a".repeat(32761)}\n`, formatErrorResponse(400)],
+  [`GET /?${"a".repeat(32762)}\n`, formatErrorResponse(431)],
+  [`GET /?${"a".repeat(33000)}\n`, formatErrorResponse(431)],
 ];
 
 Deno.test("a server answers a bare line feed or carriage return when it is read", async (t) => {
@@ -51,7 +51,7 @@ Deno.test("a server answers a bare line feed or carriage return when it is read"
     await body?.bytes();
     return [200, "OK", {}, null];
   }, { timeout: null });
-  await eachRow(t, REQUESTS, async (sent, received) => {
+  await testEachRow(t, REQUESTS, async (sent, received) => {
     // Bytes that follow in the same piece have no effect.
     for (const rest of ["", `\r\n\r\n${NEXT}`]) {
       using peer = await RawPeer.connect(serving.address);
@@ -62,13 +62,13 @@ Deno.test("a server answers a bare line feed or carriage return when it is read"
     for (let at = sent.length - single; at < sent.length; at++) {
       using peer = await RawPeer.connect(serving.address);
       await peer.send(sent.slice(0, at));
-      await turnOfEventLoop();
+      await waitForTick();
       await peer.send(sent.slice(at)).catch(() => {});
       const ending = await peer.readToEnd();
       assertEquals(ending.received, received, `split at ${at}`);
     }
   });
-  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+  assertEquals([serving.logger.messagesOf("warn"), serving.logger.messagesOf("error")], [[], []]);
 });
 
 Deno.test("each refusal of a bare line end has a line in the log", async () => {
@@ -102,14 +102,17 @@ const BODIES: readonly (readonly [sent: string, code: ProtocolErrorCode])[] = [
 ];
 
 Deno.test("a client rejects a bare line feed or carriage return when it is read, with the code of its line", async (t) => {
-  await eachRow(t, [...RESPONSES, ...BODIES], async (sent, code) => {
+  await testEachRow(t, [...RESPONSES, ...BODIES], async (sent, code) => {
     for (const pieces of [[sent], [...sent], [`${sent}\r\n\r\n: b\r\n\r\n`]]) {
       const socket = new RecordingSocket();
       using conn = new Connection(socket, null);
-      const written = socket.written();
-      const reading = rejectionOf(conn.get("/").then((response) => response.bytes()), "a response");
+      const written = socket.waitForWrite();
+      const reading = catchRejection(
+        conn.get("/").then((response) => response.bytes()),
+        "a response",
+      );
       await written;
-      for (const piece of pieces) socket.give(piece);
+      for (const piece of pieces) socket.receive(piece);
       const error = await reading;
       assertInstanceOf(error, Error);
       assertEquals((error as ProtocolError).code, code);

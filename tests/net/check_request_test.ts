@@ -10,10 +10,10 @@ import {
 } from "@degu/degu";
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import { BodyError, BodyIter } from "@degu/degu/base";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 
 type ErrorClass = new (...args: never[]) => Error;
@@ -50,16 +50,16 @@ class CountingClient extends Client {
 
 Deno.test("a request with an invalid part is rejected before anything is connected", async (t) => {
   await using serving = serve(() => [200, "OK", {}, new Uint8Array(200_000)]);
-  const tls = new SSLClient((await sharedPki()).clientSslconfig, ["127.0.0.1", 1]);
+  const tls = new SSLClient((await openSharedPki()).clientSslconfig, ["127.0.0.1", 1]);
   const client = new CountingClient(serving.address);
   await using pool = new ConnectionPool(client);
   await using full = new ConnectionPool(new Client(serving.address), { maxConnections: 1 });
   const unread = await full.get("/");
   const requesters: Record<string, Requester> = { client, pool, full, tls };
-  await eachRow(t, INVALID, async (what, [method, uri, headers = {}, body = null], Class) => {
+  await testEachRow(t, INVALID, async (what, [method, uri, headers = {}, body = null], Class) => {
     for (const [name, requester] of Object.entries(requesters)) {
       const requesting = requester.request(method, uri, headers, body);
-      assertInstanceOf(await rejectionOf(requesting, what), Class, name);
+      assertInstanceOf(await catchRejection(requesting, what), Class, name);
     }
     assertEquals(client.count, 0);
   });
@@ -76,7 +76,7 @@ Deno.test("createFetch doesn't connect for a request that can't be sent", async 
   };
   const client = new CountingClient(["127.0.0.1", 1]);
   for (const target of [connector, client, new ConnectionPool(client)]) {
-    const error = await rejectionOf(createFetch(target)("/", { method: "PATCH" }), "PATCH");
+    const error = await catchRejection(createFetch(target)("/", { method: "PATCH" }), "PATCH");
     assert(error instanceof TypeError && error.cause instanceof RangeError, String(error));
   }
   assertEquals([connections, client.count], [0, 0]);
@@ -88,7 +88,7 @@ Deno.test("the body of a request that is rejected so is canceled", async () => {
   for (const requester of [client, pool]) {
     const { promise, resolve } = Promise.withResolvers<unknown>();
     const stream = new ReadableStream<Uint8Array>({ cancel: resolve });
-    const error = await rejectionOf(requester.put("a", {}, stream), "a URI");
+    const error = await catchRejection(requester.put("a", {}, stream), "a URI");
     assertEquals(await promise, error);
   }
 });

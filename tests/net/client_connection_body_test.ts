@@ -15,12 +15,12 @@ import {
   ChunkedBody,
   ConnectionClosedError,
 } from "@degu/degu/base";
-import { connect, type Connected } from "@degu/testing/connected.ts";
-import { assertProtocolRejection, rejectionOf } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { connect, type ConnectedClient } from "@degu/testing/connected.ts";
+import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { concat, cut } from "@degu/testing/streams.ts";
+import { concat, cutBytes } from "@degu/testing/streams.ts";
 
 const kinds: readonly (readonly [kind: string, preamble: string, half: string, rest: string])[] = [
   ["a length body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "hello", "world"],
@@ -35,7 +35,7 @@ const kinds: readonly (readonly [kind: string, preamble: string, half: string, r
 type AnyBody = Body | ChunkedBody;
 
 /** A response of which half of the body has arrived. */
-async function halfOf(ends: Connected, preamble: string, half: string): Promise<AnyBody> {
+async function halfOf(ends: ConnectedClient, preamble: string, half: string): Promise<AnyBody> {
   const { body } = await ends.answer(preamble + half);
   assert(body !== null);
   return body;
@@ -50,10 +50,12 @@ async function takeHalf(body: AnyBody): Promise<void> {
 const failure = new Error("not wanted");
 
 /** The ways in which a response's body ends early, after a part of it has arrived. */
-const endings: Readonly<Record<string, (body: AnyBody, ends: Connected) => Promise<unknown>>> = {
+const endings: Readonly<
+  Record<string, (body: AnyBody, ends: ConnectedClient) => Promise<unknown>>
+> = {
   "close()": async (body, { conn }) => {
-    const reading = rejectionOf(body.read(), "a read that waits");
-    await turnOfEventLoop();
+    const reading = catchRejection(body.read(), "a read that waits");
+    await waitForTick();
     conn.close();
     assertInstanceOf(await reading, ConnectionClosedError);
   },
@@ -68,7 +70,7 @@ const endings: Readonly<Record<string, (body: AnyBody, ends: Connected) => Promi
     const iterating = async () => {
       for await (const _ of body as AsyncIterable<unknown>) throw failure;
     };
-    assertStrictEquals(await rejectionOf(iterating(), "the iteration"), failure);
+    assertStrictEquals(await catchRejection(iterating(), "the iteration"), failure);
   },
   "a canceled stream": (body) => body.readable.cancel("no longer wanted"),
   "a stream that is canceled after a part": async (body) => {
@@ -78,7 +80,7 @@ const endings: Readonly<Record<string, (body: AnyBody, ends: Connected) => Promi
   },
   "a failing sink": async (body) => {
     const writing = body.writeTo({ write: () => Promise.reject(failure) });
-    assertStrictEquals(await rejectionOf(writing, "writeTo"), failure);
+    assertStrictEquals(await catchRejection(writing, "writeTo"), failure);
   },
   "a peer that cuts it": async (body, { peer }) => {
     await peer.closeWrite();
@@ -136,7 +138,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     using ends = await connect();
     for (const consume of ways) {
       const consuming = consume(await halfOf(ends, preamble, half));
-      await turnOfEventLoop();
+      await waitForTick();
       await ends.peer.send(rest);
       await consuming;
       assertEquals(ends.conn.closed, false);
@@ -149,7 +151,7 @@ Deno.test("injected classes construct the bodies of responses", async (t) => {
   class OwnBody extends Body {}
   class OwnChunkedBody extends ChunkedBody {}
   const own = { ...bodies, Body: OwnBody, ChunkedBody: OwnChunkedBody };
-  await eachRow(t, kinds, async (_kind, preamble, half, rest) => {
+  await testEachRow(t, kinds, async (_kind, preamble, half, rest) => {
     using ends = await connect({ bodies: own });
     const body = await halfOf(ends, preamble, half + rest);
     assert(body instanceof OwnBody || body instanceof OwnChunkedBody);
@@ -222,7 +224,7 @@ for (const [name, [path, take]] of Object.entries(ways)) {
   Deno.test(`pieces from ${name} keep their bytes, whatever is done with the others`, async () => {
     await using served = serve(({ uri }, _session, { BodyIter, ChunkedBodyIter }) => {
       const [, , message] = uri.split("/");
-      const pieces = cut(pattern(Number(message)), ...WRITES);
+      const pieces = cutBytes(pattern(Number(message)), ...WRITES);
       if (path === "/length") return [200, "OK", {}, new BodyIter(pieces, LENGTH)];
       const chunks = [...pieces, new Uint8Array(0)].map((data): Chunk => [null, data]);
       return [200, "OK", {}, new ChunkedBodyIter(chunks)];

@@ -20,13 +20,13 @@ import {
 } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const CHUNKED = "5;k=v\r\nhello\r\n0\r\n\r\n";
 
@@ -34,13 +34,14 @@ const CHUNKED = "5;k=v\r\nhello\r\n0\r\n\r\n";
 const LENGTH = { header: "content-length: 5", bytes: "hello" };
 const CODING = { header: "transfer-encoding: chunked", bytes: CHUNKED };
 const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes: string }[] = [
-  { name: "Uint8Array", make: () => latin1("hello"), ...LENGTH },
-  { name: "Body", make: () => new Body(streamOf(latin1("hello")), 5), ...LENGTH },
-  { name: "BodyIter", make: () => new BodyIter([latin1("hello")], 5), ...LENGTH },
-  { name: "ChunkedBody", make: () => new ChunkedBody(streamOf(latin1(CHUNKED))), ...CODING },
+  { name: "Uint8Array", make: () => encodeLatin1("hello"), ...LENGTH },
+  { name: "Body", make: () => new Body(streamOf(encodeLatin1("hello")), 5), ...LENGTH },
+  { name: "BodyIter", make: () => new BodyIter([encodeLatin1("hello")], 5), ...LENGTH },
+  { name: "ChunkedBody", make: () => new ChunkedBody(streamOf(encodeLatin1(CHUNKED))), ...CODING },
   {
     name: "ChunkedBodyIter",
-    make: () => new ChunkedBodyIter([[["k", "v"], latin1("hello")], [null, latin1("")]]),
+    make: () =>
+      new ChunkedBodyIter([[["k", "v"], encodeLatin1("hello")], [null, encodeLatin1("")]]),
     ...CODING,
   },
 ];
@@ -54,10 +55,10 @@ async function writesOf(
 ): Promise<string> {
   const socket = new RecordingSocket(portions);
   using conn = new Connection(socket, baseHeaders);
-  const written = socket.written();
+  const written = socket.waitForWrite();
   const responding = conn.put("/", headers, body);
   await written;
-  socket.give("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  socket.receive("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await responding;
   return socket.writes.join("");
 }
@@ -84,7 +85,7 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
     function* zeros() {
       for (const piece = new Uint8Array(65536); taken < total; taken += piece.length) yield piece;
     }
-    await using directory = await tempDir();
+    await using directory = await createTempDir();
     const address = path === null ? ["127.0.0.1", 0] as const : `${directory.path}/${path}`;
     for (const size of [2, 20_000]) {
       await using serving = serve(
@@ -121,7 +122,10 @@ Deno.test("an early response from a peer that keeps reading is delivered like an
 Deno.test("a peer that closes without a response is an EmptyPreambleError, or the socket's own error", async () => {
   for (let i = 0; i < 2; i++) {
     using ends = await connect();
-    const error = rejectionOf(ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE)), "an upload");
+    const error = catchRejection(
+      ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE)),
+      "an upload",
+    );
     await ends.peer.readPreamble();
     ends.peer.close();
     assertInstanceOf(await error, EmptyPreambleError);
@@ -133,10 +137,10 @@ Deno.test("the error for a connection that its peer has ended names the status o
   for (const [status, end] of [[400, ", after a response with status 400"], [200, ""]] as const) {
     const socket = new RecordingSocket();
     using conn = new Connection(socket, null);
-    const written = socket.written();
+    const written = socket.waitForWrite();
     const responding = conn.get("/");
     await written;
-    socket.give(`HTTP/1.1 ${status} OK\r\ncontent-length: 1\r\n\r\na`);
+    socket.receive(`HTTP/1.1 ${status} OK\r\ncontent-length: 1\r\n\r\na`);
     assertEquals(await (await responding).text(), "a");
     socket.end();
     const error = await assertRejects(() => conn.get("/"), EmptyPreambleError);
@@ -160,13 +164,17 @@ const refusals: readonly (readonly [
   then: (socket: RecordingSocket) => void,
   outcome: unknown,
 ])[] = [
-  [cable, (socket) => socket.give("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"), cable],
+  [
+    cable,
+    (socket) => socket.receive("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
+    cable,
+  ],
   ...[broken, new ConnectionReset("ECONNRESET")].flatMap((error) =>
     [
-      [error, (socket) => socket.give("HTTP/1.1 400 xx\r\ncontent-length: 2\r\n\r\nno"), 400],
-      [error, (socket) => socket.give("HTTP/1.1 400 xx\r\ncontent-length: 0\r\n\r\n"), 400],
-      [error, (socket) => socket.give("HTTP/1.1 399 xx\r\ncontent-length: 0\r\n\r\n"), error],
-      [error, (socket) => socket.give("HTTP/1.1 200 xx\r\ncontent-length: 0\r\n\r\n"), error],
+      [error, (socket) => socket.receive("HTTP/1.1 400 xx\r\ncontent-length: 2\r\n\r\nno"), 400],
+      [error, (socket) => socket.receive("HTTP/1.1 400 xx\r\ncontent-length: 0\r\n\r\n"), 400],
+      [error, (socket) => socket.receive("HTTP/1.1 399 xx\r\ncontent-length: 0\r\n\r\n"), error],
+      [error, (socket) => socket.receive("HTTP/1.1 200 xx\r\ncontent-length: 0\r\n\r\n"), error],
       [error, (socket) => socket.end(), EmptyPreambleError],
       [error, (socket) => socket.fail(new ConnectionReset("reset")), EmptyPreambleError],
       [error, (socket) => socket.fail(cable), error],
@@ -179,14 +187,14 @@ Deno.test("after a write that fails because the peer has closed, one attempt to 
     const socket = new RecordingSocket();
     socket.writeFailure = error;
     using conn = new Connection(socket, null);
-    const written = socket.written();
-    const settled = conn.put("/", {}, latin1("hello")).then(async ({ status, body }) => {
+    const written = socket.waitForWrite();
+    const settled = conn.put("/", {}, encodeLatin1("hello")).then(async ({ status, body }) => {
       if (body !== null) assertEquals(await body.text(), "no");
       return status;
     }, (error) => error);
     await written;
     then(socket);
-    const settledTo = await within(settled, "the request settles");
+    const settledTo = await withTimeout(settled, "the request settles");
     if (outcome === EmptyPreambleError) assertInstanceOf(settledTo, EmptyPreambleError, `${i}`);
     else assertStrictEquals(settledTo, outcome, `${i}`);
     assertEquals([conn.closed, socket.closings], [true, 1], `${i}`);
@@ -205,7 +213,7 @@ Deno.test("a body that fails at its start rejects, and leaves no resource open",
     const source = { [Symbol.asyncIterator]: () => ({ next }) };
     for (const body of [new BodyIter(source, 5), new ChunkedBodyIter(source)]) {
       using ends = await connect();
-      assertStrictEquals(await rejectionOf(ends.conn.put("/", {}, body), "put"), failure);
+      assertStrictEquals(await catchRejection(ends.conn.put("/", {}, body), "put"), failure);
       assertEquals(ends.conn.closed, true);
     }
   }
@@ -224,7 +232,7 @@ Deno.test("a reset of the body's own source is not a refusal by the server", asy
     },
   };
   const body = new Body(source, 1_000_000);
-  const putting = rejectionOf(connected.conn.put("/", {}, body), "the upload");
+  const putting = catchRejection(connected.conn.put("/", {}, body), "the upload");
   await connected.peer.readPreamble();
   // A buffered response is not taken as the response to an incomplete request.
   await connected.peer.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
@@ -234,7 +242,7 @@ Deno.test("a reset of the body's own source is not a refusal by the server", asy
 
 Deno.test("the error of a request names the character of its URI", async () => {
   using ends = await connect();
-  const error = await rejectionOf(ends.conn.get("/a b"), "a space");
+  const error = await catchRejection(ends.conn.get("/a b"), "a space");
   assertInstanceOf(error, RangeError);
   assertEquals(error.message.startsWith('uri: bad URI "/a b": " " is not allowed; '), true);
   assertEquals(ends.conn.closed, false);

@@ -19,12 +19,16 @@ import { type App, Server } from "@degu/degu/server";
 import { setRefusalHint } from "@degu/internal/net/client_connection.ts";
 import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
-import { assertProtocolRejection, rejectionOf, shown } from "@degu/testing/expectations.ts";
-import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import {
+  assertProtocolRejection,
+  catchRejection,
+  formatLabel,
+} from "@degu/testing/expectations.ts";
+import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveProxy } from "@degu/testing/proxies.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
 const chunkedResponse =
@@ -46,16 +50,16 @@ async function told({ status, reason, headers, body }: Response): Promise<unknow
 async function begin(bytes: string, portions?: Portions) {
   const socket = new RecordingSocket(portions);
   const conn = new Connection(socket, null);
-  const written = socket.written();
+  const written = socket.waitForWrite();
   const responding = conn.get("/");
   await written;
-  socket.give(bytes);
+  socket.receive(bytes);
   return { socket, conn, responding, [Symbol.dispose]: () => conn.close() };
 }
 
 Deno.test("a response is the same byte by byte; one that is cut after any byte is an error, and closes the connection", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
-    await t.step(shown(bytes), async () => {
+    await t.step(formatLabel(bytes), async () => {
       using whole = await connect();
       const expected = await told(await whole.answer(bytes));
       using slow = await begin(bytes, { perRead: 1 });
@@ -63,7 +67,7 @@ Deno.test("a response is the same byte by byte; one that is cut after any byte i
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
       for (let at = 0; at < bytes.length; at++) {
         using ends = await connect();
-        const telling = rejectionOf(ends.conn.get("/").then(told), `cut after ${at} bytes`);
+        const telling = catchRejection(ends.conn.get("/").then(told), `cut after ${at} bytes`);
         await ends.peer.readPreamble();
         await ends.peer.send(bytes.slice(0, at));
         await ends.peer.closeWrite();
@@ -82,11 +86,11 @@ Deno.test("a response is the same byte by byte; one that is cut after any byte i
 Deno.test("a reset before the first byte of a response is an EmptyPreambleError", async (t) => {
   await t.step("after the request was read", async () => {
     using ends = await connect();
-    const error = rejectionOf(ends.conn.get("/"), "a request");
+    const error = catchRejection(ends.conn.get("/"), "a request");
     await ends.peer.readUntil("GET / HTTP");
     // Unread bytes turn the close into a reset.
     await ends.conn.sock.write(new Uint8Array(1));
-    await turnOfEventLoop();
+    await waitForTick();
     ends.peer.close();
     assertInstanceOf(await error, EmptyPreambleError);
     assertEquals(ends.conn.closed, true);
@@ -95,7 +99,7 @@ Deno.test("a reset before the first byte of a response is an EmptyPreambleError"
     using ends = await connect();
     await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     ends.peer.close();
-    await turnOfEventLoop();
+    await waitForTick();
     await assertRejects(() => ends.conn.get("/"), EmptyPreambleError);
     assertEquals(ends.conn.closed, true);
   });
@@ -112,7 +116,7 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
         const socket = new RecordingSocket();
         if (!isSent) socket.fail(failure);
         using conn = new Connection(socket, null);
-        const written = socket.written();
+        const written = socket.waitForWrite();
         const settled = conn.get("/").catch((error) => error);
         if (isSent) await written.then(() => socket.fail(failure));
         const error = await settled;
@@ -129,7 +133,7 @@ Deno.test("an error of the socket in a body is passed on unchanged, and closes t
   using begun = await begin("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   const { socket, conn } = begun;
   const { body } = await begun.responding;
-  const reads = rejectionOf(body!.read(), "a read in the body");
+  const reads = catchRejection(body!.read(), "a read in the body");
   socket.fail(failure);
   assertStrictEquals(await reads, failure);
   assertEquals(conn.closed, true);
@@ -240,7 +244,7 @@ const responses: readonly Row[] = [
 for (const rule of new Set(responses.map(({ rule }) => rule))) {
   Deno.test(`a response: ${rule}`, async () => {
     for (const { method, sent, outcome, after } of responses.filter((row) => row.rule === rule)) {
-      const what = `${method} ${sent.map((bytes) => shown(`${bytes}`))}`;
+      const what = `${method} ${sent.map((bytes) => formatLabel(`${bytes}`))}`;
       using ends = await connect();
       const { conn, peer } = ends;
       const response = conn.request(method, "/", {}, null);
@@ -250,7 +254,7 @@ for (const rule of new Set(responses.map(({ rule }) => rule))) {
       );
       await peer.readPreamble();
       for (const [i, bytes] of sent.entries()) {
-        if (i > 0) await turnOfEventLoop();
+        if (i > 0) await waitForTick();
         await (bytes === null ? peer.closeWrite() : peer.send(bytes));
       }
       assertEquals(await settled, outcome, what);
@@ -259,7 +263,7 @@ for (const rule of new Set(responses.map(({ rule }) => rule))) {
         continue;
       }
       if (after === "EXCESS_BYTES") {
-        await turnOfEventLoop();
+        await waitForTick();
         await assertProtocolRejection(conn.get("/"), [after], what);
       }
       assertEquals(conn.closed, true, what);
@@ -282,8 +286,11 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
     using begun = await begin(first);
-    const failing = rejectionOf(begun.responding, `a response that begins with ${shown(first)}`);
-    const error = await within(failing, `an error for ${shown(first)}`);
+    const failing = catchRejection(
+      begun.responding,
+      `a response that begins with ${formatLabel(first)}`,
+    );
+    const error = await withTimeout(failing, `an error for ${formatLabel(first)}`);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_STATUS_LINE");
     assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
@@ -305,7 +312,7 @@ const HINT = "your membership has ended: renew it";
 const noContent = () => [204, "No Content", {}, null] as const;
 
 Deno.test("before the first response, the error of a possible refusal over TLS has an explanation or refers to the server's log", async (t) => {
-  const pki = await sharedPki();
+  const pki = await openSharedPki();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { address } = endpoint.server;
@@ -315,7 +322,7 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
   const ask = async (client: Client, isExplained: boolean) => {
     using connection = await client.connect();
     if (isExplained) setRefusalHint(connection, HINT);
-    return await rejectionOf(connection.get("/"), "a client that is refused");
+    return await catchRejection(connection.get("/"), "a client that is refused");
   };
   for (const isExplained of [false, true]) {
     await t.step(`an alert keeps its code, explained: ${isExplained}`, async () => {
@@ -352,7 +359,7 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
   const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
   const what = "the server closed the connection before it sent a response";
   assertEquals(error.message, `${what}; the server's log says why, from level info on`);
-  assertMatch(logger.at("info")[0] ?? "", /refused by onConnect$/);
+  assertMatch(logger.messagesOf("info")[0] ?? "", /refused by onConnect$/);
 });
 
 // ───────────────────────── what stands on a connection
@@ -376,7 +383,7 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
     ["HTTP/1.1 200 OK\r\n\r\nhello", true, "UNFRAMED_BODY", [502, null]],
   ];
   for (const [bytes, closes, client, proxy] of rows) {
-    await t.step(`${shown(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
+    await t.step(`${formatLabel(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
       using server = new RawServer();
       const answer = async (asking: Promise<{ readonly status: number }>) => {
         const settled = outcome(asking);
@@ -409,7 +416,7 @@ Deno.test("the error for an invalid response says why it is refused", async () =
   ] as const;
   for (const [bytes, expected] of rows) {
     using ends = await connect();
-    const error = await rejectionOf(ends.answer(bytes), "a response that can't be");
+    const error = await catchRejection(ends.answer(bytes), "a response that can't be");
     assertInstanceOf(error, Error);
     assertEquals(error.message, expected);
   }

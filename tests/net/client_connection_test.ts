@@ -20,22 +20,27 @@ import {
   Range,
 } from "@degu/degu/base";
 import { Connection, type Socket } from "@degu/degu/client";
-import { connect, type Connected, requestWith, sent } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import {
+  connect,
+  type ConnectedClient,
+  readSentRequest,
+  requestWith,
+} from "@degu/testing/connected.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 Deno.test("a request while another is pending rejects, and the other continues", async () => {
   using ends = await connect();
   const first = ends.conn.get("/first");
   await assertRejects(() => ends.conn.get("/second"));
-  assertEquals(await sent(ends, first), "GET /first HTTP/1.1\r\n\r\n");
+  assertEquals(await readSentRequest(ends, first), "GET /first HTTP/1.1\r\n\r\n");
   assertEquals(ends.conn.closed, false);
-  assertEquals(await sent(ends, ends.conn.get("/third")), "GET /third HTTP/1.1\r\n\r\n");
+  assertEquals(await readSentRequest(ends, ends.conn.get("/third")), "GET /third HTTP/1.1\r\n\r\n");
 });
 
 Deno.test("a request before the previous body is consumed rejects, and after that succeeds", async (t) => {
@@ -106,7 +111,7 @@ Deno.test("a request that is made while another one is being checked is refused"
           inner();
           return false;
         }
-      }([latin1("hello")], 5);
+      }([encodeLatin1("hello")], 5);
       return [{}, body];
     },
   };
@@ -114,7 +119,7 @@ Deno.test("a request that is made while another one is being checked is refused"
     using ends = await connect();
     const refused: Promise<unknown>[] = [];
     const [headers, body] = make(() => {
-      if (refused.length === 0) refused.push(rejectionOf(ends.conn.get("/inner"), "the second"));
+      if (refused.length === 0) refused.push(catchRejection(ends.conn.get("/inner"), "the second"));
     });
     const outer = ends.conn.post("/outer", headers, body);
     assertStringIncludes(await ends.peer.readPreamble(), "POST /outer HTTP/1.1\r\n");
@@ -123,7 +128,7 @@ Deno.test("a request that is made while another one is being checked is refused"
     assertEquals((await outer).status, 204);
     assertStringIncludes(String(await refused[0]), "in flight");
     // Refused arguments have no lasting effect.
-    assertEquals(await sent(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
+    assertEquals(await readSentRequest(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
   }
 });
 
@@ -135,9 +140,9 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
     ["uri relative", ["GET", "foo", {}, null], RangeError],
     ["uri with a line", ["GET", "/ HTTP/1.1\r\na: b\r\n\r\nGET /", {}, null], RangeError],
     ["uri no string", ["GET", new URL("http://localhost/"), {}, null], TypeError],
-    ["GET with a body", ["GET", "/", {}, latin1("x")], RangeError],
-    ["HEAD with a body", ["HEAD", "/", {}, latin1("")], RangeError],
-    ["DELETE with a body", ["DELETE", "/", {}, latin1("x")], RangeError],
+    ["GET with a body", ["GET", "/", {}, encodeLatin1("x")], RangeError],
+    ["HEAD with a body", ["HEAD", "/", {}, encodeLatin1("")], RangeError],
+    ["DELETE with a body", ["DELETE", "/", {}, encodeLatin1("x")], RangeError],
     ["headers null", ["GET", "/", null, null], TypeError],
     ["headers Headers", ["GET", "/", new Headers(), null], TypeError],
     ["name in upper case", ["GET", "/", { A: "b" }, null], RangeError],
@@ -145,7 +150,7 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
     ["value null", ["GET", "/", { a: null }, null], TypeError],
     ["range as text", ["GET", "/", { range: "bytes=0-1" }, null], TypeError],
     ["content-length in GET", ["GET", "/", { "content-length": 0 }, null], RangeError],
-    ["a wrong length", ["PUT", "/", { "content-length": 2 }, latin1("x")], RangeError],
+    ["a wrong length", ["PUT", "/", { "content-length": 2 }, encodeLatin1("x")], RangeError],
     ["chunked without a body", ["PUT", "/", { "transfer-encoding": "chunked" }, null], RangeError],
     ["body of a lone surrogate", ["PUT", "/", {}, "a\ud800"], RangeError],
     ["body text over 16 MiB", ["PUT", "/", {}, "a".repeat(16777217)], RangeError],
@@ -158,11 +163,11 @@ type ErrorClass = typeof TypeError | typeof RangeError;
 
 Deno.test("an invalid argument sends nothing and leaves the connection unchanged", async (t) => {
   using ends = await connect();
-  await eachRow(t, mistakes, async (what, args, Class) => {
-    const error = await rejectionOf(requestWith(ends.conn, ...args), what);
+  await testEachRow(t, mistakes, async (what, args, Class) => {
+    const error = await catchRejection(requestWith(ends.conn, ...args), what);
     assertInstanceOf(error, Class);
     assertEquals(ends.conn.closed, false);
-    assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    assertEquals(await readSentRequest(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
   });
 });
 
@@ -174,8 +179,8 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   using free = await connect();
   using early = await connect();
   await early.peer.send("x");
-  await turnOfEventLoop();
-  const rows: readonly (readonly [what: string, Connected, args: readonly unknown[]])[] = [
+  await waitForTick();
+  const rows: readonly (readonly [what: string, ConnectedClient, args: readonly unknown[]])[] = [
     ["bytes that came before", early, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
@@ -185,7 +190,7 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
     ["headers", free, ["PUT", "/", { A: "b" }]],
     ["content-length", free, ["PUT", "/", { "content-length": 6 }]],
   ];
-  await eachRow(t, rows, async (_what, { conn }, args) => {
+  await testEachRow(t, rows, async (_what, { conn }, args) => {
     const stream = new TrackedStream([new Uint8Array(5)]);
     const items = new TrackedItems([new Uint8Array(5)]);
     await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
@@ -216,7 +221,7 @@ Deno.test("getRange() requests the bytes from start up to, but not including, st
 Deno.test("getRange() accepts an existing range header only if it is equal", async () => {
   using ends = await connect();
   const headers = { range: new Range(2, 5) };
-  const preamble = await sent(ends, ends.conn.getRange("/", headers, 2, 5));
+  const preamble = await readSentRequest(ends, ends.conn.getRange("/", headers, 2, 5));
   assertEquals(preamble, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
   assertEquals(headers, { range: new Range(2, 5) });
   for (const [start, stop] of [[2, 6], [1, 5], [0, 1]] as const) {
@@ -239,7 +244,10 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
   ];
   for (const [args, Class] of rows) {
     const { conn } = ends;
-    const error = await rejectionOf(Reflect.apply(conn.getRange, conn, args), Deno.inspect(args));
+    const error = await catchRejection(
+      Reflect.apply(conn.getRange, conn, args),
+      Deno.inspect(args),
+    );
     assertInstanceOf(error, Class, Deno.inspect([args, error]));
     assertEquals(ends.conn.closed, false);
   }
@@ -266,12 +274,12 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
         const late = Promise.withResolvers<number>();
         const { socket, inner } = socketWith({ read: () => late.promise });
         using conn = new Connection(socket, null);
-        const written = inner.written();
+        const written = inner.waitForWrite();
         if (!isSent) late.resolve(count);
-        const error = rejectionOf(conn.get("/"), `${count}`);
+        const error = catchRejection(conn.get("/"), `${count}`);
         if (isSent) await written;
         late.resolve(count);
-        assertInstanceOf(await within(error, "the request rejects"), Error);
+        assertInstanceOf(await withTimeout(error, "the request rejects"), Error);
         assertEquals([conn.closed, inner.closings], [true, 1]);
       });
     }
@@ -280,7 +288,10 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
     await t.step(`a write of ${count} bytes`, async () => {
       const { socket, inner } = socketWith({ write: () => Promise.resolve(count) });
       using conn = new Connection(socket, null);
-      const error = await rejectionOf(conn.put("/", {}, latin1("hello")), "the request rejects");
+      const error = await catchRejection(
+        conn.put("/", {}, encodeLatin1("hello")),
+        "the request rejects",
+      );
       assertInstanceOf(error, BodyError);
       assertStringIncludes(error.message, `claims to have written ${count} of`);
       assertEquals([conn.closed, inner.closings], [true, 1]);
@@ -298,7 +309,7 @@ Deno.test("the transfer of an array during its write is the error, not that of t
     },
   });
   using conn = new Connection(socket, null);
-  const error = await rejectionOf(conn.put("/", {}, body), "the request rejects");
+  const error = await catchRejection(conn.put("/", {}, body), "the request rejects");
   assertInstanceOf(error, BodyError);
   assertStringIncludes(error.message, "had 0 when it was to be sent");
 });
@@ -313,7 +324,7 @@ Deno.test("a socket that throws instead of rejecting is an error like any other"
     using conn = new Connection(socket, null);
     const requesting = conn.get("/");
     inner.end();
-    await assertRejects(() => within(requesting, "the request rejects"));
+    await assertRejects(() => withTimeout(requesting, "the request rejects"));
     assertEquals(conn.closed, true);
   }
 });
@@ -326,7 +337,7 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
     },
   });
   const conn = new Connection(socket, null);
-  const error = rejectionOf(conn.get("/"), "a request that waits");
+  const error = catchRejection(conn.get("/"), "a request that waits");
   conn.close();
   conn.close();
   assertInstanceOf(await error, ConnectionClosedError);
@@ -342,12 +353,12 @@ Deno.test("close() ends a request over a socket that never ends its reads", asyn
     },
   });
   const conn = new Connection(socket, null);
-  const error = await within(rejectionOf(conn.get("/"), "a request"), "it rejects");
+  const error = await withTimeout(catchRejection(conn.get("/"), "a request"), "it rejects");
   assertInstanceOf(error, ConnectionClosedError);
 });
 
 Deno.test("bytes that a socket returns after close() are discarded", async () => {
-  const answer = latin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  const answer = encodeLatin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const isSent of [false, true]) {
     const late = Promise.withResolvers<void>();
     const { socket, inner } = socketWith({
@@ -359,8 +370,8 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
       close: () => late.resolve(),
     });
     const conn = new Connection(socket, null);
-    const written = inner.written();
-    const error = rejectionOf(conn.get("/"), "a request that waits");
+    const written = inner.waitForWrite();
+    const error = catchRejection(conn.get("/"), "a request that waits");
     if (isSent) await written;
     conn.close();
     assertInstanceOf(await error, ConnectionClosedError);
@@ -379,10 +390,10 @@ Deno.test("a connection releases the memory that relaying a body needed", async 
       "\r\n0\r\n\r\n",
     ],
   };
-  await eachRow(t, Object.entries(bodies), async (_kind, parts) => {
+  await testEachRow(t, Object.entries(bodies), async (_kind, parts) => {
     const pieces = ["HTTP/1.1 200 OK\r\n", ...parts, "HTTP/1.1 204 No Content\r\n\r\n"];
     const source = new PieceSource(
-      pieces.map((piece) => typeof piece === "string" ? latin1(piece) : piece),
+      pieces.map((piece) => typeof piece === "string" ? encodeLatin1(piece) : piece),
     );
     const offered: number[] = [];
     let isSent = Promise.withResolvers<void>();
@@ -412,11 +423,11 @@ Deno.test("close() ends a request whose body waits for its source, and cancels t
   using ends = await connect();
   const cancelled = Promise.withResolvers<void>();
   const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
-  const responding = rejectionOf(ends.conn.post("/", {}, new Body(stream, 5)), "the request");
+  const responding = catchRejection(ends.conn.post("/", {}, new Body(stream, 5)), "the request");
   await ends.peer.readPreamble();
   ends.conn.close();
   assertInstanceOf(await responding, ConnectionClosedError);
-  await within(cancelled.promise, "the source is canceled");
+  await withTimeout(cancelled.promise, "the source is canceled");
 });
 
 Deno.test("a connection that is closed while a read completes never returns stale bytes of its buffer", async () => {
@@ -465,7 +476,7 @@ Deno.test("a caller's connection: close closes the connection after the response
     ["keep-alive", null, { connection: "keep-alive" }, false],
     ["nearly close", null, { connection: "closed, x-close" }, false],
   ];
-  await eachRow(t, rows, async (_what, base, headers, closes) => {
+  await testEachRow(t, rows, async (_what, base, headers, closes) => {
     for (const answer of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {
       using ends = await connect();
       using conn = new Connection(ends.conn.sock, base);
@@ -474,7 +485,7 @@ Deno.test("a caller's connection: close closes the connection after the response
     }
     using ends = await connect();
     using conn = new Connection(ends.conn.sock, base);
-    const putting = conn.put("/", headers, latin1("hello"));
+    const putting = conn.put("/", headers, encodeLatin1("hello"));
     const response = await sendAndAnswer(ends, putting, `${OK}content-length: 5\r\n\r\nworld`);
     // The body is still to be read, and nothing may be sent meanwhile.
     assertEquals(conn.closed, false);
@@ -485,10 +496,13 @@ Deno.test("a caller's connection: close closes the connection after the response
     using ends = await connect();
     await assertRejects(() => ends.conn.get("/", { ...close, "A": "b" }), RangeError);
     const aborter = new AbortController();
-    const aborted = rejectionOf(ends.conn.get("/", close, { signal: aborter.signal }), "aborted");
+    const aborted = catchRejection(
+      ends.conn.get("/", close, { signal: aborter.signal }),
+      "aborted",
+    );
     aborter.abort("not wanted");
     assertEquals(await aborted, "not wanted");
-    assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    assertEquals(await readSentRequest(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
     assertEquals(ends.conn.closed, false);
   });
   await t.step("at a server of ours, which closes it, too", async () => {
@@ -501,7 +515,11 @@ Deno.test("a caller's connection: close closes the connection after the response
 });
 
 /** Waits for the preamble of a request, sends these bytes, and returns the response. */
-async function sendAndAnswer<T>(ends: Connected, request: Promise<T>, bytes: string): Promise<T> {
+async function sendAndAnswer<T>(
+  ends: ConnectedClient,
+  request: Promise<T>,
+  bytes: string,
+): Promise<T> {
   await ends.peer.readPreamble();
   await ends.peer.send(bytes);
   return await request;

@@ -10,7 +10,7 @@ import {
   noResponseError,
   requestErrorFor,
 } from "@degu/internal/net/client_errors.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
 /** A request whose server has closed the connection before it sent a response. */
@@ -124,7 +124,7 @@ const rows: readonly (readonly [
 ];
 
 Deno.test("the error of a request has the details of its connection, and is transient unless the server may have processed the request", async (t) => {
-  await eachRow(t, rows, (_name, error, known, told, transient) => {
+  await testEachRow(t, rows, (_name, error, known, told, transient) => {
     for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
       const explained = requestErrorFor(error, { ...UNANSWERED, ...known, method });
       assertInstanceOf(explained, Error);

@@ -12,15 +12,15 @@ import {
 import { DeviceError } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:net";
 import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 
@@ -52,7 +52,7 @@ async function failsAfter(
   read: "preamble" | "body" = "preamble",
 ): Promise<unknown> {
   using ends = await connect();
-  const failed = rejectionOf(
+  const failed = catchRejection(
     (async () => {
       const response = await ends.conn.get("/");
       if (read === "body") await response.bytes();
@@ -73,7 +73,7 @@ async function failsByReset(): Promise<unknown> {
   await listening.promise;
   try {
     const { port } = server.address() as { port: number };
-    return await rejectionOf(new Client(["127.0.0.1", port]).request("GET", "/"), "it");
+    return await catchRejection(new Client(["127.0.0.1", port]).request("GET", "/"), "it");
   } finally {
     server.close();
   }
@@ -85,8 +85,8 @@ async function failsHandshake(
   act: (server: RawServer) => Promise<unknown>,
 ): Promise<[error: unknown, address: Address]> {
   using server = new RawServer();
-  const client = new SSLClient((await sharedPki()).clientSslconfig, server.address, options);
-  const failed = rejectionOf(client.connect(), "a handshake");
+  const client = new SSLClient((await openSharedPki()).clientSslconfig, server.address, options);
+  const failed = catchRejection(client.connect(), "a handshake");
   await act(server);
   return [await failed, server.address];
 }
@@ -97,26 +97,26 @@ type Row = [name: string, fail: () => Promise<unknown>, expected: ConnectionErro
 
 Deno.test("each fault of a connection has its fields, is transient, and prints no further fields", async (t) => {
   const closed = freeAddress();
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/socket`;
   using _socket = Deno.listen({ transport: "unix", path: `${path}2` });
   const refused = { address: closed, isConnecting: true };
   const rows: Row[] = [
     [
       "nothing listens",
-      () => rejectionOf(new Client(closed).connect(), "it"),
+      () => catchRejection(new Client(closed).connect(), "it"),
       described("refused", refused),
     ],
     [
       "nothing listens, of a request",
-      () => rejectionOf(new Client(closed).request("PUT", "/", {}, "a"), "it"),
+      () => catchRejection(new Client(closed).request("PUT", "/", {}, "a"), "it"),
       described("refused", refused),
     ],
     [
       "nothing listens, TLS",
       async () => {
-        const { clientSslconfig } = await sharedPki();
-        return await rejectionOf(new SSLClient(clientSslconfig, closed).connect(), "it");
+        const { clientSslconfig } = await openSharedPki();
+        return await catchRejection(new SSLClient(clientSslconfig, closed).connect(), "it");
       },
       described("refused", refused),
     ],
@@ -132,7 +132,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       "a client that waits too long",
       async () => {
         using ends = await connect({ timeout: 0.02 });
-        return await rejectionOf(ends.conn.get("/"), "it");
+        return await catchRejection(ends.conn.get("/"), "it");
       },
       described("timed out", { silentSeconds: 0.02 }),
     ],
@@ -141,17 +141,17 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       async () => {
         using ends = await connect({ timeout: 0.2 });
         const body = new Uint8Array(16 * 1024 * 1024);
-        return await rejectionOf(ends.conn.put("/", {}, body), "it");
+        return await catchRejection(ends.conn.put("/", {}, body), "it");
       },
       described("timed out", { unreadSeconds: 0.2 }),
     ],
     [
       "a name that no server knows",
-      () => rejectionOf(new Client(["name.invalid", 80]).connect(), "it"),
+      () => catchRejection(new Client(["name.invalid", 80]).connect(), "it"),
       described("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
     ],
   ];
-  await eachRow(t, rows, async (_name, fail, expected) => {
+  await testEachRow(t, rows, async (_name, fail, expected) => {
     const error = await fail();
     assertEquals(describeConnectionError(error), expected, Deno.inspect(error));
     assertEquals(isTransient(error), true);
@@ -184,7 +184,7 @@ Deno.test("a peer without a device at any address has the description of an atte
   await using temp = await TempDevices.create("camera", "viewer");
   const address = freeAddress();
   const client = await temp.devices.viewer.client("camera", { addresses: [address] });
-  const error = await rejectionOf(client.connect(), "it");
+  const error = await catchRejection(client.connect(), "it");
   assertInstanceOf(error, DeviceError);
   assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
   const expected = described("refused", { address, isConnecting: true });
@@ -200,14 +200,14 @@ Deno.test("a signal of the caller is no fault of the connection, whenever it abo
     ["a frozen reason", () => AbortSignal.abort(Object.freeze(new Error("enough")))],
     ["AbortSignal.timeout()", () => AbortSignal.timeout(10)],
   ];
-  await eachRow(t, reasons, async (_name, makeSignal) => {
+  await testEachRow(t, reasons, async (_name, makeSignal) => {
     using server = new RawServer();
-    const { clientSslconfig } = await sharedPki();
+    const { clientSslconfig } = await openSharedPki();
     const client = new Client(server.address);
     const signal = makeSignal();
     const tls = new SSLClient(clientSslconfig, server.address);
     const failing = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
-    for (const error of await Promise.all(failing.map((each) => rejectionOf(each, "it")))) {
+    for (const error of await Promise.all(failing.map((each) => catchRejection(each, "it")))) {
       assertEquals(describeConnectionError(error), null);
       assertEquals(error, signal.reason);
       assertEquals(Symbol.for("degu.connection") in (error as Error), false);
@@ -229,13 +229,13 @@ Deno.test("an error that the connection didn't cause has no description", async 
   }
 });
 
-const why = await networkObstacle();
+const why = await findNetworkObstacle();
 
 testUnless(
   why && `no network namespace can be made here (${why})`,
   "no route, no host, no address of that family, no name: over TCP and TLS",
   async () => {
-    const pki = await sharedPki();
+    const pki = await openSharedPki();
     const found: Record<string, Record<string, unknown>> = JSON.parse(
       await runProgram("unreachable.ts", {
         flags: ["--allow-net", "--allow-read", "--allow-run=ip"],

@@ -1,9 +1,9 @@
 /** The options in `connection`, as both ends read them from a socket (RFC 9110 §5.6.1.2, §7.6.1). */
 import { ConnectionClosedError } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
@@ -13,7 +13,7 @@ const OPTIONS = [
 
 Deno.test("a server finds close in any case, in a list, and beside empty elements", async (t) => {
   await using serving = serve(({ uri }) => [200, "OK", { uri }, null]);
-  await eachRow(t, OPTIONS, async (value) => {
+  await testEachRow(t, OPTIONS, async (value) => {
     const sent = `GET /a HTTP/1.1\r\nconnection: ${value}\r\n\r\nGET /b HTTP/1.1\r\n\r\n`;
     const { received } = await exchange(serving.address, sent);
     const lines = "connection: close\r\ncontent-length: 0\r\nuri: /a\r\n";
@@ -22,12 +22,12 @@ Deno.test("a server finds close in any case, in a list, and beside empty element
 });
 
 Deno.test("a client finds close in any case, in a list, and beside empty elements, and sends no further request", async (t) => {
-  await eachRow(t, OPTIONS, async (value) => {
+  await testEachRow(t, OPTIONS, async (value) => {
     using ends = await connect();
     const lines = `connection: ${value}\r\ncontent-length: 2\r\n`;
     const response = await ends.answer(`HTTP/1.1 200 OK\r\n${lines}\r\nhi`);
     assertEquals([await response.text(), ends.conn.closed], ["hi", true]);
-    assertInstanceOf(await rejectionOf(ends.conn.get("/"), "the next"), ConnectionClosedError);
+    assertInstanceOf(await catchRejection(ends.conn.get("/"), "the next"), ConnectionClosedError);
     await ends.peer.assertClosedSilently();
   });
 });

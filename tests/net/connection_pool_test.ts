@@ -35,13 +35,13 @@ import {
   SSLServer,
 } from "@degu/degu/server";
 import { createFetch, isTransient } from "@degu/degu";
-import { fastTimeouts } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 /** A server that counts its sessions, and a pool of connections to it. */
@@ -88,7 +88,7 @@ for (const maxConnections of [1, 3, Infinity]) {
     await using test = setUp(async ({ uri }) => {
       asked.push(uri);
       most = Math.max(most, ++running);
-      await turnOfEventLoop();
+      await waitForTick();
       running--;
       return [200, "OK", {}, uri];
     }, { maxConnections });
@@ -109,7 +109,7 @@ Deno.test("four connections are the default, and a request waits until one is fr
   for (let i = 0; i < 4; i++) unread.push(await test.pool.request("GET", "/"));
   let waits = true;
   const fifth = text(test.pool.request("GET", "/fifth")).finally(() => waits = false);
-  for (let i = 0; i < 3; i++) await turnOfEventLoop();
+  for (let i = 0; i < 3; i++) await waitForTick();
   assertEquals([waits, test.sessions.length], [true, 4]);
   await unread[2]!.bytes();
   assertEquals([await fifth, test.sessions.length], ["/fifth", 4]);
@@ -134,12 +134,12 @@ for (const kind of ["Body", "ChunkedBody"] as const) {
       () => [200, "OK", {}, kind === "Body" ? long : chunked()],
       { maxConnections: 1 },
     );
-    await eachRow(t, endings, async (_name, end, isKept) => {
+    await testEachRow(t, endings, async (_name, end, isKept) => {
       const response = await test.pool.request("GET", "/");
       const before = test.sessions.length;
       const next = test.pool.request("GET", "/");
       await end(response);
-      await (await within(next, "a connection")).text();
+      await (await withTimeout(next, "a connection")).text();
       assertEquals(test.sessions.length - before, isKept ? 0 : 1);
     });
   });
@@ -153,11 +153,11 @@ Deno.test("a body with a length of up to 64 KiB is taken at once, and frees its 
       const first = await test.pool.request("GET", "/");
       const next = test.pool.request("GET", "/");
       if (!isTaken) {
-        for (let i = 0; i < 3; i++) await turnOfEventLoop();
+        for (let i = 0; i < 3; i++) await waitForTick();
         assertEquals(first.body!.used, false);
         await first.bytes();
       }
-      const second = await within(next, "a connection");
+      const second = await withTimeout(next, "a connection");
       if (isTaken) assertEquals(await first.bytes(), sent);
       assertEquals(await second.bytes(), sent);
       assertEquals(test.sessions.length, 1);
@@ -191,7 +191,7 @@ Deno.test("a body that is taken at once keeps the process alive while it is awai
     patience: 20,
   });
   const turns = async () => {
-    for (let i = 0; i < 50; i++) await turnOfEventLoop();
+    for (let i = 0; i < 50; i++) await waitForTick();
   };
   const peer = await server.accept();
   const head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
@@ -219,7 +219,7 @@ Deno.test("a request that waits for responses that are never read fails after th
   const unread = [await pool.request("GET", "/"), await pool.request("GET", "/")];
   const waiting = [pool.request("GET", "/"), pool.request("GET", "/")];
   for (const request of waiting) {
-    const error = await rejectionOf(within(request, "a time-out"), "unread responses");
+    const error = await catchRejection(withTimeout(request, "a time-out"), "unread responses");
     assert(error instanceof Deno.errors.TimedOut);
     const advice = "read each body, or call response.discard()";
     assertEquals(error.message, `2 of 2 responses are unread: ${advice}`);
@@ -238,7 +238,7 @@ Deno.test("a stream of which no byte was read holds its connection as an unread 
   });
   const fetch = createFetch(pool);
   const unread = await fetch("/");
-  const error = await rejectionOf(within(fetch("/"), "a time-out"), "an unread stream");
+  const error = await catchRejection(withTimeout(fetch("/"), "a time-out"), "an unread stream");
   assertStringIncludes(String(error), "1 of 1 responses are unread");
   await unread.body!.cancel();
   await (await fetch("/")).body!.cancel();
@@ -257,7 +257,7 @@ Deno.test("the timeout of a connector counts only if it is valid", async () => {
     const peer = await server.accept();
     await peer.readPreamble();
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    for (let i = 0; i < 3; i++) await waitForTick();
     await peer.send("llo");
     assertEquals(await requesting, "hello");
   }
@@ -274,13 +274,13 @@ for (const [what, timeout, begin] of unreadRows) {
     await using pool = new ConnectionPool(serving.makeClient({ timeout }), { maxConnections: 1 });
     const first = await pool.request("GET", "/");
     await begin(first);
-    using timeouts = fastTimeouts(() => false);
+    using timeouts = speedUpTimeouts(() => false);
     let waits = true;
     const second = pool.request("GET", "/").finally(() => waits = false);
     // The first time-out passes, and the next one begins, unless the pool has none.
     const begun = () => timeouts.started.filter((each) => each > 0 && each <= 50).length;
-    while (timeout !== null && begun() < 2) await turnOfEventLoop();
-    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    while (timeout !== null && begun() < 2) await waitForTick();
+    for (let i = 0; i < 3; i++) await waitForTick();
     assertEquals(waits, true);
     await first.body!.cancel();
     await (await second).discard();
@@ -318,7 +318,7 @@ Deno.test("a POST right after a response that ends its session goes over a new c
   const ending = [400, 401, 403, 413, 429, 500, 503];
   const rows = [...going, ...ending].map((status) => [`${status}`, status] as const);
   await using pki = await TempPKI.create();
-  await eachRow(t, rows, async (_name, status) => {
+  await testEachRow(t, rows, async (_name, status) => {
     await using server = await SSLServer.start(
       pki.serverSslconfig,
       ["127.0.0.1", 0],
@@ -366,11 +366,11 @@ Deno.test("a request that is aborted frees its connection, whether it is in flig
     const { signal } = controller;
     const asked = test.pool.request("GET", uri, {}, null, { signal });
     if (uri === "/unread") await asked;
-    else while (test.sessions.length === 0) await turnOfEventLoop();
+    else while (test.sessions.length === 0) await waitForTick();
     const next = text(test.pool.request("GET", "/next"));
     controller.abort(new Error("enough"));
     if (uri === "/slow") await assertRejects(() => asked, Error, "enough");
-    assertEquals(await within(next, "a free connection"), "/next");
+    assertEquals(await withTimeout(next, "a free connection"), "/next");
   }
 });
 
@@ -397,7 +397,7 @@ Deno.test("a connection that is closed with an unread response is no longer in u
   await pool.request("GET", "/");
   const next = pool.request("GET", "/");
   opened[0]!.close(); // as when a peer is forgotten
-  await (await within(next, "a free connection")).discard();
+  await (await withTimeout(next, "a free connection")).discard();
 });
 
 // ───────────────────────── connections that the server has closed
@@ -417,7 +417,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
     };
     await (await make()).discard();
     test.sessions[0]!.close();
-    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    for (let i = 0; i < 3; i++) await waitForTick();
     using _ = afterPause();
     await (await make()).discard();
     const line = `${method} ${method === "PUT" || method === "POST" ? "a" : undefined}`;
@@ -436,7 +436,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
     await peer.readPreamble();
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     await first;
-    const second = rejectionOf(pool.request(method, "/second"), "a request without an answer");
+    const second = catchRejection(pool.request(method, "/second"), "a request without an answer");
     await peer.readPreamble();
     peer.close();
     if (isAgain) {
@@ -459,7 +459,7 @@ for (const method of ["PUT", "POST", "DELETE"] as const) {
     await peer.readPreamble();
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     await first;
-    const second = rejectionOf(pool.request(method, "/second"), "a request without an answer");
+    const second = catchRejection(pool.request(method, "/second"), "a request without an answer");
     await peer.readPreamble();
     peer.close();
     using another = await server.accept();
@@ -473,7 +473,7 @@ for (const method of ["PUT", "POST", "DELETE"] as const) {
 Deno.test("a request over a new connection, or after the first byte of a response, is made once", async () => {
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));
-  const first = rejectionOf(pool.request("GET", "/"), "a request without an answer");
+  const first = catchRejection(pool.request("GET", "/"), "a request without an answer");
   const peer = await server.accept();
   await peer.readPreamble();
   peer.close();
@@ -483,7 +483,7 @@ Deno.test("a request over a new connection, or after the first byte of a respons
   await kept.readPreamble();
   await kept.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await second;
-  const third = rejectionOf(pool.request("GET", "/"), "a response that is cut");
+  const third = catchRejection(pool.request("GET", "/"), "a response that is cut");
   await kept.readPreamble();
   await kept.send("H");
   kept.close();
@@ -499,7 +499,7 @@ Deno.test("a body that was used in part is not sent again", async () => {
   await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await first;
   const body = new BodyIter([new Uint8Array(5)], 5);
-  const second = rejectionOf(pool.request("PUT", "/", {}, body), "a request without an answer");
+  const second = catchRejection(pool.request("PUT", "/", {}, body), "a request without an answer");
   await peer.readPreamble();
   peer.close();
   assertEquals((await second as Error).name, "EmptyPreambleError");
@@ -524,10 +524,10 @@ Deno.test("a body that is not sent is canceled, also if the server is gone when 
   await pool.get("/");
   const canceled = Promise.withResolvers<void>();
   const bytes = new ReadableStream<Uint8Array>({ cancel: () => canceled.resolve() });
-  const made = rejectionOf(pool.post("/", {}, new BodyIter(bytes, 5)), "a request to nobody");
+  const made = catchRejection(pool.post("/", {}, new BodyIter(bytes, 5)), "a request to nobody");
   assertStrictEquals(await made, gone);
   assertEquals(connections, 2);
-  await within(canceled.promise, "the body is canceled");
+  await withTimeout(canceled.promise, "the body is canceled");
 });
 
 Deno.test("an unused connection is closed after idleTimeout, and a used one is not", async () => {
@@ -540,7 +540,7 @@ Deno.test("an unused connection is closed after idleTimeout, and a used one is n
   const ended = Promise.withResolvers<void>();
   idle!.signal.addEventListener("abort", () => ended.resolve());
   if (idle!.signal.aborted) ended.resolve();
-  await within(ended.promise, "the unused connection is closed");
+  await withTimeout(ended.promise, "the unused connection is closed");
   assertEquals(holding!.signal.aborted, false);
   assertEquals((await held.bytes()).length, long.length);
 });
@@ -600,7 +600,7 @@ Deno.test("close() ends waiting, connecting, requests in flight, reads, and ever
     return assertRejects(() => ended, ConnectionClosedError);
   });
   await pool.close();
-  await within(Promise.all(ends), "all ends");
+  await withTimeout(Promise.all(ends), "all ends");
   await assertRejects(() => pool.request("GET", "/"), ConnectionClosedError, "pool");
   await pool.close();
   await Promise.all([peer, other].map((each) => each.assertClosedSilently()));
@@ -614,7 +614,7 @@ Deno.test("await using closes a pool, and its unused connections with it", async
     await text(pool.request("GET", "/"));
   }
   const [session] = test.sessions;
-  while (!session!.signal.aborted) await turnOfEventLoop();
+  while (!session!.signal.aborted) await waitForTick();
   await assertRejects(() => test.pool.request("GET", "/"), ConnectionClosedError);
 });
 
@@ -696,7 +696,7 @@ Deno.test("peer() has the verified certificate and the address of the server", a
 });
 
 Deno.test("peer() has no certificate of a server without TLS, and the address in the form of a client", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const addresses: [string, Address, Address?][] = [
     ["IPv4", ["127.0.0.1", 0]],
     ["IPv6", ["::1", 0]],
@@ -704,7 +704,7 @@ Deno.test("peer() has no certificate of a server without TLS, and the address in
     ["a Unix socket", `${dir.path}/socket`],
     ["an abstract name", new Uint8Array()],
   ];
-  await eachRow(t, addresses, async (_name, requested, shown = requested) => {
+  await testEachRow(t, addresses, async (_name, requested, shown = requested) => {
     await using serving = serve(() => [204, "No Content", {}, null], {}, requested);
     const { address } = serving;
     await using pool = new ConnectionPool(serving.makeClient());

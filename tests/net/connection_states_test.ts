@@ -11,13 +11,13 @@ import {
   invalidTransitionError,
   SERVER_TRANSITIONS,
 } from "@degu/internal/net/connection_states.ts";
-import { never } from "@degu/testing/aborts.ts";
+import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { connectionOver, meet, type Meeting } from "@degu/testing/serving.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer, makeServerConnection, type ServedRawPeer } from "@degu/testing/serving.ts";
 
 const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -62,19 +62,19 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     ["responding", "finishResponse", GET],
     ["idle", "closeByClient", GET],
   ];
-  await eachRow(t, rows, async (state, event, sent) => {
+  await testEachRow(t, rows, async (state, event, sent) => {
     using _ = without(SERVER_TRANSITIONS, state, event);
     const { errors, heard, logger } = errorsOnly();
     let calls = 0;
     const app: AppFunction = (...args) => (calls++, readsAll(...args));
-    await using meeting = await meet(app, sent, { logger });
+    await using meeting = await connectRawPeer(app, sent, { logger });
     const { session, peer } = meeting;
     if (event === "closeByClient") {
       await peer.readPreamble();
       await peer.closeWrite();
     }
-    await within(heard, "an error is logged");
-    await meeting.over;
+    await withTimeout(heard, "an error is logged");
+    await meeting.sessionEnded;
     assertEquals(errors.length, 1);
     const bug = bugOf(event, state);
     assert(errors[0]!.startsWith(`${session}: ${bug}\n    at `), errors[0]);
@@ -92,13 +92,13 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   const socket = new RecordingSocket();
   const app: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {});
-    return never();
+    return makePendingPromise();
   };
   const { errors, logger } = errorsOnly();
-  const { connection, session } = connectionOver(socket, app, logger);
+  const { connection, session } = makeServerConnection(socket, app, logger);
   void connection.serve();
-  socket.give(PUT);
-  await within(connection.ended, "the slot is free");
+  socket.receive(PUT);
+  await withTimeout(connection.ended, "the slot is free");
   assertEquals(session.message, bugOf("finishBody", "bodyUnread"));
   assertEquals([errors.length, socket.closings], [1, 1]);
 });
@@ -111,11 +111,11 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
     ["responding", "returnResponse"],
     ["bodyUnread", "finishBody"],
   ];
-  await eachRow(t, rows, async (state, event, headers = {}) => {
+  await testEachRow(t, rows, async (state, event, headers = {}) => {
     using ends = await connect();
     using _ = without(CLIENT_TRANSITIONS, state, event);
     const call = async () => await (await ends.conn.get("/", headers)).body!.bytes();
-    const failing = rejectionOf(call(), "the call");
+    const failing = catchRejection(call(), "the call");
     if (state !== "idle" && event !== "rollback") {
       await ends.peer.readPreamble();
       await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
@@ -137,14 +137,14 @@ function slowSink() {
 }
 
 Deno.test("server: a body may end after its connection was closed, in a slow sink that has its last bytes", async (t) => {
-  const rows: [how: string, close: (meeting: Meeting) => void, message: string][] = [
+  const rows: [how: string, close: (meeting: ServedRawPeer) => void, message: string][] = [
     ["by the app", ({ session }) => session.close(), "closed by the app"],
     ["by the server", ({ serving }) => serving.server.close(), "closed by the server"],
   ];
-  await eachRow(t, rows, async (_how, close, message) => {
+  await testEachRow(t, rows, async (_how, close, message) => {
     const sink = slowSink();
     const written = Promise.withResolvers<number>();
-    await using meeting = await meet(async ({ body }) => {
+    await using meeting = await connectRawPeer(async ({ body }) => {
       const count = body!.writeTo(sink);
       written.resolve(count);
       await count;
@@ -153,10 +153,10 @@ Deno.test("server: a body may end after its connection was closed, in a slow sin
     await sink.begun;
     close(meeting);
     sink.release();
-    assertEquals(await within(written.promise, "the body is written"), 5);
-    await meeting.over;
+    assertEquals(await withTimeout(written.promise, "the body is written"), 5);
+    await meeting.sessionEnded;
     assertEquals(meeting.session.message?.startsWith(message), true, `${meeting.session.message}`);
-    assertEquals(meeting.logger.at("error"), []);
+    assertEquals(meeting.logger.messagesOf("error"), []);
     assertEquals((await meeting.peer.readToEnd()).received, "");
   });
 });
@@ -171,11 +171,11 @@ Deno.test("client: the caller gets the error of a body's constructor, also after
     ["reads the whole body", (body) => void body.bytes()],
     ["makes the next request", (body) => {
       void body.bytes();
-      next = rejectionOf(conn.get("/"), "the next request");
+      next = catchRejection(conn.get("/"), "the next request");
     }],
     ["has a slow sink that takes the last bytes", (body) => written = body.writeTo(sink)],
   ];
-  await eachRow(t, rows, async (_what, use) => {
+  await testEachRow(t, rows, async (_what, use) => {
     class Own extends Body {
       constructor(...args: ConstructorParameters<typeof Body>) {
         super(...args);
@@ -186,10 +186,10 @@ Deno.test("client: the caller gets the error of a body's constructor, also after
     using ends = await connect({ bodies: { ...bodies, Body: Own } });
     conn = ends.conn;
     const answer = ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
-    assertStrictEquals(await rejectionOf(answer, "the request"), why);
+    assertStrictEquals(await catchRejection(answer, "the request"), why);
     assertEquals(conn.closed, true);
   });
-  assertStrictEquals(await within(next!, "the next request rejects"), why);
+  assertStrictEquals(await withTimeout(next!, "the next request rejects"), why);
   sink.release();
-  assertEquals(await within(written!, "the body is written"), 5);
+  assertEquals(await withTimeout(written!, "the body is written"), 5);
 });

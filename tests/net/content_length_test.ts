@@ -1,9 +1,9 @@
 /** The content-length that both ends accept from a socket (RFC 9110 §8.6, RFC 9112 §6.3). */
 import { connect } from "@degu/testing/connected.ts";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assertProtocolRejection } from "@degu/testing/expectations.ts";
 import { exchange, RawPeer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals } from "@std/assert";
 
@@ -28,13 +28,13 @@ const REFUSED = [
 
 Deno.test("both ends refuse any other content-length, also a list of the same number", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
-  await eachRow(t, REFUSED.map((length) => [JSON.stringify(length), length] as const), async (
+  await testEachRow(t, REFUSED.map((length) => [JSON.stringify(length), length] as const), async (
     what,
     length,
   ) => {
     const line = `content-length: ${length}\r\n\r\nhello`;
     const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${line}`);
-    assertEquals(received, errorAnswer(400));
+    assertEquals(received, formatErrorResponse(400));
 
     using ends = await connect();
     const response = ends.answer(`HTTP/1.1 200 OK\r\n${line}`);

@@ -6,9 +6,9 @@ import type { App } from "@degu/degu/server";
 import { Deadline } from "@degu/internal/net/deadline.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { atLeastOnce, isBroken, RawPeer } from "@degu/testing/raw_peer.ts";
+import { isBroken, RawPeer, retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import fc from "fast-check";
 
@@ -165,8 +165,8 @@ async function atServer(
     await peer.assertClosedSilently(what);
     await doing;
   });
-  assertEquals(serving.logger.at("info").length, 1, what);
-  assertEquals(serving.logger.at("error"), [], what);
+  assertEquals(serving.logger.messagesOf("info").length, 1, what);
+  assertEquals(serving.logger.messagesOf("error"), [], what);
 }
 
 Deno.test("a server waits for a peer as long as its timeout", async () => {
@@ -188,7 +188,7 @@ Deno.test("a server waits for a peer as long as its timeout", async () => {
 
 Deno.test("the time for a preamble begins with its first byte", async () => {
   await using serving = serve(reader, { timeout: SHORT });
-  await atLeastOnce("it was closed early", async () => {
+  await retryUntilInTime("it was closed early", async () => {
     using peer = await RawPeer.connect(serving.address);
     await seconds(SHORT * 0.7);
     await sendIfOpen(peer, "G");
@@ -206,7 +206,7 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
     return [200, "OK", {}, first ?? null];
   };
   await using serving = serve(slow, { timeout: SHORT });
-  await atLeastOnce("it was closed early", async () => {
+  await retryUntilInTime("it was closed early", async () => {
     using peer = await RawPeer.connect(serving.address);
     await peer.send("PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
     await drip(peer, "hey", SHORT * 0.5);
@@ -253,7 +253,7 @@ Deno.test("a client waits for a peer as long as its timeout", async () => {
     await assertTimedOut(what, async () => {
       const request = ends.conn.get("/").then(({ body }) => body?.read());
       await ends.peer.readPreamble();
-      const rejection = rejectionOf(request, what);
+      const rejection = catchRejection(request, what);
       await ends.peer.send(begin);
       const dripping = drip(ends.peer, drips, 0.05);
       assertInstanceOf(await rejection, Deno.errors.TimedOut, what);
@@ -274,7 +274,7 @@ Deno.test("a client closes the connection to a peer that never reads", async () 
   using ends = await connect({ timeout: SHORT });
   await assertTimedOut("an upload", async () => {
     const upload = ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE));
-    assertInstanceOf(await rejectionOf(upload, "an upload"), Deno.errors.TimedOut);
+    assertInstanceOf(await catchRejection(upload, "an upload"), Deno.errors.TimedOut);
   });
   assertEquals(ends.conn.closed, true);
 });

@@ -10,10 +10,10 @@ import {
 } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
-import { never } from "@degu/testing/aborts.ts";
+import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
+import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import {
   assert,
   assertEquals,
@@ -36,7 +36,7 @@ function keepExchanges() {
   };
   /** The next exchange, once it is reported. */
   const next = async (): Promise<Exchange> => {
-    while (seen.length === 0) await within(added.promise, "an exchange is reported");
+    while (seen.length === 0) await withTimeout(added.promise, "an exchange is reported");
     return seen.shift()!;
   };
   return { seen, next, onExchange };
@@ -145,7 +145,7 @@ const REPORTED: readonly Row[] = [
     return [413, "Too Large", {}, new Uint8Array(2)];
   }],
   ["the app throws", get, [500, 0, 0], failure, () => Promise.reject(failure)],
-  ["its answer is none", get, [500, 0, 0], TypeError, lawless(() => 17)],
+  ["its answer is none", get, [500, 0, 0], TypeError, makeUntypedApp(() => 17)],
   ["the response breaks off", get, [200, 0, "4\r\n0000\r\n".length], failure, () => {
     return [200, "OK", {}, new ChunkedBodyIter(breakingOff())];
   }],
@@ -368,7 +368,7 @@ const TOTAL = 1024 * MiB;
 /** Pieces of a body, the last of which never comes. */
 async function* pieces(...sizes: number[]) {
   for (const size of sizes) yield new Uint8Array(size);
-  await never();
+  await makePendingPromise();
 }
 
 function* endless() {
@@ -422,7 +422,7 @@ Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
     });
     const received = watched.makeClient().request("GET", "/")
       .then(async ({ body }) => (await body!.bytes()).length, () => null);
-    await within(called.promise, "the app is called");
+    await withTimeout(called.promise, "the app is called");
     const stopped = watched.server[how]();
     answer.resolve();
     await stopped;

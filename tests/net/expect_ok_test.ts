@@ -12,7 +12,7 @@ import {
 } from "@degu/degu";
 import { Body, type BodyOut, type HeaderDict, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   assertEquals,
@@ -81,7 +81,7 @@ Deno.test("a StatusError has the request and the response, and prints neither he
 
 Deno.test("no program makes a StatusError", () => {
   for (const given of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
-    const error = thrownBy(() => Reflect.construct(StatusError, given), "it");
+    const error = catchThrown(() => Reflect.construct(StatusError, given), "it");
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, "reply(404)");
   }
@@ -120,7 +120,7 @@ Deno.test("a body that goes on for ever holds expectOk up for no more than a sec
   using time = new FakeTime();
   const endless = new ReadableStream({ pull: () => new Promise<void>(() => {}) });
   const response = new DeguResponse(500, "xx", {}, new Body(endless, 100));
-  const rejected = rejectionOf(expectOk(response), "it");
+  const rejected = catchRejection(expectOk(response), "it");
   await pass(time, 1000);
   assertEquals((await rejected as StatusError).text, "");
 });
@@ -158,7 +158,7 @@ Deno.test("retry waits as long as a StatusError says, up to a minute", async () 
 Deno.test("retry asks again after the statuses of a server that is busy, and after no other", async () => {
   const busy = [408, 429, 502, 503, 504];
   for (let status = 300; status < 600; status++) {
-    const error = await rejectionOf(expectOk(new DeguResponse(status, "xx", {}, null)), "it");
+    const error = await catchRejection(expectOk(new DeguResponse(status, "xx", {}, null)), "it");
     // The method is unknown, so only these statuses mean that the request was not processed.
     assertEquals(isTransient(error), status === 429 || status === 503, `${status}`);
   }
@@ -168,7 +168,7 @@ Deno.test("retry asks again after the statuses of a server that is busy, and aft
       const asked = expectOk(serving.makeClient().request(method, "/"));
       const isSafe = method === "GET" || method === "HEAD";
       const expected = isSafe ? busy.includes(status) : status === 429 || status === 503;
-      assertEquals(isTransient(await rejectionOf(asked, "it")), expected, `${method} ${status}`);
+      assertEquals(isTransient(await catchRejection(asked, "it")), expected, `${method} ${status}`);
     }
   }
   let requests = 0;
@@ -180,10 +180,10 @@ Deno.test("retry asks again after the statuses of a server that is busy, and aft
 
 Deno.test("expectOk rejects with the error of the request, and accepts only responses of this library", async () => {
   const refused = new Deno.errors.ConnectionRefused("nobody");
-  assertStrictEquals(await rejectionOf(expectOk(Promise.reject(refused)), "it"), refused);
+  assertStrictEquals(await catchRejection(expectOk(Promise.reject(refused)), "it"), refused);
   for (const wrong of [undefined, null, 200, {}, new Response("a response of fetch")]) {
     const call = expectOk as (response: unknown) => Promise<unknown>;
-    const error = await rejectionOf(call(wrong), "it");
+    const error = await catchRejection(call(wrong), "it");
     assertInstanceOf(error, TypeError);
   }
 });

@@ -10,34 +10,42 @@ import {
 } from "@degu/degu/base";
 import { streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { assertProtocolRejection, rejectionOf } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { meet } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer } from "@degu/testing/serving.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
-const hello = latin1("hello");
+const hello = encodeLatin1("hello");
 const CHUNK = "5\r\nhello\r\n";
 const LAST = "0\r\n\r\n";
 const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
-const failing = () => new TrackedStream([latin1("he")], { failure: new Error("no") });
-const coded = (bytes: string) => new ChunkedBody(streamOf(latin1(bytes)));
+const failing = () => new TrackedStream([encodeLatin1("he")], { failure: new Error("no") });
+const coded = (bytes: string) => new ChunkedBody(streamOf(encodeLatin1(bytes)));
 
 /** The allowed output for a body that breaks its framing: nothing, or its first bytes. */
 const [nothing, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
 
 /** Bodies that break their framing after the preamble could be sent, and the allowed output. */
 const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent: RegExp])[] = [
-  ["a stream that is too short", () => new Body(streamOf(latin1("hell")), 5), /^(hell)?$/],
-  ["a stream that is too long", () => new Body(streamOf(hello, latin1("!")), 5), nothing],
-  ["an item that is too long", () => new Body(streamOf(latin1("hello!")), 5), nothing],
+  ["a stream that is too short", () => new Body(streamOf(encodeLatin1("hell")), 5), /^(hell)?$/],
+  ["a stream that is too long", () => new Body(streamOf(hello, encodeLatin1("!")), 5), nothing],
+  ["an item that is too long", () => new Body(streamOf(encodeLatin1("hello!")), 5), nothing],
   ["a stream that fails", () => new Body(failing().stream, 5), /^(he)?$/],
-  ["an iterable that is too short", () => new BodyIter([latin1("hell")], 5), /^(hell)?$/],
-  ["an iterable that is too long", () => new BodyIter([hello, latin1("!")], 5), nothing],
-  ["a last item, too long", () => new BodyIter([latin1("hell"), latin1("o!")], 5), /^(hell)?$/],
+  ["an iterable that is too short", () => new BodyIter([encodeLatin1("hell")], 5), /^(hell)?$/],
+  ["an iterable that is too long", () => new BodyIter([hello, encodeLatin1("!")], 5), nothing],
+  [
+    "a last item, too long",
+    () => new BodyIter([encodeLatin1("hell"), encodeLatin1("o!")], 5),
+    /^(hell)?$/,
+  ],
   ["an iterable that fails", () => new BodyIter(failing().stream, 5), /^(he)?$/],
   ["chunks without a last one", () => new ChunkedBodyIter([[null, hello]]), chunk],
-  ["after the last chunk", () => new ChunkedBodyIter([[null, latin1("")], [null, hello]]), nothing],
+  [
+    "after the last chunk",
+    () => new ChunkedBodyIter([[null, encodeLatin1("")], [null, hello]]),
+    nothing,
+  ],
   ["coded chunks that are cut", () => coded(CHUNK), chunk],
   ["a coded chunk that is cut", () => coded("5\r\nhe"), /^(5\r\nhe)?$/],
   ["coded chunks with more behind", () => coded(`${CHUNK}${LAST}GET / HTTP/1.1\r\n\r\n`), chunk],
@@ -52,7 +60,7 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
   for (const [what, make, sent] of brokenBodies) {
     await t.step(`server: ${what}`, async () => {
       const requests = "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n";
-      await using meeting = await meet(() => [200, "OK", {}, make()], requests);
+      await using meeting = await connectRawPeer(() => [200, "OK", {}, make()], requests);
       await meeting.peer.closeWrite();
       const { received } = await meeting.peer.readToEnd();
       assertMatch(bodyOf(received), sent);
@@ -68,18 +76,18 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
 });
 
 Deno.test("client connection: bytes that arrive before a request is made are never its response", async (t) => {
-  const forged = latin1(FORGED);
+  const forged = encodeLatin1(FORGED);
   const answers = {
     "before the first request": null,
     "between two requests": "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     "between the response and the reading of its body":
       "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
   };
-  await eachRow(t, Object.entries(answers), async (_when, answer) => {
+  await testEachRow(t, Object.entries(answers), async (_when, answer) => {
     using ends = await connect();
     const response = answer === null ? null : await ends.answer(answer);
     const sending = await ends.peer.conn.write(forged);
-    await turnOfEventLoop();
+    await waitForTick();
     await response?.body?.text();
     await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
     assertEquals([sending, ends.conn.closed], [forged.length, true]);
@@ -88,7 +96,7 @@ Deno.test("client connection: bytes that arrive before a request is made are nev
 
 Deno.test("client connection: closing it during the check for early bytes ends the request, which is not sent", async () => {
   using ends = await connect();
-  const responding = rejectionOf(ends.conn.get("/"), "a request on a closed connection");
+  const responding = catchRejection(ends.conn.get("/"), "a request on a closed connection");
   await null;
   ends.conn.close();
   assertInstanceOf(await responding, ConnectionClosedError);

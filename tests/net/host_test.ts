@@ -1,13 +1,13 @@
 /** The host that a client sends, and the hosts that a server accepts (RFC 9112 §3.2). */
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { tempDir } from "@degu/testing/directories.ts";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals } from "@std/assert";
 
 /** A server whose responses tell the host of the request. */
@@ -15,14 +15,14 @@ const serveHost = (address?: Address) =>
   serve(({ headers }) => [200, "OK", {}, headers["host"] ?? "none"], {}, address);
 
 Deno.test("a client sends the host and port of its address, and no host over a Unix socket", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const rows: [what: string, Address, expected: (port: unknown) => string][] = [
     ["IPv4", ["127.0.0.1", 0], (port) => `127.0.0.1:${port}`],
     ["IPv6", ["::1", 0], (port) => `[::1]:${port}`],
     ["a path", `${dir.path}/socket`, () => "none"],
-    ["an abstract name", latin1(`\0degu-${crypto.randomUUID()}`), () => "none"],
+    ["an abstract name", encodeLatin1(`\0degu-${crypto.randomUUID()}`), () => "none"],
   ];
-  await eachRow(t, rows, async (_what, address, expected) => {
+  await testEachRow(t, rows, async (_what, address, expected) => {
     await using serving = serveHost(address);
     const host = async (client = serving.makeClient()) => await (await client.get("/")).text();
     assertEquals(await host(), expected(serving.address[1]));
@@ -40,7 +40,7 @@ Deno.test("a server accepts a request without host, and one whose host is no hos
     ["none", ""],
     ...hosts.map((host) => [host, `host: ${host}\r\n`] as const),
   ];
-  await eachRow(t, rows, async (host, line) => {
+  await testEachRow(t, rows, async (host, line) => {
     const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${line}\r\n`);
     const expected = `HTTP/1.1 200 OK\r\ncontent-length: ${host.length}\r\n\r\n${host}`;
     assertEquals(received, expected);
@@ -50,11 +50,11 @@ Deno.test("a server accepts a request without host, and one whose host is no hos
 Deno.test("a server refuses a second host, and an empty one", async (t) => {
   await using serving = serveHost();
   const blocks = ["host: a\r\nhost: a\r\n", "host: a\r\nHost: b\r\n", "host: \r\n", "host:\r\n"];
-  await eachRow(t, blocks.map((block) => [JSON.stringify(block), block] as const), async (
+  await testEachRow(t, blocks.map((block) => [JSON.stringify(block), block] as const), async (
     _what,
     block,
   ) => {
     const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${block}\r\n`);
-    assertEquals(received, errorAnswer(400));
+    assertEquals(received, formatErrorResponse(400));
   });
 });

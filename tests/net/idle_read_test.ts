@@ -4,16 +4,16 @@
  */
 import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand, runProgram } from "@degu/testing/programs.ts";
-import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
+import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 /** A connection, and the other end of it, which can send anything and can end. */
@@ -41,7 +41,7 @@ async function openPlain(path?: string): Promise<Ends> {
 
 async function openTls(): Promise<Ends> {
   const accepted = Promise.withResolvers<{ write(bytes: Uint8Array): unknown; end(): unknown }>();
-  const server = await serveRaw(await sharedPki(), (socket) => {
+  const server = await serveRaw(await openSharedPki(), (socket) => {
     socket.resume();
     accepted.resolve(socket);
   });
@@ -49,7 +49,7 @@ async function openTls(): Promise<Ends> {
   const peer = await accepted.promise;
   return {
     conn,
-    send: (text) => Promise.resolve(void peer.write(latin1(text))),
+    send: (text) => Promise.resolve(void peer.write(encodeLatin1(text))),
     end: () => Promise.resolve(void peer.end()),
     [Symbol.asyncDispose]() {
       conn.close();
@@ -76,9 +76,9 @@ async function exchange({ conn, send }: Ends, bytes: string): Promise<void> {
 }
 
 async function untilClosed(conn: Connection): Promise<void> {
-  await within(
+  await withTimeout(
     (async () => {
-      while (!conn.closed) await turnOfEventLoop();
+      while (!conn.closed) await waitForTick();
     })(),
     "the connection closes by itself",
   );
@@ -86,7 +86,7 @@ async function untilClosed(conn: Connection): Promise<void> {
 
 for (const [kind, open] of Object.entries(kinds)) {
   Deno.test(`${kind}: a peer's close of an idle connection closes it, and is the error of the first request`, async (t) => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     for (const bytes of [EMPTY, HELLO, CHUNKED]) {
       await t.step(JSON.stringify(bytes), async () => {
         await using ends = await open(`${dir.path}`);
@@ -95,18 +95,18 @@ for (const [kind, open] of Object.entries(kinds)) {
         assertEquals(conn.closed, false);
         await ends.end();
         await untilClosed(conn);
-        const error = await rejectionOf(conn.post("/", {}, "hello"), "the first request");
+        const error = await catchRejection(conn.post("/", {}, "hello"), "the first request");
         assertInstanceOf(error, EmptyPreambleError);
         assertStringIncludes(error.message, "before the request was sent");
         assertEquals(isTransient(error), true);
-        assertInstanceOf(await rejectionOf(conn.get("/"), "the next"), ConnectionClosedError);
+        assertInstanceOf(await catchRejection(conn.get("/"), "the next"), ConnectionClosedError);
         await Deno.remove(`${dir.path}/socket`).catch(() => {});
       });
     }
   });
 
   Deno.test(`${kind}: unrequested bytes close an idle connection`, async (t) => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     for (const isTogether of [true, false]) {
       await t.step(isTogether ? "with the response" : "later", async () => {
         await using ends = await open(dir.path);
@@ -117,33 +117,36 @@ for (const [kind, open] of Object.entries(kinds)) {
           await ends.send(EMPTY);
         }
         await untilClosed(conn);
-        const error = await rejectionOf(conn.get("/"), "the first request");
+        const error = await catchRejection(conn.get("/"), "the first request");
         assertInstanceOf(error, ProtocolError);
         assertEquals(error.code, "EXCESS_BYTES");
-        assertInstanceOf(await rejectionOf(conn.get("/"), "the next"), ConnectionClosedError);
+        assertInstanceOf(await catchRejection(conn.get("/"), "the next"), ConnectionClosedError);
         await Deno.remove(`${dir.path}/socket`).catch(() => {});
       });
     }
   });
 
   Deno.test(`${kind}: requests with and without pauses go on, and close() ends the rest`, async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await using ends = await open(dir.path);
     for (let i = 0; i < 6; i++) {
       await exchange(ends, [EMPTY, HELLO, CHUNKED][i % 3]!);
-      if (i > 2) await turnOfEventLoop();
+      if (i > 2) await waitForTick();
     }
     ends.conn.close();
-    assertInstanceOf(await rejectionOf(ends.conn.get("/"), "a request"), ConnectionClosedError);
+    assertInstanceOf(await catchRejection(ends.conn.get("/"), "a request"), ConnectionClosedError);
   });
 
   Deno.test(`${kind}: a request that was aborted before its first byte leaves the connection at rest`, async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await using ends = await open(dir.path);
     const { conn } = ends;
     await exchange(ends, HELLO);
     const aborting = new AbortController();
-    const asked = rejectionOf(conn.get("/", {}, { signal: aborting.signal }), "an aborted request");
+    const asked = catchRejection(
+      conn.get("/", {}, { signal: aborting.signal }),
+      "an aborted request",
+    );
     aborting.abort("enough");
     assertEquals([await asked, conn.closed], ["enough", false]);
     await exchange(ends, HELLO);
@@ -157,7 +160,7 @@ Deno.test("the error of a request over a connection that the peer has ended name
   await exchange(ends, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
   await ends.end();
   await untilClosed(ends.conn);
-  const error = await rejectionOf(ends.conn.get("/"), "a request") as Error;
+  const error = await catchRejection(ends.conn.get("/"), "a request") as Error;
   assertStringIncludes(error.message, ", after a response with status 500");
 });
 
@@ -169,8 +172,8 @@ Deno.test("a pool forgets a connection that has ended, at once", async () => {
   await using pool = new ConnectionPool(serving.makeClient());
   for (let i = 0; i < 3; i++) {
     assertEquals(await (await pool.request("POST", "/")).text(), "hello");
-    while (serving.server.sessions.size > 0) await turnOfEventLoop();
-    await turnOfEventLoop();
+    while (serving.server.sessions.size > 0) await waitForTick();
+    await waitForTick();
   }
 });
 
@@ -181,9 +184,9 @@ function compute(milliseconds: number): void {
 
 Deno.test("a pool's GET succeeds although the server closes while the program computes", async () => {
   const flags = ["--allow-net=127.0.0.1"];
-  const running = new RunningProcess(programCommand("closing_server.ts", { flags }).spawn());
+  const running = new RunningProcess(makeProgramCommand("closing_server.ts", { flags }).spawn());
   await using _ = running;
-  const port = Number(await running.printed(/^\d+$/m));
+  const port = Number(await running.waitForStdout(/^\d+$/m));
   await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
   for (let i = 0; i < 5; i++) {
     assertEquals(await (await pool.request("GET", "/")).text(), "hello");
@@ -196,18 +199,18 @@ Deno.test("a socket that can't be unreferenced is read when the next request is 
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null, undefined, null);
   const asked = conn.get("/");
-  socket.give(EMPTY);
+  socket.receive(EMPTY);
   await asked;
-  socket.give(EMPTY);
-  await turnOfEventLoop();
+  socket.receive(EMPTY);
+  await waitForTick();
   assertEquals(conn.closed, false);
-  const error = await rejectionOf(conn.get("/"), "the next request");
+  const error = await catchRejection(conn.get("/"), "the next request");
   assert(error instanceof ProtocolError && error.code === "EXCESS_BYTES");
 });
 
 Deno.test("a process that holds only idle connections ends: TCP, Unix, TLS, and those of a pool", async () => {
-  await using dir = await tempDir();
-  const pki = await sharedPki();
+  await using dir = await createTempDir();
+  const pki = await openSharedPki();
   const app = () => reply(200, "hello");
   await using tcp = await Server.start(["127.0.0.1", 0], app);
   await using unix = await Server.start(`${dir.path}/socket`, app);

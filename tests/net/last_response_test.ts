@@ -3,8 +3,8 @@ import type { HeaderDict, Method } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { exchange, RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { meet, serve } from "@degu/testing/serving.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { assertEquals } from "@std/assert";
 import { Agent, request as ask } from "node:http";
 
@@ -50,7 +50,7 @@ Deno.test("a streamed response to a request whose body the app has canceled is t
       })(),
     ];
   };
-  await using meeting = await meet(app, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
+  await using meeting = await connectRawPeer(app, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
   const head = `HTTP/1.1 400 Bad Request\r\n${CLOSE}transfer-encoding: chunked\r\n\r\n`;
   assertEquals(await meeting.peer.readPreamble(), head);
 });
@@ -58,9 +58,13 @@ Deno.test("a streamed response to a request whose body the app has canceled is t
 Deno.test("with unframedNull a body of null has no framing, unless the app says 0 bytes; the last response says close", async () => {
   const given: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", given[uri]!, null];
-  await using meeting = await meet(app, "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n", {
-    unframedNull: true,
-  });
+  await using meeting = await connectRawPeer(
+    app,
+    "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n",
+    {
+      unframedNull: true,
+    },
+  );
   const last = `HTTP/1.1 401 xx\r\n${CLOSE}${EMPTY}\r\n`;
   assertEquals((await meeting.peer.readToEnd()).received, `HTTP/1.1 200 xx\r\n\r\n${last}`);
 });
@@ -129,9 +133,9 @@ Deno.test("the last response has connection: close with any header of the app, a
     ["te", own("te"), "\r\n", "connection: te, close\r\n", "debug", "a response with status 500"],
     ["own", own("close"), "\r\n", CLOSE, "debug", "a response with connection: close (status 500)"],
   ];
-  await eachRow(t, rows, async (_what, app, rest, lines, level, why) => {
+  await testEachRow(t, rows, async (_what, app, rest, lines, level, why) => {
     const sent = `PUT / HTTP/1.1\r\n${rest}`;
-    await using meeting = await meet(app, sent.repeat(3), { maxRequests: 3 });
+    await using meeting = await connectRawPeer(app, sent.repeat(3), { maxRequests: 3 });
     const { received } = await meeting.peer.readToEnd();
     assertEquals(received.slice(received.lastIndexOf("HTTP/1.1 ")).split("\r\n").slice(1), [
       ...lines.split("\r\n").filter(Boolean),

@@ -10,11 +10,11 @@ import {
   type Requester,
   SSLClient,
 } from "@degu/degu";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
-import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { once } from "node:events";
@@ -43,7 +43,7 @@ function attack(socket: net.Socket, delay: number): void {
 
 async function serveAttack(isEncrypted: boolean, delay: number) {
   if (isEncrypted) {
-    const pki = await sharedPki();
+    const pki = await openSharedPki();
     const { cert, key } = await readTexts(pki.serverSslconfig);
     const server = await serveNodeTls({ cert, key }, (socket) => attack(socket, delay));
     const client = (options: ClientOptions) => {
@@ -64,7 +64,7 @@ async function serveAttack(isEncrypted: boolean, delay: number) {
       for (const socket of sockets) socket.destroy();
       const closed = once(server, "close");
       server.close();
-      await within(closed, "node:net closes");
+      await withTimeout(closed, "node:net closes");
     },
   };
 }
@@ -128,7 +128,7 @@ for (const isEncrypted of [false, true]) {
             await file;
             return await get("/account").catch(String);
           });
-          const answers = await within(Promise.all(tries), "all tries end");
+          const answers = await withTimeout(Promise.all(tries), "all tries end");
           assertEquals(answers.filter((answer) => answer.includes("forged")), [], `${delay} ms`);
           // Where a new connection is made, the second user gets the right answer.
           if (way.includes("pool") || way === "a ProxyApp") {
@@ -159,7 +159,7 @@ Deno.test("a response without framing is an UNFRAMED_BODY with its status, and e
     using server = new RawServer();
     using conn = await new Client(server.address).connect();
     using peer = await server.accept();
-    const rejection = rejectionOf(conn.get("/"), "the request");
+    const rejection = catchRejection(conn.get("/"), "the request");
     await peer.readPreamble();
     await peer.send(`HTTP/1.1 ${status} As told\r\n\r\n`);
     const error = await rejection;

@@ -5,7 +5,7 @@
 import { linger } from "@degu/internal/net/lingering.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import type { Socket } from "@degu/degu/server";
-import { stated } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
@@ -42,7 +42,8 @@ async function turns(): Promise<void> {
 }
 
 Deno.test("later bytes of a peer are discarded up to the limit of docs/security.md, and no more are read", async () => {
-  const limit = 2 ** 20 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
+  const limit = 2 ** 20 *
+    await readStatedNumber("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
   for (const [bytes, sawEnd] of [[limit - 1, true], [limit, false], [limit + 1, false]] as const) {
     const { transport, seen, end } = endOf(bytes);
     await end();
@@ -53,7 +54,10 @@ Deno.test("later bytes of a peer are discarded up to the limit of docs/security.
 });
 
 Deno.test("a peer that neither ends nor reads is waited for as long as docs/security.md says, to the millisecond", async () => {
-  const seconds = await stated("docs/security.md", new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`));
+  const seconds = await readStatedNumber(
+    "docs/security.md",
+    new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`),
+  );
   using time = new FakeTime();
   const { seen, end } = endOf(1000, false);
   const lingering = end();

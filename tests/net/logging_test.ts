@@ -3,9 +3,9 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/error_text.ts";
 import type { App, Logger } from "@degu/degu/server";
-import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { meet, serve } from "@degu/testing/serving.ts";
+import { RawPeer, RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 
 Deno.test("an error is logged with its name and message and its stack, and any other value as text", () => {
   const error = new RangeError("too large");
@@ -48,7 +48,7 @@ Deno.test("the message of an error is read without creating its stack", () => {
 });
 
 Deno.test("a logger that throws or rejects ends neither the server nor the process, and doesn't reach the peer", async () => {
-  using unhandled = unhandledRejections();
+  using unhandled = recordUnhandledRejections();
   const gone = new Error("the log server is gone");
   const ways: Record<string, () => unknown> = {
     "throws": () => {
@@ -74,7 +74,7 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
     }
     assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
     assertEquals(called.slice(0, 2), ["error", "info"], how);
-    await turnOfEventLoop();
+    await waitForTick();
   }
   assertEquals(unhandled.reasons, []);
 });
@@ -82,9 +82,13 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
 Deno.test("a peer that reads too slowly is told from a silent one, at both ends", async () => {
   const bytes = new Uint8Array(16_000_000);
   const slow = "TimedOut: the peer took over 0.2 s to read what was sent";
-  await using meeting = await meet(() => [200, "OK", {}, bytes], "GET / HTTP/1.1\r\n\r\n", {
-    timeout: 0.2,
-  });
+  await using meeting = await connectRawPeer(
+    () => [200, "OK", {}, bytes],
+    "GET / HTTP/1.1\r\n\r\n",
+    {
+      timeout: 0.2,
+    },
+  );
   const [line = ""] = await meeting.logger.waitFor("info");
   assertEquals(line.slice(line.indexOf("TimedOut: ")), slow);
 
@@ -112,7 +116,7 @@ Deno.test("the log line of a timeout mentions that the peer waits for 100 Contin
     ["the next has none", `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`, waiting],
   ] as const;
   await Promise.all(rows.map(async ([what, bytes, expected]) => {
-    await using meeting = await meet(app, bytes, { timeout: 0.2 });
+    await using meeting = await connectRawPeer(app, bytes, { timeout: 0.2 });
     await meeting.peer.readToEnd();
     const [line = ""] = await meeting.logger.waitFor("info");
     assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, what);

@@ -1,18 +1,18 @@
 /** The ranges that both ends know, over sockets (RFC 9110 §14.2, §15.3.7). */
 import { Range } from "@degu/degu/base";
-import { connect, requestWith, sent } from "@degu/testing/connected.ts";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { connect, readSentRequest, requestWith } from "@degu/testing/connected.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 Deno.test("a client requests one range, and can't request several", async () => {
   using ends = await connect();
-  const one = await sent(ends, ends.conn.get("/", { range: new Range(2, 5) }));
+  const one = await readSentRequest(ends, ends.conn.get("/", { range: new Range(2, 5) }));
   assertEquals(one, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
   const requesting = requestWith(ends.conn, "GET", "/", { range: "bytes=0-1,3-4" }, null);
-  assertInstanceOf(await rejectionOf(requesting, "several"), TypeError);
+  assertInstanceOf(await catchRejection(requesting, "several"), TypeError);
   ends.conn.close();
   await ends.peer.assertClosedSilently();
 });
@@ -24,6 +24,6 @@ Deno.test("a server refuses a request for several ranges", async () => {
       serving.address,
       `GET / HTTP/1.1\r\nrange: bytes=${ranges}\r\n\r\n`,
     );
-    assertEquals(received, errorAnswer(400));
+    assertEquals(received, formatErrorResponse(400));
   }
 });

@@ -1,12 +1,12 @@
 /** Chunks as both ends read them from a socket: sizes, extensions, trailers (RFC 9112 §7.1). */
 import type { Chunk, ChunkedBody, ProtocolErrorCode } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { assertProtocolRejection, shown } from "@degu/testing/expectations.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { assertProtocolRejection, formatLabel } from "@degu/testing/expectations.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals } from "@std/assert";
 
 const CODING = "transfer-encoding: chunked\r\n\r\n";
@@ -15,7 +15,7 @@ const CODING = "transfer-encoding: chunked\r\n\r\n";
 async function chunksOf(body: unknown): Promise<string> {
   const chunks: unknown[] = [];
   for await (const [extension, data] of body as ChunkedBody as AsyncIterable<Chunk>) {
-    chunks.push([extension, fromLatin1(data)]);
+    chunks.push([extension, decodeLatin1(data)]);
   }
   return JSON.stringify(chunks);
 }
@@ -26,7 +26,7 @@ async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolError
   const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${CODING}${coded}`);
   const text = JSON.stringify(chunks);
   const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${text?.length}\r\n\r\n${text}`;
-  assertEquals(received, code === undefined ? answer : errorAnswer(400));
+  assertEquals(received, code === undefined ? answer : formatErrorResponse(400));
 
   using ends = await connect();
   const response = await ends.answer(`HTTP/1.1 200 OK\r\n${CODING}${coded}`);
@@ -41,7 +41,9 @@ Deno.test("both ends hand over one extension of a chunk", async (t) => {
     ["5;a=b\r\nhello\r\n0;c=d\r\n\r\n", [[["a", "b"], "hello"], [["c", "d"], ""]]],
     ['A;a="b;c"\r\nhellohello\r\n0\r\n\r\n', [[["a", '"b;c"'], "hellohello"], [null, ""]]],
   ];
-  for (const [coded, chunks] of rows) await t.step(shown(coded), () => assertReadAs(coded, chunks));
+  for (const [coded, chunks] of rows) {
+    await t.step(formatLabel(coded), () => assertReadAs(coded, chunks));
+  }
 });
 
 /** Lines that RFC 9112 §7.1.1 allows. */
@@ -51,14 +53,14 @@ const OTHER_EXTENSIONS = [
 
 Deno.test("both ends refuse every other form of a chunk's extensions", async (t) => {
   for (const coded of OTHER_EXTENSIONS) {
-    await t.step(shown(coded), () => assertReadAs(coded, null, "BAD_CHUNK_EXTENSION"));
+    await t.step(formatLabel(coded), () => assertReadAs(coded, null, "BAD_CHUNK_EXTENSION"));
   }
 });
 
 Deno.test("both ends refuse a trailer", async (t) => {
   for (const trailer of ["a: b", "content-length: 5", "transfer-encoding: chunked", " a: b"]) {
     const coded = `5\r\nhello\r\n0\r\n${trailer}\r\n\r\n`;
-    await t.step(shown(trailer), () => assertReadAs(coded, null, "BAD_CHUNK_END"));
+    await t.step(formatLabel(trailer), () => assertReadAs(coded, null, "BAD_CHUNK_END"));
   }
 });
 
@@ -72,7 +74,7 @@ Deno.test("both ends refuse a chunk's size that is longer than 7 digits or above
     ["00000000000000005", "BAD_CHUNK_LINE"],
     ["-5", "BAD_CHUNK_LINE"],
   ];
-  await eachRow(t, rows, async (size, code) => {
+  await testEachRow(t, rows, async (size, code) => {
     await assertReadAs(`${size}\r\nhello\r\n0\r\n\r\n`, null, code);
   });
 });

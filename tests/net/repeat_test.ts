@@ -1,7 +1,7 @@
 /** Work that is repeated. */
 import { DeguError, EmptyPreambleError, repeat, type RepeatOptions } from "@degu/degu";
 import { patch } from "@degu/testing/patching.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
@@ -149,6 +149,6 @@ Deno.test("repeat refuses wrong arguments", async () => {
   for (const [action, options, kind] of rows) {
     const repeating = repeat(action as () => Promise<void>, options as RepeatOptions);
     const what = Deno.inspect(options);
-    assertInstanceOf(await rejectionOf(repeating, what), kind, what);
+    assertInstanceOf(await catchRejection(repeating, what), kind, what);
   }
 });

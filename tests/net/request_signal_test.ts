@@ -10,10 +10,17 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
-import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
-import { connect, type Connected, sent } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import {
+  assertReason,
+  HALF_RESPONSE,
+  makePendingPromise,
+  reason,
+  reasons,
+  withAbort,
+} from "@degu/testing/aborts.ts";
+import { connect, type ConnectedClient, readSentRequest } from "@degu/testing/connected.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
@@ -30,8 +37,8 @@ const ways: Readonly<Record<string, Make>> = {
 };
 
 /** Asserts that nothing was sent, by a request that is. */
-async function assertUntouched(ends: Connected) {
-  assertEquals(await sent(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
+async function assertUntouched(ends: ConnectedClient) {
+  assertEquals(await readSentRequest(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
 }
 
 for (const [name, make] of Object.entries(ways)) {
@@ -131,7 +138,7 @@ for (const [what, makeBody] of Object.entries(bodiesOf)) {
       await ends.peer.readPreamble();
       abort(expected);
       await rejecting;
-      assertStrictEquals(await within(canceled.promise, "the stream is canceled"), expected);
+      assertStrictEquals(await withTimeout(canceled.promise, "the stream is canceled"), expected);
       await ends.peer.assertClosedSilently();
     }
   });
@@ -169,7 +176,7 @@ Deno.test("aborted while the body waits for the peer", async () => {
   const responding = ends.conn.put("/", {}, new BodyIter(pieces(), 1e12), { signal });
   const rejecting = assertReason(responding, reason);
   await ends.peer.readPreamble();
-  await within(more.promise, "some pieces are taken");
+  await withTimeout(more.promise, "some pieces are taken");
   // One of the buffers of the kernel is full sooner or later; which one doesn't matter.
   abort(reason);
   await rejecting;
@@ -197,16 +204,19 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
       const tracked = new TrackedStream([new Uint8Array(5)]);
       const body = new Body(tracked.stream, 5);
       const request = Reflect.apply(target.request, target, ["PUT", "/", {}, body, options]);
-      assertInstanceOf(await rejectionOf(request, "wrong"), TypeError);
+      assertInstanceOf(await catchRejection(request, "wrong"), TypeError);
       assertEquals(tracked.cancelled.length, 1);
     }
     for (const [name, make] of Object.entries(ways)) {
       const request = make(conn, options as RequestOptions);
-      assertInstanceOf(await rejectionOf(request, name), TypeError, name);
+      assertInstanceOf(await catchRejection(request, name), TypeError, name);
     }
   }
   for (const options of [undefined, {}, { signal: undefined }]) {
-    assertEquals(await sent(connected, conn.get("/", {}, options)), "GET / HTTP/1.1\r\n\r\n");
+    assertEquals(
+      await readSentRequest(connected, conn.get("/", {}, options)),
+      "GET / HTTP/1.1\r\n\r\n",
+    );
   }
 });
 
@@ -218,8 +228,8 @@ Deno.test("the next request detects bytes that a peer has sent too early", async
   const responding = conn.get("/", {}, { signal });
   abort(reason);
   await assertReason(responding, reason);
-  await turnOfEventLoop();
-  const error = await rejectionOf(conn.get("/"), "bytes that nobody has asked for");
+  await waitForTick();
+  const error = await catchRejection(conn.get("/"), "bytes that nobody has asked for");
   assertEquals((error as { code?: string }).code, "EXCESS_BYTES");
 });
 
@@ -231,8 +241,9 @@ const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unkno
   text: (body) => body.text(),
   json: (body) => body.json(),
   writeTo: (body) => body.writeTo({ write: () => Promise.resolve() }),
-  "writeTo a sink that is blocked": (body) => body.writeTo({ write: never }),
-  "writeTo a stream that is blocked": (body) => body.writeTo(new WritableStream({ write: never })),
+  "writeTo a sink that is blocked": (body) => body.writeTo({ write: makePendingPromise }),
+  "writeTo a stream that is blocked": (body) =>
+    body.writeTo(new WritableStream({ write: makePendingPromise })),
   readable: async (body) => {
     const reader = body.readable.getReader();
     try {
@@ -250,7 +261,9 @@ const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unkno
   },
 };
 
-for (const [kind, answer] of Object.entries({ "known length": half, "chunked": halfChunked })) {
+for (
+  const [kind, answer] of Object.entries({ "known length": HALF_RESPONSE, "chunked": halfChunked })
+) {
   for (const [name, read] of Object.entries(reads)) {
     Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
       for (const expected of name === "read" ? reasons : [reason]) {
@@ -278,7 +291,7 @@ Deno.test("an abort while the last byte is passed on takes effect, and one after
   for (const isLate of [false, true]) {
     using ends = await connect();
     const { signal, abort } = withAbort();
-    const { body } = await ends.answer(`${half}world`, { signal });
+    const { body } = await ends.answer(`${HALF_RESPONSE}world`, { signal });
     const write = () => Promise.resolve(abort(reason));
     // All bytes are buffered, so text() takes the last byte at once.
     const reading = isLate ? body!.text() : body!.writeTo({ write });
@@ -294,13 +307,13 @@ Deno.test("an abort in the same turn as the last byte yields the whole body, or 
   for (let turns = 0; turns < 12; turns++) {
     using ends = await connect();
     const { signal, abort } = withAbort();
-    const { body } = await ends.answer(half, { signal });
+    const { body } = await ends.answer(HALF_RESPONSE, { signal });
     const reading = body!.text().catch((error) => error);
     const sending = ends.peer.send("world");
     for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve));
     abort(reason);
     await sending.catch(() => {});
-    const result = await within(reading, "reading ends");
+    const result = await withTimeout(reading, "reading ends");
     if (ends.conn.closed) aborted++;
     assertStrictEquals(result, ends.conn.closed ? reason : "helloworld");
   }
@@ -317,14 +330,15 @@ for (const phase of ["in onConnect", "waiting", "reading"]) {
       const connected = Promise.withResolvers<void>();
       const maker = new Client(server.address, {
         signal: client.signal,
-        onConnect: () => (connected.resolve(), phase === "in onConnect" ? never() : true),
+        onConnect:
+          () => (connected.resolve(), phase === "in onConnect" ? makePendingPromise() : true),
       });
       const responding = maker.request("GET", "/", {}, null, options);
       responding.catch(() => {});
       const peer = await server.accept();
-      await within(connected.promise, "onConnect is called");
+      await withTimeout(connected.promise, "onConnect is called");
       if (phase !== "in onConnect") await peer.readPreamble();
-      if (phase === "reading") await peer.send(half);
+      if (phase === "reading") await peer.send(HALF_RESPONSE);
       const failing = phase === "reading" ? (await responding).body!.text() : responding;
       const rejecting = assertReason(failing, reason);
       one.abort(reason);
@@ -380,13 +394,13 @@ Deno.test("no listener remains on a signal after hundreds of requests", async ()
     await other.get("/5", {}, options);
     other.close();
     (await client.connect()).close();
-    await rejectionOf(conn.get("bad uri", {}, options), "a mistake");
+    await catchRejection(conn.get("bad uri", {}, options), "a mistake");
     assertEquals([count.now, countOfClient.now], [0, 0]);
   }
   assert(countOfClient.most > 0);
   using server = new RawServer();
   const failing = new Client(server.address).request("GET", "/", {}, null, options);
-  const rejection = rejectionOf(failing, "a peer that closes");
+  const rejection = catchRejection(failing, "a peer that closes");
   (await server.accept()).close();
   await rejection;
   assertEquals(count.now, 0);

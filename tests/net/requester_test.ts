@@ -31,10 +31,10 @@ import {
   upload,
   uploadTree,
 } from "@degu/degu/files";
-import { aborted } from "@degu/testing/aborts.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 /** A wrapper as in the original's documents: four arguments, and no more. */
@@ -106,7 +106,7 @@ Deno.test("createFetch takes every shape, and follows redirects over it", async 
     return [200, "OK", {}, await body?.text() ?? uri];
   });
   using shapes = await shapesOf(serving.makeClient());
-  await eachRow(t, shapes, async (_name, target) => {
+  await testEachRow(t, shapes, async (_name, target) => {
     const fetch = createFetch(target);
     for (let i = 0; i < 3; i++) {
       const posted = await fetch("/a", { method: "POST", body: "hello" });
@@ -163,7 +163,7 @@ Deno.test("ProxyApp aborts a request of a requester without connections when its
   const target: Requester = {
     request: (_method, _uri, _headers, _body, options) => {
       asked.resolve(options!.signal!);
-      return aborted(options!.signal!).then((reason) => Promise.reject(reason));
+      return waitForAbort(options!.signal!).then((reason) => Promise.reject(reason));
     },
   };
   await using proxy = serve(new ProxyApp(target));
@@ -172,17 +172,17 @@ Deno.test("ProxyApp aborts a request of a requester without connections when its
   const signal = await asked.promise;
   conn.close();
   await left;
-  await within(aborted(signal), "the request is aborted");
+  await withTimeout(waitForAbort(signal), "the request is aborted");
 });
 
 Deno.test("files and trees are transferred over every shape", async (t) => {
-  await using there = await tempDir();
-  await using here = await tempDir();
+  await using there = await createTempDir();
+  await using here = await createTempDir();
   await using serving = serve(new FilesApp(there.path, { write: true, list: true }));
   await Deno.mkdir(`${here.path}/tree`);
   await Deno.writeTextFile(`${here.path}/tree/a`, "hello");
   using shapes = await shapesOf(serving.makeClient());
-  await eachRow(t, shapes, async (name, target) => {
+  await testEachRow(t, shapes, async (name, target) => {
     const uri = (...names: string[]) => fileUri(name, ...names);
     assertEquals(await makeDirectory(target, uri("")), true);
     assertEquals((await upload(target, `${here.path}/tree/a`, uri("a"))).bytes, 5);

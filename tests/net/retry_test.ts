@@ -26,13 +26,13 @@ import {
 } from "@degu/degu/files";
 import { connect } from "@degu/testing/connected.ts";
 import { loadCopy } from "@degu/testing/copied_package.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { stated } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
 
@@ -97,7 +97,10 @@ Deno.test("progress counts if it goes beyond all that earlier attempts had reach
 });
 
 Deno.test("a peer that hangs up later than docs/files.md says is tried again as after any error", async () => {
-  const seconds = await stated("docs/files.md", /twice in a row, each time within ([\d.]+) s/);
+  const seconds = await readStatedNumber(
+    "docs/files.md",
+    /twice in a row, each time within ([\d.]+) s/,
+  );
   for (
     const [milliseconds, expected] of [[seconds * 1000 - 0.01, 2], [seconds * 1000, 4]] as const
   ) {
@@ -260,7 +263,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
     for (const answer of ["", "HTTP/1.1 200"]) {
       for (const bytesRead of ["all", "some"]) {
         using ends = await connect();
-        const asked = rejectionOf(
+        const asked = catchRejection(
           ends.conn.request(method, "/", {}, body),
           "a request without an answer",
         );
@@ -278,10 +281,10 @@ Deno.test("a close by the peer before a byte was sent is transient with any meth
   for (const method of ["GET", "PUT", "POST", "DELETE"] as const) {
     using ends = await connect();
     await ends.peer.closeWrite();
-    await turnOfEventLoop();
+    await waitForTick();
     assertEquals(
       isTransient(
-        await rejectionOf(ends.conn.request(method, "/", {}, null), "a request after the end"),
+        await catchRejection(ends.conn.request(method, "/", {}, null), "a request after the end"),
       ),
       true,
     );
@@ -305,7 +308,10 @@ Deno.test("an app that fails half-way in a PUT, POST or DELETE is not asked agai
 Deno.test("a time-out of a PUT is transient, and so is the reason of AbortSignal.timeout()", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 0.02 });
-  assertEquals(isTransient(await rejectionOf(client.request("PUT", "/"), "a late answer")), true);
+  assertEquals(
+    isTransient(await catchRejection(client.request("PUT", "/"), "a late answer")),
+    true,
+  );
   const patient = new Client(server.address);
   let calls = 0;
   const late = () => {
@@ -318,7 +324,7 @@ Deno.test("a time-out of a PUT is transient, and so is the reason of AbortSignal
 });
 
 Deno.test("uploads may be repeated: a peer that hangs up in their place is transient", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "hello");
   await using serving = serve((request, session) => {
     const found = { "upload-offset": "0", "file-stamp": "5,2020-02-29T12:34:56.789Z" };
@@ -333,8 +339,11 @@ Deno.test("uploads may be repeated: a peer that hangs up in their place is trans
     ["uploadTree", () => uploadTree(client, dir.path, "/"), true],
     ["deleteFile", () => deleteFile(client, "/a"), false],
   ];
-  await eachRow(t, rows, async (_name, call, expected) => {
-    assertEquals(isTransient(await rejectionOf(call(), "a transfer without an answer")), expected);
+  await testEachRow(t, rows, async (_name, call, expected) => {
+    assertEquals(
+      isTransient(await catchRejection(call(), "a transfer without an answer")),
+      expected,
+    );
   });
 });
 
@@ -434,7 +443,7 @@ Deno.test("errors and responses of another copy of the package are retried by th
   await using copy = await loadCopy();
   assertEquals(copy.Client === Client, false);
   using server = new RawServer();
-  const late = await rejectionOf(
+  const late = await catchRejection(
     new copy.Client(server.address, { timeout: 0.02 }).request("PUT", "/"),
     "it",
   );
@@ -454,7 +463,7 @@ Deno.test("errors and responses of another copy of the package are retried by th
     const none = { address: null, isConnecting: false, missingBytes: null, unreadSeconds: null };
     assertEquals(found, expected && { ...none, silentSeconds: null, ...expected });
   }
-  const unknown = await rejectionOf(new copy.Client(["name.invalid", 80]).connect(), "it");
+  const unknown = await catchRejection(new copy.Client(["name.invalid", 80]).connect(), "it");
   assertEquals([describeConnectionError(unknown)?.fault, isTransient(unknown)], [
     "unknown name",
     true,
@@ -462,7 +471,7 @@ Deno.test("errors and responses of another copy of the package are retried by th
 
   // A request that the server may have processed is never retried.
   using ends = new RawServer();
-  const asking = rejectionOf(new copy.Client(ends.address).request("POST", "/"), "it");
+  const asking = catchRejection(new copy.Client(ends.address).request("POST", "/"), "it");
   const peer = await ends.accept();
   await peer.readPreamble();
   peer.close();
@@ -476,7 +485,7 @@ Deno.test("errors and responses of another copy of the package are retried by th
       const client = new Using(serving.server.address);
       const response = await again(() => client.request(method, "/"), { seconds: 0 });
       assertEquals([response.status, requests], method === "GET" ? [200, 2] : [502, 1]);
-      const failed = await rejectionOf(
+      const failed = await catchRejection(
         copy.expectOk(new copy.Response(503, "xx", { "retry-after": "5" }, null)),
         "it",
       );
@@ -501,7 +510,7 @@ Deno.test("an error of an argument is described, also that of another copy", asy
       ],
     ];
     for (const [options, argument, problem] of rows) {
-      const error = thrownBy(() => Reflect.construct(make, [["a", 80], options]), "it");
+      const error = catchThrown(() => Reflect.construct(make, [["a", 80], options]), "it");
       assertEquals((error as Error).message, `${argument}: ${problem}`);
       assertEquals(describeArgumentError(error), { argument, problem });
       assertEquals(Object.keys(error as Error), []);

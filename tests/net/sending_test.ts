@@ -5,11 +5,11 @@ import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu
 import { type ByteSink, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const ENCODED = "5\r\nhello\r\n0\r\n\r\n";
 const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
@@ -27,7 +27,7 @@ class Recorder extends RecordingSocket {
   override async write(bytes: Uint8Array): Promise<number> {
     this.buffers.push(bytes.buffer);
     const written = super.write(bytes);
-    if (this.#asked) this.give("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    if (this.#asked) this.receive("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     this.#asked = false;
     await this.ready;
     return written;
@@ -52,7 +52,7 @@ Deno.test("a body that fits behind its preamble is sent in one write with it, an
   const most = 65536 - preambleBytes(65000);
   const rows: [what: string, body: BodyOut, sizes: number[]][] = [
     ["none", null, ["PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".length]],
-    ["an array", latin1("hello"), [preambleBytes(5) + 5]],
+    ["an array", encodeLatin1("hello"), [preambleBytes(5) + 5]],
     ["the largest array", new Uint8Array(most), [65536]],
     ["one byte more", new Uint8Array(most + 1), [1024, most + 1 - 1024 + preambleBytes(65000)]],
     ["a large one", new Uint8Array(70_000), [1024, 70_000 + preambleBytes(70_000) - 1024]],
@@ -64,7 +64,7 @@ Deno.test("a body that fits behind its preamble is sent in one write with it, an
   for (const length of [65_400, most, most + 1, 70_000, 1_000_000]) {
     const bytes = Uint8Array.from({ length }, (_, i) => 97 + i % 26);
     const written = (await open().put(bytes)).join("");
-    assert(written.slice(preambleBytes(length)) === fromLatin1(bytes), `${length}, in order`);
+    assert(written.slice(preambleBytes(length)) === decodeLatin1(bytes), `${length}, in order`);
   }
 });
 
@@ -123,9 +123,9 @@ Deno.test("a preamble is sent even if the body waits for its source, and an empt
     yield new Uint8Array(0);
   }
   const sending = put(new BodyIter(items(), 5));
-  while (socket.writes.length === 0) await turnOfEventLoop();
+  while (socket.writes.length === 0) await waitForTick();
   assertEquals(socket.writes.map(({ length }) => length), [preambleBytes(5)]);
-  source.resolve(latin1("hello"));
+  source.resolve(encodeLatin1("hello"));
   await sending;
   assertEquals(socket.writes.slice(1), ["hello"]);
 });
@@ -142,10 +142,10 @@ async function assertHarmless(body: BodyOut, what: string): Promise<void> {
   conn.close();
 }
 
-const smuggle = (sink: ByteSink) => sink.write(latin1(SMUGGLED));
-const chunks = (): Chunk[] => [[null, latin1("hello")], [null, new Uint8Array(0)]];
+const smuggle = (sink: ByteSink) => sink.write(encodeLatin1(SMUGGLED));
+const chunks = (): Chunk[] => [[null, encodeLatin1("hello")], [null, new Uint8Array(0)]];
 const makers: Record<string, [make: () => ChunkedBody, Base: typeof ChunkedBody, lines: number]> = {
-  ChunkedBody: [() => new ChunkedBody(streamOf(latin1(ENCODED))), ChunkedBody, 2],
+  ChunkedBody: [() => new ChunkedBody(streamOf(encodeLatin1(ENCODED))), ChunkedBody, 2],
   // Both classes have the methods that the test uses.
   ChunkedBodyIter: [
     () => new ChunkedBodyIter(chunks()) as unknown as ChunkedBody,
@@ -156,7 +156,7 @@ const makers: Record<string, [make: () => ChunkedBody, Base: typeof ChunkedBody,
 
 for (const [name, [make, Base, lines]] of Object.entries(makers)) {
   Deno.test(`a ${name} is sent as it is encoded, and not scanned again`, async () => {
-    const source = () => name === "ChunkedBody" ? streamOf(latin1(ENCODED)) : chunks();
+    const source = () => name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : chunks();
     for (const body of [make(), new class extends Base {}(source() as never)]) {
       const scanned = await countLines(async () => {
         const written = (await open().put(body)).join("");
@@ -190,7 +190,7 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
             await smuggle(sink);
             return SMUGGLED.length;
           }
-        }((name === "ChunkedBody" ? streamOf(latin1(ENCODED)) : chunks()) as never),
+        }((name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : chunks()) as never),
     };
     for (const [how, impostor] of Object.entries(impostors)) await assertHarmless(impostor(), how);
     using _smuggling = patch(Base.prototype, "writeTo", () => smuggle as never);
@@ -206,8 +206,8 @@ Deno.test("a body of known length that claims to be chunked, or to be longer, is
   ];
   for (const lie of lies) {
     const bodies = [
-      new Body(streamOf(latin1(SMUGGLED)), SMUGGLED.length),
-      new BodyIter([latin1(SMUGGLED)], SMUGGLED.length),
+      new Body(streamOf(encodeLatin1(SMUGGLED)), SMUGGLED.length),
+      new BodyIter([encodeLatin1(SMUGGLED)], SMUGGLED.length),
     ];
     for (const body of bodies) {
       Object.defineProperties(body, lie);

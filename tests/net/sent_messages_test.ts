@@ -11,13 +11,13 @@ import {
 import { Client } from "@degu/degu/client";
 import type { ResponseTuple } from "@degu/degu/server";
 import { connect, requestWith } from "@degu/testing/connected.ts";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { rejectionOf, shown } from "@degu/testing/expectations.ts";
-import { exchange, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
+import { exchange, RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -25,7 +25,10 @@ const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /** Asserts that a client rejects a request before it sends a byte. */
 async function assertUnsent(...request: readonly unknown[]): Promise<void> {
   using ends = await connect();
-  assertInstanceOf(await rejectionOf(requestWith(ends.conn, ...request), "a request"), RangeError);
+  assertInstanceOf(
+    await catchRejection(requestWith(ends.conn, ...request), "a request"),
+    RangeError,
+  );
   assertEquals(ends.conn.closed, false);
   ends.conn.close();
   await ends.peer.assertClosedSilently();
@@ -35,8 +38,8 @@ async function assertUnsent(...request: readonly unknown[]): Promise<void> {
 async function assertNotSent(answer: ResponseTuple): Promise<void> {
   await using serving = serve(() => answer);
   const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n");
-  assertEquals(received, errorAnswer(500));
-  assertEquals(serving.logger.at("error").length, 1);
+  assertEquals(received, formatErrorResponse(500));
+  assertEquals(serving.logger.messagesOf("error").length, 1);
 }
 
 Deno.test("a client sends nothing before, between or behind its requests, and no header by itself but the framing", async () => {
@@ -53,7 +56,7 @@ Deno.test("a client sends nothing before, between or behind its requests, and no
     assertEquals(await ends.peer.readExactly(sent.length), sent);
     await ends.peer.send(OK);
     await response;
-    await turnOfEventLoop();
+    await waitForTick();
     assertEquals(ends.peer.text, "");
   }
   ends.conn.close();
@@ -71,11 +74,15 @@ Deno.test("a server sends nothing between its responses, and no header by itself
 const VALUES = ["b\rc", "b\nc", "b\r\nc: d", "b\r\n c", "b\r\n\tc", "\rb", "b\r", "b\0", "caf\xe9"];
 
 Deno.test("neither end sends a bare CR, a line end, NUL or a byte above 127 in a header", async (t) => {
-  await eachRow(t, VALUES.map((value) => [shown(value), value] as const), async (_what, value) => {
-    await assertUnsent("GET", "/", { a: value }, null);
-    await assertNotSent([200, "OK", { a: value }, null]);
-    await assertNotSent([200, `O${value}K`, {}, null]);
-  });
+  await testEachRow(
+    t,
+    VALUES.map((value) => [formatLabel(value), value] as const),
+    async (_what, value) => {
+      await assertUnsent("GET", "/", { a: value }, null);
+      await assertNotSent([200, "OK", { a: value }, null]);
+      await assertNotSent([200, `O${value}K`, {}, null]);
+    },
+  );
 });
 
 Deno.test("neither end sends headers that frame another body than the one it sends", async (t) => {
@@ -91,14 +98,14 @@ Deno.test("neither end sends headers that frame another body than the one it sen
     ["another coding before chunked", { "transfer-encoding": "gzip, chunked" }, chunks],
     ["chunked twice", { "transfer-encoding": "chunked, chunked" }, chunks],
   ];
-  await eachRow(t, rows, async (_what, headers, makeBody) => {
+  await testEachRow(t, rows, async (_what, headers, makeBody) => {
     await assertUnsent("PUT", "/", headers, makeBody());
     await assertNotSent([200, "OK", headers, makeBody()]);
   });
 });
 
 Deno.test("a request with any kind of body has one header that frames it", async (t) => {
-  const hello = latin1("hello");
+  const hello = encodeLatin1("hello");
   const rows: [what: string, BodyOut, sent: string][] = [
     ["a text", "hello", "content-length: 5\r\n\r\nhello"],
     ["bytes", hello, "content-length: 5\r\n\r\nhello"],
@@ -106,7 +113,7 @@ Deno.test("a request with any kind of body has one header that frames it", async
     ["no bytes", "", "content-length: 0\r\n\r\n"],
     [
       "chunks",
-      new ChunkedBodyIter([[["a", "b"], hello], [null, latin1("")]]),
+      new ChunkedBodyIter([[["a", "b"], hello], [null, encodeLatin1("")]]),
       "transfer-encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n",
     ],
     [
@@ -115,7 +122,7 @@ Deno.test("a request with any kind of body has one header that frames it", async
       "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     ],
   ];
-  await eachRow(t, rows, async (_what, body, rest) => {
+  await testEachRow(t, rows, async (_what, body, rest) => {
     using ends = await connect();
     const response = ends.conn.post("/", {}, body);
     const sent = `POST / HTTP/1.1\r\n${rest}`;
@@ -153,9 +160,13 @@ Deno.test("a client sends a path and a query as the target, and no other form", 
     "/%41",
     "/a/../b",
   ];
-  await eachRow(t, targets.map((uri) => [shown(uri), uri] as const), async (_what, uri) => {
-    await assertUnsent("GET", uri, {}, null);
-  });
+  await testEachRow(
+    t,
+    targets.map((uri) => [formatLabel(uri), uri] as const),
+    async (_what, uri) => {
+      await assertUnsent("GET", uri, {}, null);
+    },
+  );
   using server = new RawServer();
   const [host, port] = server.address as readonly [string, number];
   const response = createFetch(new Client(server.address))(`http://${host}:${port}`);
@@ -183,7 +194,7 @@ Deno.test("a server sends no interim status, no status line without a reason, an
     ["204 with a body", [204, "No Content", {}, "hello"]],
     ["304 with a body", [304, "Not Modified", {}, "hello"]],
   ];
-  await eachRow(t, rows, async (_what, answer) => await assertNotSent(answer));
+  await testEachRow(t, rows, async (_what, answer) => await assertNotSent(answer));
 });
 
 Deno.test("304 and HEAD keep the length that an app states, and have no body", async () => {
@@ -208,7 +219,10 @@ Deno.test("a body that an app returns with 205 is sent", async () => {
 Deno.test("a client sends chunks in its first request, and rejects a response of another version", async () => {
   for (const coding of ["content-length: 0", "transfer-encoding: chunked"]) {
     using ends = await connect();
-    const response = rejectionOf(ends.conn.put("/", {}, streamOf(latin1("hello"))), "HTTP/1.0");
+    const response = catchRejection(
+      ends.conn.put("/", {}, streamOf(encodeLatin1("hello"))),
+      "HTTP/1.0",
+    );
     const sent = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     assertEquals(await ends.peer.readExactly(sent.length), sent);
     await ends.peer.send(`HTTP/1.0 200 OK\r\n${coding}\r\n\r\n0\r\n\r\n`);

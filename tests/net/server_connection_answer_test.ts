@@ -1,5 +1,5 @@
 /** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   Body,
@@ -12,18 +12,23 @@ import {
   Response,
 } from "@degu/degu/base";
 import type { Request } from "@degu/degu/server";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { connectionOver, lawless, meet, serve } from "@degu/testing/serving.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import {
+  connectRawPeer,
+  makeServerConnection,
+  makeUntypedApp,
+  serve,
+} from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const head = "HEAD / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
-const hello = latin1("hello");
+const hello = encodeLatin1("hello");
 const CHUNKED = { "transfer-encoding": "chunked" };
 const bothFramings = { "content-length": 5, "transfer-encoding": "chunked" };
 
@@ -32,10 +37,10 @@ async function exchange(
   handle: (request: Request) => unknown,
   request: string,
 ): Promise<{ received: string; errors: string[] }> {
-  await using meeting = await meet(lawless(handle), request + get);
+  await using meeting = await connectRawPeer(makeUntypedApp(handle), request + get);
   await meeting.peer.closeWrite();
   const { received } = await meeting.peer.readToEnd();
-  return { received, errors: meeting.logger.at("error") };
+  return { received, errors: meeting.logger.messagesOf("error") };
 }
 
 /** Answers that must never get out, one of each rule; tests/base/ has every value that a part may have. */
@@ -56,11 +61,11 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["name in upper case", [200, "OK", { A: "b" }, null]],
   ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
   ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
-  ["content-length of another body", [200, "OK", { "content-length": 6 }, latin1("hello")]],
+  ["content-length of another body", [200, "OK", { "content-length": 6 }, encodeLatin1("hello")]],
   ["content-length without a body", [200, "OK", { "content-length": 1 }, null]],
   ["chunked without a body", [200, "OK", CHUNKED, null]],
   ["content-length with 204", [204, "No Content", { "content-length": 0 }, null]],
-  ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, latin1("x")]],
+  ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, encodeLatin1("x")]],
   ["range", [200, "OK", { range: new Range(0, 1) }, null]],
   ["both framings to HEAD", [200, "OK", bothFramings, null], head],
   ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
@@ -75,25 +80,25 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["empty text with 204", [204, "No Content", {}, ""]],
   ["content-length of another body to HEAD", [200, "OK", { "content-length": 6 }, hello], head],
   ["chunked beside a length to HEAD", [200, "OK", CHUNKED, hello], head],
-  ["empty body with 204", [204, "No Content", {}, latin1("")]],
+  ["empty body with 204", [204, "No Content", {}, encodeLatin1("")]],
   ["body with 304", [304, "Not Modified", {}, hello]],
-  ["empty body with 204 to HEAD", [204, "No Content", {}, latin1("")], head],
+  ["empty body with 204 to HEAD", [204, "No Content", {}, encodeLatin1("")], head],
   ["content-length with 204 to HEAD", [204, "No Content", { "content-length": 0 }, null], head],
   ["body with 304 to HEAD", [304, "Not Modified", {}, hello], head],
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
 ];
 
 Deno.test("an invalid answer is an error in the log, and 500 goes out in its place", async (t) => {
-  await eachRow(t, wrong, async (_what, answer, request = get) => {
+  await testEachRow(t, wrong, async (_what, answer, request = get) => {
     const { received, errors } = await exchange(() => answer, request);
-    assertEquals(received, errorAnswer(500));
+    assertEquals(received, formatErrorResponse(500));
     assertEquals(errors.length, 1);
   });
 });
 
 Deno.test("valid answers at the limits are sent", async (t) => {
   const headers = Object.freeze({ a: "b" });
-  const abc = latin1("abc");
+  const abc = encodeLatin1("abc");
   const withHeader = "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
@@ -102,7 +107,7 @@ Deno.test("valid answers at the limits are sent", async (t) => {
     [[200, "OK", { "content-length": 0 }, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [[205, "xx", {}, null], "HTTP/1.1 205 xx\r\ncontent-length: 0\r\n\r\n"],
     [[200, "OK", {}, ""], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
-    [[200, "OK", {}, latin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
+    [[200, "OK", {}, encodeLatin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [new Response(200, "OK", headers, null), withHeader],
     [{ status: 200, reason: "OK", headers, body: null }, withHeader],
     [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
@@ -113,7 +118,7 @@ Deno.test("valid answers at the limits are sent", async (t) => {
     ],
     // To HEAD a body sets the header that it sets to GET.
     [[200, "OK", {}, hello], "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", head],
-    [[404, "xx", {}, latin1("")], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n", head],
+    [[404, "xx", {}, encodeLatin1("")], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n", head],
     [
       [206, "xx", { "content-length": 3, "content-range": new ContentRange(2, 5, 10) }, abc],
       "HTTP/1.1 206 xx\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\n",
@@ -158,7 +163,7 @@ Deno.test("a body that was used before, or belongs to a request, is an error, in
       return [200, "OK", {}, body];
     }],
     ["read before", get, "", async () => {
-      const body = new Body(streamOf(latin1("hello")), 5);
+      const body = new Body(streamOf(encodeLatin1("hello")), 5);
       await body.read();
       return [200, "OK", {}, body];
     }],
@@ -174,12 +179,12 @@ Deno.test("a body that was used before, or belongs to a request, is an error, in
       },
     ],
   ];
-  await eachRow(t, rows, async (_what, sent, expected, handle) => {
+  await testEachRow(t, rows, async (_what, sent, expected, handle) => {
     const { received, errors } = await exchange(handle, sent);
-    assertEquals([received, errors.length], [expected + errorAnswer(500), 1]);
+    assertEquals([received, errors.length], [expected + formatErrorResponse(500), 1]);
   });
   await t.step("of another connection that is closed", async () => {
-    await using serving = serve(lawless(({ body }) => {
+    await using serving = serve(makeUntypedApp(({ body }) => {
       if (body === null) return [200, "OK", {}, kept];
       kept = body;
       return [400, "Bad Request", {}, null];
@@ -203,11 +208,11 @@ Deno.test("sources that were passed are settled for every invalid answer", async
     ["length", 200, "OK", { "content-length": 6 }],
     ["a body", 204, "No Content", {}],
   ];
-  await eachRow(t, wrong, async (_what, ...preamble) => {
-    const stream = new TrackedStream([latin1("hello")]);
+  await testEachRow(t, wrong, async (_what, ...preamble) => {
+    const stream = new TrackedStream([encodeLatin1("hello")]);
     await exchange(() => [...preamble, new Body(stream.stream, 5)], get);
     assert(stream.settled, "the stream was not canceled");
-    const items = new TrackedItems([latin1("hello")]);
+    const items = new TrackedItems([encodeLatin1("hello")]);
     await exchange(() => [...preamble, new BodyIter(items.sync(), 5)], get);
     assert(items.settled, "the iterator was not returned");
   });
@@ -230,10 +235,10 @@ Deno.test("every value that an app throws is logged as an error, and answered wi
           throw value;
         };
         const onConnect = () => when === "handle" || raise();
-        await using meeting = await meet({ handle: raise, onConnect }, get);
+        await using meeting = await connectRawPeer({ handle: raise, onConnect }, get);
         const { peer, logger } = meeting;
         const { received } = await peer.readToEnd();
-        assertEquals(received, when === "handle" ? errorAnswer(500) : "");
+        assertEquals(received, when === "handle" ? formatErrorResponse(500) : "");
         const [message = ""] = await logger.waitFor("error");
         const { port } = peer.conn.localAddr as Deno.NetAddr;
         assert(message.startsWith(`127.0.0.1:${port}: `), message);
@@ -255,8 +260,8 @@ Deno.test("an answer whose parts can't be read is an error of the app", async (t
     ];
     for (const answer of answers) {
       await t.step(`${field} of ${Array.isArray(answer) ? "an array" : "an object"}`, async () => {
-        await using meeting = await meet(lawless(() => answer), get);
-        assertEquals((await meeting.peer.readToEnd()).received, errorAnswer(500));
+        await using meeting = await connectRawPeer(makeUntypedApp(() => answer), get);
+        assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));
         await meeting.logger.waitFor("error");
       });
     }
@@ -274,7 +279,7 @@ Deno.test("a body that fails while its cancellation closes the server causes no 
   };
   for (const [how, next] of Object.entries(fails)) {
     await t.step(`its source ${how}`, async () => {
-      using unhandled = unhandledRejections();
+      using unhandled = recordUnhandledRejections();
       const close = () => serving.server.close();
       const source = {
         [Symbol.asyncIterator]: () => ({
@@ -292,8 +297,8 @@ Deno.test("a body that fails while its cancellation closes the server causes no 
       using peer = await RawPeer.connect(serving.address);
       await peer.send(get);
       await peer.readToEnd();
-      await within(serving.done, "serveForever() settles");
-      await turnOfEventLoop();
+      await withTimeout(serving.done, "serveForever() settles");
+      await waitForTick();
       assertEquals(unhandled.reasons, []);
     });
   }
@@ -323,7 +328,7 @@ Deno.test("a body that is too long for its app is answered with 413, and the ses
       // 16 MiB are sent for one of them.
       if (framing === "in chunks" && !isLimited && how !== "bytes") continue;
       await t.step(`${how}, ${framing}`, async () => {
-        await using meeting = await meet(async ({ body }) => {
+        await using meeting = await connectRawPeer(async ({ body }) => {
           await read(body!);
           return [200, "OK", {}, null];
         }, "PUT /upload HTTP/1.1\r\n");
@@ -334,7 +339,7 @@ Deno.test("a body that is too long for its app is answered with 413, and the ses
         assertEquals(await peer.readPreamble(), answer);
         const [line = ""] = await logger.waitFor("info");
         assertStringIncludes(line, "the body of a request was left unread (status 413)");
-        assertEquals(logger.at("error"), []);
+        assertEquals(logger.messagesOf("error"), []);
         await peer.closeWrite();
         assertEquals((await peer.readToEnd()).received, "");
       });
@@ -343,16 +348,16 @@ Deno.test("a body that is too long for its app is answered with 413, and the ses
 });
 
 Deno.test("a body that is too long for one read is answered with 500, and is logged at level info, without a stack", async () => {
-  await using meeting = await meet(async ({ body }) => {
+  await using meeting = await connectRawPeer(async ({ body }) => {
     await body!.read();
     return [200, "OK", {}, null];
   }, `PUT / HTTP/1.1\r\ncontent-length: ${MOST + 1}\r\n\r\n`);
   const { peer, logger } = meeting;
-  assertEquals((await peer.readToEnd()).received, errorAnswer(500));
+  assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
   const [line = ""] = await logger.waitFor("info");
   assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
   assert(!line.includes("\n"), line);
-  assertEquals(logger.at("error"), []);
+  assertEquals(logger.messagesOf("error"), []);
 });
 
 Deno.test("an answer has a text as its body, encoded as UTF-8, and leaves out headers that are undefined", async (t) => {
@@ -367,35 +372,35 @@ Deno.test("an answer has a text as its body, encoded as UTF-8, and leaves out he
     ],
     [new Response(200, "OK", {}, "hi"), get, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"],
   ];
-  await eachRow(
+  await testEachRow(
     t,
     rows.map((row) => [row[2], ...row] as const),
     async (_name, answer, request, expected) => {
-      await using meeting = await meet(lawless(() => answer), request);
+      await using meeting = await connectRawPeer(makeUntypedApp(() => answer), request);
       await meeting.peer.closeWrite();
       const { received } = await meeting.peer.readToEnd();
       assertEquals(received, expected);
-      assertEquals(meeting.logger.at("error"), []);
+      assertEquals(meeting.logger.messagesOf("error"), []);
     },
   );
 });
 
 Deno.test("a body of the app's own that is too long to be read at once is an error of the app", async () => {
-  await using meeting = await meet(async () => {
+  await using meeting = await connectRawPeer(async () => {
     await new Body(new Blob([]).stream(), MOST + 1).bytes();
     return [200, "OK", {}, null];
   }, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-  assertEquals((await meeting.peer.readToEnd()).received, errorAnswer(500));
+  assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));
   await meeting.logger.waitFor("error");
-  assertEquals(meeting.logger.at("info"), []);
+  assertEquals(meeting.logger.messagesOf("info"), []);
 });
 
 Deno.test("a response is written whole before the next one, however little the socket takes at a time", async () => {
   const socket = new RecordingSocket({ perWrite: 7 });
-  const { connection } = connectionOver(socket, () => [200, "OK", {}, null]);
-  socket.give(get + get);
+  const { connection } = makeServerConnection(socket, () => [200, "OK", {}, null]);
+  socket.receive(get + get);
   socket.end();
   connection.serve();
-  await within(connection.ended, "the connection ends");
+  await withTimeout(connection.ended, "the connection ends");
   assertEquals(socket.writes.join(""), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".repeat(2));
 });

@@ -2,12 +2,12 @@
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { AppFunction, ResponseTuple, Session } from "@degu/degu/server";
-import { never } from "@degu/testing/aborts.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { makePendingPromise } from "@degu/testing/aborts.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { connectionOver, meet, type Meeting } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { connectRawPeer, makeServerConnection, type ServedRawPeer } from "@degu/testing/serving.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** Why a session is closed. */
 const reason = new Error("revoked");
@@ -15,7 +15,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
 
 /** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
-function assertClosed({ serving, session, logger }: Meeting, why: unknown = reason): void {
+function assertClosed({ serving, session, logger }: ServedRawPeer, why: unknown = reason): void {
   assertStrictEquals(session.signal.reason, why);
   assertEquals(serving.server.sessions.has(session), false);
   assert(session.message?.startsWith("closed by the app"), `${session.message}`);
@@ -31,7 +31,7 @@ interface Moment {
   readonly handle?: AppFunction;
   /** The app's operation on the request's body, which must reject with the reason. */
   readonly read?: (body: NonNullable<BodyIn>, session: Session) => Promise<unknown>;
-  readonly until?: (meeting: Meeting) => unknown;
+  readonly until?: (meeting: ServedRawPeer) => unknown;
   /** The bytes that the peer receives after that. */
   readonly received?: string;
 }
@@ -55,7 +55,7 @@ const reads: Record<string, (body: NonNullable<BodyIn>, onPiece: () => void) => 
     "writeTo": (body, onPiece) => body.writeTo({ write: () => Promise.resolve(onPiece()) }),
   };
 
-const isAsked: Moment["until"] = ({ asked }) => asked;
+const isAsked: Moment["until"] = ({ appCalled: asked }) => asked;
 
 const readings = Object.entries(bodies).flatMap(([what, sent]) =>
   Object.entries(reads).flatMap(([how, read]): Moment[] => {
@@ -69,10 +69,10 @@ const readings = Object.entries(bodies).flatMap(([what, sent]) =>
 
 async function* halfOf(session: Session | null, onEnd: () => void = () => {}) {
   try {
-    yield latin1("hello");
-    if (session === null) await never();
+    yield encodeLatin1("hello");
+    if (session === null) await makePendingPromise();
     session?.close(reason);
-    yield latin1("world");
+    yield encodeLatin1("world");
   } finally {
     await null;
     onEnd();
@@ -100,10 +100,10 @@ const moments: readonly Moment[] = [
   {
     when: "while onConnect is pending",
     onConnect: (_, released) => released,
-    until: turnOfEventLoop,
+    until: waitForTick,
   },
-  { when: "before a request", sent: "", until: turnOfEventLoop },
-  { when: "inside a preamble", sent: "GET / HTTP/1.1\r\nx: ", until: turnOfEventLoop },
+  { when: "before a request", sent: "", until: waitForTick },
+  { when: "inside a preamble", sent: "GET / HTTP/1.1\r\nx: ", until: waitForTick },
   { when: "between two requests", until: ({ peer }) => peer.readPreamble() },
   ...readings,
   ...[null, new Uint8Array(200_000)].map((body): Moment => ({
@@ -132,9 +132,11 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
   Deno.test(`a session can be closed ${when}`, async () => {
     const released = Promise.withResolvers<boolean>();
     const failed = Promise.withResolvers<unknown>();
-    await using meeting = await meet({
+    await using meeting = await connectRawPeer({
       handle: handle ?? (async ({ body }, session) => {
-        if (read !== undefined) failed.resolve(await rejectionOf(read(body!, session), "the read"));
+        if (read !== undefined) {
+          failed.resolve(await catchRejection(read(body!, session), "the read"));
+        }
         return ok;
       }),
       onConnect: (session) => onConnect?.(session, released.promise) ?? true,
@@ -145,10 +147,12 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
       session.close(reason);
       assertClosed(meeting);
     }
-    if (read !== undefined) assertStrictEquals(await within(failed.promise, "it fails"), reason);
+    if (read !== undefined) {
+      assertStrictEquals(await withTimeout(failed.promise, "it fails"), reason);
+    }
     assertEquals((await peer.readToEnd()).received, received);
     released.resolve(true);
-    await meeting.over;
+    await meeting.sessionEnded;
     assertClosed(meeting);
   });
 }
@@ -157,24 +161,24 @@ Deno.test("the body of an answer that comes too late is canceled", async () => {
   const returned = Promise.withResolvers<void>();
   const iterator = halfOf(null, returned.resolve);
   await iterator.next();
-  await using meeting = await meet((_request, session) => {
+  await using meeting = await connectRawPeer((_request, session) => {
     session.close(reason);
     return [200, "OK", {}, new BodyIter(iterator, 5)];
   }, get);
-  await within(returned.promise, "the generator returns");
+  await withTimeout(returned.promise, "the generator returns");
   await meeting.peer.assertClosedSilently();
   assertClosed(meeting);
 });
 
 Deno.test("a session can be closed by the body of its response", async () => {
   const finished = Promise.withResolvers<void>();
-  await using meeting = await meet((_request, session) => {
+  await using meeting = await connectRawPeer((_request, session) => {
     return [200, "OK", {}, new BodyIter(halfOf(session, finished.resolve), 10)];
   }, get);
-  await meeting.over;
+  await meeting.sessionEnded;
   const { received } = await meeting.peer.readToEnd();
   assert(!received.includes("world"), received);
-  await within(finished.promise, "the body ends");
+  await withTimeout(finished.promise, "the body ends");
   assertClosed(meeting);
 });
 
@@ -183,21 +187,24 @@ Deno.test("a session can be closed while its peer does not read the response", a
   function* pieces() {
     for (;; taken++) yield new Uint8Array(1_000_000);
   }
-  await using meeting = await meet(() => [200, "OK", {}, new BodyIter(pieces(), 1e12)], get);
+  await using meeting = await connectRawPeer(
+    () => [200, "OK", {}, new BodyIter(pieces(), 1e12)],
+    get,
+  );
   const blocked = async () => {
     for (let before = -1; before !== taken || taken === 0;) {
       before = taken;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   };
-  await within(blocked(), "the response is held up");
+  await withTimeout(blocked(), "the response is held up");
   meeting.session.close(reason);
-  await meeting.over;
+  await meeting.sessionEnded;
   assertClosed(meeting);
 });
 
 Deno.test("closing a session after its last response has no effect, and the response is received", async () => {
-  await using meeting = await meet(
+  await using meeting = await connectRawPeer(
     (_request, session) => {
       // Closing the session right after the body has ended must not discard the response.
       session.signal.addEventListener("abort", () => session.close(reason));
@@ -222,15 +229,15 @@ Deno.test("closing a session after its last response has no effect, and the resp
 });
 
 Deno.test("closing a session that has ended, or closing again, has no effect", async () => {
-  const ends: readonly ((meeting: Meeting) => void)[] = [
+  const ends: readonly ((meeting: ServedRawPeer) => void)[] = [
     ({ peer }) => peer.close(),
     ({ serving }) => serving.server.close(),
   ];
   for (const end of ends) {
-    await using ended = await meet(() => ok, get);
+    await using ended = await connectRawPeer(() => ok, get);
     await ended.peer.readPreamble();
     end(ended);
-    await ended.over;
+    await ended.sessionEnded;
     const { message, signal } = ended.session;
     const why = signal.reason;
     ended.session.close(reason);
@@ -238,23 +245,23 @@ Deno.test("closing a session that has ended, or closing again, has no effect", a
     assertStrictEquals(signal.reason, why);
   }
 
-  await using closed = await meet(() => ok);
+  await using closed = await connectRawPeer(() => ok);
   closed.session.close(reason);
   closed.session.close(new Error("another reason"));
-  await closed.over;
+  await closed.sessionEnded;
   assertClosed(closed);
 });
 
 Deno.test("a reason may be any value, and without one it is a ConnectionClosedError", async () => {
   for (const given of ["text", 0, false, Symbol("reason"), { toString: null }, undefined, null]) {
     const failed = Promise.withResolvers<unknown>();
-    await using meeting = await meet(async ({ body }) => {
-      failed.resolve(await rejectionOf(body!.bytes(), "the read"));
+    await using meeting = await connectRawPeer(async ({ body }) => {
+      failed.resolve(await catchRejection(body!.bytes(), "the read"));
       return [400, "Bad Request", {}, null];
     }, bodies["a Body"]);
-    await meeting.asked;
+    await meeting.appCalled;
     meeting.session.close(given);
-    const error = await within(failed.promise, "the read fails");
+    const error = await withTimeout(failed.promise, "the read fails");
     if (given === undefined || given === null) assertInstanceOf(error, ConnectionClosedError);
     assertClosed(meeting, given ?? error);
     await meeting.peer.assertClosedSilently();
@@ -262,7 +269,7 @@ Deno.test("a reason may be any value, and without one it is a ConnectionClosedEr
 });
 
 Deno.test("a listener of its signal can close a session", async () => {
-  await using meeting = await meet(async (_request, { signal }) => {
+  await using meeting = await connectRawPeer(async (_request, { signal }) => {
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
     return ok;
   }, get);
@@ -270,17 +277,19 @@ Deno.test("a listener of its signal can close a session", async () => {
   session.signal.addEventListener("abort", () => session.close(reason));
   await peer.closeWrite();
   await peer.assertClosedSilently();
-  await meeting.over;
+  await meeting.sessionEnded;
   assertInstanceOf(session.signal.reason, ConnectionClosedError);
   assert(session.message?.endsWith("Error: revoked"), `${session.message}`);
 });
 
 Deno.test("a closed session releases its slot, even if its app never returns", async () => {
   let asked = 0;
-  await using first = await meet(() => ++asked === 1 ? never() : ok, get, { maxConnections: 1 });
+  await using first = await connectRawPeer(() => ++asked === 1 ? makePendingPromise() : ok, get, {
+    maxConnections: 1,
+  });
   using second = await RawPeer.connect(first.serving.address);
   await second.send(get);
-  await first.asked;
+  await first.appCalled;
   first.session.close(reason);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await first.peer.assertClosedSilently();
@@ -289,16 +298,16 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
 Deno.test("closing a session at any moment of an answer is reported once", async () => {
   for (let turn = 0; turn < 40; turn++) {
     const socket = new RecordingSocket();
-    const { connection, logger, session } = connectionOver(socket, (_request, session) => {
+    const { connection, logger, session } = makeServerConnection(socket, (_request, session) => {
       (async () => {
         for (let i = 0; i < turn; i++) await null;
         session.close(reason);
       })();
       return ok;
     });
-    socket.give(get);
+    socket.receive(get);
     connection.serve();
-    await within(connection.ended, "the connection ends");
+    await withTimeout(connection.ended, "the connection ends");
     for (let i = 0; i < 40; i++) await null;
     const message = "closed by the app: Error: revoked";
     assertEquals(logger.lines, [["debug", `name: ${message}`]], `${turn} turns later`);

@@ -10,13 +10,19 @@ import {
   ChunkedBodyIter,
   type HeaderDict,
 } from "@degu/degu/base";
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { type Level, meet, type Meeting, serve, type Serving } from "@degu/testing/serving.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import {
+  connectRawPeer,
+  type Level,
+  serve,
+  type ServedRawPeer,
+  type Serving,
+} from "@degu/testing/serving.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -24,10 +30,10 @@ const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n
 
 /** How many of two requests that were sent at once are answered. */
 async function answersOf(app: App, request: string): Promise<number> {
-  await using meeting = await meet(app, request + get);
+  await using meeting = await connectRawPeer(app, request + get);
   await meeting.peer.closeWrite();
   const { received, how } = await meeting.peer.readToEnd();
-  assertEquals([how, meeting.logger.at("error")], ["end", []]);
+  assertEquals([how, meeting.logger.messagesOf("error")], ["end", []]);
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
@@ -67,7 +73,7 @@ const DOES_NOT_CLOSE = [
 Deno.test("connection: close from an app ends the session after that response", async () => {
   for (const [answers, values] of Object.entries({ 1: CLOSES, 2: DOES_NOT_CLOSE })) {
     for (const connection of values) {
-      const app: App = () => [200, "OK", { connection }, latin1("hello")];
+      const app: App = () => [200, "OK", { connection }, encodeLatin1("hello")];
       assertEquals(await answersOf(app, get), Number(answers), connection);
     }
   }
@@ -90,7 +96,7 @@ Deno.test("connection: close in a request ends the session after its response, a
         const values = isEvery ? [...CLOSES, ...DOES_NOT_CLOSE] : ["close", "keep-alive"];
         for (const value of values) {
           const calls: string[] = [];
-          await using meeting = await meet(async ({ uri, headers, body }) => {
+          await using meeting = await connectRawPeer(async ({ uri, headers, body }) => {
             calls.push(uri);
             await body?.bytes();
             // The request has announced the close, even if the app changes its headers.
@@ -121,25 +127,27 @@ Deno.test("connection: close in a request is also in its answer, and the close f
   const rows: readonly (readonly [answer: ResponseTuple, received: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"],
     [
-      [200, "OK", {}, latin1("hi")],
+      [200, "OK", {}, encodeLatin1("hi")],
       "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi",
     ],
     [
-      [200, "OK", { connection: "keep-alive" }, new BodyIter([latin1("hi")], 2)],
+      [200, "OK", { connection: "keep-alive" }, new BodyIter([encodeLatin1("hi")], 2)],
       "HTTP/1.1 200 OK\r\nconnection: keep-alive, close\r\ncontent-length: 2\r\n\r\nhi",
     ],
   ];
   for (const [answer, expected] of rows) {
     const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
     // No wait of the server has a limit, and this side stays open.
-    await using meeting = await meet(() => answer, request, { timeout: null });
+    await using meeting = await connectRawPeer(() => answer, request, { timeout: null });
     assertEquals(await meeting.peer.readToEnd(), { received: expected, how: "end" });
   }
 });
 
 Deno.test("connection: close in the last of maxRequests is the reason that is logged", async () => {
   const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
-  await using meeting = await meet(() => [200, "OK", {}, null], request, { maxRequests: 1 });
+  await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request, {
+    maxRequests: 1,
+  });
   assertEquals((await meeting.peer.readToEnd()).how, "end");
   assertEquals(meeting.session.message, "a request with connection: close (status 200)");
 });
@@ -167,7 +175,7 @@ Deno.test("a body that is left unread ends the session after the response, with 
     for (const [how, use] of Object.entries(uses)) {
       await t.step(`${what}, ${how}`, async () => {
         for (const status of how === "untouched" ? [200, 304, 404, 413] : [200]) {
-          await using meeting = await meet(async ({ body }) => {
+          await using meeting = await connectRawPeer(async ({ body }) => {
             await use(body!);
             return [status, "As it is", {}, null];
           }, request);
@@ -188,14 +196,17 @@ Deno.test("a body that is left unread ends the session after the response, with 
 });
 
 Deno.test("a response can be made of a body while it arrives, and the session goes on if that was read to its end", async () => {
-  const upper = (bytes: Uint8Array) => latin1(fromLatin1(bytes).toUpperCase());
+  const upper = (bytes: Uint8Array) => encodeLatin1(decodeLatin1(bytes).toUpperCase());
   const app: App = ({ body }) => {
     const pieces = async function* () {
       for await (const piece of body as Body) yield upper(piece);
     };
     return [200, "OK", {}, body === null ? null : new BodyIter(pieces(), 10)];
   };
-  await using meeting = await meet(app, "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  await using meeting = await connectRawPeer(
+    app,
+    "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello",
+  );
   const { peer, logger } = meeting;
   const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
   assertEquals(await peer.readPreamble() + await peer.readExactly(5), `${preamble}HELLO`);
@@ -212,7 +223,7 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
   for (const maxRequests of [1, 2, 5, undefined]) {
     const most = maxRequests ?? 1000;
     const sessions = new Set<Session>();
-    await using meeting = await meet(
+    await using meeting = await connectRawPeer(
       (_request, session) => {
         sessions.add(session);
         return [200, "OK", { number: `${session.requests}` }, null];
@@ -236,7 +247,7 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
   ) {
     await t.step(`status ${status}, ${rest} bytes`, async () => {
       const request = `PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`;
-      await using meeting = await meet(() => [status, "As it is", {}, body], request);
+      await using meeting = await connectRawPeer(() => [status, "As it is", {}, body], request);
       const { peer, logger } = meeting;
       await logger.waitFor("info");
       await peer.send(new Uint8Array(rest));
@@ -251,7 +262,7 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
 
 Deno.test("a session that has ended closes its write side at once, and discards received bytes", async () => {
   const seen: string[] = [];
-  await using meeting = await meet(({ uri }) => {
+  await using meeting = await connectRawPeer(({ uri }) => {
     seen.push(uri);
     return [500, "Internal Server Error", {}, null];
   }, "GET /1 HTTP/1.1\r\n\r\n");
@@ -263,7 +274,7 @@ Deno.test("a session that has ended closes its write side at once, and discards 
     "end",
   ]);
   await peer.send("GET /2 HTTP/1.1\r\n\r\n");
-  await turnOfEventLoop();
+  await waitForTick();
   await peer.closeWrite();
   assertEquals(seen, ["/1"]);
 });
@@ -271,7 +282,7 @@ Deno.test("a session that has ended closes its write side at once, and discards 
 Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   const request = "PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n";
   const app: App = () => [413, "Content Too Large", {}, null];
-  await using meeting = await meet(app, request, { maxConnections: 1 });
+  await using meeting = await connectRawPeer(app, request, { maxConnections: 1 });
   const { peer, serving } = meeting;
   const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
   // The buffers of the kernel on both sides are added to this.
@@ -287,18 +298,18 @@ Deno.test("after an error of either end one answer is sent, and its slot is free
   };
   const fails = () => Promise.reject(new Error("no"));
   const faults: readonly (readonly [string, AppFunction, string, Level, answer: string])[] = [
-    ["an application that throws", fails, get, "error", errorAnswer(500)],
-    ["an answer that is none", () => [200, "O", {}, null], get, "error", errorAnswer(500)],
-    ["another version", reading, "GET / HTTP/1.0\r\n\r\n", "info", errorAnswer(505)],
-    ["another method", reading, "PATCH / HTTP/1.1\r\n\r\n", "info", errorAnswer(501)],
-    ["a body that is none", reading, NO_CHUNKS, "info", errorAnswer(400)],
+    ["an application that throws", fails, get, "error", formatErrorResponse(500)],
+    ["an answer that is none", () => [200, "O", {}, null], get, "error", formatErrorResponse(500)],
+    ["another version", reading, "GET / HTTP/1.0\r\n\r\n", "info", formatErrorResponse(505)],
+    ["another method", reading, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
+    ["a body that is none", reading, NO_CHUNKS, "info", formatErrorResponse(400)],
   ];
-  await eachRow(t, faults, async (_what, app, request, level, answer) => {
+  await testEachRow(t, faults, async (_what, app, request, level, answer) => {
     const first: App = (incoming, session, api) =>
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
     const begin = "GET /first HTTP/1.1\r\n\r\n";
-    await atLeastOnce("it kept its slot", async () => {
-      await using meeting = await meet(first, begin, { maxConnections: 1 });
+    await retryUntilInTime("it kept its slot", async () => {
+      await using meeting = await connectRawPeer(first, begin, { maxConnections: 1 });
       await meeting.peer.readPreamble();
       const start = performance.now();
       // The following bytes are not parsed as a request.
@@ -332,10 +343,10 @@ Deno.test("an app that catches the error of its request's body answers as it lik
       "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\ncaught",
       "info",
     ],
-    ["it throws another error", other, errorAnswer(500), "error"],
+    ["it throws another error", other, formatErrorResponse(500), "error"],
   ];
-  await eachRow(t, rows, async (_what, app, answer, level) => {
-    await using meeting = await meet(app, NO_CHUNKS + get);
+  await testEachRow(t, rows, async (_what, app, answer, level) => {
+    await using meeting = await connectRawPeer(app, NO_CHUNKS + get);
     assertEquals((await meeting.peer.readToEnd()).received, answer);
     assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
   });
@@ -345,7 +356,10 @@ Deno.test("an app that catches the error of its request's body answers as it lik
     for await (const piece of body.readable) yield [null, piece] as const;
     yield [null, new Uint8Array(0)] as const;
   }
-  await using meeting = await meet(echo, "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await using meeting = await connectRawPeer(
+    echo,
+    "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
+  );
   const { peer } = meeting;
   await peer.readPreamble();
   await peer.send("5\r\nhello\r\nno chunk\r\n");
@@ -367,11 +381,11 @@ Deno.test("where a peer leaves or is silent in the middle of a request, nothing 
     `${put}a: b\r\n`,
   ]
     .map((text) => [JSON.stringify(text), text] as const);
-  await eachRow(t, rows, async (_what, text) => {
-    await using leaving = await meet(reading, text);
+  await testEachRow(t, rows, async (_what, text) => {
+    await using leaving = await connectRawPeer(reading, text);
     await leaving.peer.closeWrite();
     await leaving.peer.assertClosedSilently("who leaves");
-    await using silent = await meet(reading, text, { timeout: 0.2 });
+    await using silent = await connectRawPeer(reading, text, { timeout: 0.2 });
     await silent.peer.assertClosedSilently("who is silent");
   });
 });
@@ -385,7 +399,7 @@ Deno.test("64 connections linger behind a refusal at most: for one more the olde
       peers.push(peer);
       await peer.send("PATCH / HTTP/1.1\r\n\r\n");
       // Each request is answered, though no client has left and the server has two slots.
-      assertEquals(await peer.readPreamble(), errorAnswer(501));
+      assertEquals(await peer.readPreamble(), formatErrorResponse(501));
     }
     assertEquals(serving.server.sessions.size, 0);
     // The oldest were closed at once: their kernel rejects further writes.
@@ -399,34 +413,37 @@ Deno.test("closing a server also closes lingering connections", async () => {
   await using serving = serve(() => [200, "OK", {}, null]);
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PATCH / HTTP/1.1\r\n\r\n");
-  assertEquals(await peer.readPreamble(), errorAnswer(501));
+  assertEquals(await peer.readPreamble(), formatErrorResponse(501));
   const start = performance.now();
   serving.server.close();
-  await within(serving.done, "it is over");
+  await withTimeout(serving.done, "it is over");
   assert(performance.now() - start < 900, "it waited for the peer");
 });
 
 Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
   const app: App = () => [500, "Internal Server Error", {}, null];
-  await atLeastOnce("it lingered longer, or told the end of the last response late", async () => {
-    const start = performance.now();
-    await using first = await meet(app, get, { timeout: 0.2, maxConnections: 1 });
-    assertEquals((await first.peer.readToEnd()).how, "end");
-    const ended = performance.now();
-    // Closing it has no effect any more: its peer may still be receiving.
-    first.session.close();
-    // The first keeps its place until it is closed, so the second is answered after that.
-    using second = await RawPeer.connect(first.serving.address);
-    await second.send(get);
-    await second.readPreamble();
-    const seconds = (performance.now() - start) / 1000;
-    assert(seconds >= 1, `${seconds} s`);
-    return seconds < 1.8 && performance.now() - ended > 500;
-  });
+  await retryUntilInTime(
+    "it lingered longer, or told the end of the last response late",
+    async () => {
+      const start = performance.now();
+      await using first = await connectRawPeer(app, get, { timeout: 0.2, maxConnections: 1 });
+      assertEquals((await first.peer.readToEnd()).how, "end");
+      const ended = performance.now();
+      // Closing it has no effect any more: its peer may still be receiving.
+      first.session.close();
+      // The first keeps its place until it is closed, so the second is answered after that.
+      using second = await RawPeer.connect(first.serving.address);
+      await second.send(get);
+      await second.readPreamble();
+      const seconds = (performance.now() - start) / 1000;
+      assert(seconds >= 1, `${seconds} s`);
+      return seconds < 1.8 && performance.now() - ended > 500;
+    },
+  );
 });
 
 Deno.test("a server that is closed because a session has broken leaves it the reason", async () => {
-  await using meeting = await meet(() => [200, "OK", {}, null], get, { timeout: 0.1 });
+  await using meeting = await connectRawPeer(() => [200, "OK", {}, null], get, { timeout: 0.1 });
   const { peer, serving, session } = meeting;
   session.signal.addEventListener("abort", () => serving.server.close());
   await peer.readToEnd();
@@ -447,12 +464,12 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
       },
       "as a stream": (body) => toArrayBuffer(body.readable),
     };
-    await eachRow(t, Object.entries(ways), async (_way, read) => {
+    await testEachRow(t, Object.entries(ways), async (_way, read) => {
       const failed = Promise.withResolvers<unknown>();
       let pending = 0;
-      await using meeting = await meet({
+      await using meeting = await connectRawPeer({
         handle({ body }) {
-          failed.resolve(rejectionOf(read(body!), "reading on"));
+          failed.resolve(catchRejection(read(body!), "reading on"));
           return [413, "Content Too Large", {}, null];
         },
         onConnect(_session, sock) {
@@ -473,10 +490,10 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
         "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
       );
       // The server is lingering now, and drops all of this.
-      await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
+      await peer.send(encodeLatin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
       await peer.closeWrite();
       assertEquals((await peer.readToEnd()).received, "");
-      const error = await within(failed.promise, "the read rejects");
+      const error = await withTimeout(failed.promise, "the read rejects");
       assertInstanceOf(error, BodyError);
       assert(error.message.includes("413"), error.message);
     });
@@ -485,13 +502,13 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
 
 Deno.test("a body that is first read after its error was answered is a BodyError", async () => {
   let kept: Request["body"] = null;
-  await using meeting = await meet(({ body }) => {
+  await using meeting = await connectRawPeer(({ body }) => {
     kept = body;
     return [404, "Not Found", {}, null];
   }, put);
   await meeting.peer.closeWrite();
   await meeting.peer.readToEnd();
-  const error = await rejectionOf(kept!.read(), "the read");
+  const error = await catchRejection(kept!.read(), "the read");
   assertInstanceOf(error, BodyError);
   assertInstanceOf(error.cause, BodyError);
 });
@@ -510,7 +527,7 @@ const ends: readonly {
   readonly sent?: string;
   readonly answer?: () => ResponseTuple;
   readonly accepts?: boolean;
-  readonly then?: (meeting: Meeting) => unknown;
+  readonly then?: (meeting: ServedRawPeer) => unknown;
 }[] = [
   {
     what: "the last response",
@@ -573,7 +590,7 @@ const ends: readonly {
 
 for (const { what, level, message, line, sent = get, answer, accepts = true, then } of ends) {
   Deno.test(`a session that ends by ${what} is logged once, at level ${level}`, async () => {
-    await using meeting = await meet({
+    await using meeting = await connectRawPeer({
       onConnect: () => accepts,
       handle: async ({ body }) => {
         await body?.bytes();
@@ -601,10 +618,10 @@ const reader: App = async ({ body, uri }) => {
 /** Asserts that another client is served now. */
 async function assertServes(serving: Serving): Promise<void> {
   const asking = serving.makeClient().request("GET", "/");
-  const { status, body } = await within(asking, "others are served");
+  const { status, body } = await withTimeout(asking, "others are served");
   await body?.read();
   assertEquals(status, 200);
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 }
 
 Deno.test("a server survives a peer that resets at any byte of an exchange instead of reading", async () => {
@@ -649,7 +666,7 @@ Deno.test("a flood of requests stops being read if its responses are not read", 
   let before = -1;
   for (let i = 0; i < 200 && before !== calls; i++) {
     before = calls;
-    for (let turn = 0; turn < 20; turn++) await turnOfEventLoop();
+    for (let turn = 0; turn < 20; turn++) await waitForTick();
   }
   assert(calls < 1000, `${calls} answers were made for a peer that reads none`);
   await assertServes(serving);
@@ -664,7 +681,7 @@ Deno.test("a peer that disappears while an app streams ends the stream, and rele
     try {
       for (;;) {
         yield new Uint8Array(65536);
-        await turnOfEventLoop();
+        await waitForTick();
       }
     } finally {
       if (++returned === 5) gone.resolve();
@@ -680,20 +697,23 @@ Deno.test("a peer that disappears while an app streams ends the stream, and rele
     await peer.readExactly(200_000);
     peer.close();
   }
-  await within(gone.promise, "every stream is given up");
+  await withTimeout(gone.promise, "every stream is given up");
   await assertServes(serving);
 });
 
 Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sender more than the server", async (t) => {
   const begin = `PUT / HTTP/1.1\r\n${CHUNKED}`;
   await t.step("tiny chunks are read", async () => {
-    await using meeting = await meet(reader, `${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`);
+    await using meeting = await connectRawPeer(
+      reader,
+      `${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`,
+    );
     assertEquals(await meeting.peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   });
   await t.step("an endless extension is cut off", async () => {
-    await using meeting = await meet(reader, `${begin}1;k=`);
+    await using meeting = await connectRawPeer(reader, `${begin}1;k=`);
     const most = 64 * 1048576;
-    const taken = await meeting.peer.sendUntilRefused(latin1("v".repeat(65536)), most);
+    const taken = await meeting.peer.sendUntilRefused(encodeLatin1("v".repeat(65536)), most);
     assert(taken < most, "it was read on and on");
     await meeting.logger.waitFor("info");
     await assertServes(meeting.serving);

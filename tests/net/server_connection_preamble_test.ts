@@ -1,12 +1,12 @@
 /** How a server reads requests from a stream of bytes: where they begin and end, however the bytes are split. */
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { type Chunk, ChunkedBody } from "@degu/degu/base";
 import type { App, Request, Session, Socket } from "@degu/degu/server";
-import { shown } from "@degu/testing/expectations.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { meet, serve } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { formatLabel } from "@degu/testing/expectations.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const getRequest = "GET /a/b?c=d HTTP/1.1\r\nX-Mixed: AbC\r\n\r\n";
 const lengthRequest = "PUT /length HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -27,7 +27,7 @@ async function told({ method, uri, headers, body, path, query }: Request): Promi
   return JSON.stringify({ method, uri, headers, path, query, content });
 }
 
-const teller: App = async (request) => [200, "OK", {}, latin1(await told(request))];
+const teller: App = async (request) => [200, "OK", {}, encodeLatin1(await told(request))];
 
 /** A server, and how many bytes it has taken. */
 function serveCounting(app: App) {
@@ -49,7 +49,7 @@ function serveCounting(app: App) {
     await peer.send(bytes);
     while (taken < whole) {
       arrived = Promise.withResolvers();
-      await within(arrived.promise, "the server takes what was sent");
+      await withTimeout(arrived.promise, "the server takes what was sent");
     }
   };
   const handle = typeof app === "function" ? app : app.handle;
@@ -86,7 +86,7 @@ Deno.test("requests are parsed the same however their bytes were split, and thos
     assertEquals(answers.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0, complete, `cut after ${at}`);
   }
   assertEquals(await answersTo(serving, ...stream), expected, "byte by byte");
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 // tests/base/wire/sockets_test.ts and tests/integration/smuggling_test.ts have the refused bytes.
@@ -103,7 +103,7 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
         await peer.readPreamble();
       }
       await peer.send(first);
-      await peer.assertClosedSilently(`${shown(first)} behind ${shown(before)}`);
+      await peer.assertClosedSilently(`${formatLabel(first)} behind ${formatLabel(before)}`);
     }
   }
   // A word that no method is as long as, or another byte within it.
@@ -118,11 +118,11 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
     (await together.readToEnd()).received,
     "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
   );
-  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+  assertEquals([serving.logger.messagesOf("warn"), serving.logger.messagesOf("error")], [[], []]);
   for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(method.slice(0, 1));
-    await turnOfEventLoop();
+    await waitForTick();
     await peer.send(`${method.slice(1)} / HTTP/1.1\r\n\r\n`);
     const length = method === "HEAD" ? "" : "content-length: 0\r\n";
     assertEquals(await peer.readPreamble(), `HTTP/1.1 200 OK\r\n${length}\r\n`, method);
@@ -140,13 +140,13 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
       const value = "b".repeat(32768 - start.length - 4 + extra);
       const received = await answersTo(serving, `${before}${start}${value}\r\n\r\n`);
       assertEquals(received.includes(`a-length: ${value.length}\r\n`), extra === 0);
-      assertEquals(received.endsWith(errorAnswer(431)), extra === 1);
+      assertEquals(received.endsWith(formatErrorResponse(431)), extra === 1);
     }
   }
   // The end doesn't fit after these bytes.
   using peer = await RawPeer.connect(serving.address);
   await peer.send(start.padEnd(32768, "b"));
-  assertEquals((await peer.readToEnd()).received, errorAnswer(431));
+  assertEquals((await peer.readToEnd()).received, formatErrorResponse(431));
 });
 
 Deno.test("a request target that is too long is answered with 431", async () => {
@@ -156,14 +156,14 @@ Deno.test("a request target that is too long is answered with 431", async () => 
     using peer = await RawPeer.connect(serving.address);
     await peer.send(`GET /${"a".repeat(length - 1)} HTTP/1.1\r\n\r\n`);
     const lines = `a-length: ${length}\r\ncontent-length: 0\r\n`;
-    const expected = isRead ? `HTTP/1.1 200 OK\r\n${lines}\r\n` : errorAnswer(431);
+    const expected = isRead ? `HTTP/1.1 200 OK\r\n${lines}\r\n` : formatErrorResponse(431);
     assertEquals(await peer.readExactly(expected.length), expected);
   }
 });
 
 Deno.test("a request contains everything that was sent, and nothing more", async () => {
   const requests: Request[] = [];
-  await using meeting = await meet(
+  await using meeting = await connectRawPeer(
     (request) => (requests.push(request), [200, "OK", {}, null]),
     "GET /foo/bar/?k=v HTTP/1.1\r\nRange: bytes=2-4\r\nproto: x\r\n" +
       "constructor: c\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",

@@ -12,13 +12,13 @@ import {
   EmptyPreambleError,
 } from "@degu/degu/base";
 import type { App, ResponseTuple, Session } from "@degu/degu/server";
-import { aborted, leaving } from "@degu/testing/aborts.ts";
-import { fastTest as test, recordIntervals } from "@degu/testing/clock.ts";
+import { CLOSING_ACTIONS, waitForAbort } from "@degu/testing/aborts.ts";
+import { recordIntervals, testWithFastIntervals as test } from "@degu/testing/clock.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { meet } from "@degu/testing/serving.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { connectRawPeer } from "@degu/testing/serving.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
@@ -39,16 +39,16 @@ const requests: Readonly<Record<string, string>> = {
   "the next request behind it": get + get,
 };
 
-for (const [how, leave] of Object.entries(leaving)) {
+for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
   test(`the signal is aborted when a client ${how} while an app is pending`, async () => {
     await sideBySide(requests, async (what, request) => {
-      await using meeting = await meet(async ({ body }, session) => {
-        await aborted(session.signal);
+      await using meeting = await connectRawPeer(async ({ body }, session) => {
+        await waitForAbort(session.signal);
         await body?.cancel();
         return [400, "Bad Request", {}, null];
       }, request);
-      await meeting.asked;
-      const told = aborted(meeting.session.signal);
+      await meeting.appCalled;
+      const told = waitForAbort(meeting.session.signal);
       await leave(meeting.peer);
       assertInstanceOf(await told, ConnectionClosedError, what);
     });
@@ -56,13 +56,13 @@ for (const [how, leave] of Object.entries(leaving)) {
 }
 
 test("the signal is aborted when a client leaves while onConnect is pending", async () => {
-  await sideBySide(leaving, async (how, leave) => {
+  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
     let handled = 0;
-    await using meeting = await meet({
-      onConnect: async (session) => await aborted(session.signal) === null,
+    await using meeting = await connectRawPeer({
+      onConnect: async (session) => await waitForAbort(session.signal) === null,
       handle: () => (handled++, ok),
     }, get);
-    const told = aborted(meeting.session.signal);
+    const told = waitForAbort(meeting.session.signal);
     await leave(meeting.peer);
     assertInstanceOf(await told, ConnectionClosedError, how);
     await meeting.logger.waitFor("info");
@@ -72,17 +72,17 @@ test("the signal is aborted when a client leaves while onConnect is pending", as
 
 test("the signal is aborted when a client leaves while a response is idle", async () => {
   using intervals = recordIntervals();
-  await sideBySide(leaving, async (how, leave) => {
-    await using meeting = await meet((_request, session) => {
+  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
+    await using meeting = await connectRawPeer((_request, session) => {
       async function* pieces() {
-        yield latin1("hello");
-        await aborted(session.signal);
-        yield latin1("world");
+        yield encodeLatin1("hello");
+        await waitForAbort(session.signal);
+        yield encodeLatin1("world");
       }
       return [200, "OK", {}, new BodyIter(pieces(), 10)];
     }, get);
     await meeting.peer.readUntil("hello");
-    const told = aborted(meeting.session.signal);
+    const told = waitForAbort(meeting.session.signal);
     await leave(meeting.peer);
     assertInstanceOf(await told, ConnectionClosedError);
     // A peer that has closed only its writing side gets the rest.
@@ -97,14 +97,17 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
  */
 const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) => BodyOut>> = {
   "a stream": (cancel) =>
-    new ReadableStream({ start: (controller) => controller.enqueue(latin1("frame")), cancel }),
+    new ReadableStream({
+      start: (controller) => controller.enqueue(encodeLatin1("frame")),
+      cancel,
+    }),
   "a stream of chunks": (cancel) => {
     const start = (controller: ReadableStreamDefaultController<Uint8Array>) =>
-      controller.enqueue(latin1("5\r\nframe\r\n"));
+      controller.enqueue(encodeLatin1("5\r\nframe\r\n"));
     return new ChunkedBody(new ReadableStream({ start, cancel }));
   },
   "an iterable": (canceled) => {
-    const steps = [Promise.resolve({ done: false, value: latin1("frame") })];
+    const steps = [Promise.resolve({ done: false, value: encodeLatin1("frame") })];
     const next = () => steps.pop() ?? new Promise<never>(() => {});
     const stop = () => (canceled(), Promise.resolve({ done: true as const, value: undefined }));
     return { [Symbol.asyncIterator]: () => ({ next, return: stop }) };
@@ -112,41 +115,44 @@ const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) =>
 };
 
 test("a body of unknown length is canceled when its client leaves, and the slot is free, though the app asks for no signal", async () => {
-  await sideBySide(leaving, async (how, leave) => {
+  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
     await sideBySide(endless, async (what, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
-      await using meeting = await meet(() => [200, "OK", {}, makeBody(canceled.resolve)], get);
+      await using meeting = await connectRawPeer(
+        () => [200, "OK", {}, makeBody(canceled.resolve)],
+        get,
+      );
       await meeting.peer.readUntil("frame");
       await leave(meeting.peer);
-      await within(canceled.promise, `${what}: the client ${how}`);
-      await within(meeting.over, `${what}: the end of the session`);
+      await withTimeout(canceled.promise, `${what}: the client ${how}`);
+      await withTimeout(meeting.sessionEnded, `${what}: the end of the session`);
       assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], what);
     });
   });
 });
 
 test("a body of unknown length is canceled, too, if its client had left before the app answered", async () => {
-  await sideBySide(leaving, async (how, leave) => {
+  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
     await sideBySide(endless, async (what, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
-      await using meeting = await meet(async (_request, session) => {
-        await aborted(session.signal);
+      await using meeting = await connectRawPeer(async (_request, session) => {
+        await waitForAbort(session.signal);
         return [200, "OK", {}, makeBody(canceled.resolve)];
       }, get);
-      await meeting.asked;
+      await meeting.appCalled;
       await leave(meeting.peer);
-      await within(canceled.promise, `${what}: the client ${how}`);
-      await within(meeting.over, `${what}: the end of the session`);
+      await withTimeout(canceled.promise, `${what}: the client ${how}`);
+      await withTimeout(meeting.sessionEnded, `${what}: the end of the session`);
     });
   });
 });
 
 test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
-    const meeting = await meet(handle, get);
+    const meeting = await connectRawPeer(handle, get);
     if (handle() === ok) await meeting.peer.readPreamble();
-    else await meeting.asked;
-    const over = aborted(meeting.session.signal);
+    else await meeting.appCalled;
+    const over = waitForAbort(meeting.session.signal);
     await meeting[Symbol.asyncDispose]();
     const why = await over;
     assertInstanceOf(why, ConnectionClosedError);
@@ -156,24 +162,24 @@ test("the reason of the signal is that the server was closed, even while an app 
 });
 
 test("the signal is already aborted if it is first read after the session has ended", async () => {
-  await using meeting = await meet(() => [500, "Internal Server Error", {}, null], get);
+  await using meeting = await connectRawPeer(() => [500, "Internal Server Error", {}, null], get);
   await meeting.peer.readToEnd();
   meeting.peer.close();
-  await meeting.over;
+  await meeting.sessionEnded;
   assert(meeting.session.signal.aborted);
 });
 
 test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
   for (const isReadBefore of [true, false]) {
-    await using meeting = await meet(() => ok, get);
+    await using meeting = await connectRawPeer(() => ok, get);
     const { peer, session, logger } = meeting;
     await peer.readPreamble();
-    const early = isReadBefore ? aborted(session.signal) : null;
+    const early = isReadBefore ? waitForAbort(session.signal) : null;
     peer.close();
     const { message } = new EmptyPreambleError();
     assertEquals(await logger.waitFor("debug"), [`${session}: ended: ${message}`]);
     assertEquals(session.message, `EmptyPreambleError: ${message}`);
-    const reason = await aborted(session.signal);
+    const reason = await waitForAbort(session.signal);
     assertInstanceOf(reason, EmptyPreambleError);
     assert(early === null || await early === reason);
     assert(session.signal.reason === reason);
@@ -182,16 +188,16 @@ test("the reason of the signal is an EmptyPreambleError if the client left betwe
 
 test("a reset aborts the signal even after a read was abandoned", async () => {
   const canceled = Promise.withResolvers<void>();
-  await using meeting = await meet(async ({ body }, session) => {
+  await using meeting = await connectRawPeer(async ({ body }, session) => {
     const reading = body?.read().catch(() => {});
     await body?.cancel();
     await reading;
     canceled.resolve();
-    await aborted(session.signal);
+    await waitForAbort(session.signal);
     return [400, "Bad Request", {}, null];
   }, put(100, ""));
-  await within(canceled.promise, "the body is canceled");
-  const told = aborted(meeting.session.signal);
+  await withTimeout(canceled.promise, "the body is canceled");
+  const told = waitForAbort(meeting.session.signal);
   meeting.peer.close();
   await told;
 });
@@ -206,16 +212,19 @@ for (const { name, available, start } of endpointKinds) {
     await using endpoint = await start(async ({ uri }, session) => {
       if (uri !== "/slow") return ok;
       arrived.resolve();
-      told.resolve(await aborted(session.signal));
+      told.resolve(await waitForAbort(session.signal));
       return ok;
     });
     const { server, client } = endpoint;
     const aborter = new AbortController();
     using first = await client.connect();
-    const answer = rejectionOf(first.get("/slow", {}, { signal: aborter.signal }), "the request");
-    await within(arrived.promise, "the app works");
+    const answer = catchRejection(
+      first.get("/slow", {}, { signal: aborter.signal }),
+      "the request",
+    );
+    await withTimeout(arrived.promise, "the app works");
     aborter.abort();
-    assertInstanceOf(await within(told.promise, "the app is told"), ConnectionClosedError);
+    assertInstanceOf(await withTimeout(told.promise, "the app is told"), ConnectionClosedError);
     assert(await answer === aborter.signal.reason && first.closed);
 
     for (const close of ["session", "shutdown"] as const) {
@@ -224,7 +233,7 @@ for (const { name, available, start } of endpointKinds) {
       const session = [...server.sessions].at(-1)!;
       if (close === "session") session.close();
       else await server.shutdown();
-      await rejectionOf(second.get("/"), close);
+      await catchRejection(second.get("/"), close);
       assertEquals([server.sessions.has(session), session.signal.aborted], [false, true]);
     }
   });
@@ -234,8 +243,8 @@ for (const { name, available, start } of endpointKinds) {
 
 /** A body that begins, and once the client has left goes on with the rest. */
 async function* frames(session: Session, rest: () => Iterable<Uint8Array> | Promise<never>) {
-  yield latin1("frame");
-  await aborted(session.signal);
+  yield encodeLatin1("frame");
+  await waitForAbort(session.signal);
   yield* await rest();
 }
 
@@ -261,19 +270,22 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
     new Body(ReadableStream.from(frames(session, () => Promise.reject(new Error("broken")))), 1000),
   "bytes that break a rule": (session) =>
     new ChunkedBody(ReadableStream.from((async function* () {
-      yield latin1("5\r\nframe\r\n");
-      await aborted(session.signal);
-      yield latin1("no chunk\r\n");
+      yield encodeLatin1("5\r\nframe\r\n");
+      await waitForAbort(session.signal);
+      yield encodeLatin1("no chunk\r\n");
     })())),
 };
 
 test("however the source of a body ends once the client has left, the log says so at level debug only", async () => {
-  for (const leave of Object.values(leaving)) {
+  for (const leave of Object.values(CLOSING_ACTIONS)) {
     await sideBySide(sources, async (what, makeBody) => {
-      await using meeting = await meet((_, session) => [200, "OK", {}, makeBody(session)], get);
+      await using meeting = await connectRawPeer(
+        (_, session) => [200, "OK", {}, makeBody(session)],
+        get,
+      );
       await meeting.peer.readUntil("frame");
       await leave(meeting.peer);
-      await aborted(meeting.session.signal);
+      await waitForAbort(meeting.session.signal);
       const [line = ""] = await meeting.logger.waitFor("debug");
       assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], what);
       assert(!line.includes("\n"), line);
@@ -282,13 +294,13 @@ test("however the source of a body ends once the client has left, the log says s
 });
 
 test("an app that rethrows the signal's reason is not logged as an error", async () => {
-  await using meeting = await meet(async (_request, session) => {
-    throw await aborted(session.signal);
+  await using meeting = await connectRawPeer(async (_request, session) => {
+    throw await waitForAbort(session.signal);
   }, get);
   await meeting.peer.closeWrite();
   await meeting.peer.assertClosedSilently();
   await meeting.logger.waitFor("debug");
-  assertEquals(meeting.logger.at("error"), []);
+  assertEquals(meeting.logger.messagesOf("error"), []);
 });
 
 test("what an app does wrong stays an error of the app, even once the client has left", async () => {
@@ -300,17 +312,17 @@ test("what an app does wrong stays an error of the app, even once the client has
     "its body is no body": () => [204, "No Content", {}, new Uint8Array(1)],
   };
   await sideBySide(wrong, async (_what, answer) => {
-    await using meeting = await meet(async (_request, session) => {
-      await aborted(session.signal);
+    await using meeting = await connectRawPeer(async (_request, session) => {
+      await waitForAbort(session.signal);
       return answer();
     }, get);
     await meeting.peer.closeWrite();
     await meeting.logger.waitFor("error");
   });
   // The body fails while the client is connected.
-  await using meeting = await meet((_request, session) => {
+  await using meeting = await connectRawPeer((_request, session) => {
     assert(!session.signal.aborted);
-    return [200, "OK", {}, new BodyIter([latin1("frame")], 1000)];
+    return [200, "OK", {}, new BodyIter([encodeLatin1("frame")], 1000)];
   }, get);
   await meeting.logger.waitFor("error");
 });
@@ -329,11 +341,11 @@ test("watching a client loses none of the bytes that it sends meanwhile", async 
       // The connection is probed after this.
       assert(!session.signal.aborted);
       if (uri === "/slow") await delay(WATCHED_MILLISECONDS);
-      return [200, "OK", {}, latin1(uri + (await body?.text() ?? ""))];
+      return [200, "OK", {}, encodeLatin1(uri + (await body?.text() ?? ""))];
     });
     using conn = await endpoint.client.connect();
     for (const [uri, text] of [["/1", "x"], ["/slow", "hello ".repeat(5_000)], ["/2", "y"]]) {
-      const response = await conn.post(uri!, {}, latin1(text!));
+      const response = await conn.post(uri!, {}, encodeLatin1(text!));
       assertEquals(await response.body?.text(), `${uri}${text}`);
     }
   }));
@@ -389,7 +401,7 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
 
 test("what arrives while a client is watched, or after it, is answered in order", async () => {
   await sideBySide(watching, async (what, [app, ...texts]) => {
-    await using meeting = await meet(app);
+    await using meeting = await connectRawPeer(app);
     for (let i = 0; i < texts.length; i += 2) {
       await meeting.peer.send(texts[i]!);
       const expected = texts[i + 1]!;
@@ -407,17 +419,17 @@ test("watching a client changes no byte that the sink of a body has not taken ye
   };
   await sideBySide(framings, async (framing, [first, rest]) => {
     const busy = Promise.withResolvers<void>();
-    await using meeting = await meet(async ({ body }, { signal }) => {
+    await using meeting = await connectRawPeer(async ({ body }, { signal }) => {
       assert(!signal.aborted);
       let text = "";
       await body?.writeTo({
         async write(bytes) {
           busy.resolve();
           if (text === "") await delay(WATCHED_MILLISECONDS);
-          text += fromLatin1(bytes);
+          text += decodeLatin1(bytes);
         },
       });
-      return [200, "OK", { uri: "/" }, latin1(text)];
+      return [200, "OK", { uri: "/" }, encodeLatin1(text)];
     }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${first}`);
     await busy.promise;
     await meeting.peer.send(rest!);
@@ -428,7 +440,7 @@ test("watching a client changes no byte that the sink of a body has not taken ye
 
 test("watching a client while onConnect is pending loses nothing that it sends", async () => {
   const waited = Promise.withResolvers<true>();
-  await using meeting = await meet({
+  await using meeting = await connectRawPeer({
     onConnect: ({ signal }) => !signal.aborted && waited.promise,
     handle: async ({ body }) => [200, "OK", { uri: "/" }, await body!.bytes()],
   }, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
@@ -443,7 +455,7 @@ test("watching a client while onConnect is pending loses nothing that it sends",
 test("reading ahead keeps the time limit of the wait for a body", async () => {
   const framings = { "content-length: 5": "", "transfer-encoding: chunked": "" };
   await sideBySide(framings, async (framing) => {
-    await using meeting = await meet(
+    await using meeting = await connectRawPeer(
       async ({ body }, session) => {
         assert(!session.signal.aborted);
         await delay(WATCHED_MILLISECONDS);

@@ -1,7 +1,7 @@
 /** The statuses that a client accepts, and their classes (RFC 9110 §15). */
 import { expectOk, StatusError } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
-import { assertProtocolRejection, rejectionOf } from "@degu/testing/expectations.ts";
+import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 Deno.test("a client takes a status that it doesn't know by its class", async () => {
@@ -13,7 +13,7 @@ Deno.test("a client takes a status that it doesn't know by its class", async () 
     assertEquals([response.status, response.ok], [status, isSuccess]);
     const checked = expectOk(ends.answer(bytes));
     if (isSuccess) await checked;
-    else assertInstanceOf(await rejectionOf(checked, `${status}`), StatusError);
+    else assertInstanceOf(await catchRejection(checked, `${status}`), StatusError);
   }
 });
 

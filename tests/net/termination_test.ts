@@ -1,21 +1,21 @@
 /** The end of a program by a signal of the system: each test is about a process. */
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand, runProgram } from "@degu/testing/programs.ts";
+import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { assertEquals } from "@std/assert";
 
 for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   Deno.test(`the first ${name} aborts the termination signal with the code TERMINATED, and the second ends the process`, async () => {
-    const child = programCommand("termination.ts", { args: ["wait"] }).spawn();
+    const child = makeProgramCommand("termination.ts", { args: ["wait"] }).spawn();
     await using running = new RunningProcess(child);
-    await running.printed(/ready/);
+    await running.waitForStdout(/ready/);
     child.kill(name);
-    await running.printed(
+    await running.waitForStdout(
       new RegExp(`DeguError: the program was terminated by ${name} TERMINATED`),
     );
     child.kill(name);
-    await running.ended();
+    await running.waitForEnd();
     assertEquals((await child.status).code, code);
   });
 }
@@ -25,12 +25,12 @@ Deno.test("the termination signal is one, and keeps no process alive", async () 
 });
 
 Deno.test("a program of one call that is terminated prints one line, without a stack", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   using server = new RawServer();
   const [, port] = server.address;
   for (const call of ["request", "download", "uploadTree"]) {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      const child = programCommand("termination.ts", {
+      const child = makeProgramCommand("termination.ts", {
         flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
         args: [call, `${port}`, dir.path],
         env: { NO_COLOR: "1" },
@@ -39,7 +39,7 @@ Deno.test("a program of one call that is terminated prints one line, without a s
       using peer = await server.accept();
       await peer.readPreamble();
       child.kill(signal);
-      const { stderr } = await running.ended();
+      const { stderr } = await running.waitForEnd();
       assertEquals(
         stderr,
         `error: Uncaught (in promise) DeguError: the program was terminated by ${signal}\n`,

@@ -4,16 +4,16 @@
  */
 
 import {
-  acquaint,
-  bytesBelow,
-  grows,
+  connectMachines,
+  countBytes,
+  limitRate,
   Machine,
-  network,
-  slowDown,
-  until,
+  makeGrowthCheck,
+  recordPairing,
+  waitUntil,
 } from "@degu/testing/agent_lab.ts";
-import { content, fill } from "@degu/testing/directories.ts";
-import { ip } from "@degu/testing/namespaces.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
+import { runIp } from "@degu/testing/namespaces.ts";
 
 const FILES = 50;
 const LARGE_BYTES = 2_000_000;
@@ -22,19 +22,19 @@ const [dir = ""] = Deno.args;
 const [laptop, phone, desktop] = await Promise.all(
   ["laptop", "phone", "desktop"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[laptop, "fd00::1/64"], [phone, "fd00::2/64"], [desktop, "fd00::3/64"]]);
+await connectMachines([[laptop, "fd00::1/64"], [phone, "fd00::2/64"], [desktop, "fd00::3/64"]]);
 const [share, inboxes] = [`${laptop.dir}/share`, `${laptop.dir}/inbox`];
 const inbox = `${inboxes}/phone`;
 await Deno.mkdir(share);
 const serve = async () => {
   const running = laptop.spawn(["serve", "--share", share, "--inbox", inboxes]);
-  await running.line("serving on");
+  await running.waitForLine("serving on");
   return running;
 };
-await acquaint(laptop, phone, "fd00::1");
-await acquaint(laptop, desktop, "fd00::1");
+await recordPairing(laptop, phone, "fd00::1");
+await recordPairing(laptop, desktop, "fd00::1");
 let serving = await serve();
-for (const machine of [laptop, phone, desktop]) await slowDown(machine, "40mbit");
+for (const machine of [laptop, phone, desktop]) await limitRate(machine, "40mbit");
 
 async function makeFiles(root: string, generation: string): Promise<void> {
   const texts: Record<string, string | null> = { "empty": null };
@@ -57,57 +57,65 @@ async function cut(
   isUnderWay: () => Promise<boolean>,
 ): Promise<void> {
   await using running = machine.start(["--json", ...args]);
-  await until(args.join(" "), isUnderWay);
-  await ip("link", "set", "dev", "port-laptop", "down");
+  await waitUntil(args.join(" "), isUnderWay);
+  await runIp("link", "set", "dev", "port-laptop", "down");
   if (ended.length % 2 === 1) {
     await serving[Symbol.asyncDispose]();
     serving = await serve();
   }
-  await ip("link", "set", "dev", "port-laptop", "up");
-  const { code, stdout, stderr } = await running.ended();
+  await runIp("link", "set", "dev", "port-laptop", "up");
+  const { code, stdout, stderr } = await running.waitForEnd();
   const objects = stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
   ended.push({ args, code, stderr, objects });
 }
 
 async function compare(name: string, one: string, other: string): Promise<void> {
-  same.push([name, JSON.stringify(await content(one)) === JSON.stringify(await content(other))]);
+  same.push([name, JSON.stringify(await readTree(one)) === JSON.stringify(await readTree(other))]);
 }
 
 const A_PART = 1_000_000;
 const [photos, notes] = [`${phone.dir}/photos`, `${phone.dir}/notes`];
 const [back, mirror] = [`${phone.dir}/back`, `${desktop.dir}/mirror`];
 await makeFiles(photos, "photo");
-await cut(phone, ["put", "-r", photos, "laptop:"], await grows(inbox, A_PART));
+await cut(phone, ["put", "-r", photos, "laptop:"], await makeGrowthCheck(inbox, A_PART));
 await compare("put", photos, `${inbox}/photos`);
 
 /** The commands of a device for the photos of another one. */
 async function failsAt(machine: Machine, ...args: string[]): Promise<void> {
   await using running = machine.start(args);
-  same.push([`of another device: ${args[0]}`, (await running.ended()).code === 1]);
+  same.push([`of another device: ${args[0]}`, (await running.waitForEnd()).code === 1]);
 }
 for (const command of ["ls", "rm"]) await failsAt(desktop, command, "laptop:photos");
 await failsAt(desktop, "get", "--inbox", "-r", "laptop:photos", back);
 
-await cut(phone, ["get", "--inbox", "-r", "laptop:photos", back], await grows(back, A_PART));
+await cut(
+  phone,
+  ["get", "--inbox", "-r", "laptop:photos", back],
+  await makeGrowthCheck(back, A_PART),
+);
 await compare("get", photos, `${back}/photos`);
 
 await makeFiles(`${share}/docs`, "document");
 await fill(mirror, { "old/document": "old", "1/1 ä": "another one" });
-await cut(desktop, ["sync", "--delete", "laptop:docs", mirror], await grows(mirror, A_PART));
+await cut(
+  desktop,
+  ["sync", "--delete", "laptop:docs", mirror],
+  await makeGrowthCheck(mirror, A_PART),
+);
 await compare("sync", `${share}/docs`, mirror);
 
 await makeFiles(notes, "note");
 await Deno.writeTextFile(`${notes}/.deguignore`, "/large 2\n");
 await fill(`${inbox}/notes`, { "old/note": "old" });
 const sync = ["sync", "--delete", "--checksum", notes, "laptop:notes"];
-await cut(phone, sync, await grows(inbox, A_PART));
+await cut(phone, sync, await makeGrowthCheck(inbox, A_PART));
 await Deno.remove(`${notes}/large 2`);
 await compare("sync to the inbox", notes, `${inbox}/notes`);
 
-const before = await bytesBelow(`${inbox}/photos`);
-const shrinks = async () => await bytesBelow(`${inbox}/photos`) < before;
+const before = await countBytes(`${inbox}/photos`);
+const shrinks = async () => await countBytes(`${inbox}/photos`) < before;
 await cut(phone, ["rm", "-r", "laptop:photos"], shrinks);
-same.push(["rm", !Object.hasOwn(await content(inbox), "photos")]);
+same.push(["rm", !Object.hasOwn(await readTree(inbox), "photos")]);
 await serving[Symbol.asyncDispose]();
 console.log(JSON.stringify({ ended, same, files: FILES }));
 Deno.exit();

@@ -10,7 +10,7 @@ await using files = await AgentFiles.start();
 const { local, inbox, share, homes } = files;
 await fill(share, { a: "1", "closed/x": "2" });
 await fill(local, { c: "3", secret: "4", "closed/x": "5", "fixed": null });
-const viewer = homes.at("viewer");
+const viewer = homes.joinPath("viewer");
 const ends: { rule: string; code: number; said: string }[] = [];
 
 /** Runs a command while a path has a mode. */
@@ -57,5 +57,5 @@ console.log(JSON.stringify(ends));
 
 /** The camera's lines on the last command. */
 async function served(): Promise<string> {
-  return (await files.said("may not write")).replaceAll(homes.path, "");
+  return (await files.waitForMessage("may not write")).replaceAll(homes.path, "");
 }

@@ -4,8 +4,8 @@
  * the files of the other machine in it, and what is left there, as JSON.
  */
 
-import { firstMinute } from "@degu/testing/agent_documentation.ts";
-import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { readFirstMinute } from "@degu/testing/agent_documentation.ts";
+import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { assert } from "@std/assert";
 
@@ -13,23 +13,23 @@ const [dir = ""] = Deno.args;
 const machines = new Map<string, Machine>();
 for (const name of ["one", "two"]) machines.set(name, await Machine.make(name, dir));
 const [one, two] = [...machines.values()];
-await network([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
+await connectMachines([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
 const type = await install(dir);
 
 const running: RunningAgent[] = [];
-for (const [name, text] of await firstMinute()) {
+for (const [name, text] of await readFirstMinute()) {
   const machine = machines.get(name);
   assert(machine !== undefined, `${name} is none of the two machines`);
   const process = type(machine, text);
   const other = running.at(-1);
   running.push(process);
   const [, command = ""] = /^degu (\w+)/.exec(text) ?? [];
-  if (command === "serve") await process.line("serving on");
-  else if (command === "send") await process.line("degu:");
-  else if (command === "pair" && name === "one") await process.line("this is one");
-  else if (["receive", "pair"].includes(command)) await agree(other!, process);
+  if (command === "serve") await process.waitForLine("serving on");
+  else if (command === "send") await process.waitForLine("degu:");
+  else if (command === "pair" && name === "one") await process.waitForLine("this is one");
+  else if (["receive", "pair"].includes(command)) await confirmNumbers(other!, process);
   else {
-    const { code, stdout } = await process.ended();
+    const { code, stdout } = await process.waitForEnd();
     assert(code === 0, `${name}$ ${text}: ${stdout}`);
   }
 }

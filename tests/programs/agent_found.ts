@@ -3,19 +3,22 @@
  * nobody is paired, says that it is that one, and takes its address. Prints what the third one sees as JSON.
  */
 
-import { Machine, network, pair } from "@degu/testing/agent_lab.ts";
+import { connectMachines, Machine, pair } from "@degu/testing/agent_lab.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
 const [dir = ""] = Deno.args;
 const [camera, viewer, stranger] = await Promise.all(
   ["camera", "viewer", "stranger"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"], [stranger, "192.0.2.3/24"]]);
+await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"], [
+  stranger,
+  "192.0.2.3/24",
+]]);
 // Where it served when the two were paired it does not serve any more.
 await pair(camera, viewer);
 const serving = camera.start(["serve", "--inbox", `${camera.dir}/inbox`, "--listen", "[::]:7555"]);
-await serving.message("announced in the local network as camera");
+await serving.waitForMessage("announced in the local network as camera");
 const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
 /** A busy machine can make any answer late, so it is looked for up to five times. */
 const find = async () => {
@@ -27,30 +30,30 @@ const known = await ping("--no-find");
 const found = await find();
 
 const other = stranger.start(["serve", "--inbox", `${stranger.dir}/inbox`]);
-await other.line("serving on");
-const { stdout } = await camera.succeed(["--json", "id"]);
+await other.waitForLine("serving on");
+const { stdout } = await camera.runToSuccess(["--json", "id"]);
 const impostor = new RunningProcess(
-  programCommand("mdns_impostor.ts", {
+  makeProgramCommand("mdns_impostor.ts", {
     flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
     args: [JSON.parse(stdout).id, "192.0.2.3"],
     through: ["ip", "netns", "exec", "stranger"],
   }).spawn(),
 );
-const as = await impostor.printed(/.*\n/);
+const as = await impostor.waitForStdout(/.*\n/);
 const despite = await find();
 
-await camera.ip("address", "delete", "192.0.2.1/24", "dev", "lan");
+await camera.runIp("address", "delete", "192.0.2.1/24", "dev", "lan");
 await camera.addAddress("192.0.2.9/24");
 await stranger.addAddress("192.0.2.1/24");
-await viewer.ip("neighbor", "flush", "dev", "lan");
+await viewer.runIp("neighbor", "flush", "dev", "lan");
 const atStranger = await ping("--no-find");
 const given = await ping("--address", "192.0.2.9:7555");
 const moved = await find();
 serving.kill("SIGTERM");
-await serving.ended();
+await serving.waitForEnd();
 const alone = await ping();
 impostor.kill();
-await impostor.ended();
+await impostor.waitForEnd();
 const gone = await ping();
 console.log(JSON.stringify({ known, found, as, despite, atStranger, given, moved, alone, gone }));
 Deno.exit();

@@ -3,8 +3,8 @@ import { Client } from "@degu/degu/client";
 import { download, type TransferError } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
-import { mustRun } from "@degu/testing/commands.ts";
-import { content, partIn } from "@degu/testing/directories.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { findPart, readTree } from "@degu/testing/directories.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 
 const KIBIBYTE = 1024;
@@ -12,7 +12,7 @@ const KIBIBYTE = 1024;
 const isVisible = (path: string) => !path.includes(".degu") && !path.endsWith("/");
 
 const mount = (dir: string, ...options: string[]) =>
-  mustRun(["mount", "-t", "tmpfs", ...options, "tmpfs", dir]);
+  runOrThrow(["mount", "-t", "tmpfs", ...options, "tmpfs", dir]);
 
 await using files = await AgentFiles.start();
 const results = [];
@@ -29,18 +29,18 @@ for (const direction of ["get", "put"]) {
   }
   const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
   const full = await files.run(...args);
-  const fitting = Object.keys(await content(`${target}/${direction}`)).filter(isVisible).length;
+  const fitting = Object.keys(await readTree(`${target}/${direction}`)).filter(isVisible).length;
   // Two files by their names: only the second one fits.
   await Deno.remove(`${target}/${direction}`, { recursive: true });
   await Deno.writeFile(`${source}/large`, new Uint8Array(2000 * KIBIBYTE));
   const named = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);
   const into = isGet ? `${target}/` : "camera:";
   const both = await files.run(direction, ...named, into);
-  const ofBoth = Object.keys(await content(target)).filter(isVisible);
+  const ofBoth = Object.keys(await readTree(target)).filter(isVisible);
   await mount(target, "-o", "remount,size=8m");
   await Deno.remove(`${source}/large`);
   const again = await files.run(...args);
-  const moved = Object.values(await content(`${target}/${direction}`)).map((text) => text?.length);
+  const moved = Object.values(await readTree(`${target}/${direction}`)).map((text) => text?.length);
   results.push({ full, fitting, both, ofBoth, again, moved });
 }
 await files.kill();
@@ -57,7 +57,7 @@ await Deno.writeTextFile(file, "old");
 const failure = await download(client, "/f", file).catch((error: TransferError) => error);
 const { name, code, message } = failure as TransferError;
 const found = await Deno.readTextFile(file);
-const partPath = await partIn(disk);
+const partPath = await findPart(disk);
 const part = partPath && (await Deno.stat(partPath)).size;
 await mount(disk, "-o", "remount,size=8m");
 const { resumedFrom, sha256 } = await download(client, "/f", file);
@@ -71,5 +71,5 @@ const one = {
 };
 server.close();
 await serving;
-for (const dir of [`${files.local}/disk`, files.inbox, disk]) await mustRun(["umount", dir]);
+for (const dir of [`${files.local}/disk`, files.inbox, disk]) await runOrThrow(["umount", dir]);
 console.log(JSON.stringify([...results, { ...one, part, resumedFrom, isRight, names }]));

@@ -3,21 +3,21 @@
  * then looks for what both ends offer. Prints what each has found, as JSON.
  */
 
-import { Machine, network } from "@degu/testing/agent_lab.ts";
+import { connectMachines, Machine } from "@degu/testing/agent_lab.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
 const [dir = ""] = Deno.args;
 const [left, middle, right] = await Promise.all(
   ["left", "middle", "right"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[left, "192.0.2.1/25"], [middle, "192.0.2.2/25"]], "one");
-await network([[middle, "192.0.2.130/25"], [right, "192.0.2.129/25"]], "two");
+await connectMachines([[left, "192.0.2.1/25"], [middle, "192.0.2.2/25"]], "one");
+await connectMachines([[middle, "192.0.2.130/25"], [right, "192.0.2.129/25"]], "two");
 
 const net = "0.0.0.0:5353,224.0.0.251:5353";
 const start = ({ name }: Machine, ...args: string[]) =>
   new RunningProcess(
-    programCommand("mdns_peer.ts", {
+    makeProgramCommand("mdns_peer.ts", {
       flags: [`--allow-net=${net}`, "--allow-sys=networkInterfaces", ...importMapFlags()],
       args,
       through: ["ip", "netns", "exec", name],
@@ -28,18 +28,18 @@ const idOf = (letter: string) => letter.repeat(52);
 const look = async (machine: Machine, count: number, ...args: string[]) => {
   for (let again = 0;; again++) {
     await using process = start(machine, ...args);
-    const found = JSON.parse(await process.printed(/.*\n/)) as unknown[];
+    const found = JSON.parse(await process.waitForStdout(/.*\n/)) as unknown[];
     if (found.length >= count || again === 4) return found;
   }
 };
 
 await using announced = start(middle, "announce", idOf("a"));
-await announced.printed(/camera-a{16}\n/);
+await announced.waitForStdout(/camera-a{16}\n/);
 const found = await Promise.all(
   [left, right].map((machine) => look(machine, 1, "find", idOf("a"))),
 );
 await using one = start(left, "offer", idOf("b"));
 await using two = start(right, "offer", idOf("c"));
-await Promise.all([one, two].map((each) => each.printed(/.*\n/)));
+await Promise.all([one, two].map((each) => each.waitForStdout(/.*\n/)));
 const offers = await look(middle, 2, "offers");
 console.log(JSON.stringify({ found, offers }));

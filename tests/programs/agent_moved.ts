@@ -3,7 +3,14 @@
  * command whose peer is off. Prints what the commands have said, and how long they took, as JSON.
  */
 
-import { acquaint, grows, Machine, network, slowDown, until } from "@degu/testing/agent_lab.ts";
+import {
+  connectMachines,
+  limitRate,
+  Machine,
+  makeGrowthCheck,
+  recordPairing,
+  waitUntil,
+} from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { Buffer } from "node:buffer";
@@ -15,25 +22,25 @@ const [camera, viewer] = await Promise.all([
   Machine.make("camera", dir),
   Machine.make("viewer", dir),
 ]);
-await network([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"]]);
+await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"]]);
 // Nothing is at the address that is known.
-await acquaint(camera, viewer, "fd00::1");
+await recordPairing(camera, viewer, "fd00::1");
 const [share, inbox] = [`${camera.dir}/share`, `${camera.dir}/inbox`];
 await Deno.mkdir(share);
 const content = randomBytes(BYTES);
 for (const path of [`${share}/a`, `${viewer.dir}/b`]) await Deno.writeFile(path, content);
 const serving = camera.start(["serve", "--share", share, "--inbox", inbox]);
-await serving.message("announced in the local network as camera");
-for (const machine of [camera, viewer]) await slowDown(machine, "20mbit");
+await serving.waitForMessage("announced in the local network as camera");
+for (const machine of [camera, viewer]) await limitRate(machine, "20mbit");
 
 async function move(machine: Machine, from: string, to: string): Promise<void> {
-  await machine.ip("address", "delete", `${from}/24`, "dev", "lan");
+  await machine.runIp("address", "delete", `${from}/24`, "dev", "lan");
   await machine.addAddress(`${to}/24`);
 }
 
 async function end(running: RunningAgent) {
   const begin = performance.now();
-  const { code, stdout, stderr } = await running.ended();
+  const { code, stdout, stderr } = await running.waitForEnd();
   const seconds = (performance.now() - begin) / 1000;
   return { code, stderr, seconds, objects: code === 0 ? JSON.parse(stdout) : null };
 }
@@ -41,26 +48,26 @@ async function end(running: RunningAgent) {
 const isWhole = async (path: string) => Buffer.from(await Deno.readFile(path)).equals(content);
 
 const putting = viewer.start(["--json", "put", `${viewer.dir}/b`, "camera:"]);
-await until("a part of b", await grows(inbox, BYTES / 4));
+await waitUntil("a part of b", await makeGrowthCheck(inbox, BYTES / 4));
 await move(viewer, "192.0.2.2", "192.0.2.22");
 const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/viewer/b`) };
 
 const getting = viewer.start(["--json", "get", "camera:a", viewer.dir]);
-await until("a part of a", await grows(viewer.dir, BYTES / 4));
+await waitUntil("a part of a", await makeGrowthCheck(viewer.dir, BYTES / 4));
 await move(camera, "192.0.2.1", "192.0.2.11");
 const server = { ...await end(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
 
 const tree = `${viewer.dir}/tree`;
 await Deno.mkdir(tree);
 const syncing = viewer.start(["--json", "sync", "camera:", tree]);
-await until("a part of the tree", await grows(tree, BYTES / 4));
+await waitUntil("a part of the tree", await makeGrowthCheck(tree, BYTES / 4));
 await move(camera, "192.0.2.11", "192.0.2.12");
 const synced = { ...await end(syncing), isWhole: await isWhole(`${tree}/a`) };
 
 await serving[Symbol.asyncDispose]();
 // Packets to the first address are dropped.
 await viewer.addAddress("fd00::2/64");
-await viewer.ip("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
+await viewer.runIp("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
 const off = await end(viewer.start(["get", "camera:a", viewer.dir]));
 console.log(JSON.stringify({ client, server, synced, off }));
 Deno.exit();

@@ -4,21 +4,24 @@
  */
 
 import { SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
-import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
 const [dir = ""] = Deno.args;
 const [one, two, three] = await Promise.all(
   ["one", "two", "three"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
+await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
+  three,
+  "192.168.1.9/24",
+]]);
 const type = await install(dir);
 const both = [one, two];
 const shown: [code: number, text: string][] = [];
 const show = async (line: string, machine = three) => {
   await using agent = type(machine, line);
-  const { code, stdout } = await agent.ended();
+  const { code, stdout } = await agent.waitForEnd();
   shown.push([code, stdout]);
 };
 
@@ -26,24 +29,24 @@ const show = async (line: string, machine = three) => {
   await using stack = new AsyncDisposableStack();
   for (const { dir, name } of both) await Deno.writeTextFile(`${dir}/file`, name);
   const sending = both.map((machine) => stack.use(type(machine, "degu send file")));
-  await Promise.all(sending.map((each) => each.line("degu:")));
+  await Promise.all(sending.map((each) => each.waitForLine("degu:")));
   await show("degu receive");
   // A pipe can't have compared anything.
   await show("echo yes | degu receive --from one");
-  await agree(sending[0]!, stack.use(type(three, "degu receive --from one")));
+  await confirmNumbers(sending[0]!, stack.use(type(three, "degu receive --from one")));
 }
 {
   // An impostor announces another id for a device that sends.
   await using sending = type(one, "degu send file");
-  const [, port = ""] = /--address \S+:(\d+)/.exec(await sending.line("--address")) ?? [];
+  const [, port = ""] = /--address \S+:(\d+)/.exec(await sending.waitForLine("--address")) ?? [];
   await using impostor = new RunningProcess(
-    programCommand("mdns_impostor.ts", {
+    makeProgramCommand("mdns_impostor.ts", {
       flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
       args: ["a".repeat(16), "192.168.1.7", port, SEND_SERVICE],
       through: ["ip", "netns", "exec", "one"],
     }).spawn(),
   );
-  await impostor.printed(/.*\n/);
+  await impostor.waitForStdout(/.*\n/);
   await show(`degu receive --from ${"a".repeat(16)}`);
 }
 console.log(JSON.stringify({ shown, file: await Deno.readTextFile(`${three.dir}/file`) }));

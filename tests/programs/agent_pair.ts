@@ -3,7 +3,7 @@
  * each scene, and how they have ended.
  */
 
-import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 import { pause } from "@degu/internal/agent/pause.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 
@@ -11,7 +11,10 @@ const [dir = ""] = Deno.args;
 const [one, two, three] = await Promise.all(
   ["one", "two", "three"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
+await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
+  three,
+  "192.168.1.9/24",
+]]);
 const type = await install(dir);
 
 interface End {
@@ -21,7 +24,7 @@ interface End {
 
 const scenes: Record<string, End[]> = {};
 const ended = async (agent: RunningAgent): Promise<End> => {
-  const { code, stdout: shown } = await agent.ended();
+  const { code, stdout: shown } = await agent.waitForEnd();
   return { code, shown };
 };
 
@@ -41,43 +44,43 @@ const both = [[one, "degu pair"], [two, "degu pair"]] as const;
 
 /** Waits until both others are listed; returns the number of the one with this name. */
 const numberOf = async (agent: RunningAgent, name: string) => {
-  const line = await agent.line(`  ${name} `);
-  await agent.line("Type its number");
+  const line = await agent.waitForLine(`  ${name} `);
+  await agent.waitForLine("Type its number");
   return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
 };
 await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
   // Text that is typed before the list is ignored.
-  await c!.line("this is");
-  c!.feed("1\n");
+  await c!.waitForLine("this is");
+  c!.writeInput("1\n");
   await numberOf(c!, "one");
-  c!.feed("9\n");
-  await c!.line("type a number from 1 to 2");
+  c!.writeInput("9\n");
+  await c!.waitForLine("type a number from 1 to 2");
   const [atOne, atTwo] = [await numberOf(a!, "two"), await numberOf(b!, "one")];
-  a!.feed(`${atOne}\n`);
-  b!.feed(`${atTwo}\n`);
-  await agree(a!, b!);
-  c!.feed("\x04");
+  a!.writeInput(`${atOne}\n`);
+  b!.writeInput(`${atTwo}\n`);
+  await confirmNumbers(a!, b!);
+  c!.writeInput("\x04");
 });
 await scene("left while a person chose", [...both, [three, "degu pair"]], async (a, b, c) => {
   const atOne = await numberOf(a!, "two");
   await numberOf(b!, "one");
-  b!.feed("\x03");
-  await b!.ended();
+  b!.writeInput("\x03");
+  await b!.waitForEnd();
   await pause(4000); // so long a device that is not announced is near
-  a!.feed(`${atOne}\n`);
-  await a!.line("two is not found any more");
-  for (const each of [a!, c!]) each.feed("\x03");
+  a!.writeInput(`${atOne}\n`);
+  await a!.waitForLine("two is not found any more");
+  for (const each of [a!, c!]) each.writeInput("\x03");
 });
 // The program prints its address, because no other device announces itself.
 await scene("an address", [[one, "degu pair"]], async (a) => {
-  const [, address] = /--address (\S+)"/.exec(await a!.line("--address")) ?? [];
+  const [, address] = /--address (\S+)"/.exec(await a!.waitForLine("--address")) ?? [];
   await using b = type(two, `degu pair --address ${address}`);
-  await agree(a!, b);
+  await confirmNumbers(a!, b);
 });
 await scene("stopped before the number", [[one, "degu pair"], [two, "degu pair"]], async (a, b) => {
-  await Promise.all([a, b].map((each) => each!.line("this is")));
-  b!.feed("\x03");
+  await Promise.all([a, b].map((each) => each!.waitForLine("this is")));
+  b!.writeInput("\x03");
   await using again = type(two, "degu pair");
-  await agree(a!, again);
+  await confirmNumbers(a!, again);
 });
 console.log(JSON.stringify(scenes));

@@ -3,32 +3,32 @@
  * commands. Prints as JSON the seconds until the numbers, and how the commands have ended.
  */
 
-import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
 const [one, two] = await Promise.all(
   ["one", "two"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine];
-await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
+await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
 const type = await install(dir);
 const seconds: number[] = [];
 const codes: number[] = [];
 await using serving = type(one, "degu serve --inbox Inbox");
-await serving.line("serving on");
+await serving.waitForLine("serving on");
 for (let time = 0; time < 3; time++) {
   const begun = performance.now();
   await using stack = new AsyncDisposableStack();
   const agents = [one, two].map((machine) => stack.use(type(machine, "degu pair")));
-  await Promise.all(agents.map((each) => each.line("it shows this number")));
+  await Promise.all(agents.map((each) => each.waitForLine("it shows this number")));
   seconds.push((performance.now() - begun) / 1000);
-  await agree(...agents);
+  await confirmNumbers(...agents);
   for (const line of ["degu ls one:", "degu ping one"]) {
     await using agent = type(two, line);
-    codes.push((await agent.ended()).code);
+    codes.push((await agent.waitForEnd()).code);
   }
   for (const [machine, name] of [[one, "two"], [two, "one"]] as const) {
     await using forgetting = type(machine, `degu forget ${name}`);
-    await forgetting.ended();
+    await forgetting.waitForEnd();
   }
 }
 console.log(JSON.stringify({ seconds, codes }));

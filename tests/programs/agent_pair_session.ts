@@ -3,24 +3,24 @@
  * what README.md shows of the two terminals, where others are opened beside `degu serve`.
  */
 
-import { agree } from "@degu/testing/agent_lab.ts";
-import { setUpSession, shownLines } from "@degu/testing/sessions.ts";
+import { confirmNumbers } from "@degu/testing/agent_lab.ts";
+import { formatScreenLines, setUpSession } from "@degu/testing/sessions.ts";
 
 const [dir = ""] = Deno.args;
 const { laptop, desk, type } = await setUpSession(dir, "desk");
 const texts: string[] = [];
 
 const pairing = [laptop, desk].map((machine) => type(machine, "degu pair"));
-await agree(...pairing);
-const [, ended] = await Promise.all(pairing.map((each) => each.ended()));
-texts.push("laptop$ degu pair", "desk$ degu pair", ...shownLines(ended!.stdout));
+await confirmNumbers(...pairing);
+const [, ended] = await Promise.all(pairing.map((each) => each.waitForEnd()));
+texts.push("laptop$ degu pair", "desk$ degu pair", ...formatScreenLines(ended!.stdout));
 const line = "degu serve --inbox ~/Inbox";
-await type(laptop, line).line("serving on");
+await type(laptop, line).waitForLine("serving on");
 texts.push(`laptop$ ${line}`);
 const put = "degu put holiday.mp4 laptop:";
 await using putting = type(desk, put);
-texts.push(`desk$ ${put}`, ...shownLines((await putting.ended()).stdout));
+texts.push(`desk$ ${put}`, ...formatScreenLines((await putting.waitForEnd()).stdout));
 await using listing = type(laptop, "ls ~/Inbox/desk");
-texts.push("laptop$ ls ~/Inbox/desk", (await listing.ended()).stdout.trim());
+texts.push("laptop$ ls ~/Inbox/desk", (await listing.waitForEnd()).stdout.trim());
 console.log(texts.join("\n"));
 Deno.exit();

@@ -8,10 +8,10 @@ import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/degu/device";
 import { discoverServices, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { commitmentTo, encodeMessage, makeRandom } from "@degu/internal/device/pairing_messages.ts";
-import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
 const [dir = "", task, count] = Deno.args;
 
@@ -66,11 +66,14 @@ if (task !== undefined) {
 
 const machines = await Promise.all(["one", "two", "three"].map((name) => Machine.make(name, dir)));
 const [one, two, three] = machines as [Machine, Machine, Machine];
-await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
+await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
+  three,
+  "192.168.1.9/24",
+]]);
 const type = await install(dir);
 const startStranger = (does: string, devices = 1) =>
   new RunningProcess(
-    programCommand("agent_pair_strangers.ts", {
+    makeProgramCommand("agent_pair_strangers.ts", {
       flags: [
         "--allow-net",
         "--allow-sys=networkInterfaces,uid",
@@ -84,18 +87,18 @@ const startStranger = (does: string, devices = 1) =>
   );
 const scenes: Record<string, { code: number; shown: string }> = {};
 const end = async (name: string, agent: RunningAgent) => {
-  const { code, stdout: shown } = await agent.ended();
+  const { code, stdout: shown } = await agent.waitForEnd();
   scenes[name] = { code, shown };
 };
 {
   await using stranger = startStranger("ask");
   await using agent = type(one, "degu pair");
   for (let i = 0; i < 5; i++) {
-    const number = await stranger.printed(/\d{3} \d{3}\n/);
-    await agent.line(number.trim());
+    const number = await stranger.waitForStdout(/\d{3} \d{3}\n/);
+    await agent.waitForLine(number.trim());
     stranger.child.kill("SIGUSR1");
   }
-  await stranger.printed(/done\n/);
+  await stranger.waitForStdout(/done\n/);
   await end("five numbers", agent);
 }
 {
@@ -107,18 +110,18 @@ const end = async (name: string, agent: RunningAgent) => {
   await using stranger = startStranger("commit", 2);
   await using agent = type(one, "degu pair");
   await using other = type(two, "degu pair");
-  await stranger.printed(/done\n/);
-  await agree(agent, other);
+  await stranger.waitForStdout(/done\n/);
+  await confirmNumbers(agent, other);
   await end("used up", agent);
 }
 {
   await using init = type(three, "degu init --name two");
-  await init.ended();
+  await init.waitForEnd();
   await using _two = type(two, "degu pair");
   await using _other = type(three, "degu pair");
   await using agent = type(one, "degu pair");
-  await agent.line("Type its number");
-  agent.feed("\x04");
+  await agent.waitForLine("Type its number");
+  agent.writeInput("\x04");
   await end("two of a name", agent);
 }
 console.log(JSON.stringify(scenes));

@@ -25,10 +25,10 @@ for (const { args, stdin, until, onTerminal, made } of JSON.parse(Deno.args[0] ?
     onTerminal ? { stdin, terminal: { columns: 80, rows: 24 } } : { stdin },
   );
   if (until !== undefined) {
-    await agent.line(until);
+    await agent.waitForLine(until);
     agent.kill("SIGINT");
   }
-  ends.push(await agent.ended());
+  ends.push(await agent.waitForEnd());
   if (made !== undefined) await Deno.remove(made, { recursive: true }).catch(() => {});
 }
 console.log(JSON.stringify(ends));

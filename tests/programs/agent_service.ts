@@ -4,15 +4,15 @@
  * that there were, as JSON.
  */
 
-import { until } from "@degu/testing/agent_lab.ts";
+import { waitUntil } from "@degu/testing/agent_lab.ts";
 import { type AgentEnd, AgentHomes, runAgent } from "@degu/testing/agents.ts";
-import { content, fill } from "@degu/testing/directories.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
 import { flagsOf } from "@degu/testing/permissions.ts";
 
 const [dir = "", json = ""] = Deno.args;
 const rows: Record<string, string[]> = JSON.parse(json);
 await using homes = await AgentHomes.create("desk", "laptop");
-const [inbox, documents] = [homes.at("in box"), homes.at("Documents")];
+const [inbox, documents] = [homes.joinPath("in box"), homes.joinPath("Documents")];
 await fill(homes.path, { "in box": null, "Documents/100%/a": "1" });
 await homes.pair("desk", "laptop", "127.0.0.1:7443");
 const units = `${dir}/.config/systemd/user`;
@@ -24,14 +24,14 @@ const ends: Record<string, AgentEnd> = {};
 /** Runs a command with the permissions of its row. */
 async function run(row: string, home: string, ...args: string[]): Promise<void> {
   const permissions = rows[row]!.map((each) =>
-    each.replace(/(?<==)[A-Z]+$/, (name) => name === "HOME" ? homes.at(home) : values[name]!)
+    each.replace(/(?<==)[A-Z]+$/, (name) => name === "HOME" ? homes.joinPath(home) : values[name]!)
   );
   const flags = flagsOf(permissions);
-  ends[row] = await runAgent(["--home", homes.at(home), "service", ...args], { flags });
+  ends[row] = await runAgent(["--home", homes.joinPath(home), "service", ...args], { flags });
 }
 
 await fill(units, { "degu.service": "[Service]\nExecStart=true\n" });
-const install = ["--home", homes.at("desk"), "service", "install", "--inbox", inbox];
+const install = ["--home", homes.joinPath("desk"), "service", "install", "--inbox", inbox];
 const own = await runAgent(install, { flags: ["-A"] });
 await Deno.remove(`${units}/degu.service`);
 const listen = ["--listen", "127.0.0.1:7443"];
@@ -44,11 +44,11 @@ await run(
   inbox,
   ...listen,
 );
-await until("the service answers", serves);
+await waitUntil("the service answers", serves);
 const sync = ["sync", "--delete", documents, "desk:copy"];
 await run("service install sync DIR PEER:DIR", "laptop", "install", ...sync);
-const isCopied = async () => "laptop/copy/100%/a" in await content(inbox);
-await until("the service has copied", isCopied);
+const isCopied = async () => "laptop/copy/100%/a" in await readTree(inbox);
+await waitUntil("the service has copied", isCopied);
 const names = () => Array.from(Deno.readDirSync(units), ({ name }) => name).toSorted();
 await Deno.writeTextFile(`${units}/degu-sync-own.service`, "[Service]\nExecStart=true\n");
 const installed = names();

@@ -1,17 +1,17 @@
 /** Three devices on two cables, with link-local addresses only: the one in the middle serves. Prints what the others see as JSON. */
-import { Machine, network, pair, untilTrusted } from "@degu/testing/agent_lab.ts";
+import { connectMachines, Machine, pair, waitUntilTrusted } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
 const [left, middle, right] = await Promise.all(
   ["left", "middle", "right"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[left, "fe80::1/64"], [middle, "fe80::2/64"]], "one");
-await network([[middle, "fe80::3/64"], [right, "fe80::4/64"]], "two");
+await connectMachines([[left, "fe80::1/64"], [middle, "fe80::2/64"]], "one");
+await connectMachines([[middle, "fe80::3/64"], [right, "fe80::4/64"]], "two");
 const serving = middle.start(["serve", "--inbox", `${middle.dir}/inbox`]);
-await serving.line("serving on");
+await serving.waitForLine("serving on");
 await pair(middle, left);
 await pair(middle, right);
-for (const machine of [left, right]) await untilTrusted(machine, middle);
+for (const machine of [left, right]) await waitUntilTrusted(machine, middle);
 const pings = [left, right].map((machine) => machine.run(["--json", "ping", "middle"]));
 console.log(JSON.stringify(await Promise.all(pings)));
 Deno.exit();

@@ -5,7 +5,7 @@
 
 import { FilesApp } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { content } from "@degu/testing/directories.ts";
+import { readTree } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { type CopyJob, copyTree, type SeparateCopy } from "@degu/testing/trees.ts";
 
@@ -32,7 +32,7 @@ async function copy(
     copied = { rejection: `${code}: ${message}` };
   }
   // Empty if a part of the target is unreadable.
-  const targetPaths = Object.keys(await content(`${dir}/target`).catch(() => ({})));
+  const targetPaths = Object.keys(await readTree(`${dir}/target`).catch(() => ({})));
   return { ...copied, targetPaths };
 }
 

@@ -53,7 +53,7 @@ async function measure({ address, trust }: Task) {
   for (const conn of conns) conn.close();
   await server.shutdown();
   await serving;
-  const [warnings, errors] = [logger.at("warn").length, logger.at("error")];
+  const [warnings, errors] = [logger.messagesOf("warn").length, logger.messagesOf("error")];
   return { opened, answered, status, warnings, errors };
 }
 

@@ -17,9 +17,9 @@ import {
 import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
 import { freeBytes } from "@degu/internal/internal/disk/space.ts";
-import { untilFile } from "@degu/testing/agent_files.ts";
+import { waitForFile } from "@degu/testing/agent_files.ts";
 import { makeSession } from "@degu/testing/calling.ts";
-import { mustRun } from "@degu/testing/commands.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 
@@ -31,11 +31,11 @@ const [base = "", ...scenarios] = Deno.args;
 let root: string, disk: string;
 
 const mount = (...options: string[]) =>
-  mustRun(["mount", "-t", "tmpfs", "-o", options.join(), "tmpfs", disk]);
+  runOrThrow(["mount", "-t", "tmpfs", "-o", options.join(), "tmpfs", disk]);
 
 /** Gives up the disk that is mounted, where something may still be open, and mounts another one. */
 async function anew(...options: string[]): Promise<void> {
-  await mustRun(["umount", "--lazy", disk]);
+  await runOrThrow(["umount", "--lazy", disk]);
   await mount(...options);
 }
 
@@ -328,7 +328,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await mount("remount", "size=4m");
     served.beforePiece = async (sent) => {
       if (sent !== MEBIBYTE) return;
-      await untilFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
+      await waitForFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
       await Deno.writeFile(`${disk}/other`, filled(2 * MEBIBYTE));
     };
     const full = await failureOf(download(client, "/f", `${disk}/copy`));
@@ -452,8 +452,8 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
 
   /** Blocks that are reserved for root are not free: one half of 8 MiB. */
   async reserved() {
-    await mustRun(["umount", "--lazy", disk]);
-    await mustRun(["mount", "-o", "loop", `${base}/image`, disk]);
+    await runOrThrow(["umount", "--lazy", disk]);
+    await runOrThrow(["mount", "-o", "loop", `${base}/image`, disk]);
     return { free: freeBytes(disk) };
   },
 };
@@ -469,7 +469,7 @@ for (const name of scenarios) {
   } catch (error) {
     results[name] = { error: Deno.inspect(error) };
   } finally {
-    await mustRun(["umount", "--lazy", disk]);
+    await runOrThrow(["umount", "--lazy", disk]);
   }
 }
 console.log(JSON.stringify(results));

@@ -5,9 +5,9 @@
 
 import { type Address, Client, SSLClient } from "@degu/degu/client";
 import { Server, type Session, SSLServer } from "@degu/degu/server";
-import { ip, layCable, scopeOf } from "@degu/testing/namespaces.ts";
+import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 
-await layCable();
+await createCable();
 const scopeid = scopeOf("left");
 
 const found: Record<string, unknown> = { scopeid };
@@ -76,8 +76,8 @@ for (const asked of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as const) 
 found["secured"] = secured;
 
 // An address without a host: packets to it are lost without an error.
-await ip("address", "add", "10.9.8.1/24", "dev", "left");
-await ip("neighbour", "add", "10.9.8.7", "lladdr", "02:00:00:00:00:07", "dev", "left");
+await runIp("address", "add", "10.9.8.1/24", "dev", "left");
+await runIp("neighbour", "add", "10.9.8.7", "lladdr", "02:00:00:00:00:07", "dev", "left");
 const start = performance.now();
 const lost = await new Client(["10.9.8.7", 80], { timeout: 0.4 }).connect().catch((error) => error);
 found["lost"] = [lost instanceof Deno.errors.TimedOut, (performance.now() - start) / 1000];

@@ -5,13 +5,13 @@
 
 import { Device } from "@degu/degu/device";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
-import { ip, layCable, scopeOf } from "@degu/testing/namespaces.ts";
+import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 
 // The first pair is only in the way: its interfaces are tried, and lead nowhere.
-await ip("link", "add", "decoy", "type", "veth", "peer", "name", "end");
-await ip("address", "add", "fe80::9/64", "dev", "decoy", "nodad");
-await layCable();
-await ip("link", "set", "decoy", "up");
+await runIp("link", "add", "decoy", "type", "veth", "peer", "name", "end");
+await runIp("address", "add", "fe80::9/64", "dev", "decoy", "nodad");
+await createCable();
+await runIp("link", "set", "decoy", "up");
 const left = scopeOf("left");
 const right = scopeOf("right");
 

@@ -4,7 +4,7 @@
  */
 
 import { type RunningAgent, startAgentHere } from "@degu/testing/agents.ts";
-import { Shown } from "@degu/testing/processes.ts";
+import { ProgramOutput } from "@degu/testing/processes.ts";
 
 export interface Order {
   readonly id: number;
@@ -32,12 +32,12 @@ async function run(id: number, args: readonly string[], stdin: string): Promise<
     onText: (to, text) => tell({ id, to, text }),
   });
   running.set(id, agent);
-  const { code } = await agent.ended(PATIENCE);
+  const { code } = await agent.waitForEnd(PATIENCE);
   running.delete(id);
   tell({ id, code });
 }
 
-for await (const order of Shown.from(Deno.stdin.readable).lines()) {
+for await (const order of ProgramOutput.from(Deno.stdin.readable).lines()) {
   const { id, args, stdin = "" } = JSON.parse(order) as Order;
   if (args === undefined) running.get(id)?.kill("SIGINT");
   else run(id, args, stdin);

@@ -4,11 +4,11 @@
  */
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { mustRun } from "@degu/testing/commands.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 
 const [path = ""] = Deno.args;
 const app = new FilesApp(path, { create: true, write: true });
-await mustRun(["umount", path]);
+await runOrThrow(["umount", path]);
 await Deno.remove(path);
 const [status] = await app.handle(mkreq("PUT", "/x", {}, new Uint8Array(1)));
 const isThere = await Deno.lstat(path).then(() => true, () => false);

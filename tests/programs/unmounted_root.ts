@@ -5,7 +5,7 @@
 
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { mustRun } from "@degu/testing/commands.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 
 const [served = "", disk = ""] = Deno.args;
 const app = new FilesApp(served, { list: true, write: true });
@@ -23,7 +23,7 @@ async function statuses(): Promise<number[]> {
 }
 
 const mounted = await statuses();
-await mustRun(["umount", served]);
+await runOrThrow(["umount", served]);
 const unmounted = await statuses();
-await mustRun(["mount", "--bind", disk, served]);
+await runOrThrow(["mount", "--bind", disk, served]);
 console.log(JSON.stringify([mounted, unmounted, await statuses()]));

@@ -5,11 +5,11 @@
  */
 
 import { Client, describeConnectionError, isTransient, SSLClient } from "@degu/degu/client";
-import { ip } from "@degu/testing/namespaces.ts";
+import { runIp } from "@degu/testing/namespaces.ts";
 
-await ip("link", "set", "lo", "up");
-await ip("route", "add", "unreachable", "10.9.9.9/32");
-await ip("-6", "address", "del", "::1/128", "dev", "lo");
+await runIp("link", "set", "lo", "up");
+await runIp("route", "add", "unreachable", "10.9.9.9/32");
+await runIp("-6", "address", "del", "::1/128", "dev", "lo");
 
 const sslconfig = JSON.parse(Deno.args[0]!);
 const found: Record<string, unknown> = {};

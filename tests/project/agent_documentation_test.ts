@@ -1,22 +1,22 @@
 /** The pages about the program match it: its options, and the services, which run unchanged. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
-import { objectsOf } from "@degu/testing/agent_files.ts";
+import { parseCommands, readFirstMinute } from "@degu/testing/agent_documentation.ts";
+import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
-import { mustRun, runCommand } from "@degu/testing/commands.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
-import { programObstacle, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
-import { read, ROOT } from "@degu/testing/tree.ts";
+import { runCommand, runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
+import { findProgramObstacle, findShellObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const program = await makeProgram(() => () => Promise.resolve());
-const permissions = await read("agent/docs/permissions.md");
+const permissions = await readProjectFile("agent/docs/permissions.md");
 /** The pages about the program, one after the other. */
 const page = [
-  await read("agent/docs/guide.md"),
-  await read("agent/docs/reference.md"),
-  await read("agent/docs/service.md"),
-  await read("agent/docs/sync.md"),
+  await readProjectFile("agent/docs/guide.md"),
+  await readProjectFile("agent/docs/reference.md"),
+  await readProjectFile("agent/docs/service.md"),
+  await readProjectFile("agent/docs/sync.md"),
   permissions.split("\n## ")[0],
 ].join("\n");
 
@@ -39,21 +39,22 @@ function optionsIn(text: string): Set<string> {
 }
 
 Deno.test("the first minute is the same in the help and in agent/docs/guide.md", async () => {
-  const commands = await firstMinute();
+  const commands = await readFirstMinute();
   assert(commands.length > 5, "the help has no first minute");
   const blocks = [...page.matchAll(/^```text\n((?:one|two)\$ [^]*?)```$/gm)];
-  assertEquals(blocks.flatMap(([, text = ""]) => commandsIn(text)), commands);
+  assertEquals(blocks.flatMap(([, text = ""]) => parseCommands(text)), commands);
 });
 
 Deno.test("the first minute begins as in the README: pair, serve an inbox, put", async () => {
-  const [, session = ""] = /```text\n(laptop\$ [^]*?)```/.exec(await read("agent/README.md")) ?? [];
+  const [, session = ""] =
+    /```text\n(laptop\$ [^]*?)```/.exec(await readProjectFile("agent/README.md")) ?? [];
   const typed = (commands: [machine: string, command: string][]) => {
     const machines = [...new Set(commands.map(([machine]) => machine))];
     return commands.filter(([, command]) => command.startsWith("degu "))
       .map(([machine, command]) => [machines.indexOf(machine), command.split(" ")[1]]);
   };
-  const readme = typed(commandsIn(session));
-  assertEquals(typed(await firstMinute()).slice(0, readme.length), readme);
+  const readme = typed(parseCommands(session));
+  assertEquals(typed(await readFirstMinute()).slice(0, readme.length), readme);
 });
 
 Deno.test("every command has a section with each of its options", () => {
@@ -106,11 +107,11 @@ Deno.test("the program accepts every command of the pages' blocks", async () => 
   assertEquals(ran, lines);
 });
 
-const noBash = await shellObstacle("bash");
+const noBash = await findShellObstacle("bash");
 
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */
 function runLine(line: string, cwd: string | URL): Promise<string> {
-  return mustRun(["bash", "-c", line], { cwd, env: { NO_COLOR: "1" } });
+  return runOrThrow(["bash", "-c", line], { cwd, env: { NO_COLOR: "1" } });
 }
 
 testUnless(
@@ -120,14 +121,14 @@ testUnless(
     const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\/main\.ts$/m) ?? [];
     const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
     assert(install !== undefined && uninstall !== undefined, "no page has such commands");
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const root = ` --root ${dir.path} `;
     const installed = await runCommand(
       ["bash", "-c", install.replace(" --global ", ` --global${root}`)],
       { cwd: ROOT, env: { NO_COLOR: "1" } },
     );
     assert(installed.success && !/warning/i.test(installed.stderr), installed.stderr);
-    const { version } = JSON.parse(await read("deno.json"));
+    const { version } = JSON.parse(await readProjectFile("deno.json"));
     assertEquals(await runLine("bin/degu --version", dir.path), `${version}\n`);
     await runLine(uninstall.replace(" --global ", ` --global${root}`), ROOT);
     assertEquals(Array.from(Deno.readDirSync(`${dir.path}/bin`)), []);
@@ -135,7 +136,7 @@ testUnless(
 );
 
 testUnless(noBash, "paths of deno task agent begin where it is typed", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const typed = `${dir.path}/a b`;
   await Deno.mkdir(typed);
   const config = new URL("deno.json", ROOT).pathname;
@@ -160,7 +161,7 @@ function unitCommand(): string[] {
 }
 
 Deno.test("the command of the systemd unit serves with exactly its flags", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const command = unitCommand().map((arg) => arg.replaceAll("/home/anna", dir.path));
   const at = command.findIndex((arg) => arg.startsWith("jsr:"));
   // Not loaded from JSR, and at a port that is free.
@@ -171,28 +172,28 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
   const result = await runAgentHere([...args.slice(0, 2), "init", "--name", "x"]);
   assertEquals(result.code, 0, result.stderr);
   await using service = spawnAgent([...args, "--listen", "127.0.0.1:0"], { flags });
-  await service.line("serving on 127.0.0.1:");
+  await service.waitForLine("serving on 127.0.0.1:");
   service.kill("SIGTERM");
-  const { code, stderr } = await service.ended();
+  const { code, stderr } = await service.waitForEnd();
   assertEquals(code, 0, stderr);
 });
 
 /** Returns the units that a command would install, by name. */
 async function unitsOf(home: string, ...args: string[]): Promise<[name: string, text: string][]> {
   const printed = await runAgentHere(["--home", home, "--json", "service", "install", ...args]);
-  const objects = objectsOf(printed).filter(({ path }) => path !== undefined);
+  const objects = parseObjects(printed).filter(({ path }) => path !== undefined);
   assertEquals([printed.code, objects.length > 0], [1, true], printed.stderr);
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
 }
 
 Deno.test("the unit of agent/docs/service.md is the one that degu service installs", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const home = `${dir.path}/.local/state/degu`;
   await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });
   await runAgentHere(["--home", home, "init", "--name", "x"]);
   const dirs = ["--share", `${dir.path}/Share`, "--inbox", `${dir.path}/Inbox`];
   const [[name, text] = []] = await unitsOf(home, ...dirs);
-  const { version } = JSON.parse(await read("deno.json"));
+  const { version } = JSON.parse(await readProjectFile("deno.json"));
   const mainModule = decodeURIComponent(new URL("agent/main.ts", ROOT).pathname);
   const published = text!.replaceAll(dir.path, "/home/anna").replace(
     Deno.execPath(),
@@ -203,20 +204,27 @@ Deno.test("the unit of agent/docs/service.md is the one that degu service instal
 });
 
 testUnless(
-  await programObstacle("systemd-analyze", "--version"),
+  await findProgramObstacle("systemd-analyze", "--version"),
   "systemd finds nothing wrong with the units, whatever the names of directories",
   async () => {
     await using homes = await AgentHomes.create("desk", "laptop");
     await homes.pair("desk", "laptop");
-    const dir = homes.at(`a b%s "$HOME" 'c;\\`);
+    const dir = homes.joinPath(`a b%s "$HOME" 'c;\\`);
     await Deno.mkdir(dir);
     const units = [
-      ...await unitsOf(homes.at("desk"), "--share", dir),
-      ...await unitsOf(homes.at("laptop"), "sync", "--exclude", "*.t p%", dir, "desk:a b/100%"),
+      ...await unitsOf(homes.joinPath("desk"), "--share", dir),
+      ...await unitsOf(
+        homes.joinPath("laptop"),
+        "sync",
+        "--exclude",
+        "*.t p%",
+        dir,
+        "desk:a b/100%",
+      ),
     ];
     const names = ["degu.service", "degu-sync-to-desk-a_b-100_.service"];
     assertEquals(units.map(([name]) => name), [...names, names[1]!.replace("service", "timer")]);
-    const paths = units.map(([name]) => homes.at(name));
+    const paths = units.map(([name]) => homes.joinPath(name));
     for (const [i, [, text]] of units.entries()) await Deno.writeTextFile(paths[i]!, text);
     // For systemd-analyze, a mistake is only a warning.
     const verify = ["systemd-analyze", "verify", "--user", ...paths];
@@ -229,15 +237,15 @@ testUnless(
 );
 
 testUnless(
-  await programObstacle("python3", "--version"),
+  await findProgramObstacle("python3", "--version"),
   "the command of the launchd plist serves, and is that of the systemd unit",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const path = `${dir.path}/degu.plist`;
     await Deno.writeTextFile(path, block("xml"));
     const script =
       "import json, plistlib, sys; print(json.dumps(plistlib.load(open(sys.argv[1], 'rb'))))";
-    const printed = await mustRun(["python3", "-c", script, path]);
+    const printed = await runOrThrow(["python3", "-c", script, path]);
     const { ProgramArguments: command, ...others } = JSON.parse(printed);
     const inHome = (args: string[], home: string) =>
       args.slice(1).map((arg) => arg.replaceAll(home, dir.path));

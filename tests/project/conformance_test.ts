@@ -1,6 +1,6 @@
 /** docs/conformance.md: its tables have a test for each row, which exists by that name. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { read } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 
 interface Row {
   readonly rfc: string;
@@ -17,7 +17,7 @@ const SCOPE: Record<string, RegExp> = {
 async function rowsOfPage(): Promise<Row[]> {
   const rows: Row[] = [];
   let rfc = "";
-  for (const line of (await read("docs/conformance.md")).split("\n")) {
+  for (const line of (await readProjectFile("docs/conformance.md")).split("\n")) {
     const [, heading] = /^## (.+)$/.exec(line) ?? [];
     if (heading !== undefined) rfc = heading;
     if (!line.startsWith("|") || /^\|[ |-]+$/.test(line)) continue;
@@ -36,7 +36,7 @@ const ROWS = new RegExp(`[[(]\\s*${LITERAL},`, "g");
 
 /** The names in a module: of its tests and steps, or of its rows; of a template its beginning. */
 async function namesIn(path: string): Promise<Set<string>> {
-  const source = await read(path);
+  const source = await readProjectFile(path);
   const literals = source.matchAll(path.endsWith(".rows.ts") ? ROWS : TESTS);
   const names = Array.from(literals, ([, literal = ""]) => {
     const text = literal.slice(1, -1).replaceAll('\\"', '"');

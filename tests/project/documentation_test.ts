@@ -5,17 +5,17 @@ import { replaceFigures } from "@degu/internal/bench/summary.ts";
 import { readConfigurations, readEntries, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
-  libraryFiles,
   listFiles,
-  publishedPages,
-  read,
+  listLibraryFiles,
+  listPublishedPages,
+  readProjectFile,
   readTasks,
   ROOT,
 } from "@degu/testing/tree.ts";
 
 Deno.test("the offline import map has every name that the packages and their tests have", async () => {
   const path = "tests/support/offline/import_map.json";
-  const map: Record<string, string> = JSON.parse(await read(path)).imports;
+  const map: Record<string, string> = JSON.parse(await readProjectFile(path)).imports;
   const urlOf = (name: string) => new URL(map[name] ?? "", new URL(path, ROOT)).href;
   const entries = (await readPackages()).flatMap((each) => [...each.entries]);
   const names = new Set<string>();
@@ -51,9 +51,9 @@ Deno.test("a module that is published can't import by the names that only tests 
 Deno.test("each npm package has an exact version, and those of the library stand in a deno.json", async () => {
   const packages: string[] = [];
   for (const path of await listFiles("", "deno.json")) {
-    packages.push(...Object.values<string>(JSON.parse(await read(path)).imports ?? {}));
+    packages.push(...Object.values<string>(JSON.parse(await readProjectFile(path)).imports ?? {}));
   }
-  const library = new Set(await libraryFiles());
+  const library = new Set(await listLibraryFiles());
   // A package that only one test or tool needs is imported there, because `deno task` loads all
   // packages of deno.json.
   for (const path of await listFiles("", ".ts")) {
@@ -67,9 +67,9 @@ Deno.test("each npm package has an exact version, and those of the library stand
 });
 
 Deno.test("the suite runs every code block of the documentation", async () => {
-  const pages = await publishedPages();
-  for (const path of [...pages, ...await libraryFiles()]) {
-    const leftOut = (await read(path)).match(
+  const pages = await listPublishedPages();
+  for (const path of [...pages, ...await listLibraryFiles()]) {
+    const leftOut = (await readProjectFile(path)).match(
       /^[ *]*```(ts|js|typescript|javascript)\b.*ignore.*$/m,
     );
     assertEquals(leftOut?.[0], undefined, path);
@@ -135,11 +135,11 @@ const OTHER_BLOCKS: Record<string, string> = {
 };
 
 Deno.test("a block of the documentation is TypeScript, which the suite runs, or has a test or a reason", async () => {
-  const pages = await publishedPages();
+  const pages = await listPublishedPages();
   const unexplained: string[] = [];
   const firstLines = new Set<string>();
   for (const path of pages) {
-    const { blocks, indented } = blocksOf(await read(path));
+    const { blocks, indented } = blocksOf(await readProjectFile(path));
     unexplained.push(...indented.map((line) => `${path}: an indented block is not run: ${line}`));
     for (const { language, firstLine } of blocks) {
       if (language === "ts") continue;
@@ -152,7 +152,7 @@ Deno.test("a block of the documentation is TypeScript, which the suite runs, or 
   assertEquals(rows.filter(([firstLine]) => !firstLines.has(firstLine)), []);
   for (const [, reason] of rows) {
     const [path] = /^tests\/\S+\.ts/.exec(reason) ?? [];
-    if (path !== undefined) assert((await read(path)).length > 0, path);
+    if (path !== undefined) assert((await readProjectFile(path)).length > 0, path);
   }
 });
 
@@ -177,17 +177,17 @@ function blocksOf(page: string) {
 }
 
 Deno.test("docs/performance.md has the figures of bench/results.md", async () => {
-  const page = await read("docs/performance.md");
-  assertEquals(page, replaceFigures(page, await read("bench/results.md")));
+  const page = await readProjectFile("docs/performance.md");
+  assertEquals(page, replaceFigures(page, await readProjectFile("bench/results.md")));
 });
 
 Deno.test("the demo task runs as the demo's first line says", async () => {
-  const command = (await read("examples/demo.ts")).split("\n")[0]?.replace("// ", "");
+  const command = (await readProjectFile("examples/demo.ts")).split("\n")[0]?.replace("// ", "");
   assertEquals((await readTasks())["demo"]?.command, command);
 });
 
 Deno.test("the page for users of Python Degu names its versions, their defaults, and what has no counterpart", async () => {
-  const page = await read("docs/coming_from.md");
+  const page = await readProjectFile("docs/coming_from.md");
   const rows = [...page.matchAll(/^\|(.*)\|$/gm)].map(([, row = ""]) =>
     row.split("|").map((cell) => cell.trim())
   );
@@ -211,7 +211,7 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
 });
 
 Deno.test("the reference of each public module is linked from a page of docs/", async () => {
-  const text = (await Promise.all((await publishedPages()).map(read))).join("\n");
+  const text = (await Promise.all((await listPublishedPages()).map(readProjectFile))).join("\n");
   for (const name of (await readEntries()).keys()) {
     const url = `https://jsr.io/${name.replace(/^@degu\/\w+/, "$&/doc")}`;
     assert(text.includes(`(${url})`), url);
@@ -219,20 +219,20 @@ Deno.test("the reference of each public module is linked from a page of docs/", 
 });
 
 Deno.test("each picture has a title and a description, and is on a page with alternative text", async () => {
-  const pages = await publishedPages();
-  const text = (await Promise.all(pages.map(read))).join("\n");
+  const pages = await listPublishedPages();
+  const text = (await Promise.all(pages.map(readProjectFile))).join("\n");
   for (const path of await listFiles("docs/pictures", ".svg")) {
     const name = path.slice("docs/pictures/".length);
     const [, alternative = ""] = new RegExp(`!\\[([^\\]]*)\\]\\(\\S*${name}\\)`).exec(text) ?? [];
     assert(alternative.length > 60, `${name} is on no page, or has no alternative`);
-    const svg = await read(path);
+    const svg = await readProjectFile(path);
     assertMatch(svg, /<title id="title">[^<]+<\/title>/, path);
     assertMatch(svg, /<desc id="description">[^<]+<\/desc>/, path);
   }
 });
 
 Deno.test("the picture of the layers names every public module", async () => {
-  const svg = await read("docs/pictures/layers.svg");
+  const svg = await readProjectFile("docs/pictures/layers.svg");
   for (const name of (await readEntries()).keys()) {
     const entry = name.replace("@degu/degu/", "/");
     assert(svg.includes(entry), `${entry} is missing`);

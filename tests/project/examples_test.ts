@@ -3,11 +3,11 @@
  * needs them. Servers, which run until a signal, have their own tests in tests/examples.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { obstacleTo, runCommand } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { findObstacle, runCommand } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { listFiles, read, ROOT } from "@degu/testing/tree.ts";
+import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const DIRECTORY = "examples/";
 /** The start of the first line of a module that is not a program. */
@@ -34,7 +34,7 @@ subprocess.check_call(["ip", "link", "set", "lo", "up"])
 os.execv(sys.argv[1], sys.argv[1:])
 `,
 ];
-const obstacle = await obstacleTo([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
+const obstacle = await findObstacle([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
 
 /** The required output of some programs. */
 const printed: Readonly<Record<string, (stdout: string) => void>> = {
@@ -78,7 +78,7 @@ const SERVING: Readonly<Record<string, string>> = {
 };
 
 for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
-  const [firstLine = ""] = (await read(path)).split("\n", 1);
+  const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
   if (path.slice(DIRECTORY.length) in SERVING) continue;
   if (firstLine.startsWith(NO_PROGRAM)) {
     // Left out for the reason that its first line gives.
@@ -96,7 +96,7 @@ for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
     });
   } else {
     Deno.test(`${path} runs as its first line says, and needs every permission in it`, async () => {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       const [args, audit] = [MEBIBYTES[path] ?? [], `${dir.path}/audit`];
       const { success, stdout, stderr } = await runExample(path, { args, audit });
       assert(success, `${firstLine}\n${stdout}\n${stderr}`);
@@ -111,7 +111,7 @@ for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
 
 Deno.test("each program that runs until a signal has a test", async () => {
   for (const [program, test] of Object.entries(SERVING)) {
-    assertStringIncludes(await read(test), `"${DIRECTORY}${program}"`);
+    assertStringIncludes(await readProjectFile(test), `"${DIRECTORY}${program}"`);
   }
 });
 
@@ -123,7 +123,7 @@ Deno.test({
     const options = { args: MEBIBYTES[path] ?? [], through: WITHOUT_IPV6 };
     await using running = await startExample(path, options);
     // The transfers follow, which are the same.
-    const lines = (await running.printed(/^(?:.*\n){5}/)).split("\n");
+    const lines = (await running.waitForStdout(/^(?:.*\n){5}/)).split("\n");
     assertStringIncludes(lines[2] ?? "", "no IPv6");
     assertMatch(lines[3] ?? "", /proxy.* 127\.0\.0\.1:\d+:$/);
     assertEquals(lines[4], lines[1]);
@@ -131,10 +131,10 @@ Deno.test({
 });
 
 Deno.test(".gitignore has each directory that an example creates beside the sources", async () => {
-  const ignored = (await read(".gitignore")).split("\n");
+  const ignored = (await readProjectFile(".gitignore")).split("\n");
   const created = new Set<string>();
   for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
-    const [firstLine = ""] = (await read(path)).split("\n", 1);
+    const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
     const [, directories = ""] = / --allow-write=(\S+)/.exec(firstLine) ?? [];
     for (const directory of directories.split(",")) {
       if (/^[\w-]+$/.test(directory)) created.add(`${directory}/`);

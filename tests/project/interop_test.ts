@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { type CommandEnd, runCommand } from "@degu/testing/commands.ts";
-import { read, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 /**
  * The configurations that are run, with the values that the page has in place of ports and paths.
@@ -25,9 +25,9 @@ const CONFIGURATIONS: Record<string, string> = {
 };
 
 Deno.test("each configuration line on the page is in the configuration that is run", async () => {
-  const page = await read("docs/interop.md");
+  const page = await readProjectFile("docs/interop.md");
   for (const [language, file] of Object.entries(CONFIGURATIONS)) {
-    const text = (await read(`tools/interop/${file}`))
+    const text = (await readProjectFile(`tools/interop/${file}`))
       .replaceAll(/\{([A-Z_]+)\}/g, (whole, name: string) => VALUES[name] ?? whole);
     const run = new Set(text.split("\n").map((line) => line.trim()));
     const blocks = [...page.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))];

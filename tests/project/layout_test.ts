@@ -4,11 +4,11 @@ import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
   graphOf,
-  importedNames,
-  libraryFiles,
-  libraryImports,
   listFiles,
-  read,
+  listLibraryFiles,
+  readImportedNames,
+  readLibraryImports,
+  readProjectFile,
   ROOT,
 } from "@degu/testing/tree.ts";
 
@@ -73,17 +73,17 @@ Deno.test("the library exports exactly the modules at the top level, and the pro
 });
 
 Deno.test("the names that only the program can import are counted, used, and have a reason", async () => {
-  const names = (await importedNames(AGENT_SUPPORT)).map(([, name]) => name);
+  const names = (await readImportedNames(AGENT_SUPPORT)).map(([, name]) => name);
   assertEquals(names.length, AGENT_SUPPORT_NAMES);
   const used = new Set<string>();
-  for (const path of (await libraryFiles()).filter((path) => path.startsWith("agent/"))) {
-    for (const [target, name] of await importedNames(path)) {
+  for (const path of (await listLibraryFiles()).filter((path) => path.startsWith("agent/"))) {
+    for (const [target, name] of await readImportedNames(path)) {
       if (target === "@degu/degu/agent_support") used.add(name);
     }
   }
   assertEquals(new Set(names), used);
   // Each group of names has a comment with its reason.
-  assertEquals((await read(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
+  assertEquals((await readProjectFile(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
 
 /** The folders with a README.md, and the most lines of it. */
@@ -91,12 +91,12 @@ const pages = { agent: 70, device: 40, files: 40, internal: 40 };
 
 for (const [folder, maxLines] of Object.entries(pages)) {
   Deno.test(`${folder}/README.md has at most ${maxLines} lines, and names each module of the folder`, async () => {
-    const page = await read(`${folder}/README.md`);
+    const page = await readProjectFile(`${folder}/README.md`);
     assert(page.split("\n").length <= maxLines);
     const named = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => `${folder}/${path}`);
     const isOwn = (path: string) => path.startsWith(`${folder}/`);
     // Of the program, a command is named after its module.
-    const modules = (await libraryFiles()).filter(isOwn)
+    const modules = (await listLibraryFiles()).filter(isOwn)
       .filter((path) => !path.startsWith("agent/commands/"));
     assertEquals(modules.filter((path) => !named.includes(path)), []);
     // The entries at the top are the only others.
@@ -109,7 +109,7 @@ for (const [folder, maxLines] of Object.entries(pages)) {
 }
 
 Deno.test("imports go one way", async () => {
-  for (const [path, targets] of await libraryImports()) {
+  for (const [path, targets] of await readLibraryImports()) {
     const ownLayers = layers.filter(([modules]) =>
       modules.split(" ").some((each) => isUnder(each, path))
     );
@@ -124,11 +124,11 @@ Deno.test("imports go one way", async () => {
 Deno.test("device/ and files/ import so many names of base/ and net/, and not one more", async () => {
   const isDeep = (target: string) => /^(?:base|net)\//.test(target);
   const counted: Record<string, number> = {};
-  const imports = [...await libraryImports()];
+  const imports = [...await readLibraryImports()];
   for (const folder of Object.keys(deepImports)) {
     const names = new Set<string>();
     for (const [path, targets] of imports.filter(([path]) => path.startsWith(folder))) {
-      const named = (await importedNames(path)).filter(([target]) => isDeep(target));
+      const named = (await readImportedNames(path)).filter(([target]) => isDeep(target));
       // No form of an import is overlooked.
       assertEquals(
         new Set(named.map(([target]) => target)),
@@ -143,7 +143,7 @@ Deno.test("device/ and files/ import so many names of base/ and net/, and not on
 });
 
 Deno.test("no module imports itself through others, including types", async () => {
-  assertEquals(findCircles(await libraryImports()), []);
+  assertEquals(findCircles(await readLibraryImports()), []);
 });
 
 Deno.test("base/ uses only types of Deno, except for a body that opens its file", async () => {
@@ -157,7 +157,7 @@ Deno.test("base/ uses only types of Deno, except for a body that opens its file"
 });
 
 Deno.test("sockets are opened only in net/ and misc/", async () => {
-  for (const path of await libraryFiles()) {
+  for (const path of await listLibraryFiles()) {
     if (path.startsWith("net/") || path.startsWith("misc/")) continue;
     const opened = (await codeOf(path)).match(/\bDeno\.(connect|listen|startTls|serve)\w*/g);
     assertEquals(opened, null, path);
@@ -166,7 +166,7 @@ Deno.test("sockets are opened only in net/ and misc/", async () => {
 
 Deno.test("only the default logger prints", async () => {
   const printing = [];
-  for (const path of await libraryFiles()) {
+  for (const path of await listLibraryFiles()) {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
   }
   assertEquals(printing, ["net/logger.ts"]);
@@ -174,8 +174,8 @@ Deno.test("only the default logger prints", async () => {
 
 Deno.test("comments of the library end at 100 columns", async () => {
   const wide: string[] = [];
-  for (const path of await libraryFiles()) {
-    const longLines = (await read(path)).split("\n").filter((line) =>
+  for (const path of await listLibraryFiles()) {
+    const longLines = (await readProjectFile(path)).split("\n").filter((line) =>
       line.length > 100 && /^\s*(\/\/|\/?\*)|\s\/\/ /.test(line)
     );
     wide.push(...longLines.map((line) => `${path}: ${line}`));
@@ -189,7 +189,7 @@ Deno.test("the packages contain exactly the modules that their entries load or s
   const loaded = modules.flatMap(({ specifier }) =>
     specifier.startsWith(ROOT.href) ? [specifier.slice(ROOT.href.length)] : []
   );
-  const packed = await libraryFiles();
+  const packed = await listLibraryFiles();
   assertEquals(loaded.toSorted(), packed.toSorted());
 });
 

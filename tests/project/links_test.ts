@@ -3,7 +3,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
-import { libraryFiles, listFiles, read, ROOT } from "@degu/testing/tree.ts";
+import { listFiles, listLibraryFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const packages = await readPackages();
 const published = await Promise.all(packages.map(listPublishedFiles));
@@ -17,7 +17,7 @@ const pages = [...await listFiles("", ".md", false), ...folders.flat()];
 Deno.test("every relative link of a page leads to an existing file and anchor", async () => {
   const broken: string[] = [];
   for (const page of pages) {
-    for (const link of relativeLinksOf(await read(page))) {
+    for (const link of relativeLinksOf(await readProjectFile(page))) {
       if (!await leadsSomewhere(page, link)) broken.push(`${page}: ${link}`);
     }
   }
@@ -28,7 +28,7 @@ Deno.test("no relative link of a published page leaves its package", async () =>
   const leaving: string[] = [];
   for (const files of published) {
     for (const page of files.filter((path) => path.endsWith(".md"))) {
-      for (const link of relativeLinksOf(await read(page))) {
+      for (const link of relativeLinksOf(await readProjectFile(page))) {
         if (!files.includes(pathOf(page, link))) leaving.push(`${page}: ${link}`);
       }
     }
@@ -38,8 +38,12 @@ Deno.test("no relative link of a published page leaves its package", async () =>
 
 Deno.test("every address of a file of a package names its version, and an existing file and anchor", async () => {
   const broken: string[] = [];
-  for (const page of [...pages, ...await libraryFiles()]) {
-    for (const [address] of (await read(page)).matchAll(/https:\/\/jsr\.io\/@degu\/[^)\s"]+/g)) {
+  for (const page of [...pages, ...await listLibraryFiles()]) {
+    for (
+      const [address] of (await readProjectFile(page)).matchAll(
+        /https:\/\/jsr\.io\/@degu\/[^)\s"]+/g,
+      )
+    ) {
       const [, name, version, path, anchor = ""] = ADDRESS.exec(address) ?? [];
       if (name === undefined) continue;
       const i = packages.findIndex((each) => each.name === name && each.version === version);
@@ -52,8 +56,10 @@ Deno.test("every address of a file of a package names its version, and an existi
 });
 
 Deno.test("the links from doc comments to pages are absolute, because the reference is elsewhere", async () => {
-  for (const path of await libraryFiles()) {
-    const lines = (await read(path)).split("\n").filter((line) => /^\s*(\/\*)?\*/.test(line));
+  for (const path of await listLibraryFiles()) {
+    const lines = (await readProjectFile(path)).split("\n").filter((line) =>
+      /^\s*(\/\*)?\*/.test(line)
+    );
     assertEquals(relativeLinksOf(lines.join("\n")), [], path);
   }
 });
@@ -89,7 +95,7 @@ async function leadsSomewhere(page: string, link: string): Promise<boolean> {
   } catch {
     return false;
   }
-  return anchor === undefined || anchorsOf(await read(path)).includes(anchor);
+  return anchor === undefined || anchorsOf(await readProjectFile(path)).includes(anchor);
 }
 
 function anchorsOf(markdown: string): string[] {

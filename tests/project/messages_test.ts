@@ -18,10 +18,10 @@ import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
-import { tempDir } from "@degu/testing/directories.ts";
-import { constructWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection, constructWith } from "@degu/testing/expectations.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 
 Deno.test("the error of a frequent mistake says what to do", async (t) => {
   await using pki = await TempPKI.create();
@@ -60,7 +60,7 @@ Deno.test("the error of a frequent mistake says what to do", async (t) => {
     ],
     [
       "an answer with headers that are null",
-      () => callApp(lawless(() => [200, "OK", null, null]), mkreq("GET", "/")),
+      () => callApp(makeUntypedApp(() => [200, "OK", null, null]), mkreq("GET", "/")),
       /^TypeError: response\.headers: must be a plain object; got null$/,
     ],
     [
@@ -84,16 +84,16 @@ Deno.test("the error of a frequent mistake says what to do", async (t) => {
       /^TlsError: .*: the peer closed the connection; perhaps the server doesn't use TLS$/,
     ],
   ];
-  await eachRow(t, rows, async (rule, call, said) => {
-    const error = await rejectionOf(call(), rule);
+  await testEachRow(t, rows, async (rule, call, said) => {
+    const error = await catchRejection(call(), rule);
     assertMatch(String(error), said);
   });
 });
 
 Deno.test("the error of an argument names it for programs, too", async () => {
   await using pki = await TempPKI.create();
-  await using empty = await tempDir();
-  await using dir = await tempDir();
+  await using empty = await createTempDir();
+  await using dir = await createTempDir();
   await using device = await Device.open(`${dir.path}/device`, { name: "device" });
   const { clientSslconfig: config, serverSslconfig: serverConfig } = pki;
   const address: Address = ["127.0.0.1", 80];
@@ -120,7 +120,7 @@ Deno.test("the error of an argument names it for programs, too", async () => {
     ["listen[1][1]", () => device.invite({ listen: [address, ["127.0.0.1", 65536]] })],
   ];
   for (const [argument, call] of rows) {
-    const error = await rejectionOf(Promise.resolve().then(call), argument);
+    const error = await catchRejection(Promise.resolve().then(call), argument);
     assertEquals(describeArgumentError(error)?.argument, argument, String(error));
     assertMatch(String(error), /^(Range|Type)Error: /);
   }

@@ -1,6 +1,6 @@
 /** Programs and tests on a machine without a network. */
-import { mustRun } from "@degu/testing/commands.ts";
-import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { ROOT } from "@degu/testing/tree.ts";
 import { assertStringIncludes } from "@std/assert";
@@ -11,14 +11,17 @@ const rows: [task: string[], printed: string][] = [
   [["demo", "1"], "Both ends agree on the SHA-256: true"],
   [["agent", "--help"], "Files between your own devices"],
 ];
-const obstacle = await networkObstacle();
+const obstacle = await findNetworkObstacle();
 for (const [task, printed] of rows) {
   testUnless(
     obstacle,
     `deno task ${task.join(" ")} needs no network when its modules are in the cache`,
     async () => {
       const command = [...WITHOUT_NETWORK, Deno.execPath(), "task", ...task];
-      assertStringIncludes(await mustRun(command, { cwd: ROOT, env: { NO_COLOR: "1" } }), printed);
+      assertStringIncludes(
+        await runOrThrow(command, { cwd: ROOT, env: { NO_COLOR: "1" } }),
+        printed,
+      );
     },
   );
 }

@@ -33,7 +33,7 @@ import {
   type StandardLoggerOptions,
   type UntilSignalOptions,
 } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 
 /** All options, each `undefined`. */
@@ -152,7 +152,7 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
 
 Deno.test("the options of createDevicePki may be undefined", async () => {
   const options = unset<DevicePkiOptions>({ create: undefined });
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const device = await createDevicePki(dir.path, "camera-1", options); // made, as by default
   assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);
 });

@@ -4,13 +4,13 @@
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
-import { mustRun } from "@degu/testing/commands.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { assertAsked, flagsOf, permissionsOf, readAudit } from "@degu/testing/permissions.ts";
-import { systemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
+import { findSystemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { read } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
@@ -22,7 +22,7 @@ import type { Step } from "../programs/agent_permissions.ts";
 const OPTIONAL = "sys=statfs";
 
 /** The permissions of each row of the table of agent/docs/permissions.md. */
-const section = await read("agent/docs/permissions.md");
+const section = await readProjectFile("agent/docs/permissions.md");
 const ROWS = new Map(
   Array.from(
     section.split("\n## ")[0]!.matchAll(/^\| `([^`]+)` +\| (?:none|`([^`]+)`) +\|$/gm),
@@ -55,7 +55,11 @@ interface Case {
  * commands.
  */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
-  const [share, inbox, localDirectory] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
+  const [share, inbox, localDirectory] = [
+    homes.joinPath("share"),
+    homes.joinPath("inbox"),
+    homes.joinPath("here"),
+  ];
   await fill(homes.path, {
     "inbox": null,
     "here/target": null,
@@ -72,8 +76,8 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   });
   const [moved, outbox] = [`${localDirectory}/moved`, `${localDirectory}/outbox`];
   const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
-  await Deno.mkdir(homes.at("state"));
-  await Deno.rename(homes.at("degu"), homes.at("state", "degu"));
+  await Deno.mkdir(homes.joinPath("state"));
+  await Deno.rename(homes.joinPath("degu"), homes.joinPath("state", "degu"));
   await homes.pair("camera", "viewer");
   await homes.pair("viewer", "old");
   const files = ["--share", share, "--inbox", inbox];
@@ -96,13 +100,13 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   return {
     "send --listen ADDRESS DIR": {
       args: ["send", "--listen", ADDRESS, own],
-      values: { ADDRESS, DIR: own, TMP: homes.at("tmp") },
+      values: { ADDRESS, DIR: own, TMP: homes.joinPath("tmp") },
       ...invited,
     },
     "receive LINE TARGET": {
       args: ["receive", "-", target],
-      values: { INVITER, TARGET: target, TMP: homes.at("tmp") },
-      stdin: await send.line("degu:"),
+      values: { INVITER, TARGET: target, TMP: homes.joinPath("tmp") },
+      stdin: await send.waitForLine("degu:"),
     },
     "completions": { args: ["completions", "bash"] },
     "init": { args: ["init"], home: "new" },
@@ -129,7 +133,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       args: ["join", "-", "--serving", "127.0.0.1:2"],
       home: "guest",
       values: { INVITER },
-      stdin: await invite.line("degu:"),
+      stdin: await invite.waitForLine("degu:"),
     },
     "serve --listen ADDRESS --share SHARE --inbox INBOX": {
       args: ["serve", "--listen", ADDRESS, ...files],
@@ -138,7 +142,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     },
     "serve --listen ADDRESS --inbox": {
       args: ["serve", "--listen", ADDRESS, "--inbox"],
-      values: { INBOX: homes.at("person", "Inbox"), ADDRESS },
+      values: { INBOX: homes.joinPath("person", "Inbox"), ADDRESS },
       until: "serving",
     },
     "ping": { args: ["ping", "camera"], values: { PEER } },
@@ -180,15 +184,15 @@ interface Command extends Case {
 /** Runs commands in one process; checks how they have ended, and what they have asked for. */
 async function run(homes: AgentHomes, commands: readonly Command[]): Promise<void> {
   const steps = commands.map(({ args, home = "viewer", stdin = "", until, onTerminal }): Step => {
-    const at = home === null ? [] : ["--home", homes.at(home)];
-    const newHome = home === "new" ? homes.at(home) : undefined;
+    const at = home === null ? [] : ["--home", homes.joinPath(home)];
+    const newHome = home === "new" ? homes.joinPath(home) : undefined;
     return { args: [...at, ...args], stdin, until, onTerminal, made: newHome };
   });
-  const audit = homes.at(crypto.randomUUID());
+  const audit = homes.joinPath(crypto.randomUUID());
   const env = {
-    XDG_STATE_HOME: homes.at("state"),
-    HOME: homes.at("person"),
-    TMPDIR: homes.at("tmp"),
+    XDG_STATE_HOME: homes.joinPath("state"),
+    HOME: homes.joinPath("person"),
+    TMPDIR: homes.joinPath("tmp"),
     DENO_AUDIT_PERMISSIONS: audit,
   };
   const granted = new Set(commands.flatMap(({ permissions }) => permissions));
@@ -224,7 +228,7 @@ Deno.test("each command needs the flags of its row, every command has a row, and
   const commands = Object.entries(cases).map(([row, given]): Command => {
     const { home = "viewer", values = {} } = given;
     const valueOf = (name: string) =>
-      name === "HOME" ? homes.at(home ?? "state/degu") : values[name] ?? name;
+      name === "HOME" ? homes.joinPath(home ?? "state/degu") : values[name] ?? name;
     const permissions = ROWS.get(row)!.map((each) =>
       each.replace(/(?<==)(?<!^env=)[A-Z]+$/, valueOf)
     );
@@ -234,11 +238,11 @@ Deno.test("each command needs the flags of its row, every command has a row, and
 });
 
 testUnless(
-  await systemdObstacle(),
+  await findSystemdObstacle(),
   "service installs serve and sync, which work, and removes them, with the flags of its rows",
   async () => {
-    await using dir = await tempDir();
-    const { denoDir: DENO_DIR } = JSON.parse(await mustRun([Deno.execPath(), "info", "--json"]));
+    await using dir = await createTempDir();
+    const { denoDir: DENO_DIR } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));
     const rows = Object.fromEntries([...ROWS].filter(([row]) => isOfService(row)));
     const printed = await runProgram("agent_service.ts", {
       flags: ["--allow-all", ...importMapFlags()],

@@ -6,12 +6,12 @@ import { createDevicePki, Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { assertAsked, flagsOf, readAudit } from "@degu/testing/permissions.ts";
-import { runScript, Shown, spawnScript } from "@degu/testing/processes.ts";
+import { ProgramOutput, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { fromFileUrl, join } from "@std/path";
 import { toText } from "@std/streams";
@@ -90,7 +90,7 @@ for (const step of [${steps.join(",\n")}]) {
   const stderr = toText(child.stderr);
   const ends: { thrown?: string }[] = [];
   const reading = (async () => {
-    for await (const line of Shown.from(child.stdout).lines()) {
+    for await (const line of ProgramOutput.from(child.stdout).lines()) {
       const { address, ...end } = JSON.parse(line);
       if (address === undefined) {
         ends.push(end);
@@ -102,7 +102,7 @@ for (const step of [${steps.join(",\n")}]) {
       await client.request("GET", "/");
     }
   })();
-  await within(reading, `the program ends: ${script}`, PATIENCE);
+  await withTimeout(reading, `the program ends: ${script}`, PATIENCE);
   assertEquals(ends.length, rows.length, await stderr);
   const [, ...asked] = await readAudit(audit);
   for (const [i, { name, permissions }] of rows.entries()) {
@@ -128,7 +128,7 @@ function readsOf(sslconfig: object): string[] {
 }
 
 Deno.test("each row of the tables needs exactly its permissions", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const at = (name: string) => join(dir.path, name);
   const rows: Row[] = [];
 
@@ -197,7 +197,7 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
 
   // With TLS.
 
-  const { serverSslconfig, clientSslconfig } = await sharedPki();
+  const { serverSslconfig, clientSslconfig } = await openSharedPki();
   await using tls = new SSLServer(serverSslconfig, ["127.0.0.1", 0], ok);
   tls.serveForever();
   await tls.ready;

@@ -4,13 +4,13 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
-import { denoRun, runCommand } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled } from "@degu/testing/tls_openssl.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { read, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 /**
  * Seconds that a command may take: on a busy machine every module is compiled and type-checked
@@ -18,7 +18,7 @@ import { read, ROOT } from "@degu/testing/tree.ts";
  */
 const PATIENCE = 120;
 
-const needsCurl = await unlessMissing("curl");
+const needsCurl = await ignoreUnlessInstalled("curl");
 
 const CONFIG = "--config degu/deno.json";
 const CHECKOUT = fromFileUrl(ROOT).replace(/\/$/, "");
@@ -41,7 +41,7 @@ for (const [place, files, configFlag] of projects) {
     `the server of README.md, ${place}, answers until it is stopped`,
     needsCurl,
     async () => {
-      const readme = await read("README.md");
+      const readme = await readProjectFile("README.md");
       const [hello = "", flags = "", url = ""] = [
         /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms,
         /^deno run (.*) hello\.ts$/m,
@@ -50,8 +50,8 @@ for (const [place, files, configFlag] of projects) {
       for (const part of [hello, flags, url]) assertMatch(part, /\b8080\b/);
       assert(flags.startsWith(CONFIG));
 
-      await using project = await tempDir();
-      const port = `${await unusedPort()}`;
+      await using project = await createTempDir();
+      const port = `${await findUnusedPort()}`;
       const written = { "hello.ts": hello.replaceAll("8080", port), ...files(readme) };
       for (const [name, text] of Object.entries(written)) {
         await Deno.writeTextFile(join(project.path, name), text);
@@ -80,7 +80,7 @@ for (const [place, files, configFlag] of projects) {
         "unread",
       ];
       await using curl = spawn("curl", allArgs);
-      const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));
+      const [ended, answer] = [server, curl].map((each) => each.waitForEnd(PATIENCE));
       const other = await Promise.race([ended!.then(() => curl), answer!.then(() => server)]);
       other.child.kill("SIGTERM");
       const closeReason =
@@ -95,17 +95,17 @@ for (const [place, files, configFlag] of projects) {
 }
 
 Deno.test("the first program of the tutorial runs beside a checkout", async () => {
-  const page = await read("docs/tutorial.md");
+  const page = await readProjectFile("docs/tutorial.md");
   const [program = "", flags = ""] = [/^```ts\n(.*?)^```$/ms, /^deno run (.*) hello\.ts$/m]
     .map((part) => part.exec(page)?.[1]);
-  await using project = await tempDir();
+  await using project = await createTempDir();
   await Deno.writeTextFile(join(project.path, "hello.ts"), program);
   assert(flags.includes(CONFIG) && flags.endsWith("--allow-read=."));
   // The checkout is not below the directory, where the page has it, but elsewhere.
   const flagList = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(
     " ",
   );
-  const command = denoRun(["--no-prompt", ...importMapFlags(), ...flagList], "hello.ts");
+  const command = makeDenoCommand(["--no-prompt", ...importMapFlags(), ...flagList], "hello.ts");
   const { success, stdout, stderr } = await runCommand(command, { cwd: project.path });
   assert(success, stderr);
   assertStringIncludes(stdout, 'Response(status=200, reason="OK"');

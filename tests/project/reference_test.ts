@@ -1,6 +1,6 @@
 /** The API reference: its completeness, and the targets of its links. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { mustRun } from "@degu/testing/commands.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 import { readEntries } from "@degu/internal/tools/packages.ts";
 import { ROOT } from "@degu/testing/tree.ts";
 
@@ -158,7 +158,7 @@ interface Parameter {
 
 /** The reference of a public module, from `deno doc --json`. */
 async function readReference(path: string) {
-  const json = await mustRun([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
+  const json = await runOrThrow([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
   const { nodes } = JSON.parse(json);
   const { module_doc, symbols } = nodes[new URL(path, ROOT).href];
   const entries: Documented[] = [];

@@ -1,6 +1,6 @@
 /** The messages that the pages of troubleshooting explain are those of the code. */
 import { assert, assertEquals } from "@std/assert";
-import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
+import { codeOf, listLibraryFiles, readProjectFile } from "@degu/testing/tree.ts";
 
 /**
  * Where a message is put together from parts: what differs from case to case, a label in front, a
@@ -13,10 +13,11 @@ const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not
 
 Deno.test("every message that a page explains is in the code", async () => {
   const code =
-    (await Promise.all((await libraryFiles()).map(async (path) => textOf(await codeOf(path)))))
+    (await Promise.all((await listLibraryFiles()).map(async (path) => textOf(await codeOf(path)))))
       .join("\n");
   const messages = explainedMessages(
-    await read("docs/troubleshooting.md") + await read("agent/docs/troubleshooting.md"),
+    await readProjectFile("docs/troubleshooting.md") +
+      await readProjectFile("agent/docs/troubleshooting.md"),
   );
   assert(messages.length > 80, `${messages.length} messages`);
   const missing = messages.flatMap((message) =>

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
-import { listFiles, read, readTasks } from "@degu/testing/tree.ts";
+import { listFiles, readProjectFile, readTasks } from "@degu/testing/tree.ts";
 
 interface Workflow {
   readonly on: Record<string, { readonly tags?: readonly string[] } | null>;
@@ -33,7 +33,7 @@ interface Step {
 }
 
 async function readWorkflow(name: string): Promise<Workflow> {
-  return parse(await read(`.github/workflows/${name}`));
+  return parse(await readProjectFile(`.github/workflows/${name}`));
 }
 
 function commandsOf({ steps = [] }: Job): string[] {
@@ -43,7 +43,7 @@ function commandsOf({ steps = [] }: Job): string[] {
 Deno.test("every workflow has read-only permissions, time limits, and tasks that exist", async () => {
   const tasks = await readTasks();
   for (const path of await listFiles(".github/workflows", ".yml")) {
-    const { permissions, jobs } = parse(await read(path)) as Workflow;
+    const { permissions, jobs } = parse(await readProjectFile(path)) as Workflow;
     assertEquals(permissions, { contents: "read" }, path);
     for (const [name, job] of Object.entries(jobs)) {
       if (job.uses !== undefined) continue;
@@ -80,7 +80,7 @@ Deno.test("a published version has passed the checks, and its tag names it", asy
 });
 
 Deno.test("a release has the program for each system, with the permissions that the guide has, and says first that it was not tried", async () => {
-  const text = await read(".github/workflows/release.yml");
+  const text = await readProjectFile(".github/workflows/release.yml");
   assert(text.startsWith("# NOT TRIED: "));
   const { jobs } = await readWorkflow("release.yml");
   const compile = jobs["compile"]!;
@@ -93,7 +93,7 @@ Deno.test("a release has the program for each system, with the permissions that 
     "x86_64-pc-windows-msvc",
   ]);
   const flagsOf = (command: string) => command.match(/--allow-[^\s]+/g)?.toSorted();
-  const [install = ""] = (await read("agent/docs/guide.md")).match(
+  const [install = ""] = (await readProjectFile("agent/docs/guide.md")).match(
     /^deno install [^]*?jsr:@degu\/agent$/m,
   ) ?? [];
   const [command = ""] = commandsOf(compile);
@@ -105,7 +105,7 @@ Deno.test("a release has the program for each system, with the permissions that 
   const { files, publish } = (await readWorkflow("publish.yml")).jobs;
   assertEquals([files?.uses, files?.needs], ["./.github/workflows/release.yml", "publish"]);
   assert(publish !== undefined);
-  assertMatch(await read("RELEASING.md"), /\*\*not tried\*\*/);
+  assertMatch(await readProjectFile("RELEASING.md"), /\*\*not tried\*\*/);
 });
 
 Deno.test("every package is published, the one of the library before the one that needs it", async () => {

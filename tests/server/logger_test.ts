@@ -14,12 +14,12 @@ import {
   SSLServer,
   standardLogger,
 } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
@@ -54,7 +54,7 @@ class RecordLogger implements Required<Logger> {
       if (line !== undefined) return line;
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onLine = resolve;
-      await within(promise, `a line of the kind ${kind}; got ${Deno.inspect(this.lines)}`);
+      await withTimeout(promise, `a line of the kind ${kind}; got ${Deno.inspect(this.lines)}`);
     }
   }
 }
@@ -67,7 +67,7 @@ const failing: App = () => {
 };
 
 Deno.test("record gets each line in place of the four methods: its kind, the peer, and the error", async (t) => {
-  const upstream = new Client(["127.0.0.1", await unusedPort()]);
+  const upstream = new Client(["127.0.0.1", await findUnusedPort()]);
   const refusing: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
   type Row = [
     kind: LogDetails["kind"],
@@ -104,7 +104,7 @@ Deno.test("record gets each line in place of the four methods: its kind, the pee
 
 Deno.test("record gets a failed handshake, and a connection without a slot", async () => {
   const logger = new RecordLogger();
-  const { serverSslconfig } = await sharedPki();
+  const { serverSslconfig } = await openSharedPki();
   {
     await using tls = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], nothing, { logger });
     await exchange(tls.address, GET);
@@ -140,7 +140,7 @@ Deno.test("no peer forges a line or controls a terminal by text that the error o
     },
     "the reason of the end of a session": (text, session) => session.close(new Error(text)),
   };
-  await eachRow(t, Object.entries(fails), async (_name, fail) => {
+  await testEachRow(t, Object.entries(fails), async (_name, fail) => {
     const logger = new RecordLogger();
     const app: App = async (request, session) => {
       fail(await request.text(), session);
@@ -170,8 +170,8 @@ Deno.test("a line is shortened if the error of an app quotes a whole body", asyn
 });
 
 Deno.test("the logger of an app may also have record", async () => {
-  const port = await unusedPort();
-  await using dir = await tempDir();
+  const port = await findUnusedPort();
+  await using dir = await createTempDir();
   const logger = new RecordLogger();
   const part = { warn: logger.warn, record: logger.record.bind(logger) };
   const apps = [
@@ -219,7 +219,7 @@ Deno.test("standardLogger prints in another way, with the same limit, and withou
       ...["debug 1", "info 1", "warn 1", "warn 2", "error 1", "error 2", "debug 2", "info 2"],
     ]],
   ];
-  await eachRow(t, rows, (_rule, options, expected) => {
+  await testEachRow(t, rows, (_rule, options, expected) => {
     using _time = new FakeTime();
     const printed: string[] = [];
     const print = (line: string, level: LogLevel) => {

@@ -6,9 +6,9 @@ import { TempDevices } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { loadCopy } from "@degu/testing/copied_package.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
@@ -86,7 +86,7 @@ Deno.test("the identities of a table must name one user, and all must trust", as
     ["two users", [anna, { user: "bert" }], null],
     ["a refusal behind it", [anna, false], null],
   ];
-  await eachRow(t, rows, async (_what, returned, user) => {
+  await testEachRow(t, rows, async (_what, returned, user) => {
     const table: Record<string, App> = { "GET /": showUser };
     for (const [i, each] of returned.entries()) table[`/${i}/`] = identifying(each);
     await using serving = serve(routes(table));
@@ -141,7 +141,7 @@ Deno.test("a signal that ends after its session has no effect", async () => {
 });
 
 Deno.test("a FilesApp changes nothing for a session that is no longer trusted, of any kind", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   let trusts: unknown = true;
   const files = new FilesApp(dir.path, { write: true });
   const isTrusted = () => trusts as boolean;
@@ -171,7 +171,7 @@ Deno.test("trust fails closed between two copies of the package, in both combina
   assertEquals(copy.Server === Server, false);
   const ours = { FilesApp, Server };
   for (const [serving, files] of [[ours, copy], [copy, ours], [copy, copy]] as const) {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     let trusts = true;
     const app = new files.FilesApp(dir.path, { write: true });
     const gated: AppObject = {

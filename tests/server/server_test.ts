@@ -2,13 +2,13 @@
 import { type Address, Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
-import { aborted } from "@degu/testing/aborts.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
-import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
-import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
-import { meet, serve } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";
+import { RawPeer, waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
 // Constructing a server, and which connections it accepts.
@@ -88,7 +88,7 @@ Deno.test("onConnect accepts by exactly true, and by no other value that is no i
         assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
       } else await peer.assertClosedSilently("who was not let in");
       // An object that is no identity is a mistake of the app.
-      const errors = serving.logger.at("error");
+      const errors = serving.logger.messagesOf("error");
       const isMistake = typeof value === "object" && value !== null && !(value instanceof Promise);
       assertEquals([calls, errors.length], [isAccepted ? 1 : 0, isMistake ? 1 : 0]);
     });
@@ -140,7 +140,7 @@ Deno.test("serveForever() may be called again, and before or after close()", asy
 Deno.test("a server that never served is closed by await using", async () => {
   let address;
   {
-    await using server = new Server(await ownAddress(), ok);
+    await using server = new Server(await findOwnAddress(), ok);
     address = server.address;
     assertThrows(() => new Server(server.address, ok), Deno.errors.AddrInUse);
   }
@@ -152,19 +152,19 @@ Deno.test("a server that never served is closed by await using", async () => {
 Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
   const cancelled = Promise.withResolvers<void>();
   const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
-  await using meeting = await meet(() => [200, "OK", {}, new Body(stream, 5)], get);
+  await using meeting = await connectRawPeer(() => [200, "OK", {}, new Body(stream, 5)], get);
   await meeting.peer.readPreamble();
   meeting.serving.server.close();
   await meeting.peer.assertClosedSilently();
-  await within(meeting.serving.done, "serveForever() settles");
-  await within(cancelled.promise, "the source is canceled");
+  await withTimeout(meeting.serving.done, "serveForever() settles");
+  await withTimeout(cancelled.promise, "the source is canceled");
 });
 
 Deno.test("shutdown(): a response that was sent is not lost while the session lingers", async () => {
   const size = 2_000_000;
   const app: App = () => [413, "Too Large", {}, new Uint8Array(size)];
   const request = "POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n";
-  await using meeting = await meet(app, request);
+  await using meeting = await connectRawPeer(app, request);
   const { peer, serving } = meeting;
   await serving.logger.waitFor("info");
   const down = serving.server.shutdown();
@@ -184,14 +184,14 @@ function gated(): { app: App; asked: Promise<void>; answer: () => void } {
     if (uri === "/large") return [200, "OK", {}, new Uint8Array(16_000_000)];
     asked.resolve();
     await gate.promise;
-    return [200, "OK", {}, latin1("finished")];
+    return [200, "OK", {}, encodeLatin1("finished")];
   };
   return { app, asked: asked.promise, answer: gate.resolve };
 }
 
 Deno.test("shutdown(): pending requests finish, idle connections close, and new ones are refused", async () => {
   const { app, asked, answer } = gated();
-  await using serving = serve(app, {}, await ownAddress());
+  await using serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
   await idle.readPreamble();
@@ -204,7 +204,7 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
   const down = serving.server.shutdown().then(() => isDown = true);
   await idle.assertClosedSilently("an idle connection");
   await fresh.assertClosedSilently("a connection without a request");
-  await untilRefused(serving.address);
+  await waitUntilRefused(serving.address);
   assertEquals(isDown, false);
   answer();
   const { received, how } = await busy.readToEnd();
@@ -219,10 +219,10 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
 });
 
 Deno.test("shutdown(): a request whose first bytes have arrived is answered", async () => {
-  await using meeting = await meet(ok, "GET / HT");
+  await using meeting = await connectRawPeer(ok, "GET / HT");
   const { peer, serving } = meeting;
-  await turnOfEventLoop();
-  await turnOfEventLoop();
+  await waitForTick();
+  await waitForTick();
   const down = serving.server.shutdown();
   await peer.send("TP/1.1\r\n\r\n");
   await peer.closeWrite();
@@ -233,7 +233,7 @@ Deno.test("shutdown(): a request whose first bytes have arrived is answered", as
 
 Deno.test("shutdown(): a response that is being written is completed", async () => {
   const total = 8_000_000;
-  await using meeting = await meet(() => [200, "OK", {}, new Uint8Array(total)], get);
+  await using meeting = await connectRawPeer(() => [200, "OK", {}, new Uint8Array(total)], get);
   const { peer, serving } = meeting;
   await peer.readExactly(1000);
   const down = serving.server.shutdown();
@@ -246,7 +246,7 @@ Deno.test("shutdown(): a response that is being written is completed", async () 
 
 Deno.test("shutdown() and then close(): pending responses are cut detectably", async () => {
   const { app, asked, answer } = gated();
-  await using meeting = await meet(app, get);
+  await using meeting = await connectRawPeer(app, get);
   const { peer, serving } = meeting;
   await asked;
   const down = serving.server.shutdown();
@@ -254,12 +254,12 @@ Deno.test("shutdown() and then close(): pending responses are cut detectably", a
   await Promise.all([down, serving.done]);
   await peer.assertClosedSilently();
   answer();
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("close(): every connection ends at once, and a response is cut detectably", async () => {
   const { app, asked, answer } = gated();
-  const serving = serve(app, {}, await ownAddress());
+  const serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
   await idle.readPreamble();
@@ -277,7 +277,7 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
   const { received } = await large.readToEnd();
   assert(received.length < 16_000_000, "a response that was not written is complete");
   answer();
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
   (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
@@ -313,7 +313,7 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
   deciding[1]!.resolve(false);
   await serving.logger.waitFor("info");
   assertEquals([...sessions], [letIn!]);
-  const over = Promise.all(Array.from(sessions, ({ signal }) => aborted(signal)));
+  const over = Promise.all(Array.from(sessions, ({ signal }) => waitForAbort(signal)));
   first.close();
   second.close();
   await over;
@@ -366,7 +366,7 @@ Deno.test("all sessions can be closed in one loop over them", async () => {
 });
 
 Deno.test("port is that of the address, or null without one", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const rows: [address: Address, port: "address" | null][] = [
     [["127.0.0.1", 0], "address"],
     [["::1", 0, 0, 0], "address"],

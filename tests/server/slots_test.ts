@@ -5,10 +5,10 @@ import { TempDevices } from "@degu/degu/misc";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { meet, RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../fuzz/memory.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
@@ -26,8 +26,8 @@ Deno.test("the first maxConnections get a slot, and the next one waits until a s
   }
   using waiting = await RawPeer.connect(serving.address);
   await waiting.send(get);
-  await turnOfEventLoop();
-  await turnOfEventLoop();
+  await waitForTick();
+  await waitForTick();
   assertEquals(waiting.text, "");
   peers[1]?.close();
   assertEquals(await waiting.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
@@ -52,7 +52,7 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
   // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
   using second = await RawPeer.connect(serving.address);
   await second.send("GET /second HTTP/1.1\r\n\r\n");
-  const logged = serving.logger.at("info").join();
+  const logged = serving.logger.messagesOf("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
   holder.close();
   answered.resolve([200, "OK", {}, null]);
@@ -77,7 +77,9 @@ async function answeredPeer(address: Address): Promise<RawPeer> {
 
 for (const what of ["was answered", "has sent nothing"]) {
   Deno.test(`a session that ${what} and is idle for a second ends in good order for a connection that waits`, async () => {
-    await using meeting = await meet(ok, what === "was answered" ? get : "", { maxConnections: 1 });
+    await using meeting = await connectRawPeer(ok, what === "was answered" ? get : "", {
+      maxConnections: 1,
+    });
     const { peer, session, logger, serving } = meeting;
     const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     using newcomer = await answeredPeer(serving.address);
@@ -162,7 +164,7 @@ Deno.test("60 connections that a client keeps lock no other client out", async (
   await using serving = serve(ok);
   const kept = await Promise.all(Array.from({ length: 60 }, () => answeredPeer(serving.address)));
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-  assertEquals(serving.logger.at("info"), []);
+  assertEquals(serving.logger.messagesOf("info"), []);
   for (const peer of kept) peer.close();
 });
 
@@ -182,7 +184,7 @@ Deno.test("every way to end releases the slot", async (t) => {
     ["an exception", "GET /throw HTTP/1.1\r\n\r\n"],
     ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
   ];
-  await eachRow(t, ways, async (_what, bytes) => {
+  await testEachRow(t, ways, async (_what, bytes) => {
     await using serving = serve(throwing, { maxConnections: 2 });
     for (let i = 0; i < 6; i++) {
       using peer = await RawPeer.connect(serving.address);
@@ -209,7 +211,7 @@ Deno.test("200 simultaneous connections share 10 slots, and each is answered", a
     Array.from({ length: 200 }, async () => (await client.request("GET", "/")).status),
   );
   assertEquals(statuses, new Array(200).fill(200));
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {
@@ -260,7 +262,7 @@ async function holdSlot(app: App = ok) {
   const serving = server.serveForever();
   await turns(10);
   const first = new RecordingSocket();
-  first.give(get);
+  first.receive(get);
   listener.offer(first);
   await turns(100);
   const [holder] = server.sessions;
@@ -288,8 +290,8 @@ for (const [what, begin] of Object.entries(before)) {
       if (begin !== null) await begin(holder);
       await turns(turn);
       server.close();
-      await within(serving, `closed ${turn} turns after it ${what}`);
-      assertEquals([waiting.closings, logger.at("info")], [1, []]);
+      await withTimeout(serving, `closed ${turn} turns after it ${what}`);
+      assertEquals([waiting.closings, logger.messagesOf("info")], [1, []]);
     }
   });
 }
@@ -303,7 +305,7 @@ Deno.test("shutting down at any moment closes every accepted connection before t
     const shutdown = server.shutdown();
     await turns(20);
     const what = `shut down ${turn} turns after it was accepted`;
-    assertEquals([waiting.closings, logger.at("info")], [1, []], what);
+    assertEquals([waiting.closings, logger.messagesOf("info")], [1, []], what);
     answering.resolve([200, "OK", {}, null]);
     server.close();
     await Promise.all([shutdown, serving]);

@@ -3,13 +3,13 @@
  * each kind.
  */
 import { type App, type LogDetails, Server, standardLogger } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { exchange, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { exchange, waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { read, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { fromFileUrl, join } from "@std/path";
@@ -84,7 +84,7 @@ Deno.test("a flood of refused requests prints as many lines as kinds; a given lo
   const logger = new RecordingLogger();
   await using serving = serve(app, { logger });
   await send(serving.server);
-  assertEquals([logger.at("info").length, all.lines.length], [40, 0]);
+  assertEquals([logger.messagesOf("info").length, all.lines.length], [40, 0]);
 });
 
 Deno.test("each error of an app is printed, and a logger that fails has no effect", async () => {
@@ -100,7 +100,7 @@ Deno.test("each error of an app is printed, and a logger that fails has no effec
     throw new Error("the terminal is gone");
   };
   assertMatch((await exchange(server.address, GET)).received, /^HTTP\/1\.1 500 /);
-  await turnOfEventLoop();
+  await waitForTick();
 });
 
 /** Requests of curl, browsers, old proxies and strangers to a server that has just started. */
@@ -123,9 +123,10 @@ const FORTY: readonly string[] = [
 
 Deno.test("README's first server prints on the terminal why each of forty requests was refused", async () => {
   assertEquals(FORTY.length, 40);
-  const [, hello = ""] = /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await read("README.md")) ?? [];
-  await using dir = await tempDir();
-  const port = await unusedPort();
+  const [, hello = ""] =
+    /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await readProjectFile("README.md")) ?? [];
+  await using dir = await createTempDir();
+  const port = await findUnusedPort();
   await Deno.writeTextFile(join(dir.path, "hello.ts"), hello.replaceAll("8080", `${port}`));
   const config = `--config=${fromFileUrl(ROOT)}deno.json`;
   const flags = ["--quiet", "--no-prompt", `--allow-net=127.0.0.1:${port}`, config];
@@ -137,7 +138,7 @@ Deno.test("README's first server prints on the terminal why each of forty reques
   while (!await exchange(address, GET).then(() => true, () => false));
   for (const sent of FORTY) await exchange(address, sent);
   child.kill("SIGINT");
-  const { stderr } = await server.ended();
+  const { stderr } = await server.waitForEnd();
   const lines = stderr.trimEnd().split("\n");
   const more = lines.map((line) => Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0));
   assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 40, stderr);

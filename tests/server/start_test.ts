@@ -3,9 +3,9 @@ import { formatAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server, type ServerOptions, SSLServer } from "@degu/degu/server";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -46,7 +46,7 @@ Deno.test("start resolves to a server that is bound and serves", async () => {
 
 Deno.test("an address that is in use rejects only start", async () => {
   await using both = await kinds();
-  using rejections = unhandledRejections();
+  using rejections = recordUnhandledRejections();
   for (const start of Object.values(both.starts)) {
     await using first = await start(anywhere);
     await assertRejects(() => start(first.address as typeof anywhere), Deno.errors.AddrInUse);
@@ -65,7 +65,7 @@ Deno.test("start rejects for wrong arguments, as the constructor throws", async 
     ] as const
   ) {
     const starting = Server.start(address as never, given as never, options as never);
-    assertInstanceOf(await rejectionOf(starting, Deno.inspect(options)), kind);
+    assertInstanceOf(await catchRejection(starting, Deno.inspect(options)), kind);
   }
 });
 
@@ -73,7 +73,7 @@ Deno.test("serveForever() counts as handled once ready, which was asked for, has
   await using both = await kinds();
   await using first = await both.starts.TLS(anywhere);
   const make = () => new SSLServer(both.pki.serverSslconfig, first.address as typeof anywhere, app);
-  using rejections = unhandledRejections();
+  using rejections = recordUnhandledRejections();
   for (const isServing of [true, false]) {
     await using server = make();
     if (isServing) server.serveForever();
@@ -114,7 +114,7 @@ Deno.test("a program that makes a server, and does not serve, ends with a warnin
     new Server(["127.0.0.1", 0], () => [200, "OK", {}, "hello"]);
   `;
   const process = await spawnScript(script, ["--allow-net=127.0.0.1"]);
-  const { stderr, stdout } = await new RunningProcess(process).ended(60);
+  const { stderr, stdout } = await new RunningProcess(process).waitForEnd(60);
   assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ doesn't serve until .*\n$/);
   assertEquals(stdout, "");
 });

@@ -9,11 +9,11 @@ import type { Client } from "@degu/degu/client";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
 import { serveUntilSignal, type StoppableServer } from "@degu/internal/net/serving.ts";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
-import { ownAddress } from "@degu/testing/ports.ts";
+import { findOwnAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 
 /** Nothing else in this process listens to it, and without a listener it has no effect. */
 const SIGNAL = "SIGURG";
@@ -40,7 +40,7 @@ class Gate {
 
   /** Resolves once a request has reached the app. */
   async asked(): Promise<void> {
-    await within(this.#asked.promise, "a request reaches the app", 20);
+    await withTimeout(this.#asked.promise, "a request reaches the app", 20);
   }
 
   answer(): void {
@@ -56,7 +56,7 @@ interface Kind extends AsyncDisposable {
 
 const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
   async "a server"({ app }) {
-    const serving = serve(app, {}, await ownAddress());
+    const serving = serve(app, {}, await findOwnAddress());
     return {
       server: serving.server,
       client: serving.makeClient(),
@@ -93,9 +93,9 @@ for (const [what, start] of Object.entries(kinds)) {
       await assertRefused(kind.client);
       assert(!isOver);
       gate.answer();
-      assertEquals((await within(answer, "the answer")).status, 200);
+      assertEquals((await withTimeout(answer, "the answer")).status, 200);
       conn.close();
-      await within(over, "it ends");
+      await withTimeout(over, "it ends");
     },
   );
 
@@ -112,8 +112,8 @@ for (const [what, start] of Object.entries(kinds)) {
     const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
     assertEquals(await Promise.race([answer, late]), "waits");
     signal();
-    assertEquals(await within(answer, "the connection is cut"), "cut");
-    await within(over, "it ends");
+    assertEquals(await withTimeout(answer, "the connection is cut"), "cut");
+    await withTimeout(over, "it ends");
   });
 }
 
@@ -124,10 +124,10 @@ async function assertRefused(client: Kind["client"]): Promise<void> {
       const conn = await client.connect().catch(() => null);
       if (conn === null) return;
       conn.close();
-      await turnOfEventLoop();
+      await waitForTick();
     }
   };
-  await within(refused(), "new connections are refused");
+  await withTimeout(refused(), "new connections are refused");
 }
 
 Deno.test(
@@ -142,8 +142,8 @@ Deno.test(
     await gate.asked();
     const start = performance.now();
     signal();
-    assertEquals(await within(answer, "the connection is cut"), "cut");
-    await within(over, "it ends");
+    assertEquals(await withTimeout(answer, "the connection is cut"), "cut");
+    await withTimeout(over, "it ends");
     assert(performance.now() - start >= 95);
   },
 );
@@ -157,17 +157,17 @@ Deno.test(
       const { server } = serving;
       const over = until(server);
       await server[end]();
-      await within(over, `it ends by ${end}()`);
+      await withTimeout(over, `it ends by ${end}()`);
       let stopped = 0;
       server.shutdown = () => Promise.resolve(void stopped++);
       const { promise: received, resolve } = Promise.withResolvers<void>();
       Deno.addSignalListener(SIGNAL, resolve);
       signal();
-      await within(received, "the signal arrives");
+      await withTimeout(received, "the signal arrives");
       Deno.removeSignalListener(SIGNAL, resolve);
       assertEquals(stopped, 0);
       // When it has ended it is over at once.
-      await within(until(server), "it has ended");
+      await withTimeout(until(server), "it has ended");
     }
   },
 );
@@ -189,7 +189,7 @@ Deno.test("options that are not allowed are refused, and it does not serve", asy
 });
 
 Deno.test("it rejects if the address can't be bound", async () => {
-  const { serverSslconfig } = await sharedPki();
+  const { serverSslconfig } = await openSharedPki();
   await using first = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
   const second = new SSLServer(serverSslconfig, first.address, () => [204, "OK", {}, null]);
   await assertRejects(() => second.serveUntilSignal(), Deno.errors.AddrInUse);
@@ -218,7 +218,7 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
         printed.push(line);
         child.kill(name);
       }
-      const status = await within(child.status, "the program ends", PATIENCE);
+      const status = await withTimeout(child.status, "the program ends", PATIENCE);
       assertEquals([printed, status.signal, await errors], [["serving", "over"], name, ""]);
     },
   );

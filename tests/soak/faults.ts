@@ -11,7 +11,7 @@ import {
   type Socket,
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
-import { answerTo, errorAnswer } from "../support/error_answers.ts";
+import { findErrorResponse, formatErrorResponse } from "../support/error_answers.ts";
 import { isBroken } from "../support/raw_peer.ts";
 import { Checksum, serverFaults } from "./app.ts";
 import { pause, type Run } from "./traffic.ts";
@@ -56,7 +56,7 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     const garbage = `${String.fromCharCode(...bytes)}\r\n\r\n`;
     await send(socket, garbage);
     // Bytes that start like a method get a response.
-    const { length } = answerTo(garbage);
+    const { length } = findErrorResponse(garbage);
     const answered = await readUpTo(socket, length + 1);
     return answered === length ? null : `${answered} bytes in answer to garbage`;
   },
@@ -76,7 +76,7 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   "breaks a chunk": async (socket) => {
     await send(socket, `${CHUNKED}5\nhello\r\n0\r\n\r\n`);
     const answered = await readUpTo(socket, 1000);
-    const answer = errorAnswer(400).length;
+    const answer = formatErrorResponse(400).length;
     return answered === answer ? null : `${answered} bytes in answer to a broken chunk`;
   },
   "goes while a body is sent to it": async (socket, random) => {

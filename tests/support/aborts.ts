@@ -1,8 +1,8 @@
 /** Requests that are aborted, and peers that leave. */
 
 import { assertStrictEquals } from "@std/assert";
-import { rejectionOf } from "./expectations.ts";
-import { type RawPeer, within } from "./raw_peer.ts";
+import { catchRejection } from "./expectations.ts";
+import { type RawPeer, withTimeout } from "./raw_peer.ts";
 
 export const reason = new Error("changed my mind");
 
@@ -11,12 +11,16 @@ export const reasons: readonly unknown[] = [reason, "text", null, 0];
 
 /** Asserts that a promise rejects with this reason, and soon. */
 export async function assertReason(promise: Promise<unknown>, expected: unknown, what = "") {
-  assertStrictEquals(await within(rejectionOf(promise, what), `${what} rejects`), expected, what);
+  assertStrictEquals(
+    await withTimeout(catchRejection(promise, what), `${what} rejects`),
+    expected,
+    what,
+  );
 }
 
-export const half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+export const HALF_RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
 
-export const never = () => new Promise<never>(() => {});
+export const makePendingPromise = () => new Promise<never>(() => {});
 
 /** A controller, with a function that aborts with {@linkcode reason}. */
 export function withAbort() {
@@ -25,15 +29,15 @@ export function withAbort() {
 }
 
 /** Resolves when the signal is aborted, to its reason. */
-export function aborted(signal: AbortSignal): Promise<unknown> {
+export function waitForAbort(signal: AbortSignal): Promise<unknown> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   if (signal.aborted) resolve(signal.reason);
   signal.addEventListener("abort", () => resolve(signal.reason));
-  return within(promise, "the signal is aborted");
+  return withTimeout(promise, "the signal is aborted");
 }
 
 /** The ways in which a peer leaves. */
-export const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
+export const CLOSING_ACTIONS: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
   "closes": (peer) => peer.close(),
   "ends its writing side": (peer) => peer.closeWrite(),
 };

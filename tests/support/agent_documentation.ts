@@ -2,19 +2,19 @@
 
 import { assert } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { read } from "./tree.ts";
+import { readProjectFile } from "./tree.ts";
 
 /**
  * Returns the commands of the help's first minute, each with the name of its machine, without
  * explanations in parentheses.
  */
-export async function firstMinute(): Promise<[machine: string, command: string][]> {
+export async function readFirstMinute(): Promise<[machine: string, command: string][]> {
   const program = await makeProgram(() => () => Promise.resolve());
-  return commandsIn(program.helpInformation());
+  return parseCommands(program.helpInformation());
 }
 
 /** The commands of a text that follow the name of a machine. */
-export function commandsIn(text: string): [machine: string, command: string][] {
+export function parseCommands(text: string): [machine: string, command: string][] {
   return Array.from(
     text.matchAll(/^ *(\w+)\$ (.*?)(?: +\(.*\))?$/gm),
     ([, machine = "", command = ""]) => [machine, command],
@@ -22,9 +22,10 @@ export function commandsIn(text: string): [machine: string, command: string][] {
 }
 
 /** The permissions with which agent/docs/guide.md installs the program. */
-export async function installFlags(): Promise<string[]> {
-  const [, install] = /```sh\n(deno install [^`]*)```/.exec(await read("agent/docs/guide.md")) ??
-    [];
+export async function readInstallFlags(): Promise<string[]> {
+  const [, install] =
+    /```sh\n(deno install [^`]*)```/.exec(await readProjectFile("agent/docs/guide.md")) ??
+      [];
   assert(install !== undefined, "agent/docs/guide.md doesn't say how to install the program");
   return install.match(/--allow-\S+/g) ?? [];
 }

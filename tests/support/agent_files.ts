@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { type AgentEnd, AgentHomes, type HereOptions, type RunningAgent } from "./agents.ts";
-import { listenAgain, unusedPort } from "./ports.ts";
+import { findUnusedPort, listenAgain } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
 export class AgentFiles implements AsyncDisposable {
@@ -25,14 +25,14 @@ export class AgentFiles implements AsyncDisposable {
   private constructor(homes: AgentHomes, port: number) {
     this.homes = homes;
     this.#port = port;
-    [this.share, this.local] = [homes.at("share"), homes.at("here")];
-    [this.inboxes, this.inbox] = [homes.at("inboxes"), homes.at("inboxes", "viewer")];
+    [this.share, this.local] = [homes.joinPath("share"), homes.joinPath("here")];
+    [this.inboxes, this.inbox] = [homes.joinPath("inboxes"), homes.joinPath("inboxes", "viewer")];
   }
 
   /** Pairs two devices, and begins to serve. */
   static async start(): Promise<AgentFiles> {
     const homes = await AgentHomes.create();
-    const files = new AgentFiles(homes, await unusedPort());
+    const files = new AgentFiles(homes, await findUnusedPort());
     const [, id] = await homes.init("camera", "viewer");
     await homes.pair("camera", "viewer", `127.0.0.1:${files.address[1]}`);
     for (const dir of [files.share, files.inboxes, files.local]) await Deno.mkdir(dir);
@@ -51,7 +51,7 @@ export class AgentFiles implements AsyncDisposable {
     await listenAgain(async () => {
       this.#server = this.homes.start("camera", args);
       try {
-        await this.#server.line();
+        await this.#server.waitForLine();
       } catch (error) {
         await this.kill();
         throw String(error).includes("is in use") ? new Deno.errors.AddrInUse() : error;
@@ -69,8 +69,8 @@ export class AgentFiles implements AsyncDisposable {
   }
 
   /** Waits until the serving device has printed this text; returns the line. */
-  said(text: string): Promise<string> {
-    return this.#server!.message(text);
+  waitForMessage(text: string): Promise<string> {
+    return this.#server!.waitForMessage(text);
   }
 
   start(args: readonly string[], options: HereOptions = {}): RunningAgent {
@@ -81,7 +81,7 @@ export class AgentFiles implements AsyncDisposable {
     return await this.homes.run("viewer", args);
   }
 
-  async succeed(...args: string[]): Promise<AgentEnd> {
+  async runToSuccess(...args: string[]): Promise<AgentEnd> {
     const end = await this.run(...args);
     assertEquals(end.code, 0, `degu ${args.join(" ")}: ${end.stderr}`);
     return end;
@@ -91,8 +91,8 @@ export class AgentFiles implements AsyncDisposable {
    * Runs a command, and fails the test unless it ends with this code and prints this; returns its
    * output.
    */
-  async fail(code: number, expected: string | RegExp, ...args: string[]): Promise<string> {
-    return await this.homes.fail("viewer", code, expected, args);
+  async runToFailure(code: number, expected: string | RegExp, ...args: string[]): Promise<string> {
+    return await this.homes.runToFailure("viewer", code, expected, args);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -101,11 +101,11 @@ export class AgentFiles implements AsyncDisposable {
 }
 
 /** The objects that a program has printed with --json. */
-export function objectsOf({ stdout }: AgentEnd): Record<string, unknown>[] {
+export function parseObjects({ stdout }: AgentEnd): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
-export async function untilFile(
+export async function waitForFile(
   dir: string,
   fits: (name: string, size: number) => boolean,
 ): Promise<void> {

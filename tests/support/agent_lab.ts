@@ -6,14 +6,14 @@ import { parseAddress } from "@degu/degu/base";
 import type { Order, Report } from "../programs/machine.ts";
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { installFlags } from "./agent_documentation.ts";
+import { readInstallFlags } from "./agent_documentation.ts";
 import { type AgentEnd, RunningAgent, spawnAgent, watch } from "./agents.ts";
-import { denoRun, mustRun, obstacleTo, startCommand } from "./commands.ts";
+import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "./commands.ts";
 import { makeDevice, recordAt } from "./device_pairs.ts";
-import { tempDir } from "./directories.ts";
-import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
-import { Shown } from "./processes.ts";
-import { importMapFlags, programCommand, runProgram } from "./programs.ts";
+import { createTempDir } from "./directories.ts";
+import { runIp, THROUGH_NAMESPACE } from "./namespaces.ts";
+import { ProgramOutput } from "./processes.ts";
+import { importMapFlags, makeProgramCommand, runProgram } from "./programs.ts";
 import { testUnless, THROUGH_TERMINAL } from "./terminals.ts";
 import { toText } from "@std/streams";
 
@@ -39,21 +39,21 @@ const PATIENCE = 120;
  * @param program A program in tests/programs, which gets a directory and prints JSON.
  * @param devices The machines with a device from the start.
  */
-export async function labTest<T>(
+export async function testInLab<T>(
   name: string,
   program: string,
   devices: readonly string[],
   check: (found: T) => void,
 ): Promise<void> {
   const run = async () => check(JSON.parse(await runInLab(program, devices)));
-  testUnless(await labObstacle(), name, run);
+  testUnless(await findLabObstacle(), name, run);
 }
 
 /**
  * Runs a program in tests/programs with a directory of its own and the permission to make machines.
  */
 export async function runInLab(program: string, devices: readonly string[] = []): Promise<string> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   for (const name of devices) await makeDevice(homeIn(`${dir.path}/${name}`), name);
   const flags = [
     `--allow-run=ip,tc,python3,${Deno.execPath()}`,
@@ -68,8 +68,8 @@ export async function runInLab(program: string, devices: readonly string[] = [])
 }
 
 /** Returns the reason why the test can't make network namespaces; `null` if it can. */
-export async function labObstacle(): Promise<string | null> {
-  return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
+export async function findLabObstacle(): Promise<string | null> {
+  return await findObstacle([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
 const homeIn = (dir: string) => `${dir}/.local/state/degu`;
@@ -78,7 +78,11 @@ const homeIn = (dir: string) => `${dir}/.local/state/degu`;
 export class Machine {
   readonly name: string;
   readonly dir: string;
-  readonly #agents: { stdout: Shown; stderr: Shown; ended: PromiseWithResolvers<number> }[] = [];
+  readonly #agents: {
+    stdout: ProgramOutput;
+    stderr: ProgramOutput;
+    ended: PromiseWithResolvers<number>;
+  }[] = [];
   #orders: WritableStreamDefaultWriter<Uint8Array> | null = null;
 
   private constructor(name: string, dir: string) {
@@ -90,8 +94,8 @@ export class Machine {
   static async make(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
     await Deno.mkdir(machine.dir, { recursive: true });
-    await ip("netns", "add", name);
-    await machine.ip("link", "set", "lo", "up");
+    await runIp("netns", "add", name);
+    await machine.runIp("link", "set", "lo", "up");
     return machine;
   }
 
@@ -99,22 +103,22 @@ export class Machine {
     return homeIn(this.dir);
   }
 
-  async ip(...args: string[]): Promise<void> {
-    await ip("-netns", this.name, ...args);
+  async runIp(...args: string[]): Promise<void> {
+    await runIp("-netns", this.name, ...args);
   }
 
   /** Adds an address that is usable at once: duplicates are not looked for. */
   async addAddress(address: string, device = "lan"): Promise<void> {
     const lax = address.includes(":") ? ["nodad"] : [];
-    await this.ip("address", "add", address, "dev", device, ...lax);
+    await this.runIp("address", "add", address, "dev", device, ...lax);
   }
 
   async run(args: readonly string[], stdin = ""): Promise<AgentEnd> {
-    return await this.start(args, stdin).ended();
+    return await this.start(args, stdin).waitForEnd();
   }
 
   /** Runs the agent to its end, and fails the test if the agent fails. */
-  async succeed(args: readonly string[], stdin = ""): Promise<AgentEnd> {
+  async runToSuccess(args: readonly string[], stdin = ""): Promise<AgentEnd> {
     const result = await this.run(args, stdin);
     if (result.code === 0) return result;
     throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${result.code}: ${result.stderr}`);
@@ -141,7 +145,7 @@ export class Machine {
   /** Starts the agent in the process that runs all commands of this machine. */
   start(args: readonly string[], stdin = ""): RunningAgent {
     const exitCode = Promise.withResolvers<number>();
-    const [stdout, stderr] = [new Shown(), new Shown()];
+    const [stdout, stderr] = [new ProgramOutput(), new ProgramOutput()];
     const id = this.#agents.push({ stdout, stderr, ended: exitCode }) - 1;
     this.#order({ id, args, stdin });
     const kill = () => this.#order({ id });
@@ -158,9 +162,9 @@ export class Machine {
   #boot(): WritableStreamDefaultWriter<Uint8Array> {
     const { flags, ...options } = this.through;
     const allOptions = { ...options, flags: [...flags, ...importMapFlags()] };
-    const child = programCommand("machine.ts", allOptions, "piped").spawn();
+    const child = makeProgramCommand("machine.ts", allOptions, "piped").spawn();
     (async () => {
-      for await (const line of Shown.from(child.stdout).lines()) {
+      for await (const line of ProgramOutput.from(child.stdout).lines()) {
         const report = JSON.parse(line) as Report;
         const { stdout, stderr, ended } = this.#agents[report.id]!;
         if ("text" in report) (report.to === "stdout" ? stdout : stderr).add(report.text);
@@ -186,7 +190,7 @@ export async function install(
 ): Promise<(machine: Machine, line: string) => RunningAgent> {
   await Deno.mkdir(`${dir}/bin`);
   const agent = fromFileUrl(import.meta.resolve("../../agent/main.ts"));
-  const command = denoRun(await installFlags(), agent).join(" ");
+  const command = makeDenoCommand(await readInstallFlags(), agent).join(" ");
   const script = `#!/bin/sh\nexec ${command} "$@"\n`;
   await Deno.writeTextFile(`${dir}/bin/degu`, script, { mode: 0o755 });
   const cache = Deno.env.get("DENO_DIR") ??
@@ -204,13 +208,13 @@ export async function install(
 }
 
 /** Compares the numbers at two terminals, and types yes at both; both programs have to succeed. */
-export async function agree(...agents: readonly RunningAgent[]): Promise<void> {
-  const questions = await Promise.all(agents.map((agent) => agent.line("Type y or yes")));
+export async function confirmNumbers(...agents: readonly RunningAgent[]): Promise<void> {
+  const questions = await Promise.all(agents.map((agent) => agent.waitForLine("Type y or yes")));
   const [one, other] = questions.map((each) => /\d{3} \d{3}/.exec(each)?.[0]);
   assertEquals(other, one);
-  for (const agent of agents) agent.feed("yes\n");
+  for (const agent of agents) agent.writeInput("yes\n");
   for (const agent of agents) {
-    const { code, stdout } = await agent.ended();
+    const { code, stdout } = await agent.waitForEnd();
     assert(code === 0, stdout);
   }
 }
@@ -219,22 +223,22 @@ export async function agree(...agents: readonly RunningAgent[]): Promise<void> {
  * Connects machines by a switch, each with an address. The other machines can resolve the name of a
  * machine, and its port of the switch is `port-NAME`.
  */
-export async function network(
+export async function connectMachines(
   machines: readonly (readonly [Machine, string])[],
   name = "lan",
 ): Promise<void> {
   const port = ({ name: of }: Machine) => name === "lan" ? `port-${of}` : `${name}-${of}`;
-  await ip("link", "add", "name", `to-${name}`, "type", "bridge");
-  await ip("link", "set", "dev", `to-${name}`, "up");
+  await runIp("link", "add", "name", `to-${name}`, "type", "bridge");
+  await runIp("link", "set", "dev", `to-${name}`, "up");
   for (const [machine, address] of machines) {
     const peer = ["peer", "name", port(machine)];
-    await ip("link", "add", "name", name, "netns", machine.name, "type", "veth", ...peer);
-    await ip("link", "set", "dev", port(machine), "master", `to-${name}`);
-    await ip("link", "set", "dev", port(machine), "up");
+    await runIp("link", "add", "name", name, "netns", machine.name, "type", "veth", ...peer);
+    await runIp("link", "set", "dev", port(machine), "master", `to-${name}`);
+    await runIp("link", "set", "dev", port(machine), "up");
     // The machine has no other address than the given one.
-    await machine.ip("link", "set", "dev", name, "addrgenmode", "none");
+    await machine.runIp("link", "set", "dev", name, "addrgenmode", "none");
     await machine.addAddress(address, name);
-    await machine.ip("link", "set", "dev", name, "up");
+    await machine.runIp("link", "set", "dev", name, "up");
   }
 }
 
@@ -242,7 +246,7 @@ export async function network(
  * Records two machines as paired, without any command; the second one knows the address of the
  * first.
  */
-export async function acquaint(serving: Machine, other: Machine, ip: string): Promise<void> {
+export async function recordPairing(serving: Machine, other: Machine, ip: string): Promise<void> {
   await recordAt(serving.home, other.home, other.name);
   await recordAt(other.home, serving.home, serving.name, parseAddress(`[${ip}]:7443`));
 }
@@ -250,29 +254,29 @@ export async function acquaint(serving: Machine, other: Machine, ip: string): Pr
 /** Pairs two machines: one invites, the other one joins. */
 export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   await using inviting = inviter.start(["invite"]);
-  await joiner.succeed(["join", "-"], await inviting.line("degu:"));
-  const { code, stderr } = await inviting.ended();
+  await joiner.runToSuccess(["join", "-"], await inviting.waitForLine("degu:"));
+  const { code, stderr } = await inviting.waitForEnd();
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
 /** Waits until the server of another machine has seen that it is paired with this one. */
-export async function untilTrusted(machine: Machine, by: Machine): Promise<void> {
+export async function waitUntilTrusted(machine: Machine, by: Machine): Promise<void> {
   const isTrusted = async () => (await machine.run(["ping", by.name])).code === 0;
-  await until(`${by.name} trusts ${machine.name}`, isTrusted);
+  await waitUntil(`${by.name} trusts ${machine.name}`, isTrusted);
 }
 
 /** Makes a machine send slowly, so that a transfer takes until an event; `rate` as in tc(8). */
-export async function slowDown(machine: Machine, rate: string): Promise<void> {
+export async function limitRate(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];
   const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
-  await mustRun(["tc", "-netns", machine.name, "qdisc", ...shaper, ...limits]);
+  await runOrThrow(["tc", "-netns", machine.name, "qdisc", ...shaper, ...limits]);
 }
 
 /** The longest wait of a program. */
 const PATIENCE_MILLISECONDS = 60_000;
 
 /** Waits until an event has happened. */
-export async function until(label: string, hasHappened: () => Promise<boolean>): Promise<void> {
+export async function waitUntil(label: string, hasHappened: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + PATIENCE_MILLISECONDS;
   while (!await hasHappened()) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${label}`);
@@ -281,21 +285,24 @@ export async function until(label: string, hasHappened: () => Promise<boolean>):
 }
 
 /** Makes a function that tells whether so many more bytes are below a directory than now. */
-export async function grows(below: string, bytes: number): Promise<() => Promise<boolean>> {
-  const startBytes = await bytesBelow(below);
-  return async () => await bytesBelow(below) > startBytes + bytes;
+export async function makeGrowthCheck(
+  below: string,
+  bytes: number,
+): Promise<() => Promise<boolean>> {
+  const startBytes = await countBytes(below);
+  return async () => await countBytes(below) > startBytes + bytes;
 }
 
 /**
  * The number of bytes in the files below a directory, hidden files included; 0 for a missing
  * directory.
  */
-export async function bytesBelow(dir: string): Promise<number> {
+export async function countBytes(dir: string): Promise<number> {
   let bytes = 0;
   try {
     for await (const { name, isDirectory } of Deno.readDir(dir)) {
       const path = `${dir}/${name}`;
-      bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
+      bytes += isDirectory ? await countBytes(path) : (await Deno.stat(path)).size;
     }
   } catch (error) {
     // The program may rename the file before the test reads it.

@@ -4,13 +4,13 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { parseAddress } from "@degu/degu/base";
 import { makeDevice, recordAt } from "./device_pairs.ts";
-import { denoRun, startCommand } from "./commands.ts";
-import { tempDir } from "./directories.ts";
+import { makeDenoCommand, startCommand } from "./commands.ts";
+import { createTempDir } from "./directories.ts";
 import { InterruptedError } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
-import { Shown } from "./processes.ts";
-import { within } from "./raw_peer.ts";
+import { ProgramOutput } from "./processes.ts";
+import { withTimeout } from "./raw_peer.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
@@ -36,7 +36,7 @@ export async function runAgent(
   options: AgentOptions = {},
 ): Promise<AgentEnd> {
   await using agent = spawnAgent(args, options);
-  return await agent.ended();
+  return await agent.waitForEnd();
 }
 
 export interface HereOptions {
@@ -56,7 +56,7 @@ export async function runAgentHere(
   options: HereOptions = {},
 ): Promise<AgentEnd> {
   await using agent = startAgentHere(args, options);
-  return await agent.ended();
+  return await agent.waitForEnd();
 }
 
 /**
@@ -67,10 +67,10 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
-  const stdout = new Shown();
+  const stdout = new ProgramOutput();
   // A terminal shows both outputs in one place.
-  const stderr = isTerminal() ? stdout : new Shown();
-  const streamOf = (shown: Shown, name: "stdout" | "stderr") => ({
+  const stderr = isTerminal() ? stdout : new ProgramOutput();
+  const streamOf = (shown: ProgramOutput, name: "stdout" | "stderr") => ({
     writeSync: (bytes: Uint8Array) => {
       const text = new TextDecoder().decode(bytes);
       onText(name, text);
@@ -102,7 +102,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   return new RunningAgent(`degu ${args.join(" ")}`, {
     stdin: input.writable,
     stdout,
-    stderr: isTerminal() ? Shown.from(new Blob().stream()) : stderr,
+    stderr: isTerminal() ? ProgramOutput.from(new Blob().stream()) : stderr,
     code: run(),
     kill: interrupt,
   }, stdin);
@@ -114,13 +114,13 @@ const setRaw: typeof Deno.stdin.setRaw = (_mode, options) => {
 };
 
 /** The command that runs the program, for the directory of the project. */
-export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
-  return denoRun(flags, "agent/main.ts", ...args);
+export function makeAgentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
+  return makeDenoCommand(flags, "agent/main.ts", ...args);
 }
 
 export function spawnAgent(args: readonly string[], options: AgentOptions = {}): RunningAgent {
   const { flags = [], stdin = "", env = {}, through = [] } = options;
-  const child = startCommand([...through, ...agentCommand(args, flags)], {
+  const child = startCommand([...through, ...makeAgentCommand(args, flags)], {
     cwd: new URL("../..", import.meta.url),
     env: { NO_COLOR: "1", ...env },
   });
@@ -131,8 +131,8 @@ export function spawnAgent(args: readonly string[], options: AgentOptions = {}):
 export function watch(child: Deno.ChildProcess, stdin: string | null, label: string): RunningAgent {
   return new RunningAgent(label, {
     stdin: child.stdin,
-    stdout: Shown.from(child.stdout),
-    stderr: Shown.from(child.stderr),
+    stdout: ProgramOutput.from(child.stdout),
+    stderr: ProgramOutput.from(child.stderr),
     code: child.status.then(({ code }) => code),
     kill: (signal) => child.kill(signal),
   }, stdin);
@@ -140,8 +140,8 @@ export function watch(child: Deno.ChildProcess, stdin: string | null, label: str
 
 interface Running {
   readonly stdin: WritableStream<Uint8Array>;
-  readonly stdout: Shown;
-  readonly stderr: Shown;
+  readonly stdout: ProgramOutput;
+  readonly stderr: ProgramOutput;
   readonly code: Promise<number>;
   kill(signal: Deno.Signal): void;
 }
@@ -157,20 +157,20 @@ export class RunningAgent implements AsyncDisposable {
     this.#what = what;
     this.#running = running;
     this.#stdin = running.stdin.getWriter();
-    if (stdin !== null) this.feed(stdin, true);
+    if (stdin !== null) this.writeInput(stdin, true);
   }
 
   /** Waits until stdout has a text; returns the line with that text. */
-  line(text = "\n"): Promise<string> {
+  waitForLine(text = "\n"): Promise<string> {
     return this.#lineOf(this.#running.stdout, text);
   }
 
-  message(text: string): Promise<string> {
+  waitForMessage(text: string): Promise<string> {
     return this.#lineOf(this.#running.stderr, text);
   }
 
   /** Writes to stdin, and ends the input if told so. */
-  feed(text: string, ends = false): void {
+  writeInput(text: string, ends = false): void {
     this.#fed = (async () => {
       await this.#stdin.write(new TextEncoder().encode(text));
       if (ends) await this.#stdin.close();
@@ -181,18 +181,18 @@ export class RunningAgent implements AsyncDisposable {
     this.#running.kill(signal);
   }
 
-  async ended(patience = PATIENCE): Promise<AgentEnd> {
+  async waitForEnd(patience = PATIENCE): Promise<AgentEnd> {
     const { code, stdout, stderr } = this.#running;
-    const exitCode = await within(code, `the end of ${this.#what}`, patience);
+    const exitCode = await withTimeout(code, `the end of ${this.#what}`, patience);
     await this.#endStdin();
     return { code: exitCode, stdout: await stdout.all, stderr: await stderr.all };
   }
 
-  async #lineOf(shown: Shown, text: string): Promise<string> {
+  async #lineOf(shown: ProgramOutput, text: string): Promise<string> {
     const label = `${JSON.stringify(text)} of ${this.#what}`;
     const lineEnd = text.endsWith("\n") ? "" : "[^\n]*\n";
     const match = shown.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
-    const [lines] = await within(match, label, PATIENCE).catch((error) => {
+    const [lines] = await withTimeout(match, label, PATIENCE).catch((error) => {
       const { stdout, stderr } = this.#running;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });
@@ -223,36 +223,36 @@ export class AgentHomes implements AsyncDisposable {
   private constructor(readonly path: string) {}
 
   static async create(...names: string[]): Promise<AgentHomes> {
-    const dir = await tempDir();
+    const dir = await createTempDir();
     const homes = new AgentHomes(dir.path);
     homes.#open.use(dir);
     await homes.init(...names);
     return homes;
   }
 
-  at(...names: string[]): string {
+  joinPath(...names: string[]): string {
     return join(this.path, ...names);
   }
 
   /** The permissions that all commands of a device need, and further ones. */
-  flags(name: string, ...more: string[]): string[] {
-    const home = this.at(name);
+  makeFlags(name: string, ...more: string[]): string[] {
+    const home = this.joinPath(name);
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...more];
   }
 
   async run(name: string, args: readonly string[], options: HereOptions = {}): Promise<AgentEnd> {
-    return await runAgentHere(["--home", this.at(name), ...args], options);
+    return await runAgentHere(["--home", this.joinPath(name), ...args], options);
   }
 
   /** Runs a command that must succeed; returns its output. */
-  async must(name: string, args: readonly string[], stdin = ""): Promise<string> {
+  async runToSuccess(name: string, args: readonly string[], stdin = ""): Promise<string> {
     const { code, stdout, stderr } = await this.run(name, args, { stdin });
     assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     return stdout;
   }
 
   /** Runs a command that must end with this code and print this; returns its output. */
-  async fail(
+  async runToFailure(
     name: string,
     code: number,
     said: string | RegExp,
@@ -268,7 +268,7 @@ export class AgentHomes implements AsyncDisposable {
 
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.#open.use(
-      startAgentHere(["--home", this.at(name), ...withoutSearch(args)], options),
+      startAgentHere(["--home", this.joinPath(name), ...withoutSearch(args)], options),
     );
   }
 
@@ -277,7 +277,7 @@ export class AgentHomes implements AsyncDisposable {
    * have the same keys.
    */
   async init(...names: string[]): Promise<string[]> {
-    return await Promise.all(names.map((name) => makeDevice(this.at(name), name)));
+    return await Promise.all(names.map((name) => makeDevice(this.joinPath(name), name)));
   }
 
   /**
@@ -285,12 +285,12 @@ export class AgentHomes implements AsyncDisposable {
    * address of the other. A device that serves already learns it a little later.
    */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
-    await this.#tell(one, two, servingTwo);
-    await this.#tell(two, one, servingOne);
+    await this.#recordAddress(one, two, servingTwo);
+    await this.#recordAddress(two, one, servingOne);
   }
 
-  async #tell(name: string, of: string, address: string): Promise<void> {
-    await recordAt(this.at(name), this.at(of), of, parseAddress(address));
+  async #recordAddress(name: string, of: string, address: string): Promise<void> {
+    await recordAt(this.joinPath(name), this.joinPath(of), of, parseAddress(address));
   }
 
   /**
@@ -302,11 +302,11 @@ export class AgentHomes implements AsyncDisposable {
     args: readonly string[] = [],
     ...peers: string[]
   ): Promise<{ agent: RunningAgent; address: string }> {
-    const served = args.length > 0 ? args : ["--inbox", this.at(`${name}-inbox`)];
+    const served = args.length > 0 ? args : ["--inbox", this.joinPath(`${name}-inbox`)];
     const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", ...served];
     const agent = this.start(name, serveArgs);
-    const { addresses: [address] } = JSON.parse(await agent.line());
-    for (const peer of peers) await this.#tell(peer, name, address);
+    const { addresses: [address] } = JSON.parse(await agent.waitForLine());
+    for (const peer of peers) await this.#recordAddress(peer, name, address);
     return { agent, address };
   }
 

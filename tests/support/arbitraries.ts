@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { type Chunk, ContentRange, Range } from "@degu/degu/base";
 import { mutate } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
-import { allowedBytes, latin1, limits, methods } from "./wire_grammar.ts";
+import { allowedBytes, encodeLatin1, limits, methods } from "./wire_grammar.ts";
 
 /** Text over a set of characters. */
 function textOver(
@@ -22,7 +22,7 @@ function textOver(
  * Text of any code points, including halves of surrogate pairs; `fc.string` takes a second to
  * prepare for these.
  */
-export function anyText(maxLength = 10): fc.Arbitrary<string> {
+export function makeTextArbitrary(maxLength = 10): fc.Arbitrary<string> {
   return fc.array(fc.integer({ min: 0, max: 0x10ffff }), { maxLength })
     .map((points) => String.fromCodePoint(...points));
 }
@@ -124,8 +124,8 @@ export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1
 });
 
 /** A text damaged in a few places, as in the fuzzers. */
-export function damaged(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
+export function damageText(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
   return fc.tuple(text, fc.nat()).map(([whole, seed]) =>
-    latin1(mutate(whole, whole, new Random(seed)))
+    encodeLatin1(mutate(whole, whole, new Random(seed)))
   );
 }

@@ -13,7 +13,7 @@ import {
   type PutRecord,
 } from "@degu/internal/files/bundle.ts";
 import { concat } from "./streams.ts";
-import { latin1 } from "./wire_grammar.ts";
+import { encodeLatin1 } from "./wire_grammar.ts";
 
 /** Returns the SHA-256 of bytes, as hexadecimal digits. */
 export function sha256Of(bytes: Uint8Array): string {
@@ -30,7 +30,7 @@ export type SentRecord = readonly [
 /** Formats a record; `extraFields` replaces fields of its line. */
 export function makeRecord([path, content, extraFields = {}]: SentRecord): Uint8Array<ArrayBuffer> {
   const names = path.split("/");
-  const bytes = typeof content === "string" ? latin1(content) : content ?? new Uint8Array(0);
+  const bytes = typeof content === "string" ? encodeLatin1(content) : content ?? new Uint8Array(0);
   const file = { path: names, size: bytes.length, modified: new Date(0), sha256: sha256Of(bytes) };
   const record = content === null ? { path: names, kind: "directory" } : file;
   return concat([encode(formatRecord({ ...record, ...extraFields } as PutRecord)), bytes]);

@@ -6,7 +6,7 @@ import type { Api, Socket } from "@degu/degu";
 import { type PeerCertificate, type Request, Session } from "@degu/degu/server";
 import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import { streamOf } from "./streams.ts";
-import { latin1 } from "./wire_grammar.ts";
+import { encodeLatin1 } from "./wire_grammar.ts";
 
 /** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
@@ -39,13 +39,13 @@ export const uploads: Record<string, () => Request> = {
       "PUT",
       "/",
       { "content-length": 5 },
-      new Body(streamOf(latin1("hel"), latin1("lo")), 5),
+      new Body(streamOf(encodeLatin1("hel"), encodeLatin1("lo")), 5),
     ),
   chunked: () =>
     mkreq(
       "POST",
       "/",
       { "transfer-encoding": "chunked" },
-      new ChunkedBody(streamOf(latin1("3\r\nhel\r\n"), latin1("2\r\nlo\r\n0\r\n\r\n"))),
+      new ChunkedBody(streamOf(encodeLatin1("3\r\nhel\r\n"), encodeLatin1("2\r\nlo\r\n0\r\n\r\n"))),
     ),
 };

@@ -6,7 +6,7 @@ export async function readCertificate(path: string): Promise<X509Certificate> {
 }
 
 /** Tells whether one of a certificate's subjectAltNames is this DNS name or IP address. */
-export function covers(certificate: X509Certificate, name: string): boolean {
+export function hasSubjectName(certificate: X509Certificate, name: string): boolean {
   const match = isIP(name) === 0
     ? certificate.checkHost(name, { subject: "never" })
     : certificate.checkIP(name);
@@ -14,7 +14,7 @@ export function covers(certificate: X509Certificate, name: string): boolean {
 }
 
 /** The SHA-256 of the public key of a certificate in PEM, computed without the library. */
-export function publicKey256(pem: string): string {
+export function hashPublicKey(pem: string): string {
   const { publicKey } = new X509Certificate(pem);
   const der = publicKey.export({ type: "spki", format: "der" });
   const digest = createHash("sha256").update(der).digest("hex").toUpperCase();

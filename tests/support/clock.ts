@@ -15,7 +15,7 @@ export function setClockAhead(milliseconds = 3000): Disposable {
  * Stops all clocks of this process, including `performance`, until the test advances them. The file
  * system has its own clock.
  */
-export function stoppedClock() {
+export function stopAllClocks() {
   const time = new FakeTime();
   const { now } = performance;
   performance.now = () => Date.now();
@@ -59,7 +59,10 @@ export function recordIntervals(speed = 1) {
  * Registers a test in which short intervals pass ten times as fast, such as those in which a server
  * checks whether a client has left.
  */
-export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<void>): void {
+export function testWithFastIntervals(
+  name: string,
+  run: (t: Deno.TestContext) => Promise<void>,
+): void {
   Deno.test(name, async (t) => {
     using _intervals = recordIntervals(10);
     await run(t);
@@ -70,7 +73,7 @@ export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<voi
  * Makes some timeouts pass ten times as fast, or at another speed, until disposed of; records all
  * timeouts in milliseconds.
  */
-export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 10) {
+export function speedUpTimeouts(isFast: (milliseconds: number) => boolean, speed = 10) {
   const { setTimeout } = globalThis;
   const started: number[] = [];
   globalThis.setTimeout = ((run: () => void, milliseconds = 0) => {
@@ -81,7 +84,7 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
 }
 
 /** Makes each timeout of so many milliseconds last until `end` is called, until disposed of. */
-export function steppedTimeouts(milliseconds: number) {
+export function stepTimeouts(milliseconds: number) {
   const { setTimeout } = globalThis;
   let sleepStart = Promise.withResolvers<() => void>();
   globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
@@ -104,7 +107,7 @@ export function steppedTimeouts(milliseconds: number) {
 }
 
 /** Lets a test end the timeouts of so many milliseconds that still run, until disposed of. */
-export function runningTimeouts(milliseconds: number) {
+export function captureTimeouts(milliseconds: number) {
   const { setTimeout, clearTimeout } = globalThis;
   const running = new Map<unknown, () => void>();
   globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
@@ -134,7 +137,7 @@ export function runningTimeouts(milliseconds: number) {
  * Stops the clock of `performance` until disposed of. A test can move it on by seconds; timers go
  * on.
  */
-export function stopClock() {
+export function stopPerformanceClock() {
   const { now } = performance;
   // Sums of whole numbers are exact.
   let time = Math.ceil(now.call(performance));
@@ -146,7 +149,7 @@ export function stopClock() {
 }
 
 /** Makes a second last a thousand seconds until disposed of, so that all progress is reported. */
-export function slowClock(): Disposable {
+export function slowDownClock(): Disposable {
   return patch(performance, "now", (now) => () => now.call(performance) * 1000);
 }
 

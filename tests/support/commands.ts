@@ -31,14 +31,14 @@ export async function runCommand(
 }
 
 /** Runs a command that must succeed; returns its output. */
-export async function mustRun(command: readonly string[], options?: Options): Promise<string> {
+export async function runOrThrow(command: readonly string[], options?: Options): Promise<string> {
   const { success, stdout, stderr } = await runCommand(command, options);
   if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
   return stdout;
 }
 
 /** Returns the reason why this machine can't run a command; `null` if it can. */
-export async function obstacleTo(command: readonly string[]): Promise<string | null> {
+export async function findObstacle(command: readonly string[]): Promise<string | null> {
   const { success, stderr } = await runCommand(command);
   return success ? null : stderr.trim();
 }
@@ -53,6 +53,6 @@ export function startCommand(
 }
 
 /** The command that runs a module in a Deno of its own. */
-export function denoRun(flags: readonly string[], ...module: readonly string[]): string[] {
+export function makeDenoCommand(flags: readonly string[], ...module: readonly string[]): string[] {
   return [Deno.execPath(), "run", "--no-prompt", "--quiet", "--no-check", ...flags, ...module];
 }

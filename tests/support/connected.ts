@@ -8,7 +8,7 @@ import {
 } from "@degu/degu/client";
 import { RawServer } from "./raw_peer.ts";
 
-export type Connected = Awaited<ReturnType<typeof connect>>;
+export type ConnectedClient = Awaited<ReturnType<typeof connect>>;
 
 /**
  * Connects a client to a raw peer, over 127.0.0.1 or a Unix socket. Sends `host` only if the
@@ -42,7 +42,10 @@ export function requestWith(conn: Connection, ...args: readonly unknown[]): Prom
 }
 
 /** The bytes of a request, which is answered with an empty response. */
-export async function sent(ends: Connected, request: Promise<unknown>): Promise<string> {
+export async function readSentRequest(
+  ends: ConnectedClient,
+  request: Promise<unknown>,
+): Promise<string> {
   const preamble = await ends.peer.readPreamble();
   await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await request;

@@ -1,7 +1,7 @@
 /** A second copy of the package, as a program has it whose dependencies import another version. */
 
 import { fromFileUrl, toFileUrl } from "@std/path";
-import { tempDir } from "./directories.ts";
+import { createTempDir } from "./directories.ts";
 import { ROOT } from "./tree.ts";
 
 const FOLDERS = ["apps", "base", "files", "internal", "net"];
@@ -10,7 +10,7 @@ const ENTRIES = ["base.ts", "client.ts", "files.ts", "server.ts"];
 /** Loads client, server and files a second time, from another directory. */
 export async function loadCopy() {
   const root = fromFileUrl(ROOT);
-  const { path, ...dir } = await tempDir();
+  const { path, ...dir } = await createTempDir();
   for (const folder of FOLDERS) await copyTree(`${root}/${folder}`, `${path}/${folder}`);
   for (const entry of ENTRIES) await Deno.copyFile(`${root}/${entry}`, `${path}/${entry}`);
   const load = (entry: string) => import(toFileUrl(`${path}/${entry}`).href);

@@ -49,7 +49,7 @@ export abstract class Relay implements AsyncDisposable {
   }
 
   /** Resolves once all connections that were accepted have ended. */
-  protected async ended(): Promise<void> {
+  protected async waitForClose(): Promise<void> {
     await Promise.all(this.#running.splice(0));
   }
 
@@ -73,7 +73,7 @@ export abstract class Relay implements AsyncDisposable {
     this.#listener.close();
     this.closeAll();
     await this.#accepting;
-    await this.ended();
+    await this.waitForClose();
   }
 }
 

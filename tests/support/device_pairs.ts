@@ -8,11 +8,11 @@ import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type DeviceAuthority, readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { nullIfNotFound } from "@degu/internal/internal/disk/names.ts";
-import { content, entries, tempDir } from "./directories.ts";
+import { createTempDir, listNames, readTree } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 
 async function readIdentity(dir: string, file: string): Promise<string> {
-  const [home = ""] = await entries(join(dir, "identity"));
+  const [home = ""] = await listNames(join(dir, "identity"));
   return await Deno.readTextFile(join(dir, "identity", home, file));
 }
 
@@ -82,7 +82,7 @@ export async function openDevice(
   const isNew = await nullIfNotFound(Deno.stat(dir)) === null;
   if (isNew) await writeAgain(dir, key);
   const device = await Device.open(dir, options);
-  if (isNew && !made.has(key)) made.set(key, await content(dir));
+  if (isNew && !made.has(key)) made.set(key, await readTree(dir));
   return device;
 }
 
@@ -112,19 +112,19 @@ export class TestDevices implements AsyncDisposable {
   private constructor(readonly dir: string) {}
 
   static async create(): Promise<TestDevices> {
-    const dir = await tempDir();
+    const dir = await createTempDir();
     const devices = new TestDevices(dir.path);
     devices.#open.use(dir);
     return devices;
   }
 
-  path(name: string): string {
+  makePath(name: string): string {
     return join(this.dir, name);
   }
 
   async open(name: string, options: DeviceOptions = {}): Promise<Device> {
     const allOptions = { logger: new RecordingLogger(), ...options, name: options.name ?? name };
-    return this.#open.use(await openDevice(this.path(name), name, allOptions));
+    return this.#open.use(await openDevice(this.makePath(name), name, allOptions));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

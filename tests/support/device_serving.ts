@@ -8,26 +8,29 @@ import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { type App, SSLServer } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
-import { unusedPort } from "./ports.ts";
-import { within } from "./raw_peer.ts";
+import { findUnusedPort } from "./ports.ts";
+import { withTimeout } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
 export const LOOPBACK: HostAddress = ["127.0.0.1", 0];
 /** The result of a client that is not admitted. */
 export const REFUSED = "refused";
 
-export const tellName: App = (
+export const respondWithName: App = (
   _request,
   session,
 ) => [200, "OK", { name: peerOf(session).name }, null];
 
 /** Starts a server of a device. */
-export async function serveFrom(device: Device, app: App = tellName): Promise<DeviceServer> {
+export async function serveDevice(
+  device: Device,
+  app: App = respondWithName,
+): Promise<DeviceServer> {
   return await device.serve(LOOPBACK, app);
 }
 
 /** A camera that serves, and a viewer; each is a peer of the other. */
-export async function setUp(app: App = tellName) {
+export async function setUp(app: App = respondWithName) {
   const devices = await TestDevices.create();
   const logger = new RecordingLogger();
   const camera = await devices.open("camera", { logger });
@@ -44,17 +47,17 @@ export async function setUp(app: App = tellName) {
     logger,
     ask: async (device = viewer, address?: Address) => {
       const options = address === undefined ? {} : { addresses: [address] };
-      return await answerOf(await device.client(camera.id, options));
+      return await requestName(await device.client(camera.id, options));
     },
     [Symbol.asyncDispose]: async () => {
       await devices[Symbol.asyncDispose]();
-      await within(serving, "the server ends");
+      await withTimeout(serving, "the server ends");
     },
   };
 }
 
 /** The name that the server has for a client, or {@linkcode REFUSED}. */
-export async function answerOf(client: { request: SSLClient["request"] }): Promise<string> {
+export async function requestName(client: { request: SSLClient["request"] }): Promise<string> {
   try {
     return String((await client.request("GET", "/")).headers["name"]);
   } catch (error) {
@@ -70,7 +73,7 @@ export async function answerOf(client: { request: SSLClient["request"] }): Promi
 }
 
 /** A client with any certificate that trusts a device. */
-export async function clientWith(device: Device, address: Address, cert: string, key: string) {
+export async function makeClient(device: Device, address: Address, cert: string, key: string) {
   const { ca } = await authorityOf(device.dir);
   return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
 }
@@ -90,14 +93,14 @@ export async function recordAuthority(
 
 /** A server that says hello to the clients of an authority, with any certificate. */
 export async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
-  return await SSLServer.start({ ca, cert, key }, LOOPBACK, hello);
+  return await SSLServer.start({ ca, cert, key }, LOOPBACK, helloApp);
 }
 
-export const hello: App = () => [200, "OK", { hello: "world" }, null];
+export const helloApp: App = () => [200, "OK", { hello: "world" }, null];
 
 /** Sets up the same devices for tests of a client, with obstacles. */
 export async function setUpClient() {
-  const setup = await setUp(hello);
+  const setup = await setUp(helloApp);
   const { devices, camera, viewer } = setup;
   const stack = new AsyncDisposableStack();
   return {
@@ -107,10 +110,10 @@ export async function setUpClient() {
     impostor: async () => {
       const otherDevice = await devices.open("other");
       await record(otherDevice, viewer);
-      return (await serveFrom(otherDevice, hello)).address;
+      return (await serveDevice(otherDevice, helloApp)).address;
     },
     /** An address without a listener. */
-    dead: async () => ["127.0.0.1", await unusedPort()] as const,
+    dead: async () => ["127.0.0.1", await findUnusedPort()] as const,
     /** An address without an answer, and a count of its connections. */
     mute: () => {
       const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

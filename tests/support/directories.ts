@@ -1,20 +1,20 @@
 import { join } from "@degu/internal/internal/disk/paths.ts";
 
 /** Makes a temporary directory that is removed on dispose. */
-export async function tempDir(): Promise<AsyncDisposable & { path: string }> {
+export async function createTempDir(): Promise<AsyncDisposable & { path: string }> {
   const path = await Deno.makeTempDir({ prefix: "degu-test-" });
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
 /** The names in a directory, sorted. */
-export async function entries(dir: string): Promise<string[]> {
+export async function listNames(dir: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(dir), (entry) => entry.name)).sort();
 }
 
 /** The texts in a directory's files, by name. */
-export async function snapshot(dir: string): Promise<Record<string, string>> {
+export async function readTexts(dir: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
-  for (const name of await entries(dir)) files[name] = await Deno.readTextFile(join(dir, name));
+  for (const name of await listNames(dir)) files[name] = await Deno.readTextFile(join(dir, name));
   return files;
 }
 
@@ -36,7 +36,7 @@ export async function fill(
  * All entries below a directory: the texts of files, `null` for directories, and the targets of
  * links.
  */
-export function content(dir: string): Promise<Record<string, string | null>> {
+export function readTree(dir: string): Promise<Record<string, string | null>> {
   return Promise.try(() => contentBelow(dir, ""));
 }
 
@@ -64,7 +64,7 @@ function contentBelow(dir: string, below: string): Record<string, string | null>
 }
 
 /** The permission bits of a file or directory. */
-export async function mode(path: string): Promise<number> {
+export async function readMode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
 }
 
@@ -83,13 +83,13 @@ export async function overwrite(path: string, at: number): Promise<void> {
 }
 
 /** Lists the names in a directory, without the versions in the names of parts of downloads. */
-export async function entriesWithParts(path: string): Promise<string[]> {
-  const names = await entries(path);
+export async function listNamesWithoutVersions(path: string): Promise<string[]> {
+  const names = await listNames(path);
   return names.map((name) => name.replace(/\.[0-9a-f]{16,32}(?=\.degu-part$)/, ""));
 }
 
 /** Finds the part of a download in a directory; returns its path, or `null`. */
-export async function partIn(path: string): Promise<string | null> {
-  const name = (await entries(path)).find((name) => /\.[0-9a-f]{32}\.degu-part$/.test(name));
+export async function findPart(path: string): Promise<string | null> {
+  const name = (await listNames(path)).find((name) => /\.[0-9a-f]{32}\.degu-part$/.test(name));
   return name === undefined ? null : `${path}/${name}`;
 }

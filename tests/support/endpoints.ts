@@ -6,9 +6,9 @@
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { App, ServerOptions } from "@degu/degu/server";
-import { tempDir } from "./directories.ts";
+import { createTempDir } from "./directories.ts";
 import { serve, type Serving } from "./serving.ts";
-import { sharedPki, startTls } from "./tls_endpoints.ts";
+import { openSharedPki, startTls } from "./tls_endpoints.ts";
 
 export const hasIPv6: boolean = canListen("::1");
 
@@ -51,7 +51,9 @@ function kind(
       await using making = new AsyncDisposableStack();
       const address = typeof place === "function" ? await place(making) : place;
       const ends: Ends = isSecure
-        ? making.use(await startTls(await sharedPki(), app, { server, client }, address, translate))
+        ? making.use(
+          await startTls(await openSharedPki(), app, { server, client }, address, translate),
+        )
         : making.use(serve(app, server, address));
       const stack = making.move();
       const { server: made, logger } = ends;
@@ -71,7 +73,7 @@ function atHost(host: string) {
 }
 
 async function socketPath(stack: AsyncDisposableStack): Promise<Address> {
-  return `${stack.use(await tempDir()).path}/socket`;
+  return `${stack.use(await createTempDir()).path}/socket`;
 }
 
 function abstractName(): Promise<Address> {

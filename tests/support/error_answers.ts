@@ -14,7 +14,7 @@ const REASONS = {
 };
 
 /** All that a server sends with one of its own answers. */
-export function errorAnswer(status: keyof typeof REASONS): string {
+export function formatErrorResponse(status: keyof typeof REASONS): string {
   return `HTTP/1.1 ${status} ${REASONS[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`;
 }
 
@@ -25,7 +25,7 @@ const TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN
 /**
  * The answer to a preamble that breaks the grammar, behind which the peer ends; `""` for silence.
  */
-export function answerTo(text: string): string {
+export function findErrorResponse(text: string): string {
   const word = text.split(" ", 1)[0]!;
   const isWord = word.length <= 64 && word.length < text.length && word !== "" &&
     Array.from(word).every((letter) => TOKEN.includes(letter));
@@ -36,17 +36,17 @@ export function answerTo(text: string): string {
   const bare = whole.search(/\r(?!\n)[^]|(?<!\r)\n/);
   const isTooLong = (end < 0 ? text.length + 1 : whole.length) > limits.preamble;
   const isBare = bare >= 0 && bare + (text[bare] === "\r" ? 2 : 1) <= limits.preamble;
-  if (isTooLong && !isBare) return errorAnswer(431);
+  if (isTooLong && !isBare) return formatErrorResponse(431);
   if (end < 0 && !isBare) return "";
   const lineEnd = text.search(/[\r\n]/);
-  if (text.slice(lineEnd, lineEnd + 2) !== "\r\n") return errorAnswer(400);
+  if (text.slice(lineEnd, lineEnd + 2) !== "\r\n") return formatErrorResponse(400);
   const parts = text.slice(0, lineEnd).split(" ");
-  if (parts.length !== 3 || parts.includes("")) return errorAnswer(400);
+  if (parts.length !== 3 || parts.includes("")) return formatErrorResponse(400);
   const version = parts[2]!;
   const digits = "0123456789";
   const isVersion = version.length === 8 && version.startsWith("HTTP/") && version[6] === "." &&
     digits.includes(version[5]!) && digits.includes(version[7]!);
-  if (!isVersion) return errorAnswer(400);
-  if (version !== "HTTP/1.1") return errorAnswer(505);
-  return errorAnswer(METHODS.includes(word) ? 400 : 501);
+  if (!isVersion) return formatErrorResponse(400);
+  if (version !== "HTTP/1.1") return formatErrorResponse(505);
+  return formatErrorResponse(METHODS.includes(word) ? 400 : 501);
 }

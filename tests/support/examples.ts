@@ -3,9 +3,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runAgentHere, startAgentHere } from "./agents.ts";
-import { flagsOf, grants, permissionsOf, readAudit } from "./permissions.ts";
+import { allowsRequest, flagsOf, permissionsOf, readAudit } from "./permissions.ts";
 import { RunningProcess } from "./processes.ts";
-import { read, ROOT } from "./tree.ts";
+import { readProjectFile, ROOT } from "./tree.ts";
 
 /** How the first line of a program begins: what it is to be run with, and its path, follow. */
 const PROGRAM = "// deno run ";
@@ -24,8 +24,8 @@ export interface Start {
 }
 
 /** The flags that the first line of a program names. */
-export async function exampleFlags(path: string): Promise<string[]> {
-  const [firstLine = ""] = (await read(path)).split("\n", 1);
+export async function readExampleFlags(path: string): Promise<string[]> {
+  const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
   assert(
     firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
     `${path}: its first line must be "${PROGRAM}<flags> ${path}"`,
@@ -36,7 +36,7 @@ export async function exampleFlags(path: string): Promise<string[]> {
 
 /** Starts a program of examples/. */
 export async function startExample(path: string, options: Start = {}): Promise<RunningProcess> {
-  const { flags = await exampleFlags(path), cwd = ROOT, args = [], through = [] } = options;
+  const { flags = await readExampleFlags(path), cwd = ROOT, args = [], through = [] } = options;
   const { audit } = options;
   const program = fromFileUrl(new URL(path, ROOT));
   const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
@@ -55,7 +55,7 @@ export async function startExample(path: string, options: Start = {}): Promise<R
 /** Runs a program of examples/ to its end. */
 export async function runExample(path: string, options?: Start) {
   await using running = await startExample(path, options);
-  return await running.ended(TIME_LIMIT);
+  return await running.waitForEnd(TIME_LIMIT);
 }
 
 /**
@@ -70,14 +70,14 @@ export async function assertNeeded(
   cwd: string | URL,
   run: (flags: string[]) => Promise<{ success: boolean }> = (flags) => runExample(path, { flags }),
 ): Promise<void> {
-  const flags = await exampleFlags(path);
+  const flags = await readExampleFlags(path);
   const requested = (await readAudit(audit)).flat();
   const directory = cwd instanceof URL ? fromFileUrl(cwd) : cwd;
   const isPermission = (flag: string) => flag.startsWith("--allow-");
   const permissions = flags.filter(isPermission).flatMap(permissionsOf);
   const otherFlags = flags.filter((flag) => !isPermission(flag));
   for (const one of permissions) {
-    if (requested.some((each) => grants(one, each, directory))) continue;
+    if (requested.some((each) => allowsRequest(one, each, directory))) continue;
     const fewerFlags = flagsOf(permissions.filter((other) => other !== one));
     const { success } = await run([...fewerFlags, ...otherFlags]);
     assert(!success, `${path} runs without ${one}, too`);
@@ -105,7 +105,7 @@ export async function pairDevices(
   const args = ["--home", inviting, "invite", "--listen", "127.0.0.1:0", "--as", as];
   for (const address of serving) args.push("--serving", address);
   await using invite = startAgentHere(args);
-  const joined = await runAgentHere(["--home", joining, "join", await invite.line("degu:")]);
+  const joined = await runAgentHere(["--home", joining, "join", await invite.waitForLine("degu:")]);
   assertEquals(joined.code, 0, joined.stderr);
-  assertEquals((await invite.ended()).code, 0);
+  assertEquals((await invite.waitForEnd()).code, 0);
 }

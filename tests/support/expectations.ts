@@ -8,7 +8,7 @@ import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
 import type { FlatHeaders } from "./wire_grammar.ts";
 
 /** Returns the error that a call throws; fails the test if the call doesn't throw. */
-export function thrownBy(call: () => unknown, label: string): unknown {
+export function catchThrown(call: () => unknown, label: string): unknown {
   let result: unknown;
   try {
     result = call();
@@ -33,7 +33,7 @@ function assertCode(error: unknown, codes: readonly string[], label: string) {
  * The value that a parser returns, or null if it throws a `ProtocolError`; any other error fails
  * the test. `what` names the input in that failure; it may be the input itself.
  */
-export function parsedOrNull<T>(parse: () => T, label: string): T | null {
+export function parseOrNull<T>(parse: () => T, label: string): T | null {
   try {
     return parse();
   } catch (error) {
@@ -43,7 +43,7 @@ export function parsedOrNull<T>(parse: () => T, label: string): T | null {
 
 /** Asserts that a parser refuses its input with a `ProtocolError` whose code is one of `codes`. */
 export function assertProtocolError(parse: () => unknown, codes: readonly string[], label: string) {
-  assertCode(thrownBy(parse, label), codes, label);
+  assertCode(catchThrown(parse, label), codes, label);
 }
 
 /** Asserts that a promise rejects with a `ProtocolError` whose code is one of `codes`. */
@@ -52,11 +52,11 @@ export async function assertProtocolRejection(
   codes: readonly string[],
   what: string,
 ) {
-  assertCode(await rejectionOf(promise, what), codes, what);
+  assertCode(await catchRejection(promise, what), codes, what);
 }
 
 /** The reason with which a promise rejects; fails the test if the promise resolves. */
-export async function rejectionOf(promise: Promise<unknown>, label: string): Promise<unknown> {
+export async function catchRejection(promise: Promise<unknown>, label: string): Promise<unknown> {
   let result: unknown;
   try {
     result = await promise;
@@ -67,7 +67,7 @@ export async function rejectionOf(promise: Promise<unknown>, label: string): Pro
 }
 
 export async function assertBodyError(promise: Promise<unknown>, label: string) {
-  const error = await rejectionOf(promise, label);
+  const error = await catchRejection(promise, label);
   if (!(error instanceof BodyError)) wrong(label, error);
 }
 
@@ -76,14 +76,14 @@ export async function assertBodyError(promise: Promise<unknown>, label: string) 
  * promise (`BodyError`), or the bytes ended inside a message (`BODY_INCOMPLETE`).
  */
 export async function assertCutShort(promise: Promise<unknown>, label: string) {
-  const error = await rejectionOf(promise, label);
+  const error = await catchRejection(promise, label);
   if (!(error instanceof BodyError)) assertCode(error, ["BODY_INCOMPLETE"], label);
 }
 
 /** Makes an assertion that a call throws an error of one of these classes. */
 function asserting(...classes: readonly ErrorConstructor[]) {
   return (call: () => unknown, label: string): void => {
-    const error = thrownBy(call, label);
+    const error = catchThrown(call, label);
     if (!classes.some((each) => error instanceof each)) wrong(label, error);
   };
 }
@@ -129,14 +129,14 @@ export function flatten(headers: Record<string, unknown>): FlatHeaders {
 }
 
 /** A piece of text for the names of steps: escaped and cut. */
-export function shown(text: string): string {
+export function formatLabel(text: string): string {
   const quoted = JSON.stringify(text);
   return quoted.length <= 70 ? quoted : `${quoted.slice(0, 60)}… (${text.length})`;
 }
 
 /** The message of the error that a call throws. */
-export function messageOf(call: () => unknown): string {
-  const error = thrownBy(call, "a mistake");
+export function catchMessage(call: () => unknown): string {
+  const error = catchThrown(call, "a mistake");
   assertInstanceOf(error, Error);
   return error.message;
 }

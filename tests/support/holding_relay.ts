@@ -2,7 +2,7 @@
 
 import type { Address } from "@degu/degu/base";
 import { Relay } from "./cutting_relay.ts";
-import { within } from "./raw_peer.ts";
+import { withTimeout } from "./raw_peer.ts";
 
 const COMPLETE_REQUEST = /^(?:DELETE [^]*\r\n\r\n|(?:PUT|POST) [^]*\r\n0(?:;[^\r\n]*)?\r\n\r\n)$/;
 const decoder = new TextDecoder("latin1");
@@ -23,13 +23,13 @@ export class HoldingRelay extends Relay {
 
   /** Resolves to the whole request when the relay has received it. */
   get requestReceived(): Promise<string> {
-    return within(this.#requestReceived.promise, "the relay receives the whole request");
+    return withTimeout(this.#requestReceived.promise, "the relay receives the whole request");
   }
 
   /** Delivers the request, and resolves to its response. */
   async release(): Promise<string> {
     this.#releaseDecided.resolve(true);
-    return await within(
+    return await withTimeout(
       this.#responseReceived.promise,
       "the server responds to the delayed request",
     );

@@ -9,24 +9,24 @@ export const ADDRESS = "192.0.2.7";
 export const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Makes a network with only the loopback interface, and a port that no other program uses. */
-export async function loopbackNetwork(): Promise<Network> {
+export async function openLoopbackNetwork(): Promise<Network> {
   const socket = createSocket("udp4");
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
   const { port } = socket.address();
-  await closed(socket);
-  return { port, findInterfaces: () => interfaceOf("127.0.0.1", ADDRESS) };
+  await waitForClose(socket);
+  return { port, findInterfaces: () => makeInterfaces("127.0.0.1", ADDRESS) };
 }
 
-export function closed(socket: Socket): Promise<void> {
+export function waitForClose(socket: Socket): Promise<void> {
   return new Promise((resolve) => void socket.close(() => resolve()));
 }
 
 /** The addresses of one interface, as the system lists them. */
-export function interfaceOf(...addresses: string[]) {
-  return addresses.map((address) => of("eth0", address, "255.0.0.0"));
+export function makeInterfaces(...addresses: string[]) {
+  return addresses.map((address) => makeInterface("eth0", address, "255.0.0.0"));
 }
 
-export function of(name: string, address: string, netmask = "") {
+export function makeInterface(name: string, address: string, netmask = "") {
   const family = address.includes(":") ? "IPv6" : "IPv4";
   return { name, address, netmask, family } satisfies InterfaceAddress;
 }

@@ -1,37 +1,37 @@
 /** Network and mount namespaces, in which a test can change the network and mount small disks. */
-import { mustRun, obstacleTo } from "./commands.ts";
+import { findObstacle, runOrThrow } from "./commands.ts";
 
 /** The command that runs the command behind it in a network namespace. */
 export const THROUGH_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--net"];
 
 /** The reason why no network namespace with all its devices can be made; `null` if it can. */
-export function networkObstacle(): Promise<string | null> {
+export function findNetworkObstacle(): Promise<string | null> {
   const link = "ip link add left type veth peer name right".split(" ");
-  return obstacleTo([...THROUGH_NAMESPACE, ...link]);
+  return findObstacle([...THROUGH_NAMESPACE, ...link]);
 }
 
 /** The command that runs the command behind it in a mount namespace. */
 export const THROUGH_MOUNT_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--mount"];
 
 /** The reason why no disk can be mounted in a namespace; `null` if it can. */
-export function mountObstacle(): Promise<string | null> {
-  return obstacleTo([...THROUGH_MOUNT_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+export function findMountObstacle(): Promise<string | null> {
+  return findObstacle([...THROUGH_MOUNT_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
 }
 
-export async function ip(...args: string[]): Promise<void> {
-  await mustRun(["ip", ...args]);
+export async function runIp(...args: string[]): Promise<void> {
+  await runOrThrow(["ip", ...args]);
 }
 
 /**
  * Lays a cable in this namespace, from `left` with fe80::1 to `right` with fe80::2. The addresses
  * are usable at once: duplicates are not looked for.
  */
-export async function layCable(): Promise<void> {
-  await ip("link", "set", "lo", "up");
-  await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
+export async function createCable(): Promise<void> {
+  await runIp("link", "set", "lo", "up");
+  await runIp("link", "add", "left", "type", "veth", "peer", "name", "right");
   for (const [end, address] of [["left", "fe80::1/64"], ["right", "fe80::2/64"]] as const) {
-    await ip("address", "add", address, "dev", end, "nodad");
-    await ip("link", "set", end, "up");
+    await runIp("address", "add", address, "dev", end, "nodad");
+    await runIp("link", "set", end, "up");
   }
 }
 
@@ -66,6 +66,6 @@ exit $code`,
 ];
 
 /** The reason why no systemd can be started so; `null` if it can. */
-export function systemdObstacle(): Promise<string | null> {
-  return obstacleTo([...THROUGH_SYSTEMD, "true"]);
+export function findSystemdObstacle(): Promise<string | null> {
+  return findObstacle([...THROUGH_SYSTEMD, "true"]);
 }

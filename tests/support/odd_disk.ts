@@ -3,7 +3,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { mustRun } from "./commands.ts";
+import { runOrThrow } from "./commands.ts";
 
 const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
 
@@ -52,7 +52,7 @@ export async function mountOddDisk(
   }
   await Deno.remove(`${backing}/mounted`);
   return async () => {
-    await mustRun(["umount", "--lazy", mountPoint]);
+    await runOrThrow(["umount", "--lazy", mountPoint]);
     if (!hasEnded) disk.kill();
     await output;
   };

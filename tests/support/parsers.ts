@@ -20,13 +20,13 @@ import {
 import { readRequest, readResponse } from "../fuzz/oracle.ts";
 import { flatten } from "../fuzz/received.ts";
 import {
-  fromLatin1,
-  latin1,
-  referenceChunkLine,
-  referenceContentRange,
-  referenceHeaders,
-  referenceRange,
-  referenceUri,
+  decodeLatin1,
+  encodeLatin1,
+  parseReferenceChunkLine,
+  parseReferenceContentRange,
+  parseReferenceHeaders,
+  parseReferenceRange,
+  parseReferenceUri,
 } from "./wire_grammar.ts";
 
 /** A parser of Latin-1 text; its result has a shape that compares. */
@@ -50,14 +50,14 @@ function parser<Parsed>(
 }
 
 /** A preamble without the end that a formatter gives it. */
-const preamble = (bytes: Uint8Array) => fromLatin1(bytes.subarray(0, -4));
+const preamble = (bytes: Uint8Array) => decodeLatin1(bytes.subarray(0, -4));
 
 const headers = (isResponse: boolean) =>
   parser(
-    (text) => parseHeaders(latin1(text), isResponse),
+    (text) => parseHeaders(encodeLatin1(text), isResponse),
     flatten,
-    (parsed) => fromLatin1(formatHeaders(parsed)),
-    (text) => referenceHeaders(text, isResponse ? "response" : "request with body"),
+    (parsed) => decodeLatin1(formatHeaders(parsed)),
+    (text) => parseReferenceHeaders(text, isResponse ? "response" : "request with body"),
     false,
   );
 
@@ -67,28 +67,28 @@ export const parsers = {
     parseUri,
     (parsed) => parsed,
     ({ path, query }) => buildUri(path, query),
-    referenceUri,
+    parseReferenceUri,
   ),
-  "range": parser(parseRange, ({ start, stop }) => ({ start, stop }), String, referenceRange),
+  "range": parser(parseRange, ({ start, stop }) => ({ start, stop }), String, parseReferenceRange),
   "content-range": parser(
     parseContentRange,
     ({ start, stop, total }) => ({ start, stop, total }),
     String,
-    referenceContentRange,
+    parseReferenceContentRange,
   ),
   "chunk-line": parser(
-    (text) => parseChunkHeader(latin1(text)),
+    (text) => parseChunkHeader(encodeLatin1(text)),
     (parsed) => parsed,
     ({ size, extension }) => {
       if (size > 64) return null;
-      return fromLatin1(formatChunk([extension, new Uint8Array(size)])).split("\r\n")[0]!;
+      return decodeLatin1(formatChunk([extension, new Uint8Array(size)])).split("\r\n")[0]!;
     },
-    referenceChunkLine,
+    parseReferenceChunkLine,
   ),
   "headers-of-request": headers(false),
   "headers-of-response": headers(true),
   "request-preamble": parser(
-    (text) => parseRequest(latin1(text)),
+    (text) => parseRequest(encodeLatin1(text)),
     ({ method, uri, headers, path, query }) => ({
       method,
       uri,
@@ -99,12 +99,12 @@ export const parsers = {
     ({ method, uri, headers }) => preamble(formatRequest(method, uri, headers)),
     (text) => {
       const request = readRequest(text);
-      return request && { ...request, ...referenceUri(request.uri) };
+      return request && { ...request, ...parseReferenceUri(request.uri) };
     },
     false,
   ),
   "response-preamble": parser(
-    (text) => parseResponse("GET", latin1(text)),
+    (text) => parseResponse("GET", encodeLatin1(text)),
     ({ status, reason, headers }) => ({ status, reason, headers: flatten(headers) }),
     ({ status, reason, headers }) => preamble(formatResponse(status, reason, headers)),
     readResponse,

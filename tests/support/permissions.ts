@@ -62,7 +62,7 @@ export async function readAudit(path: string, temporary = "/tmp"): Promise<strin
 }
 
 /** Whether a permission grants a request of a program in a directory. Deno grants no less. */
-export function grants(permission: string, request: string, cwd = "/"): boolean {
+export function allowsRequest(permission: string, request: string, cwd = "/"): boolean {
   const [[kind, value], [askedKind, askedValue]] = [split(permission), split(request)];
   if (kind !== askedKind) return false;
   if (value === undefined || value === askedValue) return true;
@@ -82,9 +82,9 @@ export function assertAsked(
   what: string,
 ): void {
   const extraRequests = asked.filter((each) =>
-    each !== OF_WORKERS && !permissions.some((one) => grants(one, each))
+    each !== OF_WORKERS && !permissions.some((one) => allowsRequest(one, each))
   );
   assertEquals(extraRequests, [], `${what} asks for more`);
-  const unused = permissions.filter((one) => !asked.some((each) => grants(one, each)));
+  const unused = permissions.filter((one) => !asked.some((each) => allowsRequest(one, each)));
   assertEquals(unused, [], `${what} asks for less`);
 }

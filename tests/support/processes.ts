@@ -1,21 +1,21 @@
 import { assert } from "@std/assert";
-import { denoRun, startCommand } from "./commands.ts";
-import { within } from "./raw_peer.ts";
+import { makeDenoCommand, startCommand } from "./commands.ts";
+import { withTimeout } from "./raw_peer.ts";
 
 /** Seconds for a step of a program: on a busy machine it is compiled first. */
 const PATIENCE = 60;
 
 /** The text that a program has printed so far. */
-export class Shown {
+export class ProgramOutput {
   text = "";
-  /** The end of the last text that {@linkcode next} has found. */
+  /** The end of the last text that {@linkcode findNext} has found. */
   #seen = 0;
   readonly #end = Promise.withResolvers<string>();
   #wake = Promise.withResolvers<void>();
   #hasEnded = false;
 
-  static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
-    const output = new Shown();
+  static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): ProgramOutput {
+    const output = new ProgramOutput();
     (async () => {
       for await (const piece of stream.pipeThrough(new TextDecoderStream())) output.add(piece);
       output.end();
@@ -63,7 +63,7 @@ export class Shown {
   }
 
   /** Waits for a match behind the last one. */
-  async next(pattern: RegExp): Promise<string> {
+  async findNext(pattern: RegExp): Promise<string> {
     const match = await this.find(pattern, this.#seen);
     this.#seen += match.index + match[0].length;
     return match[0];
@@ -72,27 +72,27 @@ export class Shown {
 
 /** A process with pipes whose output can be waited for; disposing of it ends it. */
 export class RunningProcess implements AsyncDisposable {
-  readonly #stdout: Shown;
-  readonly #stderr: Shown;
+  readonly #stdout: ProgramOutput;
+  readonly #stderr: ProgramOutput;
 
   constructor(readonly child: Deno.ChildProcess) {
-    this.#stdout = Shown.from(child.stdout);
-    this.#stderr = Shown.from(child.stderr);
+    this.#stdout = ProgramOutput.from(child.stdout);
+    this.#stderr = ProgramOutput.from(child.stderr);
   }
 
   /** Waits until the process has printed a match behind the last one; returns it. */
-  printed(pattern: RegExp): Promise<string> {
-    return within(this.#stdout.next(pattern), `${pattern}`, PATIENCE);
+  waitForStdout(pattern: RegExp): Promise<string> {
+    return withTimeout(this.#stdout.findNext(pattern), `${pattern}`, PATIENCE);
   }
 
-  complained(pattern: RegExp): Promise<string> {
-    return within(this.#stderr.next(pattern), `${pattern}`, PATIENCE);
+  waitForStderr(pattern: RegExp): Promise<string> {
+    return withTimeout(this.#stderr.findNext(pattern), `${pattern}`, PATIENCE);
   }
 
-  async ended(
+  async waitForEnd(
     patience: number = PATIENCE,
   ): Promise<{ success: boolean; stdout: string; stderr: string }> {
-    const { success } = await within(this.child.status, "the process ends", patience);
+    const { success } = await withTimeout(this.child.status, "the process ends", patience);
     return { success, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
   }
 
@@ -112,7 +112,7 @@ export class RunningProcess implements AsyncDisposable {
 }
 
 /** Divides so many kills among several loops that run at the same time. */
-export async function inLanes(
+export async function runInLanes(
   lanes: number,
   kills: number,
   work: (kills: number) => Promise<void>,
@@ -131,10 +131,10 @@ export async function killAtRandom(
   [turn, turns]: readonly [turn: number, turns: number],
 ) {
   await using running = new RunningProcess(command.spawn());
-  await running.printed(/\n/);
+  await running.waitForStdout(/\n/);
   const moment = (turn + Math.random()) / turns * mostMilliseconds;
   const timer = setTimeout(() => running.kill(), moment);
-  const result = await running.ended();
+  const result = await running.waitForEnd();
   clearTimeout(timer);
   return result;
 }
@@ -146,7 +146,7 @@ export async function spawnScript(
   env: Record<string, string> = {},
 ): Promise<Deno.ChildProcess> {
   const cwd = new URL("../..", import.meta.url);
-  const child = startCommand(denoRun(["--no-lock", ...flags], "-"), { cwd, env });
+  const child = startCommand(makeDenoCommand(["--no-lock", ...flags], "-"), { cwd, env });
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(script));
   await writer.close();
@@ -160,7 +160,7 @@ export async function runScript(
   env: Record<string, string>,
 ): Promise<string> {
   const running = new RunningProcess(await spawnScript(script, permissions, env));
-  const { success, stdout, stderr } = await running.ended(600);
+  const { success, stdout, stderr } = await running.waitForEnd(600);
   assert(success, stderr);
   return stdout;
 }

@@ -2,7 +2,7 @@
 
 import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { denoRun } from "./commands.ts";
+import { makeDenoCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 
 interface ProgramOptions {
@@ -21,20 +21,20 @@ export function importMapFlags(): string[] {
   return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
 }
 
-export function programCommand(
+export function makeProgramCommand(
   name: string,
   { flags = [], args = [], env = {}, through = [] }: ProgramOptions,
   stdin: "null" | "piped" = "null",
 ): Deno.Command {
   const path = fromFileUrl(new URL(`../programs/${name}`, import.meta.url));
-  const [program = "", ...rest] = [...through, ...denoRun(flags, path, ...args)];
+  const [program = "", ...rest] = [...through, ...makeDenoCommand(flags, path, ...args)];
   return new Deno.Command(program, { args: rest, env, stdin, stdout: "piped", stderr: "piped" });
 }
 
 /** Runs a program to its end and returns its output; fails the test unless the program succeeds. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
-  await using running = new RunningProcess(programCommand(name, options).spawn());
-  const { success, stdout, stderr } = await running.ended(options.patience ?? 120);
+  await using running = new RunningProcess(makeProgramCommand(name, options).spawn());
+  const { success, stdout, stderr } = await running.waitForEnd(options.patience ?? 120);
   assert(success, `${name}: ${stderr}`);
   return stdout;
 }

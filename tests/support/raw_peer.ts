@@ -6,7 +6,7 @@
  */
 
 import type { Address } from "@degu/degu/base";
-import { fromLatin1, latin1 } from "./wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
 /**
  * Seconds after which a wait fails its test; far more than any wait takes, even on a busy machine.
@@ -14,7 +14,7 @@ import { fromLatin1, latin1 } from "./wire_grammar.ts";
 const PATIENCE = 60;
 
 /** The promise, or a rejection after some seconds that names the missing event. */
-export async function within<T>(
+export async function withTimeout<T>(
   promise: Promise<T>,
   what: string,
   seconds: number = PATIENCE,
@@ -32,7 +32,7 @@ export async function within<T>(
 }
 
 /** Tries up to twenty times until an attempt is in time: a busy machine can make anything late. */
-export async function atLeastOnce(
+export async function retryUntilInTime(
   otherwise: string,
   isInTime: () => Promise<boolean>,
 ): Promise<void> {
@@ -58,7 +58,7 @@ export async function dial(address: Address): Promise<Deno.Conn> {
  * While another test starts a program, that program has a copy of the listening socket for some
  * milliseconds, so a connection may still be established, or reset.
  */
-export async function untilRefused(address: Address): Promise<void> {
+export async function waitUntilRefused(address: Address): Promise<void> {
   for (const end = performance.now() + PATIENCE * 1000; performance.now() < end;) {
     try {
       (await dial(address)).close();
@@ -98,9 +98,9 @@ export class RawPeer implements Disposable {
   /** Sends everything, each part in a write of its own. */
   async send(...parts: readonly (string | Uint8Array)[]): Promise<void> {
     for (const part of parts) {
-      let bytes = typeof part === "string" ? latin1(part) : part;
+      let bytes = typeof part === "string" ? encodeLatin1(part) : part;
       while (bytes.length > 0) {
-        const written = await within(this.conn.write(bytes), "the other end takes bytes");
+        const written = await withTimeout(this.conn.write(bytes), "the other end takes bytes");
         bytes = bytes.subarray(written);
       }
     }
@@ -111,7 +111,7 @@ export class RawPeer implements Disposable {
     let sent = 0;
     try {
       while (sent < maxBytes) {
-        sent += await within(this.conn.write(bytes), "the other end takes or refuses bytes");
+        sent += await withTimeout(this.conn.write(bytes), "the other end takes or refuses bytes");
       }
     } catch (error) {
       if (!isBroken(error)) throw error;
@@ -121,7 +121,7 @@ export class RawPeer implements Disposable {
 
   async readUntil(mark: string): Promise<string> {
     for (let from = 0;;) {
-      const at = fromLatin1(this.#buffer.subarray(from, this.#end)).indexOf(mark);
+      const at = decodeLatin1(this.#buffer.subarray(from, this.#end)).indexOf(mark);
       if (at >= 0) return this.#take(from + at + mark.length);
       from = Math.max(0, this.#end - mark.length + 1);
       if (await this.#fill() === 0) {
@@ -164,7 +164,7 @@ export class RawPeer implements Disposable {
 
   /** The text that was read and not taken yet, at most its first 64 KiB. */
   get text(): string {
-    return fromLatin1(this.#buffer.subarray(0, Math.min(this.#end, 65536)));
+    return decodeLatin1(this.#buffer.subarray(0, Math.min(this.#end, 65536)));
   }
 
   closeWrite(): Promise<void> {
@@ -188,14 +188,14 @@ export class RawPeer implements Disposable {
       this.#buffer = larger;
     }
     const reading = this.conn.read(this.#buffer.subarray(this.#end));
-    const lastText = fromLatin1(this.#buffer.subarray(Math.max(0, this.#end - 200), this.#end));
-    const count = await within(reading, `bytes or an end after ${lastText}`) ?? 0;
+    const lastText = decodeLatin1(this.#buffer.subarray(Math.max(0, this.#end - 200), this.#end));
+    const count = await withTimeout(reading, `bytes or an end after ${lastText}`) ?? 0;
     this.#end += count;
     return count;
   }
 
   #take(count: number): string {
-    const text = fromLatin1(this.#buffer.subarray(0, count));
+    const text = decodeLatin1(this.#buffer.subarray(0, count));
     this.#buffer.copyWithin(0, count, this.#end);
     this.#end -= count;
     return text;
@@ -244,7 +244,7 @@ export class RawServer implements Disposable {
 
   /** The next connection; it is closed with this server. */
   async accept(): Promise<RawPeer> {
-    const peer = new RawPeer(await within(this.#listener.accept(), "somebody connects"));
+    const peer = new RawPeer(await withTimeout(this.#listener.accept(), "somebody connects"));
     this.#peers.push(peer);
     return peer;
   }
@@ -256,7 +256,7 @@ export class RawServer implements Disposable {
 }
 
 /** Waits for a tick of the event loop, after which bytes that had arrived before were read. */
-export async function turnOfEventLoop(): Promise<void> {
+export async function waitForTick(): Promise<void> {
   using server = new RawServer();
   using near = await RawPeer.connect(server.address);
   const far = await server.accept();

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import type * as net from "node:net";
 import * as tls from "node:tls";
 import { SSLClient } from "@degu/degu/client";
-import { within } from "./raw_peer.ts";
+import { withTimeout } from "./raw_peer.ts";
 import { readTexts } from "./tls_configs.ts";
 import type { Trust } from "./tls_endpoints.ts";
 
@@ -28,7 +28,7 @@ export async function serveNodeTls(
       for (const socket of sockets) socket.destroy();
       const closed = once(server, "close");
       server.close();
-      await within(closed, "node:tls closes");
+      await withTimeout(closed, "node:tls closes");
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from "@degu/degu/client";
-import { fromLatin1, latin1 } from "./wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
 /** The number of bytes that a socket takes and gives at a time. */
 export interface Portions {
@@ -26,8 +26,8 @@ export class RecordingSocket implements Socket {
 
   constructor(readonly portions: Portions = {}) {}
 
-  give(bytes: string): void {
-    this.#given = latin1(fromLatin1(this.#given) + bytes);
+  receive(bytes: string): void {
+    this.#given = encodeLatin1(decodeLatin1(this.#given) + bytes);
     this.#waiting?.resolve();
   }
 
@@ -42,7 +42,7 @@ export class RecordingSocket implements Socket {
   }
 
   /** Resolves once a write, or an attempt to write, has followed the call. */
-  written(): Promise<void> {
+  waitForWrite(): Promise<void> {
     this.#writing = Promise.withResolvers();
     return this.#writing.promise;
   }
@@ -66,7 +66,7 @@ export class RecordingSocket implements Socket {
     if (this.writeFailure !== null) return Promise.reject(this.writeFailure);
     const { perWrite = Infinity } = this.portions;
     const part = bytes.subarray(0, perWrite);
-    this.writes.push(fromLatin1(part));
+    this.writes.push(decodeLatin1(part));
     return Promise.resolve(part.length);
   }
 

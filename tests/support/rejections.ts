@@ -1,7 +1,7 @@
 /** Unhandled rejections, which would end the process. */
 
 /** Collects unhandled rejections, which would otherwise end the process, until disposed of. */
-export function unhandledRejections() {
+export function recordUnhandledRejections() {
   const reasons: unknown[] = [];
   const listen = (event: PromiseRejectionEvent) => {
     event.preventDefault();

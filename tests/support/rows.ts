@@ -13,7 +13,7 @@ export interface RefusedRow {
   readonly codes: readonly string[];
 }
 
-export function refused(
+export function makeRefusedRows(
   rule: string,
   rfc: string,
   codes: string | readonly string[],
@@ -24,7 +24,7 @@ export function refused(
 }
 
 /** Runs the rows of a test, each as a step named by its first item. */
-export async function eachRow<Rest extends readonly unknown[]>(
+export async function testEachRow<Rest extends readonly unknown[]>(
   t: Deno.TestContext,
   rows: Iterable<readonly [name: string, ...Rest]>,
   run: (name: string, ...rest: Rest) => unknown,

@@ -7,14 +7,14 @@ import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
-import { tempDir } from "./directories.ts";
+import { createTempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 import { makeFifo, makeLinks } from "./special_files.ts";
-import { fromLatin1, latin1 } from "./wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
 /** Serves a new directory, and connects to the server. */
 export async function serveDirectory(makeApp = (dir: string): App => new FilesApp(dir)) {
-  const dir = await tempDir();
+  const dir = await createTempDir();
   const serving = serve(makeApp(dir.path));
   const conn = await serving.makeClient().connect();
   return {
@@ -24,14 +24,14 @@ export async function serveDirectory(makeApp = (dir: string): App => new FilesAp
     write: (name: string, content: string | Uint8Array) =>
       Deno.writeFile(
         `${dir.path}/${name}`,
-        typeof content === "string" ? latin1(content) : content,
+        typeof content === "string" ? encodeLatin1(content) : content,
       ),
     mkdir: (name: string) => Deno.mkdir(`${dir.path}/${name}`, { recursive: true }),
     [Symbol.asyncDispose]: async () => {
       conn.close();
       await serving[Symbol.asyncDispose]();
       await dir[Symbol.asyncDispose]();
-      assertEquals(serving.logger.at("error"), []);
+      assertEquals(serving.logger.messagesOf("error"), []);
     },
   };
 }
@@ -45,7 +45,7 @@ export async function summarize(response: Response, ...names: string[]) {
       const value = response.headers[name];
       return typeof value === "object" ? String(value) : value;
     }),
-    body === undefined ? null : fromLatin1(body),
+    body === undefined ? null : decodeLatin1(body),
   ];
 }
 
@@ -61,7 +61,7 @@ export function makePattern(length: number): Uint8Array<ArrayBuffer> {
 
 /** Creates a directory `root` to serve, and files beside it that must not be served. */
 export async function makeTree() {
-  const dir = await tempDir();
+  const dir = await createTempDir();
   const path = await realPath(dir.path);
   for (const name of ["root/sub", "outside", "root-too"]) {
     await Deno.mkdir(`${path}/${name}`, { recursive: true });

@@ -8,7 +8,7 @@ import { download, type TransferOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
 import { sha256Of } from "./bundles.ts";
-import { tempDir } from "./directories.ts";
+import { createTempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 import { randomBytes } from "./transferring.ts";
 
@@ -89,7 +89,7 @@ export class ServedVersion {
 export async function serveVersion(size: number) {
   const version = new ServedVersion(randomBytes(size));
   const serving = serve(version.app);
-  const { path: dir, [Symbol.asyncDispose]: remove } = await tempDir();
+  const { path: dir, [Symbol.asyncDispose]: remove } = await createTempDir();
   const client = serving.makeClient();
   const file = `${dir}/copy`;
   return {

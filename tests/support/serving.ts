@@ -18,7 +18,7 @@ import { ProxyApp } from "@degu/degu";
 import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
-import { RawPeer, within } from "./raw_peer.ts";
+import { RawPeer, withTimeout } from "./raw_peer.ts";
 
 export type Level = LogLevel;
 
@@ -32,18 +32,21 @@ export class RecordingLogger implements Logger {
   warn = (message: string): void => this.#add("warn", message);
   error = (message: string): void => this.#add("error", message);
 
-  at(level: Level): string[] {
+  messagesOf(level: Level): string[] {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
 
   /** Resolves once the level has so many messages with a text; to all that it has. */
   async waitFor(level: Level, text = "", count = 1): Promise<string[]> {
-    while (this.at(level).filter((message) => message.includes(text)).length < count) {
+    while (this.messagesOf(level).filter((message) => message.includes(text)).length < count) {
       const added = Promise.withResolvers<void>();
       this.#waiting.push(added.resolve);
-      await within(added.promise, `a message of level ${level}; got ${Deno.inspect(this.lines)}`);
+      await withTimeout(
+        added.promise,
+        `a message of level ${level}; got ${Deno.inspect(this.lines)}`,
+      );
     }
-    return this.at(level);
+    return this.messagesOf(level);
   }
 
   #add(level: Level, message: string): void {
@@ -63,7 +66,7 @@ export function serve(
   address: Address = ["127.0.0.1", 0],
 ) {
   const logger = new RecordingLogger();
-  const serving = running(new Server(address, app, { logger, ...options }), logger);
+  const serving = runServer(new Server(address, app, { logger, ...options }), logger);
   return {
     ...serving,
     address: serving.address,
@@ -75,7 +78,7 @@ export function serve(
 }
 
 /** Runs a server in the same way. */
-export function running<Kind extends Server>(server: Kind, logger: RecordingLogger) {
+export function runServer<Kind extends Server>(server: Kind, logger: RecordingLogger) {
   const serving = server.serveForever();
   return {
     server,
@@ -88,18 +91,18 @@ export function running<Kind extends Server>(server: Kind, logger: RecordingLogg
       new Client(server.address, { timeout: 30, ...clientOptions }),
     [Symbol.asyncDispose]: async () => {
       server.close();
-      await within(serving, "serveForever() settles after close()");
+      await withTimeout(serving, "serveForever() settles after close()");
     },
   };
 }
 
 export type Serving = ReturnType<typeof serve>;
-export type Meeting = Awaited<ReturnType<typeof meet>>;
+export type ServedRawPeer = Awaited<ReturnType<typeof connectRawPeer>>;
 
 /**
  * Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session.
  */
-export async function meet(app: App, sent = "", options?: ServerOptions) {
+export async function connectRawPeer(app: App, sent = "", options?: ServerOptions) {
   const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
   const sessionStart = Promise.withResolvers<Session>();
   const requestStart = Promise.withResolvers<void>();
@@ -117,19 +120,19 @@ export async function meet(app: App, sent = "", options?: ServerOptions) {
   }, options);
   const peer = await RawPeer.connect(serving.address);
   await peer.send(sent);
-  const session = await within(sessionStart.promise, "a session begins");
+  const session = await withTimeout(sessionStart.promise, "a session begins");
   return {
     serving,
     logger: serving.logger,
     peer,
     session,
     /** Resolves when the app is called for the first time. */
-    get asked() {
-      return within(requestStart.promise, "the app is called");
+    get appCalled() {
+      return withTimeout(requestStart.promise, "the app is called");
     },
     /** Resolves when the session has ended and its store is disposed of. */
-    get over() {
-      return within(storeDisposed.promise, "the session is over");
+    get sessionEnded() {
+      return withTimeout(storeDisposed.promise, "the session is over");
     },
     async [Symbol.asyncDispose]() {
       peer.close();
@@ -139,7 +142,7 @@ export async function meet(app: App, sent = "", options?: ServerOptions) {
 }
 
 /** An app that may return values outside of its type. */
-export function lawless(
+export function makeUntypedApp(
   handle: (request: Request, session: Session, api: Api) => unknown,
 ): App {
   return handle as AppFunction;
@@ -149,7 +152,7 @@ export function lawless(
  * The server's end of a connection over a socket of the test, which begins with
  * `connection.serve()`.
  */
-export function connectionOver<Log extends Logger = RecordingLogger>(
+export function makeServerConnection<Log extends Logger = RecordingLogger>(
   socket: Socket,
   handle: AppFunction,
   logger = new RecordingLogger() as unknown as Log,

@@ -1,6 +1,6 @@
 /** Terminal sessions as the pages show them. */
 
-import { install, Machine, network, slowDown } from "./agent_lab.ts";
+import { connectMachines, install, limitRate, Machine } from "./agent_lab.ts";
 
 /** Large enough for a progress bar. */
 const FILM_BYTES = 100_000_000;
@@ -10,9 +10,9 @@ const RATE = "1gbit";
 export async function setUpSession(dir: string, sender: "laptop" | "desk") {
   const laptop = await Machine.make("laptop", dir);
   const desk = await Machine.make("desk", dir);
-  await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
+  await connectMachines([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
   const from = sender === "laptop" ? laptop : desk;
-  await slowDown(from, RATE);
+  await limitRate(from, RATE);
   await Deno.writeFile(`${from.dir}/holiday.mp4`, new Uint8Array(0));
   await Deno.truncate(`${from.dir}/holiday.mp4`, FILM_BYTES);
   return { laptop, desk, type: await install(dir) };
@@ -22,7 +22,7 @@ export async function setUpSession(dir: string, sender: "laptop" | "desk") {
 const SHOWN = / asks\. |^ +\d{3} \d{3}$|^does |^yes$|^paired with|\[=+ *\].* left$|copied/;
 
 /** The lines of a terminal that is so wide that no line is broken. */
-export function shownLines(text: string): string[] {
+export function formatScreenLines(text: string): string[] {
   const lines: string[] = [];
   const isBar = (line: string) => line.includes("%  [");
   for (const drawn of text.split(/\r?\n|\r/)) {

@@ -14,7 +14,7 @@ export function concat(pieces: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
 /**
  * The bytes cut into pieces of the given lengths, over and over; zero lengths give empty pieces.
  */
-export function cut(bytes: Uint8Array, ...lengths: number[]): Uint8Array<ArrayBuffer>[] {
+export function cutBytes(bytes: Uint8Array, ...lengths: number[]): Uint8Array<ArrayBuffer>[] {
   const pieces: Uint8Array<ArrayBuffer>[] = [];
   const cycle = lengths.some((length) => length > 0) ? lengths : [Math.max(bytes.length, 1)];
   for (let offset = 0, index = 0; offset < bytes.length; index++) {
@@ -26,7 +26,7 @@ export function cut(bytes: Uint8Array, ...lengths: number[]): Uint8Array<ArrayBu
 }
 
 /** Every way to cut the bytes into two pieces. */
-export function* everySplit(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>[]> {
+export function* splitEverywhere(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>[]> {
   for (let position = 0; position <= bytes.length; position++) {
     yield [bytes.slice(0, position), bytes.slice(position)].filter((piece) => piece.length > 0);
   }

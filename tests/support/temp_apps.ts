@@ -38,6 +38,6 @@ export function buildForgiving(): AppFunction {
 }
 
 /** Throws its answer. */
-export const throwing: AppFunction = () => {
+export const throwResponse: AppFunction = () => {
   throw new ResponseError([404, "Not Found", {}, null]);
 };

@@ -79,13 +79,16 @@ export function testUnless(obstacle: string | null, name: string, fn: () => Prom
 }
 
 /** The reason why a program can't be run; `null` if it can. */
-export async function programObstacle(program: string, ...args: string[]): Promise<string | null> {
+export async function findProgramObstacle(
+  program: string,
+  ...args: string[]
+): Promise<string | null> {
   const { success } = await runCommand([program, ...args]);
   return success ? null : `${program} is not installed`;
 }
 
-export const terminalObstacle = () => programObstacle("python3", "-c", "import pty");
-export const shellObstacle = (shell: string) => programObstacle(shell, "-c", "true");
+export const findTerminalObstacle = () => findProgramObstacle("python3", "-c", "import pty");
+export const findShellObstacle = (shell: string) => findProgramObstacle(shell, "-c", "true");
 
 export interface TerminalOptions {
   readonly command: readonly string[];

@@ -5,8 +5,8 @@ import type { Address } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import { within } from "./raw_peer.ts";
-import { RecordingLogger, running } from "./serving.ts";
+import { withTimeout } from "./raw_peer.ts";
+import { RecordingLogger, runServer } from "./serving.ts";
 
 /** The trust of both ends; a `TempPKI` is such an object. */
 export interface Trust {
@@ -20,7 +20,7 @@ let shared: Promise<TempPKI> | undefined;
  * A PKI for all modules of a worker, because keys cost time. No test changes its files, which are
  * removed with the worker.
  */
-export function sharedPki(): Promise<TempPKI> {
+export function openSharedPki(): Promise<TempPKI> {
   shared ??= TempPKI.create().then((pki) => {
     const dir = dirname(pki.serverSslconfig.certFile);
     globalThis.addEventListener("unload", () => Deno.removeSync(dir, { recursive: true }));
@@ -43,8 +43,8 @@ export async function startTls(
 ) {
   const logger = new RecordingLogger();
   const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
-  const serving = running(server, logger);
-  await within(server.ready, "the server is bound");
+  const serving = runServer(server, logger);
+  await withTimeout(server.ready, "the server is bound");
   const clientOptions = { timeout: 60, ...options.client };
   const client = new SSLClient(trust.clientSslconfig, translate(server.address), clientOptions);
   return { ...serving, client };

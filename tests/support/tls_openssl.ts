@@ -1,9 +1,9 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
 import { join } from "@degu/internal/internal/disk/paths.ts";
-import { mustRun, runCommand, startCommand } from "./commands.ts";
+import { runCommand, runOrThrow, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
-import { latin1 } from "./wire_grammar.ts";
+import { encodeLatin1 } from "./wire_grammar.ts";
 
 /** Without the system's authorities, because reading them takes longer than a handshake. */
 const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
@@ -12,7 +12,7 @@ const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
 /** Skips a test with a reason if a program is missing. */
-export async function unlessMissing(...programs: string[]): Promise<{ ignore: boolean }> {
+export async function ignoreUnlessInstalled(...programs: string[]): Promise<{ ignore: boolean }> {
   const missing: string[] = [];
   for (const program of programs) {
     const { success } = await runCommand([program, VERSION[program] ?? "--version"]);
@@ -23,15 +23,15 @@ export async function unlessMissing(...programs: string[]): Promise<{ ignore: bo
 }
 
 /** A certificate with its key. */
-export interface Issued {
+export interface IssuedCertificate {
   readonly certFile: string;
   readonly keyFile: string;
 }
 
 /** The properties of a certificate to make. */
-export interface Wanted {
+export interface CertificateOptions {
   /** The issuer; if left out, the certificate signs itself. */
-  readonly issuer?: Issued;
+  readonly issuer?: IssuedCertificate;
   /** Lines of an extension file; `basicConstraints` is added. */
   readonly extensions?: readonly string[];
   readonly isAuthority?: boolean;
@@ -42,7 +42,7 @@ export interface Wanted {
   /** Arguments of `openssl req -newkey`. */
   readonly key?: readonly string[];
   /** The certificate whose key is used in place of a new one. */
-  readonly keyOf?: Issued;
+  readonly keyOf?: IssuedCertificate;
   /** The common name; if left out, the name of the files. */
   readonly commonName?: string;
   /** `YYYYMMDDHHMMSSZ` */
@@ -91,7 +91,7 @@ export class OpensslPki implements AsyncDisposable {
    * The first certificate with an RSA key of 2048 bits; others use its key, because making a key
    * takes as long as twenty certificates.
    */
-  #ofRsa: Issued | undefined;
+  #ofRsa: IssuedCertificate | undefined;
 
   private constructor(readonly dir: string) {}
 
@@ -105,29 +105,29 @@ export class OpensslPki implements AsyncDisposable {
   }
 
   /** The path of a file in the directory. */
-  path(name: string): string {
+  makePath(name: string): string {
     return join(this.dir, name);
   }
 
   /** Writes a file made of others. */
   async join(name: string, ...parts: readonly string[]): Promise<string> {
     const texts = await Promise.all(parts.map((part) => Deno.readTextFile(part)));
-    await Deno.writeTextFile(this.path(name), texts.join(""));
-    return this.path(name);
+    await Deno.writeTextFile(this.makePath(name), texts.join(""));
+    return this.makePath(name);
   }
 
   /** Makes an authority. */
-  authority(name: string, wanted: Wanted = {}): Promise<Issued> {
+  createAuthority(name: string, wanted: CertificateOptions = {}): Promise<IssuedCertificate> {
     return this.issue(name, { ...wanted, isAuthority: true });
   }
 
   /** Makes a certificate for clients. */
-  client(name: string, wanted: Wanted): Promise<Issued> {
+  createClientCertificate(name: string, wanted: CertificateOptions): Promise<IssuedCertificate> {
     return this.issue(name, { extensions: ["extendedKeyUsage=clientAuth"], ...wanted });
   }
 
   /** Makes a certificate for servers on loopback. */
-  server(name: string, wanted: Wanted): Promise<Issued> {
+  createServerCertificate(name: string, wanted: CertificateOptions): Promise<IssuedCertificate> {
     const extensions = [
       "extendedKeyUsage=serverAuth",
       "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1",
@@ -139,13 +139,13 @@ export class OpensslPki implements AsyncDisposable {
    * Makes a key and a certificate, in one process because there are many. `openssl req` accepts no
    * times.
    */
-  async issue(name: string, wanted: Wanted): Promise<Issued> {
+  async issue(name: string, wanted: CertificateOptions): Promise<IssuedCertificate> {
     const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = wanted;
     const { keyOf = key === KEY.rsa2048 ? this.#ofRsa : undefined } = wanted;
     const { commonName = name, signing = [] } = wanted;
     const pathLength = wanted.pathLength === undefined ? "" : `,pathlen:${wanted.pathLength}`;
-    const keyFile = keyOf?.keyFile ?? this.path(`${name}.key`);
-    const issued = { certFile: this.path(`${name}.pem`), keyFile };
+    const keyFile = keyOf?.keyFile ?? this.makePath(`${name}.key`);
+    const issued = { certFile: this.makePath(`${name}.pem`), keyFile };
     const basic = `basicConstraints=critical,CA:${isAuthority}${pathLength}`;
     const lines = ["[extensions]", basic, ...extensions, ""];
     const file = await this.#configure(name, lines);
@@ -171,12 +171,17 @@ export class OpensslPki implements AsyncDisposable {
       if (key === KEY.rsa2048) this.#ofRsa ??= issued;
       return issued;
     }
-    await Deno.writeTextFile(this.path(`${name}.index`), "");
+    await Deno.writeTextFile(this.makePath(`${name}.index`), "");
     await this.run("req", "-new", "-config", file, ...request, "-out", `${name}.csr`);
     const signer = issuer === undefined
       ? ["-selfsign", "-keyfile", keyFile]
       : ["-cert", issuer.certFile, "-keyfile", issuer.keyFile];
-    const times = ["-startdate", from ?? "20200101000000Z", "-enddate", to ?? timeFromNow(10)];
+    const times = [
+      "-startdate",
+      from ?? "20200101000000Z",
+      "-enddate",
+      to ?? formatTimeFromNow(10),
+    ];
     const io = ["-in", `${name}.csr`, "-out", issued.certFile];
     await this.run("ca", "-batch", "-notext", ...config, ...signer, ...times, ...io);
     return issued;
@@ -185,13 +190,16 @@ export class OpensslPki implements AsyncDisposable {
   /** Writes the configuration for a certificate, and returns the name of the file. */
   async #configure(name: string, lines: readonly string[] = []): Promise<string> {
     const file = `${name}.cnf`;
-    await Deno.writeTextFile(this.path(file), configuration(name) + lines.join("\n"));
+    await Deno.writeTextFile(this.makePath(file), configuration(name) + lines.join("\n"));
     return file;
   }
 
   /** Makes a certificate of version 1, from the time before extensions. */
-  async version1(name: string, issuer: Issued): Promise<Issued> {
-    const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
+  async createVersion1(name: string, issuer: IssuedCertificate): Promise<IssuedCertificate> {
+    const issued = {
+      certFile: this.makePath(`${name}.pem`),
+      keyFile: this.makePath(`${name}.key`),
+    };
     const request = ["-newkey", ...KEY.p256, "-nodes", "-keyout", issued.keyFile];
     const subject = ["-subj", `/CN=${name}`, "-out", `${name}.csr`];
     await this.run("req", "-new", "-config", await this.#configure(name), ...request, ...subject);
@@ -203,20 +211,20 @@ export class OpensslPki implements AsyncDisposable {
   }
 
   /** The output of openssl for a certificate. */
-  show({ certFile }: Issued): Promise<string> {
+  show({ certFile }: IssuedCertificate): Promise<string> {
     return this.run("x509", "-in", certFile, "-noout", "-text");
   }
 
   /** Runs openssl in the directory; returns its output. */
   run(...args: readonly string[]): Promise<string> {
-    return mustRun(["openssl", ...args], { cwd: this.dir });
+    return runOrThrow(["openssl", ...args], { cwd: this.dir });
   }
 }
 
-const needsOpenssl = await unlessMissing("openssl");
+const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 /** A test with certificates of openssl, which is skipped if that program is missing. */
-export function opensslTest(
+export function testWithOpenssl(
   name: string,
   run: (pki: OpensslPki, t: Deno.TestContext) => Promise<void>,
 ): void {
@@ -227,17 +235,17 @@ export function opensslTest(
 }
 
 /** A time some days from now, in the format of openssl. */
-export function timeFromNow(days: number): string {
+export function formatTimeFromNow(days: number): string {
   const time = new Date(Date.now() + days * 86400000).toISOString();
   return `${time.slice(0, 19).replaceAll(/[-:T]/g, "")}Z`;
 }
 
 /** Runs a program with some input to its end. */
-export async function converse(program: string, args: readonly string[], input: string) {
+export async function runWithInput(program: string, args: readonly string[], input: string) {
   await using running = new ServingProgram(program, args);
   // The program may end before it has read everything.
-  await running.say(input).then(() => running.endInput()).catch(() => {});
-  const result = await running.ended();
+  await running.writeInput(input).then(() => running.endInput()).catch(() => {});
+  const result = await running.waitForEnd();
   return { ...result, code: (await running.child.status).code };
 }
 
@@ -250,25 +258,25 @@ export class ServingProgram extends RunningProcess {
   }
 
   /** Starts `openssl s_server` on a free port of 127.0.0.1; returns both. */
-  static openssl(args: readonly string[]) {
+  static startOpenssl(args: readonly string[]) {
     const allArgs = ["s_server", "-accept", "127.0.0.1:0", ...args];
     return ServingProgram.#start("openssl", allArgs, /ACCEPT 127\.0\.0\.1:\d+\n/);
   }
 
   /** Starts a Python script that prints `PORT` and its free port of 127.0.0.1; returns both. */
-  static python(script: string, args: readonly string[]) {
+  static startPython(script: string, args: readonly string[]) {
     return ServingProgram.#start("python3", ["-u", "-c", script, ...args], /PORT \d+\n/);
   }
 
   static async #start(name: string, args: readonly string[], port: RegExp) {
     const program = new ServingProgram(name, args);
-    const [digits] = /\d+\n$/.exec(await program.printed(port))!;
+    const [digits] = /\d+\n$/.exec(await program.waitForStdout(port))!;
     return { program, port: Number(digits) };
   }
 
   /** Writes text to the program's input. */
-  async say(text: string): Promise<void> {
-    await this.#writer.write(latin1(text));
+  async writeInput(text: string): Promise<void> {
+    await this.#writer.write(encodeLatin1(text));
   }
 
   async endInput(): Promise<void> {

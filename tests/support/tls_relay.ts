@@ -1,7 +1,7 @@
 /** A relay in front of a server, which stops handshakes midway. */
 
 import { passOn, Relay } from "./cutting_relay.ts";
-import { within } from "./raw_peer.ts";
+import { withTimeout } from "./raw_peer.ts";
 
 /** A relay that stops each connection before the second part of the client's handshake. */
 export class HandshakeRelay extends Relay {
@@ -15,7 +15,10 @@ export class HandshakeRelay extends Relay {
    */
   async waitForHeld(count: number): Promise<void> {
     while (this.#held < count) {
-      await within(this.#changed.promise, `${count} handshakes are under way; ${this.#held} are`);
+      await withTimeout(
+        this.#changed.promise,
+        `${count} handshakes are under way; ${this.#held} are`,
+      );
       this.#changed = Promise.withResolvers();
     }
   }

@@ -3,15 +3,15 @@
 import type { App, AppFunction } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import { isReserved } from "@degu/internal/files/reserved.ts";
-import { entries, tempDir } from "./directories.ts";
+import { createTempDir, listNames } from "./directories.ts";
 import { serve } from "./serving.ts";
 
 /** Creates a directory of a server and a directory of its client, and serves the first. */
 export async function serveFiles(
   makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
 ) {
-  const serverDirectory = await tempDir();
-  const clientDirectory = await tempDir();
+  const serverDirectory = await createTempDir();
+  const clientDirectory = await createTempDir();
   const app = makeApp(serverDirectory.path);
   const handle: AppFunction = typeof app === "function" ? app : (...args) => app.handle(...args);
   // A closed server doesn't wait for its app, so the calls are awaited before the next test.
@@ -50,11 +50,11 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
 
 /** Lists the names that a server shows of a directory. */
 export async function listVisible(dir: string): Promise<string[]> {
-  return (await entries(dir)).filter((name) => !isReserved(dir, name));
+  return (await listNames(dir)).filter((name) => !isReserved(dir, name));
 }
 
 /** Lists the unfinished files of a FilesApp. */
 export async function listParts(dir: string): Promise<string[]> {
-  const [reservedName] = (await entries(dir)).filter((name) => isReserved(dir, name));
-  return reservedName === undefined ? [] : await entries(`${dir}/${reservedName}`);
+  const [reservedName] = (await listNames(dir)).filter((name) => isReserved(dir, name));
+  return reservedName === undefined ? [] : await listNames(`${dir}/${reservedName}`);
 }

@@ -1,7 +1,7 @@
 /** The files of the project, and the imports of its modules. */
 
 import { listPublishedFiles, readConfigurations, readPackages } from "../../tools/packages.ts";
-import { mustRun } from "./commands.ts";
+import { runOrThrow } from "./commands.ts";
 
 export const ROOT: URL = new URL("../../", import.meta.url);
 
@@ -18,7 +18,7 @@ interface ModuleInfo {
   }[];
 }
 
-export function read(path: string): Promise<string> {
+export function readProjectFile(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
@@ -39,13 +39,13 @@ export async function listFiles(dir: string, extension: string, deep = true): Pr
 }
 
 /** The pages that are published, of all packages. */
-export async function publishedPages(): Promise<string[]> {
+export async function listPublishedPages(): Promise<string[]> {
   const pages = (await allPublished()).filter((path) => path.endsWith(".md"));
   return pages.filter((path) => path !== "CHANGELOG.md");
 }
 
 /** The paths of the modules in the packages. */
-export async function libraryFiles(): Promise<string[]> {
+export async function listLibraryFiles(): Promise<string[]> {
   return (await allPublished()).filter((path) => path.endsWith(".ts"));
 }
 
@@ -55,7 +55,7 @@ async function allPublished(): Promise<string[]> {
 
 /** The lines of a module outside of comments. */
 export async function codeOf(path: string): Promise<string> {
-  const lines = (await read(path)).split("\n");
+  const lines = (await readProjectFile(path)).split("\n");
   return lines.filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line)).join("\n");
 }
 
@@ -63,7 +63,7 @@ export async function codeOf(path: string): Promise<string> {
 export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
   const source = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
-  const json = await mustRun([Deno.execPath(), "info", "--json", "--no-npm", source], {
+  const json = await runOrThrow([Deno.execPath(), "info", "--json", "--no-npm", source], {
     cwd: ROOT,
   });
   const { modules }: ModuleGraph = JSON.parse(json);
@@ -77,8 +77,8 @@ function relativeToRoot(specifier: string, path: string): string {
 }
 
 /** The imports of each module of the library, types included. */
-export async function libraryImports(): Promise<Map<string, string[]>> {
-  const paths = await libraryFiles();
+export async function readLibraryImports(): Promise<Map<string, string[]>> {
+  const paths = await listLibraryFiles();
   const { modules } = await graphOf(paths);
   return new Map(modules.flatMap(({ specifier, dependencies = [] }) => {
     const path = specifier.slice(ROOT.href.length);
@@ -88,7 +88,7 @@ export async function libraryImports(): Promise<Map<string, string[]>> {
 }
 
 /** The names that a module imports or exports from others, each with the path of its module. */
-export async function importedNames(path: string): Promise<[target: string, name: string][]> {
+export async function readImportedNames(path: string): Promise<[target: string, name: string][]> {
   const lists = (await codeOf(path)).matchAll(
     /^(?:import|export)\s+(?:type\s+)?\{([^}]*)\}\s+from\s+"([^"]+)";/gm,
   );

@@ -40,7 +40,9 @@ async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
 }
 
 /** A stream whose pieces come after turns of the event loop, like those of a file or a socket. */
-export function slowStream(...texts: readonly string[]): ReadableStream<Uint8Array<ArrayBuffer>> {
+export function makeSlowStream(
+  ...texts: readonly string[]
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   const remaining = [...texts];
   return new ReadableStream({
     async pull(controller) {

@@ -40,14 +40,14 @@ type HeaderRules = "request with body" | "request without body" | "response";
 export type FlatHeaders = Record<string, string | number>;
 
 /** Encodes text as Latin-1: one byte per UTF-16 unit, which must be below 256. */
-export function latin1(text: string): Uint8Array<ArrayBuffer> {
+export function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
   const match = /[\u0100-\uffff]/.exec(text);
   if (match !== null) throw new RangeError(`not a Latin-1 character: ${match[0]}`);
   return new Uint8Array(Buffer.from(text, "latin1"));
 }
 
-/** The inverse of {@linkcode latin1}. */
-export function fromLatin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
+/** The inverse of {@linkcode encodeLatin1}. */
+export function decodeLatin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
 }
 
@@ -81,48 +81,48 @@ const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
 
 /** A number in the format of the wire, or null. */
-export function referenceNumber(text: string): number | null {
+export function parseReferenceNumber(text: string): number | null {
   if (!NUMBER.test(text)) return null;
   // 16 digits are compared as text: rounding could hide on which side of the limit they are.
   return text.length === 16 && text > String(limits.number) ? null : Number(text);
 }
 
 /** Path and query of a URI, or null. */
-export function referenceUri(uri: string): { path: string[]; query: string | null } | null {
+export function parseReferenceUri(uri: string): { path: string[]; query: string | null } | null {
   if (!URI.test(uri) || DOT_DOT.test(uri)) return null;
   const [path = "", query = null] = uri.slice(1).split("?");
   return { path: path === "" ? [] : path.split("/"), query };
 }
 
 /** Method and URI of a request line, or null. */
-export function referenceRequestLine(line: string): { method: string; uri: string } | null {
+export function parseReferenceRequestLine(line: string): { method: string; uri: string } | null {
   const [, method = "", uri = ""] = REQUEST_LINE.exec(line) ?? [];
   return method === "" || DOT_DOT.test(uri) ? null : { method, uri };
 }
 
 /** Status and reason of a status line, or null. */
-export function referenceStatusLine(line: string): { status: number; reason: string } | null {
+export function parseReferenceStatusLine(line: string): { status: number; reason: string } | null {
   const [, status = "", reason = ""] = STATUS_LINE.exec(line) ?? [];
   return status === "" ? null : { status: Number(status), reason };
 }
 
 /** `"2-5"` for `bytes=2-4`, or null. */
-export function referenceRange(value: string): { start: number; stop: number } | null {
+export function parseReferenceRange(value: string): { start: number; stop: number } | null {
   const match = RANGE.exec(value);
   if (match === null) return null;
-  const first = referenceNumber(match[1]!);
-  const last = referenceNumber(match[2]!);
+  const first = parseReferenceNumber(match[1]!);
+  const last = parseReferenceNumber(match[2]!);
   if (first === null || last === null || first > last || last >= limits.number) return null;
   return { start: first, stop: last + 1 };
 }
 
 /** Start, stop and total of a content-range, or null. */
-export function referenceContentRange(
+export function parseReferenceContentRange(
   value: string,
 ): { start: number; stop: number; total: number } | null {
   const match = CONTENT_RANGE.exec(value);
   if (match === null) return null;
-  const [first, last, total] = match.slice(1).map(referenceNumber);
+  const [first, last, total] = match.slice(1).map(parseReferenceNumber);
   if (first == null || last == null || total == null || first > last || last >= total) return null;
   return { start: first, stop: last + 1, total };
 }
@@ -130,20 +130,20 @@ export function referenceContentRange(
 function referenceValue(name: string, value: string): string | number | null {
   switch (name) {
     case "content-length":
-      return referenceNumber(value);
+      return parseReferenceNumber(value);
     case "transfer-encoding":
       return value === "chunked" ? value : null;
     case "range":
-      return referenceRange(value) === null ? null : value;
+      return parseReferenceRange(value) === null ? null : value;
     case "content-range":
-      return referenceContentRange(value) === null ? null : value;
+      return parseReferenceContentRange(value) === null ? null : value;
     default:
       return value;
   }
 }
 
 /** The dictionary of a header block (lines joined by CR LF), ranges as their text, or null. */
-export function referenceHeaders(block: string, rules: HeaderRules): FlatHeaders | null {
+export function parseReferenceHeaders(block: string, rules: HeaderRules): FlatHeaders | null {
   const headers: FlatHeaders = Object.create(null);
   for (const line of block === "" ? [] : block.split("\r\n")) {
     const match = HEADER_LINE.exec(line);
@@ -164,7 +164,7 @@ export function referenceHeaders(block: string, rules: HeaderRules): FlatHeaders
 }
 
 /** Size and extension of a chunk line (without its CR LF), or null. */
-export function referenceChunkLine(
+export function parseReferenceChunkLine(
   line: string,
 ): { size: number; extension: [string, string] | null } | null {
   const match = line.length > limits.chunkLine - 2 ? null : CHUNK_LINE.exec(line);
@@ -182,7 +182,7 @@ const INSERTED = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
  * The texts that differ from `text` at one position: with its byte replaced by each of the 255
  * others, with the byte removed, and with a meaningful byte inserted.
  */
-export function* mutations(text: string): Generator<string> {
+export function* mutateText(text: string): Generator<string> {
   for (let position = 0; position <= text.length; position++) {
     const textBefore = text.slice(0, position);
     for (const character of INSERTED) yield textBefore + character + text.slice(position);

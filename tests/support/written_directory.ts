@@ -13,10 +13,10 @@ import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "./bundles.ts";
-import { entries } from "./directories.ts";
+import { listNames } from "./directories.ts";
 import { makeTree } from "./served_directory.ts";
 import { serve } from "./serving.ts";
-import { latin1 } from "./wire_grammar.ts";
+import { encodeLatin1 } from "./wire_grammar.ts";
 
 /** Serves a directory for reading and writing, beside directories that are not served. */
 export async function serveWritableDirectory(options: FilesOptions = {}) {
@@ -38,22 +38,22 @@ export async function serveWritableDirectory(options: FilesOptions = {}) {
       return await readStatus(await files.request("PUT", uri, headers, body));
     },
     async listUnfinished(): Promise<string[]> {
-      return await entries(`${tree.root}/${RESERVED}`).catch(() => []);
+      return await listNames(`${tree.root}/${RESERVED}`).catch(() => []);
     },
     /** Makes a body of `1234567890` that runs an action in its middle, after its file exists. */
     makeBodyWithAction(action: () => unknown): BodyIter {
       const makePieces = async function* () {
-        yield latin1("12345");
+        yield encodeLatin1("12345");
         while ((await files.listUnfinished()).length === 0);
         await action();
-        yield latin1("67890");
+        yield encodeLatin1("67890");
       };
       return new BodyIter(makePieces(), 10);
     },
     read: (path: string) => Deno.readTextFile(`${tree.root}/${path}`),
     async [Symbol.asyncDispose]() {
       await serving[Symbol.asyncDispose]();
-      assertEquals(await entries(`${tree.path}/outside`), ["secret"]);
+      assertEquals(await listNames(`${tree.path}/outside`), ["secret"]);
       assertEquals(await Deno.readTextFile(`${tree.path}/outside/secret`), "secret");
       await tree[Symbol.asyncDispose]();
     },

@@ -1,7 +1,7 @@
 /** The common parts of wrong and right programs, and a type check of many programs at once. */
 
 import { runCommand } from "@degu/testing/commands.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { ROOT } from "@degu/testing/tree.ts";
 
@@ -59,7 +59,7 @@ export const blockOf = (code: string): string => `{\n${code}\n}\n`;
  * without the lines of the program, by the name of the program.
  */
 export async function typeErrors(programs: RightPrograms): Promise<Record<string, string>> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const [{ entries }] = await readPackages();
   const imports = Object.fromEntries(
     [...entries].map(([name, path]) => [name, new URL(path, ROOT).href]),

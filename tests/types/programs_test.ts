@@ -1,6 +1,6 @@
 /** Wrong programs don't compile, each with the right program beside it; right programs compile. */
-import { tempDir } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import * as errors from "./errors.rows.ts";
 import * as everyday from "./everyday.rows.ts";
@@ -59,13 +59,13 @@ Deno.test("wrong programs don't compile, and right ones do", async () => {
 });
 
 Deno.test("a wrong program that compiles fails with an error that names the mistake", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const compiling = WRONG.flatMap(([name, mistake, , error]) =>
     typeof error === "string" ? [] : [[name, mistake, error]] as const
   );
   // Keep the event loop alive: otherwise Deno doesn't report a module that fails after an `await`.
   const alive = setInterval(() => {}, 1000);
-  await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
+  await testEachRow(t, compiling, async (_name, mistake, [error, message]) => {
     const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
     await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
     const thrown = await assertRejects(() => import(`file://${path}`), Error);

@@ -3,10 +3,10 @@ import { createFetch, fromFetchHandler } from "@degu/degu";
 import { ConnectionClosedError, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { aborted, leaving } from "@degu/testing/aborts.ts";
-import { fastTest as test } from "@degu/testing/clock.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { CLOSING_ACTIONS, waitForAbort } from "@degu/testing/aborts.ts";
+import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
@@ -19,7 +19,7 @@ const encode = (text: string) => new TextEncoder().encode(text);
 
 /** Returns the error with which a promise rejects soon. */
 function rejectsSoon(promise: Promise<unknown>, what: string): Promise<unknown> {
-  return within(rejectionOf(promise, what), `${what} rejects`);
+  return withTimeout(catchRejection(promise, what), `${what} rejects`);
 }
 
 /** A stream that gives the bytes, once or again and again, but never an end; and what it is told when it is canceled. */
@@ -28,7 +28,7 @@ function source(bytes: Uint8Array, goesOn = false) {
   const give = (controller: ReadableStreamDefaultController<Uint8Array>) =>
     controller.enqueue(bytes);
   const stream = new ReadableStream({ [goesOn ? "pull" : "start"]: give, cancel: resolve });
-  return { stream, cancelled: within(promise, "the stream is canceled") };
+  return { stream, cancelled: withTimeout(promise, "the stream is canceled") };
 }
 
 const endless = () => source(PIECE, true);
@@ -77,13 +77,13 @@ for (const [name, make] of streams) {
     const fetch = createFetch(serving.makeClient());
     const responding = fetch("/", { method: "POST", body: stream, signal: aborter.signal });
     const rejection = rejectsSoon(responding, "an aborted fetch");
-    await within(started.promise, "the body arrives");
+    await withTimeout(started.promise, "the body arrives");
     aborter.abort(reason);
     assertStrictEquals(await rejection, reason);
     assertStrictEquals(await cancelled, reason);
-    const seen = await within(failed.promise, "the handler's signal is aborted");
+    const seen = await withTimeout(failed.promise, "the handler's signal is aborted");
     assert(seen instanceof ProtocolError || seen instanceof Deno.errors.ConnectionReset, `${seen}`);
-    assertEquals(serving.logger.at("error"), []);
+    assertEquals(serving.logger.messagesOf("error"), []);
   });
 
   Deno.test(`an abort while reading a response ${name}, and canceling it, end its source`, async () => {
@@ -111,7 +111,7 @@ for (const [name, make] of streams) {
       if (make === stuck) serving.server.close();
       await cancelled;
       assert((await signal.promise).aborted);
-      assertEquals(serving.logger.at("error"), []);
+      assertEquals(serving.logger.messagesOf("error"), []);
     }
   });
 }
@@ -147,7 +147,7 @@ Deno.test("a peer that breaks off an upload makes the handler's reads fail", asy
   await peer.send("POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\n12345");
   await peer.closeWrite();
   await peer.assertClosedSilently();
-  const error = await within(failure.promise, "reading fails");
+  const error = await withTimeout(failure.promise, "reading fails");
   assertInstanceOf(error, ProtocolError);
   assertEquals(error.code, "BODY_INCOMPLETE");
   assertStrictEquals((await signal.promise).reason, error);
@@ -187,7 +187,7 @@ Deno.test("a request whose stream errors rejects the fetch, and is detectably cu
   const rejection = await rejectsSoon(responding, "a body that fails");
   assertInstanceOf(rejection, TypeError);
   assertStrictEquals(rejection.cause, error);
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 // How the bridge to fetch learns of the end of a session, and ends one.
@@ -197,21 +197,21 @@ const reason = new Error("revoked");
 
 // ───────────────────────── fromFetchHandler
 
-for (const [how, leave] of Object.entries(leaving)) {
+for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
   test(`request.signal is aborted when a client ${how} while a handler is pending`, async () => {
     const begun = Promise.withResolvers<void>();
     const told = Promise.withResolvers<unknown>();
     await using serving = serveHandler(async ({ signal }) => {
       begun.resolve();
-      told.resolve(await aborted(signal));
+      told.resolve(await waitForAbort(signal));
       return new Response("too late");
     });
     using peer = await RawPeer.connect(serving.address);
     await peer.send(get);
-    await within(begun.promise, "the handler works");
+    await withTimeout(begun.promise, "the handler works");
     await leave(peer);
-    assertInstanceOf(await within(told.promise, "the handler goes on"), ConnectionClosedError);
-    if (leave === leaving["ends its writing side"]) await peer.readUntil("too late");
+    assertInstanceOf(await withTimeout(told.promise, "the handler goes on"), ConnectionClosedError);
+    if (leave === CLOSING_ACTIONS["ends its writing side"]) await peer.readUntil("too late");
   });
 
   test(`an idle stream is canceled when a client ${how}`, async () => {
@@ -230,22 +230,22 @@ for (const [how, leave] of Object.entries(leaving)) {
     assertInstanceOf(why, ConnectionClosedError);
     assertStrictEquals(signals[0]!.reason, why);
     assertStrictEquals(session!.signal.reason, why);
-    while (serving.server.sessions.size > 0) await turnOfEventLoop();
-    assertEquals(serving.logger.at("error"), []);
+    while (serving.server.sessions.size > 0) await waitForTick();
+    assertEquals(serving.logger.messagesOf("error"), []);
   });
 }
 
 test("a stream that a handler creates after its client has left is canceled, too", async () => {
   const { stream, cancelled } = events();
   await using serving = serveHandler(async ({ signal }) => {
-    await aborted(signal);
+    await waitForAbort(signal);
     return new Response(stream);
   });
   using peer = await RawPeer.connect(serving.address);
   await peer.send(get);
   await peer.closeWrite();
   assertInstanceOf(await cancelled, ConnectionClosedError);
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("a handler that closes its session cancels its stream with the reason", async () => {
@@ -261,5 +261,5 @@ Deno.test("a handler that closes its session cancels its stream with the reason"
   await peer.readToEnd();
   assertStrictEquals(await cancelled, reason);
   assertStrictEquals(await ended.promise, reason);
-  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.messagesOf("error"), []);
 });

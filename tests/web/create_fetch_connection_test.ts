@@ -9,13 +9,13 @@ import {
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import type { Address, App, AppFunction } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { slowStream } from "@degu/testing/web_serving.ts";
+import { makeSlowStream } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
@@ -60,7 +60,7 @@ async function assertCause(
   fetching: Promise<Response>,
   causeClass: new (message: string) => Error,
 ): Promise<void> {
-  const error = await rejectionOf(fetching, "a fetch that fails");
+  const error = await catchRejection(fetching, "a fetch that fails");
   assertInstanceOf(error, TypeError);
   assertInstanceOf(error.cause, causeClass);
 }
@@ -69,7 +69,7 @@ Deno.test("consecutive requests use the connection", async () => {
   await using connected = await connect(countingApp);
   const { fetch, conn } = connected;
   const texts = [];
-  for (const body of ["text", slowStream("slow"), new Blob(["blob"])]) {
+  for (const body of ["text", makeSlowStream("slow"), new Blob(["blob"])]) {
     texts.push(await (await fetch("/a", { method: "POST", body })).text());
   }
   texts.push(await (await fetch("/b")).text());
@@ -83,7 +83,7 @@ Deno.test("a URL without an origin gets that of the connection", async () => {
   const response = await fetch("/a");
   assertEquals(response.url, `http://${conn.baseHeaders?.["host"]}/a`);
   await response.body?.cancel();
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   await using serving = serve(countingApp, {}, `${dir.path}/socket`);
   using unix = await serving.makeClient().connect();
   const other = await createFetch(unix)("/a");
@@ -111,7 +111,7 @@ Deno.test("redirects with any body use the connection", async (t) => {
     });
     await t.step(`refused, ${body?.length ?? "no"} bytes`, async () => {
       await using connected = await connect(app(body, "http://other.local/"));
-      const error = await rejectionOf(connected.fetch("/old"), "another origin");
+      const error = await catchRejection(connected.fetch("/old"), "another origin");
       assertStringIncludes(String(error), "other.local");
       assertEquals(await (await connected.fetch("/new")).text(), "1 /new ");
     });
@@ -132,7 +132,7 @@ Deno.test("a signal that is aborted before the first byte leaves the connection 
     fetch("/", { signal }),
     fetch(new Request(`http://${connected.conn.baseHeaders?.["host"]}/`, { signal })),
   ];
-  for (const each of early) assertEquals(await rejectionOf(each, "an abort"), reason);
+  for (const each of early) assertEquals(await catchRejection(each, "an abort"), reason);
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
@@ -175,7 +175,7 @@ Deno.test("a URL is absolute, or relative to the host of the client, with the sc
 });
 
 Deno.test("over a named socket the URL determines the host", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const app: AppFunction = ({ headers }) => [200, "OK", {}, encoder.encode(`${headers["host"]}`)];
   const addresses: [name: string, address: Address][] = [
     ["a Unix socket", `${dir.path}/socket`],
@@ -217,7 +217,7 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
 });
 
 Deno.test("over a named socket a redirect to the host that was sent is followed", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const app: AppFunction = ({ path, headers }) =>
     path[0] === "old"
       ? [302, "Found", { location: `http://${headers["host"]}/new` }, null]
@@ -290,16 +290,16 @@ Deno.test("a failure is a TypeError, which quotes what is wrong but no secret, a
     ["one without slashes that is no URL", "https:user:secret@device.local:x", {}, hidden],
     ["another scheme and a user", "ftp://user:secret@device.local/", {}, user],
   ];
-  await eachRow(t, rows, async (name, input, init, said, cause?: ErrorConstructor) => {
-    const error = await rejectionOf(fetch(input, init), name);
+  await testEachRow(t, rows, async (name, input, init, said, cause?: ErrorConstructor) => {
+    const error = await catchRejection(fetch(input, init), name);
     assertInstanceOf(error, TypeError);
     if (cause !== undefined) assertInstanceOf(error.cause, cause);
     assertStringIncludes(error.message, said);
     assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
   });
   await t.step("no server", async () => {
-    const gone = createFetch(new Client(["127.0.0.1", await unusedPort()]));
-    const error = await rejectionOf(gone("/gone"), "a fetch that fails");
+    const gone = createFetch(new Client(["127.0.0.1", await findUnusedPort()]));
+    const error = await catchRejection(gone("/gone"), "a fetch that fails");
     assertInstanceOf(error, TypeError);
     assertInstanceOf(error.cause, Deno.errors.ConnectionRefused);
     assertStringIncludes(error.message, "/gone");
@@ -311,7 +311,7 @@ Deno.test("a peer's protocol error is the cause", async () => {
   const responding = createFetch(new Client(server.address))("/");
   const peer = await server.accept();
   await peer.readPreamble();
-  const rejection = rejectionOf(responding, "a bad status line");
+  const rejection = catchRejection(responding, "a bad status line");
   await peer.send("HTTP/1.1 999 OK\r\n\r\n");
   const error = await rejection;
   assertInstanceOf(error, TypeError);
@@ -350,7 +350,7 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
     const asked = createFetch(client)(url);
     if (isSent) assertEquals((await asked).status, 200, url);
     else {assertStringIncludes(
-        String(await rejectionOf(asked, url)),
+        String(await catchRejection(asked, url)),
         "TypeError: input: must be a URL of ",
       );}
     assertEquals(requests, isSent ? 1 : 0, url);
@@ -358,7 +358,7 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
   }
   const redirect: AppFunction = () => [302, "Found", { location: "http://api.example/" }, null];
   await using redirecting = serve(redirect);
-  await rejectionOf(createFetch(redirecting.makeClient())("/"), "a redirect to another host");
+  await catchRejection(createFetch(redirecting.makeClient())("/"), "a redirect to another host");
   const wrong = { anyHost: "yes" } as never;
   assertThrows(() => createFetch(named, wrong), TypeError, "anyHost: must be a boolean");
   assertThrows(

@@ -3,12 +3,12 @@ import { createFetch } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
-import { slowStream } from "@degu/testing/web_serving.ts";
+import { makeSlowStream } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 // createFetch: what is sent for a Request, and how the response is converted.
@@ -75,10 +75,10 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
       `content-length: 11|${urlencoded}||a=b+c&d=%26`,
     ],
     ["a blob", new Blob(["abc"], { type: "a/b" }), "content-length: 3|content-type: a/b||abc"],
-    ["a stream", slowStream("he", "llo"), "transfer-encoding: chunked||2|he|3|llo|0||"],
+    ["a stream", makeSlowStream("he", "llo"), "transfer-encoding: chunked||2|he|3|llo|0||"],
     ["a stream of what is there", available(), "content-length: 5||hello"],
     ["what is there, chunked", available(), "transfer-encoding: chunked||3|hel|2|lo|0||", chunked],
-    ["a stream of known length", slowStream("he", "llo"), "content-length: 5||hello", {
+    ["a stream of known length", makeSlowStream("he", "llo"), "content-length: 5||hello", {
       "content-length": "5",
     }],
   ];
@@ -115,7 +115,7 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ["a Request with bytes, cloned", [cloned()], "PUT /|content-length: 5||hello"],
     [
       "a Request with a stream",
-      [put(slowStream("a"))],
+      [put(makeSlowStream("a"))],
       "PUT /|transfer-encoding: chunked||1|a|0||",
     ],
     [
@@ -129,7 +129,7 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
       return [name, ["/", { method: "POST", body, headers }], `POST /|${rest}`];
     }),
   ];
-  await eachRow(t, rows, async (_name, args, expected) => {
+  await testEachRow(t, rows, async (_name, args, expected) => {
     const { sent } = await answered((fetch) => fetch(...args), OK);
     assertEquals(sent, wire(expected.replace("|", " HTTP/1.1|")));
   });
@@ -164,7 +164,7 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     ["200 OK|content-length: 0|set-cookie: a=b||", null],
     ["206 Partial Content|content-length: 1|content-range: bytes 2-2/9||c", "c"],
   ];
-  await eachRow(t, rows, async (answer, body, method = "GET") => {
+  await testEachRow(t, rows, async (answer, body, method = "GET") => {
     const start = (fetch: Fetch) => fetch("/", { method });
     const { response } = await answered(start, wire(`HTTP/1.1 ${answer}`));
     const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
@@ -195,7 +195,7 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
     ["bytes that are not to be there", () => encoder.encode("hello")],
     ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
   ];
-  await eachRow(t, bodies, async (_name, make) => {
+  await testEachRow(t, bodies, async (_name, make) => {
     await using serving = serve(() => [205, "Reset Content", {}, make()]);
     using conn = await serving.makeClient().connect();
     for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
@@ -293,7 +293,7 @@ Deno.test("a location is resolved against the URL of the request, and another or
     ["data:text/plain,a", named, "TypeError: another origin"],
     ["http://[", named, "TypeError: not a URL"],
   ];
-  await eachRow(t, rows, async (location, client, expected) => {
+  await testEachRow(t, rows, async (location, client, expected) => {
     const responding = createFetch(client, { anyHost: true })(from, {
       headers: { target: location },
     });
@@ -302,7 +302,7 @@ Deno.test("a location is resolved against the URL of the request, and another or
       await response.body?.cancel();
       return assertEquals(response.url, expected);
     }
-    const error = await rejectionOf(responding, location);
+    const error = await catchRejection(responding, location);
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, expected.slice("TypeError: ".length));
   });
@@ -325,7 +325,7 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
       const responding = fetch(
         new Request(`http://a/to/${status}`, { redirect: "error", headers }),
       );
-      const error = await rejectionOf(responding, "a redirect");
+      const error = await catchRejection(responding, "a redirect");
       assertInstanceOf(error, TypeError);
       assertStringIncludes(error.message, String(status));
     });
@@ -359,7 +359,7 @@ Deno.test("20 redirects are followed, and not one more", async () => {
   const response = await fetch("/20");
   assertEquals([response.status, count], [200, 21]);
   count = 0;
-  const error = await rejectionOf(fetch("/21"), "21 redirects");
+  const error = await catchRejection(fetch("/21"), "21 redirects");
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "20 redirects");
   assertEquals(count, 21);
@@ -377,7 +377,7 @@ Deno.test("a body is sent again if possible", async (t) => {
     ["a blob", () => new Blob(["hello"]), true],
     ["parameters", () => new URLSearchParams({ a: "b" }), true],
     ["a form", () => form, true],
-    ["a stream", () => slowStream("hello"), false],
+    ["a stream", () => makeSlowStream("hello"), false],
   ];
   for (const [name, make, again] of bodies) {
     for (const status of STATUSES) {
@@ -387,7 +387,7 @@ Deno.test("a body is sent again if possible", async (t) => {
           const { method, body }: Arrival = await (await responding).json();
           assertEquals([method, body !== null], status === 303 ? ["GET", false] : ["PUT", true]);
         } else {
-          const error = await rejectionOf(responding, name);
+          const error = await catchRejection(responding, name);
           assertInstanceOf(error, TypeError);
           assertStringIncludes(error.message, "stream");
         }
@@ -421,7 +421,7 @@ Deno.test("an abort ends a chain of redirects", async () => {
   const responding = createFetch(serving.makeClient(), { anyHost: true })("/", {
     signal: aborter.signal,
   });
-  assertEquals(await rejectionOf(responding, "an abort"), reason);
+  assertEquals(await catchRejection(responding, "an abort"), reason);
   assert(count === 3, `${count} requests`);
 });
 
@@ -431,7 +431,7 @@ Deno.test("the connection of a redirect is closed, also with an unread body", as
     ["refused", "http://other.local/", "follow"],
     ["forbidden", "/there", "error"],
   ];
-  await eachRow(t, rows, async (name, location, redirect) => {
+  await testEachRow(t, rows, async (name, location, redirect) => {
     using server = new RawServer();
     const fetching = createFetch(new Client(server.address), { anyHost: true })(
       "http://device.local/",

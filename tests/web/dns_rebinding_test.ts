@@ -4,14 +4,14 @@
  */
 import { type AppFunction, Client, Server } from "@degu/degu";
 import { formatAddress } from "@degu/degu/base";
-import { read } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
 
 type Guard = (hosts: ReadonlySet<unknown>, app: AppFunction) => AppFunction;
 
 /** The function as the page has it. */
 async function guardOfThePage(): Promise<Guard> {
-  const page = await read("docs/cookbook.md");
+  const page = await readProjectFile("docs/cookbook.md");
   const section = page.slice(page.indexOf("\n## Keep web pages out\n"));
   const [code] = /^function onlyAt\([^]*?^}$/m.exec(section) ?? [];
   assert(code !== undefined, "docs/cookbook.md has no function onlyAt");

@@ -1,16 +1,16 @@
 /** fromFetchHandler: requests, responses, and unread bodies. */
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { makeSession } from "@degu/testing/calling.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
-import { exchange, serveHandler, slowStream } from "@degu/testing/web_serving.ts";
+import { exchange, makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
@@ -124,7 +124,7 @@ Deno.test("the handler gets information about the peer", async (t) => {
     }
   });
   await t.step("over a Unix socket", async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await using serving = serve(fromFetchHandler(handler), {}, `${dir.path}/socket`);
     const answer = await (await serving.makeClient().request("GET", "/")).body?.json();
     const remoteAddr = { transport: "unix", path: "" };
@@ -215,7 +215,7 @@ Deno.test("the URL is https for a peer with a certificate, and so is the default
 Deno.test("a response keeps status, headers and body", async (t) => {
   const a = { "content-type": "a" };
   const chunked = { "transfer-encoding": "chunked" };
-  const slow = () => slowStream("hello", ", world");
+  const slow = () => makeSlowStream("hello", ", world");
   type Row = [sent: string, body: BodyInit | null, headers?: Record<string, string>, text?: string];
   const rows: Row[] = [
     ["200 OK|content-length: 5|content-type: a|x-thing: a, b||hello", "hello", {
@@ -251,12 +251,12 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     ["303 See Other|content-length: 0|location: /to?a||", null, { location: "/to?a" }],
     ["200 OK|content-length: 0|set-cookie: a=b; Path=/||", null, { "Set-Cookie": "a=b; Path=/" }],
   ];
-  await eachRow(t, rows, async (sent, body, headers = {}, statusText = "") => {
+  await testEachRow(t, rows, async (sent, body, headers = {}, statusText = "") => {
     const response = new Response(body, { status: Number(sent.slice(0, 3)), headers, statusText });
     await using serving = serveHandler(() => response);
     const { preamble, body: rest } = await exchange(serving, "GET / HTTP/1.1\r\n\r\n");
     assertEquals(preamble + rest, `HTTP/1.1 ${sent}`.replaceAll("|", "\r\n"));
-    assertEquals(serving.logger.at("error"), []);
+    assertEquals(serving.logger.messagesOf("error"), []);
   });
 });
 
@@ -320,11 +320,11 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     }, "thrown on purpose"],
     ["a rejection", () => Promise.reject(new Error("rejected on purpose")), "rejected on purpose"],
   ];
-  await eachRow(t, rows, async (_name, make, ...said) => {
+  await testEachRow(t, rows, async (_name, make, ...said) => {
     await using serving = serveHandler(make as FetchHandler);
     using peer = await RawPeer.connect(serving.address);
     await peer.send("GET / HTTP/1.1\r\n\r\n");
-    assertEquals((await peer.readToEnd()).received, errorAnswer(500));
+    assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
     const [message = "", ...others] = await serving.logger.waitFor("error");
     assertEquals(others, []);
     for (const part of said) assertStringIncludes(message, part);
@@ -337,12 +337,12 @@ Deno.test("a response that can't be sent cancels its body", async (t) => {
     ["refused by the bridge", { headers: several }],
     ["refused by the server", { headers: { "x-a": "{}" } }],
   ];
-  await eachRow(t, inits, async (_name, init) => {
+  await testEachRow(t, inits, async (_name, init) => {
     const cancelled = Promise.withResolvers<void>();
     const stream = new ReadableStream({ cancel: () => cancelled.resolve() });
     await using serving = serveHandler(() => new Response(stream, init));
     assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
-    await within(cancelled.promise, "the stream is canceled");
+    await withTimeout(cancelled.promise, "the stream is canceled");
   });
 });
 
@@ -372,7 +372,7 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
     ["no URL", [handler, { origin: "a" }], RangeError, "origin"],
     ["an option that was", [handler, { chooseCookie: String }], TypeError, '"chooseCookie"'],
   ];
-  await eachRow(t, rows, (_name, args, error, said) => {
+  await testEachRow(t, rows, (_name, args, error, said) => {
     assertThrows(() => Reflect.apply(fromFetchHandler, undefined, args), error, said);
   });
 });
@@ -398,7 +398,7 @@ Deno.test("an answer is sent for every outcome of the request's body, and the se
     () => new Uint8Array(500_000),
     () => new ChunkedBodyIter([large, large, [null, new Uint8Array(0)]]),
   ];
-  await eachRow(t, uses, async (_name, use) => {
+  await testEachRow(t, uses, async (_name, use) => {
     for (const body of bodies) {
       await using serving = serveHandler(async (request) => {
         await use(request);
@@ -406,8 +406,8 @@ Deno.test("an answer is sent for every outcome of the request's body, and the se
       });
       using conn = await serving.makeClient().connect();
       assertEquals(await (await conn.post("/", {}, body())).text(), "hello");
-      await rejectionOf(conn.get("/"), "a request over a session that has ended");
-      assertEquals(serving.logger.at("error"), []);
+      await catchRejection(conn.get("/"), "a request over a session that has ended");
+      assertEquals(serving.logger.messagesOf("error"), []);
       const [line = ""] = await serving.logger.waitFor("info");
       assertStringIncludes(line, "the body of a request was left unread (status 200)");
     }
@@ -461,5 +461,5 @@ Deno.test("a reader of the request's body gets an error when the answer was sent
   });
   const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(3_000_000));
   assertEquals(await response.body?.text(), "hello");
-  assertInstanceOf(await within(told.promise, "the reader is told"), Error);
+  assertInstanceOf(await withTimeout(told.promise, "the reader is told"), Error);
 });

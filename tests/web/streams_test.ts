@@ -2,17 +2,19 @@
 import { createFetch } from "@degu/degu";
 import { dictOf } from "@degu/internal/web/headers.ts";
 import { readAhead } from "@degu/internal/web/streams.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import * as sources from "@degu/testing/streams.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 Deno.test("available bytes are read ahead, and no byte is lost of a stream that is late, long, not of bytes or broken", async () => {
-  const whole = await readAhead(sources.streamOf(latin1("a"), latin1(""), latin1("b")));
+  const whole = await readAhead(
+    sources.streamOf(encodeLatin1("a"), encodeLatin1(""), encodeLatin1("b")),
+  );
   assert(!(whole instanceof ReadableStream));
-  assertEquals(whole.map(fromLatin1), ["a", "", "b"]);
+  assertEquals(whole.map(decodeLatin1), ["a", "", "b"]);
   const rest = async (stream: ReadableStream<Uint8Array>) => {
     const read = await readAhead(stream);
     assert(read instanceof ReadableStream);
@@ -21,11 +23,11 @@ Deno.test("available bytes are read ahead, and no byte is lost of a stream that 
 
   let controller!: ReadableStreamDefaultController<Uint8Array>;
   const late = await rest(new ReadableStream({ start: (given) => void (controller = given) }));
-  controller.enqueue(latin1("a"));
+  controller.enqueue(encodeLatin1("a"));
   controller.close();
-  assertEquals((await Array.fromAsync(late)).map(fromLatin1), ["a"]);
+  assertEquals((await Array.fromAsync(late)).map(decodeLatin1), ["a"]);
 
-  const long = await rest(sources.streamOf(...Array.from({ length: 20 }, () => latin1("x"))));
+  const long = await rest(sources.streamOf(...Array.from({ length: 20 }, () => encodeLatin1("x"))));
   assertEquals((await Array.fromAsync(long)).length, 20);
 
   const strange = new sources.TrackedStream<unknown>([5, 6]);
@@ -34,7 +36,7 @@ Deno.test("available bytes are read ahead, and no byte is lost of a stream that 
 
   const failure = new Error("broken");
   const failing = await rest(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
-  assertStrictEquals(await rejectionOf(Array.fromAsync(failing), "a failing stream"), failure);
+  assertStrictEquals(await catchRejection(Array.fromAsync(failing), "a failing stream"), failure);
 
   const unwanted = new sources.TrackedStream<unknown>([5, 6]);
   await (await rest(unwanted.stream as ReadableStream<Uint8Array>)).cancel(failure);
@@ -57,7 +59,9 @@ class Relay {
   async *send(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     for (const [i, word] of WORDS.entries()) {
       const before = this.#arrived[i - 1];
-      if (before !== undefined) await within(before.promise, `"${WORDS[i - 1]}" arrives alone`);
+      if (before !== undefined) {
+        await withTimeout(before.promise, `"${WORDS[i - 1]}" arrives alone`);
+      }
       yield encoder.encode(word);
     }
   }
@@ -118,7 +122,7 @@ Deno.test("fromFetchHandler sends, and createFetch resolves with, a response bef
   const received = Promise.withResolvers<void>();
   await using serving = serveHandler(() => {
     const words = async function* () {
-      await within(received.promise, "fetch resolves");
+      await withTimeout(received.promise, "fetch resolves");
       yield encoder.encode("hello");
     };
     return new Response(ReadableStream.from(words()));
@@ -138,7 +142,7 @@ async function untilQuiet(count: () => number): Promise<void> {
   for (let quiet = 0, before = -1; quiet < QUIET_TURNS; quiet++) {
     if (count() !== before) quiet = 0;
     before = count();
-    await turnOfEventLoop();
+    await waitForTick();
   }
 }
 

@@ -7,25 +7,25 @@
  * of the other.
  */
 
-import { installFlags } from "../support/agent_documentation.ts";
+import { readInstallFlags } from "../support/agent_documentation.ts";
 import { type AgentEnd, type RunningAgent, watch } from "../support/agents.ts";
-import { agree, Machine, network } from "../support/agent_lab.ts";
+import { confirmNumbers, connectMachines, Machine } from "../support/agent_lab.ts";
 import { startCommand } from "../support/commands.ts";
-import { content, fill } from "../support/directories.ts";
+import { fill, readTree } from "../support/directories.ts";
 import { dirname } from "node:path";
 import { THROUGH_TERMINAL } from "../support/terminals.ts";
 import { assert, assertEquals } from "@std/assert";
 
 const [script = "", ...systems] = Deno.args;
 const cache = `${dirname(script)}/cache`;
-const flags = await installFlags();
+const flags = await readInstallFlags();
 const dir = await Deno.makeTempDir({ prefix: "degu-minute-" });
 const machines: Machine[] = [];
 for (const name of ["one", "two"]) machines.push(await Machine.make(name, dir));
 const [one, two] = machines as [Machine, Machine];
-await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
+await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
 // Wine joins multicast groups by the default route.
-for (const machine of machines) await machine.ip("route", "add", "default", "dev", "lan");
+for (const machine of machines) await machine.runIp("route", "add", "default", "dev", "lan");
 
 /** The program of a device that begins with its own directory as the current one. */
 function start(machine: Machine, args: readonly string[], hasTerminal = false): RunningAgent {
@@ -45,7 +45,7 @@ function start(machine: Machine, args: readonly string[], hasTerminal = false): 
 
 /** Runs a command that must succeed. */
 async function run(machine: Machine, ...args: string[]): Promise<AgentEnd> {
-  const end = await start(machine, args).ended();
+  const end = await start(machine, args).waitForEnd();
   assert(end.code === 0, `${machine.name}$ degu ${args.join(" ")}: ${end.stdout}${end.stderr}`);
   console.log(`${machine.name}$ degu ${args.join(" ")}`);
   return end;
@@ -54,9 +54,9 @@ async function run(machine: Machine, ...args: string[]): Promise<AgentEnd> {
 /** Runs two commands on terminals that show the same number. */
 async function compare(first: readonly string[], second: readonly string[], ready: string) {
   await using one_ = start(one, first, true);
-  await one_.line(ready);
+  await one_.waitForLine(ready);
   await using two_ = start(two, second, true);
-  await agree(one_, two_);
+  await confirmNumbers(one_, two_);
   console.log(`one$ degu ${first.join(" ")} and two$ degu ${second.join(" ")}, by the number`);
 }
 
@@ -64,9 +64,9 @@ try {
   // By a line, for devices that nothing else uses.
   {
     await using inviting = start(one, ["--home", "lines", "invite"]);
-    const line = (await inviting.line("degu:")).trim();
+    const line = (await inviting.waitForLine("degu:")).trim();
     await run(two, "--home", "lines", "join", line);
-    const { code, stderr } = await inviting.ended();
+    const { code, stderr } = await inviting.waitForEnd();
     assert(code === 0, stderr);
     console.log("one$ degu invite");
   }
@@ -78,12 +78,12 @@ try {
   const tree = { "x": "3", "sub": null, "sub/y": "4" };
   {
     await using serving = start(one, ["serve", "--share", "share", "--inbox", "Inbox"]);
-    console.log((await serving.line("serving on")).trim());
+    console.log((await serving.waitForLine("serving on")).trim());
     await run(two, "ping", "one");
     await run(two, "put", "hello.txt", "one:");
     await run(two, "put", "-r", "tree", "one:");
     await run(two, "sync", "tree", "one:again");
-    const all = await content(`${one.dir}/Inbox/two`);
+    const all = await readTree(`${one.dir}/Inbox/two`);
     const both = ["tree", "again"].flatMap((name) =>
       [["", null], ...Object.entries(tree)].map(([path, text]) => {
         return [`${name}${path === "" ? "" : `/${path}`}`, text];
@@ -95,19 +95,19 @@ try {
     await run(two, "get", "one:a b.txt", ".");
     await run(two, "sync", "one:", "mirror");
     assertEquals(await Deno.readTextFile(`${two.dir}/a b.txt`), "1");
-    assertEquals((await content(`${two.dir}/mirror`))["deep/er/file"], "2");
+    assertEquals((await readTree(`${two.dir}/mirror`))["deep/er/file"], "2");
     // A second run finds everything as it is.
     const { stdout: again } = await run(two, "sync", "one:", "mirror", "--json");
     assert(!again.includes('"from"'), again);
   }
   await compare(["send", "share"], ["receive", "received"], "degu:");
-  assertEquals((await content(`${two.dir}/received`))["share/deep/er/file"], "2");
+  assertEquals((await readTree(`${two.dir}/received`))["share/deep/er/file"], "2");
   {
     await using sending = start(two, ["send", "tree"]);
-    const line = (await sending.line("degu:")).trim();
+    const line = (await sending.waitForLine("degu:")).trim();
     await run(one, "receive", line, "received");
-    assertEquals((await content(`${one.dir}/received/tree`))["sub/y"], "4");
-    const { code, stderr } = await sending.ended();
+    assertEquals((await readTree(`${one.dir}/received/tree`))["sub/y"], "4");
+    const { code, stderr } = await sending.waitForEnd();
     assert(code === 0, stderr);
     console.log("two$ degu send tree");
   }

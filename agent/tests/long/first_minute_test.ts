@@ -1,10 +1,10 @@
 /** The first minute of the help and of agent/docs/guide.md, on terminals of new machines. */
-import { labTest } from "@degu/testing/agent_lab.ts";
+import { testInLab } from "@degu/testing/agent_lab.ts";
 import { assertEquals } from "@std/assert";
 
 type Files = [name: string, text: string][];
 
-await labTest<{ received: Files; mode: number; files: Files; left: Files }>(
+await testInLab<{ received: Files; mode: number; files: Files; left: Files }>(
   "in the first minute a file is put into an inbox that only its owner can open, then sent once",
   "agent_first_minute.ts",
   [],

@@ -1,5 +1,5 @@
 /** Transfers of devices that get other addresses, in network namespaces that the test makes. */
-import { labTest } from "@degu/testing/agent_lab.ts";
+import { testInLab } from "@degu/testing/agent_lab.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 interface Moved {
@@ -10,7 +10,7 @@ interface Moved {
   readonly isWhole: boolean;
 }
 
-await labTest<Record<"client" | "server" | "synced" | "off", Moved>>(
+await testInLab<Record<"client" | "server" | "synced" | "off", Moved>>(
   "a transfer continues within seconds when either device gets another address, and a peer that is off is reported within ten",
   "agent_moved.ts",
   ["camera", "viewer"],

@@ -1,8 +1,8 @@
 /** Devices that look for each other by mDNS, in network namespaces that the test makes. */
-import { labTest } from "@degu/testing/agent_lab.ts";
+import { testInLab } from "@degu/testing/agent_lab.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
-await labTest<{ shown: [code: number, text: string][]; file: string }>(
+await testInLab<{ shown: [code: number, text: string][]; file: string }>(
   "of several that send, which are listed, one is chosen by its name; none is joined that is another device than was found, or where a pipe says yes",
   "agent_near.ts",
   [],

@@ -1,11 +1,11 @@
 /** The program over cables and switches, in network namespaces that the tests make. */
-import { labTest } from "@degu/testing/agent_lab.ts";
+import { testInLab } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd } from "@degu/testing/agents.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 
 const addressIn = ({ stdout, stderr }: AgentEnd) => stdout && JSON.parse(stdout).address || stderr;
 
-await labTest<AgentEnd[]>(
+await testInLab<AgentEnd[]>(
   "devices on two cables with link-local addresses are paired, and reached, by the interface of each",
   "agent_two_cables.ts",
   ["left", "middle", "right"],
@@ -17,7 +17,7 @@ await labTest<AgentEnd[]>(
 
 type Pings = "known" | "found" | "despite" | "atStranger" | "given" | "moved" | "alone" | "gone";
 
-await labTest<Record<Pings, AgentEnd> & { readonly as: string }>(
+await testInLab<Record<Pings, AgentEnd> & { readonly as: string }>(
   "a device is found on a link without a route, also at a new address, and never mistaken for another one that says so",
   "agent_found.ts",
   ["camera", "viewer", "stranger"],
@@ -35,7 +35,7 @@ await labTest<Record<Pings, AgentEnd> & { readonly as: string }>(
   },
 );
 
-await labTest<{ found: unknown[]; offers: { id: string; addresses: unknown[] }[] }>(
+await testInLab<{ found: unknown[]; offers: { id: string; addresses: unknown[] }[] }>(
   "a device on two cables is found from both ends, and finds what both offer, with the permissions for mDNS and no others",
   "agent_mdns_cables.ts",
   [],

@@ -1,5 +1,5 @@
 /** `degu pair` between machines that the test makes, at terminals. */
-import { labTest } from "@degu/testing/agent_lab.ts";
+import { testInLab } from "@degu/testing/agent_lab.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 interface End {
@@ -7,7 +7,7 @@ interface End {
   readonly shown: string;
 }
 
-await labTest<Record<string, End[]>>(
+await testInLab<Record<string, End[]>>(
   "pair: of three each shows the two others, and a person chooses by number; an address and a second start lead to the other one",
   "agent_pair.ts",
   [],
@@ -32,7 +32,7 @@ await labTest<Record<string, End[]>>(
   },
 );
 
-await labTest<{ seconds: number[]; codes: number[] }>(
+await testInLab<{ seconds: number[]; codes: number[] }>(
   "two that run pair at the same moment show one number each time, and the commands behind it work at once",
   "agent_pair_often.ts",
   [],
@@ -43,7 +43,7 @@ await labTest<{ seconds: number[]; codes: number[] }>(
   },
 );
 
-await labTest<Record<string, End>>(
+await testInLab<Record<string, End>>(
   "pair ends after five numbers of strangers that leave; numbers that are used up unseen end it if no other device is near, and don't keep two apart that are; two of a name are listed",
   "agent_pair_strangers.ts",
   [],

@@ -1,7 +1,7 @@
 /** The units of `degu service`, run by a systemd that the test starts. */
-import { agentCommand } from "@degu/testing/agents.ts";
-import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { makeAgentCommand } from "@degu/testing/agents.ts";
+import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { assertEquals } from "@std/assert";
 
@@ -23,8 +23,8 @@ exit $code`,
 ];
 
 async function systemdObstacle(): Promise<string | null> {
-  await using dir = await tempDir();
-  return await obstacleTo([...THROUGH_SYSTEMD, "true", dir.path]);
+  await using dir = await createTempDir();
+  return await findObstacle([...THROUGH_SYSTEMD, "true", dir.path]);
 }
 
 const SCRIPT = `set -e
@@ -48,13 +48,15 @@ testUnless(
   await systemdObstacle(),
   "what degu service installs is enabled, serves, comes back after a kill, ends by itself, and is removed",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await fill(dir.path, { config: null, inbox: null });
     const flags = [..."--allow-env --allow-net --allow-read --allow-write --allow-run".split(" ")];
-    const degu = agentCommand([], [...flags, "--allow-sys"]).map((word) => `'${word}'`).join(" ");
+    const degu = makeAgentCommand([], [...flags, "--allow-sys"]).map((word) => `'${word}'`).join(
+      " ",
+    );
     const cwd = new URL("../../..", import.meta.url);
     const script = `DEGU=(${degu}); ${SCRIPT}`;
-    const printed = await mustRun([...THROUGH_SYSTEMD, script, dir.path], { cwd });
+    const printed = await runOrThrow([...THROUGH_SYSTEMD, script, dir.path], { cwd });
     assertEquals(printed, "enabled\nactive\ninactive\nsuccess\n");
   },
 );

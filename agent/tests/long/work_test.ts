@@ -1,6 +1,6 @@
 /** Daily work and full disks, in namespaces that the tests make. */
-import { labTest } from "@degu/testing/agent_lab.ts";
-import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { testInLab } from "@degu/testing/agent_lab.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -15,7 +15,7 @@ interface Ended {
   readonly objects: readonly Record<string, unknown>[];
 }
 
-await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
+await testInLab<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
   "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
   "agent_daily_work.ts",
   ["laptop", "phone", "desktop"],
@@ -41,7 +41,7 @@ await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
 // The program where a disk is full at either end: a tmpfs in a mount namespace that the test
 // makes.
 
-const obstacle = await mountObstacle();
+const obstacle = await findMountObstacle();
 
 for (const isKnown of [true, false]) {
   const where = `where the free space is ${isKnown ? "known" : "not known"}`;

@@ -25,13 +25,13 @@ import type { BodyState, Interruption } from "@degu/internal/base/body/body_stat
 import type { BodyOutcome, BodySource } from "@degu/internal/base/body/body_source.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
-import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
-import { cut, PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
+import { cutBytes, PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -46,11 +46,11 @@ import { toText } from "@std/streams";
 // The common behavior of all kinds of bodies that are sent, and arrays that change while they are
 // sent.
 
-const ENCODED = latin1("5\r\nhello\r\n0\r\n\r\n");
+const ENCODED = encodeLatin1("5\r\nhello\r\n0\r\n\r\n");
 
 /** A body of each received kind. */
 const received: Record<string, () => Body | ChunkedBody> = {
-  Body: () => new Body(streamOf(latin1("hello")), 5),
+  Body: () => new Body(streamOf(encodeLatin1("hello")), 5),
   ChunkedBody: () => new ChunkedBody(streamOf(ENCODED)),
 };
 
@@ -161,7 +161,7 @@ for (const [kind, make] of Object.entries(received)) {
 
 Deno.test("a body is consumed only after its last byte has been written", async () => {
   for (const length of [1, 2]) {
-    const body = new Body(streamOf(latin1("ab".slice(0, length))), length);
+    const body = new Body(streamOf(encodeLatin1("ab".slice(0, length))), length);
     const consumed: boolean[] = [];
     const write = () => Promise.resolve(void consumed.push(readerOf(body).isConsumed));
     await body.writeTo({ write });
@@ -202,7 +202,7 @@ Deno.test("an empty body is consumed from the start, a failed one never", async 
   const failed = new Body(streamOf(), 5);
   await failed.read().catch(() => {});
   assertEquals(readerOf(failed).isConsumed, false);
-  const broken = new ChunkedBody(streamOf(latin1("x")));
+  const broken = new ChunkedBody(streamOf(encodeLatin1("x")));
   await broken.read().catch(() => {});
   assertEquals(readerOf(broken).isConsumed, false);
 });
@@ -222,7 +222,7 @@ Deno.test("each listener to the end of a body is called once, however the body e
       for (const name of ["first", "second", "third"]) onBodyEnd(body, () => calls.push(name));
       assertEquals(calls, [], way);
       await end(body);
-      await turnOfEventLoop();
+      await waitForTick();
       assertEquals(calls, ["first", "second", "third"], way);
       onBodyEnd(body, () => calls.push("late"));
       assertEquals(calls.length, 4, way);
@@ -237,7 +237,7 @@ Deno.test("each listener to the end of a body is called once, however the body e
 // ───────────────────────── cancelled and kept
 
 Deno.test("canceling never throws, also for values that are not a body", async () => {
-  using unhandled = unhandledRejections();
+  using unhandled = recordUnhandledRejections();
   const thrower = (): never => {
     throw new Error("no");
   };
@@ -266,17 +266,17 @@ Deno.test("the bodies of an answer that can't be read are canceled", async (t) =
     }),
     "headers of a wrong type": (body) => [200, "OK", "none", body],
   };
-  await eachRow(t, Object.entries(answers), async (_name, make) => {
+  await testEachRow(t, Object.entries(answers), async (_name, make) => {
     const cancelled: unknown[] = [];
     const source = new ReadableStream({ cancel: (reason) => void cancelled.push(reason) });
     await using serving = serve(
-      lawless((_request, _session, { Body }) => make(new Body(source, 5))),
+      makeUntypedApp((_request, _session, { Body }) => make(new Body(source, 5))),
     );
     using peer = await RawPeer.connect(serving.address);
     await peer.send("GET / HTTP/1.1\r\n\r\n");
     assertMatch((await peer.readToEnd()).received, /^HTTP\/1.1 500 /);
     assertEquals(cancelled.length, 1);
-    assertEquals(serving.logger.at("error").length, 1);
+    assertEquals(serving.logger.messagesOf("error").length, 1);
   });
 });
 
@@ -298,14 +298,14 @@ Deno.test("canceling a body that was not begun ends its iterable with the reason
 });
 
 Deno.test("an iterator whose return() rejects while next() is pending fails no other operation", async () => {
-  using unhandled = unhandledRejections();
+  using unhandled = recordUnhandledRejections();
   const nextCalled = Promise.withResolvers<void>();
   const iterator = {
     next: () => new Promise<IteratorResult<Uint8Array>>(() => nextCalled.resolve()),
     return: () => Promise.reject(new Error("it is busy")),
   };
   const body = new BodyIter({ [Symbol.asyncIterator]: () => iterator }, 5);
-  const writing = rejectionOf(body.writeTo(new RecordingSink()), "a canceled body");
+  const writing = catchRejection(body.writeTo(new RecordingSink()), "a canceled body");
   await nextCalled.promise;
   const reason = new Error("enough");
   await body.cancel(reason);
@@ -334,7 +334,7 @@ function growing(size: number): { bytes: Uint8Array; change: () => void } {
   const bytes = new Uint8Array(buffer);
   const change = () => {
     buffer.resize(size + smuggled.length);
-    bytes.set(latin1(smuggled), size);
+    bytes.set(encodeLatin1(smuggled), size);
   };
   return { bytes: bytes.fill(0x61), change };
 }
@@ -363,7 +363,7 @@ for (const [kind, make] of Object.entries(arrays)) {
     Deno.test(`an upload from an array of ${size} bytes that is ${kind} never smuggles a request`, async () => {
       using connected = await connect();
       const { bytes, change } = make(size);
-      const posting = rejectionOf(connected.conn.post("/", {}, bytes), "the request");
+      const posting = catchRejection(connected.conn.post("/", {}, bytes), "the request");
       change();
       const { received } = await connected.peer.readToEnd();
       assertInstanceOf(await posting, BodyError);
@@ -407,7 +407,7 @@ for (const [kind, make] of Object.entries(arrays)) {
   Deno.test(`the empty chunk, if it is ${kind} before it is sent, ends the message or cuts it`, async () => {
     const { bytes, change } = make(0);
     async function* chunks(): AsyncGenerator<Chunk> {
-      yield [null, latin1("hello")];
+      yield [null, encodeLatin1("hello")];
       yield [null, bytes];
       change();
       await Promise.resolve();
@@ -424,7 +424,7 @@ for (const [kind, make] of Object.entries(arrays)) {
   Deno.test(`a response is invalid if a header's getter has ${kind} the array that is its body`, async () => {
     for (const size of [10, 200_004]) {
       const { bytes, change } = make(size);
-      await using serving = serve(lawless(() => {
+      await using serving = serve(makeUntypedApp(() => {
         const headers = {
           get "x-evil"() {
             change();
@@ -475,7 +475,7 @@ Deno.test("an item of a stream that shrinks while it is copied is an error", asy
       controller.enqueue(bytes);
     },
   });
-  const posting = rejectionOf(connected.conn.post("/", {}, new Body(stream, 16_000_000)), "it");
+  const posting = catchRejection(connected.conn.post("/", {}, new Body(stream, 16_000_000)), "it");
   await connected.peer.readPreamble();
   change();
   await connected.peer.readToEnd();
@@ -517,10 +517,10 @@ class Connected implements BodySource {
 }
 
 Deno.test("the buffered bytes of a body are written synchronously, together with its preamble", async () => {
-  const connection = new Connected(cut(latin1("hello, world"), 5));
+  const connection = new Connected(cutBytes(encodeLatin1("hello, world"), 5));
   await connection.buffer.fill();
   const pieces: string[] = [];
-  const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(fromLatin1(bytes)));
+  const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(decodeLatin1(bytes)));
   const written = new Body(connection, 12).writeTo({ write });
   assertEquals(pieces, ["hello"]);
   assertEquals([await written, pieces.join("")], [12, "hello, world"]);
@@ -536,7 +536,7 @@ Deno.test("a read that fails after a body was canceled doesn't affect its connec
   await body.cancel(reason);
   assertStrictEquals(await read.catch((error) => error), reason);
   pending.reject(new Error("reset"));
-  await turnOfEventLoop();
+  await waitForTick();
   assertEquals(connection.told, ["canceled"]);
 });
 
@@ -551,14 +551,14 @@ Deno.test("an abort rejects the pending operation once, and later ones, with the
   for (const reason of [new Error("enough"), "enough", undefined, null]) {
     const { state, interruption } = make();
     state.beginRead();
-    const waiting = rejectionOf(state.wait(new Promise(() => {})), "an aborted wait");
+    const waiting = catchRejection(state.wait(new Promise(() => {})), "an aborted wait");
     interruption.abort(reason);
     assertStrictEquals(await waiting, reason);
     assertEquals(interruption.failure, { error: reason, isAbort: true });
     for (const later of [() => state.beginRead(), () => state.checkNotStopped()]) {
-      assertStrictEquals(thrownBy(later, "an aborted body"), reason);
+      assertStrictEquals(catchThrown(later, "an aborted body"), reason);
     }
     const wait = state.wait(Promise.resolve());
-    assertStrictEquals(await rejectionOf(wait, "a later wait"), reason);
+    assertStrictEquals(await catchRejection(wait, "a later wait"), reason);
   }
 });

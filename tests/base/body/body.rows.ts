@@ -5,8 +5,14 @@
  */
 
 import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
-import { cut, PieceSource, streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1, limits } from "@degu/testing/wire_grammar.ts";
+import {
+  cutBytes,
+  PieceSource,
+  streamOf,
+  TrackedItems,
+  TrackedStream,
+} from "@degu/testing/streams.ts";
+import { encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 
 export type AnyBody = Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
@@ -65,12 +71,12 @@ export interface BodyRow {
   readonly faults: readonly Fault[];
 }
 
-export const DIGITS: Uint8Array<ArrayBuffer> = latin1("1234567890");
+export const DIGITS: Uint8Array<ArrayBuffer> = encodeLatin1("1234567890");
 const END: Chunk = [null, new Uint8Array(0)];
 const CHUNKS: readonly Chunk[] = [
-  [null, latin1("123")],
-  [["k", "v"], latin1("4567")],
-  [null, latin1("890")],
+  [null, encodeLatin1("123")],
+  [["k", "v"], encodeLatin1("4567")],
+  [null, encodeLatin1("890")],
   [["e", "1"], END[1]],
 ];
 /** A chunked body as it is sent. */
@@ -98,7 +104,7 @@ function iterablesOf<T>(items: readonly T[]): Record<string, () => unknown> {
     "a stream": () => streamOf(...items),
     "an object that can be iterated both ways": () => ({
       ...new TrackedItems(items).async(),
-      ...new TrackedItems([latin1("wrong")]).sync(),
+      ...new TrackedItems([encodeLatin1("wrong")]).sync(),
     }),
   };
 }
@@ -112,7 +118,7 @@ const noChunks = [
   ...[[{ k: "v" }, DIGITS], [null, new ArrayBuffer(3)]],
 ];
 
-const text = (...items: string[]) => items.map(latin1);
+const text = (...items: string[]) => items.map(encodeLatin1);
 
 /** Makes rows of invalid sources by the rules that they break, which fail in the same way. */
 const faults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
@@ -129,14 +135,14 @@ const lengthFaults: readonly Fault[] = [
   ...faults("BodyError", {
     "a last item with a byte more": text("12345", "678901"),
     "an item more": text("12345", "67890", "1"),
-    "an item more after small ones": [...cut(DIGITS, 1), DIGITS],
+    "an item more after small ones": [...cutBytes(DIGITS, 1), DIGITS],
     "one item that is too long": text("12345678901"),
     "no end in sight": Array(1000).fill(DIGITS),
   }),
   ...faults("cut short", {
     "no bytes at all": [],
     "a byte too few": text("123456789"),
-    "a byte too few, one by one": cut(latin1("123456789"), 1),
+    "a byte too few, one by one": cutBytes(encodeLatin1("123456789"), 1),
   }),
   ...noItems("bytes", noBytes),
 ];
@@ -158,7 +164,7 @@ const codingFaults: readonly Fault[] = [
   ...noItems("bytes", noBytes),
 ];
 
-const data = latin1("123");
+const data = encodeLatin1("123");
 
 /** Invalid chunks. */
 const chunkFaults: readonly Fault[] = [
@@ -181,17 +187,18 @@ export const bodyRows: readonly BodyRow[] = [
   {
     name: "Body",
     chunked: false,
-    items: cut(DIGITS, 3),
+    items: cutBytes(DIGITS, 3),
     written: "1234567890",
     make: (source) => Reflect.construct(Body, [source, 10]),
     tracks: { "a stream": stream },
     sources: {
-      "a byte source": () => new PieceSource(cut(DIGITS, 4, 1)),
+      "a byte source": () => new PieceSource(cutBytes(DIGITS, 4, 1)),
       "a stream with empty items": () => streamOf(...text("", "12", "", "", "345", "67890", "")),
-      "an iterable stream": () => ReadableStream.from(cut(DIGITS, 2)),
+      "an iterable stream": () => ReadableStream.from(cutBytes(DIGITS, 2)),
       "a Response": () => new Response(DIGITS).body,
       "a Blob": () => new Blob([DIGITS]).stream(),
-      "a transformed stream": () => streamOf(...cut(DIGITS, 5)).pipeThrough(new TransformStream()),
+      "a transformed stream": () =>
+        streamOf(...cutBytes(DIGITS, 5)).pipeThrough(new TransformStream()),
       "an encoded text": () =>
         ReadableStream.from(["12345", "67890"]).pipeThrough(new TextEncoderStream()),
       "a decompressed stream": () =>
@@ -214,12 +221,12 @@ export const bodyRows: readonly BodyRow[] = [
   {
     name: "BodyIter",
     chunked: false,
-    items: cut(DIGITS, 3),
+    items: cutBytes(DIGITS, 3),
     written: "1234567890",
     make: (source) => Reflect.construct(BodyIter, [source, 10]),
     tracks: iterables,
     sources: {
-      ...iterablesOf(cut(DIGITS, 3)),
+      ...iterablesOf(cutBytes(DIGITS, 3)),
       "items with empty ones": () => text("", "12", "", "345", "67890", ""),
     },
     refused: [...noIterables, "1234567890"],
@@ -228,13 +235,13 @@ export const bodyRows: readonly BodyRow[] = [
   {
     name: "ChunkedBody",
     chunked: true,
-    items: cut(latin1(ENCODED), 5),
+    items: cutBytes(encodeLatin1(ENCODED), 5),
     written: ENCODED,
     make: (source) => Reflect.construct(ChunkedBody, [source]),
     tracks: { "a stream": stream },
     sources: {
-      "a byte source": () => new PieceSource(cut(latin1(ENCODED), 1)),
-      "a stream of one item": () => streamOf(latin1(ENCODED)),
+      "a byte source": () => new PieceSource(cutBytes(encodeLatin1(ENCODED), 1)),
+      "a stream of one item": () => streamOf(encodeLatin1(ENCODED)),
     },
     refused: noSources,
     faults: codingFaults,
@@ -248,7 +255,7 @@ export const bodyRows: readonly BodyRow[] = [
     tracks: iterables,
     sources: {
       ...iterablesOf(CHUNKS),
-      "a chunked body": () => new ChunkedBody(streamOf(latin1(ENCODED))),
+      "a chunked body": () => new ChunkedBody(streamOf(encodeLatin1(ENCODED))),
     },
     refused: [...noIterables, "text"],
     faults: chunkFaults,

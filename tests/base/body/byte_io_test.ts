@@ -3,16 +3,16 @@ import { BodyError } from "@degu/degu/base";
 import { ChunkedReader } from "@degu/internal/base/body/body_reader.ts";
 import { openSource } from "@degu/internal/base/body/body_source.ts";
 import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
-import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import {
   concat,
-  cut,
+  cutBytes,
   PieceSource,
   RecordingSink,
   streamOf,
   ZeroSource,
 } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -38,8 +38,8 @@ Deno.test("openSink locks a stream until it is released, and limits the size of 
     assertEquals(openSink(sink).pieceBytes, undefined);
   }
   const recording = new RecordingSink();
-  await openSink(recording).write(latin1("hello"));
-  assertEquals(fromLatin1(recording.bytes), "hello");
+  await openSink(recording).write(encodeLatin1("hello"));
+  assertEquals(decodeLatin1(recording.bytes), "hello");
   for (const value of [null, undefined, 5, {}, { write: "no" }]) {
     assertThrows(() => openSink(value as never), TypeError, "sink: must be a WritableStream");
   }
@@ -59,7 +59,7 @@ class ManualSource {
   }
 
   async give(text: string | null): Promise<void> {
-    if (text !== null) this.rooms.at(-1)!.set(latin1(text));
+    if (text !== null) this.rooms.at(-1)!.set(encodeLatin1(text));
     this.#settle!.resolve(text === null ? null : text.length);
     for (let turn = 0; turn < 5; turn++) await null;
   }
@@ -72,12 +72,12 @@ class ManualSource {
 
 /** Returns the buffered text. */
 function textIn(reader: ReadBuffer): string {
-  return fromLatin1(reader.bytes.subarray(reader.start, reader.end));
+  return decodeLatin1(reader.bytes.subarray(reader.start, reader.end));
 }
 
 /** A reader of 8 bytes in which this is buffered. */
 async function readerOf(text: string, capacity = 8): Promise<ReadBuffer> {
-  const reader = new ReadBuffer(new PieceSource([latin1(text)]), capacity);
+  const reader = new ReadBuffer(new PieceSource([encodeLatin1(text)]), capacity);
   if (text !== "") await reader.fill();
   return reader;
 }
@@ -97,7 +97,7 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
       fc.array(operation, { maxLength: 40 }),
       fc.nat(12),
       async (operations, size) => {
-        const source = new PieceSource(cut(bytes, size + 1));
+        const source = new PieceSource(cutBytes(bytes, size + 1));
         const reader = new ReadBuffer(source, 16);
         const pieces: Uint8Array[] = [];
         for (const step of operations) {
@@ -167,7 +167,7 @@ Deno.test("a read-ahead does not move views that are on loan", async () => {
   const source = new ManualSource();
   reader.readAhead(source, true);
   await source.give("xyz");
-  assertEquals([fromLatin1(view), textIn(reader)], ["1234", "5678xyz"]);
+  assertEquals([decodeLatin1(view), textIn(reader)], ["1234", "5678xyz"]);
   // A buffer that was grown isn't kept for an idle connection.
   const grown = await readerOf("12");
   grown.grow(100);
@@ -188,16 +188,16 @@ Deno.test("the failure of a read-ahead is kept for the next read", async () => {
     const reading = reader.readAhead(source, false)!;
     reading.catch(() => {});
     await fault(source);
-    const thrown = thrownBy(() => reader.checkFailure(), "a failed reader");
+    const thrown = catchThrown(() => reader.checkFailure(), "a failed reader");
     assert(thrown === failure || thrown instanceof BodyError);
     assertEquals(reader.pendingRead, null, "it has settled");
-    assertStrictEquals(await rejectionOf(reader.fill(), "a read"), thrown);
-    assertStrictEquals(await rejectionOf(reader.settleReadAhead(), "a wait"), thrown);
+    assertStrictEquals(await catchRejection(reader.fill(), "a read"), thrown);
+    assertStrictEquals(await catchRejection(reader.settleReadAhead(), "a wait"), thrown);
   }
   const throws = { read: () => thrower(failure) };
   const reader = new ReadBuffer(throws, 8);
-  await rejectionOf(reader.readAhead(throws, false)!, "a source that throws");
-  assertStrictEquals(await rejectionOf(reader.fill(), "a read"), failure);
+  await catchRejection(reader.readAhead(throws, false)!, "a source that throws");
+  assertStrictEquals(await catchRejection(reader.fill(), "a read"), failure);
 });
 
 function thrower(error: unknown): never {
@@ -264,9 +264,9 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
   const size = 4194304;
   const [head, tail] = ["400000\r\n", "\r\n0\r\n\r\n"];
   const parts = [
-    new PieceSource([latin1(head)]),
+    new PieceSource([encodeLatin1(head)]),
     new ZeroSource(size),
-    new PieceSource([latin1(tail)]),
+    new PieceSource([encodeLatin1(tail)]),
   ];
   const source = openSource({
     async read(into) {
@@ -300,9 +300,9 @@ Deno.test("ChunkedReader enlarges its buffer step by step, unless the sink prefe
 });
 
 Deno.test("ChunkedReader does not enlarge its buffer for a source that does not fill it", async () => {
-  const chunk = latin1("1\r\nx\r\n");
+  const chunk = encodeLatin1("1\r\nx\r\n");
   const list = Array.from({ length: 100 }, () => chunk);
-  const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));
+  const source = openSource(streamOf(...list, encodeLatin1("0\r\n\r\n")));
   const reader = new ChunkedReader(source);
   while (!reader.isDone) await reader.nextPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);

@@ -16,14 +16,14 @@ import {
   assertProtocolRejection,
   assertRangeError,
   assertTypeError,
+  catchRejection,
   constructWith,
-  rejectionOf,
-  shown,
+  formatLabel,
 } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { concat, cut, streamOf, TrackedStream } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { concat, cutBytes, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { toArrayBuffer, toText } from "@std/streams";
 import fc from "fast-check";
@@ -31,10 +31,10 @@ import { refusedCodings } from "../wire/chunk.rows.ts";
 
 /** A chunk as text: `["k=v", "data"]`. */
 function flat([extension, data]: Chunk): [string | null, string] {
-  return [extension && extension.join("="), fromLatin1(data)];
+  return [extension && extension.join("="), decodeLatin1(data)];
 }
 
-const DIGITS = latin1("1234567890");
+const DIGITS = encodeLatin1("1234567890");
 const lengthStreams = { LengthEncoderStream, LengthDecoderStream };
 
 function decode(pieces: readonly Uint8Array[]): Promise<Chunk[]> {
@@ -43,28 +43,35 @@ function decode(pieces: readonly Uint8Array[]): Promise<Chunk[]> {
 
 async function encode(items: readonly (Uint8Array | Chunk)[]): Promise<string> {
   const encoded = streamOf(...items).pipeThrough(new ChunkedEncoderStream());
-  return fromLatin1(new Uint8Array(await toArrayBuffer(encoded)));
+  return decodeLatin1(new Uint8Array(await toArrayBuffer(encoded)));
 }
 
 Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their length", async (t) => {
-  await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
+  await testEachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
     for (const lengths of [[10], [1], [3, 4], [0, 2]]) {
-      const passed = streamOf(...cut(DIGITS, ...lengths)).pipeThrough(new Stream(10));
-      assertEquals(await toText(passed), fromLatin1(DIGITS));
+      const passed = streamOf(...cutBytes(DIGITS, ...lengths)).pipeThrough(new Stream(10));
+      assertEquals(await toText(passed), decodeLatin1(DIGITS));
     }
     assertEquals(await Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
   });
 });
 
 Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too few bytes", async (t) => {
-  await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
-    for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1), cut(DIGITS, 8, 2)]) {
+  await testEachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
+    for (
+      const pieces of [
+        cutBytes(DIGITS, 10),
+        cutBytes(DIGITS, 9, 1),
+        cutBytes(DIGITS, 1),
+        cutBytes(DIGITS, 8, 2),
+      ]
+    ) {
       const source = new TrackedStream(pieces);
       const passed: Uint8Array[] = [];
       const pass = async () => {
         for await (const piece of source.stream.pipeThrough(new Stream(9))) passed.push(piece);
       };
-      assertInstanceOf(await rejectionOf(pass(), "excess"), DeguError);
+      assertInstanceOf(await catchRejection(pass(), "excess"), DeguError);
       assert(source.settled);
       // An encoder never completes a message whose source misbehaves.
       assert(Stream === LengthDecoderStream || concat(passed).length < 9);
@@ -74,7 +81,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too
       );
     }
     const emptyStream = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
-    assertInstanceOf(await rejectionOf(emptyStream, "excess of nothing"), DeguError);
+    assertInstanceOf(await catchRejection(emptyStream, "excess of nothing"), DeguError);
     await assertCutShort(
       Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(1))),
       "nothing",
@@ -90,8 +97,8 @@ Deno.test("LengthDecoderStream passes on the last piece at once, LengthEncoderSt
     const reading = (async () => {
       for await (const piece of readable) count += piece.length;
     })();
-    for (const piece of cut(DIGITS, 6)) await writer.write(piece);
-    await turnOfEventLoop();
+    for (const piece of cutBytes(DIGITS, 6)) await writer.write(piece);
+    await waitForTick();
     assertEquals(count, awaited);
     await writer.close();
     await reading;
@@ -120,7 +127,7 @@ Deno.test("the streams error if a chunk is not bytes", async () => {
     for (const item of ["12345", 5, null, new ArrayBuffer(5), new Uint16Array(5), {}, [1, 2], []]) {
       const invalidStream = streamOf<unknown>(item) as ReadableStream<Uint8Array>;
       const piped = Array.fromAsync<unknown>(invalidStream.pipeThrough<unknown>(make()));
-      const error = await rejectionOf(piped, Deno.inspect(item));
+      const error = await catchRejection(piped, Deno.inspect(item));
       assert(error instanceof TypeError || error instanceof BodyError, Deno.inspect(error));
     }
   }
@@ -131,16 +138,16 @@ Deno.test("ChunkedEncoderStream encodes each item as a chunk and adds the last c
   const rows: [items: (Uint8Array | Chunk)[], text: string][] = [
     [[], "0\r\n\r\n"],
     [[DIGITS], "a\r\n1234567890\r\n0\r\n\r\n"],
-    [[latin1("12"), latin1("3")], "2\r\n12\r\n1\r\n3\r\n0\r\n\r\n"],
-    [[empty, latin1("12"), empty], "2\r\n12\r\n0\r\n\r\n"],
-    [[[null, latin1("12")]], "2\r\n12\r\n0\r\n\r\n"],
-    [[[["k", "v"], latin1("12")], latin1("3")], "2;k=v\r\n12\r\n1\r\n3\r\n0\r\n\r\n"],
-    [[latin1("12"), [null, empty]], "2\r\n12\r\n0\r\n\r\n"],
-    [[latin1("12"), [["k", "v"], empty]], "2\r\n12\r\n0;k=v\r\n\r\n"],
+    [[encodeLatin1("12"), encodeLatin1("3")], "2\r\n12\r\n1\r\n3\r\n0\r\n\r\n"],
+    [[empty, encodeLatin1("12"), empty], "2\r\n12\r\n0\r\n\r\n"],
+    [[[null, encodeLatin1("12")]], "2\r\n12\r\n0\r\n\r\n"],
+    [[[["k", "v"], encodeLatin1("12")], encodeLatin1("3")], "2;k=v\r\n12\r\n1\r\n3\r\n0\r\n\r\n"],
+    [[encodeLatin1("12"), [null, empty]], "2\r\n12\r\n0\r\n\r\n"],
+    [[encodeLatin1("12"), [["k", "v"], empty]], "2\r\n12\r\n0;k=v\r\n\r\n"],
     [[[null, empty]], "0\r\n\r\n"],
   ];
   for (const [items, text] of rows) {
-    await t.step(shown(text), async () => assertEquals(await encode(items), text));
+    await t.step(formatLabel(text), async () => assertEquals(await encode(items), text));
   }
 });
 
@@ -155,8 +162,8 @@ Deno.test("ChunkedDecoderStream reverses ChunkedEncoderStream for any split of t
   await fc.assert(
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
       const bytes = concat(chunks.map(formatChunk));
-      assertEquals(await encode(chunks), fromLatin1(bytes));
-      assertEquals((await decode(cut(bytes, ...lengths))).map(flat), chunks.map(flat));
+      assertEquals(await encode(chunks), decodeLatin1(bytes));
+      assertEquals((await decode(cutBytes(bytes, ...lengths))).map(flat), chunks.map(flat));
     }),
     { numRuns: 60 },
   );
@@ -164,12 +171,12 @@ Deno.test("ChunkedDecoderStream reverses ChunkedEncoderStream for any split of t
 
 Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are split", async (t) => {
   for (const { rule, rfc, text, codes } of refusedCodings) {
-    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
-      const bytes = latin1(text);
+    await t.step(`${rule} (${rfc}): ${formatLabel(text)}`, async () => {
+      const bytes = encodeLatin1(text);
       for (const start of ["", "3\r\nabc\r\n"]) {
-        const whole = concat([latin1(start), bytes]);
-        for (const pieces of [[whole], cut(whole, 1), cut(whole, 7, 2)]) {
-          await assertProtocolRejection(decode(pieces), codes, shown(text));
+        const whole = concat([encodeLatin1(start), bytes]);
+        for (const pieces of [[whole], cutBytes(whole, 1), cutBytes(whole, 7, 2)]) {
+          await assertProtocolRejection(decode(pieces), codes, formatLabel(text));
         }
       }
     });
@@ -177,34 +184,34 @@ Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are spl
 });
 
 Deno.test("ChunkedDecoderStream errors if the bytes end anywhere before the last chunk", async () => {
-  const bytes = latin1("5;k=v\r\nhello\r\n0\r\n\r\n");
+  const bytes = encodeLatin1("5;k=v\r\nhello\r\n0\r\n\r\n");
   for (let length = 0; length < bytes.length; length++) {
     const part = bytes.slice(0, length);
-    await assertCutShort(decode(part.length > 0 ? [part] : []), shown(fromLatin1(part)));
+    await assertCutShort(decode(part.length > 0 ? [part] : []), formatLabel(decodeLatin1(part)));
   }
 });
 
 Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async () => {
-  const bytes = latin1("2\r\nhi\r\n0\r\n\r\n");
+  const bytes = encodeLatin1("2\r\nhi\r\n0\r\n\r\n");
   for (const extraBytes of ["X", "0\r\n\r\n", "\r\n", "\0"]) {
-    const whole = concat([bytes, latin1(extraBytes)]);
-    for (const pieces of [[whole], [bytes, latin1(extraBytes)], cut(whole, 1)]) {
+    const whole = concat([bytes, encodeLatin1(extraBytes)]);
+    for (const pieces of [[whole], [bytes, encodeLatin1(extraBytes)], cutBytes(whole, 1)]) {
       const source = new TrackedStream(pieces);
       const decoded = source.stream.pipeThrough(new ChunkedDecoderStream());
-      await assertBodyError(Array.fromAsync(decoded), shown(extraBytes));
+      await assertBodyError(Array.fromAsync(decoded), formatLabel(extraBytes));
       assert(source.settled);
     }
   }
 });
 
 Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each piece", async () => {
-  const bytes = latin1("5;k=v\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n");
+  const bytes = encodeLatin1("5;k=v\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n");
   for (const length of [1, 2, 3, 7]) {
     const { readable, writable } = new ChunkedDecoderStream();
     const decoded = Array.fromAsync(readable);
     const writer = writable.getWriter();
     const buffer = new Uint8Array(length);
-    for (const piece of cut(bytes, length)) {
+    for (const piece of cutBytes(bytes, length)) {
       buffer.set(piece);
       await writer.write(buffer.subarray(0, piece.length));
       buffer.fill(0);
@@ -215,7 +222,7 @@ Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each
 });
 
 Deno.test("ChunkedDecoderStream yields chunks that later ones don't change", async () => {
-  const bytes = latin1("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
+  const bytes = encodeLatin1("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
   const expected = await decode([bytes]);
   bytes.fill(0);
   const texts = expected.map(flat);

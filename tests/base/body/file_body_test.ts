@@ -1,7 +1,7 @@
 /** Bodies that open their file. */
 import { Body, BodyError } from "@degu/degu/base";
-import { tempDir } from "@degu/testing/directories.ts";
-import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { Client } from "@degu/degu/client";
 import { assertEquals, assertInstanceOf } from "@std/assert";
@@ -10,7 +10,7 @@ import { toFileUrl } from "@std/path";
 // The sanitizer of resources fails each of these tests if a file stays open.
 
 Deno.test("Body.fromFile has the bytes of a file, by its path or URL", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/a b`;
   await Deno.writeTextFile(path, "hello");
   for (const at of [path, toFileUrl(path)]) {
@@ -23,7 +23,7 @@ Deno.test("Body.fromFile has the bytes of a file, by its path or URL", async () 
 });
 
 Deno.test("Body.fromFile closes the file when the body is consumed, canceled, disposed of, or fails", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   const ends: Record<string, (body: Body) => Promise<unknown>> = {
     read: (body) => body.read(),
@@ -48,7 +48,7 @@ Deno.test("Body.fromFile closes the file when the body is consumed, canceled, di
     streamed: (body) => body.readable.cancel(),
     truncated: async (body) => {
       await Deno.truncate(path, 2);
-      assertInstanceOf(await rejectionOf(body.read(), "a truncated file"), BodyError);
+      assertInstanceOf(await catchRejection(body.read(), "a truncated file"), BodyError);
     },
   };
   for (const end of Object.values(ends)) {
@@ -58,7 +58,7 @@ Deno.test("Body.fromFile closes the file when the body is consumed, canceled, di
 });
 
 Deno.test("bytes that are appended to a file while it is sent are not sent", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   await Deno.writeTextFile(path, "hello");
   const body = await Body.fromFile(path);
@@ -67,7 +67,7 @@ Deno.test("bytes that are appended to a file while it is sent are not sent", asy
 });
 
 Deno.test("a server that answers with a file closes it, also in answer to HEAD, and with an invalid reason", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   await Deno.writeTextFile(path, "hello");
   await using serving = serve(async ({ path: [reason = "OK"] }) => {
@@ -80,12 +80,12 @@ Deno.test("a server that answers with a file closes it, also in answer to HEAD, 
 });
 
 Deno.test("Body.fromFile rejects for a missing file and for wrong arguments", async () => {
-  await using dir = await tempDir();
-  const missingFile = await rejectionOf(Body.fromFile(`${dir.path}/none`), "none");
+  await using dir = await createTempDir();
+  const missingFile = await catchRejection(Body.fromFile(`${dir.path}/none`), "none");
   assertInstanceOf(missingFile, Deno.errors.NotFound);
-  assertInstanceOf(await rejectionOf(Body.fromFile(dir.path), "a directory"), RangeError);
+  assertInstanceOf(await catchRejection(Body.fromFile(dir.path), "a directory"), RangeError);
   for (const path of [undefined, null, 5, {}]) {
     const opening = callWith(Body.fromFile, path) as Promise<unknown>;
-    assertInstanceOf(await rejectionOf(opening, Deno.inspect(path)), TypeError);
+    assertInstanceOf(await catchRejection(opening, Deno.inspect(path)), TypeError);
   }
 });

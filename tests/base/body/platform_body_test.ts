@@ -10,11 +10,11 @@ import {
 import { Client } from "@degu/degu/client";
 import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
@@ -28,7 +28,7 @@ const SENT: readonly (readonly [
   headers: HeaderDict,
   sent: string,
 ])[] = [
-  ["an ArrayBuffer", latin1("hello").buffer, {}, "content-length: 5\r\n\r\nhello"],
+  ["an ArrayBuffer", encodeLatin1("hello").buffer, {}, "content-length: 5\r\n\r\nhello"],
   ["an ArrayBuffer without bytes", new ArrayBuffer(0), {}, "content-length: 0\r\n\r\n"],
   ["a Blob without a type", new Blob(["hello"]), {}, "content-length: 5\r\n\r\nhello"],
   ["a Blob without bytes", new Blob([]), {}, "content-length: 0\r\n\r\n"],
@@ -101,7 +101,7 @@ const SENT: readonly (readonly [
 ];
 
 Deno.test("a body of the platform is sent with its length and its type, unless the headers have a type, in requests and in responses", async (t) => {
-  await eachRow(t, SENT, async (_what, body, headers, sent) => {
+  await testEachRow(t, SENT, async (_what, body, headers, sent) => {
     const frozenHeaders = Object.freeze({ ...headers });
     using ends = await connect();
     for (let i = 0; i < 2; i++) {
@@ -128,19 +128,19 @@ Deno.test("a body of the platform is sent with its length and its type, unless t
       assertEquals(await peer.readExactly(preamble.length), preamble);
     }
     assertEquals(
-      fromLatin1(formatRequest("PUT", "/", frozenHeaders, body)),
+      decodeLatin1(formatRequest("PUT", "/", frozenHeaders, body)),
       [
         "PUT / HTTP/1.1\r\n",
         sent.slice(0, sent.indexOf("\r\n\r\n") + 4),
       ].join(""),
     );
-    assertEquals(fromLatin1(formatResponse(200, "OK", frozenHeaders, body)), preamble);
+    assertEquals(decodeLatin1(formatResponse(200, "OK", frozenHeaders, body)), preamble);
     assertEquals(serving.logger.lines, []);
   });
 });
 
 Deno.test("a body of the platform and its type are seen by a middleware, callApp and mkreq, and can be read", async (t) => {
-  await eachRow(t, SENT, async (_what, body, headers, sent) => {
+  await testEachRow(t, SENT, async (_what, body, headers, sent) => {
     const [lines = "", content] = sent.split("\r\n\r\n");
     const type = /^content-type: (.*)$/m.exec(lines)?.[1];
     const types: unknown[] = [];
@@ -207,7 +207,7 @@ Deno.test("a Blob of many pieces arrives whole, through each end", async () => {
 });
 
 Deno.test("a pool makes a request with a body of the platform once more, with the whole body", async (t) => {
-  await eachRow(t, SENT, async (_what, body, headers, sent) => {
+  await testEachRow(t, SENT, async (_what, body, headers, sent) => {
     using server = new RawServer();
     const client = new Client(server.address, { host: null });
     await using pool = new ConnectionPool(client, { repeat: "any" });
@@ -232,7 +232,7 @@ Deno.test("a Blob whose type no header can have is refused before anything is se
   const message = 'body: its type "text/{x}" has a character that a header can\'t have; ' +
     'set headers["content-type"]';
   using ends = await connect();
-  const error = await rejectionOf(ends.conn.put("/", {}, odd), "a request");
+  const error = await catchRejection(ends.conn.put("/", {}, odd), "a request");
   assertInstanceOf(error, RangeError);
   assertEquals(error.message, message);
   assertEquals(ends.conn.closed, false);
@@ -243,7 +243,7 @@ Deno.test("a Blob whose type no header can have is refused before anything is se
     onConnect: () => ++connected > 0,
   });
   assertInstanceOf(
-    await rejectionOf(serving.makeClient().request("PUT", "/", {}, odd), "a client"),
+    await catchRejection(serving.makeClient().request("PUT", "/", {}, odd), "a client"),
     RangeError,
   );
   assertEquals(connected, 0);
@@ -281,9 +281,9 @@ Deno.test("a Blob of a class that lies breaks no message", async (t) => {
     ["a second header in the type", { type: "a/b\r\nx-a: b" }, "RangeError"],
     ["a type that is no text", { type: 5 }, "TypeError"],
   ];
-  await eachRow(t, rows, async (_what, lies, name) => {
+  await testEachRow(t, rows, async (_what, lies, name) => {
     using ends = await connect();
-    const error = await rejectionOf(ends.conn.put("/", {}, new Lying(lies)), "a lie");
+    const error = await catchRejection(ends.conn.put("/", {}, new Lying(lies)), "a lie");
     assert(error instanceof Error);
     assertEquals(error.name, name);
     assert(!ends.peer.text.includes("x-a"));
@@ -291,15 +291,15 @@ Deno.test("a Blob of a class that lies breaks no message", async (t) => {
 });
 
 Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of the right size is sent", async () => {
-  const transferred = latin1("hello").buffer;
+  const transferred = encodeLatin1("hello").buffer;
   transferred.transfer();
   using ends = await connect();
-  const error = await rejectionOf(ends.conn.put("/", {}, transferred), "a transferred buffer");
+  const error = await catchRejection(ends.conn.put("/", {}, transferred), "a transferred buffer");
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "body: must be an ArrayBuffer with its memory");
   assertEquals(ends.conn.closed, false);
   assertInstanceOf(
-    await rejectionOf(callApp(() => reply(200, transferred), mkreq("GET", "/")), "a response"),
+    await catchRejection(callApp(() => reply(200, transferred), mkreq("GET", "/")), "a response"),
     TypeError,
   );
 
@@ -318,7 +318,7 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of
   for (const [label, change] of changes) {
     using others = await connect();
     const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
-    const failing = rejectionOf(others.conn.put("/", {}, buffer), label);
+    const failing = catchRejection(others.conn.put("/", {}, buffer), label);
     change(buffer);
     assertInstanceOf(await failing, BodyError, label);
   }
@@ -334,7 +334,7 @@ Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory
   const client = serving.makeClient();
   const text = new URLSearchParams({ a: "b".repeat(16777216) });
   for (const body of [large, text]) {
-    const error = await rejectionOf(client.request("PUT", "/", {}, body), "too much");
+    const error = await catchRejection(client.request("PUT", "/", {}, body), "too much");
     assertInstanceOf(error, RangeError);
     assertStringIncludes(
       error.message,

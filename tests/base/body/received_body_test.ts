@@ -4,33 +4,33 @@
  */
 import { Body, BodyError, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
-import { chunks as chunksArbitrary, damaged, pieceLengths } from "@degu/testing/arbitraries.ts";
+import { chunks as chunksArbitrary, damageText, pieceLengths } from "@degu/testing/arbitraries.ts";
 import {
   assertBodyError,
   assertCutShort,
   assertProtocolRejection,
   assertTypeError,
   callWith,
-  rejectionOf,
-  shown,
+  catchRejection,
+  formatLabel,
 } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { stated } from "@degu/testing/stated.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 import {
   concat,
-  cut,
-  everySplit,
+  cutBytes,
   FailingSink,
   PieceSource,
   RecordingSink,
+  splitEverywhere,
   StallingSource,
   streamOf,
   TrackedStream,
   withFile,
   ZeroSource,
 } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -44,8 +44,8 @@ import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
 
 type Received = Body | ChunkedBody;
 
-const DATA = latin1("1234567890");
-const ENCODED = latin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
+const DATA = encodeLatin1("1234567890");
+const ENCODED = encodeLatin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
 const EMPTY = new Uint8Array(0);
 
 /** A class of received bodies. */
@@ -68,7 +68,8 @@ const kinds: Record<string, Kind> = {
   },
   ChunkedBody: {
     bytes: ENCODED,
-    encode: (data) => concat([...cut(data, 1), EMPTY].map((piece) => formatChunk([null, piece]))),
+    encode: (data) =>
+      concat([...cutBytes(data, 1), EMPTY].map((piece) => formatChunk([null, piece]))),
     make: (source) => new ChunkedBody(source),
     part: async (body) => (await (body as ChunkedBody).readChunk())[1],
   },
@@ -78,8 +79,8 @@ const kinds: Record<string, Kind> = {
 const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
   "read()": (body) => body.read(),
   "bytes()": (body) => body.bytes(),
-  "text()": async (body) => latin1(await body.text()),
-  "json()": async (body) => latin1(`${await body.json()}`),
+  "text()": async (body) => encodeLatin1(await body.text()),
+  "json()": async (body) => encodeLatin1(`${await body.json()}`),
   "iteration": async (body) => {
     const items = await Array.fromAsync<Uint8Array | Chunk>(body);
     return concat(items.map((item) => item instanceof Uint8Array ? item : item[1]));
@@ -111,8 +112,8 @@ function finishersOf({ part }: Kind): typeof operations {
 /** Sources of all kinds with these bytes, in pieces of these lengths. */
 function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () => BodyInput> {
   return {
-    "a stream": () => streamOf(...cut(bytes, ...lengths)),
-    "a byte source": () => new PieceSource(cut(bytes, ...lengths)),
+    "a stream": () => streamOf(...cutBytes(bytes, ...lengths)),
+    "a byte source": () => new PieceSource(cutBytes(bytes, ...lengths)),
   };
 }
 
@@ -134,9 +135,9 @@ for (const [name, kind] of Object.entries(kinds)) {
   const finishers = finishersOf(kind);
 
   Deno.test(`${name} returns the same data in every operation, and reads a stream to its end`, async (t) => {
-    await eachRow(t, Object.entries(finishers), async (_operation, run) => {
+    await testEachRow(t, Object.entries(finishers), async (_operation, run) => {
       for (const lengths of [[100], [1], [4, 3], [5]]) {
-        const source = new TrackedStream(cut(bytes, ...lengths));
+        const source = new TrackedStream(cutBytes(bytes, ...lengths));
         assertEquals(await run(make(source.stream)), DATA);
         const { ended, cancelled, stream } = source;
         assertEquals([ended, cancelled.length, stream.locked], [true, 0, false]);
@@ -152,7 +153,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     };
     for (const [finisher, finish] of Object.entries(operations)) {
       for (const [read, run] of Object.entries(reads)) {
-        const body = make(streamOf(...cut(bytes, 4)));
+        const body = make(streamOf(...cutBytes(bytes, 4)));
         await finish(body);
         assertEquals(await run(body), EMPTY, `${read} after ${finisher}`);
         for (const [operation, secondOperation] of Object.entries(operations)) {
@@ -182,15 +183,15 @@ for (const [name, kind] of Object.entries(kinds)) {
     for (const [start, beginOperation] of Object.entries(starts)) {
       for (const operation of WHOLE) {
         if (start === "its stream" && operation === "readable") continue;
-        const body = make(streamOf(...cut(bytes, 4)));
+        const body = make(streamOf(...cutBytes(bytes, 4)));
         await beginOperation(body);
         await assertBodyError(operations[operation]!(body), `${operation} after ${start}`);
         if (/its|an /.test(start)) await assertBodyError(body.read(), `a read after ${start}`);
       }
     }
     const freshBody = make(new PieceSource([bytes]));
-    assertEquals(fromLatin1(await part(freshBody)), "123");
-    assertEquals(fromLatin1(await freshBody.read()), "4567890");
+    assertEquals(decodeLatin1(await part(freshBody)), "123");
+    assertEquals(decodeLatin1(await freshBody.read()), "4567890");
   });
 
   Deno.test(`${name} rejects a second operation while one is pending, which continues`, async () => {
@@ -211,7 +212,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       for (const [operation, run] of Object.entries(finishers)) {
         for (const open of Object.values(sourcesOf(start, 4))) {
           const body = make(open());
-          await assertCutShort(run(body), `${operation} of ${shown(fromLatin1(start))}`);
+          await assertCutShort(run(body), `${operation} of ${formatLabel(decodeLatin1(start))}`);
           await assertBodyError(body.read(), `a read after ${operation}`);
         }
       }
@@ -232,13 +233,13 @@ for (const [name, kind] of Object.entries(kinds)) {
       ];
       for (const source of failing) {
         const body = make(source);
-        assertStrictEquals(cause(await rejectionOf(run(body), operation)), failure);
+        assertStrictEquals(cause(await catchRejection(run(body), operation)), failure);
         await assertDead(body, operation);
       }
     }
     for (const count of [-1, 0.5, 1.5, NaN, Infinity, 1e9, "1", undefined, {}]) {
       const body = make({ read: () => Promise.resolve(count as number) });
-      assertInstanceOf(await rejectionOf(body.read(), Deno.inspect(count)), Error);
+      assertInstanceOf(await catchRejection(body.read(), Deno.inspect(count)), Error);
       await assertDead(body);
     }
   });
@@ -253,20 +254,20 @@ for (const [name, kind] of Object.entries(kinds)) {
         const loop = async () => {
           for await (const _ of body) throw failure;
         };
-        assertStrictEquals(await rejectionOf(loop(), "the loop"), failure);
+        assertStrictEquals(await catchRejection(loop(), "the loop"), failure);
       },
       "a stream that is canceled": (body) => body.readable.cancel(failure),
-      "a sink that fails": (body) => rejectionOf(body.writeTo(new FailingSink()), "a sink"),
+      "a sink that fails": (body) => catchRejection(body.writeTo(new FailingSink()), "a sink"),
       "a body that is canceled": async (body) => {
         await part(body);
         await body.cancel();
       },
     };
     for (const [label, leave] of Object.entries(leaving)) {
-      const source = new TrackedStream(cut(bytes, 8));
+      const source = new TrackedStream(cutBytes(bytes, 8));
       const body = make(source.stream);
       await leave(body);
-      await turnOfEventLoop();
+      await waitForTick();
       assertEquals([source.cancelled.length, source.stream.locked], [1, false], label);
       await assertDead(body, label);
     }
@@ -279,13 +280,13 @@ for (const [name, kind] of Object.entries(kinds)) {
     const followed = concat([bytes, bytes]);
     for (const [operation, run] of Object.entries(finishers)) {
       for (const lengths of [[100], [1], [7]]) {
-        const source = new PieceSource(cut(followed, ...lengths));
+        const source = new PieceSource(cutBytes(followed, ...lengths));
         assertEquals(await run(make(source)), DATA, operation);
         assertEquals(source.taken, bytes.length, operation);
       }
       // Nor does it ask for more.
       assertEquals(await run(make(new StallingSource(bytes))), DATA, operation);
-      await withFile(concat([latin1("ab"), followed]), async (file) => {
+      await withFile(concat([encodeLatin1("ab"), followed]), async (file) => {
         await file.seek(2, Deno.SeekMode.Start);
         for (const end of [bytes.length + 2, followed.length + 2]) {
           assertEquals(await run(make(file)), DATA, operation);
@@ -297,7 +298,7 @@ for (const [name, kind] of Object.entries(kinds)) {
 
   Deno.test(`${name} passes on what has arrived without waiting for the rest`, async () => {
     const start = bytes.slice(0, 8);
-    const had = fromLatin1(name === "Body" ? start : DATA.slice(0, 3));
+    const had = decodeLatin1(name === "Body" ? start : DATA.slice(0, 3));
     const firsts: Record<string, (body: Received) => Promise<unknown>> = {
       "an iteration": async (body) => {
         const { value } = await body[Symbol.asyncIterator]().next();
@@ -306,7 +307,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       "its stream": async ({ readable }) => (await readable.getReader().read()).value,
     };
     for (const [label, first] of Object.entries(firsts)) {
-      const text = fromLatin1(await first(make(new StallingSource(start), 20)) as Uint8Array);
+      const text = decodeLatin1(await first(make(new StallingSource(start), 20)) as Uint8Array);
       assert(text !== "" && had.startsWith(text), `${label}: ${text}`);
     }
     const sink = new RecordingSink();
@@ -320,7 +321,7 @@ for (const [name, kind] of Object.entries(kinds)) {
 
   Deno.test(`${name} allocates little for what is only announced`, async () => {
     const startBytes = Deno.memoryUsage().external;
-    const start = name === "Body" ? DATA : latin1("1000000\r\nabc");
+    const start = name === "Body" ? DATA : encodeLatin1("1000000\r\nabc");
     const sources = Array.from({ length: 40 }, () => new StallingSource(start));
     const reads = sources.map((source) => part16MiB(make(source, limits.collected)));
     await Promise.all(sources.map((source) => source.stalled));
@@ -332,19 +333,19 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 
   Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark; JSON has none`, async () => {
-    const of = (data: Uint8Array) => make(streamOf(...cut(encode(data), 1)), data.length);
+    const of = (data: Uint8Array) => make(streamOf(...cutBytes(encode(data), 1)), data.length);
     const encoder = new TextEncoder();
     for (const text of ["", "a", "é€😀", "\ufeffa", "\ufeff", "a\0b", "\ufeff\ufeffa"]) {
       assertEquals(await of(encoder.encode(text)).text(), text);
     }
     for (const wrong of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
-      assertInstanceOf(await rejectionOf(of(Uint8Array.from(wrong)).text(), "it"), TypeError);
+      assertInstanceOf(await catchRejection(of(Uint8Array.from(wrong)).text(), "it"), TypeError);
     }
     for (const text of ['{"a": [1, "é"]}', "null", " 5 "]) {
       assertEquals(await of(encoder.encode(text)).json(), JSON.parse(text));
     }
     for (const text of ["{", "\ufeff5", "5 6", "undefined"]) {
-      assertInstanceOf(await rejectionOf(of(encoder.encode(text)).json(), text), SyntaxError);
+      assertInstanceOf(await catchRejection(of(encoder.encode(text)).json(), text), SyntaxError);
     }
   });
 
@@ -353,12 +354,12 @@ for (const [name, kind] of Object.entries(kinds)) {
       const body = make(open());
       const first = await part(body);
       const second = await part(body);
-      const texts = [first, second].map(fromLatin1);
+      const texts = [first, second].map(decodeLatin1);
       first.fill(0);
-      assertEquals(fromLatin1(second), texts[1]);
+      assertEquals(decodeLatin1(second), texts[1]);
       const remainder = await body.read();
       second.fill(0);
-      assertEquals(texts.join("") + fromLatin1(remainder), fromLatin1(DATA));
+      assertEquals(texts.join("") + decodeLatin1(remainder), decodeLatin1(DATA));
       const otherBody = make(open());
       await otherBody.read();
       assert(await body.read() !== await otherBody.read(), "two ends are one array");
@@ -422,11 +423,11 @@ Deno.test("Body.read returns exactly the size, and less only at the end, however
 Deno.test("Body.read refuses invalid sizes, and returns no bytes for 0; neither consumes bytes", async () => {
   const body = new Body(new PieceSource([DATA]), 10);
   for (const size of [-1, 1.5, NaN, Infinity, limits.collected + 1, 2 ** 53]) {
-    assertInstanceOf(await rejectionOf(body.read(size), `read(${size})`), RangeError);
+    assertInstanceOf(await catchRejection(body.read(size), `read(${size})`), RangeError);
   }
   for (const size of ["1", null, 1n, [1], {}]) {
     const promise = callWith(body.read.bind(body), size) as Promise<unknown>;
-    assertInstanceOf(await rejectionOf(promise, `read(${Deno.inspect(size)})`), TypeError);
+    assertInstanceOf(await catchRejection(promise, `read(${Deno.inspect(size)})`), TypeError);
   }
   for (let i = 0; i < 2; i++) assertEquals(await body.read(0), EMPTY);
   assertEquals(await body.read(limits.collected), DATA);
@@ -435,9 +436,9 @@ Deno.test("Body.read refuses invalid sizes, and returns no bytes for 0; neither 
 Deno.test("Body.read returns up to 16 MiB and refuses more without consuming anything", async () => {
   const source = new ZeroSource();
   const body = new Body(source, limits.collected + 1);
-  assertInstanceOf(await rejectionOf(body.read(), "read()"), RangeError);
+  assertInstanceOf(await catchRejection(body.read(), "read()"), RangeError);
   for (const name of ["bytes()", "text()", "json()"]) {
-    const error = await rejectionOf(operations[name]!(body), name);
+    const error = await catchRejection(operations[name]!(body), name);
     assertInstanceOf(error, BodyError);
     assertEquals(error.code, "TOO_LONG");
   }
@@ -456,48 +457,51 @@ const limited: Record<string, (body: Received, maxBytes: number) => Promise<unkn
 
 Deno.test("maxBytes: a Body that announces more bytes is refused, and not consumed", async () => {
   for (const [name, read] of Object.entries(limited)) {
-    const source = new PieceSource([latin1("12345")]);
+    const source = new PieceSource([encodeLatin1("12345")]);
     const body = new Body(source, 5);
-    const error = await rejectionOf(read(body, 4), name);
+    const error = await catchRejection(read(body, 4), name);
     assertInstanceOf(error, BodyError);
     assertEquals([error.code, body.used], ["TOO_LONG", false], name);
     assertEquals(`${await read(body, 5)}`, name === "bytes" ? "49,50,51,52,53" : "12345");
   }
-  const body = new Body(new PieceSource([latin1("12345")]), 5);
+  const body = new Body(new PieceSource([encodeLatin1("12345")]), 5);
   await body.read(3);
-  await rejectionOf(body.bytes({ maxBytes: 1 }), "what is left counts");
+  await catchRejection(body.bytes({ maxBytes: 1 }), "what is left counts");
   assertEquals(await body.text({ maxBytes: 2 }), "45");
   assertEquals(await new Body(new PieceSource([]), 0).bytes({ maxBytes: 0 }), EMPTY);
 });
 
 Deno.test("maxBytes: a ChunkedBody that turns out to be longer is dropped and canceled", async () => {
   for (const [name, read] of Object.entries(limited)) {
-    const stream = new TrackedStream([latin1("3\r\n123\r\n"), latin1("2\r\n45\r\n0\r\n\r\n")]);
+    const stream = new TrackedStream([
+      encodeLatin1("3\r\n123\r\n"),
+      encodeLatin1("2\r\n45\r\n0\r\n\r\n"),
+    ]);
     const body = new ChunkedBody(stream.stream);
-    const error = await rejectionOf(read(body, 4), name);
+    const error = await catchRejection(read(body, 4), name);
     assertInstanceOf(error, BodyError);
     assertEquals(error.code, "TOO_LONG");
     assert(stream.canceled, name);
-    assertInstanceOf(await rejectionOf(body.read(), "afterwards"), BodyError);
+    assertInstanceOf(await catchRejection(body.read(), "afterwards"), BodyError);
   }
-  const fits = new ChunkedBody(streamOf(latin1("3\r\n123\r\n2\r\n45\r\n0\r\n\r\n")));
+  const fits = new ChunkedBody(streamOf(encodeLatin1("3\r\n123\r\n2\r\n45\r\n0\r\n\r\n")));
   assertEquals(await fits.text({ maxBytes: 5 }), "12345");
 });
 
 Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async () => {
   const bodies: readonly (() => Received)[] = [
-    () => new Body(new PieceSource([latin1("1")]), 1),
-    () => new ChunkedBody(streamOf(latin1("1\r\n1\r\n0\r\n\r\n"))),
+    () => new Body(new PieceSource([encodeLatin1("1")]), 1),
+    () => new ChunkedBody(streamOf(encodeLatin1("1\r\n1\r\n0\r\n\r\n"))),
   ];
   for (const make of bodies) {
     for (const name of ["bytes", "text", "json"] as const) {
       const body = make();
       for (const maxBytes of [-1, 0.5, NaN, Infinity, limits.collected + 1]) {
-        assertInstanceOf(await rejectionOf(body[name]({ maxBytes }), `${maxBytes}`), RangeError);
+        assertInstanceOf(await catchRejection(body[name]({ maxBytes }), `${maxBytes}`), RangeError);
       }
       for (const options of [null, 5, { maxBytes: "1" }, { maxBytes: null }, { most: 1 }]) {
         const reading = callWith(body[name].bind(body), options) as Promise<unknown>;
-        assertInstanceOf(await rejectionOf(reading, Deno.inspect(options)), TypeError);
+        assertInstanceOf(await catchRejection(reading, Deno.inspect(options)), TypeError);
       }
       assertEquals(`${await body[name]({ maxBytes: undefined })}`, name === "bytes" ? "49" : "1");
     }
@@ -506,8 +510,8 @@ Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async 
 
 Deno.test("Body of one byte has it in every operation", async () => {
   for (const [operation, run] of Object.entries(operations)) {
-    for (const open of Object.values(sourcesOf(latin1("1"), 1))) {
-      assertEquals(await run(new Body(open(), 1)), latin1("1"), operation);
+    for (const open of Object.values(sourcesOf(encodeLatin1("1"), 1))) {
+      assertEquals(await run(new Body(open(), 1)), encodeLatin1("1"), operation);
     }
   }
 });
@@ -536,10 +540,15 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
 
 Deno.test("memory for an announced size is what docs/security.md says: some first, then in proportion to what has arrived", async () => {
   const row = /memory for an announced size +\| (\d+) KiB, then (\d+) × the received bytes/;
-  const first = 1024 * await stated("docs/security.md", row);
-  const growth = await stated("docs/security.md", new RegExp(row.source.replace("(", "(?:")));
+  const first = 1024 * await readStatedNumber("docs/security.md", row);
+  const growth = await readStatedNumber(
+    "docs/security.md",
+    new RegExp(row.source.replace("(", "(?:")),
+  );
   for (const slow of [true, false]) {
-    const pieces = slow ? cut(new Uint8Array(first + 1), 5000) : [new Uint8Array(growth * first)];
+    const pieces = slow
+      ? cutBytes(new Uint8Array(first + 1), 5000)
+      : [new Uint8Array(growth * first)];
     const source = new PieceSource(pieces);
     const sizes = new Set<number>();
     const read = (into: Uint8Array) => {
@@ -567,7 +576,7 @@ Deno.test("Body.writeTo enlarges its reads only if the source fills them", async
     await new Body(fast, 2 ** 21).writeTo(target);
     assertEquals(fast.offered.slice(0, 4), [...offered]);
   }
-  const slow = new PieceSource(cut(new Uint8Array(2 ** 21), 2 ** 15));
+  const slow = new PieceSource(cutBytes(new Uint8Array(2 ** 21), 2 ** 15));
   await new Body(slow, 2 ** 21).writeTo(sink);
   assertEquals(Math.max(...slow.offered), 2 ** 16);
 });
@@ -585,7 +594,7 @@ Deno.test("an item of an iterated body keeps at most twice its own size alive, a
 
 /** A chunk as text: `["k=v", "data"]`. */
 function flat([extension, data]: Chunk): [string | null, string] {
-  return [extension && extension.join("="), fromLatin1(data)];
+  return [extension && extension.join("="), decodeLatin1(data)];
 }
 
 /** All chunks that readChunk gives, the last one included. */
@@ -610,17 +619,17 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
   const chunks = await readChunks(new ChunkedBody(streamOf(ENCODED)));
   const data = ["123", "k=v 4567", "890", ""];
   assertEquals(chunks.map((chunk) => flat(chunk).filter((each) => each !== null).join(" ")), data);
-  for (const pieces of everySplit(ENCODED)) await check(chunks, pieces);
+  for (const pieces of splitEverywhere(ENCODED)) await check(chunks, pieces);
   await fc.assert(
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
-      await check(chunks, cut(concat(chunks.map(formatChunk)), ...lengths));
+      await check(chunks, cutBytes(concat(chunks.map(formatChunk)), ...lengths));
     }),
     { numRuns: 50 },
   );
 });
 
 Deno.test("ChunkedBody has the same result or error in every operation, however its bytes are split", async () => {
-  const text = chunksArbitrary.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
+  const text = chunksArbitrary.map((chunks) => decodeLatin1(concat(chunks.map(formatChunk))));
   const outcome = async (run: (body: ChunkedBody) => Promise<unknown>, source: BodyInput) => {
     try {
       return await run(new ChunkedBody(source));
@@ -629,13 +638,13 @@ Deno.test("ChunkedBody has the same result or error in every operation, however 
     }
   };
   await fc.assert(
-    fc.asyncProperty(damaged(text), pieceLengths, async (bytes, lengths) => {
+    fc.asyncProperty(damageText(text), pieceLengths, async (bytes, lengths) => {
       for (const open of [streamOf, (...list: Uint8Array[]) => new PieceSource(list)]) {
-        const whole = await outcome(operations["read()"]!, open(...cut(bytes)));
+        const whole = await outcome(operations["read()"]!, open(...cutBytes(bytes)));
         for (const name of ["read()", "iteration", "writeTo()"]) {
           const run = operations[name]!;
-          assertEquals(await outcome(run, open(...cut(bytes, ...lengths))), whole, name);
-          assertEquals(await outcome(run, open(...cut(bytes, 1))), whole, name);
+          assertEquals(await outcome(run, open(...cutBytes(bytes, ...lengths))), whole, name);
+          assertEquals(await outcome(run, open(...cutBytes(bytes, 1))), whole, name);
         }
       }
     }),
@@ -648,20 +657,25 @@ Deno.test("ChunkedBody reads every form of chunk line, and writes sizes in lower
     if (size > 1000) continue;
     const data = "X".repeat(size);
     const chunkEnd = size === 0 ? "\r\n" : `${data}\r\n0;A=B\r\n\r\n`;
-    const open = () => new ChunkedBody(streamOf(latin1(`${line}\r\n${chunkEnd}`)));
+    const open = () => new ChunkedBody(streamOf(encodeLatin1(`${line}\r\n${chunkEnd}`)));
     assertEquals(flat(await open().readChunk()), [extension && extension.join("="), data]);
     const sink = new RecordingSink();
     await open().writeTo(sink);
     const lower = line.replace(/^[^;]*/, (digits) => digits.toLowerCase());
-    assertEquals(fromLatin1(sink.bytes), `${lower}\r\n${chunkEnd}`);
+    assertEquals(decodeLatin1(sink.bytes), `${lower}\r\n${chunkEnd}`);
   }
 });
 
 Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
   for (const { rule, rfc, text, codes } of refusedCodings) {
-    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
+    await t.step(`${rule} (${rfc}): ${formatLabel(text)}`, async () => {
       for (const [operation, run] of Object.entries(finishersOf(kinds["ChunkedBody"]!))) {
-        for (const source of [streamOf(latin1(text)), new PieceSource(cut(latin1(text), 1))]) {
+        for (
+          const source of [
+            streamOf(encodeLatin1(text)),
+            new PieceSource(cutBytes(encodeLatin1(text), 1)),
+          ]
+        ) {
           const body = new ChunkedBody(source);
           await assertProtocolRejection(run(body), codes, operation);
           await assertBodyError(body.read(), `read() after a failed ${operation}`);
@@ -673,14 +687,14 @@ Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) =
 
 Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and chunks of 16 MiB", async () => {
   const value = "v".repeat(4096 - "5;k=\r\n".length);
-  const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
-  const streams = [streamOf(bytes), streamOf(...cut(bytes, 4095))];
-  for (const source of [...streams, new PieceSource(cut(bytes, 1))]) {
+  const bytes = encodeLatin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
+  const streams = [streamOf(bytes), streamOf(...cutBytes(bytes, 4095))];
+  for (const source of [...streams, new PieceSource(cutBytes(bytes, 1))]) {
     assertEquals(flat(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
   }
   const data = new Uint8Array(limits.chunkData);
   data[data.length - 1] = 7;
-  const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
+  const pieces = [encodeLatin1("1000000\r\n"), data, encodeLatin1("\r\n0\r\n\r\n")];
   for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
     const [, read] = await new ChunkedBody(source).readChunk();
     assertEquals([read.length, read.at(-1)], [data.length, 7]);
@@ -689,13 +703,13 @@ Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and c
 
 Deno.test("ChunkedBody.read returns up to 16 MiB, and rejects for more bytes", async () => {
   const half = new Uint8Array(limits.collected / 2);
-  const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
-  const end = latin1("0\r\n\r\n");
+  const chunk = concat([encodeLatin1("800000\r\n"), half, encodeLatin1("\r\n")]);
+  const end = encodeLatin1("0\r\n\r\n");
   const longestBody = new ChunkedBody(new PieceSource([chunk, chunk, end]));
   assertEquals((await longestBody.read()).length, limits.collected);
-  const source = new TrackedStream([chunk, chunk, latin1("1\r\nx\r\n"), end]);
+  const source = new TrackedStream([chunk, chunk, encodeLatin1("1\r\nx\r\n"), end]);
   const longerBody = new ChunkedBody(source.stream);
-  const error = await rejectionOf(longerBody.read(), "a byte more than 16 MiB");
+  const error = await catchRejection(longerBody.read(), "a byte more than 16 MiB");
   assertInstanceOf(error, RangeError);
   assertEquals(source.cancelled, [error]);
   await assertBodyError(longerBody.read(), "read() after it");

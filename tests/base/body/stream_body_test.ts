@@ -3,12 +3,12 @@ import { type App, ConnectionPool, reply, retry } from "@degu/degu";
 import { Body, BodyError, type BodyOut, type Method, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 async function* generate(...items: (Uint8Array | string)[]) {
@@ -16,15 +16,18 @@ async function* generate(...items: (Uint8Array | string)[]) {
 }
 
 const sources: [name: string, make: () => BodyOut][] = [
-  ["a stream", () => streamOf(latin1("he"), latin1(""), latin1("llo"))],
-  ["a generator of arrays", () => generate(latin1("he"), latin1(""), latin1("llo"))],
+  ["a stream", () => streamOf(encodeLatin1("he"), encodeLatin1(""), encodeLatin1("llo"))],
+  [
+    "a generator of arrays",
+    () => generate(encodeLatin1("he"), encodeLatin1(""), encodeLatin1("llo")),
+  ],
   ["a generator of strings", () => generate("he", "", "llo")],
   ["an iterable", () => ({ [Symbol.asyncIterator]: () => generate("he", "llo") })],
 ];
 
 Deno.test("items of a stream or a generator are sent in chunks; empty items are skipped, and the last chunk is added", async (t) => {
   const echo: App = async ({ body }) => reply(200, await body!.text());
-  await eachRow(t, sources, async (_name, make) => {
+  await testEachRow(t, sources, async (_name, make) => {
     await using serving = serve(routesOf(make, echo));
     using peer = await RawPeer.connect(serving.address);
     await peer.send("GET /get HTTP/1.1\r\n\r\n");
@@ -71,14 +74,14 @@ Deno.test("an item is sent as soon as it is yielded, and one above the limit of 
 });
 
 Deno.test("an item that is neither bytes nor a string cuts the message, and ends its source", async (t) => {
-  for (const item of [5, null, ["a"], [null, latin1("a")], "\ud800"]) {
+  for (const item of [5, null, ["a"], [null, encodeLatin1("a")], "\ud800"]) {
     await t.step(Deno.inspect(item), async () => {
       const items = new TrackedItems<unknown>(["a", item, "b"]);
       const stream = new TrackedStream<unknown>(["a", item, "b"]);
       for (const body of [items.async(), stream.stream]) {
         await using serving = serve(() => reply(200, body as BodyOut));
         const response = await serving.makeClient().request("GET", "/");
-        assertInstanceOf(await rejectionOf(response.text(), "a cut body"), ProtocolError);
+        assertInstanceOf(await catchRejection(response.text(), "a cut body"), ProtocolError);
         const [line = ""] = await serving.logger.waitFor("error");
         const problem = typeof item === "string"
           ? "lone surrogate"
@@ -93,17 +96,17 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
 Deno.test("a source is canceled if its message is not sent: an invalid answer, an answer to HEAD, a refused request", async () => {
   const settled = async (send: (body: BodyOut) => Promise<unknown>) => {
     const items = new TrackedItems(["a"]);
-    const stream = new TrackedStream([latin1("a")]);
+    const stream = new TrackedStream([encodeLatin1("a")]);
     for (const body of [items.async(), stream.stream]) await send(body);
-    await turnOfEventLoop();
+    await waitForTick();
     assertEquals([items.settled, stream.cancelled.length], [true, 1]);
   };
   const get = mkreq("GET", "/");
-  await settled((body) => rejectionOf(callApp(() => [99, "OK", {}, body], get), "a bad status"));
+  await settled((body) => catchRejection(callApp(() => [99, "OK", {}, body], get), "a bad status"));
   await using serving = serve(() => reply(200));
   const method: Method = "GET" as Method;
   await settled((body) =>
-    rejectionOf(serving.makeClient().request(method, "/", {}, body), "a GET")
+    catchRejection(serving.makeClient().request(method, "/", {}, body), "a GET")
   );
   let answer: BodyOut = null;
   await using heads = serve(() => reply(200, answer));
@@ -117,7 +120,7 @@ Deno.test("a source is canceled if its message is not sent: an invalid answer, a
 Deno.test("a source that waits is canceled when its reader leaves", async () => {
   const closeReason = Promise.withResolvers<unknown>();
   const stream = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(latin1("a")),
+    start: (controller) => controller.enqueue(encodeLatin1("a")),
     cancel: closeReason.resolve,
   });
   await using serving = serve(() => reply(200, stream));
@@ -125,7 +128,7 @@ Deno.test("a source that waits is canceled when its reader leaves", async () => 
   await peer.send("GET / HTTP/1.1\r\n\r\n");
   await peer.readUntil("a\r\n");
   serving.server.close();
-  await within(closeReason.promise, "the stream is canceled");
+  await withTimeout(closeReason.promise, "the stream is canceled");
 });
 
 Deno.test("a stream is sent once: it is used afterward, and a locked one is a TypeError", async () => {
@@ -134,13 +137,13 @@ Deno.test("a stream is sent once: it is used afterward, and a locked one is a Ty
   for (const [name, make] of sources) {
     const body = make();
     assertEquals(await (await client.request("POST", "/", {}, body)).text(), "hello");
-    const secondError = await rejectionOf(client.request("POST", "/", {}, body), name);
+    const secondError = await catchRejection(client.request("POST", "/", {}, body), name);
     assertInstanceOf(secondError, BodyError, name);
     assertStringIncludes(secondError.message, "has been used before");
   }
-  const locked = streamOf(latin1("a"));
+  const locked = streamOf(encodeLatin1("a"));
   locked.getReader();
-  const refused = await rejectionOf(client.request("POST", "/", {}, locked), "a locked stream");
+  const refused = await catchRejection(client.request("POST", "/", {}, locked), "a locked stream");
   assertInstanceOf(refused, TypeError);
   assertStringIncludes(refused.message, "body: must be an unlocked stream");
 });
@@ -158,8 +161,8 @@ Deno.test("a request with a stream or generator is never made again: not by a po
     peer.close();
     const options = { retries: 2, seconds: 0 };
     const body = make();
-    const refused = rejectionOf(retry(() => pool.request("PUT", "/", {}, body), options), name);
-    await within(refused, "the request rejects, and nobody connects again");
+    const refused = catchRejection(retry(() => pool.request("PUT", "/", {}, body), options), name);
+    await withTimeout(refused, "the request rejects, and nobody connects again");
   }
 });
 
@@ -169,7 +172,7 @@ Deno.test("a body of another copy of the package is a TypeError, and is not take
   const body = Object.assign(foreignBody, {
     [Symbol.asyncIterator]: iterate,
   }) as unknown as BodyOut;
-  const error = await rejectionOf(callApp(() => reply(200, body), mkreq("GET", "/")), "a copy");
+  const error = await catchRejection(callApp(() => reply(200, body), mkreq("GET", "/")), "a copy");
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "of another copy");
 });

@@ -1,6 +1,6 @@
 /** The lines of chunks, without CR LF, rule by rule (RFC 9112 §7.1). */
 
-import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
 const SIZE = "RFC 9112 §7.1";
 
@@ -37,8 +37,15 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ...sizes("white space", "5 ", " 5", "5\t", "5 ;k=v"),
   ...sizes("a byte that is no hex digit", "g", "5g", "5.0", "5,", "\xb5"),
   ...sizes("a bare CR or a bare LF", "5\r", "5\n"),
-  ...refused("a size above 16777216", SIZE, "CHUNK_TOO_LARGE", "1000001", "1000001;k=v", "fffffff"),
-  ...refused(
+  ...makeRefusedRows(
+    "a size above 16777216",
+    SIZE,
+    "CHUNK_TOO_LARGE",
+    "1000001",
+    "1000001;k=v",
+    "fffffff",
+  ),
+  ...makeRefusedRows(
     "more than 7 digits",
     SIZE,
     ["BAD_CHUNK_LINE", "CHUNK_TOO_LARGE"],
@@ -51,7 +58,7 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ...extensions("a byte that no key or value has", "5;k_=v", "5;k=v/w", "5;k=v%"),
   ...extensions("a bare CR or a bare LF", "5;k=v\r", "5;k=v\n"),
   ...extensions("a byte above 127", "5;\xe9=v", "5;k=\xe9"),
-  ...refused(
+  ...makeRefusedRows(
     "leading zeros, and an extension without a value",
     SIZE,
     ["BAD_CHUNK_LINE", "BAD_CHUNK_EXTENSION"],
@@ -60,49 +67,49 @@ export const refusedChunkLines: readonly RefusedRow[] = [
 ];
 
 function sizes(rule: string, ...lines: string[]): RefusedRow[] {
-  return refused(rule, SIZE, "BAD_CHUNK_LINE", ...lines);
+  return makeRefusedRows(rule, SIZE, "BAD_CHUNK_LINE", ...lines);
 }
 
 function extensions(rule: string, ...lines: string[]): RefusedRow[] {
-  return refused(`extension: ${rule}`, "RFC 9112 §7.1.1", "BAD_CHUNK_EXTENSION", ...lines);
+  return makeRefusedRows(`extension: ${rule}`, "RFC 9112 §7.1.1", "BAD_CHUNK_EXTENSION", ...lines);
 }
 
 /** Codings that are refused wherever they are read: the lines above, and what follows a line. */
 export const refusedCodings: readonly RefusedRow[] = [
   ...refusedChunkLines.map((row) => ({ ...row, text: `${row.text}\r\n` })),
-  ...refused(
+  ...makeRefusedRows(
     "no CR LF after the data",
     SIZE,
     "BAD_CHUNK_END",
     ...["5\r\nhello0\r\n", "5\r\nhelloXY0\r\n\r\n", "5\r\nhello\n\r", "5\r\nhello\n\r0\r\n"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a bare CR or a bare LF after the data",
     "RFC 9112 §2.2",
     "BAD_CHUNK_END",
     ...["5\r\nhello\n0\r\n", "5\r\nhello\r0\r\n"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a bare LF after the data, and then the end",
     "RFC 9112 §2.2",
     ["BAD_CHUNK_END", "BODY_INCOMPLETE"],
     "5\r\nhello\n",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "no CR LF after the last chunk",
     SIZE,
     "BAD_CHUNK_END",
     ...["0\r\nXY", "0\r\nX\n", "0\r\n\rX"],
   ),
-  ...refused("a trailer", "RFC 9112 §7.1.2", "BAD_CHUNK_END", "0\r\na: b\r\n\r\n"),
+  ...makeRefusedRows("a trailer", "RFC 9112 §7.1.2", "BAD_CHUNK_END", "0\r\na: b\r\n\r\n"),
   ...sizes("a bare CR or a bare LF after the size", "5\nhello\r\n", "5\rhello\r\n"),
-  ...refused(
+  ...makeRefusedRows(
     "a line above 4096 bytes",
     "RFC 9112 §7.1.1",
     "CHUNK_LINE_TOO_LONG",
     ...[`5;k=${"v".repeat(4091)}\r\n`, `5;k=${"v".repeat(4092)}\r\n`, `5;k=${"v".repeat(5000)}`],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a line above 4096 bytes that is no size either",
     "RFC 9112 §7.1.1",
     ["CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],

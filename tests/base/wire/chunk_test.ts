@@ -11,16 +11,16 @@ import {
   assertRangeError,
   assertTypeError,
   callWith,
-  parsedOrNull,
-  thrownBy,
+  catchThrown,
+  parseOrNull,
 } from "@degu/testing/expectations.ts";
-import { concat, everySplit } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { concat, splitEverywhere } from "@degu/testing/streams.ts";
+import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 
 /** Parses a chunk line to a value that can be compared; `null` if the line is refused. */
 function parse(line: string) {
-  const parsed = parsedOrNull(() => parseChunkHeader(latin1(line)), line);
+  const parsed = parseOrNull(() => parseChunkHeader(encodeLatin1(line)), line);
   return parsed && { size: parsed.size, extension: parsed.extension && [...parsed.extension] };
 }
 
@@ -32,21 +32,24 @@ Deno.test("parseChunkHeader allows lines of 4094 bytes", () => {
     assertEquals(parse(`5;${key}=v`), { size: 5, extension: [key, "v"] });
   }
   for (const size of [4095, 4096, 5000]) {
-    const line = latin1(`5;k=${"v".repeat(size - 4)}`);
+    const line = encodeLatin1(`5;k=${"v".repeat(size - 4)}`);
     assertProtocolError(() => parseChunkHeader(line), ["CHUNK_LINE_TOO_LONG"], `${size}`);
   }
 });
 
 Deno.test("formatChunk refuses an extension that is not a key and a value", () => {
   for (const extension of ["kv", [], ["k"], ["k", "v", "x"], ["k", 5], [null, "v"], {}, 5]) {
-    assertTypeError(() => callWith(formatChunk, [extension, latin1("")]), Deno.inspect(extension));
+    assertTypeError(
+      () => callWith(formatChunk, [extension, encodeLatin1("")]),
+      Deno.inspect(extension),
+    );
   }
 });
 
 Deno.test("formatChunk allows 16 MiB of data", () => {
   const data = new Uint8Array(limits.chunkData + 1);
   const bytes = formatChunk([null, data.subarray(1)]);
-  assertEquals(fromLatin1(bytes.subarray(0, 9)), "1000000\r\n");
+  assertEquals(decodeLatin1(bytes.subarray(0, 9)), "1000000\r\n");
   assertEquals(bytes.length, 9 + limits.chunkData + 2);
   assertRangeError(() => formatChunk([null, data]), "one byte more");
 });
@@ -63,11 +66,11 @@ Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
 });
 
 Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
-  const data = latin1("hello");
+  const data = encodeLatin1("hello");
   const chunk: Chunk = Object.freeze([Object.freeze(["k", "v"] as const), data] as const);
   const bytes = formatChunk(chunk);
   data.fill(0);
-  assertEquals(fromLatin1(bytes), "5;k=v\r\nhello\r\n");
+  assertEquals(decodeLatin1(bytes), "5;k=v\r\nhello\r\n");
 });
 
 /** Returns the phases and positions of a scan in which the bytes up to each of `ends` arrive. */
@@ -90,21 +93,21 @@ function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, n
 Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
   const wrong = [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], ["0\r\n\rx", 5]] as const;
   for (const [text, available] of wrong) {
-    const error = thrownBy(() => scan(latin1(text), [available]), text);
+    const error = catchThrown(() => scan(encodeLatin1(text), [available]), text);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");
   }
-  const { message } = assertThrows(() => scan(latin1("1\r\nxyzw"), [7]), ProtocolError);
+  const { message } = assertThrows(() => scan(encodeLatin1("1\r\nxyzw"), [7]), ProtocolError);
   assertEquals(message, 'no CR LF after a chunk\'s data, but "yz"');
   // The scanner must not read beyond the available bytes.
   for (const [text, available] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
-    assertEquals(scan(latin1(text), [available]).at(-1), ["end", 4]);
+    assertEquals(scan(encodeLatin1(text), [available]).at(-1), ["end", 4]);
   }
 });
 
 Deno.test("ChunkScanner scans each byte of a line once, however few arrive at a time", () => {
   let reads = 0;
-  const bytes = latin1(`1;k=${"v".repeat(4000)}`);
+  const bytes = encodeLatin1(`1;k=${"v".repeat(4000)}`);
   const counted = new Proxy(bytes, {
     get(target, name) {
       if (/^\d+$/.test(String(name))) reads++;
@@ -140,7 +143,7 @@ Deno.test("minRemainingBytes returns the size of all that must follow in the sho
     ["3\r\nabc\r\n", 5],
   ];
   for (const [text, minBytes] of rows) {
-    const bytes = latin1(text);
+    const bytes = encodeLatin1(text);
     const scanner = new ChunkScanner();
     const at = scanTo(scanner, bytes, 0, bytes.length);
     assertEquals(scanner.minRemainingBytes(bytes.length - at), minBytes, JSON.stringify(text));
@@ -150,14 +153,14 @@ Deno.test("minRemainingBytes returns the size of all that must follow in the sho
 Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
   const start = "1;k=";
   const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
-  const longest = latin1(lineOf(4096));
+  const longest = encodeLatin1(lineOf(4096));
   assertEquals(new ChunkScanner().advance(longest, 0, longest.length), 4096);
   for (const text of [lineOf(4097), `${start}${"v".repeat(4092)}`]) {
-    const bytes = latin1(text);
+    const bytes = encodeLatin1(text);
     const advance = () => new ChunkScanner().advance(bytes, 0, bytes.length);
     assertProtocolError(advance, ["CHUNK_LINE_TOO_LONG"], `${text.length} bytes`);
   }
-  const unfinished = latin1(`${start}${"v".repeat(4091)}`);
+  const unfinished = encodeLatin1(`${start}${"v".repeat(4091)}`);
   assertEquals(new ChunkScanner().advance(unfinished, 0, unfinished.length), -1);
 });
 
@@ -183,8 +186,8 @@ function walk(
 }
 
 Deno.test("ChunkedValidator returns the valid part of each piece, and keeps an incomplete line", () => {
-  for (const pieces of everySplit(latin1(ENCODED))) {
-    assertEquals(fromLatin1(walk(pieces).valid), ENCODED);
+  for (const pieces of splitEverywhere(encodeLatin1(ENCODED))) {
+    assertEquals(decodeLatin1(walk(pieces).valid), ENCODED);
   }
   const validator = new ChunkedValidator();
   const rows = [["5;key=va", ""], ["lue\r\nhel", "5;key=value\r\nhel"], ["lo\r", "lo"], [
@@ -192,6 +195,6 @@ Deno.test("ChunkedValidator returns the valid part of each piece, and keeps an i
     "\r\n",
   ]];
   for (const [piece, valid] of rows) {
-    assertEquals(fromLatin1(validator.validate(latin1(piece!))), valid);
+    assertEquals(decodeLatin1(validator.validate(encodeLatin1(piece!))), valid);
   }
 });

@@ -1,5 +1,5 @@
 /** The framing of messages: framing.rows.ts with the parser, a client, a server and a proxy. */
-import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type Method, ProtocolError, type Response } from "@degu/degu/base";
 import { type Address, Client } from "@degu/degu/client";
 import type { Request } from "@degu/degu/server";
@@ -8,11 +8,11 @@ import {
   parseResponsePreamble,
   receivedFraming,
 } from "@degu/internal/base/wire/preamble.ts";
-import { assertProtocolError, rejectionOf } from "@degu/testing/expectations.ts";
+import { assertProtocolError, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { type FramingRow, type Outcome, requestFraming, responseFraming } from "./framing.rows.ts";
 
@@ -45,7 +45,7 @@ Deno.test("the parser frames each message as the table says", async (t) => {
   for (const row of [...requestFraming, ...responseFraming]) {
     await t.step(nameOf(row), () => {
       for (const text of preambles(row)) {
-        const bytes = latin1(text);
+        const bytes = encodeLatin1(text);
         const framingOf = () =>
           row.status === undefined
             ? parseRequestPreamble(bytes, 0, bytes.length).framing
@@ -79,7 +79,7 @@ Deno.test("a server frames each request as the table says, and finds the next on
         const { body } = row;
         if (body === null || typeof body !== "object") {
           assertEquals(requests, [["/framed", body, text], ["/next", null, null]]);
-        } else assertEquals([received, requests], [errorAnswer(400), []]);
+        } else assertEquals([received, requests], [formatErrorResponse(400), []]);
       }
     });
   }
@@ -112,7 +112,7 @@ Deno.test("a client frames each response as the table says, and takes no byte be
         const ask = (bytes: string) => exchange(server.address, server, row.method, bytes);
         const exchanged = ask(preamble + bytes);
         if (expected !== null && typeof expected === "object") {
-          const error = await rejectionOf(exchanged, preamble);
+          const error = await catchRejection(exchanged, preamble);
           assertInstanceOf(error, ProtocolError);
           assertEquals(error.code, expected.code);
           continue;
@@ -126,7 +126,7 @@ Deno.test("a client frames each response as the table says, and takes no byte be
         assertEquals(Object.keys(headers).length, row.lines.length + (isRemoved ? 0 : 1));
         if (expected !== null) continue;
         const forged = ask(`${preamble}HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n`);
-        const error = await rejectionOf(forged, "a forged response");
+        const error = await catchRejection(forged, "a forged response");
         assertInstanceOf(error, ProtocolError);
         assertEquals(error.code, "EXCESS_BYTES");
       }
@@ -143,7 +143,7 @@ Deno.test("a proxy passes each request on with its framing, and refuses what the
       const [bytes] = bodies(body);
       await ends.near.send(preamble + bytes);
       if (body !== null && typeof body === "object") {
-        assertEquals((await ends.near.readToEnd()).received, errorAnswer(400));
+        assertEquals((await ends.near.readToEnd()).received, formatErrorResponse(400));
         return;
       }
       const far = await ends.upstream.accept();

@@ -23,18 +23,18 @@ import {
   assertRangeError,
   assertTypeError,
   callWith,
-  parsedOrNull,
-  shown,
+  formatLabel,
+  parseOrNull,
 } from "@degu/testing/expectations.ts";
 import { parsers } from "@degu/testing/parsers.ts";
-import { eachRow, refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { makeRefusedRows, type RefusedRow, testEachRow } from "@degu/testing/rows.ts";
 import {
   allowedBytes,
   consistsOf,
-  fromLatin1,
-  latin1,
+  decodeLatin1,
+  encodeLatin1,
   methods,
-  mutations,
+  mutateText,
 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
@@ -96,7 +96,7 @@ const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =
 /** A header of the other kind of message. */
 const forbidden = (name: string, values: Accepted): RefusedRow[] =>
   values.flatMap(([text]) =>
-    refused(`${name} here`, "RFC 9110 §14", "FORBIDDEN_HEADER", `${name}: ${text}`)
+    makeRefusedRows(`${name} here`, "RFC 9110 §14", "FORBIDDEN_HEADER", `${name}: ${text}`)
   );
 
 const ranges = acceptedRanges.map(([text, start, stop]) => [text, { start, stop }] as const);
@@ -168,14 +168,14 @@ for (const [name, { read }] of Object.entries(parsers)) {
   const [accepted, refused] = rows[name as keyof typeof parsers];
   Deno.test(`the parser of ${name} reads what each of its rows says`, async (t) => {
     for (const [text, expected] of accepted) {
-      await t.step(shown(text), () => assertEquals(read(text), expected));
+      await t.step(formatLabel(text), () => assertEquals(read(text), expected));
     }
   });
 
   Deno.test(`the parser of ${name} refuses each row that breaks a rule`, async (t) => {
     for (const { rule, rfc, text, codes } of refused) {
-      await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
-        assertProtocolError(() => read(text), codes, shown(text));
+      await t.step(`${rule} (${rfc}): ${formatLabel(text)}`, () => {
+        assertProtocolError(() => read(text), codes, formatLabel(text));
       });
     }
   });
@@ -185,8 +185,8 @@ for (const [name, { read }] of Object.entries(parsers)) {
 for (const [name, { read, reference }] of Object.entries(parsers)) {
   Deno.test(`the parser of ${name} agrees with the grammar for every byte at every position`, () => {
     for (const sample of samples[name as keyof typeof parsers]) {
-      for (const text of mutations(sample)) {
-        const [parsed, expected] = [parsedOrNull(() => read(text), text), reference(text)];
+      for (const text of mutateText(sample)) {
+        const [parsed, expected] = [parseOrNull(() => read(text), text), reference(text)];
         // Nearly all are refused by both.
         if (parsed !== null || expected !== null) assertEquals<unknown>(parsed, expected, text);
       }
@@ -195,7 +195,8 @@ for (const [name, { read, reference }] of Object.entries(parsers)) {
 }
 
 Deno.test("parsers refuse arguments of the wrong type", () => {
-  const method = (value: unknown) => callWith(parseResponse, value, latin1("HTTP/1.1 200 OK"));
+  const method = (value: unknown) =>
+    callWith(parseResponse, value, encodeLatin1("HTTP/1.1 200 OK"));
   const response = (value: unknown) => callWith(parseResponse, "GET", value);
   const ofBytes = [parseHeaders, parseRequest, parseChunkHeader, response];
   const noBytes = [null, undefined, "a: b", 5, [], [97], {}, new ArrayBuffer(4), new Headers()];
@@ -212,7 +213,7 @@ Deno.test("parsers refuse arguments of the wrong type", () => {
   }
   for (const isResponse of [null, 1, 0, "true", {}]) {
     const label = `isResponse ${Deno.inspect(isResponse)}`;
-    assertTypeError(() => callWith(parseHeaders, latin1("a: b"), isResponse), label);
+    assertTypeError(() => callWith(parseHeaders, encodeLatin1("a: b"), isResponse), label);
   }
   for (const value of ["get", "", "PATCH", "GET ", "constructor"]) {
     assertRangeError(() => method(value), value);
@@ -231,7 +232,7 @@ const regions: Record<
 > = {
   "header value": [
     allowedBytes.headerValue,
-    (text) => parseHeaders(latin1(`a: ${text}`)),
+    (text) => parseHeaders(encodeLatin1(`a: ${text}`)),
     (text) => formatHeaders({ a: text }),
   ],
   "path component": [
@@ -248,28 +249,28 @@ const regions: Record<
   ],
   "URI of a request": [
     allowedBytes.path + "/?",
-    (text) => parseRequest(latin1(`GET /m${text} HTTP/1.1`)),
+    (text) => parseRequest(encodeLatin1(`GET /m${text} HTTP/1.1`)),
     (text) => formatRequest("GET", `/m${text}`, {}),
   ],
   "reason": [
     allowedBytes.reason,
-    (text) => parseResponse("GET", latin1(`HTTP/1.1 200 ${text}a`)),
+    (text) => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${text}a`)),
     (text) => formatResponse(200, `${text}a`, {}),
   ],
   "chunk extension key": [
     allowedBytes.extensionKey,
     // Two equal signs in a row are never right, so that this one can't end the key.
-    (text) => parseChunkHeader(latin1(`5;k${text}=v`)),
+    (text) => parseChunkHeader(encodeLatin1(`5;k${text}=v`)),
     (text) => formatChunk([[text, "v"], noData]),
   ],
   "chunk extension value": [
     allowedBytes.extensionValue,
-    (text) => parseChunkHeader(latin1(`5;k=${text}`)),
+    (text) => parseChunkHeader(encodeLatin1(`5;k=${text}`)),
     (text) => formatChunk([["k", text], noData]),
   ],
   "header name": [
     allowedBytes.headerName,
-    (text) => parseHeaders(latin1(`${text}: a`)),
+    (text) => parseHeaders(encodeLatin1(`${text}: a`)),
     (text) => formatHeaders({ [text]: "a" }),
   ],
 };
@@ -278,7 +279,7 @@ const regions: Record<
 function sentOrNull(format: () => Uint8Array | string): string | null {
   try {
     const sent = format();
-    return typeof sent === "string" ? sent : fromLatin1(sent);
+    return typeof sent === "string" ? sent : decodeLatin1(sent);
   } catch (error) {
     assertCallerError(() => {
       throw error;
@@ -298,7 +299,7 @@ const beyond = [
 
 for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
   Deno.test(`a ${name} is read and sent with its allowed bytes and no others`, () => {
-    const read = allBytes.filter((byte) => parsedOrNull(() => parse(byte), name) !== null);
+    const read = allBytes.filter((byte) => parseOrNull(() => parse(byte), name) !== null);
     assertEquals(read.join(""), [...allowed].toSorted().join(""));
     const sent = [...allBytes, ...beyond].filter((unit) => sentOrNull(() => format(unit)) !== null);
     // Names are sent in lower case only.
@@ -316,7 +317,7 @@ Deno.test("no formatter can be made to forge a line by a value that changes whil
   };
   const headers = (name: string, first: unknown) => () => formatHeaders(changing({}, name, first));
   const chunk = (index: number) => () =>
-    formatChunk([changing<[string, string]>(["k", "v"], index, "x"), latin1("a")]);
+    formatChunk([changing<[string, string]>(["k", "v"], index, "x"), encodeLatin1("a")]);
   const range = new Range(0, 1);
   Reflect.set(range, "toString", () => forged);
   class Lying extends Range {
@@ -337,8 +338,8 @@ Deno.test("no formatter can be made to forge a line by a value that changes whil
     "the key of an extension": chunk(0),
     "the value of an extension": chunk(1),
   };
-  await eachRow(t, Object.entries(rows), (_what, format) => {
+  await testEachRow(t, Object.entries(rows), (_what, format) => {
     const sent = sentOrNull(format) ?? "";
-    assert(!sent.includes("evil"), shown(sent));
+    assert(!sent.includes("evil"), formatLabel(sent));
   });
 });

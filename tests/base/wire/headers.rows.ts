@@ -4,7 +4,7 @@
  * allowed in each message.
  */
 
-import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 import { allowedBytes, consistsOf, type FlatHeaders } from "@degu/testing/wire_grammar.ts";
 import { refusedNumbers } from "./range.rows.ts";
 
@@ -88,94 +88,99 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
 ];
 
 export const refusedBlocks: readonly RefusedRow[] = [
-  ...refused(
+  ...makeRefusedRows(
     "no colon and space",
     "RFC 9112 §5",
     "BAD_HEADER_LINE",
     ...["a", "a:", "a:b", "a :b", "a=b", "a:\tb", " "],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "an empty line before the end",
     "RFC 9112 §2.1",
     "BAD_HEADER_LINE",
     ...["a: b\r\n", "\r\na: b", "a: b\r\n\r\nc: d", "\r\n"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a folded line (obs-fold)",
     "RFC 9112 §5.2",
     "BAD_HEADER_LINE",
     "a: b\r\n c",
     "a: b\r\n\tc",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a folded line (obs-fold) with a colon",
     "RFC 9112 §5.2",
     "BAD_HEADER_NAME",
     "a: b\r\n c: d",
   ),
-  ...refused("an empty name", "RFC 9110 §5.1", "BAD_HEADER_NAME", ": b"),
-  ...refused("a space before the colon", "RFC 9112 §5.1", "BAD_HEADER_NAME", "a : b"),
-  ...refused("a space before the name", "RFC 9112 §2.2", "BAD_HEADER_NAME", " a: b"),
-  ...refused(
+  ...makeRefusedRows("an empty name", "RFC 9110 §5.1", "BAD_HEADER_NAME", ": b"),
+  ...makeRefusedRows("a space before the colon", "RFC 9112 §5.1", "BAD_HEADER_NAME", "a : b"),
+  ...makeRefusedRows("a space before the name", "RFC 9112 §2.2", "BAD_HEADER_NAME", " a: b"),
+  ...makeRefusedRows(
     "a byte that no name has",
     "RFC 9110 §5.1",
     "BAD_HEADER_NAME",
     ...["a:b: c", "a_b: c", "__proto__: c", "a.b: c", "a\0: b", "\xe0: b", "\xc0: b"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a bare CR or a bare LF in a name",
     "RFC 9112 §2.2",
     "BAD_HEADER_NAME",
     "a\rb: c",
     "a\nb: c",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a name of more than 32 bytes",
     "RFC 9110 §5.4",
     "BAD_HEADER_NAME",
     `${"a".repeat(33)}: b`,
   ),
-  ...refused("an empty value", "RFC 9110 §5.5", ["BAD_HEADER_VALUE", "BAD_HEADER_LINE"], "a: "),
-  ...refused("a tab in a value", "RFC 9110 §5.5", "BAD_HEADER_VALUE", "a: b\t", "a: \tb"),
-  ...refused(
+  ...makeRefusedRows(
+    "an empty value",
+    "RFC 9110 §5.5",
+    ["BAD_HEADER_VALUE", "BAD_HEADER_LINE"],
+    "a: ",
+  ),
+  ...makeRefusedRows("a tab in a value", "RFC 9110 §5.5", "BAD_HEADER_VALUE", "a: b\t", "a: \tb"),
+  ...makeRefusedRows(
     "a bare CR or a bare LF in a value",
     "RFC 9112 §2.2",
     "BAD_HEADER_VALUE",
     ...["a: b\rc: d", "a: b\nc: d", "a: b\n"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "NUL, or another byte that no value has",
     "RFC 9110 §5.5",
     "BAD_HEADER_VALUE",
     ...["a: b\0", "a: {}", "a: b@c", "a: $", "a: b\\c"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "a byte above 127 in a value",
     "RFC 9110 §5.5",
     "BAD_HEADER_VALUE",
     ...["a: \x80", "a: caf\xe9"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "duplicate header",
     "RFC 9110 §5.3",
     "DUPLICATE_HEADER",
     ...["a: b\r\na: b", "a: b\r\nA: c", "a: b\r\nc: d\r\na: e"],
     "constructor: a\r\nConstructor: a",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "duplicate header: set-cookie, too",
     "RFC 9110 §5.3",
     "DUPLICATE_HEADER",
     "Set-Cookie: a=b\r\nset-cookie: c=d",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "duplicate header: content-length, even with the same value",
     "RFC 9110 §8.6",
     "DUPLICATE_HEADER",
     "content-length: 5\r\nContent-Length: 5",
     "content-length: 0\r\nContent-Length: 0",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "duplicate header: transfer-encoding",
     "RFC 9112 §6.1",
     "DUPLICATE_HEADER",
@@ -189,25 +194,25 @@ export const refusedBlocks: readonly RefusedRow[] = [
       ? ["BAD_CONTENT_LENGTH"]
       : ["BAD_CONTENT_LENGTH", "BAD_HEADER_VALUE"],
   })),
-  ...refused(
+  ...makeRefusedRows(
     "transfer-encoding: another coding than chunked",
     "RFC 9112 §6.1",
     "BAD_TRANSFER_ENCODING",
     ...["transfer-encoding: gzip", "transfer-encoding: identity"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "transfer-encoding: a list",
     "RFC 9112 §6.1",
     "BAD_TRANSFER_ENCODING",
     "transfer-encoding: gzip, chunked",
   ),
-  ...refused(
+  ...makeRefusedRows(
     "transfer-encoding: chunked in another case or with spaces",
     "RFC 9112 §7",
     "BAD_TRANSFER_ENCODING",
     ...["transfer-encoding: Chunked", "transfer-encoding: chunked ", "transfer-encoding:  chunked"],
   ),
-  ...refused(
+  ...makeRefusedRows(
     "content-length together with transfer-encoding",
     "RFC 9112 §6.1",
     "CONFLICTING_HEADERS",

@@ -8,21 +8,25 @@ import {
   assertTypeError,
   callWith,
   flatten,
-  shown,
+  formatLabel,
 } from "@degu/testing/expectations.ts";
-import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 /** Formats headers as lines that are joined by CR LF. */
 function formatBlock(headers: HeaderDict): string {
-  return fromLatin1(formatHeaders(headers));
+  return decodeLatin1(formatHeaders(headers));
 }
 
 Deno.test("the headers of each message are an object of their own, even after a refused message", () => {
   const blocks: HeaderDict[] = [];
   for (let count = 0; count < 300; count++) {
-    assertProtocolError(() => parseHeaders(latin1("a: secret\r\nb")), ["BAD_HEADER_LINE"], "b");
-    const headers = parseHeaders(latin1(`n: ${count}`));
+    assertProtocolError(
+      () => parseHeaders(encodeLatin1("a: secret\r\nb")),
+      ["BAD_HEADER_LINE"],
+      "b",
+    );
+    const headers = parseHeaders(encodeLatin1(`n: ${count}`));
     headers[`own-${count}`] = "changed";
     blocks.push(headers);
   }
@@ -36,12 +40,12 @@ Deno.test("the headers of each message are an object of their own, even after a 
 Deno.test("parseHeaders allows names of 1 to 32 bytes", () => {
   for (const length of [1, 2, 31, 32]) {
     const name = "n".repeat(length);
-    assertEquals(flatten(parseHeaders(latin1(`${name}: v`))), { [name]: "v" });
+    assertEquals(flatten(parseHeaders(encodeLatin1(`${name}: v`))), { [name]: "v" });
     assertEquals(formatBlock({ [name]: "v" }), `${name}: v`);
   }
   for (const length of [33, 34, 64, 1000]) {
     const name = "n".repeat(length);
-    assertProtocolError(() => parseHeaders(latin1(`${name}: v`)), ["BAD_HEADER_NAME"], name);
+    assertProtocolError(() => parseHeaders(encodeLatin1(`${name}: v`)), ["BAD_HEADER_NAME"], name);
     assertRangeError(() => formatHeaders({ [name]: "v" }), name);
   }
 });
@@ -49,11 +53,11 @@ Deno.test("parseHeaders allows names of 1 to 32 bytes", () => {
 Deno.test("parseHeaders and formatHeaders allow 32764 bytes", () => {
   const filled = (size: number) => `a: ${"v".repeat(size - 3)}`;
   for (const size of [32763, 32764]) {
-    assert(parseHeaders(latin1(filled(size))).a === "v".repeat(size - 3), `${size}`);
+    assert(parseHeaders(encodeLatin1(filled(size))).a === "v".repeat(size - 3), `${size}`);
     assert(formatBlock({ a: "v".repeat(size - 3) }) === filled(size), `${size}`);
   }
   for (const size of [32765, 32766, 32768, 40000]) {
-    const parse = () => parseHeaders(latin1(filled(size)));
+    const parse = () => parseHeaders(encodeLatin1(filled(size)));
     assertProtocolError(parse, ["PREAMBLE_TOO_LARGE"], `${size}`);
     assertRangeError(() => formatHeaders({ a: "v".repeat(size - 3) }), `${size}`);
   }
@@ -65,7 +69,7 @@ Deno.test("parseHeaders and formatHeaders do not limit the number of lines", () 
   const block = names.toSorted().map((name) => `n${name}: v`).join("\r\n");
   assert(block.length <= limits.preamble - 4);
   assert(formatBlock(headers) === block);
-  assertEquals(Object.keys(parseHeaders(latin1(block))).length, names.length);
+  assertEquals(Object.keys(parseHeaders(encodeLatin1(block))).length, names.length);
 });
 
 Deno.test("parseHeaders returns the same for names in any case, however often it has seen them", () => {
@@ -73,7 +77,7 @@ Deno.test("parseHeaders returns the same for names in any case, however often it
   const cases = [(name: string) => name, (name: string) => name.toUpperCase()];
   for (const inCase of [...cases, ...cases]) {
     for (const name of names) {
-      assertEquals(Object.keys(parseHeaders(latin1(`${inCase(name)}: v`))), [name]);
+      assertEquals(Object.keys(parseHeaders(encodeLatin1(`${inCase(name)}: v`))), [name]);
     }
   }
 });
@@ -126,12 +130,12 @@ Deno.test("formatHeaders never writes properties of Object.prototype, also if ot
 Deno.test("formatHeaders refuses names and values that can't be read back", () => {
   // Each character by itself is in grammar_test.ts.
   for (const name of ["", "Content-Length", "a b", " a", "a ", "a:", "a_b", "a\r\nb", "a\n"]) {
-    assertRangeError(() => formatHeaders({ [name]: "v" }), `name ${shown(name)}`);
+    assertRangeError(() => formatHeaders({ [name]: "v" }), `name ${formatLabel(name)}`);
   }
   const proto: HeaderDict = JSON.parse('{"__proto__": "v"}');
   assertRangeError(() => formatHeaders(proto), "__proto__ as an own name");
   for (const value of ["", "a\tb", "a\r\nb: c", "a\n", "a@b", "😀", "\u010d\u010ab: c"]) {
-    assertRangeError(() => formatHeaders({ a: value }), `value ${shown(value)}`);
+    assertRangeError(() => formatHeaders({ a: value }), `value ${formatLabel(value)}`);
   }
 });
 
@@ -212,7 +216,7 @@ Deno.test("formatHeaders gives each name its own value, also if the object chang
     b: "of b",
     c: "of c",
   };
-  assertEquals(fromLatin1(formatHeaders(removing)), "a: of a\r\nc: of c");
+  assertEquals(decodeLatin1(formatHeaders(removing)), "a: of a\r\nc: of c");
   const names = ["a", "b", "c"];
   const proxy = new Proxy<Record<string, string>>({}, {
     ownKeys: () => names.reverse(),
@@ -220,6 +224,6 @@ Deno.test("formatHeaders gives each name its own value, also if the object chang
     get: (_target, name) => `of ${String(name)}`,
   });
   for (let i = 0; i < 3; i++) {
-    assertEquals(fromLatin1(formatHeaders(proxy)), "a: of a\r\nb: of b\r\nc: of c");
+    assertEquals(decodeLatin1(formatHeaders(proxy)), "a: of a\r\nb: of b\r\nc: of c");
   }
 });

@@ -1,6 +1,6 @@
 /** The first line of a message, rule by rule. uri.rows.ts has the rules of the URI. */
 
-import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
 export const refusedRequestLines: readonly RefusedRow[] = [
   ...requests("fewer than two spaces", "BAD_REQUEST_LINE", "GET", "GET/HTTP/1.1", "GET /"),
@@ -64,7 +64,7 @@ export const refusedRequestLines: readonly RefusedRow[] = [
 ];
 
 function requests(rule: string, codes: string | readonly string[], ...lines: string[]) {
-  return refused(rule, "RFC 9112 §3", codes, ...lines);
+  return makeRefusedRows(rule, "RFC 9112 §3", codes, ...lines);
 }
 
 /** Status lines with what they say. */
@@ -128,5 +128,5 @@ export const refusedStatusLines: readonly RefusedRow[] = [
 ];
 
 function statuses(rule: string, codes: string | readonly string[], ...lines: string[]) {
-  return refused(rule, "RFC 9112 §4", codes, ...lines);
+  return makeRefusedRows(rule, "RFC 9112 §4", codes, ...lines);
 }

@@ -17,12 +17,12 @@ import {
   assertRangeError,
   assertTypeError,
   callWith,
+  catchThrown,
   flatten,
-  parsedOrNull,
-  shown,
-  thrownBy,
+  formatLabel,
+  parseOrNull,
 } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import {
   checkRequestPrefix,
   checkResponsePrefix,
@@ -32,19 +32,19 @@ import {
   parseResponsePreamble,
 } from "@degu/internal/base/wire/preamble.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1, limits, methods } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** Parses a request preamble to a value that can be compared; `null` if it is refused. */
 function request(text: string) {
-  const parsed = parsedOrNull(() => parseRequest(latin1(text)), text);
+  const parsed = parseOrNull(() => parseRequest(encodeLatin1(text)), text);
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
 /** Parses a response preamble to a value that can be compared; `null` if it is refused. */
 function response(text: string) {
-  const parsed = parsedOrNull(() => parseResponse("GET", latin1(text)), text);
+  const parsed = parseOrNull(() => parseResponse("GET", encodeLatin1(text)), text);
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
@@ -52,7 +52,10 @@ const ends = [["GET / HTTP/1.1", request], ["HTTP/1.1 200 OK", response]] as con
 
 Deno.test("parseResponse reads the same for every method", () => {
   for (const method of methods) {
-    const { status, reason, headers } = parseResponse(method, latin1("HTTP/1.1 299 xx\r\na: b"));
+    const { status, reason, headers } = parseResponse(
+      method,
+      encodeLatin1("HTTP/1.1 299 xx\r\na: b"),
+    );
     assertEquals([status, reason, { ...headers }], [299, "xx", { a: "b" }]);
   }
 });
@@ -60,7 +63,7 @@ Deno.test("parseResponse reads the same for every method", () => {
 Deno.test("parseRequest and parseResponse refuse an empty line anywhere", () => {
   for (const [start, parse] of ends) {
     for (const suffix of ["\r\n", "\r\n\r\na: b", "\r\na: b\r\n", "\r\na: b\r\n\r\n", "\r\n\r\n"]) {
-      assertEquals(parse(start + suffix), null, shown(start + suffix));
+      assertEquals(parse(start + suffix), null, formatLabel(start + suffix));
     }
     assertEquals(parse(`\r\n${start}`), null);
     assertEquals(parse(`\r\n\r\n${start}`), null);
@@ -69,7 +72,7 @@ Deno.test("parseRequest and parseResponse refuse an empty line anywhere", () => 
 
 Deno.test("parseRequest and parseResponse refuse an empty preamble with a separate error", () => {
   for (const parse of [parseRequest, (bytes: Uint8Array) => parseResponse("GET", bytes)]) {
-    const error = thrownBy(() => parse(new Uint8Array(0)), "nothing");
+    const error = catchThrown(() => parse(new Uint8Array(0)), "nothing");
     assertInstanceOf(error, EmptyPreambleError);
     assertEquals(error.code, "EMPTY_PREAMBLE");
   }
@@ -79,7 +82,7 @@ Deno.test("the end of a preamble is found wherever its bytes are split", () => {
   const starts = ["GET / HTTP/1.1\r\na: b", "", "\r", "\n", "\r\n\r", "a\r\n\n", "\n\r\r\n\r"];
   for (const start of starts) {
     const end = start.length + 4;
-    const bytes = latin1(`${start}\r\n\r\n\r\n`);
+    const bytes = encodeLatin1(`${start}\r\n\r\n\r\n`);
     for (let split = 0; split <= bytes.length; split++) {
       assertEquals(findPreambleEnd(bytes, 0, split), split < end ? -1 : end, `${split}`);
       const from = Math.max(0, split - 3);
@@ -96,7 +99,7 @@ Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
     };
     for (const size of [32763, 32764]) assert(parse(filled(size)) !== null, `${size}`);
     for (const size of [32765, 32766, 32768, 100000]) {
-      const preamble = latin1(filled(size));
+      const preamble = encodeLatin1(filled(size));
       const parsing = () =>
         parse === request ? parseRequest(preamble) : parseResponse("GET", preamble);
       assertProtocolError(parsing, ["PREAMBLE_TOO_LARGE"], `${size}`);
@@ -119,7 +122,7 @@ Deno.test("a first byte that begins no message is refused, with a hint if it beg
     for (const [check, starts, hint] of ends) {
       if (starts.includes(character)) check(bytes, 1, 1, 2);
       else {
-        const error = thrownBy(() => check(bytes, 1, 1, 2), character);
+        const error = catchThrown(() => check(bytes, 1, 1, 2), character);
         assertInstanceOf(error, ProtocolError);
         // An alert and a handshake (RFC 8446 §5.1).
         assertEquals(error.message.includes(hint), byte === 0x15 || byte === 0x16, `${byte}`);
@@ -138,15 +141,15 @@ Deno.test("a preamble is read from the middle of a buffer, which stays as it is"
   ];
   for (const [parse, line] of parsers) {
     const prefix = "x\r\n\r\n";
-    const bytes = latin1(`${prefix}${line}\r\nb: c\r\nd: ef\r\n\r\nGET`);
+    const bytes = encodeLatin1(`${prefix}${line}\r\nb: c\r\nd: ef\r\n\r\nGET`);
     const copy = bytes.slice();
     const { headers } = parse(bytes, prefix.length, bytes.length - 3);
     assertEquals(flatten(headers), { b: "c", d: "ef" });
     assertEquals(bytes, copy);
-    assertThrows(() => parse(latin1("12345\r\n\r\n6"), 5, 9), EmptyPreambleError);
+    assertThrows(() => parse(encodeLatin1("12345\r\n\r\n6"), 5, 9), EmptyPreambleError);
   }
   for (const start of [0, 5]) {
-    const bytes = latin1(`${"x".repeat(start)}GET HTTP/1.1\r\n\r\n`);
+    const bytes = encodeLatin1(`${"x".repeat(start)}GET HTTP/1.1\r\n\r\n`);
     const parse = () => parseRequestPreamble(bytes, start, bytes.length);
     assertProtocolError(parse, ["BAD_REQUEST_LINE"], "no URI");
   }
@@ -187,16 +190,16 @@ Deno.test("a request's base headers stand in place of the caller's, which are le
   const headers = Object.freeze({ host: "its", a: "b" });
   const length = formatRequestPreamble(into, "GET", "/", headers, { host: "my", c: "d" }, null);
   const expected = "GET / HTTP/1.1\r\na: b\r\nc: d\r\nhost: my\r\n\r\n";
-  assertEquals(fromLatin1(into.subarray(0, length)), expected);
+  assertEquals(decodeLatin1(into.subarray(0, length)), expected);
 });
 
 Deno.test("formatRequest refuses a method or URI that could not be read back", () => {
   for (const { text } of refusedUris) {
-    assertRangeError(() => formatRequest("GET", text, {}), shown(text));
+    assertRangeError(() => formatRequest("GET", text, {}), formatLabel(text));
   }
   for (const [target] of acceptedUris) formatRequest("GET", target, {});
   for (const target of ["/\u0141", "/\u010d\u010a", "/?\u212a", "/ HTTP/1.1\r\nevil: 1\r\n"]) {
-    assertRangeError(() => formatRequest("GET", target, {}), shown(target));
+    assertRangeError(() => formatRequest("GET", target, {}), formatLabel(target));
   }
   const invalidMethods = [
     "",
@@ -209,7 +212,7 @@ Deno.test("formatRequest refuses a method or URI that could not be read back", (
     "__proto__",
   ];
   for (const method of invalidMethods) {
-    assertRangeError(() => callWith(formatRequest, method, "/", {}), shown(method));
+    assertRangeError(() => callWith(formatRequest, method, "/", {}), formatLabel(method));
   }
 });
 
@@ -219,7 +222,7 @@ Deno.test("formatResponse refuses a status or reason that could not be read back
   }
   const reasons = ["", "O", " ", "O.K", "Don't", "OK\r\nevil: 1", "OK\n", "é€", "\u0141\u0141"];
   for (const reason of reasons) {
-    assertRangeError(() => formatResponse(200, reason, {}), shown(reason));
+    assertRangeError(() => formatResponse(200, reason, {}), formatLabel(reason));
   }
 });
 
@@ -251,11 +254,11 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
   assertRangeError(() => formatRequest("GET", `/${"a".repeat(uriRoom + 1)}`, {}), "URI");
   const overhead = 32768 - "PUT / HTTP/1.1\r\na: \r\ncontent-length: 5\r\n\r\n".length;
   assertEquals(
-    formatRequest("PUT", "/", { a: "v".repeat(overhead) }, latin1("hello")).length,
+    formatRequest("PUT", "/", { a: "v".repeat(overhead) }, encodeLatin1("hello")).length,
     32768,
   );
   const tooLong = { a: "v".repeat(overhead + 1) };
-  assertRangeError(() => formatRequest("PUT", "/", tooLong, latin1("hello")), "with a body");
+  assertRangeError(() => formatRequest("PUT", "/", tooLong, encodeLatin1("hello")), "with a body");
   const answer = 32768 - "HTTP/1.1 200 OK\r\na: \r\n\r\n".length;
   assertEquals(formatResponse(200, "OK", { a: "v".repeat(answer) }).length, 32768);
   assertRangeError(() => formatResponse(200, "OK", { a: "v".repeat(answer + 1) }), "response");
@@ -264,11 +267,11 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
 
 /** A body of each kind with the header that it sets. */
 const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string }> = {
-  "Uint8Array": { make: () => latin1("hello"), line: "content-length: 5" },
+  "Uint8Array": { make: () => encodeLatin1("hello"), line: "content-length: 5" },
   "empty Uint8Array": { make: () => new Uint8Array(0), line: "content-length: 0" },
   "Body": { make: () => new Body(new PieceSource([]), 5), line: "content-length: 5" },
   "empty Body": { make: () => new Body(streamOf(), 0), line: "content-length: 0" },
-  "BodyIter": { make: () => new BodyIter([latin1("hello")], 5), line: "content-length: 5" },
+  "BodyIter": { make: () => new BodyIter([encodeLatin1("hello")], 5), line: "content-length: 5" },
   "ChunkedBody": { make: () => new ChunkedBody(streamOf()), line: "transfer-encoding: chunked" },
   "ChunkedBodyIter": { make: () => new ChunkedBodyIter([]), line: "transfer-encoding: chunked" },
 };
@@ -276,19 +279,19 @@ const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string
 Deno.test("formatRequest and formatResponse announce 0 bytes for a null body, where a body may be", () => {
   for (const method of methods) {
     const line = method === "PUT" || method === "POST" ? "content-length: 0\r\n" : "";
-    const text = fromLatin1(formatRequest(method, "/", {}, null));
+    const text = decodeLatin1(formatRequest(method, "/", {}, null));
     assertEquals(text, `${method} / HTTP/1.1\r\n${line}\r\n`);
   }
   for (const status of [200, 204, 205, 304, 404]) {
     const line = status === 204 || status === 304 ? "" : "content-length: 0\r\n";
-    const text = fromLatin1(formatResponse(status, "xx", {}, null));
+    const text = decodeLatin1(formatResponse(status, "xx", {}, null));
     assertEquals(text, `HTTP/1.1 ${status} xx\r\n${line}\r\n`);
   }
 });
 
 Deno.test("formatRequest and formatResponse set the header that describes the body, or require it to agree", async (t) => {
   const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
-  await eachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
+  await testEachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
     const isChunked = line === "transfer-encoding: chunked";
     const framingHeaders = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
     for (const givenHeaders of [{}, framingHeaders]) {
@@ -296,11 +299,11 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
         const headers = Object.freeze({ a: "1", ...givenHeaders, z: "2" });
         const names = Object.keys(headers);
         const whole = `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`;
-        assertEquals(fromLatin1(formatRequest(method, "/", headers, make())), whole);
+        assertEquals(decodeLatin1(formatRequest(method, "/", headers, make())), whole);
         assertEquals(Object.keys(headers), names);
       }
       const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
-      assertEquals(fromLatin1(formatResponse(200, "OK", givenHeaders, make())), answer);
+      assertEquals(decodeLatin1(formatResponse(200, "OK", givenHeaders, make())), answer);
     }
     const wrong = isChunked
       ? [lengthHeaders(0), lengthHeaders(5)]
@@ -320,7 +323,11 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
 Deno.test("the error for a header that does not match the body says what the body is", () => {
   const five = { "content-length": 4 };
   const rows: [body: BodyOut, headers: HeaderDict, error: string][] = [
-    [latin1("hello"), five, 'must match the body, which has 5 bytes, or be left out; got "4"'],
+    [
+      encodeLatin1("hello"),
+      five,
+      'must match the body, which has 5 bytes, or be left out; got "4"',
+    ],
     [new ChunkedBodyIter([]), five, "must match the body, which is chunked, or be left out; got"],
     [null, five, 'must match the body, which has 0 bytes, or be left out; got "4"'],
   ];
@@ -347,7 +354,7 @@ Deno.test("formatRequest and formatResponse refuse a framing header with a null 
       else assertRangeError(format, `${status} ${label}`);
     }
     const line = Object.entries(headers)[0]!.join(": ");
-    const text = fromLatin1(formatResponse(304, "Not Modified", headers, null));
+    const text = decodeLatin1(formatResponse(304, "Not Modified", headers, null));
     assertEquals(text, `HTTP/1.1 304 Not Modified\r\n${line}\r\n\r\n`);
   }
   for (const headers of [{ "content-length": 5, ...chunked }, { "content-length": -1 }]) {

@@ -2,7 +2,7 @@
  * Numbers and ranges in the one form that the wire knows, and every form that it refuses, by rule.
  */
 
-import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
 /** Values of content-length with the number they stand for. */
 export const acceptedContentLengths: readonly (readonly [value: string, length: number])[] = [
@@ -31,7 +31,7 @@ export const refusedNumbers: readonly RefusedRow[] = [
 ];
 
 function numbers(rule: string, ...texts: string[]): RefusedRow[] {
-  return refused(rule, "RFC 9110 §8.6", "BAD_CONTENT_LENGTH", ...texts);
+  return makeRefusedRows(rule, "RFC 9110 §8.6", "BAD_CONTENT_LENGTH", ...texts);
 }
 
 /** Values of `range`, with their start and stop. */
@@ -69,7 +69,7 @@ export const refusedRanges: readonly RefusedRow[] = [
 ];
 
 function ranges(rule: string, ...texts: string[]): RefusedRow[] {
-  return refused(rule, "RFC 9110 §14.2", "BAD_RANGE", ...texts);
+  return makeRefusedRows(rule, "RFC 9110 §14.2", "BAD_RANGE", ...texts);
 }
 
 /** Values of content-range with the start, stop and total they stand for. */
@@ -103,5 +103,5 @@ export const refusedContentRanges: readonly RefusedRow[] = [
 ];
 
 function contentRanges(rule: string, ...texts: string[]): RefusedRow[] {
-  return refused(rule, "RFC 9110 §14.4", "BAD_CONTENT_RANGE", ...texts);
+  return makeRefusedRows(rule, "RFC 9110 §14.4", "BAD_CONTENT_RANGE", ...texts);
 }

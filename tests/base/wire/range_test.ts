@@ -6,8 +6,8 @@ import {
   assertRangeError,
   assertTypeError,
   callWith,
+  catchMessage,
   constructWith,
-  messageOf,
 } from "@degu/testing/expectations.ts";
 import { acceptedContentRanges, acceptedRanges } from "./range.rows.ts";
 import { limits } from "@degu/testing/wire_grammar.ts";
@@ -104,10 +104,10 @@ Deno.test("the error for a range names the type of a value that is not a number"
   for (const [value, name] of [[null, "null"], [undefined, "undefined"], [[1], "Array"]] as const) {
     const make = (Class: unknown, ...args: unknown[]) => () =>
       callWith(Reflect.construct, Class, args);
-    assertEquals(messageOf(make(Range, value, 1)), `start: must be a number; got ${name}`);
-    assertEquals(messageOf(make(Range, 0, value)), `stop: must be a number; got ${name}`);
+    assertEquals(catchMessage(make(Range, value, 1)), `start: must be a number; got ${name}`);
+    assertEquals(catchMessage(make(Range, 0, value)), `stop: must be a number; got ${name}`);
     assertEquals(
-      messageOf(make(ContentRange, 0, 1, value)),
+      catchMessage(make(ContentRange, 0, 1, value)),
       `total: must be a number; got ${name}`,
     );
   }

@@ -4,8 +4,8 @@
  */
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { answerTo } from "@degu/testing/error_answers.ts";
-import { flatten, rejectionOf, shown } from "@degu/testing/expectations.ts";
+import { findErrorResponse } from "@degu/testing/error_answers.ts";
+import { catchRejection, flatten, formatLabel } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -16,7 +16,7 @@ import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 const nameOfRow = ({ rule, rfc, text }: { rule: string; rfc: string; text: string }) =>
-  `${rule} (${rfc}): ${shown(text)}`;
+  `${rule} (${rfc}): ${formatLabel(text)}`;
 
 /** Rows whose text stands after a first line, which is not what they are about. */
 function withLine(line: string, rows: readonly RefusedRow[], ...codes: string[]): RefusedRow[] {
@@ -53,11 +53,11 @@ Deno.test("a server refuses every request that breaks a rule, with one answer or
       using peer = await RawPeer.connect(serving.address);
       await peer.send(`${row.text}\r\n\r\n`);
       await peer.closeWrite();
-      assertEquals((await peer.readToEnd()).received, answerTo(`${row.text}\r\n\r\n`));
+      assertEquals((await peer.readToEnd()).received, findErrorResponse(`${row.text}\r\n\r\n`));
       assertEquals(calls, 0);
     });
   }
-  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+  assertEquals([serving.logger.messagesOf("warn"), serving.logger.messagesOf("error")], [[], []]);
   assertEquals((await serving.makeClient().request("GET", "/")).status, 204);
 });
 
@@ -67,7 +67,7 @@ Deno.test("a client refuses every response that breaks a rule, and closes its co
     await t.step(nameOfRow(row), async () => {
       using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
       using peer = await server.accept();
-      const answer = rejectionOf(conn.get("/"), row.text);
+      const answer = catchRejection(conn.get("/"), row.text);
       await peer.readPreamble();
       await peer.send(`${row.text}\r\n\r\n`);
       const error = await answer;

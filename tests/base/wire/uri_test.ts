@@ -7,10 +7,10 @@ import {
   assertRangeError,
   assertTypeError,
   callWith,
-  messageOf,
-  shown,
+  catchMessage,
+  formatLabel,
 } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { acceptedUris } from "./uri.rows.ts";
 
 /** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
@@ -26,7 +26,7 @@ Deno.test("the path of each URI is an array of its own", () => {
 
 Deno.test("buildUri joins what parseUri splits", async (t) => {
   for (const [text, path, query] of acceptedUris) {
-    await t.step(shown(text), () => assertEquals(buildUri(path, query), text));
+    await t.step(formatLabel(text), () => assertEquals(buildUri(path, query), text));
   }
 });
 
@@ -34,7 +34,7 @@ Deno.test("parseUri refuses characters beyond Latin-1 that resemble allowed ones
   const codes = ["BAD_URI", "BAD_PATH", "BAD_QUERY"];
   for (const character of LOOK_ALIKES) {
     for (const text of [`/${character}`, `/a${character}b`, `/?${character}`, `${character}a`]) {
-      assertProtocolError(() => parseUri(text), codes, shown(text));
+      assertProtocolError(() => parseUri(text), codes, formatLabel(text));
     }
   }
 });
@@ -54,13 +54,13 @@ Deno.test("buildUri refuses what could not be read back", async (t) => {
     ...[["a b"], ["a#b"], ["a\r\nb"], ["a\n"], ["a\\b"], ["a", "\u0141"], ["a", "\u212a"]],
   ];
   for (const path of paths) {
-    await t.step(`path ${shown(JSON.stringify(path))}`, () => {
+    await t.step(`path ${formatLabel(JSON.stringify(path))}`, () => {
       assertRangeError(() => buildUri(path, null), "path");
       assertRangeError(() => buildUri(path, "a=b"), "path with a query");
     });
   }
   for (const query of ["a?b", "a/b", "a b", "a#", "a\r\nb", "a;b", "a\u0141", "a\u212a"]) {
-    await t.step(`query ${shown(query)}`, () => {
+    await t.step(`query ${formatLabel(query)}`, () => {
       assertRangeError(() => buildUri([], query), "query of the root");
       assertRangeError(() => buildUri(["a"], query), "query");
     });
@@ -112,7 +112,7 @@ Deno.test("buildUri escapes parameters so that parseUri and URLSearchParams read
     ["/a?=&b=", { "": "", b: "" }],
     ["/a?b=%2F%2C%40%5B%5D%7E%25", { b: "/,@[]~%" }],
   ];
-  await eachRow(t, rows, (uri, parameters) => {
+  await testEachRow(t, rows, (uri, parameters) => {
     assertEquals(buildUri(["a"], parameters), uri);
     assertEquals(buildUri(["a"], new URLSearchParams(parameters)), uri);
     const { query } = parseUri(uri);
@@ -162,7 +162,7 @@ Deno.test("the error for a URI names the character that is not allowed, and says
     ["/a?b=/c", `"/a?b=/c": "/" is not allowed; ${query}`],
   ] as const;
   for (const [text, expected] of rows) {
-    const message = messageOf(() => parseUri(text));
+    const message = catchMessage(() => parseUri(text));
     assertEquals(message.slice(message.indexOf('"')), expected, text);
   }
 });
@@ -179,6 +179,6 @@ Deno.test("buildUri says which character of which part is not allowed", () => {
     [["a", ".."], null, 'path[1]: ".." is not allowed; each path has one spelling'],
   ] as const;
   for (const [components, text, expected] of rows) {
-    assertEquals(messageOf(() => buildUri(components, text)), expected);
+    assertEquals(catchMessage(() => buildUri(components, text)), expected);
   }
 });

@@ -12,7 +12,7 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { sign } from "node:crypto";
@@ -159,7 +159,7 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
 Deno.test("readAuthority accepts only the canonical text of an authority, and does not quote another text", async () => {
   const { pem, der } = makeAuthority();
   assertEquals(readAuthority(pem).raw, der);
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { certFile, keyFile } = await createDevicePki(dir.path, "camera");
   const files = [await Deno.readTextFile(certFile), await Deno.readTextFile(keyFile)];
   const changed = [pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")];

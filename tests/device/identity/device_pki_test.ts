@@ -1,7 +1,7 @@
 /** A device's identity in files: created once, loaded from then on; missing, mismatched, or open to others. */
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
-import { covers, readCertificate } from "@degu/testing/certificates.ts";
-import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
+import { createTempDir, listNames, readMode, readTexts } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { recordSyncedPaths } from "@degu/testing/synced.ts";
@@ -17,7 +17,7 @@ import { createPrivateKey } from "node:crypto";
 import { readOnly } from "./device_identities.ts";
 
 Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const device = await createDevicePki(dir.path, "camera-1.local");
   const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
   assertEquals(ca.ca, true);
@@ -25,41 +25,41 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
   assertEquals(cert.verify(ca.publicKey), true);
   assertEquals(cert.subject, "CN=camera-1.local");
   assertStringIncludes(ca.subject, "O=camera-1.local");
-  assert(covers(cert, "camera-1.local"));
+  assert(hasSubjectName(cert, "camera-1.local"));
   const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
   assertEquals(cert.checkPrivateKey(key), true);
 });
 
 Deno.test("createDevicePki loads an existing identity without a change", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const device = await createDevicePki(dir.path, "camera-1");
-  const snapshotBefore = await snapshot(dirname(device.caFile));
+  const snapshotBefore = await readTexts(dirname(device.caFile));
   assertEquals(await createDevicePki(`${dir.path}/./x/../`, "camera-1"), device);
-  assertEquals(await snapshot(dirname(device.caFile)), snapshotBefore);
+  assertEquals(await readTexts(dirname(device.caFile)), snapshotBefore);
   assert(Object.isFrozen(device));
   assertEquals(structuredClone(device), device);
 });
 
 Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const parent = join(dir.path, "var", "pki");
   const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
-  assertEquals(await entries(parent), ["camera-1"]);
-  for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
-  const names = await entries(home);
+  assertEquals(await listNames(parent), ["camera-1"]);
+  for (const path of [parent, home]) assertEquals(await readMode(path), 0o700);
+  const names = await listNames(home);
   assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
-  for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
+  for (const name of names) assertEquals(await readMode(join(home, name)), 0o600, name);
 });
 
 Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const synced = await recordSyncedPaths(dir.path, () => createDevicePki(dir.path, "camera"));
   const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
   assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
 Deno.test("createDevicePki with create: false needs no permission to write, and does not write", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { caFile } = await createDevicePki(dir.path, "camera-1");
   const load = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
@@ -79,12 +79,12 @@ Deno.test("createDevicePki with create: false needs no permission to write, and 
       `There is no identity in ${path}`,
     );
     assertStringIncludes(error.message, "call createDevicePki without it once");
-    assertEquals(await entries(dir.path), ["camera-1"]);
+    assertEquals(await listNames(dir.path), ["camera-1"]);
   }
 });
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const script = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
     const create = () => createDevicePki(${JSON.stringify(dir.path)}, "hub");
@@ -100,11 +100,11 @@ Deno.test("processes that call createDevicePki at the same time agree, with acce
   const digests = await Promise.all([1, 2].map(() => runScript(script, permissions, {})));
   assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
   assertEquals(new Set(digests).size, 1);
-  assertEquals(await entries(dir.path), ["hub"]);
+  assertEquals(await listNames(dir.path), ["hub"]);
 });
 
 Deno.test("createDevicePki rejects a relative directory, an invalid name, and unknown options", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const invalid: [dir: string, name: string, message: string][] = [
     ["", "camera-1", "dir: must be an absolute path"],
     [".", "camera-1", "dir: must be an absolute path"],
@@ -137,26 +137,26 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
     const words = ["name: ", "name: ", "dir: "][index] ?? "";
     await assertRejects(() => call(...values), TypeError, words, Deno.inspect(values));
   }
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });
 
 Deno.test("createDevicePki rejects an identity with a missing file and makes no other", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const load = () => createDevicePki(dir.path, "camera-1");
   const home = dirname((await load()).caFile);
   for (const file of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]) {
     const path = join(home, file);
     await Deno.rename(path, `${dir.path}/away`);
-    const snapshotBefore = await snapshot(home);
+    const snapshotBefore = await readTexts(home);
     const message = `Missing ${path}: restore the directory from a backup`;
     await assertRejects(load, Deno.errors.NotFound, message);
-    assertEquals(await snapshot(home), snapshotBefore);
+    assertEquals(await readTexts(home), snapshotBefore);
     await Deno.rename(`${dir.path}/away`, path);
   }
 });
 
 Deno.test("createDevicePki rejects files that don't belong together, without quoting them", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const otherHome = dirname((await createDevicePki(dir.path, "other")).caFile);
   const home = dirname((await createDevicePki(dir.path, "camera")).caFile);
   const damaged = (kind: string) => `-----BEGIN ${kind}-----\nc2VjcmV0\n-----END ${kind}-----\n`;
@@ -190,14 +190,14 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
 });
 
 Deno.test("createDevicePki that fails leaves no files, and rejects with the reason", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   using _full = patch(Deno, "rename", () => () => Promise.reject(new Error("the disk is full")));
   await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full");
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });
 
 Deno.test("a process that is killed midway leaves no incomplete identity", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const script = `
     import { createDevicePki } from "./device.ts";
     for (let i = 0;; i++) {
@@ -206,9 +206,9 @@ Deno.test("a process that is killed midway leaves no incomplete identity", async
         createDevicePki(${JSON.stringify(dir.path)}, "camera-" + i + letter)));
     }`;
   await using running = new RunningProcess(await spawnScript(script, ["-A"]));
-  await running.printed(/^1\n/m);
+  await running.waitForStdout(/^1\n/m);
   running.kill();
-  const { stdout } = await running.ended();
+  const { stdout } = await running.waitForEnd();
   const started = Number(stdout.trim().split("\n").at(-1));
 
   const names = Array.from(
@@ -216,6 +216,6 @@ Deno.test("a process that is killed midway leaves no incomplete identity", async
     (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
   );
   for (const name of names) await createDevicePki(dir.path, name);
-  const entryNames = (await entries(dir.path)).filter((name) => !name.startsWith("."));
+  const entryNames = (await listNames(dir.path)).filter((name) => !name.startsWith("."));
   assertEquals(entryNames, names.toSorted());
 });

@@ -7,7 +7,7 @@ import {
   writeAndRename,
   writePrivateFile,
 } from "@degu/internal/device/identity/private_files.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
@@ -22,27 +22,27 @@ import { join } from "@degu/internal/internal/disk/paths.ts";
 import { assertRefused } from "./device_identities.ts";
 
 Deno.test("writePrivateFile creates a file of mode 0600, and does not overwrite one", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "key");
   await writePrivateFile(path, "secret");
   assertEquals(await Deno.readTextFile(path), "secret");
-  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  if (Deno.build.os !== "windows") assertEquals(await readMode(path), 0o600);
   await assertRejects(() => writePrivateFile(path, "other"), Deno.errors.AlreadyExists);
   assertEquals(await Deno.readTextFile(path), "secret");
 });
 
 Deno.test("replacePrivateFile replaces a file; if it fails, the old file stays and the temporary one is removed", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
   await Deno.writeTextFile(path, "old", { mode: 0o644 });
   await replacePrivateFile(path, "secret", temporary);
   assertEquals(await Deno.readTextFile(path), "secret");
-  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  if (Deno.build.os !== "windows") assertEquals(await readMode(path), 0o600);
   await Deno.mkdir(join(dir.path, "directory"));
   await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
   const fail = () => Promise.reject(new Error("failed"));
   await assertRejects(() => writeAndRename(path, "x", temporary, fail), Error, "failed");
-  assertEquals(await entries(dir.path), ["directory", "key"]);
+  assertEquals(await listNames(dir.path), ["directory", "key"]);
   await Deno.writeTextFile(temporary, "somebody's");
   await assertRejects(() => writeAndRename(path, "x", temporary, fail), Deno.errors.AlreadyExists);
   assertEquals(await Deno.readTextFile(path), "secret");
@@ -50,7 +50,7 @@ Deno.test("replacePrivateFile replaces a file; if it fails, the old file stays a
 });
 
 Deno.test("an error of writing a private file names the file, which is removed", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
   const fail = () => Promise.reject(new Error("No space left on device"));
   using _full = patch(Deno.FsFile.prototype, "write", () => fail);
@@ -60,14 +60,14 @@ Deno.test("an error of writing a private file names the file, which is removed",
     const failed = () => write(path, "secret", temporary);
     await assertRejects(failed, Error, `No space left on device: write '${written}'`);
   }
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });
 
 const ANOTHER_USER = 12345;
 
 /** Why this user can't give a file to another one, as root can; `null` if it can. */
 async function giftObstacle(): Promise<string | null> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   return await Deno.chown(dir.path, ANOTHER_USER, null).then(() => null, String);
 }
 
@@ -84,12 +84,12 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
     ["camera-1/key.pem", 0o604, false],
     ["camera-1/ca_key.pem", 0o640, false],
   ];
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const load = () => createDevicePki(dir.path, "camera-1");
   await load();
   for (const [path, bits, accepted] of rows) {
     const changed = join(dir.path, path);
-    const modeBefore = await mode(changed);
+    const modeBefore = await readMode(changed);
     await Deno.chmod(changed, bits);
     if (accepted) {
       await load();
@@ -101,13 +101,13 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
     await Deno.chmod(changed, modeBefore);
   }
   // No key is written into a directory that others can write; one that all share is left as it is.
-  await using open = await tempDir();
+  await using open = await createTempDir();
   await Deno.chmod(open.path, 0o777);
   await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
   await Deno.chmod(open.path, 0o1777);
   const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
   assert(!error.message.includes("chmod"), error.message);
-  assertEquals(await entries(open.path), []);
+  assertEquals(await listNames(open.path), []);
   await createDevicePki(join(open.path, "own"), "camera-1");
 });
 
@@ -115,7 +115,7 @@ testUnless(
   await giftObstacle(),
   "createDevicePki rejects directories and keys of another user",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const load = () => createDevicePki(dir.path, "camera-1");
     await load();
     for (const path of ["", "/camera-1", "/camera-1/ca_key.pem", "/camera-1/key.pem"]) {
@@ -128,10 +128,10 @@ testUnless(
       await load();
     }
     // No key is written into a directory of another user.
-    await using theirs = await tempDir();
+    await using theirs = await createTempDir();
     await Deno.chown(theirs.path, ANOTHER_USER, null);
     await assertRefused(theirs.path, "PermissionDenied", "belongs to another user");
-    assertEquals(await entries(theirs.path), []);
+    assertEquals(await listNames(theirs.path), []);
   },
 );
 
@@ -139,7 +139,7 @@ testUnless(
   await giftObstacle(),
   "what a user may use belongs to that user or to root",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const rows = [[0, 0, true], [0, 7, false], [7, 0, true], [7, 7, true], [7, 8, false]] as const;
     for (const [user, owner, isAccepted] of rows) {
       await Deno.chown(dir.path, owner, null);
@@ -152,7 +152,7 @@ testUnless(
 );
 
 Deno.test("createDevicePki doesn't check the directories above", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const above = join(dir.path, "above");
   await Deno.mkdir(above);
   await Deno.chmod(above, 0o777);
@@ -160,7 +160,7 @@ Deno.test("createDevicePki doesn't check the directories above", async () => {
 });
 
 Deno.test("createDevicePki creates no files without permission to read its user id", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const script = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
@@ -170,5 +170,5 @@ Deno.test("createDevicePki creates no files without permission to read its user 
     await runScript(script, permissions, {}),
     /^NotCapable: Requires sys access to "uid"/,
   );
-  assertEquals(await entries(dir.path), []);
+  assertEquals(await listNames(dir.path), []);
 });

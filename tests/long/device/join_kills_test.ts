@@ -1,13 +1,13 @@
 /** Devices that are killed at any moment of a pairing. */
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "../../device/pairing.ts";
 
 function startJoining(dir: string, line: string): RunningProcess {
   const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
   const flags = ["--allow-net=127.0.0.1", "--allow-sys=uid", ...paths];
-  const command = programCommand("pairing_device.ts", { flags, args: [dir, "join", line] });
+  const command = makeProgramCommand("pairing_device.ts", { flags, args: [dir, "join", line] });
   return new RunningProcess(command.spawn());
 }
 
@@ -19,15 +19,15 @@ Deno.test("a joiner that is killed at any time has an entry only if the inviter 
     await using invitation = await camera.invite();
     await using joining = startJoining(viewer.dir, invitation.line);
     // Some at a moment of their own, some as soon as they are done.
-    await (round % 4 === 3 ? joining.printed(/\n/) : pause(100 + round * 90));
+    await (round % 4 === 3 ? joining.waitForStdout(/\n/) : pause(100 + round * 90));
     joining.kill();
-    await joining.ended();
+    await joining.waitForEnd();
     await invitation.close();
     const atCamera = (await camera.peers()).map(({ id }) => id);
     const atViewer = (await viewer.peers()).map(({ id }) => id);
     outcomes.add(`${atCamera.length} ${atViewer.length}`);
     if (atViewer.length > 0) assertEquals([atViewer, atCamera], [[camera.id], [viewer.id]]);
-    assertEquals([camera.logger.at("warn"), viewer.logger.at("warn")], [[], []]);
+    assertEquals([camera.logger.messagesOf("warn"), viewer.logger.messagesOf("warn")], [[], []]);
     await camera.device.forget(viewer.id);
     await viewer.device.forget(camera.id);
   }

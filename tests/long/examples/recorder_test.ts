@@ -1,8 +1,8 @@
 /** The recorder and the cameras of the examples: recordings arrive in spite of interruptions. */
 import type { HostAddress } from "@degu/degu/base";
-import { untilFile } from "@degu/testing/agent_files.ts";
+import { waitForFile } from "@degu/testing/agent_files.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import {
   assertNeeded,
   initDevice,
@@ -10,9 +10,9 @@ import {
   runExample,
   startExample,
 } from "@degu/testing/examples.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import type { RunningProcess } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const RECORDER = "examples/recorder.ts";
@@ -45,8 +45,8 @@ class Gate extends Relay {
 
 /** Directories of a recorder and of two cameras, and how to start each of the three. */
 async function makeLab() {
-  const dir = await tempDir();
-  const port = `${await unusedPort()}`;
+  const dir = await createTempDir();
+  const port = `${await findUnusedPort()}`;
   const gates = new AsyncDisposableStack();
   const inOf = (name: string) => ({
     cwd: `${dir.path}/${name}`,
@@ -91,7 +91,7 @@ async function makeLab() {
     /** Ends a program as systemd does, and looks whether it has needed its permissions. */
     async end(program: RunningProcess, path: string, name: string) {
       program.child.kill("SIGTERM");
-      const { success, stderr } = await program.ended();
+      const { success, stderr } = await program.waitForEnd();
       assert(success, stderr);
       const { audit, cwd } = inOf(name);
       await assertNeeded(path, audit, cwd);
@@ -105,36 +105,41 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   const growing = await lab.record("garden", "large", LARGE);
   await lab.record("porch", "small", 1000);
   await using first = await lab.startRecorder();
-  await first.printed(/^Recording/m);
+  await first.waitForStdout(/^Recording/m);
   await using porch = await lab.startCamera("porch");
-  await porch.printed(/^small has arrived: 1000 bytes, of which 0 were there already$/m);
+  await porch.waitForStdout(/^small has arrived: 1000 bytes, of which 0 were there already$/m);
 
   // The recorder is killed when a part of the large one is there.
   await lab.record("porch", "large", LARGE);
-  await within(untilFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
+  await withTimeout(waitForFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
   first.kill();
   await first.child.status;
   porch.gate.open();
-  assertEquals(await entries(kept), [".degu-files", "small"], "the large one is not complete");
+  assertEquals(await listNames(kept), [".degu-files", "small"], "the large one is not complete");
 
   // While it is off, more is recorded, and nothing is removed.
-  await porch.complained(/next run in 1 s\n/);
+  await porch.waitForStderr(/next run in 1 s\n/);
   await lab.record("porch", "later", 3000);
-  await porch.complained(/next run in 1 s\n/);
-  assertEquals(await entries(`${lab.path}/porch/outbox`), ["large", "later"]);
+  await porch.waitForStderr(/next run in 1 s\n/);
+  assertEquals(await listNames(`${lab.path}/porch/outbox`), ["large", "later"]);
 
   // The recorder restarts, and is paired with another camera at the same time.
   await using second = await lab.startRecorder();
-  await second.printed(/^Recording/m);
+  await second.waitForStdout(/^Recording/m);
   await using garden = await lab.startCamera("garden");
 
   // A recording that grows while it is sent is sent again.
   const ofGarden = `${lab.recordings}/garden`;
-  await within(untilFile(ofGarden, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
+  await withTimeout(
+    waitForFile(ofGarden, (_name, size) => size >= MEBIBYTE),
+    "a part is there",
+    60,
+  );
   await Deno.writeTextFile(growing, "the end", { append: true });
   garden.gate.open();
-  await garden.printed(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
-  const arrived = [await porch.printed(ARRIVED), await porch.printed(ARRIVED)].toSorted();
+  await garden.waitForStdout(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
+  const arrived = [await porch.waitForStdout(ARRIVED), await porch.waitForStdout(ARRIVED)]
+    .toSorted();
   const [, bytes, already] = /: (\d+) bytes, of which (\d+)/.exec(arrived[0]!)!;
   assertEquals(bytes, `${LARGE}`);
   assert(Number(already) >= MEBIBYTE, `resumed from ${already}`);
@@ -143,13 +148,13 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
     assertEquals(content.length, bytes);
     assertEquals(new TextDecoder().decode(content.subarray(0, text.length)), text);
   }
-  assertEquals(await entries(ofGarden), [".degu-files", "large"]);
+  assertEquals(await listNames(ofGarden), [".degu-files", "large"]);
 
   await lab.end(porch, CAMERA, "porch");
   await lab.end(garden, CAMERA, "garden");
   await lab.end(second, RECORDER, "desk");
   for (const name of ["porch", "garden"]) {
-    assertEquals(await entries(`${lab.path}/${name}/outbox`), [], "what has arrived is removed");
+    assertEquals(await listNames(`${lab.path}/${name}/outbox`), [], "what has arrived is removed");
   }
 });
 
@@ -163,15 +168,15 @@ Deno.test("a file that the recorder refuses stays in the outbox, and each of the
     await lab.record("porch", good![i]!, 10);
   }
   await using recorder = await lab.startRecorder();
-  await recorder.printed(/^Recording/m);
+  await recorder.waitForStdout(/^Recording/m);
   await using porch = await lab.startCamera("porch");
-  for (const _ of good!) await porch.printed(ARRIVED);
-  await porch.complained(/^bad3 stays here: .* a directory has this name/m);
-  await porch.complained(
+  for (const _ of good!) await porch.waitForStdout(ARRIVED);
+  await porch.waitForStderr(/^bad3 stays here: .* a directory has this name/m);
+  await porch.waitForStderr(
     /^TransferError: 8 entries could not be copied or deleted; the first: .*; next run in /m,
   );
   porch.child.kill("SIGTERM");
-  assert((await porch.ended()).success);
-  assertEquals(await entries(`${lab.path}/porch/outbox`), bad);
-  assertEquals(await entries(`${lab.recordings}/porch`), [".degu-files", ...bad!, ...good!]);
+  assert((await porch.waitForEnd()).success);
+  assertEquals(await listNames(`${lab.path}/porch/outbox`), bad);
+  assertEquals(await listNames(`${lab.recordings}/porch`), [".degu-files", ...bad!, ...good!]);
 });

@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/files";
 import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -31,7 +31,7 @@ async function failing(dir: string, faults: readonly string[]): Promise<string[]
 }
 
 async function canFail(): Promise<boolean> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   return await canRun(...await failing(dir.path, []));
 }
 
@@ -141,7 +141,7 @@ Deno.test({
   name: "what a disk does not give fails alone, and nothing is deleted for it (needs FUSE)",
   ignore: !mayFail,
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const jobs = rows.flatMap((row, i) => {
       return DIRECTIONS.map((direction) => ({ row, direction, place: `${i}${direction}` }));
     });
@@ -187,7 +187,7 @@ Deno.test({
   name: "what a disk does not give is 403, and unreadable in lists (needs FUSE)",
   ignore: !mayFail,
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await fill(`${dir.path}/backing`, {
       "bad": "1",
       "closed": "2",
@@ -259,7 +259,7 @@ async function mountDamaged(dir: string): Promise<string[]> {
 }
 
 async function canDamage(): Promise<boolean> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   return await canRun(...await mountDamaged(dir.path));
 }
 
@@ -268,7 +268,7 @@ Deno.test({
   ignore: !await canDamage(),
   async fn() {
     for (const direction of DIRECTIONS) {
-      await using dir = await tempDir();
+      await using dir = await createTempDir();
       const [copied] = await copyInProcess(await mountDamaged(dir.path), [
         { dir: dir.path, direction },
       ]);
@@ -280,8 +280,8 @@ Deno.test({
 });
 
 Deno.test("while the served directory is gone everything is 503, and each call rejects as a whole", async () => {
-  await using there = await tempDir();
-  await using here = await tempDir();
+  await using there = await createTempDir();
+  await using here = await createTempDir();
   const root = `${there.path}/root`;
   await fill(there.path, { "root/a": "1", "root/d/b": "2" });
   await fill(here.path, { "tree/a": "3", "tree/c": "4", file: "5" });
@@ -327,7 +327,7 @@ Deno.test({
     "a served disk that is unmounted is gone, though its directory is there; mounted again it is served (needs unshare)",
   ignore: !await canMount(),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     await fill(dir.path, { "served/below": "not for peers", again: null });
     const script = 'mount -t tmpfs tmpfs "$0/again" && echo 1 > "$0/again/file" && ' +
       'mount --bind "$0/again" "$0/served" && exec "$@"';

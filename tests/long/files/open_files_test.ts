@@ -1,5 +1,5 @@
 /** Trees in processes that may open few files. */
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 import { canRun } from "../../files/refused_writes.ts";
@@ -9,7 +9,7 @@ Deno.test({
   name: "more files and directories than can be open at once (needs unshare)",
   ignore: !await canRun(...LIMITED),
   async fn() {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const jobs = DIRECTIONS.map((direction) => ({ dir: `${dir.path}/${direction}`, direction }));
     for (const { dir } of jobs) {
       for (let i = 0; i < 150; i++) {

@@ -2,8 +2,8 @@
  * How many calls to the system with a path below a served directory a request takes. A path is looked at before it is used and
  * once afterwards; more looks cost every request, and rule nothing out.
  */
-import { obstacleTo } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { findObstacle } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { assert } from "@std/assert";
@@ -44,13 +44,13 @@ const DEEP: Record<string, number> = {
   "downloadTree, deep /downloaded": 20,
 };
 
-const noStrace = await obstacleTo([...TRACE, "/dev/null", "true"]);
+const noStrace = await findObstacle([...TRACE, "/dev/null", "true"]);
 
 testUnless(
   noStrace && `calls to the system can't be traced (${noStrace})`,
   "a request takes few calls to the system with a path, and so does each small file of a tree at either end",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const path = await Deno.realPath(dir.path);
     const trace = `${path}/trace`;
     const args = [path, `${FILES}`, `${LEVELS}`];

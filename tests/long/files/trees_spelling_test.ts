@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree: names that the disk of the target spells its own way, over FUSE. */
 import type { TreeOptions, TreeResult } from "@degu/degu/files";
-import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
@@ -13,7 +13,7 @@ async function mounting(dir: string, how: string): Promise<string[]> {
 }
 
 async function canSpell(): Promise<boolean> {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   return await canRun(...await mounting(dir.path, "strip /dev/null"));
 }
 
@@ -250,7 +250,7 @@ Deno.test({
       [spelling, `${spelling} /dev/null`],
       [spelling, `${spelling} /dev/null renumber`],
     ]) as [string, string][];
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const jobs: { row: Row; job: CopyJob; title: string; target: string }[] = [];
     // All disks for one process, which copies all trees.
     const through: string[] = [...MOUNTING, 'exec "$@"', "sh"];
@@ -303,7 +303,7 @@ Deno.test({
         const shorter = (tree: Tree) => {
           return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
         };
-        assertEquals(shorter(await content(target)).toSorted(), shorter(left).toSorted(), shown);
+        assertEquals(shorter(await readTree(target)).toSorted(), shorter(left).toSorted(), shown);
         const again = copied[jobs.length + at]!;
         const isStuck = kept === "failed" || expected.outcomes.includes("!");
         const expectedAgain = expected.again ?? kept;

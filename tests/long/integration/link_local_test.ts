@@ -1,12 +1,12 @@
 /** Link-local IPv6 with its scope, in network namespaces that the tests make. */
-import { tempDir } from "@degu/testing/directories.ts";
-import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
-const why = await networkObstacle();
+const why = await findNetworkObstacle();
 const obstacle = why && `no network namespace can be made here (${why})`;
 const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces,uid"];
 const through = THROUGH_NAMESPACE;
@@ -15,7 +15,7 @@ testUnless(
   obstacle,
   "link-local addresses: server, client, zones, names, TLS, and an address where nobody is",
   async () => {
-    const pki = await sharedPki();
+    const pki = await openSharedPki();
     const options = { flags: [...flags, "--allow-read"], args: [JSON.stringify(pki)], through };
     const found = JSON.parse(await runProgram("link_local.ts", options));
     const { scopeid, address, session } = found;
@@ -52,7 +52,7 @@ testUnless(
   obstacle,
   "two devices on one link are paired, and each has the other's link-local addresses with its own scope",
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const paths = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
     const options = { flags: [...flags, ...paths], args: [dir.path], through, patience: 60 };
     const found = JSON.parse(await runProgram("link_local_pairing.ts", options));

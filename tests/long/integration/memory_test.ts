@@ -1,16 +1,16 @@
 /** Memory and garbage of connections, measured in processes of their own. */
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { tempDir } from "@degu/testing/directories.ts";
-import { mustRun } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { programCommand, runProgram } from "@degu/testing/programs.ts";
-import { stated } from "@degu/testing/stated.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
 Deno.test("failed handshakes don't keep memory with any timeout", async () => {
-  const pki = await sharedPki();
+  const pki = await openSharedPki();
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
   const args = [JSON.stringify({ serverSslconfig, clientSslconfig, timeouts: [30, null] })];
@@ -44,7 +44,7 @@ Deno.test("unreferenced objects close themselves, and objects in use keep what t
 
 /** The most resident memory that a process has had, in MiB; on Linux. */
 async function peakMemoryOf(pid: number): Promise<number> {
-  const line = await mustRun(["bash", "-c", 'grep VmHWM "/proc/$0/status"', `${pid}`]);
+  const line = await runOrThrow(["bash", "-c", 'grep VmHWM "/proc/$0/status"', `${pid}`]);
   return Number(/\d+/.exec(line)![0]) / 1024;
 }
 
@@ -56,8 +56,8 @@ const RECORDS = 20_000;
 async function sendRecords(address: Address): Promise<Disposable> {
   // The server reads so much ahead into one buffer, whatever the size of the records is.
   const ahead = /bytes read ahead on a connection +\| (\d+) KiB/;
-  const aheadBytes = 1024 * await stated("docs/security.md", ahead);
-  const client = new SSLClient((await sharedPki()).clientSslconfig, address, { timeout: null });
+  const aheadBytes = 1024 * await readStatedNumber("docs/security.md", ahead);
+  const client = new SSLClient((await openSharedPki()).clientSslconfig, address, { timeout: null });
   const preamble = "POST / HTTP/1.1\r\ncontent-length: 1073741824\r\n\r\n";
   const sockets = await Promise.all(Array.from({ length: CONNECTIONS }, async () => {
     const socket = await client.createSocket();
@@ -85,17 +85,17 @@ async function sendRecords(address: Address): Promise<Disposable> {
 }
 
 Deno.test("a record of one byte that arrives over TLS and is not read takes little memory", async (t) => {
-  const { serverSslconfig } = await sharedPki();
+  const { serverSslconfig } = await openSharedPki();
   for (const how of ["over a socket of node:net", "over a connection of Deno"]) {
     for (const reads of ["never", "slowly"]) {
       await t.step(`${how}, the app reads ${reads}`, async () => {
-        await using directory = await tempDir();
+        await using directory = await createTempDir();
         const wanted = how.endsWith("Deno") ? `${directory.path}/socket` : ["127.0.0.1", 0];
         const flags = ["--allow-net", "--allow-read", "--allow-write"];
         const args = [JSON.stringify(serverSslconfig), JSON.stringify(wanted), reads];
-        const child = programCommand("unread_records.ts", { flags, args }).spawn();
+        const child = makeProgramCommand("unread_records.ts", { flags, args }).spawn();
         await using running = new RunningProcess(child);
-        const address: Address = JSON.parse(await running.printed(/.+\n/));
+        const address: Address = JSON.parse(await running.waitForStdout(/.+\n/));
         using _sending = await sendRecords(address);
         const peak = await peakMemoryOf(child.pid);
         assert(peak <= 150, `${peak} MiB`);

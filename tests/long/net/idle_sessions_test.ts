@@ -2,7 +2,7 @@
 import { ConnectionPool } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
 import { serve } from "@degu/testing/serving.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
 const CLIENTS = 100;
@@ -16,7 +16,7 @@ for (const kind of ["plain", "TLS"]) {
       return [200, "OK", {}, `${uri} ${await body!.text()}`];
     };
     await using endpoint = kind === "TLS"
-      ? await startTls(await sharedPki(), app)
+      ? await startTls(await openSharedPki(), app)
       : withClient(serve(app));
     const { client, logger } = endpoint;
     let answered = 0;
@@ -36,7 +36,9 @@ for (const kind of ["plain", "TLS"]) {
         }
       }
     }));
-    const ended = logger.at("debug").filter((line) => line.includes("another connection waited"));
+    const ended = logger.messagesOf("debug").filter((line) =>
+      line.includes("another connection waited")
+    );
     const twice = [...carriedOut].filter(([, count]) => count > 1);
     assertEquals(twice, []);
     // Enough of each, or the two never met.

@@ -1,10 +1,10 @@
 /** Pages show what the program prints, as it was printed in real sessions; with `-- --record`, now. */
 import { assert, assertEquals } from "@std/assert";
-import { labObstacle, runInLab } from "@degu/testing/agent_lab.ts";
-import { terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
-import { read, ROOT } from "@degu/testing/tree.ts";
+import { findLabObstacle, runInLab } from "@degu/testing/agent_lab.ts";
+import { findTerminalObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
-const why = await labObstacle() ?? await terminalObstacle();
+const why = await findLabObstacle() ?? await findTerminalObstacle();
 
 for (
   const [page, program] of [
@@ -17,7 +17,7 @@ for (
     `the session in ${page} is what happens now, but for ids, figures and times`,
     async () => {
       const block = blockOf(program);
-      const text = await read(page);
+      const text = await readProjectFile(page);
       const [session] = block.exec(text) ?? [];
       assert(session !== undefined, `${page} has no block of text behind the mark of ${program}`);
       const now = await runInLab(program);

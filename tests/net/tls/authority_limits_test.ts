@@ -11,9 +11,9 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 
 type Role = "client" | "server";
 const ROLES: readonly Role[] = ["client", "server"];
@@ -131,9 +131,9 @@ Deno.test("an authority that may not sign certificates is refused where the conf
 
 Deno.test(
   "random paths are accepted if openssl verify accepts them, unless they have rules that are not checked",
-  await unlessMissing("openssl"),
+  await ignoreUnlessInstalled("openssl"),
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const limits = fc.record({
       keyUsage: fc.constantFrom(undefined, undefined, "signsCertificates", "signsLists"),
       pathLength: fc.constantFrom(undefined, undefined, 0, 1, 2),
@@ -157,7 +157,7 @@ Deno.test(
         const [leaf, between, root] = names as [string, string, string];
         const untrusted = path.length > 2 ? ["-untrusted", between] : [];
         const args = ["verify", "-purpose", `ssl${role}`, "-CAfile", root, ...untrusted, leaf];
-        const { code } = await converse("openssl", args, "");
+        const { code } = await runWithInput("openssl", args, "");
         const isAllowed = await isAccepted(role, path).catch((error) => {
           // Reading the configuration refuses the certificate as an authority.
           if (error instanceof RangeError) return false;

@@ -19,16 +19,21 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
-import { stated } from "@degu/testing/stated.ts";
-import { publicKey256 } from "@degu/testing/certificates.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { type Issued, KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { hashPublicKey } from "@degu/testing/certificates.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import {
+  formatTimeFromNow,
+  type IssuedCertificate,
+  KEY,
+  testWithOpenssl,
+} from "@degu/testing/tls_openssl.ts";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 /** Certificates as PEM text, one after the other. */
-async function readPem(...certificates: readonly Issued[]): Promise<string> {
+async function readPem(...certificates: readonly IssuedCertificate[]): Promise<string> {
   const texts = await Promise.all(certificates.map(({ certFile }) => Deno.readTextFile(certFile)));
   return texts.join("");
 }
@@ -36,23 +41,23 @@ async function readPem(...certificates: readonly Issued[]): Promise<string> {
 /** Asserts that this is the authority that a session shows. */
 async function assertAuthority(
   actual: PeerAuthority | null | undefined,
-  expected: Issued,
+  expected: IssuedCertificate,
 ): Promise<void> {
   const certificate = new X509Certificate(await readPem(expected));
   assertEquals(actual?.fingerprint256, certificate.fingerprint256);
   assertEquals(actual?.subject, certificate.subject);
   assertEquals(actual?.raw, new Uint8Array(certificate.raw));
-  assertEquals(actual?.publicKey256, publicKey256(await readPem(expected)));
+  assertEquals(actual?.publicKey256, hashPublicKey(await readPem(expected)));
 }
 
 /** A certificate that comes with its chain, as a peer shows it. */
 interface Shown {
-  readonly own: Issued;
-  readonly between?: readonly Issued[];
+  readonly own: IssuedCertificate;
+  readonly between?: readonly IssuedCertificate[];
 }
 
 /** Makes a configuration with an identity and trusted authorities. */
-async function configOf({ own, between = [] }: Shown, authorities: readonly Issued[]) {
+async function configOf({ own, between = [] }: Shown, authorities: readonly IssuedCertificate[]) {
   const ca = await Promise.all(authorities.map((each) => readPem(each)));
   return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile), ca };
 }
@@ -60,7 +65,7 @@ async function configOf({ own, between = [] }: Shown, authorities: readonly Issu
 /** The certificates that a client and a server present, and the authorities that each trusts. */
 type Ends =
   & Record<"server" | "client", Shown>
-  & Record<"clientAuthorities" | "serverAuthorities", readonly Issued[]>;
+  & Record<"clientAuthorities" | "serverAuthorities", readonly IssuedCertificate[]>;
 
 /** Connects a client to a server; returns the result of each. */
 async function meet(ends: Ends): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
@@ -78,18 +83,21 @@ async function meet(ends: Ends): Promise<{ server: PeerCertificate; client: Peer
   return { server: conn.sock.peerCertificate!, client: seen[0]! };
 }
 
-opensslTest("both ends report which authority signed for the other", async (pki) => {
-  const authority = await pki.authority("authority");
-  const other = await pki.authority("other");
-  const client = await pki.client("client", { issuer: authority });
-  const server = await pki.server("server", { issuer: other });
-  const renewed = await pki.client("renewed", { issuer: authority, keyOf: client });
+testWithOpenssl("both ends report which authority signed for the other", async (pki) => {
+  const authority = await pki.createAuthority("authority");
+  const other = await pki.createAuthority("other");
+  const client = await pki.createClientCertificate("client", { issuer: authority });
+  const server = await pki.createServerCertificate("server", { issuer: other });
+  const renewed = await pki.createClientCertificate("renewed", {
+    issuer: authority,
+    keyOf: client,
+  });
   const trust = { clientAuthorities: [other, authority], serverAuthorities: [authority, other] };
   const first = await meet({ client: { own: client }, server: { own: server }, ...trust });
   await assertAuthority(first.client.authority, authority);
   await assertAuthority(first.server.authority, other);
-  assertEquals(first.client.publicKey256, publicKey256(await readPem(client)));
-  assertEquals(first.server.publicKey256, publicKey256(await readPem(server)));
+  assertEquals(first.client.publicKey256, hashPublicKey(await readPem(client)));
+  assertEquals(first.server.publicKey256, hashPublicKey(await readPem(server)));
   assert(Object.isFrozen(first.client.authority));
   const second = await meet({ client: { own: renewed }, server: { own: server }, ...trust });
   assertEquals(second.client.publicKey256, first.client.publicKey256);
@@ -97,24 +105,27 @@ opensslTest("both ends report which authority signed for the other", async (pki)
   await assertAuthority(second.client.authority, authority);
 });
 
-opensslTest("both ends trust an authority before its first day and after its last", async (pki) => {
-  const [old, early] = await Promise.all([
-    pki.authority("old", { to: timeFromNow(-1) }),
-    pki.authority("early", { from: timeFromNow(1) }),
-  ]);
-  for (const [name, authority] of Object.entries({ old, early })) {
-    const client = await pki.client(`client_${name}`, { issuer: authority });
-    const server = await pki.server(`server_${name}`, { issuer: authority });
-    const met = await meet({
-      client: { own: client },
-      server: { own: server },
-      clientAuthorities: [authority],
-      serverAuthorities: [authority],
-    });
-    await assertAuthority(met.client.authority, authority);
-    await assertAuthority(met.server.authority, authority);
-  }
-});
+testWithOpenssl(
+  "both ends trust an authority before its first day and after its last",
+  async (pki) => {
+    const [old, early] = await Promise.all([
+      pki.createAuthority("old", { to: formatTimeFromNow(-1) }),
+      pki.createAuthority("early", { from: formatTimeFromNow(1) }),
+    ]);
+    for (const [name, authority] of Object.entries({ old, early })) {
+      const client = await pki.createClientCertificate(`client_${name}`, { issuer: authority });
+      const server = await pki.createServerCertificate(`server_${name}`, { issuer: authority });
+      const met = await meet({
+        client: { own: client },
+        server: { own: server },
+        clientAuthorities: [authority],
+        serverAuthorities: [authority],
+      });
+      await assertAuthority(met.client.authority, authority);
+      await assertAuthority(met.server.authority, authority);
+    }
+  },
+);
 
 Deno.test("changes to the authority certificate of one session do not affect another", async () => {
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
@@ -130,32 +141,36 @@ Deno.test("changes to the authority certificate of one session do not affect ano
   }
 });
 
-opensslTest("the authority is found by signatures, not by names", async (pki, t) => {
-  const ownAuthority = await pki.authority("server_authority");
-  const own = await pki.server("server", { issuer: ownAuthority });
-  const one = await pki.authority("one", { commonName: "same" });
-  const two = await pki.authority("two", { commonName: "same" });
-  const three = await pki.authority("three");
-  const sameKey = await pki.authority("same_key", { commonName: "same", keyOf: two });
-  const between = await pki.authority("between", { issuer: one });
+testWithOpenssl("the authority is found by signatures, not by names", async (pki, t) => {
+  const ownAuthority = await pki.createAuthority("server_authority");
+  const own = await pki.createServerCertificate("server", { issuer: ownAuthority });
+  const one = await pki.createAuthority("one", { commonName: "same" });
+  const two = await pki.createAuthority("two", { commonName: "same" });
+  const three = await pki.createAuthority("three");
+  const sameKey = await pki.createAuthority("same_key", { commonName: "same", keyOf: two });
+  const between = await pki.createAuthority("between", { issuer: one });
   const cross = { commonName: "between", keyOf: between };
-  const crossed = await pki.authority("crossed", { issuer: three, ...cross });
-  const old = await pki.authority("old", { issuer: two, ...cross, to: timeFromNow(-1) });
-  const ofTwo = await pki.client("of_two", { issuer: two });
-  const below = await pki.client("below", { issuer: between });
+  const crossed = await pki.createAuthority("crossed", { issuer: three, ...cross });
+  const old = await pki.createAuthority("old", {
+    issuer: two,
+    ...cross,
+    to: formatTimeFromNow(-1),
+  });
+  const ofTwo = await pki.createClientCertificate("of_two", { issuer: two });
+  const below = await pki.createClientCertificate("below", { issuer: between });
   const purpose = "extendedKeyUsage=clientAuth";
-  const unhinted = await pki.client("unhinted", {
+  const unhinted = await pki.createClientCertificate("unhinted", {
     issuer: two,
     extensions: [purpose, "authorityKeyIdentifier=none"],
   });
   // [0] of the extension is the identifier of the key, in this case of another authority.
   const [, keyId] = /X509v3 Subject Key Identifier:\s+([0-9A-F:]{59})\n/
     .exec(await pki.show(one)) ?? [];
-  const misleading = await pki.client("misleading", {
+  const misleading = await pki.createClientCertificate("misleading", {
     issuer: two,
     extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
   });
-  const rows: readonly [string, Shown, readonly Issued[], Issued][] = [
+  const rows: readonly [string, Shown, readonly IssuedCertificate[], IssuedCertificate][] = [
     ["two of one name", { own: ofTwo }, [one, two], two],
     ["two of one name, turned round", { own: ofTwo }, [two, one], two],
     ["no hint at the key", { own: unhinted }, [one, two], two],
@@ -172,14 +187,14 @@ opensslTest("the authority is found by signatures, not by names", async (pki, t)
     ["a way that has expired", { own: below, between: [old, between] }, [two, one], one],
     ["the shortest", { own: below, between: [between] }, [one, between], between],
   ];
-  await eachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
+  await testEachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
     const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
     const seen = await meet({ server: { own }, client, ...trust });
     await assertAuthority(seen.client.authority, expected);
   });
 });
 
-opensslTest("each kind of signature that TLS accepts is recognized", async (pki, t) => {
+testWithOpenssl("each kind of signature that TLS accepts is recognized", async (pki, t) => {
   const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
   const kinds: readonly [string, readonly string[], readonly string[]][] = [
     ["ECDSA P-256", KEY.p256, []],
@@ -193,16 +208,16 @@ opensslTest("each kind of signature that TLS accepts is recognized", async (pki,
     ["RSA-PSS", KEY.rsa2048, pss],
     ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
   ];
-  const serverAuthority = await pki.authority("server_authority");
-  const server = { own: await pki.server("server", { issuer: serverAuthority }) };
+  const serverAuthority = await pki.createAuthority("server_authority");
+  const server = { own: await pki.createServerCertificate("server", { issuer: serverAuthority }) };
   for (const [index, [name, key, signing]] of kinds.entries()) {
     await t.step(name, async () => {
       // An authority that signs with P-521 has also signed itself with SHA-512.
-      const issuer = await pki.authority(`issuer${index}`, {
+      const issuer = await pki.createAuthority(`issuer${index}`, {
         key,
         signing: key === KEY.p521 ? signing : [],
       });
-      const own = await pki.client(`client${index}`, { issuer, signing });
+      const own = await pki.createClientCertificate(`client${index}`, { issuer, signing });
       const clientAuthorities = [serverAuthority, issuer];
       const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
       const seen = await meet({ server, client: { own }, ...trust });
@@ -211,24 +226,30 @@ opensslTest("each kind of signature that TLS accepts is recognized", async (pki,
   }
 });
 
-opensslTest("P-521 with SHA-256, which can't be verified, is refused", async (pki, t) => {
+testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async (pki, t) => {
   const key = KEY.p521;
-  const serverAuthority = await pki.authority("server_authority");
-  const own = await pki.server("server", { issuer: serverAuthority });
+  const serverAuthority = await pki.createAuthority("server_authority");
+  const own = await pki.createServerCertificate("server", { issuer: serverAuthority });
   const advice =
     "signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512";
   await t.step("as an authority", async () => {
-    const { certFile: caFile } = await pki.authority("refused", { key });
+    const { certFile: caFile } = await pki.createAuthority("refused", { key });
     assertThrows(() => buildServerSslctx({ ...own, caFile }), RangeError, advice);
     assertThrows(() => buildClientSslctx({ caFile }), RangeError, advice);
   });
-  const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
+  const authority = await pki.createAuthority("authority", { key, signing: ["-sha512"] });
   await t.step("as an authority's signature on another one, which nobody looks at", async () => {
-    const between = await pki.authority("between", { issuer: authority, signing: ["-sha256"] });
+    const between = await pki.createAuthority("between", {
+      issuer: authority,
+      signing: ["-sha256"],
+    });
     buildClientSslctx({ caFile: between.certFile });
   });
   await t.step("as a client's signature", async () => {
-    const client = await pki.client("client", { issuer: authority, signing: ["-sha256"] });
+    const client = await pki.createClientCertificate("client", {
+      issuer: authority,
+      signing: ["-sha256"],
+    });
     const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
     assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
     await using endpoint = await startTls(
@@ -351,7 +372,7 @@ Deno.test("no authority is found if no path is valid", () => {
 });
 
 Deno.test("as many signatures are verified for one peer as docs/security.md says, and not one more", async () => {
-  const limit = await stated(
+  const limit = await readStatedNumber(
     "docs/security.md",
     /verifying signatures, at most (\d+) and two for each/,
   );

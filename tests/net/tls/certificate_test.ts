@@ -26,23 +26,23 @@ import {
   readPresentedChain,
 } from "@degu/internal/net/tls/peer.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
-import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { derOf, hashPublicKey as publicKey256OfNode } from "@degu/testing/certificates.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
-import { KEY, opensslTest } from "@degu/testing/tls_openssl.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import { KEY, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 const authority = createAuthority({ commonName: "authority" });
 
 async function readDer(path: string): Promise<Uint8Array> {
   return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
 }
 
-opensslTest("an unambiguous certificate is read as node:crypto reads it", async (pki, t) => {
-  const authority = await pki.authority("authority", {
+testWithOpenssl("an unambiguous certificate is read as node:crypto reads it", async (pki, t) => {
+  const authority = await pki.createAuthority("authority", {
     extensions: ["keyUsage=keyCertSign,cRLSign,encipherOnly"],
     to: "20991231235959Z",
   });
@@ -72,15 +72,15 @@ opensslTest("an unambiguous certificate is read as node:crypto reads it", async 
     });
   }
   await t.step("fields that node:crypto does not report are read", async () => {
-    const { purposes, maySign } = parseCertificate(await readDer(pki.path("everything.pem")));
+    const { purposes, maySign } = parseCertificate(await readDer(pki.makePath("everything.pem")));
     assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
     assertEquals(maySign, true);
     assertEquals(parseCertificate(await readDer(authority.certFile)).maySign, false);
-    assertEquals(parseCertificate(await readDer(pki.path("rsa.pem"))).purposes, null);
+    assertEquals(parseCertificate(await readDer(pki.makePath("rsa.pem"))).purposes, null);
   });
 });
 
-opensslTest("the name of one certificate can't imitate the name of another", async (pki) => {
+testWithOpenssl("the name of one certificate can't imitate the name of another", async (pki) => {
   const configuration = [
     "[req]",
     "distinguished_name = subject",
@@ -99,12 +99,12 @@ opensslTest("the name of one certificate can't imitate the name of another", asy
     "[directory]",
     "CN = listed",
   ];
-  await Deno.writeTextFile(pki.path("odd.cnf"), configuration.join("\n"));
+  await Deno.writeTextFile(pki.makePath("odd.cnf"), configuration.join("\n"));
   await pki.run(
     ...["req", "-x509", "-config", "odd.cnf", "-newkey", ...KEY.p256, "-nodes"],
     ...["-keyout", "odd.key", "-days", "2", "-utf8", "-out", "odd.pem"],
   );
-  const certificate = parseCertificate(await readDer(pki.path("odd.pem")));
+  const certificate = parseCertificate(await readDer(pki.makePath("odd.pem")));
   assertEquals(certificate.subject.split("\n").length, 2);
   assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
   const described = describeCertificate(certificate, null);
@@ -569,7 +569,7 @@ Deno.test("a certificate is checked for its role, its times, its version and its
 });
 
 Deno.test("a socket shows the certificates that the peer sent, in their order, and describes none", async () => {
-  const pki = await sharedPki();
+  const pki = await openSharedPki();
   const own = await Deno.readTextFile(pki.serverSslconfig.certFile!);
   const stranger = createAuthority({ commonName: "a stranger" }).certificate;
   await using server = await serveRaw(pki, () => {}, { cert: own + stranger });
@@ -580,7 +580,7 @@ Deno.test("a socket shows the certificates that the peer sent, in their order, a
     const checkServerIdentity = (_host: string, shown: unknown) => void (checked = shown);
     const socket = tls.connect({ host, port, ...identity, checkServerIdentity });
     prepare(socket);
-    await within(once(socket, "secureConnect"), "the handshake");
+    await withTimeout(once(socket, "secureConnect"), "the handshake");
     return { socket, checked, [Symbol.dispose]: () => void socket.destroy() };
   };
   using described = await connect(() => {});

@@ -7,9 +7,9 @@ import {
   parseAlternativeName,
 } from "@degu/internal/net/tls/certificate_writer.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
-import { covers, derOf } from "@degu/testing/certificates.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { derOf, hasSubjectName } from "@degu/testing/certificates.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
@@ -18,7 +18,7 @@ import { AsnConvert } from "npm:@peculiar/asn1-schema@2.11.1";
 import { Certificate } from "npm:@peculiar/asn1-x509@2.11.1";
 import * as x509 from "npm:@peculiar/x509@1.14.3";
 
-const needsOpenssl = await unlessMissing("openssl");
+const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 const profile: LeafProfile = {
   subject: { commonName: "device" },
@@ -41,7 +41,7 @@ Deno.test("a certificate has the key, the usages and the names that were request
   const own = new X509Certificate(leaf.certificate);
   assert(own.verify(new X509Certificate(authority.certificate).publicKey));
   assert(!own.ca && own.checkPrivateKey(createPrivateKey(leaf.privateKey)));
-  for (const name of ["device.local", "::1"]) assert(covers(own, name), name);
+  for (const name of ["device.local", "::1"]) assert(hasSubjectName(own, name), name);
   const { names, purposes } = parseCertificate(derOf(leaf.certificate));
   assertEquals(names?.length, 2);
   assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth]);
@@ -96,7 +96,7 @@ Deno.test(
   "openssl verifies an authority and its certificates by all rules",
   needsOpenssl,
   async () => {
-    await using dir = await tempDir();
+    await using dir = await createTempDir();
     const [caFile, certFile] = [join(dir.path, "ca.pem"), join(dir.path, "cert.pem")];
     // With the longest texts, the lengths of the outer elements have two bytes more.
     for (const length of [1, 64]) {
@@ -110,9 +110,9 @@ Deno.test(
       for (const purpose of ["sslserver", "sslclient"]) {
         const rules = ["-x509_strict", "-check_ss_sig", "-purpose", purpose];
         const args = ["verify", ...rules, "-CAfile", caFile, certFile];
-        assertEquals((await converse("openssl", args, "")).code, 0, purpose);
+        assertEquals((await runWithInput("openssl", args, "")).code, 0, purpose);
       }
-      const { stdout } = await converse(
+      const { stdout } = await runWithInput(
         "openssl",
         ["x509", "-noout", "-text", "-in", certFile],
         "",

@@ -4,14 +4,14 @@ import * as tls from "node:tls";
 import { BodyIter } from "@degu/degu/base";
 import { type Connection, SSLClient } from "@degu/degu/client";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 /** Types of records (RFC 5246 §6.2.1), which TLS 1.2 doesn't encrypt. */
 const ALERT = 21, APPLICATION_DATA = 23;
@@ -21,7 +21,7 @@ class Direction {
   #text = "";
   readonly #ended = Promise.withResolvers<"end" | "reset">();
 
-  add = (bytes: Uint8Array): void => void (this.#text += fromLatin1(bytes));
+  add = (bytes: Uint8Array): void => void (this.#text += decodeLatin1(bytes));
   finish = (how: "end" | "reset"): void => this.#ended.resolve(how);
 
   get text(): string {
@@ -30,7 +30,7 @@ class Direction {
 
   /** How the direction ends. */
   get ended(): Promise<"end" | "reset"> {
-    return within(this.#ended.promise, "the connection ends");
+    return withTimeout(this.#ended.promise, "the connection ends");
   }
 
   /** The types of the records behind the handshake, without repetitions. */
@@ -72,7 +72,7 @@ async function connectThrough() {
   const requested = Promise.withResolvers<void>();
   const server = await serveRaw(pki, (socket) => {
     socket.on("data", (bytes: Uint8Array) => {
-      if (fromLatin1(bytes).includes("/silent")) requested.resolve();
+      if (decodeLatin1(bytes).includes("/silent")) requested.resolve();
       else socket.write(OK);
     });
   }, TLS_1_2);
@@ -96,7 +96,7 @@ Deno.test("a client sends HTTP as application data, and an alert before it close
       await (await conn.get("/", { connection: "close" })).text();
     }],
   ];
-  await eachRow(t, rows, async (_how, close) => {
+  await testEachRow(t, rows, async (_how, close) => {
     await using through = await connectThrough();
     const { relay, conn } = through;
     assertEquals(await (await conn.get("/")).text(), "hi");
@@ -113,7 +113,7 @@ Deno.test("a client sends no alert for a request that it gives up, and resets it
   const { relay, conn, requested } = through;
   const stop = new AbortController();
   const response = conn.get("/silent", {}, { signal: stop.signal }).catch(() => {});
-  await within(requested, "the server has the request");
+  await withTimeout(requested, "the server has the request");
   stop.abort();
   await response;
   assertEquals(await relay.fromClient.ended, "reset");
@@ -125,7 +125,7 @@ async function connectTls(relay: RecordRelay): Promise<tls.TLSSocket> {
   const port = Number(relay.address[1]);
   const identity = await readIdentity(pki);
   const socket = tls.connect({ host: "127.0.0.1", port, ...identity, ...TLS_1_2 });
-  await within(once(socket, "secureConnect"), "the handshake ends");
+  await withTimeout(once(socket, "secureConnect"), "the handshake ends");
   return socket;
 }
 
@@ -135,13 +135,13 @@ Deno.test("a server sends HTTP as application data, and an alert before it close
     ["close() while it is idle", "", ({ server }) => server.close()],
     ["close() of the session", "", ({ server }) => [...server.sessions][0]!.close()],
   ];
-  await eachRow(t, rows, async (_how, header, close) => {
+  await testEachRow(t, rows, async (_how, header, close) => {
     await using endpoint = await startTls(pki, () => [200, "OK", {}, "hi"]);
     await using relay = new RecordRelay(endpoint.server.address);
     const socket = await connectTls(relay);
     const received = once(socket, "data");
     socket.write(`GET / HTTP/1.1\r\n${header}\r\n`);
-    await within(received, "a response");
+    await withTimeout(received, "a response");
     close(endpoint);
     assertEquals(await relay.fromServer.ended, "end");
     assertEquals(relay.fromServer.types, [APPLICATION_DATA, ALERT]);
@@ -165,7 +165,7 @@ Deno.test("a server sends no alert if a session is closed in the middle of a res
   socket.write("GET / HTTP/1.1\r\n\r\n");
   // The server waits for the network once it takes no further piece.
   for (let before = -1, same = 0; same < 20;) {
-    await turnOfEventLoop();
+    await waitForTick();
     same = before === pieces && pieces > 0 ? same + 1 : 0;
     before = pieces;
   }

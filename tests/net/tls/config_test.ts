@@ -25,15 +25,15 @@ import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { formatTimeFromNow, KEY, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 /** Configurations that are refused with a message: with a TypeError, and with a RangeError. */
 type Rows = Record<"types" | "ranges", readonly (readonly [string, config: unknown, RegExp])[]>;
@@ -207,7 +207,7 @@ Deno.test("PEM text replaces files, on both ends, as a single string or several"
       caFile: pki.serverSslconfig.caFile!,
     }, { ...pki.clientSslconfig, caFile: undefined, ca: client.ca }],
   ];
-  await eachRow(t, rows, async (_name, serverSslconfig, clientSslconfig) => {
+  await testEachRow(t, rows, async (_name, serverSslconfig, clientSslconfig) => {
     const sslconfigs = { serverSslconfig, clientSslconfig };
     await using endpoint = await startTls(sslconfigs, (_, { peerCertificate }) => [
       200,
@@ -241,7 +241,7 @@ Deno.test("PEM text needs no permission to read", async () => {
 });
 
 Deno.test("a missing or invalid file is reported with its option", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
   const certificate = await Deno.readTextFile(certFile);
   const key = await Deno.readTextFile(keyFile);
@@ -276,7 +276,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     ["a damaged key", { certFile, keyFile: cutKey }, RangeError, /^keyFile: .* can't be read$/],
     ["an empty directory", { caPath: empty }, RangeError, /no file/],
   ];
-  await eachRow(t, rows, (_name, config, Class, message) => {
+  await testEachRow(t, rows, (_name, config, Class, message) => {
     const error = assertThrows(() => buildClientSslctx(config));
     assertInstanceOf(error, Class);
     assertMatch(error.message, message);
@@ -359,7 +359,7 @@ Deno.test("a server with an empty ca refuses everybody, and warns about it", asy
     ["a client with a certificate", pki.clientSslconfig, "UNTRUSTED"],
     ["a client without", pki.anonymousClientSslconfig, "NO_CERTIFICATE"],
   ];
-  await eachRow(t, rows, async (_name, config, code) => {
+  await testEachRow(t, rows, async (_name, config, code) => {
     logger.lines.length = 0;
     const client = new SSLClient(config, address, { timeout: 60 });
     await assertRejects(() => client.request("GET", "/"));
@@ -369,18 +369,18 @@ Deno.test("a server with an empty ca refuses everybody, and warns about it", asy
   assertEquals(requests, 0);
 });
 
-opensslTest("encrypted, weak and unknown kinds of keys are refused", async (pki, t) => {
-  const authority = await pki.authority("authority");
+testWithOpenssl("encrypted, weak and unknown kinds of keys are refused", async (pki, t) => {
+  const authority = await pki.createAuthority("authority");
   const config = (name: string) => ({
-    certFile: pki.path(`${name}.pem`),
-    keyFile: pki.path(`${name}.key`),
+    certFile: pki.makePath(`${name}.pem`),
+    keyFile: pki.makePath(`${name}.key`),
     allowUnauthenticatedClients: true,
   });
-  const good = await pki.server("good", { issuer: authority });
-  await pki.server("rsa", { issuer: authority, key: KEY.rsa2048 });
+  const good = await pki.createServerCertificate("good", { issuer: authority });
+  await pki.createServerCertificate("rsa", { issuer: authority, key: KEY.rsa2048 });
   const convert = async (from: string, to: string, ...args: string[]) => {
     await pki.run("pkey", "-in", `${from}.key`, "-out", `${to}.key`, ...args);
-    return { ...config(from), keyFile: pki.path(`${to}.key`) };
+    return { ...config(from), keyFile: pki.makePath(`${to}.key`) };
   };
   const encryption = ["-aes128", "-passout", "pass:secret"];
   const traditional = await convert("rsa", "encrypted1", "-traditional", ...encryption);
@@ -394,7 +394,7 @@ opensslTest("encrypted, weak and unknown kinds of keys are refused", async (pki,
     ["ed448", ["ED448"]],
   ];
   for (const [name, key] of kinds) {
-    await pki.server(name, { issuer: authority, key });
+    await pki.createServerCertificate(name, { issuer: authority, key });
     refused.push([name, config(name), "of an unsupported kind"]);
   }
   for (const [name, given, message] of refused) {
@@ -403,8 +403,8 @@ opensslTest("encrypted, weak and unknown kinds of keys are refused", async (pki,
       assertNoSecret(error.message);
     });
   }
-  await pki.server("p384", { issuer: authority, key: KEY.p384 });
-  await pki.server("ed25519", { issuer: authority, key: KEY.ed25519 });
+  await pki.createServerCertificate("p384", { issuer: authority, key: KEY.p384 });
+  await pki.createServerCertificate("ed25519", { issuer: authority, key: KEY.ed25519 });
   const taken = [
     config("good"),
     await convert("good", "sec1", "-traditional"),
@@ -420,15 +420,18 @@ opensslTest("encrypted, weak and unknown kinds of keys are refused", async (pki,
   }
 });
 
-opensslTest("certificates that peers will reject are listed in warnings", async (pki) => {
-  const authority = await pki.authority("authority", { to: timeFromNow(-1) });
-  const early = await pki.server("early", { issuer: authority, from: timeFromNow(1) });
+testWithOpenssl("certificates that peers will reject are listed in warnings", async (pki) => {
+  const authority = await pki.createAuthority("authority", { to: formatTimeFromNow(-1) });
+  const early = await pki.createServerCertificate("early", {
+    issuer: authority,
+    from: formatTimeFromNow(1),
+  });
   const server = buildServerSslctx({ ...early, caFile: authority.certFile });
   const notYet = /^certFile: certificate 1, of "CN=early", is not valid before 2/;
   const over = /^caFile: certificate 1 in .*, of "CN=authority", has expired at 2/;
   assertEquals(server.warnings.length, 2);
   for (const [i, warning] of [notYet, over].entries()) assertMatch(server.warnings[i]!, warning);
-  const client = await pki.client("client", { issuer: authority });
+  const client = await pki.createClientCertificate("client", { issuer: authority });
   const chain = await pki.join("chain.pem", client.certFile, authority.certFile);
   const { warnings } = buildServerSslctx({
     certFile: chain,
@@ -448,24 +451,24 @@ opensslTest("certificates that peers will reject are listed in warnings", async 
   assertStringIncludes(old.warnings[0]!, "the certificate has version 2 instead of 3");
 });
 
-opensslTest("caFile and caPath together trust all of their authorities", async (pki) => {
-  const first = await pki.authority("first");
-  const second = await pki.authority("second");
-  const third = await pki.authority("third");
-  const fourth = await pki.authority("fourth");
-  const caPath = pki.path("authorities");
+testWithOpenssl("caFile and caPath together trust all of their authorities", async (pki) => {
+  const first = await pki.createAuthority("first");
+  const second = await pki.createAuthority("second");
+  const third = await pki.createAuthority("third");
+  const fourth = await pki.createAuthority("fourth");
+  const caPath = pki.makePath("authorities");
   await Deno.mkdir(join(caPath, "folder.pem"), { recursive: true });
   await Deno.writeTextFile(join(caPath, "README"), "not looked at");
   await pki.join("authorities/bundle.crt", first.certFile, second.certFile);
   await Deno.copyFile(third.certFile, join(caPath, "0a1b2c3d.0"));
-  const own = await pki.server("own", { issuer: first });
+  const own = await pki.createServerCertificate("own", { issuer: first });
   const trust = {
     serverSslconfig: { ...own, caFile: fourth.certFile, caPath },
     clientSslconfig: { caPath: `${caPath}/`, caFile: first.certFile },
   };
   await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
   for (const [index, issuer] of [first, second, third, fourth].entries()) {
-    const client = await pki.client(`client${index}`, { issuer });
+    const client = await pki.createClientCertificate(`client${index}`, { issuer });
     const sslconfig = { ...trust.clientSslconfig, ...client };
     const sslclient = new SSLClient(sslconfig, endpoint.server.address, { timeout: 60 });
     assertEquals((await sslclient.request("GET", "/")).status, 204);
@@ -504,17 +507,17 @@ console.log(JSON.stringify({
 }));
 `;
 
-opensslTest("a private authority replaces the default trust store", async (pki, t) => {
-  const authority = await pki.authority("authority");
-  const clientAuthority = await pki.authority("client_authority");
-  const world = await pki.authority("world");
+testWithOpenssl("a private authority replaces the default trust store", async (pki, t) => {
+  const authority = await pki.createAuthority("authority");
+  const clientAuthority = await pki.createAuthority("client_authority");
+  const world = await pki.createAuthority("world");
   const files = {
     authority: authority.certFile,
     clientAuthority: clientAuthority.certFile,
-    own: await pki.server("own", { issuer: authority }),
-    client: await pki.client("client", { issuer: clientAuthority }),
-    publicOne: await pki.server("public", { issuer: world }),
-    publicClient: await pki.client("public_client", { issuer: world }),
+    own: await pki.createServerCertificate("own", { issuer: authority }),
+    client: await pki.createClientCertificate("client", { issuer: clientAuthority }),
+    publicOne: await pki.createServerCertificate("public", { issuer: world }),
+    publicClient: await pki.createClientCertificate("public_client", { issuer: world }),
   };
   const expected = {
     "{} and a server of the default store": "accepted",

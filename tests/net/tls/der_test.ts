@@ -12,7 +12,7 @@ import {
   readDer,
   TAG,
 } from "@degu/internal/net/tls/der.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** An element, its length in the form with so many bytes: 0 for the short one. */
 function element(tag: number, content: Uint8Array, lengthBytes = leastBytes(content)): Uint8Array {
@@ -160,7 +160,7 @@ Deno.test("a string of any type is decoded, with U+FFFD for invalid parts", () =
     [TAG.utf8String, Uint8Array.of(0x61, 0xff), "a\ufffd"],
     [TAG.bmpString, utf16, "aâ‚¬ðŸ˜€"],
     [TAG.bmpString, Uint8Array.of(0xd8, 0x3d), "\ufffd"],
-    [0x13, latin1("printable"), "printable"],
+    [0x13, encodeLatin1("printable"), "printable"],
     [0x14, Uint8Array.of(0xe4), "Ã¤"],
   ];
   for (const [tag, content, text] of rows) assertEquals(decodeString({ tag, content }), text);
@@ -175,18 +175,18 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
     [TAG.generalizedTime, "00010203040506Z", "0001-02-03T04:05:06.000Z"],
   ];
   for (const [tag, text, time] of rows) {
-    assertEquals(decodeTime({ tag, content: latin1(text) }).toISOString(), time);
+    assertEquals(decodeTime({ tag, content: encodeLatin1(text) }).toISOString(), time);
   }
   const wrong = ["", "491231235959", "4912312359Z", "491231235959+0100", "20500101000000.5Z"];
   for (const text of wrong) {
     for (const tag of [TAG.utcTime, TAG.generalizedTime, TAG.integer]) {
-      assertThrows(() => decodeTime({ tag, content: latin1(text) }), RangeError, "", text);
+      assertThrows(() => decodeTime({ tag, content: encodeLatin1(text) }), RangeError, "", text);
     }
   }
   // Dates and times that don't exist.
   const impossible = ["1332256199", "0001000000", "0100000000", "0132000000", "0229000000"];
   for (const rest of [...impossible, "0431000000", "0101240000", "0101006000", "0101000060"]) {
-    const content = { utc: latin1(`99${rest}Z`), generalized: latin1(`1999${rest}Z`) };
+    const content = { utc: encodeLatin1(`99${rest}Z`), generalized: encodeLatin1(`1999${rest}Z`) };
     assertThrows(
       () => decodeTime({ tag: TAG.utcTime, content: content.utc }),
       RangeError,
@@ -196,10 +196,10 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
     const element = { tag: TAG.generalizedTime, content: content.generalized };
     assertThrows(() => decodeTime(element), RangeError, "", rest);
   }
-  const leapDay = { tag: TAG.utcTime, content: latin1("960229000000Z") };
+  const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
   assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
   // Each form under the tag of the other.
-  const crossed = { tag: TAG.utcTime, content: latin1("20500101000000Z") };
+  const crossed = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
   assertThrows(() => decodeTime(crossed), RangeError);
 });
 

@@ -7,22 +7,22 @@ import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type App, SSLServer } from "@degu/degu/server";
 import { HandshakeQueue, type PendingConnection } from "@degu/internal/net/tls/handshake_queue.ts";
 import type { AcceptedConnection } from "@degu/internal/net/listener.ts";
-import { stoppedClock } from "@degu/testing/clock.ts";
+import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { stated } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import {
-  atLeastOnce,
   RawPeer,
-  turnOfEventLoop,
-  untilRefused,
-  within,
+  retryUntilInTime,
+  waitForTick,
+  waitUntilRefused,
+  withTimeout,
 } from "@degu/testing/raw_peer.ts";
-import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import process from "node:process";
 import fc from "fast-check";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 const MAX_PENDING = 64;
 const noContent: App = () => [204, "No Content", {}, null];
@@ -30,7 +30,7 @@ const noContent: App = () => [204, "No Content", {}, null];
 /** The reasons of handshakes that failed, without who it was. */
 function reasonsOf({ logger }: TlsEndpoint): string[] {
   const failed = /^.*:\d+: the handshake failed: /;
-  return [...logger.at("debug"), ...logger.at("info")]
+  return [...logger.messagesOf("debug"), ...logger.messagesOf("info")]
     .filter((line) => failed.test(line))
     .map((line) => line.replace(failed, ""));
 }
@@ -72,7 +72,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
         }
       });
       const gaveWay = () => reasonsOf(endpoint).filter((each) => /for a newer one/.test(each));
-      while (gaveWay().length < 10) await turnOfEventLoop();
+      while (gaveWay().length < 10) await waitForTick();
       const getIn = async () => {
         for (;;) {
           const response = await endpoint.client.request("GET", "/").catch(() => null);
@@ -80,7 +80,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
         }
       };
       for (let i = 0; i < 5; i++) {
-        assertEquals(await within(getIn(), "the client gets in"), 204);
+        assertEquals(await withTimeout(getIn(), "the client gets in"), 204);
       }
       over = true;
       for (const peer of current) peer.close();
@@ -94,10 +94,10 @@ Deno.test("the oldest silent one of 64 handshakes is closed for the next, withou
   // The peer has sent the first bytes of a ClientHello, and sends the rest slowly.
   using slow = await RawPeer.connect(endpoint.server.address);
   await slow.send("\x16\x03\x01\x02\x00");
-  await turnOfEventLoop();
+  await waitForTick();
   const begun = performance.now();
   const peers = await connectSilently(endpoint, MAX_PENDING - 1);
-  await turnOfEventLoop();
+  await waitForTick();
   assertEquals(reasonsOf(endpoint), []);
   for (const oldest of peers.slice(0, 3)) {
     peers.push(await RawPeer.connect(endpoint.server.address));
@@ -106,7 +106,7 @@ Deno.test("the oldest silent one of 64 handshakes is closed for the next, withou
   }
   const evicted = new Array(3).fill("it was closed for a newer one, with 64 in progress");
   assertEquals(reasonsOf(endpoint), evicted);
-  assertEquals(endpoint.logger.at("info"), [], "strangers can't fill the log");
+  assertEquals(endpoint.logger.messagesOf("info"), [], "strangers can't fill the log");
   // The slow peer is still connected, and fails by itself.
   await slow.send("x".repeat(0x200));
   await slow.readToEnd();
@@ -118,7 +118,7 @@ Deno.test("the oldest silent one of 64 handshakes is closed for the next, withou
 
 Deno.test("waiting for a slot and handshakes don't block one another", async () => {
   const options = { server: { maxConnections: 1, timeout: null } };
-  await atLeastOnce("who waited was not served within its 2 s", async () => {
+  await retryUntilInTime("who waited was not served within its 2 s", async () => {
     await using endpoint = await startTls(pki, noContent, options);
     using holder = await endpoint.client.connect();
     await holder.get("/");
@@ -150,13 +150,13 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
       const waiting = [await endpoint.client.connect(), await endpoint.client.connect()];
       const silent = await connectSilently(endpoint, MAX_PENDING + 5);
       await silent[3]!.send(Uint8Array.of(0x16, 3, 1));
-      await turnOfEventLoop();
+      await waitForTick();
       if (end === "dispose") await endpoint.server[Symbol.asyncDispose]();
-      else await within(Promise.resolve(endpoint.server[end]()), `${end}() resolves`);
-      await within(endpoint.done, "serveForever() settles");
+      else await withTimeout(Promise.resolve(endpoint.server[end]()), `${end}() resolves`);
+      await withTimeout(endpoint.done, "serveForever() settles");
       const [host, port] = endpoint.server.address as [string, number];
       // Don't listen at the port: a connection of another test may use it as its local port.
-      await untilRefused([host, port]);
+      await waitUntilRefused([host, port]);
       for (const conn of waiting) {
         await assertRejects(() => conn.get("/"), EmptyPreambleError);
       }
@@ -185,7 +185,11 @@ Deno.test("65 connections to a server that doesn't serve yet: the oldest that is
   server.close();
   for (const peer of peers) assertEquals((await peer.readToEnd()).received, "");
   for (const peer of peers) peer.close();
-  assertEquals(logger.at("debug").length, 1, "what is closed with the server is not logged");
+  assertEquals(
+    logger.messagesOf("debug").length,
+    1,
+    "what is closed with the server is not logged",
+  );
 });
 
 /** A connection without a socket. */
@@ -240,9 +244,15 @@ async function soon(): Promise<void> {
 }
 
 Deno.test("a handshake that gives way to another one has had as long as docs/security.md and docs/server.md say, to the millisecond", async () => {
-  const least = await stated("docs/security.md", /the minimum time for a handshake +\| (\d+) ms/);
-  assertEquals(await stated("docs/server.md", /handshake\s+gets at least (\d+) ms/), least);
-  using time = stoppedClock();
+  const least = await readStatedNumber(
+    "docs/security.md",
+    /the minimum time for a handshake +\| (\d+) ms/,
+  );
+  assertEquals(
+    await readStatedNumber("docs/server.md", /handshake\s+gets at least (\d+) ms/),
+    least,
+  );
+  using time = stopAllClocks();
   const desk = new Desk();
   const serving = desk.begin();
   const arrivals = strangers(MAX_PENDING + 2);
@@ -262,7 +272,7 @@ Deno.test("a handshake that gives way to another one has had as long as docs/sec
 });
 
 Deno.test("a handshake fails when its time is over, to the millisecond, whether one is after it or not", async () => {
-  using time = stoppedClock();
+  using time = stopAllClocks();
   const desk = new Desk(30);
   const serving = desk.begin();
   const [first, second] = strangers(2);
@@ -322,7 +332,7 @@ Deno.test("64 with a finished handshake wait, in their order; one more is closed
   assertEquals((await first).name, "0");
   assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
   const refused = ["65", "66"].map((name) => `${name}: too many connections wait for a slot`);
-  assertEquals(desk.log.at("info"), refused);
+  assertEquals(desk.log.messagesOf("info"), refused);
   assertEquals((await desk.admission.accept()).name, "1");
   assertEquals((await desk.admission.accept()).name, "2");
   desk.admission.close();
@@ -355,8 +365,8 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
     await serving;
     await desk.admission.ended();
     assertEquals(closedOf(all).length, MAX_PENDING + 1);
-    assertEquals(desk.log.at("info"), []);
-    assertMatch(desk.log.at("debug")[0]!, /^0: .*the server closed the connection$/);
+    assertEquals(desk.log.messagesOf("info"), []);
+    assertMatch(desk.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
     const late = desk.finish("7");
     await soon();
     assert(late.isClosed);
@@ -371,7 +381,7 @@ Deno.test("a time-out that is over before its timer is started is kept, without 
   const serving = desk.begin();
   desk.admission.push(new Stranger(0));
   await desk.admission.ended();
-  assertMatch(desk.log.at("info")[0]!, /took over 1e-9 s$/);
+  assertMatch(desk.log.messagesOf("info")[0]!, /took over 1e-9 s$/);
   desk.admission.close();
   await serving;
   process.off("warning", listen);

@@ -25,20 +25,20 @@ import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { systemCode } from "@degu/internal/net/error_text.ts";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, opensslTest, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { ignoreUnlessInstalled, runWithInput, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 /**
  * Relays a connection; the server's bytes after its first message arrive at once, together with its
@@ -49,7 +49,7 @@ async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
   using server = await RawPeer.connect(address);
   const flight = new Uint8Array(65536);
   const pass = async (from: RawPeer, to: RawPeer) => {
-    const count = await within(from.conn.read(flight), "the handshake goes on") ?? 0;
+    const count = await withTimeout(from.conn.read(flight), "the handshake goes on") ?? 0;
     await to.send(flight.slice(0, count));
   };
   await pass(client, server);
@@ -69,7 +69,7 @@ Deno.test("a client receives the response of a server that sends much with the h
   const relayed = relayAtOnce(relay, server.address);
   using conn = await new SSLClient(pki.clientSslconfig, relay.address, { timeout: 30 }).connect();
   const exchange = async () => await (await conn.get("/")).body?.bytes();
-  await within(assertRejects(exchange, DeguError), "the client hears that the server is gone");
+  await withTimeout(assertRejects(exchange, DeguError), "the client hears that the server is gone");
   await relayed;
 });
 
@@ -95,7 +95,7 @@ Deno.test("timeout and signal limit every phase of connecting over TLS", async (
 });
 
 Deno.test("a connection error has the same class as that of a plain client", async (t) => {
-  const port = await unusedPort();
+  const port = await findUnusedPort();
   const rows: readonly [Address, new () => Error][] = [
     [["127.0.0.1", port], Deno.errors.ConnectionRefused],
     [["::1", port, 0, 1], Error],
@@ -244,7 +244,7 @@ Deno.test("a connection without TLS is refused without a byte of HTTP, and logge
 });
 
 Deno.test("each session has the certificate of its own client, however many connect at the same time", async () => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const names = ["one", "two", "stranger"];
   const devices = await Promise.all(names.map((name) => createDevicePki(dir.path, name)));
   const [one, two] = devices;
@@ -274,8 +274,8 @@ Deno.test("each session has the certificate of its own client, however many conn
     const got = await Promise.all(Array.from({ length: 24 }, (_, index) => knock(index)));
     assertEquals(got, Array.from({ length: 8 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
   }
-  assertEquals(endpoint.logger.at("info").length, 24);
-  for (const line of endpoint.logger.at("info")) {
+  assertEquals(endpoint.logger.messagesOf("info").length, 24);
+  for (const line of endpoint.logger.messagesOf("info")) {
     assertMatch(line, /client's certificate was refused/);
   }
 });
@@ -302,12 +302,12 @@ Deno.test("an app receives requests of clients that send much with the handshake
     using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
     await peer.send(upload);
   }
-  await within(allHeard.promise, "the app hears that every client is gone");
-  await within(endpoint.server.shutdown(), "no session is left");
+  await withTimeout(allHeard.promise, "the app hears that every client is gone");
+  await withTimeout(endpoint.server.shutdown(), "no session is left");
 });
 
 Deno.test("an address that can't be bound rejects ready and serveForever(), in the words of a plain server", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const file = join(dir.path, "file");
   await Deno.writeTextFile(file, "mine");
@@ -318,7 +318,7 @@ Deno.test("an address that can't be bound rejects ready and serveForever(), in t
     ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
     ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
   ];
-  await eachRow(t, rows, async (_name, address, Class) => {
+  await testEachRow(t, rows, async (_name, address, Class) => {
     await using server = new SSLServer(pki.serverSslconfig, address, noContent);
     const serving = server.serveForever();
     const error = await assertRejects(() => server.ready, Class);
@@ -345,15 +345,15 @@ Deno.test("an address that can't be bound rejects ready and serveForever(), in t
 });
 
 Deno.test("a server closes at once, and its address is free", async (t) => {
-  await using dir = await tempDir();
+  await using dir = await createTempDir();
   const path = join(dir.path, "socket");
   const make = (address: Address) => new SSLServer(pki.serverSslconfig, address, noContent);
   await t.step("before it is bound", async () => {
     await using server = make(["127.0.0.1", 0]);
     const serving = server.serveForever();
     server.close();
-    await within(server.ready, "ready settles");
-    await within(serving, "serveForever() settles");
+    await withTimeout(server.ready, "ready settles");
+    await withTimeout(serving, "serveForever() settles");
   });
   await t.step("a path", async () => {
     for (let i = 0; i < 2; i++) {
@@ -362,19 +362,19 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
       await server.ready;
       assert((await Deno.lstat(path)).isSocket);
       server.close();
-      await within(serving, "serveForever() settles");
+      await withTimeout(serving, "serveForever() settles");
       await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
     }
   });
 });
 
-opensslTest("both ends accept authorities that have signed each other", async (openssl) => {
-  const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
-  const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
-  const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
+testWithOpenssl("both ends accept authorities that have signed each other", async (openssl) => {
+  const [a, b] = [await openssl.createAuthority("a"), await openssl.createAuthority("b")];
+  const aByB = await openssl.createAuthority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
+  const bByA = await openssl.createAuthority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
   const both = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
-  const client = await openssl.client("client", { issuer: a });
-  const server = await openssl.server("server", { issuer: b });
+  const client = await openssl.createClientCertificate("client", { issuer: a });
+  const server = await openssl.createServerCertificate("server", { issuer: b });
   const sent = await openssl.join("client_sent.pem", client.certFile, aByB.certFile);
   const shown = await openssl.join("server_sent.pem", server.certFile, bByA.certFile);
   const trust = {
@@ -392,7 +392,7 @@ opensslTest("both ends accept authorities that have signed each other", async (o
 
 // ───────────────────────── what each end reports of one that failed
 
-const needsOpenssl = await unlessMissing("openssl");
+const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 /** A TLS record with a fatal alert. */
 function alert(description: number): Uint8Array {
@@ -428,13 +428,13 @@ Deno.test("a client's TlsError has a code for each behavior of the server, and t
       ]),
     ["an unknown one", (peer) => peer.send(alert(200)), /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/],
   ];
-  await eachRow(t, rows, async (_name, act, expected) => {
+  await testEachRow(t, rows, async (_name, act, expected) => {
     const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 60 });
-    const connecting = rejectionOf(client.connect(), "connecting");
+    const connecting = catchRejection(client.connect(), "connecting");
     const peer = await server.accept();
     await peer.readExactly(1);
     await act(peer);
-    const error = await within(connecting, "an error");
+    const error = await withTimeout(connecting, "an error");
     assertInstanceOf(error, TlsError);
     assertMatch(`${error.code} ${error.message}`, expected);
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
@@ -456,7 +456,7 @@ Deno.test("a server's log has a code for each behavior of a client", async (t) =
       /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of this end's certificate$/,
     ],
   ];
-  await eachRow(t, rows, async (_name, act, expected) => {
+  await testEachRow(t, rows, async (_name, act, expected) => {
     using peer = await RawPeer.connect(address);
     await act(peer);
     assertMatch(await reasonOf(endpoint), expected);
@@ -535,7 +535,7 @@ Deno.test(
         ...["s_client", "-connect", `${host}:${port}`, "-quiet", "-tls1_2", "-cipher", suite],
         ...["-cert", certFile!, "-key", keyFile!],
       ];
-      const { stdout } = await converse("openssl", args, "GET / HTTP/1.1\r\n\r\n");
+      const { stdout } = await runWithInput("openssl", args, "GET / HTTP/1.1\r\n\r\n");
       assertMatch(stdout, /^HTTP\/1\.1 204 /);
       const { protocol, cipher } = socks.pop()!;
       assertEquals([protocol, cipher], ["TLSv1.2", suite]);

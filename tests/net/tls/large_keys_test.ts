@@ -8,43 +8,48 @@ import { buildServerSslctx } from "@degu/degu/server";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { type Issued, KEY, type OpensslPki, opensslTest } from "@degu/testing/tls_openssl.ts";
+import {
+  type IssuedCertificate,
+  KEY,
+  type OpensslPki,
+  testWithOpenssl,
+} from "@degu/testing/tls_openssl.ts";
 
 const app = () => [204, "No Content", {}, null] as const;
 
 /** The options of an end: its own identity, and the authority that it trusts. */
-function config({ certFile, keyFile }: Issued, caFile: string) {
+function config({ certFile, keyFile }: IssuedCertificate, caFile: string) {
   return { certFile, keyFile, caFile };
 }
 
 /** The only large key of this module, in PEM: making one takes a second. */
 let largeKey: string | undefined;
 
-async function makeLargeAuthority(pki: OpensslPki): Promise<Issued> {
+async function makeLargeAuthority(pki: OpensslPki): Promise<IssuedCertificate> {
   if (largeKey === undefined) {
-    const made = await pki.authority("large", { key: KEY.rsa4098 });
+    const made = await pki.createAuthority("large", { key: KEY.rsa4098 });
     largeKey = await Deno.readTextFile(made.keyFile);
     return made;
   }
-  const keyFile = pki.path("large.key");
+  const keyFile = pki.makePath("large.key");
   await Deno.writeTextFile(keyFile, largeKey);
-  return await pki.authority("large", { keyOf: { certFile: "", keyFile } });
+  return await pki.createAuthority("large", { keyOf: { certFile: "", keyFile } });
 }
 
 /**
  * An authority with a large key, one with another key, and the certificates that each has signed.
  */
 async function makeAll(pki: OpensslPki) {
-  const [small, large] = [await pki.authority("small"), await makeLargeAuthority(pki)];
+  const [small, large] = [await pki.createAuthority("small"), await makeLargeAuthority(pki)];
   return {
     small,
     large,
-    server: await pki.server("server", { issuer: small }),
-    client: await pki.client("client", { issuer: small }),
-    largeServer: await pki.server("large_server", { issuer: small, keyOf: large }),
-    largeClient: await pki.client("large_client", { issuer: small, keyOf: large }),
-    serverOfLarge: await pki.server("server_of_large", { issuer: large }),
-    clientOfLarge: await pki.client("client_of_large", { issuer: large }),
+    server: await pki.createServerCertificate("server", { issuer: small }),
+    client: await pki.createClientCertificate("client", { issuer: small }),
+    largeServer: await pki.createServerCertificate("large_server", { issuer: small, keyOf: large }),
+    largeClient: await pki.createClientCertificate("large_client", { issuer: small, keyOf: large }),
+    serverOfLarge: await pki.createServerCertificate("server_of_large", { issuer: large }),
+    clientOfLarge: await pki.createClientCertificate("client_of_large", { issuer: large }),
   };
 }
 
@@ -61,34 +66,37 @@ function assertTooLarge(build: () => unknown, message: RegExp): void {
   assertMatch(error.message, message);
 }
 
-opensslTest("an own certificate with an RSA key above 4096 bits is a TlsError", async (pki, t) => {
-  const { small, large, server, largeServer, largeClient } = await makeAll(pki);
-  await t.step("a server's, in files and as text", async () => {
-    const files = config(largeServer, small.certFile);
-    assertTooLarge(
-      () => buildServerSslctx(files),
-      about("certFile: certificate 1", "large_server"),
-    );
-    const texts = await readTexts(files);
-    assertTooLarge(() => buildServerSslctx(texts), about("cert: certificate 1", "large_server"));
-  });
-  await t.step("a client's", () => {
-    const files = config(largeClient, small.certFile);
-    assertTooLarge(
-      () => buildClientSslctx(files),
-      about("certFile: certificate 1", "large_client"),
-    );
-  });
-  await t.step("an intermediate is a warning", async () => {
-    const { certFile, keyFile } = server;
-    const chain = await pki.join("chain.pem", certFile, large.certFile);
-    const { warnings } = buildServerSslctx(config({ certFile: chain, keyFile }, small.certFile));
-    assertEquals(warnings.length, 1);
-    assertMatch(warnings[0]!, about("certFile: certificate 2", "large"));
-  });
-});
+testWithOpenssl(
+  "an own certificate with an RSA key above 4096 bits is a TlsError",
+  async (pki, t) => {
+    const { small, large, server, largeServer, largeClient } = await makeAll(pki);
+    await t.step("a server's, in files and as text", async () => {
+      const files = config(largeServer, small.certFile);
+      assertTooLarge(
+        () => buildServerSslctx(files),
+        about("certFile: certificate 1", "large_server"),
+      );
+      const texts = await readTexts(files);
+      assertTooLarge(() => buildServerSslctx(texts), about("cert: certificate 1", "large_server"));
+    });
+    await t.step("a client's", () => {
+      const files = config(largeClient, small.certFile);
+      assertTooLarge(
+        () => buildClientSslctx(files),
+        about("certFile: certificate 1", "large_client"),
+      );
+    });
+    await t.step("an intermediate is a warning", async () => {
+      const { certFile, keyFile } = server;
+      const chain = await pki.join("chain.pem", certFile, large.certFile);
+      const { warnings } = buildServerSslctx(config({ certFile: chain, keyFile }, small.certFile));
+      assertEquals(warnings.length, 1);
+      assertMatch(warnings[0]!, about("certFile: certificate 2", "large"));
+    });
+  },
+);
 
-opensslTest(
+testWithOpenssl(
   "authorities of which each has an RSA key above 4096 bits are a TlsError",
   async (pki) => {
     const { large, server, client } = await makeAll(pki);
@@ -102,7 +110,7 @@ opensslTest(
   },
 );
 
-opensslTest(
+testWithOpenssl(
   "an authority with an RSA key above 4096 bits beside a usable one is a warning",
   async (pki, t) => {
     const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeAll(pki);
@@ -135,9 +143,9 @@ opensslTest(
   },
 );
 
-opensslTest("an authority whose key is too weak is not trusted", async (pki) => {
-  const weak = await pki.authority("weak", { key: KEY.rsa1024 });
-  const good = await pki.authority("good");
+testWithOpenssl("an authority whose key is too weak is not trusted", async (pki) => {
+  const weak = await pki.createAuthority("weak", { key: KEY.rsa1024 });
+  const good = await pki.createAuthority("good");
   const error = assertThrows(() => buildClientSslctx({ caFile: weak.certFile }), TlsError);
   assertEquals(error.code, "WEAK");
   assertMatch(
@@ -153,7 +161,7 @@ opensslTest("an authority whose key is too weak is not trusted", async (pki) => 
   );
 });
 
-opensslTest(
+testWithOpenssl(
   "a peer whose certificate has an RSA key above 4096 bits is refused",
   async (pki, t) => {
     const { small, server, client, largeServer, largeClient } = await makeAll(pki);
@@ -184,13 +192,13 @@ opensslTest(
   },
 );
 
-opensslTest(
+testWithOpenssl(
   "RSA keys of 4096 bits are accepted, of both ends and of their authority",
   async (pki) => {
-    const authority = await pki.authority("authority", { key: KEY.rsa4096 });
+    const authority = await pki.createAuthority("authority", { key: KEY.rsa4096 });
     const wanted = { issuer: authority, keyOf: authority };
-    const server = await pki.server("server", wanted);
-    const client = await pki.client("client", wanted);
+    const server = await pki.createServerCertificate("server", wanted);
+    const client = await pki.createClientCertificate("client", wanted);
     await using endpoint = await startTls({
       serverSslconfig: config(server, authority.certFile),
       clientSslconfig: config(client, authority.certFile),

@@ -12,10 +12,10 @@ import {
   type ServerSslconfig,
   SSLServer,
 } from "@degu/degu/server";
-import { within } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import { opensslTest } from "@degu/testing/tls_openssl.ts";
+import { testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { createDevicePki } from "@degu/degu/device";
@@ -124,7 +124,7 @@ function connectWith(version: string, device: Device | null, address: Address) {
   });
   socket.on("error", () => {});
   socket.on("close", () => closed.resolve());
-  const answer = within(closed.promise, "the connection closes")
+  const answer = withTimeout(closed.promise, "the connection closes")
     .then(() => /\r\nwho: (\w+)\r\n/.exec(received)?.[1] ?? REFUSED);
   return { secured: secured.promise, answer };
 }
@@ -236,7 +236,7 @@ const changes: readonly Change[] = [
 
 for (const { what, from, to, clients, answers, refusal, later } of changes) {
   Deno.test(`a pending handshake ${what}`, async (t) => {
-    await eachRow(t, VERSIONS, async (version) => {
+    await testEachRow(t, VERSIONS, async (version) => {
       const asked: string[] = [];
       await using endpoint = await start(from, record(asked));
       const { server, logger } = endpoint;
@@ -247,25 +247,27 @@ for (const { what, from, to, clients, answers, refusal, later } of changes) {
       relay.release();
       assertEquals(await Promise.all(asking), answers);
       assertEquals(asked, answers.filter((answer) => answer !== REFUSED));
-      assertEquals(logger.at("info").length, answers.length - asked.length);
-      for (const line of logger.at("info")) assertMatch(line, refusal!);
+      assertEquals(logger.messagesOf("info").length, answers.length - asked.length);
+      for (const line of logger.messagesOf("info")) assertMatch(line, refusal!);
       const isOpen = from.allowUnauthenticatedClients ?? to.allowUnauthenticatedClients ?? false;
-      assertEquals(logger.at("warn").length, isOpen ? 1 : 0);
-      for (const line of logger.at("warn")) assertMatch(line, /allowUnauthenticatedClients/);
+      assertEquals(logger.messagesOf("warn").length, isOpen ? 1 : 0);
+      for (const line of logger.messagesOf("warn")) {
+        assertMatch(line, /allowUnauthenticatedClients/);
+      }
       assertEquals([await ask(one, server.address), await ask(null, server.address)], later);
     });
   });
 }
 
-opensslTest("a pending handshake goes on if another authority vouches", async (pki, t) => {
-  const issuer = await pki.authority("server_authority");
-  const own = await pki.server("server", { issuer });
+testWithOpenssl("a pending handshake goes on if another authority vouches", async (pki, t) => {
+  const issuer = await pki.createAuthority("server_authority");
+  const own = await pki.createServerCertificate("server", { issuer });
   const ca = issuer.certFile;
-  const root = await pki.authority("root");
-  const middle = await pki.authority("middle", { issuer: root });
-  const client = await pki.client("client", { issuer: middle });
-  const stranger = await pki.authority("stranger");
-  const limited = await pki.authority("limited", {
+  const root = await pki.createAuthority("root");
+  const middle = await pki.createAuthority("middle", { issuer: root });
+  const client = await pki.createClientCertificate("client", { issuer: middle });
+  const stranger = await pki.createAuthority("stranger");
+  const limited = await pki.createAuthority("limited", {
     commonName: "root",
     keyOf: root,
     extensions: ["extendedKeyUsage=serverAuth"],
@@ -282,7 +284,7 @@ opensslTest("a pending handshake goes on if another authority vouches", async (p
     ["neither", stranger.certFile, REFUSED],
     ["the same one, for servers only", limited.certFile, REFUSED],
   ];
-  await eachRow(t, rows, async (_name, caFile, expected) => {
+  await testEachRow(t, rows, async (_name, caFile, expected) => {
     const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
     await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
       return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
@@ -317,12 +319,12 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
   await using endpoint = await start(trusting(one, two), app);
   const { server, logger } = endpoint;
   const asking = [ask(one, server.address), ask(two, server.address)];
-  await within(Promise.all([begun.one.promise, begun.two.promise]), "onConnect is called");
+  await withTimeout(Promise.all([begun.one.promise, begun.two.promise]), "onConnect is called");
   server.setSslctx(trusting(two));
   release.resolve();
   assertEquals(await Promise.all(asking), [REFUSED, "two"]);
   assertEquals(handled, ["two"]);
-  assertMatch(logger.at("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
+  assertMatch(logger.messagesOf("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
 });
 
 Deno.test("a client that waits for a slot is refused without onConnect if it is not trusted by then", async (t) => {
@@ -331,7 +333,7 @@ Deno.test("a client that waits for a slot is refused without onConnect if it is 
       ["its authority is no longer trusted", trusting(one, two), two, one],
       ["it has no certificate, and one is required", trustingAll(), null, null],
     ];
-  await eachRow(t, rows, async (_name, from, holder, waiting) => {
+  await testEachRow(t, rows, async (_name, from, holder, waiting) => {
     const asked: string[] = [];
     await using endpoint = await start(from, record(asked), { maxConnections: 1 });
     const { server } = endpoint;
@@ -340,7 +342,7 @@ Deno.test("a client that waits for a slot is refused without onConnect if it is 
     assertEquals((await live.get("/")).headers["who"], who);
     // The client's half of the handshake of TLS 1.2 is over when the server's is.
     const { secured, answer } = connectWith("TLSv1.2", waiting, server.address);
-    await within(secured, "the handshake is over");
+    await withTimeout(secured, "the handshake is over");
     server.setSslctx(trusting(two));
     live.close();
     assertEquals(await answer, REFUSED);
@@ -366,7 +368,7 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
     ["the key of another", { certFile, keyFile: two.keyFile, ca }, RangeError],
     ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
   ];
-  await eachRow(t, rows, async (_name, value, Class) => {
+  await testEachRow(t, rows, async (_name, value, Class) => {
     assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
     assertEquals(server.sslctx, before);
     assertEquals(await ask(one, server.address), "one");

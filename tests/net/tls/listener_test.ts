@@ -16,8 +16,8 @@ import {
   makeNetStream,
   type RawStream,
 } from "@degu/internal/net/tls/raw_stream.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { dial, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 /** A listener, and its connections. */
@@ -36,7 +36,7 @@ class Listening implements Disposable {
 
   static async start(address: Address): Promise<Listening> {
     const listening = new Listening(address);
-    await within(listening.raw.ready, "the listener is bound");
+    await withTimeout(listening.raw.ready, "the listener is bound");
     listening.raw.start();
     listening.raw.start();
     return listening;
@@ -44,7 +44,10 @@ class Listening implements Disposable {
 
   async next(): Promise<RawConnection> {
     if (this.#arrived.length === 0) {
-      await within(new Promise<void>((resolve) => this.#wake = resolve), "a connection arrives");
+      await withTimeout(
+        new Promise<void>((resolve) => this.#wake = resolve),
+        "a connection arrives",
+      );
     }
     return this.#arrived.shift()!;
   }
@@ -58,7 +61,7 @@ class Listening implements Disposable {
 /** An address for each of the two ways to listen. */
 async function* addresses(): AsyncGenerator<Address> {
   yield ["127.0.0.1", 0];
-  await using directory = await tempDir();
+  await using directory = await createTempDir();
   yield `${directory.path}/socket`;
 }
 
@@ -71,13 +74,13 @@ Deno.test("of a waiting connection only the first bytes are read, and none are l
     const { rawStream } = await listening.next();
     rawStream.stream.read(0); // as the listener of TLS does
     const limit = 65_536;
-    while (rawStream.stream.readableLength < limit) await turnOfEventLoop();
-    for (let turn = 0; turn < 20; turn++) await turnOfEventLoop();
+    while (rawStream.stream.readableLength < limit) await waitForTick();
+    for (let turn = 0; turn < 20; turn++) await waitForTick();
     assert(rawStream.stream.readableLength < 2 * limit, `${rawStream.stream.readableLength} bytes`);
     assert(rawStream.hasReceived);
     let received = 0;
     for await (const bytes of rawStream.stream) received += bytes.length;
-    await within(sent, "all is sent");
+    await withTimeout(sent, "all is sent");
     assertEquals(received, size);
     rawStream.close();
   }
@@ -147,7 +150,7 @@ function collect(stream: Duplex) {
     buffers,
     text: () => text,
     async upTo(length: number) {
-      while (text.length < length) await within(once(stream, "data"), "the rest arrives");
+      while (text.length < length) await withTimeout(once(stream, "data"), "the rest arrives");
       return text;
     },
   };
@@ -156,13 +159,13 @@ function collect(stream: Duplex) {
 test("nothing is read while it is held, and nothing is lost", async (rawStream, peer) => {
   const received = collect(rawStream.stream);
   // A socket begins to read in the next turn.
-  await turnOfEventLoop();
+  await waitForTick();
   rawStream.pause();
   // A read of Deno's may be under way: it is the last.
   await peer.send("h");
   await received.upTo(rawStream.conn === null ? 0 : 1);
   await peer.send("ello");
-  for (let i = 0; i < 3; i++) await turnOfEventLoop();
+  for (let i = 0; i < 3; i++) await waitForTick();
   assertEquals(received.text(), rawStream.conn === null ? "" : "h");
   rawStream.resume();
   assertEquals(await received.upTo(5), "hello");
@@ -173,7 +176,7 @@ test("close() works while it is held, and may be called again", async (rawStream
   rawStream.pause();
   const closed = once(rawStream.stream, "close");
   rawStream.close();
-  await within(closed, "the stream is closed");
+  await withTimeout(closed, "the stream is closed");
   assertEquals((await peer.readToEnd()).received, "");
   rawStream.pause();
   rawStream.resume();
@@ -185,15 +188,15 @@ test("a reset by the peer is an error of the stream only", async ({ stream }, pe
   stream.resume();
   // Unread bytes make the kernel send a reset instead of a close.
   stream.write("x".repeat(10));
-  await turnOfEventLoop();
+  await waitForTick();
   peer.close();
-  await within(failed, "the stream is closed");
+  await withTimeout(failed, "the stream is closed");
   assert(stream.destroyed);
 });
 
 test("reused memory: what is passed on at once is in one buffer", async (rawStream, peer) => {
   const received = collect(rawStream.stream);
-  await turnOfEventLoop();
+  await waitForTick();
   const isNode = rawStream.conn === null;
   // Of Deno's connection a read is under way, in a buffer of its own.
   rawStream.freeUsedMemory();
@@ -201,7 +204,7 @@ test("reused memory: what is passed on at once is in one buffer", async (rawStre
   const sent = peer.send(text);
   assertEquals(await received.upTo(text.length), text);
   await sent;
-  await turnOfEventLoop();
+  await waitForTick();
   if (isNode) assert(received.pieces.every(({ length }) => length < 4096));
   else assertEquals(received.buffers.size, 1);
 });
@@ -213,7 +216,7 @@ test("reused memory: pieces that wait keep their bytes", async (rawStream, peer)
   rawStream.stream.pause();
   for (const letter of "abc") {
     await peer.send(letter.repeat(10_000));
-    for (let i = 0; i < 5; i++) await turnOfEventLoop();
+    for (let i = 0; i < 5; i++) await waitForTick();
   }
   assertEquals(rawStream.stream.readableLength, 30_000);
   rawStream.stream.resume();
@@ -227,7 +230,7 @@ test("reused memory: what was written arrives, and is freed", async (rawStream, 
   const written = Promise.withResolvers<void>();
   rawStream.stream.write(piece, () => written.resolve());
   assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
-  await within(written.promise, "the write settles");
+  await withTimeout(written.promise, "the write settles");
   if (rawStream.conn !== null) assertEquals(piece.length, 0);
 });
 

@@ -39,7 +39,7 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is known by
   assertEquals(await keyOf(anonymous), "none");
   assertEquals(await keyOf(stranger), "none");
   assertEquals(server.sslctx.verify, false);
-  assertEquals(logger.at("warn"), [
+  assertEquals(logger.messagesOf("warn"), [
     "every client is accepted, because allowUnauthenticatedClients is true",
   ]);
   assertEquals(buildServerSslctx({ ...asking(pki), caFile: undefined, ca: [] }).warnings, []);
@@ -70,7 +70,7 @@ Deno.test("with authorities, allowUnauthenticatedClients: false is the default: 
   const server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], app, { logger });
   await using _ = server;
   assertEquals(server.sslctx.verify, true);
-  assertEquals(logger.at("warn"), []);
+  assertEquals(logger.messagesOf("warn"), []);
   assertEquals((await new SSLClient(pki.clientSslconfig, server.address).get("/")).status, 200);
   const anonymous = new SSLClient(pki.anonymousClientSslconfig, server.address);
   await assertRejects(() => anonymous.get("/"), TlsError);

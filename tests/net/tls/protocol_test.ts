@@ -43,7 +43,7 @@ Deno.test("a server with a protocol accepts only clients that name it", async ()
     const fate = await served.ask(options);
     assertEquals(typeof fate, "string", `${options.protocol}: ${fate}`);
   }
-  assertEquals(served.logger.at("info").length, 3);
+  assertEquals(served.logger.messagesOf("info").length, 3);
 });
 
 Deno.test("a client with a protocol accepts only servers that name it", async () => {

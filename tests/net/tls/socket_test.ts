@@ -22,17 +22,17 @@ import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { stated } from "@degu/testing/stated.ts";
-import { cut } from "@degu/testing/streams.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { cutBytes } from "@degu/testing/streams.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
-import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
-const pki = await sharedPki();
+const pki = await openSharedPki();
 
 /** Reads all bytes of a socket until its connection ends. */
 function receivedBy(socket: tls.TLSSocket): Promise<string> {
@@ -41,7 +41,7 @@ function receivedBy(socket: tls.TLSSocket): Promise<string> {
   socket.on("data", (piece: Uint8Array) => text += String(piece));
   socket.on("error", () => {});
   socket.on("close", () => resolve(text));
-  return within(promise, "the connection ends");
+  return withTimeout(promise, "the connection ends");
 }
 
 Deno.test("a client that closes its write side after its request is still answered", async () => {
@@ -90,9 +90,13 @@ Deno.test("an early response reaches a client whose process waits for the proces
   const logger = new RecordingLogger();
   // The server has sent the response, and is about to close.
   logger.debug = () => void setTimeout(stall, 2);
-  await using endpoint = await startTls(pki, () => [413, "Content Too Large", {}, latin1("no")], {
-    server: { logger },
-  });
+  await using endpoint = await startTls(
+    pki,
+    () => [413, "Content Too Large", {}, encodeLatin1("no")],
+    {
+      server: { logger },
+    },
+  );
   for (let i = 0; i < 3; i++) {
     stalls = 2;
     const upload = new BodyIter(Array.from({ length: 64 }, () => new Uint8Array(262_144)), 2 ** 24);
@@ -137,7 +141,7 @@ Deno.test("a server that sends endlessly does not fill the memory of a client th
   using conn = await server.client.connect();
   const response = await conn.get("/");
   const { sent, stuck } = await flooding.promise;
-  await within(stuck(), "the server has to wait");
+  await withTimeout(stuck(), "the server has to wait");
   const unread = sent();
   assert(unread < MOST_UNREAD, `${unread} bytes were taken that nobody has read`);
   for (let read = 0; read < MOST_UNREAD;) read += (await response.body!.read(1_000_000)).length;
@@ -175,14 +179,14 @@ Deno.test("a client that sends endlessly does not fill the memory of a server th
         await connected.promise;
         socket.write("POST / HTTP/1.1\r\ncontent-length: 1073741824\r\n\r\n");
         const { sent, stuck } = flood(socket);
-        await within(stuck(), "the client has to wait");
+        await withTimeout(stuck(), "the client has to wait");
         const unread = sent();
         assert(unread < MOST_UNREAD, `${unread} bytes were taken that nobody has read`);
         reading.resolve();
-        await within(read.promise, "the application gets the bytes");
+        await withTimeout(read.promise, "the application gets the bytes");
         assert(sent() > unread, "reading did not let the client go on");
         socket.destroy();
-        await within(closed.promise, "the client is closed");
+        await withTimeout(closed.promise, "the client is closed");
       },
     });
   }
@@ -191,7 +195,7 @@ Deno.test("a client that sends endlessly does not fill the memory of a server th
 Deno.test("a TLS socket allows one read at a time; close() ends pending operations, and later use fails", async () => {
   await using server = await serveRaw(pki, () => {});
   const sock = await server.client.createSocket();
-  assertEquals(await within(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
+  assertEquals(await withTimeout(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
   const reading = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
   const another = () => sock.read(new Uint8Array(1));
   await assertRejects(another, Deno.errors.Busy, "a read is in progress");
@@ -214,7 +218,7 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
     () => sock.closeWrite!(),
   ];
   for (const use of uses) {
-    await within(assertRejects(use, Deno.errors.BadResource, "the socket is closed"), "a use");
+    await withTimeout(assertRejects(use, Deno.errors.BadResource, "the socket is closed"), "a use");
   }
 });
 
@@ -301,7 +305,7 @@ Deno.test("bytes that are damaged on the way are a TlsError, at the end that rea
   }
   using connection = await client.connect();
   await assertRejects(() => connection.put("/", {}, large));
-  const error = await within(atServer.promise, "the server reads what was damaged");
+  const error = await withTimeout(atServer.promise, "the server reads what was damaged");
   assertInstanceOf(error, TlsError);
   assertEquals([error.code, isTransient(error)], ["CLOSED", true]);
 });
@@ -319,17 +323,17 @@ Deno.test("unsent bytes of an abandoned request are never sent", async (t) => {
     ["closed", (conn) => conn.close()],
     ["aborted", () => stop.abort(new Error("enough"))],
   ];
-  await eachRow(t, rows, async (_how, giveUp) => {
+  await testEachRow(t, rows, async (_how, giveUp) => {
     await using relay = new HoldingRelay(endpoint.server.address);
     relay.holdAfter(100_000);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
     using conn = await client.connect();
     const failing = assertRejects(() => put(conn));
-    await within(relay.held.promise, "the request is held back");
+    await withTimeout(relay.held.promise, "the request is held back");
     giveUp(conn);
     await failing;
     relay.released.resolve();
-    assertEquals(await within(relay.end.promise, "the connection ends"), "reset");
+    assertEquals(await withTimeout(relay.end.promise, "the connection ends"), "reset");
   });
   await t.step("one whose requests were answered ends in order", async () => {
     await using relay = new HoldingRelay(endpoint.server.address);
@@ -339,7 +343,7 @@ Deno.test("unsent bytes of an abandoned request are never sent", async (t) => {
     // The server's goodbye would arrive at a closed socket, whose system answers with a reset.
     relay.holdsAnswers = true;
     conn.close();
-    assertEquals(await within(relay.end.promise, "the connection ends"), "in order");
+    assertEquals(await withTimeout(relay.end.promise, "the connection ends"), "in order");
     relay.released.resolve();
   });
 });
@@ -357,15 +361,15 @@ Deno.test("a request that the network holds back for longer than the server's ti
     ["in its body", 60_000],
     ["before its first byte", 0],
   ];
-  await eachRow(t, rows, async (_where, bytes) => {
+  await testEachRow(t, rows, async (_where, bytes) => {
     await using relay = new HoldingRelay(endpoint.server.address);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
     using conn = await client.connect();
     await conn.get("/first");
     relay.holdAfter(bytes);
     const failing = assertRejects(() => conn.put("/", {}, large));
-    await within(relay.held.promise, "the request is held back");
-    await within(relay.over.promise, "the server ends the connection");
+    await withTimeout(relay.held.promise, "the request is held back");
+    await withTimeout(relay.over.promise, "the server ends the connection");
     relay.released.resolve();
     await relay.end.promise;
     await failing;
@@ -391,7 +395,7 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   const config = { address: server.client.address, clientSslconfig, serverSslconfig };
   const permissions = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
   const running = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
-  assertEquals(await within(running, "the process ends by itself"), "204\n");
+  assertEquals(await withTimeout(running, "the process ends by itself"), "204\n");
 });
 
 Deno.test("a write that waits for its peer keeps the process alive", async () => {
@@ -428,15 +432,15 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
   const flags = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
   const child = await spawnScript(script, flags, { CONFIG: JSON.stringify(config) });
   await using running = new RunningProcess(child);
-  await running.printed(/waits/);
+  await running.waitForStdout(/waits/);
   goOn.resolve();
-  const { success, stderr } = await running.ended();
+  const { success, stderr } = await running.waitForEnd();
   assert(success, stderr);
   assertEquals(received, MOST_UNREAD);
 });
 
 const app = () => [204, "No Content", {}, null] as const;
-const request = latin1("GET / HTTP/1.1\r\n\r\n");
+const request = encodeLatin1("GET / HTTP/1.1\r\n\r\n");
 
 Deno.test("a TLS socket returns what has arrived before the end, and then the end, repeatedly", async () => {
   await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
@@ -445,7 +449,7 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
   const pieces: number[] = [];
   const into = new Uint8Array(7);
   for (;;) {
-    const count = await within(socket.read(into), "the answer and its end");
+    const count = await withTimeout(socket.read(into), "the answer and its end");
     if (count === null) break;
     pieces.push(count);
   }
@@ -453,7 +457,7 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
   assertEquals(length, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".length);
   assert(pieces.every((count) => count > 0 && count <= 7));
   for (let i = 0; i < 2; i++) {
-    assertEquals(await within(socket.read(into), "the end once more"), null);
+    assertEquals(await withTimeout(socket.read(into), "the end once more"), null);
   }
   socket.close();
 });
@@ -521,14 +525,16 @@ Deno.test("a peer that ignores backpressure is disconnected above 16 MiB of unre
     new TlsSocket(socket, unpausable, null).write(request);
   });
   socket.on("close", () => closed.resolve());
-  await within(closed.promise, "it is disconnected");
+  await withTimeout(closed.promise, "it is disconnected");
 });
 
 Deno.test("unread records of one byte make a TLS socket stop reading, and reading lets the peer continue", async (t) => {
   const identity = await readIdentity(pki);
   const ROW = "bytes that TLS reads ahead in addition +";
-  const limit = 1024 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) KiB`));
-  const each = 1024 * await stated("docs/security.md", new RegExp(`${ROW}.*each piece (\\d+) KiB`));
+  const limit = 1024 *
+    await readStatedNumber("docs/security.md", new RegExp(`${ROW}\\| (\\d+) KiB`));
+  const each = 1024 *
+    await readStatedNumber("docs/security.md", new RegExp(`${ROW}.*each piece (\\d+) KiB`));
   const most = Math.floor(limit / (each + 1));
   const streams = {
     "over a socket of node:net": (port: number) =>
@@ -536,7 +542,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     "over a connection of Deno": async (port: number) =>
       makeDuplex(await Deno.connect({ hostname: "127.0.0.1", port })),
   };
-  await eachRow(t, Object.entries(streams), async (_how, open) => {
+  await testEachRow(t, Object.entries(streams), async (_how, open) => {
     const sending = Promise.withResolvers<tls.TLSSocket>();
     await using server = await serveRaw(pki, (socket) => sending.resolve(socket));
     const raw = await open(Number(server.address[1]));
@@ -556,13 +562,13 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     const below = tls.connect({ socket: raw.stream, ...identity }, () => {
       handshake.resolve(new TlsSocket(below, watched, null));
     });
-    const receiver = await within(handshake.promise, "the handshake");
+    const receiver = await withTimeout(handshake.promise, "the handshake");
     const sender = await sending.promise;
     const sendRecord = async (value: number) => {
       const arrived = once(below, "data");
       sender.write(Uint8Array.of(value));
       // Records that arrive together would become one piece.
-      await within(arrived, "the record arrives");
+      await withTimeout(arrived, "the record arrives");
     };
     let sent = 0;
     while (!isPaused && sent < 2 * most) await sendRecord(sent++);
@@ -576,7 +582,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     assert(received.length > 0 && received.length < sent, "it waits until most records are read");
     await sendRecord(sent++);
     while (received.length < sent) {
-      await within(receiver.read(into), "the rest");
+      await withTimeout(receiver.read(into), "the rest");
       received.push(into[0]!);
     }
     assertEquals(received, Array.from({ length: sent }, (_, i) => i));
@@ -591,10 +597,10 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
 /** Bytes that differ at each position of a piece, so that a lost, doubled or moved piece is seen. */
 const DATA = Uint8Array.from({ length: 3 * 1048576 + 17 }, (_, i) => (i * 2654435761) >>> 13);
 
-const inPieces = (bytes: Uint8Array) => new BodyIter(cut(bytes, 100_000), bytes.length);
+const inPieces = (bytes: Uint8Array) => new BodyIter(cutBytes(bytes, 100_000), bytes.length);
 const inChunks = (bytes: Uint8Array) =>
   new ChunkedBodyIter(
-    [...cut(bytes, 100_000), new Uint8Array(0)].map((data): Chunk => [null, data]),
+    [...cutBytes(bytes, 100_000), new Uint8Array(0)].map((data): Chunk => [null, data]),
   );
 
 /** Sends the body back as it was sent, and says who asked. */
@@ -605,7 +611,7 @@ const echo: App = async ({ body }, { peerCertificate }) => {
 };
 
 Deno.test("bodies of every kind arrive unchanged both ways, over one connection", async (t) => {
-  const pki = await sharedPki();
+  const pki = await openSharedPki();
   await using endpoint = await startTls(pki, echo);
   const [hostname, port] = endpoint.server.address as [string, number];
   const { ca, cert, key } = await readTexts(pki.clientSslconfig);
@@ -618,7 +624,7 @@ Deno.test("bodies of every kind arrive unchanged both ways, over one connection"
     ["a BodyIter", () => inPieces(DATA)],
     ["a ChunkedBodyIter", () => inChunks(DATA)],
   ];
-  await eachRow(t, bodies, async (_kind, make) => {
+  await testEachRow(t, bodies, async (_kind, make) => {
     const { headers, body } = await conn.put("/", {}, make());
     assertEquals(headers["subject"], "CN=TempPKI client");
     assertEquals(Buffer.compare(await body!.bytes(), DATA), 0);

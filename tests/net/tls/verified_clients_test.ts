@@ -3,10 +3,15 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { rememberVerified, verifiedIssuersOf } from "@degu/internal/net/tls/peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, type Issued, type OpensslPki, opensslTest } from "@degu/testing/tls_openssl.ts";
+import {
+  type IssuedCertificate,
+  type OpensslPki,
+  runWithInput,
+  testWithOpenssl,
+} from "@degu/testing/tls_openssl.ts";
 
 /** How a client fared that had a session to resume, or none. */
 type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
@@ -14,7 +19,7 @@ type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
 /** Asks with `openssl s_client`, which tells whether the session was resumed. */
 async function ask(address: Address, ...args: readonly string[]): Promise<Fate> {
   const [host, port] = address as readonly [string, number];
-  const { stdout } = await converse(
+  const { stdout } = await runWithInput(
     "openssl",
     ["s_client", "-connect", `${host}:${port}`, "-ign_eof", ...args],
     "GET / HTTP/1.1\r\n\r\n",
@@ -36,8 +41,8 @@ async function startCounting(serverSslconfig: ServerSslconfig) {
 const VERSIONS = [["tls1_2"], ["tls1_3"]] as const;
 
 /** The arguments for a handshake that shows a certificate, and for resuming its session, with that certificate or without. */
-function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: Issued) {
-  const ticket = pki.path(`${version}.ticket`);
+function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: IssuedCertificate) {
+  const ticket = pki.makePath(`${version}.ticket`);
   const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
   return {
     anew,
@@ -47,17 +52,17 @@ function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: I
   };
 }
 
-opensslTest("a session is resumed only while its authority is trusted", async (pki, t) => {
-  const serverAuthority = await pki.authority("server_authority");
-  const own = await pki.server("server", { issuer: serverAuthority });
-  const authority = await pki.authority("authority");
-  const other = await pki.authority("other");
-  const client = await pki.client("client", { issuer: authority });
+testWithOpenssl("a session is resumed only while its authority is trusted", async (pki, t) => {
+  const serverAuthority = await pki.createAuthority("server_authority");
+  const own = await pki.createServerCertificate("server", { issuer: serverAuthority });
+  const authority = await pki.createAuthority("authority");
+  const other = await pki.createAuthority("other");
+  const client = await pki.createClientCertificate("client", { issuer: authority });
   const both = await pki.join("both.pem", other.certFile, authority.certFile);
   const same = { commonName: "authority", keyOf: authority };
-  const { certFile: renewed } = await pki.authority("renewed", same);
+  const { certFile: renewed } = await pki.createAuthority("renewed", same);
   const extensions = ["extendedKeyUsage=serverAuth"];
-  const { certFile: limited } = await pki.authority("limited", { ...same, extensions });
+  const { certFile: limited } = await pki.createAuthority("limited", { ...same, extensions });
   const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
   for (const [version] of VERSIONS) {
     const { anew, first, resuming } = argumentsFor(pki, version, client);
@@ -81,7 +86,7 @@ opensslTest("a session is resumed only while its authority is trusted", async (p
         assertEquals(await ask(ssl.address, ...resuming), expected);
         assertEquals(counted.requests - before, expected === "resumed, answered" ? 1 : 0);
         if (expected === "resumed, answered") return;
-        const line = server.logger.at("info").at(-1)!;
+        const line = server.logger.messagesOf("info").at(-1)!;
         assertMatch(line, /UNTRUSTED: the client resumed a session/);
         assertEquals(await ask(ssl.address, ...anew), "refused");
       });
@@ -99,13 +104,15 @@ opensslTest("a session is resumed only while its authority is trusted", async (p
   }
 });
 
-opensslTest("a session is not resumed by the trust in another authority", async (pki, t) => {
-  const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
-  const root = await pki.authority("root");
-  const middle = await pki.authority("middle", { issuer: root });
-  const client = await pki.client("client", { issuer: middle });
+testWithOpenssl("a session is not resumed by the trust in another authority", async (pki, t) => {
+  const own = await pki.createServerCertificate("server", {
+    issuer: await pki.createAuthority("server_authority"),
+  });
+  const root = await pki.createAuthority("root");
+  const middle = await pki.createAuthority("middle", { issuer: root });
+  const client = await pki.createClientCertificate("client", { issuer: middle });
   const chain = ["-cert_chain", middle.certFile];
-  await eachRow(t, VERSIONS, async (version) => {
+  await testEachRow(t, VERSIONS, async (version) => {
     await using server = await startCounting({ ...own, caFile: root.certFile });
     const { server: ssl } = server;
     const { anew, first, resuming } = argumentsFor(pki, version, client);
@@ -121,11 +128,13 @@ opensslTest("a session is not resumed by the trust in another authority", async 
   });
 });
 
-opensslTest("a session without a certificate is not resumed if one is due", async (pki, t) => {
-  const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
-  const authority = await pki.authority("authority");
-  const client = await pki.client("client", { issuer: authority });
-  await eachRow(t, VERSIONS, async (version) => {
+testWithOpenssl("a session without a certificate is not resumed if one is due", async (pki, t) => {
+  const own = await pki.createServerCertificate("server", {
+    issuer: await pki.createAuthority("server_authority"),
+  });
+  const authority = await pki.createAuthority("authority");
+  const client = await pki.createClientCertificate("client", { issuer: authority });
+  await testEachRow(t, VERSIONS, async (version) => {
     const open = { ...own, allowUnauthenticatedClients: true } as const;
     await using server = await startCounting(open);
     const { server: ssl, counted } = server;
@@ -135,13 +144,15 @@ opensslTest("a session without a certificate is not resumed if one is due", asyn
     assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
     assertEquals(counted.requests, 1);
     assertEquals(await ask(ssl.address, ...anew), "answered");
-    for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
+    for (const line of server.logger.messagesOf("info")) assertMatch(line, /was not verified/);
   });
 });
 
-opensslTest("a session of a node:tls server is resumed once it is verified", async (pki, t) => {
-  const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
-  const authority = await pki.authority("authority");
+testWithOpenssl("a session of a node:tls server is resumed once it is verified", async (pki, t) => {
+  const own = await pki.createServerCertificate("server", {
+    issuer: await pki.createAuthority("server_authority"),
+  });
+  const authority = await pki.createAuthority("authority");
   const { certFile: caFile } = authority;
   const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
   // This server requests certificates, and accepts any.
@@ -149,13 +160,13 @@ opensslTest("a session of a node:tls server is resumed once it is verified", asy
     socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
   }, { rejectUnauthorized: false });
   await using server = await startCounting(trust.serverSslconfig);
-  await eachRow(t, VERSIONS, async (version) => {
-    const client = await pki.client(version, { issuer: authority });
+  await testEachRow(t, VERSIONS, async (version) => {
+    const client = await pki.createClientCertificate(version, { issuer: authority });
     const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
     const { address } = server.server;
     assertEquals(await ask(lax.address, ...first), "answered");
     assertEquals(await ask(address, ...resumingWithIt), "resumed, refused");
-    assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
+    assertMatch(server.logger.messagesOf("info").at(-1)!, /POLICY: .* was not verified/);
     assertEquals(await ask(address, ...anew), "answered");
     assertEquals(await ask(address, ...resumingWithIt), "resumed, answered");
   });
