@@ -20,11 +20,11 @@ export {
 } from "./files/transfer/client.ts";
 export {
   // A command or an option that deletes is refused before it has begun.
-  deletingProblem,
+  findDeletionProblem,
 } from "./internal/disk/deleting.ts";
 export {
   // A name of a peer is judged before a path of this device is made of it.
-  nameProblem,
+  findNameProblem,
 } from "./internal/disk/file_names.ts";
 export {
   // Inboxes are made, moved and renamed so that a crash leaves no half of it.
@@ -34,5 +34,5 @@ export {
 } from "./internal/disk/names.ts";
 export {
   // Paths of the program have slashes, as those of the library have.
-  withSlashes,
+  replaceBackslashes,
 } from "./internal/disk/paths.ts";

@@ -1,7 +1,7 @@
 /** The targets of downloads on this device. */
 
 import { dirname } from "node:path";
-import { nameProblem } from "@degu/degu/agent_support";
+import { findNameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
@@ -59,7 +59,7 @@ export async function directoryPathIn(
  * @throws {Failure} if the disk can't hold the name.
  */
 export function pathIn(directory: string, name: string): string {
-  const problem = nameProblem(name);
+  const problem = findNameProblem(name);
   if (problem === null) return join(directory, name);
   throw new Failure(`the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`);
 }

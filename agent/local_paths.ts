@@ -1,6 +1,6 @@
 /** Paths on this device, and the directory of its keys. */
 
-import { deletingProblem, nameProblem } from "@degu/degu/agent_support";
+import { findDeletionProblem, findNameProblem } from "@degu/degu/agent_support";
 import { basename, dirname } from "node:path";
 import type { TreeEntry } from "@degu/degu/files";
 import { join, realPath, relative, resolve } from "./paths.ts";
@@ -31,7 +31,7 @@ export async function findDeviceDirectory(home: string) {
       const names = isIn(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
       return ({ path, kind }: TreeEntry) => {
         // A name that can't be on this disk must not be looked up.
-        if (path.some((name) => nameProblem(name) !== null)) return true;
+        if (path.some((name) => findNameProblem(name) !== null)) return true;
         // A file of this name at the other end would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         if (!isCandidate || !isDeviceDirectory(join(realRoot, ...path))) return true;
@@ -48,7 +48,7 @@ export async function findDeviceDirectory(home: string) {
 
 /** Refuses a command or an option that deletes, on a system where deleting was not tried. */
 export function checkDeleting(name: string): void {
-  const problem = deletingProblem();
+  const problem = findDeletionProblem();
   if (problem !== null) throw new Failure(`${name}: ${problem}: nothing is deleted`);
 }
 

@@ -1,26 +1,26 @@
 /** Paths on this device, whose separator is a slash, also on Windows. */
 
-import { withSlashes } from "@degu/degu/agent_support";
+import { replaceBackslashes } from "@degu/degu/agent_support";
 import * as path from "node:path";
 
 /** The real path of a file. */
 export async function realPath(path: string): Promise<string> {
-  return withSlashes(await Deno.realPath(path));
+  return replaceBackslashes(await Deno.realPath(path));
 }
 
 /** The real path of a file. */
 export function realPathSync(path: string): string {
-  return withSlashes(Deno.realPathSync(path));
+  return replaceBackslashes(Deno.realPathSync(path));
 }
 
 export function join(...paths: string[]): string {
-  return withSlashes(path.join(...paths));
+  return replaceBackslashes(path.join(...paths));
 }
 
 export function relative(from: string, to: string): string {
-  return withSlashes(path.relative(from, to));
+  return replaceBackslashes(path.relative(from, to));
 }
 
 export function resolve(...paths: string[]): string {
-  return withSlashes(path.resolve(...paths));
+  return replaceBackslashes(path.resolve(...paths));
 }

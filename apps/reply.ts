@@ -3,7 +3,7 @@
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
-import { typeName } from "../internal/quote.ts";
+import { typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
@@ -43,7 +43,7 @@ export function reply<S extends number>(
   const reason = reasonOf(status);
   if (isBodiless("GET", status)) {
     if (body !== undefined && body !== null) {
-      throw notAllowedError("body", `must be null with status ${status}; got ${typeName(body)}`);
+      throw notAllowedError("body", `must be null with status ${status}; got ${typeNameOf(body)}`);
     }
     return [status, reason, { ...headers }, null];
   }
@@ -94,7 +94,7 @@ export function json<const T>(
   // `JSON.stringify` may return `undefined`, which its type doesn't say.
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) {
-    throw wrongArgumentError("value", `must have a form in JSON; got ${typeName(value)}`);
+    throw wrongArgumentError("value", `must have a form in JSON; got ${typeNameOf(value)}`);
   }
   return reply(status, text, { "content-type": "application/json", ...headers });
 }

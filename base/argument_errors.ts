@@ -25,5 +25,5 @@ import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal
  * ```
  */
 export function describeArgumentError(error: unknown): ArgumentErrorDescription | null {
-  return argumentErrorDetails.of(error) ?? null;
+  return argumentErrorDetails.get(error) ?? null;
 }

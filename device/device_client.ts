@@ -283,7 +283,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isNotPermitted(bestError)
     ? copyWithMessage(bestError, message, cause)
-    : connectionErrorDetails.add(
+    : connectionErrorDetails.set(
       new DeviceError("UNREACHABLE", message, { cause }),
       describeConnectionError(bestError) ?? { fault: "unreachable" },
     );

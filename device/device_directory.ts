@@ -5,9 +5,9 @@ import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { pause } from "../internal/pause.ts";
 import {
-  namesIn,
-  nullIfNotFound,
-  randomSuffix,
+  ignoreNotFound,
+  listNames,
+  makeRandomSuffix,
   removeIfPossible,
   syncDirectory,
 } from "../internal/disk/names.ts";
@@ -97,7 +97,7 @@ export function isOtherVersion(version: unknown, supported: number): version is 
 
 async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
-  const info = await nullIfNotFound(Deno.lstat(path));
+  const info = await ignoreNotFound(Deno.lstat(path));
   if (info === null) return null;
   // Opening a FIFO would block.
   const text = info.isFile ? await Deno.readTextFile(path) : "";
@@ -169,17 +169,17 @@ export class StateDirectory {
 
   /** Lists the names of the complete files. A missing directory counts as empty. */
   async names(): Promise<string[]> {
-    const names = await namesIn(this.path);
+    const names = await listNames(this.path);
     return names.filter((name) => !TEMPORARY_NAME.test(name)).sort();
   }
 
   /** Replaces a file durably. Only inside {@linkcode withLock}. */
   async write(name: string, text: string): Promise<void> {
     // Under the lock, a temporary file is that of a writer that was interrupted.
-    for (const name of await namesIn(this.path)) {
+    for (const name of await listNames(this.path)) {
       if (TEMPORARY_NAME.test(name)) await removeIfPossible(join(this.path, name));
     }
-    const temporary = join(this.path, `.${randomSuffix()}`);
+    const temporary = join(this.path, `.${makeRandomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);
     await syncDirectory(this.path);
   }
@@ -189,7 +189,7 @@ export class StateDirectory {
    * withLock}.
    */
   async remove(name: string): Promise<boolean> {
-    const isRemoved = await nullIfNotFound(Deno.remove(join(this.path, name)).then(() => true)) ??
+    const isRemoved = await ignoreNotFound(Deno.remove(join(this.path, name)).then(() => true)) ??
       false;
     if (isRemoved) await syncDirectory(this.path);
     return isRemoved;

@@ -392,7 +392,7 @@ function checkPeerName(
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
   const error = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
-  throw argumentErrorDetails.add(error, { argument: option, problem });
+  throw argumentErrorDetails.set(error, { argument: option, problem });
 }
 
 // ───────────────────────── the files

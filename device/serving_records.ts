@@ -6,7 +6,12 @@ import { writeAndRename } from "./identity/private_files.ts";
 import { lockPathOf } from "../internal/disk/files.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
-import { namesIn, nullIfNotFound, randomSuffix, removeIfPossible } from "../internal/disk/names.ts";
+import {
+  ignoreNotFound,
+  listNames,
+  makeRandomSuffix,
+  removeIfPossible,
+} from "../internal/disk/names.ts";
 import { join } from "../internal/disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
@@ -34,7 +39,7 @@ export class ServingRecords {
 
   /** Records an address, until the record is removed. */
   async add(address: Address): Promise<ServingRecord> {
-    const name = randomSuffix();
+    const name = makeRandomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
     const lockPath = lockPathOf(path);
@@ -61,10 +66,10 @@ export class ServingRecords {
    */
   async watch(): Promise<(milliseconds: number, signal: AbortSignal) => Promise<void>> {
     const timesByPath = new Map<string, number>();
-    for (const name of await namesIn(this.#dir)) {
+    for (const name of await listNames(this.#dir)) {
       const path = join(this.#dir, name);
-      if (await nullIfNotFound(this.#read(name)) === null) continue;
-      const info = await nullIfNotFound(Deno.lstat(path));
+      if (await ignoreNotFound(this.#read(name)) === null) continue;
+      const info = await ignoreNotFound(Deno.lstat(path));
       if (info !== null) timesByPath.set(path, Number(info.mtime));
     }
     return async (milliseconds, signal) => {
@@ -83,8 +88,8 @@ export class ServingRecords {
   /** Lists the recorded addresses of processes that are alive, each once. */
   async addresses(): Promise<Address[]> {
     const addressesByText = new Map<string, Address>();
-    for (const name of await namesIn(this.#dir)) {
-      const text = await nullIfNotFound(this.#read(name)) ?? "";
+    for (const name of await listNames(this.#dir)) {
+      const text = await ignoreNotFound(this.#read(name)) ?? "";
       try {
         addressesByText.set(text, parseAddress(text));
       } catch {
@@ -119,7 +124,7 @@ async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
   const lockPath = lockPathOf(path);
   // A shared lock: other processes that check at the same time must not be mistaken for the owner.
   if (lockPath === path) return await record.tryLock(false);
-  const file = await nullIfNotFound(Deno.open(lockPath));
+  const file = await ignoreNotFound(Deno.open(lockPath));
   try {
     return file === null || await file.tryLock(false);
   } finally {

@@ -8,7 +8,7 @@
  * write each text. An unknown key is refused.
  */
 
-import { decodeText, EMPTY } from "../internal/bytes.ts";
+import { decodeText, EMPTY_BYTES } from "../internal/bytes.ts";
 import { quote } from "../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
@@ -134,7 +134,7 @@ export class BundleBuffer {
     return this.length >= BUNDLE_PIECE_BYTES;
   }
 
-  add(record: GetRecord | PutRecord, content: Uint8Array = EMPTY): void {
+  add(record: GetRecord | PutRecord, content: Uint8Array = EMPTY_BYTES): void {
     this.#addLine(formatRecord(record));
     this.#bytes.set(content, this.length);
     this.length += content.length;

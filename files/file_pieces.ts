@@ -11,7 +11,7 @@ import {
   readSync,
 } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { EMPTY } from "../internal/bytes.ts";
+import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { type FileIdentity, isSameFile } from "../internal/disk/names.ts";
 
 /**
@@ -109,7 +109,7 @@ export async function* readPieces(
   const isLocal = file instanceof Deno.FsFile;
   const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
-  let other: Uint8Array = EMPTY;
+  let other: Uint8Array = EMPTY_BYTES;
   let position = start;
   const read = async () => {
     const into = buffer.subarray(0, (stop - position) % size || size);

@@ -2,7 +2,7 @@
 
 import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
-import { EMPTY } from "../internal/bytes.ts";
+import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { DIGEST_KEY } from "./digest.ts";
@@ -16,7 +16,7 @@ const CHUNKED_BYTES = 262144;
 /** The file that a body is written to, and its limits. */
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
-  readonly file: Pick<TemporaryFile, "write" | "idle">;
+  readonly file: Pick<TemporaryFile, "write" | "waitUntilIdle">;
   /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;
   /** The position of the first byte. */
@@ -59,7 +59,7 @@ class ChunkSink implements ByteSink {
    * The data of the chunks of a write, joined: for small chunks, a view of each would use a hundred
    * times the memory.
    */
-  #data = EMPTY;
+  #data = EMPTY_BYTES;
 
   constructor(writer: FileWriter) {
     this.#writer = writer;
@@ -120,7 +120,7 @@ class FileWriter implements ByteSink {
 
   async drain(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
-    await this.#target.file.idle();
+    await this.#target.file.waitUntilIdle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 

@@ -6,12 +6,12 @@
 import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "../internal/disk/files.ts";
 import {
-  fileErrorCode,
-  hasTooManyOpenFiles,
+  fileErrorCodeOf,
   isSameFile,
+  isTooManyOpenFilesError,
+  lstatExactOrNull,
   readNames,
   removeIfPresentSync,
-  statOrNull,
 } from "../internal/disk/names.ts";
 import { isOpenInThisProcess } from "../internal/disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
@@ -23,10 +23,10 @@ import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
  */
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;
-  const statsBefore = statOrNull(path);
+  const statsBefore = lstatExactOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
-  const stats = statOrNull(path);
+  const stats = lstatExactOrNull(path);
   // Another process has just created a file at the path, and uses it.
   if (statsBefore !== null && stats !== null && !isSameFile(statsBefore, stats)) return false;
   removeIfPresentSync(path);
@@ -44,7 +44,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
   try {
     return Deno.openSync(path, { write: true });
   } catch (error) {
-    if (hasTooManyOpenFiles(error)) throw error;
+    if (isTooManyOpenFilesError(error)) throw error;
     return null;
   }
 }
@@ -81,14 +81,14 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
   const names: string[] = [];
   for (const name of await readNames(path)) {
     const at = prefixOf(path) + name;
-    const stats = isReservedName(name) ? statOrNull(at) : null;
+    const stats = isReservedName(name) ? lstatExactOrNull(at) : null;
     if (stats === null) {
       names.push(name);
       continue;
     }
     const inside = stats.isDirectory() ? await readNames(at) : [];
     const otherName = inside.find((inner) =>
-      !UNFINISHED_NAME.test(inner) || statOrNull(`${at}/${inner}`)?.isFile() === false
+      !UNFINISHED_NAME.test(inner) || lstatExactOrNull(`${at}/${inner}`)?.isFile() === false
     );
     if (otherName !== undefined || !stats.isDirectory() && !stats.isFile()) {
       throw new Refusal(409, `${at}${otherName ? `/${otherName}` : ""} is no part of a transfer`);
@@ -115,7 +115,7 @@ export async function removeDirectory(path: string, check: () => void): Promise<
   try {
     return rmdirSync(path);
   } catch (error) {
-    const code = fileErrorCode(error);
+    const code = fileErrorCodeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
   const { leftovers, names } = await findLeftovers(path);

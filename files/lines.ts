@@ -1,6 +1,6 @@
 /** Lines that arrive in pieces: those of bundles and of lists. */
 
-import { EMPTY } from "../internal/bytes.ts";
+import { EMPTY_BYTES } from "../internal/bytes.ts";
 
 /** The most bytes of a line, with its line feed: a peer can't fill the memory by one. */
 export const MAX_LINE_BYTES = 65536;
@@ -9,7 +9,7 @@ export const LINE_FEED = 0x0a;
 
 /** The bytes of an incomplete line, or of the incomplete content behind a line. */
 export class LineBuffer {
-  #bytes: Uint8Array<ArrayBuffer> = EMPTY;
+  #bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   /** The number of bytes that are buffered. */
   length = 0;
 

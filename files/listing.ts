@@ -3,17 +3,17 @@
 import { type BigIntStats, closeSync, openSync } from "node:fs";
 import { BodyError } from "../base.ts";
 import {
-  fileErrorCode,
+  fileErrorCodeOf,
   type FileIdentity,
-  infoOrNull,
-  isMissing,
+  isMissingPathError,
   isSameFile,
-  isUnreadable,
-  NOT_UTF8,
+  isUnreadableError,
+  lstatExactOrNull,
+  lstatOrNull,
   readNames,
-  statOrNull,
+  REPLACEMENT_CHARACTER,
 } from "../internal/disk/names.ts";
-import { nameProblem } from "../internal/disk/file_names.ts";
+import { findNameProblem } from "../internal/disk/file_names.ts";
 import type { TimeSlice } from "../internal/disk/files.ts";
 import type { DirectoryEntry, TreeEntry, WithMode } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
@@ -79,7 +79,7 @@ export async function* readTree(
   options: ListOptions,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const { path } = options;
-  yield* readBelow(options, rootOfList(path, statOrNull(path)));
+  yield* readBelow(options, rootOfList(path, lstatExactOrNull(path)));
 }
 
 /** Does {@linkcode readTree} for a directory that the caller has looked up. */
@@ -107,7 +107,7 @@ export async function* readBelow(
 
 /** Reports whether the path of a directory still leads to the same directory. */
 function isInPlace({ path, identity }: ListedDirectory): boolean {
-  const info = infoOrNull(path);
+  const info = lstatOrNull(path);
   return info !== null && info.isDirectory && identity !== null && isSameFile(info, identity);
 }
 
@@ -118,7 +118,7 @@ function isInPlace({ path, identity }: ListedDirectory): boolean {
  */
 function checkRemoved(directory: ListedDirectory): void {
   let nearest = directory;
-  while (nearest.above !== null && statOrNull(nearest.path) === null) nearest = nearest.above;
+  while (nearest.above !== null && lstatExactOrNull(nearest.path) === null) nearest = nearest.above;
   if (nearest === directory || !isInPlace(nearest)) throw replacedWhileReadError(nearest.path);
 }
 
@@ -161,9 +161,9 @@ export async function* readListedDirectory(
     if (entries === null) return checkRemoved(directory);
     yield [...entries, ...unreadable.map((name) => otherEntry(name, "unreadable"))];
   } catch (error) {
-    if (isMissing(error) && !isInPlace(directory)) return checkRemoved(directory);
+    if (isMissingPathError(error) && !isInPlace(directory)) return checkRemoved(directory);
     // An entry that says that this is a directory can't be taken back once it was sent.
-    if (itself.length === 0 || !isUnreadable(error)) throw error;
+    if (itself.length === 0 || !isUnreadableError(error)) throw error;
     yield [{ ...otherEntry(name, "unreadable"), isItself: true }];
   }
 }
@@ -190,7 +190,7 @@ function describeAll(
 ): FoundEntry[] | null {
   const { path } = directory;
   // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
-  const reserved = statOrNull(reservedPath(path));
+  const reserved = lstatExactOrNull(reservedPath(path));
   const context: EntryContext = {
     directory,
     reserved: isLocal ? null : reserved,
@@ -222,7 +222,7 @@ type FoundEntry = DirectoryEntry & WithMode & {
 interface EntryContext {
   readonly directory: ListedDirectory;
   /** The reserved directory in the directory; only a local list has an entry for it. */
-  readonly reserved: ReturnType<typeof statOrNull>;
+  readonly reserved: ReturnType<typeof lstatExactOrNull>;
   /**
    * The names so far with U+FFFD, which Deno puts in place of bytes that are not UTF-8: the name on
    * the disk may have such bytes, or the character itself.
@@ -240,9 +240,9 @@ interface EntryContext {
 function describeEntry(context: EntryContext, name: string): FoundEntry | null {
   const { directory, reserved, doubtful, isLocal, isTooDeep, hasModes } = context;
   if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;
-  const isDoubtful = name.includes(NOT_UTF8);
+  const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
-  const isUnnameable = !isName(name) || nameProblem(name) !== null || isTooDeep ||
+  const isUnnameable = !isName(name) || findNameProblem(name) !== null || isTooDeep ||
     isDoubtful && doubtful.has(name);
   if (isUnnameable) return otherEntry(name, "name");
   const path = prefixOf(directory.path) + name;
@@ -263,13 +263,13 @@ function describeEntry(context: EntryContext, name: string): FoundEntry | null {
     };
     return { name, kind: "directory", size: 0, modified, directory: inner };
   } catch (error) {
-    if (fileErrorCode(error) === "ENAMETOOLONG") return otherEntry(name, "name");
-    if (isMissing(error)) {
+    if (fileErrorCodeOf(error) === "ENAMETOOLONG") return otherEntry(name, "name");
+    if (isMissingPathError(error)) {
       if (isDoubtful) return otherEntry(name, "name");
       context.missing.push(name);
       return null;
     }
-    if (isUnreadable(error)) return otherEntry(name, "unreadable");
+    if (isUnreadableError(error)) return otherEntry(name, "unreadable");
     throw error;
   }
 }

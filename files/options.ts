@@ -1,6 +1,6 @@
 /** Options of transfers, their progress and their results. */
 
-import { withSlashes } from "../internal/disk/paths.ts";
+import { replaceBackslashes } from "../internal/disk/paths.ts";
 import { fileURLToPath } from "node:url";
 import {
   checkBoolean,
@@ -178,7 +178,7 @@ export function pathOf(name: "file" | "dir", location: string | URL): string {
   if (path === "" || path.includes("\0")) {
     throw notAllowedError(name, `must be ${description}, without NUL bytes`);
   }
-  return withSlashes(path);
+  return replaceBackslashes(path);
 }
 
 function copyDate(modified: Date | undefined): Date | null {

@@ -3,7 +3,7 @@
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
-import { fileErrorCode, isFileSystemError } from "../internal/disk/names.ts";
+import { fileErrorCodeOf, isFileSystemError } from "../internal/disk/names.ts";
 import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
@@ -68,7 +68,7 @@ const FORBIDDEN_TO_READ_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"
  * the disk is damaged.
  */
 export function belongsInLog({ status, cause }: Refusal): boolean {
-  return status === 503 || status === 403 && !FORBIDDEN_TO_READ_CODES.has(fileErrorCode(cause));
+  return status === 503 || status === 403 && !FORBIDDEN_TO_READ_CODES.has(fileErrorCodeOf(cause));
 }
 
 /** The meaning of file system errors for a client that writes. */
@@ -90,7 +90,7 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
-  const code = `${fileErrorCode(error)}`;
+  const code = `${fileErrorCodeOf(error)}`;
   const status = error instanceof Deno.errors.NotCapable
     ? 403
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];

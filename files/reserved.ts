@@ -4,7 +4,7 @@
  */
 
 import { checkString } from "../internal/checks.ts";
-import { type FileIdentity, isSameFile, statOrNull } from "../internal/disk/names.ts";
+import { type FileIdentity, isSameFile, lstatExactOrNull } from "../internal/disk/names.ts";
 
 /**
  * The name of the directory for unfinished files, in the directory that an app serves. The name is
@@ -115,7 +115,7 @@ export function isReservedAt(root: string, names: readonly string[]): boolean {
  */
 export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const reservedStats = statOrNull(reservedPath(directory));
-  const other = reservedStats && (named ?? statOrNull(prefixOf(directory) + name));
+  const reservedStats = lstatExactOrNull(reservedPath(directory));
+  const other = reservedStats && (named ?? lstatExactOrNull(prefixOf(directory) + name));
   return reservedStats !== null && other !== null && isSameFile(reservedStats, other);
 }

@@ -90,7 +90,7 @@ export async function copyPrefix(
       await to.write(piece);
     }
   } finally {
-    await to.idle();
+    await to.waitUntilIdle();
   }
 }
 

@@ -26,15 +26,15 @@ import { quote } from "../internal/quote.ts";
 import { type BigIntStats, rmdirSync, unlinkSync } from "node:fs";
 import { setMode } from "../internal/disk/files.ts";
 import {
-  fileErrorCode,
+  fileErrorCodeOf,
   type FileIdentity,
-  infoOrNull,
-  isAt,
+  isFileAtPath,
+  lstatExactOrNull,
+  lstatOrNull,
   renameNoReplace,
   replaceFile,
-  statOrNull,
 } from "../internal/disk/names.ts";
-import { nameProblem } from "../internal/disk/file_names.ts";
+import { findNameProblem } from "../internal/disk/file_names.ts";
 import { dirname, realPathSync } from "../internal/disk/paths.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
@@ -157,7 +157,7 @@ export class Root {
     let base = path;
     for (const name of names.slice(shared)) {
       path = prefixOf(path) + name;
-      const info = missing.length > 0 ? null : infoOrNull(path);
+      const info = missing.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
         base = path;
         continue;
@@ -218,8 +218,8 @@ export class Root {
   #checkFileSystem({ path, parent }: Destination): void {
     if (this.#unfinished === null) return;
     // The directory of unfinished files is made when it is needed.
-    const unfinished = statOrNull(this.#unfinished) ?? statOrNull(this.path);
-    const directory = statOrNull(parent.base);
+    const unfinished = lstatExactOrNull(this.#unfinished) ?? lstatExactOrNull(this.path);
+    const directory = lstatExactOrNull(parent.base);
     // Where a directory has vanished, the rename fails.
     if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
     throw new Refusal(507, `${path} is on another file system than ${this.path}`);
@@ -316,7 +316,7 @@ export class Root {
  */
 function lookAt(path: string): BigIntStats | null {
   try {
-    return statOrNull(path);
+    return lstatExactOrNull(path);
   } catch (error) {
     throw refusalOf(error) ?? unreadableRefusal(error);
   }
@@ -338,7 +338,7 @@ function checkName(name: string): void {
 
 /** Refuses a name that the disk can't store, before the name is looked up. */
 function checkOnDisk(name: string): void {
-  const problem = nameProblem(name);
+  const problem = findNameProblem(name);
   if (problem !== null) {
     throw new Refusal(403, `the disk can't hold the name ${quote(name)}: it ${problem}`);
   }
@@ -350,7 +350,7 @@ function reservedNameRefusal(): Refusal {
 
 /** Checks that a path still leads to the same file or directory, unless `identity` is null. */
 function checkIsAt(path: string, identity: FileIdentity | null): void {
-  if (identity === null || isAt(path, identity)) return;
+  if (identity === null || isFileAtPath(path, identity)) return;
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 
@@ -364,7 +364,7 @@ function makeDirectories(paths: readonly string[], then: () => void = () => {}):
         made.push(path);
       } catch (error) {
         // Another process was faster.
-        if (fileErrorCode(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
+        if (fileErrorCodeOf(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
       }
     }
     then();

@@ -11,10 +11,10 @@
 
 import { TimeSlice } from "../internal/disk/files.ts";
 import {
-  hasTooManyOpenFiles,
-  isOpenInAnotherProgram,
+  isFileInUseError,
+  isTooManyOpenFilesError,
+  retryReplace,
   syncAllIfPossible,
-  whenReplaceable,
 } from "../internal/disk/names.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
@@ -114,7 +114,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         break;
       } catch (error) {
         this.#prepared = null;
-        if (isRepeated || !hasTooManyOpenFiles(error)) {
+        if (isRepeated || !isTooManyOpenFilesError(error)) {
           return void this.#outcomes.push(failedOutcome(file, error));
         }
         // There are descriptors again when the files that are open have their names.
@@ -205,11 +205,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
    * doesn't help.
    */
   async #nameLater(each: ArrivedFile<F>, error: unknown): Promise<boolean> {
-    if (Deno.build.os !== "windows" || each.temporary === null || !isOpenInAnotherProgram(error)) {
+    if (Deno.build.os !== "windows" || each.temporary === null || !isFileInUseError(error)) {
       return false;
     }
     try {
-      await whenReplaceable(() => {
+      await retryReplace(() => {
         this.#entered = null;
         this.#name(each);
       });

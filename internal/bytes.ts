@@ -2,34 +2,34 @@
 
 import { notAllowedError } from "./checks.ts";
 
-const lengthOf = Object.getOwnPropertyDescriptor(
+const lengthGetter = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   "length",
 )!.get!;
 
 /**
- * The real length of an array. An array over a resizable buffer changes with each resize, a
+ * Returns the real length of an array. An array over a resizable buffer changes with each resize, a
  * transferred array has no bytes, and a subclass may report anything.
  */
-export function realLength(bytes: Uint8Array): number {
-  return lengthOf.call(bytes);
+export function realLengthOf(bytes: Uint8Array): number {
+  return lengthGetter.call(bytes);
 }
 
 /**
- * A plain view of the current bytes of an array. The view never grows. If its buffer shrinks or is
- * transferred, its length is 0.
+ * Makes a plain view of the current bytes of an array. The view never grows. If its buffer shrinks
+ * or is transferred, the length of the view is 0.
  */
-export function viewOf(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
+export function makePlainView(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, realLengthOf(bytes));
 }
 
 /** An array of no bytes. */
-export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+export const EMPTY_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
-/** Whether `bytes` has the bytes of `prefix` at a position. */
-export function startsWith(bytes: Uint8Array, at: number, prefix: Uint8Array): boolean {
+/** Reports whether `bytes` has the bytes of `prefix` at a position. */
+export function startsWith(bytes: Uint8Array, position: number, prefix: Uint8Array): boolean {
   let i = 0;
-  while (i < prefix.length && bytes[at + i] === prefix[i]) i++;
+  while (i < prefix.length && bytes[position + i] === prefix[i]) i++;
   return i === prefix.length;
 }
 
@@ -37,20 +37,20 @@ export function startsWith(bytes: Uint8Array, at: number, prefix: Uint8Array): b
  * Copies a few bytes, faster than `set` does, and returns the position after them. Bytes beyond the
  * end of the buffer are dropped.
  */
-export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
-  for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
-  return at + bytes.length;
+export function writeBytes(into: Uint8Array, position: number, bytes: Uint8Array): number {
+  for (let i = 0; i < bytes.length; i++) into[position + i] = bytes[i]!;
+  return position + bytes.length;
 }
 
-/** Copies arrays, one after the other, into a new one. */
+/** Joins arrays in a new array. */
 export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
+  const result = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let position = 0;
   for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
+    result.set(piece, position);
+    position += piece.length;
   }
-  return whole;
+  return result;
 }
 
 const encoder = new TextEncoder();
@@ -68,15 +68,15 @@ export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer>
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Decodes UTF-8 and keeps a byte order mark; anything else is a `TypeError`. */
+/** Decodes UTF-8, and keeps a byte order mark. Throws a `TypeError` for invalid UTF-8. */
 export function decodeText(bytes: Uint8Array): string {
   return strictDecoder.decode(bytes);
 }
 
 /**
- * Decodes bytes that a table allows, or that are about to be checked with one. Every byte outside
- * ASCII becomes characters that no table allows, and a byte order mark is kept, so text that passes
- * a later check has exactly the bytes that arrived.
+ * Decodes ASCII for a check of the text with a table of allowed characters. Bytes outside ASCII
+ * become characters that no table allows, and a byte order mark is kept. So a text that passes the
+ * check has exactly the bytes that arrived.
  */
 export function decodeAscii(bytes: Uint8Array): string {
   return asciiDecoder.decode(bytes);

@@ -6,65 +6,71 @@
  */
 
 import { argumentErrorDetails } from "./error_details.ts";
-import { quote, typeName } from "./quote.ts";
+import { quote, typeNameOf } from "./quote.ts";
 
-/** The error for a value of a wrong type: `label: must be a string; got number`. */
-export function wrongTypeError(label: string, wanted: string, value: unknown): TypeError {
-  return wrongArgumentError(label, `must be ${wanted}; got ${typeName(value)}`);
+/** Makes the error for a value of a wrong type: `label: must be a string; got number`. */
+export function wrongTypeError(label: string, expected: string, value: unknown): TypeError {
+  return wrongArgumentError(label, `must be ${expected}; got ${typeNameOf(value)}`);
 }
 
-/** The error for a value of a wrong type or form: `label: problem`. */
+/** Makes the error for a value of a wrong type or form: `label: problem`. */
 export function wrongArgumentError(label: string, problem: string): TypeError {
-  return argumentErrorDetails.add(new TypeError(`${label}: ${problem}`), {
+  return argumentErrorDetails.set(new TypeError(`${label}: ${problem}`), {
     argument: label,
     problem,
   });
 }
 
-/** The error for a value that is not allowed: `label: problem`. */
+/** Makes the error for a value that is not allowed: `label: problem`. */
 export function notAllowedError(
   label: string,
   problem: string,
   options?: ErrorOptions,
 ): RangeError {
   const error = new RangeError(`${label}: ${problem}`, options);
-  return argumentErrorDetails.add(error, { argument: label, problem });
+  return argumentErrorDetails.set(error, { argument: label, problem });
 }
 
-/** Throws a `TypeError` unless a value has the type. */
+/** A function that throws a `TypeError` unless a value has the type. */
 type Check<T> = (label: string, value: unknown) => asserts value is T;
 
-function checkOf<T>(wanted: string, isOne: (value: unknown) => boolean): Check<T> {
+function makeCheck<T>(expected: string, isValid: (value: unknown) => boolean): Check<T> {
   return (label, value) => {
-    if (!isOne(value)) throw wrongTypeError(label, wanted, value);
+    if (!isValid(value)) throw wrongTypeError(label, expected, value);
   };
 }
 
-export const checkString: Check<string> = checkOf("a string", (value) => typeof value === "string");
+export const checkString: Check<string> = makeCheck(
+  "a string",
+  (value) => typeof value === "string",
+);
 
-export const checkBoolean: Check<boolean> = checkOf(
+export const checkBoolean: Check<boolean> = makeCheck(
   "a boolean",
   (value) => typeof value === "boolean",
 );
 
-/** Checks that a value is a number, perhaps `NaN`. */
-export const checkNumber: Check<number> = checkOf("a number", (value) => typeof value === "number");
+/** Checks that a value is a number. `NaN` is allowed. */
+export const checkNumber: Check<number> = makeCheck(
+  "a number",
+  (value) => typeof value === "number",
+);
 
 /** Checks that a value is a function or a class. */
-export const checkFunction: (label: string, value: unknown) => void = checkOf(
+export const checkFunction: (label: string, value: unknown) => void = makeCheck(
   "a function",
   (value) => typeof value === "function",
 );
 
 /** Checks that a value is an object and not a function. */
-export const checkObject: Check<object> = checkOf(
+export const checkObject: Check<object> = makeCheck(
   "an object",
   (value) => typeof value === "object" && value !== null,
 );
 
-export const checkArray: Check<readonly unknown[]> = checkOf("an array", Array.isArray);
+export const checkArray: Check<readonly unknown[]> = makeCheck("an array", Array.isArray);
 
-export const checkUint8Array: Check<Uint8Array> = checkOf(
+export const checkUint8Array: Check<Uint8Array> = makeCheck(
   "a Uint8Array",
   (value) => value instanceof Uint8Array,
 );
@@ -82,10 +88,10 @@ export function checkInteger(
   if (typeof value !== "number") throw wrongTypeError(label, "a number", value);
   const isExact = Number.isSafeInteger(value) || (value === Infinity && max === Infinity);
   if (isExact && value >= min && value <= max) return;
-  const wanted = max === Infinity
+  const expected = max === Infinity
     ? `an integer of ${min} or more, or Infinity`
     : `an integer from ${min} to ${max}`;
-  throw notAllowedError(label, `must be ${wanted}; got ${value}`);
+  throw notAllowedError(label, `must be ${expected}; got ${value}`);
 }
 
 /** Checks that a value has methods with these names. */

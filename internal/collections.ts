@@ -26,10 +26,10 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
   delete(entry: T): boolean {
     const { index } = entry;
     if (index < 0) return false;
-    const last = this.#entries.pop()!;
-    if (last !== entry) {
-      this.#entries[index] = last;
-      last.index = index;
+    const lastEntry = this.#entries.pop()!;
+    if (lastEntry !== entry) {
+      this.#entries[index] = lastEntry;
+      lastEntry.index = index;
     }
     entry.index = -1;
     return true;

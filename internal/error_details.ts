@@ -1,7 +1,7 @@
 /**
  * Details of errors, for programs: a message is for people, and may change. The details are
- * properties under registered symbols, so that several copies of the package in one program read
- * each other's. They are not enumerable, so that `console.log` and `Deno.inspect` don't print them.
+ * properties under registered symbols, so that all copies of the package in a program can read the
+ * details. They are not enumerable, so that `console.log` and `Deno.inspect` don't print them.
  */
 
 /**
@@ -26,13 +26,13 @@ export class HiddenProperty<T> {
   }
 
   /** Sets the property of an object; returns the object. */
-  add<O extends object>(object: O, value: T): O {
+  set<O extends object>(object: O, value: T): O {
     Reflect.defineProperty(object, this.#key, { value, configurable: true });
     return object;
   }
 
   /** Returns the property of an object; `undefined` for an object without it. */
-  of(value: unknown): T | undefined {
+  get(value: unknown): T | undefined {
     return propertyOf(value, this.#key) as T | undefined;
   }
 

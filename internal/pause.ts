@@ -1,7 +1,8 @@
 /** A pause that a signal ends. */
 
 /**
- * Waits some milliseconds, perhaps `Infinity`, or until a signal is aborted. Never rejects.
+ * Waits for a number of milliseconds, which may be `Infinity`, or until a signal is aborted. Never
+ * rejects.
  */
 export function pause(
   milliseconds: number,

@@ -8,13 +8,13 @@ import { quote } from "./quote.ts";
  * Characters that are invisible in a log, end its line, or change the order of the characters after
  * them.
  */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const INVISIBLE_CHARACTERS = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
  * Makes text safe to print on one line of a terminal or of a log: names of files and devices that a
- * peer has chosen, and messages that contain such names. Control characters (ends
- * of lines, escape sequences), characters that are invisible or change the order of others, and
- * halves of surrogate pairs become visible; all others stay.
+ * peer has chosen, and messages that contain such names. Control characters (ends of lines, escape
+ * sequences), characters that are invisible or change the order of others, and halves of surrogate
+ * pairs become visible. Other characters don't change.
  *
  * @param text The text.
  * @returns The text, with each such character as its code point in hexadecimal digits: `\u{1b}`.
@@ -33,28 +33,30 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 export function printable(text: string): string {
   checkString("text", text);
   return text.replaceAll(
-    INVISIBLE,
+    INVISIBLE_CHARACTERS,
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   );
 }
 
 /** The maximum length of a text in a log: an error message may quote a whole body. */
-const MAX_LOGGED = 16384;
+const MAX_LOGGED_LENGTH = 16384;
 /** The indentation of the lines of a stack. */
-const INDENT = "    ";
+const STACK_INDENT = "    ";
 
 /**
  * Makes a text of one or more lines safe for a log, as {@linkcode printable} does, and shortens a
- * long one. Further lines, as of a stack, are indented, so that they don't look like the first line
- * of another text.
+ * long text. Further lines, such as those of a stack, are indented, so that they don't look like
+ * the first line of another text.
  */
-export function printableLines(text: string): string {
-  if (text.length > MAX_LOGGED) {
-    text = `${text.slice(0, MAX_LOGGED)}… (${text.length} in all)`;
+export function makeLinesPrintable(text: string): string {
+  if (text.length > MAX_LOGGED_LENGTH) {
+    text = `${text.slice(0, MAX_LOGGED_LENGTH)}… (${text.length} in all)`;
   }
   if (!text.includes("\n")) return printable(text);
   const [firstLine = "", ...moreLines] = text.split("\n").map(printable);
-  const indented = moreLines.map((line) => line.startsWith(INDENT) ? line : INDENT + line);
+  const indented = moreLines.map((line) =>
+    line.startsWith(STACK_INDENT) ? line : STACK_INDENT + line
+  );
   return [firstLine, ...indented].join("\n");
 }
 
@@ -64,19 +66,19 @@ export function printableLines(text: string): string {
  * @returns The error itself if its message is safe; otherwise a safe error with the same name and
  * code.
  */
-export function printableError(error: unknown): unknown {
+export function makeErrorPrintable(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const message = printable(error.message);
   if (message === error.message) return error;
-  const shown = new Error(message);
+  const printableCopy = new Error(message);
   const { name, code } = error as { name: string; code?: unknown };
-  return Object.assign(shown, { name, ...(code === undefined ? {} : { code }) });
+  return Object.assign(printableCopy, { name, ...(code === undefined ? {} : { code }) });
 }
 
-/** The name of the method that `console.log`, `Deno.inspect` and Deno's `util.inspect` call. */
+/** The key of the method that `console.log`, `Deno.inspect` and Deno's `util.inspect` call. */
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");
 
-/** The function that this method gets, to format values. */
+/** The first argument of an {@linkcode INSPECT} method, which formats a value. */
 export type Inspect = (value: unknown, options?: unknown) => string;
 
 /** Prints an object as `Name(key=value, …)`. */
@@ -88,13 +90,13 @@ export function inspectFields(
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
     // A copy with a prototype avoids "[Object: null prototype]" in every line.
-    const shown = key === "headers" ? hideSecrets(value as object) : value;
-    return `${key}=${inspect(shown, options)}`;
+    const shownValue = key === "headers" ? hideSecrets(value as object) : value;
+    return `${key}=${inspect(shownValue, options)}`;
   });
   return `${name}(${parts.join(", ")})`;
 }
 
-const SECRET: ReadonlySet<string> = new Set([
+const SECRET_HEADERS: ReadonlySet<string> = new Set([
   "authorization",
   "cookie",
   "proxy-authorization",
@@ -102,7 +104,7 @@ const SECRET: ReadonlySet<string> = new Set([
 ]);
 
 function isSecret(name: string): boolean {
-  return SECRET.has(name.toLowerCase());
+  return SECRET_HEADERS.has(name.toLowerCase());
 }
 
 /** Copies headers or options and replaces credentials. */
@@ -113,7 +115,7 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
   );
 }
 
-/** Hides the secrets of headers or options when they are printed; the values stay. */
+/** Makes `console.log` hide the secrets of headers or options. The values don't change. */
 export function hideSecretsIn<T extends object>(values: T): T {
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),

@@ -1,32 +1,33 @@
 /** Quotes values and names types, for messages of errors. */
 
-const QUOTED_LENGTH = 64;
-const SEARCHED_LENGTH = 4096;
+const MAX_QUOTED_LENGTH = 64;
+const MAX_SEARCHED_LENGTH = 4096;
 
 /** Credentials in a header line, a password in a URL, a key in PEM. */
 const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
 
 /**
- * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped,
- * truncated. Text that looks like a secret is not shown, because messages end up in logs.
+ * Quotes text or bytes of a peer for an error message. Escapes all characters except printable
+ * ASCII, and truncates a long text. Hides text that looks like a secret, because logs store
+ * messages.
  */
 export function quote(value: string | Uint8Array): string {
   if (
     SECRET_TEXT.test(
       typeof value === "string"
         ? value
-        : String.fromCharCode(...value.subarray(0, SEARCHED_LENGTH)),
+        : String.fromCharCode(...value.subarray(0, MAX_SEARCHED_LENGTH)),
     )
   ) {
     return `text that is not shown, ${value.length} in all`;
   }
-  const isCut = value.length > QUOTED_LENGTH;
+  const isTruncated = value.length > MAX_QUOTED_LENGTH;
   let quoted = '"';
-  for (let i = 0; i < Math.min(value.length, QUOTED_LENGTH); i++) {
+  for (let i = 0; i < Math.min(value.length, MAX_QUOTED_LENGTH); i++) {
     const code = typeof value === "string" ? value.charCodeAt(i) : value[i]!;
     quoted += quoteCode(code);
   }
-  return isCut ? `${quoted}"… (${value.length} in all)` : `${quoted}"`;
+  return isTruncated ? `${quoted}"… (${value.length} in all)` : `${quoted}"`;
 }
 
 function quoteCode(code: number): string {
@@ -39,7 +40,7 @@ function quoteCode(code: number): string {
 }
 
 /** Names the type of a value for an error message: `"null"`, `"string"`, `"Headers"`. */
-export function typeName(value: unknown): string {
+export function typeNameOf(value: unknown): string {
   if (value === null) return "null";
   if (typeof value !== "object") return typeof value;
   const name = (value as { constructor?: { name?: unknown } }).constructor?.name;

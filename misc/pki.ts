@@ -8,7 +8,7 @@ import {
   createLeaf,
   parseAlternativeName,
 } from "../net/tls/certificate_writer.ts";
-import { randomSuffix } from "../internal/disk/names.ts";
+import { makeRandomSuffix } from "../internal/disk/names.ts";
 
 /** Whether clients have certificates, and the names of the server. */
 export interface TempPKIOptions {
@@ -240,7 +240,7 @@ export class TempPKI implements AsyncDisposable {
 
 /** Makes an authority, whose key isn't returned, and a certificate of a server or a client. */
 function makeCertificates(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
-  const commonName = `TempPKI ${role} CA ${randomSuffix()}`;
+  const commonName = `TempPKI ${role} CA ${makeRandomSuffix()}`;
   const authority = createAuthority({ commonName });
   const leaf = createLeaf(authority, {
     subject: { commonName: `TempPKI ${role}` },

@@ -25,7 +25,7 @@ import {
   checkUint8Array,
   notAllowedError,
 } from "../internal/checks.ts";
-import { typeName } from "../internal/quote.ts";
+import { typeNameOf } from "../internal/quote.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,
@@ -189,7 +189,7 @@ export function formatRequest(
   checkMethod(method);
   checkUri(uri);
   if (body && !mayHaveBody(method)) {
-    throw notAllowedError("body", `must be null in a ${method} request; got ${typeName(body)}`);
+    throw notAllowedError("body", `must be null in a ${method} request; got ${typeNameOf(body)}`);
   }
   const allHeaders = withContentType(headers, body);
   const framing = body === undefined

@@ -32,7 +32,7 @@ export function checkAddresses<Checked extends Address>(
     try {
       return check(address);
     } catch (error) {
-      const { argument, problem } = argumentErrorDetails.of(error) ?? {};
+      const { argument, problem } = argumentErrorDetails.get(error) ?? {};
       if (argument === undefined || problem === undefined) throw error;
       const item = argument.replace(/^address/, `${label}[${i}]`);
       throw error instanceof TypeError

@@ -44,7 +44,7 @@ export function noResponseError(): EmptyPreambleError {
 
 /** Reports whether the server may have processed the request that failed with this error. */
 export function mayHaveBeenProcessed(error: unknown): boolean {
-  return transience.of(error) === "maybe processed";
+  return transience.get(error) === "maybe processed";
 }
 
 /** Removes the mark from the error of an idempotent request. Returns the error. */
@@ -62,7 +62,7 @@ export function requestErrorFor(thrown: unknown, request: FailedRequest): unknow
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
   if (request.phase !== "idle" && request.isClosedByPeer && !isSafe && error instanceof Error) {
-    transience.add(error, "maybe processed");
+    transience.set(error, "maybe processed");
   }
   return error;
 }
@@ -82,7 +82,7 @@ function clientErrorFor(
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   const closedError = (message: string) => {
     const emptyError = new EmptyPreambleError(message);
-    return wasReset ? connectionErrorDetails.add(emptyError, { fault: "reset" }) : emptyError;
+    return wasReset ? connectionErrorDetails.set(emptyError, { fault: "reset" }) : emptyError;
   };
   if (isEncrypted && lastStatus === 0) return closedError(`${MAYBE_REFUSED}: ${hint ?? LOG_HINT}`);
   if (phase === "idle") {

@@ -51,7 +51,7 @@ export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
   const problem = `can't connect to ${addressText(address)}: the name can't be looked up`;
   const lookupError = withNewMessage(error, () => `${problem}; ${lookupAdvice(address)}`) as Error;
-  return connectionErrorDetails.add(lookupError, { fault: "unknown name", address });
+  return connectionErrorDetails.set(lookupError, { fault: "unknown name", address });
 }
 
 /** Adds the address and advice to a system error. */
@@ -119,11 +119,11 @@ export function withAddress(
   isConnecting: boolean,
 ): unknown {
   if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
-  const details = { ...connectionErrorDetails.of(error), address, isConnecting };
+  const details = { ...connectionErrorDetails.get(error), address, isConnecting };
   // EINVAL: the system has no route between these addresses, for example on an interface without
   // IPv6.
   const hasNoRoute = isConnecting && systemCode(error) === "EINVAL";
-  return connectionErrorDetails.add(
+  return connectionErrorDetails.set(
     error,
     hasNoRoute ? { ...details, fault: "unreachable" } : details,
   );
@@ -155,7 +155,7 @@ export async function withTimeoutAndSignal<T extends { close(): void }>(
   // A `using` declaration would take longer than the rest of this function.
   const deadline = new Deadline(timeout, () => {
     const timeoutError = new Deno.errors.TimedOut(`${describe()} took over ${timeout} s`);
-    abortAttempt(connectionErrorDetails.add(timeoutError, { silentSeconds: timeout }));
+    abortAttempt(connectionErrorDetails.set(timeoutError, { silentSeconds: timeout }));
   });
   const onAbort = () => abortAttempt(signal!.reason);
   signal?.addEventListener("abort", onAbort);

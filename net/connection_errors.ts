@@ -57,7 +57,7 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
  * ```
  */
 export function describeConnectionError(error: unknown): ConnectionErrorDescription | null {
-  const facts = connectionErrorDetails.of(error);
+  const facts = connectionErrorDetails.get(error);
   const fault = facts?.fault ?? systemFaultOf(error);
   if (fault === null) return null;
   return {

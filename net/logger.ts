@@ -5,7 +5,7 @@
 
 import { logToServer, type Session } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
-import { printable, printableLines } from "../internal/printable.ts";
+import { makeLinesPrintable, printable } from "../internal/printable.ts";
 import { type Interval, unref } from "./deadline.ts";
 
 /** The level of a line of a log. */
@@ -238,7 +238,7 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
   checkLogger(logger, levels);
   const record = (level: Level, text: string, details?: Partial<LogDetails>) => {
     ignoreFailure(() => {
-      const message = printableLines(text);
+      const message = makeLinesPrintable(text);
       if (logger.record === undefined) return logger[level](message);
       const completeDetails = { kind: "other", who: null, error: undefined, ...details } as const;
       return logger.record(level, message, completeDetails);

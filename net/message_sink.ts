@@ -2,7 +2,7 @@
 
 import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
-import { viewOf } from "../internal/bytes.ts";
+import { makePlainView } from "../internal/bytes.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
@@ -98,7 +98,7 @@ export class MessageSink implements ByteSink {
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closeError !== null) throw this.#closeError;
-      const view = viewOf(bytes);
+      const view = makePlainView(bytes);
       const { length } = view;
       this.#writtenBytes += length;
       if (typeof this.#framing === "number" && this.#writtenBytes > this.#framing) {

@@ -249,12 +249,12 @@ function checkOptions(options: RetryOptions) {
 
 /** Marks an error as transient. Returns the error. */
 export function markTransient<E extends Error>(error: E): E {
-  return transience.add(error, true);
+  return transience.set(error, true);
 }
 
 /** Marks an error as not transient, since a retry would fail in the same way. Returns the error. */
 export function markFinal<E extends Error>(error: E): E {
-  return transience.add(error, false);
+  return transience.set(error, false);
 }
 
 /**
@@ -287,7 +287,7 @@ export function markFinal<E extends Error>(error: E): E {
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  const mark = transience.of(error);
+  const mark = transience.get(error);
   if (mark !== undefined) return mark === true;
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";

@@ -13,7 +13,7 @@ import {
   type ReadAheadSource,
   ReadBuffer,
 } from "../base/body/byte_io.ts";
-import { EMPTY, realLength, viewOf } from "../internal/bytes.ts";
+import { EMPTY_BYTES, makePlainView, realLengthOf } from "../internal/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
@@ -84,11 +84,11 @@ export class Transport implements ReadAheadSource {
   // The pending read, unless it was issued ahead.
   #pendingRead: Promise<number | null> | null = null;
   /** The buffer of the outgoing message, which starts with the preamble. */
-  #messageBuffer: Uint8Array = EMPTY;
+  #messageBuffer: Uint8Array = EMPTY_BYTES;
   /**
    * The part of that buffer that was sent last, reused because many messages have the same length.
    */
-  #messageView: Uint8Array = EMPTY;
+  #messageView: Uint8Array = EMPTY_BYTES;
   /** The number of bytes of that buffer that the current message needs. */
   #messageBytes = 0;
   #sendState: "nothing" | "some" | "refused" = "nothing";
@@ -113,7 +113,7 @@ export class Transport implements ReadAheadSource {
         ? `the peer took over ${timeout} s to read what was sent`
         : `the peer kept the connection waiting for over ${timeout} s`;
       const details = isWrite ? { unreadSeconds: timeout } : { silentSeconds: timeout };
-      this.close(connectionErrorDetails.add(new Deno.errors.TimedOut(problem), details));
+      this.close(connectionErrorDetails.set(new Deno.errors.TimedOut(problem), details));
     });
   }
 
@@ -360,7 +360,7 @@ export class Transport implements ReadAheadSource {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
       checkUnchanged(body, framing as number);
       this.#smallMessage = this.appendToPreamble(length, body, framing as number);
-      if (this.#smallMessage === null) return this.#sendLarge(length, viewOf(body));
+      if (this.#smallMessage === null) return this.#sendLarge(length, makePlainView(body));
     }
     return this.#beginWrite(this.#smallMessage);
   }
@@ -404,7 +404,7 @@ export class Transport implements ReadAheadSource {
     while (newLength < size) newLength *= BUFFER_GROWTH_FACTOR;
     if (newLength !== length) {
       this.#messageBuffer = new Uint8Array(newLength);
-      this.#messageView = EMPTY;
+      this.#messageView = EMPTY_BYTES;
     }
     this.#messageBytes = size;
   }
@@ -440,7 +440,7 @@ export class Transport implements ReadAheadSource {
       this.deadline.stopWrite();
     } catch (error) {
       this.#sendState = "refused";
-      const reason = realLength(bytes) === length ? error : changedLengthError(bytes, length);
+      const reason = realLengthOf(bytes) === length ? error : changedLengthError(bytes, length);
       throw this.#recordFailure(reason, true);
     }
   }

@@ -9,7 +9,7 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
-import { typeName } from "../internal/quote.ts";
+import { typeNameOf } from "../internal/quote.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
@@ -112,7 +112,7 @@ function checkResponse(response: unknown, request: Request): asserts response is
   // Cross-runtime packages have their own class of responses, so check the shape.
   const { status, headers, body, bodyUsed } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
-    throw wrongArgumentError("handler", `must return a Response; got ${typeName(response)}`);
+    throw wrongArgumentError("handler", `must return a Response; got ${typeNameOf(response)}`);
   }
   if (bodyUsed === true || body?.locked === true) {
     throw new BodyError("handler: must return a Response whose body is unused; got a used one");

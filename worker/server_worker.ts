@@ -7,7 +7,7 @@ import { wrongArgumentError } from "../internal/checks.ts";
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { typeName } from "../internal/quote.ts";
+import { typeNameOf } from "../internal/quote.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";
@@ -68,7 +68,7 @@ async function makeApp({ from, args }: AppSource): Promise<App> {
   if (typeof value !== "function") {
     throw wrongArgumentError(
       "build",
-      `${label} must be a function or a class; got ${typeName(value)}`,
+      `${label} must be a function or a class; got ${typeNameOf(value)}`,
     );
   }
   const isClass = /^class\b/.test(Function.prototype.toString.call(value));

@@ -370,7 +370,7 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
     explain(error),
     /^the peer does not answer: the TLS handshake .*; it may be busy, or hang/,
   );
-  const late = connectionErrorDetails.add(new TimedOut("for programs"), { silentSeconds: 90 });
+  const late = connectionErrorDetails.set(new TimedOut("for programs"), { silentSeconds: 90 });
   assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
   await homes.runToFailure("viewer", 1, "no address answers: nothing listens at", [
     "ping",

@@ -152,7 +152,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
-      connectionErrorDetails.add(new Error("for programs"), {
+      connectionErrorDetails.set(new Error("for programs"), {
         fault: "broken",
         missingBytes: 272982784,
       }),
@@ -241,13 +241,13 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       "a cable that is out",
       "for programs",
       `${from} was silent for 30 s, so its connection was closed`,
-      connectionErrorDetails.add(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
+      connectionErrorDetails.set(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
     ],
     [
       "a peer that reads slowly",
       "for programs",
       `${from} took over 30 s to read what was sent, so its connection was closed`,
-      connectionErrorDetails.add(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
+      connectionErrorDetails.set(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
     ],
     [
       "bytes that are no message",
@@ -277,7 +277,7 @@ Deno.test("a reworded log line names the peer and the file, if they are known", 
   const logger = explainingLogger((_level, line) => void lines.push(line), requestOf);
   const details = (error: Error) => ({ kind: "timeout", who: from, error }) as const;
   const failure = (details: object) =>
-    connectionErrorDetails.add(new Deno.errors.TimedOut("x"), details);
+    connectionErrorDetails.set(new Deno.errors.TimedOut("x"), details);
   logger.record("info", "x", details(failure({ silentSeconds: 30 })));
   logger.record("info", "x", details(failure({ unreadSeconds: 30 })));
   logger.record("info", "x", details(new ProtocolError("BODY_INCOMPLETE", "x")));

@@ -329,7 +329,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       cause: new AggregateError(attempts),
     });
   const connecting = (error: Error, address: Address) =>
-    connectionErrorDetails.add(error, { address, isConnecting: true });
+    connectionErrorDetails.set(error, { address, isConnecting: true });
   const closed = "the peer closed the connection without an answer";
   const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
@@ -374,7 +374,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     ],
     [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
     [
-      unreachable(connectionErrorDetails.add(new Error("why"), {
+      unreachable(connectionErrorDetails.set(new Error("why"), {
         fault: "unknown name",
         address: ["laptop.local", 7443],
       })),

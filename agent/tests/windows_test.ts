@@ -1,5 +1,5 @@
 /** The differences on Windows that every system can test. */
-import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import { pathIn } from "@degu/internal/agent/download_target.ts";
 import { findHome, homeDirectory } from "@degu/internal/agent/open_device.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
@@ -13,7 +13,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 function setWindows(): Disposable {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
-  stack.use(patch(deletingOnWindows, "isTried", () => false));
+  stack.use(patch(windowsDeletions, "areTested", () => false));
   return stack;
 }
 

@@ -18,7 +18,7 @@ import {
 import { Body, ChunkedBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import type { BodyReadOptions } from "../body/body_reader.ts";
-import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
+import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import {
   copyOptions,
   notAllowedError,
@@ -27,7 +27,7 @@ import {
 } from "../../internal/checks.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError, DeguError } from "../errors.ts";
-import { quote, typeName } from "../../internal/quote.ts";
+import { quote, typeNameOf } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
 import { checkInternal, INTERNAL, type InternalArgument } from "../internal_argument.ts";
 import {
@@ -241,19 +241,19 @@ const answeredRequests: HiddenProperty<AnsweredRequest> = new HiddenProperty(
 
 /** Stores the request that a received response belongs to. */
 export function setAnsweredRequest(response: Response, method: Method, uri: string): void {
-  answeredRequests.add(response, { method, uri: uri.split("?", 1)[0]! });
+  answeredRequests.set(response, { method, uri: uri.split("?", 1)[0]! });
 }
 
 /** Returns the request of a received response; `null` for a response that a program has made. */
 export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest | null {
-  return answeredRequests.of(response) ?? null;
+  return answeredRequests.get(response) ?? null;
 }
 
 /** Makes a readable body of a body to be sent, for a program that calls an app itself. */
 export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
-  const encoded = encodeBody(body) ?? EMPTY;
+  const encoded = encodeBody(body) ?? EMPTY_BYTES;
   if (encoded instanceof Uint8Array) {
-    const bytes = new Uint8Array(viewOf(encoded));
+    const bytes = new Uint8Array(makePlainView(encoded));
     return new Body(new MemorySource(bytes, "request"), bytes.length);
   }
   if ("bytes" in encoded) return encoded;
@@ -633,7 +633,7 @@ export function announcedFraming(
     if (status !== 204 && status !== 304) return outgoingFraming(body, owner);
     throw notAllowedError(
       `${owner}body`,
-      `must be null with status ${status}; got ${typeName(body)}`,
+      `must be null with status ${status}; got ${typeNameOf(body)}`,
     );
   }
   if (status === 204) return null;

@@ -1,6 +1,6 @@
 /** The identities of peers that `onConnect` returns. */
 
-import { quote, typeName } from "../../internal/quote.ts";
+import { quote, typeNameOf } from "../../internal/quote.ts";
 
 /** The name of a peer that an app accepts, and whether the app still trusts it. */
 export interface PeerIdentity {
@@ -40,12 +40,12 @@ function identityProblem(given: object): string | null {
   }
   const { user, signal, isTrusted } = given as Record<keyof PeerIdentity, unknown>;
   if (user === "") return "user must be a name; got an empty text";
-  if (typeof user !== "string") return `user must be a name; got ${typeName(user)}`;
+  if (typeof user !== "string") return `user must be a name; got ${typeNameOf(user)}`;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    return `signal must be an AbortSignal; got ${typeName(signal)}`;
+    return `signal must be an AbortSignal; got ${typeNameOf(signal)}`;
   }
   if (isTrusted !== undefined && typeof isTrusted !== "function") {
-    return `isTrusted must be a function; got ${typeName(isTrusted)}`;
+    return `isTrusted must be a function; got ${typeNameOf(isTrusted)}`;
   }
   return null;
 }

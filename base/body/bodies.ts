@@ -6,7 +6,7 @@ import { BodyReader, isTooLongFor, LengthReader } from "./body_reader.ts";
 import type { BodyState } from "./body_state.ts";
 import { chunkedBodyOf, encodePlatformBody, isPlatformBody, isStreamed } from "./platform_body.ts";
 import type { ByteSink } from "./byte_io.ts";
-import { encodeText, realLength } from "../../internal/bytes.ts";
+import { encodeText, realLengthOf } from "../../internal/bytes.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.ts";
@@ -136,7 +136,7 @@ export function isRepeatable(body: BodyOut): boolean {
 export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
-    const length = realLength(body);
+    const length = realLengthOf(body);
     if (length <= MAX_READ_BYTES) return length;
     throw notAllowedError(
       `${owner}body`,

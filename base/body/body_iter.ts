@@ -4,11 +4,11 @@ import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyOutcome } from "./body_source.ts";
 import { checkUnchanged, type OpenSink } from "./byte_io.ts";
-import { viewOf } from "../../internal/bytes.ts";
+import { makePlainView } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { type Chunk, encodeChunk, type PreparedChunk, prepareSourceChunk } from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";
-import { typeName } from "../../internal/quote.ts";
+import { typeNameOf } from "../../internal/quote.ts";
 
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
@@ -92,7 +92,7 @@ export class ContentLengthChecker {
 
   /** Counts the bytes of an item; returns the bytes to forward now, or `null`. */
   count(item: Uint8Array): Uint8Array | null {
-    const bytes = viewOf(item);
+    const bytes = makePlainView(item);
     if (bytes.length > this.#remaining) {
       throw new BodyError(
         `the source has more than the content-length of ${this.#contentLength} bytes`,
@@ -128,7 +128,7 @@ class PieceWriter extends IterableWriter<Uint8Array> {
       const { done, value } = await this.next();
       if (done) break;
       if (!(value instanceof Uint8Array)) {
-        throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
+        throw new BodyError(`the source's items must be Uint8Arrays; got ${typeNameOf(value)}`);
       }
       const bytes = checker.count(value);
       if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);

@@ -1,6 +1,6 @@
 /** The readers of bodies, of known length and chunked. `body.ts` has an overview. */
 
-import { EMPTY } from "../../internal/bytes.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions } from "../../internal/checks.ts";
 import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
@@ -200,7 +200,7 @@ export abstract class BodyReader extends BodyState {
   ): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
     const limit = options === "read" ? null : maxBytesOf(options);
-    if (!this.beginRead()) return convert(EMPTY, false);
+    if (!this.beginRead()) return convert(EMPTY_BYTES, false);
     const maxBytes = limit ?? MAX_READ_BYTES;
     const requestedBytes = Math.min(size ?? Infinity, this.remaining);
     if (requestedBytes > maxBytes && requestedBytes < Infinity) {
@@ -295,7 +295,7 @@ export abstract class BodyReader extends BodyState {
       autoAllocateChunkSize: Math.max(1, size),
       start: async (controller) => {
         if (size > 0) return;
-        await this.#pull(EMPTY);
+        await this.#pull(EMPTY_BYTES);
         closeByteStream(controller);
       },
       pull: async (controller) => {
@@ -391,7 +391,7 @@ export class LengthReader extends BodyReader {
     }
     const problem = `the peer closed ${remaining} bytes before the end of the body`;
     const error = new ProtocolError("BODY_INCOMPLETE", problem);
-    return connectionErrorDetails.add(error, { fault: "broken", missingBytes: remaining });
+    return connectionErrorDetails.set(error, { fault: "broken", missingBytes: remaining });
   }
 }
 

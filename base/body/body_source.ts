@@ -1,9 +1,9 @@
 /** The sources of bodies: connections, files, streams and other objects that return bytes. */
 
-import { viewOf } from "../../internal/bytes.ts";
+import { makePlainView } from "../../internal/bytes.ts";
 import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
-import { typeName } from "../../internal/quote.ts";
+import { typeNameOf } from "../../internal/quote.ts";
 import {
   type ByteSource,
   checkCount,
@@ -155,9 +155,9 @@ class StreamSource implements BodySource {
         return null;
       }
       if (!(value instanceof Uint8Array)) {
-        throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeName(value)}`);
+        throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeNameOf(value)}`);
       }
-      const item = viewOf(value);
+      const item = makePlainView(value);
       this.#itemLength = item.length;
       if (item.length > 0) return item;
     }

@@ -1,6 +1,6 @@
 /** Sources and sinks of bytes, a read-ahead buffer, and a collector of a known maximum size. */
 
-import { EMPTY, realLength } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, realLengthOf } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_INITIAL_ALLOCATION } from "../wire/limits.ts";
@@ -46,7 +46,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
  * @throws {BodyError} if `written` is not a possible number of bytes.
  */
 export function dropWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
-  if (written === undefined || written === length) return EMPTY;
+  if (written === undefined || written === length) return EMPTY_BYTES;
   if (!Number.isInteger(written) || written < 1 || written > length) {
     throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
   }
@@ -56,13 +56,13 @@ export function dropWritten(bytes: Uint8Array, length: number, written: number |
 
 /** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
 export function checkUnchanged(bytes: Uint8Array, announced: number): void {
-  if (realLength(bytes) !== announced) throw changedLengthError(bytes, announced);
+  if (realLengthOf(bytes) !== announced) throw changedLengthError(bytes, announced);
 }
 
 /** Makes the error for an array whose length differs from the announced length. */
 export function changedLengthError(bytes: Uint8Array, announced: number): BodyError {
   return new BodyError(
-    `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
+    `an array of ${announced} bytes had ${realLengthOf(bytes)} when it was to be sent; ` +
       "don't resize or transfer its buffer before that",
   );
 }
@@ -129,7 +129,7 @@ const GROWTH_FACTOR = 4;
  */
 export class ReadBuffer {
   /** The buffer; allocated on first use. */
-  bytes: Uint8Array<ArrayBuffer> = EMPTY;
+  bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   /** The position of the first unconsumed byte. */
   start = 0;
   /** The position after the last unconsumed byte. */

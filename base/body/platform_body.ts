@@ -1,8 +1,8 @@
 /** Bodies of the web platform: `Blob`, `ArrayBuffer`, `URLSearchParams`, streams and generators. */
 
-import { EMPTY, encodeText } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, encodeText } from "../../internal/bytes.ts";
 import { wrongArgumentError } from "../../internal/checks.ts";
-import { typeName } from "../../internal/quote.ts";
+import { typeNameOf } from "../../internal/quote.ts";
 import { BodyError } from "../errors.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES } from "../wire/limits.ts";
@@ -85,7 +85,7 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   readonly #read: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
   readonly #cancel: (reason: unknown) => unknown;
   /** The remaining bytes of the last item; `null` after the source has ended. */
-  #remainder: Uint8Array | null = EMPTY;
+  #remainder: Uint8Array | null = EMPTY_BYTES;
 
   constructor(source: StreamedBody) {
     if ("getReader" in source) {
@@ -106,7 +106,7 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
       const { done, value } = await this.#read();
       if (done) {
         this.#remainder = null;
-        return { done: false, value: [null, EMPTY] };
+        return { done: false, value: [null, EMPTY_BYTES] };
       }
       this.#remainder = this.#toBytes(value);
     }
@@ -120,7 +120,9 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
       if (item instanceof Uint8Array) return item;
       if (typeof item === "string") return encodeText("an item of the body", item);
       throw new BodyError(
-        `the items of a stream or generator must be Uint8Arrays or strings; got ${typeName(item)}`,
+        `the items of a stream or generator must be Uint8Arrays or strings; got ${
+          typeNameOf(item)
+        }`,
       );
     } catch (error) {
       // The consumer treats an iterator that throws as ended, and doesn't close it.

@@ -1,6 +1,6 @@
 /** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
 
-import { concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
+import { concatenate, decodeAscii, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import {
   checkUint8Array,
   notAllowedError,
@@ -8,7 +8,7 @@ import {
   wrongTypeError,
 } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
-import { quote, typeName } from "../../internal/quote.ts";
+import { quote, typeNameOf } from "../../internal/quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./character_tables.ts";
 
@@ -92,7 +92,7 @@ export function prepareChunk(chunk: Chunk): PreparedChunk {
   }
   const [extension, bytes] = chunk as Chunk;
   checkUint8Array("chunk[1]", bytes);
-  const data = viewOf(bytes);
+  const data = makePlainView(bytes);
   const size = data.length;
   if (size > MAX_CHUNK_BYTES) {
     throw notAllowedError(
@@ -120,7 +120,7 @@ function formatExtension(extension: readonly [string, string]): string {
   if (typeof key !== "string" || typeof value !== "string") {
     throw wrongArgumentError(
       "chunk[0]",
-      `must be two strings; got ${typeName(key)} and ${typeName(value)}`,
+      `must be two strings; got ${typeNameOf(key)} and ${typeNameOf(value)}`,
     );
   }
   if (key === "" || !allows(EXTENSION_KEY, key)) {
@@ -294,7 +294,7 @@ type OnChunkPart = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) =>
 export class ChunkedValidator {
   readonly #scanner = new ChunkScanner();
   // The bytes of an incomplete line, or of an incomplete end of a chunk.
-  #incompletePart: Uint8Array = EMPTY;
+  #incompletePart: Uint8Array = EMPTY_BYTES;
 
   /**
    * Validates the next piece. Returns the valid bytes: the incomplete part of the previous piece,

@@ -16,7 +16,7 @@
  * The cache of names, the cache of sets of names, and the pool of empty objects only save time.
  */
 
-import { decodeAscii, EMPTY, startsWith, writeBytes } from "../../internal/bytes.ts";
+import { decodeAscii, EMPTY_BYTES, startsWith, writeBytes } from "../../internal/bytes.ts";
 import {
   checkInteger,
   checkString,
@@ -490,7 +490,7 @@ interface HeaderName {
 // costs time, but no memory.
 const NAME_SLOTS = 512;
 const headerNameCache: HeaderName[] = new Array(NAME_SLOTS)
-  .fill({ name: "", bytes: EMPTY, typedHeader: null });
+  .fill({ name: "", bytes: EMPTY_BYTES, typedHeader: null });
 
 /** Returns the slot of the name from `start` to `end`. Few common names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {

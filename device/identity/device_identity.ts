@@ -10,7 +10,7 @@ import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
 import {
   exists,
-  randomSuffix,
+  makeRandomSuffix,
   removeIfPossible,
   syncDirectory,
 } from "../../internal/disk/names.ts";
@@ -167,11 +167,11 @@ async function createIdentity(dir: string, profile: LeafProfile): Promise<void> 
   await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
   const name = profile.subject.commonName;
-  const commonName = `Device CA ${randomSuffix()}`;
+  const commonName = `Device CA ${makeRandomSuffix()}`;
   const authority = createAuthority({ organization: name, commonName });
   const device = createLeaf(authority, profile);
   const home = join(dir, name);
-  const temporary = join(dir, `.${name}.${randomSuffix()}`);
+  const temporary = join(dir, `.${name}.${makeRandomSuffix()}`);
   try {
     await Deno.mkdir(temporary, { mode: 0o700 });
     const { caFile, caKeyFile, certFile, keyFile } = filesIn(temporary);

@@ -3,7 +3,7 @@
  * other user of the system can read or replace them.
  */
 
-import { replaceFile, whenReplaceable } from "../../internal/disk/names.ts";
+import { replaceFile, retryReplace } from "../../internal/disk/names.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 
 const PRIVATE_OPTIONS = { newMode: 0o600 };
@@ -46,7 +46,7 @@ export async function writeAndRename(
   try {
     await writePrivateText(file, text);
     await prepare(file);
-    await whenReplaceable(() => replaceFile(temporaryPath, path));
+    await retryReplace(() => replaceFile(temporaryPath, path));
     file.isKept = true;
     return file;
   } catch (error) {

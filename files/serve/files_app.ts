@@ -17,10 +17,10 @@ import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";
 import { asksForOffset } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
-import { printableError } from "../../internal/printable.ts";
+import { makeErrorPrintable } from "../../internal/printable.ts";
 import {
   type FileIdentity,
-  isAt,
+  isFileAtPath,
   makePresenceCheck,
   syncIfPossible,
 } from "../../internal/disk/names.ts";
@@ -287,13 +287,13 @@ export class FilesApp implements AppObject {
     } catch (error) {
       // The directory may have vanished since the request began.
       const refusal = isPresent() ? refusalOf(error) : missingRootRefusal(root.path);
-      if (refusal === null) throw printableError(error);
+      if (refusal === null) throw makeErrorPrintable(error);
       // Reads of missing files are not logged. An error of the file system that reading has not
       // turned into a refusal is thrown, so that the server logs it.
       const isLogged = !isReading || error instanceof BundleError ||
         belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
-      else if (refusal !== error) throw printableError(error);
+      else if (refusal !== error) throw makeErrorPrintable(error);
       return refusal.answer();
     }
   }
@@ -307,7 +307,9 @@ export class FilesApp implements AppObject {
     const { path } = this.#settings.root;
     const parent = dirname(path);
     this.#makingAgain ??= (async () => {
-      if (this.#parent === null || !isAt(parent, this.#parent)) throw missingRootRefusal(path);
+      if (this.#parent === null || !isFileAtPath(parent, this.#parent)) {
+        throw missingRootRefusal(path);
+      }
       try {
         Deno.mkdirSync(path);
       } catch {

@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import mime from "mime";
 import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../base.ts";
 import type { Request } from "../../server.ts";
-import { EMPTY } from "../../internal/bytes.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
 import { parseDecimal } from "../../base/wire/character_tables.ts";
 import { isRange } from "../../base/wire/range.ts";
@@ -252,7 +252,7 @@ async function* closedAtEnd(
 ): AsyncGenerator<Uint8Array, void, void> {
   let count = 0;
   try {
-    yield EMPTY;
+    yield EMPTY_BYTES;
     for await (const piece of pieces) {
       yield piece;
       count += piece.length;

@@ -9,9 +9,9 @@ import type { BigIntStats } from "node:fs";
 import type { Request } from "../../server.ts";
 import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { isTooLong } from "../../base/body/bodies.ts";
-import { EMPTY } from "../../internal/bytes.ts";
-import { nameProblem } from "../../internal/disk/file_names.ts";
-import { hasTooManyOpenFiles } from "../../internal/disk/names.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { findNameProblem } from "../../internal/disk/file_names.ts";
+import { isTooManyOpenFilesError } from "../../internal/disk/names.ts";
 import { TimeSlice } from "../../internal/disk/files.ts";
 import {
   BUNDLE_TYPE,
@@ -54,7 +54,7 @@ export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
 }
 
 async function readPaths({ body }: Request): Promise<Uint8Array> {
-  if (body === null) return EMPTY;
+  if (body === null) return EMPTY_BYTES;
   try {
     return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
   } catch (error) {
@@ -82,7 +82,7 @@ async function* foundChunks(
       }
     }
   }
-  yield [null, EMPTY];
+  yield [null, EMPTY_BYTES];
 }
 
 /** Reads files into a buffer, those of one directory together. */
@@ -184,7 +184,7 @@ class BundleReader {
     const bits = this.#hasModes ? bitsOf(stats.mode) : null;
     const mode = bits === null ? {} : { mode: formatMode(bits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;
-    this.buffer.add(record, this.#hasContent ? content : EMPTY);
+    this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
   }
 
   /** The status of a file that can't be read; a bad sector costs no other file. */
@@ -192,7 +192,7 @@ class BundleReader {
     const { root, isPresent, warn } = this.#request;
     // Without the root, no file can be read, and the body is cut.
     if (!isPresent()) throw missingRootRefusal(root.path);
-    const isRefusal = error instanceof Refusal || hasTooManyOpenFiles(error);
+    const isRefusal = error instanceof Refusal || isTooManyOpenFilesError(error);
     const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
     return refusal.status as GetStatus;
@@ -201,7 +201,7 @@ class BundleReader {
 
 /** Whether a file that is served can have this name. */
 function isServedName(name: string): boolean {
-  return isName(name) && !isReservedName(name) && nameProblem(name) === null;
+  return isName(name) && !isReservedName(name) && findNameProblem(name) === null;
 }
 
 function isSamePath(one: readonly string[], other: readonly string[]): boolean {

@@ -1,7 +1,7 @@
 /** Lists of directories and of trees as the bodies of responses, in JSON. */
 
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
-import { EMPTY } from "../../internal/bytes.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { TimeSlice } from "../../internal/disk/files.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import {
@@ -89,5 +89,5 @@ async function* chunksOf(
     text = "";
   }
   yield [null, encoder.encode(`${text}\n]\n`)];
-  yield [null, EMPTY];
+  yield [null, EMPTY_BYTES];
 }

@@ -4,18 +4,14 @@
  */
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
-import { deletingProblem } from "../../internal/disk/deleting.ts";
+import { findDeletionProblem } from "../../internal/disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync } from "node:fs";
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
-import {
-  isFileSystemError,
-  syncAllIfPossible,
-  whenReplaceable,
-} from "../../internal/disk/names.ts";
+import { isFileSystemError, retryReplace, syncAllIfPossible } from "../../internal/disk/names.ts";
 import { dirname } from "../../internal/disk/paths.ts";
-import { isDiskFull } from "../../internal/disk/space.ts";
+import { isDiskFullError } from "../../internal/disk/space.ts";
 import type { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { fullStampOf, NO_STAMP, wantsNew } from "../conditions.ts";
@@ -79,7 +75,7 @@ async function putMode(
 
 export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
-  const problem = deletingProblem();
+  const problem = findDeletionProblem();
   if (problem !== null) throw new Refusal(403, `deleting: ${problem}`);
   await checkTrust(write.session);
   const { isDirectory, names } = target;
@@ -175,7 +171,7 @@ async function continuePart(
     const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
     return await finish(write, upload, digest, temporary);
   } catch (error) {
-    const isFull = isDiskFull(error);
+    const isFull = isDiskFullError(error);
     // An interrupted upload is resumed later, and a refused one is removed.
     const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
     // A file that has its name already is not cut.
@@ -373,7 +369,7 @@ async function finish(
     return writtenAnswer(false, digestHeader(digest));
   }
   const naming = { condition: conditionOf(write), isNew: wantsNew(request.headers) };
-  const { created, changed } = await whenReplaceable(() =>
+  const { created, changed } = await retryReplace(() =>
     root.moveIntoPlace(names, temporary, naming)
   );
   await syncAllIfPossible(changed);

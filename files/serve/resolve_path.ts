@@ -10,8 +10,13 @@
 
 import type { BigIntStats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
-import { fileErrorCode, hasNoSymlink, isMissing, isUnreadable } from "../../internal/disk/names.ts";
-import { nameProblem } from "../../internal/disk/file_names.ts";
+import {
+  fileErrorCodeOf,
+  hasNoSymlink,
+  isMissingPathError,
+  isUnreadableError,
+} from "../../internal/disk/names.ts";
+import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { realPath } from "../../internal/disk/paths.ts";
 import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
 import { notFoundRefusal, type Refusal, unreadableRefusal } from "../refusal.ts";
@@ -83,7 +88,7 @@ async function openAt(path: string): Promise<OpenFile | null> {
  * on the disk.
  */
 function isHidden({ path }: Root, names: readonly string[]): boolean {
-  return names.some((name) => isReservedName(name) || nameProblem(name) !== null) ||
+  return names.some((name) => isReservedName(name) || findNameProblem(name) !== null) ||
     isReservedAt(path, names) ||
     isReservedAt(path, names.slice(0, -1));
 }
@@ -94,8 +99,8 @@ const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG
 /** Whether an error means that a path does not exist for a peer. */
 function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory.
-  return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    INVALID_PATH_CODES.has(fileErrorCode(error));
+  return isMissingPathError(error) || error instanceof Deno.errors.NotCapable ||
+    INVALID_PATH_CODES.has(fileErrorCodeOf(error));
 }
 
 /**
@@ -107,7 +112,7 @@ function isAbsence(error: unknown): boolean {
  */
 export function refusalToRead(root: Root, error: unknown, names: readonly string[]): Refusal {
   if (isAbsence(error)) return notFoundRefusal();
-  if (!isUnreadable(error)) throw error;
+  if (!isUnreadableError(error)) throw error;
   return hasNoLink(root, names) ? unreadableRefusal(error) : notFoundRefusal();
 }
 

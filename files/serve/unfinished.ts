@@ -6,8 +6,17 @@
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict, PeerCertificate } from "../../base.ts";
 import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
-import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../internal/disk/names.ts";
-import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../internal/disk/space.ts";
+import {
+  fileErrorCodeOf,
+  lstatExactOrNull,
+  removeIfPresentSync,
+} from "../../internal/disk/names.ts";
+import {
+  checkSpace,
+  formatSpaceFigures,
+  isDiskFullError,
+  readFreeBytes,
+} from "../../internal/disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/temporary.ts";
 import { hashOfText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
@@ -56,13 +65,13 @@ export class UnfinishedFiles {
     // The clock may be set back.
     if (Math.abs(Date.now() - this.#sweptAt) >= HOUR) this.sweep();
     const { path } = this;
-    let stats = statOrNull(path);
+    let stats = lstatExactOrNull(path);
     if (stats === null) {
       try {
         mkdirSync(path, { mode: 0o700 });
       } catch (error) {
         // Another process was first.
-        if (fileErrorCode(error) !== "EEXIST") throw error;
+        if (fileErrorCodeOf(error) !== "EEXIST") throw error;
       }
       stats = lstatSync(path, { bigint: true });
     }
@@ -93,7 +102,7 @@ export class UnfinishedFiles {
    */
   findModeMask(): number | null {
     if (this.#modeMask !== undefined) return this.#modeMask;
-    const isMissing = statOrNull(this.path) === null;
+    const isMissing = lstatExactOrNull(this.path) === null;
     this.makeDirectory();
     try {
       return this.#modeMask = probeModeMask(this.#newPath());
@@ -153,11 +162,16 @@ export class UnfinishedFiles {
    * @throws {Refusal} if there is too little space. Its headers have the bytes of the part.
    */
   checkSpace(length: number, offset: number, partBytes: number): void {
-    checkSpace(this.#root, length - offset, partBytes - offset, ({ needed, free }) => {
-      const text = `there is too little space${spaceFigures(needed, free)}`;
-      const headers = { "upload-offset": `${partBytes}`, "disk-free": `${free}` };
-      return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
-    });
+    checkSpace(
+      this.#root,
+      length - offset,
+      partBytes - offset,
+      ({ neededBytes: needed, freeBytes: free }) => {
+        const text = `there is too little space${formatSpaceFigures(needed, free)}`;
+        const headers = { "upload-offset": `${partBytes}`, "disk-free": `${free}` };
+        return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
+      },
+    );
   }
 
   /**
@@ -168,10 +182,12 @@ export class UnfinishedFiles {
    * @param part The path of the part; `null` if the file has no part.
    */
   toDiskFullRefusal(error: unknown, length: number | null, part: string | null): unknown {
-    if (!isDiskFull(error)) return error;
+    if (!isDiskFullError(error)) return error;
     const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
-    const free = freeBytes(this.#root);
-    const problem = `there is no space left, or the quota is exceeded${spaceFigures(needed, free)}`;
+    const free = readFreeBytes(this.#root);
+    const problem = `there is no space left, or the quota is exceeded${
+      formatSpaceFigures(needed, free)
+    }`;
     const headers: HeaderDict = free === null ? {} : { "disk-free": `${free}` };
     return new Refusal(507, `${problem}${this.#describeParts(part)}`, headers, { cause: error });
   }
@@ -194,7 +210,7 @@ export class UnfinishedFiles {
    * has to arrive over a network that breaks off, too.
    */
   evictOldParts(part: string): void {
-    let free = freeBytes(this.#root);
+    let free = readFreeBytes(this.#root);
     if (free === null) return;
     const parts = this.#list(part.slice(0, part.lastIndexOf("-")));
     let taken = parts.reduce((sum, { size }) => sum + size, 0);
@@ -212,7 +228,7 @@ export class UnfinishedFiles {
    * complete.
    */
   checkQuota(part: string): void {
-    const free = freeBytes(this.#root);
+    const free = readFreeBytes(this.#root);
     if (free === null) return;
     const client = part.slice(0, part.lastIndexOf("-"));
     // Thousands of parts may be kept in a row: they are listed once a second, and in between added.
@@ -229,12 +245,12 @@ export class UnfinishedFiles {
   }
 
   #list(prefix: string): Listed[] {
-    if (!statOrNull(this.path)?.isDirectory()) return [];
+    if (!lstatExactOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];
     for (const name of readdirSync(this.path)) {
       const path = `${this.path}/${name}`;
       if (!path.startsWith(prefix) || !UNFINISHED_NAME.test(name)) continue;
-      const stats = statOrNull(path);
+      const stats = lstatExactOrNull(path);
       if (!stats?.isFile()) continue;
       listed.push({ path, size: Number(stats.size), modified: Number(stats.mtimeMs) });
     }
@@ -258,7 +274,7 @@ export class UnfinishedFiles {
 
 /** Returns the bytes of a part; 0 for a missing part. */
 export function partSize(part: string): number {
-  const stats = statOrNull(part);
+  const stats = lstatExactOrNull(part);
   return stats?.isFile() ? Number(stats.size) : 0;
 }
 

@@ -9,8 +9,8 @@ import { quote } from "../../internal/quote.ts";
 import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
-import { fileErrorCode } from "../../internal/disk/names.ts";
-import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
+import { fileErrorCodeOf } from "../../internal/disk/names.ts";
+import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
 import { hashPrefix, newHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
@@ -152,7 +152,7 @@ function adopt(
     if (source !== null && modeMask !== null) setMode(path, modeOfCopy(source, modeMask));
     return true;
   } catch (error) {
-    if (fileErrorCode(error) === "EPERM") return false;
+    if (fileErrorCodeOf(error) === "EPERM") return false;
     throw error;
   }
 }
@@ -517,7 +517,7 @@ class FileDownload {
       const target = { file: part, start, limit: total, length: null, hash, written };
       await receiveBody(body, target);
     } catch (error) {
-      if (isDiskFull(error)) await part.truncateToSynced();
+      if (isDiskFullError(error)) await part.truncateToSynced();
       if (!await this.#isChanged(error, version, total)) throw error;
       this.#task.part.temporary.isKept = false;
       throw changedWhileCopiedError(quote(this.#task.uri), { cause: error });
@@ -548,7 +548,7 @@ class FileDownload {
       version.sha256 !== null ? version : requestDigest(this.#task.client, this.#task.uri, total),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) await this.#task.part.temporary.truncateToSynced();
+      if (isDiskFullError(synced.reason)) await this.#task.part.temporary.truncateToSynced();
       throw synced.reason;
     }
     if (other.status === "rejected") throw other.reason;

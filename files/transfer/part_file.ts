@@ -5,19 +5,24 @@
 
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { lockFile, probeModeMask, retryUntilFree, setMode } from "../../internal/disk/files.ts";
+import { lockFile, probeModeMask, retryLock, setMode } from "../../internal/disk/files.ts";
 import {
-  infoOrNull,
-  nullIfNotFound,
-  randomSuffix,
+  ignoreNotFound,
+  lstatExactOrNull,
+  lstatOrNull,
+  makeRandomSuffix,
   renameNoReplace,
   replaceFile,
-  statOrNull,
+  retryReplace,
   syncIfPossible,
-  whenReplaceable,
 } from "../../internal/disk/names.ts";
 import { basename, dirname, join, realPath } from "../../internal/disk/paths.ts";
-import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../../internal/disk/space.ts";
+import {
+  formatSpaceFigures,
+  isDiskFullError,
+  readFreeBytes,
+  type Shortage,
+} from "../../internal/disk/space.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { hashOfText, hashPrefix } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
@@ -55,7 +60,7 @@ function partPathPrefix(target: string): string {
 
 function partPath(target: string, version: PartVersion | null): string {
   const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
-  const digits = text === null ? randomSuffix() : hashOfText(text).slice(0, VERSION_DIGITS);
+  const digits = text === null ? makeRandomSuffix() : hashOfText(text).slice(0, VERSION_DIGITS);
   return `${partPathPrefix(target)}.${digits}${PART_SUFFIX}`;
 }
 
@@ -133,7 +138,7 @@ export class PartFile implements Disposable {
       const real = join(directory, basename(target));
       const parts = found ?? findParts(directory);
       for (const path of parts.of(real)) {
-        if (!await retryUntilFree(() => !isBeingWritten(path))) throw partInUseError(target, path);
+        if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
       }
       return new PartFile(target, real, parts, probeModeMask(partPath(real, null)));
     } catch (error) {
@@ -234,7 +239,7 @@ function findParts(directory: string): FoundParts {
 /** Returns the bytes of a part; 0 for a missing part, or one that this user may not look up. */
 function sizeOf(path: string): number {
   try {
-    return Number(statOrNull(path)?.size ?? 0);
+    return Number(lstatExactOrNull(path)?.size ?? 0);
   } catch {
     return 0;
   }
@@ -257,7 +262,7 @@ export async function renamePart(
   source: number | null,
 ): Promise<boolean> {
   const part = temporary.path;
-  const isRenamed = await whenReplaceable(() => {
+  const isRenamed = await retryReplace(() => {
     return renameNow(part, modeMask, target, replaces, seen, source);
   });
   if (isRenamed) await syncIfPossible(dirname(target));
@@ -273,7 +278,7 @@ function renameNow(
   seen: Deno.FileInfo | null,
   source: number | null,
 ): boolean {
-  const replaced = infoOrNull(target);
+  const replaced = lstatOrNull(target);
   if (replaced !== null && (!replaces || !isSameVersion(replaced, seen))) return false;
   const { newMode, hasOwnMode } = modeOfWritten(source, modeMask);
   const mode = replaced?.isFile && !hasOwnMode ? replaced.mode : newMode;
@@ -308,7 +313,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
       `${target} has the name of a part of a download; choose another name`,
     );
   }
-  const info = await nullIfNotFound(Deno.stat(target)).catch((cause) => {
+  const info = await ignoreNotFound(Deno.stat(target)).catch((cause) => {
     if (!(cause instanceof Deno.errors.NotADirectory)) throw cause;
     const problem = `file: ${target}: ${dirname(target)} is not a directory`;
     throw new TransferError("IN_THE_WAY", problem, { cause });
@@ -326,7 +331,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
     const problem = "exists and is not a regular file";
     throw new TransferError("IN_THE_WAY", `file: ${target} ${problem}`, { problem });
   }
-  return infoOrNull(target);
+  return lstatOrNull(target);
 }
 
 export function alreadyExistsError(target: string): TransferError {
@@ -354,11 +359,11 @@ export function toDiskFullError(
   total: number | null = null,
   part: PartFile | null = null,
 ): unknown {
-  if (!isDiskFull(error)) return error;
+  if (!isDiskFullError(error)) return error;
   const needed = total === null ? null : total - (part?.kept?.bytes ?? 0);
-  const free = freeBytes(dirname(file));
+  const free = readFreeBytes(dirname(file));
   const problem = "there is no space left on this device, or its quota is exceeded" +
-    `${spaceFigures(needed, free)}; free some and call again to resume`;
+    `${formatSpaceFigures(needed, free)}; free some and call again to resume`;
   return diskFullError(`${file}: ${problem}`, { cause: error, free }, part);
 }
 
@@ -368,10 +373,10 @@ export function toDiskFullError(
  */
 export function localDiskFullError(
   file: string,
-  { needed, free }: Shortage,
+  { neededBytes: needed, freeBytes: free }: Shortage,
   part: PartFile,
 ): TransferError {
-  const problem = `there is too little space on this device${spaceFigures(needed, free)}`;
+  const problem = `there is too little space on this device${formatSpaceFigures(needed, free)}`;
   return diskFullError(`${file}: ${problem}; free some and call again`, { needed, free }, part);
 }
 

@@ -1,7 +1,7 @@
 /** Creating directories on a server, and deleting its files and directories. */
 
 import type { HeaderDict, Response } from "../../base.ts";
-import { deletingProblem } from "../../internal/disk/deleting.ts";
+import { findDeletionProblem } from "../../internal/disk/deleting.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
@@ -89,7 +89,7 @@ export async function deleteFile(
   options?: RequestOptions,
 ): Promise<void> {
   const path = uriOf(uri);
-  const problem = deletingProblem();
+  const problem = findDeletionProblem();
   if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
   using client = new TransferClient("from", from, options, false);
   if (path.endsWith("/")) return void await requestChange(client, "DELETE", path);

@@ -3,7 +3,7 @@
 import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { EMPTY } from "../../internal/bytes.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { DIGEST_KEY, hashOfText, hashPrefix, newHash } from "../digest.ts";
 import { type FileStats, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
@@ -140,7 +140,7 @@ export class SourceFile implements AsyncDisposable {
 
   async *#chunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
     for await (const piece of pieces) yield [null, piece];
-    yield [[DIGEST_KEY, this.#sha256!], EMPTY];
+    yield [[DIGEST_KEY, this.#sha256!], EMPTY_BYTES];
   }
 
   /**
@@ -171,7 +171,7 @@ export class SourceFile implements AsyncDisposable {
         checkedAt = Date.now();
       };
       let remaining = this.size - start;
-      let lastPiece: Uint8Array = EMPTY;
+      let lastPiece: Uint8Array = EMPTY_BYTES;
       const tooShort = () => this.changedError();
       for await (const piece of readPieces(this.#file, start, this.size, tooShort, onPiece)) {
         remaining -= piece.length;

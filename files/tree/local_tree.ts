@@ -6,18 +6,18 @@ import { quote } from "../../internal/quote.ts";
 import { probeModeMask, setMode, TimeSlice } from "../../internal/disk/files.ts";
 import {
   hasNoSymlink,
-  hasTooManyOpenFiles,
-  infoOrNull,
-  isAt,
+  ignoreNotFound,
+  isFileAtPath,
   isFileWithoutSymlink,
-  isMissing,
-  nullIfNotFound,
-  randomSuffix,
+  isMissingPathError,
+  isTooManyOpenFilesError,
+  lstatOrNull,
+  makeRandomSuffix,
   readNames,
+  retryReplace,
   syncAllIfPossible,
-  whenReplaceable,
 } from "../../internal/disk/names.ts";
-import { nameProblem } from "../../internal/disk/file_names.ts";
+import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
@@ -94,7 +94,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   /** The parts of earlier calls, and of files of this call that are copied alone. */
   readonly #parts = new FoundParts();
   /** The prefix of the names of this call's parts of small files. */
-  readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
+  readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
   /** Which permission bits new files get; `undefined` until that is needed. */
@@ -119,7 +119,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    */
   async list(): Promise<ListedTree | null> {
     const { dir, move, signal } = this.#settings;
-    const path = await nullIfNotFound(realPath(dir));
+    const path = await ignoreNotFound(realPath(dir));
     if (path === null) {
       if (!this.#isSource) return null;
       const problem = `dir: there is no directory ${quote(dir)}; is its disk mounted?`;
@@ -218,7 +218,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       }
       return { kind: "retry", error: changedWhileCopiedError(path) };
     } catch (error) {
-      return { kind: hasTooManyOpenFiles(error) ? "retry" : "failed", error };
+      return { kind: isTooManyOpenFilesError(error) ? "retry" : "failed", error };
     }
   }
 
@@ -261,7 +261,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       if (!hasNoSymlink(directory)) return null;
       return (await readNames(directory)).flatMap((name) => this.#entryOf([...path, name]) ?? []);
     } catch (error) {
-      if (isMissing(error) || error instanceof Refusal) return null;
+      if (isMissingPathError(error) || error instanceof Refusal) return null;
       throw error;
     }
   }
@@ -275,7 +275,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const name = path.at(-1)!;
     let info: Deno.FileInfo | null;
     try {
-      info = infoOrNull(this.#root.pathOf(path));
+      info = lstatOrNull(this.#root.pathOf(path));
     } catch {
       return { name, kind: "other", size: 0, modified: new Date(0), reason: "unreadable" };
     }
@@ -345,7 +345,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   /** Whether something has the name of a new file, by another spelling or since the list. */
   #isTaken({ node, condition }: CopyTask): boolean {
     try {
-      return condition === "new" && infoOrNull(this.#pathOf(node)) !== null;
+      return condition === "new" && lstatOrNull(this.#pathOf(node)) !== null;
     } catch {
       // Naming the file will fail, and say why.
       return false;
@@ -358,7 +358,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (error === null) return { kind: "copied", bytes, sha256 };
     if (error instanceof Refusal && error.status === 412) return { kind: "conflict", sha256 };
     return {
-      kind: hasTooManyOpenFiles(error) ? "retry" : "failed",
+      kind: isTooManyOpenFilesError(error) ? "retry" : "failed",
       error: this.#explain(error, task.node),
     };
   }
@@ -488,7 +488,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async place(task: CopyTask): Promise<boolean> {
     const { path, mode, info } = this.#deferredParts.get(task)!;
     // Another call may have taken the part.
-    if (!isAt(path, info)) return false;
+    if (!isFileAtPath(path, info)) return false;
     await this.#place(task, path, mode, info);
     return true;
   }
@@ -519,9 +519,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     signal.throwIfAborted();
     try {
       const naming = { condition: check, isNew: !replace };
-      const { changed } = await whenReplaceable(() =>
-        this.#root.moveIntoPlace(names, file, naming)
-      );
+      const { changed } = await retryReplace(() => this.#root.moveIntoPlace(names, file, naming));
       await syncAllIfPossible(changed);
     } catch (error) {
       throw this.#explain(error, node);
@@ -571,7 +569,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       await this.#root.remove(names, false, makeListedCondition(node), this.#parent);
     } catch (error) {
       // The entry may be gone by itself.
-      const isGone = isMissing(error) || error instanceof Refusal && error.status === 404;
+      const isGone = isMissingPathError(error) || error instanceof Refusal && error.status === 404;
       if (!isGone) throw this.#explain(error, node, true);
     }
     const path = this.#pathOf(node);
@@ -596,7 +594,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
 /** Whether the disk can have the name of a node. */
 function canHold({ path }: TreeNode): boolean {
-  return path.every((name) => nameProblem(name) === null);
+  return path.every((name) => findNameProblem(name) === null);
 }
 
 function smallFileOf(

@@ -1,6 +1,6 @@
 /** The options, events and results of the copying of trees. */
 
-import { deletingProblem } from "../../internal/disk/deleting.ts";
+import { findDeletionProblem } from "../../internal/disk/deleting.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -257,7 +257,7 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   for (const name of BOOLEANS) {
     checkBoolean(name, call[name]);
   }
-  const problem = deletingProblem();
+  const problem = findDeletionProblem();
   for (const name of ["delete", "deleteAll", "move"] as const) {
     if (problem !== null && call[name]) throw notAllowedError(name, `${problem}; omit it`);
   }

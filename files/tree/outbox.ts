@@ -1,9 +1,9 @@
 /** A source whose files are removed once they are at the target: uploads with `move`. */
 
 import { checkRemovable, TimeSlice } from "../../internal/disk/files.ts";
-import { isMissing, syncAllIfPossible } from "../../internal/disk/names.ts";
+import { isMissingPathError, syncAllIfPossible } from "../../internal/disk/names.ts";
 import { dirname } from "../../internal/disk/paths.ts";
-import { isDiskFull } from "../../internal/disk/space.ts";
+import { isDiskFullError } from "../../internal/disk/space.ts";
 import { trialPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 import { type FileSnapshot, isUnchangedSince } from "../transfer/source_file.ts";
@@ -57,7 +57,7 @@ export class Outbox implements AsyncDisposable {
       checkRemovable(trialPath(this.#root.pathOf(parent!.path)));
     } catch (error) {
       // On a full disk, only a removal makes room again.
-      if (!isDiskFull(error)) throw error;
+      if (!isDiskFullError(error)) throw error;
     }
     this.#removable.add(parent!);
   }
@@ -111,7 +111,7 @@ export class Outbox implements AsyncDisposable {
       this.#emptied.add(dirname(path));
       return { kind: "removed" };
     } catch (error) {
-      return isMissing(error) ? { kind: "gone" } : { kind: "failed", error };
+      return isMissingPathError(error) ? { kind: "gone" } : { kind: "failed", error };
     }
   }
 

@@ -1,7 +1,7 @@
 /** A directory of a server, over one connection, as the source or the target of a tree. */
 
 import { type Chunk, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
-import { EMPTY } from "../../internal/bytes.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
 import {
@@ -278,7 +278,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (buffer.isFull) yield [null, buffer.take(false)];
     }
     yield [null, buffer.take(true)];
-    yield [null, EMPTY];
+    yield [null, EMPTY_BYTES];
   }
 
   #outcomeOfPut({ task: { node }, bytes, sha256 }: SentFile, status: number): FileOutcome {

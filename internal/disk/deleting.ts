@@ -1,14 +1,14 @@
 /** The refusal of deletions on a system on which they were not tested. */
 
 /**
- * Whether deletions were tested on Windows. Set it to true once the suite has passed on a real
- * Windows, and change README.md. Tests set it for a while.
+ * The state of deletions on Windows. Set `areTested` to true once the suite has passed on Windows,
+ * not only under Wine, and change README.md. Some tests change the value.
  */
-export const deletingOnWindows = { isTried: false };
+export const windowsDeletions = { areTested: false };
 
-/** Returns why this package deletes nothing on this system; `null` if it deletes. */
-export function deletingProblem(): string | null {
-  return Deno.build.os === "windows" && !deletingOnWindows.isTried
+/** Returns the reason to refuse deletions on this system; `null` if deletions are allowed. */
+export function findDeletionProblem(): string | null {
+  return Deno.build.os === "windows" && !windowsDeletions.areTested
     ? "not tried on Windows yet"
     : null;
 }

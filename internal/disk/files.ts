@@ -1,17 +1,17 @@
 /** Files: locks, permission bits, syncs in the background, and time slices for synchronous work. */
 
 import { chmodSync, lstatSync, rmdirSync } from "node:fs";
-import { isMissing } from "./names.ts";
+import { isMissingPathError } from "./names.ts";
 
 const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
 
 /**
- * Calls a function until it returns true, for 0.6 seconds: a process that starts another one shares
- * its locks with that for a moment.
+ * Calls a function that locks a file, until it returns true, for up to 0.6 seconds. A process that
+ * starts another process briefly shares its locks with the new process.
  */
-export async function retryUntilFree(isFree: () => boolean | Promise<boolean>): Promise<boolean> {
-  for (let attempt = 1; !await isFree(); attempt++) {
+export async function retryLock(tryLock: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let attempt = 1; !await tryLock(); attempt++) {
     if (attempt === LOCK_ATTEMPTS) return false;
     await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MILLISECONDS));
   }
@@ -24,7 +24,7 @@ export async function retryUntilFree(isFree: () => boolean | Promise<boolean>): 
  * @returns False if the file stays locked.
  */
 export async function lockFile(file: Deno.FsFile): Promise<boolean> {
-  return await retryUntilFree(() => file.tryLock(true));
+  return await retryLock(() => file.tryLock(true));
 }
 
 /**
@@ -61,23 +61,23 @@ export function closeLocked(file: Deno.FsFile): void {
 }
 
 /**
- * Returns the mode of a new file that is created with 0777, by creating a file at a path. It
+ * Returns the mode of a new file that is created with 0777, by creating a file at a path. The mode
  * depends on the directory and on the umask, which can't be read without an extra permission.
  *
- * @returns `null` if the file system has no permission bits, as FAT.
+ * @returns `null` if the file system, such as FAT, has no permission bits.
  */
-export function probeModeMask(temporary: string): number | null {
-  using file = Deno.openSync(temporary, { write: true, createNew: true, mode: 0o777 });
+export function probeModeMask(temporaryPath: string): number | null {
+  using file = Deno.openSync(temporaryPath, { write: true, createNew: true, mode: 0o777 });
   try {
     const { mode } = file.statSync();
     if (mode === null) return null;
-    setMode(temporary, 0o600);
-    return (lstatSync(temporary).mode & 0o777) === 0o600 ? mode & 0o777 : null;
+    setMode(temporaryPath, 0o600);
+    return (lstatSync(temporaryPath).mode & 0o777) === 0o600 ? mode & 0o777 : null;
   } catch (error) {
     if ((error as { code?: unknown }).code === "EPERM") return null;
     throw error;
   } finally {
-    Deno.removeSync(temporary);
+    Deno.removeSync(temporaryPath);
   }
 }
 
@@ -86,19 +86,19 @@ export function probeModeMask(temporary: string): number | null {
  * a path in it. The path should be the same for each call, so that a call removes the directory of
  * a killed process.
  *
- * @throws the error of the system if this user may not.
+ * @throws the error of the system if this user may not remove entries.
  */
-export function checkRemovable(temporary: string): void {
+export function checkRemovable(temporaryPath: string): void {
   try {
-    Deno.mkdirSync(temporary);
+    Deno.mkdirSync(temporaryPath);
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
   try {
-    rmdirSync(temporary);
+    rmdirSync(temporaryPath);
   } catch (error) {
     // Another call has removed the directory.
-    if (!isMissing(error)) throw error;
+    if (!isMissingPathError(error)) throw error;
   }
 }
 
@@ -124,7 +124,7 @@ const CHANGE_OPTIONS: Deno.OpenOptions = Deno.build.os === "windows"
  *
  * @throws {Deno.errors.NotCapable} if the program may not write to the file.
  */
-export function setModified(path: string, modified: Date): void {
+export function setModified(path: string, modifiedTime: Date): void {
   // Deno checks no permission before it sets the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") {
@@ -132,11 +132,11 @@ export function setModified(path: string, modified: Date): void {
   }
   // `utimesSync` of node:fs takes floating-point seconds, which are off by a millisecond.
   using file = Deno.openSync(path, CHANGE_OPTIONS);
-  file.utimeSync(new Date(), modified);
+  file.utimeSync(new Date(), modifiedTime);
 }
 
-/** Bytes between two syncs, about. */
-const SYNC_BYTES = 67_108_864;
+/** The approximate number of written bytes between two syncs. */
+const BYTES_BETWEEN_SYNCS = 67_108_864;
 
 /**
  * Syncs a file at intervals while another part of the program writes it, so that the final sync is
@@ -144,46 +144,49 @@ const SYNC_BYTES = 67_108_864;
  */
 export class BackgroundSync {
   readonly #path: string;
-  #written: number;
+  #writtenPosition: number;
   /** The position up to which the bytes were written when the last sync began. */
-  #syncStart: number;
+  #syncStartPosition: number;
   /** The position up to which all bytes are on the disk. */
-  synced: number;
-  #syncing: Promise<void> | null = null;
+  syncedPosition: number;
+  #syncPromise: Promise<void> | null = null;
 
   /** @param start The position of the first byte that the writer writes. */
   constructor(path: string, start: number) {
     this.#path = path;
-    this.#written = this.#syncStart = this.synced = start;
+    this.#writtenPosition = this.#syncStartPosition = this.syncedPosition = start;
   }
 
   /** Reports written bytes, and begins a sync if one is due. */
   add(count: number): void {
-    this.#written += count;
-    if (this.#written - this.#syncStart < SYNC_BYTES || this.#syncing !== null) return;
-    this.#syncing = this.#sync().catch(() => {}).finally(() => this.#syncing = null);
+    this.#writtenPosition += count;
+    if (
+      this.#writtenPosition - this.#syncStartPosition < BYTES_BETWEEN_SYNCS ||
+      this.#syncPromise !== null
+    ) return;
+    this.#syncPromise = this.#sync().catch(() => {}).finally(() => this.#syncPromise = null);
   }
 
   async #sync(): Promise<void> {
-    const written = this.#syncStart = this.#written;
+    const writtenPosition = this.#syncStartPosition = this.#writtenPosition;
     // With the writer's open file, a sync and a write would wait for each other.
     using file = await Deno.open(this.#path, CHANGE_OPTIONS);
     await file.syncData();
-    this.synced = written;
+    this.syncedPosition = writtenPosition;
   }
 
   /** Resolves when no sync is in progress. */
-  async idle(): Promise<void> {
-    await this.#syncing;
+  async waitUntilIdle(): Promise<void> {
+    await this.#syncPromise;
   }
 }
 
-/** How long synchronous work occupies the thread before connections are served. */
+/** The maximum time that synchronous work occupies the thread before the event loop runs. */
 const SLICE_MILLISECONDS = 4;
 
 /**
- * Measures how long synchronous work has occupied the thread, and yields it. Small files are read
- * and written synchronously, which costs a fraction of asynchronous operations.
+ * Measures how long synchronous work has occupied the thread, and yields to the event loop. Small
+ * files are read and written synchronously, in a fraction of the time of asynchronous operations.
  */
 export class TimeSlice {
   #startedAt = performance.now();
@@ -193,18 +196,18 @@ export class TimeSlice {
   }
 
   /**
-   * Lets the event loop look at sockets, by an operation of 60 µs in another thread. Microtasks,
-   * `setImmediate`, a `MessageChannel`, and operations that are ready at once, like most reads and
-   * writes of a body, don't let it.
+   * Lets the event loop poll sockets, by an operation of 60 µs in another thread. The event loop
+   * doesn't poll sockets for microtasks, `setImmediate`, a `MessageChannel`, and operations that
+   * are ready at once, like most reads and writes of a body.
    *
    * Measured with Deno 2.9.6 on two busy cores, between slices of 4 ms: the thread works 83 % of
    * the time, and 68 % with `setTimeout(0)`, which takes 2.3 ms. A round trip of another process
-   * takes 5 to 20 ms, with a timer 5, with `setImmediate` 570.
+   * takes 5 to 20 ms, compared with 5 ms for `setTimeout(0)` and 570 ms for `setImmediate`.
    *
    * @param path A directory that the program can read.
    */
   async yield(path: string): Promise<void> {
-    // The caller finds out by itself that the directory was removed.
+    // If the directory was removed, the caller's next operation fails.
     await Deno.lstat(path).catch(() => {});
     this.#startedAt = performance.now();
   }

@@ -9,10 +9,10 @@ import { open } from "node:fs/promises";
 
 /**
  * Returns the code of an error of the system, such as `"ENOENT"`; `undefined` if the error has no
- * code. Deno gives some errors, as of a damaged inode, a number in the message alone: their code is
- * `"errno 117"`.
+ * code. Some errors of Deno, such as for a damaged inode, have only a number in the message: the
+ * result is then `"errno 117"`.
  */
-export function fileErrorCode(error: unknown): unknown {
+export function fileErrorCodeOf(error: unknown): unknown {
   const { code, message } = (error ?? {}) as {
     readonly code?: unknown;
     readonly message?: unknown;
@@ -26,16 +26,16 @@ export function fileErrorCode(error: unknown): unknown {
 }
 
 /**
- * Whether an error means that a path doesn't exist. After other errors, as of a directory that this
- * user may not search, the path may exist.
+ * Reports whether an error means that a path doesn't exist. After other errors, such as for a
+ * directory that this user may not search, the path may exist.
  */
-export function isMissing(error: unknown): boolean {
-  const code = fileErrorCode(error);
+export function isMissingPathError(error: unknown): boolean {
+  const code = fileErrorCodeOf(error);
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
 /** Resolves to the result of a call, or to `null` if the call rejects with `NotFound`. */
-export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
+export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {
@@ -45,61 +45,64 @@ export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
 }
 
 /** Returns the names in a directory; an empty array if there is no directory. */
-export async function namesIn(path: string): Promise<string[]> {
-  return await nullIfNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
+export async function listNames(path: string): Promise<string[]> {
+  return await ignoreNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
 }
 
 /** Deno's replacement for bytes that are not UTF-8. */
-export const NOT_UTF8 = "\ufffd";
+export const REPLACEMENT_CHARACTER = "\ufffd";
 
 /**
  * Reads all names in a directory, to its end. A damaged disk may list a name twice, and so may FAT
- * if a file is replaced at the same time: that name is returned once. Names that are not UTF-8 may
- * look the same, and each of them is returned.
+ * if a file is replaced at the same time: such a name is returned once. Different names that are
+ * not UTF-8 may decode to the same text, and each of them is returned.
  *
- * Use this function to find what is copied or deleted. The synchronous functions of Deno 2.9 and of
- * its `node:fs` return the names before an error as if they were all.
+ * Use this function to find the entries to copy or delete. If reading fails, the synchronous
+ * functions of Deno 2.9 and of its `node:fs` return only the names before the error, and don't
+ * throw.
  *
  * @throws the error of the system if the directory can't be read to its end.
  */
 export async function readNames(path: string): Promise<string[]> {
   const names = new Set<string>();
-  const lookalikes: string[] = [];
+  const lookalikeNames: string[] = [];
   const entries = Deno.readDir(path)[Symbol.asyncIterator]();
   try {
     // `for await` takes 25 % longer for each name.
     for (let next = await entries.next(); !next.done; next = await entries.next()) {
       const { name } = next.value;
-      if (names.has(name) && name.includes(NOT_UTF8)) lookalikes.push(name);
+      if (names.has(name) && name.includes(REPLACEMENT_CHARACTER)) lookalikeNames.push(name);
       else names.add(name);
     }
   } catch (error) {
     // An error after the first name doesn't have the path of the directory.
-    const lacksPath = error instanceof Error && !error.message.includes(path);
-    if (lacksPath) error.message += `: readdir '${path}'`;
+    const isPathMissing = error instanceof Error && !error.message.includes(path);
+    if (isPathMissing) error.message += `: readdir '${path}'`;
     throw error;
   }
-  return [...names, ...lookalikes];
+  return [...names, ...lookalikeNames];
 }
 
 /**
  * Returns the metadata of a path, with exact numbers and without following links; `null` if the
  * path doesn't exist.
  */
-export function statOrNull(path: string): BigIntStats | null {
-  return nullIfMissing(() => lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null);
+export function lstatExactOrNull(path: string): BigIntStats | null {
+  return ignoreMissingPath(() => lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null);
 }
 
-/** Returns the metadata of a path as {@linkcode statOrNull} does, rounded, in half the time. */
-export function infoOrNull(path: string): Deno.FileInfo | null {
-  return nullIfMissing(() => Deno.lstatSync(path));
+/**
+ * Returns the metadata of a path as {@linkcode lstatExactOrNull} does, rounded, in half the time.
+ */
+export function lstatOrNull(path: string): Deno.FileInfo | null {
+  return ignoreMissingPath(() => Deno.lstatSync(path));
 }
 
-function nullIfMissing<T>(look: () => T): T | null {
+function ignoreMissingPath<T>(lookUp: () => T): T | null {
   try {
-    return look();
+    return lookUp();
   } catch (error) {
-    if (isMissing(error)) return null;
+    if (isMissingPathError(error)) return null;
     throw error;
   }
 }
@@ -110,17 +113,23 @@ export interface FileIdentity {
   readonly ino: bigint | number | null;
 }
 
-export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
-  return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
+export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity): boolean {
+  return isSameNumber(identity.dev, otherIdentity.dev) &&
+    isSameNumber(identity.ino, otherIdentity.ino);
 }
 
-function isSameNumber(one: bigint | number | null, other: bigint | number | null): boolean {
-  return typeof one === typeof other ? one === other : Number(one) === Number(other);
+function isSameNumber(
+  number: bigint | number | null,
+  otherNumber: bigint | number | null,
+): boolean {
+  return typeof number === typeof otherNumber
+    ? number === otherNumber
+    : Number(number) === Number(otherNumber);
 }
 
-/** Whether a path is that of this file, and not of a link to it. */
-export function isAt(path: string, file: FileIdentity): boolean {
-  const info = infoOrNull(path);
+/** Reports whether a path is that of this file, and not that of a symbolic link to the file. */
+export function isFileAtPath(path: string, file: FileIdentity): boolean {
+  const info = lstatOrNull(path);
   return info !== null && isSameFile(info, file);
 }
 
@@ -145,10 +154,10 @@ export function makePresenceCheck(path: string): () => boolean {
 /**
  * Removes a file or an empty directory if it exists.
  *
- * @param options `recursive` also removes a directory with its content.
+ * @param options With `recursive`, the call also removes a directory that isn't empty.
  */
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
-  await nullIfNotFound(Deno.remove(path, options));
+  await ignoreNotFound(Deno.remove(path, options));
 }
 
 /** Removes a file synchronously if it exists. */
@@ -156,7 +165,7 @@ export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    if (fileErrorCode(error) !== "ENOENT") throw error;
+    if (fileErrorCodeOf(error) !== "ENOENT") throw error;
   }
 }
 
@@ -171,13 +180,13 @@ export async function removeIfPossible(path: string, options?: Deno.RemoveOption
 }
 
 export async function exists(path: string): Promise<boolean> {
-  return await nullIfNotFound(Deno.stat(path)) !== null;
+  return await ignoreNotFound(Deno.stat(path)) !== null;
 }
 
 /**
  * Makes 64 random bits, as 16 hexadecimal digits, for the names of temporary files and authorities.
  */
-export function randomSuffix(): string {
+export function makeRandomSuffix(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
@@ -193,7 +202,7 @@ export function renameNoReplace(from: string, to: string): boolean {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
-    if (FATAL_LINK_CODES.has(fileErrorCode(error))) throw error;
+    if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
     isLinked = false;
   }
   if (isLinked) {
@@ -201,37 +210,39 @@ export function renameNoReplace(from: string, to: string): boolean {
     return true;
   }
   // On a file system without hard links another process may create the path after this check.
-  if (infoOrNull(to) !== null) return false;
+  if (lstatOrNull(to) !== null) return false;
   Deno.renameSync(from, to);
   return true;
 }
 
 /**
- * Renames a file to a path at which there may be a file. Windows replaces no read-only file, so
- * this function removes that attribute first.
+ * Renames a file to a path at which another file may exist. Windows doesn't replace a read-only
+ * file, so this function first makes that file writable.
  */
 export function replaceFile(from: string, to: string): void {
-  if (Deno.build.os === "windows" && ((infoOrNull(to)?.mode ?? WRITABLE) & WRITABLE) === 0) {
-    chmodSync(to, WRITABLE);
+  if (
+    Deno.build.os === "windows" && ((lstatOrNull(to)?.mode ?? WRITABLE_MODE) & WRITABLE_MODE) === 0
+  ) {
+    chmodSync(to, WRITABLE_MODE);
   }
   Deno.renameSync(from, to);
 }
 
 /** The permission bits that node:fs reports for a file of Windows that is not read-only. */
-const WRITABLE = 0o222;
+const WRITABLE_MODE = 0o222;
 
 /**
  * Calls a function that replaces a file, and on Windows repeats the call for 0.6 seconds while
  * another program, such as a virus scanner, has the file open.
  */
-export async function whenReplaceable<T>(replace: () => T): Promise<T> {
+export async function retryReplace<T>(replace: () => T): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {
       return replace();
     } catch (error) {
       if (
         Deno.build.os !== "windows" || attempt === REPLACE_ATTEMPTS ||
-        !isOpenInAnotherProgram(error)
+        !isFileInUseError(error)
       ) {
         throw error;
       }
@@ -243,19 +254,20 @@ export async function whenReplaceable<T>(replace: () => T): Promise<T> {
 const REPLACE_ATTEMPTS = 20;
 const REPLACE_RETRY_MILLISECONDS = 30;
 
-/** Whether an error of Windows may say that another program has a file open. */
-export function isOpenInAnotherProgram(error: unknown): boolean {
-  return OPEN_FILE_CODES.has(fileErrorCode(error));
+/** Reports whether an error of Windows can mean that another program has a file open. */
+export function isFileInUseError(error: unknown): boolean {
+  return FILE_IN_USE_CODES.has(fileErrorCodeOf(error));
 }
 
 /** ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
-const OPEN_FILE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
+const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
 
-/** Errors of creating a link after which a rename would also fail. */
+/** The codes of errors of `link` after which a rename would also fail. */
 const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
 /**
- * Resolves once the names in a directory are on the disk, where the system can open directories.
+ * Syncs a directory, so that its names are on the disk. Has no effect on Windows, which can't open
+ * directories.
  */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
@@ -268,15 +280,17 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Errors of a directory that can't be read or synced, or that was replaced. */
+/** The codes of errors of a directory that can't be read or synced, or that was replaced. */
 const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
-/** Resolves once the names in a directory are on the disk, or if the directory can't be synced. */
+/**
+ * Syncs a directory as {@linkcode syncDirectory} does; ignores a directory that can't be synced.
+ */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
   } catch (error) {
-    if (!isMissing(error) && !IGNORED_SYNC_CODES.has(fileErrorCode(error))) throw error;
+    if (!isMissingPathError(error) && !IGNORED_SYNC_CODES.has(fileErrorCodeOf(error))) throw error;
   }
 }
 
@@ -292,31 +306,31 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
   }));
 }
 
-/** Whether an error means that the process, or the system, has too many files open. */
-export function hasTooManyOpenFiles(error: unknown): boolean {
-  const code = fileErrorCode(error);
+/** Reports whether an error means that the process, or the system, has too many open files. */
+export function isTooManyOpenFilesError(error: unknown): boolean {
+  const code = fileErrorCodeOf(error);
   return code === "EMFILE" || code === "ENFILE";
 }
 
-/** Whether an error comes from the file system, or from a missing permission of Deno. */
+/** Reports whether an error comes from the file system, or from a missing permission of Deno. */
 export function isFileSystemError(error: unknown): boolean {
-  return typeof fileErrorCode(error) === "string" || error instanceof Deno.errors.NotCapable;
+  return typeof fileErrorCodeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
 }
 
 /**
- * Whether an error means that a file or directory can't be read, because of the disk or of missing
- * permissions. After an error for too many open files it may be readable.
+ * Reports whether an error means that a file or directory can't be read, because of the disk or of
+ * missing permissions. Too many open files are not such an error: a later read may succeed.
  */
-export function isUnreadable(error: unknown): boolean {
-  return isFileSystemError(error) && !hasTooManyOpenFiles(error);
+export function isUnreadableError(error: unknown): boolean {
+  return isFileSystemError(error) && !isTooManyOpenFilesError(error);
 }
 
-/** Whether a path leads to a directory without a link on the way. */
+/** Reports whether a path leads to a directory, and no component of the path is a symbolic link. */
 export function hasNoSymlink(path: string): boolean {
   try {
     const real = realPathSync(path);
-    // A file system may return names in another spelling. So each directory whose path differs from
-    // its real path is looked up: it may be no link.
+    // A file system may return names in another spelling, so a path that differs from its real path
+    // doesn't prove a link. Check each directory on such a path.
     let [directory, realDirectory] = [path, real];
     while (directory !== realDirectory) {
       if (!Deno.lstatSync(directory).isDirectory) return false;
@@ -325,15 +339,15 @@ export function hasNoSymlink(path: string): boolean {
     }
     return true;
   } catch (error) {
-    if (isMissing(error) || UNKNOWN_PATH_CODES.has(fileErrorCode(error))) return false;
+    if (isMissingPathError(error) || UNKNOWN_PATH_CODES.has(fileErrorCodeOf(error))) return false;
     throw error;
   }
 }
 
-/** Whether a path leads to a file without a link on the way. */
+/** Reports whether a path leads to a file, and no component of the path is a symbolic link. */
 export function isFileWithoutSymlink(path: string): boolean {
   return Deno.lstatSync(path).isFile && hasNoSymlink(dirname(path));
 }
 
-/** Errors after which a path may have a link, so that it counts as one with a link. */
+/** The codes of errors after which a path may have a link, and so counts as a path with a link. */
 const UNKNOWN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

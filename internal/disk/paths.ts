@@ -1,6 +1,6 @@
 /**
  * Paths of this disk. Their separator is a slash in this package, also on Windows, where the system
- * takes slashes and the runtime returns backslashes.
+ * accepts slashes and the runtime returns backslashes.
  */
 
 import * as path from "node:path";
@@ -8,32 +8,32 @@ import * as path from "node:path";
 export { basename, dirname, isAbsolute } from "node:path";
 
 /** Replaces backslashes by slashes on Windows. On other systems a name can have a backslash. */
-export function withSlashes(path: string): string {
+export function replaceBackslashes(path: string): string {
   return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;
 }
 
 /** Resolves to the path of a file without links. */
 export async function realPath(path: string): Promise<string> {
-  return withSlashes(await Deno.realPath(path));
+  return replaceBackslashes(await Deno.realPath(path));
 }
 
 /** Returns the path of a file without links. */
 export function realPathSync(path: string): string {
-  return withSlashes(Deno.realPathSync(path));
+  return replaceBackslashes(Deno.realPathSync(path));
 }
 
 export function join(...paths: string[]): string {
-  return withSlashes(path.join(...paths));
+  return replaceBackslashes(path.join(...paths));
 }
 
 export function normalize(text: string): string {
-  return withSlashes(path.normalize(text));
+  return replaceBackslashes(path.normalize(text));
 }
 
 export function relative(from: string, to: string): string {
-  return withSlashes(path.relative(from, to));
+  return replaceBackslashes(path.relative(from, to));
 }
 
 export function resolve(...paths: string[]): string {
-  return withSlashes(path.resolve(...paths));
+  return replaceBackslashes(path.resolve(...paths));
 }

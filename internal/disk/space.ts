@@ -1,20 +1,20 @@
 /** The free space on disks, and checks whether a file fits. */
 
 import { statfsSync } from "node:fs";
-import { fileErrorCode } from "./names.ts";
+import { fileErrorCodeOf } from "./names.ts";
 
 const FULL_DISK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
-/** Whether an error says that a disk is full, or that a quota is reached. */
-export function isDiskFull(error: unknown): boolean {
-  return FULL_DISK_CODES.has(fileErrorCode(error));
+/** Reports whether an error means that a disk is full, or that a quota is reached. */
+export function isDiskFullError(error: unknown): boolean {
+  return FULL_DISK_CODES.has(fileErrorCodeOf(error));
 }
 
 /**
  * Returns the number of bytes that this user can still write in a directory; `null` if the file
  * system doesn't report it, or without `--allow-sys=statfs` and `--allow-read` of the directory.
  */
-export function freeBytes(directory: string): number | null {
+export function readFreeBytes(directory: string): number | null {
   const permissions = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
   // Without this check Deno would prompt for the permissions on a terminal.
   if (
@@ -23,47 +23,49 @@ export function freeBytes(directory: string): number | null {
     })
   ) return null;
   try {
-    // Not `bfree`, which includes the blocks that are reserved for root.
+    // `bavail` is without the blocks that are reserved for root; `bfree` includes them.
     const { bsize, blocks, bavail } = statfsSync(directory);
     // File systems in user space, on networks and in memory often report zeros.
     return blocks > 0 && bavail <= blocks ? bavail * bsize : null;
   } catch {
-    // Refuse nothing after an error: a damaged disk fails when the file is written.
+    // Don't refuse a file after an error: a damaged disk fails when the file is written.
     return null;
   }
 }
 
 export interface Shortage {
   /** Bytes that remain to be written. */
-  readonly needed: number;
-  readonly free: number;
+  readonly neededBytes: number;
+  readonly freeBytes: number;
 }
 
 /** Formats the figures at the end of a message; an unknown figure, `null`, is left out. */
-export function spaceFigures(needed: number | null, free: number | null): string {
+export function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null): string {
   const figures = [
-    needed === null ? [] : [`${needed} bytes are needed`],
-    free === null ? [] : [`${free} are free`],
+    neededBytes === null ? [] : [`${neededBytes} bytes are needed`],
+    freeBytes === null ? [] : [`${freeBytes} are free`],
   ].flat();
   return figures.length === 0 ? "" : `: ${figures.join(", and ")}`;
 }
 
 /**
- * Checks that the rest of a file fits on a disk, before any of it is written. If the free space is
+ * Checks that the remaining bytes of a file fit on a disk, before a write. If the free space is
  * unknown, every file passes.
  *
  * @param directory The directory in which the file is written.
- * @param needed The number of bytes that remain to be written.
- * @param freed The number of bytes that are freed first.
+ * @param neededBytes The number of bytes that remain to be written.
+ * @param freedBytes The number of bytes that are freed first.
  * @param makeError Makes the error for too little space.
  */
 export function checkSpace(
   directory: string,
-  needed: number,
-  freed: number,
+  neededBytes: number,
+  freedBytes: number,
   makeError: (shortage: Shortage) => Error,
 ): void {
-  if (needed === 0) return;
-  const free = freeBytes(directory);
-  if (free !== null && needed > free + freed) throw makeError({ needed, free: free + freed });
+  if (neededBytes === 0) return;
+  const freeBytes = readFreeBytes(directory);
+  if (freeBytes !== null && neededBytes > freeBytes + freedBytes) {
+    throw makeError({ neededBytes: neededBytes, freeBytes: freeBytes + freedBytes });
+  }
 }

@@ -2,23 +2,23 @@
  * Temporary files, which get their final names when their content is complete.
  *
  * Each file that this package writes is a {@linkcode TemporaryFile} first. The file is created and
- * registered, so that no other code of this process removes it as a leftover; then it is written,
- * synced and renamed. Its disposal removes the file unless it was kept. There are four kinds, which
- * differ in data alone:
+ * registered, so that no other code of this process removes the file as a leftover; then the file
+ * is written, synced and renamed. Disposal removes a file that is not marked as kept. The four
+ * kinds differ only in their paths and options:
  *
  * - An upload that can't be resumed, and a small file of a bundle, is in the reserved directory, at
  *   a random path.
- * - The part of an upload is also in the reserved directory, at a path that the same upload finds
- *   again ({@linkcode TemporaryFile.open}). The part of a download is beside its target.
+ * - The part of an upload is also in the reserved directory, at a path that a resumed upload
+ *   computes again ({@linkcode TemporaryFile.open}). The part of a download is beside its target.
  * - A small file of a downloaded tree is beside its target. The file is locked, because the next
  *   download to that directory removes parts without a lock.
  * - A private file, of an identity or a device, is beside its target, with mode 0600.
  */
 
 import { BackgroundSync, closeLocked, lockIfFree, setMode } from "./files.ts";
-import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
+import { isFileAtPath, lstatExactOrNull, removeIfPresent, removeIfPresentSync } from "./names.ts";
 
-/** The differences between temporary files. */
+/** Options of a temporary file, which differ between the kinds. */
 export interface TemporaryFileOptions {
   /**
    * The mode that the file gets before it is renamed; until then only this user can read the file.
@@ -26,8 +26,8 @@ export interface TemporaryFileOptions {
    */
   readonly newMode?: number | null;
   /**
-   * The mode that the file is created with, less the umask, and keeps. For a file whose content was
-   * verified before.
+   * The mode, less the umask, that the file gets at its creation and keeps. For a file whose
+   * content was verified before.
    */
   readonly mode?: number | undefined;
   /** Whether the file keeps its mode when it replaces a file, in place of the mode of that file. */
@@ -36,13 +36,13 @@ export interface TemporaryFileOptions {
   readonly isLocked?: boolean;
 }
 
-/** How often a file is opened again because another process removed or replaced it. */
+/** The maximum number of attempts to open a file that other processes remove or replace. */
 const MAX_OPEN_ATTEMPTS = 20;
 
 /** The temporary files of this process that were not disposed of yet. */
 const openFiles = new Set<TemporaryFile>();
 
-/** Whether this process writes a temporary file at a path. */
+/** Reports whether this process writes a temporary file at a path. */
 export function isOpenInThisProcess(path: string): boolean {
   return [...openFiles].some((file) => file.path === path);
 }
@@ -90,17 +90,17 @@ export class TemporaryFile implements Disposable {
   /** Creates a file at a random path. */
   static create(path: string, options: TemporaryFileOptions = {}): TemporaryFile {
     const mode = options.mode ?? (typeof options.newMode === "number" ? 0o600 : 0o666);
-    const temporary = new TemporaryFile(path, { write: true, createNew: true, mode }, options);
-    if (temporary.isLocked) lockIfFree(temporary.file);
-    return temporary;
+    const temporaryFile = new TemporaryFile(path, { write: true, createNew: true, mode }, options);
+    if (temporaryFile.isLocked) lockIfFree(temporaryFile.file);
+    return temporaryFile;
   }
 
   /**
-   * Opens a file that only this process writes, or creates one with mode 0600. Anything else at the
-   * path is removed, and so is a file with a second name: a link is not followed, and a killed
+   * Opens a file that only this process writes, or creates the file with mode 0600. A link or a
+   * directory at the path is removed. A file with a second name is also removed, because a killed
    * process may have left a complete file with two names.
    *
-   * @param lock Locks the file. If it returns false, `open` starts over.
+   * @param lock Locks the file. If the function returns false, `open` starts again.
    * @returns `null` if other processes removed or replaced the file at each attempt.
    */
   static async open(
@@ -109,24 +109,25 @@ export class TemporaryFile implements Disposable {
     options: TemporaryFileOptions = {},
   ): Promise<TemporaryFile | null> {
     for (let attempt = 0; attempt < MAX_OPEN_ATTEMPTS; attempt++) {
-      const existing = statOrNull(path);
-      const isNew = existing === null || !existing.isFile() || existing.nlink > 1n;
-      if (existing !== null && isNew) await removeIfPresent(path);
-      const temporary = openIfUnchanged(isNew, () => {
+      const existingInfo = lstatExactOrNull(path);
+      const isNew = existingInfo === null || !existingInfo.isFile() || existingInfo.nlink > 1n;
+      if (existingInfo !== null && isNew) await removeIfPresent(path);
+      const temporaryFile = openIfUnchanged(isNew, () => {
         const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
         return new TemporaryFile(path, openOptions, { ...options, isLocked: true }, true);
       });
-      if (temporary === null) continue;
+      if (temporaryFile === null) continue;
       let isLocked = false;
-      temporary.isKept = true;
+      temporaryFile.isKept = true;
       try {
-        // The process that had the lock may have renamed or removed the file before it unlocked it.
-        isLocked = await lock(temporary.file) && temporary.isInPlace && temporary.info!.isFile;
+        // Another process may have renamed or removed the file before it released its lock.
+        isLocked = await lock(temporaryFile.file) && temporaryFile.isInPlace &&
+          temporaryFile.info!.isFile;
         if (!isLocked) continue;
-        temporary.isKept = !isNew;
-        return temporary;
+        temporaryFile.isKept = !isNew;
+        return temporaryFile;
       } finally {
-        if (!isLocked) temporary[Symbol.dispose]();
+        if (!isLocked) temporaryFile[Symbol.dispose]();
       }
     }
     return null;
@@ -149,8 +150,8 @@ export class TemporaryFile implements Disposable {
   }
 
   /** Resolves when no background sync is in progress. */
-  async idle(): Promise<void> {
-    await this.#backgroundSync?.idle();
+  async waitUntilIdle(): Promise<void> {
+    await this.#backgroundSync?.waitUntilIdle();
   }
 
   sync(): Promise<void> {
@@ -166,9 +167,9 @@ export class TemporaryFile implements Disposable {
    */
   async truncateToSynced(): Promise<void> {
     await this.sync().catch(() => {});
-    if (this.#hasSyncFailed) await this.file.truncate(this.#backgroundSync?.synced ?? 0);
+    if (this.#hasSyncFailed) await this.file.truncate(this.#backgroundSync?.syncedPosition ?? 0);
     try {
-      // The file may have got the mode of the file that it was to replace.
+      // The file may already have the mode of the file that it would have replaced.
       if (this.isInPlace) setMode(this.path, 0o600);
     } catch {
       // The caller reports the full disk.
@@ -177,7 +178,7 @@ export class TemporaryFile implements Disposable {
 
   /** Whether this file is still at its path. */
   get isInPlace(): boolean {
-    return this.info === null || isAt(this.path, this.info);
+    return this.info === null || isFileAtPath(this.path, this.info);
   }
 
   close(): void {
@@ -189,13 +190,13 @@ export class TemporaryFile implements Disposable {
 
   /** Closes the file, and removes it unless it is kept. */
   [Symbol.dispose](): void {
-    // Close first, because not every file system removes an open file. But remove a locked file
-    // before it is closed, so that no other process can lock it in between.
+    // Close an unlocked file first, because not every file system removes an open file. Remove a
+    // locked file before closing it, so that no other process can lock the file before its removal.
     if (!this.isLocked) this.close();
     try {
       if (!this.isKept && this.isInPlace) removeIfPresentSync(this.path);
     } catch {
-      // The caller reports the error for which the file is removed.
+      // The caller reports the error because of which the file is removed.
     } finally {
       this.close();
       openFiles.delete(this);

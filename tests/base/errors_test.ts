@@ -24,8 +24,8 @@ import {
   hideSecretsIn,
   INSPECT,
   inspectFields,
+  makeErrorPrintable,
   printable,
-  printableError,
   quoteLine,
   quoteValue,
 } from "@degu/internal/internal/printable.ts";
@@ -364,7 +364,7 @@ Deno.test("only text can be made printable", () => {
 Deno.test("an error with such characters is replaced by one without them", () => {
   const fields = { name: "IoError", code: "EIO" };
   const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), fields);
-  const safeError = printableError(error);
+  const safeError = makeErrorPrintable(error);
   assert(safeError instanceof Error && safeError !== error);
   assertEquals(`${safeError}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
   assertEquals((safeError as { code?: unknown }).code, "EIO");
@@ -373,7 +373,7 @@ Deno.test("an error with such characters is replaced by one without them", () =>
     assert(!text.includes("\x1b") && !text.includes("/a\n"), text);
   }
   for (const value of [new Error("plain"), "text\n", null]) {
-    assertEquals(printableError(value), value);
+    assertEquals(makeErrorPrintable(value), value);
   }
 });
 

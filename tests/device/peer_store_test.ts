@@ -17,7 +17,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { whenReplaceable } from "@degu/internal/internal/disk/names.ts";
+import { retryReplace } from "@degu/internal/internal/disk/names.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
@@ -169,7 +169,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
   // At once: the device watches, and on Windows has the file open for a moment.
   const put = async (text: string) => {
     await Deno.writeTextFile(join(camera.dir, "new"), text, { mode: 0o600 });
-    await whenReplaceable(() => Deno.renameSync(join(camera.dir, "new"), path));
+    await retryReplace(() => Deno.renameSync(join(camera.dir, "new"), path));
   };
   const changed = (change: Record<string, unknown>) =>
     `${JSON.stringify({ ...fields, ...change }, null, 2)}\n`;

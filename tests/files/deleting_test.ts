@@ -7,14 +7,14 @@ import {
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
-import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 Deno.test("on Windows nothing is deleted: neither for peers nor by transfers", async () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
-  using _deleting = patch(deletingOnWindows, "isTried", () => false);
+  using _deleting = patch(windowsDeletions, "areTested", () => false);
   await using dir = await createTempDir();
   const all = { "served/a": "1", "served/d": null, "own/b": "2" };
   await fill(dir.path, all);

@@ -4,7 +4,7 @@ import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/character_tables.ts";
 import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
-import { statOrNull } from "@degu/internal/internal/disk/names.ts";
+import { lstatExactOrNull } from "@degu/internal/internal/disk/names.ts";
 import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import {
@@ -138,7 +138,7 @@ Deno.test("the reserved directory is made once, and is private", async () => {
   await using dir = await createTempDir();
   assertEquals(reservedPath("/"), `/${RESERVED}`);
   assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
-  assertEquals(statOrNull(reservedPath(dir.path)), null);
+  assertEquals(lstatExactOrNull(reservedPath(dir.path)), null);
   assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
   for (let time = 0; time < 2; time++) {
     new UnfinishedFiles(dir.path).makeDirectory();

@@ -12,7 +12,7 @@ import {
   type TreeEvent,
 } from "@degu/degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_ANSWER, parsePaths } from "@degu/internal/files/bundle.ts";
-import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import {
   makeBundle,
   readPutStatuses,
@@ -40,7 +40,7 @@ function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
   for (const os of new Set([Deno.build.os, "windows"] as const)) {
     Deno.test(`${rule}: names of ${os}`, async () => {
       using _system = patch(Deno, "build", (build) => ({ ...build, os }));
-      using _deleting = patch(deletingOnWindows, "isTried", () => true);
+      using _deleting = patch(windowsDeletions, "areTested", () => true);
       await fn(os !== "windows");
     });
   }

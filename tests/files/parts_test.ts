@@ -429,7 +429,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     settled++;
   };
   const destined: BodyFile = {
-    file: { write: () => Promise.reject(failure), idle },
+    file: { write: () => Promise.reject(failure), waitUntilIdle: idle },
     start: 0,
     limit: Infinity,
     length: null,

@@ -97,7 +97,7 @@ const HERE: Readonly<
     await Deno.writeTextFile(`${here}/file`, "x");
     const sync = new BackgroundSync(`${here}/file`, 0);
     sync.add(100_000_000);
-    await sync.idle();
+    await sync.waitUntilIdle();
   }, ["./file"]],
   "a download": [async (here, from, there) => {
     await Deno.writeTextFile(`${there}/x`, "x");

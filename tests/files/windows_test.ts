@@ -2,7 +2,7 @@
 import type { Client } from "@degu/degu";
 import { download, downloadTree, TransferError, type TreeEvent, upload } from "@degu/degu/files";
 import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
-import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import { makeBundle, type SentRecord } from "@degu/testing/bundles.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
@@ -76,7 +76,7 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
 function hold(path: string, attempts: number) {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
-  stack.use(patch(deletingOnWindows, "isTried", () => true));
+  stack.use(patch(windowsDeletions, "areTested", () => true));
   stack.use(speedUpTimeouts((milliseconds) => milliseconds === 30));
   const held = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
   stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {

@@ -9,16 +9,16 @@ import {
 import {
   exists,
   hasNoSymlink,
-  isAt,
-  isMissing,
+  ignoreNotFound,
+  isFileAtPath,
+  isMissingPathError,
   isSameFile,
-  nullIfNotFound,
-  randomSuffix,
+  lstatExactOrNull,
+  makeRandomSuffix,
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
   renameNoReplace,
-  statOrNull,
   syncAllIfPossible,
   syncDirectory,
   syncIfPossible,
@@ -106,7 +106,7 @@ Deno.test("a temporary file that is given up is closed before its removal, and a
   const isThere: boolean[] = [];
   using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
     return function (this: Deno.FsFile) {
-      isThere.push(statOrNull(path) !== null);
+      isThere.push(lstatExactOrNull(path) !== null);
       close.call(this);
     };
   });
@@ -161,8 +161,8 @@ Deno.test("every 64 MiB a file is synced, and how much is on the disk then is kn
   const sync = new BackgroundSync(path, 100);
   const synced = async (...counts: number[]) => {
     for (const count of counts) sync.add(count);
-    await sync.idle();
-    return sync.synced;
+    await sync.waitUntilIdle();
+    return sync.syncedPosition;
   };
   assertEquals(await synced(interval - 1), 100);
   // One at a time.
@@ -178,11 +178,11 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   for (let i = 0; i < 10; i++) sync.add(20_000_000);
   await Deno.remove(path);
   sync.add(100_000_000);
-  await sync.idle();
+  await sync.waitUntilIdle();
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
 });
 
-Deno.test("isAt tells whether a file has a path, and not only a link there", async () => {
+Deno.test("isFileAtPath reports whether a path is of a file, not of a link to it", async () => {
   await using dir = await createTempDir();
   const names = ["a", "another", "link", "none", "a/below"];
   const paths = names.map((name) => join(dir.path, name));
@@ -191,9 +191,9 @@ Deno.test("isAt tells whether a file has a path, and not only a link there", asy
   await Deno.writeTextFile(another, "");
   await makeLinks({ [link]: "a" });
   const opened = await file.stat();
-  const found = paths.map((path) => isAt(path, opened));
+  const found = paths.map((path) => isFileAtPath(path, opened));
   assertEquals(found, [true, false, false, false, false]);
-  assertThrows(() => isAt(join(dir.path, "n".repeat(300)), opened), Error, "os error 36");
+  assertThrows(() => isFileAtPath(join(dir.path, "n".repeat(300)), opened), Error, "os error 36");
 });
 
 // Names on the disk.
@@ -213,30 +213,30 @@ Deno.test("nothing has a path that is not there, or that leads through a file", 
     await assertRejects(() => Deno.lstat(join(dir.path, path)));
   const paths = ["none", "none/below", "file/below", "n".repeat(300)];
   const errors = await Promise.all(paths.map(errorOf));
-  assertEquals(errors.map(isMissing), [true, true, true, false]);
-  assertEquals([undefined, new Error("no code")].map(isMissing), [false, false]);
+  assertEquals(errors.map(isMissingPathError), [true, true, true, false]);
+  assertEquals([undefined, new Error("no code")].map(isMissingPathError), [false, false]);
 });
 
 Deno.test("what has a name is looked at, or removed, at once; a link is not followed, and nothing there is no error", async () => {
   await using dir = await createTempDir();
   const link = join(dir.path, "link");
   await makeLinks({ [link]: "none" });
-  assertEquals(statOrNull(link)?.isSymbolicLink(), true);
-  assertEquals(typeof statOrNull(link)?.ino, "bigint");
+  assertEquals(lstatExactOrNull(link)?.isSymbolicLink(), true);
+  assertEquals(typeof lstatExactOrNull(link)?.ino, "bigint");
   for (let i = 0; i < 2; i++) removeIfPresentSync(link);
-  assertEquals(statOrNull(link), null);
+  assertEquals(lstatExactOrNull(link), null);
   await Deno.writeTextFile(join(dir.path, "file"), "");
   const below = join(dir.path, "file", "below");
-  assertEquals(statOrNull(below), null);
+  assertEquals(lstatExactOrNull(below), null);
   assertThrows(() => removeIfPresentSync(below), Error, "ENOTDIR");
-  assertThrows(() => statOrNull(join(dir.path, "n".repeat(300))), Error, "ENAMETOOLONG");
+  assertThrows(() => lstatExactOrNull(join(dir.path, "n".repeat(300))), Error, "ENAMETOOLONG");
 });
 
-Deno.test("nullIfNotFound turns only NotFound into null", async () => {
-  assertEquals(await nullIfNotFound(Promise.resolve(1)), 1);
-  assertEquals(await nullIfNotFound(Promise.reject(new Deno.errors.NotFound("gone"))), null);
+Deno.test("ignoreNotFound resolves only NotFound to null", async () => {
+  assertEquals(await ignoreNotFound(Promise.resolve(1)), 1);
+  assertEquals(await ignoreNotFound(Promise.reject(new Deno.errors.NotFound("gone"))), null);
   const denied = new Deno.errors.PermissionDenied("no");
-  assertEquals(await assertRejects(() => nullIfNotFound(Promise.reject(denied))), denied);
+  assertEquals(await assertRejects(() => ignoreNotFound(Promise.reject(denied))), denied);
 });
 
 Deno.test("what is there is removed, a directory with its contents only if that is requested", async () => {
@@ -263,7 +263,7 @@ Deno.test("what is there is removed, a directory with its contents only if that 
 });
 
 Deno.test("suffixes are 64 random bits", () => {
-  const suffixes = Array.from({ length: 20 }, randomSuffix);
+  const suffixes = Array.from({ length: 20 }, makeRandomSuffix);
   for (const suffix of suffixes) assertMatch(suffix, /^[0-9a-f]{16}$/);
   assertEquals(new Set(suffixes).size, 20);
 });

@@ -1,5 +1,5 @@
 /** Which names a disk can't hold, or takes for something else. */
-import { isReservedByWindows, nameProblem } from "@degu/internal/internal/disk/file_names.ts";
+import { findNameProblem, isReservedByWindows } from "@degu/internal/internal/disk/file_names.ts";
 import { assert, assertEquals } from "@std/assert";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 
@@ -24,11 +24,11 @@ const SAFE_NAMES = [
 ];
 
 Deno.test("on Windows a name that leads elsewhere, or into something else, is no name of a file", () => {
-  for (const name of HOSTILE_NAMES) assert(nameProblem(name, "windows") !== null, name);
-  for (const name of SAFE_NAMES) assertEquals(nameProblem(name, "windows"), null, name);
+  for (const name of HOSTILE_NAMES) assert(findNameProblem(name, "windows") !== null, name);
+  for (const name of SAFE_NAMES) assertEquals(findNameProblem(name, "windows"), null, name);
   for (let code = 1; code < 0x20; code++) {
     assertEquals(
-      nameProblem(`a${String.fromCharCode(code)}`, "windows"),
+      findNameProblem(`a${String.fromCharCode(code)}`, "windows"),
       "has a control character",
     );
   }
@@ -37,7 +37,7 @@ Deno.test("on Windows a name that leads elsewhere, or into something else, is no
 Deno.test("the disks of other systems hold every name that has no slash", () => {
   for (const system of ["linux", "darwin", "freebsd"] as const) {
     for (const name of [...HOSTILE_NAMES, ...SAFE_NAMES]) {
-      assertEquals(nameProblem(name, system), null, name);
+      assertEquals(findNameProblem(name, system), null, name);
     }
   }
 });

@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
-import { freeBytes } from "@degu/internal/internal/disk/space.ts";
+import { readFreeBytes } from "@degu/internal/internal/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
@@ -441,7 +441,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /** A file system without figures is not taken for a full one. */
   async withoutFigures() {
     await anew("size=0");
-    const free = freeBytes(disk);
+    const free = readFreeBytes(disk);
     const { app } = makeApp();
     const { status } = await put(app, "/a", 3 * MEBIBYTE);
     const served = new ServedVersion(filled(MEBIBYTE));
@@ -454,7 +454,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   async reserved() {
     await runOrThrow(["umount", "--lazy", disk]);
     await runOrThrow(["mount", "-o", "loop", `${base}/image`, disk]);
-    return { free: freeBytes(disk) };
+    return { free: readFreeBytes(disk) };
   },
 };
 

@@ -7,7 +7,7 @@ import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type DeviceAuthority, readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { nullIfNotFound } from "@degu/internal/internal/disk/names.ts";
+import { ignoreNotFound } from "@degu/internal/internal/disk/names.ts";
 import { createTempDir, listNames, readTree } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 
@@ -79,7 +79,7 @@ export async function openDevice(
   options: DeviceOptions & { name: string },
 ): Promise<Device> {
   const key = `${part} ${options.name}`;
-  const isNew = await nullIfNotFound(Deno.stat(dir)) === null;
+  const isNew = await ignoreNotFound(Deno.stat(dir)) === null;
   if (isNew) await writeAgain(dir, key);
   const device = await Device.open(dir, options);
   if (isNew && !made.has(key)) made.set(key, await readTree(dir));

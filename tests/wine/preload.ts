@@ -3,20 +3,20 @@
  * inside the package, and the tests of `rows.ts` are expected to fail.
  */
 
-import { deletingOnWindows } from "../../internal/disk/deleting.ts";
-import { withSlashes } from "../../internal/disk/paths.ts";
+import { windowsDeletions } from "../../internal/disk/deleting.ts";
+import { replaceBackslashes } from "../../internal/disk/paths.ts";
 import { patch } from "../support/patching.ts";
 import { ROWS } from "./rows.ts";
 
 for (const name of ["makeTempDir", "makeTempFile"] as const) {
-  patch(Deno, name, (make) => async (options) => withSlashes(await make(options)));
+  patch(Deno, name, (make) => async (options) => replaceBackslashes(await make(options)));
 }
 for (const name of ["makeTempDirSync", "makeTempFileSync"] as const) {
-  patch(Deno, name, (make) => (options) => withSlashes(make(options)));
+  patch(Deno, name, (make) => (options) => replaceBackslashes(make(options)));
 }
 
 // Deletions are refused on Windows until this suite has passed there.
-deletingOnWindows.isTried = true;
+windowsDeletions.areTested = true;
 
 const reasons = new Map(
   Object.entries(ROWS).flatMap(([reason, names]) => names.map((name) => [name, reason])),

@@ -62,7 +62,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "download: no part is written through a link that has replaced a directory while too many files were open",
     "files that can't be downloaded are named, and the rest is transferred",
     "get -r writes through no link below the target, which may itself be one",
-    "isAt tells whether a file has a path, and not only a link there",
+    "isFileAtPath reports whether a path is of a file, not of a link to it",
     "move: nothing is lost if the server serves the source by a link",
     "move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused",
     "names that can't be requested are listed as such",
