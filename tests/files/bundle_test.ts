@@ -46,7 +46,7 @@ import {
 } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
+import { canMount, canRun, IN_MOUNT_NAMESPACE, requestResponses } from "./refused_writes.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
@@ -580,7 +580,7 @@ Deno.test({
     await using dir = await createTempDir();
     const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
     const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`d/f${i}`, makePattern(60_000)]);
-    const answers = await answersOf(dir.path, [...MOUNTING, mount, dir.path], [
+    const answers = await requestResponses(dir.path, [...IN_MOUNT_NAMESPACE, mount, dir.path], [
       ["POST", "/?bundle=put", makeBundle(sent)],
       ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
       ["GET", "/?tree"],
@@ -600,7 +600,7 @@ Deno.test({
 
 /** Puts a file that can be opened and not read, as if its disk were damaged, in the place of one in the directory. */
 const DAMAGING = [
-  ...MOUNTING,
+  ...IN_MOUNT_NAMESPACE,
   'mount --bind /sys/class/net/lo/speed "$0/damaged" && ! cat "$0/damaged" 2>/dev/null && exec "$@"',
 ];
 const mayDamage = await canDamage();
@@ -620,7 +620,7 @@ Deno.test({
     for (const name of ["a", "damaged", "z"]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
     await makeLinks({ [`${dir.path}/link`]: "damaged" });
     const body = formatPaths([["a"], ["damaged"], ["link"], ["z"]]);
-    const answers = await answersOf(dir.path, [...DAMAGING, dir.path], [
+    const answers = await requestResponses(dir.path, [...DAMAGING, dir.path], [
       ["POST", "/?bundle=get", body],
       ["POST", "/?bundle=digest", body],
       ["HEAD", "/damaged"],

@@ -35,7 +35,7 @@ import { makeTrees } from "@degu/testing/trees.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { canMount, MOUNTING } from "./refused_writes.ts";
+import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 /** Holds back the first request with a method until it is released, as a network may do. */
 async function serveHolding(method: string) {
@@ -489,7 +489,7 @@ Deno.test({
     const printed = await runProgram("removed_mount_point.ts", {
       flags: ["--allow-all", ...importMapFlags()],
       args: [`${dir.path}/disk`],
-      through: [...MOUNTING, 'mount -t tmpfs tmpfs "$0/disk" && exec "$@"', dir.path],
+      through: [...IN_MOUNT_NAMESPACE, 'mount -t tmpfs tmpfs "$0/disk" && exec "$@"', dir.path],
     });
     assertEquals(JSON.parse(printed), [503, false]);
   },

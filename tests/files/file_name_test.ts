@@ -21,7 +21,13 @@ import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { answersOf, type Asked, canMount, checkAsked, MOUNTING } from "./refused_writes.ts";
+import {
+  canMount,
+  checkStatuses,
+  type ExpectedRequest,
+  IN_MOUNT_NAMESPACE,
+  requestResponses,
+} from "./refused_writes.ts";
 
 // File names as components of a path.
 
@@ -167,15 +173,15 @@ Deno.test({
     const bind = (name: string, alias: string) => `mount --bind "$0/${name}" "$0/${alias}"`;
     const binds = ["", "sub/"].map((above) => bind(above + RESERVED, `${above}alias`));
     const mount = `${binds.join(" && ")} && exec "$@"`;
-    const through = [...MOUNTING, mount, dir.path];
-    const [[status, list] = []] = await answersOf(dir.path, through, [["GET", "/?tree"]]);
+    const through = [...IN_MOUNT_NAMESPACE, mount, dir.path];
+    const [[status, list] = []] = await requestResponses(dir.path, through, [["GET", "/?tree"]]);
     const listed: { path?: string[] }[] = JSON.parse(new TextDecoder().decode(list));
     assertEquals([status, listed.filter(({ path }) => path?.includes("alias"))], [200, []]);
-    await checkAsked(dir.path, through, [
+    await checkStatuses(dir.path, through, [
       ["GET", "/alias", 0, null, 404],
       ["PUT", "/alias/new", 5, 0, 403],
       ["DELETE", "/alias", 0, null, 403],
-      ...["", "/sub"].flatMap((above): Asked[] => [
+      ...["", "/sub"].flatMap((above): ExpectedRequest[] => [
         ["GET", `${above}/alias/part`, 0, null, 404],
         ["GET", `${above}/alias/`, 0, null, 404],
         ["GET", `${above}/alias/no/part`, 0, null, 404],

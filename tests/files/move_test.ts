@@ -14,7 +14,7 @@ import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { changeResponses, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
+import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 const MOVE: UploadTreeOptions = { move: true };
 const LARGE = "l".repeat(70_000);
@@ -561,7 +561,11 @@ Deno.test({
     await using dir = await createTempDir();
     await fill(`${dir.path}/source`, OVERLAPPING);
     await fill(dir.path, { target: null });
-    const through = [...MOUNTING, 'mount --bind "$0/source" "$0/target" && exec "$@"', dir.path];
+    const through = [
+      ...IN_MOUNT_NAMESPACE,
+      'mount --bind "$0/source" "$0/target" && exec "$@"',
+      dir.path,
+    ];
     const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
     for (const { result } of await copyInProcess(through, [job])) {
       assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
@@ -613,7 +617,11 @@ Deno.test({
   ignore: !await canMount(),
   async fn() {
     await using dir = await createTempDir();
-    const through = [...MOUNTING, await makeOddDiskScript(dir.path, "fold /dev/null"), dir.path];
+    const through = [
+      ...IN_MOUNT_NAMESPACE,
+      await makeOddDiskScript(dir.path, "fold /dev/null"),
+      dir.path,
+    ];
     const [first, second] = [
       {
         other: "first",

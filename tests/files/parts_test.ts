@@ -1,4 +1,4 @@
-/** Unfinished files at a server: parts, their owners, their number, and their lifetime. */
+/** Unfinished files at a server: which client may resume them, their number and lifetime. */
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -22,15 +22,13 @@ import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
-// Parts of uploads: their owners, their number, and their lifetime.
-
 const CONTENT = makePattern(300_000);
 
-// ───────────────────────── whose part it is
+// ───────────────────────── the client of a part
 
-/** A session of a client with a key, vouched for by an authority. */
-function sessionOf(key: string, authority: string | null): Session {
-  const vouching = {
+/** Makes a session of a client with a key, issued by an authority. */
+function makePeerSession(key: string, authority: string | null): Session {
+  const authorityCertificate = {
     subject: "",
     fingerprint256: "",
     publicKey256: authority ?? "",
@@ -42,7 +40,7 @@ function sessionOf(key: string, authority: string | null): Session {
     subjectAltNames: [],
     fingerprint256: crypto.randomUUID(),
     publicKey256: key,
-    authority: authority === null ? null : vouching,
+    authority: authority === null ? null : authorityCertificate,
     validFrom: new Date(0),
     validTo: new Date(0),
     raw: new Uint8Array(),
@@ -50,33 +48,38 @@ function sessionOf(key: string, authority: string | null): Session {
   return makeSession({ name: "peer", address: null, peerCertificate: certificate });
 }
 
-const CUT = new Error("cut");
+const CUT_ERROR = new Error("cut");
 
-/** A body that breaks off after its first bytes. */
-function cutBody(bytes: Uint8Array, length: number, before?: () => Promise<void>): Body {
+/** Makes a body that fails after its first bytes. */
+function makeCutBody(bytes: Uint8Array, length: number, beforeCut?: () => Promise<void>): Body {
   const stream = ReadableStream.from((async function* () {
     if (bytes.length > 0) yield bytes;
-    await before?.();
-    throw CUT;
+    await beforeCut?.();
+    throw CUT_ERROR;
   })());
   return new Body(stream, length);
 }
 
-/** An app without a server, whose clients are whoever the test says. */
+/** Makes an app that the test calls directly, with any session. */
 async function makeApp(options: FilesOptions = {}) {
   const tree = await makeTree();
   const app = new FilesApp(tree.root, { write: true, ...options });
   return {
     ...tree,
     app,
-    /** Sends the first bytes of a file, and then nothing more. */
-    async cut(session: Session | undefined, uri: string, content: Uint8Array, until: number) {
-      const body = cutBody(content.slice(0, until), content.length);
+    /** Sends only the first bytes of a file. */
+    async sendStart(
+      session: Session | undefined,
+      uri: string,
+      content: Uint8Array,
+      sentBytes: number,
+    ) {
+      const body = makeCutBody(content.slice(0, sentBytes), content.length);
       const request = mkreq("PUT", uri, makeUploadHeaders(content, 0), body);
-      assertEquals(await app.handle(request, session).catch((error) => error), CUT);
+      assertEquals(await app.handle(request, session).catch((error) => error), CUT_ERROR);
     },
-    /** How much is here. */
-    async offset(session: Session | undefined, uri: string, content: Uint8Array) {
+    /** Requests the upload offset of a file. */
+    async requestOffset(session: Session | undefined, uri: string, content: Uint8Array) {
       const [, , headers] = await app.handle(
         mkreq("HEAD", uri, makeUploadHeaders(content)),
         session,
@@ -86,68 +89,79 @@ async function makeApp(options: FilesOptions = {}) {
   };
 }
 
-Deno.test("a part is found only by the client that sent it", async () => {
+Deno.test("only the client that sent a part can resume it", async () => {
   await using files = await makeApp();
-  const mine = sessionOf("a key", "an authority");
-  await files.cut(mine, "/a", CONTENT, 1000);
-  assertEquals(await files.offset(mine, "/a", CONTENT), 1000);
-  assertEquals(await files.offset(sessionOf("a key", "an authority"), "/a", CONTENT), 1000);
-  const strangers = [
-    sessionOf("another key", "an authority"),
-    sessionOf("a key", "another authority"),
-    sessionOf("a key", null),
-    sessionOf("an authority", "a key"),
+  const ownSession = makePeerSession("a key", "an authority");
+  await files.sendStart(ownSession, "/a", CONTENT, 1000);
+  assertEquals(await files.requestOffset(ownSession, "/a", CONTENT), 1000);
+  assertEquals(
+    await files.requestOffset(makePeerSession("a key", "an authority"), "/a", CONTENT),
+    1000,
+  );
+  const otherSessions = [
+    makePeerSession("another key", "an authority"),
+    makePeerSession("a key", "another authority"),
+    makePeerSession("a key", null),
+    makePeerSession("an authority", "a key"),
     makeSession({ name: "peer", address: null }),
     undefined,
   ];
-  for (const [i, session] of strangers.entries()) {
-    assertEquals(await files.offset(session, "/a", CONTENT), 0, `${i}`);
+  for (const [i, session] of otherSessions.entries()) {
+    assertEquals(await files.requestOffset(session, "/a", CONTENT), 0, `${i}`);
   }
-  assertEquals(await files.offset(mine, "/b", CONTENT), 0, "another name");
-  assertEquals(await files.offset(mine, "/a", CONTENT.toReversed()), 0, "another digest");
-  assertEquals(await files.offset(mine, "/a", CONTENT.subarray(1)), 0, "another length");
-  // Where nobody has a certificate all count as one.
-  await files.cut(undefined, "/a", CONTENT, 2000);
+  assertEquals(await files.requestOffset(ownSession, "/b", CONTENT), 0, "another name");
   assertEquals(
-    await files.offset(makeSession({ name: "other", address: null }), "/a", CONTENT),
+    await files.requestOffset(ownSession, "/a", CONTENT.toReversed()),
+    0,
+    "another digest",
+  );
+  assertEquals(
+    await files.requestOffset(ownSession, "/a", CONTENT.subarray(1)),
+    0,
+    "another length",
+  );
+  // Clients without certificates share their parts.
+  await files.sendStart(undefined, "/a", CONTENT, 2000);
+  assertEquals(
+    await files.requestOffset(makeSession({ name: "other", address: null }), "/a", CONTENT),
     2000,
   );
 });
 
-Deno.test("parts of several GiB work like small ones", async () => {
+Deno.test("parts of several GiB work like small parts", async () => {
   await using files = await makeApp();
   const length = 5 * 1024 ** 3;
   const headers = { "repr-digest": digestOf(CONTENT), "upload-length": `${length}` };
-  const body = cutBody(new Uint8Array(1), length);
+  const body = makeCutBody(new Uint8Array(1), length);
   const put = mkreq("PUT", "/large", { ...headers, "upload-offset": "0" }, body);
-  assertEquals(await files.app.handle(put).catch((error) => error), CUT);
+  assertEquals(await files.app.handle(put).catch((error) => error), CUT_ERROR);
   const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length - 3);
-  const [status, , told] = await files.app.handle(mkreq("HEAD", "/large", headers));
-  assertEquals([status, told["upload-offset"]], [200, `${length - 3}`]);
-  const wrong = mkreq("PUT", "/large", { ...headers, "upload-offset": `${length}` });
-  const [refused, , right] = await files.app.handle(wrong);
-  assertEquals([refused, right["upload-offset"]], [409, `${length - 3}`]);
-  // Whatever has made it longer than the file: nothing of it counts.
+  const [status, , headHeaders] = await files.app.handle(mkreq("HEAD", "/large", headers));
+  assertEquals([status, headHeaders["upload-offset"]], [200, `${length - 3}`]);
+  const wrongRequest = mkreq("PUT", "/large", { ...headers, "upload-offset": `${length}` });
+  const [conflictStatus, , conflictHeaders] = await files.app.handle(wrongRequest);
+  assertEquals([conflictStatus, conflictHeaders["upload-offset"]], [409, `${length - 3}`]);
+  // The server ignores a part that is longer than the file.
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length + 1);
-  const [, , nothing] = await files.app.handle(mkreq("HEAD", "/large", headers));
-  assertEquals(nothing["upload-offset"], "0");
+  const [, , newHeaders] = await files.app.handle(mkreq("HEAD", "/large", headers));
+  assertEquals(newHeaders["upload-offset"], "0");
 });
 
-// ───────────────────────── who may go on
+// ───────────────────────── a client that loses its access
 
-Deno.test("a peer that is no longer admitted can't complete a rename or delete", async () => {
+Deno.test("a peer that loses access during a request can't complete an upload or delete", async () => {
   await using files = await makeApp();
-  const session = sessionOf("1", "A");
-  let admitted = true;
-  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(admitted) });
+  const session = makePeerSession("1", "A");
+  let isTrusted = true;
+  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(isTrusted) });
   const send = async (headers: HeaderDict) => {
     const stream = ReadableStream.from((function* () {
       yield CONTENT.slice(0, 1000);
-      admitted = false;
+      isTrusted = false;
       yield CONTENT.slice(1000);
     })());
-    admitted = true;
+    isTrusted = true;
     const request = mkreq("PUT", "/a", headers, new Body(stream, CONTENT.length));
     const [status] = await files.app.handle(request, session);
     return status;
@@ -157,77 +171,76 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
   const [status] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(status, 403);
   assertEquals((await files.app.handle(mkreq("PUT", "/new/"), session))[0], 403);
-  // A file that is here already keeps its time, too.
+  // The time of an existing file also stays.
   const content = await Deno.readFile(`${files.root}/file`);
-  const timed = {
+  const timeHeaders = {
     ...makeUploadHeaders(content, content.length),
     "upload-modified": "2020-01-02T03:04:05Z",
   };
-  const before = (await Deno.stat(`${files.root}/file`)).mtime;
-  admitted = false;
-  assertEquals((await files.app.handle(mkreq("PUT", "/file", timed), session))[0], 403);
-  assertEquals((await Deno.stat(`${files.root}/file`)).mtime, before);
+  const oldTime = (await Deno.stat(`${files.root}/file`)).mtime;
+  isTrusted = false;
+  assertEquals((await files.app.handle(mkreq("PUT", "/file", timeHeaders), session))[0], 403);
+  assertEquals((await Deno.stat(`${files.root}/file`)).mtime, oldTime);
   assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(files.root), []);
-  admitted = true;
-  const [deleted] = await files.app.handle(mkreq("DELETE", "/file"), session);
-  assertEquals(deleted, 204);
+  isTrusted = true;
+  const [deleteStatus] = await files.app.handle(mkreq("DELETE", "/file"), session);
+  assertEquals(deleteStatus, 204);
 });
 
-// Unfinished files: their owners, what remains of them, and several processes that write the same
-// names.
+// Unfinished files of several processes.
 
 const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
 
-Deno.test("a file that is here already gets no time if it changes, or goes, just before", async () => {
+Deno.test("PUT doesn't set the time of an existing file that changes or vanishes just before", async () => {
   for (const change of [(path: string) => Deno.utimeSync(path, 5, 5), Deno.removeSync]) {
     await using files = await makeApp();
     const path = `${files.root}/file`;
-    const session = sessionOf("1", "A");
+    const session = makePeerSession("1", "A");
     const confirm = () => Promise.resolve(change(path)).then(() => true);
     identifyPeer(session, { user: "peer", isTrusted: confirm });
     const content = await Deno.readFile(path);
-    const timed = {
+    const timeHeaders = {
       ...makeUploadHeaders(content, content.length),
       "upload-modified": "2020-01-02T03:04:05Z",
     };
-    const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timed), session);
+    const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timeHeaders), session);
     assertEquals([status, headers["upload-offset"]], [409, "0"]);
     const info = await Deno.stat(path).catch(() => null);
     assertEquals(info?.mtime?.getTime() ?? 5000, 5000);
   }
 });
 
-Deno.test("a part that another process is writing is not removed", async () => {
+Deno.test("the server doesn't remove a part that another process is writing", async () => {
   await using dir = await createTempDir();
   const files = new UnfinishedFiles(dir.path, (message) => assert(false, message));
   const path = `${files.path}/${PART}`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [PART, dir.path] };
   const command = makeProgramCommand("part_writer.ts", options, "piped");
-  await using running = new RunningProcess(command.spawn());
-  await running.waitForStdout(/ready/);
-  const old = new Date(Date.now() - 25 * 3_600_000);
-  await Deno.utime(path, old, old);
-  // A directory is none of them, whatever its name.
+  await using writer = new RunningProcess(command.spawn());
+  await writer.waitForStdout(/ready/);
+  const expiredTime = new Date(Date.now() - 25 * 3_600_000);
+  await Deno.utime(path, expiredTime, expiredTime);
+  // A directory is never an unfinished file, whatever its name.
   const directory = `put-${"0".repeat(32)}`;
   await Deno.mkdir(`${files.path}/${directory}`);
-  await Deno.utime(`${files.path}/${directory}`, old, old);
+  await Deno.utime(`${files.path}/${directory}`, expiredTime, expiredTime);
   files.sweep();
   assertEquals([removeIfUnused(path), await listNames(files.path)], [false, [PART, directory]]);
-  await running.child.stdin.close();
-  const { success, stderr } = await running.waitForEnd();
+  await writer.child.stdin.close();
+  const { success, stderr } = await writer.waitForEnd();
   assert(success, stderr);
   files.sweep();
   assertEquals(await listNames(files.path), [directory]);
-  assertEquals(removeIfUnused(path), true, "it is gone already");
+  assertEquals(removeIfUnused(path), true, "the part no longer exists");
 });
 
-Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
+Deno.test("removal of a part keeps a file that has just replaced it, and a part whose lock is unknown", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/part`;
-  type Open = typeof Deno.openSync;
-  const rows: [open: (openSync: Open) => Open, isRemoved: boolean | null][] = [
+  type OpenSync = typeof Deno.openSync;
+  const rows: [open: (openSync: OpenSync) => OpenSync, isRemoved: boolean | null][] = [
     [(openSync) => (...args) => {
       Deno.writeTextFileSync(`${path}.new`, "");
       Deno.renameSync(`${path}.new`, path);
@@ -236,57 +249,57 @@ Deno.test("what has just taken the place of a part is not removed with it, nor o
     [() => () => {
       throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
     }, null],
-    // One that a process has made read-only before it was killed.
+    // A part that a killed process has left read-only.
     [() => () => {
       throw new Deno.errors.PermissionDenied("read-only");
     }, true],
   ];
-  for (const [open, isRemoved] of rows) {
+  for (const [wrapOpen, isRemoved] of rows) {
     await Deno.writeTextFile(path, "");
-    using _patched = patch(Deno, "openSync", open);
+    using _openPatch = patch(Deno, "openSync", wrapOpen);
     if (isRemoved === null) assertThrows(() => removeIfUnused(path), Error, "too many");
     else assertEquals(removeIfUnused(path), isRemoved);
     assertEquals(await listNames(dir.path), isRemoved === true ? [] : ["part"]);
   }
 });
 
-Deno.test("a part that other processes take again and again is a conflict", async () => {
+Deno.test("PUT responds with 409 if other processes keep removing its part", async () => {
   await using files = await makeApp();
-  await files.cut(undefined, "/a", CONTENT, 1000);
+  await files.sendStart(undefined, "/a", CONTENT, 1000);
   const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
-  using _taking = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
+  using _lockPatch = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
     return function (this: Deno.FsFile, isExclusive) {
       Deno.removeSync(`${files.root}/${RESERVED}/${part}`);
       return tryLock.call(this, isExclusive);
     };
   });
-  const rest = new Body(ReadableStream.from([CONTENT]), CONTENT.length);
-  const [status] = await files.app.handle(mkreq("PUT", "/a", makeUploadHeaders(CONTENT, 0), rest));
+  const body = new Body(ReadableStream.from([CONTENT]), CONTENT.length);
+  const [status] = await files.app.handle(mkreq("PUT", "/a", makeUploadHeaders(CONTENT, 0), body));
   assertEquals(status, 409);
 });
 
-Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
+Deno.test("parts can be written and removed on a file system without locks", async () => {
   await using files = await makeApp();
   const { prototype } = Deno.FsFile;
   using _tryLock = patch(prototype, "tryLock", () => () => Promise.reject(new Error("ENOTSUP")));
   using _tryLockSync = patch(prototype, "tryLockSync", () => () => {
     throw new Error("ENOTSUP");
   });
-  await files.cut(undefined, "/a", CONTENT, 1000);
-  assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
+  await files.sendStart(undefined, "/a", CONTENT, 1000);
+  assertEquals(await files.requestOffset(undefined, "/a", CONTENT), 1000);
   const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
   {
-    using held = await new UnfinishedFiles(files.root).openPart(
+    using openPart = await new UnfinishedFiles(files.root).openPart(
       `${files.root}/${RESERVED}/${part}`,
     );
-    assertEquals(removeIfUnused(held.path), false);
-    held.isKept = true;
+    assertEquals(removeIfUnused(openPart.path), false);
+    openPart.isKept = true;
   }
   assertEquals(removeIfUnused(`${files.root}/${RESERVED}/${part}`), true);
   assertEquals(await listNames(`${files.root}/${RESERVED}`), []);
 });
 
-Deno.test("a part that is closed can be removed while this process starts others", async () => {
+Deno.test("a closed part can be removed while this process starts child processes", async () => {
   await using dir = await createTempDir();
   const files = new UnfinishedFiles(dir.path);
   const [shell, ...args] = Deno.build.os === "windows"
@@ -310,7 +323,7 @@ while (true) await new Deno.Command("${shell}", { args: ${JSON.stringify(args)} 
   }
 });
 
-Deno.test("a directory with a file that is being uploaded is not removed", async () => {
+Deno.test("a directory with an unfinished upload is not removed", async () => {
   await using tree = await makeTree();
   const unfinished = new UnfinishedFiles(`${tree.root}/sub`);
   await Deno.remove(`${tree.root}/sub/file`);
@@ -324,16 +337,16 @@ Deno.test("a directory with a file that is being uploaded is not removed", async
   assertEquals(await listNames(tree.root), ["file"]);
 });
 
-Deno.test("a part that another process has taken over is not removed by the one that has lost it", async () => {
+Deno.test("a part is not removed by the process that has lost its lock", async () => {
   await using tree = await makeTree();
   const unfinished = new UnfinishedFiles(tree.root);
   const path = unfinished.partOf(null, ["file"]);
-  const lost = await unfinished.openPart(path);
+  const lostPart = await unfinished.openPart(path);
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
-  // Locked by another open file, as by another process.
-  using taken = await unfinished.openPart(path);
-  lost[Symbol.dispose]();
-  assert(taken.isInPlace);
+  // Locked through another open file, as another process would.
+  using lockedPart = await unfinished.openPart(path);
+  lostPart[Symbol.dispose]();
+  assert(lockedPart.isInPlace);
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
@@ -342,27 +355,31 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [dir.path, `${count}`] };
   const start = () => makeProgramCommand("put_new.ts", options, "piped").spawn();
-  await using one = new RunningProcess(start());
-  await using other = new RunningProcess(start());
-  const both = [one, other];
-  for (const running of both) await running.waitForStdout(/ready/);
-  for (const { child } of both) await child.stdin.close();
-  const all = await Promise.all(both.map(async (running): Promise<number[]> => {
-    const { success, stdout, stderr } = await running.waitForEnd();
+  await using firstProcess = new RunningProcess(start());
+  await using secondProcess = new RunningProcess(start());
+  const processes = [firstProcess, secondProcess];
+  for (const process of processes) await process.waitForStdout(/ready/);
+  for (const { child } of processes) await child.stdin.close();
+  const statusLists = await Promise.all(processes.map(async (process): Promise<number[]> => {
+    const { success, stdout, stderr } = await process.waitForEnd();
     assert(success, stderr);
     return JSON.parse(stdout.replace("ready", ""));
   }));
   for (let i = 0; i < count; i++) {
-    assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
+    assertEquals(
+      statusLists.map((statuses) => statuses[i]!).toSorted(),
+      [201, 412],
+      `the file ${i}`,
+    );
   }
 });
 
-// Unfinished files that nobody has written to for a day.
+// Unfinished files that are older than a day.
 
-Deno.test("only unfinished files are removed, after 24 hours: by a new app, and by an upload once an hour", async () => {
+Deno.test("a new app, and an upload once an hour, remove only unfinished files older than 24 hours", async () => {
   await using tree = await makeTree();
-  const reserved = `${tree.root}/${RESERVED}`;
-  await Deno.mkdir(reserved, { mode: 0o700 });
+  const reservedPath = `${tree.root}/${RESERVED}`;
+  await Deno.mkdir(reservedPath, { mode: 0o700 });
   const hours: Record<string, number> = {
     [`put-${"0".repeat(32)}`]: 24 + 1 / 3_600_000,
     [`put-${"1".repeat(32)}`]: 24,
@@ -372,28 +389,35 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
     "put-of-somebody": 25,
     "notes": 25,
   };
-  const young = Object.keys(hours).filter((name) => !/0$|2$/.test(name)).toSorted();
+  const remainingNames = Object.keys(hours).filter((name) => !/0$|2$/.test(name)).toSorted();
   using clock = stopAllClocks();
-  const make = async () => {
+  const createFiles = async () => {
     for (const [name, age] of Object.entries(hours)) {
-      await Deno.writeTextFile(`${reserved}/${name}`, "text");
+      await Deno.writeTextFile(`${reservedPath}/${name}`, "text");
       const time = new Date(Date.now() - Math.round(age * 3_600_000));
-      await Deno.utime(`${reserved}/${name}`, time, time);
+      await Deno.utime(`${reservedPath}/${name}`, time, time);
     }
   };
-  await make();
+  await createFiles();
   new FilesApp(tree.root, { list: true });
-  assertEquals((await listNames(reserved)).length, Object.keys(hours).length, "it may only read");
+  assertEquals(
+    (await listNames(reservedPath)).length,
+    Object.keys(hours).length,
+    "a read-only app removes no file",
+  );
   const app = new FilesApp(tree.root, { write: true });
-  assertEquals((await listNames(reserved)).toSorted(), young);
+  assertEquals((await listNames(reservedPath)).toSorted(), remainingNames);
   const put = async () => (await app.handle(mkreq("PUT", "/new", {}, CONTENT)))[0];
-  await make();
+  await createFiles();
   clock.tick(3_600_000 - 1);
-  await make();
-  assertEquals([await put(), (await listNames(reserved)).length], [201, Object.keys(hours).length]);
+  await createFiles();
+  assertEquals([await put(), (await listNames(reservedPath)).length], [
+    201,
+    Object.keys(hours).length,
+  ]);
   clock.tick(1);
-  await make();
-  assertEquals([await put(), (await listNames(reserved)).toSorted()], [204, young]);
+  await createFiles();
+  assertEquals([await put(), (await listNames(reservedPath)).toSorted()], [204, remainingNames]);
 });
 
 Deno.test({
@@ -424,12 +448,12 @@ Deno.test("a part whose state the disk does not give is closed again", async () 
 Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {
   const failure = new Error("full");
   let settled = 0;
-  const idle = async () => {
+  const waitUntilIdle = async () => {
     await waitForTick();
     settled++;
   };
   const destined: BodyFile = {
-    file: { write: () => Promise.reject(failure), waitUntilIdle: idle },
+    file: { write: () => Promise.reject(failure), waitUntilIdle },
     start: 0,
     limit: Infinity,
     length: null,

@@ -1,4 +1,4 @@
-/** PUT: files and directories that peers write, preconditions, and what gets its name later. */
+/** PUT requests that write files and directories, and their preconditions. */
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -18,19 +18,17 @@ import {
 } from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
 
-// PUT: files that peers write.
-
 const linux = Deno.build.os === "linux";
-/** The bits that this process takes from the mode of a new file. */
-const UMASK_FILE = await modeOfNewFile();
+/** The mode of a new file, which depends on the umask of this process. */
+const DEFAULT_FILE_MODE = await readDefaultFileMode();
 
-async function modeOfNewFile(): Promise<number> {
+async function readDefaultFileMode(): Promise<number> {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
   return await readMode(`${dir.path}/file`);
 }
 
-Deno.test("files of every size are written, whatever the kind of body", async (t) => {
+Deno.test("PUT writes files of every size, from every kind of body", async (t) => {
   await using files = await serveWritableDirectory();
   for (const size of [0, 1, 32768, 524287, 524288, 524289, 1_048_577, 3_000_000]) {
     await t.step(`${size} bytes`, async () => {
@@ -52,7 +50,7 @@ Deno.test("files of every size are written, whatever the kind of body", async (t
   assertEquals(files.warnings, []);
 });
 
-Deno.test("a new file is answered with 201, a replaced one with 204, both with the digest that was sent", async () => {
+Deno.test("PUT responds with 201 to a new file, with 204 to a replaced one, and repeats the digest", async () => {
   await using files = await serveWritableDirectory();
   const body = encodeLatin1("hello");
   const digest = digestOf(body);
@@ -65,12 +63,12 @@ Deno.test("a new file is answered with 201, a replaced one with 204, both with t
   assertEquals(await put({}), [204, "No Content", undefined]);
   assertEquals(await put({ "repr-digest": digest }), [204, "No Content", digest]);
   await Deno.remove(`${files.root}/a`);
-  const others = `sha-512=:AAAA:, ${digest}`;
-  assertEquals(await put({ "repr-digest": others }), [201, "Created", digest]);
+  const twoDigests = `sha-512=:AAAA:, ${digest}`;
+  assertEquals(await put({ "repr-digest": twoDigests }), [201, "Created", digest]);
   assertEquals(await put({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
 });
 
-Deno.test("no answer to a PUT of content has a validator", async () => {
+Deno.test("the response to a PUT of content has no validator", async () => {
   await using files = await serveWritableDirectory();
   using _clock = setClockAhead();
   for (const headers of [{}, {}, { "if-match": "*" }]) {
@@ -81,9 +79,9 @@ Deno.test("no answer to a PUT of content has a validator", async () => {
   assertEquals(["etag" in headers, "last-modified" in headers], [true, true]);
 });
 
-Deno.test("the modification time that a peer sends is kept", async () => {
+Deno.test("PUT sets the modification time of upload-modified", async () => {
   await using files = await serveWritableDirectory();
-  const times = [
+  const timestamps = [
     "2020-02-29T12:34:56.789Z",
     "2024-02-29T12:34:56.679Z",
     "1999-12-31T23:59:59Z",
@@ -91,27 +89,31 @@ Deno.test("the modification time that a peer sends is kept", async () => {
     "1969-12-31T23:59:59.999Z",
     "1960-01-01T00:00:00.001Z",
   ];
-  for (const time of times) {
-    const status = await files.put(`/${times.indexOf(time)}`, null, { "upload-modified": time });
+  for (const timestamp of timestamps) {
+    const status = await files.put(`/${timestamps.indexOf(timestamp)}`, null, {
+      "upload-modified": timestamp,
+    });
     assertEquals(status, 201);
-    const { mtime } = await Deno.stat(`${files.root}/${times.indexOf(time)}`);
-    assertEquals(mtime?.toISOString(), new Date(time).toISOString());
+    const { mtime } = await Deno.stat(`${files.root}/${timestamps.indexOf(timestamp)}`);
+    assertEquals(mtime?.toISOString(), new Date(timestamp).toISOString());
   }
 });
 
-Deno.test("a new file has the default mode, a replaced one keeps its mode", async () => {
+Deno.test("a new file gets the default mode, and a replaced file keeps its mode without special bits", async () => {
   await using files = await serveWritableDirectory();
   await files.put("/new", encodeLatin1("x"));
-  assertEquals(await readMode(`${files.root}/new`), UMASK_FILE);
-  for (const [kept, becomes] of [[0o600, 0o600], [0o755, 0o755], [0o444, 0o444], [0o4755, 0o755]]) {
-    await Deno.chmod(`${files.root}/file`, kept!);
+  assertEquals(await readMode(`${files.root}/new`), DEFAULT_FILE_MODE);
+  for (
+    const [oldMode, newMode] of [[0o600, 0o600], [0o755, 0o755], [0o444, 0o444], [0o4755, 0o755]]
+  ) {
+    await Deno.chmod(`${files.root}/file`, oldMode!);
     assertEquals(await files.put("/file", encodeLatin1("x")), 204);
-    assertEquals(await readMode(`${files.root}/file`), becomes);
+    assertEquals(await readMode(`${files.root}/file`), newMode);
   }
   assertEquals(await readMode(`${files.root}/${RESERVED}`), 0o700);
 });
 
-Deno.test("no file exceeds the size limit", async () => {
+Deno.test("PUT rejects a file above maxBytes with 413", async () => {
   await using files = await serveWritableDirectory({ maxBytes: 1000 });
   assertEquals(await files.put("/a", makePattern(1000)), 201);
   assertEquals(await files.put("/b", makePattern(1001)), 413);
@@ -119,15 +121,15 @@ Deno.test("no file exceeds the size limit", async () => {
   assertEquals(await files.put("/d", makeChunkedBody(makePattern(1001))), 413);
   assertEquals(await files.put("/e", makeChunkedBody(makePattern(600), makePattern(401))), 413);
   assertEquals(await files.listUnfinished(), []);
-  await using nothing = await serveWritableDirectory({ maxBytes: 0 });
-  assertEquals(await nothing.put("/empty", makeChunkedBody()), 201);
-  assertEquals(await nothing.put("/a", makePattern(0)), 201);
-  assertEquals(await nothing.put("/b", makePattern(1)), 413);
+  await using onlyEmptyFiles = await serveWritableDirectory({ maxBytes: 0 });
+  assertEquals(await onlyEmptyFiles.put("/empty", makeChunkedBody()), 201);
+  assertEquals(await onlyEmptyFiles.put("/a", makePattern(0)), 201);
+  assertEquals(await onlyEmptyFiles.put("/b", makePattern(1)), 413);
 });
 
-Deno.test("a refusal comes before the body is sent", async () => {
+Deno.test("the server rejects a PUT before the client sends the body", async () => {
   await using files = await serveWritableDirectory({ maxBytes: 1000 });
-  const refused = [
+  const rejectedRequests = [
     ["/sub", "content-length: 5", "409"],
     ["/new", "content-length: 1001", "413"],
     ["/new", "transfer-encoding: chunked\r\nupload-length: 1001", "413"],
@@ -135,7 +137,7 @@ Deno.test("a refusal comes before the body is sent", async () => {
     ["/", "content-length: 5", "403"],
     ["/new", "content-length: 5\r\nrepr-digest: x", "400"],
   ];
-  for (const [uri, headers, status] of refused) {
+  for (const [uri, headers, status] of rejectedRequests) {
     using peer = await RawPeer.connect(files.serving.address);
     await peer.send(`PUT ${uri} HTTP/1.1\r\n${headers}\r\n\r\n`);
     const preamble = await peer.readUntil("\r\n\r\n");
@@ -143,13 +145,13 @@ Deno.test("a refusal comes before the body is sent", async () => {
   }
 });
 
-Deno.test("a truncated body leaves nothing behind", async () => {
+Deno.test("a truncated body creates no file and leaves no unfinished file", async () => {
   await using files = await serveWritableDirectory();
   for (const uri of ["/file", "/new", "/deep/new"]) {
-    for (const sent of ["", "12345"]) {
+    for (const sentBytes of ["", "12345"]) {
       {
         using peer = await RawPeer.connect(files.serving.address);
-        await peer.send(`PUT ${uri} HTTP/1.1\r\ncontent-length: 10\r\n\r\n${sent}`);
+        await peer.send(`PUT ${uri} HTTP/1.1\r\ncontent-length: 10\r\n\r\n${sentBytes}`);
         while ((await files.listUnfinished()).length === 0);
       }
       while ((await files.listUnfinished()).length > 0);
@@ -160,20 +162,20 @@ Deno.test("a truncated body leaves nothing behind", async () => {
 });
 
 Deno.test({
-  name: "during a replacement GET returns the old file or the new one, always whole",
+  name: "GET returns either the old or the new content while PUT replaces a file",
   ignore: !linux,
   async fn() {
     await using files = await serveWritableDirectory();
     const contents = [1, 2, 3].map((value) => new Uint8Array(400_000).fill(value));
     await files.put("/a", contents[0]!);
-    let over = false;
-    const write = async () => {
+    let hasEnded = false;
+    const replaceRepeatedly = async () => {
       for (let i = 1; i < 15; i++) await files.put("/a", contents[i % 3]!);
-      over = true;
+      hasEnded = true;
     };
-    const read = async () => {
-      while (!over) {
-        // A connection of its own: one has a limit of requests, and a slow disk lets many pass.
+    const readRepeatedly = async () => {
+      while (!hasEnded) {
+        // One connection per GET, because the number of requests of a connection is limited.
         const { status, body } = await files.request("GET", "/a");
         assertEquals(status, 200);
         const bytes = await body!.bytes();
@@ -181,87 +183,89 @@ Deno.test({
         assertEquals(bytes.indexOf(bytes[0]! % 3 + 1), -1, "bytes of two versions");
       }
     };
-    await Promise.all([write(), read()]);
+    await Promise.all([replaceRepeatedly(), readRepeatedly()]);
     assertEquals(files.serving.logger.messagesOf("error"), []);
   },
 });
 
-// PUT: preconditions, at its start and at its end.
-
-Deno.test("preconditions of a PUT: a file is replaced if it is still the version that the peer knows", async () => {
+Deno.test("PUT replaces a file only if the preconditions match its current version", async () => {
   await using files = await serveWritableDirectory();
   using _clock = setClockAhead();
   const etag = String((await files.request("HEAD", "/file")).headers.etag);
-  const other = '"1-2-3-4-5"';
+  const otherEtag = '"1-2-3-4-5"';
   const [past, future] = [0, Date.now() + 9e6].map((time) => new Date(time).toUTCString());
   const cases: [uri: string, headers: HeaderDict, status: number][] = [
     ["/new", { "if-match": "*" }, 412],
-    ["/new", { "if-match": other }, 412],
-    ["/file", { "if-match": other }, 412],
+    ["/new", { "if-match": otherEtag }, 412],
+    ["/file", { "if-match": otherEtag }, 412],
     ["/sub/file", { "if-match": etag }, 412],
     ["/file", { "if-none-match": etag }, 412],
     ["/file", { "if-match": etag }, 204],
     ["/file", { "if-match": etag }, 412],
     ["/file", { "if-match": "*" }, 204],
     ["/file", { "if-none-match": "*" }, 412],
-    ["/file", { "if-none-match": other }, 204],
+    ["/file", { "if-none-match": otherEtag }, 204],
     ["/file", { "if-unmodified-since": past! }, 412],
     ["/file", { "if-unmodified-since": future! }, 204],
     ["/new", { "if-none-match": "*" }, 201],
     ["/new", { "if-none-match": "*" }, 412],
-    ["/newer", { "if-none-match": other }, 201],
+    ["/newer", { "if-none-match": otherEtag }, 201],
     ["/newest", { "if-unmodified-since": past! }, 201],
   ];
   for (const [i, [uri, headers, status]] of cases.entries()) {
     const name = uri.slice(1);
-    const before = await files.read(name).catch(() => null);
-    const shown = Deno.inspect([uri, headers]);
-    assertEquals(await files.put(uri, encodeLatin1(`${i}`), headers), status, shown);
-    assertEquals(await files.read(name).catch(() => null), status === 412 ? before : `${i}`, shown);
+    const oldContent = await files.read(name).catch(() => null);
+    const description = Deno.inspect([uri, headers]);
+    assertEquals(await files.put(uri, encodeLatin1(`${i}`), headers), status, description);
+    assertEquals(
+      await files.read(name).catch(() => null),
+      status === 412 ? oldContent : `${i}`,
+      description,
+    );
   }
   assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
   await using files = await serveWritableDirectory();
-  // Two apps of one directory, as two processes have.
+  // Two apps with one directory, like two processes.
   const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
-  for (let turn = 0; turn < 4; turn++) {
+  for (let round = 0; round < 4; round++) {
     const statuses = await Promise.all(Array.from({ length: 8 }, async (_, i) => {
       const body = new Body(new Blob([`${i}`]).stream(), 1);
-      const request = mkreq("PUT", `/new/${turn}`, { "if-none-match": "*" }, body);
+      const request = mkreq("PUT", `/new/${round}`, { "if-none-match": "*" }, body);
       const [status] = await apps[i % 2]!.handle(request);
       return status;
     }));
     assertEquals(statuses.filter((status) => status === 201).length, 1, `${statuses}`);
     assertEquals(statuses.filter((status) => status === 412).length, 7, `${statuses}`);
     const winner = statuses.indexOf(201);
-    assertEquals(await files.read(`new/${turn}`), `${winner}`);
+    assertEquals(await files.read(`new/${round}`), `${winner}`);
   }
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("a condition that no longer holds when the body has arrived is detected", async () => {
-  const conditions: [name: string, HeaderDict, left: string][] = [
+Deno.test("PUT detects a precondition that becomes false while the body arrives", async () => {
+  const conditions: [name: string, HeaderDict, finalContent: string][] = [
     ["new", { "if-none-match": "*" }, "of somebody else"],
     ["file", { "if-match": "*" }, "gone"],
   ];
-  for (const [name, condition, left] of conditions) {
-    for (const way of [{}, makeUploadHeaders(encodeLatin1("1234567890"), 0)]) {
+  for (const [name, condition, finalContent] of conditions) {
+    for (const uploadHeaders of [{}, makeUploadHeaders(encodeLatin1("1234567890"), 0)]) {
       await using files = await serveWritableDirectory();
       const path = `${files.root}/${name}`;
       const body = files.makeBodyWithAction(async () => {
-        if (left === "gone") await Deno.remove(path);
-        else await Deno.writeTextFile(path, left);
+        if (finalContent === "gone") await Deno.remove(path);
+        else await Deno.writeTextFile(path, finalContent);
       });
-      assertEquals(await files.put(`/${name}`, body, { ...way, ...condition }), 412);
-      assertEquals(await Deno.readTextFile(path).catch(() => "gone"), left);
+      assertEquals(await files.put(`/${name}`, body, { ...uploadHeaders, ...condition }), 412);
+      assertEquals(await Deno.readTextFile(path).catch(() => "gone"), finalContent);
       assertEquals(await files.listUnfinished(), []);
     }
   }
 });
 
-// PUT of a path that ends with a slash: directories that peers make.
+// PUT of directories: paths that end with a slash.
 
 const EMPTY = new Uint8Array(0);
 
@@ -277,7 +281,7 @@ Deno.test("PUT creates a directory and its parents with 201, and answers 204 if 
   assertEquals((await listNames(files.root)).includes("other"), false);
 });
 
-Deno.test("only an empty body creates a directory", async () => {
+Deno.test("PUT creates a directory only with an empty body", async () => {
   await using files = await serveWritableDirectory();
   for (const uri of ["/new/", "/file/", "/sub/"]) {
     assertEquals(await files.put(uri, encodeLatin1("x")), 409, uri);
@@ -286,21 +290,21 @@ Deno.test("only an empty body creates a directory", async () => {
   assertEquals((await listNames(files.root)).includes("new"), false);
 });
 
-// What is in the way of a PUT: nothing gives way but a file to a file.
+// Name conflicts of PUT: only a file replaces a file.
 
 const CONTENT = encodeLatin1("new");
-/** The headers of a request that writes all of the content, in both ways that there are. */
-const WAYS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
+/** Headers of a plain upload and of a resumable upload of the whole content. */
+const UPLOAD_HEADERS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
 
-Deno.test("a directory, a link, and a file on the way give way to nothing", async () => {
-  for (const way of WAYS) {
+Deno.test("PUT doesn't replace a directory, a link, or a file that is a parent of its path", async () => {
+  for (const uploadHeaders of UPLOAD_HEADERS) {
     await using files = await serveWritableDirectory();
-    assertEquals(await files.put("/sub", CONTENT, way), 409);
-    assertEquals(await files.put("/file/a", CONTENT, way), 409);
+    assertEquals(await files.put("/sub", CONTENT, uploadHeaders), 409);
+    assertEquals(await files.put("/file/a", CONTENT, uploadHeaders), 409);
     if (HAS_LINKS) {
       await makeLinks({ [`${files.root}/link`]: "file" });
-      assertEquals(await files.put("/link", CONTENT, way), 403);
-      assertEquals(await files.put("/link/a", CONTENT, way), 403);
+      assertEquals(await files.put("/link", CONTENT, uploadHeaders), 403);
+      assertEquals(await files.put("/link/a", CONTENT, uploadHeaders), 403);
     }
     assertEquals(await files.put("/file/", null), 409);
     assertEquals([await files.read("file"), await files.read("sub/file")], ["public", "public"]);
@@ -308,43 +312,48 @@ Deno.test("a directory, a link, and a file on the way give way to nothing", asyn
   }
 });
 
-Deno.test("a file whose name something else has is kept as a part, until a request gives it its name", async () => {
+Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later request names it", async () => {
   await using files = await serveWritableDirectory();
   await fill(files.root, { "d/x": "old", "f": "old" });
-  const later = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
-  const named = makeUploadHeaders(CONTENT, CONTENT.length);
-  for (const [uri, remove] of [["/d", ["/d/x", "/d/"]], ["/f/a/b", ["/f"]]] as const) {
-    assertEquals(await files.put(uri, CONTENT, later), 204);
+  const keepAsPart = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
+  const nameHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
+  for (const [uri, removedPaths] of [["/d", ["/d/x", "/d/"]], ["/f/a/b", ["/f"]]] as const) {
+    assertEquals(await files.put(uri, CONTENT, keepAsPart), 204);
     assertEquals((await files.listUnfinished()).length, 1);
-    for (const old of remove) assertEquals((await files.request("DELETE", old)).status, 204);
-    assertEquals(await files.put(uri, null, { ...named, "if-none-match": "*" }), 201);
+    for (const oldPath of removedPaths) {
+      assertEquals((await files.request("DELETE", oldPath)).status, 204);
+    }
+    assertEquals(await files.put(uri, null, { ...nameHeaders, "if-none-match": "*" }), 201);
     assertEquals(await files.read(uri.slice(1)), "new");
     assertEquals(await files.listUnfinished(), []);
   }
-  // A part that is not complete, or that nobody has sent, gets no name.
-  assertEquals(await files.put("/new", null, named), 409);
+  // An incomplete or missing part gets no name.
+  assertEquals(await files.put("/new", null, nameHeaders), 409);
   assertEquals(
-    await files.put("/sub", CONTENT, { ...later, "repr-digest": digestOf(encodeLatin1("owt")) }),
+    await files.put("/sub", CONTENT, {
+      ...keepAsPart,
+      "repr-digest": digestOf(encodeLatin1("owt")),
+    }),
     400,
   );
   assertEquals(await files.listUnfinished(), []);
-  // What is reserved, or reached by a link, is refused at once.
+  // Reserved names and paths through links are rejected at once.
   if (HAS_LINKS) await makeLinks({ [`${files.root}/link`]: "sub" });
   const links = HAS_LINKS ? ["/link", "/link/a"] : [];
   for (const uri of ["/.degu-files", "/.a.degu-part", ...links]) {
-    assertEquals(await files.put(uri, CONTENT, later), 403, uri);
+    assertEquals(await files.put(uri, CONTENT, keepAsPart), 403, uri);
   }
 });
-/** Headers with values that are not valid, or that say something else than is so. */
-const BAD_HEADERS: Record<string, readonly string[]> = {
+/** Headers whose values are malformed or don't match the body. */
+const INVALID_HEADERS: Record<string, readonly string[]> = {
   "repr-digest": [digestOf(encodeLatin1("other")), "sha-256=:AAAA:", "x"],
   "upload-modified": ["yesterday"],
   "upload-complete": ["?1", "?0 ", "0", "?0"],
 };
 
-Deno.test("a header that is not valid, or says something else than is so, changes nothing", async () => {
+Deno.test("PUT rejects a malformed or wrong header, and changes no file", async () => {
   await using files = await serveWritableDirectory();
-  for (const [name, values] of Object.entries(BAD_HEADERS)) {
+  for (const [name, values] of Object.entries(INVALID_HEADERS)) {
     for (const value of values) {
       for (const uri of ["/file", "/new", "/sub/deep/new"]) {
         const status = await files.put(uri, CONTENT, { [name]: value });

@@ -1,5 +1,5 @@
 /**
- * Requests that an app answers in a separate process, which may mount file systems or run as another user.
+ * Requests to an app in a separate process, which may mount file systems or run as another user.
  */
 
 import type { HeaderDict, Method } from "@degu/degu/base";
@@ -9,8 +9,8 @@ import { runProgram } from "@degu/testing/programs.ts";
 import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
 
-/** A request with the status that it is to be answered with. */
-export type Asked = readonly [
+/** A request, and the expected status of its response. */
+export type ExpectedRequest = readonly [
   method: "PUT" | "DELETE" | "GET",
   uri: string,
   bytes: number,
@@ -18,64 +18,72 @@ export type Asked = readonly [
   status: number,
 ];
 
-/** A shell in a namespace that may mount; its argument 0 is the directory, the rest the command. */
-export const MOUNTING: readonly string[] = ["unshare", "-rm", "sh", "-c"];
-/** A user that is not root, whose files are those of this user. */
+/** A shell in a namespace that may mount. Argument 0 is the directory, the others the command. */
+export const IN_MOUNT_NAMESPACE: readonly string[] = ["unshare", "-rm", "sh", "-c"];
+/** A command that runs another command as an unprivileged user who owns the same files. */
 export const AS_USER: readonly string[] = ["unshare", "--user", "--map-user=54321"];
 
-/** Whether this user can mount a file system in a namespace. */
+/** Returns whether this user can mount a file system in a namespace. */
 export function canMount(): Promise<boolean> {
-  return canRun(...MOUNTING, 'mount -t tmpfs tmpfs /mnt && exec "$@"', "sh");
+  return canRun(...IN_MOUNT_NAMESPACE, 'mount -t tmpfs tmpfs /mnt && exec "$@"', "sh");
 }
 
-/** Whether this user can run a command through this wrapper. */
-export async function canRun(...through: string[]): Promise<boolean> {
-  const { success } = await runCommand([...through, "true"]);
-  if (!success) console.warn(`This user can't run ${through.join(" ")}: a test is skipped`);
+/** Returns whether this user can run the command `through`. */
+export async function canRun(...wrapper: string[]): Promise<boolean> {
+  const { success } = await runCommand([...wrapper, "true"]);
+  if (!success) console.warn(`This user can't run ${wrapper.join(" ")}: a test is skipped`);
   return success;
 }
 
-/** Makes requests in a process of its own, and compares the statuses. */
-export async function checkAsked(
+/** Sends requests to an app in a separate process, and compares the statuses. */
+export async function checkStatuses(
   dir: string,
-  through: readonly string[],
-  asked: readonly Asked[],
+  wrapper: readonly string[],
+  expectedRequests: readonly ExpectedRequest[],
   write = true,
 ): Promise<void> {
-  const requests = asked.map(([method, uri, bytes, offset]) => {
+  const requests = expectedRequests.map(([method, uri, bytes, offset]) => {
     const headers = offset === null ? {} : makeUploadHeaders(new Uint8Array(bytes).fill(7), offset);
     return [method, uri, bytes, headers] as const;
   });
-  const answers = await answersOf(dir, through, requests, write);
-  const got = answers.map(([status], i) => `${asked[i]?.slice(0, 4)} ${status}`);
-  assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
+  const responses = await requestResponses(dir, wrapper, requests, write);
+  const actual = responses.map(([status], i) => `${expectedRequests[i]?.slice(0, 4)} ${status}`);
+  assertEquals(actual, expectedRequests.map((request) => `${request.slice(0, 4)} ${request[4]}`));
 }
 
-/** A request, whose body only PUT and POST send: bytes, or so many sevens. */
-type FileAsked = readonly [
+/** A request; only PUT and POST send the body: bytes, or a number of bytes of value 7. */
+type FileRequest = readonly [
   method: Method,
   uri: string,
   body?: Uint8Array | number,
   headers?: HeaderDict,
 ];
 
-/** Makes requests to a FilesApp in a process of its own, HEAD with the wish for a digest; returns the status and the body of each. */
-export async function answersOf(
+/**
+ * Sends requests to a FilesApp in a separate process, HEAD with `want-repr-digest`, and returns
+ * status and body of each response.
+ */
+export async function requestResponses(
   dir: string,
-  through: readonly string[],
-  requests: readonly FileAsked[],
+  wrapper: readonly string[],
+  requests: readonly FileRequest[],
   write = true,
 ): Promise<[status: number, body: Uint8Array][]> {
   const encoded = requests.map(([method, uri, body, headers]) => {
     return [method, uri, typeof body === "number" ? body : body?.toBase64() ?? "", headers ?? {}];
   });
-  // A file, since arguments can't have that many bytes.
-  await using other = await createTempDir();
-  await Deno.writeTextFile(`${other.path}/requests`, JSON.stringify(encoded));
-  await Deno.chmod(other.path, 0o755);
+  // In a file, because the list can exceed the maximal length of an argument.
+  await using requestsDir = await createTempDir();
+  await Deno.writeTextFile(`${requestsDir.path}/requests`, JSON.stringify(encoded));
+  await Deno.chmod(requestsDir.path, 0o755);
   const flags = ["--allow-read", ...(write ? [`--allow-write=${dir}`] : [])];
-  const args = [dir, `${other.path}/requests`];
-  const printed = await runProgram("answer_files.ts", { flags, args, through, patience: 60 });
-  const answers: [number, string][] = JSON.parse(printed);
-  return answers.map(([status, body]) => [status, Uint8Array.fromBase64(body)]);
+  const args = [dir, `${requestsDir.path}/requests`];
+  const output = await runProgram("answer_files.ts", {
+    flags,
+    args,
+    through: wrapper,
+    patience: 60,
+  });
+  const responses: [number, string][] = JSON.parse(output);
+  return responses.map(([status, body]) => [status, Uint8Array.fromBase64(body)]);
 }

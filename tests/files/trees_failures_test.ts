@@ -31,7 +31,7 @@ import {
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname, realPath, realPathSync } from "@degu/internal/internal/disk/paths.ts";
-import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
+import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 Deno.test("download: a signal that aborts while a broken file is looked at rejects with its reason", async () => {
   const controller = new AbortController();
@@ -644,7 +644,7 @@ Deno.test({
     });
     const script = 'for disk in "$0"/*/target/disk; do mount -t tmpfs tmpfs "$disk" && ' +
       'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';
-    const copied = await copyInProcess([...MOUNTING, script, dir.path], jobs);
+    const copied = await copyInProcess([...IN_MOUNT_NAMESPACE, script, dir.path], jobs);
     for (const { targetPaths } of copied) {
       assert(targetPaths.includes("disk/d/precious"), Deno.inspect(copied));
     }

@@ -1,4 +1,4 @@
-/** upload: whole files, files that change, broken connections, headers, and responses of other servers. */
+/** upload: results, progress, files that change, resuming, and responses of other servers. */
 import type { AppFunction, Session } from "@degu/degu";
 import type { HeaderDict } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
@@ -25,11 +25,9 @@ import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 
-// upload: whole files, and what a call checks, reports and leaves.
-
 const writable = (dir: string) => new FilesApp(dir, { write: true });
 
-Deno.test("an existing file with the same content is not sent, and gets the specified time", async () => {
+Deno.test("upload doesn't send an existing file with the same content, but sets its time", async () => {
   const sessions = new Set<Session>();
   await using files = await serveFiles((dir) => {
     const app = writable(dir);
@@ -40,28 +38,36 @@ Deno.test("an existing file with the same content is not sent, and gets the spec
   });
   for (const size of [0, 5, 100_000, 2_000_000]) {
     await Deno.writeFile(`${files.clientDir}/file`, randomBytes(size));
-    const first = await upload(files.client, `${files.clientDir}/file`, "/copy");
-    assertEquals([first.bytes, first.resumedFrom], [size, 0]);
-    const before = await Deno.stat(`${files.serverDir}/copy`);
+    const firstResult = await upload(files.client, `${files.clientDir}/file`, "/copy");
+    assertEquals([firstResult.bytes, firstResult.resumedFrom], [size, 0]);
+    const oldInfo = await Deno.stat(`${files.serverDir}/copy`);
     const modified = new Date("2020-01-02T03:04:05.678Z");
     sessions.clear();
-    const again = await upload(files.client, `${files.clientDir}/file`, "/copy", { modified });
-    assertEquals(again, { ...first, bytes: 0, resumedFrom: size });
+    const secondResult = await upload(files.client, `${files.clientDir}/file`, "/copy", {
+      modified,
+    });
+    assertEquals(secondResult, { ...firstResult, bytes: 0, resumedFrom: size });
     assertEquals(sessions.size, 1);
     const { ino, mtime } = await Deno.stat(`${files.serverDir}/copy`);
     assertEquals(mtime, modified);
-    // Of an empty file it can't be seen whether it is there.
-    if (size > 0) assertEquals(ino, before.ino);
-    const whole = await upload(files.client, `${files.clientDir}/file`, "/copy", { resume: false });
-    assertEquals(whole, first);
-    const other = randomBytes(size);
-    await Deno.writeFile(`${files.clientDir}/file`, other);
+    // An empty file is always written, because offset 0 also means that no file exists.
+    if (size > 0) assertEquals(ino, oldInfo.ino);
+    const wholeResult = await upload(files.client, `${files.clientDir}/file`, "/copy", {
+      resume: false,
+    });
+    assertEquals(wholeResult, firstResult);
+    const otherContent = randomBytes(size);
+    await Deno.writeFile(`${files.clientDir}/file`, otherContent);
     assertEquals((await upload(files.client, `${files.clientDir}/file`, "/copy")).bytes, size);
-    assertEquals(await Deno.readFile(`${files.serverDir}/copy`), other, "of the same length");
+    assertEquals(
+      await Deno.readFile(`${files.serverDir}/copy`),
+      otherContent,
+      "of the same length",
+    );
   }
 });
 
-Deno.test("progress is reported at the end, and counts what this call transfers", async () => {
+Deno.test("upload reports its progress also at the end, and counts the bytes of this call only", async () => {
   await using files = await serveFiles(writable);
   await Deno.writeFile(`${files.clientDir}/file`, randomBytes(3_000_000));
   const reports: TransferProgress[] = [];
@@ -75,25 +81,29 @@ Deno.test("progress is reported at the end, and counts what this call transfers"
   assert(bytes.length > 1 && bytes.every((count, i) => count > (bytes[i - 1] ?? 0)), `${bytes}`);
   reports.length = 0;
   await upload(files.client, `${files.clientDir}/file`, "/copy", { onProgress });
-  // What is there already is reported at once, too.
+  // The start and the end are reported even if no byte is sent.
   assertEquals(
     reports,
     new Array(2).fill({ bytes: 0, total: 3_000_000, resumedFrom: 3_000_000, reused: 0 }),
   );
 });
 
-Deno.test("what is no file of this device is refused before a connection is made", async () => {
+Deno.test("upload rejects a missing file, a directory, and a special file before it connects", async () => {
   await using files = await serveFiles(writable);
   const { client, clientDir } = files;
   const file = `${clientDir}/file`;
   await Deno.writeTextFile(file, "content");
   if (HAS_LINKS) await makeLinks({ [`${clientDir}/link`]: "file", [`${clientDir}/up`]: "." });
   for (const directory of HAS_LINKS ? [clientDir, `${clientDir}/up`] : [clientDir]) {
-    const uploading = () => upload(client, directory, "/f");
-    await assertRejects(uploading, Deno.errors.IsADirectory, "one by one");
+    const uploadDirectory = () => upload(client, directory, "/f");
+    await assertRejects(uploadDirectory, Deno.errors.IsADirectory, "one by one");
   }
-  const none = `${clientDir}/none`;
-  await assertRejects(() => upload(client, none, "/f"), Deno.errors.NotFound, `file: ${none}: `);
+  const missingPath = `${clientDir}/none`;
+  await assertRejects(
+    () => upload(client, missingPath, "/f"),
+    Deno.errors.NotFound,
+    `file: ${missingPath}: `,
+  );
   if (await makeFifo(`${clientDir}/fifo`)) {
     await assertRejects(
       () => upload(client, `${clientDir}/fifo`, "/f"),
@@ -108,31 +118,40 @@ Deno.test("what is no file of this device is refused before a connection is made
   if (HAS_LINKS) assertEquals((await upload(client, `${clientDir}/link`, "/f")).total, 7);
 });
 
-Deno.test("the URI of a directory is refused before a connection is made", async () => {
+Deno.test("upload rejects the URI of a directory before it connects", async () => {
   await using files = await serveFiles(writable);
   const file = `${files.clientDir}/file`;
   await Deno.writeTextFile(file, "content");
   for (const uri of ["/", "/directory/", "/directory/?a=b"]) {
-    const uploading = () => upload(files.client, file, uri);
-    await assertRejects(uploading, RangeError, "add the name of the file");
+    const uploadToDirectory = () => upload(files.client, file, uri);
+    await assertRejects(uploadToDirectory, RangeError, "add the name of the file");
   }
   assertEquals(files.serving.server.sessions.size, 0);
   assertEquals(await listVisible(files.serverDir), []);
 });
 
-Deno.test("over a connection, too, an upload in place of a directory says that it is one", async () => {
+Deno.test("upload over a connection reports a directory at its target", async () => {
   await using files = await serveFiles(writable);
   await fill(files.serverDir, { "directory": null });
   await Deno.writeTextFile(`${files.clientDir}/file`, "content");
   for (const options of [{}, { resume: false }]) {
     using conn = await files.client.connect();
-    const uploading = () => upload(conn, `${files.clientDir}/file`, "/directory", options);
-    const { message } = await assertRejects(uploading, TransferError, "a directory has this name");
-    assertEquals([/call again/, /part/].some((other) => other.test(message)), false, message);
+    const uploadOverDirectory = () =>
+      upload(conn, `${files.clientDir}/file`, "/directory", options);
+    const { message } = await assertRejects(
+      uploadOverDirectory,
+      TransferError,
+      "a directory has this name",
+    );
+    assertEquals(
+      [/call again/, /part/].some((wrongHint) => wrongHint.test(message)),
+      false,
+      message,
+    );
   }
 });
 
-Deno.test("a server that does not accept a file says why", async () => {
+Deno.test("upload reports why the server rejects a file", async () => {
   const cases: [(dir: string) => FilesApp, string, number, string][] = [
     [(dir) => new FilesApp(dir), "/new", 404, "write: true"],
     [(dir) => new FilesApp(dir, { write: true, maxBytes: 99_999 }), "/new", 413, "maxBytes"],
@@ -145,12 +164,12 @@ Deno.test("a server that does not accept a file says why", async () => {
     for (const size of [100_000, 5_000_000]) {
       await Deno.writeFile(`${files.clientDir}/file`, randomBytes(size));
       for (const options of [{}, { resume: false }]) {
-        const failed = () => upload(files.client, `${files.clientDir}/file`, uri, options);
-        const error = await assertRejects(failed, Error);
+        const uploadFile = () => upload(files.client, `${files.clientDir}/file`, uri, options);
+        const error = await assertRejects(uploadFile, Error);
         assertEquals(error instanceof TransferError && error.code, status === 409 && "IN_THE_WAY");
-        const { status: found } = (status === 409 ? error.cause : error) as StatusError;
-        if (found === 405) assert(error.message.includes("write: true"), error.message);
-        else assert(found === status && error.message.includes(hint), error.message);
+        const { status: actualStatus } = (status === 409 ? error.cause : error) as StatusError;
+        if (actualStatus === 405) assert(error.message.includes("write: true"), error.message);
+        else assert(actualStatus === status && error.message.includes(hint), error.message);
       }
     }
     assertEquals(await listVisible(files.serverDir), ["directory"]);
@@ -158,26 +177,29 @@ Deno.test("a server that does not accept a file says why", async () => {
   }
 });
 
-Deno.test("replace: false keeps a different existing file, and accepts an identical one", async () => {
+Deno.test("upload with replace: false keeps a different file, and accepts an identical one", async () => {
   await using files = await serveFiles(writable);
   const file = `${files.clientDir}/file`;
   for (const size of [0, 5, 2_000_000]) {
     const content = randomBytes(size);
     await Deno.writeFile(file, content);
     const uri = `/copy-${size}`;
-    const put = (options = {}, to: Client | Connection = files.client) =>
-      upload(to, file, uri, { replace: false, ...options });
-    assertEquals((await put()).bytes, size);
-    assertEquals([(await put()).total, (await put({ resume: false })).total], [size, size]);
+    const uploadFile = (options = {}, client: Client | Connection = files.client) =>
+      upload(client, file, uri, { replace: false, ...options });
+    assertEquals((await uploadFile()).bytes, size);
+    assertEquals([(await uploadFile()).total, (await uploadFile({ resume: false })).total], [
+      size,
+      size,
+    ]);
     using connection = await files.client.connect();
-    for (let again = 0; again < 2; again++) assertEquals((await put({}, connection)).bytes, 0);
+    for (let i = 0; i < 2; i++) assertEquals((await uploadFile({}, connection)).bytes, 0);
     assertEquals(connection.closed, false);
     await Deno.writeFile(file, randomBytes(size + 1));
     for (const options of [{}, { resume: false }]) {
-      using other = await files.client.connect();
-      for (const to of [files.client, other]) {
-        const failed = () => put(options, to);
-        const error = await assertRejects(failed, TransferError, "with replace: true");
+      using otherConnection = await files.client.connect();
+      for (const target of [files.client, otherConnection]) {
+        const uploadOther = () => uploadFile(options, target);
+        const error = await assertRejects(uploadOther, TransferError, "with replace: true");
         assertEquals([error.code, (error.cause as StatusError).status], ["EXISTS", 412]);
       }
     }
@@ -186,23 +208,21 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
   }
 });
 
-// upload: files that change, calls that are aborted, and responses of other servers.
-
 const SIZE = 20_000_000;
 const CONTENT = randomBytes(SIZE);
 
-Deno.test("a file that is appended to arrives, if reading it again takes longer than the server waits", async () => {
+Deno.test("upload sends a file that grows, even if reading it again exceeds the server's time-out", async () => {
   await using dir = await createTempDir();
   const file = `${dir.path}/file`;
-  // All pieces are as long as possible, but for one.
+  // All pieces have the maximal length, except for the last one.
   const content = randomBytes(2 * 2_097_152 + 1);
   await Deno.writeFile(file, content);
   await Deno.mkdir(`${dir.path}/there`);
   const app = new FilesApp(`${dir.path}/there`, { write: true });
   await using serving = serve(app, { timeout: 1 });
-  using _later = setClockAhead();
+  using _clock = setClockAhead();
   let bytes = 0;
-  using _slow = patch(Deno.FsFile.prototype, "read", (read) => {
+  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
     return async function (this: Deno.FsFile, into) {
       if (bytes === 0) await Deno.writeFile(file, new Uint8Array(100), { append: true });
       if (bytes >= content.length) await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -239,14 +259,14 @@ Deno.test("a signal aborts an upload with its reason, and the next call resumes 
   assertEquals([total, sha256?.length], [SIZE, 64]);
 });
 
-// ───────────────────────── what is resumed
+// ───────────────────────── resumed uploads
 
 const RESUMED_SIZE = 3_000_000;
-/** With a clock that is behind each file was just changed, however long this test is kept waiting. */
-const asJustChanged = () => setClockAhead(-3_600_000);
+/** Sets the clock back, so that each file seems just changed, however long the test takes. */
+const setClockBack = () => setClockAhead(-3_600_000);
 
-/** Uploads what a relay lets through: less than the whole. */
-async function interrupt(files: Awaited<ReturnType<typeof serveFiles>>, file: string) {
+/** Starts an upload through a relay that cuts the connection after half of the file. */
+async function interruptUpload(files: Awaited<ReturnType<typeof serveFiles>>, file: string) {
   await using relay = new CuttingRelay(files.serving.address);
   relay.cutAfter(RESUMED_SIZE / 2);
   const client = new Client(relay.address, { timeout: 60 });
@@ -254,8 +274,8 @@ async function interrupt(files: Awaited<ReturnType<typeof serveFiles>>, file: st
   assert(error instanceof Error && !(error instanceof TransferError), Deno.inspect(error));
 }
 
-/** How much of a file is kept at the server. */
-async function offsetThere(
+/** Returns the size of the unfinished file at the server. */
+async function readPartSize(
   { serverDir }: Awaited<ReturnType<typeof serveFiles>>,
   file: string,
 ) {
@@ -264,13 +284,13 @@ async function offsetThere(
     sizes.push((await Deno.stat(`${serverDir}/${RESERVED}/${name}`)).size);
   }
   const { size } = await Deno.stat(file);
-  return sizes.find((each) => each < size) ?? 0;
+  return sizes.find((partSize) => partSize < size) ?? 0;
 }
 
-/** Counts the bytes that are read of files while something is done. */
-async function readWhile(work: () => Promise<unknown>): Promise<number> {
+/** Counts the bytes that are read from files during `work`. */
+async function countReadBytes(work: () => Promise<unknown>): Promise<number> {
   let bytes = 0;
-  using _counted = patch(Deno.FsFile.prototype, "read", (read) => {
+  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
     return async function (this: Deno.FsFile, into) {
       const count = await read.call(this, into);
       bytes += count ?? 0;
@@ -281,31 +301,34 @@ async function readWhile(work: () => Promise<unknown>): Promise<number> {
   return bytes;
 }
 
-Deno.test("an upload reads the file once, also one that is resumed; one that was just changed twice", async () => {
+Deno.test("upload reads a file once, even if it resumes, and twice if the file has just changed", async () => {
   await using files = await serveFiles(writable);
   const file = `${files.clientDir}/file`;
   const content = randomBytes(RESUMED_SIZE);
   await Deno.writeFile(file, content);
   {
-    using _now = asJustChanged();
-    assertEquals(await readWhile(() => upload(files.client, file, "/fresh")), 2 * RESUMED_SIZE);
+    using _clock = setClockBack();
+    assertEquals(
+      await countReadBytes(() => upload(files.client, file, "/fresh")),
+      2 * RESUMED_SIZE,
+    );
   }
-  using _later = setClockAhead();
-  assertEquals(await readWhile(() => upload(files.client, file, "/settled")), RESUMED_SIZE);
-  // A reset takes back what a busy server has not read yet: that may have been all of it.
-  do await interrupt(files, file); while (await offsetThere(files, file) === 0);
-  let part = 0;
-  const bytes = await readWhile(async () => {
+  using _clock = setClockAhead();
+  assertEquals(await countReadBytes(() => upload(files.client, file, "/settled")), RESUMED_SIZE);
+  // A reset discards the bytes that a busy server has not read, so a part may be missing.
+  do await interruptUpload(files, file); while (await readPartSize(files, file) === 0);
+  let partSize = 0;
+  const bytes = await countReadBytes(async () => {
     const { resumedFrom, sha256: digest } = await upload(files.client, file, "/copy");
-    part = resumedFrom;
+    partSize = resumedFrom;
     assertEquals(digest, sha256Of(content));
   });
-  assert(part > 0);
-  // The server reads what it has.
-  assertEquals(bytes, RESUMED_SIZE + part);
+  assert(partSize > 0);
+  // The client reads the prefix again, to compare it with the part.
+  assertEquals(bytes, RESUMED_SIZE + partSize);
 });
 
-Deno.test("a signal aborts an upload while the file is compared, before all of it is read", async () => {
+Deno.test("a signal aborts an upload while it compares the file, before it reads the whole file", async () => {
   await using files = await serveFiles(writable);
   const file = `${files.clientDir}/file`;
   const content = randomBytes(3 * RESUMED_SIZE);
@@ -313,32 +336,32 @@ Deno.test("a signal aborts an upload while the file is compared, before all of i
   await Deno.writeFile(`${files.serverDir}/copy`, content);
   const controller = new AbortController();
   const { signal } = controller;
-  using _aborting = patch(Deno.FsFile.prototype, "read", (read) => {
+  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
     return function (this: Deno.FsFile, into) {
       controller.abort(new Error("enough"));
       return read.call(this, into);
     };
   });
-  const uploading = () => upload(files.client, file, "/copy", { signal });
-  const bytes = await readWhile(() => assertRejects(uploading, Error, "enough"));
+  const uploadFile = () => upload(files.client, file, "/copy", { signal });
+  const bytes = await countReadBytes(() => assertRejects(uploadFile, Error, "enough"));
   assert(bytes > 0 && bytes < content.length, `${bytes}`);
 });
 
-Deno.test("a file has settled two seconds after its last change, and no two have one version", async () => {
+Deno.test("a file is settled two seconds after its last change, and two files have different versions", async () => {
   await using dir = await createTempDir();
   const versions = new Set<string>();
   for (const name of ["a", "b"]) {
     const path = `${dir.path}/${name}`;
     await Deno.writeTextFile(path, "12345");
     await Deno.utime(path, 1, 1);
-    const changed = (await Deno.stat(path)).ctime!.getTime();
+    const changeTime = (await Deno.stat(path)).ctime!.getTime();
     const { now } = Date;
     try {
       for (const [age, isSettled] of [[1999, false], [2000, true]] as const) {
-        Date.now = () => changed + age;
+        Date.now = () => changeTime + age;
         await using source = await SourceFile.open(path);
         versions.add(source.version);
-        const bytes = await readWhile(() => source.hash(undefined));
+        const bytes = await countReadBytes(() => source.hash(undefined));
         assertEquals([source.isSettled, bytes], [isSettled, isSettled ? 5 : 10], `${age}`);
       }
     } finally {
@@ -348,18 +371,21 @@ Deno.test("a file has settled two seconds after its last change, and no two have
   assertEquals(versions.size, 2);
 });
 
-Deno.test("an upload of a file that was just changed is not resumed", async () => {
-  using _now = asJustChanged();
+Deno.test("upload doesn't resume a file that has just changed", async () => {
+  using _clock = setClockBack();
   await using files = await serveFiles(writable);
   const file = `${files.clientDir}/file`;
   await Deno.writeFile(file, randomBytes(RESUMED_SIZE));
-  await interrupt(files, file);
+  await interruptUpload(files, file);
   const parts = await listParts(files.serverDir);
   assertEquals(parts.filter((name) => name.startsWith("part-")), []);
   assertEquals((await upload(files.client, file, "/copy")).resumedFrom, 0);
 });
 
-const REWRITES: [name: string, rewrite: (file: string, content: Uint8Array) => Promise<void>][] = [
+const REWRITE_METHODS: [
+  name: string,
+  rewrite: (file: string, content: Uint8Array) => Promise<void>,
+][] = [
   ["in place", (file, content) => Deno.writeFile(file, content)],
   ["by another file", async (file, content) => {
     await Deno.writeFile(`${file}.new`, content);
@@ -367,15 +393,15 @@ const REWRITES: [name: string, rewrite: (file: string, content: Uint8Array) => P
   }],
 ];
 
-Deno.test("a file that is rewritten between two attempts, same size and same mtime, arrives as it is now", async () => {
-  // To the client every file has settled: a version can lie, and the digests have to find it.
-  using _later = setClockAhead();
+Deno.test("upload sends the new content of a file rewritten with the same size and mtime after an interruption", async () => {
+  // Every file seems settled to the client, so only the digests detect the change.
+  using _clock = setClockAhead();
   await using files = await serveFiles(writable);
   const file = `${files.clientDir}/file`;
-  for (const [name, rewrite] of REWRITES) {
+  for (const [name, rewrite] of REWRITE_METHODS) {
     await Deno.writeFile(file, randomBytes(RESUMED_SIZE));
     const { atime, mtime } = await Deno.stat(file);
-    await interrupt(files, file);
+    await interruptUpload(files, file);
     const content = randomBytes(RESUMED_SIZE);
     await rewrite(file, content);
     await Deno.utime(file, atime!, mtime!);
@@ -390,35 +416,35 @@ Deno.test("a file that is rewritten between two attempts, same size and same mti
   }
 });
 
-// ───────────────────────── answers
+// ───────────────────────── responses of other servers
 
-interface Answers {
+interface ServerResponses {
   readonly head?: [number, HeaderDict];
   readonly put?: [number, HeaderDict];
 }
 
 const OFFSET = { "upload-offset": "0", "file-stamp": "none" };
 
-async function uploadTo(answers: Answers) {
+async function failUpload(responses: ServerResponses) {
   let puts = 0;
   await using serving = serve(async ({ method, body, headers }) => {
     if (method === "PUT") puts++;
     await body?.bytes();
     const echo = { "repr-digest": `${headers["repr-digest"]}` };
-    const [status, fields] = (method === "HEAD" ? answers.head : answers.put) ??
+    const [status, fields] = (method === "HEAD" ? responses.head : responses.put) ??
       (method === "HEAD" ? [200, OFFSET] : [201, echo]);
     return [status, "Answer", fields, method === "HEAD" ? null : new Uint8Array(3)];
   });
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/f`, "hello");
-  const uploading = () => upload(serving.makeClient(), `${dir.path}/f`, "/f");
-  const error = await assertRejects(uploading, Error);
+  const uploadFile = () => upload(serving.makeClient(), `${dir.path}/f`, "/f");
+  const error = await assertRejects(uploadFile, Error);
   assert(error instanceof TransferError || error instanceof StatusError, error.name);
   return { error, puts };
 }
 
-Deno.test("responses of other servers are refused if they are not reliable", async () => {
-  const refused: [Answers, string | null, string][] = [
+Deno.test("upload rejects unreliable responses of other servers", async () => {
+  const rejectedResponses: [ServerResponses, string | null, string][] = [
     [{ head: [200, {}] }, "UNEXPECTED_RESPONSE", "write: true"],
     [{ head: [200, { "upload-offset": "0" }] }, "UNEXPECTED_RESPONSE", "write: true"],
     [{ head: [200, { "upload-offset": "6" }] }, "UNEXPECTED_RESPONSE", "how much"],
@@ -461,14 +487,14 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [503, { "retry-after": "1" }] }, null, "too many files open"],
     [{ put: [507, {}] }, "DISK_FULL", "no space left"],
   ];
-  for (const [answers, code, message] of refused) {
-    const { error, puts } = await uploadTo(answers);
-    // Once more only from another offset.
-    assertEquals(puts, answers.head ? 0 : message === "another upload" ? 2 : 1);
+  for (const [responses, code, message] of rejectedResponses) {
+    const { error, puts } = await failUpload(responses);
+    // PUT is repeated only after a response with another offset.
+    assertEquals(puts, responses.head ? 0 : message === "another upload" ? 2 : 1);
     assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
     const { problem } = error as TransferError | StatusError;
     assert(!/"\/f"|; /.test(problem), problem);
-    const [status] = answers.put ?? answers.head!;
+    const [status] = responses.put ?? responses.head!;
     if (error instanceof StatusError) {
       assertEquals([code, error.status], [null, status]);
       assertEquals(error.retryAfter, message === "too many files open" ? 1 : null);
@@ -476,8 +502,8 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
   }
 });
 
-Deno.test("a different offset is used once", async () => {
-  using _later = setClockAhead();
+Deno.test("upload uses a different offset of the server once", async () => {
+  using _clock = setClockAhead();
   const digest = digestOf(new TextEncoder().encode("hello"));
   const offsets: string[] = [];
   let conflicts = 1;
@@ -496,42 +522,44 @@ Deno.test("a different offset is used once", async () => {
   conflicts = 1;
   using conn = await serving.makeClient().connect();
   assertEquals((await upload(conn, file, "/f")).resumedFrom, 2);
-  assertEquals((await conn.head("/f")).status, 200, "all responses have been read");
+  assertEquals(
+    (await conn.head("/f")).status,
+    200,
+    "all responses are read",
+  );
   for (
     const [options, requests] of [[{}, 2], [{ resume: false }, 1]] as const
   ) {
     conflicts = 2;
     offsets.length = 0;
-    const failed = () => upload(serving.makeClient(), file, "/f", options);
-    assertEquals((await assertRejects(failed, TransferError)).code, "IN_USE");
+    const uploadFile = () => upload(serving.makeClient(), file, "/f", options);
+    assertEquals((await assertRejects(uploadFile, TransferError)).code, "IN_USE");
     assertEquals(offsets.length, requests);
   }
 });
 
-// The headers of uploads.
-
-Deno.test("a malformed header is refused by its name", () => {
-  const counts = ["", "-1", "+1", "01", "1.0", "1e3", " 1", "9007199254740992", "0x1"];
-  const bad: Record<string, string[]> = {
+Deno.test("the error of a malformed header names the header", () => {
+  const malformedCounts = ["", "-1", "+1", "01", "1.0", "1e3", " 1", "9007199254740992", "0x1"];
+  const malformedHeaders: Record<string, string[]> = {
     "repr-digest": ["", "sha-256", "sha-256=AA==", "sha-256=:AA==:", "sha-256=:!:"],
     "upload-modified": [
       ...["", "2024-02-29", "2024-02-30T00:00:00Z", "2024-02-29T00:00:00"],
       ...["2024-02-29T00:00:00.1Z", "2024-02-29T24:00:00Z", "2024-02-29T00:00:00+01:00"],
       "Thu, 29 Feb 2024 00:00:00 GMT",
     ],
-    "upload-offset": counts,
-    "upload-length": counts,
+    "upload-offset": malformedCounts,
+    "upload-length": malformedCounts,
     "upload-version": ["", "A", "g", " a", "a a", "a".repeat(65)],
   };
-  for (const [name, values] of Object.entries(bad)) {
+  for (const [name, values] of Object.entries(malformedHeaders)) {
     for (const value of values) {
-      const read = () => readUploadHeaders({ [name]: value });
-      assertEquals(assertThrows(read, Refusal, name, `${name}: ${value}`).status, 400);
+      const parseHeaders = () => readUploadHeaders({ [name]: value });
+      assertEquals(assertThrows(parseHeaders, Refusal, name, `${name}: ${value}`).status, 400);
     }
   }
 });
 
-Deno.test("a source that can't be looked at once it is open fails the upload, and is closed", async () => {
+Deno.test("upload fails and closes a source whose stat fails after it is opened", async () => {
   await using files = await serveFiles(writable);
   await Deno.writeTextFile(`${files.clientDir}/file`, "x");
   using _ = patch(Deno.FsFile.prototype, "stat", () => () => Promise.reject(new Error("no stat")));

@@ -22,12 +22,17 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { answersOf, canMount, canRun, MOUNTING } from "../../files/refused_writes.ts";
+import {
+  canMount,
+  canRun,
+  IN_MOUNT_NAMESPACE,
+  requestResponses,
+} from "../../files/refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory fails as told. */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
   await fill(dir, { faults: faults.map((line) => `${line}\n`).join("") });
-  return [...MOUNTING, await makeOddDiskScript(dir, 'plain "$0/faults"'), dir];
+  return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, 'plain "$0/faults"'), dir];
 }
 
 async function canFail(): Promise<boolean> {
@@ -201,7 +206,7 @@ Deno.test({
       ...["readdir 1 EIO ^/d$", "read 0 EIO ^/torn$"],
     ];
     const names = [["bad"], ["closed"], ["torn"], ["good"], ["none"], ["d", "a"]];
-    const [list, tree, bundle, ...others] = await answersOf(
+    const [list, tree, bundle, ...others] = await requestResponses(
       `${dir.path}/disk`,
       await failing(dir.path, faults),
       [
@@ -334,7 +339,7 @@ Deno.test({
     const printed = await runProgram("unmounted_root.ts", {
       flags: ["--allow-all", ...importMapFlags()],
       args: [`${dir.path}/served`, `${dir.path}/again`],
-      through: [...MOUNTING, script, dir.path],
+      through: [...IN_MOUNT_NAMESPACE, script, dir.path],
     });
     assertEquals(JSON.parse(printed), [[200, 404, 200], [503, 503, 503], [200, 404, 200]]);
   },

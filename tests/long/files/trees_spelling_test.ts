@@ -5,11 +5,11 @@ import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
-import { canRun, MOUNTING } from "../../files/refused_writes.ts";
+import { canRun, IN_MOUNT_NAMESPACE } from "../../files/refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory spells names so. */
 async function mounting(dir: string, how: string): Promise<string[]> {
-  return [...MOUNTING, await makeOddDiskScript(dir, how), dir];
+  return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, how), dir];
 }
 
 async function canSpell(): Promise<boolean> {
@@ -253,7 +253,7 @@ Deno.test({
     await using dir = await createTempDir();
     const jobs: { row: Row; job: CopyJob; title: string; target: string }[] = [];
     // All disks for one process, which copies all trees.
-    const through: string[] = [...MOUNTING, 'exec "$@"', "sh"];
+    const through: string[] = [...IN_MOUNT_NAMESPACE, 'exec "$@"', "sh"];
     for (const [spelling, how] of spellings) {
       const place = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
       through.push("sh", "-c", await makeOddDiskScript(place, how), place);
