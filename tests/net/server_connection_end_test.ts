@@ -28,36 +28,52 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
 
-/** How many of two requests that were sent at once are answered. */
-async function answersOf(app: App, request: string): Promise<number> {
+/** Sends two requests at once, and returns the number of answers. */
+async function countAnswers(app: App, request: string): Promise<number> {
   await using meeting = await connectRawPeer(app, request + get);
   await meeting.peer.closeWrite();
-  const { received, how } = await meeting.peer.readToEnd();
-  assertEquals([how, meeting.logger.messagesOf("error")], ["end", []]);
+  const { received, how: ending } = await meeting.peer.readToEnd();
+  assertEquals([ending, meeting.logger.messagesOf("error")], ["end", []]);
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
-Deno.test("a status of 400 and above, except 404, 405, 409 and 412, ends the session, and so does an unread body", async () => {
-  const goOn = [200, 201, 204, 206, 301, 304, 399, 404, 405, 409, 412];
-  const end = [400, 401, 403, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
-  const reads: Record<string, (body: Body) => unknown> = {
+Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 412, ends the session", async () => {
+  const continuingStatuses = [200, 201, 204, 206, 301, 304, 399, 404, 405, 409, 412];
+  const endingStatuses = [
+    400,
+    401,
+    403,
+    408,
+    410,
+    411,
+    413,
+    416,
+    418,
+    429,
+    499,
+    500,
+    501,
+    503,
+    599,
+  ];
+  const readersByUse: Record<string, (body: Body) => unknown> = {
     "unread": () => {},
     "canceled": (body) => body.readable.cancel("not wanted"),
     "read in part": (body) => body.read(3),
     "read": (body) => body.read(),
   };
-  for (const status of [...goOn, ...end]) {
-    const answers = await answersOf(() => [status, "As it is", {}, null], get);
-    assertEquals(answers, goOn.includes(status) ? 2 : 1, `status ${status}`);
+  for (const status of [...continuingStatuses, ...endingStatuses]) {
+    const answerCount = await countAnswers(() => [status, "As it is", {}, null], get);
+    assertEquals(answerCount, continuingStatuses.includes(status) ? 2 : 1, `status ${status}`);
   }
   for (const status of [200, 201, 204, 304, 399, 400, 404, 405, 409, 412, 413, 500]) {
-    for (const [how, read] of Object.entries(reads)) {
-      const answers = await answersOf(async ({ body }) => {
+    for (const [use, read] of Object.entries(readersByUse)) {
+      const answerCount = await countAnswers(async ({ body }) => {
         if (body !== null) await read(body as Body);
         return [status, "As it is", {}, null];
       }, put);
-      const goesOn = how === "read" && goOn.includes(status);
-      assertEquals(answers, goesOn ? 2 : 1, `status ${status}, body ${how}`);
+      const continues = use === "read" && continuingStatuses.includes(status);
+      assertEquals(answerCount, continues ? 2 : 1, `status ${status}, body ${use}`);
     }
   }
 });
@@ -66,15 +82,15 @@ const CLOSES = [
   ...["close", "CLOSE", "Close", "keep-alive, close", "close, keep-alive", "x,cLoSe,y"],
   ...["a ,  close  , b", "close, te"],
 ];
-const DOES_NOT_CLOSE = [
+const NOT_CLOSES = [
   ...["keep-alive", "closed", "not-close", "close-not", "close:", '"close"', "close x", "x close"],
 ];
 
 Deno.test("connection: close from an app ends the session after that response", async () => {
-  for (const [answers, values] of Object.entries({ 1: CLOSES, 2: DOES_NOT_CLOSE })) {
+  for (const [answerCount, values] of Object.entries({ 1: CLOSES, 2: NOT_CLOSES })) {
     for (const connection of values) {
       const app: App = () => [200, "OK", { connection }, encodeLatin1("hello")];
-      assertEquals(await answersOf(app, get), Number(answers), connection);
+      assertEquals(await countAnswers(app, get), Number(answerCount), connection);
     }
   }
 });
@@ -89,11 +105,11 @@ Deno.test("connection: close in a request ends the session after its response, a
     "chunks":
       "PUT / HTTP/1.1\r\nconnection: VALUE\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
   };
-  for (const [what, request] of Object.entries(requests)) {
+  for (const [requestName, request] of Object.entries(requests)) {
     for (const status of [200, 204, 404, 500]) {
-      await t.step(`${what}, ${status}`, async () => {
-        const isEvery = what === "GET" && status === 200;
-        const values = isEvery ? [...CLOSES, ...DOES_NOT_CLOSE] : ["close", "keep-alive"];
+      await t.step(`${requestName}, ${status}`, async () => {
+        const testsAllValues = requestName === "GET" && status === 200;
+        const values = testsAllValues ? [...CLOSES, ...NOT_CLOSES] : ["close", "keep-alive"];
         for (const value of values) {
           const calls: string[] = [];
           await using meeting = await connectRawPeer(async ({ uri, headers, body }) => {
@@ -102,17 +118,17 @@ Deno.test("connection: close in a request ends the session after its response, a
             // The request has announced the close, even if the app changes its headers.
             delete (headers as HeaderDict)["connection"];
             return [status, "As it is", {}, null];
-          }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: what is no request`);
+          }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: no request`);
           const { peer, logger, session } = meeting;
           const { received } = await peer.readToEnd();
           const isLast = CLOSES.includes(value) || status === 500;
           assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
-          const last = isLast ? "connection: close\r\n" : "";
-          const length = status === 204 ? "" : "content-length: 0\r\n";
-          const lines = what === "HEAD" ? last : last + length;
-          const first = `HTTP/1.1 ${status} As it is\r\n${lines}\r\n`;
-          const behind = isLast ? "" : `HTTP/1.1 ${status} As it is\r\n${length}\r\n`;
-          assertEquals(received, first + behind, value);
+          const closeLine = isLast ? "connection: close\r\n" : "";
+          const lengthLine = status === 204 ? "" : "content-length: 0\r\n";
+          const headerLines = requestName === "HEAD" ? closeLine : closeLine + lengthLine;
+          const firstResponse = `HTTP/1.1 ${status} As it is\r\n${headerLines}\r\n`;
+          const secondResponse = isLast ? "" : `HTTP/1.1 ${status} As it is\r\n${lengthLine}\r\n`;
+          assertEquals(received, firstResponse + secondResponse, value);
           if (!CLOSES.includes(value)) continue;
           const message = `a request with connection: close (status ${status})`;
           assertEquals(session.message, message);
@@ -123,7 +139,7 @@ Deno.test("connection: close in a request ends the session after its response, a
   }
 });
 
-Deno.test("connection: close in a request is also in its answer, and the close follows at once", async () => {
+Deno.test("a request with connection: close gets a response with connection: close, and the server closes at once", async () => {
   const rows: readonly (readonly [answer: ResponseTuple, received: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"],
     [
@@ -137,13 +153,13 @@ Deno.test("connection: close in a request is also in its answer, and the close f
   ];
   for (const [answer, expected] of rows) {
     const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
-    // No wait of the server has a limit, and this side stays open.
+    // The server has no time-outs, and the client doesn't close its side.
     await using meeting = await connectRawPeer(() => answer, request, { timeout: null });
     assertEquals(await meeting.peer.readToEnd(), { received: expected, how: "end" });
   }
 });
 
-Deno.test("connection: close in the last of maxRequests is the reason that is logged", async () => {
+Deno.test("if the last of maxRequests requests has connection: close, that header is the logged reason", async () => {
   const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
   await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request, {
     maxRequests: 1,
@@ -152,14 +168,14 @@ Deno.test("connection: close in the last of maxRequests is the reason that is lo
   assertEquals(meeting.session.message, "a request with connection: close (status 200)");
 });
 
-Deno.test("a body that is left unread ends the session after the response, with one line of level info", async (t) => {
-  const uses: Record<string, (body: Body | ChunkedBody) => unknown> = {
+Deno.test("an unread body ends the session after the response, and is logged once at level info", async (t) => {
+  const usesByName: Record<string, (body: Body | ChunkedBody) => unknown> = {
     "untouched": () => {},
     "canceled": (body) => body.cancel(),
     "canceled for a reason": (body) => body.cancel(new Error("not wanted")),
     "read in part": (body) => body.chunked ? body.readChunk() : body.read(2),
-    "its stream taken": (body) => void body.readable,
-    "its iteration left": async (body) => {
+    "its stream opened": (body) => void body.readable,
+    "its iteration stopped": async (body) => {
       for await (const _piece of body) break;
     },
   };
@@ -171,17 +187,22 @@ Deno.test("a body that is left unread ends the session after the response, with 
     "in chunks, begun": `PUT / HTTP/1.1\r\n${chunks}`,
     "in the last request": "PUT / HTTP/1.1\r\nconnection: close\r\ncontent-length: 10\r\n\r\nhello",
   };
-  for (const [what, request] of Object.entries(requests)) {
-    for (const [how, use] of Object.entries(uses)) {
-      await t.step(`${what}, ${how}`, async () => {
-        for (const status of how === "untouched" ? [200, 304, 404, 413] : [200]) {
+  for (const [requestName, request] of Object.entries(requests)) {
+    for (const [useName, use] of Object.entries(usesByName)) {
+      await t.step(`${requestName}, ${useName}`, async () => {
+        for (const status of useName === "untouched" ? [200, 304, 404, 413] : [200]) {
           await using meeting = await connectRawPeer(async ({ body }) => {
             await use(body!);
             return [status, "As it is", {}, null];
           }, request);
           const { peer, logger, session } = meeting;
-          const lines = `connection: close\r\n${status === 304 ? "" : "content-length: 0\r\n"}`;
-          assertEquals(await peer.readPreamble(), `HTTP/1.1 ${status} As it is\r\n${lines}\r\n`);
+          const headerLines = `connection: close\r\n${
+            status === 304 ? "" : "content-length: 0\r\n"
+          }`;
+          assertEquals(
+            await peer.readPreamble(),
+            `HTTP/1.1 ${status} As it is\r\n${headerLines}\r\n`,
+          );
           // Later bytes belong to that body, and are not parsed.
           await peer.send("GET /smuggled HTTP/1.1\r\n\r\n");
           await peer.closeWrite();
@@ -195,13 +216,13 @@ Deno.test("a body that is left unread ends the session after the response, with 
   }
 });
 
-Deno.test("a response can be made of a body while it arrives, and the session goes on if that was read to its end", async () => {
-  const upper = (bytes: Uint8Array) => encodeLatin1(decodeLatin1(bytes).toUpperCase());
+Deno.test("an app can send a body back while it arrives, and the session continues after a complete read", async () => {
+  const toUpperCase = (bytes: Uint8Array) => encodeLatin1(decodeLatin1(bytes).toUpperCase());
   const app: App = ({ body }) => {
-    const pieces = async function* () {
-      for await (const piece of body as Body) yield upper(piece);
+    const makePieces = async function* () {
+      for await (const piece of body as Body) yield toUpperCase(piece);
     };
-    return [200, "OK", {}, body === null ? null : new BodyIter(pieces(), 10)];
+    return [200, "OK", {}, body === null ? null : new BodyIter(makePieces(), 10)];
   };
   await using meeting = await connectRawPeer(
     app,
@@ -221,21 +242,21 @@ Deno.test("a response can be made of a body while it arrives, and the session go
 
 Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
   for (const maxRequests of [1, 2, 5, undefined]) {
-    const most = maxRequests ?? 1000;
+    const maxCount = maxRequests ?? 1000;
     const sessions = new Set<Session>();
     await using meeting = await connectRawPeer(
       (_request, session) => {
         sessions.add(session);
         return [200, "OK", { number: `${session.requests}` }, null];
       },
-      get.repeat(most + 3),
+      get.repeat(maxCount + 3),
       { maxRequests },
     );
     const { received, how } = await meeting.peer.readToEnd();
     const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
-    assertEquals(numbers, Array.from({ length: most }, (_, i) => i));
+    assertEquals(numbers, Array.from({ length: maxCount }, (_, i) => i));
     const { session } = meeting;
-    assertEquals([how, session.maxRequests, session.requests], ["end", most, most]);
+    assertEquals([how, session.maxRequests, session.requests], ["end", maxCount, maxCount]);
     assertEquals([...sessions], [session]);
   }
 });
@@ -243,14 +264,17 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
 Deno.test("the last response is not lost even if the client sends up to 1 MiB more", async (t) => {
   const body = new Uint8Array(50_000).fill(0x61);
   for (
-    const [status, rest] of [[413, 1], [413, 100_000], [413, 900_000], [200, 900_000]] as const
+    const [status, bodyLength] of [[413, 1], [413, 100_000], [413, 900_000], [
+      200,
+      900_000,
+    ]] as const
   ) {
-    await t.step(`status ${status}, ${rest} bytes`, async () => {
-      const request = `PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`;
+    await t.step(`status ${status}, ${bodyLength} bytes`, async () => {
+      const request = `PUT / HTTP/1.1\r\ncontent-length: ${bodyLength}\r\n\r\n`;
       await using meeting = await connectRawPeer(() => [status, "As it is", {}, body], request);
       const { peer, logger } = meeting;
       await logger.waitFor("info");
-      await peer.send(new Uint8Array(rest));
+      await peer.send(new Uint8Array(bodyLength));
       await peer.closeWrite();
       const { received, how } = await peer.readToEnd();
       const preamble =
@@ -260,104 +284,114 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
   }
 });
 
-Deno.test("a session that has ended closes its write side at once, and discards received bytes", async () => {
-  const seen: string[] = [];
+Deno.test("an ended session closes its write side at once, and discards received bytes", async () => {
+  const receivedUris: string[] = [];
   await using meeting = await connectRawPeer(({ uri }) => {
-    seen.push(uri);
+    receivedUris.push(uri);
     return [500, "Internal Server Error", {}, null];
   }, "GET /1 HTTP/1.1\r\n\r\n");
   const { peer } = meeting;
-  // The end arrives although this side is still open.
-  const { received, how } = await peer.readToEnd();
-  assertEquals([received, how], [
+  // The server closes its write side although the client's side is still open.
+  const { received, how: ending } = await peer.readToEnd();
+  assertEquals([received, ending], [
     "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     "end",
   ]);
   await peer.send("GET /2 HTTP/1.1\r\n\r\n");
   await waitForTick();
   await peer.closeWrite();
-  assertEquals(seen, ["/1"]);
+  assertEquals(receivedUris, ["/1"]);
 });
 
-Deno.test("a session that has ended drops at most about 1 MiB", async () => {
+Deno.test("an ended session discards at most about 1 MiB", async () => {
   const request = "PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n";
   const app: App = () => [413, "Content Too Large", {}, null];
   await using meeting = await connectRawPeer(app, request, { maxConnections: 1 });
   const { peer, serving } = meeting;
-  const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
-  // The buffers of the kernel on both sides are added to this.
-  assert(taken < 32 * 1048576, `${taken} bytes were taken`);
-  // The slot is also free.
+  const sentBytes = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
+  // The kernel's buffers on both sides also accept bytes.
+  assert(sentBytes < 32 * 1048576, `${sentBytes} bytes were accepted`);
+  // The slot is free.
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });
 
-Deno.test("after an error of either end one answer is sent, and its slot is free at once", async (t) => {
-  const reading: AppFunction = async ({ body }) => {
+Deno.test("after an error of the app or the client, the server sends one answer, and frees the slot at once", async (t) => {
+  const readBodyApp: AppFunction = async ({ body }) => {
     await body?.read();
     return [200, "OK", {}, null];
   };
-  const fails = () => Promise.reject(new Error("no"));
-  const faults: readonly (readonly [string, AppFunction, string, Level, answer: string])[] = [
-    ["an application that throws", fails, get, "error", formatErrorResponse(500)],
-    ["an answer that is none", () => [200, "O", {}, null], get, "error", formatErrorResponse(500)],
-    ["another version", reading, "GET / HTTP/1.0\r\n\r\n", "info", formatErrorResponse(505)],
-    ["another method", reading, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
-    ["a body that is none", reading, NO_CHUNKS, "info", formatErrorResponse(400)],
+  const failingApp = () => Promise.reject(new Error("no"));
+  const faultRows: readonly (readonly [string, AppFunction, string, Level, answer: string])[] = [
+    ["an app that throws", failingApp, get, "error", formatErrorResponse(500)],
+    [
+      "an app that returns an invalid response",
+      () => [200, "O", {}, null],
+      get,
+      "error",
+      formatErrorResponse(500),
+    ],
+    ["another version", readBodyApp, "GET / HTTP/1.0\r\n\r\n", "info", formatErrorResponse(505)],
+    ["another method", readBodyApp, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
+    ["an invalid body", readBodyApp, NO_CHUNKS, "info", formatErrorResponse(400)],
   ];
-  await testEachRow(t, faults, async (_what, app, request, level, answer) => {
-    const first: App = (incoming, session, api) =>
+  await testEachRow(t, faultRows, async (_what, app, request, level, answer) => {
+    const appAfterFirst: App = (incoming, session, api) =>
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
-    const begin = "GET /first HTTP/1.1\r\n\r\n";
+    const firstRequest = "GET /first HTTP/1.1\r\n\r\n";
     await retryUntilInTime("it kept its slot", async () => {
-      await using meeting = await connectRawPeer(first, begin, { maxConnections: 1 });
+      await using meeting = await connectRawPeer(appAfterFirst, firstRequest, {
+        maxConnections: 1,
+      });
       await meeting.peer.readPreamble();
       const start = performance.now();
       // The following bytes are not parsed as a request.
-      await meeting.peer.send(request + begin);
+      await meeting.peer.send(request + firstRequest);
       assertEquals((await meeting.peer.readToEnd()).received, answer);
       assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
       // The slot is free although the peer has not closed the connection.
-      using next = await RawPeer.connect(meeting.serving.address);
-      await next.send(begin);
-      await next.readPreamble();
+      using nextPeer = await RawPeer.connect(meeting.serving.address);
+      await nextPeer.send(firstRequest);
+      await nextPeer.readPreamble();
       return performance.now() - start < 800;
     });
   });
 });
 
-Deno.test("an app that catches the error of its request's body answers as it likes, and the session ends", async (t) => {
-  const caught: AppFunction = async ({ body }) => {
+Deno.test("an app that catches the error of its request's body may return any response, and the session ends", async (t) => {
+  const catchingApp: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {});
     return [200, "OK", {}, "caught"];
   };
-  const other: AppFunction = async ({ body }) => {
+  const rethrowingApp: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {
       throw new Error("another error");
     });
     return [200, "OK", {}, null];
   };
-  const rows: [what: string, app: AppFunction, answer: string, Level][] = [
+  const rows: [name: string, app: AppFunction, answer: string, Level][] = [
     [
-      "it catches",
-      caught,
+      "it returns a response",
+      catchingApp,
       "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\ncaught",
       "info",
     ],
-    ["it throws another error", other, formatErrorResponse(500), "error"],
+    ["it throws another error", rethrowingApp, formatErrorResponse(500), "error"],
   ];
   await testEachRow(t, rows, async (_what, app, answer, level) => {
     await using meeting = await connectRawPeer(app, NO_CHUNKS + get);
     assertEquals((await meeting.peer.readToEnd()).received, answer);
     assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
   });
-  // Of a response that has begun, no other is sent.
-  const echo: AppFunction = ({ body }) => [200, "OK", {}, new ChunkedBodyIter(chunksOf(body!))];
-  async function* chunksOf(body: NonNullable<BodyIn>) {
+  // After the start of a response, the server doesn't send another response.
+  const echoApp: AppFunction = (
+    { body },
+  ) => [200, "OK", {}, new ChunkedBodyIter(makeChunks(body!))];
+  async function* makeChunks(body: NonNullable<BodyIn>) {
     for await (const piece of body.readable) yield [null, piece] as const;
     yield [null, new Uint8Array(0)] as const;
   }
   await using meeting = await connectRawPeer(
-    echo,
+    echoApp,
     "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
   );
   const { peer } = meeting;
@@ -367,30 +401,30 @@ Deno.test("an app that catches the error of its request's body answers as it lik
   assert("5\r\nhello\r\n".startsWith(received), received);
 });
 
-Deno.test("where a peer leaves or is silent in the middle of a request, nothing is sent", async (t) => {
-  const reading: AppFunction = async ({ body }) => {
+Deno.test("if a peer closes or stalls inside a request, the server closes without a response", async (t) => {
+  const readBodyApp: AppFunction = async ({ body }) => {
     await body?.bytes();
     return [200, "OK", {}, null];
   };
-  const put = "PUT / HTTP/1.1\r\n";
+  const putStart = "PUT / HTTP/1.1\r\n";
   const rows = [
     "",
     "G",
     "OPTIONS / HTTP/1.0\r\n",
-    `${put}content-length: 5\r\n\r\nhell`,
-    `${put}a: b\r\n`,
+    `${putStart}content-length: 5\r\n\r\nhell`,
+    `${putStart}a: b\r\n`,
   ]
     .map((text) => [JSON.stringify(text), text] as const);
   await testEachRow(t, rows, async (_what, text) => {
-    await using leaving = await connectRawPeer(reading, text);
-    await leaving.peer.closeWrite();
-    await leaving.peer.assertClosedSilently("who leaves");
-    await using silent = await connectRawPeer(reading, text, { timeout: 0.2 });
-    await silent.peer.assertClosedSilently("who is silent");
+    await using closingMeeting = await connectRawPeer(readBodyApp, text);
+    await closingMeeting.peer.closeWrite();
+    await closingMeeting.peer.assertClosedSilently("the client closes");
+    await using silentMeeting = await connectRawPeer(readBodyApp, text, { timeout: 0.2 });
+    await silentMeeting.peer.assertClosedSilently("the client stalls");
   });
 });
 
-Deno.test("64 connections linger behind a refusal at most: for one more the oldest is closed", async () => {
+Deno.test("at most 64 refused connections linger: a further refusal closes the oldest", async () => {
   await using serving = serve(() => [200, "OK", {}, null], { maxConnections: 2 });
   const peers: RawPeer[] = [];
   try {
@@ -398,7 +432,7 @@ Deno.test("64 connections linger behind a refusal at most: for one more the olde
       const peer = await RawPeer.connect(serving.address);
       peers.push(peer);
       await peer.send("PATCH / HTTP/1.1\r\n\r\n");
-      // Each request is answered, though no client has left and the server has two slots.
+      // Each request is answered, although all clients stay connected and the server has two slots.
       assertEquals(await peer.readPreamble(), formatErrorResponse(501));
     }
     assertEquals(serving.server.sessions.size, 0);
@@ -414,35 +448,38 @@ Deno.test("closing a server also closes lingering connections", async () => {
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PATCH / HTTP/1.1\r\n\r\n");
   assertEquals(await peer.readPreamble(), formatErrorResponse(501));
-  const start = performance.now();
+  const startTime = performance.now();
   serving.server.close();
-  await withTimeout(serving.done, "it is over");
-  assert(performance.now() - start < 900, "it waited for the peer");
+  await withTimeout(serving.done, "the server has stopped");
+  assert(performance.now() - startTime < 900, "the server waited for the peer");
 });
 
 Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
   const app: App = () => [500, "Internal Server Error", {}, null];
   await retryUntilInTime(
-    "it lingered longer, or told the end of the last response late",
+    "the session lingered longer, or ended its last response late",
     async () => {
-      const start = performance.now();
-      await using first = await connectRawPeer(app, get, { timeout: 0.2, maxConnections: 1 });
-      assertEquals((await first.peer.readToEnd()).how, "end");
-      const ended = performance.now();
-      // Closing it has no effect any more: its peer may still be receiving.
-      first.session.close();
-      // The first keeps its place until it is closed, so the second is answered after that.
-      using second = await RawPeer.connect(first.serving.address);
-      await second.send(get);
-      await second.readPreamble();
-      const seconds = (performance.now() - start) / 1000;
+      const startTime = performance.now();
+      await using firstMeeting = await connectRawPeer(app, get, {
+        timeout: 0.2,
+        maxConnections: 1,
+      });
+      assertEquals((await firstMeeting.peer.readToEnd()).how, "end");
+      const endTime = performance.now();
+      // close() has no effect on an ended session: its peer may still be receiving.
+      firstMeeting.session.close();
+      // The first connection occupies its slot until it is closed; then the second is answered.
+      using secondPeer = await RawPeer.connect(firstMeeting.serving.address);
+      await secondPeer.send(get);
+      await secondPeer.readPreamble();
+      const seconds = (performance.now() - startTime) / 1000;
       assert(seconds >= 1, `${seconds} s`);
-      return seconds < 1.8 && performance.now() - ended > 500;
+      return seconds < 1.8 && performance.now() - endTime > 500;
     },
   );
 });
 
-Deno.test("a server that is closed because a session has broken leaves it the reason", async () => {
+Deno.test("closing a server in a session's abort event keeps the session's reason", async () => {
   await using meeting = await connectRawPeer(() => [200, "OK", {}, null], get, { timeout: 0.1 });
   const { peer, serving, session } = meeting;
   session.signal.addEventListener("abort", () => serving.server.close());
@@ -451,10 +488,10 @@ Deno.test("a server that is closed because a session has broken leaves it the re
 });
 
 for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) {
-  const chunked = framing.includes("chunked");
+  const isChunked = framing.includes("chunked");
 
-  Deno.test(`a body that is read while an error is answered fails with a BodyError (${framing})`, async (t) => {
-    const ways: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
+  Deno.test(`reading a body fails with a BodyError after an error response (${framing})`, async (t) => {
+    const readersByName: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
       "collected": (body) => body.read(),
       "iterated": async (body) => {
         for await (const _ of body);
@@ -464,175 +501,186 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
       },
       "as a stream": (body) => toArrayBuffer(body.readable),
     };
-    await testEachRow(t, Object.entries(ways), async (_way, read) => {
-      const failed = Promise.withResolvers<unknown>();
-      let pending = 0;
+    await testEachRow(t, Object.entries(readersByName), async (_name, read) => {
+      const readFailed = Promise.withResolvers<unknown>();
+      let pendingReads = 0;
       await using meeting = await connectRawPeer({
         handle({ body }) {
-          failed.resolve(catchRejection(read(body!), "reading on"));
+          readFailed.resolve(catchRejection(read(body!), "a read"));
           return [413, "Content Too Large", {}, null];
         },
         onConnect(_session, sock) {
           const { read } = sock;
-          // The server lingers only after the pending read has ended.
+          // The server doesn't read while another read is pending.
           sock.read = async (into) => {
-            assertEquals(++pending, 1);
+            assertEquals(++pendingReads, 1);
             const count = await read.call(sock, into);
-            pending--;
+            pendingReads--;
             return count;
           };
           return true;
         },
-      }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${chunked ? "61a80\r\n" : ""}`);
+      }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${isChunked ? "61a80\r\n" : ""}`);
       const { peer } = meeting;
       assertEquals(
         await peer.readPreamble(),
         "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
       );
-      // The server is lingering now, and drops all of this.
-      await peer.send(encodeLatin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
+      // The lingering server discards the body.
+      await peer.send(encodeLatin1("x".repeat(400_000)), isChunked ? "\r\n0\r\n\r\n" : "");
       await peer.closeWrite();
       assertEquals((await peer.readToEnd()).received, "");
-      const error = await withTimeout(failed.promise, "the read rejects");
+      const error = await withTimeout(readFailed.promise, "the read rejects");
       assertInstanceOf(error, BodyError);
       assert(error.message.includes("413"), error.message);
     });
   });
 }
 
-Deno.test("a body that is first read after its error was answered is a BodyError", async () => {
-  let kept: Request["body"] = null;
+Deno.test("the first read of a body after its error response is a BodyError", async () => {
+  let requestBody: Request["body"] = null;
   await using meeting = await connectRawPeer(({ body }) => {
-    kept = body;
+    requestBody = body;
     return [404, "Not Found", {}, null];
   }, put);
   await meeting.peer.closeWrite();
   await meeting.peer.readToEnd();
-  const error = await catchRejection(kept!.read(), "the read");
+  const error = await catchRejection(requestBody!.read(), "the read");
   assertInstanceOf(error, BodyError);
   assertInstanceOf(error.cause, BodyError);
 });
 
-const GONE = "the peer closed the connection before the first byte of a message";
-const EXPECTS = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
-const mistake = new Error("wrong");
+const CLOSED_BEFORE_MESSAGE = "the peer closed the connection before the first byte of a message";
+const EXPECTING_PUT = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
+const appError = new Error("wrong");
 
-/** How sessions end, and the log lines; time-outs are in logging_test.ts. */
-const ends: readonly {
-  readonly what: string;
+/** Ends of sessions and their log lines; time-outs are in logging_test.ts. */
+const endRows: readonly {
+  readonly cause: string;
   readonly level: Level;
   readonly message: RegExp;
   /** The log line, if it differs from the session's message. */
   readonly line?: string;
-  readonly sent?: string;
+  readonly sentBytes?: string;
   readonly answer?: () => ResponseTuple;
   readonly accepts?: boolean;
-  readonly then?: (meeting: ServedRawPeer) => unknown;
+  readonly act?: (meeting: ServedRawPeer) => unknown;
 }[] = [
   {
-    what: "the last response",
+    cause: "the last response",
     level: "debug",
     message: /^a response with status 500$/,
     line: "ended after a response with status 500",
     answer: () => [500, "Internal Server Error", {}, null],
   },
   {
-    what: "connection: close",
+    cause: "connection: close",
     level: "debug",
     message: /^a response with connection: close \(status 200\)$/,
     line: "ended after a response with connection: close (status 200)",
     answer: () => [200, "OK", { connection: "close" }, null],
   },
-  { what: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
+  { cause: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
   {
-    what: "the server",
+    cause: "the server",
     level: "debug",
     message: /^closed by the server$/,
-    then: async ({ peer, serving }) => {
+    act: async ({ peer, serving }) => {
       await peer.readPreamble();
       serving.server.close();
     },
   },
   {
-    what: "the peer, between two requests",
+    cause: "the peer, between two requests",
     level: "debug",
-    message: new RegExp(`^EmptyPreambleError: ${GONE}$`),
-    line: `ended: ${GONE}`,
-    then: ({ peer }) => peer.closeWrite(),
+    message: new RegExp(`^EmptyPreambleError: ${CLOSED_BEFORE_MESSAGE}$`),
+    line: `ended: ${CLOSED_BEFORE_MESSAGE}`,
+    act: ({ peer }) => peer.closeWrite(),
   },
   {
-    what: "a peer that closes instead of reading",
+    cause: "a peer that closes instead of reading",
     level: "debug",
     message: /^(ConnectionReset|BrokenPipe): /,
     answer: () => [200, "OK", {}, new Uint8Array(8 * 1048576)],
-    then: async ({ peer }) => {
+    act: async ({ peer }) => {
       await peer.readExactly(100);
       peer.close();
     },
   },
   {
-    what: "bytes that break a rule, however the peer waits",
+    cause: "bytes that break a rule, although the peer expects 100-continue",
     level: "info",
     message: /^ProtocolError: /,
-    sent: `${EXPECTS}transfer-encoding: chunked\r\n\r\nzz\r\n`,
+    sentBytes: `${EXPECTING_PUT}transfer-encoding: chunked\r\n\r\nzz\r\n`,
   },
   {
-    what: "an exception of the app",
+    cause: "an exception of the app",
     level: "error",
     message: /^an error of the app: Error: wrong$/,
-    line: `an error of the app: ${mistake.stack}\n    for GET "/a?b"`,
-    sent: "GET /a?b HTTP/1.1\r\n\r\n",
+    line: `an error of the app: ${appError.stack}\n    for GET "/a?b"`,
+    sentBytes: "GET /a?b HTTP/1.1\r\n\r\n",
     answer: () => {
-      throw mistake;
+      throw appError;
     },
   },
 ];
 
-for (const { what, level, message, line, sent = get, answer, accepts = true, then } of ends) {
-  Deno.test(`a session that ends by ${what} is logged once, at level ${level}`, async () => {
+for (
+  const {
+    cause: cause,
+    level,
+    message,
+    line,
+    sentBytes: sentBytes = get,
+    answer,
+    accepts = true,
+    act: act,
+  } of endRows
+) {
+  Deno.test(`a session that ends by ${cause} is logged once, at level ${level}`, async () => {
     await using meeting = await connectRawPeer({
       onConnect: () => accepts,
       handle: async ({ body }) => {
         await body?.bytes();
         return answer?.() ?? [200, "OK", {}, null];
       },
-    }, sent);
-    await then?.(meeting);
+    }, sentBytes);
+    await act?.(meeting);
     const { session, logger } = meeting;
-    const [logged] = await logger.waitFor(level);
+    const [logLine] = await logger.waitFor(level);
     assertMatch(`${session.message}`, message);
     assertEquals(logger.lines, [[level, `${session}: ${line ?? session.message}`]]);
-    assert(!logged!.includes("expect:"), logged);
+    assert(!logLine!.includes("expect:"), logLine);
   });
 }
 
-// ───────────────────────── peers that break off, flood or stall: others are not affected, and nothing is left behind
+// ───────────────────────── peers that reset, flood or stall don't affect others, and leave no resources
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 
-const reader: App = async ({ body, uri }) => {
+const readingApp: App = async ({ body, uri }) => {
   const bytes = await body?.bytes();
   return [200, "OK", {}, uri === "/echo" && bytes !== undefined ? bytes : null];
 };
 
-/** Asserts that another client is served now. */
+/** Asserts that the server answers another client. */
 async function assertServes(serving: Serving): Promise<void> {
-  const asking = serving.makeClient().request("GET", "/");
-  const { status, body } = await withTimeout(asking, "others are served");
+  const request = serving.makeClient().request("GET", "/");
+  const { status, body } = await withTimeout(request, "others are served");
   await body?.read();
   assertEquals(status, 200);
   assertEquals(serving.logger.messagesOf("error"), []);
 }
 
 Deno.test("a server survives a peer that resets at any byte of an exchange instead of reading", async () => {
-  await using serving = serve(reader, { maxConnections: 3 });
+  await using serving = serve(readingApp, { maxConnections: 3 });
   const request = "PUT /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
-  const stream = request + request + get;
-  for (let at = 0; at < stream.length; at++) {
+  const requestBytes = request + request + get;
+  for (let length = 0; length < requestBytes.length; length++) {
     const peer = await RawPeer.connect(serving.address);
-    await peer.send(stream.slice(0, at));
-    // Closing with bytes unread, as soon as an answer has come, is a reset.
-    if (at >= request.length) await peer.readExactly(1);
+    await peer.send(requestBytes.slice(0, length));
+    // Closing a connection with unread bytes resets it.
+    if (length >= request.length) await peer.readExactly(1);
     peer.close();
   }
   await assertServes(serving);
@@ -644,52 +692,52 @@ Deno.test("a flood of pipelined requests is answered in order while it is read",
     maxRequests: Infinity,
   });
   using peer = await RawPeer.connect(serving.address);
-  const total = 4000;
-  const sending = peer.send(get.repeat(total)).then(() => peer.closeWrite());
+  const requestCount = 4000;
+  const allSent = peer.send(get.repeat(requestCount)).then(() => peer.closeWrite());
   const { received } = await peer.readToEnd();
-  await sending;
+  await allSent;
   const numbers = [...received.matchAll(/number: (\d+)\r\n/g)].map(([, number]) => Number(number));
-  assertEquals(numbers.length, total);
+  assertEquals(numbers.length, requestCount);
   assert(numbers.every((number, i) => number === i), "the answers are out of order");
   await assertServes(serving);
 });
 
-Deno.test("a flood of requests stops being read if its responses are not read", async () => {
-  let calls = 0;
+Deno.test("a server stops reading requests if the client doesn't read responses", async () => {
+  let callCount = 0;
   await using serving = serve(() => {
-    calls++;
+    callCount++;
     return [200, "OK", {}, new Uint8Array(100_000)];
   }, { maxRequests: Infinity });
   using peer = await RawPeer.connect(serving.address);
-  const flood = peer.send(get.repeat(20_000)).catch(() => {});
-  // Sending stops once all buffers are full: no call for a while.
-  let before = -1;
-  for (let i = 0; i < 200 && before !== calls; i++) {
-    before = calls;
-    for (let turn = 0; turn < 20; turn++) await waitForTick();
+  const floodSent = peer.send(get.repeat(20_000)).catch(() => {});
+  // The app isn't called for a while once all buffers are full.
+  let previousCount = -1;
+  for (let i = 0; i < 200 && previousCount !== callCount; i++) {
+    previousCount = callCount;
+    for (let tick = 0; tick < 20; tick++) await waitForTick();
   }
-  assert(calls < 1000, `${calls} answers were made for a peer that reads none`);
+  assert(callCount < 1000, `${callCount} answers were made for a peer that doesn't read`);
   await assertServes(serving);
   peer.close();
-  await flood;
+  await floodSent;
 });
 
-Deno.test("a peer that disappears while an app streams ends the stream, and releases the slot", async () => {
-  let returned = 0;
-  const gone = Promise.withResolvers<void>();
-  async function* endless() {
+Deno.test("if a peer disappears while an app streams, the server ends the stream and frees the slot", async () => {
+  let returnedCount = 0;
+  const streamsEnded = Promise.withResolvers<void>();
+  async function* makeEndlessPieces() {
     try {
       for (;;) {
         yield new Uint8Array(65536);
         await waitForTick();
       }
     } finally {
-      if (++returned === 5) gone.resolve();
+      if (++returnedCount === 5) streamsEnded.resolve();
     }
   }
   await using serving = serve(({ uri }) => {
     if (uri === "/") return [200, "OK", {}, null];
-    return [200, "OK", {}, new BodyIter(endless(), 2 ** 40)];
+    return [200, "OK", {}, new BodyIter(makeEndlessPieces(), 2 ** 40)];
   }, { maxConnections: 1 });
   for (let i = 0; i < 5; i++) {
     const peer = await RawPeer.connect(serving.address);
@@ -697,33 +745,36 @@ Deno.test("a peer that disappears while an app streams ends the stream, and rele
     await peer.readExactly(200_000);
     peer.close();
   }
-  await withTimeout(gone.promise, "every stream is given up");
+  await withTimeout(streamsEnded.promise, "every stream ends");
   await assertServes(serving);
 });
 
-Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sender more than the server", async (t) => {
-  const begin = `PUT / HTTP/1.1\r\n${CHUNKED}`;
+Deno.test("tiny chunks and endless extensions cost their sender more than the server", async (t) => {
+  const requestStart = `PUT / HTTP/1.1\r\n${CHUNKED}`;
   await t.step("tiny chunks are read", async () => {
     await using meeting = await connectRawPeer(
-      reader,
-      `${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`,
+      readingApp,
+      `${requestStart}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`,
     );
     assertEquals(await meeting.peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   });
-  await t.step("an endless extension is cut off", async () => {
-    await using meeting = await connectRawPeer(reader, `${begin}1;k=`);
-    const most = 64 * 1048576;
-    const taken = await meeting.peer.sendUntilRefused(encodeLatin1("v".repeat(65536)), most);
-    assert(taken < most, "it was read on and on");
+  await t.step("an endless extension ends the session", async () => {
+    await using meeting = await connectRawPeer(readingApp, `${requestStart}1;k=`);
+    const maxBytes = 64 * 1048576;
+    const sentBytes = await meeting.peer.sendUntilRefused(
+      encodeLatin1("v".repeat(65536)),
+      maxBytes,
+    );
+    assert(sentBytes < maxBytes, "the server read all of it");
     await meeting.logger.waitFor("info");
     await assertServes(meeting.serving);
   });
 });
 
-Deno.test("a body that is announced and never sent takes no memory, and occupies only its slot", async () => {
+Deno.test("an announced body that is never sent occupies a slot, but no memory", async () => {
   for (const framing of ["content-length: 16777216\r\n\r\nx", `${CHUNKED}1000000\r\nx`]) {
-    await using serving = serve(reader);
-    const before = Deno.memoryUsage().external;
+    await using serving = serve(readingApp);
+    const bytesBefore = Deno.memoryUsage().external;
     const peers = [];
     for (let i = 0; i < 20; i++) {
       const peer = await RawPeer.connect(serving.address);
@@ -731,7 +782,7 @@ Deno.test("a body that is announced and never sent takes no memory, and occupies
       await peer.send(`PUT / HTTP/1.1\r\n${framing}`);
     }
     await assertServes(serving);
-    assert(Deno.memoryUsage().external - before < 100 * 1048576);
+    assert(Deno.memoryUsage().external - bytesBefore < 100 * 1048576);
     for (const peer of peers) peer.close();
   }
 });

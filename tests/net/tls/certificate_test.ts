@@ -61,13 +61,13 @@ testWithOpenssl("an unambiguous certificate is read as node:crypto reads it", as
     await t.step(certFile.slice(pki.dir.length), async () => {
       const expected = new X509Certificate(await Deno.readTextFile(certFile));
       const certificate = parseCertificate(await readDer(certFile));
-      const described = describeCertificate(certificate, null);
+      const description = describeCertificate(certificate, null);
       assertEquals(certificate.version, 3);
-      assertEquals([described.subject, described.issuer], [expected.subject, expected.issuer]);
-      assertEquals(described.subjectAltNames.join(", "), expected.subjectAltName ?? "");
-      assertEquals(described.validFrom.getTime(), Date.parse(expected.validFrom));
-      assertEquals(described.validTo.getTime(), Date.parse(expected.validTo));
-      assertEquals(described.fingerprint256, expected.fingerprint256);
+      assertEquals([description.subject, description.issuer], [expected.subject, expected.issuer]);
+      assertEquals(description.subjectAltNames.join(", "), expected.subjectAltName ?? "");
+      assertEquals(description.validFrom.getTime(), Date.parse(expected.validFrom));
+      assertEquals(description.validTo.getTime(), Date.parse(expected.validTo));
+      assertEquals(description.fingerprint256, expected.fingerprint256);
       assertEquals(certificate.isAuthority, expected.ca);
     });
   }
@@ -107,8 +107,8 @@ testWithOpenssl("the name of one certificate can't imitate the name of another",
   const certificate = parseCertificate(await readDer(pki.makePath("odd.pem")));
   assertEquals(certificate.subject.split("\n").length, 2);
   assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
-  const described = describeCertificate(certificate, null);
-  assertEquals(described.subjectAltNames, [
+  const description = describeCertificate(certificate, null);
+  assertEquals(description.subjectAltNames, [
     "DNS:a.example, DNS:evil.example",
     "othername:<unsupported>",
     "DirName:CN=listed",
@@ -118,22 +118,22 @@ testWithOpenssl("the name of one certificate can't imitate the name of another",
   assert(findNameProblem(certificate, "a.example") !== null);
 });
 
-Deno.test("an alternative name whose tag has another class or form than its type is none", () => {
+Deno.test("an alternative name whose tag has an unexpected class or form is ignored", () => {
   const text = new TextEncoder().encode("a.example");
-  const namesOf = (tag: number) => {
+  const parseWithTag = (tag: number) => {
     const san = Uint8Array.of(0x30, text.length + 2, tag, text.length, ...text);
     const extensions = [EXTENSIONS.alternativeNames(san)];
     return parseCertificate(makeAuthority({ extensions }).der);
   };
-  assertEquals(findNameProblem(namesOf(0x82), "a.example"), null);
+  assertEquals(findNameProblem(parseWithTag(0x82), "a.example"), null);
   for (const tag of [0x02, 0x22, 0x42, 0x62, 0xa2, 0xc2, 0xe2]) {
-    const certificate = namesOf(tag);
+    const certificate = parseWithTag(tag);
     assertEquals(certificate.names, [{ type: "unknown", value: "<unsupported>" }]);
     assert(findNameProblem(certificate, "a.example") !== null);
   }
 });
 
-Deno.test("invalid certificates of any bytes are a RangeError", async () => {
+Deno.test("damaged certificates and random bytes are a RangeError", async () => {
   const der = await readDer(pki.serverSslconfig.certFile);
   const parse = (bytes: Uint8Array) => {
     try {
@@ -164,64 +164,75 @@ const BASIC = "0603551d13";
 const USAGE = "0603551d0f";
 const TRUE = "0101ff";
 
-/** An extension, whose parts are given in hex. */
-function extension(type: string, critical: string, value: string, behind = ""): Uint8Array {
+/** Encodes an extension from parts in hex. */
+function encodeExtension(type: string, critical: string, value: string, suffix = ""): Uint8Array {
   const octets = encodeDer(TAG.octetString, Uint8Array.fromHex(value));
-  const [before, after] = [type + critical, behind].map((hex) => Uint8Array.fromHex(hex));
-  return encodeDer(TAG.sequence, before!, octets, after!);
+  const [prefixBytes, suffixBytes] = [type + critical, suffix].map((hex) =>
+    Uint8Array.fromHex(hex)
+  );
+  return encodeDer(TAG.sequence, prefixBytes!, octets, suffixBytes!);
 }
 
-/** Extensions in DER, and whether they are those of an authority. */
-const KNOWN: readonly (readonly [Uint8Array, isAuthority: boolean, pathLength: number | null])[] = [
-  [extension(BASIC, TRUE, "30030101ff"), true, null],
-  [extension(BASIC, TRUE, "30060101ff020105"), true, 5],
-  [extension(BASIC, TRUE, "30070101ff02020080"), true, 128],
-  [extension(BASIC, TRUE, "3000"), false, null],
-  // Old authorities write defaults, which DER leaves out.
-  [extension(BASIC, "010100", "3003010100"), false, null],
-];
+/** Valid extensions in DER, and their `isAuthority` and `pathLength`. */
+const VALID_EXTENSIONS:
+  readonly (readonly [Uint8Array, isAuthority: boolean, pathLength: number | null])[] = [
+    [encodeExtension(BASIC, TRUE, "30030101ff"), true, null],
+    [encodeExtension(BASIC, TRUE, "30060101ff020105"), true, 5],
+    [encodeExtension(BASIC, TRUE, "30070101ff02020080"), true, 128],
+    [encodeExtension(BASIC, TRUE, "3000"), false, null],
+    // Old authorities write defaults, which DER leaves out.
+    [encodeExtension(BASIC, "010100", "3003010100"), false, null],
+  ];
 
-const UNKNOWN: Readonly<Record<string, Uint8Array>> = {
-  "critical is 1": extension(BASIC, "010101", "30030101ff"),
-  "critical has two bytes": extension(BASIC, "0102ffff", "30030101ff"),
-  "CA is 1": extension(BASIC, TRUE, "3003010101"),
-  "CA has no byte": extension(BASIC, TRUE, "30020100"),
-  "a limit of -1": extension(BASIC, TRUE, "30060101ff0201ff"),
-  "a padded limit": extension(BASIC, TRUE, "30070101ff02020001"),
-  "a field behind the limit": extension(BASIC, TRUE, "30080101ff0201010500"),
-  "a field behind the constraints": extension(BASIC, TRUE, "30030101ff0500"),
-  "a byte behind the constraints": extension(BASIC, TRUE, "30030101ff00"),
-  "a field behind the value": extension(BASIC, TRUE, "30030101ff", "0500"),
-  "the type ends inside a number": extension("0604551d1381", TRUE, "30030101ff"),
-  "a usage of a bit that is not in use": extension(USAGE, TRUE, "03020107"),
-  "a usage without a byte": extension(USAGE, TRUE, "0300"),
-  "a field behind the usage": extension(USAGE, TRUE, "030201060500"),
-  "a field behind the names": extension("0603551d11", "", "30038201610500"),
-  "a field behind the purposes": extension("0603551d25", "", "300606042a0304050500"),
-  "a field behind the key's identifier": extension("0603551d0e", "", "0401aa0500"),
-  "a field behind the authority's identifier": extension("0603551d23", "", "30038001aa0500"),
-  "an unknown field of the authority's identifier": extension("0603551d23", "", "30058001aa8500"),
+const INVALID_EXTENSIONS: Readonly<Record<string, Uint8Array>> = {
+  "critical is 1": encodeExtension(BASIC, "010101", "30030101ff"),
+  "critical has two bytes": encodeExtension(BASIC, "0102ffff", "30030101ff"),
+  "CA is 1": encodeExtension(BASIC, TRUE, "3003010101"),
+  "CA has no byte": encodeExtension(BASIC, TRUE, "30020100"),
+  "a limit of -1": encodeExtension(BASIC, TRUE, "30060101ff0201ff"),
+  "a padded limit": encodeExtension(BASIC, TRUE, "30070101ff02020001"),
+  "a field behind the limit": encodeExtension(BASIC, TRUE, "30080101ff0201010500"),
+  "a field behind the constraints": encodeExtension(BASIC, TRUE, "30030101ff0500"),
+  "a byte behind the constraints": encodeExtension(BASIC, TRUE, "30030101ff00"),
+  "a field behind the value": encodeExtension(BASIC, TRUE, "30030101ff", "0500"),
+  "the type ends inside a number": encodeExtension("0604551d1381", TRUE, "30030101ff"),
+  "a usage of a bit that is not in use": encodeExtension(USAGE, TRUE, "03020107"),
+  "a usage without a byte": encodeExtension(USAGE, TRUE, "0300"),
+  "a field behind the usage": encodeExtension(USAGE, TRUE, "030201060500"),
+  "a field behind the names": encodeExtension("0603551d11", "", "30038201610500"),
+  "a field behind the purposes": encodeExtension("0603551d25", "", "300606042a0304050500"),
+  "a field behind the key's identifier": encodeExtension("0603551d0e", "", "0401aa0500"),
+  "a field behind the authority's identifier": encodeExtension("0603551d23", "", "30038001aa0500"),
+  "an unknown field of the authority's identifier": encodeExtension(
+    "0603551d23",
+    "",
+    "30058001aa8500",
+  ),
 };
 
-Deno.test("extensions have one form: what would mean the same, or more, is refused", () => {
-  for (const [bytes, isAuthority, pathLength] of KNOWN) {
-    const read = parseCertificate(makeAuthority({ extensions: [bytes] }).der);
-    assertEquals([read.isAuthority, read.pathLength], [isAuthority, pathLength], bytes.toHex());
+Deno.test("an extension has one valid form, and equivalent or longer forms are refused", () => {
+  for (const [bytes, isAuthority, pathLength] of VALID_EXTENSIONS) {
+    const certificate = parseCertificate(makeAuthority({ extensions: [bytes] }).der);
+    assertEquals(
+      [certificate.isAuthority, certificate.pathLength],
+      [isAuthority, pathLength],
+      bytes.toHex(),
+    );
   }
-  for (const [what, bytes] of Object.entries(UNKNOWN)) {
+  for (const [name, bytes] of Object.entries(INVALID_EXTENSIONS)) {
     const { der } = makeAuthority({ extensions: [bytes] });
-    assertThrows(() => parseCertificate(der), RangeError, "DER: ", what);
+    assertThrows(() => parseCertificate(der), RangeError, "DER: ", name);
   }
 });
 
-Deno.test("nothing may follow a certificate, nor the parts of one", () => {
+Deno.test("bytes after a certificate, or after its parts, are refused", () => {
   const { der } = makeAuthority();
   parseCertificate(der);
-  for (const behind of [[0], [5, 0]]) {
-    assertThrows(() => parseCertificate(Uint8Array.of(...der, ...behind)), RangeError, "DER: ");
+  for (const suffix of [[0], [5, 0]]) {
+    assertThrows(() => parseCertificate(Uint8Array.of(...der, ...suffix)), RangeError, "DER: ");
   }
-  const longer = encodeDer(TAG.sequence, der.subarray(4), Uint8Array.of(5, 0));
-  assertThrows(() => parseCertificate(longer), RangeError, "DER: ");
+  const longerCertificate = encodeDer(TAG.sequence, der.subarray(4), Uint8Array.of(5, 0));
+  assertThrows(() => parseCertificate(longerCertificate), RangeError, "DER: ");
 });
 
 Deno.test("a certificate that names two algorithms of its signature is refused", () => {
@@ -230,17 +241,17 @@ Deno.test("a certificate that names two algorithms of its signature is refused",
   // The algorithm is ECDSA with SHA-256; 3 in place of 2 is SHA-384 (RFC 5758 §3.2).
   const algorithm = "300a06082a8648ce3d040302";
   assertEquals(hex.split(algorithm).length, 3);
-  const at = [hex.indexOf(algorithm), hex.lastIndexOf(algorithm)];
-  for (const place of at) {
+  const offsets = [hex.indexOf(algorithm), hex.lastIndexOf(algorithm)];
+  for (const offset of offsets) {
     const bytes = Uint8Array.from(der);
-    bytes[(place + algorithm.length) / 2 - 1] = 3;
+    bytes[(offset + algorithm.length) / 2 - 1] = 3;
     assertThrows(() => parseCertificate(bytes), RangeError, "two algorithms");
   }
 });
 
-Deno.test("a key whose bits are no whole bytes, or have more behind them, is refused", () => {
+Deno.test("a key with unused bits, or with bytes after its bits, is refused", () => {
   const { der } = makeAuthority();
-  // The bits of a key on P-256: 66 bytes, none of whose bits is unused, and 4 for both coordinates.
+  // The bit string of a P-256 key has 66 bytes: no unused bits, 4 (uncompressed), coordinates.
   const start = der.toHex().indexOf("03420004") / 2;
   assertEquals(start % 1, 0);
   for (const [index, byte] of [[1, 0x41], [2, 1], [0, 4]] as const) {
@@ -252,11 +263,11 @@ Deno.test("a key whose bits are no whole bytes, or have more behind them, is ref
 
 const leaf = parseCertificate(await readDer(pki.serverSslconfig.certFile));
 
-function named(...dns: string[]): Certificate {
+function makeNamedCertificate(...dns: string[]): Certificate {
   return { ...leaf, names: dns.map((value) => ({ type: "DNS", value })) };
 }
 
-Deno.test("nameProblem() matches a DNS name as RFC 9525 requires", () => {
+Deno.test("findNameProblem() matches a DNS name as RFC 9525 requires", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["a.example", "a.example", true],
     ["A.Example", "a.eXample", true],
@@ -285,19 +296,25 @@ Deno.test("nameProblem() matches a DNS name as RFC 9525 requires", () => {
     ["xn--bcher-kva.example", "xn--bcher-kva.example", true],
   ];
   for (const [presented, host, matches] of rows) {
-    const problem = findNameProblem(named(presented), host);
+    const problem = findNameProblem(makeNamedCertificate(presented), host);
     assertEquals(problem === null, matches, `${presented} for ${host}`);
-    assertEquals(findNameProblem(named("other.example", presented), host) === null, matches);
+    assertEquals(
+      findNameProblem(makeNamedCertificate("other.example", presented), host) === null,
+      matches,
+    );
   }
-  const nameless = findNameProblem({ ...leaf, subject: "CN=a.example", names: null }, "a.example");
-  assertEquals(nameless, "has no subjectAltName, and its subject does not count");
+  const namelessProblem = findNameProblem(
+    { ...leaf, subject: "CN=a.example", names: null },
+    "a.example",
+  );
+  assertEquals(namelessProblem, "has no subjectAltName, and its subject does not count");
   for (const type of ["URI", "email", "othername", "IP Address"]) {
     const certificate = { ...leaf, names: [{ type, value: "a.example" }] };
     assert(findNameProblem(certificate, "a.example") !== null, type);
   }
 });
 
-Deno.test("nameProblem() matches an IP address in any form", () => {
+Deno.test("findNameProblem() matches an IP address in any form", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["192.0.2.1", "192.0.2.1", true],
     ["192.0.2.1", "192.0.2.2", false],
@@ -316,7 +333,7 @@ Deno.test("nameProblem() matches an IP address in any form", () => {
   }
 });
 
-Deno.test("a host is either an IP address, a DNS name or neither, never both", () => {
+Deno.test("a host is an IP address, a DNS name or neither, but never both", () => {
   fc.assert(fc.property(fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.string()), (host) => {
     const address = hostAddress(host);
     const name = canonicalDnsName(host);
@@ -329,7 +346,7 @@ Deno.test("a host is either an IP address, a DNS name or neither, never both", (
 });
 
 /** A new certificate in DER, of at least this many bytes. */
-function issue(bytes = 0): Uint8Array {
+function issueCertificate(bytes = 0): Uint8Array {
   const alternativeNames = Array.from(
     { length: Math.ceil(bytes / 40) },
     (_, index) => ({ type: "dns" as const, value: `${"a".repeat(50)}${index}.example` }),
@@ -339,64 +356,64 @@ function issue(bytes = 0): Uint8Array {
   return derOf(createLeaf(authority, profile).certificate);
 }
 
-Deno.test("a known certificate is not parsed again unless it is large, and different bytes are a different certificate", () => {
-  const der = issue();
-  const known = readCertificate(der);
-  assertStrictEquals(readCertificate(Uint8Array.from(der)), known);
-  assertEquals(known.certificate256, computeFingerprint(der));
-  assertEquals(known.publicKey256, computeFingerprint(known.publicKey));
-  assert(readCertificate(issue()) !== known);
-  // The last byte belongs to the signature, so it can still be parsed.
-  const other = Uint8Array.from(der);
-  other[der.length - 1]! ^= 1;
-  assert(readCertificate(other) !== known);
-  const large = issue(4000);
-  assert(readCertificate(large) !== readCertificate(large));
+Deno.test("a cached certificate is not parsed again unless it is large, and different bytes are a different certificate", () => {
+  const der = issueCertificate();
+  const cachedCertificate = readCertificate(der);
+  assertStrictEquals(readCertificate(Uint8Array.from(der)), cachedCertificate);
+  assertEquals(cachedCertificate.certificate256, computeFingerprint(der));
+  assertEquals(cachedCertificate.publicKey256, computeFingerprint(cachedCertificate.publicKey));
+  assert(readCertificate(issueCertificate()) !== cachedCertificate);
+  // The last byte belongs to the signature, so the changed certificate can still be parsed.
+  const changedDer = Uint8Array.from(der);
+  changedDer[der.length - 1]! ^= 1;
+  assert(readCertificate(changedDer) !== cachedCertificate);
+  const largeDer = issueCertificate(4000);
+  assert(readCertificate(largeDer) !== readCertificate(largeDer));
   for (let count = 0; count < 2; count++) {
     assertThrows(() => readCertificate(Uint8Array.of(1, 2)), RangeError);
   }
 });
 
-Deno.test("the parsed array may change afterwards, and so may a description", () => {
-  const der = issue();
+Deno.test("changing the parsed array or a description doesn't change the cached certificate", () => {
+  const der = issueCertificate();
   const original = Uint8Array.from(der);
-  const known = readCertificate(der);
+  const cachedCertificate = readCertificate(der);
   der.fill(0);
-  const described = describeCertificate(known, null);
-  described.raw.fill(0);
-  described.validFrom.setTime(0);
-  described.subjectAltNames.push("DNS:other");
-  const again = readCertificate(original);
-  assertStrictEquals(again, known);
-  const { raw, validFrom, subjectAltNames } = describeCertificate(again, null);
+  const description = describeCertificate(cachedCertificate, null);
+  description.raw.fill(0);
+  description.validFrom.setTime(0);
+  description.subjectAltNames.push("DNS:other");
+  const rereadCertificate = readCertificate(original);
+  assertStrictEquals(rereadCertificate, cachedCertificate);
+  const { raw, validFrom, subjectAltNames } = describeCertificate(rereadCertificate, null);
   assertEquals([raw, subjectAltNames.includes("DNS:other")], [original, false]);
   assertEquals(validFrom.getTime() > 0, true);
 });
 
-Deno.test("a thousand certificates are cached, and the oldest is dropped first", () => {
-  const first = issue();
-  const known = readCertificate(first);
-  const other = issue();
-  const last = other.length - 1;
-  // With another signature each; the parser doesn't look at it.
+Deno.test("the cache keeps a thousand certificates, and drops the oldest first", () => {
+  const firstDer = issueCertificate();
+  const firstCertificate = readCertificate(firstDer);
+  const otherDer = issueCertificate();
+  const lastIndex = otherDer.length - 1;
+  // Each certificate has another signature, which the parser doesn't check.
   for (let count = 0; count < 999; count++) {
-    new DataView(other.buffer, other.byteOffset).setUint16(last - 1, count);
-    readCertificate(other);
+    new DataView(otherDer.buffer, otherDer.byteOffset).setUint16(lastIndex - 1, count);
+    readCertificate(otherDer);
   }
-  assertStrictEquals(readCertificate(first), known);
-  new DataView(other.buffer, other.byteOffset).setUint16(last - 1, 999);
-  readCertificate(other);
-  assert(readCertificate(first) !== known);
+  assertStrictEquals(readCertificate(firstDer), firstCertificate);
+  new DataView(otherDer.buffer, otherDer.byteOffset).setUint16(lastIndex - 1, 999);
+  readCertificate(otherDer);
+  assert(readCertificate(firstDer) !== firstCertificate);
 });
 
-Deno.test("publicKey256 is that of the first certificate in a text", async () => {
+Deno.test("publicKey256() returns the fingerprint of the first certificate's key", async () => {
   const { cert, ca } = await readTexts(pki.clientSslconfig);
   assertMatch(publicKey256(cert), /^[0-9A-F]{2}(:[0-9A-F]{2}){31}$/);
   assertEquals(publicKey256(cert), publicKey256OfNode(cert));
   assertEquals(publicKey256(cert + ca), publicKey256(cert));
 });
 
-Deno.test("publicKey256 refuses an invalid certificate, and shows nothing of it", async () => {
+Deno.test("publicKey256() refuses an invalid certificate, and its message doesn't quote the text", async () => {
   const key = await Deno.readTextFile(pki.serverSslconfig.keyFile!);
   for (const value of [undefined, null, 1, {}, new Uint8Array(1), [key]]) {
     assertThrows(() => publicKey256(value as unknown as string), TypeError, "pem: must");
@@ -409,31 +426,31 @@ Deno.test("publicKey256 refuses an invalid certificate, and shows nothing of it"
   }
 });
 
-// ───────────────────────── which keys are strong enough
+// ───────────────────────── strength of keys
 
-const ec = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });
-const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const makeEcGenerator = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });
+const rsaKeys = generateKeyPairSync("rsa", { modulusLength: 2048 });
 
-type Make = () => { publicKey: KeyObject; privateKey: KeyObject };
-const kinds: Record<string, [Make, boolean]> = {
-  "ECDSA with P-256": [ec("P-256"), true],
-  "ECDSA with P-384": [ec("P-384"), true],
-  "ECDSA with P-521": [ec("P-521"), true],
-  "ECDSA with secp256k1": [ec("secp256k1"), false],
+type KeyGenerator = () => { publicKey: KeyObject; privateKey: KeyObject };
+const keyKinds: Record<string, [KeyGenerator, boolean]> = {
+  "ECDSA with P-256": [makeEcGenerator("P-256"), true],
+  "ECDSA with P-384": [makeEcGenerator("P-384"), true],
+  "ECDSA with P-521": [makeEcGenerator("P-521"), true],
+  "ECDSA with secp256k1": [makeEcGenerator("secp256k1"), false],
   "Ed25519": [() => generateKeyPairSync("ed25519"), true],
-  "X25519, which signs nothing": [() => generateKeyPairSync("x25519"), false],
-  "RSA with 2048 bits": [() => rsa, true],
+  "X25519, which can't sign": [() => generateKeyPairSync("x25519"), false],
+  "RSA with 2048 bits": [() => rsaKeys, true],
 };
 
-for (const [what, [make, isUsable]] of Object.entries(kinds)) {
-  Deno.test(`a key of ${what} is ${isUsable ? "accepted" : "refused"}`, () => {
-    const { publicKey, privateKey } = make();
+for (const [kind, [generateKeys, isUsable]] of Object.entries(keyKinds)) {
+  Deno.test(`a key of ${kind} is ${isUsable ? "accepted" : "refused"}`, () => {
+    const { publicKey, privateKey } = generateKeys();
     assertEquals([isUsableKey(publicKey), isUsableKey(privateKey)], [isUsable, isUsable]);
   });
 }
 
-// Making such keys takes up to many seconds.
-const limits: readonly [number, bigint, boolean][] = [
+// Generating these keys would take many seconds, so the rows have their details.
+const rsaRows: readonly [number, bigint, boolean][] = [
   [1024, 65537n, false],
   [2047, 65537n, false],
   [2048, 3n, true],
@@ -443,7 +460,7 @@ const limits: readonly [number, bigint, boolean][] = [
   [2048, 2n ** 32n, true],
   [2048, 2n ** 32n + 1n, false],
 ];
-for (const [modulusLength, publicExponent, isUsable] of limits) {
+for (const [modulusLength, publicExponent, isUsable] of rsaRows) {
   const verdict = isUsable ? "accepted" : "refused";
   Deno.test(`RSA with ${modulusLength} bits and the exponent ${publicExponent} is ${verdict}`, () => {
     const asymmetricKeyDetails = { modulusLength, publicExponent };
@@ -451,58 +468,58 @@ for (const [modulusLength, publicExponent, isUsable] of limits) {
   });
 }
 
-Deno.test("the exponent of a key that is read from a certificate is seen", () => {
+Deno.test("isUsableKey() checks the exponent of an imported key", () => {
   const n = new Uint8Array(256).fill(0xff).toBase64({ alphabet: "base64url", omitPadding: true });
-  const read = (e: string) => createPublicKey({ format: "jwk", key: { kty: "RSA", n, e } });
-  assertEquals([read("AQAB"), read("AQAAAAE")].map(isUsableKey), [true, false]);
+  const importKey = (e: string) => createPublicKey({ format: "jwk", key: { kty: "RSA", n, e } });
+  assertEquals([importKey("AQAB"), importKey("AQAAAAE")].map(isUsableKey), [true, false]);
 });
 
-/** Of the same name, with another key. */
-const namesake = createAuthority({ commonName: "authority" });
-const issued = createLeaf(authority, {
+/** An authority with the same name and another key. */
+const namesakeAuthority = createAuthority({ commonName: "authority" });
+const issuedLeaf = createLeaf(authority, {
   subject: { commonName: "leaf" },
   usages: ["clientAuth"],
   alternativeNames: [],
 });
 
-function read({ certificate }: { certificate: string }) {
+function parsePem({ certificate }: { certificate: string }) {
   return parseCertificate(derOf(certificate));
 }
 
 function keyOf(pair: { certificate: string }) {
-  const key = publicKeyOf(read(pair));
+  const key = publicKeyOf(parsePem(pair));
   assert(key !== null);
   return key;
 }
 
 Deno.test("a signature is valid only for the key that made it", () => {
-  assertEquals(verifySignature(read(issued), keyOf(authority)), true);
-  assertEquals(verifySignature(read(authority), keyOf(authority)), true);
-  for (const other of [namesake, issued]) {
-    assertEquals(verifySignature(read(issued), keyOf(other)), false);
+  assertEquals(verifySignature(parsePem(issuedLeaf), keyOf(authority)), true);
+  assertEquals(verifySignature(parsePem(authority), keyOf(authority)), true);
+  for (const otherPair of [namesakeAuthority, issuedLeaf]) {
+    assertEquals(verifySignature(parsePem(issuedLeaf), keyOf(otherPair)), false);
   }
-  for (const { publicKey } of [rsa, generateKeyPairSync("ed25519")]) {
-    assertEquals(verifySignature(read(issued), publicKey), false);
+  for (const { publicKey } of [rsaKeys, generateKeyPairSync("ed25519")]) {
+    assertEquals(verifySignature(parsePem(issuedLeaf), publicKey), false);
   }
 });
 
 Deno.test("a signature is invalid if any byte of the certificate was changed", () => {
-  const certificate = read(issued);
+  const certificate = parsePem(issuedLeaf);
   const key = keyOf(authority);
   for (const part of ["signed", "signature"] as const) {
     const bytes = certificate[part];
-    for (let at = 0; at < bytes.length; at += 7) {
-      const changed = bytes.slice();
-      changed[at]! ^= 1;
-      const isValid = verifySignature({ ...certificate, [part]: changed }, key);
-      assertEquals(isValid, false, `${part} ${at}`);
+    for (let offset = 0; offset < bytes.length; offset += 7) {
+      const changedBytes = bytes.slice();
+      changedBytes[offset]! ^= 1;
+      const isValid = verifySignature({ ...certificate, [part]: changedBytes }, key);
+      assertEquals(isValid, false, `${part} ${offset}`);
     }
     assertEquals(verifySignature({ ...certificate, [part]: bytes.slice(1) }, key), false);
   }
 });
 
 Deno.test("a signature with an unknown or obsolete algorithm is invalid", () => {
-  const certificate = read(issued);
+  const certificate = parsePem(issuedLeaf);
   const sha1 = "1.2.840.10045.4.1";
   for (const algorithm of [sha1, "1.2.840.113549.1.1.5", "1.2.840.113549.1.1.11", "1.3.101.112"]) {
     const isValid = verifySignature({ ...certificate, algorithm }, keyOf(authority));
@@ -511,88 +528,96 @@ Deno.test("a signature with an unknown or obsolete algorithm is invalid", () => 
 });
 
 Deno.test("a signature by a broken or weak key is invalid", () => {
-  const certificate = read(issued);
-  const { publicKey: weak } = generateKeyPairSync("rsa", { modulusLength: 1024 });
+  const certificate = parsePem(issuedLeaf);
+  const { publicKey: weakKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
   const keys = [
     certificate.publicKey.slice(1),
     certificate.publicKey.slice(0, -1),
     new Uint8Array(0),
-    Uint8Array.from(weak.export({ format: "der", type: "spki" })),
+    Uint8Array.from(weakKey.export({ format: "der", type: "spki" })),
   ];
   for (const publicKey of keys) assertEquals(publicKeyOf({ ...certificate, publicKey }), null);
 });
 
-// ───────────────────────── what both ends check of a peer's certificate, whatever the TLS library has verified
+// ───────────────────────── checks of a peer's certificate that don't rely on the TLS library
 
 Deno.test("a certificate is checked for its role, its times, its version and its key", () => {
-  const issue = (...usages: ("serverAuth" | "clientAuth")[]) => {
+  const issueLeaf = (...usages: ("serverAuth" | "clientAuth")[]) => {
     const profile = { subject: { commonName: "peer" }, usages, alternativeNames: [] };
-    return read(createLeaf(authority, profile));
+    return parsePem(createLeaf(authority, profile));
   };
-  const [server, client] = [issue("serverAuth"), issue("clientAuth")];
-  const both = issue("serverAuth", "clientAuth");
-  const root = read(authority);
-  const [from, to] = [client.validFrom.getTime(), client.validTo.getTime()];
-  const weak = { ...client, publicKey: client.publicKey.slice(0, -1) };
+  const [serverLeaf, clientLeaf] = [issueLeaf("serverAuth"), issueLeaf("clientAuth")];
+  const dualLeaf = issueLeaf("serverAuth", "clientAuth");
+  const rootCertificate = parsePem(authority);
+  const [from, to] = [clientLeaf.validFrom.getTime(), clientLeaf.validTo.getTime()];
+  const weakLeaf = { ...clientLeaf, publicKey: clientLeaf.publicKey.slice(0, -1) };
   const rows: [Certificate, "client" | "server", code: string | null, time?: number][] = [
-    [server, "server", null],
-    [both, "server", null],
-    [both, "client", null],
-    [client, "server", "WRONG_PURPOSE"],
-    [server, "client", "WRONG_PURPOSE"],
-    [root, "client", "WRONG_PURPOSE"],
-    [root, "server", "WRONG_PURPOSE"],
-    [client, "client", "NOT_YET_VALID", from - 1],
-    [client, "client", null, from],
-    [client, "client", null, to],
-    [client, "client", "EXPIRED", to + 1000],
-    [{ ...client, purposes: null }, "server", null],
-    [{ ...client, purposes: [] }, "client", "WRONG_PURPOSE"],
+    [serverLeaf, "server", null],
+    [dualLeaf, "server", null],
+    [dualLeaf, "client", null],
+    [clientLeaf, "server", "WRONG_PURPOSE"],
+    [serverLeaf, "client", "WRONG_PURPOSE"],
+    [rootCertificate, "client", "WRONG_PURPOSE"],
+    [rootCertificate, "server", "WRONG_PURPOSE"],
+    [clientLeaf, "client", "NOT_YET_VALID", from - 1],
+    [clientLeaf, "client", null, from],
+    [clientLeaf, "client", null, to],
+    [clientLeaf, "client", "EXPIRED", to + 1000],
+    [{ ...clientLeaf, purposes: null }, "server", null],
+    [{ ...clientLeaf, purposes: [] }, "client", "WRONG_PURPOSE"],
     // anyExtendedKeyUsage is not enough for a leaf.
-    [{ ...client, purposes: ["2.5.29.37.0"] }, "client", "WRONG_PURPOSE"],
-    [{ ...client, maySign: false }, "client", "WRONG_PURPOSE"],
-    [{ ...client, version: 1 }, "client", "UNTRUSTED"],
-    [{ ...client, version: 2 }, "client", "UNTRUSTED"],
-    [{ ...client, version: 4 }, "client", "UNTRUSTED"],
-    [weak, "client", "WEAK"],
+    [{ ...clientLeaf, purposes: ["2.5.29.37.0"] }, "client", "WRONG_PURPOSE"],
+    [{ ...clientLeaf, maySign: false }, "client", "WRONG_PURPOSE"],
+    [{ ...clientLeaf, version: 1 }, "client", "UNTRUSTED"],
+    [{ ...clientLeaf, version: 2 }, "client", "UNTRUSTED"],
+    [{ ...clientLeaf, version: 4 }, "client", "UNTRUSTED"],
+    [weakLeaf, "client", "WEAK"],
   ];
-  for (const [index, [certificate, whose, code, time]] of rows.entries()) {
+  for (const [index, [certificate, role, code, time]] of rows.entries()) {
     using _time = time === undefined ? null : new FakeTime(time);
-    const check = () => checkCertificate(whose, certificate);
+    const check = () => checkCertificate(role, certificate);
     if (code === null) {
       check();
       continue;
     }
-    const error = assertThrows(check, TlsError, `the ${whose}'s certificate`);
+    const error = assertThrows(check, TlsError, `the ${role}'s certificate`);
     assertEquals(error.code, code, `row ${index}`);
   }
 });
 
-Deno.test("a socket shows the certificates that the peer sent, in their order, and describes none", async () => {
+Deno.test("a socket returns the certificates that the peer sent, in order, without descriptions", async () => {
   const pki = await openSharedPki();
-  const own = await Deno.readTextFile(pki.serverSslconfig.certFile!);
-  const stranger = createAuthority({ commonName: "a stranger" }).certificate;
-  await using server = await serveRaw(pki, () => {}, { cert: own + stranger });
+  const serverPem = await Deno.readTextFile(pki.serverSslconfig.certFile!);
+  const strangerPem = createAuthority({ commonName: "a stranger" }).certificate;
+  await using server = await serveRaw(pki, () => {}, { cert: serverPem + strangerPem });
   const [host, port] = server.address as [string, number];
   const identity = await readIdentity(pki);
   const connect = async (prepare: (socket: tls.TLSSocket) => void) => {
-    let checked: unknown;
-    const checkServerIdentity = (_host: string, shown: unknown) => void (checked = shown);
+    let checkedCertificate: unknown;
+    const checkServerIdentity = (_host: string, certificate: unknown) =>
+      void (checkedCertificate = certificate);
     const socket = tls.connect({ host, port, ...identity, checkServerIdentity });
     prepare(socket);
     await withTimeout(once(socket, "secureConnect"), "the handshake");
-    return { socket, checked, [Symbol.dispose]: () => void socket.destroy() };
+    return { socket, checked: checkedCertificate, [Symbol.dispose]: () => void socket.destroy() };
   };
-  using described = await connect(() => {});
-  using bare = await connect(disablePeerCertificateObjects);
-  const chain = readPresentedChain(bare.socket).map((der) => Uint8Array.from(der));
-  assertEquals(chain.slice(0, 2), [own, stranger].map(derOf));
-  assert(bare.socket.authorized);
-  assertEquals([bare.socket.getPeerCertificate(true) as unknown, bare.checked], [{}, {}]);
-  // Like a socket without the raw certificates.
-  const { socket } = described;
-  const foreign = { getPeerCertificate: () => socket.getPeerCertificate(true) } as tls.TLSSocket;
-  assertEquals(readPresentedChain(foreign).map((der) => Uint8Array.from(der)), chain);
-  disablePeerCertificateObjects(foreign);
-  assert(foreign.getPeerCertificate().raw !== undefined, "it is left as it is");
+  using describedConnection = await connect(() => {});
+  using undescribedConnection = await connect(disablePeerCertificateObjects);
+  const presentedChain = readPresentedChain(undescribedConnection.socket).map((der) =>
+    Uint8Array.from(der)
+  );
+  assertEquals(presentedChain.slice(0, 2), [serverPem, strangerPem].map(derOf));
+  assert(undescribedConnection.socket.authorized);
+  assertEquals([
+    undescribedConnection.socket.getPeerCertificate(true) as unknown,
+    undescribedConnection.checked,
+  ], [{}, {}]);
+  // A socket that returns only descriptions.
+  const { socket } = describedConnection;
+  const otherSocket = {
+    getPeerCertificate: () => socket.getPeerCertificate(true),
+  } as tls.TLSSocket;
+  assertEquals(readPresentedChain(otherSocket).map((der) => Uint8Array.from(der)), presentedChain);
+  disablePeerCertificateObjects(otherSocket);
+  assert(otherSocket.getPeerCertificate().raw !== undefined, "the socket is unchanged");
 });

@@ -40,67 +40,64 @@ import * as fc from "fast-check";
 
 const pki = await openSharedPki();
 
-/**
- * Relays a connection; the server's bytes after its first message arrive at once, together with its
- * close.
- */
+/** Relays a connection; the server's later messages and its close arrive at once. */
 async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
   const client = await relay.accept();
   using server = await RawPeer.connect(address);
-  const flight = new Uint8Array(65536);
-  const pass = async (from: RawPeer, to: RawPeer) => {
-    const count = await withTimeout(from.conn.read(flight), "the handshake goes on") ?? 0;
-    await to.send(flight.slice(0, count));
+  const buffer = new Uint8Array(65536);
+  const passOnce = async (source: RawPeer, target: RawPeer) => {
+    const count = await withTimeout(source.conn.read(buffer), "the next handshake message") ?? 0;
+    await target.send(buffer.slice(0, count));
   };
-  await pass(client, server);
-  await pass(server, client);
-  await pass(client, server);
+  await passOnce(client, server);
+  await passOnce(server, client);
+  await passOnce(client, server);
   await client.send((await server.readToEnd()).received);
   await client.closeWrite();
 }
 
-Deno.test("a client receives the response of a server that sends much with the handshake and disconnects", async () => {
-  const answer = new Uint8Array(200_000);
-  new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", answer);
-  // In TLS 1.2 the last word of the handshake is the server's.
+Deno.test("a request fails if the server sends a large response with the handshake and disconnects", async () => {
+  const response = new Uint8Array(200_000);
+  new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", response);
+  // In TLS 1.2, the server sends the last message of the handshake.
   const options = { maxVersion: "TLSv1.2" } as const;
-  await using server = await serveRaw(pki, (socket) => void socket.end(answer), options);
+  await using server = await serveRaw(pki, (socket) => void socket.end(response), options);
   using relay = new RawServer();
-  const relayed = relayAtOnce(relay, server.address);
+  const relayEnded = relayAtOnce(relay, server.address);
   using conn = await new SSLClient(pki.clientSslconfig, relay.address, { timeout: 30 }).connect();
   const exchange = async () => await (await conn.get("/")).body?.bytes();
-  await withTimeout(assertRejects(exchange, DeguError), "the client hears that the server is gone");
-  await relayed;
+  await withTimeout(assertRejects(exchange, DeguError), "the client notices the closed connection");
+  await relayEnded;
 });
 
 Deno.test("timeout and signal limit every phase of connecting over TLS", async (t) => {
-  using silent = new RawServer();
+  using silentServer = new RawServer();
   await t.step("a server that never answers the handshake", async () => {
-    const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
+    const client = new SSLClient(pki.clientSslconfig, silentServer.address, { timeout: 0.1 });
     const error = await assertRejects(() => client.connect(), Deno.errors.TimedOut);
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ took over 0\.1 s$/);
-    await (await silent.accept()).readToEnd();
+    await (await silentServer.accept()).readToEnd();
   });
   await t.step("aborted within the handshake", async () => {
     const controller = new AbortController();
     const { signal } = controller;
-    const client = new SSLClient(pki.clientSslconfig, silent.address, { signal });
-    const connecting = client.connect();
-    const peer = await silent.accept();
+    const client = new SSLClient(pki.clientSslconfig, silentServer.address, { signal });
+    const connected = client.connect();
+    const peer = await silentServer.accept();
     await peer.readExactly(1);
     controller.abort(new Error("enough"));
-    await assertRejects(() => connecting, Error, "enough");
+    await assertRejects(() => connected, Error, "enough");
     await peer.readToEnd();
   });
 });
 
-Deno.test("a connection error has the same class as that of a plain client", async (t) => {
+Deno.test("a connection error has the same class with and without TLS", async (t) => {
   const port = await findUnusedPort();
   const rows: readonly [Address, new () => Error][] = [
     [["127.0.0.1", port], Deno.errors.ConnectionRefused],
     [["::1", port, 0, 1], Error],
     ["/tmp/degu-no-such-socket", Deno.errors.NotFound],
-    [new TextEncoder().encode("\0degu-nobody"), Deno.errors.ConnectionRefused],
+    [new TextEncoder().encode("\0degu-unused"), Deno.errors.ConnectionRefused],
   ];
   for (const [address, Class] of rows) {
     await t.step(Deno.inspect(address), async () => {
@@ -110,7 +107,7 @@ Deno.test("a connection error has the same class as that of a plain client", asy
   }
 });
 
-Deno.test("both ends report the certificate and the addresses of the other", async () => {
+Deno.test("client and server report the peer's certificate and addresses", async () => {
   const sessions: Session[] = [];
   const socks: Socket[] = [];
   const app = {
@@ -148,18 +145,18 @@ Deno.test("both ends report the certificate and the addresses of the other", asy
   assertEquals(remoteAddr, { transport: "tcp", hostname: "127.0.0.1", port });
 });
 
-Deno.test("a truncated response is an error, whether or not TLS was closed cleanly", async (t) => {
+Deno.test("a truncated response is an error, with and without close_notify", async (t) => {
   const cuts = { "close_notify": "end", "no close_notify": "destroy" } as const;
   const OK = "HTTP/1.1 200 OK\r\n";
   const messages: readonly [string, string, code: string][] = [
-    ["nothing", "", "EMPTY_PREAMBLE"],
+    ["no byte", "", "EMPTY_PREAMBLE"],
     ["a preamble", `${OK}content-le`, "PREAMBLE_INCOMPLETE"],
     ["a body", `${OK}content-length: 10\r\n\r\nhello`, "BODY_INCOMPLETE"],
     ["a chunk", `${OK}transfer-encoding: chunked\r\n\r\na\r\nhello`, "BODY_INCOMPLETE"],
   ];
-  for (const [how, method] of Object.entries(cuts)) {
-    for (const [what, text, code] of messages) {
-      await t.step(`${what}, ${how}`, async () => {
+  for (const [ending, method] of Object.entries(cuts)) {
+    for (const [messageName, text, code] of messages) {
+      await t.step(`${messageName}, ${ending}`, async () => {
         await using server = await serveRaw(pki, (socket) => {
           socket.once("data", () => {
             if (text === "") socket[method]();
@@ -191,7 +188,7 @@ Deno.test("the modules for TLS are loaded only when they are needed", async () =
 
 // ───────────────────────── servers
 
-const noContent: App = () => [204, "No Content", {}, null];
+const sendNoContent: App = () => [204, "No Content", {}, null];
 
 Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async () => {
   if (!hasIPv6) return console.warn("there is no IPv6: skipped");
@@ -204,23 +201,23 @@ Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net ca
   await endpoint.server.shutdown();
 });
 
-Deno.test("a peer that sends one byte at a time does not extend the time for its handshake", async () => {
-  await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });
-  using slow = await RawPeer.connect(endpoint.server.address);
+Deno.test("sending one byte at a time doesn't extend the time limit of a handshake", async () => {
+  await using endpoint = await startTls(pki, sendNoContent, { server: { timeout: 0.3 } });
+  using slowPeer = await RawPeer.connect(endpoint.server.address);
   const hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
-  const refused = endpoint.logger.waitFor("info");
-  let over = false;
-  refused.then(() => over = true);
-  for (let i = 0; !over && i < 100; i++) {
-    await slow.send(Uint8Array.of(hello[i] ?? 0)).catch(() => over = true);
+  const refusalLogged = endpoint.logger.waitFor("info");
+  let isRefused = false;
+  refusalLogged.then(() => isRefused = true);
+  for (let i = 0; !isRefused && i < 100; i++) {
+    await slowPeer.send(Uint8Array.of(hello[i] ?? 0)).catch(() => isRefused = true);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  assertMatch((await refused)[0]!, /the TLS handshake took over 0\.3 s/);
+  assertMatch((await refusalLogged)[0]!, /the TLS handshake took over 0\.3 s/);
 });
 
-Deno.test("a connection without TLS is refused without a byte of HTTP, and logged once", async () => {
-  let requests = 0;
-  const app: App = () => (requests++, [204, "No Content", {}, null]);
+Deno.test("a TLS server refuses a connection without TLS without a byte of HTTP, and logs it once", async () => {
+  let requestCount = 0;
+  const app: App = () => (requestCount++, [204, "No Content", {}, null]);
   await using endpoint = await startTls(pki, app, { server: { timeout: 60 } });
   const assertRefused = async (bytes: Uint8Array | string) => {
     endpoint.logger.lines.length = 0;
@@ -229,21 +226,21 @@ Deno.test("a connection without TLS is refused without a byte of HTTP, and logge
     await peer.closeWrite().catch(() => {});
     const { received } = await peer.readToEnd();
     assert(!received.includes("HTTP"), received);
-    const [line, ...more] = await endpoint.logger.waitFor("info");
-    assertEquals(more, []);
+    const [line, ...otherLines] = await endpoint.logger.waitFor("info");
+    assertEquals(otherLines, []);
     assertMatch(line!, /^127\.0\.0\.1:\d+: the handshake failed: [\x20-\x7e]+$/);
   };
   for (const bytes of ["GET / HTTP/1.1\r\n\r\n", ""]) await assertRefused(bytes);
-  const any = fc.uint8Array({ minLength: 1, maxLength: 300 });
-  const record = fc.tuple(fc.constantFrom(0x14, 0x15, 0x16, 0x17, 0x80), any)
-    .map(([type, rest]) => Uint8Array.of(type, 3, 1, ...rest));
-  const property = fc.asyncProperty(fc.oneof(any, record), assertRefused);
+  const anyBytes = fc.uint8Array({ minLength: 1, maxLength: 300 });
+  const tlsRecord = fc.tuple(fc.constantFrom(0x14, 0x15, 0x16, 0x17, 0x80), anyBytes)
+    .map(([type, content]) => Uint8Array.of(type, 3, 1, ...content));
+  const property = fc.asyncProperty(fc.oneof(anyBytes, tlsRecord), assertRefused);
   await fc.assert(property, { numRuns: 60 });
-  assertEquals(requests, 0);
+  assertEquals(requestCount, 0);
   assertEquals((await endpoint.client.request("GET", "/")).status, 204);
 });
 
-Deno.test("each session has the certificate of its own client, however many connect at the same time", async () => {
+Deno.test("each session has its own client's certificate, even if many clients connect at once", async () => {
   await using dir = await createTempDir();
   const names = ["one", "two", "stranger"];
   const devices = await Promise.all(names.map((name) => createDevicePki(dir.path, name)));
@@ -251,17 +248,20 @@ Deno.test("each session has the certificate of its own client, however many conn
   const texts = await Promise.all([one!, two!].map(({ caFile }) => Deno.readTextFile(caFile)));
   const caFile = join(dir.path, "trusted.pem");
   await Deno.writeTextFile(caFile, texts.join(""));
-  const own = { certFile: one!.certFile, keyFile: one!.keyFile };
-  const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile: one!.caFile } };
+  const serverFiles = { certFile: one!.certFile, keyFile: one!.keyFile };
+  const trust = {
+    serverSslconfig: { ...serverFiles, caFile },
+    clientSslconfig: { caFile: one!.caFile },
+  };
   await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
-    return [200, "OK", { name: peerCertificate?.subjectAltNames.join() ?? "nobody" }, null];
+    return [200, "OK", { name: peerCertificate?.subjectAltNames.join() ?? "none" }, null];
   });
   const options = { sslHost: "one", timeout: 10 };
   const clients = devices.map(({ certFile, keyFile }) => {
     const sslconfig = { certFile, keyFile, caFile: one!.caFile };
     return new SSLClient(sslconfig, endpoint.server.address, options);
   });
-  const knock = async (index: number): Promise<string> => {
+  const requestName = async (index: number): Promise<string> => {
     try {
       using conn = await clients[index % 3]!.connect();
       return String((await conn.get("/")).headers["name"]);
@@ -271,8 +271,8 @@ Deno.test("each session has the certificate of its own client, however many conn
     }
   };
   for (let round = 0; round < 3; round++) {
-    const got = await Promise.all(Array.from({ length: 24 }, (_, index) => knock(index)));
-    assertEquals(got, Array.from({ length: 8 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
+    const names = await Promise.all(Array.from({ length: 24 }, (_, index) => requestName(index)));
+    assertEquals(names, Array.from({ length: 8 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
   }
   assertEquals(endpoint.logger.messagesOf("info").length, 24);
   for (const line of endpoint.logger.messagesOf("info")) {
@@ -280,52 +280,52 @@ Deno.test("each session has the certificate of its own client, however many conn
   }
 });
 
-Deno.test("an app receives requests of clients that send much with the handshake and disconnect", async () => {
-  const clients = 10;
-  let heard = 0;
-  const allHeard = Promise.withResolvers<void>();
+Deno.test("an app receives the requests of clients that send a large body with the handshake and disconnect", async () => {
+  const clientCount = 10;
+  let abortedCount = 0;
+  const allAborted = Promise.withResolvers<void>();
   const app: App = async ({ body }, { signal }) => {
     const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
     await assertRejects(async () => await body?.bytes(), DeguError);
     if (!signal.aborted) await aborted;
-    if (++heard === clients) allHeard.resolve();
+    if (++abortedCount === clientCount) allAborted.resolve();
     return [400, "Bad Request", {}, null];
   };
   await using endpoint = await startTls(pki, app, { server: { timeout: 30 } });
-  const { ca, ...own } = await readTexts(pki.clientSslconfig);
+  const { ca, ...clientTexts } = await readTexts(pki.clientSslconfig);
   const trust = { hostname: "localhost", caCerts: [ca] };
   const port = Number(endpoint.server.address[1]);
   const upload = new Uint8Array(300_000);
   new TextEncoder().encodeInto("PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n", upload);
-  for (let i = 0; i < clients; i++) {
-    // The client ends its handshake with the first write, so that all bytes arrive at once.
-    using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
+  for (let i = 0; i < clientCount; i++) {
+    // The client ends its handshake with the first write, so all bytes arrive at once.
+    using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...clientTexts }));
     await peer.send(upload);
   }
-  await withTimeout(allHeard.promise, "the app hears that every client is gone");
-  await withTimeout(endpoint.server.shutdown(), "no session is left");
+  await withTimeout(allAborted.promise, "the app notices that all clients have closed");
+  await withTimeout(endpoint.server.shutdown(), "all sessions end");
 });
 
-Deno.test("an address that can't be bound rejects ready and serveForever(), in the words of a plain server", async (t) => {
+Deno.test("an address that can't be bound rejects ready and serveForever() with the message of a plain server", async (t) => {
   await using dir = await createTempDir();
-  const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const file = join(dir.path, "file");
   await Deno.writeTextFile(file, "mine");
   const rows: readonly [string, Address, new () => Error][] = [
-    ["a port that is taken", ["127.0.0.1", taken.addr.port], Deno.errors.AddrInUse],
+    ["a port in use", ["127.0.0.1", listener.addr.port], Deno.errors.AddrInUse],
     ["a path that exists", file, Deno.errors.AddrInUse],
     ["a path without directory", join(dir.path, "no", "socket"), Deno.errors.NotFound],
     ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
     ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
   ];
   await testEachRow(t, rows, async (_name, address, Class) => {
-    await using server = new SSLServer(pki.serverSslconfig, address, noContent);
+    await using server = new SSLServer(pki.serverSslconfig, address, sendNoContent);
     const serving = server.serveForever();
     const error = await assertRejects(() => server.ready, Class);
     assertStrictEquals(await assertRejects(() => serving), error);
-    const plain = assertThrows(() => new Server(address, noContent), Class);
-    assertEquals(error.message, plain.message);
-    assertEquals(systemCode(error), systemCode(plain));
+    const plainError = assertThrows(() => new Server(address, sendNoContent), Class);
+    assertEquals(error.message, plainError.message);
+    assertEquals(systemCode(error), systemCode(plainError));
     assertEquals(server.address, address);
   });
   await t.step("a missing permission", async () => {
@@ -340,16 +340,17 @@ Deno.test("an address that can't be bound rejects ready and serveForever(), in t
     const env = { CONFIG: JSON.stringify(pki.serverSslconfig) };
     assertEquals(await runScript(script, permissions, env), "NotCapable NotCapable\n");
   });
-  taken.close();
+  listener.close();
   assertEquals(await Deno.readTextFile(file), "mine");
 });
 
 Deno.test("a server closes at once, and its address is free", async (t) => {
   await using dir = await createTempDir();
   const path = join(dir.path, "socket");
-  const make = (address: Address) => new SSLServer(pki.serverSslconfig, address, noContent);
+  const makeServer = (address: Address) =>
+    new SSLServer(pki.serverSslconfig, address, sendNoContent);
   await t.step("before it is bound", async () => {
-    await using server = make(["127.0.0.1", 0]);
+    await using server = makeServer(["127.0.0.1", 0]);
     const serving = server.serveForever();
     server.close();
     await withTimeout(server.ready, "ready settles");
@@ -357,7 +358,7 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
   });
   await t.step("a path", async () => {
     for (let i = 0; i < 2; i++) {
-      await using server = make(path);
+      await using server = makeServer(path);
       const serving = server.serveForever();
       await server.ready;
       assert((await Deno.lstat(path)).isSocket);
@@ -368,73 +369,92 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
   });
 });
 
-testWithOpenssl("both ends accept authorities that have signed each other", async (openssl) => {
-  const [a, b] = [await openssl.createAuthority("a"), await openssl.createAuthority("b")];
-  const aByB = await openssl.createAuthority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
-  const bByA = await openssl.createAuthority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
-  const both = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
-  const client = await openssl.createClientCertificate("client", { issuer: a });
-  const server = await openssl.createServerCertificate("server", { issuer: b });
-  const sent = await openssl.join("client_sent.pem", client.certFile, aByB.certFile);
-  const shown = await openssl.join("server_sent.pem", server.certFile, bByA.certFile);
-  const trust = {
-    serverSslconfig: { certFile: shown, keyFile: server.keyFile, caFile: both },
-    clientSslconfig: {
-      ...pki.clientSslconfig,
-      caFile: both,
-      certFile: sent,
-      keyFile: client.keyFile,
-    },
-  };
-  await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
-  assertEquals((await endpoint.client.request("GET", "/")).status, 204);
-});
+testWithOpenssl(
+  "client and server accept authorities that have signed each other",
+  async (openssl) => {
+    const [authorityA, authorityB] = [
+      await openssl.createAuthority("a"),
+      await openssl.createAuthority("b"),
+    ];
+    const aByB = await openssl.createAuthority("a_by_b", {
+      keyOf: authorityA,
+      commonName: "a",
+      issuer: authorityB,
+    });
+    const bByA = await openssl.createAuthority("b_by_a", {
+      keyOf: authorityB,
+      commonName: "b",
+      issuer: authorityA,
+    });
+    const bothPath = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
+    const clientFiles = await openssl.createClientCertificate("client", { issuer: authorityA });
+    const serverFiles = await openssl.createServerCertificate("server", { issuer: authorityB });
+    const clientChain = await openssl.join("client_sent.pem", clientFiles.certFile, aByB.certFile);
+    const serverChain = await openssl.join("server_sent.pem", serverFiles.certFile, bByA.certFile);
+    const trust = {
+      serverSslconfig: { certFile: serverChain, keyFile: serverFiles.keyFile, caFile: bothPath },
+      clientSslconfig: {
+        ...pki.clientSslconfig,
+        caFile: bothPath,
+        certFile: clientChain,
+        keyFile: clientFiles.keyFile,
+      },
+    };
+    await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
+    assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+  },
+);
 
-// ───────────────────────── what each end reports of one that failed
+// ───────────────────────── reports of failed handshakes
 
 const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
-/** A TLS record with a fatal alert. */
-function alert(description: number): Uint8Array {
+/** Makes a TLS record with a fatal alert. */
+function makeAlert(description: number): Uint8Array {
   return Uint8Array.of(21, 3, 3, 0, 2, 2, description);
 }
 
-/** Waits for the line that tells why a handshake failed, without who it was. */
-async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promise<string> {
-  const [line = "", ...more] = await logger.waitFor("info");
-  assertEquals(more, []);
+/** Waits for the log line of a failed handshake, and returns its reason. */
+async function waitForReason({ logger }: Awaited<ReturnType<typeof startTls>>): Promise<string> {
+  const [line = "", ...otherLines] = await logger.waitFor("info");
+  assertEquals(otherLines, []);
   logger.lines.length = 0;
   return line.replace(/^.*:\d+: the handshake failed: /, "");
 }
 
-Deno.test("a client's TlsError has a code for each behavior of the server, and the underlying error", async (t) => {
+Deno.test("a client's TlsError has a code for each fault of the server, and the underlying error", async (t) => {
   using server = new RawServer();
-  const closed = /^CLOSED .*: the peer closed the connection; perhaps the server doesn't use TLS$/;
+  const closedMessage =
+    /^CLOSED .*: the peer closed the connection; perhaps the server doesn't use TLS$/;
   const answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
     ["it speaks HTTP", (peer) => peer.send(answer), /^NOT_TLS .*corrupt message/],
-    ["it says nothing that means anything", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
-    ["it closes", (peer) => Promise.resolve(peer.close()), closed],
-    ["it ends its side", (peer) => peer.closeWrite(), closed],
-    ["an alert", (peer) => peer.send(alert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
+    ["it sends zeros", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
+    ["it closes", (peer) => Promise.resolve(peer.close()), closedMessage],
+    ["it ends its side", (peer) => peer.closeWrite(), closedMessage],
+    ["an alert", (peer) => peer.send(makeAlert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
     ...[[20, "BadRecordMac"], [50, "DecodeError"], [22, "RecordOverflow"], [
       10,
       "UnexpectedMessage",
     ]]
       .map(([number, name]): [string, (peer: RawPeer) => Promise<void>, RegExp] => [
-        `an alert that what has arrived was damaged, ${name}`,
-        (peer) => peer.send(alert(number as number)),
+        `an alert about damaged bytes, ${name}`,
+        (peer) => peer.send(makeAlert(number as number)),
         new RegExp(`^CLOSED .*alert: ${name}$`),
       ]),
-    ["an unknown one", (peer) => peer.send(alert(200)), /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/],
+    [
+      "an unknown alert",
+      (peer) => peer.send(makeAlert(200)),
+      /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/,
+    ],
   ];
-  await testEachRow(t, rows, async (_name, act, expected) => {
+  await testEachRow(t, rows, async (_name, sendBytes, expected) => {
     const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 60 });
-    const connecting = catchRejection(client.connect(), "connecting");
+    const connectError = catchRejection(client.connect(), "connecting");
     const peer = await server.accept();
     await peer.readExactly(1);
-    await act(peer);
-    const error = await withTimeout(connecting, "an error");
+    await sendBytes(peer);
+    const error = await withTimeout(connectError, "an error");
     assertInstanceOf(error, TlsError);
     assertMatch(`${error.code} ${error.message}`, expected);
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
@@ -443,8 +463,8 @@ Deno.test("a client's TlsError has a code for each behavior of the server, and t
   });
 });
 
-Deno.test("a server's log has a code for each behavior of a client", async (t) => {
-  await using endpoint = await startTls(pki, noContent);
+Deno.test("a server's log has a code for each fault of a client", async (t) => {
+  await using endpoint = await startTls(pki, sendNoContent);
   const { server: { address } } = endpoint;
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
     ["it speaks HTTP", (peer) => peer.send("GET / HTTP/1.1\r\n\r\n"), /^NOT_TLS: [\x20-\x7e]+$/],
@@ -452,32 +472,32 @@ Deno.test("a server's log has a code for each behavior of a client", async (t) =
     ["it ends its side", (peer) => peer.closeWrite(), /^CLOSED: the peer closed the connection$/],
     [
       "it sends an alert",
-      (peer) => peer.send(alert(48)),
+      (peer) => peer.send(makeAlert(48)),
       /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of this end's certificate$/,
     ],
   ];
-  await testEachRow(t, rows, async (_name, act, expected) => {
+  await testEachRow(t, rows, async (_name, sendBytes, expected) => {
     using peer = await RawPeer.connect(address);
-    await act(peer);
-    assertMatch(await reasonOf(endpoint), expected);
+    await sendBytes(peer);
+    assertMatch(await waitForReason(endpoint), expected);
   });
 });
 
-Deno.test("each end learns of the other's refusal, as far as TLS reports it", async (t) => {
-  await using other = await TempPKI.create();
-  await using endpoint = await startTls(pki, noContent);
+Deno.test("client and server report the peer's refusal as far as TLS transmits it", async (t) => {
+  await using otherPki = await TempPKI.create();
+  await using endpoint = await startTls(pki, sendNoContent);
   const { server: { address } } = endpoint;
   const connect = (sslconfig: object, options: SSLClientOptions = {}) =>
     new SSLClient({ ...pki.clientSslconfig, ...sslconfig }, address, { timeout: 10, ...options });
   await t.step("the client does not trust the server", async () => {
-    const { caFile } = other.clientSslconfig;
+    const { caFile } = otherPki.clientSslconfig;
     const error = await assertRejects(() => connect({ caFile }).connect(), TlsError);
     assertEquals(error.code, "UNTRUSTED");
     assertInstanceOf(error.cause, Error);
     assert("code" in error.cause, "the library's error");
     const reason =
       "REFUSED_BY_PEER: received fatal alert: UnknownCA; it doesn't trust the authority";
-    assert((await reasonOf(endpoint)).startsWith(reason));
+    assert((await waitForReason(endpoint)).startsWith(reason));
   });
   await t.step("the server's certificate is for another host", async () => {
     const client = connect({ checkHostname: true }, { sslHost: "door.local" });
@@ -491,24 +511,24 @@ Deno.test("each end learns of the other's refusal, as far as TLS reports it", as
     using conn = await client.connect();
     const error = await assertRejects(() => conn.get("/"), TlsError);
     assertEquals(error.code, "REFUSED_BY_PEER");
-    const wanted =
+    const expectedMessage =
       "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
-    assertEquals(error.message, wanted);
+    assertEquals(error.message, expectedMessage);
     assertInstanceOf(error.cause, Error);
     assert(conn.closed);
-    assertEquals(await reasonOf(endpoint), "NO_CERTIFICATE: peer sent no certificates");
+    assertEquals(await waitForReason(endpoint), "NO_CERTIFICATE: peer sent no certificates");
   });
-  await t.step("the server does not trust the client, and says nothing", async () => {
-    const { certFile, keyFile } = other.clientSslconfig;
-    const asking = connect({ certFile, keyFile }).request("GET", "/");
-    await assertRejects(() => asking, EmptyPreambleError);
-    const why = /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /;
-    assertMatch(await reasonOf(endpoint), why);
+  await t.step("the server does not trust the client, and sends no alert", async () => {
+    const { certFile, keyFile } = otherPki.clientSslconfig;
+    const requestFailed = connect({ certFile, keyFile }).request("GET", "/");
+    await assertRejects(() => requestFailed, EmptyPreambleError);
+    const expectedReason = /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /;
+    assertMatch(await waitForReason(endpoint), expectedReason);
   });
 });
 
 Deno.test(
-  "a TLS socket reports its version and cipher suite on both ends",
+  "client and server report the TLS version and the cipher suite",
   needsOpenssl,
   async (t) => {
     const socks: Socket[] = [];
@@ -517,7 +537,7 @@ Deno.test(
         socks.push(sock);
         return true;
       },
-      handle: noContent,
+      handle: sendNoContent,
     };
     await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
     await t.step("TLS 1.3", async () => {
@@ -543,12 +563,12 @@ Deno.test(
   },
 );
 
-Deno.test("a missing permission, a timeout and a reason that is not an error are passed on unchanged", () => {
-  const missing = new Deno.errors.NotCapable("no");
-  for (const error of [missing, "a reason", undefined]) {
+Deno.test("handshakeError() doesn't change a missing permission, or a reason that is not an error", () => {
+  const permissionError = new Deno.errors.NotCapable("no");
+  for (const error of [permissionError, "a reason", undefined]) {
     assertEquals(handshakeError(["a", 1], error), error);
   }
-  const timedOut = handshakeError(["a", 1], new Deno.errors.TimedOut("late"));
-  assertInstanceOf(timedOut, Deno.errors.TimedOut);
-  assertMatch(timedOut.message, /^the TLS handshake with a:1 failed: /);
+  const timeoutError = handshakeError(["a", 1], new Deno.errors.TimedOut("late"));
+  assertInstanceOf(timeoutError, Deno.errors.TimedOut);
+  assertMatch(timeoutError.message, /^the TLS handshake with a:1 failed: /);
 });

@@ -1,4 +1,4 @@
-/** A TLS socket: its ends, its backpressure, and whether it keeps the process alive. */
+/** A TLS socket: closing, backpressure, and keeping the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
@@ -35,7 +35,7 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 const pki = await openSharedPki();
 
 /** Reads all bytes of a socket until its connection ends. */
-function receivedBy(socket: tls.TLSSocket): Promise<string> {
+function readReceivedText(socket: tls.TLSSocket): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   let text = "";
   socket.on("data", (piece: Uint8Array) => text += String(piece));
@@ -48,15 +48,15 @@ Deno.test("a client that closes its write side after its request is still answer
   const body = new Uint8Array(300_000).fill(120);
   await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
   const port = Number(endpoint.server.address[1]);
-  const below = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
-  const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
+  const netSocket = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+  const socket = tls.connect({ socket: netSocket, ...await readIdentity(pki) }, () => {
     socket.end("GET / HTTP/1.1\r\n\r\n");
   });
-  const answer = await receivedBy(socket);
+  const answer = await readReceivedText(socket);
   assertEquals(answer, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
 });
 
-Deno.test("a truncated request never reaches the app as a whole", async (t) => {
+Deno.test("a truncated request never reaches the app as a complete request", async (t) => {
   const bodies: unknown[] = [];
   await using endpoint = await startTls(pki, async (request) => {
     bodies.push(await request.body?.bytes().catch((error) => error));
@@ -71,21 +71,21 @@ Deno.test("a truncated request never reaches the app as a whole", async (t) => {
       const socket = tls.connect(options, () => {
         socket.write("POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello", () => socket[method]());
       });
-      const received = receivedBy(socket);
+      const receivedText = readReceivedText(socket);
       await endpoint.logger.waitFor("info");
-      assertEquals(await received, "");
+      assertEquals(await receivedText, "");
       assertEquals(bodies.length, 1);
       assertInstanceOf(bodies[0], ProtocolError);
     });
   }
 });
 
-Deno.test("an early response reaches a client whose process waits for the processor meanwhile", async () => {
-  const stalled = new Int32Array(new SharedArrayBuffer(4));
-  let stalls = 0;
+Deno.test("an early response reaches a client whose process stalls", async () => {
+  const stallValue = new Int32Array(new SharedArrayBuffer(4));
+  let remainingStalls = 0;
   const stall = () => {
-    Atomics.wait(stalled, 0, 0, 250);
-    if (--stalls > 0) setTimeout(stall, 5);
+    Atomics.wait(stallValue, 0, 0, 250);
+    if (--remainingStalls > 0) setTimeout(stall, 5);
   };
   const logger = new RecordingLogger();
   // The server has sent the response, and is about to close.
@@ -98,54 +98,56 @@ Deno.test("an early response reaches a client whose process waits for the proces
     },
   );
   for (let i = 0; i < 3; i++) {
-    stalls = 2;
+    remainingStalls = 2;
     const upload = new BodyIter(Array.from({ length: 64 }, () => new Uint8Array(262_144)), 2 ** 24);
     const { status, body } = await endpoint.client.request("PUT", "/", {}, upload);
     assertEquals([status, await body?.text()], [413, "no"]);
   }
 });
 
-/** Sends until nothing has been taken for a while, and goes on where something is taken again. */
-function flood(socket: tls.TLSSocket): { sent(): number; stuck(): Promise<void> } {
+/** Sends until the peer accepts no more bytes, and continues when the peer accepts bytes again. */
+function flood(socket: tls.TLSSocket): { countSent(): number; waitUntilStuck(): Promise<void> } {
   const piece = new Uint8Array(65536);
-  let sent = 0;
+  let sentBytes = 0;
   const send = () => {
     while (!socket.destroyed && socket.writableLength < 1_000_000) {
-      socket.write(piece, () => sent += piece.length);
+      socket.write(piece, () => sentBytes += piece.length);
     }
   };
   socket.on("drain", send);
   send();
   return {
-    sent: () => sent,
-    async stuck() {
-      for (let before = -1; before !== sent;) {
-        before = sent;
+    countSent: () => sentBytes,
+    async waitUntilStuck() {
+      for (let previousBytes = -1; previousBytes !== sentBytes;) {
+        previousBytes = sentBytes;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     },
   };
 }
 
-/** More than the buffers of the kernel and ours hold, and far less than a peer sends in that time. */
-const MOST_UNREAD = 32_000_000;
+/** More bytes than all buffers hold, and far fewer than a peer sends in that time. */
+const MAX_UNREAD_BYTES = 32_000_000;
 
 Deno.test("a server that sends endlessly does not fill the memory of a client that does not read", async () => {
-  const flooding = Promise.withResolvers<ReturnType<typeof flood>>();
+  const floodStarted = Promise.withResolvers<ReturnType<typeof flood>>();
   await using server = await serveRaw(pki, (socket) => {
     socket.once("data", () => {
       socket.write("HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n");
-      flooding.resolve(flood(socket));
+      floodStarted.resolve(flood(socket));
     });
   });
   using conn = await server.client.connect();
   const response = await conn.get("/");
-  const { sent, stuck } = await flooding.promise;
-  await withTimeout(stuck(), "the server has to wait");
-  const unread = sent();
-  assert(unread < MOST_UNREAD, `${unread} bytes were taken that nobody has read`);
-  for (let read = 0; read < MOST_UNREAD;) read += (await response.body!.read(1_000_000)).length;
-  assert(sent() > unread, "reading did not let the server go on");
+  const { countSent, waitUntilStuck } = await floodStarted.promise;
+  await withTimeout(waitUntilStuck(), "the server has to wait");
+  const unreadBytes = countSent();
+  assert(unreadBytes < MAX_UNREAD_BYTES, `${unreadBytes} bytes were accepted without being read`);
+  for (let readBytes = 0; readBytes < MAX_UNREAD_BYTES;) {
+    readBytes += (await response.body!.read(1_000_000)).length;
+  }
+  assert(countSent() > unreadBytes, "reading didn't let the server continue");
 });
 
 Deno.test("a client that sends endlessly does not fill the memory of a server that does not read", async (t) => {
@@ -154,19 +156,19 @@ Deno.test("a client that sends endlessly does not fill the memory of a server th
     "over a socket of node:net": ["127.0.0.1", 0],
     "over a connection of Deno": ["::1", 0, 0, 1],
   };
-  for (const [how, address] of Object.entries(addresses)) {
+  for (const [connectionKind, address] of Object.entries(addresses)) {
     await t.step({
-      name: how,
+      name: connectionKind,
       ignore: address[0] === "::1" && !hasIPv6,
       fn: async () => {
-        const reading = Promise.withResolvers<void>();
-        const read = Promise.withResolvers<void>();
+        const readAllowed = Promise.withResolvers<void>();
+        const allRead = Promise.withResolvers<void>();
         const app = async (request: Request) => {
-          await reading.promise;
-          for (let count = 0; count < MOST_UNREAD;) {
+          await readAllowed.promise;
+          for (let count = 0; count < MAX_UNREAD_BYTES;) {
             count += (await request.body!.read(1_000_000)).length;
           }
-          read.resolve();
+          allRead.resolve();
           return [503, "Service Unavailable", {}, null] as const;
         };
         await using endpoint = await startTls(pki, app, {}, address);
@@ -178,13 +180,16 @@ Deno.test("a client that sends endlessly does not fill the memory of a server th
         socket.on("close", () => closed.resolve());
         await connected.promise;
         socket.write("POST / HTTP/1.1\r\ncontent-length: 1073741824\r\n\r\n");
-        const { sent, stuck } = flood(socket);
-        await withTimeout(stuck(), "the client has to wait");
-        const unread = sent();
-        assert(unread < MOST_UNREAD, `${unread} bytes were taken that nobody has read`);
-        reading.resolve();
-        await withTimeout(read.promise, "the application gets the bytes");
-        assert(sent() > unread, "reading did not let the client go on");
+        const { countSent, waitUntilStuck } = flood(socket);
+        await withTimeout(waitUntilStuck(), "the client has to wait");
+        const unreadBytes = countSent();
+        assert(
+          unreadBytes < MAX_UNREAD_BYTES,
+          `${unreadBytes} bytes were accepted without being read`,
+        );
+        readAllowed.resolve();
+        await withTimeout(allRead.promise, "the application gets the bytes");
+        assert(countSent() > unreadBytes, "reading didn't let the client continue");
         socket.destroy();
         await withTimeout(closed.promise, "the client is closed");
       },
@@ -196,20 +201,20 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
   await using server = await serveRaw(pki, () => {});
   const sock = await server.client.createSocket();
   assertEquals(await withTimeout(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
-  const reading = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
-  const another = () => sock.read(new Uint8Array(1));
-  await assertRejects(another, Deno.errors.Busy, "a read is in progress");
+  const readFailed = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
+  const startSecondRead = () => sock.read(new Uint8Array(1));
+  await assertRejects(startSecondRead, Deno.errors.Busy, "a read is in progress");
   assertEquals(await sock.write(new Uint8Array(0)), 0);
   const piece = new Uint8Array(1_000_000);
-  const writing = assertRejects(async () => {
-    // The peer doesn't read, so that a write must wait at some time.
+  const writeFailed = assertRejects(async () => {
+    // The peer doesn't read, so a write must wait eventually.
     for (;;) await sock.write(piece);
   }, Deno.errors.Interrupted);
-  assertEquals(await Promise.race([writing, Promise.resolve("waits")]), "waits");
+  assertEquals(await Promise.race([writeFailed, Promise.resolve("waits")]), "waits");
   await new Promise((resolve) => setTimeout(resolve));
   sock.close();
   sock.close();
-  await Promise.all([reading, writing]);
+  await Promise.all([readFailed, writeFailed]);
   const uses = [
     () => sock.read(new Uint8Array(1)),
     () => sock.read(new Uint8Array(0)),
@@ -222,79 +227,79 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
   }
 });
 
-/** A relay that can stop to read from the client, until it is released. */
+/** A relay that stops reading from the client until it is released. */
 class HoldingRelay extends Relay {
   /** Resolves once a piece is held back. */
-  readonly held = Promise.withResolvers<void>();
+  readonly pieceHeld = Promise.withResolvers<void>();
   readonly released = Promise.withResolvers<void>();
   /** Resolves once the server has ended the connection. */
-  readonly over = Promise.withResolvers<void>();
-  /** How the client's end of the connection ends. */
-  readonly end = Promise.withResolvers<unknown>();
+  readonly serverClosed = Promise.withResolvers<void>();
+  /** The way in which the client closes: "in order", "reset", or an error. */
+  readonly clientEnding = Promise.withResolvers<unknown>();
 
   /** Whether the server's bytes are also delayed until the release. */
-  holdsAnswers = false;
-  #left = Infinity;
+  delaysResponses = false;
+  #remainingBytes = Infinity;
 
-  /** Holds back the piece with which so many more bytes have come, and all that follow it. */
+  /** Holds back the piece that completes the next `bytes` bytes, and all later pieces. */
   holdAfter(bytes: number): void {
-    this.#left = bytes;
+    this.#remainingBytes = bytes;
   }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
     const hold = (piece: Uint8Array) => {
-      this.#left -= piece.length;
-      if (this.#left > 0) return;
-      this.held.resolve();
+      this.#remainingBytes -= piece.length;
+      if (this.#remainingBytes > 0) return;
+      this.pieceHeld.resolve();
       return this.released.promise;
     };
-    // The server may be gone by then, and passing on the end fails: that is not the client's end.
+    // If the server has closed, passing on the end fails. That error isn't the client's.
     const read = async (into: Uint8Array) => {
       try {
         const count = await client.read(into);
-        if (count === null) this.end.resolve("in order");
+        if (count === null) this.clientEnding.resolve("in order");
         return count;
       } catch (error) {
-        this.end.resolve(error instanceof Deno.errors.ConnectionReset ? "reset" : error);
+        this.clientEnding.resolve(error instanceof Deno.errors.ConnectionReset ? "reset" : error);
         throw error;
       }
     };
     return [
-      passOn(server, client, () => this.holdsAnswers ? this.released.promise : undefined)
-        .catch(() => {}).then(() => this.over.resolve()),
+      passOn(server, client, () => this.delaysResponses ? this.released.promise : undefined)
+        .catch(() => {}).then(() => this.serverClosed.resolve()),
       passOn({ read }, server, hold).catch((error) => {
-        this.end.resolve(error);
+        this.clientEnding.resolve(error);
         this.close(server);
       }),
     ];
   }
 }
 
-/** A relay that changes one bit in each direction, after so many bytes in it. */
+/** A relay that changes one bit in each direction, after 100,000 bytes. */
 class DamagingRelay extends Relay {
   static readonly AFTER = 100_000;
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    return [[client, server], [server, client]].map(([from, to]) => {
-      let left = DamagingRelay.AFTER;
+    return [[client, server], [server, client]].map(([source, target]) => {
+      let remainingBytes = DamagingRelay.AFTER;
       const damage = (piece: Uint8Array) => {
-        if (left > 0 && left <= piece.length) piece[left - 1]! ^= 1;
-        left -= piece.length;
+        if (remainingBytes > 0 && remainingBytes <= piece.length) piece[remainingBytes - 1]! ^= 1;
+        remainingBytes -= piece.length;
       };
-      return passOn(from!, to!, damage).catch(() => {}).finally(() => this.close(to!));
+      return passOn(source!, target!, damage).catch(() => {}).finally(() => this.close(target!));
     });
   }
 }
 
-Deno.test("bytes that are damaged on the way are a TlsError, at the end that reads them", async () => {
-  const large = new Uint8Array(8 * DamagingRelay.AFTER);
-  const atServer = Promise.withResolvers<unknown>();
+Deno.test("reading damaged bytes fails with a TlsError", async () => {
+  const largeBody = new Uint8Array(8 * DamagingRelay.AFTER);
+  const serverFailed = Promise.withResolvers<unknown>();
   await using endpoint = await startTls(pki, async ({ body }) => {
     await body?.bytes().catch((error) => {
-      atServer.resolve(error);
+      serverFailed.resolve(error);
       throw error;
     });
-    return [200, "OK", {}, large];
+    return [200, "OK", {}, largeBody];
   });
   await using relay = new DamagingRelay(endpoint.server.address);
   const client = new SSLClient(pki.clientSslconfig, relay.address);
@@ -304,8 +309,8 @@ Deno.test("bytes that are damaged on the way are a TlsError, at the end that rea
     assertEquals((await assertRejects(() => body!.bytes(), TlsError)).code, "CLOSED");
   }
   using connection = await client.connect();
-  await assertRejects(() => connection.put("/", {}, large));
-  const error = await withTimeout(atServer.promise, "the server reads what was damaged");
+  await assertRejects(() => connection.put("/", {}, largeBody));
+  const error = await withTimeout(serverFailed.promise, "the server reads the damaged bytes");
   assertInstanceOf(error, TlsError);
   assertEquals([error.code, isTransient(error)], ["CLOSED", true]);
 });
@@ -316,64 +321,65 @@ Deno.test("unsent bytes of an abandoned request are never sent", async (t) => {
     return [204, "No Content", {}, null];
   };
   await using endpoint = await startTls(pki, app);
-  const stop = new AbortController();
-  const large = new Uint8Array(8_000_000);
-  const put = (conn: Connection) => conn.put("/", {}, large, { signal: stop.signal });
-  const rows: [how: string, giveUp: (conn: Connection) => void][] = [
+  const abortController = new AbortController();
+  const largeBody = new Uint8Array(8_000_000);
+  const sendPut = (conn: Connection) =>
+    conn.put("/", {}, largeBody, { signal: abortController.signal });
+  const rows: [name: string, abandon: (conn: Connection) => void][] = [
     ["closed", (conn) => conn.close()],
-    ["aborted", () => stop.abort(new Error("enough"))],
+    ["aborted", () => abortController.abort(new Error("enough"))],
   ];
-  await testEachRow(t, rows, async (_how, giveUp) => {
+  await testEachRow(t, rows, async (_name, abandon) => {
     await using relay = new HoldingRelay(endpoint.server.address);
     relay.holdAfter(100_000);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
     using conn = await client.connect();
-    const failing = assertRejects(() => put(conn));
-    await withTimeout(relay.held.promise, "the request is held back");
-    giveUp(conn);
-    await failing;
+    const requestFailed = assertRejects(() => sendPut(conn));
+    await withTimeout(relay.pieceHeld.promise, "the request is held back");
+    abandon(conn);
+    await requestFailed;
     relay.released.resolve();
-    assertEquals(await withTimeout(relay.end.promise, "the connection ends"), "reset");
+    assertEquals(await withTimeout(relay.clientEnding.promise, "the connection ends"), "reset");
   });
-  await t.step("one whose requests were answered ends in order", async () => {
+  await t.step("a connection whose requests were answered ends in order", async () => {
     await using relay = new HoldingRelay(endpoint.server.address);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
     const conn = await client.connect();
-    assertEquals((await conn.put("/", {}, large)).status, 204);
-    // The server's goodbye would arrive at a closed socket, whose system answers with a reset.
-    relay.holdsAnswers = true;
+    assertEquals((await conn.put("/", {}, largeBody)).status, 204);
+    // The server's close_notify would reach a closed socket. The kernel would reply with a reset.
+    relay.delaysResponses = true;
     conn.close();
-    assertEquals(await withTimeout(relay.end.promise, "the connection ends"), "in order");
+    assertEquals(await withTimeout(relay.clientEnding.promise, "the connection ends"), "in order");
     relay.released.resolve();
   });
 });
 
-Deno.test("a request that the network holds back for longer than the server's timeout does nothing", async (t) => {
-  const done: string[] = [];
+Deno.test("a request that the network delays for longer than the server's timeout has no effect", async (t) => {
+  const processedUris: string[] = [];
   const app: App = async ({ uri, body }) => {
     await body?.bytes();
-    done.push(uri);
+    processedUris.push(uri);
     return [204, "No Content", {}, null];
   };
   await using endpoint = await startTls(pki, app, { server: { timeout: 2 } });
-  const large = new Uint8Array(100_000);
-  const rows: [where: string, bytes: number][] = [
+  const largeBody = new Uint8Array(100_000);
+  const rows: [position: string, bytes: number][] = [
     ["in its body", 60_000],
     ["before its first byte", 0],
   ];
-  await testEachRow(t, rows, async (_where, bytes) => {
+  await testEachRow(t, rows, async (_position, bytes) => {
     await using relay = new HoldingRelay(endpoint.server.address);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
     using conn = await client.connect();
     await conn.get("/first");
     relay.holdAfter(bytes);
-    const failing = assertRejects(() => conn.put("/", {}, large));
-    await withTimeout(relay.held.promise, "the request is held back");
-    await withTimeout(relay.over.promise, "the server ends the connection");
+    const requestFailed = assertRejects(() => conn.put("/", {}, largeBody));
+    await withTimeout(relay.pieceHeld.promise, "the request is held back");
+    await withTimeout(relay.serverClosed.promise, "the server ends the connection");
     relay.released.resolve();
-    await relay.end.promise;
-    await failing;
-    assertEquals(done.splice(0), ["/first"]);
+    await relay.clientEnding.promise;
+    await requestFailed;
+    assertEquals(processedUris.splice(0), ["/first"]);
   });
 });
 
@@ -394,15 +400,15 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   const { clientSslconfig, serverSslconfig } = pki;
   const config = { address: server.client.address, clientSslconfig, serverSslconfig };
   const permissions = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
-  const running = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
-  assertEquals(await withTimeout(running, "the process ends by itself"), "204\n");
+  const processOutput = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
+  assertEquals(await withTimeout(processOutput, "the process ends by itself"), "204\n");
 });
 
 Deno.test("a write that waits for its peer keeps the process alive", async () => {
-  const goOn = Promise.withResolvers<void>();
+  const readAllowed = Promise.withResolvers<void>();
   let received = 0;
   await using endpoint = await startTls(pki, async ({ body }) => {
-    await goOn.promise;
+    await readAllowed.promise;
     for (let piece; (piece = await body!.read(1_000_000)).length > 0;) received += piece.length;
     return [204, "No Content", {}, null];
   });
@@ -413,7 +419,7 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
     let [written, before] = [0, -1];
     async function put() {
       const socket = await new SSLClient(clientSslconfig, address).createSocket();
-      // This continues only while something else keeps the process alive.
+      // This timer runs only while another operation keeps the process alive.
       Deno.unrefTimer(setInterval(() => {
         if (written === before) console.log("waits");
         before = written;
@@ -425,31 +431,31 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
     }
     put(); // with await, any timer would keep the process alive
   `;
-  const preamble = `PUT / HTTP/1.1\r\ncontent-length: ${MOST_UNREAD}\r\n\r\n`;
+  const preamble = `PUT / HTTP/1.1\r\ncontent-length: ${MAX_UNREAD_BYTES}\r\n\r\n`;
   const { clientSslconfig } = pki;
   const { address } = endpoint.server;
-  const config = { address, clientSslconfig, bytes: MOST_UNREAD, preamble };
+  const config = { address, clientSslconfig, bytes: MAX_UNREAD_BYTES, preamble };
   const flags = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
   const child = await spawnScript(script, flags, { CONFIG: JSON.stringify(config) });
-  await using running = new RunningProcess(child);
-  await running.waitForStdout(/waits/);
-  goOn.resolve();
-  const { success, stderr } = await running.waitForEnd();
+  await using runningProcess = new RunningProcess(child);
+  await runningProcess.waitForStdout(/waits/);
+  readAllowed.resolve();
+  const { success, stderr } = await runningProcess.waitForEnd();
   assert(success, stderr);
-  assertEquals(received, MOST_UNREAD);
+  assertEquals(received, MAX_UNREAD_BYTES);
 });
 
 const app = () => [204, "No Content", {}, null] as const;
 const request = encodeLatin1("GET / HTTP/1.1\r\n\r\n");
 
-Deno.test("a TLS socket returns what has arrived before the end, and then the end, repeatedly", async () => {
+Deno.test("a TLS socket returns the received bytes, and then the end, repeatedly", async () => {
   await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
   const socket = await endpoint.client.createSocket();
   assertEquals(await socket.write(request), request.length);
   const pieces: number[] = [];
-  const into = new Uint8Array(7);
+  const buffer = new Uint8Array(7);
   for (;;) {
-    const count = await withTimeout(socket.read(into), "the answer and its end");
+    const count = await withTimeout(socket.read(buffer), "the answer and its end");
     if (count === null) break;
     pieces.push(count);
   }
@@ -457,136 +463,139 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
   assertEquals(length, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".length);
   assert(pieces.every((count) => count > 0 && count <= 7));
   for (let i = 0; i < 2; i++) {
-    assertEquals(await withTimeout(socket.read(into), "the end once more"), null);
+    assertEquals(await withTimeout(socket.read(buffer), "the repeated end"), null);
   }
   socket.close();
 });
 
-const BYTES = 33_554_432;
+const TOTAL_BYTES = 33_554_432;
 
-/** The most bytes that may wait for the collector while more than twice as many pass. */
-const MOST_KEPT = 12_000_000;
+/** A limit for bytes that wait for the garbage collector; more than twice as many are sent. */
+const MAX_UNCOLLECTED_BYTES = 12_000_000;
 
 /** A sink that checks the received bytes, and records the peak of memory outside of the heap. */
-class Watch {
-  most = 0;
-  received = 0;
-  #next = 0;
-  readonly #before = Deno.memoryUsage().external;
+class CheckingSink {
+  peakBytes = 0;
+  receivedBytes = 0;
+  #nextByte = 0;
+  readonly #bytesBefore = Deno.memoryUsage().external;
 
   write(bytes: Uint8Array): Promise<void> {
-    // Each byte of the pattern is that of its position.
-    assertEquals(bytes[0], this.#next);
-    this.received += bytes.length;
-    this.#next = this.received % 251;
-    this.most = Math.max(this.most, Deno.memoryUsage().external - this.#before);
+    // A byte of the pattern is its position modulo 251.
+    assertEquals(bytes[0], this.#nextByte);
+    this.receivedBytes += bytes.length;
+    this.#nextByte = this.receivedBytes % 251;
+    this.peakBytes = Math.max(this.peakBytes, Deno.memoryUsage().external - this.#bytesBefore);
     return Promise.resolve();
   }
 }
 
-/** The pattern that {@linkcode Watch} expects. */
-function* pattern(): Generator<Uint8Array> {
-  for (let sent = 0; sent < BYTES; sent += 1_048_576) {
+/** The pattern that {@linkcode CheckingSink} expects. */
+function* makePattern(): Generator<Uint8Array> {
+  for (let sentBytes = 0; sentBytes < TOTAL_BYTES; sentBytes += 1_048_576) {
     const piece = new Uint8Array(1_048_576);
-    for (let i = 0; i < piece.length; i++) piece[i] = (sent + i) % 251;
+    for (let i = 0; i < piece.length; i++) piece[i] = (sentBytes + i) % 251;
     yield piece;
   }
 }
 
 Deno.test("bytes over TLS arrive unchanged, and don't fill the memory", async () => {
-  const pieces = [...pattern()];
-  const up = new Watch();
+  const pieces = [...makePattern()];
+  const uploadSink = new CheckingSink();
   const app = async (request: Request) => {
     if (request.body !== null) {
-      await request.body.writeTo(up);
+      await request.body.writeTo(uploadSink);
       return [204, "No Content", {}, null] as const;
     }
-    return [200, "OK", {}, new BodyIter(pieces, BYTES)] as const;
+    return [200, "OK", {}, new BodyIter(pieces, TOTAL_BYTES)] as const;
   };
   await using endpoint = await startTls(pki, app);
   using conn = await endpoint.client.connect();
-  const down = new Watch();
+  const downloadSink = new CheckingSink();
   const response = await conn.get("/");
-  await response.body!.writeTo(down);
-  await conn.put("/", {}, new BodyIter(pieces, BYTES));
-  for (const [name, { most, received }] of Object.entries({ down, up })) {
-    assertEquals(received, BYTES);
-    assert(most < MOST_KEPT, `${name}: ${most} bytes were kept`);
+  await response.body!.writeTo(downloadSink);
+  await conn.put("/", {}, new BodyIter(pieces, TOTAL_BYTES));
+  for (const sink of [downloadSink, uploadSink]) {
+    assertEquals(sink.receivedBytes, TOTAL_BYTES);
+    assert(sink.peakBytes < MAX_UNCOLLECTED_BYTES, `${sink.peakBytes} bytes were kept`);
   }
 });
 
 Deno.test("a peer that ignores backpressure is disconnected above 16 MiB of unread bytes", async () => {
-  const app = () => [200, "OK", {}, new BodyIter(pattern(), BYTES)] as const;
+  const app = () => [200, "OK", {}, new BodyIter(makePattern(), TOTAL_BYTES)] as const;
   await using endpoint = await startTls(pki, app);
-  const below = net.connect({ host: "127.0.0.1", port: Number(endpoint.server.address[1]) });
+  const netSocket = net.connect({ host: "127.0.0.1", port: Number(endpoint.server.address[1]) });
   const closed = Promise.withResolvers<void>();
-  const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
-    const unpausable = { ...makeNetStream(below), pause() {}, resume() {} };
-    new TlsSocket(socket, unpausable, null).write(request);
+  const socket = tls.connect({ socket: netSocket, ...await readIdentity(pki) }, () => {
+    const unpausableStream = { ...makeNetStream(netSocket), pause() {}, resume() {} };
+    new TlsSocket(socket, unpausableStream, null).write(request);
   });
   socket.on("close", () => closed.resolve());
-  await withTimeout(closed.promise, "it is disconnected");
+  await withTimeout(closed.promise, "the socket is closed");
 });
 
 Deno.test("unread records of one byte make a TLS socket stop reading, and reading lets the peer continue", async (t) => {
   const identity = await readIdentity(pki);
   const ROW = "bytes that TLS reads ahead in addition +";
-  const limit = 1024 *
+  const limitBytes = 1024 *
     await readStatedNumber("docs/security.md", new RegExp(`${ROW}\\| (\\d+) KiB`));
-  const each = 1024 *
+  const bytesPerRecord = 1024 *
     await readStatedNumber("docs/security.md", new RegExp(`${ROW}.*each piece (\\d+) KiB`));
-  const most = Math.floor(limit / (each + 1));
-  const streams = {
+  const maxRecords = Math.floor(limitBytes / (bytesPerRecord + 1));
+  const openersByKind = {
     "over a socket of node:net": (port: number) =>
       Promise.resolve(makeNetStream(net.connect({ host: "127.0.0.1", port }))),
     "over a connection of Deno": async (port: number) =>
       makeDuplex(await Deno.connect({ hostname: "127.0.0.1", port })),
   };
-  await testEachRow(t, Object.entries(streams), async (_how, open) => {
-    const sending = Promise.withResolvers<tls.TLSSocket>();
-    await using server = await serveRaw(pki, (socket) => sending.resolve(socket));
-    const raw = await open(Number(server.address[1]));
+  await testEachRow(t, Object.entries(openersByKind), async (_kind, openStream) => {
+    const senderConnected = Promise.withResolvers<tls.TLSSocket>();
+    await using server = await serveRaw(pki, (socket) => senderConnected.resolve(socket));
+    const rawStream = await openStream(Number(server.address[1]));
     let isPaused = false;
-    const watched = {
-      ...raw,
+    const watchedStream = {
+      ...rawStream,
       pause() {
         isPaused = true;
-        raw.pause();
+        rawStream.pause();
       },
       resume() {
         isPaused = false;
-        raw.resume();
+        rawStream.resume();
       },
     };
-    const handshake = Promise.withResolvers<TlsSocket>();
-    const below = tls.connect({ socket: raw.stream, ...identity }, () => {
-      handshake.resolve(new TlsSocket(below, watched, null));
+    const handshakeEnded = Promise.withResolvers<TlsSocket>();
+    const tlsSocket = tls.connect({ socket: rawStream.stream, ...identity }, () => {
+      handshakeEnded.resolve(new TlsSocket(tlsSocket, watchedStream, null));
     });
-    const receiver = await withTimeout(handshake.promise, "the handshake");
-    const sender = await sending.promise;
+    const receiver = await withTimeout(handshakeEnded.promise, "the handshake");
+    const sender = await senderConnected.promise;
     const sendRecord = async (value: number) => {
-      const arrived = once(below, "data");
+      const recordArrived = once(tlsSocket, "data");
       sender.write(Uint8Array.of(value));
       // Records that arrive together would become one piece.
-      await withTimeout(arrived, "the record arrives");
+      await withTimeout(recordArrived, "the record arrives");
     };
-    let sent = 0;
-    while (!isPaused && sent < 2 * most) await sendRecord(sent++);
-    assertEquals(sent, most + 1);
-    const received: number[] = [];
-    const into = new Uint8Array(1);
+    let sentCount = 0;
+    while (!isPaused && sentCount < 2 * maxRecords) await sendRecord(sentCount++);
+    assertEquals(sentCount, maxRecords + 1);
+    const receivedValues: number[] = [];
+    const buffer = new Uint8Array(1);
     while (isPaused) {
-      assertEquals(await receiver.read(into), 1);
-      received.push(into[0]!);
+      assertEquals(await receiver.read(buffer), 1);
+      receivedValues.push(buffer[0]!);
     }
-    assert(received.length > 0 && received.length < sent, "it waits until most records are read");
-    await sendRecord(sent++);
-    while (received.length < sent) {
-      await withTimeout(receiver.read(into), "the rest");
-      received.push(into[0]!);
+    assert(
+      receivedValues.length > 0 && receivedValues.length < sentCount,
+      "the socket waits until most records are read",
+    );
+    await sendRecord(sentCount++);
+    while (receivedValues.length < sentCount) {
+      await withTimeout(receiver.read(buffer), "the rest");
+      receivedValues.push(buffer[0]!);
     }
-    assertEquals(received, Array.from({ length: sent }, (_, i) => i));
-    const closed = once(below, "close");
+    assertEquals(receivedValues, Array.from({ length: sentCount }, (_, i) => i));
+    const closed = once(tlsSocket, "close");
     receiver.close();
     await closed;
   });
@@ -594,25 +603,25 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
 
 // ───────────────────────── over Deno.connectTls, as docs/tls.md describes it
 
-/** Bytes that differ at each position of a piece, so that a lost, doubled or moved piece is seen. */
+/** Bytes that differ in each piece: a lost, repeated or moved piece changes the content. */
 const DATA = Uint8Array.from({ length: 3 * 1048576 + 17 }, (_, i) => (i * 2654435761) >>> 13);
 
-const inPieces = (bytes: Uint8Array) => new BodyIter(cutBytes(bytes, 100_000), bytes.length);
-const inChunks = (bytes: Uint8Array) =>
+const makePiecedBody = (bytes: Uint8Array) => new BodyIter(cutBytes(bytes, 100_000), bytes.length);
+const makeChunkedBody = (bytes: Uint8Array) =>
   new ChunkedBodyIter(
     [...cutBytes(bytes, 100_000), new Uint8Array(0)].map((data): Chunk => [null, data]),
   );
 
-/** Sends the body back as it was sent, and says who asked. */
-const echo: App = async ({ body }, { peerCertificate }) => {
+/** Sends the body back in the same form, with the client's subject in a header. */
+const echoApp: App = async ({ body }, { peerCertificate }) => {
   const bytes = await body!.bytes();
   const headers = { subject: peerCertificate?.subject ?? "nobody" };
-  return [200, "OK", headers, body!.chunked ? inChunks(bytes) : inPieces(bytes)];
+  return [200, "OK", headers, body!.chunked ? makeChunkedBody(bytes) : makePiecedBody(bytes)];
 };
 
 Deno.test("bodies of every kind arrive unchanged both ways, over one connection", async (t) => {
   const pki = await openSharedPki();
-  await using endpoint = await startTls(pki, echo);
+  await using endpoint = await startTls(pki, echoApp);
   const [hostname, port] = endpoint.server.address as [string, number];
   const { ca, cert, key } = await readTexts(pki.clientSslconfig);
   const sock = await Deno.connectTls({ hostname, port, caCerts: [ca], cert, key });
@@ -621,11 +630,11 @@ Deno.test("bodies of every kind arrive unchanged both ways, over one connection"
   const bodies: readonly (readonly [string, () => BodyOut])[] = [
     ["an array", () => DATA],
     ["a Body", () => new Body(new Blob([DATA]).stream(), DATA.length)],
-    ["a BodyIter", () => inPieces(DATA)],
-    ["a ChunkedBodyIter", () => inChunks(DATA)],
+    ["a BodyIter", () => makePiecedBody(DATA)],
+    ["a ChunkedBodyIter", () => makeChunkedBody(DATA)],
   ];
-  await testEachRow(t, bodies, async (_kind, make) => {
-    const { headers, body } = await conn.put("/", {}, make());
+  await testEachRow(t, bodies, async (_kind, makeBody) => {
+    const { headers, body } = await conn.put("/", {}, makeBody());
     assertEquals(headers["subject"], "CN=TempPKI client");
     assertEquals(Buffer.compare(await body!.bytes(), DATA), 0);
   });
