@@ -29,7 +29,7 @@ import type { Socket } from "./base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
-  cancelUnused,
+  cancelUnusedBody,
   checkBodies,
   type RequestBody,
 } from "./base/body/bodies.ts";
@@ -309,7 +309,7 @@ export class Client extends RequestShortcuts implements Connector {
       checkRequest(method, uri, headers, body);
       connection = await this.connect({ signal });
     } catch (error) {
-      cancelUnused(body, error);
+      cancelUnusedBody(body, error);
       throw error;
     }
     closeAfterResponse(connection, this.timeout);

@@ -3,19 +3,24 @@
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { copyOptions, wrongTypeError } from "../internal/checks.ts";
-import { type Request, Response, type ResponseTuple, thrownResponse } from "../base/app/message.ts";
+import {
+  findThrownResponse,
+  type Request,
+  Response,
+  type ResponseTuple,
+} from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
 import { messageOf } from "../net/error_text.ts";
 import type { Session } from "../base/app/session.ts";
 import {
   checkHeaderDict,
-  connectionOptions,
   type HeaderDict,
   type HeadersToSend,
   isTypedHeader,
+  parseConnectionOptions,
 } from "../base/wire/headers.ts";
-import { isPreambleTooLong } from "../base/wire/preamble.ts";
+import { isPreambleTooLongError } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
 import { mergeRelayedHeaders } from "../net/default_headers.ts";
@@ -131,11 +136,11 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       return relayResponse(response);
     } catch (error) {
       // Headers of a peer may be too large together with those of the client.
-      if (isPreambleTooLong(error)) {
+      if (isPreambleTooLongError(error)) {
         return [431, "Request Header Fields Too Large", {}, null];
       }
       // The client has thrown a response.
-      if (thrownResponse(error) !== undefined) throw error;
+      if (findThrownResponse(error) !== undefined) throw error;
       // Errors of this program: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
       // The sender broke the body of its request: the server sends the error response.
@@ -202,7 +207,7 @@ function isHopByHop(name: string): boolean {
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);
   if (!names.some(isHopByHop)) return headers;
-  const options = new Set(connectionOptions(headers));
+  const options = new Set(parseConnectionOptions(headers));
   // Received headers have no prototype either.
   const keptHeaders: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {

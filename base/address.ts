@@ -27,12 +27,12 @@ export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 
 // ───────────────────────── text
 
-const UNIX = "unix:";
+const UNIX_PREFIX = "unix:";
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
-/** The zone of an IPv6 address as a number. Any other zone is the name of an interface. */
+/** The zone of an IPv6 address, if it is a number; any other zone is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
-/** Characters that are invisible in a log, or end a line. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
+/** Characters that are invisible in a log or end its lines, and the percent sign of escapes. */
+const INVISIBLE_CHARACTERS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
@@ -59,17 +59,17 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
  * ```
  */
 export function formatAddress(address: Address): string {
-  if (address instanceof Uint8Array) return addressText(checkAbstractName(address));
-  if (typeof address === "string") return addressText(checkSocketPath(address));
+  if (address instanceof Uint8Array) return formatCheckedAddress(checkAbstractName(address));
+  if (typeof address === "string") return formatCheckedAddress(checkSocketPath(address));
   const [hostText, port, flowinfo, scopeid] = checkTuple(address);
-  const host = flowinfo === undefined ? hostText : withoutPrefix(hostText);
+  const host = flowinfo === undefined ? hostText : removePrefixLength(hostText);
   checkHost(host, flowinfo !== undefined, scopeid);
   checkPort(port, 0);
   if (flowinfo) {
     throw notAllowedError("address[2]", `must be 0, as text has no flowinfo; got ${flowinfo}`);
   }
-  const text = addressText(makeTuple(host, port, flowinfo, scopeid));
-  if (!text.startsWith(UNIX)) return text;
+  const text = formatCheckedAddress(makeTuple(host, port, flowinfo, scopeid));
+  if (!text.startsWith(UNIX_PREFIX)) return text;
   throw notAllowedError(
     "address[0]",
     `must not be "unix", as ${quote(text)} is read as a Unix socket; write "UNIX", the same name`,
@@ -102,7 +102,9 @@ export function formatAddress(address: Address): string {
  */
 export function parseAddress(text: string): Address {
   checkString("address", text);
-  return text.startsWith(UNIX) ? parseSocketName(text.slice(UNIX.length)) : parseHostAndPort(text);
+  return text.startsWith(UNIX_PREFIX)
+    ? parseSocketName(text.slice(UNIX_PREFIX.length))
+    : parseHostAndPort(text);
 }
 
 /**
@@ -147,8 +149,8 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
   const [host, port, flowinfo, scopeid] = checkTuple(address);
   const isScoped = flowinfo !== undefined;
   // A program may pass the address of an interface as the system prints it, with a prefix length.
-  const bareHost = isClient && isScoped ? withoutPrefix(host) : host;
-  if (isIPv6(withoutZone(bareHost))) {
+  const bareHost = isClient && isScoped ? removePrefixLength(host) : host;
+  if (isIPv6(removeZone(bareHost))) {
     checkScope(bareHost, scopeid);
   } else if (isClient) {
     if (!isNameOrIPv4(host)) throw invalidHostError(host, "an IP address or a DNS name");
@@ -159,30 +161,33 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
 }
 
 /** Formats a checked address for logs, without its flowinfo, which has no text. */
-export function addressText(address: Address): string {
+export function formatCheckedAddress(address: Address): string {
   if (typeof address === "string" || address instanceof Uint8Array) {
-    return UNIX + socketName(address);
+    return UNIX_PREFIX + formatSocketName(address);
   }
   const [hostText, port, , scopeid = 0] = address;
-  const host = withoutPrefix(hostText);
+  const host = removePrefixLength(hostText);
   const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
-  const scoped = zone === null || zone === "0" ? withoutZone(host) : `${withoutZone(host)}%${zone}`;
+  const scoped = zone === null || zone === "0" ? removeZone(host) : `${removeZone(host)}%${zone}`;
   return scoped.includes(":") ? `[${scoped}]:${port}` : `${scoped}:${port}`;
 }
 
-/** Formats the path or the abstract name of a Unix socket, and any other address as an address. */
-export function socketName(address: Address): string {
-  if (typeof address === "string") return address.replace(INVISIBLE, encodeURIComponent);
-  if (!(address instanceof Uint8Array)) return addressText(address);
+/**
+ * Formats the path or the abstract name of a Unix socket without the prefix `unix:`; formats any
+ * other address as {@linkcode formatCheckedAddress} does.
+ */
+export function formatSocketName(address: Address): string {
+  if (typeof address === "string") return address.replace(INVISIBLE_CHARACTERS, encodeURIComponent);
+  if (!(address instanceof Uint8Array)) return formatCheckedAddress(address);
   // The kernel chooses a name in place of an empty name.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
-  return `@${name.replace(INVISIBLE, encodeURIComponent)}`;
+  return `@${name.replace(INVISIBLE_CHARACTERS, encodeURIComponent)}`;
 }
 
 /** Checks the host of a client's or a server's address; in a pair, the host may be a name. */
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
-  if (isIPv6(withoutZone(host))) {
+  if (isIPv6(removeZone(host))) {
     checkScope(host, scopeid);
   } else if (isScoped || !isNameOrIPv4(host)) {
     throw invalidHostError(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
@@ -196,13 +201,13 @@ function parseHostAndPort(text: string): Address {
   }
   const port = checkPort(Number(digits), 0);
   const host = literal ?? name!;
-  if (literal !== undefined && !isIPv6(withoutZone(host))) {
+  if (literal !== undefined && !isIPv6(removeZone(host))) {
     throw invalidHostError(host, "an IPv6 address");
   }
   checkHost(host, false, undefined);
   const zone = zoneOf(host);
   if (zone === null || !SCOPE_NUMBER.test(zone)) return makeTuple(host, port);
-  if (zone !== "0") return makeTuple(withoutZone(host), port, 0, Number(zone));
+  if (zone !== "0") return makeTuple(removeZone(host), port, 0, Number(zone));
   throw notAllowedError("address", `must have no scope instead of 0; got ${quote(text)}`);
 }
 
@@ -213,10 +218,12 @@ function parseSocketName(text: string): Address {
     : name.startsWith("@")
     ? checkAbstractName(encoder.encode(`\0${name.slice(1)}`))
     : checkSocketPath(name);
-  if (socketName(address) === text) return address;
+  if (formatSocketName(address) === text) return address;
   throw notAllowedError(
     "address",
-    `must be ${quote(addressText(address))}, the one way to write this; got ${quote(UNIX + text)}`,
+    `must be ${quote(formatCheckedAddress(address))}, the one way to write this; got ${
+      quote(UNIX_PREFIX + text)
+    }`,
   );
 }
 
@@ -260,7 +267,7 @@ function describeInvalidAddress(text: string): string {
 const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
-/** The largest index of an interface. */
+/** The largest index of an interface, and the largest flowinfo. */
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
 /** A label of a DNS name. The underscore is common, although RFC 1123 §2.1 forbids it. */
@@ -278,7 +285,7 @@ const encoder = new TextEncoder();
  * text is not a DNS name. A text whose last label is a decimal or hexadecimal number is not a name:
  * systems and URLs parse it as an IPv4 address (WHATWG URL §3.5).
  */
-export function canonicalDnsName(text: string): string | null {
+export function canonicalizeDnsName(text: string): string | null {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
   if (name.length > MAX_DNS_NAME_LENGTH) return null;
   const labels = name.split(".");
@@ -290,14 +297,14 @@ export function canonicalDnsName(text: string): string | null {
 
 /** Reports whether a host is a DNS name or an IPv4 address, which have no zone. */
 function isNameOrIPv4(host: string): boolean {
-  return isIPv4(host) || canonicalDnsName(host) !== null;
+  return isIPv4(host) || canonicalizeDnsName(host) !== null;
 }
 
 /**
  * Removes the prefix length, `/64`, from an IPv6 address. A client accepts it in a four-tuple,
  * because systems print the address of an interface with it.
  */
-export function withoutPrefix(host: string): string {
+export function removePrefixLength(host: string): string {
   return host.replace(PREFIX_LENGTH, "");
 }
 
@@ -327,7 +334,7 @@ export function checkScope(host: string, scopeid = 0): void {
   throw notAllowedError(
     "address[0]",
     `must have a scope, the interface of a link-local address; got ${quote(host)}: ` +
-      `write ["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
+      `write ["${removeZone(host)}%eth0", port] or ["${removeZone(host)}", port, 0, scopeid]`,
   );
 }
 
@@ -340,13 +347,15 @@ export function invalidHostError(host: string, expected: string): RangeError {
   return notAllowedError("address[0]", `must be ${expected}${got}${hint}`);
 }
 
-/** Returns what the text probably is in place of a host; `null` if that is unclear. */
+/**
+ * Describes the probable mistake in a text that isn't a host; returns `null` for any other text.
+ */
 function guessMistake(host: string): string | null {
   if (host.includes("://")) return "a URL: give its host, and the port as the second item";
   if (host.includes("@")) return "a host with a user: give the host alone";
   if (host.startsWith("[")) return "an IPv6 address in brackets: leave them out";
   if (host.includes("/")) {
-    const isPrefix = canonicalIPAddress(withoutZone(withoutPrefix(host))) !== null;
+    const isPrefix = canonicalizeIPAddress(removeZone(removePrefixLength(host))) !== null;
     return isPrefix
       ? "an address with the length of its prefix: leave it out"
       : "a host with a path: give the host alone";
@@ -380,12 +389,12 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
 }
 
 export function checkSocketPath(path: string): string {
-  const problem = socketPathProblem(path);
+  const problem = findSocketPathProblem(path);
   if (problem === null) return path;
   throw notAllowedError("address", `the path of a Unix socket ${problem}; got ${quote(path)}`);
 }
 
-function socketPathProblem(path: string): string | null {
+function findSocketPathProblem(path: string): string | null {
   if (!path.startsWith("/")) {
     return 'must be absolute, and a host is given with its port, as in ["127.0.0.1", 8080]';
   }
@@ -439,7 +448,7 @@ function makeTuple(
 }
 
 /** Copies an address with another port, and optionally another host. */
-export function withPort(
+export function copyWithPort(
   [host, , flowinfo, scopeid]: HostAddress | ScopedAddress,
   port: number,
   newHost = host,
@@ -465,13 +474,13 @@ export function isIPv6(host: string): boolean {
 }
 
 /** Returns the canonical form of an IP address (RFC 5952); `null` for any other text. */
-export function canonicalIPAddress(text: string): string | null {
+export function canonicalizeIPAddress(text: string): string | null {
   if (isIPv4(text)) return text;
   return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
 }
 
 /**
- * Formats an IP address of 4 or 16 bytes in the form of {@linkcode canonicalIPAddress}. Returns
+ * Formats an IP address of 4 or 16 bytes in the form of {@linkcode canonicalizeIPAddress}. Returns
  * `null` for any other number of bytes.
  */
 export function formatIPAddress(bytes: Uint8Array): string | null {
@@ -479,21 +488,24 @@ export function formatIPAddress(bytes: Uint8Array): string | null {
   if (bytes.length !== 16) return null;
   const groups = [];
   for (let at = 0; at < 16; at += 2) groups.push((bytes[at]! * 256 + bytes[at + 1]!).toString(16));
-  return canonicalIPAddress(groups.join(":"));
+  return canonicalizeIPAddress(groups.join(":"));
 }
 
 /** Returns the 4 or 16 bytes of an IP address in canonical form. */
 export function bytesOfIPAddress(canonical: string): number[] {
   if (isIPv4(canonical)) return canonical.split(".").map(Number);
   const [front = "", back = ""] = canonical.split("::");
-  const groupsOf = (text: string) => text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
-  const [head, tail] = [groupsOf(front), groupsOf(back)];
-  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
-  return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
+  const parseGroups = (text: string) =>
+    text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
+  const [leadingGroups, trailingGroups] = [parseGroups(front), parseGroups(back)];
+  const zeros = Array.from({ length: 8 - leadingGroups.length - trailingGroups.length }, () => 0);
+  return [...leadingGroups, ...zeros, ...trailingGroups].flatMap((
+    group,
+  ) => [group >> 8, group & 0xff]);
 }
 
 /** Removes the zone, `%eth0`, from an IPv6 address. */
-export function withoutZone(host: string): string {
+export function removeZone(host: string): string {
   const percent = host.indexOf("%");
   return percent < 0 ? host : host.slice(0, percent);
 }

@@ -38,11 +38,11 @@ export interface ConnectionErrorDescription {
 }
 
 /** The key of the details of a connection in its error. */
-export const CONNECTION: unique symbol = Symbol.for("degu.connection");
+export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
 
 /** Details that an error carries. The fault of a system error follows from its class or code. */
 export type ConnectionErrorDetails = Partial<ConnectionErrorDescription>;
 
 export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
-  CONNECTION,
+  CONNECTION_KEY,
 );

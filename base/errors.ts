@@ -6,7 +6,7 @@
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
-import { CONNECTION, type ConnectionErrorDetails } from "./connection_error_details.ts";
+import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_details.ts";
 
 /** The cause of an error, and its problem without advice. */
 export interface DeguErrorOptions extends ErrorOptions {
@@ -92,7 +92,7 @@ export type ProtocolErrorCode =
   | "UNFRAMED_BODY";
 
 /** The codes of an incomplete message. */
-const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
+const INCOMPLETE_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
   "EMPTY_PREAMBLE",
   "PREAMBLE_INCOMPLETE",
   "BODY_INCOMPLETE",
@@ -132,8 +132,8 @@ export class ProtocolError extends DeguError {
   }
 
   /** @internal */
-  get [CONNECTION](): ConnectionErrorDetails | undefined {
-    return CUT_MESSAGE_CODES.has(this.code) ? { fault: "broken" } : undefined;
+  get [CONNECTION_KEY](): ConnectionErrorDetails | undefined {
+    return INCOMPLETE_MESSAGE_CODES.has(this.code) ? { fault: "broken" } : undefined;
   }
 }
 
@@ -223,7 +223,7 @@ export class TlsError extends DeguError {
   }
 
   /** @internal */
-  get [CONNECTION](): ConnectionErrorDetails | undefined {
+  get [CONNECTION_KEY](): ConnectionErrorDetails | undefined {
     return this.code === "CLOSED" ? { fault: "broken", address: this.address } : undefined;
   }
 }

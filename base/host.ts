@@ -2,12 +2,12 @@
 
 import {
   bytesOfIPAddress,
-  canonicalDnsName,
-  canonicalIPAddress,
+  canonicalizeDnsName,
+  canonicalizeIPAddress,
   isIPv4,
   isLinkLocal,
   isZone,
-  withoutZone,
+  removeZone,
   zoneOf,
 } from "./address.ts";
 import { checkString } from "../internal/checks.ts";
@@ -69,9 +69,9 @@ export interface ParsedHost {
  */
 export function parseHost(text: string): ParsedHost | null {
   checkString("text", text);
-  const address = canonicalIPAddress(withoutZone(text));
+  const address = canonicalizeIPAddress(removeZone(text));
   if (address === null) {
-    const name = canonicalDnsName(text);
+    const name = canonicalizeDnsName(text);
     if (name === null) return null;
     // RFC 6761 §6.3
     const reach = /(?:^|\.)localhost$/.test(name) ? "loopback" : "any";

@@ -1,6 +1,9 @@
 /** Arguments of public constructors that only this package can pass. */
 
-/** Wraps such an argument. No entry exports this class, so programs can't make an instance. */
+/**
+ * An argument that only this package can pass. No public module exports this class, so programs
+ * can't make an instance.
+ */
 export class InternalArgument<T> {
   readonly #value: T;
 
@@ -14,7 +17,7 @@ export class InternalArgument<T> {
   }
 }
 
-/** The first argument of constructors that programs can't call, so that these can change. */
+/** The first argument of internal constructors. Programs can't pass it, so the rest can change. */
 export const INTERNAL: InternalArgument<null> = new InternalArgument(null);
 
 /** Refuses a program's call of an internal constructor; `advice` names what to call instead. */

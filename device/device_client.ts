@@ -7,7 +7,7 @@ import {
   describeConnectionError,
   SSLClient,
 } from "../client.ts";
-import { addressText } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
 import {
   checkFunction,
   checkNumber,
@@ -318,7 +318,7 @@ function adviceFor(error: Error, { name, addresses, isStored }: PeerTarget): str
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];
   const addressTexts = `${origin} address${addresses.length === 1 ? "" : "es"} ${
-    addresses.map(addressText).join(", ")
+    addresses.map(formatCheckedAddress).join(", ")
   }`;
   if (error instanceof Deno.errors.TimedOut) {
     return `; ${

@@ -2,7 +2,7 @@
 
 import { type Address, type Socket, TlsError } from "../base.ts";
 import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.ts";
-import { addressText } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
 import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
 
 /**
@@ -86,11 +86,11 @@ export async function raceAddresses<T extends { close(): void }>(
     clearTimeout(searchTimer);
     canSearch = false;
     runningCount++;
-    const triedTexts = new Set(addresses.map(addressText));
+    const triedTexts = new Set(addresses.map(formatCheckedAddress));
     const foundAddresses = await search!.find(abortController.signal);
     if (abortController.signal.aborted) return;
     for (const address of foundAddresses) {
-      if (!triedTexts.has(addressText(address))) queue.push([-1, address]);
+      if (!triedTexts.has(formatCheckedAddress(address))) queue.push([-1, address]);
     }
     runningCount--;
     startNext();

@@ -19,7 +19,7 @@
 
 import { createHash } from "node:crypto";
 import { type Address, type HostAddress, parseHost, type ScopedAddress } from "../base.ts";
-import { formatIPAddress, withPort } from "../base/address.ts";
+import { copyWithPort, formatIPAddress } from "../base/address.ts";
 import { checkString } from "../internal/checks.ts";
 import { deviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
@@ -209,7 +209,7 @@ export function formatLineHost(address: Address): string {
 /** Makes an address with the next port, or with any free port if the port is 0. */
 export function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
   const [, port] = address;
-  return withPort(address, port === 0 ? 0 : port + 1);
+  return copyWithPort(address, port === 0 ? 0 : port + 1);
 }
 
 export function encodeBase64Url(bytes: Uint8Array): string {

@@ -11,7 +11,7 @@ import {
   type ConnectionFault,
   describeConnectionError,
 } from "../client.ts";
-import { addressText } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
 import { closeOnAbort } from "../net/client_connection.ts";
@@ -53,7 +53,7 @@ export async function requestPlain<T>(
   const limitTimer = setTimeout(() => {
     const seconds = PLAIN_MILLISECONDS / 1000;
     timeLimit.abort(
-      new Deno.errors.TimedOut(`${addressText(address)} has not answered in ${seconds} s`),
+      new Deno.errors.TimedOut(`${formatCheckedAddress(address)} has not answered in ${seconds} s`),
     );
   }, PLAIN_MILLISECONDS);
   const anySignal = AbortSignal.any([signal, timeLimit.signal]);

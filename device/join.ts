@@ -8,7 +8,7 @@ import {
   ProtocolError,
 } from "../base.ts";
 import { buildClientSslctx, type Connection } from "../client.ts";
-import { addressText, isLinkLocal } from "../base/address.ts";
+import { formatCheckedAddress, isLinkLocal } from "../base/address.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import { deviceId } from "./identity/names.ts";
@@ -197,7 +197,7 @@ async function fetchAuthority(
     } catch (error) {
       signal.throwIfAborted();
       // Another device than that of the line may answer at this address.
-      const message = `${addressText(address)} does not give the authority of the line`;
+      const message = `${formatCheckedAddress(address)} does not give the authority of the line`;
       errors.push(isProtocolViolation(error) ? new DeguError(message, { cause: error }) : error);
     }
   }

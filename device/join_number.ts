@@ -9,7 +9,7 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import type { ClientSslctx, Connection } from "../client.ts";
-import { addressText, isUnixAddress, withPort } from "../base/address.ts";
+import { copyWithPort, formatCheckedAddress, isUnixAddress } from "../base/address.ts";
 import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses } from "../net/addresses.ts";
@@ -151,7 +151,7 @@ async function commit(
           const { reason } = decodeMessage(response, REFUSAL);
           if (reason === "self") throw ownDeviceError("addresses");
           const { code, advice, ...refusal } = REFUSAL_ERRORS[reason];
-          const problem = `the device at ${addressText(address)} ${refusal.problem}`;
+          const problem = `the device at ${formatCheckedAddress(address)} ${refusal.problem}`;
           throw new PairingError(code, problem + advice, { reason: refusal.reason, problem });
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
@@ -162,7 +162,7 @@ async function commit(
     } catch (cause) {
       signal.throwIfAborted();
       if (cause instanceof PairingError) throw cause;
-      const problem = `the answer of ${addressText(address)} is not valid: ${
+      const problem = `the answer of ${formatCheckedAddress(address)} is not valid: ${
         plainMessageOf(cause)
       }`;
       if (status === 200 || status === 409) {
@@ -241,7 +241,7 @@ class JoinerAttempt implements Disposable {
     const address = addressOfTls(this.#exchange);
     const connect = () => connectToInviter(authority, sslctx, [address], this.#signal, null);
     const { connection } = await this.#step(connect, (cause) => {
-      const problem = `${offer.name} can't be reached at ${addressText(address)}`;
+      const problem = `${offer.name} can't be reached at ${formatCheckedAddress(address)}`;
       const message = `${problem}: check what is in between`;
       return new PairingError(codeOfAttempts(cause), message, { cause });
     });
@@ -296,5 +296,5 @@ function addressOfTls({ address, connection, offer: { port } }: CommitmentExchan
   const [host] = address;
   const isIPAddress = (parseHost(host)?.bytes ?? null) !== null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
-  return withPort(address, port, isIPAddress ? host : hostname);
+  return copyWithPort(address, port, isIPAddress ? host : hostname);
 }

@@ -8,7 +8,7 @@ import {
   type ScopedAddress,
   type Socket,
 } from "../base.ts";
-import { addressText, isLinkLocal, isUnixAddress, withPort } from "../base/address.ts";
+import { copyWithPort, formatCheckedAddress, isLinkLocal, isUnixAddress } from "../base/address.ts";
 import { notAllowedError } from "../internal/checks.ts";
 import { checkAddresses, withoutMapping } from "../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -31,7 +31,7 @@ export function makeAddressFinder(
       throw notAllowedError(
         "address",
         "must be an IP address or a DNS name with a port, at which another machine can reach this " +
-          `one; got ${addressText(checkedAddress)}`,
+          `one; got ${formatCheckedAddress(checkedAddress)}`,
       );
     });
     if (addresses.length > MAX_ADDRESSES) {
@@ -234,7 +234,7 @@ export function withoutWildcards(addresses: readonly Address[]): Address[] {
     const reachableAddresses = listOwnAddresses().filter(([ownHost]) =>
       isIPv6(host) || !isIPv6(ownHost)
     );
-    return reachableAddresses.map((ownAddress) => withPort(ownAddress, port));
+    return reachableAddresses.map((ownAddress) => copyWithPort(ownAddress, port));
   });
 }
 

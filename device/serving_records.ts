@@ -1,7 +1,7 @@
 /** The addresses of a device's servers, recorded for its other processes. */
 
 import { type Address, parseAddress } from "../base.ts";
-import { addressText } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
 import { writeAndRename } from "./identity/private_files.ts";
 import { lockPathOf } from "../internal/disk/files.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
@@ -48,7 +48,7 @@ export class ServingRecords {
     const lock = async ({ file }: TemporaryFile) => {
       if (lockFile === null) await file.lock(true);
     };
-    const recordFile = await writeAndRename(path, addressText(address), temporary, lock);
+    const recordFile = await writeAndRename(path, formatCheckedAddress(address), temporary, lock);
     const remove = async () => {
       await removeIfPossible(path);
       recordFile[Symbol.dispose]();

@@ -2,24 +2,24 @@
 
 import { type App, callHandle, readApp } from "../base/app/app.ts";
 import {
-  bodyToHeadError,
   cancelAppResult,
+  determineResponseFraming,
+  makeReadableBody,
   parseAppResult,
-  receivedBody,
   Request,
   Response,
-  responseFraming,
+  unsentHeadBodyError,
 } from "../base/app/message.ts";
 import { addIdentity, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
-import { cancelUnused } from "../base/body/bodies.ts";
+import { cancelUnusedBody } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
 import { checkFunction, checkString, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
+  determineReceivedFraming,
   formatResponsePreamble,
   parseResponsePreamble,
-  receivedFraming,
 } from "../base/wire/preamble.ts";
 
 /** The session of the request that the app gets. */
@@ -125,13 +125,13 @@ export async function callApp(
   try {
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
-    const framing = responseFraming(method, body, response, false);
+    const framing = determineResponseFraming(method, body, response, false);
     const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");
     const preamble = parseResponsePreamble(method, bytes, 0, length);
-    const hasBody = receivedFraming(method, preamble) !== null;
-    if (!hasBody) cancelUnused(response.body, bodyToHeadError());
-    const responseBody = hasBody ? receivedBody(response.body) : null;
+    const hasBody = determineReceivedFraming(method, preamble) !== null;
+    if (!hasBody) cancelUnusedBody(response.body, unsentHeadBodyError());
+    const responseBody = hasBody ? makeReadableBody(response.body) : null;
     return new Response(status, reason, preamble.headers, responseBody);
   } catch (error) {
     cancelAppResult(appResult, body, error);

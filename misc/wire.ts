@@ -1,13 +1,13 @@
 /** Parsers and formatters of messages and their parts, for tests and demos. */
 
 import { decodeAscii } from "../internal/bytes.ts";
-import { announcedFraming, receivedBody, Request } from "../base/app/message.ts";
+import { determineAnnouncedFraming, makeReadableBody, Request } from "../base/app/message.ts";
 import {
   type BodyIn,
   type BodyOut,
+  determineBodyFraming,
+  determineRequestFraming,
   encodeBody,
-  outgoingFraming,
-  requestFraming,
   withContentType,
 } from "../base/body/bodies.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
@@ -194,7 +194,7 @@ export function formatRequest(
   const allHeaders = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : requestFraming(method, encodeBody(body), allHeaders, false);
+    : determineRequestFraming(method, encodeBody(body), allHeaders, false);
   return scratch.slice(0, formatRequestPreamble(scratch, method, uri, allHeaders, null, framing));
 }
 
@@ -218,7 +218,7 @@ export function formatResponse(
   const allHeaders = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : announcedFraming("GET", status, allHeaders, encodeBody(body));
+    : determineAnnouncedFraming("GET", status, allHeaders, encodeBody(body));
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, allHeaders, framing));
 }
 
@@ -314,7 +314,7 @@ export function mkreq(
   checkUri(uri);
   checkHeaderDict(headers);
   const encoded = encodeBody(body);
-  const framing = outgoingFraming(encoded);
+  const framing = determineBodyFraming(encoded);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
   let requestBody: BodyIn;
@@ -322,7 +322,7 @@ export function mkreq(
   if (encoded === body && !(encoded instanceof Uint8Array)) requestBody = encoded as BodyIn;
   else if (framing === 0) requestBody = null;
   else {
-    requestBody = receivedBody(encoded);
+    requestBody = makeReadableBody(encoded);
     allHeaders = { "content-length": framing as number, ...allHeaders };
   }
   const request = new Request(INTERNAL, method, uri, allHeaders, requestBody, [], path, query);

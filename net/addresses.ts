@@ -2,14 +2,14 @@
 
 import {
   type Address,
-  addressText,
+  formatCheckedAddress,
+  formatSocketName,
   type HostAddress,
   isLinkLocal,
   isUnixAddress,
+  removePrefixLength,
+  removeZone,
   type ScopedAddress,
-  socketName,
-  withoutPrefix,
-  withoutZone,
   zoneOf,
 } from "../base/address.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
@@ -49,7 +49,7 @@ export function checkAddresses<Checked extends Address>(
 export function hostOf(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
   const [host, port] = address;
-  const hostText = host.includes(":") ? `[${withoutZone(host)}]` : host;
+  const hostText = host.includes(":") ? `[${removeZone(host)}]` : host;
   return port === defaultPort ? hostText : `${hostText}:${port}`;
 }
 
@@ -67,8 +67,8 @@ export function endpointOf(address: Address): Endpoint {
     };
   }
   const [scopedHost, port, , scopeid = 0] = address;
-  const host = withoutPrefix(scopedHost);
-  const hostname = scopeid === 0 ? host : `${withoutZone(host)}%${scopeid}`;
+  const host = removePrefixLength(scopedHost);
+  const hostname = scopeid === 0 ? host : `${removeZone(host)}%${scopeid}`;
   return { transport: "tcp", hostname, port };
 }
 
@@ -128,5 +128,5 @@ export function withoutMapping(host: string): string {
  * number.
  */
 export function peerName(server: Address, peer: Address | null, count: number): string {
-  return peer === null ? `${socketName(server)}#${count}` : addressText(peer);
+  return peer === null ? `${formatSocketName(server)}#${count}` : formatCheckedAddress(peer);
 }

@@ -6,12 +6,12 @@ import {
   type Bodies,
   bodies as defaultBodies,
   type BodyOut,
-  cancelUnused,
+  cancelUnusedBody,
   checkBodies,
+  determineRequestFraming,
   encodeBody,
   type EncodedBody,
   type RequestBody,
-  requestFraming,
   withContentType,
 } from "../base/body/bodies.ts";
 import { checkBoolean, checkMethods } from "../internal/checks.ts";
@@ -28,10 +28,10 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   checkRequestLine,
   checkResponsePrefix,
+  determineReceivedFraming,
   formatRequestPreamble,
   type Method,
   parseResponsePreamble,
-  receivedFraming,
 } from "../base/wire/preamble.ts";
 import { isResetError, noResponseError, requestErrorFor } from "./client_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts";
@@ -70,7 +70,7 @@ export function checkRequest(
 ): void {
   checkRequestLine(method, uri, body);
   const sentHeaders = withContentType(headers, body);
-  const framing = requestFraming(method, encodeBody(body), sentHeaders, false);
+  const framing = determineRequestFraming(method, encodeBody(body), sentHeaders, false);
   formatRequestPreamble(scratch, method, uri, sentHeaders, null, framing);
 }
 
@@ -248,7 +248,7 @@ export class Connection extends RequestShortcuts implements Disposable {
         const requestHeaders = defaults === null ? headers : withDefaults(headers, defaults);
         const sentHeaders = withContentType(requestHeaders, body);
         encodedBody = encodeBody(body);
-        framing = requestFraming(method, encodedBody, sentHeaders, this.#unframedNull);
+        framing = determineRequestFraming(method, encodedBody, sentHeaders, this.#unframedNull);
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
@@ -265,7 +265,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       }
       return this.#exchange(method, uri, length, encodedBody, framing, isLastExchange, signal);
     } catch (error) {
-      cancelUnused(body, error);
+      cancelUnusedBody(body, error);
       return Promise.reject(error);
     }
   }
@@ -333,12 +333,12 @@ export class Connection extends RequestShortcuts implements Disposable {
       this.#transition("receivePreamble");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
-      const announcedFraming = receivedFraming(method, preamble);
+      const announcedFraming = determineReceivedFraming(method, preamble);
       if (hasConnectionClose(headers)) this.#isLastExchange = true;
       // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
       // body.
       const isUnframed = announcedFraming === "unframed";
-      if (isUnframed && (!this.#unframedNull || reader.buffered > 0)) {
+      if (isUnframed && (!this.#unframedNull || reader.bufferedBytes > 0)) {
         throw unframedBodyError(status);
       }
       const bodyFraming = isUnframed ? null : announcedFraming;
@@ -405,7 +405,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       error = this.#requestError(transport.failWith(thrown), method);
       transport.close(error);
     }
-    cancelUnused(body, error);
+    cancelUnusedBody(body, error);
     if (transport.closed) this.#transition("fail");
     else {
       this.#transition("rollback");
@@ -420,7 +420,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   #requestError(error: unknown, method: Method): unknown {
     const transport = this.#transport;
     const idleError = this.#idleRead.takeError();
-    const isWaiting = this.#state === "requesting" && transport.reader.buffered === 0;
+    const isWaiting = this.#state === "requesting" && transport.reader.bufferedBytes === 0;
     return requestErrorFor(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,

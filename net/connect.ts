@@ -1,6 +1,6 @@
 /** Connecting, within the limits of a time-out and a signal. */
 
-import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
+import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { pause } from "../internal/pause.ts";
@@ -49,7 +49,7 @@ function lookupAdvice(address: Address): string {
 /** Adds advice to the error of a failed name lookup. Returns any other error unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
-  const problem = `can't connect to ${addressText(address)}: the name can't be looked up`;
+  const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
   const lookupError = withNewMessage(error, () => `${problem}; ${lookupAdvice(address)}`) as Error;
   return connectionErrorDetails.set(lookupError, { fault: "unknown name", address });
 }
@@ -61,7 +61,7 @@ function withConnectAdvice(error: unknown, address: Address): unknown {
   const hints = CONNECTING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const advice = isUnixAddress(address) ? hints[1] : hints[0];
   return withNewMessage(error, ({ message }) => {
-    return `can't connect to ${addressText(address)}: ${message}${
+    return `can't connect to ${formatCheckedAddress(address)}: ${message}${
       advice === "" ? "" : `; ${advice}`
     }`;
   });
@@ -101,7 +101,7 @@ export async function withConnectErrors<T extends { close(): void }>(
   bounds: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const text = addressText(address);
+  const text = formatCheckedAddress(address);
   try {
     return await withTimeoutAndSignal(() => `connecting to ${text}`, bounds, attempt);
   } catch (error) {

@@ -6,7 +6,7 @@ import type { PeerCertificate } from "../base/app/session.ts";
 import {
   type BodyIn,
   type BodyOut,
-  cancelUnused,
+  cancelUnusedBody,
   isRepeatable,
   onBodyEnd,
   readerOf,
@@ -261,7 +261,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         ? this.#closeController.signal.reason
         : thrown;
       if (slot !== null) this.#releaseSlot(slot);
-      cancelUnused(body, error);
+      cancelUnusedBody(body, error);
       throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
     }
   }

@@ -67,7 +67,7 @@ export class IdleRead {
 
   #read(): void {
     const { reader } = this.#transport;
-    if (reader.buffered > 0) return this.onRead(null);
+    if (reader.bufferedBytes > 0) return this.onRead(null);
     if (reader.pendingRead !== null) return;
     reader.shrinkToUse(IDLE_BUFFER_BYTES);
     reader.readAhead(this.#socket, false);
@@ -78,7 +78,7 @@ export class IdleRead {
    */
   onRead(error: unknown): void {
     if (this.#state === "awake") return;
-    const hasExcessBytes = this.#transport.reader.buffered > 0;
+    const hasExcessBytes = this.#transport.reader.bufferedBytes > 0;
     this.#error = error ??
       (hasExcessBytes
         ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes without a request")

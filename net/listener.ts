@@ -3,7 +3,7 @@
 import type { Socket } from "../base/app/app.ts";
 import {
   type Address,
-  addressText,
+  formatCheckedAddress,
   type HostAddress,
   type ScopedAddress,
 } from "../base/address.ts";
@@ -179,7 +179,9 @@ function withBindAdvice(error: unknown, address: Address): unknown {
   return withNewMessage(
     error,
     ({ message }) =>
-      `can't listen at ${addressText(address)}: ${message}${advice === "" ? "" : `; ${advice}`}`,
+      `can't listen at ${formatCheckedAddress(address)}: ${message}${
+        advice === "" ? "" : `; ${advice}`
+      }`,
   );
 }
 

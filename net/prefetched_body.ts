@@ -32,7 +32,7 @@ export function prefetchSmallBody(
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
   const reader = readerOf(body);
-  const bufferedBytes = reader.takeBuffered();
+  const bufferedBytes = reader.readIfBuffered();
   let prefetchedBody;
   if (bufferedBytes !== null) {
     prefetchedBody = new Body(new MemorySource(bufferedBytes, "response"), body.contentLength);
@@ -89,7 +89,7 @@ class PrefetchedSource implements BodySource {
     this.#unreadDeadline.startWait();
     this.#keepAlive(false);
     try {
-      for await (const piece of this.#reader.pieces()) {
+      for await (const piece of this.#reader.iteratePieces()) {
         this.#bytes.set(piece, this.#receivedBytes);
         this.#receivedBytes += piece.length;
         this.#onReceive();

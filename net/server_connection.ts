@@ -2,14 +2,14 @@
 
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
-  bodyToHeadError,
   cancelAppResult,
+  determineResponseFraming,
+  findAppErrorResponse,
   type OutgoingResponse,
   parseAppResult,
   Request,
-  responseForAppError,
-  responseFraming,
-  unreadError,
+  unreadBodyError,
+  unsentHeadBodyError,
 } from "../base/app/message.ts";
 import { parseConnectResult } from "../base/app/peer_identity.ts";
 import {
@@ -25,9 +25,9 @@ import {
 import {
   type BodyIn,
   cancelQuietly,
-  cancelUnused,
-  isTooLong,
-  isWritable,
+  cancelUnusedBody,
+  isTooLongError,
+  isWritableBody,
   readerOf,
 } from "../base/body/bodies.ts";
 import {
@@ -259,7 +259,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   /** Whether the connection can be closed without loss: before the first byte of a request. */
   isIdle(): boolean {
-    return this.#state === "idle" && this.#transport.reader.buffered === 0;
+    return this.#state === "idle" && this.#transport.reader.bufferedBytes === 0;
   }
 
   /** The time at which the session became idle; `Infinity` while it is not idle. */
@@ -401,7 +401,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           exchange.appResult = handle(request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (error) {
-          exchange.appResult = responseForAppError(request, body, error);
+          exchange.appResult = findAppErrorResponse(request, body, error);
           if (exchange.appResult === null) throw error;
         }
         const remainder = transport.endSend(await this.#beginResponse(exchange));
@@ -473,9 +473,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = response;
     const { unframedNull } = this.#context;
-    const framing = responseFraming(method, body, response, unframedNull);
+    const framing = determineResponseFraming(method, body, response, unframedNull);
     // A writable body, such as that of a proxy, may read the request's body while it is sent.
-    const mayReadRequest = isWritable(response.body) && body !== null && !readerOf(body).isStopped;
+    const mayReadRequest = isWritableBody(response.body) && body !== null &&
+      !readerOf(body).isStopped;
     exchange.announcedClose = this.#findCloseReason(exchange, response, mayReadRequest);
     const closeHeader = exchange.announcedClose === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
@@ -494,7 +495,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const write = transport.beginSend(length, isHead ? null : response.body, framing);
     exchange.response = response;
     if (isHead) {
-      cancelUnused(response.body, bodyToHeadError());
+      cancelUnusedBody(response.body, unsentHeadBodyError());
     } else if (framing === "chunked") {
       this.#streamingBody = response.body;
       this.onSignalRequested();
@@ -513,7 +514,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const status = this.#logFailure(failure, "the app", request, response !== null);
     if (status !== null) {
       await this.#sendErrorResponse(status);
-      cancelQuietly(body, unreadError(status));
+      cancelQuietly(body, unreadBodyError(status));
     }
     this.#endExchange(failure);
     if (status === null) this.#transport.close();
@@ -538,7 +539,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { category, reason, logLine = `ended after ${reason}`, error } = closeReason;
     this.#endSession(category, reason, logLine, error);
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
-    if (this.#state === "bodyUnread") cancelQuietly(exchange.body, unreadError(response.status));
+    if (this.#state === "bodyUnread") {
+      cancelQuietly(exchange.body, unreadBodyError(response.status));
+    }
     return true;
   }
 
@@ -611,7 +614,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
     if (isBodyError) {
       this.#logConnectionError(error);
-    } else if (request !== undefined && isTooLong(request.body, error)) {
+    } else if (request !== undefined && isTooLongError(request.body, error)) {
       // Any peer can send such a body, so this isn't an error of the app.
       this.#endSession(
         "body",

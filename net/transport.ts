@@ -7,7 +7,7 @@ import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import {
   changedLengthError,
-  checkCount,
+  checkReadCount,
   checkUnchanged,
   dropWritten,
   type ReadAheadSource,
@@ -194,9 +194,9 @@ export class Transport implements ReadAheadSource {
     const { reader } = this;
     const searchStart = reader.start + Math.max(0, this.#searchedBytes - 3);
     const preambleEnd = findPreambleEnd(reader.bytes, searchStart, reader.end);
-    const size = preambleEnd < 0 ? reader.buffered + 1 : preambleEnd - reader.start;
+    const size = preambleEnd < 0 ? reader.bufferedBytes + 1 : preambleEnd - reader.start;
     // Don't check a whole preamble: the errors of the parser are better.
-    if (reader.buffered > 0 && (preambleEnd < 0 || size > MAX_PREAMBLE_BYTES)) {
+    if (reader.bufferedBytes > 0 && (preambleEnd < 0 || size > MAX_PREAMBLE_BYTES)) {
       const { bytes, start } = reader;
       // Check at most this prefix: the response must not depend on how the bytes arrive.
       const checkEnd = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
@@ -204,7 +204,7 @@ export class Transport implements ReadAheadSource {
     }
     if (size > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
     if (preambleEnd < 0) {
-      this.#searchedBytes = reader.buffered;
+      this.#searchedBytes = reader.bufferedBytes;
     } else {
       this.#searchedBytes = 0;
       this.deadline.stopWait();
@@ -226,7 +226,7 @@ export class Transport implements ReadAheadSource {
     reader.checkFailure();
     if (!deadline.isWaiting) deadline.startWait();
     if (pendingRead !== null) return pendingRead;
-    if (reader.buffered === 0) reader.shrinkToUse();
+    if (reader.bufferedBytes === 0) reader.shrinkToUse();
     return this.#pendingRead = this.#socket.read(reader.makeRoom());
   }
 
@@ -240,7 +240,7 @@ export class Transport implements ReadAheadSource {
     // Bytes that arrive after the connection closed are discarded.
     this.reader.checkFailure();
     // The reader already has the bytes of a read that was issued ahead.
-    const receivedBytes = this.#receiveState === "read" ? this.reader.addRead(count) : count ?? 0;
+    const receivedBytes = this.#receiveState === "read" ? this.reader.countRead(count) : count ?? 0;
     if (receivedBytes === 0) {
       // `#receiveState` keeps its value: like an error of the socket, the close breaks the
       // connection.
@@ -257,7 +257,7 @@ export class Transport implements ReadAheadSource {
     const { reader } = this;
     if (reader.pendingRead !== null) {
       await this.waitForReadAhead();
-      if (reader.buffered > 0) return reader.take(into);
+      if (reader.bufferedBytes > 0) return reader.copyTo(into);
     }
     this.deadline.startWait();
     try {
@@ -266,7 +266,7 @@ export class Transport implements ReadAheadSource {
       this.#pendingRead = null;
       reader.checkFailure();
       this.deadline.stopWait();
-      return checkCount(count, into.length) || null;
+      return checkReadCount(count, into.length) || null;
     } catch (error) {
       throw this.#recordFailure(error, true);
     }

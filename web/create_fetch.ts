@@ -1,7 +1,7 @@
 /** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
-import { type BodyOut, cancelUnused, onBodyEnd } from "../base/body/bodies.ts";
+import { type BodyOut, cancelUnusedBody, onBodyEnd } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, copyOptions, wrongArgumentError } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -327,7 +327,7 @@ function requesterOf(target: Requester | Connector): Requester {
         checkRequest(method, uri, headers, body);
         connection = await target.connect({ signal: options.signal });
       } catch (error) {
-        cancelUnused(body, error);
+        cancelUnusedBody(body, error);
         throw error;
       }
       const close = () => connection.close();

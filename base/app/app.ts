@@ -1,8 +1,8 @@
 /** Types of apps, and the functions of an app, which is a function or an object. */
 
 import {
+  findAppErrorResponse,
   type Request,
-  responseForAppError,
   type ResponseObject,
   type ResponseTuple,
 } from "./message.ts";
@@ -151,7 +151,7 @@ function checkHooks(app: AppObject, label: string): void {
 
 /**
  * Calls an app, and returns its result unchecked; for a thrown error, the response of
- * {@linkcode responseForAppError}. The loop of a server has the same steps inline, which saves a
+ * {@linkcode findAppErrorResponse}. The loop of a server has the same steps inline, which saves a
  * promise per request.
  */
 export async function callHandle(
@@ -165,7 +165,7 @@ export async function callHandle(
   try {
     return await handle(request, session, classes);
   } catch (error) {
-    const response = responseForAppError(request, body, error);
+    const response = findAppErrorResponse(request, body, error);
     if (response === null) throw error;
     return response;
   }

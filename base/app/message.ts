@@ -6,13 +6,13 @@
 import {
   type BodyIn,
   type BodyOut,
-  cancelUnused,
+  cancelUnusedBody,
+  determineBodyFraming,
+  determineNullFraming,
   discardBody,
   encodeBody,
   type EncodedBody,
-  isTooLong,
-  nullFraming,
-  outgoingFraming,
+  isTooLongError,
   withContentType,
 } from "../body/bodies.ts";
 import { Body, ChunkedBody } from "../body/body.ts";
@@ -128,7 +128,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return await receivedBody(this.body).bytes(options);
+    return await makeReadableBody(this.body).bytes(options);
   }
 
   /**
@@ -138,7 +138,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: BodyReadOptions): Promise<string> {
-    return await receivedBody(this.body).text(options);
+    return await makeReadableBody(this.body).text(options);
   }
 
   /**
@@ -149,7 +149,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
    */
   async json(options?: BodyReadOptions): Promise<unknown> {
-    return await receivedBody(this.body).json(options);
+    return await makeReadableBody(this.body).json(options);
   }
 
   /**
@@ -160,7 +160,7 @@ export class Response<B extends BodyOut = BodyIn> {
   async discard(): Promise<void> {
     const body: BodyOut = this.body;
     if (body instanceof Body || body instanceof ChunkedBody) await discardBody(body);
-    else cancelUnused(body, new BodyError("the response was discarded"));
+    else cancelUnusedBody(body, new BodyError("the response was discarded"));
   }
 
   /** Discards the unread part of the body: {@linkcode Response.prototype.discard}. */
@@ -183,8 +183,8 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 }
 
-/** The key of the response in a {@linkcode ResponseError}, also of another copy of this package. */
-const RESPONSE: unique symbol = Symbol.for("degu.response");
+/** The key of the response in a {@linkcode ResponseError}, in all copies of this package. */
+const RESPONSE_KEY: unique symbol = Symbol.for("degu.response");
 
 /**
  * An error with a response. If an app, or a function that the app calls, throws this error, the app
@@ -223,7 +223,7 @@ export class ResponseError extends DeguError {
   }
 
   /** @internal */
-  get [RESPONSE](): ResponseTuple | ResponseObject {
+  get [RESPONSE_KEY](): ResponseTuple | ResponseObject {
     return this.response;
   }
 }
@@ -249,8 +249,8 @@ export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest 
   return answeredRequests.get(response) ?? null;
 }
 
-/** Makes a readable body of a body to be sent, for a program that calls an app itself. */
-export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
+/** Makes a readable body of a body to be sent, for a program that calls an app without a server. */
+export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
   const encoded = encodeBody(body) ?? EMPTY_BYTES;
   if (encoded instanceof Uint8Array) {
     const bytes = new Uint8Array(makePlainView(encoded));
@@ -277,15 +277,15 @@ function readableOf(
   message: Request | Response<BodyOut>,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const { body } = message;
-  const cached = streamsByMessage.get(message);
-  if (cached !== undefined && cached.body === body) return cached.readable;
-  const { readable } = receivedBody(body);
+  const cachedStream = streamsByMessage.get(message);
+  if (cachedStream !== undefined && cachedStream.body === body) return cachedStream.readable;
+  const { readable } = makeReadableBody(body);
   streamsByMessage.set(message, { body, readable });
   return readable;
 }
 
-/** Copies headers to an object like that of received headers: no prototype, no `undefined`. */
-function copyAsReceived(headers: HeaderDict): HeaderDict {
+/** Copies headers to an object without a prototype, as received headers are; drops `undefined`. */
+function copyDefinedHeaders(headers: HeaderDict): HeaderDict {
   const entries = Object.entries(headers).filter(([, value]) => value !== undefined);
   return Object.setPrototypeOf(Object.fromEntries(entries), null);
 }
@@ -293,13 +293,13 @@ function copyAsReceived(headers: HeaderDict): HeaderDict {
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
 /**
- * The errors that `Request.json()` has thrown. The store identifies the request, because copies of
- * a request share it.
+ * The errors that `Request.json()` has thrown, each with the store of its request. The store
+ * identifies the request, because copies of a request have the same store.
  */
 const jsonErrors = new WeakMap<object, Map<string, unknown>>();
 
-/** The key of a request's store, which is made when an app first reads `store`. */
-const STORE: unique symbol = Symbol("store");
+/** The key of the map that `Request.store` returns, which is made at the first access. */
+const STORE_KEY: unique symbol = Symbol("store");
 
 /** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
 export interface RequestChanges {
@@ -367,7 +367,7 @@ export class Request {
   /** The values of the names in braces of `routes()`: an object without a prototype. */
   readonly parameters: Readonly<Record<string, string>> = NO_PARAMETERS;
   /** @internal */
-  declare [STORE]?: Map<string, unknown>;
+  declare [STORE_KEY]?: Map<string, unknown>;
 
   /** @internal */
   constructor(
@@ -397,7 +397,7 @@ export class Request {
    * a connection in `session.store`; behind a proxy, many clients share a connection.
    */
   get store(): Map<string, unknown> {
-    return this[STORE] ??= new Map();
+    return this[STORE_KEY] ??= new Map();
   }
 
   /**
@@ -432,13 +432,13 @@ export class Request {
       INTERNAL,
       this.method,
       this.uri,
-      headers === undefined ? this.headers : copyAsReceived(headers),
+      headers === undefined ? this.headers : copyDefinedHeaders(headers),
       this.body,
       checkPath(mount, "changes.mount"),
       checkPath(path, "changes.path"),
       this.query,
     );
-    Object.assign(copy, { parameters: this.parameters, [STORE]: this.store });
+    Object.assign(copy, { parameters: this.parameters, [STORE_KEY]: this.store });
     return copy;
   }
 
@@ -467,7 +467,7 @@ export class Request {
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return await receivedBody(this.body).bytes(options);
+    return await makeReadableBody(this.body).bytes(options);
   }
 
   /**
@@ -478,7 +478,7 @@ export class Request {
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: BodyReadOptions): Promise<string> {
-    return await receivedBody(this.body).text(options);
+    return await makeReadableBody(this.body).text(options);
   }
 
   /**
@@ -594,25 +594,25 @@ function splitAppResult(appResult: unknown): ResponseObject {
 }
 
 /**
- * Checks the status and the body of a response; returns the framing that
- * {@linkcode announcedFraming} determines.
+ * Checks the status and the body of a response, and returns its framing as
+ * {@linkcode determineAnnouncedFraming} does.
  *
  * @param method The method of the request as it arrived; the app may have changed its `Request`.
  * @param requestBody The body of the request as it arrived.
  * @param unframedNull Whether `null` is sent without framing, for the original Degu.
  */
-export function responseFraming(
+export function determineResponseFraming(
   method: Method,
   requestBody: BodyIn,
   { status, headers, body }: OutgoingResponse,
   unframedNull: boolean,
 ): Framing | undefined {
-  const owner = "response.";
-  checkStatus(status, 200, owner);
+  const labelPrefix = "response.";
+  checkStatus(status, 200, labelPrefix);
   if (body !== null && (body as unknown) === requestBody) {
-    throw new BodyError(`${owner}body: must not be the body of the request`);
+    throw new BodyError(`${labelPrefix}body: must not be the body of the request`);
   }
-  return announcedFraming(method, status, headers, body, owner, unframedNull);
+  return determineAnnouncedFraming(method, status, headers, body, labelPrefix, unframedNull);
 }
 
 /**
@@ -621,28 +621,28 @@ export function responseFraming(
  * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
  * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  */
-export function announcedFraming(
+export function determineAnnouncedFraming(
   method: Method,
   status: number,
   headers: HeaderDict,
   body: EncodedBody,
-  owner = "",
+  labelPrefix = "",
   unframedNull = false,
 ): Framing | undefined {
   if (body !== null) {
-    if (status !== 204 && status !== 304) return outgoingFraming(body, owner);
+    if (status !== 204 && status !== 304) return determineBodyFraming(body, labelPrefix);
     throw notAllowedError(
-      `${owner}body`,
+      `${labelPrefix}body`,
       `must be null with status ${status}; got ${typeNameOf(body)}`,
     );
   }
   if (status === 204) return null;
-  return isBodiless(method, status) ? undefined : nullFraming(headers, unframedNull);
+  return isBodiless(method, status) ? undefined : determineNullFraming(headers, unframedNull);
 }
 
 /** Returns the response of a {@linkcode ResponseError}; `undefined` for any other error. */
-export function thrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
-  return ((error ?? {}) as Partial<ResponseError>)[RESPONSE];
+export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
+  return ((error ?? {}) as Partial<ResponseError>)[RESPONSE_KEY];
 }
 
 /**
@@ -652,14 +652,14 @@ export function thrownResponse(error: unknown): ResponseTuple | ResponseObject |
  *
  * @param body The body of the request as it arrived; the app may have changed its `Request`.
  */
-export function responseForAppError(
+export function findAppErrorResponse(
   request: Request,
   body: BodyIn,
   error: unknown,
 ): ResponseTuple | ResponseObject | null {
-  const response = thrownResponse(error);
+  const response = findThrownResponse(error);
   if (response !== undefined) return response;
-  if (error instanceof BodyError && isTooLong(body, error)) {
+  if (error instanceof BodyError && isTooLongError(body, error)) {
     return [413, "Content Too Large", {}, null];
   }
   if (error instanceof SyntaxError && jsonErrors.get(error) === request.store) {
@@ -678,18 +678,18 @@ export function cancelAppResult(appResult: unknown, requestBody: BodyIn, reason:
     const bodies: readonly unknown[] = Array.isArray(appResult)
       ? appResult
       : [(appResult as Partial<OutgoingResponse> | null)?.body];
-    for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
+    for (const body of bodies) if (body !== requestBody) cancelUnusedBody(body, reason);
   } catch {
     // The value has a getter that throws.
   }
 }
 
-/** Makes the reason for canceling the body of a response to HEAD. */
-export function bodyToHeadError(): BodyError {
+/** Makes the error for the body of a response to HEAD, which is canceled instead of being sent. */
+export function unsentHeadBodyError(): BodyError {
   return new BodyError("a response to HEAD has no body; its headers were sent");
 }
 
 /** Makes the error for reading the body of a request after its response was sent. */
-export function unreadError(status: number): BodyError {
+export function unreadBodyError(status: number): BodyError {
   return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }

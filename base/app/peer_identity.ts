@@ -10,13 +10,13 @@ export interface PeerIdentity {
   readonly signal?: AbortSignal | undefined;
   /**
    * Reports whether the peer is trusted at the time of the call. Any result but `true`, and an
-   * error, means that it isn't. `session.isTrusted()` calls this function, and the server calls it
-   * once before the first request.
+   * error, means that the peer isn't trusted. `session.isTrusted()` calls this function, and the
+   * server calls it once before the first request.
    */
   isTrusted?(): boolean | Promise<boolean>;
 }
 
-const PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
+const IDENTITY_PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
 /**
  * Parses the result of `onConnect`: the identity of an accepted peer, `true` to accept a peer
@@ -26,16 +26,16 @@ const PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
  */
 export function parseConnectResult(result: unknown): PeerIdentity | boolean {
   if (typeof result !== "object" || result === null) return result === true;
-  const problem = identityProblem(result);
+  const problem = findIdentityProblem(result);
   if (problem === null) return result as PeerIdentity;
   throw new TypeError(`the result of onConnect must be true, false or an identity: ${problem}`);
 }
 
-function identityProblem(given: object): string | null {
-  const unknownName = Object.keys(given).find((name) => !PROPERTIES.includes(name));
+function findIdentityProblem(given: object): string | null {
+  const unknownName = Object.keys(given).find((name) => !IDENTITY_PROPERTIES.includes(name));
   if (unknownName !== undefined) {
     return `it has the unknown property ${JSON.stringify(unknownName)}; it can have ${
-      PROPERTIES.join(", ")
+      IDENTITY_PROPERTIES.join(", ")
     }`;
   }
   const { user, signal, isTrusted } = given as Record<keyof PeerIdentity, unknown>;

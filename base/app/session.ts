@@ -5,7 +5,7 @@ import { ConnectionClosedError } from "../errors.ts";
 import { checkInternal, type InternalArgument } from "../internal_argument.ts";
 import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
-/** The trusted certificate that vouched for a peer. */
+/** The trusted certificate that has verified a peer. */
 export interface PeerAuthority {
   /** The distinguished name, a line per attribute. Trust it only as far as its issuer. */
   readonly subject: string;
@@ -33,9 +33,9 @@ export interface PeerCertificate {
    */
   readonly publicKey256: string;
   /**
-   * The trusted certificate that vouched for this certificate: the end of the shortest valid path.
-   * Of equally short paths, the authority that is first in the configuration. The path is found by
-   * signatures, never by names. `null` only if Deno's default store is trusted.
+   * The trusted authority at the end of the shortest valid path from this certificate. If several
+   * paths are equally short, the authority that is first in the configuration. The search follows
+   * signatures, never names. `null` only if Deno's default store is trusted.
    */
   readonly authority: PeerAuthority | null;
   /** The first moment at which the certificate is valid. */
@@ -46,7 +46,7 @@ export interface PeerCertificate {
   readonly raw: Uint8Array<ArrayBuffer>;
 }
 
-/** Callbacks by which a session reaches the server connection that it belongs to. */
+/** Callbacks through which a session calls its server connection. */
 export interface SessionCallbacks {
   /** Called when the app reads the signal, which must be aborted when the peer disconnects. */
   onSignalRequested(): void;
@@ -80,7 +80,7 @@ interface SessionInternals {
   identifyPeer(session: Session, identity: PeerIdentity): void;
   /**
    * Adds an identity of the peer that must stay trusted: the session is closed when the signal of
-   * the identity is aborted, and {@linkcode Session.prototype.isTrusted} calls `isTrusted` of it.
+   * the identity is aborted, and {@linkcode Session.prototype.isTrusted} calls its `isTrusted`.
    */
   addIdentity(session: Session, identity: PeerIdentity): void;
   /** Removes the listeners of the signals of a session's identities. */
@@ -122,7 +122,7 @@ export class Session {
   #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
   #identities: PeerIdentity[] | null = null;
-  /** Aborted to remove the listeners of the signals of these identities. */
+  /** The controller that removes the listeners of the identities' signals. */
   #trustListeners: AbortController | null = null;
 
   /** @internal */

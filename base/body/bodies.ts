@@ -2,9 +2,14 @@
 
 import { Body, ChunkedBody, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
-import { BodyReader, isTooLongFor, LengthReader } from "./body_reader.ts";
+import { BodyReader, isTooLongErrorOf, LengthReader } from "./body_reader.ts";
 import type { BodyState } from "./body_state.ts";
-import { chunkedBodyOf, encodePlatformBody, isPlatformBody, isStreamed } from "./platform_body.ts";
+import {
+  chunkedBodyOf,
+  encodePlatformBody,
+  isPlatformBody,
+  isStreamedBody,
+} from "./platform_body.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLengthOf } from "../../internal/bytes.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
@@ -13,7 +18,7 @@ import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { quote } from "../../internal/quote.ts";
-import { allows, VALUE } from "../wire/character_tables.ts";
+import { allows, HEADER_VALUE_TABLE } from "../wire/character_tables.ts";
 
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
@@ -86,14 +91,14 @@ export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
  * @throws {RangeError} if the text has a lone surrogate.
  * @throws {TypeError} if other code has locked the stream, or an `ArrayBuffer` was transferred.
  */
-export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
-  if (typeof body === "string") return encodeText(`${owner}body`, body);
+export function encodeBody(body: BodyOut, labelPrefix = ""): EncodedBody {
+  if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
-  if (isPlatformBody(body)) return encodePlatformBody(body, owner);
-  return isStreamed(body) ? chunkedBodyOf(body, owner) : body;
+  if (isPlatformBody(body)) return encodePlatformBody(body, labelPrefix);
+  return isStreamedBody(body) ? chunkedBodyOf(body, labelPrefix) : body;
 }
 
-const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
+const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
 
 /**
  * Adds the content-type of `URLSearchParams`, or of a `Blob` with a type. Returns headers with a
@@ -101,16 +106,20 @@ const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
  *
  * @throws {RangeError} if the type of a `Blob` can't be the value of a header.
  */
-export function withContentType(headers: HeaderDict, body: unknown, owner = ""): HeaderDict {
+export function withContentType(headers: HeaderDict, body: unknown, labelPrefix = ""): HeaderDict {
   // Fast path: most bodies have no type, and every message calls this function.
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
-  const type = body instanceof Blob ? body.type : body instanceof URLSearchParams ? FORM : "";
+  const type = body instanceof Blob
+    ? body.type
+    : body instanceof URLSearchParams
+    ? FORM_CONTENT_TYPE
+    : "";
   if (type === "") return headers;
-  checkHeaderDict(headers, `${owner}headers`);
+  checkHeaderDict(headers, `${labelPrefix}headers`);
   if (Object.hasOwn(headers, "content-type")) return headers;
-  if (allows(VALUE, type)) return { ...headers, "content-type": type };
+  if (allows(HEADER_VALUE_TABLE, type)) return { ...headers, "content-type": type };
   throw notAllowedError(
-    `${owner}body`,
+    `${labelPrefix}body`,
     `its type ${quote(type)} has a character that a header can't have; ` +
       `set headers["content-type"]`,
   );
@@ -122,7 +131,7 @@ export function withContentType(headers: HeaderDict, body: unknown, owner = ""):
  */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
-  return isPlatformBody(body) || isWritable(body) && !body.used;
+  return isPlatformBody(body) || isWritableBody(body) && !body.used;
 }
 
 /**
@@ -133,58 +142,58 @@ export function isRepeatable(body: BodyOut): boolean {
  * @throws {RangeError} if the body is an array of more than 16777216 bytes.
  * @throws {BodyError} if the body has been used before.
  */
-export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
+export function determineBodyFraming(body: EncodedBody, labelPrefix = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLengthOf(body);
     if (length <= MAX_READ_BYTES) return length;
     throw notAllowedError(
-      `${owner}body`,
+      `${labelPrefix}body`,
       `must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
     );
   }
   const state = stateOf(body);
   if (state === null) {
-    if (isForeignBody(body)) throw foreignBodyError(`${owner}body`, body);
+    if (isForeignBody(body)) throw foreignBodyError(`${labelPrefix}body`, body);
     const expected =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
-    throw wrongTypeError(`${owner}body`, expected, body);
+    throw wrongTypeError(`${labelPrefix}body`, expected, body);
   }
-  if (body.used === true) throw usedBodyError(state, owner);
+  if (body.used === true) throw usedBodyError(state, labelPrefix);
   return state.framing;
 }
 
 /**
  * Makes the error for a body that was used before; the cause is the error that stopped the body.
  */
-function usedBodyError({ interruption: { failure } }: BodyState, owner: string): BodyError {
-  const problem = `${owner}body: has been used before`;
+function usedBodyError({ interruption: { failure } }: BodyState, labelPrefix: string): BodyError {
+  const problem = `${labelPrefix}body: has been used before`;
   const options = failure === null ? { problem } : { problem, cause: failure.error };
   return new BodyError(`${problem}; make a new one for each message`, options);
 }
 
 /** Returns the framing that a request announces. */
-export function requestFraming(
+export function determineRequestFraming(
   method: Method,
   body: EncodedBody,
   headers: HeaderDict,
   unframedNull: boolean,
 ): Framing {
   const isNull = body === null && mayHaveBody(method);
-  return isNull ? nullFraming(headers, unframedNull) : outgoingFraming(body);
+  return isNull ? determineNullFraming(headers, unframedNull) : determineBodyFraming(body);
 }
 
 /**
  * Returns the framing of `null` in a message that may have a body: 0, or `null` for no framing with
  * `unframedNull`, unless the headers have a `content-length`.
  */
-export function nullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
+export function determineNullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
   return unframedNull && headers["content-length"] === undefined ? null : 0;
 }
 
 /** Reports whether a value is a body of one of the four classes, or of a class that extends one. */
-export function isWritable(value: unknown): value is WritableBody {
+export function isWritableBody(value: unknown): value is WritableBody {
   return stateOf(value) !== null;
 }
 
@@ -206,8 +215,8 @@ function foreignBodyError(label: string, body: object): TypeError {
 const retainedBodies = new WeakSet<object>();
 
 /**
- * Protects a body from {@linkcode cancelUnused} until the returned function is called, so that a
- * retry can send it.
+ * Protects a body from {@linkcode cancelUnusedBody} until the returned function is called, so that
+ * a retry can send it.
  */
 export function retainBody(body: BodyOut): () => void {
   if (typeof body !== "object" || body === null) return () => {};
@@ -219,10 +228,10 @@ export function retainBody(body: BodyOut): () => void {
  * Cancels a body that will not be sent, unless an operation on it has begun or
  * {@linkcode retainBody} protects it. Never throws.
  */
-export function cancelUnused(body: unknown, reason: unknown): void {
+export function cancelUnusedBody(body: unknown, reason: unknown): void {
   try {
-    const writable = isStreamed(body) ? chunkedBodyOf(body) : body;
-    if (isWritable(writable) && !retainedBodies.has(body as object) && !writable.used) {
+    const writable = isStreamedBody(body) ? chunkedBodyOf(body) : body;
+    if (isWritableBody(writable) && !retainedBodies.has(body as object) && !writable.used) {
       cancelQuietly(writable, reason);
     }
   } catch {
@@ -232,7 +241,7 @@ export function cancelUnused(body: unknown, reason: unknown): void {
 
 /** Cancels a body, if the value is one. Never throws. */
 export function cancelQuietly(body: unknown, reason: unknown): void {
-  if (isWritable(body)) body.cancel(reason).catch(() => {});
+  if (isWritableBody(body)) body.cancel(reason).catch(() => {});
 }
 
 /**
@@ -261,7 +270,7 @@ const DISCARD_MILLISECONDS = 1000;
 export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   const reader = readerOf(body);
   if (reader.isConsumed) return;
-  const isLong = reader instanceof LengthReader && reader.remaining > MAX_DISCARDED_BYTES;
+  const isLong = reader instanceof LengthReader && reader.remainingBytes > MAX_DISCARDED_BYTES;
   if (isLong) return await body.cancel();
   const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
   let remainingBytes = MAX_DISCARDED_BYTES;
@@ -290,8 +299,8 @@ export function readerOf(body: NonNullable<BodyIn>): BodyReader {
 }
 
 /** Reports whether an error is that of a read of this body that exceeded its limit. */
-export function isTooLong(body: BodyIn, error: unknown): boolean {
-  return isTooLongFor(stateOf(body), error);
+export function isTooLongError(body: BodyIn, error: unknown): boolean {
+  return isTooLongErrorOf(stateOf(body), error);
 }
 
 /**
@@ -321,6 +330,6 @@ export function onBodyEnd(body: BodyIn, listener: () => void): void {
  * ```
  */
 export function makeOutputFromInput(body: BodyIn): BodyOut {
-  outgoingFraming(body);
+  determineBodyFraming(body);
   return body;
 }

@@ -141,7 +141,7 @@ export abstract class ReadableBody extends MessageBody {
    * @throws {BodyError} if another operation has begun before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#stream ??= this.#reader.stream();
+    return this.#stream ??= this.#reader.makeStream();
   }
 
   /**
@@ -272,7 +272,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    * cancels the body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-    return this.#reader.pieces();
+    return this.#reader.iteratePieces();
   }
 }
 
@@ -337,6 +337,6 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
-    return this.#reader.chunks();
+    return this.#reader.iterateChunks();
   }
 }

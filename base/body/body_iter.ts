@@ -17,7 +17,7 @@ type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 abstract class IterableWriter<T> extends BodyState {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
-  /** Whether a call of `next()` is pending. The first call opens the iterator. */
+  /** The state of the iterator. `"idle"` also before the first call of `next()`, which opens it. */
   #phase: "idle" | "pending" | "ended" = "idle";
 
   constructor(source: AnyIterable<T>, framing: number | "chunked") {
@@ -33,14 +33,14 @@ abstract class IterableWriter<T> extends BodyState {
   }
 
   /** Requests the next item, and waits for it until the body is stopped. */
-  protected next(): Promise<IteratorResult<T>> {
-    return this.wait(this.#next());
+  protected awaitItem(): Promise<IteratorResult<T>> {
+    return this.waitFor(this.#requestItem());
   }
 
-  async #next(): Promise<IteratorResult<T>> {
+  async #requestItem(): Promise<IteratorResult<T>> {
     this.#phase = "pending";
     try {
-      this.#iterator ??= this.#open();
+      this.#iterator ??= this.#openIterator();
       const result = await this.#iterator.next();
       this.#phase = result.done === true ? "ended" : "idle";
       return result;
@@ -51,7 +51,7 @@ abstract class IterableWriter<T> extends BodyState {
     }
   }
 
-  #open(): AnyIterator<T> {
+  #openIterator(): AnyIterator<T> {
     const iterable = this.#iterable as Iterable<T> & AsyncIterable<T>;
     return typeof iterable[Symbol.asyncIterator] === "function"
       ? iterable[Symbol.asyncIterator]()
@@ -67,10 +67,10 @@ abstract class IterableWriter<T> extends BodyState {
     if (this.#phase === "ended") return;
     try {
       // The iterator of a stream cancels the stream with this reason.
-      const closing = (this.#iterator ?? this.#open()).return?.(reason);
-      // A generator returns only after the pending item, which may never come.
-      if (this.#phase === "pending") Promise.resolve(closing).catch(() => {});
-      else await closing;
+      const returnPromise = (this.#iterator ?? this.#openIterator()).return?.(reason);
+      // Don't wait for a generator with a pending item: the item may never arrive.
+      if (this.#phase === "pending") Promise.resolve(returnPromise).catch(() => {});
+      else await returnPromise;
     } catch {
       // The body has ended, with or without an error of its iterator.
     }
@@ -125,7 +125,7 @@ class PieceWriter extends IterableWriter<Uint8Array> {
   protected override async writePieces(out: OpenSink): Promise<number> {
     const checker = new ContentLengthChecker(this.#contentLength);
     for (;;) {
-      const { done, value } = await this.next();
+      const { done, value } = await this.awaitItem();
       if (done) break;
       if (!(value instanceof Uint8Array)) {
         throw new BodyError(`the source's items must be Uint8Arrays; got ${typeNameOf(value)}`);
@@ -135,7 +135,7 @@ class PieceWriter extends IterableWriter<Uint8Array> {
     }
     const lastBytes = checker.finish();
     if (lastBytes !== null) await out.write(lastBytes);
-    this.end(true);
+    this.endOperation(true);
     return this.#contentLength;
   }
 }
@@ -181,14 +181,14 @@ export class BodyIter extends MessageBody {
   }
 }
 
-/** The maximum size of a chunk that is written by one write, together with its line. */
+/** The maximum size of a chunk that is written together with its line in one write. */
 const MAX_JOINED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
 /** Writes an encoded chunk; returns its number of bytes. */
 async function writeChunk(out: OpenSink, chunk: PreparedChunk): Promise<number> {
-  const total = chunk.line.length + chunk.size + CRLF.length;
-  if (out.keepsBytes || total <= MAX_JOINED_BYTES) {
+  const totalBytes = chunk.line.length + chunk.size + CRLF.length;
+  if (out.keepsBytes || totalBytes <= MAX_JOINED_BYTES) {
     checkUnchanged(chunk.data, chunk.size);
     await out.write(encodeChunk(chunk));
   } else {
@@ -197,26 +197,26 @@ async function writeChunk(out: OpenSink, chunk: PreparedChunk): Promise<number> 
     await out.write(chunk.data);
     await out.write(CRLF);
   }
-  return total;
+  return totalBytes;
 }
 
 /** Writes the chunks of a body. */
 class ChunkWriter extends IterableWriter<Chunk> {
   protected override async writePieces(out: OpenSink): Promise<number> {
-    let written = 0;
+    let writtenBytes = 0;
     let lastChunk: PreparedChunk | null = null;
     for (;;) {
-      const { done, value } = await this.next();
+      const { done, value } = await this.awaitItem();
       if (done) break;
       if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
       const chunk = prepareSourceChunk(value);
       if (chunk.size === 0) lastChunk = chunk;
-      else written += await writeChunk(out, chunk);
+      else writtenBytes += await writeChunk(out, chunk);
     }
     if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
-    written += await writeChunk(out, lastChunk);
-    this.end(true);
-    return written;
+    writtenBytes += await writeChunk(out, lastChunk);
+    this.endOperation(true);
+    return writtenBytes;
   }
 }
 

@@ -18,17 +18,17 @@ type Bytes = Uint8Array<ArrayBuffer>;
  *
  * @param hasOwnMemory Whether the bytes are outside of the buffer.
  */
-export type Convert<Value> = (bytes: Bytes, hasOwnMemory: boolean) => Value;
+export type BytesConverter<Value> = (bytes: Bytes, hasOwnMemory: boolean) => Value;
 
-/** Returns the bytes in memory that the program can keep. */
-export const copyIfShared: Convert<Bytes> = (bytes, hasOwnMemory) =>
+/** Copies the bytes, unless they already have memory of their own that the program can keep. */
+export const copyIfShared: BytesConverter<Bytes> = (bytes, hasOwnMemory) =>
   hasOwnMemory ? bytes : bytes.slice();
 
 /** Whether a sink keeps the pieces of a body, and its preferred number of bytes of a piece. */
 type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 
-/** The preferences of a program, which may keep each piece. */
-const KEEP_BYTES: SinkPreferences = { keepsBytes: true };
+/** The preferences for pieces that a program gets, and may keep. */
+const PROGRAM_PREFERENCES: SinkPreferences = { keepsBytes: true };
 
 /**
  * The maximum size of a piece of an iterated or streamed body, and of the first piece for a sink.
@@ -65,7 +65,7 @@ export abstract class BodyReader extends BodyState {
   /** The number of bytes that were read, including the framing of chunks. */
   abstract readonly bytesRead: number;
   /** The number of remaining bytes; `Infinity` if it is unknown. */
-  abstract readonly remaining: number;
+  abstract readonly remainingBytes: number;
   /** The number of bytes of data before the next framing of chunks. */
   protected abstract readonly contiguousBytes: number;
   /** Whether the last byte was read from the source. */
@@ -73,15 +73,18 @@ export abstract class BodyReader extends BodyState {
   /** The maximum number of bytes that the buffer may now read from the source. */
   protected abstract readonly maxFill: number;
   /** Copies buffered data to an array, without the framing of chunks; returns its size. */
-  protected abstract take(into: Uint8Array): number;
-  /** Counts bytes of data that were read without {@linkcode take} and {@linkcode scan}. */
-  protected abstract skip(count: number): void;
+  protected abstract copyBufferedData(into: Uint8Array): number;
+  /**
+   * Counts bytes of data that were read without {@linkcode copyBufferedData} and {@linkcode
+   * validateBuffered}.
+   */
+  protected abstract countDataRead(count: number): void;
   /**
    * Checks buffered bytes, including the framing of chunks; returns the number of valid bytes.
    *
    * @param maxBytes The maximum number of bytes, which a chunked body may exceed.
    */
-  protected abstract scan(maxBytes: number): number;
+  protected abstract validateBuffered(maxBytes: number): number;
   /** Makes the error for a source that ends too early. */
   protected abstract incompleteBodyError(): Error;
 
@@ -89,16 +92,16 @@ export abstract class BodyReader extends BodyState {
 
   /** Reads data into an array: at least one byte, except at the end or for an empty array. */
   protected read(into: Uint8Array): number | Promise<number> {
-    const count = this.take(into);
+    const count = this.copyBufferedData(into);
     return count === 0 && into.length > 0 && !this.isAtEnd
-      ? this.#receive(into)
+      ? this.#readMore(into)
       : this.checkEnd(count);
   }
 
-  async #receive(into: Uint8Array): Promise<number> {
+  async #readMore(into: Uint8Array): Promise<number> {
     while (this.contiguousBytes === 0) {
-      await this.fill();
-      const count = this.take(into);
+      await this.fillBuffer();
+      const count = this.copyBufferedData(into);
       if (count > 0 || this.isAtEnd) return this.checkEnd(count);
     }
     // Check again: after a stop during the wait, the bytes would belong to the next message.
@@ -106,11 +109,11 @@ export abstract class BodyReader extends BodyState {
     // The buffer is empty: read directly into the array.
     const count = await this.source.read(into.subarray(0, this.contiguousBytes));
     if (count === null) throw this.incompleteBodyError();
-    this.skip(count);
+    this.countDataRead(count);
     return this.checkEnd(count);
   }
 
-  protected async fill(maxBytes = Infinity): Promise<void> {
+  protected async fillBuffer(maxBytes = Infinity): Promise<void> {
     this.checkNotStopped();
     const count = await this.buffer.fill(Math.min(maxBytes, this.maxFill));
     if (count === 0) throw this.incompleteBodyError();
@@ -131,7 +134,7 @@ export abstract class BodyReader extends BodyState {
 
   async #awaitSourceEnd<Value>(result: Value): Promise<Value> {
     const { buffer, source } = this;
-    if (buffer.buffered > 0 || await source.read(new Uint8Array(1)) !== null) {
+    if (buffer.bufferedBytes > 0 || await source.read(new Uint8Array(1)) !== null) {
       throw new BodyError("the source has more bytes than the body");
     }
     this.isDone = true;
@@ -142,35 +145,35 @@ export abstract class BodyReader extends BodyState {
    * Reads the next piece, including the framing of chunks. The piece is valid until the next call,
    * or forever if the sink keeps bytes.
    */
-  nextPiece(preferences: SinkPreferences): Bytes | Promise<Bytes> {
+  readPiece(preferences: SinkPreferences): Bytes | Promise<Bytes> {
     const { keepsBytes } = preferences;
-    const count = this.scan(keepsBytes ? PIECE_BYTES : Infinity);
-    if (count === 0 && !this.isAtEnd) return this.#receivePiece(preferences);
-    const piece = this.buffer.view(count);
+    const count = this.validateBuffered(keepsBytes ? PIECE_BYTES : Infinity);
+    if (count === 0 && !this.isAtEnd) return this.#readMorePiece(preferences);
+    const piece = this.buffer.takeView(count);
     this.#lastViewBytes = count;
     return this.checkEnd(keepsBytes ? piece.slice() : piece);
   }
 
-  async #receivePiece(preferences: SinkPreferences): Promise<Bytes> {
+  async #readMorePiece(preferences: SinkPreferences): Promise<Bytes> {
     const { keepsBytes, pieceBytes } = preferences;
-    const { buffer, remaining } = this;
-    if (keepsBytes && remaining < Infinity) {
-      const piece = new Uint8Array(Math.min(PIECE_BYTES, remaining));
-      return copySmallPart(piece, await this.#receive(piece));
+    const { buffer, remainingBytes: remainingBytes } = this;
+    if (keepsBytes && remainingBytes < Infinity) {
+      const piece = new Uint8Array(Math.min(PIECE_BYTES, remainingBytes));
+      return copySmallPart(piece, await this.#readMore(piece));
     }
     const { defaultBytes, maxBytes } = SOURCE_KINDS[this.source.kind];
     const maxPieceBytes = keepsBytes ? PIECE_BYTES : Math.min(pieceBytes ?? defaultBytes, maxBytes);
     const { length } = buffer.bytes;
     // A source that fills the buffer probably has more bytes. A slow source gets little memory.
-    const initialCapacity = remaining < Infinity ? PIECE_BYTES : 0;
+    const initialCapacity = remainingBytes < Infinity ? PIECE_BYTES : 0;
     const capacity = this.#lastViewBytes * 2 > length ? length * GROWTH_FACTOR : initialCapacity;
-    buffer.grow(Math.min(capacity, maxPieceBytes, remaining));
+    buffer.grow(Math.min(capacity, maxPieceBytes, remainingBytes));
     let count = 0;
     while (count === 0 && !this.isAtEnd) {
-      await this.fill(maxPieceBytes);
-      count = this.scan(maxPieceBytes);
+      await this.fillBuffer(maxPieceBytes);
+      count = this.validateBuffered(maxPieceBytes);
     }
-    const piece = buffer.view(count);
+    const piece = buffer.takeView(count);
     this.#lastViewBytes = count;
     return this.checkEnd(keepsBytes ? piece.slice() : piece);
   }
@@ -184,7 +187,7 @@ export abstract class BodyReader extends BodyState {
 
   /** Reads data for the pending operation. */
   #readInto(into: Uint8Array): number | Promise<number> {
-    return this.pull(() => this.read(into));
+    return this.readFromSource(() => this.read(into));
   }
 
   /**
@@ -195,14 +198,14 @@ export abstract class BodyReader extends BodyState {
    */
   async readRemaining<Value>(
     options: BodyReadOptions | undefined | "read",
-    convert: Convert<Value>,
+    convert: BytesConverter<Value>,
     size?: number,
   ): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
     const limit = options === "read" ? null : maxBytesOf(options);
     if (!this.beginRead()) return convert(EMPTY_BYTES, false);
     const maxBytes = limit ?? MAX_READ_BYTES;
-    const requestedBytes = Math.min(size ?? Infinity, this.remaining);
+    const requestedBytes = Math.min(size ?? Infinity, this.remainingBytes);
     if (requestedBytes > maxBytes && requestedBytes < Infinity) {
       const error = tooLongError(this, limit, `${requestedBytes}`);
       this.rollback();
@@ -210,7 +213,7 @@ export abstract class BodyReader extends BodyState {
       if (shouldCancel) this.cancel(error);
       throw error;
     }
-    const hasOwnMemory = requestedBytes > this.buffer.buffered;
+    const hasOwnMemory = requestedBytes > this.buffer.bufferedBytes;
     let bytes = hasOwnMemory
       ? this.#collectRemaining(requestedBytes, maxBytes, limit)
       : this.#viewRemaining(requestedBytes);
@@ -221,15 +224,15 @@ export abstract class BodyReader extends BodyState {
     } finally {
       // End the operation after the conversion, because the connection may then overwrite the
       // buffer. A read of no bytes at the end is the last read that is allowed.
-      this.end(this.isDone, requestedBytes === 0);
+      this.endOperation(this.isDone, requestedBytes === 0);
     }
   }
 
   #viewRemaining(count: number): Bytes | Promise<Bytes> {
-    const bytes = this.buffer.view(count);
-    this.skip(count);
+    const bytes = this.buffer.takeView(count);
+    this.countDataRead(count);
     const result = this.checkEnd(bytes);
-    return result instanceof Promise ? this.pull(() => result) : result;
+    return result instanceof Promise ? this.readFromSource(() => result) : result;
   }
 
   async #collectRemaining(
@@ -241,8 +244,8 @@ export abstract class BodyReader extends BodyState {
     const collector = requestedBytes < Infinity
       ? new Collector(requestedBytes)
       : Collector.upTo(maxBytes + 1);
-    while (collector.missing > 0 && !this.isDone) {
-      collector.add(await this.#readInto(collector.makeRoom()));
+    while (collector.missingBytes > 0 && !this.isDone) {
+      collector.countWritten(await this.#readInto(collector.makeRoom()));
     }
     if (collector.length <= maxBytes) return collector.toBytes();
     const error = tooLongError(this, limit, "more");
@@ -251,28 +254,28 @@ export abstract class BodyReader extends BodyState {
   }
 
   /** Reads an untouched body whose bytes are all buffered; returns `null` for any other body. */
-  takeBuffered(): Bytes | null {
-    const { remaining, buffer } = this;
-    if (buffer.buffered < remaining) return null;
+  readIfBuffered(): Bytes | null {
+    const { remainingBytes: remainingBytes, buffer } = this;
+    if (buffer.bufferedBytes < remainingBytes) return null;
     this.beginRead();
-    const bytes = buffer.view(remaining).slice();
-    this.skip(remaining);
-    this.end(true);
+    const bytes = buffer.takeView(remainingBytes).slice();
+    this.countDataRead(remainingBytes);
+    this.endOperation(true);
     return bytes;
   }
 
-  /** Iterates over the body; leaving the loop early shouldCancel the body. */
+  /** Iterates over the body; leaving the loop early cancels the body. */
   async *iterate<Item extends { readonly length: number }>(
     next: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
-    this.beginWhole("iterate");
+    this.beginWholeOperation("iterate");
     try {
       while (!this.isDone) {
-        let item = this.pull(next);
+        let item = this.readFromSource(next);
         // Don't await a buffered item: the exchange could end during the await, which stops a body
         // in use.
         if (item instanceof Promise) item = await item;
-        if (this.isDone) this.end(true);
+        if (this.isDone) this.endOperation(true);
         // An empty body has one piece, which is empty.
         if (item.length > 0) yield item;
       }
@@ -282,26 +285,26 @@ export abstract class BodyReader extends BodyState {
   }
 
   /** Iterates over pieces of up to 64 KiB, each a separate array. */
-  pieces(): AsyncGenerator<Bytes, void, void> {
-    return this.iterate(() => this.nextPiece(KEEP_BYTES));
+  iteratePieces(): AsyncGenerator<Bytes, void, void> {
+    return this.iterate(() => this.readPiece(PROGRAM_PREFERENCES));
   }
 
   /** Makes a byte stream of the data of a whole body. */
-  stream(): ReadableStream<Bytes> {
-    const size = Math.min(PIECE_BYTES, this.remaining);
-    this.beginWhole("stream");
+  makeStream(): ReadableStream<Bytes> {
+    const size = Math.min(PIECE_BYTES, this.remainingBytes);
+    this.beginWholeOperation("stream");
     return new ReadableStream({
       type: "bytes",
       autoAllocateChunkSize: Math.max(1, size),
       start: async (controller) => {
         if (size > 0) return;
-        await this.#pull(EMPTY_BYTES);
+        await this.#readForStream(EMPTY_BYTES);
         closeByteStream(controller);
       },
       pull: async (controller) => {
         const request = controller.byobRequest!;
         const { buffer, byteOffset, byteLength } = request.view!;
-        const count = await this.#pull(new Uint8Array(buffer, byteOffset, byteLength));
+        const count = await this.#readForStream(new Uint8Array(buffer, byteOffset, byteLength));
         if (count > 0) request.respond(count);
         if (this.isDone) closeByteStream(controller);
       },
@@ -310,25 +313,25 @@ export abstract class BodyReader extends BodyState {
   }
 
   /** Reads data for a stream; after the last byte, ends its operation. */
-  async #pull(into: Uint8Array): Promise<number> {
+  async #readForStream(into: Uint8Array): Promise<number> {
     let count = this.#readInto(into);
     if (count instanceof Promise) count = await count;
-    if (this.isDone) this.end(true);
+    if (this.isDone) this.endOperation(true);
     return count;
   }
 
   protected override async writePieces(out: OpenSink): Promise<number> {
-    const next = () => this.nextPiece(out);
-    let written = 0;
+    const next = () => this.readPiece(out);
+    let writtenBytes = 0;
     while (!this.isDone) {
-      let piece = this.pull(next);
+      let piece = this.readFromSource(next);
       // Don't await a buffered piece, so that it is sent together with the preamble.
       if (piece instanceof Promise) piece = await piece;
-      written += piece.length;
+      writtenBytes += piece.length;
       if (piece.length > 0) await out.write(piece);
     }
-    this.end(true);
-    return written;
+    this.endOperation(true);
+    return writtenBytes;
   }
 
   protected override closeSource(
@@ -342,62 +345,62 @@ export abstract class BodyReader extends BodyState {
 
 /** Reads a body with a content-length (RFC 9112 §6.2). */
 export class LengthReader extends BodyReader {
-  remaining: number;
-  readonly #length: number;
+  remainingBytes: number;
+  readonly #contentLength: number;
 
   /** @param source The source, whose current position is the start of the body. */
   constructor(source: BodySource, contentLength: number) {
     super(source, contentLength);
-    this.#length = this.remaining = contentLength;
+    this.#contentLength = this.remainingBytes = contentLength;
   }
 
   get bytesRead(): number {
-    return this.#length - this.remaining;
+    return this.#contentLength - this.remainingBytes;
   }
 
   protected get contiguousBytes(): number {
-    return this.remaining;
+    return this.remainingBytes;
   }
 
   protected get maxFill(): number {
-    return this.remaining;
+    return this.remainingBytes;
   }
 
   protected get isAtEnd(): boolean {
-    return this.remaining === 0;
+    return this.remainingBytes === 0;
   }
 
-  protected take(into: Uint8Array): number {
-    if (this.buffer.buffered === 0) return 0;
-    const count = this.buffer.take(into.subarray(0, this.remaining));
-    this.remaining -= count;
+  protected copyBufferedData(into: Uint8Array): number {
+    if (this.buffer.bufferedBytes === 0) return 0;
+    const count = this.buffer.copyTo(into.subarray(0, this.remainingBytes));
+    this.remainingBytes -= count;
     return count;
   }
 
-  protected skip(count: number): void {
-    this.remaining -= count;
+  protected countDataRead(count: number): void {
+    this.remainingBytes -= count;
   }
 
-  protected scan(maxBytes: number): number {
-    const count = Math.min(this.buffer.buffered, this.remaining, maxBytes);
-    this.remaining -= count;
+  protected validateBuffered(maxBytes: number): number {
+    const count = Math.min(this.buffer.bufferedBytes, this.remainingBytes, maxBytes);
+    this.remainingBytes -= count;
     return count;
   }
 
   protected incompleteBodyError(): Error {
-    const { remaining } = this;
+    const { remainingBytes: remainingBytes } = this;
     if (SOURCE_KINDS[this.source.kind].followedBy !== "messages") {
-      return new BodyError(`the source ended ${remaining} bytes before the content-length`);
+      return new BodyError(`the source ended ${remainingBytes} bytes before the content-length`);
     }
-    const problem = `the peer closed ${remaining} bytes before the end of the body`;
+    const problem = `the peer closed ${remainingBytes} bytes before the end of the body`;
     const error = new ProtocolError("BODY_INCOMPLETE", problem);
-    return connectionErrorDetails.set(error, { fault: "broken", missingBytes: remaining });
+    return connectionErrorDetails.set(error, { fault: "broken", missingBytes: remainingBytes });
   }
 }
 
 /** Reads a chunked body (RFC 9112 §7.1): its chunks, its data, or its encoded bytes. */
 export class ChunkedReader extends BodyReader {
-  readonly remaining = Infinity;
+  readonly remainingBytes = Infinity;
   readonly #scanner = new ChunkScanner();
 
   /** @param source The source, whose current position is the start of the body. */
@@ -406,16 +409,16 @@ export class ChunkedReader extends BodyReader {
   }
 
   get bytesRead(): number {
-    return this.#scanner.consumed;
+    return this.#scanner.consumedBytes;
   }
 
   protected get contiguousBytes(): number {
-    return this.#scanner.phase === "data" ? this.#scanner.remaining : 0;
+    return this.#scanner.phase === "data" ? this.#scanner.remainingDataBytes : 0;
   }
 
   protected get maxFill(): number {
     return SOURCE_KINDS[this.source.kind].followedBy === "foreign bytes"
-      ? this.#scanner.minRemainingBytes(this.buffer.buffered)
+      ? this.#scanner.computeMinRemainingBytes(this.buffer.bufferedBytes)
       : Infinity;
   }
 
@@ -423,7 +426,7 @@ export class ChunkedReader extends BodyReader {
     return this.#scanner.phase === "done";
   }
 
-  protected take(into: Uint8Array): number {
+  protected copyBufferedData(into: Uint8Array): number {
     const { buffer } = this;
     const scanner = this.#scanner;
     let count = 0;
@@ -441,12 +444,14 @@ export class ChunkedReader extends BodyReader {
     return count;
   }
 
-  protected skip(count: number): void {
+  protected countDataRead(count: number): void {
     this.#scanner.skipData(count);
   }
 
-  /** Also converts the sizes of chunks to lower case, because Degu sends only that. */
-  protected scan(): number {
+  /**
+   * Also converts the sizes of chunks to lower case, because Degu sends them only in lower case.
+   */
+  protected validateBuffered(): number {
     const { bytes, start, end } = this.buffer;
     const scanner = this.#scanner;
     let at = start;
@@ -454,7 +459,7 @@ export class ChunkedReader extends BodyReader {
       const { phase } = scanner;
       const next = scanner.advance(bytes, at, end);
       if (next === -1) return at - start;
-      if (phase === "line") lowerCaseSize(bytes, at, next);
+      if (phase === "line") convertSizeToLowerCase(bytes, at, next);
       at = next;
     }
   }
@@ -465,31 +470,33 @@ export class ChunkedReader extends BodyReader {
 
   /** Reads the next chunk. */
   async readChunk(): Promise<Chunk<Bytes>> {
-    this.beginChunk();
-    const chunk = await this.pull(() => this.#nextChunk());
-    this.end(this.isDone);
+    this.beginChunkRead();
+    const chunk = await this.readFromSource(() => this.#readNextChunk());
+    this.endOperation(this.isDone);
     return chunk;
   }
 
   /** Iterates over the chunks, including the empty last chunk. */
-  chunks(): AsyncGenerator<Chunk<Bytes>, void, void> {
-    return this.iterate(() => this.#nextChunk());
+  iterateChunks(): AsyncGenerator<Chunk<Bytes>, void, void> {
+    return this.iterate(() => this.#readNextChunk());
   }
 
-  async #nextChunk(): Promise<Chunk<Bytes>> {
-    while (!this.#skipFraming()) await this.fill();
+  async #readNextChunk(): Promise<Chunk<Bytes>> {
+    while (!this.#skipFraming()) await this.fillBuffer();
     const { size, extension } = this.#scanner.header;
-    const isBuffered = size <= this.buffer.buffered;
-    const data = isBuffered ? this.buffer.view(size).slice() : await this.#collectData(size);
-    if (isBuffered) this.skip(size);
-    while (!this.#skipFraming()) await this.fill();
+    const isBuffered = size <= this.buffer.bufferedBytes;
+    const data = isBuffered ? this.buffer.takeView(size).slice() : await this.#collectData(size);
+    if (isBuffered) this.countDataRead(size);
+    while (!this.#skipFraming()) await this.fillBuffer();
     return this.checkEnd([extension, data]);
   }
 
   /** Reads the data of a chunk that is not completely buffered. */
   async #collectData(size: number): Promise<Bytes> {
     const collector = new Collector(size);
-    while (collector.missing > 0) collector.add(await this.read(collector.makeRoom()));
+    while (collector.missingBytes > 0) {
+      collector.countWritten(await this.read(collector.makeRoom()));
+    }
     return collector.toBytes();
   }
 
@@ -506,7 +513,7 @@ export class ChunkedReader extends BodyReader {
 const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
 
 /** Converts the hexadecimal size in a chunk's line to lower case. Digits don't change. */
-function lowerCaseSize(bytes: Uint8Array, at: number, end: number): void {
+function convertSizeToLowerCase(bytes: Uint8Array, at: number, end: number): void {
   for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
     bytes[at]! |= LOWER_CASE_BIT;
   }
@@ -525,7 +532,7 @@ function closeByteStream(controller: ReadableByteStreamController): void {
 
 // ───────────────────────── the limit of a read
 
-/** The limit of a read. */
+/** The limit on the size of a body that a read returns. */
 export interface BodyReadOptions {
   /**
    * The maximum number of bytes, 0 to 16777216. A longer body causes a {@linkcode BodyError} with
@@ -573,6 +580,6 @@ function tooLongError(
 }
 
 /** Reports whether an error is that of a read of this body that exceeded its limit. */
-export function isTooLongFor(reader: BodyState | null, error: unknown): boolean {
+export function isTooLongErrorOf(reader: BodyState | null, error: unknown): boolean {
   return reader !== null && error instanceof Error && readersByTooLongError.get(error) === reader;
 }

@@ -6,7 +6,7 @@ import { BodyError } from "../errors.ts";
 import { typeNameOf } from "../../internal/quote.ts";
 import {
   type ByteSource,
-  checkCount,
+  checkReadCount,
   checkUnchanged,
   MAX_PIECE_BYTES,
   ReadBuffer,
@@ -111,7 +111,7 @@ export class PositionedSource implements BodySource {
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    return checkCount(await this.#input.read(into), into.length) || null;
+    return checkReadCount(await this.#input.read(into), into.length) || null;
   }
 }
 
@@ -134,7 +134,7 @@ class StreamSource implements BodySource {
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    const item = this.#item ?? await this.#nextItem();
+    const item = this.#item ?? await this.#readItem();
     if (item === null) return null;
     checkUnchanged(item, this.#itemLength);
     const part = item.subarray(this.#position, this.#position + into.length);
@@ -145,7 +145,7 @@ class StreamSource implements BodySource {
   }
 
   /** Returns the next item that is not empty, or `null` at the end. */
-  async #nextItem(): Promise<Uint8Array | null> {
+  async #readItem(): Promise<Uint8Array | null> {
     this.#position = 0;
     this.#streamReader ??= this.#stream.getReader();
     for (;;) {

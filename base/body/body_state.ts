@@ -1,8 +1,8 @@
 /**
  * The state of a body: which operations may begin. `body.ts` has an overview.
  *
- * One operation runs at a time. An operation begins, may wait for the source or a sink, and ends,
- * before or after the last byte. Its end determines the next phase of the body, and
+ * A body has one operation at a time. An operation begins, may wait for the source or a sink, and
+ * ends, before or after the last byte. Its end determines the next phase of the body, and
  * {@linkcode READ_REFUSALS} has the operations that each phase refuses. After the last byte, a body
  * is `consumed`: it allows one more read, which returns no bytes, and is `ended` afterward.
  *
@@ -19,8 +19,8 @@ import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 const PARTLY_READ = "has been read in part", CONSUMED = "has been consumed";
 
 /**
- * For each phase, the reason to reject `read()`, `readChunk()` or a whole-body operation; `null` if
- * the operation is allowed.
+ * For each phase, the reason to refuse a read of the remaining bytes, a read of one chunk, or an
+ * operation on the whole body; `null` if the operation is allowed.
  */
 const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
@@ -31,8 +31,8 @@ const READ_REFUSALS = {
 
 /**
  * The part of a state that stops a body. The signal of a request, which may live forever,
- * references only this object. This object references the body only while the body waits, so that
- * an abandoned body can be garbage-collected.
+ * references only the interruption. The interruption references the body only while the body
+ * waits, so that an abandoned body can be garbage-collected.
  */
 export class Interruption {
   /** The error that stopped the body; `isAbort` if the signal of the request was aborted. */
@@ -40,9 +40,11 @@ export class Interruption {
   /** Rejects the promise that the body waits for. */
   rejectPending: ((reason: unknown) => void) | null = null;
   /** Called when the body was consumed or stopped. */
-  listener: (() => void) | null = null;
+  endListener: (() => void) | null = null;
 
-  /** Stops the body with the reason of its request's signal; the connection is closed already. */
+  /**
+   * Stops the body with the reason of its request's signal. The caller has closed the connection.
+   */
   abort(reason: unknown): void {
     this.stop(reason, true);
     this.notifyListener();
@@ -58,9 +60,9 @@ export class Interruption {
 
   /** Calls the listener; a second call has no effect. */
   notifyListener(): void {
-    const { listener } = this;
-    this.listener = null;
-    listener?.();
+    const { endListener: endListener } = this;
+    this.endListener = null;
+    endListener?.();
   }
 }
 
@@ -71,7 +73,7 @@ export class Interruption {
 export abstract class BodyState {
   /** The content-length, or `"chunked"`. */
   readonly framing: NonNullable<Framing>;
-  /** Stops the body from outside, and doesn't keep it alive. */
+  /** The interruption that stops the body when the signal of its request is aborted. */
   readonly interruption: Interruption = new Interruption();
   #phase: keyof typeof READ_REFUSALS = "untouched";
   /** The name of the pending operation in errors; `null` if no operation is pending. */
@@ -113,8 +115,8 @@ export abstract class BodyState {
   }
 
   /**
-   * Begins a read of the remaining bytes. Returns false for the one read that a consumed body
-   * allows: it returns no bytes, and has ended already.
+   * Begins a read of the remaining bytes. Returns false for the last read that a consumed body
+   * allows: such a read returns no bytes, and has already ended.
    */
   beginRead(): boolean {
     this.#begin("read", READ_REFUSALS[this.#phase].read);
@@ -125,23 +127,28 @@ export abstract class BodyState {
   }
 
   /** Begins a read of the next chunk. */
-  beginChunk(): void {
+  beginChunkRead(): void {
     this.#begin("read a chunk of", READ_REFUSALS[this.#phase].chunk);
   }
 
   /** Begins an operation on the whole body. */
-  beginWhole(operation: string): void {
+  beginWholeOperation(operation: string): void {
     this.#begin(operation, READ_REFUSALS[this.#phase].whole);
   }
 
-  #begin(operation: string, refusal: string | null): void {
+  /**
+   * Begins an operation.
+   *
+   * @param phaseProblem The reason why the current phase refuses the operation, or `null`.
+   */
+  #begin(operation: string, phaseProblem: string | null): void {
     const { failure } = this.interruption;
     if (failure?.isAbort) throw failure.error;
     const problem = failure !== null
       ? "has failed or was canceled"
       : this.#operation !== null
       ? `is in use (${this.#operation})`
-      : refusal;
+      : phaseProblem;
     if (problem !== null) {
       const options = failure === null ? undefined : { cause: failure.error };
       throw new BodyError(`can't ${operation} a body that ${problem}`, options);
@@ -160,7 +167,7 @@ export abstract class BodyState {
    * @param isAtEnd Whether the last byte was read.
    * @param isEmpty Whether the operation has read no bytes.
    */
-  end(isAtEnd: boolean, isEmpty = false): void {
+  endOperation(isAtEnd: boolean, isEmpty = false): void {
     this.checkNotStopped();
     this.#operation = null;
     this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
@@ -172,9 +179,9 @@ export abstract class BodyState {
    * listener.
    */
   #finish(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void {
-    const closing = this.closeSource(outcome, error, reason);
+    const closePromise = this.closeSource(outcome, error, reason);
     this.interruption.notifyListener();
-    return closing;
+    return closePromise;
   }
 
   /**
@@ -194,13 +201,13 @@ export abstract class BodyState {
   }
 
   /** Calls a function when the body has ended; at once if it has ended already. */
-  onEnd(listener: () => void): void {
+  onEnd(endListener: () => void): void {
     const { interruption } = this;
-    if (this.isConsumed || this.isStopped) return listener();
-    const { listener: earlierListener } = interruption;
-    interruption.listener = earlierListener === null ? listener : () => {
+    if (this.isConsumed || this.isStopped) return endListener();
+    const { endListener: earlierListener } = interruption;
+    interruption.endListener = earlierListener === null ? endListener : () => {
       earlierListener();
-      listener();
+      endListener();
     };
   }
 
@@ -210,16 +217,16 @@ export abstract class BodyState {
     if (failure !== null) throw failure.error;
   }
 
-  /** Waits for a sink or an iterable, but not longer than until the body is stopped. */
-  wait<T>(promise: Promise<T>): Promise<T> {
-    return this.#wait(promise, false);
+  /** Waits for a sink or an iterable; rejects as soon as the body is stopped. */
+  waitFor<T>(promise: Promise<T>): Promise<T> {
+    return this.#waitFor(promise, false);
   }
 
   /**
-   * Reads from the source; waits as {@linkcode wait} does if `read` returns a promise. An error of
-   * the source stops the body.
+   * Reads from the source; waits as {@linkcode waitFor} does if `read` returns a promise. An error
+   * of the source stops the body.
    */
-  protected pull<T>(read: () => T | Promise<T>): T | Promise<T> {
+  protected readFromSource<T>(read: () => T | Promise<T>): T | Promise<T> {
     this.checkNotStopped();
     let result: T | Promise<T>;
     try {
@@ -227,10 +234,10 @@ export abstract class BodyState {
     } catch (error) {
       result = Promise.reject(error);
     }
-    return result instanceof Promise ? this.#wait(result, true) : result;
+    return result instanceof Promise ? this.#waitFor(result, true) : result;
   }
 
-  #wait<T>(promise: Promise<T>, isSource: boolean): Promise<T> {
+  #waitFor<T>(promise: Promise<T>, isSourceRead: boolean): Promise<T> {
     const { interruption } = this;
     return new Promise((resolve, reject) => {
       promise.then((value) => {
@@ -238,9 +245,9 @@ export abstract class BodyState {
         resolve(value);
       }, (error) => {
         interruption.rejectPending = null;
-        // The body was stopped before, and has rejected already.
+        // The body was stopped before, which has already rejected the promise.
         if (interruption.failure !== null) return;
-        if (isSource) {
+        if (isSourceRead) {
           interruption.stop(error, false);
           this.#finish("broken", error);
         }
@@ -265,7 +272,7 @@ export abstract class BodyState {
     allowsPartlyRead = false,
   ): Promise<number> {
     if (allowsPartlyRead) this.#begin("discard", READ_REFUSALS[this.#phase].chunk);
-    else this.beginWhole("write");
+    else this.beginWholeOperation("write");
     let out: OpenSink;
     try {
       out = openSink(sink);
@@ -274,7 +281,7 @@ export abstract class BodyState {
       throw error;
     }
     try {
-      return await this.writePieces({ ...out, write: (bytes) => this.wait(out.write(bytes)) });
+      return await this.writePieces({ ...out, write: (bytes) => this.waitFor(out.write(bytes)) });
     } catch (error) {
       this.cancel(error);
       throw error;

@@ -23,8 +23,8 @@ export interface ReadAheadSource extends ByteSource {
 export interface ByteSink {
   /**
    * Writes bytes, which are valid only until the promise settles, and whose buffer must not be
-   * transferred. If the promise resolves to a number, that many bytes were written, and the other
-   * bytes are passed again.
+   * transferred. If the promise resolves to a number, so many bytes were written, and the next call
+   * gets the other bytes.
    */
   write(bytes: Uint8Array): Promise<number | void>;
   /** The preferred number of bytes of one write, up to 2097152. */
@@ -33,11 +33,11 @@ export interface ByteSink {
 
 /** Writes all of the bytes, in as many writes as the sink needs. */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
-  let remaining = bytes;
+  let remainder = bytes;
   do {
-    const { length } = remaining;
-    remaining = dropWritten(remaining, length, await sink.write(remaining));
-  } while (remaining.length > 0);
+    const { length } = remainder;
+    remainder = dropWritten(remainder, length, await sink.write(remainder));
+  } while (remainder.length > 0);
 }
 
 /**
@@ -45,24 +45,28 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
  *
  * @throws {BodyError} if `written` is not a possible number of bytes.
  */
-export function dropWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
-  if (written === undefined || written === length) return EMPTY_BYTES;
-  if (!Number.isInteger(written) || written < 1 || written > length) {
-    throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
+export function dropWritten(
+  bytes: Uint8Array,
+  length: number,
+  writtenCount: number | void,
+): Uint8Array {
+  if (writtenCount === undefined || writtenCount === length) return EMPTY_BYTES;
+  if (!Number.isInteger(writtenCount) || writtenCount < 1 || writtenCount > length) {
+    throw new BodyError(`the sink claims to have written ${writtenCount} of ${length} bytes`);
   }
   checkUnchanged(bytes, length);
-  return bytes.subarray(written);
+  return bytes.subarray(writtenCount);
 }
 
 /** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
-export function checkUnchanged(bytes: Uint8Array, announced: number): void {
-  if (realLengthOf(bytes) !== announced) throw changedLengthError(bytes, announced);
+export function checkUnchanged(bytes: Uint8Array, announcedLength: number): void {
+  if (realLengthOf(bytes) !== announcedLength) throw changedLengthError(bytes, announcedLength);
 }
 
 /** Makes the error for an array whose length differs from the announced length. */
-export function changedLengthError(bytes: Uint8Array, announced: number): BodyError {
+export function changedLengthError(bytes: Uint8Array, announcedLength: number): BodyError {
   return new BodyError(
-    `an array of ${announced} bytes had ${realLengthOf(bytes)} when it was to be sent; ` +
+    `an array of ${announcedLength} bytes had ${realLengthOf(bytes)} when it was to be sent; ` +
       "don't resize or transfer its buffer before that",
   );
 }
@@ -71,10 +75,10 @@ export function changedLengthError(bytes: Uint8Array, announced: number): BodyEr
  * Checks the number of bytes that a source claims to have read, which must be at least 1. Returns 0
  * for `null`, the end of the source.
  */
-export function checkCount(count: number | null, room: number): number {
+export function checkReadCount(count: number | null, maxBytes: number): number {
   if (count === null) return 0;
-  if (!Number.isInteger(count) || count < 1 || count > room) {
-    throw new BodyError(`the source claims to have read ${count} of at most ${room} bytes`);
+  if (!Number.isInteger(count) || count < 1 || count > maxBytes) {
+    throw new BodyError(`the source claims to have read ${count} of at most ${maxBytes} bytes`);
   }
   return count;
 }
@@ -156,7 +160,7 @@ export class ReadBuffer {
   }
 
   /** The number of buffered bytes. */
-  get buffered(): number {
+  get bufferedBytes(): number {
     return this.end - this.start;
   }
 
@@ -200,7 +204,7 @@ export class ReadBuffer {
   shrink(): void {
     if (!this.#isGrown || this.#pendingRead !== null) return;
     this.#isGrown = false;
-    if (this.buffered <= this.#capacity) this.#replaceBuffer(this.#fittingCapacity);
+    if (this.bufferedBytes <= this.#capacity) this.#replaceBuffer(this.#fittingCapacity);
     this.#maxEnd = this.end;
   }
 
@@ -229,13 +233,13 @@ export class ReadBuffer {
 
   /** The size of a new buffer for the buffered bytes: the initial size if they fit into it. */
   get #fittingCapacity(): number {
-    return this.buffered < this.#initialCapacity ? this.#initialCapacity : this.#capacity;
+    return this.bufferedBytes < this.#initialCapacity ? this.#initialCapacity : this.#capacity;
   }
 
   /** Moves the buffered bytes to a new buffer, into which they must fit. */
   #replaceBuffer(capacity: number): void {
     const newBytes = new Uint8Array(capacity);
-    this.end = this.buffered === 0 ? 0 : this.take(newBytes);
+    this.end = this.bufferedBytes === 0 ? 0 : this.copyTo(newBytes);
     this.start = 0;
     this.bytes = newBytes;
   }
@@ -253,7 +257,7 @@ export class ReadBuffer {
    * buffer must not be moved.
    */
   readAhead(source: ByteSource, hasViews: boolean): Promise<number | null> | null {
-    if (this.#pendingRead !== null || this.buffered >= this.#capacity) return null;
+    if (this.#pendingRead !== null || this.bufferedBytes >= this.#capacity) return null;
     const room = hasViews ? this.#makeRoomInPlace() : this.makeRoom();
     try {
       this.#pendingRead = Promise.resolve(source.read(room));
@@ -268,7 +272,7 @@ export class ReadBuffer {
     this.#pendingRead = null;
     if (this.#failure !== null) return;
     try {
-      this.addRead(count);
+      this.countRead(count);
     } catch (error) {
       this.#failure = { error };
     }
@@ -291,7 +295,7 @@ export class ReadBuffer {
       // checkFailure() throws the error.
     }
     this.checkFailure();
-    return this.buffered;
+    return this.bufferedBytes;
   }
 
   /** Throws the error of a read-ahead, or that of {@linkcode close}, if there is one. */
@@ -310,42 +314,42 @@ export class ReadBuffer {
   }
 
   /** Reads up to `limit` more bytes; resolves to their number, or to 0 at the end of the source. */
-  async fill(limit = Infinity): Promise<number> {
+  async fill(maxBytes = Infinity): Promise<number> {
     if (this.#pendingRead !== null) {
-      const previousCount = this.buffered;
+      const previousCount = this.bufferedBytes;
       await (this.#source.waitForReadAhead?.() ?? this.settleReadAhead());
       this.checkFailure();
-      return this.buffered - previousCount;
+      return this.bufferedBytes - previousCount;
     }
     this.checkFailure();
     let room = this.makeRoom();
-    if (room.length > limit) room = room.subarray(0, limit);
+    if (room.length > maxBytes) room = room.subarray(0, maxBytes);
     const count = await this.#source.read(room);
     this.checkFailure();
-    return this.addRead(count, room.length);
+    return this.countRead(count, room.length);
   }
 
   /**
    * Counts the bytes that a read has written to the array of {@linkcode makeRoom}, or to its first
    * `room` bytes; returns their number.
    */
-  addRead(count: number | null, room: number = this.bytes.length - this.end): number {
-    const addedCount = checkCount(count, room);
+  countRead(count: number | null, maxBytes: number = this.bytes.length - this.end): number {
+    const addedCount = checkReadCount(count, maxBytes);
     this.end += addedCount;
     this.#maxEnd = Math.max(this.#maxEnd, this.end);
     return addedCount;
   }
 
   /** Consumes up to `maxBytes` bytes; returns a view of the buffer, which the next read changes. */
-  view(maxBytes: number): Uint8Array<ArrayBuffer> {
+  takeView(maxBytes: number): Uint8Array<ArrayBuffer> {
     const { start } = this;
     this.start = Math.min(start + maxBytes, this.end);
     return this.bytes.subarray(start, this.start);
   }
 
   /** Consumes as many bytes as fit into an array, and copies them to it; returns their number. */
-  take(into: Uint8Array): number {
-    const bytes = this.view(into.length);
+  copyTo(into: Uint8Array): number {
+    const bytes = this.takeView(into.length);
     into.set(bytes);
     return bytes.length;
   }
@@ -353,7 +357,7 @@ export class ReadBuffer {
 
 /** The growth factor for an announced size, relative to the collected bytes. */
 const ANNOUNCED_GROWTH_FACTOR = 8;
-/** The growth factor for an unknown size: smaller, because old and new memory exist together. */
+/** The growth factor for an unknown size. Smaller, because a copy briefly needs both memories. */
 const UNKNOWN_GROWTH_FACTOR = 2;
 /** The initial allocation for an unknown size. */
 const UNKNOWN_INITIAL_BYTES = 4096;
@@ -393,34 +397,36 @@ export class Collector {
   }
 
   /** The number of missing bytes. */
-  get missing(): number {
+  get missingBytes(): number {
     return this.#size - this.#length;
   }
 
   /** Returns the memory for the next bytes, which is empty only if all bytes are collected. */
   makeRoom(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growthFactor));
-      larger.set(this.#bytes);
-      this.#bytes = larger;
+      const largerArray = new Uint8Array(
+        Math.min(this.#size, this.#bytes.length * this.#growthFactor),
+      );
+      largerArray.set(this.#bytes);
+      this.#bytes = largerArray;
     }
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 
-  /** Copies up to {@linkcode missing} bytes. */
+  /** Copies up to {@linkcode missingBytes} bytes. */
   append(bytes: Uint8Array): void {
-    let at = 0;
-    while (at < bytes.length) {
+    let position = 0;
+    while (position < bytes.length) {
       const room = this.makeRoom();
-      const piece = bytes.subarray(at, at + room.length);
+      const piece = bytes.subarray(position, position + room.length);
       room.set(piece);
-      this.add(piece.length);
-      at += piece.length;
+      this.countWritten(piece.length);
+      position += piece.length;
     }
   }
 
   /** Counts bytes that were written to the array of {@linkcode makeRoom}. */
-  add(count: number): void {
+  countWritten(count: number): void {
     this.#length += count;
   }
 

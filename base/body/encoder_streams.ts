@@ -13,8 +13,11 @@ import {
 import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 
-/** Forwards bytes; fails at the first excess byte, or at the end if bytes are missing. */
-function checkLength(
+/**
+ * Makes a transformer that forwards bytes, and fails at the first excess byte, or at the end if
+ * bytes are missing.
+ */
+function makeLengthTransformer(
   contentLength: number,
   retainsLast: boolean,
 ): Transformer<Uint8Array, Uint8Array> {
@@ -56,7 +59,7 @@ export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array>
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
   constructor(contentLength: number) {
-    super(checkLength(contentLength, true));
+    super(makeLengthTransformer(contentLength, true));
   }
 }
 
@@ -73,7 +76,7 @@ export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array>
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
   constructor(contentLength: number) {
-    super(checkLength(contentLength, false));
+    super(makeLengthTransformer(contentLength, false));
   }
 }
 

@@ -10,7 +10,7 @@ export async function openFile(
   if (typeof path !== "string" && !(path instanceof URL)) {
     throw wrongTypeError("path", "a string or a file: URL", path);
   }
-  // Check before opening: to open a FIFO waits for a writer, and a device can have effects.
+  // Check before opening: opening a FIFO waits for a writer, and opening a device has effects.
   checkFile(path, await Deno.stat(path));
   const file = await Deno.open(path, { read: true });
   try {

@@ -23,12 +23,12 @@ export function isPlatformBody(value: unknown): value is PlatformBody {
  *
  * @throws {TypeError} if the memory of an `ArrayBuffer` was transferred.
  */
-export function encodePlatformBody(body: PlatformBody, owner: string): Uint8Array | Body {
+export function encodePlatformBody(body: PlatformBody, labelPrefix: string): Uint8Array | Body {
   if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
-  if (body instanceof URLSearchParams) return encodeText(`${owner}body`, body.toString());
+  if (body instanceof URLSearchParams) return encodeText(`${labelPrefix}body`, body.toString());
   if (!body.detached) return new Uint8Array(body);
   throw wrongArgumentError(
-    `${owner}body`,
+    `${labelPrefix}body`,
     `must be an ArrayBuffer with its memory; got a transferred one`,
   );
 }
@@ -55,13 +55,13 @@ class BlobSource implements ByteSource {
 type StreamedBody = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>;
 
 /** Reports whether a value is a stream or another asynchronous iterable, and not a body. */
-export function isStreamed(value: unknown): value is StreamedBody {
+export function isStreamedBody(value: unknown): value is StreamedBody {
   if (typeof value !== "object" || value === null || "writeTo" in value) return false;
   const { getReader, [Symbol.asyncIterator]: iterate } = value as Partial<ReadableStream>;
   return typeof getReader === "function" || typeof iterate === "function";
 }
 
-/** The body of each source, so that a source counts as used when it is sent a second time. */
+/** The chunked body of each source, so that a source can be sent only once. */
 const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
 /**
@@ -69,11 +69,11 @@ const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
  *
  * @throws {TypeError} if other code has locked the stream.
  */
-export function chunkedBodyOf(source: StreamedBody, owner = ""): ChunkedBodyIter {
-  const cached = chunkedBodies.get(source);
-  if (cached !== undefined) return cached;
+export function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBodyIter {
+  const cachedBody = chunkedBodies.get(source);
+  if (cachedBody !== undefined) return cachedBody;
   if ((source as Partial<ReadableStream>).locked === true) {
-    throw wrongArgumentError(`${owner}body`, `must be an unlocked stream; got a locked one`);
+    throw wrongArgumentError(`${labelPrefix}body`, `must be an unlocked stream; got a locked one`);
   }
   const body = new ChunkedBodyIter(new ChunkIterator(source));
   chunkedBodies.set(source, body);
@@ -91,7 +91,7 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
     if ("getReader" in source) {
       const reader = source.getReader();
       this.#read = () => reader.read();
-      // Not by the iterator of the stream, which would cancel only after a pending item.
+      // The iterator of the stream would cancel only after a pending item.
       this.#cancel = (reason) => reader.cancel(reason);
     } else {
       const iterator = source[Symbol.asyncIterator]();

@@ -6,36 +6,36 @@
 import { MAX_LENGTH } from "./limits.ts";
 
 const DIGITS = "0123456789";
-const UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const LOWER = "abcdefghijklmnopqrstuvwxyz";
-const ALPHANUMERIC = DIGITS + UPPER + LOWER;
+const UPPER_CASE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const LOWER_CASE = "abcdefghijklmnopqrstuvwxyz";
+const ALPHANUMERIC = DIGITS + UPPER_CASE + LOWER_CASE;
 
-function tableOf(allowed: string): Uint8Array {
+function makeTable(allowed: string): Uint8Array {
   const table = new Uint8Array(256);
   for (let i = 0; i < allowed.length; i++) table[allowed.charCodeAt(i)] = 1;
   return table;
 }
 
 /** Methods, also those that Degu doesn't support (RFC 9110 §5.6.2, token). */
-export const TOKEN: Uint8Array = tableOf(ALPHANUMERIC + "!#$%&'*+-.^_`|~");
+export const TOKEN_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "!#$%&'*+-.^_`|~");
 /** Header names as they arrive: RFC 9110 §5.1 tokens, restricted to letters, digits and `-`. */
-export const NAME: Uint8Array = tableOf(ALPHANUMERIC + "-");
+export const HEADER_NAME_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");
 /** Header names as they are sent: in lower case. */
-export const NAME_LOWER: Uint8Array = tableOf(DIGITS + LOWER + "-");
+export const LOWER_CASE_NAME_TABLE: Uint8Array = makeTable(DIGITS + LOWER_CASE + "-");
 /** Header values (RFC 9110 §5.5, without quoted pairs, tabs and obs-text). */
-export const VALUE: Uint8Array = tableOf(ALPHANUMERIC + " -+.:_~%&=/?\"'()*,;<>[]");
+export const HEADER_VALUE_TABLE: Uint8Array = makeTable(ALPHANUMERIC + " -+.:_~%&=/?\"'()*,;<>[]");
 /** Request targets (RFC 9112 §3.2, origin-form only). */
-export const URI: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~%&=/?");
+export const URI_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=/?");
 /** Path components: without percent sign, so that each path has one spelling. */
-export const PATH: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~");
+export const PATH_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~");
 /** Queries. */
-export const QUERY: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~%&=");
+export const QUERY_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=");
 /** Reason phrases. */
-export const REASON: Uint8Array = tableOf(ALPHANUMERIC + "- ");
+export const REASON_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "- ");
 /** Keys of chunk extensions (RFC 9112 §7.1.1). */
-export const EXTENSION_KEY: Uint8Array = tableOf(ALPHANUMERIC + "-");
+export const EXTENSION_KEY_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");
 /** Values of chunk extensions. */
-export const EXTENSION_VALUE: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~\"'()*,;<>[]");
+export const EXTENSION_VALUE_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~\"'()*,;<>[]");
 
 /** Reports whether the table allows every character of the text, which may be empty. */
 export function allows(table: Uint8Array, text: string): boolean {
@@ -51,11 +51,11 @@ export function allows(table: Uint8Array, text: string): boolean {
  * Without sign, leading zeros and spaces, all readers of a message see the same number.
  */
 export function parseDecimal(text: string): number {
-  const digits = text.length;
-  if (digits === 0 || digits > 16) return -1;
-  if (text.charCodeAt(0) === 0x30) return digits === 1 ? 0 : -1;
+  const digitCount = text.length;
+  if (digitCount === 0 || digitCount > 16) return -1;
+  if (text.charCodeAt(0) === 0x30) return digitCount === 1 ? 0 : -1;
   let value = 0;
-  for (let i = 0; i < digits; i++) {
+  for (let i = 0; i < digitCount; i++) {
     const digit = text.charCodeAt(i) - 0x30;
     if (digit < 0 || digit > 9) return -1;
     value = value * 10 + digit;

@@ -10,7 +10,7 @@ import {
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
-import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./character_tables.ts";
+import { allows, EXTENSION_KEY_TABLE, EXTENSION_VALUE_TABLE } from "./character_tables.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
 export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
@@ -29,7 +29,7 @@ export interface ChunkHeader {
 const CR = 0x0d, LF = 0x0a, SEMICOLON = 0x3b;
 const MAX_SIZE_DIGITS = 7;
 
-function hexDigit(byte: number): number {
+function parseHexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const lower = byte | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
@@ -40,7 +40,7 @@ export function parseChunkLine(bytes: Uint8Array, start: number, end: number): C
   let size = 0;
   let i = start;
   for (; i < end && bytes[i] !== SEMICOLON; i++) {
-    const digit = hexDigit(bytes[i]!);
+    const digit = parseHexDigit(bytes[i]!);
     if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw invalidChunkLineError(bytes, start, end);
     size = size * 16 + digit;
   }
@@ -63,11 +63,12 @@ function invalidChunkLineError(bytes: Uint8Array, start: number, end: number): P
 
 function parseExtension(bytes: Uint8Array): [string, string] {
   const text = decodeAscii(bytes);
-  const equals = text.indexOf("=");
-  const key = text.substring(0, equals);
-  const value = text.substring(equals + 1);
+  const equalsIndex = text.indexOf("=");
+  const key = text.substring(0, equalsIndex);
+  const value = text.substring(equalsIndex + 1);
   if (
-    equals <= 0 || value === "" || !allows(EXTENSION_KEY, key) || !allows(EXTENSION_VALUE, value)
+    equalsIndex <= 0 || value === "" || !allows(EXTENSION_KEY_TABLE, key) ||
+    !allows(EXTENSION_VALUE_TABLE, value)
   ) {
     throw new ProtocolError("BAD_CHUNK_EXTENSION", `bad chunk extension: ${quote(bytes)}`);
   }
@@ -123,10 +124,10 @@ function formatExtension(extension: readonly [string, string]): string {
       `must be two strings; got ${typeNameOf(key)} and ${typeNameOf(value)}`,
     );
   }
-  if (key === "" || !allows(EXTENSION_KEY, key)) {
+  if (key === "" || !allows(EXTENSION_KEY_TABLE, key)) {
     throw notAllowedError("chunk[0][0]", `must be letters, digits and -; got ${quote(key)}`);
   }
-  if (value === "" || !allows(EXTENSION_VALUE, value)) {
+  if (value === "" || !allows(EXTENSION_VALUE_TABLE, value)) {
     throw notAllowedError(
       "chunk[0][1]",
       `must be letters, digits and - + . : _ ~ " ' ( ) * , ; < > [ ]; got ${quote(value)}`,
@@ -158,14 +159,14 @@ export class ChunkScanner {
   /** The part to which the next byte belongs. */
   phase: ChunkPhase = "line";
   /** The number of bytes of the current chunk's data that were not consumed yet. */
-  remaining = 0;
+  remainingDataBytes = 0;
   /** The contents of the current chunk's line. */
   header: ChunkHeader = { size: 0, extension: null };
   /** The number of consumed bytes: of lines, data and the ends of chunks. */
-  consumed = 0;
-  // The number of scanned bytes of an incomplete line, so that no byte is scanned twice.
+  consumedBytes = 0;
+  /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
   #scannedCount = 0;
-  // Whether the last scanned byte is CR.
+  /** Whether the last scanned byte is CR. */
   #endsWithCr = false;
 
   /**
@@ -173,66 +174,66 @@ export class ChunkScanner {
    * Returns the position after the part. Returns -1 after the last chunk, or if more bytes are
    * needed: then the next call must start at the same position.
    */
-  advance(bytes: Uint8Array, at: number, end: number): number {
+  advance(bytes: Uint8Array, position: number, end: number): number {
     switch (this.phase) {
       case "line":
-        return this.#scanLine(bytes, at, end);
+        return this.#scanLine(bytes, position, end);
       case "data": {
-        const count = Math.min(this.remaining, end - at);
+        const count = Math.min(this.remainingDataBytes, end - position);
         if (count === 0) return -1;
         this.skipData(count);
-        return at + count;
+        return position + count;
       }
       case "end":
-        return this.#scanEnd(bytes, at, end);
+        return this.#scanEnd(bytes, position, end);
       case "done":
         return -1;
     }
   }
 
   #scanLine(bytes: Uint8Array, start: number, end: number): number {
-    const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
-    let at = start + this.#scannedCount;
+    const scanEnd = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
+    let position = start + this.#scannedCount;
     let isCr = this.#endsWithCr;
-    for (; at < limit; at++) {
-      const byte = bytes[at];
+    for (; position < scanEnd; position++) {
+      const byte = bytes[position];
       if (isCr || byte === LF) break;
       isCr = byte === CR;
     }
-    if (at >= limit) {
-      if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLongError();
-      this.#scannedCount = limit - start;
+    if (position >= scanEnd) {
+      if (scanEnd - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLongError();
+      this.#scannedCount = scanEnd - start;
       this.#endsWithCr = isCr;
       return -1;
     }
     // Parse now, which throws: no later byte can make a line with a bare CR or LF valid.
-    if (!isCr || bytes[at] !== LF) parseChunkLine(bytes, start, at + 1);
+    if (!isCr || bytes[position] !== LF) parseChunkLine(bytes, start, position + 1);
     this.#scannedCount = 0;
     this.#endsWithCr = false;
-    this.header = parseChunkLine(bytes, start, at - 1);
-    this.remaining = this.header.size;
-    this.phase = this.remaining === 0 ? "end" : "data";
-    this.consumed += at + 1 - start;
-    return at + 1;
+    this.header = parseChunkLine(bytes, start, position - 1);
+    this.remainingDataBytes = this.header.size;
+    this.phase = this.remainingDataBytes === 0 ? "end" : "data";
+    this.consumedBytes += position + 1 - start;
+    return position + 1;
   }
 
   /** Counts data that was consumed without {@linkcode advance}. */
   skipData(count: number): void {
-    this.remaining -= count;
-    this.consumed += count;
-    if (this.remaining === 0) this.phase = "end";
+    this.remainingDataBytes -= count;
+    this.consumedBytes += count;
+    if (this.remainingDataBytes === 0) this.phase = "end";
   }
 
   #scanEnd(bytes: Uint8Array, start: number, end: number): number {
-    const first = start < end ? bytes[start] : CR;
-    const second = start + 1 < end ? bytes[start + 1] : LF;
-    if (first !== CR || second !== LF) {
-      const actual = quote(bytes.subarray(start, Math.min(end, start + 2)));
-      throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${actual}`);
+    const firstByte = start < end ? bytes[start] : CR;
+    const secondByte = start + 1 < end ? bytes[start + 1] : LF;
+    if (firstByte !== CR || secondByte !== LF) {
+      const quotedBytes = quote(bytes.subarray(start, Math.min(end, start + 2)));
+      throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${quotedBytes}`);
     }
     if (start + 2 > end) return -1;
     this.phase = this.header.size === 0 ? "done" : "line";
-    this.consumed += 2;
+    this.consumedBytes += 2;
     return start + 2;
   }
 
@@ -240,18 +241,18 @@ export class ChunkScanner {
    * Returns the minimum number of bytes before the end of the body, from a source that may have
    * other bytes after the body.
    *
-   * @param buffered The number of buffered bytes of an incomplete part.
+   * @param bufferedBytes The number of buffered bytes of an incomplete part.
    */
-  minRemainingBytes(buffered: number): number {
+  computeMinRemainingBytes(bufferedBytes: number): number {
     // The last chunk has at least "0" CR LF CR LF.
-    const lastChunk = 5;
+    const lastChunkBytes = 5;
     switch (this.phase) {
       case "line":
-        return buffered === 0 ? lastChunk : 3;
+        return bufferedBytes === 0 ? lastChunkBytes : 3;
       case "data":
-        return this.remaining + 2 + lastChunk;
+        return this.remainingDataBytes + 2 + lastChunkBytes;
       case "end":
-        return 2 - buffered + (this.header.size === 0 ? 0 : lastChunk);
+        return 2 - bufferedBytes + (this.header.size === 0 ? 0 : lastChunkBytes);
       case "done":
         return 0;
     }
@@ -274,7 +275,7 @@ export function incompleteChunksError(): ProtocolError {
 /**
  * Prepares a chunk of a body's source, as {@linkcode prepareChunk} does.
  *
- * @throws {BodyError} if the chunk is invalid, because that is a fault of the source.
+ * @throws {BodyError} if the chunk is invalid, which is an error of the source.
  */
 export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
   try {
@@ -293,7 +294,7 @@ type OnChunkPart = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) =>
 /** Validates the coding in pieces of any size, and reports its parts. */
 export class ChunkedValidator {
   readonly #scanner = new ChunkScanner();
-  // The bytes of an incomplete line, or of an incomplete end of a chunk.
+  /** The bytes of an incomplete line, or of an incomplete end of a chunk. */
   #incompletePart: Uint8Array = EMPTY_BYTES;
 
   /**
@@ -304,17 +305,19 @@ export class ChunkedValidator {
     const bytes = this.#incompletePart.length === 0
       ? piece
       : concatenate([this.#incompletePart, piece]);
-    let at = 0;
+    let position = 0;
     for (;;) {
       const { phase } = this.#scanner;
-      const next = this.#scanner.advance(bytes, at, bytes.length);
-      if (next === -1) break;
-      onPart?.(phase, this.#scanner.header, bytes.subarray(at, next));
-      at = next;
+      const nextPosition = this.#scanner.advance(bytes, position, bytes.length);
+      if (nextPosition === -1) break;
+      onPart?.(phase, this.#scanner.header, bytes.subarray(position, nextPosition));
+      position = nextPosition;
     }
-    if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
-    this.#incompletePart = bytes.slice(at);
-    return bytes.subarray(0, at);
+    if (this.isComplete && position < bytes.length) {
+      throw new BodyError("bytes after the last chunk");
+    }
+    this.#incompletePart = bytes.slice(position);
+    return bytes.subarray(0, position);
   }
 
   /** Whether the last chunk has ended. */

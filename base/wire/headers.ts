@@ -35,7 +35,13 @@ import {
   parseRange,
   type Range,
 } from "./range.ts";
-import { allows, NAME, NAME_LOWER, parseDecimal, VALUE } from "./character_tables.ts";
+import {
+  allows,
+  HEADER_NAME_TABLE,
+  HEADER_VALUE_TABLE,
+  LOWER_CASE_NAME_TABLE,
+  parseDecimal,
+} from "./character_tables.ts";
 
 /**
  * Headers by lower-case name, received or to be sent. A header to be sent that is `undefined` is
@@ -123,15 +129,15 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
  * if the message has neither `content-length` nor `transfer-encoding`. The end of the connection
  * never ends a body.
  *
- * These functions determine a framing:
+ * The functions that determine a framing:
  *
  * - {@linkcode parseHeaderLines}: the framing that received headers announce. In a request, such a
  *   body follows.
- * - `receivedFraming`: whether such a body follows in a response.
- * - `outgoingFraming`: the framing of a body to be sent.
- * - `requestFraming`: the framing that a request to be sent announces; only some methods may have a
- *   body.
- * - `announcedFraming`: the framing that a response to be sent announces, also to HEAD.
+ * - `determineReceivedFraming`: whether such a body follows in a response.
+ * - `determineBodyFraming`: the framing of a body to be sent.
+ * - `determineRequestFraming`: the framing that a request to be sent announces; only some methods
+ *   may have a body.
+ * - `determineAnnouncedFraming`: the framing that a response to be sent announces, also to HEAD.
  *
  * `isBodiless` decides whether a response has no body, regardless of its headers.
  */
@@ -139,55 +145,59 @@ export type Framing = number | "chunked" | null;
 
 // ───────────────────────── the four headers with a type
 
-/** A header whose value isn't any string: it frames the body, or names a range. */
+/** A header with a restricted value, because the header frames the body or names a range. */
 interface TypedHeader {
   /** The bit of this header in the set of headers that are present. */
   readonly bit: number;
   /** Parses a value of allowed bytes. */
   parse(value: string): HeaderDict[string];
-  /** Formats a value. Errors begin with the label `item`. */
-  format(value: unknown, item: () => string): string;
+  /** Formats a value. Errors begin with the label that `makeLabel` returns. */
+  format(value: unknown, makeLabel: () => string): string;
 }
 
-const CONTENT_LENGTH = 1, TRANSFER_ENCODING = 2, RANGE = 4, CONTENT_RANGE = 8;
-const FRAMING = CONTENT_LENGTH | TRANSFER_ENCODING;
+const CONTENT_LENGTH_BIT = 1, TRANSFER_ENCODING_BIT = 2, RANGE_BIT = 4, CONTENT_RANGE_BIT = 8;
+const FRAMING_BITS = CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT;
 
 const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHeader>([
-  // RFC 9110 §8.6: one number, in its only spelling, so that all readers see the same length.
+  // RFC 9110 §8.6: one number in one spelling, so that all readers see the same length.
   ["content-length", {
-    bit: CONTENT_LENGTH,
+    bit: CONTENT_LENGTH_BIT,
     parse(value) {
       const length = parseDecimal(value);
       if (length >= 0) return length;
       throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
     },
-    format(value, item) {
+    format(value, makeLabel) {
       if (!Number.isSafeInteger(value) || value as number < 0) {
-        checkInteger(item(), value, 0, MAX_LENGTH);
+        checkInteger(makeLabel(), value, 0, MAX_LENGTH);
       }
       return String(value);
     },
   }],
   // RFC 9112 §6.1: `chunked`, and no other coding before it.
   ["transfer-encoding", {
-    bit: TRANSFER_ENCODING,
+    bit: TRANSFER_ENCODING_BIT,
     parse(value) {
       if (value === "chunked") return value;
       throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
     },
-    format(value, item) {
+    format(value, makeLabel) {
       if (value === "chunked") return value;
-      checkString(item(), value);
-      throw notAllowedError(item(), `must be "chunked"; got ${quote(value)}`);
+      checkString(makeLabel(), value);
+      throw notAllowedError(makeLabel(), `must be "chunked"; got ${quote(value)}`);
     },
   }],
   // RFC 9110 §14.2: one range of bytes, with both ends.
-  ["range", { bit: RANGE, parse: parseRange, format: formatRange(isRange, "a Range", parseRange) }],
+  ["range", {
+    bit: RANGE_BIT,
+    parse: parseRange,
+    format: makeRangeFormatter(isRange, "a Range", parseRange),
+  }],
   // RFC 9110 §14.4: one range of bytes, with both ends, and the total.
   ["content-range", {
-    bit: CONTENT_RANGE,
+    bit: CONTENT_RANGE_BIT,
     parse: parseContentRange,
-    format: formatRange(isContentRange, "a ContentRange", parseContentRange),
+    format: makeRangeFormatter(isContentRange, "a ContentRange", parseContentRange),
   }],
 ]);
 
@@ -195,18 +205,18 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
  * Makes a function that formats a range and parses the text again, because the object may have been
  * made by another copy of this package, or by other code.
  */
-function formatRange(
+function makeRangeFormatter(
   isRangeType: (value: unknown) => boolean,
   expected: string,
   parse: (text: string) => Range | ContentRange,
 ): TypedHeader["format"] {
-  return (value, item) => {
-    if (!isRangeType(value)) throw wrongTypeError(item(), expected, value);
+  return (value, makeLabel) => {
+    if (!isRangeType(value)) throw wrongTypeError(makeLabel(), expected, value);
     const text = String(value);
     try {
       return String(parse(text));
     } catch (error) {
-      throw notAllowedError(item(), (error as Error).message);
+      throw notAllowedError(makeLabel(), (error as Error).message);
     }
   };
 }
@@ -217,34 +227,34 @@ export function isTypedHeader(name: string): boolean {
 }
 
 /**
- * Returns an error if two of the typed headers exclude each other, or one is not allowed in this
- * message; otherwise `null`.
+ * Returns an error if two of the typed headers exclude each other, or if one of them is not allowed
+ * in this message; otherwise `null`.
  *
- * @param announced The bits of the headers that are present.
+ * @param announcedBits The bits of the headers that are present.
  * @param hasZeroLength Whether the content-length is 0, which announces no content, and is allowed
  * in every request (RFC 9110 §8.6).
  */
 function findHeaderConflict(
-  announced: number,
+  announcedBits: number,
   hasZeroLength: boolean,
   context: HeaderContext,
 ): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
-  if ((announced & FRAMING) === FRAMING) {
+  if ((announcedBits & FRAMING_BITS) === FRAMING_BITS) {
     return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  const present = hasZeroLength ? announced & ~CONTENT_LENGTH : announced;
+  const presentBits = hasZeroLength ? announcedBits & ~CONTENT_LENGTH_BIT : announcedBits;
   // A range selects a part of a representation, which a request with content would replace.
-  if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
+  if (presentBits & RANGE_BIT && presentBits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
   }
   if (context === "any") return null;
   if (context === "response") {
-    return present & RANGE ? forbiddenHeaderError("range", "a response") : null;
+    return presentBits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
   }
-  if (present & CONTENT_RANGE) return forbiddenHeaderError("content-range", "a request");
-  if (present & FRAMING && context === "request without body") {
-    const name = present & CONTENT_LENGTH ? "content-length" : "transfer-encoding";
+  if (presentBits & CONTENT_RANGE_BIT) return forbiddenHeaderError("content-range", "a request");
+  if (presentBits & FRAMING_BITS && context === "request without body") {
+    const name = presentBits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
     return forbiddenHeaderError(name, "such a request");
   }
   return null;
@@ -260,16 +270,16 @@ function forbiddenHeaderError(name: string, message: string): ProtocolError {
 
 /** Reports whether headers have `connection: close` (RFC 9112 §9.6). */
 export function hasConnectionClose(headers: HeaderDict): boolean {
-  return connectionOptions(headers).includes("close");
+  return parseConnectionOptions(headers).includes("close");
 }
 
 /** Returns the options of `connection`, in lower case (RFC 9110 §7.6.1). */
-export function connectionOptions({ connection }: HeaderDict): readonly string[] {
-  if (typeof connection !== "string") return NO_OPTIONS;
+export function parseConnectionOptions({ connection }: HeaderDict): readonly string[] {
+  if (typeof connection !== "string") return NO_CONNECTION_OPTIONS;
   return connection.split(",").map((option) => option.trim().toLowerCase());
 }
 
-const NO_OPTIONS: readonly string[] = [];
+const NO_CONNECTION_OPTIONS: readonly string[] = [];
 
 // ───────────────────────── parsing
 
@@ -289,20 +299,20 @@ export function parseHeaderLines(
   textOffset: number,
   context: HeaderContext,
 ): { readonly headers: HeaderDict; readonly framing: Framing } {
-  const headers = newHeaderDict();
+  const headers = makeHeaderDict();
   let framing: Framing = null;
-  let present = 0;
-  let at = start;
-  while (bytes[at] !== CR) {
-    const header = readName(bytes, at);
-    if (header === null) throw invalidHeaderNameError(lineAt(bytes, at, end));
+  let presentBits = 0;
+  let position = start;
+  while (bytes[position] !== CR) {
+    const header = readHeaderName(bytes, position);
+    if (header === null) throw invalidHeaderNameError(readLineAt(bytes, position, end));
     const { name, typedHeader } = header;
 
-    const valueStart = at + header.bytes.length;
+    const valueStart = position + header.bytes.length;
     let valueEnd = valueStart;
-    while (VALUE[bytes[valueEnd]!] === 1) valueEnd++;
+    while (HEADER_VALUE_TABLE[bytes[valueEnd]!] === 1) valueEnd++;
     if (valueEnd === valueStart || bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF) {
-      const quoted = quoteValue(name, lineAt(bytes, valueStart, end));
+      const quoted = quoteValue(name, readLineAt(bytes, valueStart, end));
       throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${quoted}`);
     }
     const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
@@ -314,43 +324,45 @@ export function parseHeaderLines(
     if (typedHeader === null) {
       headers[name] = value;
     } else {
-      present |= typedHeader.bit;
-      const parsed = headers[name] = typedHeader.parse(value);
-      if (typedHeader.bit & FRAMING) framing = parsed as number | "chunked";
+      presentBits |= typedHeader.bit;
+      const parsedValue = headers[name] = typedHeader.parse(value);
+      if (typedHeader.bit & FRAMING_BITS) framing = parsedValue as number | "chunked";
     }
-    at = valueEnd + 2;
+    position = valueEnd + 2;
   }
-  // The empty line must be the end.
-  if (at !== end - 2 || bytes[at + 1] !== LF) throw invalidHeaderNameError(lineAt(bytes, at, end));
+  // The empty line must end the preamble.
+  if (position !== end - 2 || bytes[position + 1] !== LF) {
+    throw invalidHeaderNameError(readLineAt(bytes, position, end));
+  }
 
-  if (present !== 0) {
-    const error = findHeaderConflict(present, framing === 0, context);
+  if (presentBits !== 0) {
+    const error = findHeaderConflict(presentBits, framing === 0, context);
     if (error !== null) throw error;
   }
   return { headers, framing };
 }
 
 /** Returns the bytes from `start` to the end of the line, for an error. */
-function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  let stop = start;
-  while (stop < end && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
-  return bytes.subarray(start, stop);
+function readLineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  let lineEnd = start;
+  while (lineEnd < end && !(bytes[lineEnd] === CR && bytes[lineEnd + 1] === LF)) lineEnd++;
+  return bytes.subarray(start, lineEnd);
 }
 
 /** Makes the error for a line that doesn't start with a name, a colon and a space. */
 function invalidHeaderNameError(line: Uint8Array): ProtocolError {
-  const colon = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
-  const bare = line.findIndex((byte) => byte === CR || byte === LF);
-  if (bare >= 0 && (colon < 0 || bare < colon)) {
+  const colonIndex = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
+  const bareLineEnd = line.findIndex((byte) => byte === CR || byte === LF);
+  if (bareLineEnd >= 0 && (colonIndex < 0 || bareLineEnd < colonIndex)) {
     const problem = "a name can't contain the end of a line";
-    const name = quoteLine(line.subarray(0, bare + 1));
+    const name = quoteLine(line.subarray(0, bareLineEnd + 1));
     return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${name}: ${problem}`);
   }
-  return colon < 0
+  return colonIndex < 0
     ? new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`)
     : new ProtocolError(
       "BAD_HEADER_NAME",
-      `bad header name: ${quoteLine(line.subarray(0, colon))}`,
+      `bad header name: ${quoteLine(line.subarray(0, colonIndex))}`,
     );
 }
 
@@ -366,7 +378,7 @@ export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
 }
 
 /** Returns the label of one header in errors: `headers["content-type"]`. */
-function itemLabel(label: string, name: string): string {
+function makeItemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
 
@@ -374,14 +386,14 @@ function itemLabel(label: string, name: string): string {
  * Writes header lines, sorted by name, and returns the position after the last line. Drops bytes
  * beyond the end of the buffer: the caller must check the position against the limit.
  *
- * @param base Headers that replace those of the same name in `headers`, or `null`.
+ * @param overridingHeaders Headers that replace those of the same name in `headers`, or `null`.
  * @param framing The framing of the body, or `undefined` to send the headers as they are.
  */
 export function formatHeaderLines(
   into: Uint8Array,
-  at: number,
+  position: number,
   headers: HeaderDict,
-  base: HeaderDict | null,
+  overridingHeaders: HeaderDict | null,
   framing: Framing | undefined,
   context: HeaderContext,
   label = "headers",
@@ -397,78 +409,80 @@ export function formatHeaderLines(
     names.push(name);
     values.push(value);
   }
-  if (base !== null) {
-    for (const name of Object.keys(base)) {
-      if (base[name] === undefined) continue;
+  if (overridingHeaders !== null) {
+    for (const name of Object.keys(overridingHeaders)) {
+      if (overridingHeaders[name] === undefined) continue;
       const index = names.indexOf(name);
-      values[index < 0 ? names.push(name) - 1 : index] = base[name];
+      values[index < 0 ? names.push(name) - 1 : index] = overridingHeaders[name];
     }
   }
   if (framing !== null && framing !== undefined) {
     const name = framing === "chunked" ? "transfer-encoding" : "content-length";
     if (!names.includes(name)) values[names.push(name) - 1] = framing;
   }
-  const sorted = sortNames(names, label);
-  let present = 0;
+  const sortedNames = sortNames(names, label);
+  let presentBits = 0;
   let hasZeroLength = false;
-  for (let n = 0; n < sorted.length; n++) {
-    const { name, bytes, typedHeader, index } = sorted[n]!;
+  for (let n = 0; n < sortedNames.length; n++) {
+    const { name, bytes, typedHeader, index } = sortedNames[n]!;
     let value = values[index];
     if (typedHeader !== null) {
-      present |= typedHeader.bit;
+      presentBits |= typedHeader.bit;
       if (value === 0) hasZeroLength = true;
-      const item = () => itemLabel(label, name);
-      const formatted = typedHeader.format(value, item);
-      if (typedHeader.bit & FRAMING) checkFraming(value, framing, item);
-      value = formatted;
+      const makeLabel = () => makeItemLabel(label, name);
+      const formattedValue = typedHeader.format(value, makeLabel);
+      if (typedHeader.bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
+      value = formattedValue;
     }
-    at = writeValue(into, writeBytes(into, at, bytes), value);
-    if (at < 0) throw invalidHeaderValueError(label, name, value);
+    position = writeValue(into, writeBytes(into, position, bytes), value);
+    if (position < 0) throw invalidHeaderValueError(label, name, value);
   }
-  if (present !== 0) {
-    const error = findHeaderConflict(present, hasZeroLength, context);
+  if (presentBits !== 0) {
+    const error = findHeaderConflict(presentBits, hasZeroLength, context);
     if (error !== null) throw notAllowedError(label, error.message);
   }
-  return at;
+  return position;
 }
 
 /** Refuses a framing header that doesn't match the body. */
-function checkFraming(value: unknown, framing: Framing | undefined, item: () => string): void {
+function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: () => string): void {
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
   const requirement = framing === null
     ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
-  throw notAllowedError(item(), `must ${requirement}; got ${quote(String(value))}`);
+  throw notAllowedError(makeLabel(), `must ${requirement}; got ${quote(String(value))}`);
 }
 
 /**
  * Writes the value of a header and CR LF; returns the position after them, or -1 for an invalid
- * value. The caller makes the error: in this function, that would make the formatting of twelve
- * headers an eighth slower.
+ * value. The caller makes the error, because making it in this function would slow the formatting
+ * of twelve headers by an eighth.
  */
-function writeValue(into: Uint8Array, at: number, value: unknown): number {
+function writeValue(into: Uint8Array, position: number, value: unknown): number {
   if (typeof value !== "string" || value === "") return -1;
   const length = value.length;
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
-    if (VALUE[code] !== 1) return -1;
-    into[at + i] = code;
+    if (HEADER_VALUE_TABLE[code] !== 1) return -1;
+    into[position + i] = code;
   }
-  into[at + length] = CR;
-  into[at + length + 1] = LF;
-  return at + length + 2;
+  into[position + length] = CR;
+  into[position + length + 1] = LF;
+  return position + length + 2;
 }
 
 /** Makes the error for an invalid value. */
 function invalidHeaderValueError(label: string, name: string, value: unknown): Error {
-  const item = itemLabel(label, name);
-  if (typeof value !== "string") return wrongTypeError(item, "a string", value);
-  if (value === "") return notAllowedError(item, `must have at least one character; got ""`);
-  const invalid = value.split("").find((character) => !allows(VALUE, character))!;
+  const makeLabel = makeItemLabel(label, name);
+  if (typeof value !== "string") return wrongTypeError(makeLabel, "a string", value);
+  if (value === "") return notAllowedError(makeLabel, `must have at least one character; got ""`);
+  const invalidCharacter = value.split("").find((character) =>
+    !allows(HEADER_VALUE_TABLE, character)
+  )!;
   return notAllowedError(
-    item,
-    `bad character ${quote(invalid)} in ${quoteValue(name, value)}; must be letters and ` +
+    makeLabel,
+    `bad character ${quote(invalidCharacter)} in ${quoteValue(name, value)}; must be letters and ` +
       "digits of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: " +
       "encodeURIComponent() turns any text into these",
   );
@@ -488,24 +502,24 @@ interface HeaderName {
 // Names repeat from message to message. If the bytes of a name are those of the cached name in its
 // slot, no new string is needed. A miss overwrites the slot, so a peer that always sends new names
 // costs time, but no memory.
-const NAME_SLOTS = 512;
-const headerNameCache: HeaderName[] = new Array(NAME_SLOTS)
+const NAME_SLOT_COUNT = 512;
+const headerNameCache: HeaderName[] = new Array(NAME_SLOT_COUNT)
   .fill({ name: "", bytes: EMPTY_BYTES, typedHeader: null });
 
 /** Returns the slot of the name from `start` to `end`. Few common names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
   const middle = (start + end) >> 1;
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
-  return hash & (NAME_SLOTS - 1);
+  return hash & (NAME_SLOT_COUNT - 1);
 }
 
 /**
  * Reads a name of 1 to 32 letters, digits and `-`, with its colon and space; returns `null` for any
  * other bytes.
  */
-function readName(bytes: Uint8Array, start: number): HeaderName | null {
+function readHeaderName(bytes: Uint8Array, start: number): HeaderName | null {
   let i = start;
-  while (NAME[bytes[i]!] === 1) i++;
+  while (HEADER_NAME_TABLE[bytes[i]!] === 1) i++;
   const length = i - start;
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
@@ -528,40 +542,42 @@ interface OutgoingName extends HeaderName {
 
 // An app sends the same few sets of names repeatedly. To compare twelve names with the cached set
 // takes 200 ns less than to check and sort them.
-const SET_SLOTS = 64;
+const SET_SLOT_COUNT = 64;
 const headerSetCache = new Array<
-  { names: readonly string[]; sorted: readonly OutgoingName[] } | undefined
+  { names: readonly string[]; sortedNames: readonly OutgoingName[] } | undefined
 >(
-  SET_SLOTS,
+  SET_SLOT_COUNT,
 ).fill(undefined);
 
-/** Returns these names, checked and sorted in byte order. */
+/** Checks the names of headers to be sent, and returns them sorted in byte order. */
 function sortNames(names: readonly string[], label: string): readonly OutgoingName[] {
   const count = names.length;
-  // A client and a server in one program may send sets of as many names: the lengths of the first
-  // and the last name usually give the sets different slots.
+  // A client and a server in one program may send sets with the same number of names. The lengths
+  // of the first and the last name usually give the sets different slots.
   const hash = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
-  const slot = (count ^ hash << 3) & (SET_SLOTS - 1);
+  const slot = (count ^ hash << 3) & (SET_SLOT_COUNT - 1);
   const cached = headerSetCache[slot];
   if (cached !== undefined && cached.names.length === count) {
     let i = 0;
     while (i < count && names[i] === cached.names[i]) i++;
-    if (i === count) return cached.sorted;
+    if (i === count) return cached.sortedNames;
   }
-  const sorted = names.map((name, index) => makeOutgoingName(name, index, label))
+  const sortedNames = names.map((name, index) => makeOutgoingName(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
-  if (count < SET_SLOTS) headerSetCache[slot] = { names, sorted };
-  return sorted;
+  if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names, sortedNames: sortedNames };
+  return sortedNames;
 }
 
 function makeOutgoingName(name: string, index: number, label: string): OutgoingName {
-  if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
-    const lower = name.toLowerCase();
-    const isLower = lower === name || !allows(NAME_LOWER, lower);
+  if (
+    name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(LOWER_CASE_NAME_TABLE, name)
+  ) {
+    const lowerCaseName = name.toLowerCase();
+    const isLower = lowerCaseName === name || !allows(LOWER_CASE_NAME_TABLE, lowerCaseName);
     throw notAllowedError(
-      itemLabel(label, name),
+      makeItemLabel(label, name),
       `the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
-        `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lower}"`}`,
+        `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lowerCaseName}"`}`,
     );
   }
   const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
@@ -569,7 +585,7 @@ function makeOutgoingName(name: string, index: number, label: string): OutgoingN
 }
 
 // Between two messages, the native code of Object.setPrototypeOf leaves the processor's caches, and
-// then takes several times as long. So many objects are made at a time; each is used once.
+// then takes several times as long. So the pool makes many objects at a time; each is used once.
 const POOL_SIZE = 64;
 const headerObjectPool: HeaderDict[] = [];
 
@@ -577,7 +593,7 @@ const headerObjectPool: HeaderDict[] = [];
  * Returns a new object without a prototype. Unlike an object of `Object.create(null)`, V8 stores
  * its properties by shape, so that twelve headers take 100 ns less.
  */
-function newHeaderDict(): HeaderDict {
+function makeHeaderDict(): HeaderDict {
   if (headerObjectPool.length === 0) {
     while (headerObjectPool.length < POOL_SIZE) {
       headerObjectPool.push(Object.setPrototypeOf({}, null));

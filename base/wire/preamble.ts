@@ -13,7 +13,7 @@ import {
   parseHeaderLines,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
-import { allows, REASON, TOKEN } from "./character_tables.ts";
+import { allows, REASON_TABLE, TOKEN_TABLE } from "./character_tables.ts";
 import { checkUri, parseUri } from "./uri.ts";
 
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
@@ -44,8 +44,8 @@ export interface ResponsePreamble {
   /** The headers by lower-case name, without a prototype. */
   readonly headers: HeaderDict;
   /**
-   * The framing that the headers announce; {@linkcode receivedFraming} decides whether such a body
-   * follows.
+   * The framing that the headers announce; {@linkcode determineReceivedFraming} decides whether
+   * such a body follows.
    */
   readonly framing: Framing;
 }
@@ -55,12 +55,12 @@ const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
 /**
  * Returns the position after the CR LF CR LF of a preamble; -1 if the preamble is incomplete.
  *
- * @param from The first position to search: the start of the preamble, or three bytes before new
- * bytes.
+ * @param searchStart The first position to search: the start of the preamble, or three bytes before
+ * new bytes.
  */
-export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
+export function findPreambleEnd(bytes: Uint8Array, searchStart: number, end: number): number {
   // CR LF CR LF has four bytes, so a search of every fourth byte can't miss it.
-  let i = from + 3;
+  let i = searchStart + 3;
   while (i < end) {
     const byte = bytes[i]!;
     if (byte === LF) {
@@ -81,7 +81,7 @@ export function preambleTooLargeError(): ProtocolError {
   return new ProtocolError("PREAMBLE_TOO_LARGE", message);
 }
 
-function requestContext(method: Method): HeaderContext {
+function headerContextOf(method: Method): HeaderContext {
   return mayHaveBody(method) ? "request" : "request without body";
 }
 
@@ -117,25 +117,30 @@ const MAX_METHOD_BYTES = 64;
  *
  * @param from The position of the first byte that was not in the previous call.
  */
-export type CheckPrefix = (bytes: Uint8Array, start: number, from: number, end: number) => void;
+export type CheckPrefix = (
+  bytes: Uint8Array,
+  start: number,
+  searchStart: number,
+  end: number,
+) => void;
 
 /**
  * Refuses bytes that can't start a request, and a line that ends with a bare CR or LF. A request
  * starts with a token of up to 64 characters and a space.
  */
-export const checkRequestPrefix: CheckPrefix = (bytes, start, from, end) => {
+export const checkRequestPrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkRequestStart(bytes, start, end);
-  const bareEnd = findBareLineEnd(bytes, start, from, end);
-  if (bareEnd >= 0) throwBareLineEnd(bytes, start, bareEnd, parseRequestPreamble);
+  const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
+  if (bareEnd >= 0) throwBareLineEndError(bytes, start, bareEnd, parseRequestPreamble);
 };
 
 /** Refuses a byte that can't start a response, and a line that ends with a bare CR or LF. */
-export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
+export const checkResponsePrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkResponseStart(bytes, start);
-  const bareEnd = findBareLineEnd(bytes, start, from, end);
+  const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
   // The line is invalid with any method, so the method of the request isn't needed.
   if (bareEnd >= 0) {
-    throwBareLineEnd(bytes, start, bareEnd, parseResponsePreamble.bind(null, "GET"));
+    throwBareLineEndError(bytes, start, bareEnd, parseResponsePreamble.bind(null, "GET"));
   }
 };
 
@@ -143,19 +148,28 @@ export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
  * Returns the position of the first CR or LF that is not part of CR LF (RFC 9112 §2.2); -1 if there
  * is no such byte. A CR at the end may be followed by LF.
  */
-function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: number): number {
+function findBareLineEnd(
+  bytes: Uint8Array,
+  start: number,
+  searchStart: number,
+  end: number,
+): number {
   // The bytes of the previous call may end with CR.
-  let at = from > start && bytes[from - 1] === CR ? from - 1 : from;
-  for (; at < end; at++) {
-    const byte = bytes[at];
-    if (byte === LF || byte === CR && at + 1 < end && bytes[at + 1] !== LF) return at;
-    if (byte === CR) at++;
+  let position = searchStart > start && bytes[searchStart - 1] === CR
+    ? searchStart - 1
+    : searchStart;
+  for (; position < end; position++) {
+    const byte = bytes[position];
+    if (byte === LF || byte === CR && position + 1 < end && bytes[position + 1] !== LF) {
+      return position;
+    }
+    if (byte === CR) position++;
   }
   return -1;
 }
 
 /** Throws the error of the parser for a line that ends with a bare CR or LF. */
-function throwBareLineEnd(
+function throwBareLineEndError(
   bytes: Uint8Array,
   start: number,
   bareEnd: number,
@@ -170,24 +184,26 @@ function throwBareLineEnd(
 
 /** Reports whether bytes start with a method, supported or not, and a space. */
 export function startsWithMethod(bytes: Uint8Array): boolean {
-  const length = tokenLength(bytes, 0, bytes.length);
+  const length = measureToken(bytes, 0, bytes.length);
   return length > 0 && length <= MAX_METHOD_BYTES && bytes[length] === SPACE;
 }
 
-function tokenLength(bytes: Uint8Array, start: number, end: number): number {
-  let at = start;
-  while (at < end && TOKEN[bytes[at]!] === 1) at++;
-  return at - start;
+function measureToken(bytes: Uint8Array, start: number, end: number): number {
+  let position = start;
+  while (position < end && TOKEN_TABLE[bytes[position]!] === 1) position++;
+  return position - start;
 }
 
 function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
-  const length = tokenLength(bytes, start, end);
-  const at = start + length;
-  if (length <= MAX_METHOD_BYTES && (at === end || (length > 0 && bytes[at] === SPACE))) return;
+  const length = measureToken(bytes, start, end);
+  const position = start + length;
+  if (
+    length <= MAX_METHOD_BYTES && (position === end || (length > 0 && bytes[position] === SPACE))
+  ) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
   const quoted = length === 0
-    ? describeStart(bytes[start]!, hint)
-    : quote(bytes.slice(start, Math.min(at + 1, end)));
+    ? describeFirstByte(bytes[start]!, hint)
+    : quote(bytes.slice(start, Math.min(position + 1, end)));
   throw new ProtocolError("BAD_METHOD", `no request begins with ${quoted}`);
 }
 
@@ -196,18 +212,18 @@ function checkRequestStart(bytes: Uint8Array, start: number, end: number): void 
  * own error.
  */
 function checkResponseStart(bytes: Uint8Array, start: number): void {
-  const first = bytes[start]!;
-  if (first === STATUS_LINE_START[0] || first === CR) return;
+  const firstByte = bytes[start]!;
+  if (firstByte === STATUS_LINE_START[0] || firstByte === CR) return;
   const hint = "the server seems to speak TLS, which takes an SSLClient";
   throw new ProtocolError(
     "BAD_STATUS_LINE",
-    `no response begins with ${describeStart(first, hint)}`,
+    `no response begins with ${describeFirstByte(firstByte, hint)}`,
   );
 }
 
-function describeStart(first: number, tlsHint: string): string {
-  const byte = quote(Uint8Array.of(first));
-  return TLS_STARTS.includes(first) ? `${byte}: ${tlsHint}` : byte;
+function describeFirstByte(firstByte: number, tlsHint: string): string {
+  const byte = quote(Uint8Array.of(firstByte));
+  return TLS_STARTS.includes(firstByte) ? `${byte}: ${tlsHint}` : byte;
 }
 
 /** Parses a request preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
@@ -219,17 +235,17 @@ export function parseRequestPreamble(
   checkNotEmpty(start, end);
   const text = decodeAscii(bytes.subarray(start, end));
   const lineEnd = findLineEnd(bytes, start);
-  const method = methodAt(bytes, start);
+  const method = readMethod(bytes, start);
   const uriEnd = lineEnd - PROTOCOL_BYTES.length;
   if (
     method === null || uriEnd - start <= method.length || bytes[lineEnd + 1] !== LF ||
     !startsWith(bytes, uriEnd, PROTOCOL_BYTES)
   ) {
-    throw requestLineError(text);
+    throw invalidRequestLineError(text);
   }
   const uri = text.substring(method.length + 1, uriEnd - start);
   const { path, query } = parseUri(uri);
-  const context = requestContext(method);
+  const context = headerContextOf(method);
   const { headers, framing } = parseHeaderLines(bytes, lineEnd + 2, end, text, start, context);
   if (framing !== 0) return { method, uri, path, query, headers, framing };
   delete headers["content-length"];
@@ -243,7 +259,7 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
 }
 
 /** Returns the method at the position, if a space follows it; otherwise `null`. */
-function methodAt(bytes: Uint8Array, start: number): Method | null {
+function readMethod(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
     if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
   }
@@ -251,19 +267,20 @@ function methodAt(bytes: Uint8Array, start: number): Method | null {
 }
 
 /** Makes the error for the invalid part of an invalid request line. */
-function requestLineError(text: string): ProtocolError {
+function invalidRequestLineError(text: string): ProtocolError {
   const line = text.substring(0, text.indexOf("\r\n"));
-  const first = line.indexOf(" ");
-  const last = line.lastIndexOf(" ");
-  if (first === last) {
+  const firstSpace = line.indexOf(" ");
+  const lastSpace = line.lastIndexOf(" ");
+  if (firstSpace === lastSpace) {
     return new ProtocolError(
       "BAD_REQUEST_LINE",
       `a request line must have two spaces: ${quote(line)}`,
     );
   }
-  const protocol = line.substring(last + 1);
+  const protocol = line.substring(lastSpace + 1);
   if (!protocol.startsWith("HTTP/")) {
-    // Quote the whole line: quote() recognizes a secret only by the header's name before it.
+    // Quote the whole line: quote() recognizes a secret only by the header's name before the
+    // secret.
     return new ProtocolError(
       "BAD_PROTOCOL",
       `a request line must end with HTTP/1.1: ${quote(line)}`,
@@ -272,11 +289,14 @@ function requestLineError(text: string): ProtocolError {
   if (protocol !== "HTTP/1.1") {
     return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
   }
-  const method = line.substring(0, first);
+  const method = line.substring(0, firstSpace);
   if (!isMethod(method)) {
     return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
   }
-  return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
+  return new ProtocolError(
+    "BAD_URI",
+    `bad URI: ${quote(line.substring(firstSpace + 1, lastSpace))}`,
+  );
 }
 
 /**
@@ -295,11 +315,11 @@ export function parseResponsePreamble(
   const lineEnd = text.indexOf("\r\n");
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
   if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
-    throw statusLineError(text.substring(0, lineEnd));
+    throw invalidStatusLineError(text.substring(0, lineEnd));
   }
   const status = parseStatus(text);
   const reason = text.substring(13, lineEnd);
-  if (reason.length < 2 || !allows(REASON, reason)) {
+  if (reason.length < 2 || !allows(REASON_TABLE, reason)) {
     throw new ProtocolError("BAD_REASON", `bad reason: ${quote(reason)}`);
   }
   const { headers, framing } = parseHeaderLines(
@@ -314,7 +334,7 @@ export function parseResponsePreamble(
   return { status, reason, headers, framing };
 }
 
-function statusLineError(line: string): ProtocolError {
+function invalidStatusLineError(line: string): ProtocolError {
   return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
 }
 
@@ -339,7 +359,7 @@ export function isBodiless(method: Method, status: number): boolean {
  * `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case 8).
  * Refuses an interim status, and a body with 204 (RFC 9110 §15.2, §15.3.5).
  */
-export function receivedFraming(
+export function determineReceivedFraming(
   method: Method,
   { status, framing }: ResponsePreamble,
 ): Framing | "unframed" {
@@ -377,16 +397,16 @@ export function checkRequestLine(method: Method, uri: string, body: unknown): vo
 }
 
 /** Checks the status of a response to be sent: an integer from `min` to 599. */
-export function checkStatus(status: number, min: number, owner: string): void {
+export function checkStatus(status: number, min: number, labelPrefix: string): void {
   if (Number.isInteger(status) && status >= min && status <= 599) return;
-  checkInteger(`${owner}status`, status, min, 599);
+  checkInteger(`${labelPrefix}status`, status, min, 599);
 }
 
-function checkReason(reason: string, owner: string): void {
-  if (typeof reason === "string" && reason.length >= 2 && allows(REASON, reason)) return;
-  checkString(`${owner}reason`, reason);
+function checkReason(reason: string, labelPrefix: string): void {
+  if (typeof reason === "string" && reason.length >= 2 && allows(REASON_TABLE, reason)) return;
+  checkString(`${labelPrefix}reason`, reason);
   throw notAllowedError(
-    `${owner}reason`,
+    `${labelPrefix}reason`,
     `must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
   );
 }
@@ -401,19 +421,19 @@ export function formatRequestPreamble(
   method: Method,
   uri: string,
   headers: HeaderDict,
-  base: HeaderDict | null,
+  overridingHeaders: HeaderDict | null,
   framing: Framing | undefined,
   label = "headers",
 ): number {
   checkHeaderDict(headers, label);
-  let at = writeAscii(into, 0, method);
-  into[at++] = SPACE;
-  at = writeAscii(into, at, uri);
-  at = writeBytes(into, at, REQUEST_LINE_END);
-  const context = requestContext(method);
+  let position = writeAscii(into, 0, method);
+  into[position++] = SPACE;
+  position = writeAscii(into, position, uri);
+  position = writeBytes(into, position, REQUEST_LINE_END);
+  const context = headerContextOf(method);
   return finishPreamble(
     into,
-    formatHeaderLines(into, at, headers, base, framing, context, label),
+    formatHeaderLines(into, position, headers, overridingHeaders, framing, context, label),
     label,
   );
 }
@@ -421,8 +441,8 @@ export function formatRequestPreamble(
 /**
  * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
  *
- * @param base Headers that replace those of the same name in `headers`, or `null`.
- * @param owner The prefix of the parts' names in errors: `"response."`.
+ * @param overridingHeaders Headers that replace those of the same name in `headers`, or `null`.
+ * @param labelPrefix The prefix of the parts' names in errors: `"response."`.
  */
 export function formatResponsePreamble(
   into: Uint8Array,
@@ -430,50 +450,50 @@ export function formatResponsePreamble(
   reason: string,
   headers: HeaderDict,
   framing: Framing | undefined,
-  owner = "",
-  base: HeaderDict | null = null,
+  labelPrefix = "",
+  overridingHeaders: HeaderDict | null = null,
 ): number {
-  const label = `${owner}headers`;
-  checkStatus(status, 100, owner);
-  checkReason(reason, owner);
+  const label = `${labelPrefix}headers`;
+  checkStatus(status, 100, labelPrefix);
+  checkReason(reason, labelPrefix);
   checkHeaderDict(headers, label);
-  let at = writeBytes(into, 0, STATUS_LINE_START);
-  into[at++] = 0x30 + Math.floor(status / 100);
-  into[at++] = 0x30 + Math.floor(status / 10) % 10;
-  into[at++] = 0x30 + status % 10;
-  into[at++] = SPACE;
-  at = writeAscii(into, at, reason);
-  into[at++] = CR;
-  into[at++] = LF;
+  let position = writeBytes(into, 0, STATUS_LINE_START);
+  into[position++] = 0x30 + Math.floor(status / 100);
+  into[position++] = 0x30 + Math.floor(status / 10) % 10;
+  into[position++] = 0x30 + status % 10;
+  into[position++] = SPACE;
+  position = writeAscii(into, position, reason);
+  into[position++] = CR;
+  into[position++] = LF;
   return finishPreamble(
     into,
-    formatHeaderLines(into, at, headers, base, framing, "response", label),
+    formatHeaderLines(into, position, headers, overridingHeaders, framing, "response", label),
     label,
   );
 }
 
-function writeAscii(into: Uint8Array, at: number, text: string): number {
-  for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
-  return at + text.length;
+function writeAscii(into: Uint8Array, position: number, text: string): number {
+  for (let i = 0; i < text.length; i++) into[position + i] = text.charCodeAt(i);
+  return position + text.length;
 }
 
-const tooLongPreambles = new WeakSet<RangeError>();
+const tooLongPreambleErrors = new WeakSet<RangeError>();
 
 /** Reports whether an error is that of a preamble to be sent that would be too long. */
-export function isPreambleTooLong(error: unknown): boolean {
-  return error instanceof RangeError && tooLongPreambles.has(error);
+export function isPreambleTooLongError(error: unknown): boolean {
+  return error instanceof RangeError && tooLongPreambleErrors.has(error);
 }
 
-function finishPreamble(into: Uint8Array, at: number, label: string): number {
-  if (at + 2 > MAX_PREAMBLE_BYTES) {
+function finishPreamble(into: Uint8Array, position: number, label: string): number {
+  if (position + 2 > MAX_PREAMBLE_BYTES) {
     const error = notAllowedError(
       label,
-      `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
+      `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${position + 2} bytes`,
     );
-    tooLongPreambles.add(error);
+    tooLongPreambleErrors.add(error);
     throw error;
   }
-  into[at] = CR;
-  into[at + 1] = LF;
-  return at + 2;
+  into[position] = CR;
+  into[position + 1] = LF;
+  return position + 2;
 }

@@ -159,27 +159,27 @@ export function isContentRange(value: unknown): value is ContentRange {
 
 /** Parses the value of a `range` header. */
 export function parseRange(value: string): Range {
-  const dash = value.indexOf("-");
-  const first = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dash)) : -1;
-  const last = parseDecimal(value.slice(dash + 1));
+  const dashIndex = value.indexOf("-");
+  const firstPosition = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dashIndex)) : -1;
+  const lastPosition = parseDecimal(value.slice(dashIndex + 1));
   // Without a dash, the last position is -1.
-  if (first < 0 || last < first || last >= MAX_LENGTH) {
+  if (firstPosition < 0 || lastPosition < firstPosition || lastPosition >= MAX_LENGTH) {
     throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
   }
-  return new Range(first, last + 1);
+  return new Range(firstPosition, lastPosition + 1);
 }
 
 /** Parses the value of a `content-range` header. */
 export function parseContentRange(value: string): ContentRange {
-  const dash = value.indexOf("-");
-  const slash = value.indexOf("/");
-  const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
-  const last = parseDecimal(value.slice(dash + 1, slash));
-  const total = parseDecimal(value.slice(slash + 1));
+  const dashIndex = value.indexOf("-");
+  const slashIndex = value.indexOf("/");
+  const firstPosition = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dashIndex)) : -1;
+  const lastPosition = parseDecimal(value.slice(dashIndex + 1, slashIndex));
+  const total = parseDecimal(value.slice(slashIndex + 1));
   // If the dash or the slash is missing, or in the wrong order, the last position or the total is
   // -1.
-  if (first < 0 || last < first || last >= total) {
+  if (firstPosition < 0 || lastPosition < firstPosition || lastPosition >= total) {
     throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
   }
-  return new ContentRange(first, last + 1, total);
+  return new ContentRange(firstPosition, lastPosition + 1, total);
 }

@@ -6,7 +6,7 @@
 import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
-import { allows, PATH, QUERY, URI } from "./character_tables.ts";
+import { allows, PATH_TABLE, QUERY_TABLE, URI_TABLE } from "./character_tables.ts";
 
 /** A request target in parts. */
 export interface UriParts {
@@ -21,47 +21,49 @@ const SLASH = 0x2f;
 const URI_RULE = "a URI has letters, digits and - + . : _ ~ % & = / ?";
 const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
 const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
-const ESCAPES = "buildUri(path, parameters) escapes parameters";
-const ONE_SPELLING = "each path has one spelling";
+const ESCAPE_HINT = "buildUri(path, parameters) escapes parameters";
+const ONE_SPELLING_RULE = "each path has one spelling";
 
-/** Splits and checks a URI; throws a {@linkcode ProtocolError} for an invalid one. */
+/** Splits and checks a URI; throws a {@linkcode ProtocolError} if the URI is invalid. */
 export function parseUri(uri: string): UriParts {
   // The most common target needs no parsing.
   if (uri === "/") return { path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw invalidUriError(uri, 'it must begin with "/"');
-  const mark = uri.indexOf("?");
-  const end = mark === -1 ? uri.length : mark;
+  const questionMarkIndex = uri.indexOf("?");
+  const end = questionMarkIndex === -1 ? uri.length : questionMarkIndex;
   const path: string[] = [];
   let start = 1;
   for (let i = 1; i <= end; i++) {
     const code = i < end ? uri.charCodeAt(i) : SLASH;
     if (code === SLASH) {
       if (i === start && i < end) {
-        throw invalidPathError(uri, describeForbidden("//", ONE_SPELLING));
+        throw invalidPathError(uri, describeForbiddenPart("//", ONE_SPELLING_RULE));
       }
       const component = uri.substring(start, i);
-      if (component === "..") throw invalidPathError(uri, describeForbidden("..", ONE_SPELLING));
+      if (component === "..") {
+        throw invalidPathError(uri, describeForbiddenPart("..", ONE_SPELLING_RULE));
+      }
       path.push(component);
       start = i + 1;
-    } else if (PATH[code] !== 1) {
+    } else if (PATH_TABLE[code] !== 1) {
       const remainder = uri.substring(i, end);
-      throw URI[code] === 1
-        ? invalidPathError(uri, describeForbiddenCharacter(PATH, remainder, PATH_RULE))
-        : invalidUriError(uri, describeForbiddenCharacter(URI, remainder, URI_RULE));
+      throw URI_TABLE[code] === 1
+        ? invalidPathError(uri, describeForbiddenCharacter(PATH_TABLE, remainder, PATH_RULE))
+        : invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, remainder, URI_RULE));
     }
   }
   if (end === 1) path.pop();
-  if (mark === -1) return { path, query: null };
-  const query = uri.substring(mark + 1);
-  if (!allows(QUERY, query)) {
-    throw allows(URI, query)
+  if (questionMarkIndex === -1) return { path, query: null };
+  const query = uri.substring(questionMarkIndex + 1);
+  if (!allows(QUERY_TABLE, query)) {
+    throw allows(URI_TABLE, query)
       ? new ProtocolError(
         "BAD_QUERY",
         `bad query in the URI ${quote(uri)}: ${
-          describeForbiddenCharacter(QUERY, query, QUERY_RULE)
+          describeForbiddenCharacter(QUERY_TABLE, query, QUERY_RULE)
         }`,
       )
-      : invalidUriError(uri, describeForbiddenCharacter(URI, query, URI_RULE));
+      : invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, query, URI_RULE));
   }
   return { path, query };
 }
@@ -74,14 +76,14 @@ function invalidPathError(uri: string, problem: string): ProtocolError {
   return new ProtocolError("BAD_PATH", `bad path in the URI ${quote(uri)}: ${problem}`);
 }
 
-function describeForbidden(part: string, rule: string): string {
+function describeForbiddenPart(part: string, rule: string): string {
   return `${quote(part)} is not allowed; ${rule}`;
 }
 
 /** Describes the first character of a text that a table does not allow. */
 function describeForbiddenCharacter(table: Uint8Array, text: string, rule: string): string {
   for (const character of text) {
-    if (!allows(table, character)) return describeForbidden(character, rule);
+    if (!allows(table, character)) return describeForbiddenPart(character, rule);
   }
   return rule;
 }
@@ -92,11 +94,12 @@ export function checkUri(uri: string, label = "uri"): void {
   try {
     parseUri(uri);
   } catch (error) {
-    const mark = uri.indexOf("?");
-    const isInQuery = mark !== -1 && !allows(QUERY, uri.substring(mark + 1));
+    const questionMarkIndex = uri.indexOf("?");
+    const isInQuery = questionMarkIndex !== -1 &&
+      !allows(QUERY_TABLE, uri.substring(questionMarkIndex + 1));
     throw notAllowedError(
       label,
-      `${(error as Error).message}${isInQuery ? `; ${ESCAPES}` : ""}`,
+      `${(error as Error).message}${isInQuery ? `; ${ESCAPE_HINT}` : ""}`,
     );
   }
 }
@@ -131,9 +134,9 @@ export function buildUri(
     const text = formatParameters(query);
     return text === "" ? uri : `${uri}?${text}`;
   }
-  if (!allows(QUERY, query)) {
-    const problem = describeForbiddenCharacter(QUERY, query, QUERY_RULE);
-    throw notAllowedError("query", `${quote(query)}: ${problem}; ${ESCAPES}`);
+  if (!allows(QUERY_TABLE, query)) {
+    const problem = describeForbiddenCharacter(QUERY_TABLE, query, QUERY_RULE);
+    throw notAllowedError("query", `${quote(query)}: ${problem}; ${ESCAPE_HINT}`);
   }
   return `${uri}?${query}`;
 }
@@ -173,11 +176,13 @@ export function checkPath(path: readonly string[], label: string): string[] {
 
 function checkComponent(component: unknown, label: string, isLast: boolean): void {
   if (typeof component !== "string") throw wrongTypeError(label, "a string", component);
-  if (!allows(PATH, component)) {
-    const problem = describeForbiddenCharacter(PATH, component, PATH_RULE);
+  if (!allows(PATH_TABLE, component)) {
+    const problem = describeForbiddenCharacter(PATH_TABLE, component, PATH_RULE);
     throw notAllowedError(label, `${quote(component)}: ${problem}`);
   }
-  if (component === "..") throw notAllowedError(label, describeForbidden("..", ONE_SPELLING));
+  if (component === "..") {
+    throw notAllowedError(label, describeForbiddenPart("..", ONE_SPELLING_RULE));
+  }
   if (component === "" && !isLast) {
     throw notAllowedError(label, `"" is allowed only as the last component`);
   }

@@ -8,7 +8,7 @@
 import type { BigIntStats } from "node:fs";
 import type { Request } from "../../server.ts";
 import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
-import { isTooLong } from "../../base/body/bodies.ts";
+import { isTooLongError } from "../../base/body/bodies.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { isTooManyOpenFilesError } from "../../internal/disk/names.ts";
@@ -58,7 +58,7 @@ async function readPaths({ body }: Request): Promise<Uint8Array> {
   try {
     return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
   } catch (error) {
-    if (!isTooLong(body, error)) throw error;
+    if (!isTooLongError(body, error)) throw error;
     throw new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
   }
 }

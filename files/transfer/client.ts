@@ -9,7 +9,7 @@ import {
   type Method,
   type Response,
 } from "../../base.ts";
-import { addressText } from "../../base/address.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import {
   ConnectionPool,
@@ -126,7 +126,7 @@ export class TransferClient implements Disposable {
       : await this.#pool.peer({ signal: this.signal });
     if (certificate?.authority) return `authority ${certificate.authority.publicKey256}`;
     const ownAddress = (this.#target as { address?: Address }).address ?? address;
-    return ownAddress === null ? null : `address ${addressText(ownAddress)}`;
+    return ownAddress === null ? null : `address ${formatCheckedAddress(ownAddress)}`;
   }
 
   /** Makes a request, after which any earlier response can't be read any more. */

@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import { fstatSync, lstatSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
-import { cancelQuietly, cancelUnused } from "../../base/body/bodies.ts";
+import { cancelQuietly, cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTransient, type Requester } from "../../client.ts";
@@ -467,7 +467,7 @@ class FileDownload {
     const version = versionOf("GET", this.#task.uri, response);
     const { body } = response;
     if (body?.chunked) {
-      cancelUnused(body, null);
+      cancelUnusedBody(body, null);
       const problem = "the response does not state the length of the file (content-length)";
       throw unexpectedResponseError("GET", this.#task.uri, problem);
     }

@@ -1,7 +1,7 @@
 /** The digests of files of a server, and which versions they are of. */
 
 import type { Method, Response } from "../../base.ts";
-import { cancelUnused } from "../../base/body/bodies.ts";
+import { cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
@@ -163,7 +163,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
     const modified = time === null ? null : new Date(time);
     return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode), modified };
   } catch (error) {
-    cancelUnused(response.body, error);
+    cancelUnusedBody(response.body, error);
     throw error;
   }
 }

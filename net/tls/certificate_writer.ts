@@ -8,7 +8,11 @@
 
 import { notAllowedError } from "../../internal/checks.ts";
 import type { KeyObject } from "node:crypto";
-import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
+import {
+  bytesOfIPAddress,
+  canonicalizeDnsName,
+  canonicalizeIPAddress,
+} from "../../base/address.ts";
 import { quote } from "../../internal/quote.ts";
 import { isSignedWith } from "./authority.ts";
 import {
@@ -218,9 +222,9 @@ export interface AlternativeName {
  * can't hold.
  */
 export function parseAlternativeName(label: string, text: string): AlternativeName {
-  const address = canonicalIPAddress(text);
+  const address = canonicalizeIPAddress(text);
   if (address !== null) return { type: "ip", value: address };
-  const name = text.endsWith(".") ? null : canonicalDnsName(text);
+  const name = text.endsWith(".") ? null : canonicalizeDnsName(text);
   if (name !== null && isHostName(name)) return { type: "dns", value: name };
   throw notAllowedError(label, `must be a DNS name or an IP address; got ${quote(text)}`);
 }
@@ -230,7 +234,7 @@ const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /** Reports whether a text is a lower-case DNS name that a certificate may contain. */
 export function isHostName(text: string): boolean {
-  return canonicalDnsName(text) === text &&
+  return canonicalizeDnsName(text) === text &&
     text.split(".").every((label) => HOST_LABEL.test(label));
 }
 

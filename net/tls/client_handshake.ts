@@ -2,11 +2,11 @@
 
 import {
   type Address,
-  addressText,
-  canonicalDnsName,
+  canonicalizeDnsName,
+  formatCheckedAddress,
   isUnixAddress,
-  withoutPrefix,
-  withoutZone,
+  removePrefixLength,
+  removeZone,
 } from "../../base/address.ts";
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
@@ -52,7 +52,7 @@ export function findSslHost(
     );
   }
   if (typeof sslHost !== "string") throw wrongTypeError("sslHost", "a string or null", sslHost);
-  if (hostAddress(sslHost) === null && canonicalDnsName(sslHost) === null) {
+  if (hostAddress(sslHost) === null && canonicalizeDnsName(sslHost) === null) {
     throw notAllowedError("sslHost", `must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
   return sslHost;
@@ -60,8 +60,8 @@ export function findSslHost(
 
 function findNameInAddress(address: Address): string | null {
   if (isUnixAddress(address)) return null;
-  const host = withoutPrefix(address[0]);
-  return hostAddress(host) === null ? host : withoutZone(host);
+  const host = removePrefixLength(address[0]);
+  return hostAddress(host) === null ? host : removeZone(host);
 }
 
 /**
@@ -77,7 +77,7 @@ export async function connectTls(
   protocol: string | null,
 ): Promise<TlsSocket> {
   const rawStream = await connectStream(address, limits);
-  const addressLabel = addressText(address);
+  const addressLabel = formatCheckedAddress(address);
   try {
     return await withTimeoutAndSignal(
       () => `the TLS handshake with ${addressLabel}`,
@@ -133,7 +133,7 @@ async function handshake(
     // Set explicitly, because an environment variable can change the default.
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); an empty name prevents a default of the library.
-    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
+    servername: isName ? canonicalizeDnsName(sslHost) ?? "" : "",
     // The names are checked below, because the library would also accept the subject.
     checkServerIdentity: () => undefined,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),

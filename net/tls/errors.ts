@@ -1,6 +1,6 @@
 /** Conversion of errors of `node:net` and `node:tls` to the classes that sockets of Deno use. */
 
-import { type Address, addressText } from "../../base/address.ts";
+import { type Address, formatCheckedAddress } from "../../base/address.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 
 const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
@@ -91,7 +91,7 @@ const ALERTS: readonly (readonly [end: string, hint: string])[] = [
 export function handshakeError(address: Address, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
   const { code, message, cause } = tlsErrorOf("server", error);
-  const text = `the TLS handshake with ${addressText(address)} failed: ${message}`;
+  const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}`;
   if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(text, { cause });
   return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
 }

@@ -7,7 +7,7 @@
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
-import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/address.ts";
+import { canonicalizeDnsName, canonicalizeIPAddress, removeZone } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
@@ -270,7 +270,7 @@ export function verifiedIssuersOf(certificate256: string): Set<string> {
 
 /** Returns the canonical IP address of a host, without its zone; `null` for a name. */
 export function hostAddress(host: string): string | null {
-  return canonicalIPAddress(withoutZone(host));
+  return canonicalizeIPAddress(removeZone(host));
 }
 
 /**
@@ -280,7 +280,7 @@ export function hostAddress(host: string): string | null {
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
   const address = hostAddress(host);
-  const name = address === null ? canonicalDnsName(host) : null;
+  const name = address === null ? canonicalizeDnsName(host) : null;
   const isMatch = address !== null
     ? names.some(({ type, value }) => type === "IP Address" && value === address)
     : name !== null && names.some((each) => matchesDnsName(each, name));

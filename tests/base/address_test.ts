@@ -2,8 +2,8 @@
 import { type Address, formatAddress, parseAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
-  canonicalDnsName,
-  canonicalIPAddress,
+  canonicalizeDnsName,
+  canonicalizeIPAddress,
   checkAbstractName,
   checkScope,
   checkSocketPath,
@@ -13,7 +13,7 @@ import {
   isIPv6,
   isLinkLocal,
   isUnixAddress,
-  withoutZone,
+  removeZone,
   zoneOf,
 } from "@degu/internal/base/address.ts";
 import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
@@ -271,7 +271,7 @@ const questions: Record<
   ],
   "a DNS name has labels of up to 63 characters, 253 in all, and no number at its end (RFC 1123 §2.1)":
     [
-      (text: string) => canonicalDnsName(text) === text.toLowerCase().replace(/\.$/, ""),
+      (text: string) => canonicalizeDnsName(text) === text.toLowerCase().replace(/\.$/, ""),
       ["a", "A-b_c.D.", "1.a", "a".repeat(63), longName(253), `${longName(253)}.`],
       [
         ...["", ".", "a..b", "a.1", "1", "0x7f000001", "127.0.0.0X1", "0x", "a.0x7F.", "a b"],
@@ -340,14 +340,14 @@ Deno.test("an IP address has one canonical form, in whichever form it is given (
     "a": null,
   };
   for (const [input, canonical] of Object.entries(forms)) {
-    assertEquals(canonicalIPAddress(input), canonical);
+    assertEquals(canonicalizeIPAddress(input), canonical);
   }
-  fc.assert(fc.property(fc.ipV4(), (host) => assertEquals(canonicalIPAddress(host), host)));
+  fc.assert(fc.property(fc.ipV4(), (host) => assertEquals(canonicalizeIPAddress(host), host)));
   fc.assert(fc.property(fc.ipV6(), (host) => {
-    const canonical = canonicalIPAddress(host);
+    const canonical = canonicalizeIPAddress(host);
     assert(canonical !== null, host);
-    assertEquals(canonicalIPAddress(canonical), canonical);
-    assertEquals(canonicalIPAddress(host.toUpperCase()), canonical);
+    assertEquals(canonicalizeIPAddress(canonical), canonical);
+    assertEquals(canonicalizeIPAddress(host.toUpperCase()), canonical);
   }));
 });
 
@@ -361,7 +361,7 @@ Deno.test("a zone is what follows the first percent sign", () => {
   };
   for (const [host, zone] of Object.entries(cases)) {
     assertEquals(zoneOf(host), zone);
-    assertEquals(withoutZone(host) + (zone === null ? "" : `%${zone}`), host);
+    assertEquals(removeZone(host) + (zone === null ? "" : `%${zone}`), host);
   }
 });
 
@@ -370,7 +370,7 @@ Deno.test("formatIPAddress writes 4 and 16 bytes in canonical form, and no other
   const bytes = fc.uint8Array({ minLength: 16, maxLength: 16 });
   fc.assert(fc.property(bytes, (address) => {
     const groups = address.toHex().match(/.{4}/g)!.join(":");
-    assertEquals(formatIPAddress(address), canonicalIPAddress(groups));
+    assertEquals(formatIPAddress(address), canonicalizeIPAddress(groups));
   }));
   for (let length = 0; length <= 33; length++) {
     const text = formatIPAddress(new Uint8Array(length));

@@ -2,7 +2,7 @@
 import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
-import { PATH } from "@degu/internal/base/wire/character_tables.ts";
+import { PATH_TABLE } from "@degu/internal/base/wire/character_tables.ts";
 import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
 import { lstatExactOrNull } from "@degu/internal/internal/disk/names.ts";
 import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
@@ -106,7 +106,7 @@ Deno.test("every possible name survives conversion to a URI and back", () => {
     const isBad = /^[.]{0,2}$|[/\0]/.test(name) || !name.isWellFormed() || bytes > 255;
     if (isBad) return assertRangeError(() => escapeName(name), Deno.inspect(name));
     const component = escapeName(name);
-    assert([...component].every((character) => PATH[character.charCodeAt(0)] === 1));
+    assert([...component].every((character) => PATH_TABLE[character.charCodeAt(0)] === 1));
     assertEquals(unescapeName(component), name);
     assertEquals(parseUri(fileUri(name, name)).path, [component, component]);
   }));

@@ -14,11 +14,11 @@ import {
 import {
   type BodyOut,
   cancelQuietly,
-  cancelUnused,
+  cancelUnusedBody,
   checkBodies,
+  determineBodyFraming,
   type EncodedBody,
   onBodyEnd,
-  outgoingFraming,
   readerOf,
 } from "@degu/internal/base/body/bodies.ts";
 import type { BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
@@ -64,7 +64,7 @@ Deno.test("outgoingFraming returns the length of a body, or chunked, or null", (
     [new ChunkedBody(streamOf()), "chunked"],
     [new ChunkedBodyIter([]), "chunked"],
   ];
-  for (const [body, framing] of rows) assertEquals(outgoingFraming(body), framing);
+  for (const [body, framing] of rows) assertEquals(determineBodyFraming(body), framing);
 });
 
 Deno.test("outgoingFraming refuses values that are not a body, are too large, or were used", () => {
@@ -73,12 +73,12 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
     writeTo,
   }];
   for (const body of invalidBodies) {
-    assertThrows(() => outgoingFraming(body as EncodedBody), TypeError);
+    assertThrows(() => determineBodyFraming(body as EncodedBody), TypeError);
   }
-  assertThrows(() => outgoingFraming(new Uint8Array(16777217)), RangeError);
+  assertThrows(() => determineBodyFraming(new Uint8Array(16777217)), RangeError);
   const used = new Body(streamOf(), 0);
   used.cancel();
-  assertThrows(() => outgoingFraming(used), BodyError);
+  assertThrows(() => determineBodyFraming(used), BodyError);
   assertThrows(() => makeOutputFromInput(used), BodyError);
 });
 
@@ -244,7 +244,7 @@ Deno.test("canceling never throws, also for values that are not a body", async (
   const values: unknown[] = [undefined, null, 5, "text", {}, new Uint8Array(5), thrower];
   values.push({ writeTo() {}, cancel: thrower }, new Proxy({}, { get: thrower }));
   for (const value of values) {
-    cancelUnused(value, "reason");
+    cancelUnusedBody(value, "reason");
     cancelQuietly(value, "reason");
   }
   await new Promise((resolve) => setTimeout(resolve));
@@ -551,14 +551,14 @@ Deno.test("an abort rejects the pending operation once, and later ones, with the
   for (const reason of [new Error("enough"), "enough", undefined, null]) {
     const { state, interruption } = make();
     state.beginRead();
-    const waiting = catchRejection(state.wait(new Promise(() => {})), "an aborted wait");
+    const waiting = catchRejection(state.waitFor(new Promise(() => {})), "an aborted wait");
     interruption.abort(reason);
     assertStrictEquals(await waiting, reason);
     assertEquals(interruption.failure, { error: reason, isAbort: true });
     for (const later of [() => state.beginRead(), () => state.checkNotStopped()]) {
       assertStrictEquals(catchThrown(later, "an aborted body"), reason);
     }
-    const wait = state.wait(Promise.resolve());
+    const wait = state.waitFor(Promise.resolve());
     assertStrictEquals(await catchRejection(wait, "a later wait"), reason);
   }
 });

@@ -106,17 +106,17 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
           else if (step === "lent") await reader.readAhead(source, true);
           else if ("grow" in step) reader.grow(step.grow);
           else if ("fill" in step) {
-            if (reader.buffered < 16) await reader.fill(step.fill);
+            if (reader.bufferedBytes < 16) await reader.fill(step.fill);
           } else {
             const into = new Uint8Array(step.take);
-            pieces.push(into.subarray(0, reader.take(into)));
+            pieces.push(into.subarray(0, reader.copyTo(into)));
           }
           const consumed = pieces.reduce((sum, { length }) => sum + length, 0);
           const buffered = reader.bytes.subarray(reader.start, reader.end);
           assertEquals(buffered, bytes.subarray(consumed, source.taken));
         }
         const remainder = new Uint8Array(300);
-        for (let count = 0; (count = reader.take(remainder)) > 0;) {
+        for (let count = 0; (count = reader.copyTo(remainder)) > 0;) {
           pieces.push(remainder.slice(0, count));
         }
         assertEquals(concat(pieces), bytes.subarray(0, source.taken));
@@ -222,7 +222,7 @@ class Messages {
     this.#left = size;
     while (this.#left > 0) await this.reader.fill();
     const { length } = this.reader.bytes;
-    assertEquals(this.reader.buffered, size);
+    assertEquals(this.reader.bufferedBytes, size);
     this.reader.start = this.reader.end;
     return length;
   }
@@ -281,7 +281,7 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
   const sizes: number[] = [];
   while (!reader.isDone) {
     sizes.push(
-      (await reader.nextPiece({ keepsBytes: false, ...pieceBytes && { pieceBytes } })).length,
+      (await reader.readPiece({ keepsBytes: false, ...pieceBytes && { pieceBytes } })).length,
     );
   }
   assertEquals(sizes.reduce((sum, each) => sum + each, 0), head.length + size + tail.length);
@@ -304,6 +304,6 @@ Deno.test("ChunkedReader does not enlarge its buffer for a source that does not 
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, encodeLatin1("0\r\n\r\n")));
   const reader = new ChunkedReader(source);
-  while (!reader.isDone) await reader.nextPiece({ keepsBytes: false, pieceBytes: 16777216 });
+  while (!reader.isDone) await reader.readPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);
 });

@@ -146,7 +146,11 @@ Deno.test("minRemainingBytes returns the size of all that must follow in the sho
     const bytes = encodeLatin1(text);
     const scanner = new ChunkScanner();
     const at = scanTo(scanner, bytes, 0, bytes.length);
-    assertEquals(scanner.minRemainingBytes(bytes.length - at), minBytes, JSON.stringify(text));
+    assertEquals(
+      scanner.computeMinRemainingBytes(bytes.length - at),
+      minBytes,
+      JSON.stringify(text),
+    );
   }
 });
 

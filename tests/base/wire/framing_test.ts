@@ -4,9 +4,9 @@ import { type Method, ProtocolError, type Response } from "@degu/degu/base";
 import { type Address, Client } from "@degu/degu/client";
 import type { Request } from "@degu/degu/server";
 import {
+  determineReceivedFraming,
   parseRequestPreamble,
   parseResponsePreamble,
-  receivedFraming,
 } from "@degu/internal/base/wire/preamble.ts";
 import { assertProtocolError, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
@@ -49,7 +49,7 @@ Deno.test("the parser frames each message as the table says", async (t) => {
         const framingOf = () =>
           row.status === undefined
             ? parseRequestPreamble(bytes, 0, bytes.length).framing
-            : receivedFraming(
+            : determineReceivedFraming(
               row.method,
               parseResponsePreamble(row.method, bytes, 0, bytes.length),
             );

@@ -1,7 +1,7 @@
 /** Header lines, parsed and formatted. The rows are in headers.rows.ts. */
 import { ContentRange, type HeaderDict, Range } from "@degu/degu/base";
 import { formatHeaders, parseHeaders } from "@degu/degu/misc";
-import { connectionOptions } from "@degu/internal/base/wire/headers.ts";
+import { parseConnectionOptions } from "@degu/internal/base/wire/headers.ts";
 import {
   assertProtocolError,
   assertRangeError,
@@ -83,8 +83,8 @@ Deno.test("parseHeaders returns the same for names in any case, however often it
 });
 
 Deno.test("connectionOptions are the elements of connection in lower case", () => {
-  assertEquals(connectionOptions({ connection: "a, Close ,X-b" }), ["a", "close", "x-b"]);
-  assertEquals(connectionOptions({}), []);
+  assertEquals(parseConnectionOptions({ connection: "a, Close ,X-b" }), ["a", "close", "x-b"]);
+  assertEquals(parseConnectionOptions({}), []);
 });
 
 Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
 import { TlsError } from "@degu/degu/base";
-import { canonicalDnsName } from "@degu/internal/base/address.ts";
+import { canonicalizeDnsName } from "@degu/internal/base/address.ts";
 import { createAuthority, createLeaf } from "@degu/internal/net/tls/certificate_writer.ts";
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
@@ -336,13 +336,13 @@ Deno.test("findNameProblem() matches an IP address in any form", () => {
 Deno.test("a host is an IP address, a DNS name or neither, but never both", () => {
   fc.assert(fc.property(fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.string()), (host) => {
     const address = hostAddress(host);
-    const name = canonicalDnsName(host);
+    const name = canonicalizeDnsName(host);
     assert(address === null || name === null, host);
     if (address !== null) assertEquals(hostAddress(address), address);
-    if (name !== null) assertEquals(canonicalDnsName(name), name);
+    if (name !== null) assertEquals(canonicalizeDnsName(name), name);
   }));
   fc.assert(fc.property(fc.ipV6(), (host) => assert(hostAddress(host) !== null, host)));
-  fc.assert(fc.property(fc.domain(), (host) => assert(canonicalDnsName(host) !== null, host)));
+  fc.assert(fc.property(fc.domain(), (host) => assert(canonicalizeDnsName(host) !== null, host)));
 });
 
 /** A new certificate in DER, of at least this many bytes. */
