@@ -21,7 +21,7 @@ import type { TreeResult } from "./options.ts";
  * The reason of a failed transfer. A problem of the target has the same code for uploads and
  * downloads.
  *
- * - `"UNEXPECTED_RESPONSE"`: The response is not from a `FilesApp`: its list, length or digest is
+ * - `"UNEXPECTED_RESPONSE"`: The response is not from a `FilesApp`: the list, length or digest is
  *   missing or not valid.
  * - `"BAD_LIST"`: The list is not valid, or has an entry with an invalid name, kind, size or time.
  * - `"CHANGED"`: The file changed during the transfer. Another call starts over with the new
@@ -30,12 +30,12 @@ import type { TreeResult } from "./options.ts";
  * - `"IN_USE"`: Another transfer to the same target is in progress.
  * - `"EXISTS"`: The target has another file of this name, and `replace` is false.
  * - `"TARGET_CHANGED"`: The file of the target changed after the call had read its metadata. The
- *   file is kept.
+ *   target keeps the file.
  * - `"IN_THE_WAY"`: The target has an entry of another kind with this name, or a file with the name
  *   of a parent directory.
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
  *   case.
- * - `"ONLY_ADDS"`: The server only adds files: its files can't be replaced or deleted.
+ * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
  * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the disk.
  * - `"ROOT_GONE"`: The directory that the server serves is missing, for example because its disk is
@@ -64,18 +64,18 @@ export type TransferErrorCode =
   | "BAD_NAME"
   | "INCOMPLETE";
 
-/** The part that an interrupted download leaves on the disk. */
+/** The part of an interrupted download on the disk. */
 export interface KeptPart {
   /** The path of the part, beside the target. */
   readonly path: string;
-  /** The bytes that have arrived. */
+  /** The number of received bytes. */
   readonly bytes: number;
 }
 
 /**
- * A failure of a transfer whose reason is neither the connection nor an argument. If the reason is
- * the status of a response, the `cause` is a {@linkcode StatusError}. A status without a code is
- * thrown as a {@linkcode StatusError}: 401, 403, 404, 413, and 5xx other than 507.
+ * The error of a failed transfer whose reason is neither the connection nor an argument. If the
+ * reason is the status of a response, the `cause` is a {@linkcode StatusError}. For a status
+ * without a code, a {@linkcode StatusError} is thrown: 401, 403, 404, 413, and 5xx other than 507.
  *
  * @example
  * ```ts
@@ -104,15 +104,14 @@ export class TransferError extends DeguError {
    */
   readonly at: "local" | "remote" | null;
   /**
-   * Bytes that the file still needs on the disk, if the call sent no byte because the disk has too
-   * little space; otherwise `null`. Smaller files may still fit.
+   * The bytes that the file still needs on the disk, if the disk has too little space for the file
+   * and the call sent no byte; otherwise `null`. Smaller files may still fit.
    */
   readonly needed: number | null;
-  /** Free bytes of the disk that has too little space; `null` if the number is unknown. */
+  /** The free bytes of the disk that has too little space; `null` if the number is unknown. */
   readonly free: number | null;
   /**
-   * The part of a download that is kept on the full disk, from which the next call resumes;
-   * otherwise `null`.
+   * The part of a download on a full disk, from which the next call resumes; otherwise `null`.
    */
   readonly kept: KeptPart | null;
   /** The `maxDelete` of a call that would delete more entries; otherwise `null`. */
@@ -144,7 +143,7 @@ export class TransferError extends DeguError {
   }
 }
 
-/** The task of a request; `"name"` gives the final name to a part that was sent before. */
+/** The task of a request. `"name"` renames a complete part of the server to its file. */
 type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
 
 /** The status of a response, or of a file in a bundle, which has no headers. */
@@ -164,58 +163,58 @@ export function responseError(
   const code = codeOf(response, task);
   const { status, reason = "", headers } = response;
   const hint = code === null ? hintOf(status, task) : CODE_HINTS[code] ?? hintOf(status, task);
-  const text = `the other end answered ${`${status} ${reason}`.trimEnd()}: ${hint}`;
+  const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
   if (code === null) return statusError(method, uri, text, response);
-  if (code !== "DISK_FULL") return refusedError(code, method, uri, text, response);
-  return refusedError(code, method, uri, text, response, { free: freeOf(headers) });
+  if (code !== "DISK_FULL") return makeCodedError(code, method, uri, text, response);
+  return makeCodedError(code, method, uri, text, response, { free: freeBytesOf(headers) });
 }
 
-/** Returns the code of a status that a `FilesApp` sends for one reason only; otherwise `null`. */
+/** Returns the code of a status that a `FilesApp` sends for a single reason; otherwise `null`. */
 function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): TransferErrorCode | null {
   if (status === 507) return "DISK_FULL";
   if (status === 503 && headers?.["root-gone"] === "?1") return "ROOT_GONE";
   if (task === "get" || task === "list") return null;
   if (status === 412 && task === "put") return "EXISTS";
-  if ([405, 409, 412].includes(status) && addsOnly(headers)) return "ONLY_ADDS";
+  if ([405, 409, 412].includes(status) && isAddOnly(headers)) return "ONLY_ADDS";
   if (status === 412) return "TARGET_CHANGED";
   if (status !== 409) return null;
   const isInUse = (headers?.["retry-after"] ?? headers?.["upload-offset"]) !== undefined;
-  // A directory that is not empty can't be deleted.
+  // The server responds with 409 to the deletion of a directory that is not empty.
   return isInUse ? "IN_USE" : task === "delete" ? null : "IN_THE_WAY";
 }
 
 /** Reports whether the `allow` header shows that the server only adds files. */
-export function addsOnly(headers: ReceivedHeaders | undefined): boolean {
+export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
   const { allow } = headers ?? {};
   const methods = typeof allow === "string" ? allow.split(", ") : [];
   return methods.includes("PUT") && !methods.includes("DELETE");
 }
 
-/** Returns the number of free bytes in the headers of a 507; `null` if missing or not valid. */
-function freeOf(headers: ReceivedHeaders | undefined): number | null {
+/** Returns the free bytes in the headers of a 507; `null` if the header is missing or not valid. */
+function freeBytesOf(headers: ReceivedHeaders | undefined): number | null {
   const { "disk-free": text } = headers ?? {};
   const bytes = typeof text === "string" ? parseDecimal(text) : -1;
   return bytes < 0 ? null : bytes;
 }
 
-/** @param text The problem and, behind a semicolon, the advice. */
+/** @param text The problem and, after a semicolon, the advice. */
 function statusError(
   method: Method,
   requestUri: string,
   text: string,
   response: ReceivedStatus,
 ): StatusError {
-  // A query may hold secrets.
+  // Omit the query, which may have secrets.
   const [uri = ""] = requestUri.split("?", 1);
   const message = `${method} ${quote(uri)}: ${text}`;
   const [problem] = text.split("; ", 1);
   const error = makeStatusError({ ...response, message, problem, method, uri });
-  // A transfer may be repeated, also with an unsafe method.
+  // A busy status is transient also for PUT and DELETE, because a transfer may be repeated.
   return isBusyStatus(error.status) ? markTransient(error) : error;
 }
 
 /** Creates the error for a status that has a code. */
-function refusedError(
+function makeCodedError(
   code: TransferErrorCode,
   method: Method,
   uri: string,
@@ -230,28 +229,28 @@ function refusedError(
   return isTransient(cause) ? markTransient(error) : error;
 }
 
-/** Creates the error for a file that the remote end refused unread, for lack of space. */
+/** Creates the error for a file that the server refused for lack of space before reading it. */
 export function remoteDiskFullError(
   method: Method,
   uri: string,
   needed: number,
   response: ReceivedStatus,
 ): TransferError {
-  const free = freeOf(response.headers);
-  const text = `the other end has too little space for the ${needed} bytes that are left to send` +
-    `${free === null ? "" : `: ${free} are free`}; free some there and call again`;
-  return refusedError("DISK_FULL", method, uri, text, response, { needed, free });
+  const free = freeBytesOf(response.headers);
+  const text = `the server has too little space for the remaining ${needed} bytes` +
+    `${free === null ? "" : `: ${free} are free`}; free space on the server and call again`;
+  return makeCodedError("DISK_FULL", method, uri, text, response, { needed, free });
 }
 
-/** Creates the error for a remote file that differs from the file that may be replaced. */
+/** Creates the error for a file of the server that changed before it was replaced. */
 export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {
-  const code = addsOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
-  return refusedError(code, "PUT", uri, CODE_HINTS[code]!, response);
+  const code = isAddOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
+  return makeCodedError(code, "PUT", uri, CODE_HINTS[code]!, response);
 }
 
 /** Creates the error for deletions on a server that only adds files. */
 export function deletionRefusedError(uri: string): TransferError {
-  const problem = "the other end only adds files";
+  const problem = "the server only adds files";
   const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
   return new TransferError("ONLY_ADDS", message, { problem });
 }
@@ -270,59 +269,60 @@ export function unexpectedResponseError(
 /** Adds a requirement of the server to the message of an error. */
 export function withRequirement(
   { code, message, problem }: TransferError,
-  need: string,
+  requirement: string,
 ): TransferError {
-  return new TransferError(code, `${message}; ${need}`, { problem });
+  return new TransferError(code, `${message}; ${requirement}`, { problem });
 }
 
 export function changedWhileCopiedError(name: string, options?: ErrorOptions): TransferError {
   const message =
-    `${name} changed while it was moved; call again once it is complete, and write to another file ` +
-    "and rename that if it changes often";
+    `${name} changed during the transfer; call again when the file is complete. If the file ` +
+    "changes often, write a new file and rename it";
   return new TransferError("CHANGED", message, {
     ...options,
-    problem: "it changed while it was moved",
+    problem: "it changed during the transfer",
   });
 }
 
-/** The hints for codes that mean the same for all tasks. */
+/** The hints for codes that have the same meaning for all tasks. */
 const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
-  ROOT_GONE: "the directory that is served is not there; is its disk mounted?",
-  ONLY_ADDS: "it only adds files: another file is there, and stays",
-  TARGET_CHANGED: "the file there changed meanwhile, and stays; look at it and call again",
-  EXISTS: "another file is there, and stays; with replace: true it is replaced",
-  IN_USE: "another upload, or another program, is at work there; call again",
+  ROOT_GONE: "the directory that the server serves is missing; is its disk mounted?",
+  ONLY_ADDS: "the server only adds files: it keeps another file with this name",
+  TARGET_CHANGED:
+    "the server's file changed during the call, and was kept; look at the file and call again",
+  EXISTS: "the server has another file with this name; to replace it, set replace: true",
+  IN_USE: "another upload or another program uses the file; call again",
 };
 
 /**
- * The meaning of a status for one task, for all tasks that write, or for all others. A last digit
- * `x` stands for every digit.
+ * The hints for statuses: for one task, for all tasks that write (`write`), or for the other tasks.
+ * The digit `x` stands for any digit.
  */
 const HINTS: Readonly<Record<string, string>> = {
-  "list 30x": "it is somewhere else",
-  "30x": "it is a directory, or is somewhere else; pass the URI of a file",
+  "list 30x": "the directory has another URI",
+  "30x": "the URI belongs to a directory, or the file has another URI; pass the URI of a file",
   "write 400":
-    "it did not accept the file; the file may have changed while it was sent, then call again",
-  "400": "it did not accept the request; is it a FilesApp of this version?",
-  "write 403": "this client may not write there, or the file system is read-only",
-  "403": "this client may not read that, or the other end can't",
-  "delete 404": "there is nothing of this name, or it is not for this client",
+    "the server did not accept the file; if the file changed while it was sent, call again",
+  "400": "the server did not accept the request; is it a FilesApp of this version?",
+  "write 403":
+    "this client may not write to this URI, or the server can't write to its file system",
+  "403": "this client may not read this URI, or the server can't read the file",
+  "delete 404": "no entry has this name, or this client may not access the entry",
   "write 404":
-    "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()",
+    "the URI can't be written; use a FilesApp with write: true, and a URI from fileUri()",
   "list 404":
-    "there is no such directory, or it is not for this client; a list needs a FilesApp with list: true",
-  "404": "there is no such file, or it is not for this client",
-  "write 405": "it does not accept files; it needs a FilesApp with write: true",
-  "405": "it is not a FilesApp, or not at this URI",
-  "make 409":
-    "a file has this name, or that of a directory that it would be in; choose another name",
-  "delete 409": "the directory is not empty; delete its content first",
+    "the directory does not exist, or this client may not access it; a list needs a FilesApp with list: true",
+  "404": "the file does not exist, or this client may not access it",
+  "write 405": "the server does not accept files; use a FilesApp with write: true",
+  "405": "the server has no FilesApp at this URI",
+  "make 409": "a file has this name, or the name of a parent directory; choose another name",
+  "delete 409": "the directory is not empty; delete its entries first",
   "write 409":
-    "a directory has this name, or a file that of a directory on the way; choose another name",
-  "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
-  "503": "it has too many files open, or is overloaded, at the moment; call again",
+    "a directory has this name, or a file has the name of a parent directory; choose another name",
+  "413": "the file is larger than the server accepts; raise maxBytes of the FilesApp",
+  "503": "the server has too many open files, or is overloaded; call again",
   "507":
-    "it has no space left, or its quota is exceeded, or the target is on another file system; free space there",
+    "the server has no space left, its quota is exceeded, or the target is on another file system; free space on the server",
 };
 
 function hintOf(status: number, task: TransferTask): string {
@@ -331,52 +331,52 @@ function hintOf(status: number, task: TransferTask): string {
   const hint = HINTS[`${task} ${code}`] ?? HINTS[`${kind} ${code}`] ?? HINTS[code];
   if (hint !== undefined) return hint;
   return status >= 500
-    ? "it has an internal problem; check its log and call again"
-    : "that status is not a success; is it a FilesApp?";
+    ? "the server has an internal problem; check its log and call again"
+    : "this status is not a success; is the server a FilesApp?";
 }
 
-/** Reports whether a transfer failed for a reason other than its connection or an argument. */
-export function isOfTransfer(error: unknown): error is TransferError | StatusError {
+/** Reports whether the reason of an error is neither the connection nor an argument. */
+export function isTransferOrStatusError(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }
 
-/** Reports whether the remote end responded with a status. */
+/** Reports whether the server responded with a status. */
 export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
-/** Reports whether the connection was lost; a refusal by the remote end is another error. */
-export function isCut(error: unknown): boolean {
-  return !isOfTransfer(error) && isTransient(error);
+/** Reports whether the connection was lost. A refusal by the server is another error. */
+export function isConnectionLoss(error: unknown): boolean {
+  return !isTransferOrStatusError(error) && isTransient(error);
 }
 
-/** Reports whether a list failed because a directory was removed or replaced during the reading. */
-export function hasListChanged(error: unknown): boolean {
+/** Reports whether a list failed because a directory was removed or replaced during the listing. */
+export function isListChangedError(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
-  return error.code === "BAD_LIST" ? isCut(error.cause) : error.code === "CHANGED";
+  return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";
 }
 
 /** Reports whether a copy failed because the file changed. */
-export function hasChanged(error: unknown): boolean {
+export function isFileChangedError(error: unknown): boolean {
   if (!(error instanceof TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 
-/** The statuses below 500 after which no other file can be copied either. */
+/** The statuses below 500 that also prevent the transfer of all other files. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
 /** Reports whether all other files would fail with the same error. */
 export function isFatal(error: unknown): boolean {
-  if (!isOfTransfer(error)) {
+  if (!isTransferOrStatusError(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
   }
-  if (error instanceof StatusError) return isFinal(error.status);
+  if (error instanceof StatusError) return isFinalStatus(error.status);
   const { code, cause, needed } = error;
   if (code === "DISK_FULL") return needed === null;
-  // A server that refuses deletions refuses each of them.
-  return cause instanceof StatusError && isFinal(cause.status);
+  // A server that refuses one deletion with a final status refuses all deletions.
+  return cause instanceof StatusError && isFinalStatus(cause.status);
 }
 
-function isFinal(status: number): boolean {
+function isFinalStatus(status: number): boolean {
   return FINAL_STATUSES.has(status) || status >= 500;
 }

@@ -411,13 +411,14 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
 Deno.test("errors of files are reworded for users", () => {
   const root = TreeNode.root();
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
-  const problem = 'HEAD "/a": the server does not report its SHA-256 (repr-digest, RFC 9530)';
+  const problem =
+    'HEAD "/a": the server does not report the SHA-256 of the file (repr-digest, RFC 9530)';
   const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
   const again = "run the same command again";
   const version = "does the peer run another version of degu?";
   const busy = "another command is sending it, or another entry has just taken its name";
   const own = 'the peer has an internal problem (status 500): see the output of "degu serve"';
-  const same = "the target's disk takes two names for the same; rename one";
+  const same = "the target's disk treats two names as one; rename one of them";
   const changed = "the file at the peer changed meanwhile, and stays: look at it, and";
   const notEmpty = "the directory is not empty: remove first what is in it";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
@@ -439,13 +440,13 @@ Deno.test("errors of files are reworded for users", () => {
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
-    [withRequirement(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
+    [withRequirement(noDigest, "the server needs a FilesApp"), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
     [sameNameError(node), "put", same],
     [
       changedMeanwhileError(node, {}),
       "put",
-      `what has this name at the target changed meanwhile, and stays; look at it and ${again}`,
+      `the target's file changed during the call, and was kept; look at it and ${again}`,
     ],
     [
       blockedByOtherKindError(node, { kind: "directory" }),
@@ -461,7 +462,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       overLimitError(3, 2),
       "delete",
-      "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows; look at them with " +
+      "the call would delete 3 entries, more than --max-delete 2 allows; look at them with " +
       "--dry-run, without --max-delete, then raise it",
     ],
     [

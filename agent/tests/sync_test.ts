@@ -312,7 +312,7 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
   const { code, objects, errors, summary } = await sync(["--json"]);
   const way = "has this name at the target; remove or rename one of the two";
   assertEquals(errors.toSorted().slice(1), [
-    `from:a/b: a directory that it is in could not be made at the target`,
+    `from:a/b: a parent directory could not be created at the target`,
     `from:a: a file ${way}`,
     `from:c: a directory ${way}`,
   ]);
@@ -358,7 +358,7 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   const told = await sync(["--delete", "--max-delete", "2", "--json"]);
   assertEquals(told.code, 1);
   const problem =
-    "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows; look at them with --dry-run, without --max-delete, then raise it";
+    "the call would delete 3 entries, more than --max-delete 2 allows; look at them with --dry-run, without --max-delete, then raise it";
   assertEquals(told.errors[0], `to:: ${problem}`);
   assertEquals(told.objects.at(-1), {
     action: "delete",
@@ -531,7 +531,7 @@ Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is 
   await using ends = await setUp("to here", { "a": "1" }, { "old/b": "2", "d/c": "3" });
   const { target, sync } = ends;
   if (!await makeNonUtf8Name(`${target}/old`)) return;
-  const problems = ["to:old/\ufffd: is not deleted: its name is not UTF-8, too long or reserved"];
+  const problems = ["to:old/\ufffd: can't be deleted: its name is not UTF-8, too long or reserved"];
   assertEquals((await sync()).errors, []);
   for (const options of [["--dry-run"], []]) {
     const told = await sync(["--delete", ...options]);
@@ -595,7 +595,7 @@ Deno.test("sync to here: a name that the target does not list is an error, and p
     }
   });
   assertEquals(errors.slice(0, 1), [
-    'to:d: the target\'s disk does not list "a" by this name; beside it nothing is deleted',
+    'to:d: the target\'s disk does not list "a" by this name; deletions in its directory were skipped',
   ]);
   assertEquals([code, warnings, results.at(-1)], [1, [], "deleted to:e/old"]);
   assertEquals(Object.keys(await readTree(target)), ["d", "d/A", "d/old", "e", "e/b"]);

@@ -1,4 +1,4 @@
-/** The connections of a transfer, and what is known of its server. */
+/** The connections of a transfer, and the properties of its server. */
 
 import {
   type Address,
@@ -24,24 +24,23 @@ import { checkRequester, isConnector } from "../../net/requester.ts";
 import { clearMaybeProcessed } from "../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
 
-/** Settings of the program `degu` for the transfers of a client, or over a pool, beside options. */
+/** Settings that the program `degu` makes for a client or a pool, in addition to the options. */
 export interface TransferHints {
   /**
-   * The servers of clients with the same name are taken for one, so that a part of a file is
-   * continued from any of them: whether the whole file is what the server has is verified as
-   * always.
+   * A name for the server in place of its key or address. A part of a file from one server is
+   * resumed from any server with the same name. The digest of the whole file is still verified.
    */
   readonly serverName?: string;
-  /** The permission bits that no file from the server gets. */
+  /** The permission bits that downloaded files don't get. */
   readonly maskedModeBits?: number;
-  /** Called before a tree goes on after an error; `restart` starts the count of retries again. */
+  /** Called before the copying of a tree is retried; `restart` resets the count of retries. */
   readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
 }
 
 const hintsByPeer = new WeakMap<Requester | Connector, TransferHints>();
 
-export function setTransferHints(peer: Requester | Connector, traits: TransferHints): void {
-  hintsByPeer.set(peer, traits);
+export function setTransferHints(peer: Requester | Connector, hints: TransferHints): void {
+  hintsByPeer.set(peer, hints);
 }
 
 export function hintsOf(peer: Requester | Connector): TransferHints {
@@ -49,34 +48,35 @@ export function hintsOf(peer: Requester | Connector): TransferHints {
 }
 
 /**
- * The client of a transfer. Its requests, one after the other, go over the caller's connection or
- * pool, or over a pool of its own, of one connection, if the caller gave a client.
+ * The client of a transfer, which sends one request at a time. If the caller passes a connection or
+ * a pool, the requests use the connection or the pool. If the caller passes a client, they use a
+ * new pool of one connection.
  */
 export class TransferClient implements Disposable {
-  /** The target that the caller has passed; for a pool, the client that the pool is for. */
+  /** The argument of the caller; for a pool, the client that the pool belongs to. */
   readonly #target: Requester | Connector;
   readonly #requester: Requester;
-  /** `null` over a connection of the caller, which can't be replaced. */
+  /** `null` for a connection of the caller, which can't be replaced. */
   readonly #pool: ConnectionPool | null;
-  readonly #isOwn: boolean;
+  readonly #hasOwnPool: boolean;
   /** Aborts connecting and every request. */
   readonly signal: AbortSignal | undefined;
-  readonly #isRepeatable: boolean;
+  readonly #mayRepeat: boolean;
   /**
-   * Which permission bits a new file gets at the server, as its last answer that tells has said;
-   * `null` if the server takes none, or was not asked.
+   * The permission bits that a new file can get at the server, from the last response that has
+   * them; `null` if the server accepts no bits, or no response had them.
    */
   modeMask: number | null = null;
   /** The body of the last response. */
-  #body: BodyIn = null;
+  #lastBody: BodyIn = null;
 
   /**
    * Creates a client for the target of a caller, without connecting.
    *
-   * @param label Names the target in errors.
+   * @param label The name of the target in errors.
    * @param options The signal aborts connecting and every request.
-   * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
-   * uploads: a file that is written twice is the same.
+   * @param mayRepeat Whether the client may repeat a request that may have been processed. Uploads
+   * may be repeated: a file that is written twice has the same content.
    * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
    * wrong type.
    */
@@ -84,41 +84,41 @@ export class TransferClient implements Disposable {
     label: string,
     target: Requester | Connector,
     options?: RequestOptions,
-    isRepeatable = true,
+    mayRepeat = true,
   ) {
     checkRequester(label, target);
     this.#target = connectorOf(target) ?? target;
-    this.#isOwn = isConnector(target);
+    this.#hasOwnPool = isConnector(target);
     this.#pool = isConnector(target)
-      ? ownPool(target, isRepeatable)
+      ? makeOwnPool(target, mayRepeat)
       : target instanceof ConnectionPool
       ? target
       : null;
     this.#requester = this.#pool ?? target as Requester;
     this.signal = requestSignal(options);
-    this.#isRepeatable = isRepeatable;
+    this.#mayRepeat = mayRepeat;
   }
 
-  /** Returns the bits that a file from the server gets on this device; `null` if unknown. */
-  bitsFor(mode: number | null): number | null {
+  /** Returns the permission bits that a downloaded file gets; `null` if `mode` is `null`. */
+  maskMode(mode: number | null): number | null {
     return mode === null ? null : mode & ~(hintsOf(this.#target).maskedModeBits ?? 0);
   }
 
-  /** True if a connection that was closed can be replaced by another. */
+  /** Whether a closed connection can be replaced by another connection. */
   get canReconnect(): boolean {
     return this.#pool !== null;
   }
 
-  /** True while there is a usable connection, or a connection can be opened. */
+  /** Whether the connection is open, or another connection can be opened. */
   get isUsable(): boolean {
     return this.canReconnect || (this.#target as { closed?: boolean }).closed !== true;
   }
 
   /**
-   * Identifies the server: by its authority, which vouches for the server at any address, or else
-   * by its address; `null` if the socket has neither.
+   * Identifies the server by its authority, which is the same at any address, or else by its
+   * address; resolves to `null` if the socket has neither.
    */
-  async peer(): Promise<string | null> {
+  async identifyServer(): Promise<string | null> {
     const { serverName } = hintsOf(this.#target);
     if (serverName !== undefined) return `any ${serverName}`;
     const { certificate, address } = this.#pool === null
@@ -129,47 +129,47 @@ export class TransferClient implements Disposable {
     return ownAddress === null ? null : `address ${formatCheckedAddress(ownAddress)}`;
   }
 
-  /** Makes a request, after which any earlier response can't be read any more. */
+  /** Sends a request. The body of an earlier response can't be read after this call. */
   async request(
     method: Method,
     uri: string,
     headers: HeaderDict,
     body: BodyOut = null,
   ): Promise<Response> {
-    this.#endBody();
+    this.#cancelLastBody();
     const { signal } = this;
     try {
       const response = await this.#requester.request(method, uri, headers, body, { signal });
-      this.#body = response.body;
+      this.#lastBody = response.body;
       this.modeMask = parseMode(response.headers["file-mode-mask"]) ?? this.modeMask;
       return response;
     } catch (error) {
-      throw this.#isRepeatable ? clearMaybeProcessed(error) : error;
+      throw this.#mayRepeat ? clearMaybeProcessed(error) : error;
     }
   }
 
-  /** Frees the connection of a pool, if the last response was not read to its end. */
-  #endBody(): void {
-    if (this.#pool !== null) cancelQuietly(this.#body, undefined);
-    this.#body = null;
+  /** Cancels the body of the last response, so that the pool can use the connection. */
+  #cancelLastBody(): void {
+    if (this.#pool !== null) cancelQuietly(this.#lastBody, undefined);
+    this.#lastBody = null;
   }
 
-  /** Closes its own pool; the connections of a caller's pool stay open for later requests. */
+  /** Closes the client's own pool. The connections of a caller's pool stay open. */
   [Symbol.dispose](): void {
-    this.#endBody();
-    if (this.#isOwn) this.#pool!.close();
+    this.#cancelLastBody();
+    if (this.#hasOwnPool) this.#pool!.close();
   }
 }
 
-/** A pool for the requests of one transfer, of which there is one at a time. */
-function ownPool(target: Connector, isRepeatable: boolean): ConnectionPool {
+/** Makes a pool for the requests of one transfer, which sends one request at a time. */
+function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
   const connect: Connector["connect"] = (connectOptions) => {
-    // A client's own classes of bodies are not for transfers.
+    // Transfers need the standard bodies, also if the client has body classes of its own.
     const options = { ...connectOptions, bodies };
     return target.connect(options);
   };
   return new ConnectionPool({ connect }, {
     maxConnections: 1,
-    repeat: isRepeatable ? "any" : "safe",
+    repeat: mayRepeat ? "any" : "safe",
   });
 }

@@ -29,9 +29,9 @@ import { copyPrefix, isGrown, rootPathOf } from "../reuse.ts";
 import {
   alreadyExistsError,
   checkLocalTarget,
-  type FoundParts,
   localDiskFullError,
   PartFile,
+  type PartIndex,
   type PartVersion,
   renamePart,
   targetChangedError,
@@ -40,58 +40,61 @@ import {
 import { TransferClient } from "./client.ts";
 import {
   comparePrefix,
-  isTooSlow,
+  isReuseTimeout,
+  type RemoteVersion,
   requestDigest,
-  type Version,
   versionOf,
 } from "./remote_digest.ts";
 import {
   changedWhileCopiedError,
-  isOfTransfer,
+  isTransferOrStatusError,
   responseError,
   TransferError,
   unexpectedResponseError,
 } from "../transfer_error.ts";
 
-/** Smaller files are transferred again faster than a record of them is kept. */
+/** The minimum length of a file that can be resumed. A smaller file is sent again sooner. */
 const MIN_RESUMABLE_BYTES = 65536;
 
 /**
- * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
- * After any error, make the same call to resume.
+ * Downloads a file from a server, usually a `FilesApp`, in one attempt. If an earlier attempt was
+ * interrupted, the call resumes it. After any error, make the same call to resume.
  *
- * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
- * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
- * an existing file stays until then. The file gets the time of the source (`modified`) and its
- * permission bits, less those that a new file on this device does not get (`modes`); a symbolic
- * link is itself replaced. An identical file at the target is not transferred again. A part is
- * resumed only if it is from the same device (its authority's public key, or its address if it has
- * none), URI and version (length and entity tag); otherwise the download starts over from the first
- * byte. A file of less than 64 KiB can't be resumed. Neither can a file that was changed in the
- * last two seconds, because such a file has no entity tag yet.
+ * The received bytes are written to a part next to the target, `.NAME.VERSION.degu-part`. When the
+ * part is complete, synced to the disk (fsync) and verified, it is renamed to the target. So an
+ * incomplete file is never visible, and an existing file is kept until the renaming. The file gets
+ * the modification time of the source (`modified`) and its permission bits, without the bits that a
+ * new file on this device does not get (`modes`). If the target is a symbolic link, the link itself
+ * is replaced. If the target is identical, it is not transferred again.
  *
- * A client opens connections, which are closed at the end; a connection is used as it is, and stays
- * usable unless something broke off.
+ * A part is resumed only if it is from the same server, URI and version. The server is identified
+ * by its authority's public key, or by its address if it has no authority; the version by length
+ * and entity tag. Otherwise the download starts over from the first byte. A file of less than
+ * 64 KiB can't be resumed. A file that was changed in the last two seconds also can't be resumed,
+ * because such a file has no entity tag yet.
  *
- * If the disk is full, the bytes that have arrived are kept. With `--allow-sys=statfs` the file is
- * compared with the free space before its first byte is taken.
+ * If you pass a client, it opens connections, which are closed at the end. If you pass a
+ * connection, it stays usable unless the transfer was interrupted.
  *
- * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client
- * needs.
+ * If the disk is full, the received bytes are kept. With `--allow-sys=statfs` the length of the
+ * file is compared with the free space before the first byte is received.
  *
- * @param from Where the file is.
- * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * Needs `--allow-read` and `--allow-write` of the directory of the target, and the permissions of
+ * the client.
+ *
+ * @param from A client or a connection.
+ * @param uri The path segments of the file, or its URI.
  * @param file The path, or a `file:` URL, of the target.
- * @param options How to resume and report.
+ * @param options The options of the transfer.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the target ends with `/`.
  * @throws {StatusError} if the server has no such file.
- * @throws {TransferError} if the server has no digest to compare, or the file changed while it was
- * moved; if another download to the target is in progress; if the disk is full, or has too little
- * space; if the target is no file, changes during the call, or is another file and `replace` is
- * false.
- * @throws {Deno.errors.NotFound} if the target would be in no directory;
- * `Deno.errors.PermissionDenied` if it can't be written.
+ * @throws {TransferError} if the server sends no digest to compare, or the file changed during the
+ * transfer; if another download to the target is in progress; if the disk is full, or has too
+ * little space; if the target is not a file, changes during the call, or is another file and
+ * `replace` is false.
+ * @throws {Deno.errors.NotFound} if the directory of the target does not exist;
+ * `Deno.errors.PermissionDenied` if the target can't be written.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -125,7 +128,7 @@ export async function download(
   return await downloadFile(client, checkedUri, path, settings);
 }
 
-/** A basis file of this device, and the length of the prefix that may be copied. */
+/** A local basis file, and the length of the prefix that may be copied. */
 export interface LocalBasis {
   readonly path: string;
   /** In bytes. */
@@ -135,21 +138,21 @@ export interface LocalBasis {
 /**
  * Sets the time and the permission bits of a local file to those of its source.
  *
- * @param stats The file as it was before it was compared.
- * @returns False if the file was replaced or changed, or is of another user.
+ * @param stats The metadata of the file before it was compared.
+ * @returns False if the file was replaced or changed, or belongs to another user.
  */
-function adopt(
+function setTimeAndMode(
   path: string,
   stats: FileStats,
   modified: Date | null,
-  source: number | null,
+  sourceMode: number | null,
   modeMask: number | null,
 ): boolean {
-  // Synchronous from this check on: no other code of this process runs.
+  // Synchronous from this check on, so that no other code of this process changes the file.
   if (!isUnchanged(stats, lstatSync(path, { bigint: true }))) return false;
   try {
     if (modified !== null) setModified(path, modified);
-    if (source !== null && modeMask !== null) setMode(path, modeOfCopy(source, modeMask));
+    if (sourceMode !== null && modeMask !== null) setMode(path, modeOfCopy(sourceMode, modeMask));
     return true;
   } catch (error) {
     if (fileErrorCodeOf(error) === "EPERM") return false;
@@ -157,44 +160,52 @@ function adopt(
   }
 }
 
+/** The properties of a download that is part of a tree. */
 interface TreeContext {
-  /** The length of the file in bytes, according to the list of the other end. */
+  /** The length of the file in bytes, according to the list of the server. */
   readonly size: number;
-  /** The parts of earlier runs, and of earlier attempts of this one. */
-  readonly parts: FoundParts;
+  /** The parts of earlier calls, and of earlier attempts of this call. */
+  readonly parts: PartIndex;
   /** The local file that may have a prefix of the downloaded file; `null` without such a file. */
   readonly basis: LocalBasis | null;
   /**
-   * Gives the complete part its name, which is on the disk then, with the permission bits of the
-   * source, if they are known; false if that comes later.
+   * Renames the complete part to its target, syncs the name to the disk, and sets the permission
+   * bits of the source if they are known. Resolves to false if the part is renamed later.
    */
-  readonly place: (part: string, mode: number | null) => Promise<boolean>;
+  readonly moveIntoPlace: (part: string, mode: number | null) => Promise<boolean>;
 }
 
-/** Downloads a file, as {@linkcode DownloadTask} says. */
+/** Downloads a file, alone or as part of a tree. */
 export async function downloadFile(
   client: TransferClient,
   uri: string,
   file: string,
   settings: TransferSettings,
-  inTree: TreeContext | null = null,
+  treeContext: TreeContext | null = null,
 ): Promise<TransferResult> {
   let part: PartFile | null = null;
-  let begun: FileDownload | null = null;
+  let fileDownload: FileDownload | null = null;
   try {
-    const seen = inTree === null ? await checkLocalTarget(file) : null;
-    using found = part = await PartFile.find(file, inTree?.parts);
-    begun = new FileDownload({ client, uri, file, part: found, settings, inTree, seen });
-    return await begun.run();
+    const initialInfo = treeContext === null ? await checkLocalTarget(file) : null;
+    using partFile = part = await PartFile.find(file, treeContext?.parts);
+    fileDownload = new FileDownload({
+      client,
+      uri,
+      file,
+      part: partFile,
+      settings,
+      treeContext,
+      initialInfo,
+    });
+    return await fileDownload.run();
   } catch (error) {
-    throw toDiskFullError(error, file, begun?.total, part);
+    throw toDiskFullError(error, file, fileDownload?.total, part);
   }
 }
 
-/** A part of a version, up to the bytes that were hashed. */
+/** A prefix of a version of the file, with its hash. */
 interface HashedPart {
-  readonly version: Version;
-  /** The digest of its bytes. */
+  readonly version: RemoteVersion;
   readonly hash: Hash;
   readonly meter: ProgressMeter;
 }
@@ -206,20 +217,20 @@ class UnreadableBasisError extends Error {}
 interface DownloadTask {
   readonly client: TransferClient;
   readonly uri: string;
-  /** The path that the part is kept next to. */
+  /** The path of the target; in a tree, a path next to the part. */
   readonly file: string;
   readonly part: PartFile;
   readonly settings: TransferSettings;
-  /** How the file is placed; `null` if it is placed at that path. */
-  readonly inTree: TreeContext | null;
-  /** The entry at the target when the call began. */
-  readonly seen: Deno.FileInfo | null;
+  /** `null` if the file is not part of a tree. */
+  readonly treeContext: TreeContext | null;
+  /** The metadata of the target when the call began; `null` if it did not exist. */
+  readonly initialInfo: Deno.FileInfo | null;
 }
 
-/** The download of a file, to an open part. */
+/** A download of one file. */
 class FileDownload {
   readonly #task: DownloadTask;
-  /** Bytes of the file; `null` until they are known. */
+  /** The length of the file in bytes; `null` until it is known. */
   total: number | null = null;
 
   constructor(task: DownloadTask) {
@@ -227,178 +238,194 @@ class FileDownload {
   }
 
   async run(): Promise<TransferResult> {
-    const { client, file, part, settings, inTree, seen } = this.#task;
+    const { client, file, part, settings, treeContext, initialInfo } = this.#task;
     const { modes, replace, resume, signal } = settings;
     const hasLeftovers = resume && part.hasLeftovers;
-    const isFile = seen?.isFile === true;
-    const head = hasLeftovers || isFile ? await this.#askHead() : null;
+    const isFile = initialInfo?.isFile === true;
+    const headResponse = hasLeftovers || isFile ? await this.#requestHead() : null;
     const mayBeSame = isFile && (!replace || resume && !hasLeftovers);
-    const same = mayBeSame ? await this.#confirm(head!) : null;
-    if (same !== null) return same;
-    if (seen !== null && !replace) throw alreadyExistsError(file);
-    const basis = this.#findBasis(head);
-    const isLonger = basis !== null &&
+    const identicalResult = mayBeSame ? await this.#confirmIdentical(headResponse!) : null;
+    if (identicalResult !== null) return identicalResult;
+    if (initialInfo !== null && !replace) throw alreadyExistsError(file);
+    const basis = this.#findBasis(headResponse);
+    const isBasisLonger = basis !== null &&
       !(hasLeftovers && part.leftoverBytes >= basis.length);
-    const reused = isLonger ? await this.#reuse(basis) : null;
-    const resumed = reused ?? (hasLeftovers ? await this.#continue(head!) : null);
-    // The space is looked at before the request, since an unwanted body costs the connection.
-    if (resumed === null && inTree !== null) this.#checkSpace(inTree.size, 0);
-    const arrived = resumed ?? await this.#begin(await this.#request("GET"));
-    const mode = modes ? client.bitsFor(arrived.version.mode) : null;
-    const modified = this.#modifiedOf(arrived.version);
-    if (modified !== null) await part.temporary.file.utime(new Date(), modified);
-    const sha256 = await this.#verify(arrived);
+    const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
+    const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
+    // Check the space before the request: to refuse a body, the client must close the connection.
+    if (resumedPart === null && treeContext !== null) this.#checkSpace(treeContext.size, 0);
+    const completePart = resumedPart ?? await this.#receiveWhole(await this.#request("GET"));
+    const mode = modes ? client.maskMode(completePart.version.mode) : null;
+    const modified = this.#modifiedOf(completePart.version);
+    if (modified !== null) await part.temporaryFile.file.utime(new Date(), modified);
+    const sha256 = await this.#verify(completePart);
     signal?.throwIfAborted();
-    const { temporary } = part;
-    if (inTree !== null) {
-      if (!await inTree.place(temporary.path, mode)) temporary.isKept = true;
-    } else if (!await renamePart(part, file, replace, seen, mode)) {
-      // Another call may have downloaded the same.
-      const isIdentical = await this.#isIdentical(sha256, arrived.meter.total);
+    const { temporaryFile: temporary } = part;
+    if (treeContext !== null) {
+      if (!await treeContext.moveIntoPlace(temporary.path, mode)) temporary.isKept = true;
+    } else if (!await renamePart(part, file, replace, initialInfo, mode)) {
+      // Another call may have downloaded the same file.
+      const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
       if (!isIdentical) throw replace ? targetChangedError(file) : alreadyExistsError(file);
       temporary.isKept = false;
     }
-    return arrived.meter.finish(sha256);
+    return completePart.meter.finish(sha256);
   }
 
-  /** The time that a file gets of which the server has this version; `null` for the present one. */
-  #modifiedOf(version: Version): Date | null {
+  /** Returns the modification time for a file of this version; `null` to keep the current time. */
+  #modifiedOf(version: RemoteVersion): Date | null {
     return this.#task.settings.modified ?? version.modified;
   }
 
   /**
-   * Compares the local file with that of the server. If they are identical, and `replace` is true,
-   * the local file gets the requested modification time, and the permission bits of the source.
+   * Compares the local file with the file of the server. If they are identical, and `replace` is
+   * true, the local file gets the requested modification time, and the permission bits of the
+   * source.
    *
-   * @returns `null` unless the two are known to be identical.
+   * @returns `null` if the files differ, or the comparison failed.
    */
-  async #confirm({ status, headers }: Response): Promise<TransferResult | null> {
+  async #confirmIdentical({ status, headers }: Response): Promise<TransferResult | null> {
     const { client, uri, file, part, settings } = this.#task;
     const { modes, replace, signal } = settings;
-    const opened = await open(file, READ_FLAGS).catch(() => null);
-    if (opened === null) return null;
-    await using _opened = { [Symbol.asyncDispose]: () => opened.close() };
-    const stats = fstatSync(opened.fd, { bigint: true });
+    const localFile = await open(file, READ_FLAGS).catch(() => null);
+    if (localFile === null) return null;
+    await using _opened = { [Symbol.asyncDispose]: () => localFile.close() };
+    const stats = fstatSync(localFile.fd, { bigint: true });
     const total = Number(stats.size);
     if (status !== 200 || headers["content-length"] !== total) return null;
-    const [asked, hashed] = await Promise.allSettled([
+    const [digestResult, hashResult] = await Promise.allSettled([
       requestDigest(client, uri),
-      hashPrefix(opened, total, () => targetChangedError(file), signal),
+      hashPrefix(localFile, total, () => targetChangedError(file), signal),
     ]);
     signal?.throwIfAborted();
-    if (asked.status === "rejected") {
-      // All of the file arrives even where the server needs too long for its digest.
-      const isUnknown = isOfTransfer(asked.reason) || replace && isTooSlow(client, asked.reason);
-      if (!isUnknown) throw asked.reason;
+    if (digestResult.status === "rejected") {
+      // If hashing at the server times out, the whole file can still be downloaded.
+      const isDigestUnknown = isTransferOrStatusError(digestResult.reason) ||
+        replace && isReuseTimeout(client, digestResult.reason);
+      if (!isDigestUnknown) throw digestResult.reason;
     }
-    if (asked.status === "rejected" || hashed.status === "rejected") return null;
-    const { sha256 } = asked.value;
-    if (hashed.value.digest("hex") !== sha256) return null;
+    if (digestResult.status === "rejected" || hashResult.status === "rejected") return null;
+    const { sha256 } = digestResult.value;
+    if (hashResult.value.digest("hex") !== sha256) return null;
     if (replace) {
-      const mode = modes ? client.bitsFor(asked.value.mode) : null;
-      const isSame = adopt(file, stats, this.#modifiedOf(asked.value), mode, part.modeMask);
-      if (!isSame) return null;
+      const mode = modes ? client.maskMode(digestResult.value.mode) : null;
+      const isUpdated = setTimeAndMode(
+        file,
+        stats,
+        this.#modifiedOf(digestResult.value),
+        mode,
+        part.modeMask,
+      );
+      if (!isUpdated) return null;
     }
     return new ProgressMeter(settings, total, total).finish(sha256);
   }
 
-  /** Whether the target has this content. */
+  /** Reports whether the target has the same length and SHA-256. */
   async #isIdentical(sha256: string, total: number): Promise<boolean> {
     const info = await Deno.lstat(this.#task.file);
     if (!info.isFile || info.size !== total) return false;
     using file = await Deno.open(this.#task.file);
-    const changed = () => targetChangedError(this.#task.file);
-    const hash = await hashPrefix(file, total, changed, this.#task.settings.signal);
+    const makeChangedError = () => targetChangedError(this.#task.file);
+    const hash = await hashPrefix(file, total, makeChangedError, this.#task.settings.signal);
     return hash.digest("hex") === sha256;
   }
 
   /**
-   * Compares the rest of a file, from a position on at which the part is cut, with the free space.
+   * Checks that the disk has enough free space for the bytes from `start` on. The part is cut at
+   * `start`.
    */
   #checkSpace(total: number, start: number): void {
     this.total = total;
     const { directory, leftoverBytes } = this.#task.part;
-    const refuse = (shortage: Shortage) =>
+    const makeDiskFullError = (shortage: Shortage) =>
       localDiskFullError(this.#task.file, shortage, this.#task.part);
-    checkSpace(directory, total - start, leftoverBytes - start, refuse);
+    checkSpace(directory, total - start, leftoverBytes - start, makeDiskFullError);
   }
 
   /**
-   * Downloads the missing rest of a part, or all of the file if it has changed.
+   * Downloads the missing bytes of a part, or the whole file if it has changed.
    *
-   * @returns `null` without a part of the version that the server has.
+   * @returns `null` if there is no part of the server's version.
    */
-  async #continue(head: Response): Promise<HashedPart | null> {
-    if (head.status !== 200) return null;
-    const version = versionOf("HEAD", this.#task.uri, head);
+  async #resumePart(headResponse: Response): Promise<HashedPart | null> {
+    if (headResponse.status !== 200) return null;
+    const version = versionOf("HEAD", this.#task.uri, headResponse);
     const { etag } = version;
-    const { "content-length": total } = head.headers;
-    const peer = await this.#task.client.peer();
+    const { "content-length": total } = headResponse.headers;
+    const peer = await this.#task.client.identifyServer();
     if (etag === null || typeof total !== "number" || peer === null) return null;
     const offset = await this.#task.part.resume({ peer, uri: this.#task.uri, etag, total });
     if (offset === 0) return null;
-    const hash = await this.#task.part.hashTo(offset, this.#task.settings.signal);
+    const hash = await this.#task.part.hashPrefix(offset, this.#task.settings.signal);
     const meter = new ProgressMeter(this.#task.settings, total, offset);
-    return await this.#getRest({ version: { ...version, sha256: null }, hash, meter });
+    return await this.#downloadRemainder({ version: { ...version, sha256: null }, hash, meter });
   }
 
-  async #askHead(): Promise<Response> {
-    const head = await this.#task.client.request("HEAD", this.#task.uri, {});
-    await head.discard();
-    return head;
+  async #requestHead(): Promise<Response> {
+    const headResponse = await this.#task.client.request("HEAD", this.#task.uri, {});
+    await headResponse.discard();
+    return headResponse;
   }
 
-  /** Finds the local file that may have a prefix of the one that is downloaded. */
-  #findBasis(head: Response | null): LocalBasis | null {
-    if (this.#task.inTree !== null) return this.#task.inTree.basis;
-    const { reuse, "file-stamp": stamp } = head?.headers ?? {};
-    const now = parseStamp(stamp);
-    if (rootPathOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
-    const { size, mtime } = this.#task.seen;
-    const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
-    return mayBegin ? { path: this.#task.file, length: size } : null;
+  /** Finds the local file that may have a prefix of the downloaded file. */
+  #findBasis(headResponse: Response | null): LocalBasis | null {
+    if (this.#task.treeContext !== null) return this.#task.treeContext.basis;
+    const { reuse, "file-stamp": stamp } = headResponse?.headers ?? {};
+    const serverStamp = parseStamp(stamp);
+    if (rootPathOf(reuse) === null || serverStamp === null || !this.#task.initialInfo?.isFile) {
+      return null;
+    }
+    const { size, mtime } = this.#task.initialInfo;
+    const mayHaveGrown = isGrown({ size, modified: Number(mtime) }, serverStamp);
+    return mayHaveGrown ? { path: this.#task.file, length: size } : null;
   }
 
   /**
    * Copies a prefix of a local file, if the file of the server has the same prefix, and downloads
-   * the rest.
+   * the remaining bytes.
    *
-   * @returns `null` if it has another one, or the copy failed: the part is then empty.
+   * @returns `null` if the prefixes differ, or copying failed. The part is then empty.
    */
-  async #reuse({ path, length }: LocalBasis): Promise<HashedPart | null> {
+  async #reuseBasis({ path, length }: LocalBasis): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
-    await using opened = new AsyncDisposableStack();
-    opened.defer(() => file.close());
-    const tooShort = () => targetChangedError(path);
-    const hashed = async () => {
-      const hashing = hashPrefix(file, length, tooShort, signal);
-      return await hashing.then((hash) => hash.digest("hex"), () => null);
+    await using openFiles = new AsyncDisposableStack();
+    openFiles.defer(() => file.close());
+    const makeTooShortError = () => targetChangedError(path);
+    const hashLocalPrefix = async () => {
+      const hashPromise = hashPrefix(file, length, makeTooShortError, signal);
+      return await hashPromise.then((hash) => hash.digest("hex"), () => null);
     };
-    const asked = await comparePrefix(this.#task.client, this.#task.uri, length, hashed);
+    const prefixResponse = await comparePrefix(
+      this.#task.client,
+      this.#task.uri,
+      length,
+      hashLocalPrefix,
+    );
     signal?.throwIfAborted();
-    const { "content-length": total } = asked?.headers ?? {};
-    if (asked === null || typeof total !== "number" || total < length) return null;
-    const begun = versionOf("HEAD", this.#task.uri, asked);
-    const { etag, sha256 } = begun;
+    const { "content-length": total } = prefixResponse?.headers ?? {};
+    if (prefixResponse === null || typeof total !== "number" || total < length) return null;
+    const prefixVersion = versionOf("HEAD", this.#task.uri, prefixResponse);
+    const { etag, sha256 } = prefixVersion;
     this.#checkSpace(total, 0);
-    const hash = await this.#copy(file, length, await this.#versionOf(etag, total));
-    // Windows replaces no file that is open.
-    await opened.disposeAsync();
+    const hash = await this.#copyBasis(file, length, await this.#makePartVersion(etag, total));
+    // Windows can't replace an open file.
+    await openFiles.disposeAsync();
     if (hash.copy().digest("hex") !== sha256) {
       await this.#task.part.clear();
       return null;
     }
     const meter = new ProgressMeter(this.#task.settings, total, 0, length);
-    const version = { ...begun, sha256: length === total ? sha256 : null };
-    return await this.#getRest({ version, hash, meter });
+    const version = { ...prefixVersion, sha256: length === total ? sha256 : null };
+    return await this.#downloadRemainder({ version, hash, meter });
   }
 
-  /** Copies the readable bytes of the prefix of a file to a new part. */
-  async #copy(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
+  /** Copies a prefix of a file to a new part, up to the first byte that can't be read. */
+  async #copyBasis(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
     await this.#task.part.open(version);
-    const { temporary } = this.#task.part;
+    const { temporaryFile: temporary } = this.#task.part;
     const hash = newHash();
     const { signal } = this.#task.settings;
     const makeReadError = () => new UnreadableBasisError();
@@ -414,52 +441,58 @@ class FileDownload {
     return hash;
   }
 
-  /** Downloads what a part lacks, or all of the file if it has changed; `null` if it is gone. */
-  async #getRest(kept: HashedPart): Promise<HashedPart | null> {
-    const { meter: { start, total }, version: { etag } } = kept;
-    if (start === total) return kept;
+  /**
+   * Downloads the missing bytes of a part, or the whole file if it has changed; resolves to `null`
+   * if the server refuses the range.
+   */
+  async #downloadRemainder(receivedPart: HashedPart): Promise<HashedPart | null> {
+    const { meter: { start, total }, version: { etag } } = receivedPart;
+    if (start === total) return receivedPart;
     const range = new Range(start, total);
     const condition: HeaderDict = etag === null ? {} : { "if-range": etag };
     const response = await this.#request("GET", { range, ...condition });
-    if (response.status === 206) return await this.#append(kept, response);
-    if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
+    if (response.status === 206) return await this.#appendRemainder(receivedPart, response);
+    if (response.status !== 412 && response.status !== 416) {
+      return await this.#receiveWhole(response);
+    }
     await response.discard();
     return null;
   }
 
-  async #append(
+  async #appendRemainder(
     { version: { etag }, hash, meter }: HashedPart,
     response: Response,
   ): Promise<HashedPart> {
     const { start, total } = meter;
     const version = versionOf("GET", this.#task.uri, response);
     const { headers: { "content-range": range }, body } = response;
-    // Without a tag the file may have grown: ignore the bytes behind the requested ones.
-    const fits = isContentRange(range) && range.start === start && range.stop === total &&
+    // Without an entity tag the file may have grown: ignore the bytes after the requested range.
+    const isRequestedRange = isContentRange(range) && range.start === start &&
+      range.stop === total &&
       (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
       body.contentLength === total - start &&
       (version.etag === null || etag === null || version.etag === etag);
-    if (!fits) {
+    if (!isRequestedRange) {
       await response.discard();
       throw unexpectedResponseError(
         "GET",
         this.#task.uri,
-        "the response has another part than was requested",
+        "the response has another range than the request",
       );
     }
-    const arrived = { version: { ...version, etag }, hash, meter };
-    await this.#receive(arrived, response, async () => {
-      // A copied prefix was written just now, and may not be on the disk yet.
-      if (meter.reused === 0) await this.#task.part.temporary.continueFrom(start);
+    const completePart = { version: { ...version, etag }, hash, meter };
+    await this.#receive(completePart, response, async () => {
+      // `continueFrom` would count a copied prefix as synced.
+      if (meter.reused === 0) await this.#task.part.temporaryFile.continueFrom(start);
     });
-    return arrived;
+    return completePart;
   }
 
-  async #begin(response: Response): Promise<HashedPart> {
+  async #receiveWhole(response: Response): Promise<HashedPart> {
     if (response.status !== 200) {
       await response.discard();
       const error = responseError("GET", this.#task.uri, response);
-      // A small file was overwritten while the server read it.
+      // The server sends 409 if a small file was overwritten while the server read it.
       throw response.status === 409
         ? changedWhileCopiedError(quote(this.#task.uri), { cause: error })
         : error;
@@ -468,26 +501,26 @@ class FileDownload {
     const { body } = response;
     if (body?.chunked) {
       cancelUnusedBody(body, null);
-      const problem = "the response does not state the length of the file (content-length)";
+      const problem = "the response does not have the length of the file (content-length)";
       throw unexpectedResponseError("GET", this.#task.uri, problem);
     }
     const total = body?.contentLength ?? 0;
     const { etag } = version;
-    const named = await this.#versionOf(etag, total);
+    const partVersion = await this.#makePartVersion(etag, total);
     const meter = new ProgressMeter(this.#task.settings, total, 0);
-    const arrived = { version, hash: newHash(), meter };
-    await this.#receive(arrived, response, async () => {
-      await this.#task.part.open(named);
-      await this.#task.part.temporary.continueFrom(0);
+    const completePart = { version, hash: newHash(), meter };
+    await this.#receive(completePart, response, async () => {
+      await this.#task.part.open(partVersion);
+      await this.#task.part.temporaryFile.continueFrom(0);
     });
-    return arrived;
+    return completePart;
   }
 
   /**
-   * The version by which a later call can resume a part; `null` for a part that can't be resumed.
+   * Makes the version by which a later call can find the part; `null` if the part can't be resumed.
    */
-  async #versionOf(etag: string | null, total: number): Promise<PartVersion | null> {
-    const peer = await this.#task.client.peer();
+  async #makePartVersion(etag: string | null, total: number): Promise<PartVersion | null> {
+    const peer = await this.#task.client.identifyServer();
     const isResumable = this.#task.settings.resume && total >= MIN_RESUMABLE_BYTES;
     return isResumable && etag !== null && peer !== null
       ? { peer, uri: this.#task.uri, etag, total }
@@ -500,35 +533,40 @@ class FileDownload {
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
-    // The body was checked, and has a known length; it is `null` for an empty file.
+    // The callers have checked that the body has a length. It is `null` for an empty file.
     const body = response.body as Body | null;
     const { start, reused, total } = meter;
     try {
-      // For a copied prefix, the space was checked before.
+      // For a copied prefix, the space was checked before the copy.
       if (reused === 0) this.#checkSpace(total, start);
       await prepare();
     } catch (error) {
       cancelQuietly(body, error);
       throw error;
     }
-    const part = this.#task.part.temporary;
+    const part = this.#task.part.temporaryFile;
     try {
-      const written = (count: number) => meter.add(count);
-      const target = { file: part, start, limit: total, length: null, hash, written };
+      const onWritten = (count: number) => meter.add(count);
+      const target = { file: part, start, limit: total, length: null, hash, written: onWritten };
       await receiveBody(body, target);
     } catch (error) {
       if (isDiskFullError(error)) await part.truncateToSynced();
-      if (!await this.#isChanged(error, version, total)) throw error;
-      this.#task.part.temporary.isKept = false;
+      if (!await this.#hasSourceChanged(error, version, total)) throw error;
+      this.#task.part.temporaryFile.isKept = false;
       throw changedWhileCopiedError(quote(this.#task.uri), { cause: error });
     }
   }
 
   /**
-   * Reports whether a body broke off because the file has changed: the server can only cut the body
-   * then. This needs a new connection, so the result is false over a connection of the caller.
+   * Reports whether a body was cut because the file has changed: a server can report a change only
+   * by closing the connection. The check needs a new connection, so the result is false if the
+   * caller passed a connection.
    */
-  async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
+  async #hasSourceChanged(
+    error: unknown,
+    { etag }: RemoteVersion,
+    total: number,
+  ): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     try {
       const response = await this.#task.client.request("HEAD", this.#task.uri, {});
@@ -543,29 +581,31 @@ class FileDownload {
 
   /** Syncs the part to the disk, and compares it with the server's file. */
   async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
-    const [synced, other] = await Promise.allSettled([
-      this.#task.part.temporary.sync(),
+    const [syncResult, versionResult] = await Promise.allSettled([
+      this.#task.part.temporaryFile.sync(),
       version.sha256 !== null ? version : requestDigest(this.#task.client, this.#task.uri, total),
     ]);
-    if (synced.status === "rejected") {
-      if (isDiskFullError(synced.reason)) await this.#task.part.temporary.truncateToSynced();
-      throw synced.reason;
+    if (syncResult.status === "rejected") {
+      if (isDiskFullError(syncResult.reason)) {
+        await this.#task.part.temporaryFile.truncateToSynced();
+      }
+      throw syncResult.reason;
     }
-    if (other.status === "rejected") throw other.reason;
+    if (versionResult.status === "rejected") throw versionResult.reason;
     const sha256 = hash.digest("hex");
-    if (other.value.sha256 === sha256) return sha256;
-    this.#task.part.temporary.isKept = false;
+    if (versionResult.value.sha256 === sha256) return sha256;
+    this.#task.part.temporaryFile.isKept = false;
     const uri = quote(this.#task.uri);
-    if (other.value.etag !== version.etag || version.etag === null) {
+    if (versionResult.value.etag !== version.etag || version.etag === null) {
       throw changedWhileCopiedError(uri);
     }
-    const problem = "what arrived is not what the other end has: its SHA-256 is another one";
-    const message = `${uri}: ${problem}; nothing was kept, call again to start over`;
+    const problem = "the received bytes and the server's file have different SHA-256 digests";
+    const message = `${uri}: ${problem}; the part was removed, call again to start over`;
     throw new TransferError("DIGEST_MISMATCH", message, { problem });
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
-    const wanted = { ...headers, "want-repr-digest": WANT_SHA256 };
-    return this.#task.client.request(method, this.#task.uri, wanted);
+    const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
+    return this.#task.client.request(method, this.#task.uri, requestHeaders);
   }
 }

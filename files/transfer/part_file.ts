@@ -1,6 +1,7 @@
 /**
- * Parts of downloads: the bytes of a file that have arrived, next to its target. The name of a part
- * says which version of the file they are of, so that a later call finds them again.
+ * Parts of downloads. A part has the received bytes of an incomplete file, and is next to the
+ * target. The name of the part identifies the version of the file, so that a later call resumes
+ * only the same version.
  */
 
 import { notAllowedError } from "../../internal/checks.ts";
@@ -30,9 +31,9 @@ import { modeOfWritten } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { type KeptPart, TransferError } from "../transfer_error.ts";
 
-/** Which version of a file a part has bytes of: only the same version is resumed. */
+/** The version of the file that a part belongs to. */
 export interface PartVersion {
-  /** Where the file is: an authority, or an address. */
+  /** The authority, address or name of the server. */
   readonly peer: string;
   readonly uri: string;
   /** The strong entity tag. */
@@ -43,41 +44,41 @@ export interface PartVersion {
 
 /** The digits of a version in the name of a part. */
 const VERSION_DIGITS = 32;
-/** The limit of Unix file systems, minus what the name of a part adds. */
+/** The limit of Unix file systems, minus the bytes that the name of a part adds. */
 const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
 /**
- * The end of the name of a part: a version, or random digits if it can't be resumed. Parts of small
- * files of a tree have neither.
+ * The end of the name of a part: a version, or random digits if the part can't be resumed. Parts of
+ * small files of a tree have no digits.
  */
-const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part$/;
+const PART_ENDING = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part$/;
 
 /** Returns the prefix of the paths of all parts of a target. */
-function partPathPrefix(target: string): string {
+function makePartPathPrefix(target: string): string {
   const name = basename(target);
   const isShort = new TextEncoder().encode(name).length <= MAX_TARGET_NAME_BYTES;
   return join(dirname(target), `.${isShort ? name : hashOfText(name)}`);
 }
 
-function partPath(target: string, version: PartVersion | null): string {
+function makePartPath(target: string, version: PartVersion | null): string {
   const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
   const digits = text === null ? makeRandomSuffix() : hashOfText(text).slice(0, VERSION_DIGITS);
-  return `${partPathPrefix(target)}.${digits}${PART_SUFFIX}`;
+  return `${makePartPathPrefix(target)}.${digits}${PART_SUFFIX}`;
 }
 
-/** The parts in a directory, or in those of a tree, by their targets. */
-export class FoundParts {
+/** The parts in a directory, or in all directories of a tree, by their targets. */
+export class PartIndex {
   readonly #paths = new Map<string, Set<string>>();
 
   /** @param path The path of an entry with a reserved name. */
   add(path: string): void {
-    const start = path.replace(PART_END, "");
+    const start = path.replace(PART_ENDING, "");
     if (start === path) return;
     this.#paths.set(start, (this.#paths.get(start) ?? new Set()).add(path));
   }
 
-  /** The paths of all parts of a target. */
-  of(target: string): readonly string[] {
-    return [...this.#paths.get(partPathPrefix(target)) ?? []];
+  /** Returns the paths of all parts of a target. */
+  findPaths(target: string): readonly string[] {
+    return [...this.#paths.get(makePartPathPrefix(target)) ?? []];
   }
 
   *[Symbol.iterator](): Generator<string, void, void> {
@@ -88,7 +89,7 @@ export class FoundParts {
 /**
  * Removes parts of a target.
  *
- * @throws {TransferError} if a process still writes to one.
+ * @throws {TransferError} if a process still writes to a part.
  */
 export function removeParts(target: string, paths: readonly string[]): void {
   for (const path of paths) {
@@ -103,46 +104,51 @@ export function removeParts(target: string, paths: readonly string[]): void {
 }
 
 /**
- * The part of a target, locked while bytes are written: no other call downloads the same version to
- * the same target. The part is removed when this is disposed of, unless a later call can resume it,
- * or it has become the target.
+ * The part of a target. The part is locked while bytes are written, so that no other call downloads
+ * the same version to the same target. Disposing removes the part, unless a later call can resume
+ * the part, or the part was renamed to the target.
  */
 export class PartFile implements Disposable {
-  /** Which permission bits a new file gets in the directory of the target. */
+  /** The permission bits that a new file can get in the directory of the target. */
   readonly modeMask: number | null;
   readonly #target: string;
-  /** The target, in the real directory: a link may lead somewhere else later. */
+  /** The target in its real directory, because a link may change during the call. */
   readonly #realTarget: string;
-  readonly #foundParts: FoundParts;
-  /** The paths of the parts that calls before have left. */
-  readonly #leftovers: readonly string[];
-  #temporary: TemporaryFile | null = null;
+  readonly #partIndex: PartIndex;
+  /** The paths of the parts of earlier calls. */
+  readonly #leftoverPaths: readonly string[];
+  #temporaryFile: TemporaryFile | null = null;
 
-  private constructor(target: string, real: string, found: FoundParts, modeMask: number | null) {
+  private constructor(
+    target: string,
+    realTarget: string,
+    partIndex: PartIndex,
+    modeMask: number | null,
+  ) {
     this.#target = target;
-    this.#realTarget = real;
-    this.#foundParts = found;
-    this.#leftovers = found.of(real);
+    this.#realTarget = realTarget;
+    this.#partIndex = partIndex;
+    this.#leftoverPaths = partIndex.findPaths(realTarget);
     this.modeMask = modeMask;
   }
 
   /**
-   * Finds what calls before have left of a target, in a directory where this user can write.
+   * Finds the parts that earlier calls left of a target, in a directory where this user can write.
    *
-   * @param found The parts in its directory, if the caller has found them.
+   * @param partIndex The parts in the directory, if the caller already has them.
    * @throws {TransferError} if another download to the target is in progress.
    */
-  static async find(target: string, found: FoundParts | null = null): Promise<PartFile> {
+  static async find(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
     try {
       const directory = await realPath(dirname(target));
-      const real = join(directory, basename(target));
-      const parts = found ?? findParts(directory);
-      for (const path of parts.of(real)) {
+      const realTarget = join(directory, basename(target));
+      const parts = partIndex ?? findParts(directory);
+      for (const path of parts.findPaths(realTarget)) {
         if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
       }
-      return new PartFile(target, real, parts, probeModeMask(partPath(real, null)));
+      return new PartFile(target, realTarget, parts, probeModeMask(makePartPath(realTarget, null)));
     } catch (error) {
-      // Name the target, since the caller doesn't know the path of the part.
+      // Add the target to the message, because the caller doesn't know the path of the part.
       if (error instanceof Error && !(error instanceof TransferError)) {
         error.message = `file: ${target}: ${error.message}`;
       }
@@ -150,93 +156,95 @@ export class PartFile implements Disposable {
     }
   }
 
-  /** Whether there may be bytes to resume. */
+  /** Whether earlier calls left parts. */
   get hasLeftovers(): boolean {
-    return this.#leftovers.length > 0;
+    return this.#leftoverPaths.length > 0;
   }
 
-  /** The bytes of all parts that calls before have left. */
+  /** The bytes of all parts of earlier calls. */
   get leftoverBytes(): number {
-    return this.#leftovers.reduce((sum, path) => sum + sizeOf(path), 0);
+    return this.#leftoverPaths.reduce((sum, path) => sum + sizeOf(path), 0);
   }
 
   /** The open part. */
-  get temporary(): TemporaryFile {
-    return this.#temporary!;
+  get temporaryFile(): TemporaryFile {
+    return this.#temporaryFile!;
   }
 
-  /** The path of the part that has some bytes, and their number; `null` without one. */
-  get kept(): KeptPart | null {
-    const paths = this.#temporary === null ? this.#leftovers : [this.#temporary.path];
-    const all = paths.map((path) => ({ path, bytes: sizeOf(path) }));
-    return all.find(({ bytes }) => bytes > 0) ?? null;
+  /** The part that has received bytes; `null` if no part has. */
+  get keptPart(): KeptPart | null {
+    const paths = this.#temporaryFile === null ? this.#leftoverPaths : [this.#temporaryFile.path];
+    const parts = paths.map((path) => ({ path, bytes: sizeOf(path) }));
+    return parts.find(({ bytes }) => bytes > 0) ?? null;
   }
 
   get directory(): string {
     return dirname(this.#realTarget);
   }
 
-  /** Opens the part that has bytes of this version; resolves to their number, 0 without a part. */
+  /** Opens the part of a version; resolves to its length in bytes, or to 0 if it doesn't exist. */
   async resume(version: PartVersion): Promise<number> {
-    const path = partPath(this.#realTarget, version);
-    const size = this.#leftovers.includes(path) ? sizeOf(path) : 0;
+    const path = makePartPath(this.#realTarget, version);
+    const size = this.#leftoverPaths.includes(path) ? sizeOf(path) : 0;
     if (size === 0 || size > version.total) return 0;
     await this.open(version);
-    return (await this.temporary.file.stat()).size;
+    return (await this.temporaryFile.file.stat()).size;
   }
 
   /**
-   * Opens or creates the part of a version, and removes those of others.
+   * Opens or creates the part of a version, and removes the parts of other versions.
    *
    * @param version `null` if no later call can resume the part.
    * @throws {TransferError} if another download of this version to the target is in progress.
    */
   async open(version: PartVersion | null): Promise<void> {
-    const path = partPath(this.#realTarget, version);
-    if (this.#temporary !== null) this.#temporary.isKept = this.#temporary.path === path;
+    const path = makePartPath(this.#realTarget, version);
+    if (this.#temporaryFile !== null) {
+      this.#temporaryFile.isKept = this.#temporaryFile.path === path;
+    }
     this[Symbol.dispose]();
-    this.#temporary = await TemporaryFile.open(path, async (file) => {
+    this.#temporaryFile = await TemporaryFile.open(path, async (file) => {
       if (await lockFile(file)) return true;
       throw partInUseError(this.#target, path);
     });
-    if (this.#temporary === null) throw partInUseError(this.#target, path);
-    this.#temporary.isKept = version !== null;
-    this.#foundParts.add(path);
-    removeParts(this.#target, this.#leftovers.filter((other) => other !== path));
+    if (this.#temporaryFile === null) throw partInUseError(this.#target, path);
+    this.#temporaryFile.isKept = version !== null;
+    this.#partIndex.add(path);
+    removeParts(this.#target, this.#leftoverPaths.filter((other) => other !== path));
   }
 
-  /** Gives up the bytes of the open part. */
+  /** Discards the bytes of the open part. */
   async clear(): Promise<void> {
-    await this.temporary.continueFrom(0);
-    this.temporary.isKept = false;
+    await this.temporaryFile.continueFrom(0);
+    this.temporaryFile.isKept = false;
   }
 
-  async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
-    const { file, path } = this.temporary;
-    const changed = () => {
+  async hashPrefix(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
+    const { file, path } = this.temporaryFile;
+    const makeChangedError = () => {
       return new TransferError("CHANGED", `${path} was changed while it was in use`);
     };
-    return await hashPrefix(file, stop, changed, signal);
+    return await hashPrefix(file, stop, makeChangedError, signal);
   }
 
   [Symbol.dispose](): void {
-    this.#temporary?.[Symbol.dispose]();
+    this.#temporaryFile?.[Symbol.dispose]();
   }
 }
 
 /**
- * Finds the parts in a directory: synchronously, in a fifth of the time. A part that a damaged disk
- * does not list is not resumed.
+ * Finds the parts in a directory. Synchronous reading takes a fifth of the time of asynchronous
+ * reading. A part that a damaged disk does not list is not resumed.
  */
-function findParts(directory: string): FoundParts {
-  const found = new FoundParts();
+function findParts(directory: string): PartIndex {
+  const partIndex = new PartIndex();
   for (const { name } of Deno.readDirSync(directory)) {
-    if (name.startsWith(".")) found.add(join(directory, name));
+    if (name.startsWith(".")) partIndex.add(join(directory, name));
   }
-  return found;
+  return partIndex;
 }
 
-/** Returns the bytes of a part; 0 for a missing part, or one that this user may not look up. */
+/** Returns the length of a part; 0 if the part is missing, or its metadata can't be read. */
 function sizeOf(path: string): number {
   try {
     return Number(lstatExactOrNull(path)?.size ?? 0);
@@ -246,65 +254,72 @@ function sizeOf(path: string): number {
 }
 
 /**
- * Renames a part to its target. The new name is on the disk when this returns.
+ * Renames a part to its target, and syncs the new name to the disk.
  *
- * @param replaces Whether the target may already exist.
- * @param seen The target as it was when the call began.
- * @param source The permission bits of the source; `null` if a replaced file keeps its own, and a
- * new one gets the usual ones.
+ * @param mayReplace Whether the target may already exist.
+ * @param initialInfo The target as it was when the call began.
+ * @param sourceMode The permission bits of the source. With `null`, a replaced file keeps its bits,
+ * and a new file gets the usual bits.
  * @returns False if another file has the name.
  */
 export async function renamePart(
-  { temporary, modeMask }: PartFile,
+  { temporaryFile, modeMask }: PartFile,
   target: string,
-  replaces: boolean,
-  seen: Deno.FileInfo | null,
-  source: number | null,
+  mayReplace: boolean,
+  initialInfo: Deno.FileInfo | null,
+  sourceMode: number | null,
 ): Promise<boolean> {
-  const part = temporary.path;
+  const part = temporaryFile.path;
   const isRenamed = await retryReplace(() => {
-    return renameNow(part, modeMask, target, replaces, seen, source);
+    return renamePartSync(part, modeMask, target, mayReplace, initialInfo, sourceMode);
   });
   if (isRenamed) await syncIfPossible(dirname(target));
   return isRenamed;
 }
 
-/** Does {@linkcode renamePart} synchronously: no other code of this process runs in between. */
-function renameNow(
+/**
+ * Renames a part synchronously, so that other code of this process can't change the target after
+ * the check.
+ */
+function renamePartSync(
   part: string,
   modeMask: number | null,
   target: string,
-  replaces: boolean,
-  seen: Deno.FileInfo | null,
-  source: number | null,
+  mayReplace: boolean,
+  initialInfo: Deno.FileInfo | null,
+  sourceMode: number | null,
 ): boolean {
-  const replaced = lstatOrNull(target);
-  if (replaced !== null && (!replaces || !isSameVersion(replaced, seen))) return false;
-  const { newMode, hasOwnMode } = modeOfWritten(source, modeMask);
-  const mode = replaced?.isFile && !hasOwnMode ? replaced.mode : newMode;
+  const existingInfo = lstatOrNull(target);
+  if (existingInfo !== null && (!mayReplace || !isSameVersion(existingInfo, initialInfo))) {
+    return false;
+  }
+  const { newMode, hasOwnMode } = modeOfWritten(sourceMode, modeMask);
+  const mode = existingInfo?.isFile && !hasOwnMode ? existingInfo.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
-  if (replaced !== null) replaceFile(part, target);
+  if (existingInfo !== null) replaceFile(part, target);
   else if (!renameNoReplace(part, target)) return false;
   return true;
 }
 
-function isSameVersion(now: Deno.FileInfo, seen: Deno.FileInfo | null): boolean {
-  return (["dev", "ino", "size"] as const).every((key) => now[key] === seen?.[key]) &&
-    now.mtime?.getTime() === seen?.mtime?.getTime();
+function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | null): boolean {
+  return (["dev", "ino", "size"] as const).every((key) =>
+    currentInfo[key] === initialInfo?.[key]
+  ) &&
+    currentInfo.mtime?.getTime() === initialInfo?.mtime?.getTime();
 }
 
 export function targetChangedError(target: string, options?: ErrorOptions): TransferError {
-  const problem = `${target}: what has this name changed meanwhile, and stays`;
-  const message = `${problem}; look at it and call again`;
+  const problem = `${target}: the target's file changed during the call, and was kept`;
+  const message = `${problem}; look at the file and call again`;
   return new TransferError("TARGET_CHANGED", message, { ...options, problem });
 }
 
 /**
- * Checks what a download is to become, and returns what has its name.
+ * Checks the target of a download, and returns its metadata; `null` if it doesn't exist.
  *
- * @throws {TransferError} if something that is not a file has its name.
- * @throws {RangeError} if it can't be the name of a file.
+ * @throws {TransferError} if the target exists and is not a file.
+ * @throws {RangeError} if the path can't be the path of a file.
  */
 export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
@@ -326,7 +341,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
   if (target.endsWith("/")) {
     throw notAllowedError("file", `${target} is a directory; add the name of the file`);
   }
-  // A device would be replaced by a file.
+  // Renaming the part would replace a device with a file.
   if (info?.isFile === false) {
     const problem = "exists and is not a regular file";
     throw new TransferError("IN_THE_WAY", `file: ${target} ${problem}`, { problem });
@@ -340,7 +355,7 @@ export function alreadyExistsError(target: string): TransferError {
   return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
 }
 
-/** The error of a target that another download is writing. */
+/** Creates the error for a target that another download is writing. */
 export function partInUseError(target: string, path: string): TransferError {
   const problem = `another download to the same file is in progress, which has locked ${path}; ` +
     "wait for it, or choose another file";
@@ -348,10 +363,10 @@ export function partInUseError(target: string, path: string): TransferError {
 }
 
 /**
- * Converts the error of a disk that has filled up, which has no class of its own; other errors are
- * returned unchanged.
+ * Converts a system error for a full disk to a {@linkcode TransferError}. Returns other errors
+ * unchanged.
  *
- * @param total Bytes of the whole file; `null` if they are not known.
+ * @param total The length of the whole file in bytes; `null` if it is unknown.
  */
 export function toDiskFullError(
   error: unknown,
@@ -360,7 +375,7 @@ export function toDiskFullError(
   part: PartFile | null = null,
 ): unknown {
   if (!isDiskFullError(error)) return error;
-  const needed = total === null ? null : total - (part?.kept?.bytes ?? 0);
+  const needed = total === null ? null : total - (part?.keptPart?.bytes ?? 0);
   const free = readFreeBytes(dirname(file));
   const problem = "there is no space left on this device, or its quota is exceeded" +
     `${formatSpaceFigures(needed, free)}; free some and call again to resume`;
@@ -368,8 +383,8 @@ export function toDiskFullError(
 }
 
 /**
- * Creates the error for a file that is larger than the free space, before any of its bytes was
- * moved.
+ * Creates the error for a file that is larger than the free space, before its first byte is
+ * received.
  */
 export function localDiskFullError(
   file: string,
@@ -380,15 +395,19 @@ export function localDiskFullError(
   return diskFullError(`${file}: ${problem}; free some and call again`, { needed, free }, part);
 }
 
-/** Creates the error of a full disk, with the part of the target, which is hidden. */
+/** Creates the error for a full disk. The message has the path of the part, which is hidden. */
 function diskFullError(
   problem: string,
   options: ConstructorParameters<typeof TransferError>[2],
   part: PartFile | null,
 ): TransferError {
-  const kept = part?.kept ?? null;
-  const words = kept === null
+  const keptPart = part?.keptPart ?? null;
+  const keptText = keptPart === null
     ? ""
-    : `; ${kept.path} keeps the ${kept.bytes} bytes that have arrived`;
-  return new TransferError("DISK_FULL", problem + words, { ...options, at: "local", kept });
+    : `; ${keptPart.path} keeps the ${keptPart.bytes} bytes that have arrived`;
+  return new TransferError("DISK_FULL", problem + keptText, {
+    ...options,
+    at: "local",
+    kept: keptPart,
+  });
 }

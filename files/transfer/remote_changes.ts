@@ -16,15 +16,16 @@ import { TransferClient } from "./client.ts";
 /**
  * Creates a directory and its missing parents on a `FilesApp` with `write: true`.
  *
- * @param to A client, which opens a connection for this, or a connection.
- * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
- * URI, which ends with `/`.
+ * @param to A client, which opens a connection for the call, or a connection.
+ * @param uri The path segments of the directory, `[]` for the root; or the URI of the directory,
+ * which ends with `/`.
  * @param options A signal that aborts the call.
  * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the path does not end with `/`.
- * @throws {StatusError} if the server does not create it.
- * @throws {TransferError} if something else has its name, or the disk of the server is full.
+ * @throws {RangeError} if the URI does not end with `/`.
+ * @throws {StatusError} if the server does not create the directory.
+ * @throws {TransferError} if an entry of another kind has the name, or the disk of the server is
+ * full.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -48,23 +49,23 @@ export async function makeDirectory(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<boolean> {
-  const path = directoryUriOf(uri);
+  const checkedUri = directoryUriOf(uri);
   using client = new TransferClient("to", to, options, false);
-  return await requestChange(client, "PUT", path) === 201;
+  return await requestChange(client, "PUT", checkedUri) === 201;
 }
 
 /**
- * Deletes a file or an empty directory on a `FilesApp` with `write: true`. A file that changes
- * after this call has asked for it stays.
+ * Deletes a file or an empty directory on a `FilesApp` with `write: true`. If the file changes
+ * during the call, the server keeps the file.
  *
- * @param from A client, which opens a connection for this, or a connection.
- * @param uri The names of the directories on the way to it, and its own; or its URI. With a final
- * `""`, or `/`, only a directory is deleted.
+ * @param from A client, which opens a connection for the call, or a connection.
+ * @param uri The path segments of the entry, or its URI. With a final `""`, or `/`, only a
+ * directory is deleted.
  * @param options A signal that aborts the call.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {Deno.errors.NotSupported} on Windows, where deleting was not tried yet.
- * @throws {StatusError} if the server does not delete it: with the status 404 the name does
- * not exist, with 409 it is a directory that is not empty.
+ * @throws {Deno.errors.NotSupported} on Windows, where deleting has not been tested.
+ * @throws {StatusError} if the server does not delete the entry. The status is 404 if the entry
+ * does not exist, and 409 if the directory is not empty.
  * @throws {TransferError} if the server only adds files, or the file changed during the call.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
@@ -88,42 +89,45 @@ export async function deleteFile(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<void> {
-  const path = uriOf(uri);
+  const checkedUri = uriOf(uri);
   const problem = findDeletionProblem();
   if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
   using client = new TransferClient("from", from, options, false);
-  if (path.endsWith("/")) return void await requestChange(client, "DELETE", path);
-  const head = await client.request("HEAD", path, {});
-  await head.discard();
-  if (!client.isUsable) throw responseError("DELETE", path, head, "delete");
+  if (checkedUri.endsWith("/")) return void await requestChange(client, "DELETE", checkedUri);
+  const headResponse = await client.request("HEAD", checkedUri, {});
+  await headResponse.discard();
+  if (!client.isUsable) throw responseError("DELETE", checkedUri, headResponse, "delete");
   try {
-    // Only a directory that is empty is deleted, which needs no other condition.
-    if (head.status === 301) await requestChange(client, "DELETE", `${path}/`);
-    else await requestChange(client, "DELETE", path, conditionAfter(path, head));
+    // A directory needs no condition: the server deletes only an empty directory.
+    if (headResponse.status === 301) await requestChange(client, "DELETE", `${checkedUri}/`);
+    else {
+      const condition = makeDeleteCondition(checkedUri, headResponse);
+      await requestChange(client, "DELETE", checkedUri, condition);
+    }
   } catch (error) {
-    // The response to an earlier request may have been lost.
+    // If the response to the first DELETE was lost, the retry gets 404.
     const isGone = hasStatus(error, 404);
-    if (head.status !== 200 || !isGone) throw error;
+    if (headResponse.status !== 200 || !isGone) throw error;
   }
 }
 
-/** The condition that a file is still that of a response to HEAD, or still missing. */
-function conditionAfter(uri: string, { status, headers }: Response): HeaderDict {
+/** Makes the condition that a file is unchanged, or still missing, since a response to HEAD. */
+function makeDeleteCondition(uri: string, { status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp } = headers;
   if (status === 404) return { "if-file-stamp": NO_STAMP };
-  // The server refuses the deletion also, and its status says why.
+  // The server also refuses the deletion, and its status gives the reason.
   if (status !== 200) return {};
   if (typeof stamp === "string") return conditionFor(stamp);
   const error = unexpectedResponseError(
     "HEAD",
     uri,
-    "the server does not report which file it has",
+    "the server does not report the version of the file (file-stamp)",
   );
-  throw withRequirement(error, "it needs a FilesApp");
+  throw withRequirement(error, "the server needs a FilesApp");
 }
 
 /**
- * Makes a directory, or deletes something.
+ * Creates a directory, or deletes an entry.
  *
  * @returns The status, which is always a success.
  */

@@ -1,4 +1,4 @@
-/** The digests of files of a server, and which versions they are of. */
+/** The digests and versions of files of a server. */
 
 import type { Method, Response } from "../../base.ts";
 import { cancelUnusedBody } from "../../base/body/bodies.ts";
@@ -17,16 +17,16 @@ import {
 import { TransferClient } from "./client.ts";
 
 /**
- * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; no byte of it is
- * transferred.
+ * Requests the SHA-256 of a file from a `FilesApp`. The server hashes the file, and sends only the
+ * digest.
  *
- * @param from A client, which opens a connection for this, or a connection.
- * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * @param from A client, which opens a connection for the call, or a connection.
+ * @param uri The path segments of the file, or its URI.
  * @param options A signal that aborts the call.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {StatusError} if the server has no such file.
- * @throws {TransferError} if the server does not send its digest.
+ * @throws {TransferError} if the server does not send the digest.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -49,22 +49,22 @@ export async function remoteDigest(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<string> {
-  const path = uriOf(uri);
+  const checkedUri = uriOf(uri);
   using client = new TransferClient("from", from, options);
-  return (await requestDigest(client, path)).sha256;
+  return (await requestDigest(client, checkedUri)).sha256;
 }
 
 /**
- * Requests the version of a file that a server has now, with its SHA-256.
+ * Requests the current version of a file of a server, with its SHA-256.
  *
- * @param length The length of the prefix to hash, because the file may have grown. A server that
+ * @param length The length of the prefix to hash, if the file may have grown. A server that
  * doesn't hash prefixes sends the digest of the whole file.
  */
 export async function requestDigest(
   client: TransferClient,
   uri: string,
   length: number | null = null,
-): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
+): Promise<RemoteVersion & { readonly sha256: string; readonly stamp: string | null }> {
   const lengthHeader = length === null ? {} : { "digest-length": `${length}` };
   const headers = { "want-repr-digest": WANT_SHA256, ...lengthHeader };
   const response = await client.request("HEAD", uri, headers);
@@ -73,19 +73,22 @@ export async function requestDigest(
   const { "file-stamp": text } = response.headers;
   const stamp = typeof text === "string" ? text : null;
   if (sha256 !== null) return { ...version, sha256, stamp };
-  // A FilesApp has no digest of a file that has become shorter, or changes while it is hashed.
+  // A FilesApp sends no digest if the file became shorter, or changes while the app hashes it.
   if (stamp !== null) throw changedWhileCopiedError(quote(uri));
-  const problem = "the server does not report its SHA-256 (repr-digest, RFC 9530)";
-  throw withRequirement(unexpectedResponseError("HEAD", uri, problem), "it needs a FilesApp");
+  const problem = "the server does not report the SHA-256 of the file (repr-digest, RFC 9530)";
+  throw withRequirement(
+    unexpectedResponseError("HEAD", uri, problem),
+    "the server needs a FilesApp",
+  );
 }
 
 /**
- * Compares a prefix of a file of a server with one of a local file; both sides hash at the same
- * time.
+ * Compares a prefix of a file of a server with a prefix of a local file. Client and server hash at
+ * the same time.
  *
  * @param hashLocalPrefix Resolves to the SHA-256 of the local prefix; `null` if it can't be read.
- * @returns The response of the server, if the prefixes are the same; `null` also if the response
- * took too long: the whole file is then transferred.
+ * @returns The response of the server if the prefixes are the same; `null` if they differ, or if
+ * the request timed out. The whole file is then transferred.
  */
 export async function comparePrefix(
   client: TransferClient,
@@ -94,36 +97,36 @@ export async function comparePrefix(
   hashLocalPrefix: () => Promise<string | null>,
 ): Promise<Response | null> {
   const requestHeaders = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
-  // Await both, so that the local file is not read any more when this function ends.
-  const [remote, local] = await Promise.allSettled([
+  // Await both, because the caller closes the local file when this function ends.
+  const [responseResult, digestResult] = await Promise.allSettled([
     client.request("HEAD", uri, requestHeaders),
     hashLocalPrefix(),
   ]);
-  if (local.status === "rejected") throw local.reason;
-  if (remote.status === "rejected") {
-    if (isTooSlow(client, remote.reason)) return null;
-    throw remote.reason;
+  if (digestResult.status === "rejected") throw digestResult.reason;
+  if (responseResult.status === "rejected") {
+    if (isReuseTimeout(client, responseResult.reason)) return null;
+    throw responseResult.reason;
   }
-  const response = remote.value;
+  const response = responseResult.value;
   await response.discard();
   const { status, headers } = response;
-  const isOfPrefix = status === 200 && headers["digest-length"] === `${length}`;
-  const sha256 = isOfPrefix ? readDigest("HEAD", uri, response) : null;
-  return sha256 !== null && sha256 === local.value ? response : null;
+  const hasPrefixDigest = status === 200 && headers["digest-length"] === `${length}`;
+  const sha256 = hasPrefixDigest ? readDigest("HEAD", uri, response) : null;
+  return sha256 !== null && sha256 === digestResult.value ? response : null;
 }
 
 /**
- * Reports whether the reuse of bytes took longer than the client waits. On a slow disk each attempt
- * would time out; without reuse bytes of the file arrive steadily.
+ * Reports whether a request timed out while the server hashed or copied a file. On a slow disk each
+ * attempt would time out. Without reuse, bytes of the file arrive steadily.
  */
-export function isTooSlow(client: TransferClient, error: unknown): boolean {
+export function isReuseTimeout(client: TransferClient, error: unknown): boolean {
   return error instanceof Deno.errors.TimedOut && client.canReconnect;
 }
 
 /**
- * Reads the SHA-256 of the whole file from a response; `null` without one.
+ * Reads the SHA-256 of the whole file from a response; `null` if the response has none.
  *
- * @throws {TransferError} if its `repr-digest` is not valid.
+ * @throws {TransferError} if the `repr-digest` is not valid.
  */
 export function readDigest(
   method: Method,
@@ -141,7 +144,7 @@ export function readDigest(
 }
 
 /** A version of a file on the server. */
-export interface Version {
+export interface RemoteVersion {
   /** The strong entity tag. */
   readonly etag: string | null;
   /** The SHA-256 of the whole file. */
@@ -153,7 +156,7 @@ export interface Version {
 }
 
 /** Reads the version of a file from a response; cancels the body if the version is invalid. */
-export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
+export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): RemoteVersion {
   const { etag, "file-mode": mode, "file-stamp": stamp, "last-modified": date } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
   try {

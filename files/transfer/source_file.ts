@@ -1,4 +1,4 @@
-/** The files of this device that are sent, and the detection of changes of such files. */
+/** Local files that are sent, and the detection of changes while they are sent. */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
@@ -12,50 +12,52 @@ import type { ProgressMeter } from "../options.ts";
 import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
 
 /** The number of bytes at the end of a file that are held back while the file is read again. */
-const HELD_BYTES = 65536;
-/** A server waits at least a second for the next byte. */
-const HELD_BYTE_MILLISECONDS = 400;
+const HELD_BACK_BYTES = 65536;
+/** The interval between held bytes, below the second that a server waits at least for a byte. */
+const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 
 /**
  * A regular file that is sent only if all its bytes are of one version.
  *
- * If the metadata of the file has changed at the end, the file is read again. If both readings have
- * the same bytes, the file had these bytes between the readings. So a file may grow while it is
- * sent.
+ * If the metadata of the file has changed at the end, the file is read again. If both
+ * passes read the same bytes, the file had these bytes between the passes. So a file may grow while
+ * it is sent.
  *
- * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
- * another change. Bytes that were read in that time are read again, and the file has no version.
+ * Deno cuts ctime to seconds. If a file was just changed, its times don't show another change. So
+ * bytes that were read in the same second as the last change are read again, and the file has no
+ * version.
  */
 export class SourceFile implements AsyncDisposable {
-  /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
+  /** The length in bytes when the file was opened. Bytes that are appended later are ignored. */
   readonly size: number;
   /** The permission bits of the file when it was opened. */
   readonly mode: number | null;
   /**
-   * The name of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled}, no other
-   * version of any file on this device has the same name.
+   * The id of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled} is true, no
+   * other version of any file on this device has the same id.
    */
   readonly version: string;
   readonly #path: string;
   readonly #file: Deno.FsFile;
   readonly #stats: FileStats;
   /** The metadata of the file when it was opened. */
-  readonly seen: FileSnapshot;
+  readonly snapshot: FileSnapshot;
   /**
-   * Whether the last change was so long before the file was opened that another change would show.
+   * Whether the last change was long enough before the file was opened for the times of the file to
+   * show another change.
    */
   readonly isSettled: boolean;
   #sha256: string | null = null;
-  /** The hash of the prefix that was compared. */
-  #prefix: { readonly length: number; readonly hash: Hash } | null = null;
-  // A file has one position: one pass over it at a time.
-  #pass: Promise<void> = Promise.resolve();
+  /** The prefix that was compared with a prefix at the server. */
+  #comparedPrefix: { readonly length: number; readonly hash: Hash } | null = null;
+  // Passes run one after the other, because an open file has only one position.
+  #lastPass: Promise<void> = Promise.resolve();
 
   private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, checkedAt: number) {
     this.#path = path;
     this.#file = file;
     this.#stats = statsOf(info);
-    this.seen = { info, checkedAt };
+    this.snapshot = { info, checkedAt };
     this.isSettled = isSettled(this.#stats, checkedAt);
     this.size = info.size;
     this.mode = bitsOf(info.mode);
@@ -63,7 +65,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   static async open(path: string): Promise<SourceFile> {
-    // The check and opening are in one turn: opening a FIFO would wait for a writer.
+    // Check and open without an `await`: opening a FIFO would wait for a writer.
     checkRegular(path, Deno.statSync(path));
     const file = Deno.openSync(path, { read: true });
     try {
@@ -78,7 +80,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until the file was read.
+   * The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until it is computed.
    */
   get sha256(): string | null {
     return this.#sha256;
@@ -87,58 +89,61 @@ export class SourceFile implements AsyncDisposable {
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
-    for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
+    for await (const _ of this.#readPieces(0, newHash())) signal?.throwIfAborted();
     return this.#sha256!;
   }
 
-  /** Returns a body of the missing bytes; sending the body fails if the file has changed. */
-  async body(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
+  /** Makes a body of the missing bytes. Sending the body fails if the file has changed. */
+  async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
     const { start } = meter;
-    const hash = await this.#hashTo(start, signal);
-    return new BodyIter(this.#sending(start, hash, meter), this.size - start);
+    const hash = await this.#hashUpTo(start, signal);
+    return new BodyIter(this.#readMetered(start, hash, meter), this.size - start);
   }
 
   /**
-   * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed
-   * first, the others while they are sent. The last chunk has the SHA-256 of the whole file as its
+   * Makes a chunked body of the bytes from `offset` on. The bytes before `offset` are hashed first,
+   * the others while they are sent. The last chunk has the SHA-256 of the whole file as its
    * extension `sha256`.
    */
-  async hashedBody(
+  async makeHashedBody(
     offset: number,
     meter: ProgressMeter,
     signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
-    await this.#pass;
-    const prefixHash = this.#prefix?.length === offset ? this.#prefix.hash.copy() : null;
-    const hash = prefixHash ?? await this.#hashTo(offset, signal);
-    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
+    await this.#lastPass;
+    const prefixHash = this.#comparedPrefix?.length === offset
+      ? this.#comparedPrefix.hash.copy()
+      : null;
+    const hash = prefixHash ?? await this.#hashUpTo(offset, signal);
+    return new ChunkedBodyIter(this.#makeChunks(this.#readMetered(offset, hash, meter)));
   }
 
   /** Hashes a prefix of the file; resolves to its SHA-256 as hexadecimal digits. */
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
-    await this.#pass;
-    const hash = await this.#hashTo(length, signal);
-    this.#prefix = { length, hash };
+    await this.#lastPass;
+    const hash = await this.#hashUpTo(length, signal);
+    this.#comparedPrefix = { length, hash };
     return hash.copy().digest("hex");
   }
 
-  /** Begins the hash of the whole file with the bytes before an offset. */
-  async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
-    return await hashPrefix(this.#file, offset, () => this.changedError(), signal);
+  /** Hashes the bytes before an offset. */
+  async #hashUpTo(offset: number, signal?: AbortSignal): Promise<Hash> {
+    return await hashPrefix(this.#file, offset, () => this.makeChangedError(), signal);
   }
 
-  async *#sending(
+  /** Yields the bytes from `offset` on, and counts each piece after it was sent. */
+  async *#readMetered(
     offset: number,
     hash: Hash,
     meter: ProgressMeter,
   ): AsyncGenerator<Uint8Array, void, void> {
-    for await (const piece of this.#pieces(offset, hash)) {
+    for await (const piece of this.#readPieces(offset, hash)) {
       yield piece;
       meter.add(piece.length);
     }
   }
 
-  async *#chunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
+  async *#makeChunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
     for await (const piece of pieces) yield [null, piece];
     yield [[DIGEST_KEY, this.#sha256!], EMPTY_BYTES];
   }
@@ -149,14 +154,14 @@ export class SourceFile implements AsyncDisposable {
    *
    * @param hash The hash of the bytes before `start`; the yielded bytes are added.
    */
-  async *#pieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
-    const earlier = this.#pass;
-    const pass = Promise.withResolvers<void>();
-    this.#pass = pass.promise;
+  async *#readPieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
+    const previousPass = this.#lastPass;
+    const ownPass = Promise.withResolvers<void>();
+    this.#lastPass = ownPass.promise;
     try {
-      await earlier;
-      // The bytes that were read while a change would not have shown, and their hash.
-      let unsettled = this.isSettled
+      await previousPass;
+      // The bytes that were read while the times of the file would not have shown a change.
+      let unsettledPrefix = this.isSettled
         ? { bytes: 0, hash: newHash() }
         : { bytes: start, hash: hash.copy() };
       let position = start;
@@ -164,67 +169,75 @@ export class SourceFile implements AsyncDisposable {
       const onPiece = (piece: Uint8Array) => {
         hash.update(piece);
         position += piece.length;
-        // The read began when the piece before had arrived, or later.
+        // `checkedAt` is a time before this piece was read.
         if (!isSettled(this.#stats, checkedAt)) {
-          unsettled = { bytes: position, hash: hash.copy() };
+          unsettledPrefix = { bytes: position, hash: hash.copy() };
         }
         checkedAt = Date.now();
       };
       let remaining = this.size - start;
       let lastPiece: Uint8Array = EMPTY_BYTES;
-      const tooShort = () => this.changedError();
-      for await (const piece of readPieces(this.#file, start, this.size, tooShort, onPiece)) {
+      const makeTooShortError = () => this.makeChangedError();
+      for await (
+        const piece of readPieces(this.#file, start, this.size, makeTooShortError, onPiece)
+      ) {
         remaining -= piece.length;
         if (remaining > 0) yield piece;
         else lastPiece = piece;
       }
-      yield* yieldAfter((signal) => this.#check(hash, unsettled, signal), lastPiece);
+      yield* yieldAfterCheck(
+        (signal) => this.#checkVersion(hash, unsettledPrefix, signal),
+        lastPiece,
+      );
     } finally {
-      pass.resolve();
+      ownPass.resolve();
     }
   }
 
   /**
-   * Checks that all bytes are of one version, and keeps their hash.
+   * Checks that all bytes are of one version, and stores their hash.
    *
    * @param hash The hash of all bytes of the file.
-   * @param unsettled The bytes that may have changed without a change of the metadata.
+   * @param unsettledPrefix The bytes that may have changed although the times of the file are the
+   * same.
    */
-  async #check(
+  async #checkVersion(
     hash: Hash,
-    unsettled: { readonly bytes: number; readonly hash: Hash },
+    unsettledPrefix: { readonly bytes: number; readonly hash: Hash },
     signal: AbortSignal,
   ): Promise<void> {
     const sha256 = hash.copy().digest("hex");
     if (this.#sha256 === null) {
-      const { bytes, hash: firstHash } = this.hasChanged ? { bytes: this.size, hash } : unsettled;
-      const secondHash = await this.#hashTo(bytes, signal);
+      const { bytes, hash: firstHash } = this.hasChanged
+        ? { bytes: this.size, hash }
+        : unsettledPrefix;
+      const secondHash = await this.#hashUpTo(bytes, signal);
       this.#sha256 = secondHash.digest("hex") === firstHash.digest("hex") ? sha256 : null;
     }
-    if (this.#sha256 !== sha256) throw this.changedError();
+    if (this.#sha256 !== sha256) throw this.makeChangedError();
   }
 
   /** Whether the metadata of the file has changed since the file was opened. */
   get hasChanged(): boolean {
-    // Synchronously: the stat of an open file takes far less time than a tick of the event loop.
+    // Synchronous, because the stat of an open file takes less time than a tick of the event loop.
     return !isUnchanged(this.#stats, statsOf(this.#file.statSync()));
   }
 
-  changedError(): TransferError {
+  makeChangedError(): TransferError {
     return changedWhileCopiedError(this.#path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#pass;
+    await this.#lastPass;
     this.#file.close();
   }
 }
 
 /**
- * Yields the last bytes of a file after a check has passed. During a long check, some of these
- * bytes are yielded one by one, so that the server continues to wait for the remaining bytes.
+ * Yields the last bytes of a file after a check has passed. During a long check, some bytes are
+ * yielded one by one, so that the server doesn't time out.
  */
-async function* yieldAfter(
+async function* yieldAfterCheck(
   check: (signal: AbortSignal) => Promise<void>,
   bytes: Uint8Array,
 ): AsyncGenerator<Uint8Array, void, void> {
@@ -233,10 +246,10 @@ async function* yieldAfter(
   const checkPassed = check(signal).then(() => true);
   try {
     let remainder = bytes;
-    const isChecked = () =>
-      Promise.race([checkPassed, pause(HELD_BYTE_MILLISECONDS, signal).then(() => false)]);
-    while (!await isChecked()) {
-      const count = Math.max(1, remainder.length - HELD_BYTES);
+    const waitForCheck = () =>
+      Promise.race([checkPassed, pause(HELD_BYTE_INTERVAL_MILLISECONDS, signal).then(() => false)]);
+    while (!await waitForCheck()) {
+      const count = Math.max(1, remainder.length - HELD_BACK_BYTES);
       if (remainder.length > 0) yield remainder.subarray(0, count);
       remainder = remainder.subarray(count);
     }
@@ -248,25 +261,25 @@ async function* yieldAfter(
   }
 }
 
-/** The metadata of a local file before the file was read. */
+/** The metadata of a local file before it was read. */
 export interface FileSnapshot {
   readonly info: Deno.FileInfo;
-  /** The time when `info` was read, or just before, in milliseconds since 1970. */
+  /** The time just before `info` was read, in milliseconds since 1970. */
   readonly checkedAt: number;
 }
 
 /**
- * Reports whether a file is certainly unchanged since a snapshot. A change would show even if it
- * was made in the same second as the change before.
+ * Reports whether a file is certainly unchanged since a snapshot. The result is false if another
+ * change could have the same times as the last change.
  */
 export function isUnchangedSince(
   currentInfo: Deno.FileInfo,
   { info, checkedAt }: FileSnapshot,
 ): boolean {
   const stats = statsOf(info);
-  // A time in the future comes from a clock that was wrong: a change since then would show.
-  const wouldShow = isSettled(stats, checkedAt) || Date.now() < Number(info.ctime);
-  return wouldShow && isUnchanged(stats, statsOf(currentInfo));
+  // A ctime in the future was set by a wrong clock. A later change would get another ctime.
+  const isChangeVisible = isSettled(stats, checkedAt) || Date.now() < Number(info.ctime);
+  return isChangeVisible && isUnchanged(stats, statsOf(currentInfo));
 }
 
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
@@ -284,11 +297,11 @@ function statsOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileSt
     ino: BigInt(ino ?? 0),
     nlink: BigInt(nlink ?? 1),
     size: BigInt(size),
-    mtimeNs: nanoseconds(mtime),
-    ctimeNs: nanoseconds(ctime),
+    mtimeNs: toNanoseconds(mtime),
+    ctimeNs: toNanoseconds(ctime),
   };
 }
 
-function nanoseconds(date: Date | null): bigint {
+function toNanoseconds(date: Date | null): bigint {
   return BigInt(date?.getTime() ?? 0) * 1_000_000n;
 }

@@ -5,7 +5,7 @@
 
 import type { Connector, Requester } from "../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
-import { isCut, isFatal } from "../transfer_error.ts";
+import { isConnectionLoss, isFatal } from "../transfer_error.ts";
 import { LocalTree } from "./local_tree.ts";
 import type { TreeSettings } from "./options.ts";
 import { RemoteState, RemoteTree } from "./remote_tree.ts";
@@ -90,5 +90,5 @@ export class TreeAttempt implements Disposable {
 
 /** Throws an error that concerns all files; any other error is for the caller to report. */
 export function rethrowIfFatal(error: unknown, client: TransferClient): void {
-  if (isFatal(error) || isCut(error) || !client.isUsable) throw error;
+  if (isFatal(error) || isConnectionLoss(error) || !client.isUsable) throw error;
 }

@@ -47,12 +47,12 @@ export async function* requestBundle<R, T>(
   try {
     for await (const piece of response.body.readable) {
       for (const { record, content } of parser.push(piece)) {
-        if (count === items.length) throw new BundleError("it has more than was requested");
+        if (count === items.length) throw new BundleError("it has more records than the request");
         yield { record, content, item: items[count++]! };
       }
     }
     parser.end();
-    if (count < items.length) throw new BundleError("it does not have all that was requested");
+    if (count < items.length) throw new BundleError("it has fewer records than the request");
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;
     const problem = `the response is not a bundle: ${error.message}`;

@@ -23,7 +23,7 @@ import { retryIf } from "../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
 import { hintsOf } from "../transfer/client.ts";
-import { hasListChanged, unexpectedResponseError } from "../transfer_error.ts";
+import { isListChangedError, unexpectedResponseError } from "../transfer_error.ts";
 import { rethrowIfFatal, TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
@@ -98,7 +98,7 @@ export async function copyTree(
     throw report.brokenOff.error;
   };
   const mayRetry = (error: unknown) =>
-    isUsable && !report.hasThrown && (isTransient(error) || hasListChanged(error));
+    isUsable && !report.hasThrown && (isTransient(error) || isListChangedError(error));
   try {
     await retryIf(attemptOnce, { when: mayRetry, retries, signal, onRetry });
   } catch (error) {
@@ -176,7 +176,7 @@ class TreeCopy {
         const { first: { client }, settings } = this.#attempt;
         settings.signal.throwIfAborted();
         const isLast = lists === MAX_LISTS || !client.isUsable;
-        if (isLast || !hasListChanged(error)) throw error;
+        if (isLast || !isListChangedError(error)) throw error;
       }
     }
   }

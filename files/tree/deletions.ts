@@ -7,7 +7,7 @@
  */
 
 import type { TreeResult } from "../options.ts";
-import { isCut } from "../transfer_error.ts";
+import { isConnectionLoss } from "../transfer_error.ts";
 import { rethrowIfFatal, type TreeAttempt, type TreeWorker } from "./attempt.ts";
 import type { FileCopier, NameConflict, ReceivedFile } from "./file_copier.ts";
 import type { NameConflicts } from "./name_conflicts.ts";
@@ -201,7 +201,7 @@ export class TreeDeletions {
         this.#conflicts.push(...await this.#copier.copySingle(worker, { ...task, group: null }));
         return;
       } catch (error) {
-        if (attempt === 1 && client.canReconnect && isCut(error)) continue;
+        if (attempt === 1 && client.canReconnect && isConnectionLoss(error)) continue;
         rethrowIfFatal(error, client);
         meter(0);
         return this.#attempt.report.failed(task.node, error);

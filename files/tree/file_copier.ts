@@ -7,7 +7,7 @@ import { StatusError } from "../../client.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { hasChanged, isCut, isFatal, TransferError } from "../transfer_error.ts";
+import { isConnectionLoss, isFatal, isFileChangedError, TransferError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, type CopyTask, isSmall, UNSETTLED } from "./plan.ts";
@@ -136,7 +136,7 @@ export class FileCopier {
         for (const { node } of remaining.keys()) report.noteBegin(node, 0, 0);
         // Files that had their names before the connection broke off stay; the others are requested
         // once more.
-        if (attempt === 2 || !client.canReconnect || !isCut(error)) throw error;
+        if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
       }
     }
     for (const [{ node }, error] of remaining) report.failed(node, error);
@@ -249,17 +249,17 @@ export class FileCopier {
           return "conflict";
         }
         // How far a file has got with a connection that broke off, the next attempt shows.
-        const hasGotFurther = isCut(error) && resumedFrom > furthest;
+        const hasGotFurther = isConnectionLoss(error) && resumedFrom > furthest;
         furthest = Math.max(furthest, resumedFrom);
         vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
-        if (isCut(error) || hasChanged(error)) {
+        if (isConnectionLoss(error) || isFileChangedError(error)) {
           const isOnline = await this.#isPeerOnline(client, node);
           signal.throwIfAborted();
           if (!isOnline) throw error;
           if (vainAttempts < 2) continue;
         }
         meter(0);
-        if (isCut(error)) report.brokenOff ??= { error };
+        if (isConnectionLoss(error)) report.brokenOff ??= { error };
         report.failed(node, error);
         return null;
       }

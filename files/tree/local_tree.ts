@@ -40,7 +40,7 @@ import {
 } from "../small_files.ts";
 import { downloadFile } from "../transfer/download.ts";
 import {
-  FoundParts,
+  PartIndex,
   removeParts,
   targetChangedError,
   toDiskFullError,
@@ -92,7 +92,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   outbox: Outbox | null = null;
   readonly onlyAdds = false;
   /** The parts of earlier calls, and of files of this call that are copied alone. */
-  readonly #parts = new FoundParts();
+  readonly #parts = new PartIndex();
   /** The prefix of the names of this call's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
@@ -234,7 +234,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   #replacedError(node: TreeNode): TransferError {
-    const text = "was replaced by something that is not a file, or is reached by a link now";
+    const text = "is no longer a file, or its path has a symbolic link";
     return new TransferError("CHANGED", `${this.#pathOf(node)} ${text}`);
   }
 
@@ -246,7 +246,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (!isFileWithoutSymlink(path)) throw this.#replacedError(node);
     const file = await SourceFile.open(path);
     if (this.outbox !== null) {
-      this.outbox.hold(node, file.seen, () => file[Symbol.asyncDispose]());
+      this.outbox.hold(node, file.snapshot, () => file[Symbol.asyncDispose]());
       return await use({ path, file });
     }
     await using _file = file;
@@ -372,7 +372,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   #createSmallPart({ task: { node, condition }, mode }: VerifiedFile): TemporaryFile {
     const target = this.#pathOf(node);
-    removeParts(target, this.#parts.of(target));
+    removeParts(target, this.#parts.findPaths(target));
     const directory = dirname(target);
     const path = this.#newPath(directory);
     if (mode !== null) return TemporaryFile.create(path, { mode: mode | 0o600, isLocked: true });
@@ -445,7 +445,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): Promise<TransferResult> {
     const { node, group } = task;
     const path = await this.#prepareSingle(task);
-    const place = async (part: string, mode: number | null) => {
+    const moveIntoPlace = async (part: string, mode: number | null) => {
       if (group !== null) {
         this.#deferredParts.set(task, { path: part, mode, info: Deno.lstatSync(part) });
         // The part must survive a power failure after the deletion of what is in the way.
@@ -456,9 +456,14 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return true;
     };
     const localBasis = basis && { path: this.#pathOf(basis), length: basis.size };
-    const inTree = { size: node.size, parts: this.#parts, place, basis: localBasis };
+    const treeContext = {
+      size: node.size,
+      parts: this.#parts,
+      moveIntoPlace,
+      basis: localBasis,
+    };
     return await source.open(node, ({ client, uri }) => {
-      return downloadFile(client, uri, path, settings, inTree);
+      return downloadFile(client, uri, path, settings, treeContext);
     });
   }
 
@@ -529,7 +534,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   discard({ node, group }: CopyTask): void {
     try {
       const path = group === null ? this.#pathOf(node) : this.#pathBesidePart(node, group);
-      removeParts(path, this.#parts.of(path));
+      removeParts(path, this.#parts.findPaths(path));
     } catch {
       // The disk can't have the name, or another call has taken the part.
     }
@@ -620,6 +625,6 @@ function makeListedCondition({ path, kind, size, modified }: TreeNode): Conditio
         ? kind === "directory"
         : kind === "file" && stampOfStats(existing) === stampOf(size, modified));
     if (isSame) return;
-    throw new Refusal(412, `${quotePath(path)} changed meanwhile`);
+    throw new Refusal(412, `${quotePath(path)} changed during the call`);
   };
 }

@@ -141,7 +141,7 @@ function isLike(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
 
 function ownTargetError(path: string): TransferError {
   const problem =
-    "is served by the other end itself, so it can't be moved there: another file with " +
-    "the size and time of the one that was sent is here by now";
+    "can't be moved: the server probably serves this directory, because another file with the " +
+    "same size and time has replaced the sent file";
   return new TransferError("SAME_NAME", `${path} ${problem}`);
 }

@@ -19,8 +19,8 @@ import { WANT_MODE } from "../modes.ts";
 import { rootPathOf } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import {
-  addsOnly,
-  isCut,
+  isAddOnly,
+  isConnectionLoss,
   responseError,
   TransferError,
   unexpectedResponseError,
@@ -64,7 +64,7 @@ export async function readRemoteTree(
   });
   for await (const entry of entriesOfTree(response, uri, client.signal)) {
     const { mode = null } = entry as WithMode;
-    addEntry(root, entry, isSource, client.bitsFor(mode));
+    addEntry(root, entry, isSource, client.maskMode(mode));
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
@@ -92,7 +92,7 @@ export async function readRemoteDirectory(
 }
 
 function serverOf({ headers }: Response): ListingServer {
-  return { refusesDelete: addsOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
+  return { refusesDelete: isAddOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
 }
 
 export async function* entriesOfTree(
@@ -105,7 +105,7 @@ export async function* entriesOfTree(
     if (++count > MAX_ENTRIES) {
       throw new TransferError(
         "BAD_LIST",
-        `${uri} has more than ${MAX_ENTRIES} files and directories below it; name smaller parts of it`,
+        `${uri} has more than ${MAX_ENTRIES} files and directories; copy or list its subdirectories`,
       );
     }
     yield entry;
@@ -143,11 +143,11 @@ export async function* entriesOf<Entry extends DirectoryEntry>(
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (!isCut(error) || error instanceof Deno.errors.TimedOut) throw error;
-    // A server can't say in another way that something went wrong.
+    if (!isConnectionLoss(error) || error instanceof Deno.errors.TimedOut) throw error;
+    // A server can report an error after the first entry only by closing the connection.
     const problem =
-      `the list of ${quote(uri)} was cut: the directory was removed, renamed or unmounted ` +
-      "meanwhile, the disk there failed, or the connection broke off";
+      `the list of ${quote(uri)} is incomplete: the directory was removed, renamed or unmounted, ` +
+      "the server's disk failed, or the connection was lost";
     const options = { cause: error, problem };
     const cut = new TransferError("BAD_LIST", `${problem}; call again`, options);
     throw markTransient(cut);

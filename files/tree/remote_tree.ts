@@ -30,7 +30,7 @@ import {
   deletionRefusedError,
   hasStatus,
   isFatal,
-  isOfTransfer,
+  isTransferOrStatusError,
   responseError,
   TransferError,
 } from "../transfer_error.ts";
@@ -167,7 +167,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     try {
       return (await requestDigest(this.#client, this.#uriOf(path))).sha256;
     } catch (error) {
-      if (!isOfTransfer(error) || isFatal(error) || !this.#client.isUsable) throw error;
+      if (!isTransferOrStatusError(error) || isFatal(error) || !this.#client.isUsable) throw error;
       return null;
     }
   }
@@ -189,11 +189,11 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (record.status !== 200) {
         yield [task, this.#outcomeOfGet(task, record.status)];
       } else if (sha256Of(content) !== record.sha256) {
-        const text = `${quotePath(targetPath(task))}: what arrived has another SHA-256`;
+        const text = `${quotePath(targetPath(task))}: the received bytes have another SHA-256`;
         yield [task, { kind: "retry", error: new TransferError("DIGEST_MISMATCH", text) }];
       } else {
         const { modified, sha256 } = record;
-        const mode = this.#settings.modes ? this.#client.bitsFor(parseMode(record.mode)) : null;
+        const mode = this.#settings.modes ? this.#client.maskMode(parseMode(record.mode)) : null;
         yield [task, { bytes: content, modified, mode, sha256 }];
       }
     }

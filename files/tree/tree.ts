@@ -120,7 +120,7 @@ function duplicateEntryError(path: readonly string[]): TransferError {
 
 function missingParentError(path: readonly string[]): TransferError {
   const text = JSON.stringify(path.join("/"));
-  return invalidListError(`${text} is in no directory that was listed before`);
+  return invalidListError(`it has ${text} without its directory`);
 }
 
 /** Whether a time lies in a span that includes its last moment, and not its first one. */

@@ -1,4 +1,4 @@
-/** The errors of single files and directories of a tree, which fail alone, and of the whole. */
+/** The errors of single entries of a tree, and of the whole tree. */
 
 import type { DirectoryEntry } from "../entries.ts";
 import { TransferError } from "../transfer_error.ts";
@@ -16,77 +16,78 @@ function copyError(
   return new TransferError(code, text, { ...options, problem });
 }
 
-/** What to do, in the words of the library. */
+/** The options of an error, with an advice for callers of the library. */
 interface Advice extends ErrorOptions {
   readonly advice?: string;
 }
 
-/** The error of a file that differs from one of the target, which is not to be replaced. */
+/** Creates the error for a file that differs from a file of the target that may not be replaced. */
 export function differsAtTargetError(node: TreeNode, target: Target): TransferError {
   if (target.onlyAdds) return onlyAddsError(node);
-  const advice = "; with replace: true it is replaced";
+  const advice = "; to replace it, set replace: true";
   return copyError("EXISTS", node, "another file has this name at the target", { advice });
 }
 
-/** The target of a tree. */
 interface Target {
-  /** Whether its server is known to only add files. */
+  /** Whether the server of the target is known to only add files. */
   readonly onlyAdds?: boolean;
 }
 
 function onlyAddsError(node: TreeNode): TransferError {
-  const problem = "another file has this name at the target, and stays: its server only adds files";
+  const problem =
+    "another file has this name at the target, and was kept: the server only adds files";
   return copyError("ONLY_ADDS", node, problem);
 }
 
-/** The error of a file whose name something has that came, or changed, since the list. */
+/** Creates the error for a file whose target was created or changed since the list. */
 export function changedMeanwhileError(node: TreeNode, target: Target): TransferError {
   if (target.onlyAdds) return onlyAddsError(node);
-  const problem = "what has this name at the target changed meanwhile, and stays";
-  const advice = "; look at it and call again (if its server only adds files, it always stays)";
+  const problem = "the target's file changed during the call, and was kept";
+  const advice =
+    "; look at the file and call again (a server that only adds files never replaces it)";
   return copyError("TARGET_CHANGED", node, problem, { advice });
 }
 
-/** The error of a name that the disk of the target takes for another one of the source. */
+/** Creates the error for a name that the target's disk treats as another name of the source. */
 export function sameNameError(node: TreeNode): TransferError {
-  const problem = "the target's disk takes two names for the same; rename one";
+  const problem = "the target's disk treats two names as one; rename one of them";
   return copyError("SAME_NAME", node, problem);
 }
 
-/** The error of a name because of which nothing in a directory of the target is deleted. */
+/** Creates the error for a changed name that prevents deletions in a directory of the target. */
 export function renamedByDiskError(node: TreeNode): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
-    `the target's disk does not list ${name} by this name; beside it nothing is deleted`;
+    `the target's disk does not list ${name} by this name; deletions in its directory were skipped`;
   return copyError("SAME_NAME", node, problem);
 }
 
-/** The error of an entry of the source whose name no request can have. */
+/** Creates the error for an entry of the source whose name can't be sent. */
 export function badNameError(node: TreeNode): TransferError {
   const problem = "its name can't be sent: it is not UTF-8, too long or reserved; rename it";
   return copyError("BAD_NAME", node, problem);
 }
 
-/** The error of an entry of the source that the disk, or its owner, doesn't give. */
+/** Creates the error for an entry of the source that can't be read. */
 export function unreadableEntryError({ path }: TreeNode): TransferError {
-  const text = "can't be read where it is; change its permissions, or leave it out by a filter";
+  const text = "can't be read at the source; change its permissions, or exclude it by a filter";
   return new TransferError("UNREADABLE", `${quotePath(path)} ${text}`);
 }
 
-/** The error of a superfluous entry of the target that stays. */
+/** Creates the error for a superfluous entry of the target that can't be deleted. */
 export function unnameableError(node: TreeNode): TransferError {
-  const problem = "is not deleted: its name is not UTF-8, too long or reserved";
+  const problem = "can't be deleted: its name is not UTF-8, too long or reserved";
   return copyError("BAD_NAME", node, problem);
 }
 
-/** The error of a call that would delete more than it may. */
+/** Creates the error for a call that would delete more entries than its limit. */
 export function overLimitError(count: number, limit: number): TransferError {
-  const problem = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}`;
+  const problem = `the call would delete ${count === 1 ? "1 entry" : `${count} entries`}`;
   const message = `${problem}, more than maxDelete ${limit} allows`;
   return new TransferError("OVER_LIMIT", message, { limit, problem });
 }
 
-/** The error of a call that has not copied or deleted all that it should have. */
+/** Creates the error for a call that has not copied or deleted all entries. */
 export function incompleteError(
   result: TreeResult,
   { firstError, isTransient }: {
@@ -97,8 +98,8 @@ export function incompleteError(
   const { failed, deletionsSkipped } = result;
   const { error: cause } = firstError ?? {};
   const problem = failed === 0
-    ? "nothing is deleted at the target, since the source is empty; is its disk mounted? With " +
-      "deleteAll: true all is deleted"
+    ? "deletions were skipped, because the source is empty; is its disk mounted? To delete " +
+      "all entries, set deleteAll: true"
     : `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
       `${failed === 1 ? "" : "; the first"}: ${cause instanceof Error ? cause.message : cause}`;
   const skipped = failed === 0 || deletionsSkipped === null
@@ -108,22 +109,22 @@ export function incompleteError(
   return failed > 0 && isTransient ? markTransient(error) : error;
 }
 
-/** The error of a file or directory whose own directory is not there. */
+/** Creates the error for a file or directory whose parent directory could not be created. */
 export function missingDirectoryError(node: TreeNode, cause: unknown): TransferError {
-  const problem = "a directory that it is in could not be made at the target";
+  const problem = "a parent directory could not be created at the target";
   const code = cause instanceof TransferError ? cause.code : "IN_THE_WAY";
   return copyError(code, node, problem, { cause });
 }
 
-/** The error of an entry whose name is blocked by one that was not deleted. */
+/** Creates the error for an entry whose name belongs to an entry that was not deleted. */
 export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): TransferError {
   const problem =
-    `a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
-    "there (deletionsSkipped); remove or rename one of the two";
+    `a ${kind} has this name at the target, and was not deleted (see deletionsSkipped); remove ` +
+    "or rename one of the two";
   return copyError("IN_THE_WAY", node, problem);
 }
 
-/** The error of an entry whose name an entry of another kind has. */
+/** Creates the error for an entry whose name belongs to an entry of another kind. */
 export function blockedByOtherKindError(
   node: TreeNode,
   { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },
@@ -131,14 +132,14 @@ export function blockedByOtherKindError(
   const rename = "; remove or rename one of the two";
   if (kind !== "other") {
     const advice =
-      ", or call with delete: true, which deletes it unless something in it has to stay";
+      ", or set delete: true, which deletes the entry if the call may delete all entries in it";
     const problem = `a ${kind} has this name at the target${rename}`;
     return copyError("IN_THE_WAY", node, problem, { advice });
   }
-  const what = reason === "link"
+  const obstacle = reason === "link"
     ? "a symbolic link, which is not followed,"
     : reason === "special"
     ? "a pipe, a socket or a device"
-    : "something that can't be read";
-  return copyError("IN_THE_WAY", node, `${what} has this name at the target${rename}`);
+    : "an entry that can't be read";
+  return copyError("IN_THE_WAY", node, `${obstacle} has this name at the target${rename}`);
 }

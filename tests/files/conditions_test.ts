@@ -81,7 +81,7 @@ for (const [what, size, before, options] of LATE) {
     files.release();
     const error = await late;
     assertEquals([error.code, (error.cause as StatusError).status], ["TARGET_CHANGED", 412]);
-    assert(error.message.includes("changed meanwhile"), error.message);
+    assert(error.message.includes("changed during the call"), error.message);
     assertEquals((await Deno.readTextFile(`${serverDir}/f`))[0], "n");
     // The next call has seen the newer one.
     await upload(client, `${clientDir}/late`, "/f", options);
@@ -218,7 +218,7 @@ Deno.test("a download replaces the file that was there when it began, and none t
     const { servedFile, file, dir, get } = files;
     if (before !== null) await Deno.writeTextFile(file, before);
     servedFile.beforePiece = () => Deno.writeTextFileSync(file, "theirs");
-    const error = await assertRejects(get, TransferError, "changed meanwhile, and stays");
+    const error = await assertRejects(get, TransferError, "changed during the call, and was kept");
     assertEquals(error.code, "TARGET_CHANGED");
     assertEquals(await Deno.readTextFile(file), "theirs");
     servedFile.beforePiece = () => {};
@@ -247,7 +247,10 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
     const { outcomes, result, errors } = await trees.copy({ delete: true, onEvent });
     for (const name of ["large", "small"]) {
       assertEquals(outcomes[name], "failed", `${direction} ${name}`);
-      assert(String(errors[name]).includes("changed meanwhile, and stays"), String(errors[name]));
+      assert(
+        String(errors[name]).includes("changed during the call, and was kept"),
+        String(errors[name]),
+      );
     }
     assertEquals([outcomes.other, result.deletionsSkipped], ["copied", "failed"]);
     const left = await readTree(trees.target);
@@ -346,7 +349,7 @@ Deno.test('write: "add": both ends say that a file stays because files are only 
   errors.push(await assertRejects(alone, TransferError));
   for (const error of errors) {
     assertEquals((error as TransferError).code, "ONLY_ADDS");
-    assertMatch(String(error), /and stays.* only adds files|only adds files: .*and stays/);
+    assertMatch(String(error), /kept.* only adds files|only adds files: it keeps/);
   }
   const { cause } = errors.at(-1) as TransferError;
   assertEquals([errors.length, (cause as StatusError).status], [3, 412]);
@@ -365,7 +368,7 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
     const copying = () => uploadTree(client, `${path}/here`, uri, { delete: true });
     const error = await assertRejects(copying, TransferError, "call without `delete`");
     assertEquals([error.code, error.cause], ["ONLY_ADDS", undefined], "no status came");
-    assertEquals(error.problem, "the other end only adds files");
+    assertEquals(error.problem, "the server only adds files");
   }
   const left = { none: null, old: "o", sub: null, "sub/old": "o" };
   const found = Object.entries(await readTree(`${path}/served`));
@@ -380,7 +383,11 @@ Deno.test("a tree to an app without write is refused as such, not as one that on
   const client = serving.makeClient();
   for (const options of [{}, { delete: true }]) {
     const copying = () => uploadTree(client, `${path}/here`, "/", options);
-    const error = await assertRejects(copying, StatusError, "it needs a FilesApp with write: true");
+    const error = await assertRejects(
+      copying,
+      StatusError,
+      "use a FilesApp with write: true",
+    );
     assertEquals(error.status, 405);
   }
   await Deno.writeTextFile(`${path}/here/f`, "old");

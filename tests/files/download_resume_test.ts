@@ -235,17 +235,17 @@ const VERSION: PartVersion = { peer: "p", uri: "/f", etag: '"e"', total: 5 };
 async function openPart(target: string): Promise<PartFile> {
   const part = await PartFile.find(target);
   await part.open(VERSION);
-  part.temporary.isKept = false;
+  part.temporaryFile.isKept = false;
   return part;
 }
 
 Deno.test("a directory that somebody has given the name of a part keeps what is in it", async () => {
   await using dir = await createTempDir();
-  const { temporary } = await openPart(`${dir.path}/copy`);
-  const taken = temporary.path;
+  const { temporaryFile } = await openPart(`${dir.path}/copy`);
+  const taken = temporaryFile.path;
   await Deno.remove(taken);
   await Deno.mkdir(`${taken}/precious`, { recursive: true });
-  temporary[Symbol.dispose]();
+  temporaryFile[Symbol.dispose]();
   await assertRejects(() => openPart(`${dir.path}/copy`), Error, "not empty");
   assertEquals(await listNames(taken), ["precious"]);
 });
@@ -256,7 +256,7 @@ Deno.test("what has replaced a part meanwhile is not removed with it, nor what a
   await Deno.writeTextFile(precious, "");
   {
     using part = await openPart(`${dir.path}/copy`);
-    const { path } = part.temporary;
+    const { path } = part.temporaryFile;
     await Deno.remove(path);
     await makeLinks({ [path]: precious });
   }
@@ -266,7 +266,7 @@ Deno.test("what has replaced a part meanwhile is not removed with it, nor what a
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
   files.servedFile.digest = "never";
-  await assertRejects(() => files.get(), Error, "does not report its SHA-256");
+  await assertRejects(() => files.get(), Error, "does not report the SHA-256 of the file");
   assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
   files.servedFile.requests.length = 0;
   files.servedFile.digest = "head";
@@ -310,7 +310,7 @@ Deno.test("a damaged part is detected by its digest, and not kept", async () => 
   await files.cut(600_000);
   using part = await Deno.open((await findPart(files.dir))!, { write: true });
   await part.write(new Uint8Array(100));
-  const error = await assertRejects(() => files.get(), Error, "what arrived is not");
+  const error = await assertRejects(() => files.get(), Error, "different SHA-256 digests");
   assertEquals((error as { code?: unknown }).code, "DIGEST_MISMATCH");
   assertEquals(await listNames(files.dir), []);
   await files.complete(0);
@@ -359,7 +359,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
     const downloading = () => download(connection, "/file", files.file);
     if (isRight) assertEquals((await downloading()).resumedFrom, at);
     else {
-      const error = await assertRejects(downloading, TransferError, "another part");
+      const error = await assertRejects(downloading, TransferError, "another range");
       assertEquals(error.code, "UNEXPECTED_RESPONSE");
       // What was unwanted has been read.
       assertEquals((await connection.head("/file")).status, 200);

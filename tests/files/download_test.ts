@@ -357,7 +357,7 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
     const error = await get().catch((error) => error);
     assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], what);
     if (isChange) assert(error instanceof TransferError, what);
-    if (isChange) assertStringIncludes(error.message, "changed while it was moved");
+    if (isChange) assertStringIncludes(error.message, "changed during the transfer");
     assertEquals((await listNames(dir)).length, isChange ? 0 : 1, what);
     if (!isCut) {
       await get();
@@ -404,8 +404,8 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
   const chunked = new ChunkedBodyIter(chunks());
   const rows: [GET: HeaderDict, HEAD: HeaderDict, body: BodyOut, message: string][] = [
     [{}, {}, chunked, "content-length"],
-    [{}, {}, BYTE, 'HEAD "/f": the server does not report its SHA-256 (repr-digest'],
-    [{}, { "repr-digest": "sha-512=:AA==:" }, BYTE, "does not report its SHA-256"],
+    [{}, {}, BYTE, 'HEAD "/f": the server does not report the SHA-256 of the file (repr-digest'],
+    [{}, { "repr-digest": "sha-512=:AA==:" }, BYTE, "does not report the SHA-256 of the file"],
     [{ "repr-digest": "sha-256=:AA==:" }, {}, BYTE, 'GET "/f": the response has an invalid'],
     [{}, { "repr-digest": "sha-256" }, BYTE, 'HEAD "/f": the response has an invalid repr-digest'],
     [{ "repr-digest": "sha-256=0" }, { "repr-digest": zeros }, BYTE, "invalid repr-digest"],
@@ -538,17 +538,17 @@ Deno.test("an error of the progress callback rejects the download", async () => 
 
 Deno.test("the error for a status says what was requested and what to do, and the connection stays usable", async () => {
   const hints: [number, string, string][] = [
-    [301, "Moved Permanently", "is a directory"],
+    [301, "Moved Permanently", "the URI belongs to a directory"],
     [400, "Bad Request", "did not accept"],
     [401, "Unauthorized", "may not read"],
     [403, "Forbidden", "may not read"],
-    [404, "Not Found", "there is no such file, or it is not for this client"],
-    [405, "Method Not Allowed", "not a FilesApp"],
-    [412, "Precondition Failed", "is it a FilesApp"],
-    [418, "Teapot", "is it a FilesApp"],
-    [499, "Closed", "is it a FilesApp"],
+    [404, "Not Found", "the file does not exist, or this client may not access it"],
+    [405, "Method Not Allowed", "has no FilesApp"],
+    [412, "Precondition Failed", "is the server a FilesApp"],
+    [418, "Teapot", "is the server a FilesApp"],
+    [499, "Closed", "is the server a FilesApp"],
     [500, "Internal Server Error", "check its log"],
-    [206, "Partial Content", "is it a FilesApp"],
+    [206, "Partial Content", "is the server a FilesApp"],
   ];
   let answer: [number, string] = [200, "OK"];
   await using serving = serve(() => [...answer, {}, new TextEncoder().encode("why")]);
@@ -600,15 +600,15 @@ Deno.test("an unsupported operation is an error with its status", async () => {
   await Deno.mkdir(`${serverDir}/full/inside`, { recursive: true });
   await Deno.writeTextFile(`${serverDir}/file`, "text");
   const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
-    [() => remoteDigest(client, "/none"), 404, "there is no such file"],
-    [() => deleteFile(client, "/none"), 404, "there is nothing of this name"],
+    [() => remoteDigest(client, "/none"), 404, "the file does not exist"],
+    [() => deleteFile(client, "/none"), 404, "no entry has this name"],
     [
       () => deleteFile(client, "/full"),
       409,
-      "the directory is not empty; delete its content first",
+      "the directory is not empty; delete its entries first",
     ],
-    [() => deleteFile(client, "/file/"), 404, "there is nothing of this name"],
-    [() => deleteFile(client, "/"), 403, "may not write there"],
+    [() => deleteFile(client, "/file/"), 404, "no entry has this name"],
+    [() => deleteFile(client, "/"), 403, "may not write to this URI"],
   ];
   for (const [call, status, hint] of cases) {
     assertEquals((await assertRejects(call, StatusError, hint)).status, status);

@@ -311,7 +311,7 @@ testUnless(
     assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
     assertEquals([differs.code, differs.at], ["DISK_FULL", "remote"]);
     assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
-    assertStringIncludes(differs.message, "too little space for the 1048576 bytes that are left");
+    assertStringIncludes(differs.message, "too little space for the remaining 1048576 bytes");
     assert(differs.free > 0 && differs.free < MEBIBYTE, differs.message);
     assertStringIncludes(differs.message, `: ${differs.free} are free; `);
   },

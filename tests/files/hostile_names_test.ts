@@ -159,7 +159,7 @@ test("no list makes a download write outside; each name that the disk can't hold
   for (const [path, error] of failed) {
     assert(error instanceof TransferError, `${path}: ${error}`);
     assert(
-      /the disk can't hold the name|a directory that it is in could not be made/.test(
+      /the disk can't hold the name|a parent directory could not be created/.test(
         error.message,
       ),
       error.message,

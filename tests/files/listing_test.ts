@@ -498,10 +498,10 @@ Deno.test("listTree rejects where a list is cut, where an entry is in no directo
   const rows: [unknown[], string | null][] = [
     [[element(["a"], "directory"), element(["a", "a"]), end], null],
     [[element(["a"])], "complete"],
-    [[element(["a"]), element(["a", "b"]), end], "no directory"],
+    [[element(["a"]), element(["a", "b"]), end], "without its directory"],
     [[element(["a"]), element(["a"]), end], '"a" twice'],
     [[element(["a"], "directory"), element(["a"]), end], '"a" twice'],
-    [[element(["a", "b"]), element(["a"], "directory"), end], "no directory"],
+    [[element(["a", "b"]), element(["a"], "directory"), end], "without its directory"],
     [[entry()], "path"],
   ];
   for (const [elements, message] of rows) {
@@ -526,7 +526,7 @@ Deno.test("the error of a list that is cut says so and names the directory; a re
   for (const list of [listDirectory, listTree]) {
     const listed = () => Array.fromAsync(list(serving.makeClient(), "/photos/"));
     const error = await assertRejects(listed, TransferError, 'the list of "/photos/');
-    assert(error.message.includes("was cut: the directory was removed,"), error.message);
+    assert(error.message.includes("is incomplete: the directory was removed,"), error.message);
     assertEquals([error.code, isTransient(error)], ["BAD_LIST", true]);
   }
 });

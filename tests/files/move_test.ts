@@ -678,7 +678,7 @@ for (const before of [undefined, "old"]) {
         const client = serving.makeClient();
         const { errors } = await copyTree("upload", client, trees.source, "/", MOVE);
         assertEquals((errors.x as TransferError).code, "TARGET_CHANGED");
-        assertStringIncludes(`${errors.x}`, "changed meanwhile");
+        assertStringIncludes(`${errors.x}`, "changed during the call");
         const both = [await readTree(trees.source), await readTree(trees.target)];
         assertEquals(both, [{ x: text }, { x: theirs }]);
         // The next call replaces what it sees.

@@ -174,8 +174,8 @@ Deno.test("a transfer over a pool knows the server, so that it can be resumed, a
   await using test = setUp();
   using overClient = new TransferClient("from", test.client);
   using overPool = new TransferClient("from", test.pool);
-  const peer = await overPool.peer();
-  assertEquals([peer, overPool.canReconnect], [await overClient.peer(), true]);
+  const peer = await overPool.identifyServer();
+  assertEquals([peer, overPool.canReconnect], [await overClient.identifyServer(), true]);
   assertMatch(`${peer}`, /^address /);
   await overPool.request("GET", "/", {});
   assertEquals(test.sessions.length, 2);

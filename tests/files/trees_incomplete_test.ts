@@ -77,7 +77,10 @@ testBothDirections(
     const error = await incomplete(() => copy(trees, { delete: true }));
     const { failed, deletionsSkipped } = error.result!;
     assertEquals([failed, deletionsSkipped], [0, "empty"]);
-    assertStringIncludes(error.message, "is its disk mounted? With deleteAll: true");
+    assertStringIncludes(
+      error.message,
+      "is its disk mounted? To delete all entries, set deleteAll: true",
+    );
     assertEquals(isTransient(error), false, "no file has failed");
     assertEquals((await copy(trees, { delete: true, dryRun: true })).deletionsSkipped, "empty");
     assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");

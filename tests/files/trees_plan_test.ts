@@ -113,13 +113,13 @@ for (const [name, source, target, rules, expected] of rows) {
 
 Deno.test("plan: an error says what is in the way, and whether it can be deleted", () => {
   const deleted =
-    ", or call with delete: true, which deletes it unless something in it has to stay";
+    ", or set delete: true, which deletes the entry if the call may delete all entries in it";
   const rows: [source: string, target: string, what: string, advice: string][] = [
     ["a", "a/b", "a directory", deleted],
     ["a/b", "a", "a file", deleted],
     ["a", "a!link", "a symbolic link, which is not followed,", ""],
     ["a", "a!special", "a pipe, a socket or a device", ""],
-    ["a/b", "a!unreadable", "something that can't be read", ""],
+    ["a/b", "a!unreadable", "an entry that can't be read", ""],
   ];
   const rules = {
     compare: "time",

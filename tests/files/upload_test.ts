@@ -156,7 +156,7 @@ Deno.test("upload reports why the server rejects a file", async () => {
     [(dir) => new FilesApp(dir), "/new", 404, "write: true"],
     [(dir) => new FilesApp(dir, { write: true, maxBytes: 99_999 }), "/new", 413, "maxBytes"],
     [writable, "/directory", 409, "a directory has this name"],
-    [writable, "/directory/file/x", 409, "or a file that of a directory on the way"],
+    [writable, "/directory/file/x", 409, "or a file has the name of a parent directory"],
   ];
   for (const [makeApp, uri, status, hint] of cases) {
     await using files = await serveFiles(makeApp);
@@ -199,7 +199,7 @@ Deno.test("upload with replace: false keeps a different file, and accepts an ide
       using otherConnection = await files.client.connect();
       for (const target of [files.client, otherConnection]) {
         const uploadOther = () => uploadFile(options, target);
-        const error = await assertRejects(uploadOther, TransferError, "with replace: true");
+        const error = await assertRejects(uploadOther, TransferError, "set replace: true");
         assertEquals([error.code, (error.cause as StatusError).status], ["EXISTS", 412]);
       }
     }
@@ -447,13 +447,17 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
   const rejectedResponses: [ServerResponses, string | null, string][] = [
     [{ head: [200, {}] }, "UNEXPECTED_RESPONSE", "write: true"],
     [{ head: [200, { "upload-offset": "0" }] }, "UNEXPECTED_RESPONSE", "write: true"],
-    [{ head: [200, { "upload-offset": "6" }] }, "UNEXPECTED_RESPONSE", "how much"],
-    [{ head: [200, { "upload-offset": "-1" }] }, "UNEXPECTED_RESPONSE", "how much"],
-    [{ head: [200, { "upload-offset": "01" }] }, "UNEXPECTED_RESPONSE", "how much"],
+    [{ head: [200, { "upload-offset": "6" }] }, "UNEXPECTED_RESPONSE", "how many bytes"],
+    [{ head: [200, { "upload-offset": "-1" }] }, "UNEXPECTED_RESPONSE", "how many bytes"],
+    [{ head: [200, { "upload-offset": "01" }] }, "UNEXPECTED_RESPONSE", "how many bytes"],
     [{ head: [404, {}] }, null, "write: true"],
     [{ head: [301, {}] }, null, "301"],
-    [{ head: [507, { "upload-offset": "2" }] }, "DISK_FULL", "too little space for the 3 bytes"],
-    [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "does not report whether it is the same"],
+    [
+      { head: [507, { "upload-offset": "2" }] },
+      "DISK_FULL",
+      "too little space for the remaining 3 bytes",
+    ],
+    [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "does not report its SHA-256"],
     [
       { put: [201, { "repr-digest": "sha-256=:AA==:" }] },
       "UNEXPECTED_RESPONSE",
@@ -465,26 +469,26 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
       "SHA-256",
     ],
     [{ put: [200, {}] }, null, "200"],
-    [{ put: [400, {}] }, null, "may have changed"],
+    [{ put: [400, {}] }, null, "if the file changed while it was sent"],
     [{ put: [403, {}] }, null, "may not write"],
     [{ put: [405, {}] }, null, "write: true"],
     [
       { head: [409, {}] },
       "IN_THE_WAY",
-      "a directory has this name, or a file that of a directory on the way",
+      "a directory has this name, or a file has the name of a parent directory",
     ],
     [{ put: [409, {}] }, "IN_THE_WAY", "a directory has this name"],
-    [{ put: [409, { "retry-after": "1" }] }, "IN_USE", "is at work there"],
-    [{ put: [409, { allow: "GET, PUT" }] }, "ONLY_ADDS", "it only adds files"],
+    [{ put: [409, { "retry-after": "1" }] }, "IN_USE", "uses the file"],
+    [{ put: [409, { allow: "GET, PUT" }] }, "ONLY_ADDS", "the server only adds files"],
     [{ put: [409, OFFSET] }, "IN_USE", "another upload"],
-    [{ put: [412, {}] }, "TARGET_CHANGED", "the file there changed meanwhile"],
-    [{ put: [412, { allow: "GET, PUT" }] }, "ONLY_ADDS", "it only adds files"],
-    [{ put: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed meanwhile"],
+    [{ put: [412, {}] }, "TARGET_CHANGED", "the server's file changed during the call"],
+    [{ put: [412, { allow: "GET, PUT" }] }, "ONLY_ADDS", "the server only adds files"],
+    [{ put: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed during the call"],
     [{ put: [413, {}] }, null, "maxBytes"],
     [{ put: [500, {}] }, null, "its log"],
     [{ put: [503, { "root-gone": "?1" }] }, "ROOT_GONE", "is its disk mounted?"],
     [{ put: [503, {}] }, null, "is overloaded"],
-    [{ put: [503, { "retry-after": "1" }] }, null, "too many files open"],
+    [{ put: [503, { "retry-after": "1" }] }, null, "too many open files"],
     [{ put: [507, {}] }, "DISK_FULL", "no space left"],
   ];
   for (const [responses, code, message] of rejectedResponses) {
@@ -497,7 +501,7 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
     const [status] = responses.put ?? responses.head!;
     if (error instanceof StatusError) {
       assertEquals([code, error.status], [null, status]);
-      assertEquals(error.retryAfter, message === "too many files open" ? 1 : null);
+      assertEquals(error.retryAfter, message === "too many open files" ? 1 : null);
     } else assertEquals(error.code, code, error.message);
   }
 });

@@ -315,7 +315,7 @@ Deno.test("while the served directory is gone everything is 503, and each call r
     () => Array.fromAsync(listDirectory(client, "/")),
     () => Array.fromAsync(listTree(client, "/")),
   ];
-  const problem = "the directory that is served is not there; is its disk mounted?";
+  const problem = "the directory that the server serves is missing; is its disk mounted?";
   for (const call of calls) {
     const { code, cause } = await assertRejects(call, TransferError, problem);
     assertEquals([code, (cause as StatusError).status], ["ROOT_GONE", 503]);
