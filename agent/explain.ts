@@ -25,8 +25,9 @@ const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
 };
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED: 'check the address, or pair the two again with "degu pair"',
-  REFUSED_BY_PEER: "the peer does not trust this device any more: pair the two again with " +
+  UNTRUSTED: 'check the address, or pair the two devices again with "degu pair"',
+  REFUSED_BY_PEER:
+    "the peer does not trust this device any more: pair the two devices again with " +
     '"degu pair"',
   EXPIRED: "check the clocks of both devices",
   NOT_YET_VALID: "check the clocks of both devices",
@@ -35,7 +36,7 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just been stopped; if this device is missing in " +
-  '"degu peers" on it, pair the two again with "degu pair"';
+  '"degu peers" on it, pair the two devices again with "degu pair"';
 
 const UNREACHABLE_HINT =
   'check that "degu serve" runs on it, that the two are in one network, and that ' +
@@ -146,7 +147,7 @@ const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> 
     '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
     "lists the device that has",
   "ANSWER_LOST":
-    ', so it may trust this device already: pair the two again, or "degu forget" this device on the other one',
+    ', so it may trust this device already: pair the two devices again, or "degu forget" this device on the other one',
 };
 
 function pairingProblem(error: PairingError): string {

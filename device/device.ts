@@ -1,4 +1,4 @@
-/** A device: its identity, its peers, and what it opens. */
+/** A device: its identity, its peers, and its servers, clients and invitations. */
 
 import { join } from "../internal/disk/paths.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
@@ -21,15 +21,15 @@ import { type Peer, PeerStore } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
-/** The name of a device, whether to create it, and its logger. */
+/** The name of a device, its logger, and the permission to create it. */
 export interface DeviceOptions {
   /**
    * The name of the device, which its peers also see: 1 to 63 letters, digits, `-` and `_`, the
-   * first a letter or digit. Required for a new device. An existing device has to have this name.
+   * first a letter or digit. Required for a new device. An existing device must have this name.
    */
   name?: string | undefined;
   /**
-   * Whether to create a device if there is none. With `false`, opening doesn't write.
+   * True to create a missing device. With `false`, opening doesn't write to the disk.
    *
    * @default {true}
    */
@@ -43,15 +43,16 @@ export interface DeviceOptions {
 }
 
 /**
- * A device: its identity, its peers, servers for the peers and clients of them. The state is in one
- * directory. Several processes may have it open, and each notices the changes of the others.
+ * A device: its identity, its peers, servers for the peers, and clients that connect to peers. The
+ * state is in one directory. Several processes may open the device at the same time, and each
+ * notices the changes of the others.
  *
  * @example
  * ```ts
  * import { Device } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
- * const dir = await Deno.makeTempDir(); // in a device: a directory of its own, that stays
+ * const dir = await Deno.makeTempDir(); // in real use: a permanent directory
  * {
  *   await using device = await Device.open(dir, { name: "camera" });
  *   assertEquals(device.id.length, 52);
@@ -65,17 +66,18 @@ export interface DeviceOptions {
  * ```
  */
 export class Device implements AsyncDisposable {
-  /** The name of this device, which it sends to others during a pairing. */
+  /** The name of this device, which it sends to other devices during a pairing. */
   readonly name: string;
-  /** The absolute path of its directory. */
+  /** The absolute path of the device's directory. */
   readonly dir: string;
   /**
-   * SHA-256 of its authority's public key, in base32 (RFC 4648 §6) of lower case: 52 characters.
+   * SHA-256 of the public key of this device's authority, in lower-case base32 (RFC 4648 §6): 52
+   * characters.
    */
   readonly id: string;
   readonly #services: DeviceServices;
-  readonly #closing: AbortController;
-  readonly #watch: AsyncDisposable;
+  readonly #closeController: AbortController;
+  readonly #peerWatch: AsyncDisposable;
   /** The open servers and invitations. */
   readonly #resources = new Set<AsyncDisposable>();
   #disposal: Promise<void> | null = null;
@@ -86,8 +88,8 @@ export class Device implements AsyncDisposable {
     this.name = name;
     this.id = identity.authority.id;
     this.#services = services;
-    this.#closing = closing;
-    this.#watch = peers.watch();
+    this.#closeController = closing;
+    this.#peerWatch = peers.watch();
   }
 
   /**
@@ -100,15 +102,16 @@ export class Device implements AsyncDisposable {
    * directory, and `--allow-sys=uid`; with `create: false` no `--allow-write`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
-   * @param options The name, which a new device needs, whether to create a device, and the logger.
+   * @param options The name, which a new device needs, the permission to create a device, and the
+   * logger.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
-   * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is
-   * no device yet, or is not the name of the existing device.
+   * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is no
+   * device yet, or differs from the name of the existing device.
    * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
    * @throws {Deno.errors.PermissionDenied} if others own the directory, or could change it.
    * @throws {Deno.errors.InvalidData} if the identity can't be read.
    * @throws {Deno.errors.NotSupported} if another version of Degu has written the directory, in a
-   * form that this one doesn't read.
+   * form that this version doesn't read.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
     const { name, create = true, logger: callerLogger } = copyOptions(
@@ -121,24 +124,24 @@ export class Device implements AsyncDisposable {
     const logger = makeSafeLogger(ownLogger ?? callerLogger!);
     const path = parseDevicePath(dir);
     const deviceName = await (create ? prepareDirectory : checkDirectory)(path, name);
-    const home = join(path, "identity");
-    const identity = await DeviceIdentity.open(home, { create });
+    const identityPath = join(path, "identity");
+    const identity = await DeviceIdentity.open(identityPath, { create });
     const peers = new PeerStore(path, logger);
     await peers.refresh();
-    const closing = new AbortController();
+    const closeController = new AbortController();
     if (ownLogger !== null) {
-      closing.signal.addEventListener("abort", () => ownLogger[Symbol.dispose]());
+      closeController.signal.addEventListener("abort", () => ownLogger[Symbol.dispose]());
     }
     const services: DeviceServices = {
       name: deviceName,
       identity,
       peers,
-      trust: new TrustSignals(peers),
-      serving: new ServingRecords(path),
+      trustSignals: new TrustSignals(peers),
+      servingRecords: new ServingRecords(path),
       logger,
-      closing: closing.signal,
+      closeSignal: closeController.signal,
     };
-    return new Device(path, services, closing);
+    return new Device(path, services, closeController);
   }
 
   /** Reads the peers from the disk, sorted by name. */
@@ -150,7 +153,7 @@ export class Device implements AsyncDisposable {
    * Reads the peer with this id, or else with this name, from the disk; `null` if there is none.
    *
    * @param nameOrId The name or the id of a peer.
-   * @throws {TypeError} if it is not a string.
+   * @throws {TypeError} if the argument is not a string.
    */
   async peer(nameOrId: string): Promise<Peer | null> {
     return await this.#services.peers.find(nameOrId);
@@ -161,16 +164,16 @@ export class Device implements AsyncDisposable {
    * unchanged.
    */
   async serving(): Promise<Address[]> {
-    return await this.#services.serving.addresses();
+    return await this.#services.servingRecords.listAddresses();
   }
 
   /**
-   * Ends the trust in a peer. Resolves to false if the peer is unknown. Before it resolves, the
-   * peer's sessions and connections in this process are closed. Other processes that have this
-   * directory open close theirs within a second.
+   * Ends the trust in a peer. Resolves to false if the peer is unknown. The peer's sessions and
+   * connections in this process are closed before the call resolves. Other processes that have
+   * opened the device close theirs within a second.
    *
    * @param peer The peer, its id or its name.
-   * @throws {TypeError} if it is none of these.
+   * @throws {TypeError} if the argument is none of these.
    */
   async forget(peer: Peer | string): Promise<boolean> {
     return await this.#services.peers.forget(peer);
@@ -209,13 +212,13 @@ export class Device implements AsyncDisposable {
    * import { Device } from "@degu/degu/device";
    * import { assertEquals } from "@std/assert";
    *
-   * const dir = await Deno.makeTempDir(); // really: two machines
+   * const dir = await Deno.makeTempDir(); // in real use: two machines
    * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
    * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
    * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-   * const atViewer = await viewer.join(invitation.line); // carried to the viewer by a person
-   * const atCamera = await invitation.paired;
-   * assertEquals([atViewer.name, atCamera.name], ["camera", "viewer"]);
+   * const cameraPeer = await viewer.join(invitation.line); // a person carries the line
+   * const viewerPeer = await invitation.paired;
+   * assertEquals([cameraPeer.name, viewerPeer.name], ["camera", "viewer"]);
    * await Deno.remove(dir, { recursive: true });
    * ```
    */
@@ -225,7 +228,7 @@ export class Device implements AsyncDisposable {
     const remove = () => this.#resources.delete(invitation);
     invitation.paired.then(remove, remove);
     this.#resources.add(invitation);
-    // The device may have been closed during the wait.
+    // The device may have been closed while the invitation opened.
     if (this.#disposal !== null) await invitation.close();
     this.#checkOpen();
     return invitation;
@@ -241,44 +244,45 @@ export class Device implements AsyncDisposable {
    * @throws {RangeError} if a value is not allowed.
    * @throws {PairingError} if the line can't be used or `peerName` is taken; if this device is
    * refused: the invitation has expired or was closed, or another device has used the line; if the
-   * other device can't be reached, or breaks the protocol. Its `code` says which.
+   * other device can't be reached, or breaks the protocol. The `code` of the error has the reason.
    */
   join(line: string, options?: JoinOptions): Promise<Peer>;
   /**
-   * Pairs with a device that invites in the same network, without its line: both devices show a
-   * number of six digits, and a person confirms at both that the numbers are the same. A stranger
-   * between the two has one chance in a million for each of five tries. Needs `--allow-net` of the
-   * addresses, and of the hosts' ports for TLS.
+   * Pairs with a device that invites in the same network, without the line of its invitation. Both
+   * devices show a number of six digits, and a person confirms at both devices that the numbers are
+   * the same. A stranger between the two devices has one chance in a million for each of five
+   * tries. Needs `--allow-net` of the addresses, and of the hosts' ports for TLS.
    *
-   * @param addresses The `addresses` of the invitation: tried one after the other, 5 s each, until
-   * one answers.
+   * @param addresses The `addresses` of the invitation, which are tried in this order, each for 5
+   * s, until a device answers.
    * @param options The function that asks a person to compare the number, a name for the peer, the
    * addresses of this device, and a signal.
    * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
    * unknown.
    * @throws {RangeError} if an address or another value is not allowed.
    * @throws {PairingError} if no device answers, the other device is this one, or `peerName` is
-   * taken; if the other device refuses: it is asking about a third one, or takes no more numbers;
-   * if a person has not confirmed, at either device, within 120 s. Its `code` says which.
+   * taken; if the other device refuses: its person is comparing the number of a third device, or it
+   * has no tries left; if the person at either device has not confirmed within 120 s. The `code` of
+   * the error has the reason.
    *
    * @example Pair two devices by a number
    * ```ts
    * import { type ConfirmNumber, Device } from "@degu/degu/device";
    * import { assertEquals } from "@std/assert";
    *
-   * const dir = await Deno.makeTempDir(); // really: two machines
+   * const dir = await Deno.makeTempDir(); // in real use: two machines
    * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
    * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
-   * const shown: string[] = [];
+   * const shownNumbers: string[] = [];
    * const confirm: ConfirmNumber = ({ number, name }) => {
-   *   shown.push(`${name}: ${number}`); // really: ask, and return what the person has answered
+   *   shownNumbers.push(`${name}: ${number}`); // in real use: ask the person, and return the reply
    *   return true;
    * };
    * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]], confirm });
    * const peer = await viewer.join(invitation.addresses, { confirm });
    * assertEquals([peer.name, (await invitation.paired).name], ["camera", "viewer"]);
-   * const [atOne, atOther] = shown.map((text) => text.split(": ")[1]);
-   * assertEquals(atOne, atOther);
+   * const [firstNumber, secondNumber] = shownNumbers.map((text) => text.split(": ")[1]);
+   * assertEquals(firstNumber, secondNumber);
    * await Deno.remove(dir, { recursive: true });
    * ```
    */
@@ -310,12 +314,12 @@ export class Device implements AsyncDisposable {
     options?: ServerOptions,
   ): Promise<DeviceServer & { readonly port: number }>;
   /**
-   * Creates a server for the peers at an address that need not have a port.
+   * Creates a server for the peers at an address with or without a port.
    *
-   * @param address As for every server.
+   * @param address The address, as for every server.
    * @param app The app, which gets only the requests of peers.
-   * @param options As for every server.
-   * @throws as above.
+   * @param options The options of every server.
+   * @throws the same errors.
    */
   serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
@@ -327,20 +331,23 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
-   * that peer answers: the addresses are tried in parallel, each 250 ms after the last, or
-   * at once after a failure (RFC 8305). The next connection tries the address that worked first.
+   * Creates a client of a peer. Each connection uses the first of the peer's addresses at which the
+   * peer answers. The addresses are tried in parallel, each 250 ms after the previous address, or
+   * at once after a failure (RFC 8305). The next connection first tries the address that worked
+   * last.
    *
-   * `connect()` reads the stored peer again, and so uses new addresses. If no address answers, it
-   * rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of one; `cause`
-   * is an `AggregateError` of all. Connections are closed when the peer is forgotten, and when the
-   * device is disposed of. Needs `--allow-net` of the addresses.
+   * `connect()` reads the stored peer again, and so uses its new addresses. If no address answers,
+   * `connect()` rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of
+   * one address; `cause` is an `AggregateError` of the errors of all addresses. Connections are
+   * closed when the peer is forgotten, and when the device is disposed of. Needs `--allow-net` of
+   * the addresses.
    *
    * @param peer The peer, its id or its name.
-   * @param options As for every client, other addresses, and a search for further ones.
+   * @param options The options of every client, other addresses, and a search for further
+   * addresses.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
-   * @throws {DeviceError} if the peer is unknown, or no address of it is known.
+   * @throws {DeviceError} if the peer is unknown or has no address.
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
@@ -364,10 +371,10 @@ export class Device implements AsyncDisposable {
 
   async #dispose(): Promise<void> {
     const reason = deviceClosedError();
-    this.#closing.abort(reason);
-    this.#services.trust.end(reason);
+    this.#closeController.abort(reason);
+    this.#services.trustSignals.end(reason);
     await Promise.all(Array.from(this.#resources, (each) => each[Symbol.asyncDispose]()));
-    await this.#watch[Symbol.asyncDispose]();
+    await this.#peerWatch[Symbol.asyncDispose]();
   }
 
   #checkOpen(): void {

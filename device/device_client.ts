@@ -1,4 +1,4 @@
-/** A client of a peer, at any of its addresses. */
+/** A client that connects to a peer at any of the peer's addresses. */
 
 import { type Address, checkAddress, type Socket, TlsError, type TlsErrorCode } from "../base.ts";
 import {
@@ -32,7 +32,7 @@ import { forgottenPeerError } from "./trust_signals.ts";
  * The addresses, the time limits and the search of a client of a peer, and the options of any
  * client.
  *
- * @example Look for a peer that has moved
+ * @example Find a peer whose address has changed
  * ```ts
  * import type { Address } from "@degu/degu/base";
  * import { Device, type DeviceClientOptions } from "@degu/degu/device";
@@ -42,14 +42,14 @@ import { forgottenPeerError } from "./trust_signals.ts";
  * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
  * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
  * const app = () => [204, "No Content", {}, null] as const;
- * await using before = await camera.serve(["127.0.0.1", 0], app);
+ * await using oldServer = await camera.serve(["127.0.0.1", 0], app);
  * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
  * await viewer.join(invitation.line);
- * before.close();
+ * oldServer.close();
  *
  * await using server = await camera.serve(["127.0.0.1", 0], app);
  * const options: DeviceClientOptions = {
- *   find: (): Promise<Address[]> => Promise.resolve([server.address]), // as by mDNS
+ *   find: (): Promise<Address[]> => Promise.resolve([server.address]), // for example by mDNS
  * };
  * const client = await viewer.client("camera", options);
  * assertEquals((await client.request("GET", "/")).status, 204);
@@ -58,23 +58,24 @@ import { forgottenPeerError } from "./trust_signals.ts";
  */
 export interface DeviceClientOptions extends ClientOptions {
   /**
-   * The addresses to try, instead of the stored ones.
+   * The addresses to try, instead of the stored addresses.
    *
-   * @default {the stored ones, read again for each connection}
+   * @default {the stored addresses, read again for each connection}
    */
   addresses?: readonly Address[] | undefined;
   /**
-   * The time limit in seconds of connecting to an address, and then of the handshake. With a small
-   * one, a host that doesn't answer fails soon, and a busy one still has the whole `timeout`.
+   * The time limit in seconds for connecting to an address, and again for the handshake. With a
+   * small limit, connecting to an absent host fails soon, while a busy host still has the whole
+   * `timeout` for its response.
    *
    * @default {timeout}
    */
   connectTimeout?: number | undefined;
   /**
-   * Finds further addresses of the peer, as by mDNS. The client calls it if no address answers:
-   * after `findAfter` seconds, or at once when all have failed. Only the peer is accepted at these
-   * addresses. The client then stores the address at which the peer has answered, and keeps the
-   * newest four such addresses.
+   * Finds further addresses of the peer, for example by mDNS. The client calls this function if no
+   * address answers: after `findAfter` seconds, or at once when all addresses have failed. Only the
+   * peer is accepted at the found addresses. The client stores the address at which the peer has
+   * answered, and keeps the newest four such addresses.
    *
    * The signal is aborted as soon as the peer answers, or connecting is aborted. Connecting fails
    * only after the search has ended. If `find` rejects, the log has a warning, and the search has
@@ -96,23 +97,23 @@ function noAddressError({ name }: Peer): DeviceError {
   return new DeviceError(
     "NO_ADDRESS",
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
-      "again while it serves",
+      "devices again while its server runs",
   );
 }
 
-/** The options of an `SSLClient` that a client of a peer doesn't have, with the reasons. */
+/** The options of an `SSLClient` that a client of a peer doesn't have, each with the reason. */
 const UNKNOWN_OPTIONS = {
-  sslHost: "a peer is known by its authority alone",
-  protocol: "the server of a peer has none",
+  sslHost: "a peer is identified by its authority alone",
+  protocol: "the server of a peer doesn't negotiate a protocol",
 } as const;
 
-/** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
+/** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
   /** The seconds for connecting to an address, and for the handshake; `null` for no limit. */
   readonly connectTimeout: number | null;
   readonly #services: DeviceServices;
   readonly #id: string;
-  /** The addresses of the options; `null` for the stored ones. */
+  /** The addresses of the options; `null` to use the stored addresses. */
   readonly #addresses: readonly Address[] | null;
   /** Finds further addresses; `null` without a search. */
   readonly #find: DeviceClientOptions["find"] | null;
@@ -133,7 +134,7 @@ export class DeviceClient extends SSLClient {
       ? null
       : checkAddresses("addresses", givenAddresses, (each) => checkAddress(each, "client"));
     if (addresses?.length === 0) {
-      throw notAllowedError("addresses", "must be at least one; got none");
+      throw notAllowedError("addresses", "must have at least one address; got none");
     }
     for (const [name, reason] of Object.entries(UNKNOWN_OPTIONS)) {
       if (name in clientOptions) {
@@ -158,9 +159,12 @@ export class DeviceClient extends SSLClient {
         `must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
       );
     }
-    const [first] = addresses ?? peer.addresses;
-    if (first === undefined) throw noAddressError(peer);
-    super(services.identity.clientContext(peer), first, { ...clientOptions, sslHost: null });
+    const [firstAddress] = addresses ?? peer.addresses;
+    if (firstAddress === undefined) throw noAddressError(peer);
+    super(services.identity.buildClientContext(peer), firstAddress, {
+      ...clientOptions,
+      sslHost: null,
+    });
     this.connectTimeout = connectTimeout ?? this.timeout;
     this.#services = services;
     this.#id = peer.id;
@@ -173,7 +177,7 @@ export class DeviceClient extends SSLClient {
   override async createSocket(options: Omit<ConnectOptions, "bodies"> = {}): Promise<Socket> {
     const { signal } = copyOptions(options, ["signal"]);
     checkSignal(signal);
-    const { identity, peers, trust, closing, logger } = this.#services;
+    const { identity, peers, trustSignals: trust, closeSignal: closing, logger } = this.#services;
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
@@ -184,20 +188,20 @@ export class DeviceClient extends SSLClient {
     if (addresses.length === 0) throw noAddressError(peer);
     const rankOf = (address: Address) => String(address) === this.#lastAddress ? 0 : 1;
     const orderedAddresses = addresses.toSorted((a, b) => rankOf(a) - rankOf(b));
-    const sslctx = identity.clientContext(peer);
-    const anySignal = joinSignals(this.options.signal, signal, trustSignal)!;
-    const search = this.#searchFor(peer);
+    const sslctx = identity.buildClientContext(peer);
+    const combinedSignal = joinSignals(this.options.signal, signal, trustSignal)!;
+    const search = this.#makeSearch(peer);
     try {
       const { address, socket } = await raceAddresses(
         orderedAddresses,
         (address, signal) =>
           connectToDevice(peer, sslctx, address, { timeout: this.connectTimeout, signal }),
-        anySignal,
+        combinedSignal,
         search,
       );
       this.#lastAddress = String(address);
       if (search !== null) {
-        await peers.addFound(this.#id, address).catch((error) => {
+        await peers.addFoundAddress(this.#id, address).catch((error) => {
           logger.warn(
             `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
           );
@@ -208,7 +212,7 @@ export class DeviceClient extends SSLClient {
         refusalHint: forgottenHint(peer.name),
       });
     } catch (error) {
-      if (anySignal.aborted) throw error;
+      if (combinedSignal.aborted) throw error;
       const target = { name: peer.name, addresses, isStored: this.#addresses === null };
       const bestError = mostInformativeError(error as AggregateError, target);
       // The stack begins with the frames of the caller.
@@ -217,7 +221,7 @@ export class DeviceClient extends SSLClient {
     }
   }
 
-  #searchFor({ name }: Peer): AddressSearch | null {
+  #makeSearch({ name }: Peer): AddressSearch | null {
     const find = this.#find;
     if (!find) return null;
     return {
@@ -244,7 +248,10 @@ export class DeviceClient extends SSLClient {
 /** Errors of TLS that another device or program may cause, the most useful first. */
 const TLS_CODES: readonly TlsErrorCode[] = ["UNTRUSTED", "NOT_TLS", "CLOSED"];
 
-/** The order of system errors: no permission, no listener at the address, no response. */
+/**
+ * Errors of the system, the most useful first: no permission, no listener at the address, no
+ * response.
+ */
 const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.NotCapable,
   Deno.errors.PermissionDenied,
@@ -257,28 +264,30 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
 export interface PeerTarget {
   readonly name: string;
   readonly addresses: readonly Address[];
-  /** Whether the addresses are those of the store, and not those of the options. */
+  /**
+   * True if the addresses are stored with the peer; false if the caller passed them as an option.
+   */
   readonly isStored: boolean;
 }
 
-/** Makes the hint at the likely cause if a peer refuses this device. */
+/** Formats the likely cause if a peer refuses this device. */
 export function forgottenHint(name: string): string {
-  return `${quote(name)} has probably forgotten this device: pair the two again`;
+  return `${quote(name)} has probably forgotten this device: pair the two devices again`;
 }
 
 /**
- * Makes the error of several attempts to connect: the most useful of their errors, with advice in
- * its message, and with all errors as its `cause`.
+ * Makes the error of several attempts to connect from the most useful of their errors. Its message
+ * has advice, and its `cause` has all errors.
  */
 export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));
   const bestError = first instanceof Error ? first : new Error(String(first));
-  const otherCount = errors.length - 1;
-  const others = otherCount === 0
+  const otherErrorCount = errors.length - 1;
+  const otherErrorsText = otherErrorCount === 0
     ? ""
-    : `; and ${otherCount} more address${otherCount === 1 ? " fails" : "es fail"}`;
-  const message = bestError.message + others + adviceFor(bestError, target);
+    : `; and ${otherErrorCount} more address${otherErrorCount === 1 ? " fails" : "es fail"}`;
+  const message = bestError.message + otherErrorsText + formatAdvice(bestError, target);
   const error = bestError instanceof TlsError
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isNotPermitted(bestError)
@@ -292,24 +301,25 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
 }
 
 /**
- * Removes the frames that Deno prints of an uncaught error, which hide the line with the advice.
+ * Removes the stack frames of the attempts. Deno would print the frames of an uncaught error, which
+ * would hide the line with the advice.
  */
 function shortenStacks(attempts: AggregateError): void {
   for (const each of [attempts, ...attempts.errors]) {
     if (!(each instanceof Error)) continue;
     each.stack = `${each.name}: ${each.message}`;
-    // The error of the system has the same message.
+    // The cause is the error of the system, with the same message.
     if ((each.cause as Error | undefined)?.message === each.message) delete each.cause;
   }
 }
 
-/** Whether this process lacks a permission, which isn't a fault of the peer. */
+/** Reports whether this process lacks a permission, which isn't a fault of the peer. */
 function isNotPermitted(error: Error): boolean {
   return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
 }
 
-/** The advice for an error, unless its message has some. */
-function adviceFor(error: Error, { name, addresses, isStored }: PeerTarget): string {
+/** Formats the advice for an error; empty if the message of the error has advice. */
+function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }
@@ -317,19 +327,19 @@ function adviceFor(error: Error, { name, addresses, isStored }: PeerTarget): str
   const [origin, remedy] = isStored
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];
-  const addressTexts = `${origin} address${addresses.length === 1 ? "" : "es"} ${
+  const addressesText = `${origin} address${addresses.length === 1 ? "" : "es"} ${
     addresses.map(formatCheckedAddress).join(", ")
   }`;
   if (error instanceof Deno.errors.TimedOut) {
     return `; ${
       quote(name)
-    } does not answer at ${addressTexts}: check that it runs, and that the network ` +
-      `lets it through; it may also be busy, or hang; else ${remedy}`;
+    } does not answer at ${addressesText}: check that it runs, and that no firewall ` +
+      `blocks it; it may also be busy or hang; otherwise ${remedy}`;
   }
   return `; ${
     quote(name)
-  } doesn't serve at ${addressTexts}: start its server, ${remedy}, or pair the two again ` +
-    "while it serves";
+  } doesn't serve at ${addressesText}: start its server, ${remedy}, or pair the two ` +
+    "devices again while its server runs";
 }
 
 function rankOfError(error: unknown): number {

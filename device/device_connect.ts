@@ -1,4 +1,4 @@
-/** Connects to a device, at the first of its addresses at which it answers (RFC 8305 §5). */
+/** Connects to a device at the first of its addresses that answers (RFC 8305 §5). */
 
 import { type Address, type Socket, TlsError } from "../base.ts";
 import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.ts";
@@ -6,7 +6,7 @@ import { formatCheckedAddress } from "../base/address.ts";
 import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
 
 /**
- * Connects to an address, and checks that the device answers at it.
+ * Connects to an address, and checks that the expected device answers.
  *
  * @param device The device. The context trusts its authority alone.
  * @param options The time-out, a signal, and the protocol.
@@ -27,14 +27,14 @@ export async function connectToDevice(
 
 const STAGGER_MILLISECONDS = 250;
 
-interface Winner<T> {
+interface FirstConnection<T> {
   readonly address: Address;
   readonly socket: T;
 }
 
-/** A search for further addresses, in addition to those that don't answer. */
+/** A search for further addresses, if the known addresses don't answer. */
 export interface AddressSearch {
-  /** The milliseconds before the search; it begins at once if all addresses have failed. */
+  /** The milliseconds before the search, which begins at once if all addresses have failed. */
   readonly delayMilliseconds: number;
   /** Never rejects. */
   find(signal: AbortSignal): Promise<readonly Address[]>;
@@ -42,13 +42,13 @@ export interface AddressSearch {
 
 /**
  * Tries addresses in parallel and returns the first success. The next attempt begins 250 ms after
- * the last, or at once after a failure. After a success, the signals of the other attempts are
- * aborted, and connections that they still make are closed.
+ * the previous attempt, or at once after a failure. After a success, the signals of the other
+ * attempts are aborted, and their connections are closed.
  *
  * @param search Finds further addresses. Their errors are ignored.
  * @param attempt Connects to an address, and verifies the peer. Must obey its signal.
- * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
- * errors if there is no address.
+ * @throws {AggregateError} if all attempts fail, with the errors in the order of the addresses;
+ * without errors if there is no address.
  * @throws the reason of `signal` if it is aborted.
  */
 export async function raceAddresses<T extends { close(): void }>(
@@ -56,9 +56,9 @@ export async function raceAddresses<T extends { close(): void }>(
   attempt: (address: Address, signal: AbortSignal) => Promise<T>,
   signal?: AbortSignal,
   search: AddressSearch | null = null,
-): Promise<Winner<T>> {
+): Promise<FirstConnection<T>> {
   signal?.throwIfAborted();
-  const { promise, resolve, reject } = Promise.withResolvers<Winner<T>>();
+  const { promise, resolve, reject } = Promise.withResolvers<FirstConnection<T>>();
   const abortController = new AbortController();
   const queue = [...addresses.entries()];
   const errors: unknown[] = [];
@@ -67,17 +67,17 @@ export async function raceAddresses<T extends { close(): void }>(
   let searchTimer: ReturnType<typeof setTimeout> | undefined;
   let canSearch = search !== null;
 
-  // In the tick of the first success, so that no other attempt can succeed after it.
-  const end = (reason: unknown) => {
+  // Runs in the same tick as the first success, so no second attempt can succeed.
+  const endAttempts = (reason: unknown) => {
     clearTimeout(nextTimer);
     clearTimeout(searchTimer);
     abortController.abort(reason);
   };
   const startNext = () => {
     clearTimeout(nextTimer);
-    const next = queue.shift();
+    const nextEntry = queue.shift();
     if (queue.length > 0) nextTimer = setTimeout(startNext, STAGGER_MILLISECONDS);
-    if (next !== undefined) run(...next);
+    if (nextEntry !== undefined) runAttempt(...nextEntry);
     else if (runningCount > 0) return;
     else if (canSearch) runSearch();
     else reject(new AggregateError(errors, "could not connect to any address"));
@@ -95,12 +95,12 @@ export async function raceAddresses<T extends { close(): void }>(
     runningCount--;
     startNext();
   };
-  const run = async (index: number, address: Address) => {
+  const runAttempt = async (index: number, address: Address) => {
     runningCount++;
     try {
       const socket = await attempt(address, abortController.signal);
       if (abortController.signal.aborted) return socket.close();
-      end(new DOMException("another address was faster", "AbortError"));
+      endAttempts(new DOMException("another address was faster", "AbortError"));
       resolve({ address, socket });
     } catch (error) {
       if (index >= 0) errors[index] = error;
@@ -109,7 +109,7 @@ export async function raceAddresses<T extends { close(): void }>(
     }
   };
   const onAbort = () => {
-    end(signal!.reason);
+    endAttempts(signal!.reason);
     reject(signal!.reason);
   };
   signal?.addEventListener("abort", onAbort);

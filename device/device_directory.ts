@@ -1,4 +1,4 @@
-/** The directory of a device, and its files that several processes change. */
+/** The directory of a device, with files that several processes change. */
 
 import { fileURLToPath } from "node:url";
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
@@ -12,7 +12,7 @@ import {
   syncDirectory,
 } from "../internal/disk/names.ts";
 import { isAbsolute, join, normalize } from "../internal/disk/paths.ts";
-import { isDeviceName, nameKey } from "./identity/names.ts";
+import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {
   checkPrivate,
   replacePrivateFile,
@@ -41,8 +41,8 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
   const files = new StateDirectory(dir, join(dir, "lock"));
   const storedName = await readName(dir);
   resolveDeviceName(dir, storedName, name);
-  // A directory with other files may be meant for other users, so don't change its mode.
-  if (storedName === null && (await files.names()).length > 0) {
+  // Other users may need a directory that already has files, so don't change its mode.
+  if (storedName === null && (await files.listNames()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
   const deviceName = await files.withLock(async () => {
@@ -63,17 +63,15 @@ export async function checkDirectory(dir: string, name: string | undefined): Pro
   const storedName = await readName(dir);
   if (storedName === null) {
     throw new Deno.errors.NotFound(
-      `There is no device in ${
-        quote(dir)
-      }, and with create: false none is made: leave it out and ` +
-        "give a name, or look whether the directory is right",
+      `There is no device in ${quote(dir)}, and create: false doesn't create one: omit create ` +
+        "and pass a name, or check the path of the directory",
     );
   }
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
   return resolveDeviceName(dir, storedName, name);
 }
 
-/** Checks that the name of a call is that of the device, and returns the latter. */
+/** Returns the name of the device. Throws if the caller has passed a different name. */
 function resolveDeviceName(
   dir: string,
   storedName: string | null,
@@ -83,15 +81,15 @@ function resolveDeviceName(
     if (name !== undefined) return name;
     throw notAllowedError("name", `there is no device in ${quote(dir)} yet, so a name is required`);
   }
-  if (name === undefined || nameKey(name) === nameKey(storedName)) return storedName;
+  if (name === undefined || makeNameKey(name) === makeNameKey(storedName)) return storedName;
   const problem = `the device in ${quote(dir)} is named ${
     quote(storedName)
   }, which can't be changed`;
-  throw notAllowedError("name", `${problem}; got ${quote(name)}: give that name, or none`);
+  throw notAllowedError("name", `${problem}; got ${quote(name)}: pass the stored name, or omit it`);
 }
 
-/** Whether the version in a file is another one, and not just damaged. */
-export function isOtherVersion(version: unknown, supported: number): version is number {
+/** Reports whether the version in a file is valid but not the supported version. */
+export function isUnsupportedVersion(version: unknown, supported: number): version is number {
   return Number.isSafeInteger(version) && version !== supported;
 }
 
@@ -108,7 +106,7 @@ async function readName(dir: string): Promise<string | null> {
     // The file is damaged.
   }
   const { version, name } = fields ?? {};
-  if (isOtherVersion(version, VERSION)) {
+  if (isUnsupportedVersion(version, VERSION)) {
     throw new Deno.errors.NotSupported(
       `the device in ${
         quote(dir)
@@ -122,7 +120,10 @@ async function readName(dir: string): Promise<string | null> {
   );
 }
 
-/** Creates a private directory, or makes one private. Rejects if other users could write to it. */
+/**
+ * Creates a private directory, or makes an existing directory private. Rejects if other users could
+ * write to it.
+ */
 async function makePrivate(path: string): Promise<void> {
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await checkPrivate(path, WRITABLE_BY_OTHERS);
@@ -130,10 +131,13 @@ async function makePrivate(path: string): Promise<void> {
   if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
 }
 
-/** More than a process needs for a few small files. A stopped process must not block all others. */
-const LOCK_SECONDS = 10;
+/**
+ * The longest wait for the lock. A process needs far less time for a few small files, and a stopped
+ * process must not block all other processes.
+ */
+const MAX_LOCK_WAIT_SECONDS = 10;
 const RETRY_MILLISECONDS = 10;
-const TEMPORARY_NAME = /^\.[0-9a-f]{16}$/;
+const TEMPORARY_NAME_PATTERN = /^\.[0-9a-f]{16}$/;
 
 /** A directory of small files that several processes change. */
 export class StateDirectory {
@@ -151,11 +155,11 @@ export class StateDirectory {
   withLock<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#lastChange.then(async () => {
       using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
-      const deadline = performance.now() + LOCK_SECONDS * 1000;
+      const deadline = performance.now() + MAX_LOCK_WAIT_SECONDS * 1000;
       while (!await file.tryLock(true)) {
         if (performance.now() > deadline) {
           throw new Deno.errors.TimedOut(
-            `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
+            `${this.#lockFile} has been locked for over ${MAX_LOCK_WAIT_SECONDS} s: another process that uses ` +
               "this device is stopped or hangs; end it",
           );
         }
@@ -168,25 +172,25 @@ export class StateDirectory {
   }
 
   /** Lists the names of the complete files. A missing directory counts as empty. */
-  async names(): Promise<string[]> {
+  async listNames(): Promise<string[]> {
     const names = await listNames(this.path);
-    return names.filter((name) => !TEMPORARY_NAME.test(name)).sort();
+    return names.filter((name) => !TEMPORARY_NAME_PATTERN.test(name)).sort();
   }
 
-  /** Replaces a file durably. Only inside {@linkcode withLock}. */
+  /** Replaces a file durably. The caller holds the lock of {@linkcode withLock}. */
   async write(name: string, text: string): Promise<void> {
-    // Under the lock, a temporary file is that of a writer that was interrupted.
+    // Under the lock, every temporary file is left over from an interrupted writer.
     for (const name of await listNames(this.path)) {
-      if (TEMPORARY_NAME.test(name)) await removeIfPossible(join(this.path, name));
+      if (TEMPORARY_NAME_PATTERN.test(name)) await removeIfPossible(join(this.path, name));
     }
-    const temporary = join(this.path, `.${makeRandomSuffix()}`);
-    await replacePrivateFile(join(this.path, name), text, temporary);
+    const temporaryPath = join(this.path, `.${makeRandomSuffix()}`);
+    await replacePrivateFile(join(this.path, name), text, temporaryPath);
     await syncDirectory(this.path);
   }
 
   /**
-   * Removes a file durably, and resolves to false if there is no file. Only inside {@linkcode
-   * withLock}.
+   * Removes a file durably, and resolves to false if there is no file. The caller holds the lock of
+   * {@linkcode withLock}.
    */
   async remove(name: string): Promise<boolean> {
     const isRemoved = await ignoreNotFound(Deno.remove(join(this.path, name)).then(() => true)) ??

@@ -22,13 +22,13 @@ import type { ServingRecord } from "./serving_records.ts";
 import type { TrustedPeer } from "./trust_signals.ts";
 
 /**
- * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
- * one.
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates such
+ * a server.
  *
- * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
- * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings and
- * forgetting, by any process, take effect while the server runs: the sessions of a forgotten peer
- * end within a second.
+ * A client needs a certificate that a peer's authority has signed directly. After the handshake and
+ * the app's `onConnect`, the server reads from the disk whether the peer is trusted. If any process
+ * pairs or forgets a peer, the change takes effect while the server runs: the sessions of a
+ * forgotten peer end within a second.
  *
  * @example
  * ```ts
@@ -58,10 +58,10 @@ export class DeviceServer extends SSLServer {
   readonly #unsubscribe: () => void;
   readonly #preparation: Promise<void>;
   readonly #onStop: () => void;
-  /** The record of its address. */
+  /** The record of the server's address. */
   #record: ServingRecord | null = null;
   #unregistration: Promise<void> | null = null;
-  #serving: Promise<void> | null = null;
+  #servingEnded: Promise<void> | null = null;
 
   /**
    * Created by {@linkcode Device.prototype.serve}.
@@ -79,15 +79,18 @@ export class DeviceServer extends SSLServer {
     if ("protocol" in options) {
       throw wrongArgumentError(
         "options",
-        'unknown option "protocol"; the client of a peer names none',
+        'unknown option "protocol"; the client of a peer doesn\'t negotiate a protocol',
       );
     }
     const { logger = services.logger } = options;
-    super(buildContext(services), address, forPeers(services, app, logger), { ...options, logger });
+    super(buildContextForPeers(services), address, wrapForPeers(services, app, logger), {
+      ...options,
+      logger,
+    });
     this.#services = services;
     this.#onStop = onStop;
     this.#unsubscribe = services.peers.onChange(() => {
-      super.setSslctx(buildContext(services));
+      super.setSslctx(buildContextForPeers(services));
       this.#record?.touch();
     });
     this.#preparation = this.#prepare();
@@ -96,7 +99,7 @@ export class DeviceServer extends SSLServer {
   }
 
   /**
-   * Throws. A device trusts exactly its peers: pair them, or forget them.
+   * Throws. The server trusts exactly the peers of the device: pair or forget peers instead.
    *
    * @throws {TypeError} always.
    */
@@ -104,7 +107,7 @@ export class DeviceServer extends SSLServer {
     throw wrongArgumentError(
       "setSslctx",
       "can't be called for the server of a device, which trusts the peers of the device; pair " +
-        "them, or forget them",
+        "or forget peers instead",
     );
   }
 
@@ -118,10 +121,10 @@ export class DeviceServer extends SSLServer {
   }
 
   async #prepare(): Promise<void> {
-    const { peers, serving, logger } = this.#services;
+    const { peers, servingRecords: serving, logger } = this.#services;
     try {
       await super.bound;
-      // Earlier changes by other processes apply from the first connection on.
+      // The first connection must see earlier changes by other processes.
       await peers.refresh();
     } catch (error) {
       super.close();
@@ -130,7 +133,7 @@ export class DeviceServer extends SSLServer {
     }
     try {
       this.#record = await serving.add(this.address);
-      // The server may have been closed during the wait.
+      // The server may have been closed while its address was recorded.
       if (this.#unregistration !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`, { error });
@@ -144,12 +147,12 @@ export class DeviceServer extends SSLServer {
   }
 
   /**
-   * Serves connections until {@linkcode DeviceServer.prototype.close} or
-   * {@linkcode DeviceServer.prototype.shutdown}; then the address is free.
+   * Serves connections until {@linkcode DeviceServer.prototype.close} or {@linkcode
+   * DeviceServer.prototype.shutdown} has ended. Then the address is free.
    */
   override serveForever(): Promise<void> {
-    this.#serving ??= super.serveForever().finally(() => this.#unregister());
-    return this.#serving;
+    this.#servingEnded ??= super.serveForever().finally(() => this.#unregister());
+    return this.#servingEnded;
   }
 
   /** Closes the listener and every connection at once. */
@@ -158,7 +161,7 @@ export class DeviceServer extends SSLServer {
     this.#unregister();
   }
 
-  /** As for every server; the recorded address is removed first. */
+  /** Shuts the server down, as every server. The record of the address is removed first. */
   override async shutdown(): Promise<void> {
     const withdrawal = this.#withdrawAddress();
     await super.shutdown();
@@ -184,12 +187,16 @@ export class DeviceServer extends SSLServer {
   }
 }
 
-function buildContext({ identity, peers }: DeviceServices) {
-  return identity.serverContext(peers.current);
+function buildContextForPeers({ identity, peers }: DeviceServices) {
+  return identity.buildServerContext(peers.current);
 }
 
 /** Wraps an app so that it serves only peers. */
-function forPeers({ peers, trust }: DeviceServices, app: App, appLogger: Logger): AppObject {
+function wrapForPeers(
+  { peers, trustSignals: trust }: DeviceServices,
+  app: App,
+  appLogger: Logger,
+): AppObject {
   const { handle, onConnect } = readApp(app, "app");
   const logger = makeSafeLogger(appLogger);
   return {
@@ -203,29 +210,29 @@ function forPeers({ peers, trust }: DeviceServices, app: App, appLogger: Logger)
         return false;
       }
       const identity = identityOf(session, trustedPeer, peers);
-      // The end of trust ends the session even during the `onConnect` of the app.
+      // The end of the trust then ends the session even during the `onConnect` of the app.
       addIdentity(session, identity);
       const decision = parseConnectResult(
         onConnect === null ? true : await onConnect(session, sock),
       );
       if (typeof decision === "boolean") return decision && identity;
       return {
-        // The name of the peer on this device has precedence over that of the app.
+        // The stored name of the peer has precedence over the name that the app returned.
         get user() {
           return identity.user;
         },
         signal: decision.signal,
-        // The server calls only this function before the first request.
+        // The server calls no other `isTrusted` before the first request, so check both trusts.
         isTrusted: async () => await trustedPeer.confirm() && await isTrustedBy(decision),
       };
     },
   };
 }
 
-/** The peers of sessions, as they were last read, and the signals of their trust. */
+/** The peers of sessions, as last read from the disk, with the signals of the trust in them. */
 const sessionPeers = new WeakMap<Session, { peer(): Peer; readonly signal: AbortSignal | null }>();
 
-/** Makes the identity of a peer for its session. */
+/** Makes the identity of a peer for a session. */
 function identityOf(session: Session, trustedPeer: TrustedPeer, peers: PeerStore): PeerIdentity {
   const { peer: connectedPeer, signal, confirm } = trustedPeer;
   const peer = () => peers.current.find(({ id }) => id === connectedPeer.id) ?? connectedPeer;
@@ -239,21 +246,24 @@ function identityOf(session: Session, trustedPeer: TrustedPeer, peers: PeerStore
   };
 }
 
-/** Sets the peer of a session without a server, for tests of apps. */
+/** Sets the peer of a session that has no server, for tests of apps. */
 export function setPeer(session: Session, peer: Peer): void {
   sessionPeers.set(session, { peer: () => peer, signal: null });
   identifyPeer(session, { user: peer.name });
 }
 
-/** The signal of the trust in the peer of a session; `null` if the session has no such peer. */
+/**
+ * Returns the signal that is aborted when the trust in the peer of a session ends; `null` if the
+ * session has no signal.
+ */
 export function trustSignalOf(session: Session): AbortSignal | null {
   return sessionPeers.get(session)?.signal ?? null;
 }
 
 /**
  * Returns the peer of a session of a {@linkcode DeviceServer}. The peer is identified by the
- * authority that has signed its certificate, and never by a name in the certificate. It is returned
- * as last read, even after it was forgotten.
+ * authority that has signed its certificate, and never by a name in the certificate. The returned
+ * peer is as last read from the disk, even after the peer was forgotten.
  *
  * @param session A session of a device's server.
  * @throws {TypeError} if the session belongs to another server.
@@ -272,8 +282,8 @@ export function peerOf(session: Session): Peer {
   if (sessionPeer === undefined) {
     throw wrongArgumentError(
       "session",
-      "must be one of a DeviceServer; this one is of another server, or of callApp without a " +
-        "session of TempDevices.peerSession()",
+      "must belong to a DeviceServer; got a session of another server, or of callApp without " +
+        "TempDevices.peerSession()",
     );
   }
   return sessionPeer.peer();

@@ -12,31 +12,32 @@ import type { TrustSignals } from "./trust_signals.ts";
 /** The services that the servers, clients and pairings of a device share. */
 export interface DeviceServices {
   readonly name: string;
-  /** The authority of the device, and its present certificate. */
+  /** The authority of the device, and its certificate. */
   readonly identity: DeviceIdentity;
   readonly peers: PeerStore;
-  /** The peers that are trusted now. */
-  readonly trust: TrustSignals;
-  /** The addresses of its servers, in all processes. */
-  readonly serving: ServingRecords;
+  /** The trusted peers, each with a signal that is aborted when the trust ends. */
+  readonly trustSignals: TrustSignals;
+  /** The addresses of the device's servers, in all processes. */
+  readonly servingRecords: ServingRecords;
   /** The logger; its methods never throw. */
   readonly logger: SafeLogger;
   /** Aborted when the device is disposed of. */
-  readonly closing: AbortSignal;
+  readonly closeSignal: AbortSignal;
 }
 
 /**
- * The longest wait for servers of other processes. They read the peers more than twice a second,
- * and one that is stopped must not delay a pairing for longer.
+ * The longest wait for servers of other processes. Servers read the peers more than twice a second,
+ * and a stopped server must not delay a pairing for longer.
  */
 const MAX_REFRESH_WAIT_MILLISECONDS = 1500;
 
 /**
- * Stores the other device. Then waits, for a limited time, until the servers of all processes with
- * this directory have read the peers, so that they don't refuse the first request of the new peer.
+ * Stores the other device as a peer. Then waits, for a limited time, until the servers of this
+ * device in all processes have read the peers, so that they don't refuse the first request of the
+ * new peer.
  */
 export async function storePairing(
-  { peers, serving, closing }: DeviceServices,
+  { peers, servingRecords: serving, closeSignal: closing }: DeviceServices,
   pairing: Pairing,
 ): Promise<Peer> {
   const waitForServers = await serving.watch();

@@ -9,14 +9,16 @@ import { DeguError, type DeguErrorOptions } from "../base.ts";
  * - `"GARBLED"`: a part of the line is missing, or was changed on the way.
  * - `"OTHER_VERSION"`: another version of Degu has made the line.
  * - `"EXPIRED"`: the line expired more than a day ago, by the clock of this device.
- * - `"OWN"`: the other device is this one, or a copy of its directory.
- * - `"NOT_OPEN"`: the invitation has expired, was closed or was used, or takes no more numbers.
+ * - `"OWN"`: the other device is this device, or a copy of its directory.
+ * - `"NOT_OPEN"`: the invitation has expired, was closed or was used, or has no tries left.
  * - `"UNREACHABLE"`: the other device doesn't answer at any of its addresses.
- * - `"REFUSED"`: the other device has refused the message of this one; its log says why.
- * - `"BAD_ANSWER"`: the answer of the other device breaks the protocol.
- * - `"ANSWER_LOST"`: the last answer did not arrive: the other device may have stored this one.
+ * - `"REFUSED"`: the other device has refused the message of this device; its log has the reason.
+ * - `"BAD_ANSWER"`: the response of the other device breaks the protocol.
+ * - `"ANSWER_LOST"`: the last response did not arrive, so the other device may have stored this
+ *   device.
  * - `"NOT_CONFIRMED"`: a person at one of the devices has not confirmed the number.
- * - `"BUSY"`: the other device is asking about a third one, or its port is overloaded.
+ * - `"BUSY"`: the person at the other device is comparing the number of a third device, or its port
+ *   is overloaded.
  * - `"NAME_TAKEN"`: another peer has the name `peerName`.
  */
 export type PairingErrorCode =
@@ -39,10 +41,10 @@ export type PairingErrorCode =
  *
  * - `"local"`: the person at this device has not confirmed the number.
  * - `"remote"`: the person at the other device has not confirmed the number, or that device has
- *   left.
- * - `"timed out"`: no person has answered in time.
- * - `"busy"`: the other device is asking about a third one.
- * - `"no numbers left"`: the other device takes no more numbers.
+ *   disconnected.
+ * - `"timed out"`: the person at this device or at the other device has not answered in time.
+ * - `"busy"`: the person at the other device is comparing the number of a third device.
+ * - `"no numbers left"`: the invitation of the other device has no tries left.
  * - `"no invitation"`: no device invites at the addresses.
  * - `"line unusable"`: the invitation of the line has ended, or its device can't be reached.
  */
@@ -56,7 +58,7 @@ export type PairingReason =
   | "line unusable";
 
 /**
- * The error of two devices that were not paired, because of the line or of the other device.
+ * The error of a pairing that failed, because of the line or because of the other device.
  *
  * @example
  * ```ts
@@ -75,11 +77,11 @@ export class PairingError extends DeguError {
   override readonly name: string = "PairingError";
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
   override readonly code: PairingErrorCode;
-  /** A more specific reason than some codes; `null` for the others. */
+  /** A more specific reason than the code; `null` for codes without specific reasons. */
   readonly reason: PairingReason | null;
   /**
-   * The name that another peer has, if the code is `"NAME_TAKEN"`; that of the other device, if it
-   * is `"NOT_CONFIRMED"`; else `null`.
+   * The name that another peer has, if the code is `"NAME_TAKEN"`; the name of the other device, if
+   * the code is `"NOT_CONFIRMED"`; else `null`.
    */
   readonly peerName: string | null;
 
@@ -102,11 +104,11 @@ export class PairingError extends DeguError {
 /**
  * The reason why there is no connection to a peer.
  *
- * - `"UNKNOWN"`: this device has no such peer, to connect to or to rename.
+ * - `"UNKNOWN"`: this device has no such peer.
  * - `"FORGOTTEN"`: this device has forgotten the peer.
  * - `"NO_ADDRESS"`: no address of the peer is known.
- * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the
- *   error of each address. Calling again may succeed.
+ * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the error
+ *   of each address. Calling again may succeed.
  * - `"CLOSED"`: the device was closed.
  */
 export type DeviceErrorCode =

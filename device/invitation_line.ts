@@ -4,24 +4,24 @@
  * The text is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers
  * big-endian:
  *
- * | bytes | what                                                                            |
+ * | bytes | content                                                                         |
  * | ----- | ------------------------------------------------------------------------------- |
  * | 1     | the version: 2                                                                  |
  * | 4     | SHA-256 over all other bytes, cut                                               |
  * | 32    | SHA-256 of the public key of the inviter's authority: its id                    |
  * | 16    | the secret                                                                      |
- * | 8     | when it expires, in milliseconds since 1970                                     |
+ * | 8     | the time at which the invitation expires, in milliseconds since 1970            |
  * | …     | 1 to 6 addresses, each as the next three rows                                   |
  * | 1     | 4 or 16, the bytes of the IP address                                            |
  * | 4, 16 | the IP address                                                                  |
- * | 4     | the port for TLS, then the plain one                                            |
+ * | 4     | the port for TLS, then the plain port                                           |
  */
 
 import { createHash } from "node:crypto";
 import { type Address, type HostAddress, parseHost, type ScopedAddress } from "../base.ts";
 import { copyWithPort, formatIPAddress } from "../base/address.ts";
 import { checkString } from "../internal/checks.ts";
-import { deviceId } from "./identity/names.ts";
+import { formatDeviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
 
 /** An address of an inviter: an IP address without a scope, the port for TLS, the plain port. */
@@ -37,9 +37,9 @@ export interface InvitationLine {
   readonly expires: Date;
 }
 
-/** The most addresses that a device sends to another, which tries each of them. */
+/** The most addresses that a device sends to another device, which tries each address. */
 export const MAX_ADDRESSES = 6;
-/** The bytes of the secret. Guessing 128 bits is hopeless. */
+/** The bytes of the secret. A stranger can't guess 128 bits. */
 export const SECRET_BYTES = 16;
 
 const PREFIX = "degu:";
@@ -47,13 +47,13 @@ const VERSION = 2;
 const CHECKSUM_BYTES = 4;
 const KEY_HASH_BYTES = 32;
 /**
- * The largest difference between the clocks of two devices. Up to this time after the expiry only
- * the inviter decides whether an invitation has expired.
+ * The largest difference between the clocks of two devices. Until this time after the expiry, the
+ * joiner still connects, because the inviter's clock decides whether the invitation has expired.
  */
 const MAX_CLOCK_DIFFERENCE_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
 
-/** Formats a line. The caller has checked its content. */
+/** Formats a line. The caller has checked the content. */
 export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
   const time = new DataView(new ArrayBuffer(8));
   time.setBigUint64(0, BigInt(expires.getTime()));
@@ -67,7 +67,7 @@ export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLi
     encodeBase64Url(Uint8Array.from([VERSION, ...computeChecksum(VERSION, content), ...content]));
 }
 
-/** The public content of an invitation's line: all but its secret. */
+/** The content of an invitation's line without the secret. */
 export interface ParsedInvitation {
   /** The id of the device that invites. */
   readonly id: string;
@@ -78,14 +78,14 @@ export interface ParsedInvitation {
 }
 
 /**
- * Parses the line of an invitation, without joining. Use it to show the inviter, or to check
- * whether a typed or scanned line is complete. White space in the line is ignored.
+ * Parses the line of an invitation, without joining. Use this function to show the inviter, or to
+ * check that a typed or scanned line is complete. White space in the line is ignored.
  *
  * @param line The {@linkcode Invitation.prototype.line | line} of the other device.
  * @throws {TypeError} if the line is not a string.
- * @throws {PairingError} with the code `"NOT_A_LINE"` if it is something else; `"GARBLED"` if a
- * part is missing or was changed; `"OTHER_VERSION"` if another version of Degu has made it;
- * `"EXPIRED"` if it expired more than a day ago. The message doesn't quote the line.
+ * @throws {PairingError} with the code `"NOT_A_LINE"` if the text is not a line; `"GARBLED"` if a
+ * part is missing or was changed; `"OTHER_VERSION"` if another version of Degu has made the line;
+ * `"EXPIRED"` if the line expired more than a day ago. The message doesn't quote the line.
  *
  * @example
  * ```ts
@@ -107,7 +107,7 @@ export function parseInvitation(line: string): ParsedInvitation {
   const { keyHash, addresses, expires } = decodeLine(line);
   const plainAddresses = addresses.map(([host, , port]) => Object.freeze([host, port] as const));
   return Object.freeze({
-    id: deviceId(keyHash),
+    id: formatDeviceId(keyHash),
     addresses: Object.freeze(plainAddresses),
     expires,
   });
@@ -117,7 +117,7 @@ export function parseInvitation(line: string): ParsedInvitation {
  * Parses a line. White space in the line is ignored.
  *
  * @throws {PairingError} if the text is not a line, was changed on the way, has another version, or
- * expired more than a day ago. The message says which, and doesn't quote the line.
+ * expired more than a day ago. The message has the reason, and doesn't quote the line.
  */
 export function decodeLine(line: string): InvitationLine {
   checkString("line", line);
@@ -144,15 +144,15 @@ export function decodeLine(line: string): InvitationLine {
         "version of Degu on both devices",
     );
   }
-  const parsed = readContent(content);
-  if (Date.now() - parsed.expires.getTime() > MAX_CLOCK_DIFFERENCE_MILLISECONDS) {
+  const invitationLine = readContent(content);
+  if (Date.now() - invitationLine.expires.getTime() > MAX_CLOCK_DIFFERENCE_MILLISECONDS) {
     throw new PairingError(
       "EXPIRED",
-      `line: it expired at ${parsed.expires.toISOString()}: make a new invitation; if that time is in the ` +
+      `line: it expired at ${invitationLine.expires.toISOString()}: make a new invitation; if that time is in the ` +
         "future, the clock of this device is wrong",
     );
   }
-  return parsed;
+  return invitationLine;
 }
 
 function garbledLineError(): PairingError {
@@ -161,7 +161,7 @@ function garbledLineError(): PairingError {
   return new PairingError("GARBLED", `line: it is garbled: ${details}`, { problem });
 }
 
-/** Computes the checksum, which finds accidental changes, but not deliberate ones. */
+/** Computes the checksum, which detects accidental changes, but not deliberate changes. */
 function computeChecksum(version: number, content: Uint8Array): Uint8Array {
   const hash = createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(content).digest().subarray(0, CHECKSUM_BYTES);
@@ -220,7 +220,7 @@ export function encodeBase64Url(bytes: Uint8Array): string {
 export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });
-    // The decoder also accepts white space, padding and unused bits: several texts for the same
+    // The decoder also accepts white space, padding and unused bits, so several texts mean the same
     // bytes.
     return encodeBase64Url(bytes) === text ? bytes : null;
   } catch {

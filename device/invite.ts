@@ -1,4 +1,4 @@
-/** The inviter of a pairing: the invitation, and the responses at its port for TLS. */
+/** The inviter of a pairing: the invitation, and the responses at the ports for TLS. */
 
 import { timingSafeEqual } from "node:crypto";
 import {
@@ -43,11 +43,11 @@ import {
   withNextPort,
 } from "./invitation_line.ts";
 import {
-  addressesToStore,
-  checkListen,
+  checkListenAddresses,
   listOwnAddresses,
   makeAddressFinder,
-  withoutWildcards,
+  replaceWildcards,
+  selectAddressesToStore,
 } from "./pairing_addresses.ts";
 import {
   type ANSWER,
@@ -56,7 +56,7 @@ import {
   encodeMessage,
   INTRODUCTION,
   isEmptyMessage,
-  makeRandom,
+  makeRandomValue,
   type Message,
   PAIRING_PROTOCOL,
   PROOF,
@@ -69,12 +69,12 @@ import type { Peer } from "./peer_store.ts";
 import { type ConfirmNumber, PlainPort } from "./plain_port.ts";
 import { closeSession, type PairingConnection, PairingConnections } from "./pairing_connections.ts";
 
-/** The addresses, the time limit and the ways by which another device can join. */
+/** The addresses and the time limit of an invitation, and the ways to join it. */
 export interface InviteOptions {
   /**
-   * The addresses to listen on: 1 to 6 IP addresses with a port. That port is for TLS, and the next
-   * one is plain. The port 0 means two free ports. With a wildcard the line has the addresses of
-   * this machine.
+   * The addresses to listen on: 1 to 6 IP addresses with a port. This port is for TLS, and the next
+   * port is plain. The port 0 means two free ports. With a wildcard, the line contains the
+   * addresses of this machine.
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
@@ -83,11 +83,11 @@ export interface InviteOptions {
    * The addresses of this device for later connections, which the other device stores: up to 6 IP
    * addresses or DNS names with a port.
    *
-   * @default {those of the servers of this directory when the other device joins}
+   * @default {the addresses of this device's servers when the other device joins}
    */
   serving?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
-   * Seconds until it expires, from 1 to 86,400.
+   * Seconds until the invitation expires, from 1 to 86,400.
    *
    * @default {600}
    */
@@ -95,11 +95,11 @@ export interface InviteOptions {
   /** The name of the peer on this device, instead of the peer's own name. */
   peerName?: string | undefined;
   /**
-   * Asks whether the other device shows the same number. With it the invitation can also be joined
-   * by a number, without its line.
+   * Asks whether the other device shows the same number. With this function, another device can
+   * also join by a number, without the line.
    */
   confirm?: ConfirmNumber | undefined;
-  /** Ends the invitation: `paired` rejects with its reason. */
+  /** Ends the invitation: `paired` rejects with the reason of the signal. */
   signal?: AbortSignal | undefined;
 }
 
@@ -108,16 +108,16 @@ const DEFAULT_OPEN_SECONDS = 600;
 const MAX_OPEN_SECONDS = 86_400;
 
 /** The longest wait for the joiner to close its connection after the last response. */
-const CLOSE_MILLISECONDS = 2000;
-const HANDSHAKE_SECONDS = 5;
+const MAX_CLOSE_WAIT_MILLISECONDS = 2000;
+const TLS_TIMEOUT_SECONDS = 5;
 
-/** Makes the response for a joiner whose number was not confirmed at this device. */
-const notConfirmedResponse = (): ResponseTuple => [403, "Forbidden", {}, null];
+/** Makes the response to a joiner if the person at this device has not confirmed the number. */
+const makeNotConfirmedResponse = (): ResponseTuple => [403, "Forbidden", {}, null];
 
 /** The address for TLS, and the plain port on the same host. */
 type BoundPorts = readonly [address: Address, plainPort: number];
 
-/** A device to store, with the message in which it has introduced itself. */
+/** A device to store, with the message in which the device has introduced itself. */
 interface IntroducedDevice {
   readonly authority: DeviceAuthority;
   readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
@@ -125,54 +125,57 @@ interface IntroducedDevice {
 
 /** A device that has sent the secret. */
 interface Joiner extends IntroducedDevice {
-  /** The response to the first request, with the value that the second request must contain. */
+  /** The response to the first request. The second request must contain its value. */
   readonly answer: Message<typeof ANSWER>;
 }
 
 /**
- * An open invitation, made by `device.invite()`. Until it expires, the first device with its line
- * can be paired with this one.
+ * An open invitation, made by `device.invite()`. Until the invitation expires, the first device
+ * that sends its line can be paired with this device.
  *
  * Pairing takes two steps. In the first step the joiner sends the secret and its authority. In the
  * second step the joiner connects with a certificate of that authority, so the TLS library verifies
  * every certificate. No device is stored before the second step.
  *
- * With `confirm` a number that two people compare can replace the line and the first step.
+ * With `confirm`, a number that two people compare can replace the line and the first step.
  */
 export class Invitation implements AsyncDisposable {
   /** The time at which the invitation expires. Setting the clock doesn't change the time limit. */
   readonly expires: Date;
   /**
-   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the
-   * invitation expires, with `ConnectionClosedError` when it is closed, and with the reason of
-   * `signal`. Awaiting it is optional.
+   * The other device, once the two devices are paired. Rejects with `Deno.errors.TimedOut` when the
+   * invitation expires, with `ConnectionClosedError` when the invitation is closed, and with the
+   * reason of `signal`. Awaiting this promise is optional.
    */
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
   readonly #peerName: string | undefined;
   /** Finds the addresses of this device for the response. */
   readonly #findAddresses: () => Promise<HostAddress[]>;
-  readonly #secret = makeRandom();
-  #lineText = "";
+  readonly #secret = makeRandomValue();
+  #line = "";
   #addresses: readonly Address[] = [];
-  /** Accepts every client, until a device has sent the secret or a number is shown. */
+  /**
+   * The context of the ports for TLS. The first context accepts every client. When a device has
+   * sent the secret or a number is shown, another context replaces it.
+   */
   #sslctx: ServerSslctx;
   readonly #servers: Server[] = [];
   readonly #connections = new PairingConnections();
-  readonly #line: StateMachine<LineState, LineEvent>;
+  readonly #lineStateMachine: StateMachine<LineState, LineEvent>;
   readonly #plainPort: PlainPort;
-  /** The rate limits of log lines that strangers cause, by kind. */
-  readonly #logLimits: Record<
+  /** The rate limiters of log lines that strangers cause, by the kind of the line. */
+  readonly #logRateLimiters: Record<
     "strangers" | "wrongSecrets" | "laterDevices" | "refusedMessages",
     LineRateLimiter
   >;
-  readonly #pairing = Promise.withResolvers<Peer>();
+  readonly #pairedResolvers = Promise.withResolvers<Peer>();
   readonly #expiryTimer: ReturnType<typeof setTimeout>;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = () => void this.#close(this.#signal!.reason);
-  /** The device that has sent the secret, once it has the response. */
+  /** The device that has sent the secret, once the response to it is made. */
   #joiner: Joiner | null = null;
-  #end: Promise<void> | null = null;
+  #closed: Promise<void> | null = null;
 
   private constructor(
     services: DeviceServices,
@@ -185,39 +188,48 @@ export class Invitation implements AsyncDisposable {
     this.#services = services;
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
-    this.#sslctx = services.identity.openContext();
+    this.#sslctx = services.identity.buildOpenServerContext();
     const { logger } = services;
-    this.#line = new StateMachine(LINE_TRANSITIONS, "open", (bug) => {
+    this.#lineStateMachine = new StateMachine(LINE_TRANSITIONS, "open", (bug) => {
       logger.error(`invitation: ${bug}`);
     });
     const setTlsContext = (sslctx: ServerSslctx) => this.#setTlsContext(sslctx);
-    this.#plainPort = new PlainPort(services, this.#line, setTlsContext, findAddresses, confirm);
+    this.#plainPort = new PlainPort(
+      services,
+      this.#lineStateMachine,
+      setTlsContext,
+      findAddresses,
+      confirm,
+    );
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
     // A stranger must not be able to fill the log.
-    const rateLimited = (log: (lastLine: string, total: number) => void) => {
+    const makeRateLimiter = (log: (lastLine: string, total: number) => void) => {
       let total = 0;
       return new LineRateLimiter((lastLine, count) => log(lastLine, total += count));
     };
-    this.#logLimits = {
-      strangers: rateLimited((line, count) =>
+    this.#logRateLimiters = {
+      strangers: makeRateLimiter((line, count) =>
         logger.info(
           count === 1 ? line : `${line}; ${count} connections so far were refused or failed`,
         )
       ),
-      wrongSecrets: rateLimited((who, count) =>
-        warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
+      wrongSecrets: makeRateLimiter((client, count) =>
+        warn(`wrong secret from ${client}; ${count} wrong so far; the invitation stays open`)
       ),
-      laterDevices: rateLimited((who) =>
+      laterDevices: makeRateLimiter((client) =>
         warn(
-          `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
-            "check which device this one is paired with now",
+          `${client} has sent the right secret after another device: somebody else may have seen the line; ` +
+            "check which device was paired",
         )
       ),
-      refusedMessages: rateLimited((problem, count) =>
-        warn(`the right secret, but refused: ${problem}; ${count} refused so far; it stays open`)
+      refusedMessages: makeRateLimiter((problem, count) =>
+        warn(
+          `refused a message with the right secret: ${problem}; ${count} refused so far; ` +
+            "the invitation stays open",
+        )
       ),
     };
-    this.paired = this.#pairing.promise;
+    this.paired = this.#pairedResolvers.promise;
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
     this.#signal = signal;
@@ -245,7 +257,7 @@ export class Invitation implements AsyncDisposable {
     if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {
       throw notAllowedError("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
-    const listenAddresses = listen === undefined ? null : checkListen(listen);
+    const listenAddresses = listen === undefined ? null : checkListenAddresses(listen);
     const findAddresses = makeAddressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);
     signal?.throwIfAborted();
@@ -263,7 +275,7 @@ export class Invitation implements AsyncDisposable {
       signal?.throwIfAborted();
       signal?.addEventListener("abort", invitation.#onAbort);
       const lineAddresses = boundPorts.flatMap(([bound, plainPort]) => {
-        const addresses = listenAddresses === null ? [bound] : withoutWildcards([bound]);
+        const addresses = listenAddresses === null ? [bound] : replaceWildcards([bound]);
         return addresses.map((address): LineAddress => {
           return [formatLineHost(address), Number(address[1]), plainPort];
         });
@@ -275,7 +287,7 @@ export class Invitation implements AsyncDisposable {
       if (addresses.length === 0) {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");
       }
-      invitation.#lineText = encodeLine({
+      invitation.#line = encodeLine({
         keyHash: parseKeyHash(services.identity.authority.publicKey256),
         addresses,
         secret: invitation.#secret,
@@ -292,8 +304,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Listens on the addresses of this machine. An address may have just disappeared, or not be ready
-   * yet, so one that can be bound is enough.
+   * Listens on the addresses of this machine. A single address suffices, because some addresses may
+   * have just disappeared, or not be ready yet.
    */
   async #listenEverywhere(): Promise<BoundPorts[]> {
     const addresses = listOwnAddresses().slice(0, MAX_ADDRESSES);
@@ -309,40 +321,40 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Listens on an address for TLS, and on a second port without TLS. Resolves to the address and
-   * the second port.
+   * Listens on an address for TLS, and on a second port without TLS. Resolves to the address for
+   * TLS and the second port.
    */
   async #listen(address: HostAddress | ScopedAddress): Promise<BoundPorts> {
     const app = {
       onConnect: (session: Session, socket: Socket) => this.#connections.add(session, socket),
-      handle: (request: Request, session: Session) => this.#answer(request, session),
+      handle: (request: Request, session: Session) => this.#respond(request, session),
     };
     let isBound = false;
     const { logger: deviceLogger } = this.#services;
     const record: Logger["record"] = (level, line, details) => {
-      if (level === "info") return this.#logLimits.strangers.add(line);
-      // Before it is bound, a server warns only that every client is accepted.
+      if (level === "info") return this.#logRateLimiters.strangers.add(line);
+      // Until a server is bound, its only warning is that every client is accepted.
       if (level !== "warn" || isBound) deviceLogger[level](line, details);
     };
     const logger = { ...deviceLogger, record };
     const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
-    const encrypted = new SSLServer(this.#sslctx, address, app, {
+    const tlsServer = new SSLServer(this.#sslctx, address, app, {
       ...options,
-      timeout: HANDSHAKE_SECONDS,
+      timeout: TLS_TIMEOUT_SECONDS,
       protocol: PAIRING_PROTOCOL,
     });
-    this.#serve(encrypted);
-    await encrypted.ready;
+    this.#serve(tlsServer);
+    await tlsServer.ready;
     isBound = true;
-    const [, port] = encrypted.address as HostAddress;
+    const [, port] = tlsServer.address as HostAddress;
     const plainAddress = withNextPort(address);
-    const plain = new Server(plainAddress, this.#plainPort.app(port), {
+    const plainServer = new Server(plainAddress, this.#plainPort.makeApp(port), {
       ...options,
       timeout: null,
     });
-    this.#serve(plain);
-    const [, plainPort] = plain.address as HostAddress;
-    return [encrypted.address, plainPort];
+    this.#serve(plainServer);
+    const [, plainPort] = plainServer.address as HostAddress;
+    return [tlsServer.address, plainPort];
   }
 
   /** Replaces the context of all servers for TLS. */
@@ -360,7 +372,8 @@ export class Invitation implements AsyncDisposable {
 
   /**
    * Resolves when no device can join by a number any more, because five numbers were not confirmed.
-   * The line stays valid. Without `confirm`, and after the end, the promise stays pending.
+   * The line stays valid. Without `confirm`, and after the end of the invitation, the promise stays
+   * pending.
    */
   get exhausted(): Promise<void> {
     return this.#plainPort.exhausted;
@@ -368,15 +381,15 @@ export class Invitation implements AsyncDisposable {
 
   /**
    * The text that the other device needs to join. Any device with this text can be paired with this
-   * one, so keep the text secret, and deliver it unchanged. White space in the text is ignored.
+   * device, so keep the text secret, and deliver it unchanged. White space in the text is ignored.
    */
   get line(): string {
-    return this.#lineText;
+    return this.#line;
   }
 
   /**
-   * The addresses at which the other device can join by a number: those of the plain ports, as in
-   * the line.
+   * The addresses at which the other device can join by a number: the plain ports that the line
+   * contains.
    */
   get addresses(): readonly Address[] {
     return this.#addresses;
@@ -397,60 +410,66 @@ export class Invitation implements AsyncDisposable {
 
   async #close(reason: unknown): Promise<void> {
     // A stored peer can't be removed again: the other device may have the response already.
-    if (this.#line.apply("end") === "storing") return void await this.paired.catch(() => {});
+    if (this.#lineStateMachine.apply("end") === "storing") {
+      return void await this.paired.catch(() => {});
+    }
     this.#plainPort.lastAttempt?.end(reason);
-    await this.#closeServers(() => this.#pairing.reject(reason));
+    await this.#closeServers(() => this.#pairedResolvers.reject(reason));
   }
 
-  #closeServers(settle: () => void): Promise<void> {
-    // In a later microtask, since the end of a session may call this method again.
-    this.#end ??= Promise.resolve().then(async () => {
+  #closeServers(onClosed: () => void): Promise<void> {
+    // Close in a later microtask, because the end of a session may call this method again.
+    this.#closed ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiryTimer);
       this.#signal?.removeEventListener("abort", this.#onAbort);
-      for (const limit of Object.values(this.#logLimits)) limit.close();
+      for (const rateLimiter of Object.values(this.#logRateLimiters)) rateLimiter.close();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
-    }).finally(settle);
-    return this.#end;
+    }).finally(onClosed);
+    return this.#closed;
   }
 
-  async #answer(request: Request, session: Session): Promise<ResponseTuple> {
+  async #respond(request: Request, session: Session): Promise<ResponseTuple> {
     const { uri } = request;
     const bytes = await readMessage(request);
     if (bytes === null) return this.#refuse(session);
-    const connection = this.#connections.of(session);
-    if (connection === undefined || this.#line.state === "ended") return closeSession(session);
-    if (uri === SECRET_URI) return await this.#answerSecret(bytes, connection);
-    if (uri === VALUE_URI) return await this.#answerValue(bytes, connection);
-    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, connection);
+    const connection = this.#connections.find(session);
+    if (connection === undefined || this.#lineStateMachine.state === "ended") {
+      return closeSession(session);
+    }
+    if (uri === SECRET_URI) return await this.#respondToSecret(bytes, connection);
+    if (uri === VALUE_URI) return await this.#respondToValue(bytes, connection);
+    if (uri === CONFIRMED_URI) return await this.#respondToConfirmation(bytes, connection);
     return this.#refuse(session);
   }
 
-  /** Answers the first step. Compares the secret and claims the line in the same tick. */
-  async #answerSecret(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
+  /** Responds to the first step. Compares the secret and claims the line in the same tick. */
+  async #respondToSecret(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
-    if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
-    if (this.#line.state !== "open") {
-      this.#logLimits.laterDevices.add(String(session));
+    if (!containsRandomValue(bytes, INTRODUCTION, "secret", this.#secret)) {
+      return this.#refuse(session);
+    }
+    if (this.#lineStateMachine.state !== "open") {
+      this.#logRateLimiters.laterDevices.add(String(session));
       return closeSession(session);
     }
-    this.#line.apply("claim");
-    this.#plainPort.lastAttempt?.end(new DeguError("another device has the line"));
-    this.#connections.accept(connection);
+    this.#lineStateMachine.apply("claim");
+    this.#plainPort.lastAttempt?.end(new DeguError("another device has used the line"));
+    this.#connections.restartTimeLimit(connection);
     try {
-      this.#joiner = await this.#admit(bytes, session);
+      this.#joiner = await this.#readJoiner(bytes, session);
     } catch (error) {
-      this.#line.apply("refuse");
-      this.#logLimits.refusedMessages.add(`${session}: ${plainMessageOf(error)}`);
+      this.#lineStateMachine.apply("refuse");
+      this.#logRateLimiters.refusedMessages.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeMessage(this.#joiner.answer)];
   }
 
   /**
-   * Checks the message of the device with the right secret. Then accepts clients of that device's
-   * authority only.
+   * Checks the message of the device that has sent the right secret. Then accepts only clients of
+   * that device's authority.
    */
-  async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
+  async #readJoiner(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION);
     const authority = readAuthorityDer(introduction.authority);
@@ -459,94 +478,105 @@ export class Invitation implements AsyncDisposable {
         "it sent the authority of this device: it is this device, or a copy of it",
       );
     }
-    const answer = { value: makeRandom(), name, addresses: await this.#findAddresses() };
-    const reason = new ConnectionClosedError("another device was first");
-    const context = identity.serverContext([authority]);
-    this.#line.apply("answer");
+    const answer = { value: makeRandomValue(), name, addresses: await this.#findAddresses() };
+    const reason = new ConnectionClosedError("another device has used the line");
+    const context = identity.buildServerContext([authority]);
+    this.#lineStateMachine.apply("answer");
     this.#plainPort.lastAttempt?.end(reason);
     this.#setTlsContext(context);
     this.#connections.closeOthers(session, reason);
     return { authority, introduction, answer };
   }
 
-  /** Answers the second step. The TLS library has verified that the joiner has its key. */
-  async #answerValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
+  /**
+   * Responds to the second step. The TLS library has verified that the joiner has its private key.
+   */
+  async #respondToValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     const joiner = this.#joiner;
-    const isJoiner = this.#line.state === "answered" && joiner !== null &&
+    const isJoiner = this.#lineStateMachine.state === "answered" && joiner !== null &&
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
-      hasRandom(bytes, PROOF, "value", joiner.answer.value);
+      containsRandomValue(bytes, PROOF, "value", joiner.answer.value);
     if (!isJoiner) return this.#refuse(session);
-    this.#line.apply("reconnect");
-    return await this.#store(connection, joiner, [204, "No Content", {}, null]);
+    this.#lineStateMachine.apply("reconnect");
+    return await this.#storePeer(connection, joiner, [204, "No Content", {}, null]);
   }
 
-  /** Answers the second step of a pairing by a number, once the person has confirmed. */
-  async #answerConfirmed(
+  /**
+   * Responds to the second step of a pairing by a number, once the person at this device has
+   * confirmed.
+   */
+  async #respondToConfirmation(
     bytes: Uint8Array,
     connection: PairingConnection,
   ): Promise<ResponseTuple> {
     const { session } = connection;
     const attempt = this.#plainPort.lastAttempt;
-    // The person at this device may have answered no before the joiner connected.
-    if (attempt?.state === "ended") return notConfirmedResponse();
+    // The person at this device may have answered no before the joiner connected over TLS.
+    if (attempt?.state === "ended") return makeNotConfirmedResponse();
     // A device with the right secret has precedence, even while its message is being checked.
-    const isJoiner = this.#line.state === "open" && attempt !== null &&
+    const isJoiner = this.#lineStateMachine.state === "open" && attempt !== null &&
       (attempt.state === "revealed" || attempt.state === "accepted") &&
       isEmptyMessage(bytes) &&
       identifyDevice(session.peerCertificate, [attempt.authority]) !== null;
     if (!isJoiner) return this.#refuse(session);
-    this.#connections.keep(connection);
+    this.#connections.removeTimeLimit(connection);
     attempt.apply("reconnect");
-    attempt.add(session);
+    attempt.addSession(session);
     await attempt.confirmed.promise.catch(() => {});
-    // The number may have ended during the wait.
-    if (attempt.apply("store") === "ended") return notConfirmedResponse();
-    this.#line.apply("confirm");
-    return await this.#store(connection, attempt, [200, "OK", {}, encodeMessage({})]);
+    // The attempt may have ended while the person compared the number.
+    if (attempt.apply("store") === "ended") return makeNotConfirmedResponse();
+    this.#lineStateMachine.apply("confirm");
+    return await this.#storePeer(connection, attempt, [200, "OK", {}, encodeMessage({})]);
   }
 
   /** Stores the other device, and ends the invitation. */
-  async #store(
+  async #storePeer(
     connection: PairingConnection,
     { authority, introduction: { name: receivedName, addresses } }: IntroducedDevice,
     response: ResponseTuple,
   ): Promise<ResponseTuple> {
     const { session } = connection;
-    this.#connections.keep(connection);
+    this.#connections.removeTimeLimit(connection);
     const { logger } = this.#services;
     try {
       const peer = await storePairing(this.#services, {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: addressesToStore(addresses, session.address, connection.socket),
+        addresses: selectAddressesToStore(addresses, session.address, connection.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
-      this.#finish(session, () => this.#pairing.resolve(peer));
+      this.#closeAfterJoiner(session, () => this.#pairedResolvers.resolve(peer));
       return response;
     } catch (error) {
       logger.warn(`invitation: the pairing can't be stored: ${plainMessageOf(error)}`);
-      this.#finish(session, () => this.#pairing.reject(error));
+      this.#closeAfterJoiner(session, () => this.#pairedResolvers.reject(error));
       return closeSession(session);
     }
   }
 
-  /** Waits until the joiner has closed its connection, for a limited time, then frees the ports. */
-  async #finish({ signal }: Session, settle: () => void): Promise<void> {
-    await pause(CLOSE_MILLISECONDS, signal);
-    this.#line.apply("finish");
-    await this.#closeServers(settle);
+  /**
+   * Frees the ports once the joiner has closed its connection, or after a time limit. Doesn't wait.
+   */
+  #closeAfterJoiner({ signal }: Session, onClosed: () => void): void {
+    pause(MAX_CLOSE_WAIT_MILLISECONDS, signal).then(() => {
+      this.#lineStateMachine.apply("finish");
+      return this.#closeServers(onClosed);
+    });
   }
 
   #refuse(session: Session): ResponseTuple {
-    this.#logLimits.wrongSecrets.add(String(session));
+    this.#logRateLimiters.wrongSecrets.add(String(session));
     return closeSession(session);
   }
 }
 
-/** Whether a message has this random value, compared in constant time. Ignores other fields. */
-function hasRandom(
+/**
+ * Reports whether a message has this random value. Compares in constant time, and ignores other
+ * fields.
+ */
+function containsRandomValue(
   bytes: Uint8Array,
   fields: typeof INTRODUCTION | typeof PROOF,
   name: "secret" | "value",

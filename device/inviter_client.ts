@@ -1,6 +1,6 @@
 /**
- * The client of a joiner: it connects to the plain port and to the port for TLS of an inviter,
- * again if strangers crowd them, and exchanges messages.
+ * The client of a joiner, which connects to the plain port and to the port for TLS of an inviter,
+ * and exchanges messages. If strangers overload a port, the client retries.
  */
 
 import { type Address, EmptyPreambleError, type Response, TlsError } from "../base.ts";
@@ -19,19 +19,20 @@ import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
 /**
- * Seconds for connecting, the handshake and each wait: the inviter may have to wait for its disk.
+ * Seconds for connecting, for the handshake, and for each response, which may wait for the
+ * inviter's disk.
  */
-const WAIT_SECONDS = 20;
-/** The time limit of a request to a plain port, whose response doesn't wait for a person. */
-export const PLAIN_MILLISECONDS = 5000;
+const TLS_WAIT_SECONDS = 20;
+/** The time limit of a request to a plain port, whose response doesn't depend on a person. */
+export const PLAIN_REQUEST_MILLISECONDS = 5000;
 /**
  * The most attempts of a handshake, or of the first request by a line, if the inviter closes the
- * connection. Strangers who crowd the port can cause that, and a later attempt may succeed.
+ * connection. Strangers who overload the port can cause the close, and a later attempt may succeed.
  */
 export const MAX_ATTEMPTS = 10;
 /**
- * The pause before the second attempt. It doubles up to the maximum. All pauses together take at
- * most 4 s.
+ * The pause before the second attempt. Each further pause is twice as long, up to the maximum. All
+ * pauses together take at most 4 s.
  */
 const MIN_PAUSE_MILLISECONDS = 50;
 const MAX_PAUSE_MILLISECONDS = 600;
@@ -40,64 +41,68 @@ const MAX_PAUSE_MILLISECONDS = 600;
  * Connects to a plain port and sends a request. All attempts together take at most 5 s. The
  * connection stays open if the request succeeds.
  *
- * @param run Sends the request.
+ * @param sendRequest Sends the request.
  * @param maxAttempts The most attempts if the port closes the connection without a response.
  */
 export async function requestPlain<T>(
   address: Address,
   signal: AbortSignal,
-  run: (connection: Connection) => Promise<T>,
+  sendRequest: (connection: Connection) => Promise<T>,
   maxAttempts = 1,
 ): Promise<T> {
-  const timeLimit = new AbortController();
+  const timeLimitController = new AbortController();
   const limitTimer = setTimeout(() => {
-    const seconds = PLAIN_MILLISECONDS / 1000;
-    timeLimit.abort(
+    const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
+    timeLimitController.abort(
       new Deno.errors.TimedOut(`${formatCheckedAddress(address)} has not answered in ${seconds} s`),
     );
-  }, PLAIN_MILLISECONDS);
-  const anySignal = AbortSignal.any([signal, timeLimit.signal]);
-  const client = new Client(address, { host: null, timeout: null, signal: anySignal });
+  }, PLAIN_REQUEST_MILLISECONDS);
+  const combinedSignal = AbortSignal.any([signal, timeLimitController.signal]);
+  const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });
   const attempt = async () => {
     const connection = await client.connect();
     try {
-      return await run(connection);
+      return await sendRequest(connection);
     } catch (error) {
       connection.close();
       throw error;
     }
   };
   try {
-    return await retryIfCut(attempt, isCutError, maxAttempts, anySignal);
+    return await retryIfCut(attempt, isCutError, maxAttempts, combinedSignal);
   } finally {
     clearTimeout(limitTimer);
   }
 }
 
-/** Repeats an attempt that was cut, with pauses that grow. */
+/**
+ * Repeats an attempt while its connection is closed without a response. Each pause is longer than
+ * the previous pause.
+ */
 async function retryIfCut<T>(
   attempt: () => Promise<T>,
   isCut: (error: unknown) => boolean,
   maxAttempts: number,
   signal: AbortSignal,
 ): Promise<T> {
-  for (let attempts = 1;; attempts++) {
+  for (let attemptCount = 1;; attemptCount++) {
     try {
       return await attempt();
     } catch (error) {
-      if (!isCut(error) || attempts === maxAttempts) throw error;
+      if (!isCut(error) || attemptCount === maxAttempts) throw error;
     }
     const milliseconds = Math.min(
-      MIN_PAUSE_MILLISECONDS * 2 ** (attempts - 1),
+      MIN_PAUSE_MILLISECONDS * 2 ** (attemptCount - 1),
       MAX_PAUSE_MILLISECONDS,
     );
-    // Half of the pause is random, so that clients that were cut at the same time spread out.
+    // Half of the pause is random, so that clients that were closed at the same time don't return
+    // at the same time.
     await pause(milliseconds * (0.5 + Math.random() / 2), signal);
   }
 }
 
 /**
- * Connects over TLS to an inviter, at the first of these addresses at which it answers.
+ * Connects over TLS to an inviter, at the first of these addresses that answers.
  *
  * @param seconds The time limit of each wait for the inviter; `null` for no limit.
  */
@@ -106,10 +111,10 @@ export async function connectToInviter(
   sslctx: ClientSslctx,
   addresses: readonly Address[],
   signal: AbortSignal,
-  seconds: number | null = WAIT_SECONDS,
+  seconds: number | null = TLS_WAIT_SECONDS,
 ): Promise<{ readonly address: Address; readonly connection: Connection }> {
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
-    const options = { timeout: WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
+    const options = { timeout: TLS_WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
     const attempt = () => connectToDevice(authority, sslctx, address, options);
     return retryIfCut(attempt, isClosedError, MAX_ATTEMPTS, signal);
   }, signal);
@@ -121,16 +126,17 @@ export async function connectToInviter(
 /**
  * Returns the errors of attempts to connect.
  *
- * @throws {Deno.errors.NotCapable} if an attempt lacked a permission, which the error names.
+ * @throws {Deno.errors.NotCapable} if an attempt lacked a permission. The error names the
+ * permission.
  */
-export function attemptErrors(cause: unknown): readonly unknown[] {
+export function listAttemptErrors(cause: unknown): readonly unknown[] {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   const permissionError = errors.find((error) => error instanceof Deno.errors.NotCapable);
   if (permissionError !== undefined) throw permissionError;
   return errors;
 }
 
-/** The faults of an address without any response. */
+/** The faults of an address that doesn't respond at all. */
 const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
   "unreachable",
   "timed out",
@@ -138,20 +144,22 @@ const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
 ]);
 
 /**
- * The code of attempts to connect that failed: `"UNREACHABLE"` if no address responded. A refused
- * connection may mean that the invitation has ended.
+ * Finds the error code of attempts to connect: `"UNREACHABLE"` if no address responded. Otherwise
+ * the code is `"NOT_OPEN"`, because a refused connection may mean that the invitation has ended.
  */
-export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
+export function findAttemptsCode(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
   const isSilent = (error: unknown) => SILENT_FAULTS.has(describeConnectionError(error)?.fault);
-  return attemptErrors(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
+  return listAttemptErrors(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
-/** Whether the connection was closed during the handshake, by the inviter or on the way. */
+/**
+ * Reports whether the connection was closed during the handshake, by the inviter or by the network.
+ */
 export function isClosedError(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
-/** Whether the port has closed a plain connection without a response. */
+/** Reports whether a plain connection was closed without a response. */
 export function isCutError(error: unknown): boolean {
   return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }
@@ -171,5 +179,5 @@ export async function readBody({ headers, body }: Response): Promise<Uint8Array>
   if (body === null) return new Uint8Array();
   const length = headers["content-length"];
   if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) return await body.bytes();
-  throw new RangeError(`its answer must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
+  throw new RangeError(`its response must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
 }

@@ -11,12 +11,16 @@ import { buildClientSslctx, type Connection } from "../client.ts";
 import { formatCheckedAddress, isLinkLocal } from "../base/address.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import { deviceId } from "./identity/names.ts";
+import { formatDeviceId } from "./identity/names.ts";
 import { joinSignals } from "../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
-import { addressesToStore, listLinkLocalScopes, makeAddressFinder } from "./pairing_addresses.ts";
+import {
+  listLinkLocalScopes,
+  makeAddressFinder,
+  selectAddressesToStore,
+} from "./pairing_addresses.ts";
 import {
   ANSWER,
   AUTHORITY_URI,
@@ -27,47 +31,47 @@ import {
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
 import {
-  attemptErrors,
-  codeOfAttempts,
   connectToInviter,
+  findAttemptsCode,
   isClosedError,
   isCutError,
+  listAttemptErrors,
   MAX_ATTEMPTS,
   readBody,
   requestPlain,
   sendMessage,
 } from "./inviter_client.ts";
 
-/** The names and addresses that two devices exchange when they are paired. */
+/** The name of the peer, the addresses of this device, and a signal that cancels joining. */
 export interface JoinOptions {
   /** The name of the peer on this device, instead of the peer's own name. */
   peerName?: string | undefined;
   /**
    * The addresses of this device for later connections, which the other device stores: up to 6.
    *
-   * @default {those of the servers of this directory now}
+   * @default {the current addresses of this device's servers}
    */
   serving?: readonly Address[] | undefined;
   /**
    * Cancels joining, which then rejects with the reason of the signal. After the last response of
-   * the other device the signal has no effect.
+   * the other device, the signal has no effect.
    */
   signal?: AbortSignal | undefined;
 }
 
 export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
-/** Makes the error of a device that is to be paired with itself. */
+/** Makes the error of a device that joins its own invitation. */
 export function ownDeviceError(argument: "line" | "addresses"): PairingError {
   const problem =
     "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
-    "device needs a directory of its own";
+    "device needs its own directory";
   return new PairingError("OWN", `${argument}: ${problem}`, { problem });
 }
 
-/** Makes the error of a joiner that doesn't get the last response. */
+/** Makes the error of a joiner that didn't receive the last response. */
 export function answerLostError(problem: string, options?: ErrorOptions): PairingError {
   const advice =
-    ": that device may have stored this one, which has not stored it; join again with a new invitation";
+    ": that device may have stored this device, which has not stored that device; join again with a new invitation";
   return new PairingError("ANSWER_LOST", problem + advice, { ...options, problem });
 }
 
@@ -82,10 +86,10 @@ export async function joinDevice(
 ): Promise<Peer> {
   const { peerName, serving, signal: callerSignal } = copyOptions(options, JOIN_OPTIONS);
   checkSignal(callerSignal);
-  const { name, identity, peers, logger, closing } = services;
+  const { name, identity, peers, logger, closeSignal: closing } = services;
   const findAddresses = makeAddressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
-  const id = deviceId(keyHash);
+  const id = formatDeviceId(keyHash);
   if (id === identity.authority.id) throw ownDeviceError("line");
   if (peerName !== undefined) await peers.checkFree(peerName, id);
   const introduction = encodeMessage({
@@ -95,17 +99,17 @@ export async function joinDevice(
     addresses: await findAddresses(),
   });
   let inviterText = `the device ${id}`;
-  const timeLimit = new AbortController();
+  const timeLimitController = new AbortController();
   const limitTimer = setTimeout(() => {
     const message =
       `joining ${inviterText} took over ${TOTAL_TIMEOUT_SECONDS} s: check the network, and try again`;
-    timeLimit.abort(new PairingError("UNREACHABLE", message));
+    timeLimitController.abort(new PairingError("UNREACHABLE", message));
   }, TOTAL_TIMEOUT_SECONDS * 1000);
-  const signal = joinSignals(callerSignal, closing, timeLimit.signal)!;
-  // Adds to an error that another device may have used the line.
-  const step = async <T>(run: () => T | Promise<T>, isCut = isClosedError): Promise<T> => {
+  const signal = joinSignals(callerSignal, closing, timeLimitController.signal)!;
+  // Wraps errors, because another device may have used the line.
+  const runStep = async <T>(task: () => T | Promise<T>, isCut = isClosedError): Promise<T> => {
     try {
-      return await run();
+      return await task();
     } catch (error) {
       signal.throwIfAborted();
       throw stepError(error, inviterText, isCut);
@@ -114,45 +118,50 @@ export async function joinDevice(
   const refusedError = () =>
     new PairingError(
       "REFUSED",
-      `${inviterText} has refused what this device sent; its log says why`,
+      `${inviterText} has refused what this device sent; its log has the reason`,
     );
   try {
     const storedPeer = await peers.read(id);
     if (storedPeer !== null) inviterText = `${storedPeer.name} (${id})`;
-    const authority = await step(() => {
-      const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
-      return fetchAuthority(id, plain, signal);
+    const authority = await runStep(() => {
+      const plainAddresses = addLocalScopes(addresses.map(([host, , port]) => [host, port]));
+      return fetchAuthority(id, plainAddresses, signal);
     }, isCutError);
 
     // The first step sends the secret, and introduces this device. The TLS library has verified
-    // that the other device is that of the line.
+    // that the other device has the id in the line.
     const anonymousContext = buildClientSslctx({ ca: authority.ca, checkHostname: false });
-    const first = await step(async () => {
-      const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
+    const firstResponse = await runStep(async () => {
+      const tlsAddresses = addLocalScopes(addresses.map(([host, port]) => [host, port]));
       const { address, ...inviter } = await connectToInviter(
         authority,
         anonymousContext,
-        candidates,
+        tlsAddresses,
         signal,
       );
       using connection = inviter.connection;
       return { address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
-    if (first.status !== 200) throw refusedError();
-    const answer = await step(() => decodeMessage(first.bytes, ANSWER));
+    if (firstResponse.status !== 200) throw refusedError();
+    const answer = await runStep(() => decodeMessage(firstResponse.bytes, ANSWER));
     inviterText = `${answer.name} (${id})`;
 
-    // The second step sends the value of the answer, with the certificate of this device, and
-    // stores the other one.
-    const inviter = await step(() =>
-      connectToInviter(authority, identity.clientContext(authority), [first.address], signal)
+    // The second step sends the value of the response, with the certificate of this device, and
+    // stores the other device.
+    const inviter = await runStep(() =>
+      connectToInviter(
+        authority,
+        identity.buildClientContext(authority),
+        [firstResponse.address],
+        signal,
+      )
     );
     // The inviter waits until this connection is closed, so close it after storing the inviter.
     using connection = inviter.connection;
-    // After this request the other device may have stored this one as its peer.
+    // After this request, the other device may have stored this device as its peer.
     const proof = encodeMessage({ value: answer.value });
     const { status } = await sendMessage(connection, VALUE_URI, proof).catch((cause) => {
-      if (!timeLimit.signal.aborted) signal.throwIfAborted();
+      if (!timeLimitController.signal.aborted) signal.throwIfAborted();
       throw answerLostError(`the last answer of ${inviterText} did not arrive`, { cause });
     });
     if (status !== 204) throw refusedError();
@@ -160,7 +169,7 @@ export async function joinDevice(
       authority,
       receivedName: answer.name,
       peerName,
-      addresses: addressesToStore(answer.addresses, first.address, connection.sock),
+      addresses: selectAddressesToStore(answer.addresses, firstResponse.address, connection.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;
@@ -170,10 +179,10 @@ export async function joinDevice(
 }
 
 /**
- * Requests the authority with this id from one address after the other. Other authorities are not
- * trusted.
+ * Requests the authority with this id, one address after another. Authorities with other ids are
+ * not trusted.
  *
- * @throws {AggregateError} if no address has that authority.
+ * @throws {AggregateError} if no address responds with this authority.
  */
 async function fetchAuthority(
   id: string,
@@ -183,35 +192,39 @@ async function fetchAuthority(
   const errors: unknown[] = [];
   for (const address of addresses) {
     try {
-      const run = async (connection: Connection) => {
+      const requestAuthority = async (connection: Connection) => {
         using _ = connection;
         const response = await connection.get(AUTHORITY_URI, {});
         if (response.status === 200) return await readBody(response);
-        throw new RangeError(`the status of its answer is ${response.status}`);
+        throw new RangeError(`the status of its response is ${response.status}`);
       };
-      // Strangers may crowd the plain port, so each address is tried several times.
-      const der = await requestPlain(address, signal, run, MAX_ATTEMPTS);
+      // Strangers may overload the plain port, so each address is tried several times.
+      const der = await requestPlain(address, signal, requestAuthority, MAX_ATTEMPTS);
       const authority = readAuthorityDer(der);
       if (authority.id === id) return authority;
       throw new RangeError("it has another authority");
     } catch (error) {
       signal.throwIfAborted();
-      // Another device than that of the line may answer at this address.
-      const message = `${formatCheckedAddress(address)} does not give the authority of the line`;
+      // Another device may use this address now.
+      const message = `${formatCheckedAddress(address)} doesn't have the authority of the line`;
       errors.push(isProtocolViolation(error) ? new DeguError(message, { cause: error }) : error);
     }
   }
-  throw new AggregateError(errors, "no address gives the authority of the line");
+  throw new AggregateError(errors, "no address has the authority of the line");
 }
 
-/** The addresses of the line, then each link-local one with the scope of each interface. */
-function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
+/**
+ * Returns the addresses of the line, but each link-local address once for each interface, with its
+ * scope. Link-local addresses are last.
+ */
+function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
   const { linkLocal = [], others = [] } = Object.groupBy(
     addresses,
     ([host]) => isLinkLocal(host) ? "linkLocal" : "others",
   );
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
-  // Don't prompt for a permission because of link-local addresses if there are others to try.
+  // Don't prompt for a permission because of link-local addresses if there are other addresses to
+  // try.
   const mayListInterfaces = linkLocal.length > 0 &&
     (others.length === 0 || Deno.permissions.querySync(permission).state === "granted");
   const scopes = mayListInterfaces ? listLinkLocalScopes() : [];
@@ -222,47 +235,47 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
 }
 
 /**
- * Makes the error of a step that failed. Unless the response breaks the protocol, another device
- * may have used the line.
+ * Makes the error of a step that failed. Unless the response breaks the protocol, the error says
+ * that another device may have used the line.
  *
- * @param isCut Whether an error means that strangers may crowd the port.
+ * @param isCut Reports whether an error may mean that strangers overload the port.
  */
 function stepError(
   cause: unknown,
   inviterText: string,
   isCut: (error: unknown) => boolean,
 ): PairingError {
-  const errors = attemptErrors(cause);
+  const errors = listAttemptErrors(cause);
   if (errors.some(isProtocolViolation)) {
     const { message } = cause as Error;
     return new PairingError("BAD_ANSWER", `the answer of ${inviterText} is not valid: ${message}`, {
       cause,
     });
   }
-  const notOpenText =
+  const lineEndedText =
     "this line is not open any more: it has expired, was closed, or another device has used it";
   const lineError = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${inviterText}, and forget any that you don't recognize`;
     return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });
   };
-  // Strangers who crowd the port are more likely than another program that now uses the port.
+  // An overloaded port is more likely than another program that now uses the port.
   if (errors.some(isCut)) {
     const message =
-      `${inviterText} closes connections before they are encrypted, each time it was tried: its ` +
-      "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
-      notOpenText;
+      `${inviterText} closes connections before they are encrypted, also after retries: its ` +
+      "port is overloaded, or a firewall closes them; try again, and if that doesn't help, " +
+      lineEndedText;
     return lineError("BUSY", message);
   }
-  const code = codeOfAttempts(cause);
-  // The port of an invitation that has ended may be as silent as an unreachable device.
+  const code = findAttemptsCode(cause);
+  // After the end of an invitation, its ports may be as silent as an unreachable device.
   const message = code === "NOT_OPEN"
-    ? notOpenText
-    : `${inviterText} can't be reached at an address of the line: check that the two are on the same ` +
-      `network; if they are, ${notOpenText}`;
+    ? lineEndedText
+    : `${inviterText} can't be reached at an address of the line: check that both devices are on the same ` +
+      `network; if they are, ${lineEndedText}`;
   return lineError(code, message);
 }
 
-/** Whether the device has responded, but not by the protocol. */
+/** Reports whether the device has responded, but has broken the protocol. */
 function isProtocolViolation(error: unknown): boolean {
   if (error instanceof EmptyPreambleError) return false;
   return error instanceof ProtocolError || error instanceof RangeError;

@@ -18,19 +18,19 @@ import { plainMessageOf } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";
-import { addressesToStore, makeAddressFinder } from "./pairing_addresses.ts";
+import { makeAddressFinder, selectAddressesToStore } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
   COMMITMENT_URI,
-  commitmentTo,
+  computeCommitment,
+  computeNumber,
   CONFIRMED_URI,
   decodeMessage,
   encodeMessage,
   HASH_BYTES,
   isEmptyMessage,
-  makeRandom,
+  makeRandomValue,
   type Message,
-  numberOf,
   OFFER,
   RANDOM_URI,
   REFUSAL,
@@ -38,15 +38,15 @@ import {
 import type { Peer } from "./peer_store.ts";
 import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_port.ts";
 import {
-  codeOfAttempts,
   connectToInviter,
-  PLAIN_MILLISECONDS,
+  findAttemptsCode,
+  PLAIN_REQUEST_MILLISECONDS,
   readBody,
   requestPlain,
   sendMessage,
 } from "./inviter_client.ts";
 
-/** The comparison of the number, beside the name, the addresses and the signal of each joining. */
+/** A function that compares the number, and the options of joining by a line. */
 export interface JoinByNumberOptions extends JoinOptions {
   /** Asks whether the other device shows the same number. */
   confirm: ConfirmNumber;
@@ -57,24 +57,27 @@ const REFUSAL_ERRORS = {
     code: "BUSY",
     reason: "busy",
     problem: "is asking about another device",
-    advice: ": if you did not start that, answer no there, and try again",
+    advice: ": if you did not start that pairing, answer no on that device, and try again",
   },
-  // If another device has used the line, the line is also closed, so don't recommend the line.
+  // The advice doesn't mention the line, which is also closed if another device has used it.
   closed: {
     code: "NOT_OPEN",
     reason: "no numbers left",
-    problem: "takes no more numbers: see what it says there",
-    advice: ", and invite again",
+    problem: "takes no more numbers",
+    advice: ": read its output, and invite again",
   },
 } as const;
 
-/** The problem and the advice of each reason of a number that was not confirmed. */
+/** The problem and the advice for each reason why a number was not confirmed. */
 const UNCONFIRMED_ERRORS = {
   "local": [
-    "not confirmed here; if the two numbers differ, somebody may stand between the devices",
+    "not confirmed on this device; if the two numbers differ, somebody may be between the devices",
     ": use the line of the invitation",
   ],
-  "remote": ["did not confirm: the answer there was no, or the connection ended", "; try again"],
+  "remote": [
+    "did not confirm: the person there answered no, or the connection ended",
+    "; try again",
+  ],
   "timed out": [`no answer within ${CONFIRM_SECONDS} s`, "; try again, and answer at both devices"],
 } as const;
 
@@ -96,7 +99,7 @@ export async function joinByNumber(
     throw notAllowedError("address", "must be a host with a port; got a Unix socket");
   });
   if (addresses.length === 0) throw notAllowedError("addresses", "must not be empty");
-  const { name, identity, peers, logger, closing } = services;
+  const { name, identity, peers, logger, closeSignal: closing } = services;
   const findAddresses = makeAddressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);
   const introduction = {
@@ -106,40 +109,41 @@ export async function joinByNumber(
   };
   const signal = joinSignals(callerSignal, closing)!;
 
-  const exchange = await commit(addresses, introduction, signal);
+  const commitmentExchange = await exchangeCommitment(addresses, introduction, signal);
   // The number is valid only while this connection is open.
-  using _plain = exchange.connection;
-  const { address, offer, authority } = exchange;
+  using _plain = commitmentExchange.connection;
+  const { address, offer, authority } = commitmentExchange;
   if (authority.id === identity.authority.id) throw ownDeviceError("addresses");
-  using attempt = new JoinerAttempt(exchange, signal);
+  using attempt = new JoinerAttempt(commitmentExchange, signal);
   await attempt.reveal();
   await attempt.ask(confirm);
   // The inviter waits until this connection is closed, so close it after storing the inviter.
-  using secure = await attempt.connectOverTls(identity.clientContext(authority));
-  await attempt.confirm(secure);
+  using tlsConnection = await attempt.connectOverTls(identity.buildClientContext(authority));
+  await attempt.confirm(tlsConnection);
   const peer = await storePairing(services, {
     authority,
     receivedName: offer.name,
     peerName,
-    addresses: addressesToStore(offer.addresses, address, secure.sock),
+    addresses: selectAddressesToStore(offer.addresses, address, tlsConnection.sock),
   });
   logger.info(`join: paired with ${peer.name} (${peer.id})`);
   return peer;
 }
 
 /**
- * Sends a commitment, with a new random value, to one address after the other until one answers.
- * The first response decides: it may be that of a stranger, who must not get a second try.
+ * Sends a commitment, with a new random value, to one address after another until a device answers.
+ * Doesn't continue after the first response: it may come from a stranger, who must not get a second
+ * try.
  */
-async function commit(
+async function exchangeCommitment(
   addresses: readonly (HostAddress | ScopedAddress)[],
   introduction: Omit<Message<typeof COMMITMENT>, "commitment">,
   signal: AbortSignal,
 ) {
   const errors: unknown[] = [];
   for (const address of addresses) {
-    const random = makeRandom(HASH_BYTES);
-    const commitment = commitmentTo(introduction.authority, random);
+    const random = makeRandomValue(HASH_BYTES);
+    const commitment = computeCommitment(introduction.authority, random);
     const request = encodeMessage({ ...introduction, commitment });
     let status = 0;
     try {
@@ -154,7 +158,7 @@ async function commit(
           const problem = `the device at ${formatCheckedAddress(address)} ${refusal.problem}`;
           throw new PairingError(code, problem + advice, { reason: refusal.reason, problem });
         }
-        if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
+        if (status !== 200) throw new DeguError(`the status of its response is ${status}`);
         const offer = decodeMessage(response, OFFER);
         const authority = readAuthorityDer(offer.authority);
         return { address, connection, offer, authority, random, request, response };
@@ -174,21 +178,24 @@ async function commit(
   const cause = new AggregateError(errors);
   const problem = "no device invites at these addresses";
   const advice =
-    ": check that the two are on the same network, and that the invitation is still open";
+    ": check that both devices are on the same network, and that the invitation is still open";
   const options = { reason: "no invitation", problem, cause } as const;
-  throw new PairingError(codeOfAttempts(cause), problem + advice, options);
+  throw new PairingError(findAttemptsCode(cause), problem + advice, options);
 }
 
-/** A commitment and its response, of which the number is made, and their connection. */
-type CommitmentExchange = Awaited<ReturnType<typeof commit>>;
+/** A commitment and its response, from which the number is computed, and their connection. */
+type CommitmentExchange = Awaited<ReturnType<typeof exchangeCommitment>>;
 
-/** A pairing by a number at the joiner. That at the inviter is a `NumberAttempt`. */
+/** A pairing by a number at the joiner. At the inviter, the pairing is a `NumberAttempt`. */
 class JoinerAttempt implements Disposable {
   readonly #exchange: CommitmentExchange;
-  /** Once it is true, only the response shows whether the inviter has stored this device. */
+  /**
+   * True once this device has sent its confirmation. Then only the response shows whether the
+   * inviter has stored this device.
+   */
   #hasConfirmed = false;
   readonly #abortController = new AbortController();
-  /** Aborted when the number ends, or the caller cancels: either interrupts any step. */
+  /** Aborted when the attempt ends or the caller cancels. Every step obeys this signal. */
   readonly #signal: AbortSignal;
   readonly #confirmTimer: ReturnType<typeof setTimeout>;
 
@@ -203,58 +210,63 @@ class JoinerAttempt implements Disposable {
     }, CONFIRM_SECONDS * 1000);
   }
 
-  /** Reveals the random value. The response doesn't wait for a person, so its limit is short. */
+  /**
+   * Reveals the random value. The response doesn't depend on a person, so its time limit is short.
+   */
   async reveal(): Promise<void> {
     const { connection, offer, random } = this.#exchange;
-    const seconds = PLAIN_MILLISECONDS / 1000;
+    const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${offer.name} has not answered in ${seconds} s: check the network`;
     const error = new PairingError("UNREACHABLE", problem);
-    const limitTimer = setTimeout(() => this.#abortController.abort(error), PLAIN_MILLISECONDS);
+    const limitTimer = setTimeout(
+      () => this.#abortController.abort(error),
+      PLAIN_REQUEST_MILLISECONDS,
+    );
     const message = encodeMessage({ random });
     const send = () => sendMessage(connection, RANDOM_URI, message);
-    const responsePromise = this.#step(
+    const responsePromise = this.#runStep(
       send,
       (cause) => this.#notConfirmedError("remote", { cause }),
     );
-    this.#check(await responsePromise.finally(() => clearTimeout(limitTimer)));
-    // The inviter sends no more bytes, and keeps this connection open while the number is valid, so
-    // the end of a read means a no.
-    const onEnd = () => {
+    this.#checkResponse(await responsePromise.finally(() => clearTimeout(limitTimer)));
+    // The inviter sends no more bytes, and keeps this connection open while the number is valid. If
+    // a read ends, the person at the inviter has answered no.
+    const onReadEnd = () => {
       if (!this.#hasConfirmed) this.#abortController.abort(this.#notConfirmedError("remote"));
     };
-    connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
+    connection.sock.read(new Uint8Array(1)).then(onReadEnd, onReadEnd);
   }
 
-  /** Asks the person at this device. */
+  /** Asks the person at this device to compare the number. */
   async ask(confirm: ConfirmNumber): Promise<void> {
     const { offer: { name }, authority: { id }, request, response, random } = this.#exchange;
-    const number = numberOf(request, response, random);
+    const number = computeNumber(request, response, random);
     const question = Object.freeze({ number, name, id, signal: this.#signal });
-    const toError = (cause: unknown) => this.#notConfirmedError("local", { cause });
-    const isConfirmed = await this.#step(() => confirm(question), toError);
+    const makeError = (cause: unknown) => this.#notConfirmedError("local", { cause });
+    const isConfirmed = await this.#runStep(() => confirm(question), makeError);
     if (isConfirmed !== true) throw this.#notConfirmedError("local");
   }
 
   /** Connects over TLS, with the certificate of this device. */
   async connectOverTls(sslctx: ClientSslctx): Promise<Connection> {
     const { offer, authority } = this.#exchange;
-    const address = addressOfTls(this.#exchange);
+    const address = makeTlsAddress(this.#exchange);
     const connect = () => connectToInviter(authority, sslctx, [address], this.#signal, null);
-    const { connection } = await this.#step(connect, (cause) => {
+    const { connection } = await this.#runStep(connect, (cause) => {
       const problem = `${offer.name} can't be reached at ${formatCheckedAddress(address)}`;
-      const message = `${problem}: check what is in between`;
-      return new PairingError(codeOfAttempts(cause), message, { cause });
+      const message = `${problem}: check the network and the firewall`;
+      return new PairingError(findAttemptsCode(cause), message, { cause });
     });
     return connection;
   }
 
-  /** Sends the confirmation. The inviter responds once its own person has answered. */
-  async confirm(secure: Connection): Promise<void> {
+  /** Sends the confirmation. The inviter responds once the person at the inviter has answered. */
+  async confirm(tlsConnection: Connection): Promise<void> {
     this.#hasConfirmed = true;
     const problem = `the last answer of ${this.#exchange.offer.name} did not arrive`;
     const message = encodeMessage({});
-    const send = () => sendMessage(secure, CONFIRMED_URI, message);
-    this.#check(await this.#step(send, (cause) => answerLostError(problem, { cause })));
+    const send = () => sendMessage(tlsConnection, CONFIRMED_URI, message);
+    this.#checkResponse(await this.#runStep(send, (cause) => answerLostError(problem, { cause })));
   }
 
   [Symbol.dispose](): void {
@@ -272,27 +284,27 @@ class JoinerAttempt implements Disposable {
     return new PairingError("NOT_CONFIRMED", problem + advice, details);
   }
 
-  async #step<T>(
-    run: () => T | Promise<T>,
-    toError: (cause: unknown) => PairingError,
+  async #runStep<T>(
+    task: () => T | Promise<T>,
+    makeError: (cause: unknown) => PairingError,
   ): Promise<T> {
     try {
       this.#signal.throwIfAborted();
-      return await untilAborted(run(), this.#signal);
+      return await untilAborted(task(), this.#signal);
     } catch (cause) {
       this.#signal.throwIfAborted();
-      throw toError(cause);
+      throw makeError(cause);
     }
   }
 
-  #check({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>): void {
+  #checkResponse({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>): void {
     if (status === 200 && isEmptyMessage(bytes)) return;
     throw this.#notConfirmedError("remote");
   }
 }
 
-/** The port for TLS on the host that has answered. */
-function addressOfTls({ address, connection, offer: { port } }: CommitmentExchange): Address {
+/** Returns the address of the port for TLS, on the host that has answered. */
+function makeTlsAddress({ address, connection, offer: { port } }: CommitmentExchange): Address {
   const [host] = address;
   const isIPAddress = (parseHost(host)?.bytes ?? null) !== null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;

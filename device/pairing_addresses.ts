@@ -15,23 +15,25 @@ import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 /**
- * Returns a function that finds the addresses to send: those of the `serving` option, or those at
- * which servers of the device listen when it is called.
+ * Returns a function that finds the addresses to send: the addresses of the `serving` option, or
+ * the addresses on which servers of the device listen when the function is called.
  */
 export function makeAddressFinder(
-  { serving: servingRecords, logger }: Pick<DeviceServices, "serving" | "logger">,
+  { servingRecords, logger }: Pick<DeviceServices, "servingRecords" | "logger">,
   serving: readonly Address[] | undefined,
 ): () => Promise<HostAddress[]> {
   if (serving !== undefined) {
     const addresses = checkAddresses("serving", serving, (address) => {
       const checkedAddress = checkAddress(address, "client");
-      if (isWildcard(checkedAddress) || isReachableHost(canonicalHost(checkedAddress) ?? "")) {
+      if (
+        isWildcard(checkedAddress) || isReachableHost(formatCanonicalHost(checkedAddress) ?? "")
+      ) {
         return checkedAddress;
       }
       throw notAllowedError(
         "address",
         "must be an IP address or a DNS name with a port, at which another machine can reach this " +
-          `one; got ${formatCheckedAddress(checkedAddress)}`,
+          `machine; got ${formatCheckedAddress(checkedAddress)}`,
       );
     });
     if (addresses.length > MAX_ADDRESSES) {
@@ -40,25 +42,27 @@ export function makeAddressFinder(
         `must be at most ${MAX_ADDRESSES} addresses; got ${addresses.length}`,
       );
     }
-    const sentAddresses = addressesToSend(addresses);
-    return () => Promise.resolve(sentAddresses);
+    const selectedAddresses = selectAddressesToSend(addresses);
+    return () => Promise.resolve(selectedAddresses);
   }
   return async () => {
-    const addresses = await servingRecords.addresses();
+    const addresses = await servingRecords.listAddresses();
     try {
-      return addressesToSend(addresses);
+      return selectAddressesToSend(addresses);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       logger.warn(
         "pairing: a server listens on a wildcard address, which can't be resolved without " +
-          "--allow-sys=networkInterfaces, so it was not sent: set `serving` to its addresses",
+          "--allow-sys=networkInterfaces, so its addresses were not sent: set `serving` to its addresses",
       );
-      return addressesToSend(addresses.filter((address) => !isWildcard(address)));
+      return selectAddressesToSend(addresses.filter((address) => !isWildcard(address)));
     }
   };
 }
 
-export function checkListen(listen: readonly Address[]): readonly (HostAddress | ScopedAddress)[] {
+export function checkListenAddresses(
+  listen: readonly Address[],
+): readonly (HostAddress | ScopedAddress)[] {
   const addresses = checkAddresses("listen", listen, (address) => {
     const checkedAddress = checkAddress(address, "server");
     if (isUnixAddress(checkedAddress)) {
@@ -67,7 +71,7 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
     if (checkedAddress[1] < 65535) return checkedAddress;
     throw notAllowedError(
       "address[1]",
-      "must be below 65535, since the next port is used, too; got 65535",
+      "must be below 65535, because the next port is also used; got 65535",
     );
   });
   if (addresses.length > 0 && addresses.length <= MAX_ADDRESSES) return addresses;
@@ -79,13 +83,13 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
 }
 
 /**
- * Selects the addresses that another machine can use. Link-local ones lose their scope, which has a
- * meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
+ * Selects the addresses that another machine can use. Link-local addresses lose their scope, which
+ * is valid only on this machine. Needs `--allow-sys=networkInterfaces` for wildcards.
  */
-export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
+export function selectAddressesToSend(addresses: readonly Address[]): HostAddress[] {
   const addressesByText = new Map<string, HostAddress>();
-  for (const address of withoutWildcards(addresses)) {
-    const host = canonicalHost(address);
+  for (const address of replaceWildcards(addresses)) {
+    const host = formatCanonicalHost(address);
     if (host === null || !isReachableHost(host) || addressesByText.size === MAX_ADDRESSES) continue;
     const port = Number(address[1]);
     addressesByText.set(`${host} ${port}`, [host, port]);
@@ -94,10 +98,10 @@ export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
 }
 
 /**
- * Reads the addresses that another device sent.
+ * Checks the addresses that another device has sent.
  *
- * @throws {RangeError} unless it is a list of at most 6 IP addresses or DNS names, each with a
- * port.
+ * @throws {RangeError} unless the value is a list of at most 6 IP addresses or DNS names, each with
+ * a port.
  */
 export function readAddresses(value: unknown): HostAddress[] {
   if (!Array.isArray(value)) throw new RangeError("its addresses are not a list");
@@ -112,37 +116,37 @@ export function readAddresses(value: unknown): HostAddress[] {
   });
 }
 
-/** Formats the host of an address to send, in its canonical form; `null` for a Unix socket. */
-function canonicalHost(address: Address): string | null {
+/** Formats the host of an address in its canonical form; `null` for a Unix socket. */
+function formatCanonicalHost(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const [host] = address;
-  const parsed = parseHost(host);
-  return parsed === null || parsed.type === "name" ? host : parsed.text;
+  const parsedHost = parseHost(host);
+  return parsedHost === null || parsedHost.type === "name" ? host : parsedHost.text;
 }
 
 /**
- * Whether a host is a DNS name, or the canonical form of an IP address that is neither multicast
- * nor a wildcard.
+ * Reports whether a host is a DNS name, or the canonical form of an IP address that is neither
+ * multicast nor a wildcard.
  */
 function isReachableHost(host: string): boolean {
-  const parsed = parseHost(host);
-  if (parsed === null) return false;
+  const parsedHost = parseHost(host);
+  if (parsedHost === null) return false;
   // The name `unix` is refused: addresses are stored as text, where `unix:` begins the path of a
   // socket.
-  if (parsed.type === "name") return !/\.$|^unix$/.test(host);
+  if (parsedHost.type === "name") return !/\.$|^unix$/.test(host);
   const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
-  return parsed.text === host && !isMulticast && !WILDCARDS.includes(host);
+  return parsedHost.text === host && !isMulticast && !WILDCARDS.includes(host);
 }
 
 /**
- * Selects the addresses of another device to store. Link-local ones get the scope of the interface
- * that the pairing used, which is in `remote`, or is found with `--allow-sys=networkInterfaces`.
- * Omits link-local addresses without a scope and, unless the other device is on this machine,
- * loopback addresses.
+ * Selects the addresses of another device to store. Link-local addresses get the scope of the
+ * interface that the pairing used. This scope is in `usedAddress`, or is found with
+ * `--allow-sys=networkInterfaces`. Omits link-local addresses without a scope and, unless the other
+ * device is on this machine, loopback addresses.
  */
-export function addressesToStore(
-  received: readonly HostAddress[],
-  remote: Address | null,
+export function selectAddressesToStore(
+  receivedAddresses: readonly HostAddress[],
+  usedAddress: Address | null,
   { localAddr, remoteAddr }: Socket,
 ): Address[] {
   const [localHost, remoteHost] = [localAddr, remoteAddr].map((address) =>
@@ -150,9 +154,9 @@ export function addressesToStore(
   );
   const isSameMachine = localHost !== undefined &&
     (localHost === remoteHost || isLoopback(localHost));
-  const addresses = received.filter(([host]) => isSameMachine || !isLoopback(host));
+  const addresses = receivedAddresses.filter(([host]) => isSameMachine || !isLoopback(host));
   if (!addresses.some(([host]) => isLinkLocal(host))) return addresses;
-  const scope = parseScope(remote) ?? (localHost === undefined ? null : findScope(localHost));
+  const scope = parseScope(usedAddress) ?? (localHost === undefined ? null : findScope(localHost));
   return addresses.flatMap(([host, port]): Address[] => {
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
@@ -172,8 +176,9 @@ function parseScope(address: Address | null): number | null {
 }
 
 /**
- * Finds the number of the interface with a local address; `null` if no interface or several have
- * the address, if the interface has no link-local address, or without the permission.
+ * Finds the number of the interface that has a local address. Returns `null` if no interface or
+ * several interfaces have the address, if the interface has no link-local address, or without the
+ * permission.
  */
 function findScope(host: string): number | null {
   let interfaces: Deno.NetworkInterfaceInfo[];
@@ -184,14 +189,14 @@ function findScope(host: string): number | null {
     throw error;
   }
   const text = parseHost(withoutMapping(host))?.text;
-  const holders = interfaces.filter(({ address }) => parseHost(address)?.text === text);
-  const names = new Set(holders.map(({ name }) => name));
+  const matchingInterfaces = interfaces.filter(({ address }) => parseHost(address)?.text === text);
+  const names = new Set(matchingInterfaces.map(({ name }) => name));
   if (names.size !== 1) return null;
   const [scope = null] = listLinkLocalScopes(interfaces.filter(({ name }) => names.has(name)));
   return scope;
 }
 
-/** Predicates of the kinds of addresses, the most useful kind to a peer first. */
+/** Predicates for kinds of addresses. The kind that is most useful to a peer is first. */
 const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && parseHost(address)?.reach !== "link",
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
@@ -201,9 +206,9 @@ const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] 
 
 /**
  * Lists the addresses of this machine that a peer can use, with the port 0. Loopback addresses are
- * listed only if there are no others. The most useful addresses are first, and one of each
- * interface precedes the second of any, so that the first few are a good choice. Needs
- * `--allow-sys=networkInterfaces`.
+ * listed only if there are no other addresses. The most useful addresses are first. The best
+ * address of each interface precedes the second address of any interface, so that the first few
+ * addresses are a good choice. Needs `--allow-sys=networkInterfaces`.
  */
 export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
@@ -226,7 +231,7 @@ export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
  * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port.
  * Needs `--allow-sys=networkInterfaces` if there is a wildcard.
  */
-export function withoutWildcards(addresses: readonly Address[]): Address[] {
+export function replaceWildcards(addresses: readonly Address[]): Address[] {
   return addresses.flatMap((address) => {
     if (!isWildcard(address)) return [address];
     const [host, port] = address as HostAddress;

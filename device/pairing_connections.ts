@@ -1,29 +1,31 @@
 /**
- * The connections to a port of an invitation. Strangers can connect, but can't keep the port busy.
+ * The connections to the ports of an invitation. Strangers can connect, but can't keep a port busy.
  */
 
 import { ConnectionClosedError, DeguError, type ResponseTuple, type Socket } from "../base.ts";
 import type { Session } from "../server.ts";
 
-/** The time limit of a request, which stops slow peers. */
-const REQUEST_MILLISECONDS = 2000;
+/** The time limit of a request, which stops slow clients. */
+const MAX_REQUEST_MILLISECONDS = 2000;
 /**
- * The most connections that have not sent a valid request yet. When one more arrives, the oldest is
- * closed: a joiner sends its request at once, and idle strangers can't keep it out.
+ * The most connections that have not sent a valid request yet. A further connection closes the
+ * oldest of them. A joiner sends its request at once, so idle strangers can't keep the joiner out.
  */
-const MAX_WAITING = 64;
+const MAX_WAITING_CONNECTIONS = 64;
 
 /** A connection to a port of an invitation. */
 export interface PairingConnection {
   readonly session: Session;
   readonly socket: Socket;
-  /** A newer connection may replace this one, which has not sent a valid request yet. */
+  /**
+   * True until a valid request has arrived. A newer connection may replace a waiting connection.
+   */
   isWaiting: boolean;
-  timer?: ReturnType<typeof setTimeout>;
+  requestTimer?: ReturnType<typeof setTimeout>;
 }
 
 export class PairingConnections {
-  /** The oldest first. */
+  /** The connections by session, the oldest first. */
   readonly #connections = new Map<Session, PairingConnection>();
 
   /** Adds a connection, and limits the time until its request has arrived. */
@@ -31,47 +33,52 @@ export class PairingConnections {
     const connection = { session, socket, isWaiting: true };
     this.#connections.set(session, connection);
     session.store.set("connection", { [Symbol.dispose]: () => this.#remove(connection) });
-    this.#limitTime(connection);
+    this.#startTimeLimit(connection);
     const waitingConnections = [...this.#connections.values()].filter(({ isWaiting }) => isWaiting);
-    if (waitingConnections.length > MAX_WAITING) {
-      const [oldest] = waitingConnections;
-      this.#remove(oldest!);
-      oldest!.session.close(new ConnectionClosedError("closed in favor of a newer connection"));
+    if (waitingConnections.length > MAX_WAITING_CONNECTIONS) {
+      const [oldestConnection] = waitingConnections;
+      this.#remove(oldestConnection!);
+      oldestConnection!.session.close(
+        new ConnectionClosedError("closed in favor of a newer connection"),
+      );
     }
     return true;
   }
 
-  /** The connection of a session, unless it has been closed. */
-  of(session: Session): PairingConnection | undefined {
+  /** Returns the connection of a session, unless the connection has been closed. */
+  find(session: Session): PairingConnection | undefined {
     return this.#connections.get(session);
   }
 
   /** Restarts the time limit of a connection that has sent a valid request. */
-  accept(connection: PairingConnection): void {
+  restartTimeLimit(connection: PairingConnection): void {
     connection.isWaiting = false;
-    this.#limitTime(connection);
+    this.#startTimeLimit(connection);
   }
 
   /** Removes the time limit of a connection that has sent a valid request. */
-  keep(connection: PairingConnection): void {
+  removeTimeLimit(connection: PairingConnection): void {
     connection.isWaiting = false;
-    clearTimeout(connection.timer);
+    clearTimeout(connection.requestTimer);
   }
 
-  #limitTime(connection: PairingConnection): void {
-    clearTimeout(connection.timer);
+  #startTimeLimit(connection: PairingConnection): void {
+    clearTimeout(connection.requestTimer);
     const reason = new Deno.errors.TimedOut("the request took too long");
-    connection.timer = setTimeout(() => connection.session.close(reason), REQUEST_MILLISECONDS);
+    connection.requestTimer = setTimeout(
+      () => connection.session.close(reason),
+      MAX_REQUEST_MILLISECONDS,
+    );
   }
 
-  /** Closes all sessions but one. */
-  closeOthers(kept: Session, reason: Error): void {
+  /** Closes all other sessions. */
+  closeOthers(remainingSession: Session, reason: Error): void {
     for (const session of [...this.#connections.keys()]) {
-      if (session !== kept) session.close(reason);
+      if (session !== remainingSession) session.close(reason);
     }
   }
 
-  #remove({ session, timer }: PairingConnection): void {
+  #remove({ session, requestTimer: timer }: PairingConnection): void {
     clearTimeout(timer);
     this.#connections.delete(session);
   }

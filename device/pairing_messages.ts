@@ -1,6 +1,6 @@
 /**
- * The messages of pairing, which are JSON in the bodies of requests and responses, and the
- * commitment and the number that are computed from them.
+ * The messages of a pairing, as JSON in the bodies of requests and responses, and the commitment
+ * and the number that are computed from the messages.
  */
 
 import { createHash } from "node:crypto";
@@ -12,56 +12,65 @@ import { readAddresses } from "./pairing_addresses.ts";
 
 /** The ALPN name of the protocol (RFC 7301), which distinguishes it from other protocols. */
 export const PAIRING_PROTOCOL = "degu-pair/2";
-// At the port for TLS.
+// The paths at the port for TLS.
 export const SECRET_URI = "/secret";
 export const VALUE_URI = "/value";
 export const CONFIRMED_URI = "/confirmed";
-// At the plain port.
+// The paths at the plain port.
 export const AUTHORITY_URI = "/authority";
 export const COMMITMENT_URI = "/commitment";
 export const RANDOM_URI = "/random";
-/** The most bytes of a message, which limits the memory that a stranger can use up. */
+/** The most bytes of a message. This limit bounds the memory that a stranger can use. */
 export const MAX_MESSAGE_BYTES = 16384;
 
-/** The fields of all messages; bytes are sent as base64url. */
-interface Fields {
+/** The fields of all messages. Bytes are sent as base64url. */
+interface MessageFields {
   readonly secret: Uint8Array;
   /** The random value of the first response, which the second request must contain. */
   readonly value: Uint8Array;
-  /** The commitment to the joiner's random value, made before the joiner gets the inviter's. */
+  /**
+   * The commitment to the joiner's random value, made before the joiner receives the inviter's
+   * random value.
+   */
   readonly commitment: Uint8Array;
   /** A random value on which the number depends. */
   readonly random: Uint8Array;
   /** The certificate of the sender's authority, in DER. */
   readonly authority: Uint8Array;
   readonly name: string;
-  /** The addresses of that device for later connections. */
+  /** The addresses of the sender for later connections. */
   readonly addresses: readonly HostAddress[];
-  /** The port for TLS on the same host. */
+  /** The port for TLS on the sender's host. */
   readonly port: number;
   /** The reason why the inviter refuses a commitment. */
   readonly reason: "self" | "busy" | "closed";
 }
 
-/** The fields of the first request by a line, and of its response. */
+/** The fields of the first request of a pairing by a line. */
 export const INTRODUCTION = ["secret", "authority", "name", "addresses"] as const;
+/** The fields of the response to {@linkcode INTRODUCTION}. */
 export const ANSWER = ["value", "name", "addresses"] as const;
-/** The field of the second request by a line. */
+/** The field of the second request of a pairing by a line. */
 export const PROOF = ["value"] as const;
-/** The fields of the first request by a number, of its response, and of its refusal. */
+/** The fields of the first request of a pairing by a number. */
 export const COMMITMENT = ["authority", "name", "addresses", "commitment"] as const;
+/** The fields of the response to {@linkcode COMMITMENT}. */
 export const OFFER = ["authority", "name", "addresses", "random", "port"] as const;
+/** The field of the response that refuses a commitment. */
 export const REFUSAL = ["reason"] as const;
-/** The field of the request that opens the commitment. */
+/** The field of the second request of a pairing by a number, which opens the commitment. */
 export const OPENING = ["random"] as const;
 
-export type Message<Names extends readonly (keyof Fields)[]> = Pick<Fields, Names[number]>;
+export type Message<Names extends readonly (keyof MessageFields)[]> = Pick<
+  MessageFields,
+  Names[number]
+>;
 
-const READERS: { [Name in keyof Fields]: (field: unknown) => Fields[Name] } = {
-  secret: (field) => readBytes(field, SECRET_BYTES),
-  value: (field) => readBytes(field, SECRET_BYTES),
-  commitment: (field) => readBytes(field, HASH_BYTES),
-  random: (field) => readBytes(field, HASH_BYTES),
+const FIELD_READERS: { [Name in keyof MessageFields]: (field: unknown) => MessageFields[Name] } = {
+  secret: (field) => readRandomValue(field, SECRET_BYTES),
+  value: (field) => readRandomValue(field, SECRET_BYTES),
+  commitment: (field) => readRandomValue(field, HASH_BYTES),
+  random: (field) => readRandomValue(field, HASH_BYTES),
   authority(field) {
     const bytes = decodeBase64Url(field);
     if (bytes === null) throw new RangeError("its authority is not base64url");
@@ -84,7 +93,7 @@ const READERS: { [Name in keyof Fields]: (field: unknown) => Fields[Name] } = {
   },
 };
 
-export function encodeMessage(message: Partial<Fields>): Uint8Array {
+export function encodeMessage(message: Partial<MessageFields>): Uint8Array {
   const fields = Object.entries(message).map(([name, field]) =>
     [name, field instanceof Uint8Array ? encodeBase64Url(field) : field] as const
   );
@@ -98,10 +107,10 @@ export function encodeMessage(message: Partial<Fields>): Uint8Array {
  * @param requiredNames The names of all fields of the message, if only some are read.
  * @throws {RangeError} if the message is not valid. The error doesn't quote the message.
  */
-export function decodeMessage<Names extends readonly (keyof Fields)[]>(
+export function decodeMessage<Names extends readonly (keyof MessageFields)[]>(
   bytes: Uint8Array,
   names: Names,
-  requiredNames: readonly (keyof Fields)[] = names,
+  requiredNames: readonly (keyof MessageFields)[] = names,
 ): Message<Names> {
   let fields;
   try {
@@ -115,17 +124,17 @@ export function decodeMessage<Names extends readonly (keyof Fields)[]>(
   if (Object.keys(fields).toSorted().join() !== requiredNames.toSorted().join()) {
     throw new RangeError(`it must have the fields ${requiredNames.join(", ")} and no others`);
   }
-  const entries = names.map((name) => [name, READERS[name](fields[name])]);
+  const entries = names.map((name) => [name, FIELD_READERS[name](fields[name])]);
   return Object.fromEntries(entries);
 }
 
-/** Reads the message of a request; `null` if the request has none, or one that is too long. */
+/** Reads the message of a request; `null` if the message is missing or too long. */
 export async function readMessage({ method, body, headers }: Request): Promise<Uint8Array | null> {
   if (method !== "POST" || body === null) return null;
   return Number(headers["content-length"]) <= MAX_MESSAGE_BYTES ? await body.bytes() : null;
 }
 
-/** Whether a message is valid and has no fields. */
+/** Reports whether a message is valid and has no fields. */
 export function isEmptyMessage(bytes: Uint8Array): boolean {
   try {
     decodeMessage(bytes, []);
@@ -135,37 +144,46 @@ export function isEmptyMessage(bytes: Uint8Array): boolean {
   }
 }
 
-export function makeRandom(length: number = SECRET_BYTES): Uint8Array {
+export function makeRandomValue(length: number = SECRET_BYTES): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(length));
 }
 
-function readBytes(field: unknown, length: number): Uint8Array {
+function readRandomValue(field: unknown, length: number): Uint8Array {
   const bytes = decodeBase64Url(field);
   if (bytes?.length !== length) throw new RangeError("its random value is not valid");
   return bytes;
 }
 
-/** The bytes of SHA-256, and of each random value on which a number depends. */
+/** The bytes of a SHA-256 hash, and of each random value on which a number depends. */
 export const HASH_BYTES = 32;
 
-function sha256(...parts: readonly (string | Uint8Array)[]): Uint8Array {
+function computeSha256(...parts: readonly (string | Uint8Array)[]): Uint8Array {
   const hash = createHash("sha256");
   for (const part of parts) hash.update(part);
   return hash.digest();
 }
 
 /** Computes the commitment of a joiner to its authority, in DER, and to its random value. */
-export function commitmentTo(authority: Uint8Array, random: Uint8Array): Uint8Array {
-  return sha256("degu-pair commitment 2", authority, random);
+export function computeCommitment(authority: Uint8Array, random: Uint8Array): Uint8Array {
+  return computeSha256("degu-pair commitment 2", authority, random);
 }
 
 /**
- * Computes the number of 6 digits that two people compare. The bodies are hashed as they were sent.
- * Of the last message only the random value is hashed: its sender knows all other parts of the
- * number, and could choose the number by other white space in the message.
+ * Computes the number of 6 digits that two people compare. The first two bodies are hashed as they
+ * were sent. Only the random value of the last message is hashed: its sender already knows the
+ * other inputs, and could otherwise choose the number by white space in the message.
  */
-export function numberOf(request: Uint8Array, response: Uint8Array, random: Uint8Array): string {
-  const hash = sha256("degu-pair number 2", sha256(request), sha256(response), random);
+export function computeNumber(
+  request: Uint8Array,
+  response: Uint8Array,
+  random: Uint8Array,
+): string {
+  const hash = computeSha256(
+    "degu-pair number 2",
+    computeSha256(request),
+    computeSha256(response),
+    random,
+  );
   const integer = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
   return String(integer % 1_000_000n).padStart(6, "0");
 }

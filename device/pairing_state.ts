@@ -1,44 +1,46 @@
 /**
- * The states of a pairing at the inviter. The joiner sends one request after the other.
+ * The states of a pairing at the inviter. The joiner sends its requests one after another.
  *
- * The line has a state as long as the invitation is open, and each number that two people may
- * compare has its own. The tables below say which state follows an event. They also name the events
- * that may come too late to change anything. Any other event is a mistake of this package, which is
- * logged and thrown.
+ * The line has a state while the invitation is open, and each number that two people may compare
+ * has its own state. The tables below contain the state that follows each event. The tables also
+ * contain events that may come too late to change the state. Any other event is a bug of this
+ * package, which is logged and thrown.
  *
- * **The line** is `open` until a device sends the secret. Then that device has the line alone: the
- * line is `claimed` while the message of the device is checked, and `open` again if the message is
- * refused. If it isn't, the line is `answered` until the device reconnects with its certificate and
- * the value of the answer. The line is `storing` while the device is stored, which ends with the
- * last response. This state can't be interrupted, because the other device may have stored this one
- * already. A device whose number both people have confirmed is stored in the same way, but only
- * while the line is `open`: the secret has precedence. The last state, paired or not, is `ended`.
+ * **The line** is `open` until a device sends the secret. Then no other device can use the line:
+ * the line is `claimed` while the message of the device is checked, and `open` again if the message
+ * is refused. If the message is accepted, the line is `answered` until the device reconnects with
+ * its certificate and the value of the response. The line is `storing` while the device is stored,
+ * until the last response is sent. No event interrupts this state, because the other device may
+ * have stored this device already. A device whose number both people have confirmed is stored in
+ * the same way, but only while the line is `open`: the secret has precedence. The last state,
+ * paired or not, is `ended`.
  *
- * **The number** is `opened` by a commitment. It is a try as soon as it is `answered`: the joiner
- * then knows all parts of the number, and a stranger between the two devices has had one chance in
- * a million. Once the joiner has `revealed` its random value, the inviter asks its person. Two
- * events follow in either order: the person says yes (`accepted`), and the joiner reconnects over
- * TLS (`reconnected`) after the yes of its own person. After both the number is `confirmed`, and
- * the device is stored (`storing`), unless the number has `ended` before: by a no, by the end of
- * either connection, by a time limit, by the secret, or with its invitation.
+ * **The number** is `opened` by a commitment. The number counts as a try as soon as it is
+ * `answered`: the joiner then knows all inputs of the number, and a stranger between the two
+ * devices has had one chance in a million. Once the joiner has `revealed` its random value, the
+ * inviter asks its person to compare the number. Two events follow in either order: this person
+ * answers yes (`accepted`), and the joiner reconnects over TLS (`reconnected`) after the person at
+ * the joiner has answered yes. After both events, the number is `confirmed`, and the device is
+ * stored (`storing`). The number may have `ended` before: by a no, by the end of either connection,
+ * by a time limit, by the secret, or with its invitation.
  *
- * The tables contain neither the connections to the ports, each of which has its own time limit,
- * nor the number of tries.
+ * The tables cover neither the connections to the ports, each of which has its own time limit, nor
+ * the number of tries.
  */
 
 import { invalidTransitionError, type Transitions } from "../net/connection_states.ts";
 
 /**
- * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each gives a
- * stranger between the two devices one chance in a million.
+ * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each number
+ * gives a stranger between the two devices one chance in a million.
  */
 export const MAX_TRIES = 5;
 
-/** The states of the line of an invitation, see above. */
+/** The states of the line of an invitation, as described at the top of this module. */
 export type LineState = "open" | "claimed" | "answered" | "storing" | "ended";
 
 /**
- * The events of a line. `finish` is the end of storing, whether it has succeeded or not; `end` is a
+ * The events of a line. `finish` is the end of storing, after a success or a failure; `end` is a
  * call, a signal or the expiry that ends the invitation.
  */
 export type LineEvent =
@@ -50,7 +52,7 @@ export type LineEvent =
   | "finish"
   | "end";
 
-/** The state of a line that follows an event. */
+/** The next state of a line, by state and event. */
 export const LINE_TRANSITIONS: Transitions<LineState, LineEvent, "end"> = {
   open: { claim: "claimed", confirm: "storing", end: "ended" },
   claimed: { refuse: "open", answer: "answered", end: "ended" },
@@ -60,7 +62,7 @@ export const LINE_TRANSITIONS: Transitions<LineState, LineEvent, "end"> = {
   ended: { refuse: "ended", answer: "ended", end: "ended" },
 };
 
-/** The states of a number at the inviter, see above. */
+/** The states of a number at the inviter, as described at the top of this module. */
 export type NumberState =
   | "opened"
   | "answered"
@@ -71,10 +73,12 @@ export type NumberState =
   | "storing"
   | "ended";
 
-/** The events of a number. `store` follows both confirmations; `end` is every other end. */
+/**
+ * The events of a number. `store` follows both confirmations; `end` is any end without a pairing.
+ */
 export type NumberEvent = "answer" | "reveal" | "accept" | "reconnect" | "store" | "end";
 
-/** The state of a number that follows an event. */
+/** The next state of a number, by state and event. */
 export const NUMBER_TRANSITIONS: Transitions<NumberState, NumberEvent, "end"> = {
   opened: { answer: "answered", end: "ended" },
   answered: { reveal: "revealed", end: "ended" },
@@ -83,18 +87,21 @@ export const NUMBER_TRANSITIONS: Transitions<NumberState, NumberEvent, "end"> = 
   reconnected: { accept: "confirmed", end: "ended" },
   confirmed: { store: "storing", end: "ended" },
   storing: { end: "storing" },
-  // Late events: a number may end while the response is made, in the moment of a yes, or between
+  // Late events: a number may end while the response is made, at the same time as a yes, or between
   // the second confirmation and storing.
   ended: { answer: "ended", accept: "ended", store: "ended", end: "ended" },
 };
 
-/** The current state of a table. */
+/** A state and the table of its transitions. */
 export class StateMachine<State extends string, Event extends string> {
   readonly #transitions: Transitions<State, Event, never>;
   readonly #onBug: (bug: Error) => void;
   #state: State;
 
-  /** @param onBug Gets the error of an event that the table does not name; then it is thrown. */
+  /**
+   * @param onBug Called with the error of an event that the table doesn't contain, before the error
+   * is thrown.
+   */
   constructor(
     transitions: Transitions<State, Event, never>,
     state: State,
@@ -111,12 +118,12 @@ export class StateMachine<State extends string, Event extends string> {
 
   /** Enters the state that follows an event, and returns that state. */
   apply(event: Event): State {
-    const next = this.#transitions[this.#state][event];
-    if (next === undefined) {
+    const nextState = this.#transitions[this.#state][event];
+    if (nextState === undefined) {
       const bug = invalidTransitionError(event, this.#state, "pairing");
       this.#onBug(bug);
       throw bug;
     }
-    return this.#state = next;
+    return this.#state = nextState;
   }
 }

@@ -1,4 +1,4 @@
-/** The peers of a device on the disk, in one file for each. */
+/** The peers of a device on the disk, with one file for each peer. */
 
 import { join } from "../internal/disk/paths.ts";
 import {
@@ -14,11 +14,17 @@ import { checkString, notAllowedError, wrongTypeError } from "../internal/checks
 import { argumentErrorDetails } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { type DeviceAuthority, readAuthority } from "./identity/authority.ts";
-import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "./identity/names.ts";
+import {
+  checkDeviceName,
+  findFreeName,
+  isDeviceId,
+  isDeviceName,
+  makeNameKey,
+} from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
 import { startInterval } from "../net/deadline.ts";
 import { plainMessageOf } from "../net/error_text.ts";
-import { isOtherVersion, StateDirectory } from "./device_directory.ts";
+import { isUnsupportedVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 
 /** A device that is paired with this one, as last read. */
@@ -28,9 +34,9 @@ export interface Peer {
    * change as long as the device keeps its identity, and no other device can have the same id.
    */
   readonly id: string;
-  /** The name on this device; unique among the peers, ignoring case. */
+  /** The name of the peer on this device; unique among the peers, ignoring case. */
   readonly name: string;
-  /** The known addresses of the peer. */
+  /** The stored addresses of the peer. */
   readonly addresses: readonly Address[];
   /** The time of the last pairing of the two devices. */
   readonly pairedAt: Date;
@@ -38,14 +44,19 @@ export interface Peer {
   readonly ca: string;
 }
 
-/** A peer with the number of addresses that were found after the pairing, which are the last. */
+/**
+ * A peer with the number of addresses that were found after the pairing. They are the last
+ * addresses.
+ */
 type StoredPeer = Peer & { readonly found?: number };
 
 /** The result of a pairing. */
 export interface Pairing {
   /** The authority of the other device. */
   readonly authority: DeviceAuthority;
-  /** The name that the other device has for itself, which was checked with its message. */
+  /**
+   * The name that the other device has for itself. The reader of the message has checked this name.
+   */
   readonly receivedName: string;
   /** The name of the peer that the user of this device has chosen. */
   readonly peerName?: string | undefined;
@@ -53,7 +64,7 @@ export interface Pairing {
   readonly addresses: readonly Address[];
 }
 
-/** The peers are read more than twice a second, since changes must be noticed within a second. */
+/** The interval in which the peers are read. Changes must be noticed within a second. */
 const REFRESH_INTERVAL_MILLISECONDS = 400;
 
 /** The most addresses of a peer that were found after the pairing. */
@@ -70,10 +81,10 @@ export class PeerStore {
   /** The problems of files that can't be used, by file name. Each is logged once. */
   readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
-  #reading: Promise<void> = Promise.resolve();
-  /** Settles once all reads of the file of a single peer have ended. */
-  #lookups: Promise<unknown> = Promise.resolve();
-  #nextReading: Promise<void> | null = null;
+  #lastRead: Promise<void> = Promise.resolve();
+  /** Settles once all pending reads by {@linkcode read} have ended. */
+  #peerReadsEnded: Promise<unknown> = Promise.resolve();
+  #nextRead: Promise<void> | null = null;
   #loggedReadError: string | null = null;
 
   /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
@@ -86,25 +97,31 @@ export class PeerStore {
     return this.#current;
   }
 
-  /** Calls a function after each change, until the returned function is called. */
+  /** Calls a function after each change of the peers, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Reads the peers again. Resolves once all changes before the call are noticed. */
+  /**
+   * Reads the peers again. Resolves once the store has noticed all changes that were made before
+   * the call.
+   */
   refresh(): Promise<void> {
-    // The pending read may have missed the change.
-    this.#nextReading ??= this.#reading.then(() => {
-      this.#nextReading = null;
-      const reading = this.#readAll().then((peers) => this.#publish(peers));
-      this.#reading = reading.catch(() => {});
-      return reading;
+    // The pending read may have missed the change, so read again after it.
+    this.#nextRead ??= this.#lastRead.then(() => {
+      this.#nextRead = null;
+      const readPromise = this.#readAll().then((peers) => this.#publish(peers));
+      this.#lastRead = readPromise.catch(() => {});
+      return readPromise;
     });
-    return this.#nextReading;
+    return this.#nextRead;
   }
 
-  /** Refreshes without a rejection: false if the peers can't be read, which is logged once. */
+  /**
+   * Refreshes, and never rejects. Resolves to false if the peers can't be read; each error is
+   * logged once.
+   */
   async tryRefresh(): Promise<boolean> {
     try {
       await this.refresh();
@@ -120,34 +137,34 @@ export class PeerStore {
     }
   }
 
-  /** Notices the changes of other processes, until the watch and its last read have ended. */
+  /** Notices the changes of other processes, until the returned object is disposed of. */
   watch(): AsyncDisposable {
-    let refreshing: Promise<unknown> | null = null;
+    let refreshPromise: Promise<unknown> | null = null;
     const interval = startInterval(() => {
-      refreshing ??= this.tryRefresh().finally(() => refreshing = null);
+      refreshPromise ??= this.tryRefresh().finally(() => refreshPromise = null);
     }, REFRESH_INTERVAL_MILLISECONDS);
     return {
       [Symbol.asyncDispose]: async () => {
         clearInterval(interval);
-        await refreshing;
-        // A session that has just begun may be reading the file of its peer.
-        await this.#lookups;
-        while (this.#nextReading !== null) await this.#nextReading.catch(() => {});
-        await this.#reading;
+        await refreshPromise;
+        // A new session may be reading the file of its peer.
+        await this.#peerReadsEnded;
+        while (this.#nextRead !== null) await this.#nextRead.catch(() => {});
+        await this.#lastRead;
       },
     };
   }
 
   #publish(peers: readonly Peer[]): void {
-    const isSame = peers.length === this.#current.length &&
+    const isUnchanged = peers.length === this.#current.length &&
       peers.every((peer, index) => peer === this.#current[index]);
-    if (isSame) return;
+    if (isUnchanged) return;
     this.#current = Object.freeze(peers);
     for (const listener of [...this.#listeners]) {
       try {
         listener();
       } catch (error) {
-        // Call the other listeners.
+        // The other listeners must still be called.
         this.#logger.error(`a change of the peers could not be processed: ${error}`);
       }
     }
@@ -158,7 +175,9 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /** Reads the peer with this id, or else with this name, from the disk; `null` without one. */
+  /**
+   * Reads the peer with this id, or else with this name, from the disk; `null` if there is none.
+   */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
     const id = await this.findId(nameOrId);
@@ -168,7 +187,7 @@ export class PeerStore {
   /**
    * Reads a peer, by its object, name or id, from the disk.
    *
-   * @throws {DeviceError} if there is no peer that can be used.
+   * @throws {DeviceError} if the peer is unknown, or its file can't be used.
    */
   async findOrFail(peer: Peer | string): Promise<Peer> {
     const id = await this.findId(peer);
@@ -177,12 +196,12 @@ export class PeerStore {
     return storedPeer;
   }
 
-  /** Reads the file of the peer with this id; `null` if there is none that can be used. */
+  /** Reads the file of the peer with this id; `null` if the file is missing or can't be used. */
   read(id: string): Promise<Peer | null> {
-    const lookup = this.#readFile(peerFileName(id), id);
-    const previous = this.#lookups;
-    this.#lookups = lookup.then(() => previous, () => previous);
-    return lookup;
+    const readPromise = this.#readFile(makePeerFileName(id), id);
+    const previousReads = this.#peerReadsEnded;
+    this.#peerReadsEnded = readPromise.then(() => previousReads, () => previousReads);
+    return readPromise;
   }
 
   /** Finds the id of a peer by its object, name or id; `null` for an unknown name. */
@@ -192,32 +211,34 @@ export class PeerStore {
     if (isDeviceId(id)) return id;
     if (typeof peer !== "string") return null;
     const peers = [...await this.list(), ...this.#peersOfOtherVersions()];
-    return peers.find(({ name }) => nameKey(name) === nameKey(peer))?.id ?? null;
+    return peers.find(({ name }) => makeNameKey(name) === makeNameKey(peer))?.id ?? null;
   }
 
-  /** The peers whose files have another version: they keep their names. */
+  /** Lists the peers whose files have another version. Their names stay taken. */
   #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
   }
 
-  /** Checks that a name is free, for the peer with this id or for a new one. */
+  /** Checks that a name is free for the peer with this id or, without an id, for a new peer. */
   async checkFree(peerName: string, id?: string): Promise<void> {
     const peers = await this.#readAll();
     checkPeerName("peerName", peerName, [...peers, ...this.#peersOfOtherVersions()], id);
   }
 
   /**
-   * Stores the result of a pairing as a new peer. If the device is a peer already, replaces its
+   * Stores the result of a pairing as a new peer. If the device already is a peer, replaces its
    * certificate, time and addresses, and keeps its name unless there is a `peerName`.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
     return await this.#change(async (peers) => {
       const storedPeer = peers.find((peer) => peer.id === id);
-      const others = [...peers, ...this.#peersOfOtherVersions()].filter((peer) => peer.id !== id);
-      if (peerName !== undefined) checkPeerName("peerName", peerName, others);
-      const takenNames = new Set(others.map(({ name }) => nameKey(name)));
-      const name = peerName ?? storedPeer?.name ?? freeName(receivedName, takenNames);
+      const otherPeers = [...peers, ...this.#peersOfOtherVersions()].filter((peer) =>
+        peer.id !== id
+      );
+      if (peerName !== undefined) checkPeerName("peerName", peerName, otherPeers);
+      const takenNames = new Set(otherPeers.map(({ name }) => makeNameKey(name)));
+      const name = peerName ?? storedPeer?.name ?? findFreeName(receivedName, takenNames);
       const peer = makePeer(authority, name, addresses, new Date());
       await this.#write(peer);
       return peer;
@@ -225,15 +246,15 @@ export class PeerStore {
   }
 
   /**
-   * Removes a peer, which ends the trust of all processes. Resolves to false if the peer is
+   * Removes a peer, which ends the trust in all processes. Resolves to false if the peer is
    * unknown.
    */
   async forget(peer: Peer | string): Promise<boolean> {
-    // A file that can't be used can still be removed by its id.
+    // By its id, a peer whose file can't be used can still be removed.
     const id = await this.findId(peer);
     if (id === null) return false;
-    const wasPeer = await this.#change(() => this.#files.remove(peerFileName(id)));
-    // A peer can be forgotten even if the other entries can't be read.
+    const wasPeer = await this.#change(() => this.#files.remove(makePeerFileName(id)));
+    // Forget the peer even if the files of the other peers can't be read.
     this.#publish(this.#current.filter((each) => each.id !== id));
     return wasPeer;
   }
@@ -251,10 +272,10 @@ export class PeerStore {
   }
 
   /**
-   * Stores an address at which a peer was found after the pairing, unless it is stored already.
-   * Keeps the addresses of the pairing and the newest four others.
+   * Stores an address at which a peer was found after the pairing, unless the address is stored
+   * already. Keeps the addresses of the pairing and the newest four found addresses.
    */
-  async addFound(id: string, address: Address): Promise<void> {
+  async addFoundAddress(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
     const isStored = ({ addresses }: Peer) =>
       addresses.some((each) => formatAddress(each) === text);
@@ -272,39 +293,39 @@ export class PeerStore {
     });
   }
 
-  /** Makes a change that depends on all peers, under the lock. */
+  /** Reads all peers and makes a change, under the lock. */
   async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
     try {
       return await this.#files.withLock(async () => await change(await this.#readAll()));
     } finally {
-      // Also after a failure, which may have followed the change.
+      // Refresh also after a failure, which may have happened after the change.
       await this.refresh().catch(() => {});
     }
   }
 
   #write(peer: Peer): Promise<void> {
-    return this.#files.write(peerFileName(peer.id), formatPeer(peer));
+    return this.#files.write(makePeerFileName(peer.id), formatPeer(peer));
   }
 
   /** Reads all peers, sorted by name. Logs files that can't be used. */
   async #readAll(): Promise<Peer[]> {
-    const names = await this.#files.names();
+    const names = await this.#files.listNames();
     for (const name of this.#problems.keys()) {
       if (!names.includes(name)) this.#problems.delete(name);
     }
     const peers: Peer[] = [];
     for (const name of names) {
-      const peer = await this.#readFile(name, idOfFileName(name));
+      const peer = await this.#readFile(name, parsePeerFileName(name));
       if (peer !== null) peers.push(peer);
     }
     // Peers of the same name stay in the order of their ids, like the files.
-    const byName = Map.groupBy(peers, ({ name }) => nameKey(name));
-    return [...byName.keys()].sort().flatMap((key) => byName.get(key)!);
+    const peersByName = Map.groupBy(peers, ({ name }) => makeNameKey(name));
+    return [...peersByName.keys()].sort().flatMap((key) => peersByName.get(key)!);
   }
 
   async #readFile(name: string, id: string | null): Promise<Peer | null> {
     try {
-      if (id === null) throw new RangeError("its name is not that of a peer's file");
+      if (id === null) throw new RangeError("its name is not an id with .json");
       const text = await this.#readText(name);
       const cachedEntry = this.#peerCache.get(name);
       if (cachedEntry?.text === text) return cachedEntry.peer;
@@ -343,7 +364,7 @@ export class PeerStore {
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
-    // A system with owners of files also has modes.
+    // If the system has owners of files, it also has modes.
     if (this.#user !== null && (mode! & WRITABLE_BY_OTHERS) !== 0) {
       throw new RangeError("other users can write it");
     }
@@ -354,9 +375,9 @@ export class PeerStore {
   }
 
   #report(name: string, problem: FileProblem): void {
-    const isKnown = this.#problems.get(name)?.text === problem.text;
+    const isLogged = this.#problems.get(name)?.text === problem.text;
     this.#problems.set(name, problem);
-    if (!isKnown) this.#logger.warn(problem.text);
+    if (!isLogged) this.#logger.warn(problem.text);
   }
 }
 
@@ -376,7 +397,7 @@ function unknownPeerError(peer: Peer | string): DeviceError {
   );
 }
 
-/** Checks the name of a peer, of a call or in an option of pairing. */
+/** Checks the new name of a peer, and that no other peer has this name. */
 function checkPeerName(
   option: "name" | "peerName",
   name: string,
@@ -384,36 +405,39 @@ function checkPeerName(
   id?: string,
 ): void {
   checkDeviceName(option, name);
-  const holder = peers.find((peer) => nameKey(peer.name) === nameKey(name));
-  if (holder === undefined || holder.id === id) return;
+  const peerWithName = peers.find((peer) => makeNameKey(peer.name) === makeNameKey(name));
+  if (peerWithName === undefined || peerWithName.id === id) return;
   const problem =
-    `the name ${quote(name)} is taken, by the peer with the id ${holder.id}; choose ` +
-    "another one, or rename that peer";
+    `the name ${quote(name)} is taken, by the peer with the id ${peerWithName.id}; choose ` +
+    "another name, or rename that peer";
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
   const error = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
   throw argumentErrorDetails.set(error, { argument: option, problem });
 }
 
-// ───────────────────────── the files
+// ───────────────────────── files of peers
 
-/** The files of this module have a few kilobytes; a foreign file may have any size. */
+/**
+ * The most bytes that are read. The file of a peer has a few kilobytes; a foreign file may have any
+ * size.
+ */
 const MAX_PEER_FILE_BYTES = 16384;
 
 const VERSION = 1;
 const FILE_EXTENSION = ".json";
 
-function peerFileName(id: string): string {
+function makePeerFileName(id: string): string {
   return id + FILE_EXTENSION;
 }
 
-/** Parses the name of a file of a peer, and returns the id; `null` for any other name. */
-function idOfFileName(name: string): string | null {
+/** Parses the file name of a peer, and returns the id; `null` for any other name. */
+function parsePeerFileName(name: string): string | null {
   const id = name.slice(0, -FILE_EXTENSION.length);
   return name.endsWith(FILE_EXTENSION) && isDeviceId(id) ? id : null;
 }
 
-/** Makes a peer. Each address must be one of a client, and have a text form. */
+/** Makes a peer. A client must be able to connect to each address, which must have a text form. */
 function makePeer(
   { id, ca }: Pick<DeviceAuthority, "id" | "ca">,
   name: string,
@@ -422,13 +446,13 @@ function makePeer(
   foundCount = 0,
 ): StoredPeer {
   const storedAddresses = addresses.map((address) => {
-    const checked = checkAddress(address, "client");
-    const [host, port, , scopeid] = checked as ScopedAddress;
-    // Flow information has no meaning for another connection, and the text form doesn't have it.
-    const isScoped = !isUnixAddress(checked) && checked.length === 4;
-    const withoutFlow = isScoped ? [host, port, 0, scopeid] as const : checked;
-    // In the form in which the address will be read from the file.
-    return parseAddress(formatAddress(withoutFlow));
+    const checkedAddress = checkAddress(address, "client");
+    const [host, port, , scopeid] = checkedAddress as ScopedAddress;
+    // Flow information is valid only for one connection, and the text form doesn't contain it.
+    const isScoped = !isUnixAddress(checkedAddress) && checkedAddress.length === 4;
+    const addressWithoutFlow = isScoped ? [host, port, 0, scopeid] as const : checkedAddress;
+    // The address must be the same as after it is read from the file.
+    return parseAddress(formatAddress(addressWithoutFlow));
   });
   const peer = { id, name, addresses: Object.freeze(storedAddresses), pairedAt, ca };
   return Object.freeze(foundCount === 0 ? peer : { ...peer, found: foundCount });
@@ -447,19 +471,21 @@ function formatPeer({ name, addresses, found, pairedAt, ca }: StoredPeer): strin
 }
 
 /**
- * Returns the problem of a file of another version; `null` for any other file. The peer isn't
- * trusted, but keeps its name.
+ * Returns the problem of a file of another version; `null` for any other file. The peer of such a
+ * file isn't trusted, but its name stays taken.
  */
 function findVersionProblem(id: string, text: string): FileProblem | null {
   try {
     const { version, name: field } = JSON.parse(text);
-    if (!isOtherVersion(version, VERSION)) return null;
+    if (!isUnsupportedVersion(version, VERSION)) return null;
     const name = typeof field === "string" && isDeviceName(field) ? field : id;
     return {
       text:
-        `the peer ${quote(name)} can't be used: its file ${quote(peerFileName(id))} has version ` +
+        `the peer ${quote(name)} can't be used: its file ${
+          quote(makePeerFileName(id))
+        } has version ` +
         `${version}, and this version of Degu reads version ${VERSION}; use the version that has ` +
-        "written it, or pair the two again",
+        "written it, or pair the two devices again",
       peer: { id, name },
     };
   } catch {
@@ -468,11 +494,10 @@ function findVersionProblem(id: string, text: string): FileProblem | null {
 }
 
 /**
- * Parses the text of the file of a peer. Only the exact output of {@linkcode formatPeer} is
- * trusted.
+ * Parses the text of a peer's file. Only the exact output of {@linkcode formatPeer} is accepted.
  *
- * @throws {RangeError} if the text is foreign, truncated, or that of another peer. The message
- * doesn't quote the text, which may be that of any file.
+ * @throws {RangeError} if the text is foreign or truncated, or has the authority of another peer.
+ * The message doesn't quote the text, because the file may be any file.
  */
 function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
@@ -487,7 +512,7 @@ function parsePeer(id: string, text: string): Peer {
     // The text is foreign or damaged.
   }
   if (peer === null || canonicalText !== text) {
-    throw new RangeError("it is truncated, or not of the form in which this version writes it");
+    throw new RangeError("it is truncated, or not of the form that this version writes");
   }
   if (peer.id !== id) throw new RangeError("it has the authority of another device");
   return peer;

@@ -9,7 +9,7 @@ import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The app of a peer, with the decision of its `onConnect` about each session. */
+/** The app of a peer, with the result of its `onConnect` for each session. */
 interface PeerApp {
   /** The name of the peer for which the app was made. */
   readonly name: string;
@@ -22,11 +22,11 @@ interface PeerApp {
  * its own directory, limit or state.
  *
  * The app of a peer is made at the first request of the peer, and kept until the peer is forgotten.
- * After a `rename` the next request gets a new app, so that rules by name apply at once. If `make`
- * fails, the request fails, and the next one calls `make` again. The `onConnect` of a peer's app is
- * called before the first request of each session. If it returns neither `true` nor an identity,
- * the session ends without a response. The `user` of a session stays the name of the peer. Apps are
- * not disposed of.
+ * After a `rename`, the next request gets a new app, so that rules by name apply at once. If `make`
+ * fails, the request fails, and the next request calls `make` again. The `onConnect` of a peer's
+ * app is called before the first request of each session. If `onConnect` returns neither `true` nor
+ * an identity, the session ends without a response. The `user` of a session stays the name of the
+ * peer. Apps are not disposed of.
  *
  * @param make Makes the app of a peer.
  * @throws {TypeError} if `make` is not a function.
@@ -56,7 +56,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   const apps = new Map<string, PeerApp>();
   const sockets = new WeakMap<Session, Socket>();
 
-  const findOrMake = (session: Session): PeerApp => {
+  const findOrMakeApp = (session: Session): PeerApp => {
     const signal = trustSignalOf(session);
     signal?.throwIfAborted();
     const peer = peerOf(session);
@@ -75,12 +75,12 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 
   return {
     async handle(request, session, api) {
-      const { app, decisions } = findOrMake(session);
+      const { app, decisions } = findOrMakeApp(session);
       const { handle, onConnect } = await app;
-      // The peer may have been forgotten during the wait.
+      // The peer may have been forgotten while its app was made.
       trustSignalOf(session)?.throwIfAborted();
       const socket = sockets.get(session);
-      // A session without a server has no socket for `onConnect`.
+      // A session without a server, as in tests, has no socket for `onConnect`.
       if (onConnect === null || socket === undefined) return handle(request, session, api);
       const decision = decisions.get(session) ?? applyDecision(session, onConnect(session, socket));
       decisions.set(session, decision);
@@ -96,7 +96,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 }
 
 /**
- * Adds the identity that `onConnect` returned to the session. Resolves to whether the session is
+ * Adds the identity that `onConnect` returned to the session. Resolves to true if the session is
  * accepted.
  */
 async function applyDecision(session: Session, result: ReturnType<OnConnect>): Promise<boolean> {

@@ -1,7 +1,7 @@
 /**
- * The plain port of an invitation, which sends the authority and answers devices that pair by a
- * number. Its messages are neither secret nor authenticated. Only the number, which two people
- * compare, proves that they are genuine.
+ * The plain ports of an invitation, which send the authority, and respond to devices that pair by a
+ * number. The messages are neither secret nor authenticated. Only the number, which two people
+ * compare, proves that the messages are genuine.
  */
 
 import type { HostAddress, ResponseTuple } from "../base.ts";
@@ -16,13 +16,13 @@ import {
   AUTHORITY_URI,
   COMMITMENT,
   COMMITMENT_URI,
-  commitmentTo,
+  computeCommitment,
+  computeNumber,
   decodeMessage,
   encodeMessage,
   HASH_BYTES,
-  makeRandom,
+  makeRandomValue,
   type Message,
-  numberOf,
   OPENING,
   RANDOM_URI,
   readMessage,
@@ -40,15 +40,18 @@ import { closeSession, type PairingConnection, PairingConnections } from "./pair
 
 /** The question for a person who compares the number. */
 export interface PairingQuestion {
-  /** Six digits. The other device shows the same, unless a stranger is between the two devices. */
+  /**
+   * Six digits. The other device shows the same digits, unless a stranger is between the two
+   * devices.
+   */
   readonly number: string;
   /** The name that the other device has for itself. */
   readonly name: string;
   /** The id of the other device. */
   readonly id: string;
   /**
-   * Aborted when the answer is not needed any more. A listener must not throw: its error is
-   * uncaught, and ends the process.
+   * Aborted when the answer is not needed any more. A listener must not throw: its error would be
+   * uncaught, and would end the process.
    */
   readonly signal: AbortSignal;
 }
@@ -56,23 +59,26 @@ export interface PairingQuestion {
 /** Asks whether the other device shows the same number. Only `true` confirms. */
 export type ConfirmNumber = (question: PairingQuestion) => boolean | Promise<boolean>;
 
-/** The time limit of the joiner for the request that reveals its random value. */
-const REVEAL_MILLISECONDS = 5000;
-/** The time limit of both people and of the reconnect of the joiner. */
+/** The longest wait for the request in which the joiner reveals its random value. */
+const MAX_REVEAL_MILLISECONDS = 5000;
+/** The time limit for the answers of both people and for the reconnect of the joiner. */
 export const CONFIRM_SECONDS = 120;
 
-/** A pairing by a number, from the commitment on: a try once the commitment is answered. */
+/**
+ * A pairing by a number at the inviter, from the commitment on. The attempt counts as a try once
+ * the response to the commitment is made.
+ */
 export class NumberAttempt {
-  readonly #state: StateMachine<NumberState, NumberEvent>;
+  readonly #stateMachine: StateMachine<NumberState, NumberEvent>;
   /** The body of the response, as it was sent. */
   response: Uint8Array = new Uint8Array();
-  /** Aborted when the number has ended. */
+  /** Aborted when the attempt has ended. */
   readonly abortController = new AbortController();
-  /** Resolved when both devices have confirmed; rejected when the number ends before. */
+  /** Resolved when both people have confirmed; rejected if the attempt ends before. */
   readonly confirmed = Promise.withResolvers<void>();
-  /** The plain session, and the session over TLS in which the joiner reconnects. */
+  /** The plain session, then the session over TLS in which the joiner reconnects. */
   readonly sessions: Session[] = [];
-  #limitTimer: ReturnType<typeof setTimeout> | undefined;
+  #timeLimitTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param request The commitment, as it was sent. */
   constructor(
@@ -81,46 +87,46 @@ export class NumberAttempt {
     readonly request: Uint8Array,
     logger: Pick<Logger, "error">,
   ) {
-    this.#state = new StateMachine(NUMBER_TRANSITIONS, "opened", (bug) => {
+    this.#stateMachine = new StateMachine(NUMBER_TRANSITIONS, "opened", (bug) => {
       logger.error(`invitation: ${bug}`);
     });
     this.confirmed.promise.catch(() => {});
   }
 
   get state(): NumberState {
-    return this.#state.state;
+    return this.#stateMachine.state;
   }
 
   /** Enters the state that follows an event. For the event `end`, call {@linkcode end}. */
   apply(event: Exclude<NumberEvent, "end">): NumberState {
-    const state = this.#state.apply(event);
+    const state = this.#stateMachine.apply(event);
     if (state === "confirmed") this.confirmed.resolve();
-    if (state === "storing") clearTimeout(this.#limitTimer);
+    if (state === "storing") clearTimeout(this.#timeLimitTimer);
     return state;
   }
 
-  /** Ends the number when this session ends. */
-  add(session: Session): void {
+  /** Adds a session, whose end ends the attempt. */
+  addSession(session: Session): void {
     const { signal } = session;
     this.sessions.push(session);
     signal.addEventListener("abort", () => this.end(signal.reason));
     if (signal.aborted) this.end(signal.reason);
   }
 
-  /** Ends the number unless the next step comes in time. */
-  limitTime(milliseconds: number, reason: Error): void {
-    clearTimeout(this.#limitTimer);
-    this.#limitTimer = setTimeout(() => this.end(reason), milliseconds);
+  /** Ends the attempt after this time, unless the next step sets another time limit. */
+  setTimeLimit(milliseconds: number, reason: Error): void {
+    clearTimeout(this.#timeLimitTimer);
+    this.#timeLimitTimer = setTimeout(() => this.end(reason), milliseconds);
   }
 
-  /** Ends the number, unless the peer is being stored. */
+  /** Ends the attempt, unless the peer is being stored. */
   end(reason: unknown): void {
-    if (this.#state.apply("end") !== "ended" || this.abortController.signal.aborted) return;
-    clearTimeout(this.#limitTimer);
+    if (this.#stateMachine.apply("end") !== "ended" || this.abortController.signal.aborted) return;
+    clearTimeout(this.#timeLimitTimer);
     this.confirmed.reject(reason);
     this.abortController.abort(reason);
-    // Only the plain session is closed: over TLS the joiner gets a response, so that it can
-    // distinguish a no from a lost response.
+    // Close only the plain session: over TLS, the joiner must get a response to distinguish a no
+    // from a lost response.
     this.sessions[0]?.close(reason);
   }
 }
@@ -131,33 +137,34 @@ export class PlainPort {
   readonly #setTlsContext: (sslctx: ServerSslctx) => void;
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #confirm: ConfirmNumber | undefined;
-  readonly #line: StateMachine<LineState, LineEvent>;
+  readonly #lineStateMachine: StateMachine<LineState, LineEvent>;
   readonly #connections = new PairingConnections();
   readonly #exhausted = Promise.withResolvers<void>();
   #lastAttempt: NumberAttempt | null = null;
-  #tries = 0;
+  #tryCount = 0;
 
   /**
-   * @param line The line, which ends pairing by a number as soon as it is answered or ended.
+   * @param lineStateMachine The state of the line. While a device has the line, and after its end,
+   * no device can pair by a number.
    * @param setTlsContext Replaces the context of the ports for TLS. During an attempt, they request
    * the certificate of the device.
-   * @param confirm Without it no device can pair by a number.
+   * @param confirm Asks the person. Without this function, no device can pair by a number.
    */
   constructor(
     services: DeviceServices,
-    line: StateMachine<LineState, LineEvent>,
+    lineStateMachine: StateMachine<LineState, LineEvent>,
     setTlsContext: (sslctx: ServerSslctx) => void,
     findAddresses: () => Promise<HostAddress[]>,
     confirm: ConfirmNumber | undefined,
   ) {
     this.#services = services;
-    this.#line = line;
+    this.#lineStateMachine = lineStateMachine;
     this.#setTlsContext = setTlsContext;
     this.#findAddresses = findAddresses;
     this.#confirm = confirm;
   }
 
-  /** The open attempt, or the last one. */
+  /** The open attempt, or the previous attempt if none is open. */
   get lastAttempt(): NumberAttempt | null {
     return this.#lastAttempt;
   }
@@ -168,21 +175,21 @@ export class PlainPort {
   }
 
   /**
-   * Returns the app of one plain port.
+   * Makes the app of one plain port.
    *
    * @param port The port for TLS on the same host.
    */
-  app(port: number): AppObject {
+  makeApp(port: number): AppObject {
     return {
       onConnect: (session, socket) => this.#connections.add(session, socket),
-      handle: (request, session) => this.#answer(request, session, port),
+      handle: (request, session) => this.#respond(request, session, port),
     };
   }
 
-  async #answer(request: Request, session: Session, port: number): Promise<ResponseTuple> {
+  async #respond(request: Request, session: Session, port: number): Promise<ResponseTuple> {
     const { method, uri, body, headers } = request;
-    const connection = this.#connections.of(session);
-    // A web page must not be able to use this port.
+    const connection = this.#connections.find(session);
+    // A web page, whose requests have an origin, must not be able to use this port.
     if (connection === undefined || "origin" in headers) return closeSession(session);
     if (method === "GET" && uri === AUTHORITY_URI && body === null) {
       const type = { "content-type": "application/pkix-cert" };
@@ -191,16 +198,19 @@ export class PlainPort {
     const bytes = this.#confirm === undefined ? null : await readMessage(request);
     if (bytes === null) return closeSession(session);
     try {
-      if (uri === COMMITMENT_URI) return await this.#commit(bytes, connection, port);
-      if (uri === RANDOM_URI) return this.#reveal(bytes, connection);
+      if (uri === COMMITMENT_URI) return await this.#respondToCommitment(bytes, connection, port);
+      if (uri === RANDOM_URI) return this.#respondToRandom(bytes, connection);
     } catch (error) {
       return closeSession(session, error);
     }
     return closeSession(session);
   }
 
-  /** Answers a commitment. Checks the last attempt and sets the new one in the same tick. */
-  async #commit(
+  /**
+   * Responds to a commitment. Checks the previous attempt and sets the new attempt in the same
+   * tick.
+   */
+  async #respondToCommitment(
     bytes: Uint8Array,
     connection: PairingConnection,
     port: number,
@@ -210,27 +220,30 @@ export class PlainPort {
     const introduction = decodeMessage(bytes, COMMITMENT);
     const authority = readAuthorityDer(introduction.authority);
     if (!connection.isWaiting) return closeSession(session);
-    const isOpen = this.#line.state === "open" || this.#line.state === "claimed";
+    const isOpen = this.#lineStateMachine.state === "open" ||
+      this.#lineStateMachine.state === "claimed";
     const reason = authority.id === identity.authority.id
       ? "self"
       : (this.#lastAttempt?.state ?? "ended") !== "ended"
       ? "busy"
-      : !isOpen || this.#tries === MAX_TRIES
+      : !isOpen || this.#tryCount === MAX_TRIES
       ? "closed"
       : null;
     if (reason !== null) return [409, "Conflict", {}, encodeMessage({ reason })];
     const attempt = new NumberAttempt(authority, introduction, bytes, logger);
     this.#lastAttempt = attempt;
-    attempt.abortController.signal.addEventListener("abort", () => this.#onEnd(attempt));
-    this.#connections.keep(connection);
-    attempt.add(session);
+    attempt.abortController.signal.addEventListener("abort", () => this.#onAttemptEnd(attempt));
+    this.#connections.removeTimeLimit(connection);
+    attempt.addSession(session);
     const addresses = await this.#findAddresses();
     if (attempt.apply("answer") === "ended") return closeSession(session);
-    this.#tries++;
-    const timeout = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
-    attempt.limitTime(REVEAL_MILLISECONDS, timeout);
-    this.#setTlsContext(identity.openContext(authority));
-    const random = makeRandom(HASH_BYTES);
+    this.#tryCount++;
+    const timeoutError = new Deno.errors.TimedOut(
+      "the joiner has not revealed its random value in 5 s",
+    );
+    attempt.setTimeLimit(MAX_REVEAL_MILLISECONDS, timeoutError);
+    this.#setTlsContext(identity.buildOpenServerContext(authority));
+    const random = makeRandomValue(HASH_BYTES);
     attempt.response = encodeMessage({
       authority: identity.authority.raw,
       name,
@@ -241,26 +254,29 @@ export class PlainPort {
     return [200, "OK", {}, attempt.response];
   }
 
-  #reveal(bytes: Uint8Array, { session }: PairingConnection): ResponseTuple {
+  #respondToRandom(bytes: Uint8Array, { session }: PairingConnection): ResponseTuple {
     const attempt = this.#lastAttempt;
     if (attempt?.state !== "answered" || attempt.sessions[0] !== session) {
       return closeSession(session);
     }
     const { random } = decodeMessage(bytes, OPENING);
     const { authority, introduction, request, response } = attempt;
-    const isCommitted = commitmentTo(authority.raw, random)
+    const isOpeningValid = computeCommitment(authority.raw, random)
       .every((byte, index) => byte === introduction.commitment[index]);
-    if (!isCommitted) return closeSession(session);
+    if (!isOpeningValid) return closeSession(session);
     attempt.apply("reveal");
-    attempt.limitTime(CONFIRM_SECONDS * 1000, new Deno.errors.TimedOut("no answer within 120 s"));
-    this.#ask(attempt, numberOf(request, response, random));
+    attempt.setTimeLimit(
+      CONFIRM_SECONDS * 1000,
+      new Deno.errors.TimedOut("no answer within 120 s"),
+    );
+    this.#askPerson(attempt, computeNumber(request, response, random));
     return [200, "OK", {}, encodeMessage({})];
   }
 
-  /** Asks the person at this device, until the attempt ends. */
-  async #ask(attempt: NumberAttempt, number: string): Promise<void> {
+  /** Asks the person at this device to compare the number, until the attempt ends. */
+  async #askPerson(attempt: NumberAttempt, number: string): Promise<void> {
     const { abortController: { signal }, authority: { id }, introduction: { name } } = attempt;
-    // The response goes first: a `confirm` that blocks the process would delay it.
+    // Send the response first: a `confirm` that blocks the process would delay the response.
     await pause(0, signal);
     if (signal.aborted) return;
     try {
@@ -270,31 +286,32 @@ export class PlainPort {
       else attempt.end(notConfirmedError(name));
     } catch (error) {
       if (signal.aborted) return;
-      this.#services.logger.error(`invitation: confirm has failed: ${plainMessageOf(error)}`);
+      this.#services.logger.error(
+        `invitation: the function confirm has failed: ${plainMessageOf(error)}`,
+      );
       attempt.end(notConfirmedError(name, { cause: error }));
     }
   }
 
   /** Logs an attempt that has ended without a pairing. */
-  #onEnd(attempt: NumberAttempt): void {
+  #onAttemptEnd(attempt: NumberAttempt): void {
     const { authority: { id }, introduction: { name }, response, abortController } = attempt;
     const { identity, logger } = this.#services;
-    this.#setTlsContext(identity.openContext());
-    // If the joiner leaves before the response, the attempt is no try: the joiner could fill the
-    // log.
+    this.#setTlsContext(identity.buildOpenServerContext());
+    // If the joiner disconnects before the response, don't log: a stranger could fill the log.
     if (response.length === 0) return;
     const problemText = plainMessageOf(abortController.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${problemText}`);
-    if (this.#tries < MAX_TRIES) return;
+    if (this.#tryCount < MAX_TRIES) return;
     const problem =
-      `${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`;
+      `${MAX_TRIES} numbers were not confirmed, so no device can join by a number: invite again, or use the line`;
     logger.warn(`invitation: ${problem}`, { error: new PairingError("NOT_OPEN", problem) });
     this.#exhausted.resolve();
   }
 }
 
-/** Makes the reason of an attempt that ends with a no of the person at this device. */
+/** Makes the error of an attempt whose number the person at this device has not confirmed. */
 function notConfirmedError(peerName: string, options?: ErrorOptions): PairingError {
   const details = { ...options, reason: "local", peerName } as const;
-  return new PairingError("NOT_CONFIRMED", "not confirmed here", details);
+  return new PairingError("NOT_CONFIRMED", "not confirmed on this device", details);
 }

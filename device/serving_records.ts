@@ -1,4 +1,4 @@
-/** The addresses of a device's servers, recorded for its other processes. */
+/** The addresses of a device's servers, recorded in files for the other processes of the device. */
 
 import { type Address, parseAddress } from "../base.ts";
 import { formatCheckedAddress } from "../base/address.ts";
@@ -15,8 +15,8 @@ import {
 import { join } from "../internal/disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
-/** The names of records of an address. */
-const ADDRESS_NAME = /^[0-9a-f]{16}$/;
+/** The file names of records. */
+const RECORD_NAME_PATTERN = /^[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
 
 /** The record of a server that runs in this process. */
@@ -27,8 +27,8 @@ export interface ServingRecord {
 }
 
 /**
- * The addresses on which a device's servers listen. The process of each holds a lock on its record,
- * which the system releases when the process dies.
+ * The addresses on which a device's servers listen. Each server locks its record. The system
+ * releases the lock when the process of the server dies.
  */
 export class ServingRecords {
   readonly #dir: string;
@@ -40,7 +40,7 @@ export class ServingRecords {
   /** Records an address, until the record is removed. */
   async add(address: Address): Promise<ServingRecord> {
     const name = makeRandomSuffix();
-    const temporary = join(this.#dir, `.${name}`);
+    const temporaryPath = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
     const lockPath = lockPathOf(path);
     const lockFile = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE_OPTIONS);
@@ -48,7 +48,12 @@ export class ServingRecords {
     const lock = async ({ file }: TemporaryFile) => {
       if (lockFile === null) await file.lock(true);
     };
-    const recordFile = await writeAndRename(path, formatCheckedAddress(address), temporary, lock);
+    const recordFile = await writeAndRename(
+      path,
+      formatCheckedAddress(address),
+      temporaryPath,
+      lock,
+    );
     const remove = async () => {
       await removeIfPossible(path);
       recordFile[Symbol.dispose]();
@@ -60,9 +65,10 @@ export class ServingRecords {
   }
 
   /**
-   * Begins to watch the records of processes that are alive.
+   * Reads the times of all records whose processes are alive.
    *
-   * @returns A function that waits, for a limited time, until each record was touched or removed.
+   * @returns A function that waits, for a limited time, until each of these records was touched or
+   * removed.
    */
   async watch(): Promise<(milliseconds: number, signal: AbortSignal) => Promise<void>> {
     const timesByPath = new Map<string, number>();
@@ -85,28 +91,28 @@ export class ServingRecords {
     };
   }
 
-  /** Lists the recorded addresses of processes that are alive, each once. */
-  async addresses(): Promise<Address[]> {
+  /** Lists the distinct recorded addresses of processes that are alive. */
+  async listAddresses(): Promise<Address[]> {
     const addressesByText = new Map<string, Address>();
     for (const name of await listNames(this.#dir)) {
       const text = await ignoreNotFound(this.#read(name)) ?? "";
       try {
         addressesByText.set(text, parseAddress(text));
       } catch {
-        // The record is foreign or gone.
+        // The record is foreign, or has been removed.
       }
     }
     return [...addressesByText.keys()].sort().map((text) => addressesByText.get(text)!);
   }
 
   /**
-   * Reads the text of a record; `null` for another file. Removes a record that no process locks,
-   * and returns `null`.
+   * Reads the text of a record; `null` for any other file. Removes a record that no process has
+   * locked, and returns `null`.
    */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
-    if (!ADDRESS_NAME.test(name) || !(await Deno.lstat(path)).isFile) return null;
+    if (!RECORD_NAME_PATTERN.test(name) || !(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
     if (await isUnlocked(path, file)) {
       await removeIfPossible(path);
@@ -119,10 +125,10 @@ export class ServingRecords {
   }
 }
 
-/** Whether no process has locked a record, or its lock file. */
+/** Reports whether no process has locked a record, or its lock file. */
 async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
   const lockPath = lockPathOf(path);
-  // A shared lock: other processes that check at the same time must not be mistaken for the owner.
+  // Try a shared lock: another process that checks at the same time must not look like the owner.
   if (lockPath === path) return await record.tryLock(false);
   const file = await ignoreNotFound(Deno.open(lockPath));
   try {

@@ -1,4 +1,4 @@
-/** Paired devices for a test, which are removed after it. */
+/** Paired devices for a test, which are removed after the test. */
 
 import { INTERNAL } from "../base/internal_argument.ts";
 import { join } from "../internal/disk/paths.ts";
@@ -17,9 +17,9 @@ const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, 
 const MAX_REQUESTS = 1000;
 
 /**
- * Devices in a private temporary directory, each paired with each other: for tests and demos.
- * Disposing of them closes them, and removes the directory. They don't print, nor do their
- * servers unless these have a logger of their own.
+ * Devices in a private temporary directory, for tests and demos. Each device is paired with all
+ * other devices. Disposing of this object closes the devices, and removes the directory. The
+ * devices don't print. Their servers print only if they have their own logger.
  *
  * @example
  * ```ts
@@ -42,7 +42,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   /** The devices by their names. */
   readonly devices: Readonly<Record<Name, Device>>;
   readonly #peers: ReadonlyMap<string, Peer>;
-  readonly #disposal: AsyncDisposable;
+  readonly #resources: AsyncDisposable;
 
   private constructor(
     devices: Readonly<Record<Name, Device>>,
@@ -51,22 +51,22 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   ) {
     this.devices = devices;
     this.#peers = peers;
-    this.#disposal = disposal;
+    this.#resources = disposal;
   }
 
   /**
-   * Makes devices, and pairs them over 127.0.0.1. Needs `--allow-net=127.0.0.1`, `--allow-read` and
-   * `--allow-write` of the directory for temporary files, and `--allow-sys=uid`.
+   * Creates devices, and pairs them over 127.0.0.1. Needs `--allow-net=127.0.0.1`, `--allow-read`
+   * and `--allow-write` of the directory for temporary files, and `--allow-sys=uid`.
    *
-   * @param names The names of the devices, which the others call them by.
+   * @param names The names of the devices, which are also their names as peers.
    * @throws {TypeError} if a name is not a string.
-   * @throws {RangeError} if a name is not valid, or comes twice.
+   * @throws {RangeError} if a name is not valid, or two names are equal.
    */
   static async create<Name extends string>(...names: Name[]): Promise<TempDevices<Name>> {
     for (const [i, name] of names.entries()) {
       checkString(`names[${i}]`, name);
       if (names.indexOf(name) !== i) {
-        throw notAllowedError(`names[${i}]`, `must come once; got ${name}`);
+        throw notAllowedError(`names[${i}]`, `must not be repeated; got ${quote(name)} twice`);
       }
     }
     await using resources = new AsyncDisposableStack();
@@ -78,18 +78,18 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const device = resources.use(
         await Device.open(join(dir, `${i}`), { name, logger: SILENT_LOGGER }),
       );
-      for (const otherDevice of devices) await pair(device, otherDevice);
+      for (const otherDevice of devices) await pairDevices(device, otherDevice);
       devices.push(device);
-      peers.set(name, await describeAsPeer(device));
+      peers.set(name, await makePeer(device));
     }
-    const byName = Object.fromEntries(names.map((name, i) => [name, devices[i]!]));
-    return new TempDevices(byName as Record<Name, Device>, peers, resources.move());
+    const devicesByName = Object.fromEntries(names.map((name, i) => [name, devices[i]!]));
+    return new TempDevices(devicesByName as Record<Name, Device>, peers, resources.move());
   }
 
   /**
-   * Makes a session of one of the devices with another one, for `callApp`: `peerOf(session)` is
-   * that device, and `session.user` its name. The session has neither an address nor a certificate,
-   * and is trusted.
+   * Makes a session in which one of the devices is the peer, for `callApp`: `peerOf(session)` is
+   * this device, and `session.user` is its name. The session has neither an address nor a
+   * certificate, and is trusted.
    *
    * @param name The name of the device.
    * @throws {RangeError} if no device has the name.
@@ -121,17 +121,17 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
 
   /** Closes the devices, and removes their directory. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#disposal[Symbol.asyncDispose]();
+    await this.#resources[Symbol.asyncDispose]();
   }
 }
 
-async function pair(inviter: Device, joiner: Device): Promise<void> {
+async function pairDevices(inviter: Device, joiner: Device): Promise<void> {
   await using invitation = await inviter.invite({ listen: [["127.0.0.1", 0]] });
   await joiner.join(invitation.line);
 }
 
-/** Makes the peer object that the other devices have of a device. */
-async function describeAsPeer({ dir, id, name }: Device): Promise<Peer> {
+/** Makes the object by which other devices know a device. */
+async function makePeer({ dir, id, name }: Device): Promise<Peer> {
   const { authority: { ca } } = await DeviceIdentity.open(join(dir, "identity"), { create: false });
   return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), ca });
 }

@@ -2,15 +2,15 @@
  * The trust in peers. Only this module decides whether a peer is trusted.
  *
  * A peer is trusted as long as its file exists. {@linkcode PeerStore} reads the files whenever they
- * may have changed. Each peer has one signal, which is aborted as soon as the store misses the
+ * may have changed. Each peer has one signal, which is aborted when the store no longer finds the
  * peer's file: at once after `forget` in this process, within a second after a change by another
- * process. All that requires the trust listens to the signal and closes itself: a session, also
- * during its `onConnect`, a connection attempt, a connection.
+ * process. Sessions (also during `onConnect`), connections and attempts to connect require the
+ * trust: they listen to the signal, and end when it is aborted.
  *
- * A signal is delayed by the time until the change of another process is noticed. Before code
- * accepts a peer, or takes a step that can't be undone, it calls {@linkcode TrustedPeer.confirm},
- * which reads the file. A peer that is paired again has a new signal: sessions that the old signal
- * has ended stay ended.
+ * A signal is aborted only after the store has noticed the change of another process. So code that
+ * accepts a peer, or takes a step that can't be undone, first calls {@linkcode
+ * TrustedPeer.confirm}, which reads the file. A peer that is paired again has a new signal:
+ * sessions that the old signal has ended stay ended.
  */
 
 import { DeviceError } from "./errors.ts";
@@ -29,7 +29,7 @@ export interface TrustedPeer {
 export function forgottenPeerError(id: string): DeviceError {
   return new DeviceError(
     "FORGOTTEN",
-    `the peer with the id ${id} was forgotten; pair the two again`,
+    `the peer with the id ${id} was forgotten; pair the two devices again`,
   );
 }
 
@@ -43,7 +43,9 @@ export class TrustSignals {
     peers.onChange(() => this.#endForgotten());
   }
 
-  /** The peer with this id; `null` if it was not trusted when the peers were last read. */
+  /**
+   * Finds the peer with this id; `null` if the peer was not trusted when the peers were last read.
+   */
   find(id: string): TrustedPeer | null {
     const peer = this.#peers.current.find((each) => each.id === id);
     if (peer === undefined || this.#hasEnded) return null;
@@ -55,10 +57,11 @@ export class TrustSignals {
     return { peer, signal, confirm: () => this.#confirm(peer.id, signal) };
   }
 
-  /** Reads the peer's own file. */
+  /** Reports whether the peer's file still exists and the signal is not aborted. */
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
     const isStored = await this.#peers.read(id) !== null;
-    // Ends all that requires the trust in a forgotten peer, before the watch notices the change.
+    // Sessions and connections of the forgotten peer must end now, before the store notices the
+    // change.
     if (!isStored && !this.#hasEnded) await this.#peers.tryRefresh();
     return isStored && !signal.aborted;
   }

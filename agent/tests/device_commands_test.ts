@@ -63,7 +63,7 @@ Deno.test("a device or peer of another version is an error with both version num
   await Deno.writeTextFile(`${peers}/${file}`, '{"version":2,"name":"viewer"}');
   const problem =
     `the peer "viewer" can't be used: its file "${file}" has version 2, and this version of Degu ` +
-    "reads version 1; use the version that has written it, or pair the two again";
+    "reads version 1; use the version that has written it, or pair the two devices again";
   const listed = await homes.run("camera", ["peers"]);
   assertEquals([listed.code, listed.stdout], [0, ""]);
   assertStringIncludes(listed.stderr, problem);
@@ -189,7 +189,7 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
     await homes.runToSuccess("camera", ["forget", "viewer"]),
     `forgotten: viewer ${viewer}\n`,
   );
-  await homes.runToFailure("viewer", 3, "pair the two again", ping);
+  await homes.runToFailure("viewer", 3, "pair the two devices again", ping);
   await homes.runToFailure("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
 

@@ -597,7 +597,7 @@ Deno.test("rm reports missing entries, and entries that can't be removed", async
   const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
   await files.runToFailure(2, root, "rm", "camera:report.pdf", "camera:");
   await files.homes.runToSuccess("camera", ["forget", "viewer"]);
-  await files.runToFailure(3, "pair the two again", "rm", "camera:report.pdf");
+  await files.runToFailure(3, "pair the two devices again", "rm", "camera:report.pdf");
   assertEquals(await readTree(files.inbox), { "report.pdf": "1" });
 });
 

@@ -172,7 +172,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       "its own line",
       ownDeviceError("line"),
       "it is this device itself, or a copy of its directory: a device can't be paired with itself, and " +
-      "each device needs a directory of its own",
+      "each device needs its own directory",
     ],
     [
       "a line that is over",
@@ -204,14 +204,14 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     ],
     [
       "a no here to receive",
-      pairing("NOT_CONFIRMED", "local", "not confirmed here"),
+      pairing("NOT_CONFIRMED", "local", "not confirmed on this device"),
       "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
       'that "degu invite" or "degu send" prints',
     ],
     [
       "a last answer that is lost",
       answerLostError("the last answer of desk did not arrive"),
-      "the last answer of desk did not arrive, so it may trust this device already: pair the two " +
+      "the last answer of desk did not arrive, so it may trust this device already: pair the two devices " +
       'again, or "degu forget" this device on the other one',
     ],
   ];

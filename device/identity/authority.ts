@@ -1,11 +1,13 @@
-/** The authority of a device, which is the only certificate that two devices exchange. */
+/**
+ * The authority of a device, the only certificate that two devices exchange when they are paired.
+ */
 
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "../../base.ts";
 import { isSignedBy, publicKey256 } from "../../server.ts";
 import { findAuthorityFormProblem } from "../../net/tls/certificate_writer.ts";
 import { checkString } from "../../internal/checks.ts";
-import { deviceId } from "./names.ts";
+import { formatDeviceId } from "./names.ts";
 
 /** The authority of a device, as {@linkcode readAuthority} reads it. */
 export interface DeviceAuthority {
@@ -13,7 +15,7 @@ export interface DeviceAuthority {
   readonly id: string;
   /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
-  /** The certificate itself, in DER. */
+  /** The certificate in DER. */
   readonly raw: Uint8Array<ArrayBuffer>;
   /** The certificate as PEM text: the option `ca` of TLS. */
   readonly ca: string;
@@ -25,7 +27,7 @@ export interface DeviceAuthority {
  * An accepted certificate becomes a root of trust, so it must have the form that `createDevicePki`
  * makes. {@linkcode findAuthorityFormProblem} describes this form.
  *
- * @throws {RangeError} if the bytes have another form. The message doesn't quote them.
+ * @throws {RangeError} if the bytes have another form. The message doesn't quote the bytes.
  */
 export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
   const problem = findAuthorityFormProblem(der);
@@ -34,16 +36,16 @@ export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
   const ca = certificate.toString();
   const hash = publicKey256(ca);
   const raw = Uint8Array.from(certificate.raw);
-  return Object.freeze({ id: deviceId(parseKeyHash(hash)), publicKey256: hash, raw, ca });
+  return Object.freeze({ id: formatDeviceId(parseKeyHash(hash)), publicKey256: hash, raw, ca });
 }
 
 /**
- * Reads the PEM text of a device's authority. Call it before you trust an authority that another
- * device has sent over a channel that both trust.
+ * Reads the PEM text of a device's authority. Call this function before you trust an authority that
+ * another device has sent over a channel that both devices trust.
  *
  * All certificates that a trusted authority signs are accepted, so the authority must have the form
  * that {@linkcode createDevicePki} makes: a key on P-256 with its own signature, `CA:TRUE`, no
- * rules that Degu doesn't check, and at most 2048 bytes. The text must be the canonical one.
+ * rules that Degu doesn't check, and at most 2048 bytes. The text must be in the canonical form.
  *
  * @param pem The text of the other device's `caFile`.
  * @throws {TypeError} if the text is not a string.
@@ -58,7 +60,7 @@ export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
  * const dir = await Deno.makeTempDir();
  * const { caFile, certFile } = await createDevicePki(dir, "camera");
  * const { id } = readAuthority(await Deno.readTextFile(caFile));
- * assertEquals(id.length, 52); // compare it with what the other device shows
+ * assertEquals(id.length, 52); // compare the id with the id that the other device shows
  *
  * const leaf = await Deno.readTextFile(certFile);
  * assertThrows(() => readAuthority(leaf), RangeError, "Not the certificate");
@@ -79,8 +81,8 @@ export function readAuthority(pem: string): DeviceAuthority {
 }
 
 /**
- * Identifies the device at the other end of a TLS connection by the authority that has signed the
- * certificate directly, without an intermediate. Names in the certificate are ignored.
+ * Identifies the peer of a TLS connection by the authority that has signed the peer's certificate
+ * directly, without an intermediate. Names in the certificate are ignored.
  *
  * @param verified The certificate, as verified in the handshake.
  * @param devices The possible devices.
@@ -91,9 +93,10 @@ export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   devices: readonly T[],
 ): T | null {
   if (!verified?.authority) return null;
-  const id = deviceId(parseKeyHash(verified.authority.publicKey256));
+  const id = formatDeviceId(parseKeyHash(verified.authority.publicKey256));
   const device = devices.find((each) => each.id === id);
-  // The id is that of the key, which other authorities of the device may also have.
+  // The id identifies the key. The device may have other authorities with the same key, so also
+  // check the signature of this authority.
   return device !== undefined && isSignedBy(verified.raw, verified.authority.raw) ? device : null;
 }
 

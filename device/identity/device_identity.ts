@@ -28,8 +28,8 @@ import {
 /** The paths of a device's identity, which can be posted to a worker. */
 export interface DevicePki {
   /**
-   * Absolute path of the PEM file with the device's authority, which isn't secret. A peer gets its
-   * text during the pairing, and then trusts this device alone.
+   * Absolute path of the PEM file with the device's authority, which isn't secret. A peer receives
+   * the text of this file during the pairing, and then trusts only this device.
    */
   readonly caFile: string;
   /** Absolute path of the PEM file with the device's certificate, for both roles. */
@@ -38,11 +38,11 @@ export interface DevicePki {
   readonly keyFile: string;
 }
 
-/** Whether a call may create the files of an identity. */
+/** The permission to create the files of an identity. */
 export interface DevicePkiOptions {
   /**
-   * Whether to create a missing identity. Programs that use the identity of another program pass
-   * `false`; then the call doesn't write.
+   * True to create a missing identity. Programs that use the identity of another program pass
+   * `false`; then the call doesn't write to the disk.
    *
    * @default {true}
    */
@@ -50,7 +50,8 @@ export interface DevicePkiOptions {
 }
 
 /**
- * Creates a device's authority and certificate the first time, and checks the existing ones later.
+ * Creates a device's authority and certificate at the first call, and checks the existing files at
+ * later calls.
  *
  * The directory of the files is `<dir>/<name>`, with mode 0700; the files have mode 0600. The
  * directory appears complete or not at all, even if the power fails or several processes call this
@@ -59,26 +60,26 @@ export interface DevicePkiOptions {
  * The certificates don't expire. To end the trust in a device, remove its authority.
  *
  * To pair two devices, copy the text of each `caFile` to the other device, over a channel that both
- * trust. Then each device presents its own `certFile` and `keyFile`, and trusts the peer's
- * authority alone. The authority has issued certificates for a single key, so a client loses
- * nothing by `checkHostname: false`; a client can also check the name of the peer's identity with
+ * devices trust. Then each device presents its own `certFile` and `keyFile`, and trusts only the
+ * peer's authority. This authority has issued certificates for a single key, so `checkHostname:
+ * false` doesn't weaken a client; a client can also check the name of the peer's identity with
  * `sslHost`.
  *
  * `dir`, the identity's directory and its keys must belong to the user of this process or to root.
- * No other user may be able to write the directories, or to read the keys. Directories above are
- * not checked, and on Windows neither are these. Needs `--allow-read` and `--allow-write` of
+ * No other user may be able to write the directories, or to read the keys. Directories above `dir`
+ * are not checked. On Windows, no directory is checked. Needs `--allow-read` and `--allow-write` of
  * `dir`, and `--allow-sys=uid`; for an existing identity no `--allow-write`.
  *
  * @param dir Absolute path of a directory, which is created with mode 0700 if it doesn't exist.
  * @param name Name of the identity, of its directory and in its certificate: a DNS name in lower
  * case of at most 64 characters, such as `camera-1` or `camera-1.local`. Another name is another
  * identity.
- * @param options Whether to create a missing identity.
+ * @param options The permission to create a missing identity.
  * @returns The paths of the files.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
  * type.
- * @throws {RangeError} if `dir` is relative, or `name` is no DNS name in lower case, or one that
- * Windows reserves.
+ * @throws {RangeError} if `dir` is relative, or `name` isn't a DNS name in lower case, or is
+ * reserved by Windows.
  * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `create: false`
  * also if there is no identity.
  * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory or a key belongs to
@@ -91,7 +92,7 @@ export interface DevicePkiOptions {
  * import { createDevicePki } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
- * const dir = await Deno.makeTempDir(); // on a device: a permanent directory of its own
+ * const dir = await Deno.makeTempDir(); // in real use: a permanent directory
  * const camera = await createDevicePki(dir, "camera-1");
  * const viewer = await createDevicePki(dir, "viewer-1");
  *
@@ -120,24 +121,24 @@ export async function createDevicePki(
     throw notAllowedError("dir", `must be an absolute path; got ${quote(dir)}`);
   }
   const parent = normalize(dir);
-  const home = join(parent, name);
+  const identityPath = join(parent, name);
   const profile: LeafProfile = {
     subject: { commonName: name },
     usages: ["serverAuth", "clientAuth"],
     alternativeNames: [{ type: "dns", value: name }],
   };
-  if (!await exists(home)) {
+  if (!await exists(identityPath)) {
     if (!create) {
       throw new Deno.errors.NotFound(
-        `There is no identity in ${home}, and with create: false none is made: call createDevicePki ` +
-          "without it once, in a program that may write there, or look whether dir and name are right",
+        `There is no identity in ${identityPath}, and create: false doesn't create one: call createDevicePki ` +
+          "without create: false once, in a program that can write to dir, or check dir and name",
       );
     }
     await createIdentity(parent, profile);
   }
   await checkPrivate(parent, WRITABLE_BY_OTHERS);
-  const files = filesIn(home);
-  await checkFiles(home, files);
+  const files = makeFilePaths(identityPath);
+  await checkFiles(identityPath, files);
   await checkIdentity(files, name);
   const { caFile, certFile, keyFile } = files;
   return Object.freeze({ caFile, certFile, keyFile });
@@ -145,23 +146,23 @@ export async function createDevicePki(
 
 // ───────────────────────── a new identity
 
-const FILES = {
+const FILE_NAMES = {
   caFile: "ca.pem",
   caKeyFile: "ca_key.pem",
   certFile: "cert.pem",
   keyFile: "key.pem",
 } as const;
 
-type IdentityFiles = Readonly<Record<keyof typeof FILES, string>>;
+type IdentityFiles = Readonly<Record<keyof typeof FILE_NAMES, string>>;
 
-function filesIn(home: string): IdentityFiles {
-  const entries = Object.entries(FILES).map(([key, name]) => [key, join(home, name)]);
+function makeFilePaths(home: string): IdentityFiles {
+  const entries = Object.entries(FILE_NAMES).map(([key, name]) => [key, join(home, name)]);
   return Object.fromEntries(entries);
 }
 
 /**
- * Writes a new identity into a temporary directory and then renames that. A directory never
- * replaces one with files in it, so only the first of several processes succeeds.
+ * Writes a new identity into a temporary directory, and then renames this directory. A rename never
+ * replaces a directory that has files, so only the first of several processes succeeds.
  */
 async function createIdentity(dir: string, profile: LeafProfile): Promise<void> {
   await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
@@ -169,21 +170,21 @@ async function createIdentity(dir: string, profile: LeafProfile): Promise<void> 
   const name = profile.subject.commonName;
   const commonName = `Device CA ${makeRandomSuffix()}`;
   const authority = createAuthority({ organization: name, commonName });
-  const device = createLeaf(authority, profile);
-  const home = join(dir, name);
-  const temporary = join(dir, `.${name}.${makeRandomSuffix()}`);
+  const leaf = createLeaf(authority, profile);
+  const identityPath = join(dir, name);
+  const temporaryPath = join(dir, `.${name}.${makeRandomSuffix()}`);
   try {
-    await Deno.mkdir(temporary, { mode: 0o700 });
-    const { caFile, caKeyFile, certFile, keyFile } = filesIn(temporary);
+    await Deno.mkdir(temporaryPath, { mode: 0o700 });
+    const { caFile, caKeyFile, certFile, keyFile } = makeFilePaths(temporaryPath);
     await writePrivateFile(caFile, authority.certificate);
     await writePrivateFile(caKeyFile, authority.privateKey);
-    await writePrivateFile(certFile, device.certificate);
-    await writePrivateFile(keyFile, device.privateKey);
-    await syncDirectory(temporary);
-    await Deno.rename(temporary, home);
+    await writePrivateFile(certFile, leaf.certificate);
+    await writePrivateFile(keyFile, leaf.privateKey);
+    await syncDirectory(temporaryPath);
+    await Deno.rename(temporaryPath, identityPath);
   } catch (error) {
-    await removeIfPossible(temporary, { recursive: true });
-    if (!await exists(home)) throw error;
+    await removeIfPossible(temporaryPath, { recursive: true });
+    if (!await exists(identityPath)) throw error;
     return; // another process was faster
   }
   await syncDirectory(dir);
@@ -195,11 +196,11 @@ const START_OVER_ADVICE =
   "restore the directory from a backup, or remove it and pair the device again";
 
 /** Checks that all files of an identity exist, and that no other user can use them. */
-async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
-  await checkPrivate(home, WRITABLE_BY_OTHERS);
+async function checkFiles(identityPath: string, files: IdentityFiles): Promise<void> {
+  await checkPrivate(identityPath, WRITABLE_BY_OTHERS);
   const paths = Object.values(files);
-  const existence = await Promise.all(paths.map(exists));
-  const missingPaths = paths.filter((_, index) => !existence[index]);
+  const fileExistence = await Promise.all(paths.map(exists));
+  const missingPaths = paths.filter((_, index) => !fileExistence[index]);
   if (missingPaths.length > 0) {
     throw new Deno.errors.NotFound(`Missing ${missingPaths.join(", ")}: ${START_OVER_ADVICE}`);
   }
@@ -208,7 +209,7 @@ async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
 }
 
 /**
- * Checks that the files belong to each other and to the name.
+ * Checks that the files belong to each other, and that the certificate has the name.
  *
  * @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed.
  */
@@ -233,13 +234,13 @@ async function parseFile<T>(path: string, parse: (pem: string) => T): Promise<T>
   try {
     return parse(pem);
   } catch {
-    // The message of the parser may quote the file, which may be a key.
+    // The message of the parser may quote the file, which may be a private key.
     throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER_ADVICE}`);
   }
 }
 
-function checkMatch(matches: boolean, path: string, otherPath: string): void {
-  if (matches) return;
+function checkMatch(isMatch: boolean, path: string, otherPath: string): void {
+  if (isMatch) return;
   throw new Deno.errors.InvalidData(
     `${path} does not belong to ${otherPath}: ${START_OVER_ADVICE}`,
   );
@@ -248,22 +249,22 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
 // ───────────────────────── the identity of an open device
 
 /**
- * The name of a device's identity, which no peer looks at. It isn't that of the device, which a
- * stranger could read in the certificate.
+ * The name of the identity of every device. Peers ignore this name. The certificate must not
+ * contain the name of the device, because strangers can read the certificate.
  */
 const DEVICE_IDENTITY = "device";
 
-/** An authority to trust, with its PEM text: a peer, or the other device of a pairing. */
+/** A peer, or the other device of a pairing, with the PEM text of its authority. */
 type TrustedAuthority = Readonly<{ ca: string }>;
 
 /** The identity of a device: its authority, and TLS contexts with its certificate. */
 export class DeviceIdentity {
   readonly authority: DeviceAuthority;
-  /** The certificate, for a client and for a server, and its key, as PEM text. */
-  readonly #certificate: Readonly<{ cert: string; key: string }>;
+  /** The certificate, which is for clients and servers, and its private key, as PEM text. */
+  readonly #leafPem: Readonly<{ cert: string; key: string }>;
   /**
-   * The contexts of clients by peer, since building a context takes 4 ms. The object of a peer
-   * stays the same until its file changes.
+   * The contexts of clients by peer, because building a context takes 4 ms. The object of a peer
+   * stays the same until the file of the peer changes.
    */
   readonly #clientContextCache = new WeakMap<TrustedAuthority, ClientSslctx>();
 
@@ -272,7 +273,7 @@ export class DeviceIdentity {
     certificate: Readonly<{ cert: string; key: string }>,
   ) {
     this.authority = authority;
-    this.#certificate = certificate;
+    this.#leafPem = certificate;
   }
 
   static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
@@ -284,27 +285,30 @@ export class DeviceIdentity {
   }
 
   /** Builds the context of a server that accepts the clients of these authorities. */
-  serverContext(trusted: readonly TrustedAuthority[]): ServerSslctx {
-    return buildServerSslctx({ ...this.#certificate, ca: trusted.map(({ ca }) => ca) });
+  buildServerContext(trusted: readonly TrustedAuthority[]): ServerSslctx {
+    return buildServerSslctx({ ...this.#leafPem, ca: trusted.map(({ ca }) => ca) });
   }
 
   /**
    * Builds the context of a server that accepts every client.
    *
-   * @param trusted The authority whose certificates the server requests; without it, the server
-   * requests none.
+   * @param trusted The authority whose certificates the server requests. Without an authority, the
+   * server doesn't request certificates.
    */
-  openContext(trusted?: TrustedAuthority): ServerSslctx {
+  buildOpenServerContext(trusted?: TrustedAuthority): ServerSslctx {
     const ca = trusted?.ca;
-    return buildServerSslctx({ ...this.#certificate, ca, allowUnauthenticatedClients: true });
+    return buildServerSslctx({ ...this.#leafPem, ca, allowUnauthenticatedClients: true });
   }
 
-  /** Builds or returns the context of a client that accepts the servers of an authority. */
-  clientContext(trusted: TrustedAuthority): ClientSslctx {
+  /**
+   * Returns the context of a client that accepts the servers of an authority, and builds a missing
+   * context.
+   */
+  buildClientContext(trusted: TrustedAuthority): ClientSslctx {
     let context = this.#clientContextCache.get(trusted);
     if (context === undefined) {
       const { ca } = trusted;
-      context = buildClientSslctx({ ...this.#certificate, ca, checkHostname: false });
+      context = buildClientSslctx({ ...this.#leafPem, ca, checkHostname: false });
       this.#clientContextCache.set(trusted, context);
     }
     return context;

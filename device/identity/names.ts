@@ -1,20 +1,20 @@
-/** Names and ids: of devices and peers, of an identity, and of a device's key. */
+/** Names of devices, peers and identities, and ids of devices. */
 
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../internal/disk/file_names.ts";
 import { isHostName } from "../../net/tls/certificate_writer.ts";
 
-/** The largest number of characters in a name: the limit of a DNS label. */
+/** The most characters of a name: the limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
-const DEVICE_NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
+const DEVICE_NAME_PATTERN = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
 /**
  * Reports whether a text can be the name of a device or of a peer: 1 to 63 letters, digits, `-` and
  * `_`, the first a letter or digit, and neither an id nor a name that Windows reserves, such as
  * `con`. Such a name is safe in a path, in a URI and on a terminal.
  *
- * @param text The text, as a person has typed it or a peer has sent it.
+ * @param text The text, for example as typed by a person or sent by a peer.
  * @throws {TypeError} if the text is not a string.
  *
  * @example
@@ -28,7 +28,8 @@ const DEVICE_NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
  */
 export function isDeviceName(text: string): boolean {
   checkString("text", text);
-  return DEVICE_NAME.test(text) && !isDeviceId(text.toLowerCase()) && !isReservedByWindows(text);
+  return DEVICE_NAME_PATTERN.test(text) && !isDeviceId(text.toLowerCase()) &&
+    !isReservedByWindows(text);
 }
 
 export function checkDeviceName(option: string, name: string): void {
@@ -43,15 +44,18 @@ export function checkDeviceName(option: string, name: string): void {
   );
 }
 
-/** The form of a name in which names are compared. */
-export function nameKey(name: string): string {
+/** Returns the form in which names are compared. */
+export function makeNameKey(name: string): string {
   return name.toLowerCase();
 }
 
-/** Finds a free name: the name itself, or with `-2`, `-3` and so on, shortened if necessary. */
-export function freeName(name: string, takenKeys: ReadonlySet<string>): string {
+/**
+ * Finds a free name: the name itself, or the name with `-2`, `-3` and so on, shortened if
+ * necessary.
+ */
+export function findFreeName(name: string, takenKeys: ReadonlySet<string>): string {
   let candidate = name;
-  for (let number = 2; takenKeys.has(nameKey(candidate)); number++) {
+  for (let number = 2; takenKeys.has(makeNameKey(candidate)); number++) {
     const suffix = `-${number}`;
     candidate = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
   }
@@ -60,26 +64,29 @@ export function freeName(name: string, takenKeys: ReadonlySet<string>): string {
 
 /** The base32 alphabet (RFC 4648 §6), in lower case. */
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
-/** 256 bits are 51 characters and one bit: the last character has only two possible values. */
-const ID = /^[a-z2-7]{51}[aq]$/;
+/**
+ * The form of an id. 256 bits are 51 characters and one bit, so the last character has only two
+ * possible values.
+ */
+const ID_PATTERN = /^[a-z2-7]{51}[aq]$/;
 
-/** Whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
+/** Reports whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
 export function isDeviceId(text: string): boolean {
-  return ID.test(text);
+  return ID_PATTERN.test(text);
 }
 
-/** Makes the id of a device: the 32 bytes of the SHA-256 of its authority's key in base32. */
-export function deviceId(sha256: Uint8Array): string {
+/** Formats the id of a device: the SHA-256 of the public key of its authority, in base32. */
+export function formatDeviceId(sha256: Uint8Array): string {
   // 52 digits of 5 bits have 4 bits more than the hash.
   const bits = BigInt(`0x${sha256.toHex()}`) << 4n;
   return bits.toString(32).padStart(52, "0")
     .replaceAll(/./g, (digit) => ALPHABET[parseInt(digit, 32)]!);
 }
 
-/** The largest number of characters in a common name (RFC 5280 appendix A.1, ub-common-name). */
+/** The most characters of a common name (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_COMMON_NAME_LENGTH = 64;
 
-/** Checks the name of an identity: of its directory, and in its certificate. */
+/** Checks the name of an identity, which is used for its directory and in its certificate. */
 export function checkIdentityName(name: string): void {
   checkString("name", name);
   const isDnsName = name.length <= MAX_COMMON_NAME_LENGTH && isHostName(name);
@@ -87,6 +94,6 @@ export function checkIdentityName(name: string): void {
   throw notAllowedError(
     "name",
     `must be a DNS name in lower case of at most ${MAX_COMMON_NAME_LENGTH} characters, such as ` +
-      `camera-1, and none that Windows reserves, such as con; got ${quote(name)}`,
+      `camera-1, and not a name that Windows reserves, such as con; got ${quote(name)}`,
   );
 }

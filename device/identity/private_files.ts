@@ -6,7 +6,7 @@
 import { replaceFile, retryReplace } from "../../internal/disk/names.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 
-const PRIVATE_OPTIONS = { newMode: 0o600 };
+const PRIVATE_FILE_OPTIONS = { newMode: 0o600 };
 
 async function writePrivateText({ file, path }: TemporaryFile, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
@@ -14,7 +14,7 @@ async function writePrivateText({ file, path }: TemporaryFile, text: string): Pr
     let position = 0;
     while (position < bytes.length) position += await file.write(bytes.subarray(position));
   } catch (error) {
-    // The error of writing lacks the path, which shows the disk that is full.
+    // The error lacks the path, by which the user finds the full disk.
     if (error instanceof Error) error.message += `: write '${path}'`;
     throw error;
   }
@@ -22,18 +22,18 @@ async function writePrivateText({ file, path }: TemporaryFile, text: string): Pr
 
 /** Writes a new file, and syncs it. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  using file = TemporaryFile.create(path, PRIVATE_OPTIONS);
+  using file = TemporaryFile.create(path, PRIVATE_FILE_OPTIONS);
   await writePrivateText(file, text);
   await file.sync();
   file.isKept = true;
 }
 
 /**
- * Writes a temporary file, and renames it. Each reader of the path gets the old text or the new
- * one.
+ * Writes a temporary file, and renames it. Each reader of the path gets either the complete old
+ * text or the complete new text.
  *
  * @param temporaryPath A free path in the same file system.
- * @param prepare Prepares the file before it has its name.
+ * @param prepare Prepares the file before it is renamed.
  * @returns The open file.
  */
 export async function writeAndRename(
@@ -42,7 +42,7 @@ export async function writeAndRename(
   temporaryPath: string,
   prepare: (file: TemporaryFile) => Promise<void>,
 ): Promise<TemporaryFile> {
-  const file = TemporaryFile.create(temporaryPath, PRIVATE_OPTIONS);
+  const file = TemporaryFile.create(temporaryPath, PRIVATE_FILE_OPTIONS);
   try {
     await writePrivateText(file, text);
     await prepare(file);
@@ -57,7 +57,7 @@ export async function writeAndRename(
 
 /**
  * Replaces a file by {@linkcode writeAndRename}, and syncs its content. Sync the directory if the
- * change has to survive a power failure.
+ * change must survive a power failure.
  */
 export async function replacePrivateFile(
   path: string,
@@ -67,47 +67,47 @@ export async function replacePrivateFile(
   using _file = await writeAndRename(path, text, temporaryPath, (file) => file.sync());
 }
 
-/** Permission bits by which others can change a file, or the entries of a directory. */
+/** Permission bits that allow other users to change a file, or the entries of a directory. */
 export const WRITABLE_BY_OTHERS = 0o022;
 
-/** Permission bits by which others can do anything with a file. */
+/** All permission bits of other users. */
 export const USABLE_BY_OTHERS = 0o077;
 
-const STICKY = 0o1000;
-const ROOT = 0;
+const STICKY_BIT = 0o1000;
+const ROOT_UID = 0;
 
 /**
  * Checks that a file or directory belongs to the user of this process or to root, and has none of
- * the forbidden bits. Follows links, and doesn't check the directories above. On Windows it
- * returns at once, because access doesn't depend on modes. Needs `--allow-sys=uid`.
+ * the forbidden bits. Follows links, and doesn't check the directories above. On Windows, doesn't
+ * check anything, because access doesn't depend on modes. Needs `--allow-sys=uid`.
  *
  * @throws {Deno.errors.PermissionDenied} if another user has access.
  */
-export async function checkPrivate(path: string, forbidden: number): Promise<void> {
+export async function checkPrivate(path: string, forbiddenBits: number): Promise<void> {
   const user = Deno.uid();
   if (user === null) return;
   const info = await Deno.stat(path);
-  if (info.uid !== ROOT && info.uid !== user) {
+  if (info.uid !== ROOT_UID && info.uid !== user) {
     throw new Deno.errors.PermissionDenied(
       `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it, ${REMOVE_ADVICE}`,
     );
   }
-  // A system with owners of files also has modes.
+  // If the system has owners of files, it also has modes.
   const mode = info.mode! & 0o7777;
-  if ((mode & forbidden) === 0) return;
+  if ((mode & forbiddenBits) === 0) return;
   throw new Deno.errors.PermissionDenied(
     `${path} is open to other users (mode ${mode.toString(8)}): ${
-      chmodAdvice(info)
+      formatChmodAdvice(info)
     }, ${REMOVE_ADVICE}`,
   );
 }
 
 const REMOVE_ADVICE =
-  "and if somebody may have used that, remove the identity and pair the device again";
+  "and if somebody may have used this access, remove the identity and pair the device again";
 
-/** Returns the advice to restrict access. */
-function chmodAdvice({ mode, isDirectory }: Deno.FileInfo): string {
+/** Formats the advice on how to restrict access. */
+function formatChmodAdvice({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
-  if ((mode! & STICKY) === 0) return "run chmod 700 on it";
-  return "it is shared by many, so use a directory of its own, which may be inside it";
+  if ((mode! & STICKY_BIT) === 0) return "run chmod 700 on it";
+  return "all users share this directory, so use a separate directory, for example inside it";
 }

@@ -233,7 +233,10 @@ Deno.test("every way to connect reports that the peer has forgotten this device"
   };
   for (const ask of [() => client.request("GET", "/"), connectAndAsk]) {
     const error = await assertRejects(ask, EmptyPreambleError);
-    assertMatch(error.message, /"camera" has probably forgotten this device: pair the two again/);
+    assertMatch(
+      error.message,
+      /"camera" has probably forgotten this device: pair the two devices again/,
+    );
   }
 });
 

@@ -175,7 +175,7 @@ Deno.test("setSslctx of a device's server throws, and does not change the trust"
   const { sslctx } = server;
   const { cert, key } = await identityOf(camera.dir);
   const open = { cert, key, allowUnauthenticatedClients: true } as never;
-  assertThrows(() => server.setSslctx(open), TypeError, "pair them, or forget them");
+  assertThrows(() => server.setSslctx(open), TypeError, "pair or forget peers instead");
   assertEquals(server.sslctx, sslctx);
   const client = await viewer.client("camera", { addresses: [server.address] });
   assertEquals(await requestName(client), "viewer");

@@ -273,7 +273,7 @@ Deno.test("a writer removes the temporary files of an interrupted one, and its o
   const files = new StateDirectory(path, join(dir.path, "lock"));
   await Deno.writeTextFile(join(path, ".0123456789abcdef"), "half");
   await Deno.writeTextFile(join(path, ".notes"), "mine");
-  assertEquals(await files.names(), [".notes"]); // the other one is no valid name
+  assertEquals(await files.listNames(), [".notes"]); // the other one is no valid name
   await files.withLock(() => files.write("a", "one"));
   assertEquals(await listNames(path), [".notes", "a"]);
   await Deno.mkdir(join(path, "b"));
@@ -304,7 +304,7 @@ Deno.test("a change fails after another process has held the lock for over ten s
   const moments = [0, 10_000, 10_001];
   using _clock = patch(performance, "now", () => () => moments.shift() ?? Infinity);
   const { TimedOut } = Deno.errors;
-  await assertRejects(() => files.withLock(() => files.names()), TimedOut, "for over 10 s");
+  await assertRejects(() => files.withLock(() => files.listNames()), TimedOut, "for over 10 s");
   assertEquals([timeouts.started, moments], [[10], []]);
 });
 

@@ -110,7 +110,7 @@ const PAIRING: Record<
         await assertRejects(() => joining);
       }
       await other.joinByNumber(invitation, yes);
-    }, /takes no more numbers: see what it says there, and invite again$/],
+    }, /takes no more numbers: read its output, and invite again$/],
   ],
   UNREACHABLE: [
     ["nobody answers at the address of a line", async ({ viewer, invitation }) => {
@@ -146,7 +146,7 @@ const PAIRING: Record<
   REFUSED: [["the first step is refused", async ({ camera, viewer }) => {
     await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"));
     await viewer.join(inviter.line);
-  }, /has refused what this device sent; its log says why/]],
+  }, /has refused what this device sent; its log has the reason/]],
   BAD_ANSWER: [["an answer that is no message", async ({ camera, viewer }) => {
     await using inviter = await startInviter(camera, () => answerOf("{"));
     await viewer.join(inviter.line);
@@ -177,7 +177,7 @@ const PAIRING: Record<
     [
       "a no at this device",
       ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
-      /^not confirmed here; if the two numbers differ, .*: use the line/,
+      /^not confirmed on this device; if the two numbers differ, .*: use the line/,
     ],
     ["a no at the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
@@ -204,13 +204,13 @@ const PAIRING: Record<
     ["in an invitation", async ({ camera, other }) => {
       await pair(camera, other);
       await camera.invite({ peerName: "OTHER" });
-    }, /^peerName: the name "OTHER" is taken, .*; choose another one, or rename that peer$/],
+    }, /^peerName: the name "OTHER" is taken, .*; choose another name, or rename that peer$/],
     ["when the invitation is used", async ({ camera, viewer, other }) => {
       await using invitation = await camera.invite({ peerName: "OTHER" });
       await pair(camera, other);
       await Promise.allSettled([viewer.join(invitation.line)]);
       await invitation.paired;
-    }, /^peerName: the name "OTHER" is taken, .*; choose another one, or rename that peer$/],
+    }, /^peerName: the name "OTHER" is taken, .*; choose another name, or rename that peer$/],
     ["in a join", async ({ camera, other, invitation }) => {
       await pair(camera, other);
       const mine = { peerName: "CAMERA" };
@@ -218,7 +218,7 @@ const PAIRING: Record<
       await using second = await devices.hall.invite();
       await assertRejects(() => other.join(second.line, mine), PairingError, '"CAMERA" is taken');
       await other.joinByNumber(invitation, yes, mine);
-    }, /^peerName: the name "CAMERA" is taken, .*; choose another one, or rename that peer$/],
+    }, /^peerName: the name "CAMERA" is taken, .*; choose another name, or rename that peer$/],
   ],
 };
 
@@ -310,7 +310,7 @@ const DEVICE: Record<
       const client = await viewer.client("camera");
       await viewer.forget(camera.id);
       await client.connect();
-    }, /^the peer with the id \w{52} was forgotten; pair the two again$/],
+    }, /^the peer with the id \w{52} was forgotten; pair the two devices again$/],
     ["a peer that is forgotten while connecting", async (setup) => {
       const mute = setup.mute();
       const client = await setup.viewer.client("camera", { addresses: [mute.address] });
@@ -319,18 +319,26 @@ const DEVICE: Record<
       while (mute.conns.length === 0) await setup.viewer.peers();
       await setup.viewer.forget("camera");
       await connecting;
-    }, /was forgotten; pair the two again$/],
+    }, /was forgotten; pair the two devices again$/],
   ],
   NO_ADDRESS: [
-    ["a client", async (setup) => {
-      await setup.at([]);
-      await setup.viewer.client("camera");
-    }, /^no address of "camera" is known: pass the option addresses, or pair the two again/],
-    ["a connection", async (setup) => {
-      const client = await setup.viewer.client("camera");
-      await setup.at([]);
-      await client.request("GET", "/");
-    }, /^no address of "camera" is known: pass the option addresses, or pair the two again/],
+    [
+      "a client",
+      async (setup) => {
+        await setup.at([]);
+        await setup.viewer.client("camera");
+      },
+      /^no address of "camera" is known: pass the option addresses, or pair the two devices again/,
+    ],
+    [
+      "a connection",
+      async (setup) => {
+        const client = await setup.viewer.client("camera");
+        await setup.at([]);
+        await client.request("GET", "/");
+      },
+      /^no address of "camera" is known: pass the option addresses, or pair the two devices again/,
+    ],
   ],
   UNREACHABLE: [
     ["nobody listens", async (setup) => {

@@ -67,8 +67,8 @@ Deno.test("the newest four found addresses are kept, beside all addresses of the
   await using test = await setUp();
   const store = storeOf(test.viewer.dir);
   const addresses = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
-  for (const address of addresses) await store.addFound(test.peer.id, address);
-  await store.addFound(test.peer.id, addresses[5]!);
+  for (const address of addresses) await store.addFoundAddress(test.peer.id, address);
+  await store.addFoundAddress(test.peer.id, addresses[5]!);
   assertEquals((await store.read(test.peer.id))!.addresses.map(([, port]) => port), [
     test.dead[1],
     ...[7, 6, 5, 4],
@@ -80,7 +80,7 @@ Deno.test("the newest four found addresses are kept, beside all addresses of the
     ...pairing,
     authority: authority as Parameters<typeof store.record>[0]["authority"],
   });
-  await store.addFound(test.peer.id, addresses[6]!);
+  await store.addFoundAddress(test.peer.id, addresses[6]!);
   assertEquals((await store.read(test.peer.id))!.addresses, [...six, addresses[6]!]);
 });
 

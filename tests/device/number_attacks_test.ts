@@ -381,7 +381,7 @@ Deno.test("an attempt whose joiner has left before it began ends at once, so tha
   const reason = new Error("it has left");
   session.close(reason);
   const attempt = new NumberAttempt(authority, introduction, authority.raw, devices.viewer.logger);
-  attempt.add(session);
+  attempt.addSession(session);
   assertEquals([attempt.state, attempt.abortController.signal.reason], ["ended", reason]);
 });
 

@@ -2,8 +2,8 @@
 import { type Address, ConnectionClosedError, type HostAddress } from "@degu/degu/base";
 import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "@degu/degu/device";
 import {
-  commitmentTo,
-  numberOf as libraryNumberOf,
+  computeCommitment,
+  computeNumber as libraryNumberOf,
 } from "@degu/internal/device/pairing_messages.ts";
 import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
@@ -97,7 +97,7 @@ Deno.test("the number and the commitment are those of the documentation", async 
   const text = (value: string) => new TextEncoder().encode(value);
   // Computed by Python's hashlib.
   assertEquals(
-    commitmentTo(text("authority"), random).toHex(),
+    computeCommitment(text("authority"), random).toHex(),
     "0890ca8a099aa5cfa1434828082138e499dd37e22ef477b7f42bf1739270bfdf",
   );
   const rows = [["request 1", "450940"], ["request 2", "332419"], ["request 4", "062975"]] as const;
@@ -133,9 +133,9 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
 
 Deno.test("after a no, an error or a wrong value at the inviter the joiner gets an error, and the line still pairs", async () => {
   const rows: [confirm: ConfirmNumber, level: "error" | "info", logged: string][] = [
-    [() => false, "info", "not confirmed here"],
-    [() => "yes" as never, "info", "not confirmed here"],
-    [() => Promise.resolve(1 as never), "info", "not confirmed here"],
+    [() => false, "info", "not confirmed on this device"],
+    [() => "yes" as never, "info", "not confirmed on this device"],
+    [() => Promise.resolve(1 as never), "info", "not confirmed on this device"],
     [
       () => {
         throw new Error("no terminal");
@@ -202,7 +202,7 @@ Deno.test("after a no, an error or a wrong value at the joiner the question of t
     });
     const { signal } = await inviter.asked();
     gate.resolve();
-    const error = await assertRejects(() => joining, PairingError, "not confirmed here");
+    const error = await assertRejects(() => joining, PairingError, "not confirmed on this device");
     assertEquals(error.cause, cause);
     await abortOf(signal);
     await assertLineIsGood(camera, viewer, invitation);
@@ -407,7 +407,10 @@ Deno.test("a right secret ends the question, and the line pairs; the number is c
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", introductionOf(invitation.line, other));
   const { value } = await stranger.answer(200);
-  assertEquals((await abortOf(question.signal) as Error).message, "another device has the line");
+  assertEquals(
+    (await abortOf(question.signal) as Error).message,
+    "another device has used the line",
+  );
   await assertRejects(
     () => withTimeout(joining, "it ends"),
     PairingError,
@@ -703,7 +706,7 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
   const rows = [
     ["the plain connection ends first", "camera"],
     ["it is lost", "ANSWER_LOST: the last answer of camera did not arrive: that device may have"],
-    ["it is late", "ANSWER_LOST: no answer within 120 s: that device may have stored this one"],
+    ["it is late", "ANSWER_LOST: no answer within 120 s: that device may have stored this device"],
   ] as const;
   for (const [how, expected] of rows) {
     using _timeouts = speedUpTimeouts(

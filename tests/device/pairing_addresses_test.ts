@@ -1,13 +1,13 @@
 /** The addresses that two devices exchange, and those of this machine. */
 import type { Address } from "@degu/degu/base";
 import {
-  addressesToSend,
-  addressesToStore,
   listLinkLocalScopes,
   listOwnAddresses,
   makeAddressFinder,
   readAddresses,
-  withoutWildcards,
+  replaceWildcards,
+  selectAddressesToSend,
+  selectAddressesToStore,
 } from "@degu/internal/device/pairing_addresses.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -95,14 +95,14 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
     const socket = { localAddr, read: never, write: never, close: never };
     const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
     const received = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
-    const scoped = on(find, () => addressesToStore(received, remote, socket));
+    const scoped = on(find, () => selectAddressesToStore(received, remote, socket));
     assertEquals(scoped as unknown, [...local, ["10.0.0.1", 80]]);
     const plain = [["169.254.1.1", 80], ["a", 80]] as const;
-    assertEquals(on(never, () => addressesToStore(plain, remote, socket)) as unknown, plain);
+    assertEquals(on(never, () => selectAddressesToStore(plain, remote, socket)) as unknown, plain);
   }
   const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
   const socket = { localAddr, read: never, write: never, close: never };
-  const store = () => addressesToStore([["fe80::1", 80]], null, socket);
+  const store = () => selectAddressesToStore([["fe80::1", 80]], null, socket);
   assertThrows(() => on(never, store), Error, "asked"); // what is no missing permission
 });
 
@@ -131,7 +131,7 @@ Deno.test("an address that means this machine is stored only of a device that is
       close: never,
     };
     assertEquals(
-      addressesToStore(received, [remote, 1], socket),
+      selectAddressesToStore(received, [remote, 1], socket),
       received.slice(-kept),
       `${local}`,
     );
@@ -150,11 +150,11 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
     ["camera.local", 80],
   ];
   const interfaces = [of("eth0", "192.168.1.7"), of("eth0", "fe80::7", 2)];
-  const sent = on(() => interfaces, () => addressesToSend(addresses));
+  const sent = on(() => interfaces, () => selectAddressesToSend(addresses));
   assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
   assertEquals(readAddresses(sent), sent);
   const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
-  assertEquals(on(never, () => addressesToSend(many)).length, 6);
+  assertEquals(on(never, () => selectAddressesToSend(many)).length, 6);
 });
 
 Deno.test("serving is sent without scopes, and a wildcard as what it stands for", async () => {
@@ -165,9 +165,9 @@ Deno.test("serving is sent without scopes, and a wildcard as what it stands for"
   assertEquals(await find([]), []);
   assertThrows(() => on(never, () => makeAddressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
   // For servers that listen later, an error other than a missing permission is also an error.
-  const serving = { addresses: () => Promise.resolve([["::", 80]]) };
+  const servingRecords = { listAddresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
-  await assertRejects(makeAddressFinder({ serving } as never, undefined), Error, "asked");
+  await assertRejects(makeAddressFinder({ servingRecords } as never, undefined), Error, "asked");
 });
 
 function of(name: string, address: string, scopeid: number | null = null) {
@@ -225,7 +225,7 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
 
 Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
   const otherAddresses: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
-  const resolve = (...addresses: Address[]) => on(() => HOME, () => withoutWildcards(addresses));
+  const resolve = (...addresses: Address[]) => on(() => HOME, () => replaceWildcards(addresses));
   assertEquals(resolve(["0.0.0.0", 7443], ...otherAddresses), [
     ["192.168.1.7", 7443],
     ["192.168.1.8", 7443],
@@ -242,7 +242,7 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
 
 Deno.test("the interfaces are read only if there is a wildcard", () => {
   const addresses: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
-  assertEquals(on(never, () => withoutWildcards(addresses)), addresses);
+  assertEquals(on(never, () => replaceWildcards(addresses)), addresses);
 });
 
 Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {

@@ -195,7 +195,7 @@ Deno.test("the first right secret closes all other connections and refuses clien
   const { value } = await joiner.answer(200);
   assertEquals([await early.end(), await half.end()], ["", ""]);
   assertEquals(
-    camera.logger.messagesOf("debug").filter((line) => line.includes("was first")).length,
+    camera.logger.messagesOf("debug").filter((line) => line.includes("has used the line")).length,
     2,
   );
 
@@ -382,7 +382,7 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   const gate = Promise.withResolvers<[]>();
   using strangers = new DisposableStack();
   const services = await servicesOf(camera);
-  services.serving.addresses = () => {
+  services.servingRecords.listAddresses = () => {
     beingChecked.resolve();
     return gate.promise;
   };
@@ -416,10 +416,10 @@ async function servicesOf(
     name,
     identity: await DeviceIdentity.open(`${dir}/identity`),
     peers: store,
-    trust: new TrustSignals(store),
-    serving: new ServingRecords(dir),
+    trustSignals: new TrustSignals(store),
+    servingRecords: new ServingRecords(dir),
     logger,
-    closing: new AbortController().signal,
+    closeSignal: new AbortController().signal,
   };
 }
 

@@ -221,7 +221,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await camera.peers();
     assertEquals(logger.messagesOf("warn").length, 2); // once
     for (const line of logger.messagesOf("warn")) {
-      assertStringIncludes(line, "its name is not that of");
+      assertStringIncludes(line, "its name is not an id with .json");
     }
     await Deno.remove(join(camera.dir, "peers", "notes.txt"));
     await camera.peers();
@@ -262,7 +262,7 @@ Deno.test("a peer whose file has another version is named in a warning and is no
       `the peer "${shown}" can't be used: its file "${
         one!.id
       }.json" has version ${version}, and this ` +
-      "version of Degu reads version 1; use the version that has written it, or pair the two again";
+      "version of Degu reads version 1; use the version that has written it, or pair the two devices again";
     assertEquals(logger.messagesOf("warn"), [message]);
     assertEquals(namesOf(await opened.peers()), ["two"]);
     for (const nameOrPeer of [shown, one!.id, peer]) {

@@ -7,7 +7,11 @@ import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/degu/device";
 import { discoverServices, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
-import { commitmentTo, encodeMessage, makeRandom } from "@degu/internal/device/pairing_messages.ts";
+import {
+  computeCommitment,
+  encodeMessage,
+  makeRandomValue,
+} from "@degu/internal/device/pairing_messages.ts";
 import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -50,7 +54,7 @@ async function disturb(): Promise<void> {
     } else {
       // The stranger sends its commitment and leaves: a try without a number.
       using connection = await new Client(addresses[0]!).connect();
-      const commitment = commitmentTo(authority, makeRandom(32));
+      const commitment = computeCommitment(authority, makeRandomValue(32));
       const message = encodeMessage({ authority, name: "stranger", addresses: [], commitment });
       const { status } = await connection.post("/commitment", {}, message);
       if (status !== 200) i--; // the last try is not over yet

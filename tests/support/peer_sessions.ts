@@ -4,7 +4,7 @@ import { makeSession } from "./calling.ts";
 import type { Peer } from "@degu/degu/device";
 import type { Session } from "@degu/degu/server";
 import { setPeer } from "@degu/internal/device/device_server.ts";
-import { deviceId } from "@degu/internal/device/identity/names.ts";
+import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
 
 /** Makes a session with a peer; of two peers with the same name, the ids are the same. */
@@ -15,6 +15,6 @@ export function makePeerSession(peer: Peer | string): Session {
 }
 
 function peerNamed(name: string): Peer {
-  const id = deviceId(createHash("sha256").update(name).digest());
+  const id = formatDeviceId(createHash("sha256").update(name).digest());
   return { id, name, addresses: [], pairedAt: new Date(0), ca: "" };
 }

@@ -78,7 +78,7 @@ Deno.test("createDevicePki with create: false needs no permission to write, and 
       Deno.errors.NotFound,
       `There is no identity in ${path}`,
     );
-    assertStringIncludes(error.message, "call createDevicePki without it once");
+    assertStringIncludes(error.message, "call createDevicePki without create: false once");
     assertEquals(await listNames(dir.path), ["camera-1"]);
   }
 });
@@ -111,7 +111,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
     ["pki", "camera-1", "dir: must be an absolute path"],
     ["./pki", "camera-1", "dir: must be an absolute path"],
     [`${dir.path}/a\0b`, "camera-1", "dir: must be an absolute path"],
-    [dir.path, "con", "none that Windows reserves"],
+    [dir.path, "con", "not a name that Windows reserves"],
     [dir.path, `${"a".repeat(62)}.bc`, "of at most 64 characters"],
   ];
   const names = ["", "..", "../camera", "camera-1\n", "camera-1.", "a b", "a\0b", "Camera", "a_b"];

@@ -2,8 +2,8 @@
 import { isDeviceName } from "@degu/degu/device";
 import {
   checkDeviceName,
-  deviceId,
-  freeName,
+  findFreeName,
+  formatDeviceId,
   isDeviceId,
 } from "@degu/internal/device/identity/names.ts";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -19,11 +19,11 @@ Deno.test("a name that is taken gets a number, and remains a valid name", () => 
     ["a".repeat(63), ["a".repeat(63)], `${"a".repeat(61)}-2`],
     ["cam-2", ["cam-2"], "cam-2-2"],
   ];
-  for (const [name, taken, free] of rows) assertEquals(freeName(name, new Set(taken)), free);
+  for (const [name, taken, free] of rows) assertEquals(findFreeName(name, new Set(taken)), free);
   const names = fc.stringMatching(/^[a-c][a-c-]{0,62}$/);
   fc.assert(fc.property(names, fc.array(names), (name, others) => {
     const takenKeys = new Set([name, ...others].map((each) => each.toLowerCase()));
-    const free = freeName(name, takenKeys);
+    const free = findFreeName(name, takenKeys);
     assert(isDeviceName(free) && !takenKeys.has(free.toLowerCase()));
   }));
 });
@@ -34,7 +34,7 @@ Deno.test("a name of another type is a TypeError", () => {
 });
 
 Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is no id; other texts are a RangeError", () => {
-  const id = deviceId(new Uint8Array(32));
+  const id = formatDeviceId(new Uint8Array(32));
   const valid = ["a", "0", "Cam_1-x", "a".repeat(63), id.slice(1), `${id}a`];
   for (const name of valid) checkDeviceName("name", name);
   const refused = ["", "-a", "_a", "a b", "a.b", "ä", "a\n", "a".repeat(64), id, id.toUpperCase()];
@@ -44,7 +44,7 @@ Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is n
 });
 
 Deno.test("isDeviceName is true for exactly the names that a device may have", () => {
-  const id = deviceId(new Uint8Array(32));
+  const id = formatDeviceId(new Uint8Array(32));
   for (const name of ["a", "0", "Cam_1-x", "a".repeat(63), `${id}a`]) {
     assertEquals(isDeviceName(name), true, name);
   }
@@ -71,21 +71,21 @@ Deno.test("the id is the SHA-256 of the authority's key, in base32", async () =>
   assertEquals(device.id, digits.join(""));
 });
 
-Deno.test("deviceId encodes 256 bits as 52 characters, and every bit counts", () => {
-  assertEquals(deviceId(new Uint8Array(32)), "a".repeat(52));
-  assertEquals(deviceId(new Uint8Array(32).fill(255)), `${"7".repeat(51)}q`);
+Deno.test("formatDeviceId encodes 256 bits as 52 characters, and every bit counts", () => {
+  assertEquals(formatDeviceId(new Uint8Array(32)), "a".repeat(52));
+  assertEquals(formatDeviceId(new Uint8Array(32).fill(255)), `${"7".repeat(51)}q`);
   const hash = fc.uint8Array({ minLength: 32, maxLength: 32 });
   fc.assert(fc.property(hash, fc.nat(255), (bytes, bit) => {
-    const id = deviceId(bytes);
+    const id = formatDeviceId(bytes);
     assert(isDeviceId(id), id);
     const changed = bytes.slice();
     changed[bit >> 3]! ^= 1 << (bit & 7);
-    assertNotEquals(deviceId(changed), id);
+    assertNotEquals(formatDeviceId(changed), id);
   }));
 });
 
-Deno.test("isDeviceId is true only for texts that deviceId returns", () => {
-  const id = deviceId(new Uint8Array(32).fill(0b01011010));
+Deno.test("isDeviceId is true only for texts that formatDeviceId returns", () => {
+  const id = formatDeviceId(new Uint8Array(32).fill(0b01011010));
   assertEquals(isDeviceId(id), true);
   const others = [
     "",

@@ -105,7 +105,7 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
   await Deno.chmod(open.path, 0o777);
   await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
   await Deno.chmod(open.path, 0o1777);
-  const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
+  const error = await assertRefused(open.path, "PermissionDenied", "use a separate directory");
   assert(!error.message.includes("chmod"), error.message);
   assertEquals(await listNames(open.path), []);
   await createDevicePki(join(open.path, "own"), "camera-1");
