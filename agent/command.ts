@@ -70,12 +70,12 @@ export class AgentCommand extends Command {
     return this
       .option(
         "--address <address>",
-        "where the peer is; stored if it answers at it",
+        "the address of the peer; stored if the peer responds",
         parseAddressOption,
       )
       .option(
         "--no-find",
-        "don't look for the peer on the local network (mDNS) if it does not answer",
+        "don't search the local network (mDNS) for a peer that doesn't respond",
       );
   }
 
@@ -83,7 +83,7 @@ export class AgentCommand extends Command {
   addSettledOption(): this {
     return this.option(
       "--settled <seconds>",
-      "in directories, skip files that were modified less than so many seconds ago: they may still be written to",
+      "in directories, skip files that were modified less than this many seconds ago, because they may be incomplete",
       parseSeconds,
     );
   }
@@ -92,7 +92,7 @@ export class AgentCommand extends Command {
   addVerboseOption(): this {
     return this.option(
       "--verbose",
-      "name each file of a directory that is copied, and each link that is not",
+      "print each copied file and each skipped link of a directory",
     );
   }
 
@@ -100,7 +100,7 @@ export class AgentCommand extends Command {
   addWaitOption(): this {
     return this.option(
       "--wait <seconds>",
-      "if the peer is off, wait for it quietly, up to so many seconds",
+      "wait silently for a peer that is offline, up to this many seconds",
       parseSeconds,
     );
   }
@@ -109,7 +109,7 @@ export class AgentCommand extends Command {
   addAddressOption(): this {
     return this.option(
       "--address <address>",
-      "where the other device is, with the port that it shows: HOST:PORT",
+      "the address that the other device prints: HOST:PORT",
       parseServingAddress,
     );
   }
@@ -117,10 +117,10 @@ export class AgentCommand extends Command {
   /** Adds the options of all commands that pair. */
   addPairingOptions(): this {
     return this
-      .option("--as <name>", "the local name of the other device (default: its own name)")
+      .option("--as <name>", "the name of the other device on this device (default: its own name)")
       .option(
         "--serving <address>",
-        'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+        'an address at which the other device can connect to this device later; can be repeated (default: the addresses of "degu serve")',
         repeated(parseServingAddress),
       );
   }

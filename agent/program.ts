@@ -36,7 +36,7 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
       sync: async () => (await import("./commands/sync.ts")).addSync,
       service: async () => (await import("./commands/service.ts")).addService,
     }],
-    ["Once, without pairing:", {
+    ["Transfers without pairing:", {
       send: async () => (await import("./commands/send.ts")).addSend,
       receive: async () => (await import("./commands/receive.ts")).addReceive,
     }],
@@ -45,7 +45,7 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
       id: async () => (await import("./commands/peers.ts")).addId,
       completions: async () => (await import("./commands/completions.ts")).addCompletions,
     }],
-    ["When it fails:", {
+    ["Troubleshooting:", {
       ping: async () => (await import("./commands/ping.ts")).addPing,
     }],
   ];
@@ -54,16 +54,16 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
 const NEEDS_ALL_COMMANDS = "completions";
 
 const DESCRIPTION =
-  `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
+  `Copies files between your own devices over mutual TLS: no cloud, no account, no third party.
 
-The first minute, on two machines in one network:
+The first minute, on two machines in the same network:
   one$ degu pair
   two$ degu pair                    (compare the number, type yes on both)
-  one$ degu serve --inbox ~/Inbox   (it runs until Ctrl-C)
+  one$ degu serve --inbox ~/Inbox   (runs until Ctrl-C)
   two$ echo hello > hello.txt
   two$ degu put hello.txt one:
-Now the file is in ~/Inbox/two of one: each peer has a directory there. On one, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.
-To send a file once, pair nothing:
+The file is now in ~/Inbox/two on one: each peer has its own directory in the inbox. To keep the inbox running, run degu service install --inbox ~/Inbox on one. If one runs degu serve --share DIR, two can list, get and sync the files in DIR.
+To send files once, without pairing:
   two$ degu send hello.txt
   one$ degu receive                 (compare the number, type yes on both)`;
 
@@ -130,13 +130,13 @@ export async function makeProgram(
     .description(DESCRIPTION)
     .usage("COMMAND [OPTION]... [ARGUMENT]...")
     .version(VERSION, "-V, --version", "print the version")
-    .helpOption("-h, --help", "explain this command")
+    .helpOption("-h, --help", "print this help")
     .option(
       "--home <dir>",
-      "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu; on Windows %LOCALAPPDATA%\\degu)",
+      "the directory of this device, with its keys and peers (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu; on Windows %LOCALAPPDATA%\\degu)",
     )
     .option("--json", "print one JSON object per line")
-    .option("--quiet", "print results, warnings and errors only; not what was copied")
+    .option("--quiet", "print only results, warnings and errors")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       // commander would otherwise read the environment, which needs a permission.
@@ -145,7 +145,7 @@ export async function makeProgram(
       writeOut: (text) => writeToStream(streams.stdout, text),
       writeErr: () => {}, // `runAgent()` prints errors
     });
-  program.helpCommand("help [command]", "explain a command");
+  program.helpCommand("help [command]", "print the help of a command");
   refuseWrongUsage(program);
   await addCommands(program, program.parseOptions([...args]).operands[0] ?? "");
   for (const command of listCommands(program)) refuseWrongUsage(command);
@@ -178,7 +178,7 @@ function listCommands(command: Command): Command[] {
 
 /** Returns the problem of a wrong command line, with a suggestion. */
 function problemOf({ code, message }: CommanderError, command: Command): string {
-  if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
+  if (message === "(outputHelp)") return "a command is missing or unknown";
   const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
   const [firstQuoted = "", secondQuoted = ""] = Array.from(
     line.matchAll(/'(.*?)'/gs),
@@ -190,8 +190,8 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
       return `${firstQuoted.toUpperCase()} is missing`;
     case "commander.excessArguments": {
       const extraArgs = command.args.slice(command.registeredArguments.length);
-      const extraWords = extraArgs.map((each) => JSON.stringify(each)).join(", ");
-      return `too many words: ${extraWords}; a name with spaces needs quotes`;
+      const extraArguments = extraArgs.map((each) => JSON.stringify(each)).join(", ");
+      return `too many arguments: ${extraArguments}; quote a name with spaces`;
     }
     case "commander.optionMissingArgument":
       return `${option} needs a value: ${
@@ -201,7 +201,7 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownOption":
       return command.registeredArguments.some((each) => /path|from|to|file/.test(each.name()))
-        ? `${line}; if it is the name of a file, write ./ before it`
+        ? `${line}; to name a file, write ./ before it`
         : line;
   }
   return line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
@@ -221,7 +221,7 @@ function usageFailure(error: CommanderError, command: Command): Error {
     names.unshift(above.name());
   }
   const name = names.join(" ");
-  return new Failure(`${problem}; "${name} --help" explains it`, "USAGE");
+  return new Failure(`${problem}; see "${name} --help"`, "USAGE");
 }
 
 /** The signals that end programs. Windows sends the last two for Ctrl-Break and a closed window. */

@@ -11,14 +11,20 @@ const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
 
 export function addCompletions(program: AgentCommand): void {
   program.command("completions")
-    .summary("print a script that completes commands in a shell")
+    .summary("print a completion script for a shell")
     .description(
-      "Prints a script with which a shell completes commands, options, peers, and files of this device.",
+      "Prints a script with which a shell completes commands, options, names of peers and local files.",
     )
-    .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
-    .addExample('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
-    .addExample('echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit")
-    .addExample("degu completions fish > ~/.config/fish/completions/degu.fish", "fish")
+    .addArgument(new Argument("<shell>", "the name of the shell").choices(Object.keys(SCRIPTS)))
+    .addExample('echo "source <(degu completions bash)" >> ~/.bashrc', "enable completion in bash")
+    .addExample(
+      'echo "source <(degu completions zsh)" >> ~/.zshrc',
+      "enable completion in zsh, in a line after compinit",
+    )
+    .addExample(
+      "degu completions fish > ~/.config/fish/completions/degu.fish",
+      "enable completion in fish",
+    )
     .setHandler(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
       const script = SCRIPTS[shell]!(typedCommands(program), options);

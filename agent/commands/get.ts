@@ -13,29 +13,35 @@ import type { TreeJob } from "../tree_copy.ts";
 
 export function addGet(program: AgentCommand): void {
   program.command("get")
-    .summary("get files from what a peer shares")
+    .summary("copy files from a peer")
     .description(
-      `Gets files, and with -r directories, from what a peer shares, or from its inbox if it shares nothing.
+      `Copies files, and with -r directories, from the share of a peer, or from its inbox if the peer has no share.
 
-A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory \
-always goes into TARGET, and keeps its name. Without TARGET, files go into the current directory. A file of the same name is \
-replaced, unless it is the same one (with -r: of the same size and time): then nothing is copied. The same command \
-continues what was cut, even after Ctrl-C.`,
+If TARGET is a directory or ends with a slash, files are copied into it; otherwise TARGET is the new name of the file. A \
+directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A file of the same \
+name is replaced, unless it is the same file (with -r: has the same size and time). To continue an interrupted copy, run the \
+same command again.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
-    .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
-    .option("-r, --recursive", "get directories with everything in them")
-    .option("--inbox", "get them from its inbox, if it has both")
+    .argument(
+      "<path...>",
+      "PEER:PATH of each file or directory to copy; the last argument may be TARGET",
+    )
+    .option("-r, --recursive", "copy directories with all their contents")
+    .option("--inbox", "copy from the inbox of the peer instead of its share")
     .addVerboseOption()
     .addSettledOption()
     .addWaitOption()
     .addPeerOptions()
-    .addExample("degu get laptop:report.pdf", "into the current directory")
-    .addExample("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
-    .addExample("degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made")
+    .addExample("degu get laptop:report.pdf", "copy a file into the current directory")
+    .addExample("degu get -r laptop:photos/2025 pictures", "copy a directory to pictures/2025")
+    .addExample(
+      "degu get laptop:a.txt laptop:b.txt texts/",
+      "copy several files, and create the directory texts",
+    )
     .addExample(
       "degu get --inbox laptop:report.pdf",
-      "what was put to a peer that also shares a directory",
+      "copy a file from the inbox of a peer that also has a share",
     )
     .setHandler(runGet);
 }

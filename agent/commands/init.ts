@@ -7,14 +7,17 @@ import { Failure, toUsageFailure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
   program.command("init")
-    .summary("make this device, once")
+    .summary("create this device")
     .description(
-      "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
-        "devices know it. pair, invite, join and serve make it by themselves, with the name of this machine.",
+      "Creates this device: its name, its keys, and a directory for them. Prints the name and the id of the device. " +
+        "The commands pair, invite, join and serve also create a missing device, with the name of this machine.",
     )
-    .option("--name <name>", "what other devices call it (default: the name of this machine)")
-    .addExample("degu init", "names it like this machine")
-    .addExample("degu init --name anna-laptop", "letters, digits, - and _")
+    .option("--name <name>", "the name of this device (default: the name of this machine)")
+    .addExample("degu init", "create a device with the name of this machine")
+    .addExample(
+      "degu init --name anna-laptop",
+      "create a device with another name, of letters, digits, - and _",
+    )
     .setHandler(init);
 }
 

@@ -18,23 +18,23 @@ interface Options extends PairingOptions {
 
 export function addInvite(program: AgentCommand): void {
   program.command("invite")
-    .summary("let one other device pair with this one, by a line")
+    .summary("pair with one other device by a line of text")
     .description(
-      "Prints a line of text for one other device, and waits until that device has joined. Anyone who has the " +
-        "line can pair: keep it secret and unchanged until it has been used. In one network, degu pair on both devices " +
-        "needs no line.",
+      "Prints a line of text for one other device, and waits until that device has joined. Any device with the line " +
+        "can pair: keep the line secret until it has been used, and don't change it. In the same network, you can run " +
+        "degu pair on both devices instead.",
     )
-    .option("--seconds <seconds>", "how long it waits (default: 600)", parseSeconds)
+    .option("--seconds <seconds>", "the duration of the invitation (default: 600)", parseSeconds)
     .option(
       "--listen <address>",
-      "where to wait for the other device; can be repeated (default: every address, any port)",
+      "an address to listen on; can be repeated (default: every address, with free ports)",
       repeated(parseInvitingAddress),
     )
     .addPairingOptions()
-    .addExample("degu invite", "prints the line for degu join -")
+    .addExample("degu invite", "print the line for degu join -")
     .addExample(
       "degu invite | ssh other degu join -",
-      "pairs with a machine that you have a shell on",
+      "pair with a machine on which you have a shell",
     )
     .setHandler(runInvite);
 }

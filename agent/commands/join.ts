@@ -8,17 +8,20 @@ import { joinByLine } from "../join_device.ts";
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")
-    .summary("pair with the device that has invited this one, by a line")
+    .summary("pair with a device that has printed an invitation line")
     .description(
-      "Pairs with the device that has printed the line; nothing has to be compared. White space in the line is " +
-        "ignored. With -, the line is read from stdin, which keeps it out of process lists and the shell's history. " +
-        "In one network, degu pair on both devices needs no line.",
+      "Pairs with the device that has printed the line. You don't have to compare numbers. White space in the line is " +
+        "ignored. Use - to read the line from stdin, so that process lists and the shell's history don't contain it. " +
+        "In the same network, you can run degu pair on both devices instead.",
     )
     .usage("[OPTION]... LINE|-")
-    .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
+    .argument("<line>", 'the line that "degu invite" has printed, or - to read it from stdin')
     .addPairingOptions()
-    .addExample("degu join -", "then paste the line")
-    .addExample("degu join --as laptop - < line.txt", "from a file, under another name")
+    .addExample("degu join -", "paste the line into the terminal")
+    .addExample(
+      "degu join --as laptop - < line.txt",
+      "read the line from a file, and name the other device laptop",
+    )
     .setHandler(join);
 }
 

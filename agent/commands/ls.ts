@@ -8,20 +8,20 @@ import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "..
 
 export function addLs(program: AgentCommand): void {
   program.command("ls")
-    .summary("list what a peer shares")
+    .summary("list files of a peer")
     .description(
-      "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name. " +
-        "If the peer shares nothing, lists its inbox.",
+      "Lists a directory in the share of a peer, sorted by name, or prints the name of a file. Directories end with a " +
+        "slash. If the peer has no share, lists its inbox.",
     )
-    .argument("<peer:path>", "the directory; PEER: is all of it")
-    .option("--inbox", "list its inbox, if it has both")
-    .option("-l, --long", "also print sizes and times")
+    .argument("<peer:path>", "the directory or file; PEER: is the whole share")
+    .option("--inbox", "list the inbox of the peer instead of its share")
+    .option("-l, --long", "also print sizes and modification times")
     .addPeerOptions()
-    .addExample("degu ls laptop:", "what it shares")
-    .addExample("degu ls -l laptop:photos/2025", "with sizes and times")
+    .addExample("degu ls laptop:", "list the share of the peer")
+    .addExample("degu ls -l laptop:photos/2025", "list a directory with sizes and times")
     .addExample(
       "degu ls --inbox laptop:",
-      "what has been put to a peer that also shares a directory",
+      "list the inbox of a peer that also has a share",
     )
     .setHandler(ls);
 }

@@ -21,23 +21,23 @@ interface Options extends PairingOptions {
 
 export function addPair(program: AgentCommand): void {
   program.command("pair")
-    .summary("pair with another device in this network: run it on both")
+    .summary("pair with another device in this network (run it on both)")
     .description(
-      "Pairs two devices in one network, for good: run it on both. They find each other, show the same number, and " +
-        "ask whether it is the same. Makes the device where there is none. From other networks, and in scripts, " +
-        "degu invite and degu join pair by a line.",
+      "Pairs two devices in the same network permanently. Run the command on both devices: they find each other, show " +
+        "a number, and ask whether both numbers are the same. Creates a missing device. For devices in different " +
+        "networks, and in scripts, use degu invite and degu join.",
     )
     .addAddressOption()
     .option(
       "--listen <address>",
-      "where to wait for the other device; can be repeated (default: every address, any ports)",
+      "an address to listen on; can be repeated (default: every address, with free ports)",
       repeated(parseInvitingAddress),
     )
     .addPairingOptions()
-    .addExample("degu pair", "on both devices, then compare the number")
+    .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
     .addExample(
       "degu pair --address 192.168.1.7:40001",
-      "where multicast does not pass; the other device shows it",
+      "pair in a network without multicast, by the address that the other device prints",
     )
     .setHandler(runPair);
 }

@@ -13,9 +13,9 @@ export function addId(program: AgentCommand): void {
   program.command("id")
     .summary("print the name and the id of this device")
     .description(
-      "Prints the name and the id of this device, to compare with what the other device shows.",
+      "Prints the name and the id of this device. Compare them with the name and the id that the other device shows.",
     )
-    .addExample("degu id", "name and id")
+    .addExample("degu id", "print the name and the id")
     .setHandler(printId);
 }
 
@@ -27,13 +27,16 @@ async function printId(context: Context): Promise<void> {
 
 export function addPeers(program: AgentCommand): void {
   program.command("peers")
-    .summary("list the devices that this one is paired with")
+    .summary("list the peers, which are the paired devices")
     .description(
-      "Lists the devices that this one is paired with: name, id, and where each can be found. They can do what " +
-        '"degu serve" offers; no other device can connect.',
+      "Lists the devices that are paired with this device: name, id and addresses. Only these devices can connect to " +
+        '"degu serve" on this device.',
     )
-    .addExample("degu peers", "a line for each")
-    .addExample("degu peers --json", "an object for each, with the time of the pairing")
+    .addExample("degu peers", "print a line for each peer")
+    .addExample(
+      "degu peers --json",
+      "print a JSON object for each peer, with the time of the pairing",
+    )
     .setHandler(listPeers);
 }
 
@@ -53,14 +56,17 @@ async function listPeers(context: Context): Promise<void> {
 
 export function addRename(program: AgentCommand): void {
   program.command("rename")
-    .summary("give a peer another name")
+    .summary("rename a peer")
     .description(
-      "Gives a peer another name, by which it is known on this device only. In the inbox it gets a directory of the " +
-        "new name; the files that it has put stay in that of the old one.",
+      "Changes the name of a peer on this device only. In the inbox, the peer gets a directory with the new name; its " +
+        "existing files stay in the directory with the old name.",
     )
-    .argument("<peer>", "its name or id")
+    .argument("<peer>", "the name or id of the peer")
     .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
-    .addExample("degu rename localhost-2 annas-phone", "from now on degu ls annas-phone:")
+    .addExample(
+      "degu rename localhost-2 annas-phone",
+      "rename a peer; then use it as in degu ls annas-phone:",
+    )
     .setHandler(rename);
 }
 
@@ -82,13 +88,13 @@ async function rename(context: Context, oldName: string, newName: string): Promi
 
 export function addForget(program: AgentCommand): void {
   program.command("forget")
-    .summary("end the trust in a peer")
+    .summary("stop trusting a peer")
     .description(
-      "Ends the trust in a peer. Its connections to this device are closed within a second, and it can't connect " +
-        "again. The other device does not notice: also forget this one on it.",
+      "Stops trusting a peer. Its connections to this device are closed within a second, and it can't connect again. " +
+        "The other device is not notified, and trusts this device until you also run degu forget on it.",
     )
-    .argument("<peer>", "its name or id")
-    .addExample("degu forget old-phone", "after it was lost, sold or stolen")
+    .argument("<peer>", "the name or id of the peer")
+    .addExample("degu forget old-phone", "forget a device that was lost, sold or stolen")
     .setHandler(forget);
 }
 

@@ -13,14 +13,14 @@ const MAX_ANSWER_BYTES = 4096;
 
 export function addPing(program: AgentCommand): void {
   program.command("ping")
-    .summary("say whether a peer answers, over which address, how fast")
+    .summary("check the connection to a peer")
     .description(
-      "Connects to a peer, and says over which address, how fast it answers, and what it serves.",
+      "Connects to a peer, and prints the address, the time to connect and to respond, and the directories that the peer serves.",
     )
-    .argument("<peer>", "its name or id")
+    .argument("<peer>", "the name or id of the peer")
     .addPeerOptions()
-    .addExample("degu ping laptop", "at the addresses that are known")
-    .addExample("degu ping --address 192.168.1.9 laptop", "at another address")
+    .addExample("degu ping laptop", "connect to the stored addresses")
+    .addExample("degu ping --address 192.168.1.9 laptop", "connect to another address")
     .setHandler(ping);
 }
 

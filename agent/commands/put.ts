@@ -26,27 +26,27 @@ import type { TreeJob } from "../tree_copy.ts";
 
 export function addPut(program: AgentCommand): void {
   program.command("put")
-    .summary("put files into the inbox of a peer")
+    .summary("copy files to the inbox of a peer")
     .description(
-      `Puts files, and with -r directories, into the inbox of a peer.
+      `Copies files, and with -r directories, into the inbox of a peer.
 
-A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes \
-into PATH, and keeps its name. Without PATH, files go into the inbox itself. Another file of the same name stays, unless \
---force is given. The same command continues what was cut, even after Ctrl-C.`,
+If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
+is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
+same name is not replaced without --force. To continue an interrupted copy, run the same command again.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
-    .argument("<path...>", "what to put; the last one is where")
-    .option("-r, --recursive", "put directories with everything in them")
-    .option("--force", "replace other files of the same name")
-    .option("--move", "remove each local file once the peer has verified and stored it")
+    .argument("<path...>", "the files and directories to copy; the last argument is PEER:[PATH]")
+    .option("-r, --recursive", "copy directories with all their contents")
+    .option("--force", "replace different files of the same name")
+    .option("--move", "remove each local file after the peer has verified and stored it")
     .addVerboseOption()
     .addSettledOption()
     .addWaitOption()
     .addPeerOptions()
-    .addExample("degu put report.pdf laptop:", "into its inbox")
-    .addExample("degu put report.pdf laptop:report-2.pdf", "with another name")
-    .addExample("degu put -r photos laptop:", "a directory")
-    .addExample("degu put -r --move outbox laptop:", "moves the files of a directory")
+    .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
+    .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
+    .addExample("degu put -r photos laptop:", "copy a directory")
+    .addExample("degu put -r --move outbox laptop:", "move the files of a directory")
     .setHandler(runPut);
 }
 

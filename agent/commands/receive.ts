@@ -28,26 +28,32 @@ interface Options {
 
 export function addReceive(program: AgentCommand): void {
   program.command("receive")
-    .summary("receive files from one other device, once, without pairing")
+    .summary("receive files from one other device, once")
     .description(
-      "Receives what degu send sends on another device in this network. Both show a number, and ask whether it is " +
-        "the same. Copies into DIR, by default into the current directory. With the line that degu send prints, " +
-        "nothing has to be compared, and the devices may be in different networks. With -, the line is read from " +
-        "stdin. A file that was cut goes on when both commands are run again. A name that begins with a dot, and a " +
-        "directory that exists already, are refused without --force.",
+      "Receives files from another device in this network, on which you run degu send. Both devices show a number, and " +
+        "ask whether both numbers are the same. Copies the files into DIR (default: the current directory). With the " +
+        "line that degu send prints, you don't have to compare numbers, and the devices can be in different networks; " +
+        "use - to read the line from stdin. To continue an interrupted transfer, run both commands again. Without " +
+        "--force, names that begin with a dot and directories that already exist are refused.",
     )
     .usage("[OPTION]... [LINE|-] [DIR]")
-    .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")
-    .option("--from <name>", "the device that sends, if several do")
+    .argument(
+      "[dir...]",
+      "the line that degu send has printed, or - to read it from stdin; the directory for the files",
+    )
+    .option("--from <name>", "the name of the sending device, if several devices send")
     .option(
       "--force",
-      "replace other files of the same name; accept names that begin with a dot, and add to directories",
+      "replace different files of the same name, add to existing directories, and accept names that begin with a dot",
     )
     .addVerboseOption()
     .addAddressOption()
-    .addExample("degu receive", "into the current directory")
-    .addExample("degu receive --from laptop ~/Downloads", "where several devices send")
-    .addExample("degu receive -", "then paste the line")
+    .addExample("degu receive", "receive files into the current directory")
+    .addExample(
+      "degu receive --from laptop ~/Downloads",
+      "receive files from one of several sending devices",
+    )
+    .addExample("degu receive -", "paste the line into the terminal")
     .setHandler(runReceive);
 }
 

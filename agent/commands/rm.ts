@@ -13,17 +13,17 @@ export function addRm(program: AgentCommand): void {
   program.command("rm")
     .summary("remove files from the inbox of a peer")
     .description(
-      "Removes files and empty directories from the inbox of a peer, and with -r directories with everything in them.",
+      "Removes files and empty directories from the inbox of a peer. With -r, removes directories with all their contents.",
     )
-    .argument("<peer:path...>", "what to remove")
-    .option("-r, --recursive", "remove directories with everything in them")
+    .argument("<peer:path...>", "the files and directories to remove")
+    .option("-r, --recursive", "remove directories with all their contents")
     .addPeerOptions()
-    .addExample("degu rm laptop:report.pdf", "what was put into the inbox")
+    .addExample("degu rm laptop:report.pdf", "remove a file")
     .addExample(
       "degu rm laptop:photos/1.jpg laptop:photos/",
-      "a file, and then the empty directory",
+      "remove a file, and then its empty directory",
     )
-    .addExample("degu rm -r laptop:photos", "a directory with everything in it")
+    .addExample("degu rm -r laptop:photos", "remove a directory with all its contents")
     .setHandler(rm);
 }
 

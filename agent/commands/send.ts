@@ -20,25 +20,25 @@ import { ServeEvents } from "../serve_events.ts";
 
 export function addSend(program: AgentCommand): void {
   program.command("send")
-    .summary("send files to one other device, once, without pairing")
+    .summary("send files to one other device, once")
     .description(
-      "Sends files, and directories with everything in them, to one device that receives them: run degu receive " +
-        "on it. Both show a number, and ask whether it is the same. Ends when everything has arrived, or when " +
-        "no device has joined for ten minutes. Neither device knows the other one afterwards.",
+      "Sends files, and directories with all their contents, to one other device, on which you run degu receive. Both " +
+        "devices show a number, and ask whether both numbers are the same. The command ends when all files have arrived, " +
+        "or if no device joins within ten minutes. The two devices are not paired.",
     )
-    .argument("<file...>", "what to send")
+    .argument("<file...>", "the files and directories to send")
     .option(
       "--seconds <seconds>",
-      "how long it waits for the other device (default: 600)",
+      "the longest wait for the other device (default: 600)",
       parseSeconds,
     )
     .option(
       "--listen <address>",
-      "where to wait for the other device (default: every address, any ports)",
+      "the address to listen on (default: every address, with free ports)",
       parseInvitingAddress,
     )
-    .addExample("degu send report.pdf", "then degu receive on the other device")
-    .addExample("degu send photos notes.txt", "a directory and a file")
+    .addExample("degu send report.pdf", "send a file; then run degu receive on the other device")
+    .addExample("degu send photos notes.txt", "send a directory and a file")
     .setHandler(send);
 }
 

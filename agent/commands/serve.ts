@@ -37,41 +37,41 @@ export interface ServeOptions extends DirectoryOptions {
 
 export function addServe(program: AgentCommand): void {
   program.command("serve")
-    .summary("share a directory, and take files into another one")
+    .summary("share a directory with peers, and receive files from them")
     .description(
-      "Serves only the paired devices, until SIGINT or SIGTERM. The first signal lets transfers " +
-        "finish, a second one ends them. Devices that are paired while it runs can connect at once.",
+      "Serves paired devices, and no other devices, until SIGINT or SIGTERM. After the first signal, running transfers " +
+        "finish; a second signal ends them. Devices that are paired while the command runs can connect at once.",
     )
-    .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
+    .option("--share <dir>", "a directory that peers can read (ls, get, sync)", parseOnce)
     .addOption(
       new Option(
         "--inbox [dir]",
-        `a directory in which each of them has one of its own, to read, write and delete in: put, rm, sync; created if it is missing (without DIR: ${DEFAULT_INBOX})`,
+        `the inbox, in which each peer can read, write and delete files in its own directory (put, rm, sync); created if missing (without DIR: ${DEFAULT_INBOX})`,
       ).preset(DEFAULT_INBOX).argParser(parseOnce),
     )
     .addOption(
       new Option(
         "--inbox-for-all <dir>",
-        "instead, one directory for all of them: each sees, replaces and deletes the files of the others",
+        "an inbox that all peers share: each peer can read, replace and delete the files of the others",
       ).argParser(parseOnce).conflicts("inbox"),
     )
-    .option("--new-only", "let them only add files to the inbox: none is replaced or deleted")
+    .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
     .option(
       "--listen <address>",
-      `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+      `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       repeated(parseListenAddress),
     )
-    .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
-    .option("--no-modes", "don't let peers decide which files in the inbox can be run")
-    .addExample("degu serve --share ~/Pictures", "to read")
-    .addExample("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
+    .option("--no-announce", "don't announce this device on the local network (mDNS)")
+    .option("--no-modes", "don't let peers make files in the inbox executable")
+    .addExample("degu serve --share ~/Pictures", "let peers read a directory")
+    .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
     .addExample(
       "degu serve --share ~/Shared --inbox-for-all ~/Shared",
-      "one directory for everything",
+      "let peers read and write the same directory",
     )
     .addExample(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
-      "both, at one address",
+      "share a directory and receive files, at one address",
     )
     .setHandler(serve);
 }

@@ -18,13 +18,19 @@ import { addSync } from "./sync.ts";
 
 export function addService(program: AgentCommand): void {
   const service = program.command("service")
-    .summary("run serve or sync all the time, by systemd")
+    .summary("run serve or sync permanently, with systemd")
     .description(
       "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
     )
-    .addExample("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
-    .addExample("degu service install sync --delete ~/Documents desk:Documents", "as degu sync")
-    .addExample("degu service remove", "stops and removes all of them");
+    .addExample(
+      "degu service install --share ~/Pictures --inbox ~/Inbox",
+      "run degu serve permanently",
+    )
+    .addExample(
+      "degu service install sync --delete ~/Documents desk:Documents",
+      "run degu sync every minute",
+    )
+    .addExample("degu service remove", "stop and remove these services");
   const installing: Run = () =>
     program.run((context, ...args: unknown[]) =>
       install(context, args.at(-1) as Command, moduleOf(program.version()!))
@@ -37,14 +43,14 @@ export function addService(program: AgentCommand): void {
     .summary("write, enable and start a service")
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
     .description(
-      `Installs "degu serve" with these options, or "degu sync", which starts again a minute after each run. Prints \
-what it writes; where there is no systemd, only prints it.`,
+      `Installs a service that runs "degu serve" with these options, or that runs "degu sync" again a minute after each \
+run. Prints the files that it writes. Without systemd, only prints the files.`,
     )
     .addCommand(serve!, { isDefault: true, hidden: true })
     .addCommand(sync!);
   service.command("remove")
-    .summary("stop and remove what was installed")
-    .description("Stops the services that it has installed, and removes them.")
+    .summary("stop and remove the installed services")
+    .description("Stops and removes the services that degu service install has installed.")
     .setHandler(removeUnits);
 }
 

@@ -26,50 +26,59 @@ import { Transfers } from "../transfers.ts";
 
 export function addSync(program: AgentCommand): void {
   program.command("sync")
-    .summary("make one directory match another, one way")
+    .summary("copy new and changed files of a directory, from or to a peer")
     .description(
-      `Copies what is new or differs in size or time: from the share of a peer to a local directory, or from a local directory to \
-the inbox of a peer. The contents of the first directory go into the second one; files that differ are replaced.`,
+      `Copies new files, and files that differ in size or time, from the share of a peer to a local directory, or from a local \
+directory to the inbox of a peer. The contents of the first directory are copied into the second directory; different files are replaced.`,
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
-    .argument("<from>", "the directory to copy: PEER:DIR, or DIR")
-    .argument("<to>", "the directory that becomes like it: DIR, or PEER:DIR")
+    .argument("<from>", "the first directory, which is copied: PEER:DIR or DIR")
+    .argument("<to>", "the second directory, which is updated: DIR or PEER:DIR")
     .option(
       "--checksum",
-      "compare files of the same size by SHA-256 instead of time",
+      "compare files of the same size by SHA-256, not by time",
     )
-    .option("--delete", "delete what the first directory does not have")
-    .option("--delete-all", "with --delete: delete everything if the first directory is empty")
+    .option("--delete", "delete files and directories that the first directory doesn't have")
+    .option("--delete-all", "with --delete: delete everything even if the first directory is empty")
     .option(
       "--exclude <glob>",
-      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the local directory has such lines`,
+      `skip files that match this pattern of .gitignore, in both directories; can be repeated; the file ${IGNORE_FILE} in the local directory can contain more patterns`,
       repeated(String),
     )
     .option(
       "--max-delete <number>",
-      "with --delete: if more would be deleted, delete nothing",
+      "with --delete: delete nothing if more than this many entries would be deleted",
       parseCount,
     )
-    .option("--move", "remove each local file once the peer has verified and stored it")
-    .option("--inbox", "copy from its inbox instead of its share")
-    .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
-    .option("--dry-run", "say what would be done, and change nothing")
+    .option("--move", "remove each local file after the peer has verified and stored it")
+    .option("--inbox", "copy from the inbox of the peer instead of its share")
+    .option("--every <seconds>", "repeat the run, this many seconds after each run", parseEvery)
+    .option("--dry-run", "print the changes without making them")
     .addVerboseOption()
     .addSettledOption()
     .addWaitOption()
     .addPeerOptions()
-    .addExample("degu sync laptop:photos photos", "from the peer to this device")
+    .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
     .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
-      "what would be copied and deleted on the peer",
+      "print the files that would be copied and deleted on the peer",
     )
-    .addExample("degu sync --inbox laptop:photos photos", "restores what was synced to the peer")
+    .addExample(
+      "degu sync --inbox laptop:photos photos",
+      "restore files that were synced to the peer",
+    )
     .addExample(
       "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
-      "without these",
+      "copy a directory without the files that match the patterns",
     )
-    .addExample("degu sync --every 60 photos laptop:photos", "until it is interrupted")
-    .addExample("degu sync --every 10 --move outbox laptop:", "what is put into the directory")
+    .addExample(
+      "degu sync --every 60 photos laptop:photos",
+      "copy changes every minute, until interrupted",
+    )
+    .addExample(
+      "degu sync --every 10 --move outbox laptop:",
+      "move new files of a directory to the peer",
+    )
     .setHandler(sync);
 }
 

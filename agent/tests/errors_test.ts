@@ -210,7 +210,7 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentHere([typed]);
     const hint = meant === null ? "" : ` (Did you mean ${meant}?)`;
-    const said = `degu: error: unknown command '${typed}'${hint}; "degu --help" explains it\n`;
+    const said = `degu: error: unknown command '${typed}'${hint}; see "degu --help"\n`;
     assertEquals([code, stderr], [2, said]);
   });
 });
@@ -219,7 +219,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   await using files = await AgentFiles.start();
   const { local } = files;
   await fill(local, { a: "1" });
-  const option = "if it is the name of a file, write ./ before it";
+  const option = "to name a file, write ./ before it";
   const none = "there are no wildcards: name each file, or a directory with -r";
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
@@ -259,7 +259,7 @@ Deno.test("a wrong value of an option is reported once, after the name of the op
   ];
   await testEachRow(t, rows, async (_rule, said, args) => {
     const { code, stderr } = await runAgentHere(args);
-    const expected = `degu: error: ${said}; "degu ${args[0]} --help" explains it\n`;
+    const expected = `degu: error: ${said}; see "degu ${args[0]} --help"\n`;
     assertEquals([code, stderr], [2, expected]);
   });
 });

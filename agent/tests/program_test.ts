@@ -89,8 +89,8 @@ Deno.test("the help of each command has a description, examples, and all of its 
 
 Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
-    [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
-    [["constructor"], /unknown command 'constructor'; "degu --help"/],
+    [["inti"], /unknown command 'inti' \(Did you mean init\?\); see "degu --help"/],
+    [["constructor"], /unknown command 'constructor'; see "degu --help"/],
     [
       ["serve", "--listen", "nonsense"],
       /--listen: .*an IP address of this machine.*"degu serve/,
@@ -100,19 +100,19 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
       ["invite", "--serving", "localhost:0"],
       /--serving: must have a port from 1 to 65535.*"degu invite/,
     ],
-    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); "degu --help"/],
-    [["--json"], /a command is missing, or .*; "degu --help"/],
+    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); see "degu --help"/],
+    [["--json"], /a command is missing or unknown; see "degu --help"/],
     [
       ["init", "--nam", "x"],
-      /unknown option '--nam' \(Did you mean --name\?\); "degu init --help"/,
+      /unknown option '--nam' \(Did you mean --name\?\); see "degu init --help"/,
     ],
-    [["init", "--name"], /--name needs a value: --name NAME; "degu init --help"/],
-    [["id", "x"], /too many words: "x".*; "degu id --help"/],
-    [["--home", "sync", "id", "x"], /too many words: "x"/], // sync is the value of --home
-    [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; "degu ping --help"/],
-    [["completions", "csh"], /SHELL must be one of bash, zsh, fish; "degu completions --help"/],
+    [["init", "--name"], /--name needs a value: --name NAME; see "degu init --help"/],
+    [["id", "x"], /too many arguments: "x".*; see "degu id --help"/],
+    [["--home", "sync", "id", "x"], /too many arguments: "x"/], // sync is the value of --home
+    [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; see "degu ping --help"/],
+    [["completions", "csh"], /SHELL must be one of bash, zsh, fish; see "degu completions --help"/],
     [["help", "x"], /"degu --help"/],
-    [["init", "--", "--name"], /too many words: "--name"/], // two dashes end the options
+    [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
   ];
   const [help, command] = [await runAgentHere(["help", "init"]), ["init", "--help"]];
@@ -122,7 +122,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     const { code, stdout, stderr } = ends[i]!;
     const isJson = args.includes("--json");
     assertEquals([code, stdout !== ""], [2, isJson], args.join(" "));
-    assertMatch(stderr, /^degu: error: .*( explains it|it is empty)\n$/, args.join(" "));
+    assertMatch(stderr, /^degu: error: .*(see "degu .*--help"|it is empty)\n$/, args.join(" "));
     assertMatch(stderr, expected);
   }
 });

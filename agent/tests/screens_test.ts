@@ -10,7 +10,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   const { local, share } = files;
   await fill(local, { "file": "1", "dir/a": "1" });
   await fill(share, { "file": "1" });
-  const help = (command: string) => `; "degu ${command} --help" explains it`;
+  const help = (command: string) => `; see "degu ${command} --help"`;
   const scp = (path: string) =>
     ` is written as for scp: there are no users, so write the name of a peer, which "degu peers" lists, and a path ` +
     `in what it shares, as in ${path}`;
@@ -79,7 +79,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a second one",
       2,
-      `too many words: "b", "c d"; a name with spaces needs quotes${help("ls")}`,
+      `too many arguments: "b", "c d"; quote a name with spaces${help("ls")}`,
       ["ls", "a", "b", "c d"],
     ],
     [

@@ -9,7 +9,7 @@ const WITHOUT_NETWORK = [...THROUGH_NAMESPACE, "sh", "-c", 'ip link set lo up &&
 
 const rows: [task: string[], printed: string][] = [
   [["demo", "1"], "Both ends agree on the SHA-256: true"],
-  [["agent", "--help"], "Files between your own devices"],
+  [["agent", "--help"], "files between your own devices"],
 ];
 const obstacle = await findNetworkObstacle();
 for (const [task, printed] of rows) {
