@@ -6,7 +6,7 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { connectThrough, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, relayRequest, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
@@ -61,7 +61,7 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
     "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
   };
   await testEachRow(t, Object.entries(answers), async (_what, answer) => {
-    await using through = await relay("GET / HTTP/1.1\r\n\r\n");
+    await using through = await relayRequest("GET / HTTP/1.1\r\n\r\n");
     const { far } = through;
     await far.send(answer);
     far.close();
@@ -210,9 +210,9 @@ Deno.test("headers that are too large together with the client's are answered wi
   using near = await RawPeer.connect(proxy.address);
   const long = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
   await near.send(`GET / HTTP/1.1\r\na: ${long}\r\n\r\n`);
-  const { received, how } = await near.readToEnd();
+  const { received, kind } = await near.readToEnd();
   const status = "HTTP/1.1 431 Request Header Fields Too Large";
-  assertEquals([received, how], [
+  assertEquals([received, kind], [
     `${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
     "end",
   ]);
@@ -389,7 +389,7 @@ const states: readonly (readonly [state: string, request: string, answer: string
 for (const [whose, leave] of Object.entries(departures)) {
   test(`the upstream connection ${whose} is closed`, async (t) => {
     await testEachRow(t, states, async (_state, request, answer) => {
-      await using through = await relay(request);
+      await using through = await relayRequest(request);
       const { far } = through;
       if (answer !== "") {
         await far.send(`HTTP/1.1 200 OK\r\n${answer}`);

@@ -91,8 +91,8 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
     const source = new TrackedStream(chunked ? coding : [data]);
     const body = chunked ? new ChunkedBody(source.stream) : new Body(source.stream, bytes);
     await respond(body).discard();
-    assertEquals(source.canceled, isCanceled, `${bytes} ${chunked}`);
-    assert(source.settled);
+    assertEquals(source.isCanceled, isCanceled, `${bytes} ${chunked}`);
+    assert(source.isSettled);
   }
   const failing = new TrackedStream<Uint8Array>([], { failure: new Error("unplugged") });
   await respond(new Body(failing.stream, 5)).discard();

@@ -156,7 +156,7 @@ Deno.test("request() closes its connection after the body is read, or at once wi
       await peer.send(answer);
       const { body } = await responding;
       if (text !== "") assertEquals(await body?.text(), text);
-      assertEquals(await peer.readToEnd(), { received: "", how: "end" });
+      assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
     });
   }
 });
@@ -182,7 +182,7 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
     const tracked = new TrackedStream([new Uint8Array(5)]);
     const request = client.request("PUT", "/", {}, new Body(tracked.stream, 5), own);
     assertStrictEquals(await catchRejection(request, "request"), reason);
-    assertEquals(tracked.cancelled, [reason]);
+    assertEquals(tracked.cancelReasons, [reason]);
   }
   using plain = await RawPeer.connect(server.address);
   // The accepted connection is this client's, since no other has connected.

@@ -2,7 +2,7 @@
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { assertNeeded, pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, runExample, startExample } from "@degu/testing/examples.ts";
 import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -33,7 +33,7 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   const args = ["source", "1"];
   const unpaired = await runExample(BACKUP, { cwd, args });
   assertMatch(unpaired.stderr, /"degu --home DIRECTORY pair" adds one/);
-  await pairDevices(recorder.dir, `${cwd}/backup-device`, "backup");
+  await pairExamples(recorder.dir, `${cwd}/backup-device`, "backup");
   await using backup = await startExample(BACKUP, { cwd, args, audit });
   await backup.waitForStdout(/^complete: copied 2, unchanged 0, deleted 0$/m);
   assertEquals(await readTree(kept), { "a": "first", "below": null, "below/b": "second" });

@@ -3,7 +3,7 @@ import { type App, Client, ConnectionPool, type Method, reply, Server } from "@d
 import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { assertNeeded, pairDevices, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, startExample } from "@degu/testing/examples.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -74,7 +74,7 @@ Deno.test("the gateway knows a device by the name that the rules have, and outli
   });
   await running.waitForStdout(/^Serving/m);
   await using phone = await Device.open(`${dir.path}/phone`, { name: "annas-phone" });
-  await pairDevices(`${cwd}/gateway-device`, phone.dir, "phone");
+  await pairExamples(`${cwd}/gateway-device`, phone.dir, "phone");
 
   const client = await phone.client("gateway");
   const textOf = async (method: Method, uri: string) => {

@@ -60,7 +60,7 @@ export function carelessApps(): Fuzzer {
   const track = <T>(items: readonly T[]): Iterable<T> => {
     const tracked = new TrackedItems(items);
     sources.push(tracked);
-    return tracked.sync();
+    return tracked.toIterable();
   };
   const makeBody: Record<keyof typeof ANSWERS, () => BodyOut> = {
     "bytes": () => HI,
@@ -91,7 +91,10 @@ export function carelessApps(): Fuzzer {
           `${written} was answered in place of ${expected} ${where}`,
         );
         demand(loud.length === 0, `it was logged: ${loud} ${where}`);
-        demand(sources.every(({ settled }) => settled), `a source was not settled ${where}`);
+        demand(
+          sources.every(({ isSettled }) => isSettled),
+          `a source was not settled ${where}`,
+        );
       }
       return expected[0] === "" ? "rejected" : "accepted";
     },

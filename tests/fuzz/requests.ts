@@ -145,7 +145,7 @@ export function loopbackRequests(): Fuzzer {
       record.begin(WAYS[input.length % WAYS.length]!);
       const split = input.length * 31 % (bytes.length + 1);
       const pieces = cutBytes(bytes, ...input.length % 3 === 0 ? [] : [split, bytes.length]);
-      const { received: written, how } = await exchange(server.address, ...pieces);
+      const { received: written, kind: how } = await exchange(server.address, ...pieces);
       const answer = { written, reset: how === "reset" };
       return checkRecord(record, input, answer, `over loopback, cut at ${split}`)
         ? "accepted"

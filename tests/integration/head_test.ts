@@ -49,21 +49,21 @@ function fromStream(
     },
   });
   const check = () => {
-    assertEquals(tracked.cancelled.length, 1);
-    assertInstanceOf(tracked.cancelled[0], BodyError);
+    assertEquals(tracked.cancelReasons.length, 1);
+    assertInstanceOf(tracked.cancelReasons[0], BodyError);
   };
   return { body: make(tracked.stream), check };
 }
 
 function fromSource(bytes: Uint8Array, make: (source: PieceSource) => BodyOut): Made {
   const source = new PieceSource([bytes]);
-  return { body: make(source), check: () => assertEquals(source.offered, []) };
+  return { body: make(source), check: () => assertEquals(source.bufferLengths, []) };
 }
 
 function fromItems<T>(items: readonly T[], make: (items: TrackedItems<T>) => BodyOut): Made {
   const pulled: number[] = [];
   const tracked = new TrackedItems(items, { onPull: (index) => pulled.push(index) });
-  const check = () => assertEquals([tracked.returned, pulled], [true, []]);
+  const check = () => assertEquals([tracked.hasReturned, pulled], [true, []]);
   return { body: make(tracked), check };
 }
 
@@ -76,13 +76,17 @@ const kinds: readonly Kind[] = [
   ["Body of a ByteSource", LENGTH, () => fromSource(hello, (source) => new Body(source, 5))],
   ["ChunkedBody of a stream", CODING, () => fromStream(encoded, (s) => new ChunkedBody(s))],
   ["ChunkedBody of a ByteSource", CODING, () => fromSource(encoded, (s) => new ChunkedBody(s))],
-  ["BodyIter", LENGTH, () => fromItems([hello], (items) => new BodyIter(items.sync(), 5))],
-  ["BodyIter, async", LENGTH, () => fromItems([hello], (items) => new BodyIter(items.async(), 5))],
-  ["ChunkedBodyIter", CODING, () => fromItems(chunks, (i) => new ChunkedBodyIter(i.sync()))],
+  ["BodyIter", LENGTH, () => fromItems([hello], (items) => new BodyIter(items.toIterable(), 5))],
+  [
+    "BodyIter, async",
+    LENGTH,
+    () => fromItems([hello], (items) => new BodyIter(items.toAsyncIterable(), 5)),
+  ],
+  ["ChunkedBodyIter", CODING, () => fromItems(chunks, (i) => new ChunkedBodyIter(i.toIterable()))],
   [
     "ChunkedBodyIter, async",
     CODING,
-    () => fromItems(chunks, (i) => new ChunkedBodyIter(i.async())),
+    () => fromItems(chunks, (i) => new ChunkedBodyIter(i.toAsyncIterable())),
   ],
 ];
 
@@ -103,7 +107,7 @@ Deno.test("HEAD is answered as GET is, without the body", async (t) => {
     const lines = framing < "x" ? `${framing}x-a: b\r\n` : `x-a: b\r\n${framing}`;
     // The session goes on: nothing is left of the body, and nothing of it was sent.
     const answer = `HTTP/1.1 200 OK\r\n${lines}\r\n`;
-    assertEquals(await peer.readToEnd(), { received: answer + answer, how: "end" });
+    assertEquals(await peer.readToEnd(), { received: answer + answer, kind: "end" });
     for (const { check } of made) check();
     assertEquals(logger.lines.map(([level]) => level), ["debug"]);
     assertEquals(unhandled.reasons, []);
@@ -192,7 +196,7 @@ Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behin
     const answer = `HTTP/1.1 200 OK\r\n${framing}\r\n`;
     // The proxy's session ends with the second request, without notifying the server behind it.
     const last = `HTTP/1.1 200 OK\r\nconnection: close\r\n${framing}\r\n`;
-    assertEquals(await peer.readToEnd(), { received: answer + last, how: "end" });
+    assertEquals(await peer.readToEnd(), { received: answer + last, kind: "end" });
     assertEquals([made.length, seen], [2, [{}, {}]]);
     for (const { check } of made) check();
     assertEquals([proxy.logger.messagesOf("error"), upstream.logger.messagesOf("error")], [[], []]);
@@ -244,7 +248,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as t
       assertEquals(await peer.readPreamble(), `HTTP/1.1 200 OK\r\n${lines}\r\n`);
     }
     for (const body of made) {
-      if (body instanceof TrackedStream) assertEquals(body.cancelled.length, 1);
+      if (body instanceof TrackedStream) assertEquals(body.cancelReasons.length, 1);
     }
     // The request was answered: an unwanted body is no reason to abort it.
     assertEquals([aborted, serving.logger.lines], [[], []]);

@@ -2,7 +2,7 @@
 import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, buildServerSslctx, type SSLServer } from "@degu/degu/server";
-import { MISSING, runCommand } from "@degu/testing/commands.ts";
+import { MISSING_PROGRAM_CODE, runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import {
@@ -56,7 +56,7 @@ async function makePeers(
 ) {
   const extensions = ["extendedKeyUsage=clientAuth,serverAuth", NAMES];
   const make = (name: string, wanted: CertificateOptions) =>
-    pki.issue(name, { extensions, ...wanted });
+    pki.createCertificate(name, { extensions, ...wanted });
   const shown = async (name: string, wanted: CertificateOptions) =>
     show(await make(name, { issuer: trusted, ...wanted }));
   const other = await pki.createAuthority("other");
@@ -113,7 +113,7 @@ async function makePeers(
       await shown("unreadable", { extensions: [NAMES, "2.5.29.35=DER:01:01:ff"] }),
     ],
     ["a signature with SHA-1", UNVERIFIED, [
-      ...await shown("sha1", { signing: ["-sha1"] }),
+      ...await shown("sha1", { signOptions: ["-sha1"] }),
       ...WEAK,
     ]],
     ["RSA 1024", UNVERIFIED, [...await shown("short", { key: KEY.rsa1024 }), ...WEAK]],
@@ -340,7 +340,7 @@ Deno.test({
       const command = argumentsOf(commands[i]!.replace("5984", `${server.address[1]}`));
       if (program === "curl") command.splice(1, 0, "--verbose");
       const { code, stdout, stderr } = await runCommand(command, { cwd: dir.path });
-      if (code !== MISSING) assertMatch(stdout + stderr, expected, commands[i]);
+      if (code !== MISSING_PROGRAM_CODE) assertMatch(stdout + stderr, expected, commands[i]);
     }
   },
 });
@@ -494,7 +494,7 @@ async function testClient(
   const config = { ...own, caFile: trusted.certFile };
   const [, , good] = peers[0]!;
   const named = (name: string, ...extensions: string[]) =>
-    pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
+    pki.createCertificate(name, { issuer: trusted, extensions }).then((issued) => show(issued));
   const rsa = show(
     await pki.createServerCertificate("rsa_server", { issuer: trusted, key: KEY.rsa2048 }),
   );

@@ -266,12 +266,15 @@ Deno.test("callApp refuses a body that was used, or is the request's", async () 
 
 Deno.test("callApp cancels the body of an answer that it refuses, and that of an answer to HEAD", async () => {
   const items = new TrackedItems([encodeLatin1("hello")]);
-  await catchRejection(validate([99, "OK", {}, new BodyIter(items.async(), 5)]), "a bad status");
-  assertEquals(items.settled, true);
+  await catchRejection(
+    validate([99, "OK", {}, new BodyIter(items.toAsyncIterable(), 5)]),
+    "a bad status",
+  );
+  assertEquals(items.isSettled, true);
   const stream = new TrackedStream([encodeLatin1("hello")]);
   const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
   await catchRejection(validate(response), "a bad header");
-  assertEquals(stream.cancelled.length, 1);
+  assertEquals(stream.cancelReasons.length, 1);
   const body = new BodyIter([encodeLatin1("hello")], 5);
   await validate([200, "OK", {}, body], mkreq("HEAD", "/"));
   assertEquals(body.used, true);

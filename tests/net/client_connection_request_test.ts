@@ -197,7 +197,7 @@ Deno.test("after a write that fails because the peer has closed, one attempt to 
     const settledTo = await withTimeout(settled, "the request settles");
     if (outcome === EmptyPreambleError) assertInstanceOf(settledTo, EmptyPreambleError, `${i}`);
     else assertStrictEquals(settledTo, outcome, `${i}`);
-    assertEquals([conn.closed, socket.closings], [true, 1], `${i}`);
+    assertEquals([conn.closed, socket.closeCount], [true, 1], `${i}`);
   }
 });
 

@@ -122,7 +122,7 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
         const error = await settled;
         if (left.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
         else assertStrictEquals(error, failure);
-        assertEquals([conn.closed, socket.closings], [true, 1]);
+        assertEquals([conn.closed, socket.closeCount], [true, 1]);
       }
     });
   }

@@ -194,9 +194,9 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
     const stream = new TrackedStream([new Uint8Array(5)]);
     const items = new TrackedItems([new Uint8Array(5)]);
     await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
-    await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.async(), 5)));
-    assert(stream.settled, "the stream was not canceled");
-    assert(items.settled || items.returned, "the iterator was not returned");
+    await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.toAsyncIterable(), 5)));
+    assert(stream.isSettled, "the stream was not canceled");
+    assert(items.isSettled || items.hasReturned, "the iterator was not returned");
   });
 });
 
@@ -280,7 +280,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
         if (isSent) await written;
         late.resolve(count);
         assertInstanceOf(await withTimeout(error, "the request rejects"), Error);
-        assertEquals([conn.closed, inner.closings], [true, 1]);
+        assertEquals([conn.closed, inner.closeCount], [true, 1]);
       });
     }
   }
@@ -294,7 +294,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
       );
       assertInstanceOf(error, BodyError);
       assertStringIncludes(error.message, `claims to have written ${count} of`);
-      assertEquals([conn.closed, inner.closings], [true, 1]);
+      assertEquals([conn.closed, inner.closeCount], [true, 1]);
     });
   }
 });
@@ -341,7 +341,7 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
   conn.close();
   conn.close();
   assertInstanceOf(await error, ConnectionClosedError);
-  assertEquals([conn.closed, inner.closings], [true, 1]);
+  assertEquals([conn.closed, inner.closeCount], [true, 1]);
 });
 
 Deno.test("close() ends a request over a socket that never ends its reads", async () => {

@@ -100,7 +100,7 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   socket.receive(PUT);
   await withTimeout(connection.ended, "the slot is free");
   assertEquals(session.message, bugOf("finishBody", "bodyUnread"));
-  assertEquals([errors.length, socket.closings], [1, 1]);
+  assertEquals([errors.length, socket.closeCount], [1, 1]);
 });
 
 Deno.test("client: an event that a state doesn't name closes the connection, and its caller hears of it", async (t) => {

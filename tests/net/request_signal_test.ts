@@ -101,7 +101,7 @@ Deno.test("the source of a body that is not sent is canceled", async () => {
       abort(reason);
       await assertReason(responding, reason);
     }
-    assertEquals([tracked.cancelled, left], [[reason], [reason]]);
+    assertEquals([tracked.cancelReasons, left], [[reason], [reason]]);
   }
   await assertUntouched(ends);
 });
@@ -205,7 +205,7 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
       const body = new Body(tracked.stream, 5);
       const request = Reflect.apply(target.request, target, ["PUT", "/", {}, body, options]);
       assertInstanceOf(await catchRejection(request, "wrong"), TypeError);
-      assertEquals(tracked.cancelled.length, 1);
+      assertEquals(tracked.cancelReasons.length, 1);
     }
     for (const [name, make] of Object.entries(ways)) {
       const request = make(conn, options as RequestOptions);

@@ -211,10 +211,10 @@ Deno.test("sources that were passed are settled for every invalid answer", async
   await testEachRow(t, wrong, async (_what, ...preamble) => {
     const stream = new TrackedStream([encodeLatin1("hello")]);
     await exchange(() => [...preamble, new Body(stream.stream, 5)], get);
-    assert(stream.settled, "the stream was not canceled");
+    assert(stream.isSettled, "the stream was not canceled");
     const items = new TrackedItems([encodeLatin1("hello")]);
-    await exchange(() => [...preamble, new BodyIter(items.sync(), 5)], get);
-    assert(items.settled, "the iterator was not returned");
+    await exchange(() => [...preamble, new BodyIter(items.toIterable(), 5)], get);
+    assert(items.isSettled, "the iterator was not returned");
   });
 });
 

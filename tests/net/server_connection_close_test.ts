@@ -216,7 +216,7 @@ Deno.test("closing a session after its last response has no effect, and the resp
   );
   const { peer, session, serving } = meeting;
   await peer.readPreamble();
-  const { received, how } = await peer.readToEnd();
+  const { received, kind: how } = await peer.readToEnd();
   assertEquals([received.length, how, serving.server.sessions.size], [1000, "end", 0]);
   const { message, signal } = session;
   assertEquals(message, "the body of a request was left unread (status 413)");
@@ -311,7 +311,7 @@ Deno.test("closing a session at any moment of an answer is reported once", async
     for (let i = 0; i < 40; i++) await null;
     const message = "closed by the app: Error: revoked";
     assertEquals(logger.lines, [["debug", `name: ${message}`]], `${turn} turns later`);
-    assertEquals([session.message, socket.closings], [message, 1]);
+    assertEquals([session.message, socket.closeCount], [message, 1]);
     assertStrictEquals(session.signal.reason, reason);
   }
 });

@@ -32,7 +32,7 @@ const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n
 async function countAnswers(app: App, request: string): Promise<number> {
   await using meeting = await connectRawPeer(app, request + get);
   await meeting.peer.closeWrite();
-  const { received, how: ending } = await meeting.peer.readToEnd();
+  const { received, kind: ending } = await meeting.peer.readToEnd();
   assertEquals([ending, meeting.logger.messagesOf("error")], ["end", []]);
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
@@ -155,7 +155,7 @@ Deno.test("a request with connection: close gets a response with connection: clo
     const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
     // The server has no time-outs, and the client doesn't close its side.
     await using meeting = await connectRawPeer(() => answer, request, { timeout: null });
-    assertEquals(await meeting.peer.readToEnd(), { received: expected, how: "end" });
+    assertEquals(await meeting.peer.readToEnd(), { received: expected, kind: "end" });
   }
 });
 
@@ -164,7 +164,7 @@ Deno.test("if the last of maxRequests requests has connection: close, that heade
   await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request, {
     maxRequests: 1,
   });
-  assertEquals((await meeting.peer.readToEnd()).how, "end");
+  assertEquals((await meeting.peer.readToEnd()).kind, "end");
   assertEquals(meeting.session.message, "a request with connection: close (status 200)");
 });
 
@@ -206,7 +206,7 @@ Deno.test("an unread body ends the session after the response, and is logged onc
           // Later bytes belong to that body, and are not parsed.
           await peer.send("GET /smuggled HTTP/1.1\r\n\r\n");
           await peer.closeWrite();
-          assertEquals(await peer.readToEnd(), { received: "", how: "end" });
+          assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
           const message = `the body of a request was left unread (status ${status})`;
           assertEquals(session.message, message);
           assertEquals(logger.lines, [["info", `${session}: ended after ${message}`]]);
@@ -252,7 +252,7 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
       get.repeat(maxCount + 3),
       { maxRequests },
     );
-    const { received, how } = await meeting.peer.readToEnd();
+    const { received, kind: how } = await meeting.peer.readToEnd();
     const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
     assertEquals(numbers, Array.from({ length: maxCount }, (_, i) => i));
     const { session } = meeting;
@@ -276,7 +276,7 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
       await logger.waitFor("info");
       await peer.send(new Uint8Array(bodyLength));
       await peer.closeWrite();
-      const { received, how } = await peer.readToEnd();
+      const { received, kind: how } = await peer.readToEnd();
       const preamble =
         `HTTP/1.1 ${status} As it is\r\nconnection: close\r\ncontent-length: 50000\r\n\r\n`;
       assertEquals([received.length, how], [preamble.length + body.length, "end"]);
@@ -292,7 +292,7 @@ Deno.test("an ended session closes its write side at once, and discards received
   }, "GET /1 HTTP/1.1\r\n\r\n");
   const { peer } = meeting;
   // The server closes its write side although the client's side is still open.
-  const { received, how: ending } = await peer.readToEnd();
+  const { received, kind: ending } = await peer.readToEnd();
   assertEquals([received, ending], [
     "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     "end",
@@ -464,7 +464,7 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
         timeout: 0.2,
         maxConnections: 1,
       });
-      assertEquals((await firstMeeting.peer.readToEnd()).how, "end");
+      assertEquals((await firstMeeting.peer.readToEnd()).kind, "end");
       const endTime = performance.now();
       // close() has no effect on an ended session: its peer may still be receiving.
       firstMeeting.session.close();

@@ -7,7 +7,7 @@
 import { waitUntil } from "@degu/testing/agent_lab.ts";
 import { type AgentEnd, AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
-import { flagsOf } from "@degu/testing/permissions.ts";
+import { formatFlags } from "@degu/testing/permissions.ts";
 
 const [dir = "", json = ""] = Deno.args;
 const rows: Record<string, string[]> = JSON.parse(json);
@@ -26,7 +26,7 @@ async function run(row: string, home: string, ...args: string[]): Promise<void> 
   const permissions = rows[row]!.map((each) =>
     each.replace(/(?<==)[A-Z]+$/, (name) => name === "HOME" ? homes.joinPath(home) : values[name]!)
   );
-  const flags = flagsOf(permissions);
+  const flags = formatFlags(permissions);
   ends[row] = await runAgent(["--home", homes.joinPath(home), "service", ...args], { flags });
 }
 

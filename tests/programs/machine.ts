@@ -37,7 +37,7 @@ async function run(id: number, args: readonly string[], stdin: string): Promise<
   tell({ id, code });
 }
 
-for await (const order of ProgramOutput.from(Deno.stdin.readable).lines()) {
+for await (const order of ProgramOutput.from(Deno.stdin.readable).readLines()) {
   const { id, args, stdin = "" } = JSON.parse(order) as Order;
   if (args === undefined) running.get(id)?.kill("SIGINT");
   else run(id, args, stdin);

@@ -4,10 +4,10 @@ import { Client } from "@degu/degu/client";
 import { replaceFigures } from "@degu/internal/bench/summary.ts";
 import { readConfigurations, readEntries, readPackages } from "@degu/internal/tools/packages.ts";
 import {
-  codeOf,
   listFiles,
   listLibraryFiles,
   listPublishedPages,
+  readCode,
   readProjectFile,
   readTasks,
   ROOT,
@@ -57,7 +57,7 @@ Deno.test("each npm package has an exact version, and those of the library stand
   // A package that only one test or tool needs is imported there, because `deno task` loads all
   // packages of deno.json.
   for (const path of await listFiles("", ".ts")) {
-    const inPlace = [...(await codeOf(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
+    const inPlace = [...(await readCode(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
     if (library.has(path)) assertEquals(inPlace, [], path);
     packages.push(...inPlace.map(([, target]) => target!));
   }

@@ -2,12 +2,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
 import {
-  codeOf,
-  graphOf,
   listFiles,
   listLibraryFiles,
+  readCode,
   readImportedNames,
   readLibraryImports,
+  readModuleGraph,
   readProjectFile,
   ROOT,
 } from "@degu/testing/tree.ts";
@@ -148,7 +148,9 @@ Deno.test("no module imports itself through others, including types", async () =
 
 Deno.test("base/ uses only types of Deno, except for a body that opens its file", async () => {
   for (const path of await listFiles("base", ".ts")) {
-    const used = [...(await codeOf(path)).matchAll(/(?<!")\bDeno\.(\w+)/g)].map(([, name]) => name);
+    const used = [...(await readCode(path)).matchAll(/(?<!")\bDeno\.(\w+)/g)].map(([, name]) =>
+      name
+    );
     const allowed = path === "base/body/file_source.ts"
       ? ["FsFile", "FileInfo", "stat", "open"]
       : ["FsFile"];
@@ -159,7 +161,7 @@ Deno.test("base/ uses only types of Deno, except for a body that opens its file"
 Deno.test("sockets are opened only in net/ and misc/", async () => {
   for (const path of await listLibraryFiles()) {
     if (path.startsWith("net/") || path.startsWith("misc/")) continue;
-    const opened = (await codeOf(path)).match(/\bDeno\.(connect|listen|startTls|serve)\w*/g);
+    const opened = (await readCode(path)).match(/\bDeno\.(connect|listen|startTls|serve)\w*/g);
     assertEquals(opened, null, path);
   }
 });
@@ -167,7 +169,7 @@ Deno.test("sockets are opened only in net/ and misc/", async () => {
 Deno.test("only the default logger prints", async () => {
   const printing = [];
   for (const path of await listLibraryFiles()) {
-    if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
+    if (/\bconsole\b/.test(await readCode(path))) printing.push(path);
   }
   assertEquals(printing, ["net/logger.ts"]);
 });
@@ -185,7 +187,7 @@ Deno.test("comments of the library end at 100 columns", async () => {
 
 Deno.test("the packages contain exactly the modules that their entries load or start", async () => {
   const entries = (await readPackages()).flatMap((each) => [...each.entries.values()]);
-  const { modules } = await graphOf(entries);
+  const { modules } = await readModuleGraph(entries);
   const loaded = modules.flatMap(({ specifier }) =>
     specifier.startsWith(ROOT.href) ? [specifier.slice(ROOT.href.length)] : []
   );

@@ -6,7 +6,12 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { assertAsked, flagsOf, permissionsOf, readAudit } from "@degu/testing/permissions.ts";
+import {
+  assertAsked,
+  formatFlags,
+  parsePermissions,
+  readAudit,
+} from "@degu/testing/permissions.ts";
 import { findSystemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
@@ -26,7 +31,7 @@ const section = await readProjectFile("agent/docs/permissions.md");
 const ROWS = new Map(
   Array.from(
     section.split("\n## ")[0]!.matchAll(/^\| `([^`]+)` +\| (?:none|`([^`]+)`) +\|$/gm),
-    ([, row = "", flags = ""]) => [row, flags.split(" ").filter(Boolean).flatMap(permissionsOf)],
+    ([, row = "", flags = ""]) => [row, flags.split(" ").filter(Boolean).flatMap(parsePermissions)],
   ),
 );
 
@@ -197,7 +202,7 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
   };
   const granted = new Set(commands.flatMap(({ permissions }) => permissions));
   const options = {
-    flags: [...flagsOf(granted), ...importMapFlags()],
+    flags: [...formatFlags(granted), ...importMapFlags()],
     args: [JSON.stringify(steps)],
     env,
   };

@@ -7,7 +7,7 @@ import { FilesApp } from "@degu/degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { assertAsked, flagsOf, readAudit } from "@degu/testing/permissions.ts";
+import { assertAsked, formatFlags, readAudit } from "@degu/testing/permissions.ts";
 import { ProgramOutput, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -82,7 +82,7 @@ for (const step of [${steps.join(",\n")}]) {
 }`;
   const audit = join(dir, crypto.randomUUID());
   const flags = [
-    ...flagsOf(new Set(rows.flatMap(({ permissions }) => permissions))),
+    ...formatFlags(new Set(rows.flatMap(({ permissions }) => permissions))),
     ...importMapFlags(),
   ];
   const env = { NO_COLOR: "1", DENO_AUDIT_PERMISSIONS: audit };
@@ -90,7 +90,7 @@ for (const step of [${steps.join(",\n")}]) {
   const stderr = toText(child.stderr);
   const ends: { thrown?: string }[] = [];
   const reading = (async () => {
-    for await (const line of ProgramOutput.from(child.stdout).lines()) {
+    for await (const line of ProgramOutput.from(child.stdout).readLines()) {
       const { address, ...end } = JSON.parse(line);
       if (address === undefined) {
         ends.push(end);

@@ -1,6 +1,6 @@
 /** The messages that the pages of troubleshooting explain are those of the code. */
 import { assert, assertEquals } from "@std/assert";
-import { codeOf, listLibraryFiles, readProjectFile } from "@degu/testing/tree.ts";
+import { listLibraryFiles, readCode, readProjectFile } from "@degu/testing/tree.ts";
 
 /**
  * Where a message is put together from parts: what differs from case to case, a label in front, a
@@ -12,9 +12,10 @@ const JOINTS =
 const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not defined$/;
 
 Deno.test("every message that a page explains is in the code", async () => {
-  const code =
-    (await Promise.all((await listLibraryFiles()).map(async (path) => textOf(await codeOf(path)))))
-      .join("\n");
+  const code = (await Promise.all(
+    (await listLibraryFiles()).map(async (path) => textOf(await readCode(path))),
+  ))
+    .join("\n");
   const messages = explainedMessages(
     await readProjectFile("docs/troubleshooting.md") +
       await readProjectFile("agent/docs/troubleshooting.md"),

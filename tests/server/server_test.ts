@@ -207,7 +207,7 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
   await waitUntilRefused(serving.address);
   assertEquals(isDown, false);
   answer();
-  const { received, how } = await busy.readToEnd();
+  const { received, kind: how } = await busy.readToEnd();
   assertEquals(
     received,
     "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\nfinished",
@@ -238,7 +238,7 @@ Deno.test("shutdown(): a response that is being written is completed", async () 
   await peer.readExactly(1000);
   const down = serving.server.shutdown();
   await peer.closeWrite();
-  const { received, how } = await peer.readToEnd();
+  const { received, kind: how } = await peer.readToEnd();
   const preamble = `HTTP/1.1 200 OK\r\ncontent-length: ${total}\r\n\r\n`;
   assertEquals([received.length + 1000, how], [preamble.length + total, "end"]);
   await down;

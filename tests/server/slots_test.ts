@@ -86,7 +86,7 @@ for (const what of ["was answered", "has sent nothing"]) {
     // The newcomer has the slot while the peer may still read, and what the peer sends is dropped.
     await peer.send("GET /late HTTP/1.1\r\n\r\n");
     const received = what === "was answered" ? preamble : "";
-    assertEquals(await peer.readToEnd(), { received, how: "end" });
+    assertEquals(await peer.readToEnd(), { received, kind: "end" });
     assertEquals(session.signal.aborted, true);
     const why = "ended while idle, because another connection waited for a slot";
     assertEquals([session.message, session.requests], [why, received === "" ? 0 : 1]);
@@ -109,7 +109,7 @@ Deno.test("the session that gives way is of the host with the most sessions, and
   const newcomers = [];
   for (const expected of [peers[1]!, oldest]) {
     newcomers.push(await answeredPeer(["::1", port!]));
-    assertEquals((await expected.readToEnd()).how, "end");
+    assertEquals((await expected.readToEnd()).kind, "end");
   }
   for (const peer of [peers[0]!, peers[2]!, ...newcomers]) {
     await peer.send(get);
@@ -291,7 +291,7 @@ for (const [what, begin] of Object.entries(before)) {
       await turns(turn);
       server.close();
       await withTimeout(serving, `closed ${turn} turns after it ${what}`);
-      assertEquals([waiting.closings, logger.messagesOf("info")], [1, []]);
+      assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []]);
     }
   });
 }
@@ -305,7 +305,7 @@ Deno.test("shutting down at any moment closes every accepted connection before t
     const shutdown = server.shutdown();
     await turns(20);
     const what = `shut down ${turn} turns after it was accepted`;
-    assertEquals([waiting.closings, logger.messagesOf("info")], [1, []], what);
+    assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []], what);
     answering.resolve([200, "OK", {}, null]);
     server.close();
     await Promise.all([shutdown, serving]);

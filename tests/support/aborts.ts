@@ -6,15 +6,15 @@ import { type RawPeer, withTimeout } from "./raw_peer.ts";
 
 export const reason = new Error("changed my mind");
 
-/** Reasons that are no errors, as `abort(null)` and `abort("text")` give them, beside an error. */
+/** Reasons for `abort()`: an error, and values that are not errors. */
 export const reasons: readonly unknown[] = [reason, "text", null, 0];
 
-/** Asserts that a promise rejects with this reason, and soon. */
-export async function assertReason(promise: Promise<unknown>, expected: unknown, what = "") {
+/** Asserts that a promise rejects with this reason, within the time limit of a test. */
+export async function assertReason(promise: Promise<unknown>, expectedReason: unknown, label = "") {
   assertStrictEquals(
-    await withTimeout(catchRejection(promise, what), `${what} rejects`),
-    expected,
-    what,
+    await withTimeout(catchRejection(promise, label), `${label} rejects`),
+    expectedReason,
+    label,
   );
 }
 
@@ -22,13 +22,13 @@ export const HALF_RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello
 
 export const makePendingPromise = () => new Promise<never>(() => {});
 
-/** A controller, with a function that aborts with {@linkcode reason}. */
+/** Makes a controller whose `abort` is a separate function. */
 export function withAbort() {
   const controller = new AbortController();
   return { signal: controller.signal, abort: (reason: unknown) => controller.abort(reason) };
 }
 
-/** Resolves when the signal is aborted, to its reason. */
+/** Waits until the signal is aborted, and returns its reason. */
 export function waitForAbort(signal: AbortSignal): Promise<unknown> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   if (signal.aborted) resolve(signal.reason);
@@ -36,7 +36,7 @@ export function waitForAbort(signal: AbortSignal): Promise<unknown> {
   return withTimeout(promise, "the signal is aborted");
 }
 
-/** The ways in which a peer leaves. */
+/** The ways to close a connection, by their descriptions. */
 export const CLOSING_ACTIONS: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
   "closes": (peer) => peer.close(),
   "ends its writing side": (peer) => peer.closeWrite(),

@@ -1,4 +1,4 @@
-/** The commands that the texts about the program tell people to type. */
+/** The commands in the help and the pages of the program. */
 
 import { assert } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
@@ -13,7 +13,7 @@ export async function readFirstMinute(): Promise<[machine: string, command: stri
   return parseCommands(program.helpInformation());
 }
 
-/** The commands of a text that follow the name of a machine. */
+/** Returns the commands of a text that follow the name of a machine. */
 export function parseCommands(text: string): [machine: string, command: string][] {
   return Array.from(
     text.matchAll(/^ *(\w+)\$ (.*?)(?: +\(.*\))?$/gm),
@@ -21,7 +21,7 @@ export function parseCommands(text: string): [machine: string, command: string][
   );
 }
 
-/** The permissions with which agent/docs/guide.md installs the program. */
+/** Returns the permissions with which agent/docs/guide.md installs the program. */
 export async function readInstallFlags(): Promise<string[]> {
   const [, install] =
     /```sh\n(deno install [^`]*)```/.exec(await readProjectFile("agent/docs/guide.md")) ??

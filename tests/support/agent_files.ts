@@ -36,7 +36,7 @@ export class AgentFiles implements AsyncDisposable {
     const [, id] = await homes.init("camera", "viewer");
     await homes.pair("camera", "viewer", `127.0.0.1:${files.address[1]}`);
     for (const dir of [files.share, files.inboxes, files.local]) await Deno.mkdir(dir);
-    // Otherwise it is made at the first request of the viewer, and tests fill it before that.
+    // Otherwise the viewer's first request would create the directory, which tests fill before.
     await new Inbox(files.inboxes).directoryOf({ id: id!, name: "viewer" });
     await Deno.mkdir(files.inbox);
     await files.serve();
@@ -46,8 +46,10 @@ export class AgentFiles implements AsyncDisposable {
   /** Begins to serve, at the same address as before. */
   async serve(...options: string[]): Promise<void> {
     await this.kill();
-    const shared = options.length > 0 ? options : ["--share", this.share, "--inbox", this.inboxes];
-    const args = ["serve", "--json", ...shared, "--listen", `127.0.0.1:${this.#port}`];
+    const serveOptions = options.length > 0
+      ? options
+      : ["--share", this.share, "--inbox", this.inboxes];
+    const args = ["serve", "--json", ...serveOptions, "--listen", `127.0.0.1:${this.#port}`];
     await listenAgain(async () => {
       this.#server = this.homes.start("camera", args);
       try {
@@ -68,7 +70,7 @@ export class AgentFiles implements AsyncDisposable {
     return ["127.0.0.1", this.#port];
   }
 
-  /** Waits until the serving device has printed this text; returns the line. */
+  /** Waits until the serving device has printed a text, and returns the line of the text. */
   waitForMessage(text: string): Promise<string> {
     return this.#server!.waitForMessage(text);
   }
@@ -88,11 +90,14 @@ export class AgentFiles implements AsyncDisposable {
   }
 
   /**
-   * Runs a command, and fails the test unless it ends with this code and prints this; returns its
-   * output.
+   * Runs a command that must end with an exit code and a message, and returns its output.
    */
-  async runToFailure(code: number, expected: string | RegExp, ...args: string[]): Promise<string> {
-    return await this.homes.runToFailure("viewer", code, expected, args);
+  async runToFailure(
+    code: number,
+    expectedMessage: string | RegExp,
+    ...args: string[]
+  ): Promise<string> {
+    return await this.homes.runToFailure("viewer", code, expectedMessage, args);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -100,17 +105,17 @@ export class AgentFiles implements AsyncDisposable {
   }
 }
 
-/** The objects that a program has printed with --json. */
+/** Parses the objects that a program printed with --json. */
 export function parseObjects({ stdout }: AgentEnd): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
 export async function waitForFile(
   dir: string,
-  fits: (name: string, size: number) => boolean,
+  matches: (name: string, size: number) => boolean,
 ): Promise<void> {
   using watcher = Deno.watchFs(dir, { recursive: true });
-  const isThere = async (path: string): Promise<boolean> => {
+  const hasMatch = async (path: string): Promise<boolean> => {
     // A directory of unfinished files is removed when it is empty.
     const entries = await Array.fromAsync(Deno.readDir(path)).catch((error) => {
       if (error instanceof Deno.errors.NotFound) return [];
@@ -118,11 +123,11 @@ export async function waitForFile(
     });
     for (const { name, isFile, isDirectory } of entries) {
       const info = await Deno.stat(`${path}/${name}`).catch(() => null);
-      if (isFile && info !== null && fits(name, info.size)) return true;
-      if (isDirectory && await isThere(`${path}/${name}`)) return true;
+      if (isFile && info !== null && matches(name, info.size)) return true;
+      if (isDirectory && await hasMatch(`${path}/${name}`)) return true;
     }
     return false;
   };
-  if (await isThere(dir)) return;
-  for await (const _event of watcher) if (await isThere(dir)) return;
+  if (await hasMatch(dir)) return;
+  for await (const _event of watcher) if (await hasMatch(dir)) return;
 }

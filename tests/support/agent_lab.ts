@@ -1,6 +1,6 @@
 /**
- * Devices that run the agent as people do: processes, each in a network namespace of its own, with
- * switches in between. Namespaces disappear with the program that has made them.
+ * Machines that run the program as users do: processes in network namespaces, which switches
+ * connect. A namespace disappears with the process that created it.
  */
 import { parseAddress } from "@degu/degu/base";
 import type { Order, Report } from "../programs/machine.ts";
@@ -18,8 +18,8 @@ import { testUnless, THROUGH_TERMINAL } from "./terminals.ts";
 import { toText } from "@std/streams";
 
 /**
- * The command that runs a program with the permission to make namespaces: their names are files
- * below /run.
+ * The command that runs another command with the permission to create named network namespaces,
+ * whose names are files below /run.
  */
 const THROUGH_LAB: readonly string[] = [
   ...THROUGH_NAMESPACE,
@@ -43,7 +43,7 @@ export async function testInLab<T>(
   name: string,
   program: string,
   devices: readonly string[],
-  check: (found: T) => void,
+  check: (result: T) => void,
 ): Promise<void> {
   const run = async () => check(JSON.parse(await runInLab(program, devices)));
   testUnless(await findLabObstacle(), name, run);
@@ -54,7 +54,7 @@ export async function testInLab<T>(
  */
 export async function runInLab(program: string, devices: readonly string[] = []): Promise<string> {
   await using dir = await createTempDir();
-  for (const name of devices) await makeDevice(homeIn(`${dir.path}/${name}`), name);
+  for (const name of devices) await makeDevice(makeHomePath(`${dir.path}/${name}`), name);
   const flags = [
     `--allow-run=ip,tc,python3,${Deno.execPath()}`,
     "--allow-read",
@@ -72,7 +72,7 @@ export async function findLabObstacle(): Promise<string | null> {
   return await findObstacle([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
-const homeIn = (dir: string) => `${dir}/.local/state/degu`;
+const makeHomePath = (dir: string) => `${dir}/.local/state/degu`;
 
 /** A machine: a network namespace, a directory, and a process that runs commands of the program. */
 export class Machine {
@@ -81,7 +81,7 @@ export class Machine {
   readonly #agents: {
     stdout: ProgramOutput;
     stderr: ProgramOutput;
-    ended: PromiseWithResolvers<number>;
+    exitCode: PromiseWithResolvers<number>;
   }[] = [];
   #orders: WritableStreamDefaultWriter<Uint8Array> | null = null;
 
@@ -100,17 +100,17 @@ export class Machine {
   }
 
   get home(): string {
-    return homeIn(this.dir);
+    return makeHomePath(this.dir);
   }
 
   async runIp(...args: string[]): Promise<void> {
     await runIp("-netns", this.name, ...args);
   }
 
-  /** Adds an address that is usable at once: duplicates are not looked for. */
+  /** Adds an address without the detection of duplicates, so that it is usable at once. */
   async addAddress(address: string, device = "lan"): Promise<void> {
-    const lax = address.includes(":") ? ["nodad"] : [];
-    await this.runIp("address", "add", address, "dev", device, ...lax);
+    const flags = address.includes(":") ? ["nodad"] : [];
+    await this.runIp("address", "add", address, "dev", device, ...flags);
   }
 
   async run(args: readonly string[], stdin = ""): Promise<AgentEnd> {
@@ -146,31 +146,31 @@ export class Machine {
   start(args: readonly string[], stdin = ""): RunningAgent {
     const exitCode = Promise.withResolvers<number>();
     const [stdout, stderr] = [new ProgramOutput(), new ProgramOutput()];
-    const id = this.#agents.push({ stdout, stderr, ended: exitCode }) - 1;
+    const id = this.#agents.push({ stdout, stderr, exitCode }) - 1;
     this.#order({ id, args, stdin });
     const kill = () => this.#order({ id });
-    const unread = new WritableStream();
-    const running = { stdin: unread, stdout, stderr, code: exitCode.promise, kill };
-    return new RunningAgent(`degu ${args.join(" ")}`, running, null);
+    const unusedStdin = new WritableStream();
+    const execution = { stdin: unusedStdin, stdout, stderr, code: exitCode.promise, kill };
+    return new RunningAgent(`degu ${args.join(" ")}`, execution, null);
   }
 
   #order(order: Order): void {
-    this.#orders ??= this.#boot();
+    this.#orders ??= this.#spawnWorker();
     this.#orders.write(new TextEncoder().encode(`${JSON.stringify(order)}\n`));
   }
 
-  #boot(): WritableStreamDefaultWriter<Uint8Array> {
+  #spawnWorker(): WritableStreamDefaultWriter<Uint8Array> {
     const { flags, ...options } = this.through;
     const allOptions = { ...options, flags: [...flags, ...importMapFlags()] };
     const child = makeProgramCommand("machine.ts", allOptions, "piped").spawn();
     (async () => {
-      for await (const line of ProgramOutput.from(child.stdout).lines()) {
+      for await (const line of ProgramOutput.from(child.stdout).readLines()) {
         const report = JSON.parse(line) as Report;
-        const { stdout, stderr, ended } = this.#agents[report.id]!;
+        const { stdout, stderr, exitCode } = this.#agents[report.id]!;
         if ("text" in report) (report.to === "stdout" ? stdout : stderr).add(report.text);
         else {
           for (const output of [stdout, stderr]) output.end();
-          ended.resolve(report.code);
+          exitCode.resolve(report.code);
         }
       }
       console.error(await toText(child.stderr));
@@ -210,8 +210,10 @@ export async function install(
 /** Compares the numbers at two terminals, and types yes at both; both programs have to succeed. */
 export async function confirmNumbers(...agents: readonly RunningAgent[]): Promise<void> {
   const questions = await Promise.all(agents.map((agent) => agent.waitForLine("Type y or yes")));
-  const [one, other] = questions.map((each) => /\d{3} \d{3}/.exec(each)?.[0]);
-  assertEquals(other, one);
+  const [inviterNumber, joinerNumber] = questions.map((question) =>
+    /\d{3} \d{3}/.exec(question)?.[0]
+  );
+  assertEquals(joinerNumber, inviterNumber);
   for (const agent of agents) agent.writeInput("yes\n");
   for (const agent of agents) {
     const { code, stdout } = await agent.waitForEnd();
@@ -227,14 +229,15 @@ export async function connectMachines(
   machines: readonly (readonly [Machine, string])[],
   name = "lan",
 ): Promise<void> {
-  const port = ({ name: of }: Machine) => name === "lan" ? `port-${of}` : `${name}-${of}`;
+  const makePortName = ({ name: machineName }: Machine) =>
+    name === "lan" ? `port-${machineName}` : `${name}-${machineName}`;
   await runIp("link", "add", "name", `to-${name}`, "type", "bridge");
   await runIp("link", "set", "dev", `to-${name}`, "up");
   for (const [machine, address] of machines) {
-    const peer = ["peer", "name", port(machine)];
+    const peer = ["peer", "name", makePortName(machine)];
     await runIp("link", "add", "name", name, "netns", machine.name, "type", "veth", ...peer);
-    await runIp("link", "set", "dev", port(machine), "master", `to-${name}`);
-    await runIp("link", "set", "dev", port(machine), "up");
+    await runIp("link", "set", "dev", makePortName(machine), "master", `to-${name}`);
+    await runIp("link", "set", "dev", makePortName(machine), "up");
     // The machine has no other address than the given one.
     await machine.runIp("link", "set", "dev", name, "addrgenmode", "none");
     await machine.addAddress(address, name);
@@ -246,9 +249,9 @@ export async function connectMachines(
  * Records two machines as paired, without any command; the second one knows the address of the
  * first.
  */
-export async function recordPairing(serving: Machine, other: Machine, ip: string): Promise<void> {
-  await recordAt(serving.home, other.home, other.name);
-  await recordAt(other.home, serving.home, serving.name, parseAddress(`[${ip}]:7443`));
+export async function recordPairing(server: Machine, client: Machine, ip: string): Promise<void> {
+  await recordAt(server.home, client.home, client.name);
+  await recordAt(client.home, server.home, server.name, parseAddress(`[${ip}]:7443`));
 }
 
 /** Pairs two machines: one invites, the other one joins. */

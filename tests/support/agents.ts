@@ -21,7 +21,7 @@ interface AgentOptions {
   /** The input; empty if left out. With `null` stdin stays open. */
   readonly stdin?: string | null;
   readonly env?: Record<string, string>;
-  /** A command that runs the command that is its arguments. */
+  /** The start of a command line that the command is appended to. */
   readonly through?: readonly string[];
 }
 
@@ -70,12 +70,12 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   const stdout = new ProgramOutput();
   // A terminal shows both outputs in one place.
   const stderr = isTerminal() ? stdout : new ProgramOutput();
-  const streamOf = (shown: ProgramOutput, name: "stdout" | "stderr") => ({
+  const streamOf = (output: ProgramOutput, name: "stdout" | "stderr") => ({
     writeSync: (bytes: Uint8Array) => {
       const text = new TextDecoder().decode(bytes);
       onText(name, text);
       // A terminal begins each line in its first column.
-      shown.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
+      output.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
       return bytes.length;
     },
     isTerminal,
@@ -93,8 +93,8 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   const interruption = new AbortController();
   const interrupt = () => interruption.abort(new InterruptedError());
   const run = async () => {
-    const caught = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
-    const code = await runProgram(args, streams, caught);
+    const signals = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
+    const code = await runProgram(args, streams, signals);
     for (const output of [stdout, stderr]) output.end();
     await input.readable.cancel().catch(() => {}); // the process may not read its input
     return code;
@@ -138,7 +138,7 @@ export function watch(child: Deno.ChildProcess, stdin: string | null, label: str
   }, stdin);
 }
 
-interface Running {
+interface ProgramExecution {
   readonly stdin: WritableStream<Uint8Array>;
   readonly stdout: ProgramOutput;
   readonly stderr: ProgramOutput;
@@ -146,54 +146,54 @@ interface Running {
   kill(signal: Deno.Signal): void;
 }
 
-/** A running program; disposing of it ends it if need be. */
+/** A running program. Disposing of it kills the program. */
 export class RunningAgent implements AsyncDisposable {
-  readonly #what: string;
-  readonly #running: Running;
+  readonly #label: string;
+  readonly #execution: ProgramExecution;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
-  #fed: Promise<void> = Promise.resolve();
+  #inputWritten: Promise<void> = Promise.resolve();
 
-  constructor(what: string, running: Running, stdin: string | null) {
-    this.#what = what;
-    this.#running = running;
-    this.#stdin = running.stdin.getWriter();
+  constructor(label: string, execution: ProgramExecution, stdin: string | null) {
+    this.#label = label;
+    this.#execution = execution;
+    this.#stdin = execution.stdin.getWriter();
     if (stdin !== null) this.writeInput(stdin, true);
   }
 
-  /** Waits until stdout has a text; returns the line with that text. */
+  /** Waits until stdout has a text, and returns the line of the text. */
   waitForLine(text = "\n"): Promise<string> {
-    return this.#lineOf(this.#running.stdout, text);
+    return this.#waitForLine(this.#execution.stdout, text);
   }
 
   waitForMessage(text: string): Promise<string> {
-    return this.#lineOf(this.#running.stderr, text);
+    return this.#waitForLine(this.#execution.stderr, text);
   }
 
-  /** Writes to stdin, and ends the input if told so. */
-  writeInput(text: string, ends = false): void {
-    this.#fed = (async () => {
+  /** Writes to stdin, and closes it if `isLast` is true. */
+  writeInput(text: string, isLast = false): void {
+    this.#inputWritten = (async () => {
       await this.#stdin.write(new TextEncoder().encode(text));
-      if (ends) await this.#stdin.close();
-    })().catch(() => {}); // The program need not read its input.
+      if (isLast) await this.#stdin.close();
+    })().catch(() => {}); // The program may end before it reads its input.
   }
 
   kill(signal: Deno.Signal): void {
-    this.#running.kill(signal);
+    this.#execution.kill(signal);
   }
 
   async waitForEnd(patience = PATIENCE): Promise<AgentEnd> {
-    const { code, stdout, stderr } = this.#running;
-    const exitCode = await withTimeout(code, `the end of ${this.#what}`, patience);
+    const { code, stdout, stderr } = this.#execution;
+    const exitCode = await withTimeout(code, `the end of ${this.#label}`, patience);
     await this.#endStdin();
-    return { code: exitCode, stdout: await stdout.all, stderr: await stderr.all };
+    return { code: exitCode, stdout: await stdout.wholeText, stderr: await stderr.wholeText };
   }
 
-  async #lineOf(shown: ProgramOutput, text: string): Promise<string> {
-    const label = `${JSON.stringify(text)} of ${this.#what}`;
+  async #waitForLine(output: ProgramOutput, text: string): Promise<string> {
+    const label = `${JSON.stringify(text)} of ${this.#label}`;
     const lineEnd = text.endsWith("\n") ? "" : "[^\n]*\n";
-    const match = shown.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
+    const match = output.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
     const [lines] = await withTimeout(match, label, PATIENCE).catch((error) => {
-      const { stdout, stderr } = this.#running;
+      const { stdout, stderr } = this.#execution;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });
     return lines.split("\n")[0]!;
@@ -205,13 +205,13 @@ export class RunningAgent implements AsyncDisposable {
     } catch {
       // The program has ended.
     }
-    const { code, stdout, stderr } = this.#running;
+    const { code, stdout, stderr } = this.#execution;
     await code;
-    await Promise.all([stdout.all, stderr.all, this.#endStdin()]);
+    await Promise.all([stdout.wholeText, stderr.wholeText, this.#endStdin()]);
   }
 
   async #endStdin(): Promise<void> {
-    await this.#fed;
+    await this.#inputWritten;
     await this.#stdin.close().catch(() => {});
   }
 }
@@ -235,9 +235,9 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   /** The permissions that all commands of a device need, and further ones. */
-  makeFlags(name: string, ...more: string[]): string[] {
+  makeFlags(name: string, ...extraFlags: string[]): string[] {
     const home = this.joinPath(name);
-    return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...more];
+    return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...extraFlags];
   }
 
   async run(name: string, args: readonly string[], options: HereOptions = {}): Promise<AgentEnd> {
@@ -251,24 +251,24 @@ export class AgentHomes implements AsyncDisposable {
     return stdout;
   }
 
-  /** Runs a command that must end with this code and print this; returns its output. */
+  /** Runs a command that must end with an exit code and a message; returns its messages. */
   async runToFailure(
     name: string,
     code: number,
-    said: string | RegExp,
+    expectedMessage: string | RegExp,
     args: readonly string[],
     options: HereOptions = {},
   ): Promise<string> {
     const { code: exitCode, stdout, stderr } = await this.run(name, args, options);
     assertEquals(exitCode, code, `degu ${args.join(" ")}: ${stdout}${stderr}`);
-    if (typeof said === "string") assertStringIncludes(stderr, said);
-    else assertMatch(stderr, said);
+    if (typeof expectedMessage === "string") assertStringIncludes(stderr, expectedMessage);
+    else assertMatch(stderr, expectedMessage);
     return stderr;
   }
 
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.#open.use(
-      startAgentHere(["--home", this.joinPath(name), ...withoutSearch(args)], options),
+      startAgentHere(["--home", this.joinPath(name), ...disableSearch(args)], options),
     );
   }
 
@@ -281,16 +281,21 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   /**
-   * Pairs two devices that {@linkcode init} has made, without a command; each learns the given
-   * address of the other. A device that serves already learns it a little later.
+   * Pairs two devices of {@linkcode init} without a command, and records their addresses. A device
+   * that already serves reads its new peer a little later.
    */
-  async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
-    await this.#recordAddress(one, two, servingTwo);
-    await this.#recordAddress(two, one, servingOne);
+  async pair(
+    first: string,
+    second: string,
+    firstAddress = DEAD_ADDRESS,
+    secondAddress = DEAD_ADDRESS,
+  ): Promise<void> {
+    await this.#recordAddress(first, second, secondAddress);
+    await this.#recordAddress(second, first, firstAddress);
   }
 
-  async #recordAddress(name: string, of: string, address: string): Promise<void> {
-    await recordAt(this.joinPath(name), this.joinPath(of), of, parseAddress(address));
+  async #recordAddress(name: string, peerName: string, address: string): Promise<void> {
+    await recordAt(this.joinPath(name), this.joinPath(peerName), peerName, parseAddress(address));
   }
 
   /**
@@ -302,8 +307,8 @@ export class AgentHomes implements AsyncDisposable {
     args: readonly string[] = [],
     ...peers: string[]
   ): Promise<{ agent: RunningAgent; address: string }> {
-    const served = args.length > 0 ? args : ["--inbox", this.joinPath(`${name}-inbox`)];
-    const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", ...served];
+    const serveOptions = args.length > 0 ? args : ["--inbox", this.joinPath(`${name}-inbox`)];
+    const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", ...serveOptions];
     const agent = this.start(name, serveArgs);
     const { addresses: [address] } = JSON.parse(await agent.waitForLine());
     for (const peer of peers) await this.#recordAddress(peer, name, address);
@@ -315,15 +320,15 @@ export class AgentHomes implements AsyncDisposable {
   }
 }
 
-/** The commands that look for a peer which does not answer. */
-const SEARCHING = ["ls", "get", "put", "rm", "sync", "ping"];
+/** The commands that search for a peer that doesn't respond. */
+const SEARCHING_COMMANDS = ["ls", "get", "put", "rm", "sync", "ping"];
 
-/** Keeps a command from looking for its peer in the network of the machine that runs the tests. */
-function withoutSearch(args: readonly string[]): string[] {
-  const at = args.findIndex((each) => SEARCHING.includes(each));
-  if (at < 0 || args.includes("service") || args.includes("help")) return [...args];
-  return args.toSpliced(at + 1, 0, "--no-find");
+/** Adds `--no-find` to commands that would search for a peer in the network of this machine. */
+function disableSearch(args: readonly string[]): string[] {
+  const commandIndex = args.findIndex((arg) => SEARCHING_COMMANDS.includes(arg));
+  if (commandIndex < 0 || args.includes("service") || args.includes("help")) return [...args];
+  return args.toSpliced(commandIndex + 1, 0, "--no-find");
 }
 
 /** An address without a listener. */
-const DEAD = "127.0.0.1:1";
+const DEAD_ADDRESS = "127.0.0.1:1";

@@ -9,8 +9,8 @@ import { mutate } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
 import { allowedBytes, encodeLatin1, limits, methods } from "./wire_grammar.ts";
 
-/** Text over a set of characters. */
-function textOver(
+/** Makes texts of a set of characters. */
+function makeTextOf(
   set: string,
   minLength: number,
   maxLength: number,
@@ -28,10 +28,10 @@ export function makeTextArbitrary(maxLength = 10): fc.Arbitrary<string> {
 }
 
 const method = fc.constantFrom(...methods);
-export const reason = textOver(allowedBytes.reason, 2, 20);
+export const reason = makeTextOf(allowedBytes.reason, 2, 20);
 
 const component = fc.oneof(
-  textOver(allowedBytes.path, 1, 8),
+  makeTextOf(allowedBytes.path, 1, 8),
   fc.constantFrom(".", "...", "..a", "a..", "constructor"),
 ).filter((text) => text !== "..");
 
@@ -41,7 +41,7 @@ const path: fc.Arbitrary<string[]> = fc.tuple(
   fc.boolean(),
 ).map(([parts, slash]) => slash && parts.length > 0 ? [...parts, ""] : parts);
 
-const query: fc.Arbitrary<string | null> = fc.option(textOver(allowedBytes.query, 0, 12));
+const query: fc.Arbitrary<string | null> = fc.option(makeTextOf(allowedBytes.query, 0, 12));
 
 /** The text of a valid URI. */
 export const uri: fc.Arbitrary<string> = fc.tuple(path, query).map(([parts, text]) =>
@@ -62,15 +62,15 @@ const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length, length
   .filter(([start = 0, stop = 0]) => start < stop)
   .map(([start = 0, stop = 0, total = 0]) => new ContentRange(start, stop, total));
 
-const framing = ["content-length", "transfer-encoding", "range", "content-range"];
+const framingHeaders = ["content-length", "transfer-encoding", "range", "content-range"];
 
 /** Headers without meaning: names in lower case, text values, any order. */
 export const plainHeaders = fc.dictionary(
   fc.oneof(
-    textOver("-0123456789abcdefghijklmnopqrstuvwxyz", 1, limits.headerName),
+    makeTextOf("-0123456789abcdefghijklmnopqrstuvwxyz", 1, limits.headerName),
     fc.constantFrom("constructor", "tostring", "valueof", "hasownproperty", "1", "10", "a", "a-b"),
-  ).filter((name) => !framing.includes(name)),
-  textOver(allowedBytes.headerValue, 1, 20),
+  ).filter((name) => !framingHeaders.includes(name)),
+  makeTextOf(allowedBytes.headerValue, 1, 20),
   { maxKeys: 8 },
 );
 
@@ -104,8 +104,8 @@ export const methodAndHeaders = method.chain((name) => {
 });
 
 const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(fc.tuple(
-  textOver(allowedBytes.extensionKey, 1, 10),
-  textOver(allowedBytes.extensionValue, 1, 10),
+  makeTextOf(allowedBytes.extensionKey, 1, 10),
+  makeTextOf(allowedBytes.extensionValue, 1, 10),
 ));
 
 /** The data of a chunk, except the last. */
@@ -115,7 +115,7 @@ const chunkData = fc.uint8Array({ minLength: 1, maxLength: 40 });
 export const chunks: fc.Arbitrary<Chunk[]> = fc.tuple(
   fc.array(fc.tuple(extension, chunkData), { maxLength: 5 }),
   extension,
-).map(([list, last]): Chunk[] => [...list, [last, new Uint8Array(0)]]);
+).map(([list, lastExtension]): Chunk[] => [...list, [lastExtension, new Uint8Array(0)]]);
 
 /** Lengths to cut bytes into; never all zero. */
 export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1, max: 9 }), {
@@ -123,9 +123,9 @@ export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1
   maxLength: 8,
 });
 
-/** A text damaged in a few places, as in the fuzzers. */
+/** Makes texts that are damaged in a few places, as in the fuzzers. */
 export function damageText(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
-  return fc.tuple(text, fc.nat()).map(([whole, seed]) =>
-    encodeLatin1(mutate(whole, whole, new Random(seed)))
+  return fc.tuple(text, fc.nat()).map(([wholeText, seed]) =>
+    encodeLatin1(mutate(wholeText, wholeText, new Random(seed)))
   );
 }

@@ -38,7 +38,7 @@ const OID = {
   unknown: "2b06010401868d1f01",
 } as const;
 
-function element(tag: number, ...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+function encodeElement(tag: number, ...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const content = concat(parts);
   const { length } = content;
   const digits = length < 256 ? [length] : [length >> 8, length & 255];
@@ -46,51 +46,58 @@ function element(tag: number, ...parts: readonly Uint8Array[]): Uint8Array<Array
   return concat([Uint8Array.of(tag, ...size), content]);
 }
 
-const hex = (digits: string) => Uint8Array.fromHex(digits);
-const identifier = (name: keyof typeof OID) => element(TAG.objectIdentifier, hex(OID[name]));
-const sequence = (...parts: readonly Uint8Array[]) => element(TAG.sequence, ...parts);
-const integer = (value: number) => element(TAG.integer, Uint8Array.of(value));
-const YES = element(TAG.boolean, Uint8Array.of(255));
+const decodeHex = (digits: string) => Uint8Array.fromHex(digits);
+const encodeIdentifier = (name: keyof typeof OID) =>
+  encodeElement(TAG.objectIdentifier, decodeHex(OID[name]));
+const encodeSequence = (...parts: readonly Uint8Array[]) => encodeElement(TAG.sequence, ...parts);
+const encodeInteger = (value: number) => encodeElement(TAG.integer, Uint8Array.of(value));
+const YES = encodeElement(TAG.boolean, Uint8Array.of(255));
 
-function extension(name: keyof typeof OID, critical: boolean, value: Uint8Array) {
-  return sequence(identifier(name), ...critical ? [YES] : [], element(TAG.octetString, value));
+function encodeExtension(name: keyof typeof OID, critical: boolean, value: Uint8Array) {
+  return encodeSequence(
+    encodeIdentifier(name),
+    ...critical ? [YES] : [],
+    encodeElement(TAG.octetString, value),
+  );
 }
 
 /** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
-const usage = (bits: string) => () =>
-  extension("keyUsage", true, element(TAG.bitString, hex(bits)));
+const makeKeyUsage = (bits: string) => () =>
+  encodeExtension("keyUsage", true, encodeElement(TAG.bitString, decodeHex(bits)));
 
-/** Extensions, by their meaning. */
+/** The extensions of the certificates, by their purpose. */
 export const EXTENSIONS = {
   authority: (pathLength?: number) => {
-    const limit = pathLength === undefined ? [] : [integer(pathLength)];
-    return extension("basicConstraints", true, sequence(YES, ...limit));
+    const limit = pathLength === undefined ? [] : [encodeInteger(pathLength)];
+    return encodeExtension("basicConstraints", true, encodeSequence(YES, ...limit));
   },
-  noAuthority: () => extension("basicConstraints", true, sequence()),
-  signsCertificates: usage("0106"),
-  signsAlsoHandshakes: usage("0284"),
-  signsLists: usage("0102"),
-  enciphers: usage("0009"),
-  signsHandshakes: usage("0780"),
+  noAuthority: () => encodeExtension("basicConstraints", true, encodeSequence()),
+  signsCertificates: makeKeyUsage("0106"),
+  signsAlsoHandshakes: makeKeyUsage("0284"),
+  signsLists: makeKeyUsage("0102"),
+  enciphers: makeKeyUsage("0009"),
+  signsHandshakes: makeKeyUsage("0780"),
   unknown: (critical: boolean, length = 2) =>
-    extension("unknown", critical, new Uint8Array(length)),
+    encodeExtension("unknown", critical, new Uint8Array(length)),
   nameConstraints: (critical: boolean) =>
     // The permitted subtree is the dNSName "a".
-    extension("nameConstraints", critical, hex("3007a0053003820161")),
-  alternativeNames: (der: Uint8Array) => extension("alternativeNames", false, der),
+    encodeExtension("nameConstraints", critical, decodeHex("3007a0053003820161")),
+  alternativeNames: (der: Uint8Array) => encodeExtension("alternativeNames", false, der),
   isFor: (...purposes: readonly ("clientAuth" | "serverAuth" | "any")[]) =>
-    extension("extendedKeyUsage", false, sequence(...purposes.map(identifier))),
+    encodeExtension("extendedKeyUsage", false, encodeSequence(...purposes.map(encodeIdentifier))),
 } as const;
 
-function nameOf(text: string): Uint8Array {
-  const value = element(TAG.utf8String, new TextEncoder().encode(text));
-  return sequence(element(TAG.set, sequence(identifier("commonName"), value)));
+function encodeName(text: string): Uint8Array {
+  const value = encodeElement(TAG.utf8String, new TextEncoder().encode(text));
+  return encodeSequence(
+    encodeElement(TAG.set, encodeSequence(encodeIdentifier("commonName"), value)),
+  );
 }
 
-/** A time some days from now, until 2049. */
-function time(days: number): Uint8Array {
+/** Encodes the time after a number of days; until 2049. */
+function encodeTime(days: number): Uint8Array {
   const digits = new Date(Date.now() + days * DAY).toISOString().replaceAll(/\D/g, "").slice(2, 14);
-  return element(TAG.utcTime, new TextEncoder().encode(`${digits}Z`));
+  return encodeElement(TAG.utcTime, new TextEncoder().encode(`${digits}Z`));
 }
 
 /** Makes a certificate like a device's authority, with deviations. */
@@ -103,25 +110,29 @@ export function makeAuthority(deviation: Deviation = {}): TestAuthority {
       : generateKeyPairSync("ec", { namedCurve: key }));
   const [from, to] = deviation.valid ?? [-1, 1];
   const signer = (issuer?.keys ?? keys).privateKey;
-  // Deno signs with P-521 only in this way.
+  // Deno supports P-521 only with SHA-512.
   const isLong = signer.asymmetricKeyDetails?.namedCurve === "secp521r1";
   const { hash = isLong ? "SHA-512" : "SHA-256" } = deviation;
   const algorithm = signer.asymmetricKeyType === "rsa"
-    ? sequence(identifier("rsa"), hex("0500"))
-    : sequence(identifier(hash));
-  const content = sequence(
+    ? encodeSequence(encodeIdentifier("rsa"), decodeHex("0500"))
+    : encodeSequence(encodeIdentifier(hash));
+  const content = encodeSequence(
     // The version is 3.
-    hex("a003020102"),
-    integer(1),
+    decodeHex("a003020102"),
+    encodeInteger(1),
     algorithm,
-    nameOf(issuer?.name ?? name),
-    sequence(time(from), time(to)),
-    nameOf(name),
+    encodeName(issuer?.name ?? name),
+    encodeSequence(encodeTime(from), encodeTime(to)),
+    encodeName(name),
     keys.publicKey.export({ type: "spki", format: "der" }),
-    element(0xa3, sequence(...extensions)),
+    encodeElement(0xa3, encodeSequence(...extensions)),
   );
   const signature = sign(hash.replace("-", "").toLowerCase(), content, signer);
-  const der = sequence(content, algorithm, element(TAG.bitString, Uint8Array.of(0), signature));
+  const der = encodeSequence(
+    content,
+    algorithm,
+    encodeElement(TAG.bitString, Uint8Array.of(0), signature),
+  );
   const keyPem = `${keys.privateKey.export({ type: "pkcs8", format: "pem" })}`;
   return { name, der, pem: formatPem(der), keyPem, keys };
 }

@@ -29,28 +29,28 @@ export function stopAllClocks() {
 }
 
 /**
- * Records the intervals that are started until disposed of, in milliseconds, and those that still
- * run.
+ * Records the durations of intervals until disposed of: of all started ones, and of the ones that
+ * still run.
  *
- * @param speed The factor by which intervals below a second are faster; longer ones are time-outs.
+ * @param speed The factor by which intervals below a second are shortened.
  */
 export function recordIntervals(speed = 1) {
   const { setInterval, clearInterval } = globalThis;
-  const started: number[] = [];
-  const running = new Map<unknown, number>();
+  const startedIntervals: number[] = [];
+  const runningIntervals = new Map<unknown, number>();
   globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
     const timer = setInterval(tick, milliseconds < 1000 ? milliseconds / speed : milliseconds);
-    started.push(milliseconds);
-    running.set(timer, milliseconds);
+    startedIntervals.push(milliseconds);
+    runningIntervals.set(timer, milliseconds);
     return timer;
   }) as typeof setInterval;
   globalThis.clearInterval = (timer) => {
-    running.delete(timer);
+    runningIntervals.delete(timer);
     clearInterval(timer);
   };
   return {
-    started,
-    running,
+    started: startedIntervals,
+    running: runningIntervals,
     [Symbol.dispose]: () => void Object.assign(globalThis, { setInterval, clearInterval }),
   };
 }
@@ -75,20 +75,23 @@ export function testWithFastIntervals(
  */
 export function speedUpTimeouts(isFast: (milliseconds: number) => boolean, speed = 10) {
   const { setTimeout } = globalThis;
-  const started: number[] = [];
+  const startedTimeouts: number[] = [];
   globalThis.setTimeout = ((run: () => void, milliseconds = 0) => {
-    started.push(milliseconds);
+    startedTimeouts.push(milliseconds);
     return setTimeout(run, isFast(milliseconds) ? milliseconds / speed : milliseconds);
   }) as typeof setTimeout;
-  return { started, [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout) };
+  return {
+    started: startedTimeouts,
+    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
+  };
 }
 
-/** Makes each timeout of so many milliseconds last until `end` is called, until disposed of. */
+/** Makes each timeout of a duration last until `end()` is called. */
 export function stepTimeouts(milliseconds: number) {
   const { setTimeout } = globalThis;
   let sleepStart = Promise.withResolvers<() => void>();
-  globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
-    if (given !== milliseconds) return setTimeout(run, given, ...args);
+  globalThis.setTimeout = ((run: () => void, duration = 0, ...args: []) => {
+    if (duration !== milliseconds) return setTimeout(run, duration, ...args);
     sleepStart.resolve(run);
     return 0;
   }) as typeof setTimeout;
@@ -106,23 +109,23 @@ export function stepTimeouts(milliseconds: number) {
   };
 }
 
-/** Lets a test end the timeouts of so many milliseconds that still run, until disposed of. */
+/** Lets a test end all running timeouts of a duration at once. */
 export function captureTimeouts(milliseconds: number) {
   const { setTimeout, clearTimeout } = globalThis;
-  const running = new Map<unknown, () => void>();
-  globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
-    const timer = setTimeout(run, given, ...args);
-    if (given === milliseconds) running.set(timer, run);
+  const runningTimeouts = new Map<unknown, () => void>();
+  globalThis.setTimeout = ((run: () => void, duration = 0, ...args: []) => {
+    const timer = setTimeout(run, duration, ...args);
+    if (duration === milliseconds) runningTimeouts.set(timer, run);
     return timer;
   }) as typeof setTimeout;
   globalThis.clearTimeout = (timer) => {
-    running.delete(timer);
+    runningTimeouts.delete(timer);
     clearTimeout(timer);
   };
   return {
-    /** Returns how many have ended. */
+    /** Ends the timeouts, and returns their number. */
     end: () => {
-      const timers = [...running];
+      const timers = [...runningTimeouts];
       for (const [timer, run] of timers) {
         globalThis.clearTimeout(timer as number);
         run();
@@ -133,10 +136,7 @@ export function captureTimeouts(milliseconds: number) {
   };
 }
 
-/**
- * Stops the clock of `performance` until disposed of. A test can move it on by seconds; timers go
- * on.
- */
+/** Stops the clock of `performance`, which a test can advance by seconds; timers still run. */
 export function stopPerformanceClock() {
   const { now } = performance;
   // Sums of whole numbers are exact.
@@ -148,33 +148,33 @@ export function stopPerformanceClock() {
   };
 }
 
-/** Makes a second last a thousand seconds until disposed of, so that all progress is reported. */
+/** Makes `performance` run a thousand times as fast, so that all progress is reported. */
 export function slowDownClock(): Disposable {
   return patch(performance, "now", (now) => () => now.call(performance) * 1000);
 }
 
 /**
- * Ends each announced pause before a retry ("trying again in 2 s") at once, and moves the clock of
- * `performance` on. All other timers stay, except those of `always` milliseconds.
+ * Skips each announced pause before a retry ("trying again in 2 s"), and advances the clock of
+ * `performance`. Also skips timeouts of `alwaysSkipped` milliseconds.
  */
-export function skipPauses(always = NaN) {
+export function skipPauses(alwaysSkipped = NaN) {
   const { setTimeout } = globalThis;
   const { now } = performance;
-  let noted = NaN;
-  let ahead = 0;
-  performance.now = () => now.call(performance) + ahead;
+  let announcedMilliseconds = NaN;
+  let skippedMilliseconds = 0;
+  performance.now = () => now.call(performance) + skippedMilliseconds;
   globalThis.setTimeout = ((callback: () => void, milliseconds = 0, ...args: []) => {
-    if (![noted, always].some((skipped) => skipped === milliseconds)) {
+    if (![announcedMilliseconds, alwaysSkipped].some((duration) => duration === milliseconds)) {
       return setTimeout(callback, milliseconds, ...args);
     }
-    ahead += milliseconds;
-    noted = NaN;
+    skippedMilliseconds += milliseconds;
+    announcedMilliseconds = NaN;
     return setTimeout(callback, 0, ...args);
   }) as typeof setTimeout;
   return {
     note: (text: string) => {
       const [, seconds] = /trying again in (\d+) s/.exec(text) ?? [];
-      if (seconds !== undefined) noted = Number(seconds) * 1000;
+      if (seconds !== undefined) announcedMilliseconds = Number(seconds) * 1000;
     },
     [Symbol.dispose]: () => {
       globalThis.setTimeout = setTimeout;

@@ -1,4 +1,4 @@
-/** Commands that run to their end, and commands that go on. */
+/** Functions that run a command to its end, or start it. */
 
 export interface CommandEnd {
   readonly success: boolean;
@@ -10,7 +10,7 @@ export interface CommandEnd {
 type Options = Omit<Deno.CommandOptions, "args">;
 
 /** The exit code for a missing program, as in a shell. */
-export const MISSING = 127;
+export const MISSING_PROGRAM_CODE = 127;
 
 /** Runs a command without input. */
 export async function runCommand(
@@ -25,7 +25,9 @@ export async function runCommand(
   } catch (error) {
     const isMissing = error instanceof Deno.errors.NotFound ||
       error instanceof Deno.errors.NotCapable;
-    if (isMissing) return { success: false, code: MISSING, stdout: "", stderr: error.message };
+    if (isMissing) {
+      return { success: false, code: MISSING_PROGRAM_CODE, stdout: "", stderr: error.message };
+    }
     throw error;
   }
 }
@@ -43,7 +45,7 @@ export async function findObstacle(command: readonly string[]): Promise<string |
   return success ? null : stderr.trim();
 }
 
-/** Starts a command, all of whose streams are pipes unless told otherwise. */
+/** Starts a command; its streams are pipes by default. */
 export function startCommand(
   [program = "", ...args]: readonly string[],
   options: Options = {},
@@ -52,7 +54,7 @@ export function startCommand(
   return new Deno.Command(program, { ...pipes, ...options, args }).spawn();
 }
 
-/** The command that runs a module in a Deno of its own. */
+/** Makes the command that runs a module in another Deno process. */
 export function makeDenoCommand(flags: readonly string[], ...module: readonly string[]): string[] {
   return [Deno.execPath(), "run", "--no-prompt", "--quiet", "--no-check", ...flags, ...module];
 }

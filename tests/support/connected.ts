@@ -21,7 +21,7 @@ export async function connect(options: ClientOptions = {}, path?: string) {
   return {
     conn,
     peer,
-    /** Makes a GET request and answers it with these bytes; resolves to the response. */
+    /** Makes a GET request, responds with these bytes, and returns the response. */
     async answer(bytes: string | Uint8Array, options?: RequestOptions) {
       const [response] = await Promise.all([
         conn.get("/", {}, options),
@@ -41,7 +41,7 @@ export function requestWith(conn: Connection, ...args: readonly unknown[]): Prom
   return Reflect.apply(conn.request, conn, args);
 }
 
-/** The bytes of a request, which is answered with an empty response. */
+/** Reads a request, responds with an empty response, and returns the bytes of the request. */
 export async function readSentRequest(
   ends: ConnectedClient,
   request: Promise<unknown>,

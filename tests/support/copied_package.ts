@@ -1,4 +1,4 @@
-/** A second copy of the package, as a program has it whose dependencies import another version. */
+/** A second copy of the package, as a program has if a dependency imports another version. */
 
 import { fromFileUrl, toFileUrl } from "@std/path";
 import { createTempDir } from "./directories.ts";

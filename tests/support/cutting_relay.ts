@@ -3,17 +3,17 @@
 import type { Address } from "@degu/degu/base";
 import { dial } from "./raw_peer.ts";
 
-/** Passes on all bytes, up to the end, each piece after a call of `before`. */
+/** Passes on all bytes to the end, and calls `onPiece` before each piece. */
 export async function passOn(
   from: Pick<Deno.Conn, "read">,
   to: Deno.Conn,
-  before: (bytes: Uint8Array) => Promise<void> | void,
+  onPiece: (bytes: Uint8Array) => Promise<void> | void,
 ): Promise<void> {
   const buffer = new Uint8Array(65536);
   for (;;) {
     const count = await from.read(buffer);
     if (count === null) break;
-    await before(buffer.subarray(0, count));
+    await onPiece(buffer.subarray(0, count));
     for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
   }
   await to.closeWrite();
@@ -23,13 +23,13 @@ export async function passOn(
 export abstract class Relay implements AsyncDisposable {
   readonly #listener: Deno.TcpListener;
   readonly #conns = new Set<Deno.Conn>();
-  readonly #accepting: Promise<void>;
-  readonly #running: Promise<void>[] = [];
+  readonly #acceptLoop: Promise<void>;
+  readonly #relays: Promise<void>[] = [];
 
   /** @param port The port to listen at, such as that of an earlier relay; a free one if left out. */
   constructor(server: Address, port = 0) {
     this.#listener = Deno.listen({ hostname: "127.0.0.1", port });
-    this.#accepting = this.#accept(server);
+    this.#acceptLoop = this.#accept(server);
   }
 
   /** The address for clients. */
@@ -37,7 +37,7 @@ export abstract class Relay implements AsyncDisposable {
     return ["127.0.0.1", this.#listener.addr.port];
   }
 
-  /** Relays a connection, each direction by itself. */
+  /** Relays both directions of a connection, and returns their ends. */
   protected abstract relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[];
 
   protected close(conn: Deno.Conn): void {
@@ -50,14 +50,14 @@ export abstract class Relay implements AsyncDisposable {
 
   /** Resolves once all connections that were accepted have ended. */
   protected async waitForClose(): Promise<void> {
-    await Promise.all(this.#running.splice(0));
+    await Promise.all(this.#relays.splice(0));
   }
 
   async #accept(server: Address): Promise<void> {
     for (;;) {
       const client = await this.#listener.accept().catch(() => null);
       if (client === null) return;
-      this.#running.push(this.#connect(client, server));
+      this.#relays.push(this.#connect(client, server));
     }
   }
 
@@ -72,73 +72,76 @@ export abstract class Relay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     this.closeAll();
-    await this.#accepting;
+    await this.#acceptLoop;
     await this.waitForClose();
   }
 }
 
 /** A relay that breaks connections off, or stalls them, after a number of bytes. */
 export class CuttingRelay extends Relay {
-  readonly #stalled = Promise.withResolvers<void>();
-  #left = Infinity;
-  #each = Infinity;
-  #stalls = false;
+  readonly #stallResolvers = Promise.withResolvers<void>();
+  #remainingBytes = Infinity;
+  #bytesPerConnection = Infinity;
+  #shouldStall = false;
 
-  /** Breaks all connections off after so many more bytes, in both directions together. */
+  /** Breaks all connections off after this many more bytes of both directions together. */
   cutAfter(bytes: number): void {
-    this.#left = bytes;
-    this.#stalls = false;
+    this.#remainingBytes = bytes;
+    this.#shouldStall = false;
   }
 
-  /** Breaks each new connection off after so many bytes. */
+  /** Breaks each new connection off after this many bytes. */
   cutEachAfter(bytes: number): void {
-    this.#each = bytes;
+    this.#bytesPerConnection = bytes;
   }
 
   /**
-   * Stalls the connection on which so many more bytes have passed: the connection stays open, and
-   * later ones are not affected.
+   * Stalls the connection that passes this many more bytes. The connection stays open, and later
+   * connections are not affected.
    */
   stallAfter(bytes: number): void {
-    this.#left = bytes;
-    this.#stalls = true;
+    this.#remainingBytes = bytes;
+    this.#shouldStall = true;
   }
 
   /** Resolves once a connection has stalled. */
   get stalled(): Promise<void> {
-    return this.#stalled.promise;
+    return this.#stallResolvers.promise;
   }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    const state = { left: this.#each, stalls: false };
-    return [this.#pump(client, server, state), this.#pump(server, client, state)];
+    const connectionState = { left: this.#bytesPerConnection, stalls: false };
+    return [
+      this.#relayDirection(client, server, connectionState),
+      this.#relayDirection(server, client, connectionState),
+    ];
   }
 
-  async #pump(
+  async #relayDirection(
     from: Deno.Conn,
     to: Deno.Conn,
-    own: { left: number; stalls: boolean },
+    connectionState: { left: number; stalls: boolean },
   ): Promise<void> {
     const buffer = new Uint8Array(65536);
     try {
       for (;;) {
         const count = await from.read(buffer);
         if (count === null) break;
-        if (own.stalls) continue;
-        const passed = Math.min(count, this.#left, own.left);
-        this.#left -= passed;
-        own.left -= passed;
-        // At once: another connection may come between.
-        if (this.#left === 0 && this.#stalls) {
-          [this.#left, own.stalls] = [Infinity, true];
-          this.#stalled.resolve();
+        if (connectionState.stalls) continue;
+        const passedCount = Math.min(count, this.#remainingBytes, connectionState.left);
+        this.#remainingBytes -= passedCount;
+        connectionState.left -= passedCount;
+        // Without an await, so that no other connection changes the state in between.
+        if (this.#remainingBytes === 0 && this.#shouldStall) {
+          [this.#remainingBytes, connectionState.stalls] = [Infinity, true];
+          this.#stallResolvers.resolve();
         }
-        for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
-        if (this.#left === 0) this.closeAll();
-        if (own.left === 0) break;
+        for (let at = 0; at < passedCount;) at += await to.write(buffer.subarray(at, passedCount));
+        if (this.#remainingBytes === 0) this.closeAll();
+        if (connectionState.left === 0) break;
       }
       // The passed bytes must arrive, and a reset of the other side could discard them.
-      if (own.left === 0) this.close(from);
+      if (connectionState.left === 0) this.close(from);
       await to.closeWrite();
     } catch {
       this.close(from);

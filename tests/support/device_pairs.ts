@@ -1,6 +1,4 @@
-/**
- * Devices paired without an invitation: their entries are written in the way of another process.
- */
+/** Devices that are paired without an invitation, by files that another process would write. */
 
 import { dirname, join } from "@degu/internal/internal/disk/paths.ts";
 import type { Address } from "@degu/degu/base";
@@ -16,15 +14,15 @@ async function readIdentity(dir: string, file: string): Promise<string> {
   return await Deno.readTextFile(join(dir, "identity", home, file));
 }
 
-/** Authorities by the text of the certificate, because checking a signature takes a millisecond. */
+/** Authorities by their certificates, because checking a signature takes a millisecond. */
 const authorities = new Map<string, DeviceAuthority>();
 
-/** The authority of a device, from its directory. */
+/** Reads the authority of a device from its directory. */
 export async function authorityOf(dir: string): Promise<DeviceAuthority> {
   return authorities.getOrInsertComputed(await readIdentity(dir, "ca.pem"), readAuthority);
 }
 
-/** The certificate and the key of a device, from its directory. */
+/** Reads the certificate and the key of a device from its directory. */
 export async function identityOf(dir: string): Promise<{ cert: string; key: string }> {
   return { cert: await readIdentity(dir, "cert.pem"), key: await readIdentity(dir, "key.pem") };
 }
@@ -48,13 +46,13 @@ export async function record(
     peerName,
     addresses,
   });
-  await at.peers(); // the watch would do this a little later
+  await at.peers(); // The watcher of the directory would read the peer a little later.
   return peer;
 }
 
 /**
- * Records a device as a peer of another one, by their directories; an open device learns it a
- * little later.
+ * Records a device as a peer of another device, by their directories. A running device reads the
+ * new peer a little later.
  */
 export async function recordAt(
   at: string,
@@ -66,11 +64,11 @@ export async function recordAt(
   await storeOf(at).record({ authority, receivedName, addresses });
 }
 
-/** The files of devices, by their part in a test: keys are made once for all tests of a module. */
-const made = new Map<string, Record<string, string | null>>();
+/** The files of devices, by role and name: keys are created once for all tests of a module. */
+const filesByDevice = new Map<string, Record<string, string | null>>();
 
 /**
- * Opens a device. A new device gets the identity of a device with the same part and name in an
+ * Opens a device. A new device gets the identity of a device with the same role and name in an
  * earlier test.
  */
 export async function openDevice(
@@ -80,29 +78,29 @@ export async function openDevice(
 ): Promise<Device> {
   const key = `${part} ${options.name}`;
   const isNew = await ignoreNotFound(Deno.stat(dir)) === null;
-  if (isNew) await writeAgain(dir, key);
+  if (isNew) await rewriteFiles(dir, key);
   const device = await Device.open(dir, options);
-  if (isNew && !made.has(key)) made.set(key, await readTree(dir));
+  if (isNew && !filesByDevice.has(key)) filesByDevice.set(key, await readTree(dir));
   return device;
 }
 
 /** Makes a device like {@linkcode openDevice}, with the name as its part; returns its id. */
 export async function makeDevice(dir: string, name: string): Promise<string> {
-  if (!await writeAgain(dir, `${name} ${name}`)) {
+  if (!await rewriteFiles(dir, `${name} ${name}`)) {
     await using _device = await openDevice(dir, name, { name });
   }
   return (await authorityOf(dir)).id;
 }
 
-/** Writes the files of a device from an earlier test; resolves to false without such a test. */
-async function writeAgain(dir: string, key: string): Promise<boolean> {
-  const files = made.get(key) ?? {};
+/** Writes the files of a device of an earlier test. Resolves to false if there is none. */
+async function rewriteFiles(dir: string, key: string): Promise<boolean> {
+  const files = filesByDevice.get(key) ?? {};
   for (const [path, text] of Object.entries(files)) {
     const full = join(dir, path);
     await Deno.mkdir(text === null ? full : dirname(full), { recursive: true, mode: 0o700 });
     if (text !== null) await Deno.writeTextFile(full, text, { mode: 0o600 });
   }
-  return made.has(key);
+  return filesByDevice.has(key);
 }
 
 /** Devices in a directory that is removed on dispose. */

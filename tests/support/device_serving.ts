@@ -1,4 +1,4 @@
-/** A device that serves another device, and the results that clients get. */
+/** A device that serves another device, and the responses that clients get. */
 
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
@@ -13,7 +13,7 @@ import { withTimeout } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
 export const LOOPBACK: HostAddress = ["127.0.0.1", 0];
-/** The result of a client that is not admitted. */
+/** The result of a client that the server refuses. */
 export const REFUSED = "refused";
 
 export const respondWithName: App = (
@@ -37,7 +37,7 @@ export async function setUp(app: App = respondWithName) {
   const viewer = await devices.open("viewer");
   await record(camera, viewer);
   const server = await camera.serve(LOOPBACK, app);
-  const serving = server.serveForever();
+  const serverEnded = server.serveForever();
   await record(viewer, camera, { addresses: [server.address] });
   return {
     devices,
@@ -51,12 +51,12 @@ export async function setUp(app: App = respondWithName) {
     },
     [Symbol.asyncDispose]: async () => {
       await devices[Symbol.asyncDispose]();
-      await withTimeout(serving, "the server ends");
+      await withTimeout(serverEnded, "the server ends");
     },
   };
 }
 
-/** The name that the server has for a client, or {@linkcode REFUSED}. */
+/** Requests the name that the server has for a client; {@linkcode REFUSED} if it refuses. */
 export async function requestName(client: { request: SSLClient["request"] }): Promise<string> {
   try {
     return String((await client.request("GET", "/")).headers["name"]);
@@ -66,13 +66,13 @@ export async function requestName(client: { request: SSLClient["request"] }): Pr
       TlsError,
       Deno.errors.ConnectionReset,
       Deno.errors.BrokenPipe,
-    ].some((each) => error instanceof each);
+    ].some((errorClass) => error instanceof errorClass);
     assert(isRefusal, Deno.inspect(error));
     return REFUSED;
   }
 }
 
-/** A client with any certificate that trusts a device. */
+/** Makes a client with any certificate that trusts a device. */
 export async function makeClient(device: Device, address: Address, cert: string, key: string) {
   const { ca } = await authorityOf(device.dir);
   return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
@@ -91,14 +91,14 @@ export async function recordAuthority(
   return peer;
 }
 
-/** A server that says hello to the clients of an authority, with any certificate. */
+/** Serves {@linkcode helloApp} to the clients of an authority, with any certificate. */
 export async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
   return await SSLServer.start({ ca, cert, key }, LOOPBACK, helloApp);
 }
 
 export const helloApp: App = () => [200, "OK", { hello: "world" }, null];
 
-/** Sets up the same devices for tests of a client, with obstacles. */
+/** Sets up the same devices for tests of a client, and addresses that don't work. */
 export async function setUpClient() {
   const setup = await setUp(helloApp);
   const { devices, camera, viewer } = setup;
@@ -106,25 +106,25 @@ export async function setUpClient() {
   return {
     ...setup,
     at: (addresses: Address[]) => record(viewer, camera, { addresses }),
-    /** Another device that serves, and admits the viewer. */
+    /** Starts another device that serves and admits the viewer. */
     impostor: async () => {
       const otherDevice = await devices.open("other");
       await record(otherDevice, viewer);
       return (await serveDevice(otherDevice, helloApp)).address;
     },
-    /** An address without a listener. */
+    /** Returns an address without a listener. */
     dead: async () => ["127.0.0.1", await findUnusedPort()] as const,
-    /** An address without an answer, and a count of its connections. */
+    /** Listens without a response, and records the connections. */
     mute: () => {
       const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const conns: Deno.Conn[] = [];
-      const accepting = (async () => {
+      const acceptLoop = (async () => {
         for await (const conn of listener) conns.push(conn);
       })().catch(() => {});
       stack.defer(async () => {
         listener.close();
         for (const conn of conns) conn.close();
-        await accepting;
+        await acceptLoop;
       });
       return { address: ["127.0.0.1", listener.addr.port] as const, conns };
     },

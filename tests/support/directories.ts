@@ -6,12 +6,12 @@ export async function createTempDir(): Promise<AsyncDisposable & { path: string 
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-/** The names in a directory, sorted. */
+/** Lists the names in a directory, sorted. */
 export async function listNames(dir: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(dir), (entry) => entry.name)).sort();
 }
 
-/** The texts in a directory's files, by name. */
+/** Reads the texts of a directory's files, by name. */
 export async function readTexts(dir: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
   for (const name of await listNames(dir)) files[name] = await Deno.readTextFile(join(dir, name));
@@ -33,46 +33,44 @@ export async function fill(
 }
 
 /**
- * All entries below a directory: the texts of files, `null` for directories, and the targets of
- * links.
+ * Reads all entries below a directory: the texts of files, `null` for directories, and the targets
+ * of links.
  */
 export function readTree(dir: string): Promise<Record<string, string | null>> {
-  return Promise.try(() => contentBelow(dir, ""));
+  return Promise.try(() => readTreeSync(dir, ""));
 }
 
-/**
- * Synchronous calls take a fraction of the time of the others, and trees have hundreds of files.
- */
-function contentBelow(dir: string, below: string): Record<string, string | null> {
+/** Synchronous, because asynchronous calls take several times as long. */
+function readTreeSync(dir: string, prefix: string): Record<string, string | null> {
   const files: Record<string, string | null> = {};
-  const listed = [...Deno.readDirSync(dir)];
-  const byName = listed.toSorted((one, other) => one.name < other.name ? -1 : 1);
+  const dirEntries = [...Deno.readDirSync(dir)];
+  const byName = dirEntries.toSorted((left, right) => left.name < right.name ? -1 : 1);
   for (const { name, isDirectory, isFile, isSymlink } of byName) {
     const path = `${dir}/${name}`;
     // Skip the server's directory of unfinished uploads.
-    if (name === ".degu-files" && below === "") continue;
+    if (name === ".degu-files" && prefix === "") continue;
     if (isDirectory) {
-      files[below + name] = null;
-      Object.assign(files, contentBelow(path, `${below}${name}/`));
+      files[prefix + name] = null;
+      Object.assign(files, readTreeSync(path, `${prefix}${name}/`));
     } else if (isFile) {
-      files[below + name] = Deno.readTextFileSync(path);
+      files[prefix + name] = Deno.readTextFileSync(path);
     } else {
-      files[below + name] = isSymlink ? "a link" : "something else";
+      files[prefix + name] = isSymlink ? "a link" : "something else";
     }
   }
   return files;
 }
 
-/** The permission bits of a file or directory. */
+/** Reads the permission bits of a file or directory. */
 export async function readMode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
 }
 
-/** Makes many empty files, as links to one file because that is much faster. */
+/** Creates many empty files, as links to one file because that is much faster. */
 export function makeEmptyFiles(dir: string, names: readonly string[]): void {
-  const [first = "", ...others] = names.map((name) => join(dir, name));
-  Deno.createSync(first).close();
-  for (const path of others) Deno.linkSync(first, path);
+  const [firstPath = "", ...otherPaths] = names.map((name) => join(dir, name));
+  Deno.createSync(firstPath).close();
+  for (const path of otherPaths) Deno.linkSync(firstPath, path);
 }
 
 /** Writes ten bytes into a file without changing its size. */

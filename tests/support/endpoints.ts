@@ -1,7 +1,4 @@
-/**
- * Every kind of address over which both ends can connect, as a list: a test that iterates over it
- * covers them all.
- */
+/** Every kind of address that both sides of a connection can use. */
 
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
@@ -25,15 +22,15 @@ function canListen(hostname: string): boolean {
 }
 
 /** An address to listen on, or a function that makes it and its cleanup. */
-type Place = Address | ((stack: AsyncDisposableStack) => Promise<Address>);
+type AddressSource = Address | ((stack: AsyncDisposableStack) => Promise<Address>);
 
-interface Ends extends Pick<Serving, "server" | "logger">, AsyncDisposable {
+interface StartedEnds extends Pick<Serving, "server" | "logger">, AsyncDisposable {
   readonly client?: Client;
 }
 
-function kind(
+function makeKind(
   name: string,
-  place: Place,
+  source: AddressSource,
   { available = true, isSecure = false, translate = (address: Address) => address } = {},
 ) {
   return {
@@ -48,61 +45,62 @@ function kind(
         client?: ClientOptions | undefined;
       } = {},
     ) {
-      await using making = new AsyncDisposableStack();
-      const address = typeof place === "function" ? await place(making) : place;
-      const ends: Ends = isSecure
-        ? making.use(
+      await using openStack = new AsyncDisposableStack();
+      const address = typeof source === "function" ? await source(openStack) : source;
+      const ends: StartedEnds = isSecure
+        ? openStack.use(
           await startTls(await openSharedPki(), app, { server, client }, address, translate),
         )
-        : making.use(serve(app, server, address));
-      const stack = making.move();
-      const { server: made, logger } = ends;
+        : openStack.use(serve(app, server, address));
+      const stack = openStack.move();
+      const { server: startedServer, logger } = ends;
       return {
-        server: made,
+        server: startedServer,
         logger,
-        client: ends.client ?? new Client(translate(made.address), { timeout: 60, ...client }),
+        client: ends.client ??
+          new Client(translate(startedServer.address), { timeout: 60, ...client }),
         [Symbol.asyncDispose]: () => stack.disposeAsync(),
       };
     },
   };
 }
 
-/** The same port at another host. */
-function atHost(host: string) {
+/** Makes a function that replaces the host of an address, and keeps its port. */
+function makeHostTranslation(host: string) {
   return (address: Address): Address => [host, Number(address[1])];
 }
 
-async function socketPath(stack: AsyncDisposableStack): Promise<Address> {
+async function makeSocketPath(stack: AsyncDisposableStack): Promise<Address> {
   return `${stack.use(await createTempDir()).path}/socket`;
 }
 
-function abstractName(): Promise<Address> {
+function makeAbstractName(): Promise<Address> {
   return Promise.resolve(new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`));
 }
 
-/** Every kind of address that needs no set-up of the machine, without encryption. */
+/** Every kind of address that doesn't require set-up of the machine, without encryption. */
 export const plainKinds = [
-  kind("IPv4", ["127.0.0.1", 0]),
-  kind("IPv4 by a DNS name", ["127.0.0.1", 0], { translate: atHost("localhost") }),
-  kind("every IPv4 address", ["0.0.0.0", 0]),
-  kind("IPv6", ["::1", 0], { available: hasIPv6 }),
-  kind("IPv6 in four parts", ["::1", 0, 0, 0], { available: hasIPv6 }),
-  kind("every IPv6 address", ["::", 0], { available: hasIPv6 }),
-  kind("every IPv6 address, reached over IPv4", ["::", 0], {
+  makeKind("IPv4", ["127.0.0.1", 0]),
+  makeKind("IPv4 by a DNS name", ["127.0.0.1", 0], { translate: makeHostTranslation("localhost") }),
+  makeKind("every IPv4 address", ["0.0.0.0", 0]),
+  makeKind("IPv6", ["::1", 0], { available: hasIPv6 }),
+  makeKind("IPv6 in four parts", ["::1", 0, 0, 0], { available: hasIPv6 }),
+  makeKind("every IPv6 address", ["::", 0], { available: hasIPv6 }),
+  makeKind("every IPv6 address, reached over IPv4", ["::", 0], {
     available: hasIPv6,
-    translate: atHost("127.0.0.1"),
+    translate: makeHostTranslation("127.0.0.1"),
   }),
-  kind("Unix path", socketPath),
-  kind("abstract name", abstractName),
-  kind("abstract name that is free", new Uint8Array(0)),
+  makeKind("Unix path", makeSocketPath),
+  makeKind("abstract name", makeAbstractName),
+  makeKind("abstract name that is free", new Uint8Array(0)),
 ];
 
-/** The same kinds with certificates at both ends. */
+/** The plain kinds, with certificates on both sides. */
 const tlsKinds = [
-  kind("TLS over IPv4", ["127.0.0.1", 0], { isSecure: true }),
-  kind("TLS over IPv6 in four parts", ["::1", 0, 0, 0], { isSecure: true, available: hasIPv6 }),
-  kind("TLS over a Unix path", socketPath, { isSecure: true }),
-  kind("TLS over an abstract name", abstractName, { isSecure: true }),
+  makeKind("TLS over IPv4", ["127.0.0.1", 0], { isSecure: true }),
+  makeKind("TLS over IPv6 in four parts", ["::1", 0, 0, 0], { isSecure: true, available: hasIPv6 }),
+  makeKind("TLS over a Unix path", makeSocketPath, { isSecure: true }),
+  makeKind("TLS over an abstract name", makeAbstractName, { isSecure: true }),
 ];
 
 export const endpointKinds = [...plainKinds, ...tlsKinds];

@@ -1,6 +1,6 @@
 /**
- * The answers that a server gives by itself, as a second reader sees them, which shares no code
- * with the server. Text is Latin-1, one character per byte.
+ * The responses that a server makes without its app, by an implementation that shares no code with
+ * the server. Text is Latin-1, one character per byte.
  */
 
 import { limits } from "./wire_grammar.ts";
@@ -13,7 +13,7 @@ const REASONS = {
   505: "HTTP Version Not Supported",
 };
 
-/** All that a server sends with one of its own answers. */
+/** Returns all bytes that a server sends for one of its own responses. */
 export function formatErrorResponse(status: keyof typeof REASONS): string {
   return `HTTP/1.1 ${status} ${REASONS[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`;
 }
@@ -23,7 +23,8 @@ const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 const TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /**
- * The answer to a preamble that breaks the grammar, behind which the peer ends; `""` for silence.
+ * Returns the response to an invalid preamble, after which the client ends; `""` if the server
+ * closes without a response.
  */
 export function findErrorResponse(text: string): string {
   const word = text.split(" ", 1)[0]!;
@@ -31,10 +32,10 @@ export function findErrorResponse(text: string): string {
     Array.from(word).every((letter) => TOKEN.includes(letter));
   if (!isWord) return "";
   const end = text.indexOf("\r\n\r\n");
-  const whole = end < 0 ? text : text.slice(0, end + 4);
-  // The first of the two decides: a bare CR or LF, or a byte beyond the limit.
-  const bare = whole.search(/\r(?!\n)[^]|(?<!\r)\n/);
-  const isTooLong = (end < 0 ? text.length + 1 : whole.length) > limits.preamble;
+  const preamble = end < 0 ? text : text.slice(0, end + 4);
+  // The first violation decides: a bare CR or LF, or a byte beyond the limit.
+  const bare = preamble.search(/\r(?!\n)[^]|(?<!\r)\n/);
+  const isTooLong = (end < 0 ? text.length + 1 : preamble.length) > limits.preamble;
   const isBare = bare >= 0 && bare + (text[bare] === "\r" ? 2 : 1) <= limits.preamble;
   if (isTooLong && !isBare) return formatErrorResponse(431);
   if (end < 0 && !isBare) return "";

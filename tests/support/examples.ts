@@ -1,29 +1,29 @@
-/** Starts the programs in examples/ as their first lines say. */
+/** Starts the programs in examples/ with the flags in their first lines. */
 
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runAgentHere, startAgentHere } from "./agents.ts";
-import { allowsRequest, flagsOf, permissionsOf, readAudit } from "./permissions.ts";
+import { allowsRequest, formatFlags, parsePermissions, readAudit } from "./permissions.ts";
 import { RunningProcess } from "./processes.ts";
 import { readProjectFile, ROOT } from "./tree.ts";
 
-/** How the first line of a program begins: what it is to be run with, and its path, follow. */
+/** The start of a program's first line. The flags and the path of the program follow. */
 const PROGRAM = "// deno run ";
-/** The longest that a program may take, in seconds. */
+/** The time limit of a program, in seconds. */
 const TIME_LIMIT = 240;
 
 export interface Start {
-  /** The flags, in place of those in its first line. */
+  /** The flags, instead of the flags in the program's first line. */
   readonly flags?: readonly string[];
   readonly cwd?: string;
   readonly args?: readonly string[];
-  /** A command that runs the command that is its arguments. */
+  /** The start of a command line that the command is appended to. */
   readonly through?: readonly string[];
-  /** The file in which Deno records the permissions that it asks for. */
+  /** The file in which Deno records the requested permissions. */
   readonly audit?: string;
 }
 
-/** The flags that the first line of a program names. */
+/** Returns the flags in the first line of a program. */
 export async function readExampleFlags(path: string): Promise<string[]> {
   const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
   assert(
@@ -40,9 +40,9 @@ export async function startExample(path: string, options: Start = {}): Promise<R
   const { audit } = options;
   const program = fromFileUrl(new URL(path, ROOT));
   const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
-  const [command = "", ...rest] = [...run, ...args];
+  const [command = "", ...commandArgs] = [...run, ...args];
   const child = new Deno.Command(command, {
-    args: rest,
+    args: commandArgs,
     cwd,
     env: { NO_COLOR: "1", ...audit && { DENO_AUDIT_PERMISSIONS: audit } },
     stdin: "null",
@@ -54,13 +54,13 @@ export async function startExample(path: string, options: Start = {}): Promise<R
 
 /** Runs a program of examples/ to its end. */
 export async function runExample(path: string, options?: Start) {
-  await using running = await startExample(path, options);
-  return await running.waitForEnd(TIME_LIMIT);
+  await using program = await startExample(path, options);
+  return await program.waitForEnd(TIME_LIMIT);
 }
 
 /**
- * Asserts that a program has asked for each permission in its first line, or else, for what Deno
- * doesn't record, that it fails without it.
+ * Asserts that a program needs each permission in its first line: Deno recorded a request of it, or
+ * the program fails without it.
  *
  * @param run Runs the program with other flags.
  */
@@ -71,41 +71,50 @@ export async function assertNeeded(
   run: (flags: string[]) => Promise<{ success: boolean }> = (flags) => runExample(path, { flags }),
 ): Promise<void> {
   const flags = await readExampleFlags(path);
-  const requested = (await readAudit(audit)).flat();
+  const requestedPermissions = (await readAudit(audit)).flat();
   const directory = cwd instanceof URL ? fromFileUrl(cwd) : cwd;
   const isPermission = (flag: string) => flag.startsWith("--allow-");
-  const permissions = flags.filter(isPermission).flatMap(permissionsOf);
+  const permissions = flags.filter(isPermission).flatMap(parsePermissions);
   const otherFlags = flags.filter((flag) => !isPermission(flag));
-  for (const one of permissions) {
-    if (requested.some((each) => allowsRequest(one, each, directory))) continue;
-    const fewerFlags = flagsOf(permissions.filter((other) => other !== one));
+  for (const permission of permissions) {
+    if (requestedPermissions.some((request) => allowsRequest(permission, request, directory))) {
+      continue;
+    }
+    const fewerFlags = formatFlags(
+      permissions.filter((otherPermission) => otherPermission !== permission),
+    );
     const { success } = await run([...fewerFlags, ...otherFlags]);
-    assert(!success, `${path} runs without ${one}, too`);
+    assert(!success, `${path} runs without ${permission}, too`);
   }
 }
 
-/** Makes the device of a program, as `degu init` does. */
+/** Creates the device of a program, as `degu init` does. */
 export async function initDevice(directory: string, name: string): Promise<void> {
   const { code, stderr } = await runAgentHere(["--home", directory, "init", "--name", name]);
   assertEquals(code, 0, stderr);
 }
 
 /**
- * Pairs the devices of two programs by a line, because no person can compare a number.
+ * Pairs the devices of two programs by an invitation line, because a test can't compare numbers.
  *
  * @param as The name of the joining device at the inviting device.
- * @param serving The address of the inviting device, if it differs from the one where it serves.
+ * @param serverAddresses The address of the inviting device, if clients use another one.
  */
-export async function pairDevices(
-  inviting: string,
-  joining: string,
+export async function pairExamples(
+  inviterHome: string,
+  joinerHome: string,
   as: string,
-  serving: readonly string[] = [],
+  serverAddresses: readonly string[] = [],
 ): Promise<void> {
-  const args = ["--home", inviting, "invite", "--listen", "127.0.0.1:0", "--as", as];
-  for (const address of serving) args.push("--serving", address);
+  const args = ["--home", inviterHome, "invite", "--listen", "127.0.0.1:0", "--as", as];
+  for (const address of serverAddresses) args.push("--serving", address);
   await using invite = startAgentHere(args);
-  const joined = await runAgentHere(["--home", joining, "join", await invite.waitForLine("degu:")]);
-  assertEquals(joined.code, 0, joined.stderr);
+  const joinEnd = await runAgentHere([
+    "--home",
+    joinerHome,
+    "join",
+    await invite.waitForLine("degu:"),
+  ]);
+  assertEquals(joinEnd.code, 0, joinEnd.stderr);
   assertEquals((await invite.waitForEnd()).code, 0);
 }

@@ -1,7 +1,4 @@
-/**
- * Assertions that many tests share: about the error of a parser and the error of a caller's
- * mistake, and dictionaries in a shape that compares by value.
- */
+/** Assertions about errors of parsers and of callers, and header dictionaries as plain objects. */
 
 import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
 import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
@@ -19,25 +16,25 @@ export function catchThrown(call: () => unknown, label: string): unknown {
 }
 
 /** Fails a test with an unexpected error. Only this function formats errors, which is slow. */
-function wrong(label: string, error: unknown): never {
+function failWithError(label: string, error: unknown): never {
   return fail(`${label} failed with ${Deno.inspect(error)}`);
 }
 
 /** Asserts that an error is a `ProtocolError` whose code is one of `codes`. */
 function assertCode(error: unknown, codes: readonly string[], label: string) {
-  if (!(error instanceof ProtocolError)) wrong(label, error);
+  if (!(error instanceof ProtocolError)) failWithError(label, error);
   assert(codes.includes(error.code), `${label}: ${error.code} is none of ${codes.join(", ")}`);
 }
 
 /**
- * The value that a parser returns, or null if it throws a `ProtocolError`; any other error fails
- * the test. `what` names the input in that failure; it may be the input itself.
+ * Returns the result of a parser, or `null` if it throws a `ProtocolError`. Any other error fails
+ * the test.
  */
 export function parseOrNull<T>(parse: () => T, label: string): T | null {
   try {
     return parse();
   } catch (error) {
-    return error instanceof ProtocolError ? null : wrong(label, error);
+    return error instanceof ProtocolError ? null : failWithError(label, error);
   }
 }
 
@@ -50,12 +47,12 @@ export function assertProtocolError(parse: () => unknown, codes: readonly string
 export async function assertProtocolRejection(
   promise: Promise<unknown>,
   codes: readonly string[],
-  what: string,
+  label: string,
 ) {
-  assertCode(await catchRejection(promise, what), codes, what);
+  assertCode(await catchRejection(promise, label), codes, label);
 }
 
-/** The reason with which a promise rejects; fails the test if the promise resolves. */
+/** Returns the rejection reason of a promise; fails the test if the promise resolves. */
 export async function catchRejection(promise: Promise<unknown>, label: string): Promise<unknown> {
   let result: unknown;
   try {
@@ -68,12 +65,12 @@ export async function catchRejection(promise: Promise<unknown>, label: string): 
 
 export async function assertBodyError(promise: Promise<unknown>, label: string) {
   const error = await catchRejection(promise, label);
-  if (!(error instanceof BodyError)) wrong(label, error);
+  if (!(error instanceof BodyError)) failWithError(label, error);
 }
 
 /**
- * Asserts that a body failed because its source ended too early: the caller's source broke its
- * promise (`BodyError`), or the bytes ended inside a message (`BODY_INCOMPLETE`).
+ * Asserts that a body failed because its source ended too early: with `BodyError` if the caller's
+ * source did, and with `BODY_INCOMPLETE` if the bytes ended inside a message.
  */
 export async function assertCutShort(promise: Promise<unknown>, label: string) {
   const error = await catchRejection(promise, label);
@@ -81,24 +78,24 @@ export async function assertCutShort(promise: Promise<unknown>, label: string) {
 }
 
 /** Makes an assertion that a call throws an error of one of these classes. */
-function asserting(...classes: readonly ErrorConstructor[]) {
+function makeAssertion(...classes: readonly ErrorConstructor[]) {
   return (call: () => unknown, label: string): void => {
     const error = catchThrown(call, label);
-    if (!classes.some((each) => error instanceof each)) wrong(label, error);
+    if (!classes.some((errorClass) => error instanceof errorClass)) failWithError(label, error);
   };
 }
 
 /** Asserts that a call throws a `TypeError`: an argument has the wrong type. */
-export const assertTypeError = asserting(TypeError);
+export const assertTypeError = makeAssertion(TypeError);
 /**
  * Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not
  * allowed.
  */
-export const assertRangeError = asserting(RangeError);
+export const assertRangeError = makeAssertion(RangeError);
 /**
  * Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's.
  */
-export const assertCallerError = asserting(TypeError, RangeError);
+export const assertCallerError = makeAssertion(TypeError, RangeError);
 
 /** Calls a function with arguments that its signature does not allow. */
 export function callWith(
@@ -116,7 +113,7 @@ export function constructWith(
   return Reflect.construct(constructor, args);
 }
 
-/** A header dictionary as a plain object, ranges as their wire text after checking their class. */
+/** Converts a header dictionary to a plain object; ranges become their wire text. */
 export function flatten(headers: Record<string, unknown>): FlatHeaders {
   const flat: FlatHeaders = {};
   for (const [name, value] of Object.entries(headers)) {
@@ -128,13 +125,13 @@ export function flatten(headers: Record<string, unknown>): FlatHeaders {
   return flat;
 }
 
-/** A piece of text for the names of steps: escaped and cut. */
+/** Makes the name of a step from a text: escaped, and at most 70 characters. */
 export function formatLabel(text: string): string {
-  const quoted = JSON.stringify(text);
-  return quoted.length <= 70 ? quoted : `${quoted.slice(0, 60)}… (${text.length})`;
+  const quotedText = JSON.stringify(text);
+  return quotedText.length <= 70 ? quotedText : `${quotedText.slice(0, 60)}… (${text.length})`;
 }
 
-/** The message of the error that a call throws. */
+/** Returns the message of the error that a call throws. */
 export function catchMessage(call: () => unknown): string {
   const error = catchThrown(call, "a mistake");
   assertInstanceOf(error, Error);

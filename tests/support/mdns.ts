@@ -2,10 +2,10 @@
 import type { InterfaceAddress, Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
-/** An address that is announced as that of this machine. Tests send no packets to it. */
+/** The announced address of this machine. Tests send no packets to it. */
 export const ADDRESS = "192.0.2.7";
 
-/** Forgets everything. */
+/** A logger that discards all messages. */
 export const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Makes a network with only the loopback interface, and a port that no other program uses. */

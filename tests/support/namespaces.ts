@@ -1,19 +1,19 @@
 /** Network and mount namespaces, in which a test can change the network and mount small disks. */
 import { findObstacle, runOrThrow } from "./commands.ts";
 
-/** The command that runs the command behind it in a network namespace. */
+/** A command that runs the appended command in a network namespace. */
 export const THROUGH_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--net"];
 
-/** The reason why no network namespace with all its devices can be made; `null` if it can. */
+/** Returns the reason why network namespaces can't be created; `null` if they can. */
 export function findNetworkObstacle(): Promise<string | null> {
   const link = "ip link add left type veth peer name right".split(" ");
   return findObstacle([...THROUGH_NAMESPACE, ...link]);
 }
 
-/** The command that runs the command behind it in a mount namespace. */
+/** A command that runs the appended command in a mount namespace. */
 export const THROUGH_MOUNT_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--mount"];
 
-/** The reason why no disk can be mounted in a namespace; `null` if it can. */
+/** Returns the reason why a namespace can't mount disks; `null` if it can. */
 export function findMountObstacle(): Promise<string | null> {
   return findObstacle([...THROUGH_MOUNT_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
 }
@@ -23,8 +23,8 @@ export async function runIp(...args: string[]): Promise<void> {
 }
 
 /**
- * Lays a cable in this namespace, from `left` with fe80::1 to `right` with fe80::2. The addresses
- * are usable at once: duplicates are not looked for.
+ * Connects `left` with fe80::1 to `right` with fe80::2 in this namespace. Duplicate addresses are
+ * not detected, so that the addresses are usable at once.
  */
 export async function createCable(): Promise<void> {
   await runIp("link", "set", "lo", "up");
@@ -44,8 +44,8 @@ export function scopeOf(interfaceName: string): number {
 }
 
 /**
- * The command that runs the command behind it beside a systemd of its own, as that of a user, on a
- * machine without other addresses than those of the loopback interface.
+ * A command that runs the appended command in a namespace with only the loopback interface, beside
+ * a user's systemd.
  */
 export const THROUGH_SYSTEMD: readonly string[] = [
   ..."unshare --map-root-user --net --mount --pid --fork --mount-proc bash -c".split(" "),
@@ -65,7 +65,7 @@ exit $code`,
   "bash",
 ];
 
-/** The reason why no systemd can be started so; `null` if it can. */
+/** Returns the reason why {@linkcode THROUGH_SYSTEMD} can't start; `null` if it can. */
 export function findSystemdObstacle(): Promise<string | null> {
   return findObstacle([...THROUGH_SYSTEMD, "true"]);
 }

@@ -1,6 +1,5 @@
 /**
- * Each parser beside the second statement of its grammar (wire_grammar.ts), and beside the
- * formatter that undoes it.
+ * Each parser with its formatter, and with the independent grammar of wire_grammar.ts.
  */
 
 import { buildUri } from "@degu/degu/base";
@@ -29,8 +28,8 @@ import {
   parseReferenceUri,
 } from "./wire_grammar.ts";
 
-/** A parser of Latin-1 text; its result has a shape that compares. */
-function parser<Parsed>(
+/** Makes a parser of Latin-1 text whose results can be compared. */
+function makeParser<Parsed>(
   parse: (text: string) => Parsed,
   shape: (parsed: Parsed) => unknown,
   format: (parsed: Parsed) => string | null,
@@ -38,22 +37,22 @@ function parser<Parsed>(
   hasOneForm = true,
 ) {
   return {
-    /** The parsed text; throws if the parser refuses it. */
+    /** Returns the parsed text; throws if the parser refuses the text. */
     read: (text: string) => shape(parse(text)),
-    /** The value by the grammar; `null` if the grammar refuses the text. */
+    /** Returns the value by the grammar; `null` if the grammar refuses the text. */
     reference,
-    /** The text, parsed and formatted; `null` if that would take a large array. */
+    /** Parses and formats a text; `null` if that would take a large array. */
     again: (text: string) => format(parse(text)),
-    /** Whether each value has a single text, apart from its case. */
+    /** Whether each value has only one text, apart from the case of letters. */
     hasOneForm,
   };
 }
 
-/** A preamble without the end that a formatter gives it. */
-const preamble = (bytes: Uint8Array) => decodeLatin1(bytes.subarray(0, -4));
+/** Decodes a formatted preamble without its empty line. */
+const decodePreamble = (bytes: Uint8Array) => decodeLatin1(bytes.subarray(0, -4));
 
-const headers = (isResponse: boolean) =>
-  parser(
+const makeHeadersParser = (isResponse: boolean) =>
+  makeParser(
     (text) => parseHeaders(encodeLatin1(text), isResponse),
     flatten,
     (parsed) => decodeLatin1(formatHeaders(parsed)),
@@ -63,20 +62,25 @@ const headers = (isResponse: boolean) =>
 
 /** The parsers, by their subject. */
 export const parsers = {
-  "uri": parser(
+  "uri": makeParser(
     parseUri,
     (parsed) => parsed,
     ({ path, query }) => buildUri(path, query),
     parseReferenceUri,
   ),
-  "range": parser(parseRange, ({ start, stop }) => ({ start, stop }), String, parseReferenceRange),
-  "content-range": parser(
+  "range": makeParser(
+    parseRange,
+    ({ start, stop }) => ({ start, stop }),
+    String,
+    parseReferenceRange,
+  ),
+  "content-range": makeParser(
     parseContentRange,
     ({ start, stop, total }) => ({ start, stop, total }),
     String,
     parseReferenceContentRange,
   ),
-  "chunk-line": parser(
+  "chunk-line": makeParser(
     (text) => parseChunkHeader(encodeLatin1(text)),
     (parsed) => parsed,
     ({ size, extension }) => {
@@ -85,9 +89,9 @@ export const parsers = {
     },
     parseReferenceChunkLine,
   ),
-  "headers-of-request": headers(false),
-  "headers-of-response": headers(true),
-  "request-preamble": parser(
+  "headers-of-request": makeHeadersParser(false),
+  "headers-of-response": makeHeadersParser(true),
+  "request-preamble": makeParser(
     (text) => parseRequest(encodeLatin1(text)),
     ({ method, uri, headers, path, query }) => ({
       method,
@@ -96,17 +100,17 @@ export const parsers = {
       path,
       query,
     }),
-    ({ method, uri, headers }) => preamble(formatRequest(method, uri, headers)),
+    ({ method, uri, headers }) => decodePreamble(formatRequest(method, uri, headers)),
     (text) => {
       const request = readRequest(text);
       return request && { ...request, ...parseReferenceUri(request.uri) };
     },
     false,
   ),
-  "response-preamble": parser(
+  "response-preamble": makeParser(
     (text) => parseResponse("GET", encodeLatin1(text)),
     ({ status, reason, headers }) => ({ status, reason, headers: flatten(headers) }),
-    ({ status, reason, headers }) => preamble(formatResponse(status, reason, headers)),
+    ({ status, reason, headers }) => decodePreamble(formatResponse(status, reason, headers)),
     readResponse,
     false,
   ),

@@ -1,4 +1,4 @@
-/** Sessions with peers that no device knows, for calls of apps without a server. */
+/** Sessions with peers that are not recorded, for calls of apps without a server. */
 
 import { makeSession } from "./calling.ts";
 import type { Peer } from "@degu/degu/device";
@@ -7,14 +7,14 @@ import { setPeer } from "@degu/internal/device/device_server.ts";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
 
-/** Makes a session with a peer; of two peers with the same name, the ids are the same. */
+/** Makes a session with a peer. Peers of the same name have the same id. */
 export function makePeerSession(peer: Peer | string): Session {
   const session = makeSession({ name: "test", address: null });
-  setPeer(session, typeof peer === "string" ? peerNamed(peer) : peer);
+  setPeer(session, typeof peer === "string" ? makePeer(peer) : peer);
   return session;
 }
 
-function peerNamed(name: string): Peer {
+function makePeer(name: string): Peer {
   const id = formatDeviceId(createHash("sha256").update(name).digest());
   return { id, name, addresses: [], pairedAt: new Date(0), ca: "" };
 }

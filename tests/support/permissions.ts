@@ -6,24 +6,21 @@ import { resolve } from "node:path";
 /** The request of an audited program that marks its next step. */
 const NEXT_STEP = "NEXT_STEP";
 
-/** The request of `node:worker_threads` for the whole environment, which it can do without. */
-const OF_WORKERS = "env";
+/** The request of `node:worker_threads` for the whole environment, whose refusal is harmless. */
+const WORKER_REQUEST = "env";
 
-/** The permissions of a flag, without `--allow-`: `--allow-read=A,B` has those to read A, and B. */
-export function permissionsOf(flag: string): string[] {
+/** Parses a flag into permissions: `--allow-read=A,B` into `read=A` and `read=B`. */
+export function parsePermissions(flag: string): string[] {
   const [, kind, list] = /^--allow-([a-z]+)(?:=(.*))?$/.exec(flag) ?? [];
   assert(kind !== undefined, `${flag} is no permission`);
   return list === undefined ? [kind] : list.split(",").map((value) => `${kind}=${value}`);
 }
 
-/**
- * Makes flags of permissions. The permissions of one kind become a list; one without a value grants
- * all.
- */
-export function flagsOf(permissions: Iterable<string>): string[] {
+/** Formats permissions as flags. A permission without a value includes all values of its kind. */
+export function formatFlags(permissions: Iterable<string>): string[] {
   const kinds = Map.groupBy(Array.from(permissions, split), ([kind]) => kind);
-  return Array.from(kinds, ([kind, all]) => {
-    const values = all.map(([, value]) => value);
+  return Array.from(kinds, ([kind, parts]) => {
+    const values = parts.map(([, value]) => value);
     return `--allow-${kind}${values.includes(undefined) ? "" : `=${values.join(",")}`}`;
   });
 }
@@ -43,8 +40,8 @@ export function beginStep(): void {
 }
 
 /**
- * The requests of a program, in each of its steps, from the file that `DENO_AUDIT_PERMISSIONS`
- * named. Deno doesn't record requests to run programs.
+ * Reads the requests of a program in each of its steps from the file that `DENO_AUDIT_PERMISSIONS`
+ * names. Deno doesn't record requests to run programs.
  *
  * @param temporary The directory for temporary files.
  */
@@ -52,39 +49,39 @@ export async function readAudit(path: string, temporary = "/tmp"): Promise<strin
   const steps: string[][] = [[]];
   for (const line of (await Deno.readTextFile(path)).trimEnd().split("\n")) {
     const { permission, value } = JSON.parse(line);
-    const asked = value === null
+    const request = value === null
       ? permission
       : `${permission}=${value === "<TMP>" ? temporary : value}`;
-    if (asked === `env=${NEXT_STEP}`) steps.push([]);
-    else steps.at(-1)!.push(asked);
+    if (request === `env=${NEXT_STEP}`) steps.push([]);
+    else steps.at(-1)!.push(request);
   }
   return steps;
 }
 
-/** Whether a permission grants a request of a program in a directory. Deno grants no less. */
+/** Whether a permission allows a request of a program in a directory. */
 export function allowsRequest(permission: string, request: string, cwd = "/"): boolean {
-  const [[kind, value], [askedKind, askedValue]] = [split(permission), split(request)];
-  if (kind !== askedKind) return false;
-  if (value === undefined || value === askedValue) return true;
-  if (askedValue === undefined) return false;
-  if (kind === "net") return value === askedValue.replace(/:\d+$/, "");
+  const [[kind, value], [requestedKind, requestedValue]] = [split(permission), split(request)];
+  if (kind !== requestedKind) return false;
+  if (value === undefined || value === requestedValue) return true;
+  if (requestedValue === undefined) return false;
+  if (kind === "net") return value === requestedValue.replace(/:\d+$/, "");
   const isPath = kind === "read" || kind === "write";
-  return isPath && `${resolve(cwd, askedValue)}/`.startsWith(`${resolve(cwd, value)}/`);
+  return isPath && `${resolve(cwd, requestedValue)}/`.startsWith(`${resolve(cwd, value)}/`);
 }
 
-/**
- * Asserts that a program with all permissions has requested exactly those that the given
- * permissions grant.
- */
+/** Asserts that a program with all permissions has requested exactly the given permissions. */
 export function assertAsked(
-  asked: readonly string[],
+  requests: readonly string[],
   permissions: readonly string[],
-  what: string,
+  label: string,
 ): void {
-  const extraRequests = asked.filter((each) =>
-    each !== OF_WORKERS && !permissions.some((one) => allowsRequest(one, each))
+  const extraRequests = requests.filter((request) =>
+    request !== WORKER_REQUEST &&
+    !permissions.some((permission) => allowsRequest(permission, request))
   );
-  assertEquals(extraRequests, [], `${what} asks for more`);
-  const unused = permissions.filter((one) => !asked.some((each) => allowsRequest(one, each)));
-  assertEquals(unused, [], `${what} asks for less`);
+  assertEquals(extraRequests, [], `${label} asks for more`);
+  const unusedPermissions = permissions.filter((permission) =>
+    !requests.some((request) => allowsRequest(permission, request))
+  );
+  assertEquals(unusedPermissions, [], `${label} asks for less`);
 }

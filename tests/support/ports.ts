@@ -2,14 +2,14 @@
 
 import { withTimeout } from "./raw_peer.ts";
 
-/** The first port, below those that any system chooses itself for listeners or connections. */
-const FIRST = 20_000;
-const COUNT = 12_000;
+/** The first of the ports, below the range from which systems choose ports. */
+const FIRST_PORT = 20_000;
+const PORT_COUNT = 12_000;
 
-/** A port without a listener, which only a program that asks for it can get. */
+/** Finds a port without a listener, outside the range from which the system chooses ports. */
 export async function findUnusedPort(): Promise<number> {
   for (;;) {
-    const port = FIRST + Math.floor(Math.random() * COUNT);
+    const port = FIRST_PORT + Math.floor(Math.random() * PORT_COUNT);
     try {
       (await Deno.connect({ hostname: "127.0.0.1", port })).close();
     } catch (error) {
@@ -20,23 +20,23 @@ export async function findUnusedPort(): Promise<number> {
 }
 
 /**
- * An address that stays free after its listener is closed: the system gives its port to no other
- * program.
+ * Finds an address that stays free after its listener is closed, because the system gives its port
+ * to no other program.
  */
 export async function findOwnAddress(): Promise<readonly [host: string, port: number]> {
   return ["127.0.0.1", await findUnusedPort()];
 }
 
 /**
- * Listens at an address whose listener was closed, until that succeeds.
+ * Listens at an address whose listener was closed, with retries until that succeeds: a program that
+ * another test is starting has a copy of the listening socket for some milliseconds.
  *
- * A program that another test is starting has a copy of the listening socket for some milliseconds.
- * The address must be an {@linkcode findOwnAddress} or have a name: any program may get a port that the
- * system had chosen, for as long as it likes.
+ * The address must be an {@linkcode findOwnAddress} or a path. Another program could get any other
+ * port that the system chose.
  */
 export async function listenAgain<T>(listen: () => T | Promise<T>): Promise<T> {
   let isLate = false;
-  const attempts = async () => {
+  const listenWithRetries = async () => {
     for (;;) {
       try {
         return await listen();
@@ -47,7 +47,7 @@ export async function listenAgain<T>(listen: () => T | Promise<T>): Promise<T> {
     }
   };
   try {
-    return await withTimeout(attempts(), "the address is free");
+    return await withTimeout(listenWithRetries(), "the address is free");
   } finally {
     isLate = true;
   }

@@ -8,8 +8,8 @@ const PATIENCE = 60;
 /** The text that a program has printed so far. */
 export class ProgramOutput {
   text = "";
-  /** The end of the last text that {@linkcode findNext} has found. */
-  #seen = 0;
+  /** The end of the last match of {@linkcode findNext}. */
+  #matchEnd = 0;
   readonly #end = Promise.withResolvers<string>();
   #wake = Promise.withResolvers<void>();
   #hasEnded = false;
@@ -35,13 +35,13 @@ export class ProgramOutput {
     this.#wake.resolve();
   }
 
-  /** The whole text, at its end. */
-  get all(): Promise<string> {
+  /** Resolves to the whole text at its end. */
+  get wholeText(): Promise<string> {
     return this.#end.promise;
   }
 
-  /** The lines as they come, without their ends. */
-  async *lines(): AsyncGenerator<string, void> {
+  /** Yields the lines as they arrive, without line ends. */
+  async *readLines(): AsyncGenerator<string, void> {
     for (let at = 0;;) {
       const end = this.text.indexOf("\n", at);
       if (end >= 0) {
@@ -52,7 +52,7 @@ export class ProgramOutput {
     }
   }
 
-  /** Waits for a match of a pattern; rejects if the output ends before. */
+  /** Waits for a match of a pattern; rejects if the output ends without a match. */
   async find(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.text.slice(from));
@@ -62,15 +62,15 @@ export class ProgramOutput {
     }
   }
 
-  /** Waits for a match behind the last one. */
+  /** Waits for a match after the last match. */
   async findNext(pattern: RegExp): Promise<string> {
-    const match = await this.find(pattern, this.#seen);
-    this.#seen += match.index + match[0].length;
+    const match = await this.find(pattern, this.#matchEnd);
+    this.#matchEnd += match.index + match[0].length;
     return match[0];
   }
 }
 
-/** A process with pipes whose output can be waited for; disposing of it ends it. */
+/** A process whose output can be waited for. Disposing of it kills the process. */
 export class RunningProcess implements AsyncDisposable {
   readonly #stdout: ProgramOutput;
   readonly #stderr: ProgramOutput;
@@ -80,7 +80,7 @@ export class RunningProcess implements AsyncDisposable {
     this.#stderr = ProgramOutput.from(child.stderr);
   }
 
-  /** Waits until the process has printed a match behind the last one; returns it. */
+  /** Waits until the process has printed a match after the last match; returns the match. */
   waitForStdout(pattern: RegExp): Promise<string> {
     return withTimeout(this.#stdout.findNext(pattern), `${pattern}`, PATIENCE);
   }
@@ -93,7 +93,7 @@ export class RunningProcess implements AsyncDisposable {
     patience: number = PATIENCE,
   ): Promise<{ success: boolean; stdout: string; stderr: string }> {
     const { success } = await withTimeout(this.child.status, "the process ends", patience);
-    return { success, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
+    return { success, stdout: await this.#stdout.wholeText, stderr: await this.#stderr.wholeText };
   }
 
   kill(): void {
@@ -107,34 +107,34 @@ export class RunningProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill();
     await this.child.status;
-    await Promise.all([this.#stdout.all, this.#stderr.all]);
+    await Promise.all([this.#stdout.wholeText, this.#stderr.wholeText]);
   }
 }
 
-/** Divides so many kills among several loops that run at the same time. */
+/** Divides a number of kills among several loops that run at the same time. */
 export async function runInLanes(
-  lanes: number,
+  loopCount: number,
   kills: number,
   work: (kills: number) => Promise<void>,
 ): Promise<void> {
-  const shares = Array.from({ length: lanes }, (_, i) => Math.floor((kills + i) / lanes));
+  const shares = Array.from({ length: loopCount }, (_, i) => Math.floor((kills + i) / loopCount));
   await Promise.all(shares.map(work));
 }
 
 /**
- * Starts a program that prints a line when it begins its work, and kills it later. Each of the
- * turns has a part of the work's time, and a random moment in it.
+ * Starts a program that prints a line when its work begins, and kills it at a random moment of one
+ * of equal parts of the work's time.
  */
 export async function killAtRandom(
   command: Deno.Command,
   mostMilliseconds: number,
-  [turn, turns]: readonly [turn: number, turns: number],
+  [part, partCount]: readonly [turn: number, turns: number],
 ) {
-  await using running = new RunningProcess(command.spawn());
-  await running.waitForStdout(/\n/);
-  const moment = (turn + Math.random()) / turns * mostMilliseconds;
-  const timer = setTimeout(() => running.kill(), moment);
-  const result = await running.waitForEnd();
+  await using program = new RunningProcess(command.spawn());
+  await program.waitForStdout(/\n/);
+  const delay = (part + Math.random()) / partCount * mostMilliseconds;
+  const timer = setTimeout(() => program.kill(), delay);
+  const result = await program.waitForEnd();
   clearTimeout(timer);
   return result;
 }
@@ -159,8 +159,8 @@ export async function runScript(
   permissions: string[],
   env: Record<string, string>,
 ): Promise<string> {
-  const running = new RunningProcess(await spawnScript(script, permissions, env));
-  const { success, stdout, stderr } = await running.waitForEnd(600);
+  const program = new RunningProcess(await spawnScript(script, permissions, env));
+  const { success, stdout, stderr } = await program.waitForEnd(600);
   assert(success, stderr);
   return stdout;
 }

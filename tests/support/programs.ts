@@ -10,12 +10,12 @@ interface ProgramOptions {
   readonly flags?: readonly string[];
   readonly args?: readonly string[];
   readonly env?: Record<string, string>;
-  /** A command that runs the command in its arguments. */
+  /** The start of a command line that the command is appended to. */
   readonly through?: readonly string[];
   readonly patience?: number;
 }
 
-/** The flags with which a program finds the same `@std` packages as the caller. */
+/** Returns the flags for the same `@std` packages as in this process. */
 export function importMapFlags(): string[] {
   const isStandIn = import.meta.resolve("@std/assert").startsWith("file:");
   return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
@@ -27,14 +27,20 @@ export function makeProgramCommand(
   stdin: "null" | "piped" = "null",
 ): Deno.Command {
   const path = fromFileUrl(new URL(`../programs/${name}`, import.meta.url));
-  const [program = "", ...rest] = [...through, ...makeDenoCommand(flags, path, ...args)];
-  return new Deno.Command(program, { args: rest, env, stdin, stdout: "piped", stderr: "piped" });
+  const [program = "", ...commandArgs] = [...through, ...makeDenoCommand(flags, path, ...args)];
+  return new Deno.Command(program, {
+    args: commandArgs,
+    env,
+    stdin,
+    stdout: "piped",
+    stderr: "piped",
+  });
 }
 
 /** Runs a program to its end and returns its output; fails the test unless the program succeeds. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
-  await using running = new RunningProcess(makeProgramCommand(name, options).spawn());
-  const { success, stdout, stderr } = await running.waitForEnd(options.patience ?? 120);
+  await using process = new RunningProcess(makeProgramCommand(name, options).spawn());
+  const { success, stdout, stderr } = await process.waitForEnd(options.patience ?? 120);
   assert(success, `${name}: ${stderr}`);
   return stdout;
 }

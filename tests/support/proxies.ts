@@ -7,12 +7,12 @@ import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 import { assertEquals } from "@std/assert";
 
-/** A proxy on a server of its own; by default its client sends no `host` and waits for 10 s. */
+/** Serves a proxy. By default its client sends no `host` and waits for 10 s. */
 export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
   return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 60, ...options })));
 }
 
-/** A proxy with a connected peer, and the server that it connects to. */
+/** Starts a proxy and its upstream server, and connects a client to the proxy. */
 export async function connectThrough(options: ClientOptions = {}) {
   const upstream = new RawServer();
   const proxy = serveProxy(upstream.address, options);
@@ -29,8 +29,8 @@ export async function connectThrough(options: ClientOptions = {}) {
   };
 }
 
-/** A request that has arrived at the server behind a proxy, in its bytes; `far` is that end. */
-export async function relay(request: string, options?: ClientOptions) {
+/** Sends a request through a proxy, and reads its bytes at the upstream connection `far`. */
+export async function relayRequest(request: string, options?: ClientOptions) {
   const through = await connectThrough(options);
   await through.near.send(request);
   const far = await through.upstream.accept();
@@ -38,7 +38,7 @@ export async function relay(request: string, options?: ClientOptions) {
   return { ...through, far };
 }
 
-/** Requests of every kind, in their bytes; all parts pass a proxy. */
+/** Requests of every kind. A proxy passes on every part of them. */
 export const REQUESTS: readonly string[] = [
   "GET / HTTP/1.1\r\n\r\n",
   "GET /foo/?bar=baz&x HTTP/1.1\r\naccept-language: de, en;q=0.5\r\nhost: example.com\r\n\r\n",
@@ -53,14 +53,14 @@ export const REQUESTS: readonly string[] = [
 ];
 
 /** The headers that RFC 9110 §7.6.1 forbids a proxy to pass on, and `expect`. */
-const FOR_ONE_CONNECTION = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;
-const NEVER_DROPPED = /^(host|content-length|transfer-encoding|range|content-range)$/;
+const HOP_BY_HOP = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;
+const ALWAYS_RELAYED = /^(host|content-length|transfer-encoding|range|content-range)$/;
 
-/** The headers that go through a proxy. */
+/** Returns the headers that a proxy passes on. */
 export function endToEnd<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
   const connection = `${headers["connection"] ?? ""}`;
   const isDropped = (name: string) =>
-    FOR_ONE_CONNECTION.test(name) || new RegExp(`(^|,) *${name} *(,|$)`, "i").test(connection);
-  const isKept = ([name]: [string, T]) => NEVER_DROPPED.test(name) || !isDropped(name);
-  return Object.fromEntries(Object.entries(headers).filter(isKept));
+    HOP_BY_HOP.test(name) || new RegExp(`(^|,) *${name} *(,|$)`, "i").test(connection);
+  const isRelayed = ([name]: [string, T]) => ALWAYS_RELAYED.test(name) || !isDropped(name);
+  return Object.fromEntries(Object.entries(headers).filter(isRelayed));
 }

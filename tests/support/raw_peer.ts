@@ -13,15 +13,15 @@ import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
  */
 const PATIENCE = 60;
 
-/** The promise, or a rejection after some seconds that names the missing event. */
+/** Returns the result of a promise, or rejects after some seconds with the missing event's name. */
 export async function withTimeout<T>(
   promise: Promise<T>,
-  what: string,
+  event: string,
   seconds: number = PATIENCE,
 ): Promise<T> {
   const timeout = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => timeout.reject(new Error(`waited ${seconds} s in vain: ${what}`)),
+    () => timeout.reject(new Error(`waited ${seconds} s in vain: ${event}`)),
     seconds * 1000,
   );
   try {
@@ -31,7 +31,7 @@ export async function withTimeout<T>(
   }
 }
 
-/** Tries up to twenty times until an attempt is in time: a busy machine can make anything late. */
+/** Tries up to twenty times until an attempt is in time, because a busy machine can be late. */
 export async function retryUntilInTime(
   otherwise: string,
   isInTime: () => Promise<boolean>,
@@ -70,14 +70,14 @@ export async function waitUntilRefused(address: Address): Promise<void> {
   throw new Error(`waited ${PATIENCE} s in vain: connections are refused`);
 }
 
-/** The end of a connection, with the bytes that had come before. */
-interface Ending {
+/** The end of a connection, and the bytes before it. */
+interface ConnectionEnd {
   readonly received: string;
   /**
    * `"reset"` if the other end closed with bytes unread, or broke off; `"end"` if it closed in
    * order.
    */
-  readonly how: "end" | "reset";
+  readonly kind: "end" | "reset";
 }
 
 /** A client or server that sends and receives raw bytes. */
@@ -95,28 +95,31 @@ export class RawPeer implements Disposable {
     return new RawPeer(await dial(address));
   }
 
-  /** Sends everything, each part in a write of its own. */
+  /** Sends all parts, each in its own write. */
   async send(...parts: readonly (string | Uint8Array)[]): Promise<void> {
     for (const part of parts) {
       let bytes = typeof part === "string" ? encodeLatin1(part) : part;
       while (bytes.length > 0) {
-        const written = await withTimeout(this.conn.write(bytes), "the other end takes bytes");
-        bytes = bytes.subarray(written);
+        const writtenCount = await withTimeout(this.conn.write(bytes), "the other end takes bytes");
+        bytes = bytes.subarray(writtenCount);
       }
     }
   }
 
-  /** Sends until the other end takes no more; returns the number of bytes taken. */
+  /** Sends until the other side refuses more bytes; returns the number of sent bytes. */
   async sendUntilRefused(bytes: Uint8Array, maxBytes: number): Promise<number> {
-    let sent = 0;
+    let sentCount = 0;
     try {
-      while (sent < maxBytes) {
-        sent += await withTimeout(this.conn.write(bytes), "the other end takes or refuses bytes");
+      while (sentCount < maxBytes) {
+        sentCount += await withTimeout(
+          this.conn.write(bytes),
+          "the other end takes or refuses bytes",
+        );
       }
     } catch (error) {
       if (!isBroken(error)) throw error;
     }
-    return sent;
+    return sentCount;
   }
 
   async readUntil(mark: string): Promise<string> {
@@ -143,26 +146,26 @@ export class RawPeer implements Disposable {
     return this.#take(count);
   }
 
-  async readToEnd(): Promise<Ending> {
-    let how: Ending["how"] = "end";
+  async readToEnd(): Promise<ConnectionEnd> {
+    let how: ConnectionEnd["kind"] = "end";
     try {
       while (await this.#fill() > 0);
     } catch (error) {
       if (!isBroken(error)) throw error;
       how = "reset";
     }
-    return { received: this.#take(this.#end), how };
+    return { received: this.#take(this.#end), kind: how };
   }
 
   /** Asserts that the other side closes or resets the connection without sending another byte. */
-  async assertClosedSilently(what = "the connection"): Promise<void> {
+  async assertClosedSilently(label = "the connection"): Promise<void> {
     const { received } = await this.readToEnd();
     if (received !== "") {
-      throw new Error(`${what} was to be closed without a byte; got ${JSON.stringify(received)}`);
+      throw new Error(`${label} was to be closed without a byte; got ${JSON.stringify(received)}`);
     }
   }
 
-  /** The text that was read and not taken yet, at most its first 64 KiB. */
+  /** The received text that was not read yet, at most its first 64 KiB. */
   get text(): string {
     return decodeLatin1(this.#buffer.subarray(0, Math.min(this.#end, 65536)));
   }
@@ -187,9 +190,9 @@ export class RawPeer implements Disposable {
       larger.set(this.#buffer.subarray(0, this.#end));
       this.#buffer = larger;
     }
-    const reading = this.conn.read(this.#buffer.subarray(this.#end));
+    const readPromise = this.conn.read(this.#buffer.subarray(this.#end));
     const lastText = decodeLatin1(this.#buffer.subarray(Math.max(0, this.#end - 200), this.#end));
-    const count = await withTimeout(reading, `bytes or an end after ${lastText}`) ?? 0;
+    const count = await withTimeout(readPromise, `bytes or an end after ${lastText}`) ?? 0;
     this.#end += count;
     return count;
   }
@@ -203,13 +206,13 @@ export class RawPeer implements Disposable {
 }
 
 /**
- * Sends pieces and an end over a connection of its own, and reads to the other's end: the answer is
- * `(await exchange(address, "GET / …")).received`. A peer that refuses the pieces may be gone.
+ * Opens a connection, sends pieces and an end, and reads to the end of the other side. The other
+ * side may have closed before it received all pieces.
  */
 export async function exchange(
   address: Address,
   ...pieces: readonly (string | Uint8Array)[]
-): Promise<Ending> {
+): Promise<ConnectionEnd> {
   using peer = await RawPeer.connect(address);
   try {
     await peer.send(...pieces);
@@ -242,7 +245,7 @@ export class RawServer implements Disposable {
     }
   }
 
-  /** The next connection; it is closed with this server. */
+  /** Accepts the next connection, which is closed with this server. */
   async accept(): Promise<RawPeer> {
     const peer = new RawPeer(await withTimeout(this.#listener.accept(), "somebody connects"));
     this.#peers.push(peer);
@@ -255,12 +258,12 @@ export class RawServer implements Disposable {
   }
 }
 
-/** Waits for a tick of the event loop, after which bytes that had arrived before were read. */
+/** Waits for a tick of the event loop, in which all bytes that have arrived are read. */
 export async function waitForTick(): Promise<void> {
   using server = new RawServer();
   using near = await RawPeer.connect(server.address);
   const far = await server.accept();
-  const reading = far.readExactly(1);
+  const byteRead = far.readExactly(1);
   await near.send("x");
-  await reading;
+  await byteRead;
 }

@@ -8,7 +8,7 @@ import { withTimeout } from "./raw_peer.ts";
 import { readTexts } from "./tls_configs.ts";
 import type { Trust } from "./tls_endpoints.ts";
 
-/** A server of `node:tls`; its connections are closed with it. */
+/** Starts a server of `node:tls`, and closes its connections with it. */
 export async function serveNodeTls(
   options: tls.TlsOptions,
   handle: (socket: tls.TLSSocket) => void,
@@ -26,14 +26,14 @@ export async function serveNodeTls(
     address: ["127.0.0.1", (server.address() as net.AddressInfo).port],
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
-      const closed = once(server, "close");
+      const serverClosed = once(server, "close");
       server.close();
-      await withTimeout(closed, "node:tls closes");
+      await withTimeout(serverClosed, "node:tls closes");
     },
   };
 }
 
-/** A server of `node:tls` with the certificates of a PKI, and a client of it. */
+/** Starts a server of `node:tls` with the certificates of a PKI, and makes a client for it. */
 export async function serveRaw(
   pki: Trust,
   handle: (socket: tls.TLSSocket) => void,
@@ -46,7 +46,7 @@ export async function serveRaw(
   return Object.assign(server, { client });
 }
 
-/** The files of a client, for `tls.connect`. */
+/** Reads the files of a client, for `tls.connect`. */
 export async function readIdentity({ clientSslconfig }: Trust) {
   return { ...await readTexts(clientSslconfig), checkServerIdentity: () => undefined };
 }

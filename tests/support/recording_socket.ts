@@ -6,7 +6,7 @@
 import type { Socket } from "@degu/degu/client";
 import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
-/** The number of bytes that a socket takes and gives at a time. */
+/** The largest number of bytes per write and per read. */
 export interface Portions {
   readonly perWrite?: number;
   readonly perRead?: number;
@@ -16,53 +16,53 @@ export interface Portions {
 export class RecordingSocket implements Socket {
   /** The written bytes as Latin-1, an item per write. */
   readonly writes: string[] = [];
-  closings = 0;
+  closeCount = 0;
   writeFailure: unknown = null;
-  #given: Uint8Array = new Uint8Array(0);
-  #ended = false;
+  #buffer: Uint8Array = new Uint8Array(0);
+  #hasEnded = false;
   #failure: unknown = null;
-  #waiting: PromiseWithResolvers<void> | null = null;
-  #writing: PromiseWithResolvers<void> | null = null;
+  #readable: PromiseWithResolvers<void> | null = null;
+  #writeStarted: PromiseWithResolvers<void> | null = null;
 
   constructor(readonly portions: Portions = {}) {}
 
   receive(bytes: string): void {
-    this.#given = encodeLatin1(decodeLatin1(this.#given) + bytes);
-    this.#waiting?.resolve();
+    this.#buffer = encodeLatin1(decodeLatin1(this.#buffer) + bytes);
+    this.#readable?.resolve();
   }
 
   end(): void {
-    this.#ended = true;
-    this.#waiting?.resolve();
+    this.#hasEnded = true;
+    this.#readable?.resolve();
   }
 
   fail(error: unknown): void {
     this.#failure = error;
-    this.#waiting?.resolve();
+    this.#readable?.resolve();
   }
 
-  /** Resolves once a write, or an attempt to write, has followed the call. */
+  /** Resolves at the next write, or at the next attempt to write. */
   waitForWrite(): Promise<void> {
-    this.#writing = Promise.withResolvers();
-    return this.#writing.promise;
+    this.#writeStarted = Promise.withResolvers();
+    return this.#writeStarted.promise;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    while (this.#given.length === 0 && !this.#ended && this.#failure === null) {
-      this.#waiting = Promise.withResolvers();
-      await this.#waiting.promise;
+    while (this.#buffer.length === 0 && !this.#hasEnded && this.#failure === null) {
+      this.#readable = Promise.withResolvers();
+      await this.#readable.promise;
     }
     if (this.#failure !== null) throw this.#failure;
-    if (this.#given.length === 0) return null;
+    if (this.#buffer.length === 0) return null;
     const { perRead = Infinity } = this.portions;
-    const count = Math.min(this.#given.length, into.length, perRead);
-    into.set(this.#given.subarray(0, count));
-    this.#given = this.#given.slice(count);
+    const count = Math.min(this.#buffer.length, into.length, perRead);
+    into.set(this.#buffer.subarray(0, count));
+    this.#buffer = this.#buffer.slice(count);
     return count;
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    this.#writing?.resolve();
+    this.#writeStarted?.resolve();
     if (this.writeFailure !== null) return Promise.reject(this.writeFailure);
     const { perWrite = Infinity } = this.portions;
     const part = bytes.subarray(0, perWrite);
@@ -71,7 +71,7 @@ export class RecordingSocket implements Socket {
   }
 
   close(): void {
-    this.closings++;
+    this.closeCount++;
     this.fail(new Deno.errors.BadResource("closed"));
   }
 }

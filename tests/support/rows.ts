@@ -1,11 +1,8 @@
-/**
- * Rows of accepted and refused texts. Each row has the rule's name and its source, so that a search
- * for either finds the row.
- */
+/** Rows of accepted and refused texts, with the name and the source of the rule. */
 
 export interface RefusedRow {
   readonly rule: string;
-  /** The section of the RFC that the rule comes from, or that it narrows. */
+  /** The section of the RFC that has the rule, or a weaker form of it. */
   readonly rfc: string;
   /** The text in Latin-1: one character per byte. */
   readonly text: string;
@@ -23,7 +20,7 @@ export function makeRefusedRows(
   return texts.map((text) => ({ rule, rfc, text, codes: list }));
 }
 
-/** Runs the rows of a test, each as a step named by its first item. */
+/** Runs each row of a test as a step with the name of the row's first item. */
 export async function testEachRow<Rest extends readonly unknown[]>(
   t: Deno.TestContext,
   rows: Iterable<readonly [name: string, ...Rest]>,

@@ -25,7 +25,7 @@ export type Level = LogLevel;
 /** Records every message with its level. A logged bug of the library fails any test. */
 export class RecordingLogger implements Logger {
   readonly lines: (readonly [level: Level, message: string])[] = [];
-  #waiting: (() => void)[] = [];
+  #addListeners: (() => void)[] = [];
 
   debug = (message: string): void => this.#add("debug", message);
   info = (message: string): void => this.#add("info", message);
@@ -36,13 +36,13 @@ export class RecordingLogger implements Logger {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
 
-  /** Resolves once the level has so many messages with a text; to all that it has. */
+  /** Waits until a level has `count` messages with a text; returns all messages of the level. */
   async waitFor(level: Level, text = "", count = 1): Promise<string[]> {
     while (this.messagesOf(level).filter((message) => message.includes(text)).length < count) {
-      const added = Promise.withResolvers<void>();
-      this.#waiting.push(added.resolve);
+      const messageAdded = Promise.withResolvers<void>();
+      this.#addListeners.push(messageAdded.resolve);
       await withTimeout(
-        added.promise,
+        messageAdded.promise,
         `a message of level ${level}; got ${Deno.inspect(this.lines)}`,
       );
     }
@@ -52,7 +52,7 @@ export class RecordingLogger implements Logger {
   #add(level: Level, message: string): void {
     if (level === "error") failAtBugs(message);
     this.lines.push([level, message]);
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    for (const resolve of this.#addListeners.splice(0)) resolve();
   }
 }
 
@@ -77,13 +77,13 @@ export function serve(
   };
 }
 
-/** Runs a server in the same way. */
+/** Runs a server, and closes it on dispose. */
 export function runServer<Kind extends Server>(server: Kind, logger: RecordingLogger) {
-  const serving = server.serveForever();
+  const serverEnded = server.serveForever();
   return {
     server,
     logger,
-    done: serving,
+    done: serverEnded,
     get address(): Address {
       return server.address;
     },
@@ -91,7 +91,7 @@ export function runServer<Kind extends Server>(server: Kind, logger: RecordingLo
       new Client(server.address, { timeout: 30, ...clientOptions }),
     [Symbol.asyncDispose]: async () => {
       server.close();
-      await withTimeout(serving, "serveForever() settles after close()");
+      await withTimeout(serverEnded, "serveForever() settles after close()");
     },
   };
 }
@@ -102,7 +102,7 @@ export type ServedRawPeer = Awaited<ReturnType<typeof connectRawPeer>>;
 /**
  * Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session.
  */
-export async function connectRawPeer(app: App, sent = "", options?: ServerOptions) {
+export async function connectRawPeer(app: App, requestText = "", options?: ServerOptions) {
   const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
   const sessionStart = Promise.withResolvers<Session>();
   const requestStart = Promise.withResolvers<void>();
@@ -119,7 +119,7 @@ export async function connectRawPeer(app: App, sent = "", options?: ServerOption
     },
   }, options);
   const peer = await RawPeer.connect(serving.address);
-  await peer.send(sent);
+  await peer.send(requestText);
   const session = await withTimeout(sessionStart.promise, "a session begins");
   return {
     serving,
@@ -141,17 +141,14 @@ export async function connectRawPeer(app: App, sent = "", options?: ServerOption
   };
 }
 
-/** An app that may return values outside of its type. */
+/** Makes an app that may return values outside of its type. */
 export function makeUntypedApp(
   handle: (request: Request, session: Session, api: Api) => unknown,
 ): App {
   return handle as AppFunction;
 }
 
-/**
- * The server's end of a connection over a socket of the test, which begins with
- * `connection.serve()`.
- */
+/** Makes the server's side of a connection over a socket of the test. */
 export function makeServerConnection<Log extends Logger = RecordingLogger>(
   socket: Socket,
   handle: AppFunction,

@@ -1,18 +1,14 @@
-/**
- * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces, which
- * record reads and cancellations; iterables, which record their ends; and sinks, which record
- * writes.
- */
+/** Sources and sinks for tests of bodies, which record reads, writes, ends and cancellations. */
 
 import { Buffer } from "node:buffer";
 
-/** All pieces in one array of their own. */
+/** Concatenates pieces into a new array. */
 export function concat(pieces: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.concat([...pieces]));
 }
 
 /**
- * The bytes cut into pieces of the given lengths, over and over; zero lengths give empty pieces.
+ * Cuts bytes into pieces of the given lengths, which are repeated. Zero lengths give empty pieces.
  */
 export function cutBytes(bytes: Uint8Array, ...lengths: number[]): Uint8Array<ArrayBuffer>[] {
   const pieces: Uint8Array<ArrayBuffer>[] = [];
@@ -25,31 +21,28 @@ export function cutBytes(bytes: Uint8Array, ...lengths: number[]): Uint8Array<Ar
   return pieces;
 }
 
-/** Every way to cut the bytes into two pieces. */
+/** Yields every way to cut the bytes into at most two pieces. */
 export function* splitEverywhere(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>[]> {
   for (let position = 0; position <= bytes.length; position++) {
     yield [bytes.slice(0, position), bytes.slice(position)].filter((piece) => piece.length > 0);
   }
 }
 
-/** A stream that gives one item per pull, and no item before. */
+/** Makes a stream that enqueues one item per pull. */
 export function streamOf<T>(...items: readonly T[]): ReadableStream<T> {
   return new TrackedStream(items).stream;
 }
 
-/**
- * Called with the index of an item when a consumer requests it, after it has taken all earlier
- * items.
- */
+/** Called with the index of each requested item. */
 type OnPull = (index: number) => void;
 
 /** A stream of given items that records its end. */
 export class TrackedStream<T = Uint8Array> {
   readonly stream: ReadableStream<T>;
-  /** Reasons given to `cancel()`, one per call. */
-  readonly cancelled: unknown[] = [];
-  /** Whether the consumer has got the end. */
-  ended = false;
+  /** The reasons of the calls of `cancel()`. */
+  readonly cancelReasons: unknown[] = [];
+  /** Whether the consumer has read the end. */
+  hasEnded = false;
 
   constructor(items: readonly T[], options: { onPull?: OnPull; failure?: unknown } = {}) {
     let index = 0;
@@ -59,31 +52,31 @@ export class TrackedStream<T = Uint8Array> {
         const item = items[index++];
         if (item !== undefined) return controller.enqueue(item);
         if (options.failure !== undefined) return controller.error(options.failure);
-        this.ended = true;
+        this.hasEnded = true;
         controller.close();
       },
       cancel: (reason) => {
-        this.cancelled.push(reason);
+        this.cancelReasons.push(reason);
       },
     }, { highWaterMark: 0 });
   }
 
-  get canceled(): boolean {
-    return this.cancelled.length === 1;
+  get isCanceled(): boolean {
+    return this.cancelReasons.length === 1;
   }
 
-  /** True if the body has treated its source properly: read it to the end, or canceled it. */
-  get settled(): boolean {
-    return this.ended || this.cancelled.length > 0;
+  /** Whether the consumer has read the source to the end, or canceled it. */
+  get isSettled(): boolean {
+    return this.hasEnded || this.cancelReasons.length > 0;
   }
 }
 
-/** A byte source over given pieces; refuses a second read while one is pending. */
+/** A byte source that returns given pieces, and refuses concurrent reads. */
 export class PieceSource {
-  /** Bytes handed out so far. */
-  taken = 0;
-  /** Lengths of the buffers that the consumer offered. */
-  readonly offered: number[] = [];
+  /** The number of bytes that were read. */
+  readCount = 0;
+  /** The lengths of the buffers that the consumer passed. */
+  readonly bufferLengths: number[] = [];
   #pieces: Uint8Array[];
   #busy = false;
 
@@ -94,7 +87,7 @@ export class PieceSource {
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#busy) throw new Error("two reads of one source at once");
     this.#busy = true;
-    this.offered.push(into.length);
+    this.bufferLengths.push(into.length);
     await Promise.resolve();
     this.#busy = false;
     const piece = this.#pieces.shift();
@@ -102,40 +95,40 @@ export class PieceSource {
     const count = Math.min(piece.length, into.length);
     into.set(piece.subarray(0, count));
     if (count < piece.length) this.#pieces.unshift(piece.subarray(count));
-    this.taken += count;
+    this.readCount += count;
     return count;
   }
 }
 
-/** A byte source that gives zeros without end, or up to a total. */
+/** A byte source of zeros, without end or up to a total. */
 export class ZeroSource {
-  taken = 0;
+  readCount = 0;
   constructor(readonly total = Infinity) {}
 
   read(into: Uint8Array): Promise<number | null> {
-    const count = Math.min(into.length, this.total - this.taken);
+    const count = Math.min(into.length, this.total - this.readCount);
     into.fill(0, 0, count);
-    this.taken += count;
+    this.readCount += count;
     return Promise.resolve(count === 0 && into.length > 0 ? null : count);
   }
 }
 
-/** A byte source that gives some bytes and then waits until it is released, which ends it. */
+/** A byte source that returns some bytes, and then waits for `release()`, which ends it. */
 export class StallingSource {
-  readonly #first: PieceSource;
+  readonly #pieces: PieceSource;
   readonly #gate = Promise.withResolvers<null>();
-  readonly #stalled = Promise.withResolvers<void>();
-  /** Resolves when the consumer waits for bytes that do not come. */
-  readonly stalled: Promise<void> = this.#stalled.promise;
+  readonly #stallResolvers = Promise.withResolvers<void>();
+  /** Resolves when the consumer waits for further bytes. */
+  readonly stalled: Promise<void> = this.#stallResolvers.promise;
 
   constructor(bytes: Uint8Array) {
-    this.#first = new PieceSource([bytes]);
+    this.#pieces = new PieceSource([bytes]);
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    const count = await this.#first.read(into);
+    const count = await this.#pieces.read(into);
     if (count !== null) return count;
-    this.#stalled.resolve();
+    this.#stallResolvers.resolve();
     return await this.#gate.promise;
   }
 
@@ -149,7 +142,7 @@ export class RecordingSink {
   readonly pieces: Uint8Array[] = [];
   #busy = false;
 
-  /** The bytes that arrived, as one array. */
+  /** All written bytes, as one array. */
   get bytes(): Uint8Array {
     return concat(this.pieces);
   }
@@ -163,7 +156,7 @@ export class RecordingSink {
   }
 }
 
-/** A sink that takes at most `most` bytes per write, and returns their number. */
+/** A sink that accepts at most `maxBytes` bytes per write, and returns their number. */
 export class PartialSink {
   readonly pieces: Uint8Array[] = [];
   constructor(readonly maxBytes: number) {}
@@ -179,26 +172,26 @@ export class PartialSink {
   }
 }
 
-/** A sink that fails after it has taken `after` writes. */
+/** A sink that fails after `after` writes. */
 export class FailingSink {
   readonly failure: Error = new Error("the sink broke");
   writes = 0;
-  constructor(readonly after = 0) {}
+  constructor(readonly writeLimit = 0) {}
 
   write(_bytes: Uint8Array): Promise<void> {
-    return this.writes++ < this.after ? Promise.resolve() : Promise.reject(this.failure);
+    return this.writes++ < this.writeLimit ? Promise.resolve() : Promise.reject(this.failure);
   }
 }
 
 /** A writable stream that copies the given bytes and records its end. */
 export class RecordingStream {
   readonly pieces: Uint8Array[] = [];
-  closed = false;
-  aborted = false;
+  isClosed = false;
+  isAborted = false;
   readonly writable: WritableStream<Uint8Array> = new WritableStream<Uint8Array>({
     write: (bytes) => void this.pieces.push(bytes.slice()),
-    close: () => void (this.closed = true),
-    abort: () => void (this.aborted = true),
+    close: () => void (this.isClosed = true),
+    abort: () => void (this.isAborted = true),
   });
 
   get bytes(): Uint8Array {
@@ -206,12 +199,12 @@ export class RecordingStream {
   }
 }
 
-/** An iterable of given items that records how its iteration ended. */
+/** An iterable of given items that records the end of its iteration. */
 export class TrackedItems<T> {
-  /** True once `return()` was called on the iterator. */
-  returned = false;
-  /** True once `next()` has reported the end. */
-  ended = false;
+  /** Whether `return()` was called on the iterator. */
+  hasReturned = false;
+  /** Whether `next()` has returned the end. */
+  hasEnded = false;
   #index = 0;
 
   constructor(
@@ -219,37 +212,37 @@ export class TrackedItems<T> {
     readonly options: { onPull?: OnPull; failure?: unknown } = {},
   ) {}
 
-  get canceled(): boolean {
-    return this.returned;
+  get isCanceled(): boolean {
+    return this.hasReturned;
   }
 
-  get settled(): boolean {
-    return this.ended || this.returned;
+  get isSettled(): boolean {
+    return this.hasEnded || this.hasReturned;
   }
 
   #next(): IteratorResult<T, undefined> {
     this.options.onPull?.(this.#index);
     const item = this.items[this.#index++];
     if (item !== undefined) return { done: false, value: item };
-    this.ended = true;
+    this.hasEnded = true;
     if (this.options.failure !== undefined) throw this.options.failure;
     return { done: true, value: undefined };
   }
 
   #return(): IteratorResult<T, undefined> {
-    this.returned = true;
+    this.hasReturned = true;
     return { done: true, value: undefined };
   }
 
   /** The items as a synchronous iterable. */
-  sync(): Iterable<T> {
+  toIterable(): Iterable<T> {
     return {
       [Symbol.iterator]: () => ({ next: () => this.#next(), return: () => this.#return() }),
     };
   }
 
   /** The items as an asynchronous iterable. */
-  async(): AsyncIterable<T> {
+  toAsyncIterable(): AsyncIterable<T> {
     return {
       [Symbol.asyncIterator]: () => ({
         next: () => new Promise((resolve) => resolve(this.#next())),
@@ -259,9 +252,7 @@ export class TrackedItems<T> {
   }
 }
 
-/**
- * Runs a test with an open temporary file that holds the bytes; closes and removes it afterwards.
- */
+/** Runs a test with an open temporary file that contains the bytes. */
 export async function withFile(
   bytes: Uint8Array,
   run: (file: Deno.FsFile) => Promise<void>,

@@ -1,23 +1,23 @@
-/** Apps of tests, which also run in workers, by the URL of this module. */
+/** Apps for tests. Workers load them by the URL of this module. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { type AppFunction, ResponseError } from "@degu/degu/server";
 
-/** Sends back its body: chunks as chunks. */
+/** Responds with the body of the request, chunk by chunk if it is chunked. */
 export const echo: AppFunction = async ({ body }, _session, api) => {
   if (body === null) return [200, "OK", {}, null];
   if (!body.chunked) return [200, "OK", {}, await body.bytes()];
   return [200, "OK", {}, new api.ChunkedBodyIter(await Array.fromAsync(body))];
 };
 
-/** Builds an app with one answer. */
+/** Builds an app that always responds with a status. */
 export function build(status: number): AppFunction {
   return () => [status, "As told", {}, null];
 }
 
 /**
- * Builds an app that talks to the thread that has started the worker, and answers with the messages
- * and its arguments.
+ * Builds an app that exchanges messages with the thread that started the worker, and responds with
+ * the messages and its arguments.
  */
 export function buildTalking(): AppFunction {
   const messages: unknown[] = [];
@@ -28,7 +28,7 @@ export function buildTalking(): AppFunction {
   return () => [200, "OK", {}, JSON.stringify({ heard: messages, workerData })];
 }
 
-/** Builds an app that leaves a rejection behind, and handles it itself. */
+/** Builds an app that rejects a promise, and handles the rejection itself. */
 export function buildForgiving(): AppFunction {
   globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
   return () => {
@@ -37,7 +37,7 @@ export function buildForgiving(): AppFunction {
   };
 }
 
-/** Throws its answer. */
+/** Throws its response. */
 export const throwResponse: AppFunction = () => {
   throw new ResponseError([404, "Not Found", {}, null]);
 };

@@ -8,25 +8,25 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { withTimeout } from "./raw_peer.ts";
 import { RecordingLogger, runServer } from "./serving.ts";
 
-/** The trust of both ends; a `TempPKI` is such an object. */
+/** The TLS configs of both sides, such as a `TempPKI`. */
 export interface Trust {
   readonly serverSslconfig: ServerSslconfig;
   readonly clientSslconfig: ClientSslconfig;
 }
 
-let shared: Promise<TempPKI> | undefined;
+let sharedPki: Promise<TempPKI> | undefined;
 
 /**
- * A PKI for all modules of a worker, because keys cost time. No test changes its files, which are
- * removed with the worker.
+ * Opens a PKI for all modules of a worker, because creating keys takes time. No test changes its
+ * files, which are removed with the worker.
  */
 export function openSharedPki(): Promise<TempPKI> {
-  shared ??= TempPKI.create().then((pki) => {
+  sharedPki ??= TempPKI.create().then((pki) => {
     const dir = dirname(pki.serverSslconfig.certFile);
     globalThis.addEventListener("unload", () => Deno.removeSync(dir, { recursive: true }));
     return pki;
   });
-  return shared;
+  return sharedPki;
 }
 
 /**

@@ -5,21 +5,23 @@ import { runCommand, runOrThrow, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";
 
-/** Without the system's authorities, because reading them takes longer than a handshake. */
+/** No authorities of the system, because reading them takes longer than a handshake. */
 const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 
-/** The arguments that ask programs for their version, other than `--version`. */
+/** The arguments for the version of a program, other than `--version`. */
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
-/** Skips a test with a reason if a program is missing. */
+/** Returns options that skip a test if a program is missing. */
 export async function ignoreUnlessInstalled(...programs: string[]): Promise<{ ignore: boolean }> {
-  const missing: string[] = [];
+  const missingPrograms: string[] = [];
   for (const program of programs) {
     const { success } = await runCommand([program, VERSION[program] ?? "--version"]);
-    if (!success) missing.push(program);
+    if (!success) missingPrograms.push(program);
   }
-  if (missing.length > 0) console.warn(`${missing.join(", ")} missing: some tests are skipped`);
-  return { ignore: missing.length > 0 };
+  if (missingPrograms.length > 0) {
+    console.warn(`${missingPrograms.join(", ")} missing: some tests are skipped`);
+  }
+  return { ignore: missingPrograms.length > 0 };
 }
 
 /** A certificate with its key. */
@@ -28,17 +30,17 @@ export interface IssuedCertificate {
   readonly keyFile: string;
 }
 
-/** The properties of a certificate to make. */
+/** The options of a certificate. */
 export interface CertificateOptions {
   /** The issuer; if left out, the certificate signs itself. */
   readonly issuer?: IssuedCertificate;
   /** Lines of an extension file; `basicConstraints` is added. */
   readonly extensions?: readonly string[];
   readonly isAuthority?: boolean;
-  /** The number of authorities that may follow below it. */
+  /** The largest number of intermediate authorities below the authority. */
   readonly pathLength?: number;
   /** Arguments of `openssl req` for the signature. */
-  readonly signing?: readonly string[];
+  readonly signOptions?: readonly string[];
   /** Arguments of `openssl req -newkey`. */
   readonly key?: readonly string[];
   /** The certificate whose key is used in place of a new one. */
@@ -58,16 +60,16 @@ export const KEY = {
   rsa2048: ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
   rsa1024: ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
   rsa4096: ["RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
-  // The next size that openssl makes.
+  // The next size that openssl supports.
   rsa4098: ["RSA", "-pkeyopt", "rsa_keygen_bits:4098"],
   ed25519: ["ED25519"],
 } as const;
 
 /**
- * The configuration for one certificate. Each has a database of its own: `openssl ca` renames that
- * file, which two at the same time can't do.
+ * Makes the configuration of one certificate. Each certificate has its own database, because two
+ * processes of `openssl ca` can't rename the same database.
  */
-const configuration = (name: string) =>
+const makeConfiguration = (name: string) =>
   `[ca]
 default_ca = own
 [own]
@@ -109,7 +111,7 @@ export class OpensslPki implements AsyncDisposable {
     return join(this.dir, name);
   }
 
-  /** Writes a file made of others. */
+  /** Concatenates files into a new file. */
   async join(name: string, ...parts: readonly string[]): Promise<string> {
     const texts = await Promise.all(parts.map((part) => Deno.readTextFile(part)));
     await Deno.writeTextFile(this.makePath(name), texts.join(""));
@@ -117,38 +119,41 @@ export class OpensslPki implements AsyncDisposable {
   }
 
   /** Makes an authority. */
-  createAuthority(name: string, wanted: CertificateOptions = {}): Promise<IssuedCertificate> {
-    return this.issue(name, { ...wanted, isAuthority: true });
+  createAuthority(name: string, options: CertificateOptions = {}): Promise<IssuedCertificate> {
+    return this.createCertificate(name, { ...options, isAuthority: true });
   }
 
   /** Makes a certificate for clients. */
-  createClientCertificate(name: string, wanted: CertificateOptions): Promise<IssuedCertificate> {
-    return this.issue(name, { extensions: ["extendedKeyUsage=clientAuth"], ...wanted });
+  createClientCertificate(name: string, options: CertificateOptions): Promise<IssuedCertificate> {
+    return this.createCertificate(name, {
+      extensions: ["extendedKeyUsage=clientAuth"],
+      ...options,
+    });
   }
 
   /** Makes a certificate for servers on loopback. */
-  createServerCertificate(name: string, wanted: CertificateOptions): Promise<IssuedCertificate> {
+  createServerCertificate(name: string, options: CertificateOptions): Promise<IssuedCertificate> {
     const extensions = [
       "extendedKeyUsage=serverAuth",
       "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1",
     ];
-    return this.issue(name, { extensions, ...wanted });
+    return this.createCertificate(name, { extensions, ...options });
   }
 
   /**
-   * Makes a key and a certificate, in one process because there are many. `openssl req` accepts no
-   * times.
+   * Creates a key and a certificate: in one process if possible, because tests create many
+   * certificates. `openssl req` doesn't accept times.
    */
-  async issue(name: string, wanted: CertificateOptions): Promise<IssuedCertificate> {
-    const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = wanted;
-    const { keyOf = key === KEY.rsa2048 ? this.#ofRsa : undefined } = wanted;
-    const { commonName = name, signing = [] } = wanted;
-    const pathLength = wanted.pathLength === undefined ? "" : `,pathlen:${wanted.pathLength}`;
+  async createCertificate(name: string, options: CertificateOptions): Promise<IssuedCertificate> {
+    const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = options;
+    const { keyOf = key === KEY.rsa2048 ? this.#ofRsa : undefined } = options;
+    const { commonName = name, signOptions = [] } = options;
+    const pathLength = options.pathLength === undefined ? "" : `,pathlen:${options.pathLength}`;
     const keyFile = keyOf?.keyFile ?? this.makePath(`${name}.key`);
-    const issued = { certFile: this.makePath(`${name}.pem`), keyFile };
+    const files = { certFile: this.makePath(`${name}.pem`), keyFile };
     const basic = `basicConstraints=critical,CA:${isAuthority}${pathLength}`;
     const lines = ["[extensions]", basic, ...extensions, ""];
-    const file = await this.#configure(name, lines);
+    const file = await this.#writeConfiguration(name, lines);
     const config = ["-config", file, "-extensions", "extensions"];
     const request = [
       ...keyOf === undefined
@@ -158,18 +163,18 @@ export class OpensslPki implements AsyncDisposable {
     ];
     if (from === undefined && to === undefined) {
       const signer = issuer === undefined ? [] : ["-CA", issuer.certFile, "-CAkey", issuer.keyFile];
-      const signOptions = [...signer, ...signing, "-days", "10"];
+      const requestOptions = [...signer, ...signOptions, "-days", "10"];
       await this.run(
         "req",
         "-x509",
         ...config,
         ...request,
-        ...signOptions,
+        ...requestOptions,
         "-out",
-        issued.certFile,
+        files.certFile,
       );
-      if (key === KEY.rsa2048) this.#ofRsa ??= issued;
-      return issued;
+      if (key === KEY.rsa2048) this.#ofRsa ??= files;
+      return files;
     }
     await Deno.writeTextFile(this.makePath(`${name}.index`), "");
     await this.run("req", "-new", "-config", file, ...request, "-out", `${name}.csr`);
@@ -182,35 +187,42 @@ export class OpensslPki implements AsyncDisposable {
       "-enddate",
       to ?? formatTimeFromNow(10),
     ];
-    const io = ["-in", `${name}.csr`, "-out", issued.certFile];
+    const io = ["-in", `${name}.csr`, "-out", files.certFile];
     await this.run("ca", "-batch", "-notext", ...config, ...signer, ...times, ...io);
-    return issued;
+    return files;
   }
 
   /** Writes the configuration for a certificate, and returns the name of the file. */
-  async #configure(name: string, lines: readonly string[] = []): Promise<string> {
+  async #writeConfiguration(name: string, lines: readonly string[] = []): Promise<string> {
     const file = `${name}.cnf`;
-    await Deno.writeTextFile(this.makePath(file), configuration(name) + lines.join("\n"));
+    await Deno.writeTextFile(this.makePath(file), makeConfiguration(name) + lines.join("\n"));
     return file;
   }
 
-  /** Makes a certificate of version 1, from the time before extensions. */
+  /** Creates a certificate of version 1, which has no extensions. */
   async createVersion1(name: string, issuer: IssuedCertificate): Promise<IssuedCertificate> {
-    const issued = {
+    const files = {
       certFile: this.makePath(`${name}.pem`),
       keyFile: this.makePath(`${name}.key`),
     };
-    const request = ["-newkey", ...KEY.p256, "-nodes", "-keyout", issued.keyFile];
+    const request = ["-newkey", ...KEY.p256, "-nodes", "-keyout", files.keyFile];
     const subject = ["-subj", `/CN=${name}`, "-out", `${name}.csr`];
-    await this.run("req", "-new", "-config", await this.#configure(name), ...request, ...subject);
+    await this.run(
+      "req",
+      "-new",
+      "-config",
+      await this.#writeConfiguration(name),
+      ...request,
+      ...subject,
+    );
     await this.run(
       ...["x509", "-req", "-in", `${name}.csr`, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
-      ...["-set_serial", "1", "-days", "2", "-out", issued.certFile],
+      ...["-set_serial", "1", "-days", "2", "-out", files.certFile],
     );
-    return issued;
+    return files;
   }
 
-  /** The output of openssl for a certificate. */
+  /** Returns the text of a certificate. */
   show({ certFile }: IssuedCertificate): Promise<string> {
     return this.run("x509", "-in", certFile, "-noout", "-text");
   }
@@ -223,7 +235,7 @@ export class OpensslPki implements AsyncDisposable {
 
 const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
-/** A test with certificates of openssl, which is skipped if that program is missing. */
+/** Registers a test with certificates of openssl, which is skipped if openssl is missing. */
 export function testWithOpenssl(
   name: string,
   run: (pki: OpensslPki, t: Deno.TestContext) => Promise<void>,
@@ -234,7 +246,7 @@ export function testWithOpenssl(
   });
 }
 
-/** A time some days from now, in the format of openssl. */
+/** Formats the time after a number of days for openssl. */
 export function formatTimeFromNow(days: number): string {
   const time = new Date(Date.now() + days * 86400000).toISOString();
   return `${time.slice(0, 19).replaceAll(/[-:T]/g, "")}Z`;
@@ -242,14 +254,14 @@ export function formatTimeFromNow(days: number): string {
 
 /** Runs a program with some input to its end. */
 export async function runWithInput(program: string, args: readonly string[], input: string) {
-  await using running = new ServingProgram(program, args);
+  await using servingProgram = new ServingProgram(program, args);
   // The program may end before it has read everything.
-  await running.writeInput(input).then(() => running.endInput()).catch(() => {});
-  const result = await running.waitForEnd();
-  return { ...result, code: (await running.child.status).code };
+  await servingProgram.writeInput(input).then(() => servingProgram.endInput()).catch(() => {});
+  const result = await servingProgram.waitForEnd();
+  return { ...result, code: (await servingProgram.child.status).code };
 }
 
-/** A program that serves during a test, and is ended on dispose. */
+/** A program that serves during a test. Disposing of it kills the program. */
 export class ServingProgram extends RunningProcess {
   readonly #writer = this.child.stdin.getWriter();
 

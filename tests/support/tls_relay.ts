@@ -5,49 +5,46 @@ import { withTimeout } from "./raw_peer.ts";
 
 /** A relay that stops each connection before the second part of the client's handshake. */
 export class HandshakeRelay extends Relay {
-  readonly #released = Promise.withResolvers<void>();
-  #held = 0;
-  #changed = Promise.withResolvers<void>();
+  readonly #releaseResolvers = Promise.withResolvers<void>();
+  #heldCount = 0;
+  #countChanged = Promise.withResolvers<void>();
 
-  /**
-   * Resolves once the server has answered so many clients, whose next bytes have come and are held
-   * back.
-   */
+  /** Waits until the server has responded to `count` clients whose next bytes are held back. */
   async waitForHeld(count: number): Promise<void> {
-    while (this.#held < count) {
+    while (this.#heldCount < count) {
       await withTimeout(
-        this.#changed.promise,
-        `${count} handshakes are under way; ${this.#held} are`,
+        this.#countChanged.promise,
+        `${count} handshakes are under way; ${this.#heldCount} are`,
       );
-      this.#changed = Promise.withResolvers();
+      this.#countChanged = Promise.withResolvers();
     }
   }
 
-  /** Passes all bytes on from now on. */
+  /** Passes on the held bytes, and all later bytes. */
   release(): void {
-    this.#released.resolve();
+    this.#releaseResolvers.resolve();
   }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    let answered = false;
+    let hasAnswered = false;
     return [
-      this.#pump(server, client, () => void (answered = true)),
-      this.#pump(client, server, async () => {
-        if (!answered) return;
-        this.#held++;
-        this.#changed.resolve();
-        await this.#released.promise;
+      this.#relayDirection(server, client, () => void (hasAnswered = true)),
+      this.#relayDirection(client, server, async () => {
+        if (!hasAnswered) return;
+        this.#heldCount++;
+        this.#countChanged.resolve();
+        await this.#releaseResolvers.promise;
       }),
     ];
   }
 
-  async #pump(
+  async #relayDirection(
     from: Deno.Conn,
     to: Deno.Conn,
-    before: () => Promise<void> | void,
+    onPiece: () => Promise<void> | void,
   ): Promise<void> {
     try {
-      await passOn(from, to, before);
+      await passOn(from, to, onPiece);
     } catch {
       this.close(from);
       this.close(to);

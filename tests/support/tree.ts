@@ -22,12 +22,12 @@ export function readProjectFile(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
-/** The tasks of the project, by their names. */
+/** Reads the tasks of the project, by name. */
 export async function readTasks(): Promise<Readonly<Record<string, { readonly command: string }>>> {
   return (await readConfigurations()).get("")?.tasks ?? {};
 }
 
-/** The paths, relative to the project, of the files in a directory. */
+/** Lists the files of a directory, relative to the project. */
 export async function listFiles(dir: string, extension: string, deep = true): Promise<string[]> {
   const paths: string[] = [];
   for await (const entry of Deno.readDir(new URL(dir === "" ? "./" : `${dir}/`, ROOT))) {
@@ -38,29 +38,29 @@ export async function listFiles(dir: string, extension: string, deep = true): Pr
   return paths.toSorted();
 }
 
-/** The pages that are published, of all packages. */
+/** Lists the published pages of all packages. */
 export async function listPublishedPages(): Promise<string[]> {
-  const pages = (await allPublished()).filter((path) => path.endsWith(".md"));
+  const pages = (await listAllPublished()).filter((path) => path.endsWith(".md"));
   return pages.filter((path) => path !== "CHANGELOG.md");
 }
 
-/** The paths of the modules in the packages. */
+/** Lists the modules of the packages. */
 export async function listLibraryFiles(): Promise<string[]> {
-  return (await allPublished()).filter((path) => path.endsWith(".ts"));
+  return (await listAllPublished()).filter((path) => path.endsWith(".ts"));
 }
 
-async function allPublished(): Promise<string[]> {
+async function listAllPublished(): Promise<string[]> {
   return (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();
 }
 
-/** The lines of a module outside of comments. */
-export async function codeOf(path: string): Promise<string> {
+/** Reads the lines of a module without comments. */
+export async function readCode(path: string): Promise<string> {
   const lines = (await readProjectFile(path)).split("\n");
   return lines.filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line)).join("\n");
 }
 
-/** The modules that these load, and these themselves, by a single run of `deno info`. */
-export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
+/** Reads the graph of some modules and the modules that they load, by one run of `deno info`. */
+export async function readModuleGraph(paths: readonly string[]): Promise<ModuleGraph> {
   const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
   const source = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
   const json = await runOrThrow([Deno.execPath(), "info", "--json", "--no-npm", source], {
@@ -70,31 +70,31 @@ export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   return { modules: modules.filter(({ specifier }) => specifier !== source) };
 }
 
-/** The target of an import: a path from the project's directory, or the specifier itself. */
-function relativeToRoot(specifier: string, path: string): string {
+/** Returns the target of an import as a path in the project, or the specifier of a package. */
+function resolveFromRoot(specifier: string, path: string): string {
   if (!specifier.startsWith(".")) return specifier;
   return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
 }
 
-/** The imports of each module of the library, types included. */
+/** Reads the imports of each module of the library, types included. */
 export async function readLibraryImports(): Promise<Map<string, string[]>> {
   const paths = await listLibraryFiles();
-  const { modules } = await graphOf(paths);
+  const { modules } = await readModuleGraph(paths);
   return new Map(modules.flatMap(({ specifier, dependencies = [] }) => {
     const path = specifier.slice(ROOT.href.length);
     if (!specifier.startsWith(ROOT.href) || !paths.includes(path)) return [];
-    return [[path, dependencies.map((it) => relativeToRoot(it.specifier, path))]];
+    return [[path, dependencies.map((dependency) => resolveFromRoot(dependency.specifier, path))]];
   }));
 }
 
-/** The names that a module imports or exports from others, each with the path of its module. */
+/** Reads the names that a module imports or exports from others, with the paths of the others. */
 export async function readImportedNames(path: string): Promise<[target: string, name: string][]> {
-  const lists = (await codeOf(path)).matchAll(
+  const lists = (await readCode(path)).matchAll(
     /^(?:import|export)\s+(?:type\s+)?\{([^}]*)\}\s+from\s+"([^"]+)";/gm,
   );
   return [...lists].flatMap(([, list, specifier]) => {
     const names = list!.split(",").map((name) => name.trim().replace(/^type | as .*$/g, ""));
-    const target = relativeToRoot(specifier!, path);
+    const target = resolveFromRoot(specifier!, path);
     return names.filter((name) => name !== "").map((name): [string, string] => [target, name]);
   });
 }

@@ -1,4 +1,4 @@
-/** Servers for the tests of the bridge, and streams whose bytes arrive later. */
+/** Servers for the tests of the fetch adapters, and streams whose bytes arrive later. */
 
 import { type FetchHandler, fromFetchHandler, type FromFetchHandlerOptions } from "@degu/degu";
 import { RawPeer } from "./raw_peer.ts";
@@ -6,7 +6,7 @@ import { serve, type Serving } from "./serving.ts";
 
 const encoder = new TextEncoder();
 
-/** Runs a fetch-style handler under our own server. */
+/** Serves a fetch-style handler. */
 export function serveHandler(
   handler: FetchHandler | { fetch: FetchHandler },
   options: FromFetchHandlerOptions = {},
@@ -14,14 +14,12 @@ export function serveHandler(
   return serve(fromFetchHandler(handler, options));
 }
 
-/**
- * Sends the bytes of a request; resolves to the preamble of the response and the bytes behind it.
- */
-export async function exchange(
-  serving: Serving,
+/** Sends a request, and returns the preamble of the response and the bytes after it. */
+export async function exchangeRequest(
+  server: Serving,
   request: string,
 ): Promise<{ preamble: string; body: string }> {
-  using peer = await RawPeer.connect(serving.address);
+  using peer = await RawPeer.connect(server.address);
   await peer.send(request);
   const preamble = await peer.readPreamble();
   // A client that closes its side before the end of a response has left.
@@ -30,7 +28,7 @@ export async function exchange(
   return { preamble, body: body + (await peer.readToEnd()).received };
 }
 
-/** Reads a body to its end; returns an empty text if the server cuts it off. */
+/** Reads a body to its end; returns "" if the server closes before the end. */
 async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
   if (preamble.startsWith("HTTP/1.1 304")) return "";
   const [, length = "0"] = /^content-length: (\d+)/m.exec(preamble) ?? [];
@@ -39,15 +37,15 @@ async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
   return await body.catch(() => "");
 }
 
-/** A stream whose pieces come after turns of the event loop, like those of a file or a socket. */
+/** Makes a stream whose pieces arrive in later ticks, like the pieces of a file or a socket. */
 export function makeSlowStream(
   ...texts: readonly string[]
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const remaining = [...texts];
+  const remainingTexts = [...texts];
   return new ReadableStream({
     async pull(controller) {
       await new Promise((resolve) => setTimeout(resolve));
-      const text = remaining.shift();
+      const text = remainingTexts.shift();
       if (text === undefined) controller.close();
       else controller.enqueue(encoder.encode(text));
     },

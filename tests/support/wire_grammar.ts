@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer";
 
 const LETTERS_AND_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/** The bytes that each region of a message may hold, written out. */
+/** The allowed bytes of each part of a message. */
 export const allowedBytes = {
   headerName: LETTERS_AND_DIGITS + "-",
   headerValue: LETTERS_AND_DIGITS + " -+.:_~%&=/?\"'()*,;<>[]",
@@ -21,7 +21,7 @@ export const allowedBytes = {
   extensionValue: LETTERS_AND_DIGITS + "-+.:_~\"'()*,;<>[]",
 } as const;
 
-/** Every limit of the wire, in bytes unless the name says otherwise. */
+/** The limits of messages, in bytes unless the name says otherwise. */
 export const limits = {
   preamble: 32768,
   headerName: 32,
@@ -51,83 +51,85 @@ export function decodeLatin1({ buffer, byteOffset, byteLength }: Uint8Array): st
   return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
 }
 
-/** True if the text has at least `least` units and all of them are in the set. */
-export function consistsOf(text: string, set: string, least = 0): boolean {
-  return text.length >= least && [...text].every((character) => set.includes(character));
+/** Whether the text has at least `minLength` characters, all of them from the set. */
+export function consistsOf(text: string, set: string, minLength = 0): boolean {
+  return text.length >= minLength && [...text].every((character) => set.includes(character));
 }
 
-function classOf(set: string): string {
+function formatClass(set: string): string {
   return `[${[...set].map((c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`).join("")}]`;
 }
 
-const pathBytes = classOf(allowedBytes.path);
-const target = `/(?:${pathBytes}+(?:/${pathBytes}+)*/?)?(?:\\?${classOf(allowedBytes.query)}*)?`;
+const pathBytes = formatClass(allowedBytes.path);
+const target = `/(?:${pathBytes}+(?:/${pathBytes}+)*/?)?(?:\\?${
+  formatClass(allowedBytes.query)
+}*)?`;
 const URI = new RegExp(`^${target}$`);
 const DOT_DOT = /^[^?]*\/\.\.(?:[/?]|$)/;
 const REQUEST_LINE = new RegExp(`^(GET|PUT|POST|HEAD|DELETE) (${target}) HTTP/1\\.1$`);
 const STATUS_LINE = new RegExp(
-  `^HTTP/1\\.1 ([1-5][0-9]{2}) (${classOf(allowedBytes.reason)}{2,})$`,
+  `^HTTP/1\\.1 ([1-5][0-9]{2}) (${formatClass(allowedBytes.reason)}{2,})$`,
 );
 const HEADER_LINE = new RegExp(
-  `^(${classOf(allowedBytes.headerName)}{1,${limits.headerName}}): ` +
-    `(${classOf(allowedBytes.headerValue)}+)$`,
+  `^(${formatClass(allowedBytes.headerName)}{1,${limits.headerName}}): ` +
+    `(${formatClass(allowedBytes.headerValue)}+)$`,
 );
 const CHUNK_LINE = new RegExp(
-  `^(0|[1-9A-Fa-f][0-9A-Fa-f]{0,6})(?:;(${classOf(allowedBytes.extensionKey)}+)=` +
-    `(${classOf(allowedBytes.extensionValue)}+))?$`,
+  `^(0|[1-9A-Fa-f][0-9A-Fa-f]{0,6})(?:;(${formatClass(allowedBytes.extensionKey)}+)=` +
+    `(${formatClass(allowedBytes.extensionValue)}+))?$`,
 );
 const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
 const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
 
-/** A number in the format of the wire, or null. */
+/** Parses a number in the format of the wire. */
 export function parseReferenceNumber(text: string): number | null {
   if (!NUMBER.test(text)) return null;
-  // 16 digits are compared as text: rounding could hide on which side of the limit they are.
+  // 16 digits are compared as text, because a number would be rounded near the limit.
   return text.length === 16 && text > String(limits.number) ? null : Number(text);
 }
 
-/** Path and query of a URI, or null. */
+/** Parses a URI into path and query. */
 export function parseReferenceUri(uri: string): { path: string[]; query: string | null } | null {
   if (!URI.test(uri) || DOT_DOT.test(uri)) return null;
   const [path = "", query = null] = uri.slice(1).split("?");
   return { path: path === "" ? [] : path.split("/"), query };
 }
 
-/** Method and URI of a request line, or null. */
+/** Parses a request line into method and URI. */
 export function parseReferenceRequestLine(line: string): { method: string; uri: string } | null {
   const [, method = "", uri = ""] = REQUEST_LINE.exec(line) ?? [];
   return method === "" || DOT_DOT.test(uri) ? null : { method, uri };
 }
 
-/** Status and reason of a status line, or null. */
+/** Parses a status line into status and reason. */
 export function parseReferenceStatusLine(line: string): { status: number; reason: string } | null {
   const [, status = "", reason = ""] = STATUS_LINE.exec(line) ?? [];
   return status === "" ? null : { status: Number(status), reason };
 }
 
-/** `"2-5"` for `bytes=2-4`, or null. */
+/** Parses a range; `bytes=2-4` becomes 2 and 5. */
 export function parseReferenceRange(value: string): { start: number; stop: number } | null {
   const match = RANGE.exec(value);
   if (match === null) return null;
-  const first = parseReferenceNumber(match[1]!);
-  const last = parseReferenceNumber(match[2]!);
-  if (first === null || last === null || first > last || last >= limits.number) return null;
-  return { start: first, stop: last + 1 };
+  const start = parseReferenceNumber(match[1]!);
+  const end = parseReferenceNumber(match[2]!);
+  if (start === null || end === null || start > end || end >= limits.number) return null;
+  return { start: start, stop: end + 1 };
 }
 
-/** Start, stop and total of a content-range, or null. */
+/** Parses a content-range. */
 export function parseReferenceContentRange(
   value: string,
 ): { start: number; stop: number; total: number } | null {
   const match = CONTENT_RANGE.exec(value);
   if (match === null) return null;
-  const [first, last, total] = match.slice(1).map(parseReferenceNumber);
-  if (first == null || last == null || total == null || first > last || last >= total) return null;
-  return { start: first, stop: last + 1, total };
+  const [start, end, total] = match.slice(1).map(parseReferenceNumber);
+  if (start == null || end == null || total == null || start > end || end >= total) return null;
+  return { start: start, stop: end + 1, total };
 }
 
-function referenceValue(name: string, value: string): string | number | null {
+function parseReferenceValue(name: string, value: string): string | number | null {
   switch (name) {
     case "content-length":
       return parseReferenceNumber(value);
@@ -142,28 +144,28 @@ function referenceValue(name: string, value: string): string | number | null {
   }
 }
 
-/** The dictionary of a header block (lines joined by CR LF), ranges as their text, or null. */
+/** Parses a header block (lines joined by CR LF); ranges stay text. */
 export function parseReferenceHeaders(block: string, rules: HeaderRules): FlatHeaders | null {
   const headers: FlatHeaders = Object.create(null);
   for (const line of block === "" ? [] : block.split("\r\n")) {
     const match = HEADER_LINE.exec(line);
     if (match === null) return null;
     const name = match[1]!.toLowerCase();
-    const value = name in headers ? null : referenceValue(name, match[2]!);
+    const value = name in headers ? null : parseReferenceValue(name, match[2]!);
     if (value === null) return null;
     headers[name] = value;
   }
-  const length = "content-length" in headers, chunked = "transfer-encoding" in headers;
-  if (length && chunked) return null;
+  const hasLength = "content-length" in headers, isChunked = "transfer-encoding" in headers;
+  if (hasLength && isChunked) return null;
   if ((rules === "response" ? "range" : "content-range") in headers) return null;
   // A length of 0 announces no content.
-  const content = chunked || length && headers["content-length"] !== 0;
-  if (rules === "request without body" && content) return null;
-  if (rules === "request with body" && "range" in headers && content) return null;
+  const hasContent = isChunked || hasLength && headers["content-length"] !== 0;
+  if (rules === "request without body" && hasContent) return null;
+  if (rules === "request with body" && "range" in headers && hasContent) return null;
   return headers;
 }
 
-/** Size and extension of a chunk line (without its CR LF), or null. */
+/** Parses a chunk line without its CR LF into size and extension. */
 export function parseReferenceChunkLine(
   line: string,
 ): { size: number; extension: [string, string] | null } | null {
@@ -175,17 +177,19 @@ export function parseReferenceChunkLine(
   return { size, extension: key === undefined ? null : [key, value] };
 }
 
-/** Bytes with a meaning somewhere, and a few that are allowed nowhere. */
-const INSERTED = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
+/** Bytes with a meaning in some part of a message, and a few that are never allowed. */
+const INSERTED_CHARACTERS = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
 
 /**
- * The texts that differ from `text` at one position: with its byte replaced by each of the 255
- * others, with the byte removed, and with a meaningful byte inserted.
+ * Yields the texts that differ from `text` at one position: with another byte, with the byte
+ * removed, or with a byte of INSERTED_CHARACTERS inserted.
  */
 export function* mutateText(text: string): Generator<string> {
   for (let position = 0; position <= text.length; position++) {
     const textBefore = text.slice(0, position);
-    for (const character of INSERTED) yield textBefore + character + text.slice(position);
+    for (const character of INSERTED_CHARACTERS) {
+      yield textBefore + character + text.slice(position);
+    }
     if (position === text.length) return;
     const textAfter = text.slice(position + 1);
     yield textBefore + textAfter;

@@ -10,7 +10,7 @@ import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
-import { exchange, makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
+import { exchangeRequest, makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
@@ -29,7 +29,7 @@ Deno.test("the handler gets method, URL and headers", async () => {
     seen.push([request.method, request.url, Object.fromEntries(request.headers), request.body]);
     return new Response("hello");
   });
-  await exchange(
+  await exchangeRequest(
     serving,
     "GET /a/b?c=%20&d HTTP/1.1\r\nHost: device.local:8080\r\nX-Thing: One: Two\r\n" +
       "Range: bytes=2-4\r\n\r\n",
@@ -83,7 +83,10 @@ Deno.test("the URL has the origin of the host header, or of the option; without 
       const options = origin === undefined ? {} : { origin };
       await using serving = serveHandler(({ url }) => new Response(url), options);
       const line = host === null ? "" : `host: ${host}\r\n`;
-      const { preamble, body } = await exchange(serving, `GET ${uri} HTTP/1.1\r\n${line}\r\n`);
+      const { preamble, body } = await exchangeRequest(
+        serving,
+        `GET ${uri} HTTP/1.1\r\n${line}\r\n`,
+      );
       if (expected !== null) return assertEquals(body, expected);
       assertEquals(
         preamble + body,
@@ -254,7 +257,7 @@ Deno.test("a response keeps status, headers and body", async (t) => {
   await testEachRow(t, rows, async (sent, body, headers = {}, statusText = "") => {
     const response = new Response(body, { status: Number(sent.slice(0, 3)), headers, statusText });
     await using serving = serveHandler(() => response);
-    const { preamble, body: rest } = await exchange(serving, "GET / HTTP/1.1\r\n\r\n");
+    const { preamble, body: rest } = await exchangeRequest(serving, "GET / HTTP/1.1\r\n\r\n");
     assertEquals(preamble + rest, `HTTP/1.1 ${sent}`.replaceAll("|", "\r\n"));
     assertEquals(serving.logger.messagesOf("error"), []);
   });
@@ -350,10 +353,10 @@ Deno.test("a stream whose chunks are not bytes is an error, and canceled", async
   const source = new TrackedStream<unknown>([5, 6]);
   const body = source.stream as ReadableStream<Uint8Array>;
   await using serving = serveHandler(() => new Response(body));
-  const { body: received } = await exchange(serving, "GET / HTTP/1.1\r\n\r\n");
+  const { body: received } = await exchangeRequest(serving, "GET / HTTP/1.1\r\n\r\n");
   assertEquals(received, "");
   assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "must be Uint8Arrays");
-  assertEquals(source.cancelled.length, 1);
+  assertEquals(source.cancelReasons.length, 1);
 });
 
 Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
@@ -436,7 +439,7 @@ Deno.test("a handler that responds while its client still sends is heard", async
     assertEquals(await peer.readExactly(5), "hello");
     await peer.send(...Array(5).fill(piece));
     await peer.closeWrite();
-    assertEquals(await peer.readToEnd(), { received: "", how: "end" });
+    assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
   }
   assertEquals(serving.logger.lines.map(([level]) => level), ["info", "info"]);
 });

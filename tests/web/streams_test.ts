@@ -40,7 +40,7 @@ Deno.test("available bytes are read ahead, and no byte is lost of a stream that 
 
   const unwanted = new sources.TrackedStream<unknown>([5, 6]);
   await (await rest(unwanted.stream as ReadableStream<Uint8Array>)).cancel(failure);
-  assertEquals(unwanted.cancelled, [failure]);
+  assertEquals(unwanted.cancelReasons, [failure]);
 });
 
 // Bodies through the bridge: they stream in both directions, and nothing waits for the whole

@@ -10,7 +10,7 @@ import {
 } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
-import { type CommandEnd, MISSING, runCommand } from "../../tests/support/commands.ts";
+import { type CommandEnd, MISSING_PROGRAM_CODE, runCommand } from "../../tests/support/commands.ts";
 
 /** Variables that switch off proxies of the environment. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
@@ -22,7 +22,7 @@ export async function run(
   env: Readonly<Record<string, string>> = {},
 ): Promise<CommandEnd | null> {
   const ending = await runCommand(command, { env: { ...ENV, ...env }, signal });
-  return ending.code === MISSING ? null : ending;
+  return ending.code === MISSING_PROGRAM_CODE ? null : ending;
 }
 
 /** Returns the last line of output that explains a program's failure. */

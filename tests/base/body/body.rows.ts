@@ -20,9 +20,9 @@ export type AnyBody = Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 export interface Tracked {
   readonly source: unknown;
   /** Whether the source was read to its end. */
-  readonly ended: boolean;
+  readonly hasEnded: boolean;
   /** Whether the source was canceled, or its iterator closed. */
-  readonly canceled: boolean;
+  readonly isCanceled: boolean;
 }
 
 /** How a source hands its items over: as a stream, or as an iterable of either kind. */
@@ -38,7 +38,9 @@ const stream: Track = (items, options) => {
 
 const iterable = (kind: "sync" | "async"): Track => (items, options) => {
   const tracked = new TrackedItems(items, options);
-  return Object.assign(tracked, { source: tracked[kind]() });
+  return Object.assign(tracked, {
+    source: kind === "sync" ? tracked.toIterable() : tracked.toAsyncIterable(),
+  });
 };
 
 /** An invalid source: the rule that it breaks, its items, and how the body fails. */
@@ -103,8 +105,8 @@ function iterablesOf<T>(items: readonly T[]): Record<string, () => unknown> {
     }),
     "a stream": () => streamOf(...items),
     "an object that can be iterated both ways": () => ({
-      ...new TrackedItems(items).async(),
-      ...new TrackedItems([encodeLatin1("wrong")]).sync(),
+      ...new TrackedItems(items).toAsyncIterable(),
+      ...new TrackedItems([encodeLatin1("wrong")]).toIterable(),
     }),
   };
 }

@@ -154,7 +154,11 @@ testEach(
     }
     const stream = new RecordingStream();
     assertEquals(await make().writeTo(stream.writable), length);
-    assertEquals([stream.closed, stream.aborted, stream.writable.locked], [false, false, false]);
+    assertEquals([stream.isClosed, stream.isAborted, stream.writable.locked], [
+      false,
+      false,
+      false,
+    ]);
     assertEquals(await make().writeTo(stream.writable), length);
     assertEquals(decodeLatin1(stream.bytes), row.written + row.written);
     await stream.writable.close();
@@ -184,7 +188,7 @@ testEach("writes its end only after its source has ended", async (row, track) =>
   };
   const tracked = track(row.items, { onPull });
   assertEquals(await row.make(tracked.source).writeTo(sink), row.written.length);
-  assertEquals([pulls, tracked.ended, tracked.canceled], [row.items.length + 1, true, false]);
+  assertEquals([pulls, tracked.hasEnded, tracked.isCanceled], [row.items.length + 1, true, false]);
   assertEquals(decodeLatin1(sink.bytes), row.written);
 });
 
@@ -231,9 +235,9 @@ for (const row of bodyRows) {
               }
             }
             assertIncomplete(row, sink);
-            assert(tracked.ended || tracked.canceled, "neither read to its end nor canceled");
+            assert(tracked.hasEnded || tracked.isCanceled, "neither read to its end nor canceled");
             if (sink instanceof RecordingStream) {
-              assertEquals([sink.closed, sink.writable.locked], [false, false]);
+              assertEquals([sink.isClosed, sink.writable.locked], [false, false]);
             }
             await assertDead(body);
           }
@@ -262,7 +266,7 @@ for (const row of bodyRows.filter(({ name }) => name === "Body" || name === "Chu
           if (fails === "BodyError") await assertBodyError(reading, rule);
           else if (fails === "cut short") await assertCutShort(reading, rule);
           else assertInstanceOf(await catchRejection(reading, rule), Error);
-          assert(tracked.ended || tracked.canceled, "neither read to its end nor canceled");
+          assert(tracked.hasEnded || tracked.isCanceled, "neither read to its end nor canceled");
           if (reader !== "readable") await assertDead(body);
         });
       }
@@ -289,7 +293,7 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
     const sink = new FailingSink(delay);
     const body = row.make(tracked.source);
     assertStrictEquals(cause(await catchRejection(body.writeTo(sink), "it")), sink.failure);
-    assertEquals(tracked.canceled, true);
+    assertEquals(tracked.isCanceled, true);
     await assertDead(body);
   }
   // The body was read to its end, so cancel() has no effect.
@@ -298,7 +302,7 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
   const endedSource = track(items);
   const failing = new FailingSink(whole.pieces.length - 1);
   await catchRejection(row.make(endedSource.source).writeTo(failing), "its end");
-  assertEquals([endedSource.ended, endedSource.canceled], [true, false]);
+  assertEquals([endedSource.hasEnded, endedSource.isCanceled], [true, false]);
   const failure = new Error("the stream broke");
   const writable = new WritableStream<Uint8Array>({
     write() {
@@ -310,7 +314,7 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
     await catchRejection(row.make(tracked.source).writeTo(writable), "it"),
     failure,
   );
-  assertEquals([tracked.canceled, writable.locked], [true, false]);
+  assertEquals([tracked.isCanceled, writable.locked], [true, false]);
 });
 
 testEach("is sent once, and by one at a time", async (row, track) => {
@@ -337,7 +341,7 @@ testEach("can be canceled before it is sent", async (row, track) => {
   const tracked = track(row.items);
   const body = row.make(tracked.source);
   await body.cancel(new Error("enough"));
-  assertEquals(tracked.canceled, true);
+  assertEquals(tracked.isCanceled, true);
   await assertDead(body);
 });
 
@@ -407,7 +411,9 @@ Deno.test("BodyIter reports the sink's failure even if return() fails too", asyn
 Deno.test("a body of length 0 writes no bytes, and its source must be empty", async () => {
   for (const Class of [Body, BodyIter]) {
     for (const items of [[], [encodeLatin1("1")]]) {
-      const source = Class === Body ? ReadableStream.from(items) : new TrackedItems(items).sync();
+      const source = Class === Body
+        ? ReadableStream.from(items)
+        : new TrackedItems(items).toIterable();
       const sink = new RecordingSink();
       const writing = (Reflect.construct(Class, [source, 0]) as AnyBody).writeTo(sink);
       if (items.length === 0) assertEquals(await writing, 0);
@@ -556,10 +562,10 @@ Deno.test("an iteration or a stream whose body is canceled between two items rej
       const items: AsyncIterable<unknown> = way === "iteration" ? body : body.readable;
       const iterator = items[Symbol.asyncIterator]();
       assertEquals((await iterator.next()).done, false);
-      const { taken } = source;
+      const { readCount } = source;
       await body.cancel(revoked);
       assertEquals(await catchRejection(iterator.next(), "the next item"), revoked);
-      assertEquals(source.taken, taken);
+      assertEquals(source.readCount, readCount);
     }
   }
 });
@@ -629,12 +635,12 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
         await waitForTick();
         waiting.resolve();
         // The peer is still sending, and the server doesn't wait for that.
-        const { received, how } = await peer.readToEnd();
+        const { received, kind } = await peer.readToEnd();
         assertEquals(
           received,
           "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nrevoked",
         );
-        assertEquals(how, "end");
+        assertEquals(kind, "end");
         assertEquals(errors, [revoked, revoked]);
         assertEquals(serving.logger.messagesOf("error"), []);
       });

@@ -113,13 +113,13 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
           }
           const consumed = pieces.reduce((sum, { length }) => sum + length, 0);
           const buffered = reader.bytes.subarray(reader.start, reader.end);
-          assertEquals(buffered, bytes.subarray(consumed, source.taken));
+          assertEquals(buffered, bytes.subarray(consumed, source.readCount));
         }
         const remainder = new Uint8Array(300);
         for (let count = 0; (count = reader.copyTo(remainder)) > 0;) {
           pieces.push(remainder.slice(0, count));
         }
-        assertEquals(concat(pieces), bytes.subarray(0, source.taken));
+        assertEquals(concat(pieces), bytes.subarray(0, source.readCount));
       },
     ),
   );

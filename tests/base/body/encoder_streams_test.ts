@@ -72,7 +72,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too
         for await (const piece of source.stream.pipeThrough(new Stream(9))) passed.push(piece);
       };
       assertInstanceOf(await catchRejection(pass(), "excess"), DeguError);
-      assert(source.settled);
+      assert(source.isSettled);
       // An encoder never completes a message whose source misbehaves.
       assert(Stream === LengthDecoderStream || concat(passed).length < 9);
       await assertCutShort(
@@ -199,7 +199,7 @@ Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async ()
       const source = new TrackedStream(pieces);
       const decoded = source.stream.pipeThrough(new ChunkedDecoderStream());
       await assertBodyError(Array.fromAsync(decoded), formatLabel(extraBytes));
-      assert(source.settled);
+      assert(source.isSettled);
     }
   }
 });

@@ -139,8 +139,8 @@ for (const [name, kind] of Object.entries(kinds)) {
       for (const lengths of [[100], [1], [4, 3], [5]]) {
         const source = new TrackedStream(cutBytes(bytes, ...lengths));
         assertEquals(await run(make(source.stream)), DATA);
-        const { ended, cancelled, stream } = source;
-        assertEquals([ended, cancelled.length, stream.locked], [true, 0, false]);
+        const { hasEnded, cancelReasons, stream } = source;
+        assertEquals([hasEnded, cancelReasons.length, stream.locked], [true, 0, false]);
       }
     });
   });
@@ -268,7 +268,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       const body = make(source.stream);
       await leave(body);
       await waitForTick();
-      assertEquals([source.cancelled.length, source.stream.locked], [1, false], label);
+      assertEquals([source.cancelReasons.length, source.stream.locked], [1, false], label);
       await assertDead(body, label);
     }
     const locked = new TrackedStream([bytes]).stream;
@@ -282,7 +282,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       for (const lengths of [[100], [1], [7]]) {
         const source = new PieceSource(cutBytes(followed, ...lengths));
         assertEquals(await run(make(source)), DATA, operation);
-        assertEquals(source.taken, bytes.length, operation);
+        assertEquals(source.readCount, bytes.length, operation);
       }
       // Nor does it ask for more.
       assertEquals(await run(make(new StallingSource(bytes))), DATA, operation);
@@ -442,10 +442,10 @@ Deno.test("Body.read returns up to 16 MiB and refuses more without consuming any
     assertInstanceOf(error, BodyError);
     assertEquals(error.code, "TOO_LONG");
   }
-  assertEquals(source.taken, 0);
+  assertEquals(source.readCount, 0);
   assertEquals((await body.read(1)).length, 1);
   assertEquals((await body.read()).length, limits.collected);
-  assertEquals(source.taken, limits.collected + 1);
+  assertEquals(source.readCount, limits.collected + 1);
 });
 
 /** The operations with a limit. */
@@ -481,7 +481,7 @@ Deno.test("maxBytes: a ChunkedBody that turns out to be longer is dropped and ca
     const error = await catchRejection(read(body, 4), name);
     assertInstanceOf(error, BodyError);
     assertEquals(error.code, "TOO_LONG");
-    assert(stream.canceled, name);
+    assert(stream.isCanceled, name);
     assertInstanceOf(await catchRejection(body.read(), "afterwards"), BodyError);
   }
   const fits = new ChunkedBody(streamOf(encodeLatin1("3\r\n123\r\n2\r\n45\r\n0\r\n\r\n")));
@@ -574,11 +574,11 @@ Deno.test("Body.writeTo enlarges its reads only if the source fills them", async
   for (const [target, offered] of sinks) {
     const fast = new PieceSource([new Uint8Array(2 ** 21)]);
     await new Body(fast, 2 ** 21).writeTo(target);
-    assertEquals(fast.offered.slice(0, 4), [...offered]);
+    assertEquals(fast.bufferLengths.slice(0, 4), [...offered]);
   }
   const slow = new PieceSource(cutBytes(new Uint8Array(2 ** 21), 2 ** 15));
   await new Body(slow, 2 ** 21).writeTo(sink);
-  assertEquals(Math.max(...slow.offered), 2 ** 16);
+  assertEquals(Math.max(...slow.bufferLengths), 2 ** 16);
 });
 
 Deno.test("an item of an iterated body keeps at most twice its own size alive, and is copied only for that", async () => {
@@ -711,6 +711,6 @@ Deno.test("ChunkedBody.read returns up to 16 MiB, and rejects for more bytes", a
   const longerBody = new ChunkedBody(source.stream);
   const error = await catchRejection(longerBody.read(), "a byte more than 16 MiB");
   assertInstanceOf(error, RangeError);
-  assertEquals(source.cancelled, [error]);
+  assertEquals(source.cancelReasons, [error]);
   await assertBodyError(longerBody.read(), "read() after it");
 });

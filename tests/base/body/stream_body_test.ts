@@ -78,7 +78,7 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
     await t.step(Deno.inspect(item), async () => {
       const items = new TrackedItems<unknown>(["a", item, "b"]);
       const stream = new TrackedStream<unknown>(["a", item, "b"]);
-      for (const body of [items.async(), stream.stream]) {
+      for (const body of [items.toAsyncIterable(), stream.stream]) {
         await using serving = serve(() => reply(200, body as BodyOut));
         const response = await serving.makeClient().request("GET", "/");
         assertInstanceOf(await catchRejection(response.text(), "a cut body"), ProtocolError);
@@ -88,7 +88,7 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
           : "must be Uint8Arrays or strings";
         assertStringIncludes(line, problem);
       }
-      assertEquals([items.settled, stream.cancelled.length], [true, 1]);
+      assertEquals([items.isSettled, stream.cancelReasons.length], [true, 1]);
     });
   }
 });
@@ -97,9 +97,9 @@ Deno.test("a source is canceled if its message is not sent: an invalid answer, a
   const settled = async (send: (body: BodyOut) => Promise<unknown>) => {
     const items = new TrackedItems(["a"]);
     const stream = new TrackedStream([encodeLatin1("a")]);
-    for (const body of [items.async(), stream.stream]) await send(body);
+    for (const body of [items.toAsyncIterable(), stream.stream]) await send(body);
     await waitForTick();
-    assertEquals([items.settled, stream.cancelled.length], [true, 1]);
+    assertEquals([items.isSettled, stream.cancelReasons.length], [true, 1]);
   };
   const get = mkreq("GET", "/");
   await settled((body) => catchRejection(callApp(() => [99, "OK", {}, body], get), "a bad status"));

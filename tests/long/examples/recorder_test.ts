@@ -6,7 +6,7 @@ import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import {
   assertNeeded,
   initDevice,
-  pairDevices,
+  pairExamples,
   runExample,
   startExample,
 } from "@degu/testing/examples.ts";
@@ -74,7 +74,7 @@ async function makeLab() {
       assertStringIncludes(stderr, '"degu --home DIRECTORY pair" adds one');
       const gate = gates.use(new Gate(["127.0.0.1", Number(port)]));
       const serving = [(gate.address as HostAddress).join(":")];
-      await pairDevices(`${desk}/recorder-device`, `${camera}/camera-device`, name, serving);
+      await pairExamples(`${desk}/recorder-device`, `${camera}/camera-device`, name, serving);
       return Object.assign(await startExample(CAMERA, inOf(name)), { gate });
     },
     /** Makes a recording that was written long ago, gives it its name now, and returns its path. */

@@ -210,14 +210,17 @@ testWithOpenssl("each kind of signature that TLS accepts is recognized", async (
   ];
   const serverAuthority = await pki.createAuthority("server_authority");
   const server = { own: await pki.createServerCertificate("server", { issuer: serverAuthority }) };
-  for (const [index, [name, key, signing]] of kinds.entries()) {
+  for (const [index, [name, key, signOptions]] of kinds.entries()) {
     await t.step(name, async () => {
       // An authority that signs with P-521 has also signed itself with SHA-512.
       const issuer = await pki.createAuthority(`issuer${index}`, {
         key,
-        signing: key === KEY.p521 ? signing : [],
+        signOptions: key === KEY.p521 ? signOptions : [],
       });
-      const own = await pki.createClientCertificate(`client${index}`, { issuer, signing });
+      const own = await pki.createClientCertificate(`client${index}`, {
+        issuer,
+        signOptions,
+      });
       const clientAuthorities = [serverAuthority, issuer];
       const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
       const seen = await meet({ server, client: { own }, ...trust });
@@ -237,18 +240,18 @@ testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async
     assertThrows(() => buildServerSslctx({ ...own, caFile }), RangeError, advice);
     assertThrows(() => buildClientSslctx({ caFile }), RangeError, advice);
   });
-  const authority = await pki.createAuthority("authority", { key, signing: ["-sha512"] });
+  const authority = await pki.createAuthority("authority", { key, signOptions: ["-sha512"] });
   await t.step("as an authority's signature on another one, which nobody looks at", async () => {
     const between = await pki.createAuthority("between", {
       issuer: authority,
-      signing: ["-sha256"],
+      signOptions: ["-sha256"],
     });
     buildClientSslctx({ caFile: between.certFile });
   });
   await t.step("as a client's signature", async () => {
     const client = await pki.createClientCertificate("client", {
       issuer: authority,
-      signing: ["-sha256"],
+      signOptions: ["-sha256"],
     });
     const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
     assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);

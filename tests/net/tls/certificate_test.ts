@@ -53,9 +53,13 @@ testWithOpenssl("an unambiguous certificate is read as node:crypto reads it", as
   ];
   const rows = [
     authority,
-    await pki.issue("everything", { issuer: authority, extensions }),
-    await pki.issue("no_extensions", { issuer: authority, key: KEY.ed25519 }),
-    await pki.issue("rsa", { issuer: authority, key: KEY.rsa2048, from: "19700101000000Z" }),
+    await pki.createCertificate("everything", { issuer: authority, extensions }),
+    await pki.createCertificate("no_extensions", { issuer: authority, key: KEY.ed25519 }),
+    await pki.createCertificate("rsa", {
+      issuer: authority,
+      key: KEY.rsa2048,
+      from: "19700101000000Z",
+    }),
   ];
   for (const { certFile } of rows) {
     await t.step(certFile.slice(pki.dir.length), async () => {
