@@ -41,8 +41,8 @@ import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
-import { hostOf } from "./net/addresses.ts";
-import { connectSocket, type Dialer, joinSignals, untilAborted } from "./net/connect.ts";
+import { formatHostHeader } from "./net/addresses.ts";
+import { awaitUntilAborted, connectSocket, type Dialer, joinSignals } from "./net/connect.ts";
 import {
   checkRequest,
   closeAfterResponse,
@@ -60,7 +60,7 @@ import {
   type SSLClientOptions,
 } from "./net/client_options.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
-import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import { type RequestOptions, signalOfOptions } from "./net/request_signal.ts";
 import { prefetchSmallBody } from "./net/prefetched_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
@@ -119,7 +119,7 @@ export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
-const PLAIN: Dialer = { defaultPort: 80, moreOptions: [], connect: connectSocket };
+const PLAIN: Dialer = { defaultPort: 80, additionalOptions: [], connect: connectSocket };
 
 /**
  * A client of one server: its address, and how to connect to it. A client has no connection itself,
@@ -193,10 +193,10 @@ export class Client extends RequestShortcuts implements Connector {
     const dialer = InternalArgument.read(internal, PLAIN);
     this.#dialer = dialer;
     this.address = checkAddress(address, "client");
-    const optionNames = [...CLIENT_OPTIONS, ...dialer.moreOptions];
+    const optionNames = [...CLIENT_OPTIONS, ...dialer.additionalOptions];
     this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, optionNames)));
     const { host, timeout, bodies } = this.options;
-    this.host = host === undefined ? hostOf(this.address, dialer.defaultPort) : host;
+    this.host = host === undefined ? formatHostHeader(this.address, dialer.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
     this.bodies = bodies ?? defaultBodies;
     this.#baseHeaders = makeBaseHeaders(this.host, this.options);
@@ -272,7 +272,7 @@ export class Client extends RequestShortcuts implements Connector {
     if (onConnect === undefined) return connection;
     const joinedSignal = joinSignals(signal, callSignal, trust);
     try {
-      if (await untilAborted(onConnect(connection), joinedSignal) !== true) {
+      if (await awaitUntilAborted(onConnect(connection), joinedSignal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true", "REFUSED");
       }
       joinedSignal?.throwIfAborted();
@@ -305,7 +305,7 @@ export class Client extends RequestShortcuts implements Connector {
   ): Promise<Response> {
     let connection;
     try {
-      const signal = requestSignal(options);
+      const signal = signalOfOptions(options);
       checkRequest(method, uri, headers, body);
       connection = await this.connect({ signal });
     } catch (error) {
@@ -418,7 +418,7 @@ export class SSLClient extends Client {
     const protocol = checkProtocol(options?.protocol);
     const dialer: Dialer = {
       defaultPort: 443,
-      moreOptions: ["sslHost", "protocol"],
+      additionalOptions: ["sslHost", "protocol"],
       connect: (target, limits) => connectTls(target, context, name, limits, protocol),
     };
     super(address, options, new InternalArgument(dialer));

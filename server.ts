@@ -96,7 +96,7 @@ export {
 } from "./net/tls/context.ts";
 
 const PLAIN: ListenerMaker = {
-  moreOptions: [],
+  additionalOptions: [],
   listen: (address, { logger }) => new PlainListener(address, logger),
 };
 
@@ -179,8 +179,8 @@ export class Server implements AsyncDisposable {
     options: ServerOptions = {},
     maker?: InternalArgument<ListenerMaker>,
   ) {
-    const { moreOptions, listen } = InternalArgument.read(maker, PLAIN);
-    this.options = Object.freeze(checkServerOptions(options, moreOptions));
+    const { additionalOptions, listen } = InternalArgument.read(maker, PLAIN);
+    this.options = Object.freeze(checkServerOptions(options, additionalOptions));
     const {
       maxConnections = 50,
       maxRequests = 1000,
@@ -353,9 +353,9 @@ export class Server implements AsyncDisposable {
         throw error;
       }
       // New connections stay in the kernel's queue during this wait.
-      if (!slots.hasFree) await slots.wait();
+      if (!slots.hasFreeSlot) await slots.waitForSlot();
       // Check in the tick of the start: the server may stop in any earlier tick.
-      if (slots.hasFree && !context.isStopping) {
+      if (slots.hasFreeSlot && !context.isStopping) {
         this.#start(accepted);
         continue;
       }
@@ -485,7 +485,7 @@ export class SSLServer extends Server {
     const context = new CurrentTlsContext(asServerSslctx(sslctx));
     const protocol = checkProtocol(options?.protocol);
     const maker: ListenerMaker = {
-      moreOptions: ["protocol"],
+      additionalOptions: ["protocol"],
       listen: (bindAddress, listenerOptions) =>
         new TlsListener(bindAddress, listenerOptions, context, protocol),
     };

@@ -9,7 +9,7 @@ import {
   Response,
   type ResponseTuple,
 } from "../base/app/message.ts";
-import { hasBrokenBody } from "../net/incoming_body.ts";
+import { isBrokenBodyError } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
 import { messageOf } from "../net/error_text.ts";
 import type { Session } from "../base/app/session.ts";
@@ -144,7 +144,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       // Errors of this program: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
       // The sender broke the body of its request: the server sends the error response.
-      if (hasBrokenBody(error)) throw error;
+      if (isBrokenBodyError(error)) throw error;
       // The request of a client that has left is aborted.
       const hasClientLeft = session.signal.aborted;
       const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;

@@ -13,7 +13,7 @@ import { copyWithPort, formatCheckedAddress, isUnixAddress } from "../base/addre
 import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses } from "../net/addresses.ts";
-import { joinSignals, untilAborted } from "../net/connect.ts";
+import { awaitUntilAborted, joinSignals } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
@@ -290,7 +290,7 @@ class JoinerAttempt implements Disposable {
   ): Promise<T> {
     try {
       this.#signal.throwIfAborted();
-      return await untilAborted(task(), this.#signal);
+      return await awaitUntilAborted(task(), this.#signal);
     } catch (cause) {
       this.#signal.throwIfAborted();
       throw makeError(cause);

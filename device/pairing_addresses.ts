@@ -10,7 +10,7 @@ import {
 } from "../base.ts";
 import { copyWithPort, formatCheckedAddress, isLinkLocal, isUnixAddress } from "../base/address.ts";
 import { notAllowedError } from "../internal/checks.ts";
-import { checkAddresses, withoutMapping } from "../net/addresses.ts";
+import { checkAddresses, unmapIPv4 } from "../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
@@ -188,7 +188,7 @@ function findScope(host: string): number | null {
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
-  const text = parseHost(withoutMapping(host))?.text;
+  const text = parseHost(unmapIPv4(host))?.text;
   const matchingInterfaces = interfaces.filter(({ address }) => parseHost(address)?.text === text);
   const names = new Set(matchingInterfaces.map(({ name }) => name));
   if (names.size !== 1) return null;

@@ -8,7 +8,7 @@ import type { HostAddress, ResponseTuple } from "../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
 import { pause } from "../internal/pause.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import { untilAborted } from "../net/connect.ts";
+import { awaitUntilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
@@ -281,7 +281,7 @@ export class PlainPort {
     if (signal.aborted) return;
     try {
       const question = Object.freeze({ number, name, id, signal });
-      const isConfirmed = await untilAborted(this.#confirm!(question), signal) === true;
+      const isConfirmed = await awaitUntilAborted(this.#confirm!(question), signal) === true;
       if (isConfirmed) attempt.apply("accept");
       else attempt.end(notConfirmedError(name));
     } catch (error) {

@@ -11,7 +11,7 @@ import {
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
-import { untilAborted } from "../net/connect.ts";
+import { awaitUntilAborted } from "../net/connect.ts";
 import type { AppSource, ModuleExport } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";
 
@@ -173,7 +173,7 @@ async function startThread(
   const serving = thread.serve(app, address, options, sslconfig);
   const close = () => thread.close();
   try {
-    const address = await untilAborted(serving, signal);
+    const address = await awaitUntilAborted(serving, signal);
     signal?.addEventListener("abort", close);
     thread.ended.then(() => signal?.removeEventListener("abort", close));
     return [thread, address];

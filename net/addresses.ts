@@ -46,14 +46,14 @@ export function checkAddresses<Checked extends Address>(
  * Returns the value of the `host` header for an address (RFC 9110 §7.2); `null` for a Unix socket
  * or an abstract name.
  */
-export function hostOf(address: Address, defaultPort: number): string | null {
+export function formatHostHeader(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
   const [host, port] = address;
   const hostText = host.includes(":") ? `[${removeZone(host)}]` : host;
   return port === defaultPort ? hostText : `${hostText}:${port}`;
 }
 
-/** An address to connect to or to listen on, as options of Deno. */
+/** The options of `Deno.connect` and `Deno.listen` for an address. */
 export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
@@ -72,24 +72,29 @@ export function endpointOf(address: Address): Endpoint {
   return { transport: "tcp", hostname, port };
 }
 
-/** Returns the requested address with the port or name that the system has chosen. */
-export function boundAddress(requested: Address, bound: Deno.Addr): Address {
-  if (typeof requested === "string") return requested;
-  if (requested instanceof Uint8Array) return encoder.encode((bound as Deno.UnixAddr).path);
-  const { port } = bound as Deno.NetAddr;
-  return requested.length === 2
-    ? Object.freeze([requested[0], port] as const)
-    : Object.freeze([requested[0], port, requested[2], requested[3]] as const);
+/** Copies a requested address, with the port or the name that the system has chosen. */
+export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr): Address {
+  if (typeof requestedAddress === "string") return requestedAddress;
+  if (requestedAddress instanceof Uint8Array) {
+    return encoder.encode((boundAddr as Deno.UnixAddr).path);
+  }
+  const { port } = boundAddr as Deno.NetAddr;
+  return requestedAddress.length === 2
+    ? Object.freeze([requestedAddress[0], port] as const)
+    : Object.freeze([requestedAddress[0], port, requestedAddress[2], requestedAddress[3]] as const);
 }
 
 /**
  * Returns the address of a peer; `null` for a Unix socket or an abstract name. The address has the
  * form of the server's address, except for IPv4 peers of a server that listens on IPv6.
  */
-export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
+export function makePeerAddress(
+  server: Address,
+  peer: unknown,
+): HostAddress | ScopedAddress | null {
   if (isUnixAddress(server)) return null;
   const { hostname, port } = peer as Deno.NetAddr;
-  const host = hostname.includes(":") ? withoutMapping(hostname) : hostname;
+  const host = hostname.includes(":") ? unmapIPv4(hostname) : hostname;
   // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
   if (!host.includes(":")) return Object.freeze([host, port] as const);
   const [serverHost, , , serverScope] = server;
@@ -106,10 +111,10 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
  * Returns the address that a client's socket has reached; `null` if the socket doesn't have an
  * address in Deno's form.
  */
-export function reachedAddress(remoteAddr: unknown): Address | null {
+export function parseRemoteAddress(remoteAddr: unknown): Address | null {
   const { hostname, port, path } = (remoteAddr ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof hostname === "string" && typeof port === "number") {
-    return Object.freeze([withoutMapping(hostname), port] as const);
+    return Object.freeze([unmapIPv4(hostname), port] as const);
   }
   if (typeof path !== "string") return null;
   return path.startsWith("\0") ? encoder.encode(path) : path;
@@ -119,7 +124,7 @@ export function reachedAddress(remoteAddr: unknown): Address | null {
  * Returns the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2); any other host
  * unchanged.
  */
-export function withoutMapping(host: string): string {
+export function unmapIPv4(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }
 
@@ -127,6 +132,6 @@ export function withoutMapping(host: string): string {
  * Returns the name of a peer in log lines: its address or, without one, the server's name and a
  * number.
  */
-export function peerName(server: Address, peer: Address | null, count: number): string {
+export function makePeerName(server: Address, peer: Address | null, count: number): string {
   return peer === null ? `${formatSocketName(server)}#${count}` : formatCheckedAddress(peer);
 }

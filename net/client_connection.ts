@@ -33,11 +33,11 @@ import {
   type Method,
   parseResponsePreamble,
 } from "../base/wire/preamble.ts";
-import { isResetError, noResponseError, requestErrorFor } from "./client_errors.ts";
+import { isResetError, makeRequestError, noResponseError } from "./client_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts";
-import { withDefaults } from "./default_headers.ts";
+import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
-import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
+import { RequestAbort, type RequestOptions, signalOfOptions } from "./request_signal.ts";
 import { RequestShortcuts } from "./requester.ts";
 import { IdleRead } from "./idle_read.ts";
 import {
@@ -48,11 +48,11 @@ import {
 } from "./connection_states.ts";
 import { Transport } from "./transport.ts";
 
-/** Seconds that a wait may take by default. */
+/** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
 
-/** The target of preambles that are formatted only as a check. */
-const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
+/** The buffer for preambles that are formatted only to check a request. */
+const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /**
  * Checks a request before a connection for it is opened or awaited. The connection checks the
@@ -71,7 +71,7 @@ export function checkRequest(
   checkRequestLine(method, uri, body);
   const sentHeaders = withContentType(headers, body);
   const framing = determineRequestFraming(method, encodeBody(body), sentHeaders, false);
-  formatRequestPreamble(scratch, method, uri, sentHeaders, null, framing);
+  formatRequestPreamble(scratchBuffer, method, uri, sentHeaders, null, framing);
 }
 
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
@@ -85,7 +85,7 @@ function closeWhenCollected(connection: Connection, transport: Transport): void 
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
-/** The name of the functions of connections that only this package can call. */
+/** The key of the functions of connections that only this package can call. */
 const INTERNALS: unique symbol = Symbol("internals");
 
 interface ConnectionInternals {
@@ -112,8 +112,9 @@ interface ConnectionInternals {
 const unframedResponses = new WeakMap<Response, Connection>();
 
 /**
- * Closes the connection of a response without framing that was taken as bodiless: late bytes would
- * be read as the next response. For requesters that share their connections.
+ * Closes the connection of a response without framing, which `unframedNull` treats as a response
+ * without a body: late bytes would be read as the next response. For requesters that share their
+ * connections.
  */
 export function closeIfUnframed(response: Response): void {
   unframedResponses.get(response)?.close();
@@ -160,7 +161,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   #isLastExchange = false;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
-  /** Why the server may refuse this client, with advice; `null` if unknown. */
+  /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
   #refusalHint: string | null = null;
   /**
    * The error of a write that the server interrupted to refuse a body; its response must be an
@@ -236,7 +237,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     options?: RequestOptions,
   ): Promise<Response> {
     try {
-      const signal = options === undefined ? undefined : requestSignal(options);
+      const signal = options === undefined ? undefined : signalOfOptions(options);
       signal?.throwIfAborted();
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
@@ -244,8 +245,10 @@ export class Connection extends RequestShortcuts implements Disposable {
       this.#transition("sendRequest");
       let encodedBody, framing, length, isLastExchange;
       try {
-        const defaults = this.#defaultHeaders;
-        const requestHeaders = defaults === null ? headers : withDefaults(headers, defaults);
+        const defaultHeaders = this.#defaultHeaders;
+        const requestHeaders = defaultHeaders === null
+          ? headers
+          : withDefaultHeaders(headers, defaultHeaders);
         const sentHeaders = withContentType(requestHeaders, body);
         encodedBody = encodeBody(body);
         framing = determineRequestFraming(method, encodedBody, sentHeaders, this.#unframedNull);
@@ -263,7 +266,7 @@ export class Connection extends RequestShortcuts implements Disposable {
         this.#transition("rollback");
         throw error;
       }
-      return this.#exchange(method, uri, length, encodedBody, framing, isLastExchange, signal);
+      return this.#runExchange(method, uri, length, encodedBody, framing, isLastExchange, signal);
     } catch (error) {
       cancelUnusedBody(body, error);
       return Promise.reject(error);
@@ -289,7 +292,7 @@ export class Connection extends RequestShortcuts implements Disposable {
 
   // Hot path: this function has every await, because each async function costs a promise per
   // request.
-  async #exchange(
+  async #runExchange(
     method: Method,
     uri: string,
     length: number,
@@ -299,7 +302,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
-    const { reader } = transport;
+    const { readBuffer } = transport;
     try {
       // Read before sending: bytes that the runtime has already received can't belong to this
       // request's response. Such a read settles within two microtasks.
@@ -309,13 +312,13 @@ export class Connection extends RequestShortcuts implements Disposable {
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (transport.closed) throw new ConnectionClosedError();
       this.#idleRead.stop();
-      // The request can't be rolled back any more.
+      // From this point on, the request can't be rolled back.
       if (isLastExchange) this.#isLastExchange = true;
       try {
         const remainder = transport.endSend(await transport.beginSend(length, body, framing));
         if (remainder !== null) await remainder;
-      } catch (thrown) {
-        const error = transport.failWith(thrown);
+      } catch (thrownError) {
+        const error = transport.failWith(thrownError);
         if (transport.sendState !== "refused" || !isResetError(error)) throw error;
         // A server may refuse a body by responding and closing.
         this.#writeError = error;
@@ -326,9 +329,14 @@ export class Connection extends RequestShortcuts implements Disposable {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) throw noResponseError();
       }
-      const preamble = parseResponsePreamble(method, reader.bytes, reader.start, preambleEnd);
+      const preamble = parseResponsePreamble(
+        method,
+        readBuffer.bytes,
+        readBuffer.start,
+        preambleEnd,
+      );
       if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
-      reader.start = preambleEnd;
+      readBuffer.start = preambleEnd;
       transport.isAwaitingResponse = false;
       this.#transition("receivePreamble");
       const { status, reason, headers } = preamble;
@@ -338,7 +346,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
       // body.
       const isUnframed = announcedFraming === "unframed";
-      if (isUnframed && (!this.#unframedNull || reader.bufferedBytes > 0)) {
+      if (isUnframed && (!this.#unframedNull || readBuffer.bufferedBytes > 0)) {
         throw unframedBodyError(status);
       }
       const bodyFraming = isUnframed ? null : announcedFraming;
@@ -364,8 +372,8 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /**
-   * Enters the state that follows an event. If the table has none, this closes the connection and
-   * throws.
+   * Enters the state that follows an event. If the table has no such state, closes the connection
+   * and throws.
    */
   #transition(event: ClientEvent): void {
     const nextState = CLIENT_TRANSITIONS[this.#state][event];
@@ -377,7 +385,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     this.#state = nextState;
   }
 
-  /** Called when a response's body ends. A field, because a method would be public. */
+  /** Called when a response's body ends. */
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
     if (outcome !== "consumed") {
       return this.#transport.close(outcome === "broken" ? error : undefined);
@@ -390,7 +398,7 @@ export class Connection extends RequestShortcuts implements Disposable {
 
   /** Ends an exchange that has failed. Returns the error to report. */
   #failRequest(
-    thrown: unknown,
+    thrownError: unknown,
     method: Method,
     body: BodyOut,
     signal: AbortSignal | undefined,
@@ -402,7 +410,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       // usable.
       error = signal.reason;
     } else {
-      error = this.#requestError(transport.failWith(thrown), method);
+      error = this.#requestError(transport.failWith(thrownError), method);
       transport.close(error);
     }
     cancelUnusedBody(body, error);
@@ -420,8 +428,8 @@ export class Connection extends RequestShortcuts implements Disposable {
   #requestError(error: unknown, method: Method): unknown {
     const transport = this.#transport;
     const idleError = this.#idleRead.takeError();
-    const isWaiting = this.#state === "requesting" && transport.reader.bufferedBytes === 0;
-    return requestErrorFor(idleError ?? error, {
+    const isWaiting = this.#state === "requesting" && transport.readBuffer.bufferedBytes === 0;
+    return makeRequestError(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,
       isClosedByPeer: idleError !== null || !transport.closed && transport.failure !== null,

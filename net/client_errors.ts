@@ -12,34 +12,38 @@ import { describeConnectionError } from "./connection_errors.ts";
 /** The circumstances of a request that has failed. */
 export interface FailedRequest {
   /**
-   * How far the request got: the connection closed before it was sent (`"idle"`), it was sent
-   * without a response (`"sent"`), or a response has begun to arrive (`"responding"`).
+   * The progress of the request when it failed:
+   *
+   * - `"idle"`: the connection had closed before the request was sent.
+   * - `"sent"`: the request was sent, and no byte of a response has arrived.
+   * - `"responding"`: a part of the response has arrived.
    */
   readonly phase: "idle" | "sent" | "responding";
   readonly method: Method;
   /** Whether the server or the network closed the connection, and not this client. */
   readonly isClosedByPeer: boolean;
   /**
-   * The error of the write that the server interrupted to refuse the request's body, else `null`.
+   * The error of the write that the server interrupted to refuse the request's body; else `null`.
    */
   readonly writeError: unknown;
   /** The status of the connection's last response; 0 before the first one. */
   readonly lastStatus: number;
   /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
   readonly isEncrypted: boolean;
-  /** Why the server may refuse this client, with advice; `null` if unknown. */
+  /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
   readonly hint: string | null;
 }
 
 const LOG_HINT = "the server's log says why, from level info on";
-const NO_RESPONSE = `the server closed the connection before it sent a response; ${LOG_HINT}`;
-const MAYBE_REFUSED =
+const NO_RESPONSE_MESSAGE =
+  `the server closed the connection before it sent a response; ${LOG_HINT}`;
+const MAYBE_REFUSED_MESSAGE =
   "the server closed the connection before it sent a response, which over TLS may mean that " +
   "it refuses this client's certificate";
 
 /** Makes the error for a server that closed the connection instead of responding. */
 export function noResponseError(): EmptyPreambleError {
-  return new EmptyPreambleError(NO_RESPONSE);
+  return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
 }
 
 /** Reports whether the server may have processed the request that failed with this error. */
@@ -47,7 +51,9 @@ export function mayHaveBeenProcessed(error: unknown): boolean {
   return transience.get(error) === "maybe processed";
 }
 
-/** Removes the mark from the error of an idempotent request. Returns the error. */
+/**
+ * Removes the mark `"maybe processed"` from the error of an idempotent request. Returns the error.
+ */
 export function clearMaybeProcessed(error: unknown): unknown {
   if (mayHaveBeenProcessed(error)) transience.remove(error as object);
   return error;
@@ -57,8 +63,8 @@ export function clearMaybeProcessed(error: unknown): unknown {
  * Returns the error to report for a request that failed because of its connection or body. Marks
  * the error if the server may have processed the request.
  */
-export function requestErrorFor(thrown: unknown, request: FailedRequest): unknown {
-  const error = clientErrorFor(thrown, request);
+export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
+  const error = makeConnectionError(thrownError, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
   if (request.phase !== "idle" && request.isClosedByPeer && !isSafe && error instanceof Error) {
@@ -67,32 +73,35 @@ export function requestErrorFor(thrown: unknown, request: FailedRequest): unknow
   return error;
 }
 
-function clientErrorFor(
+function makeConnectionError(
   error: unknown,
-  { phase, isClosedByPeer: isEnded, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
+  { phase, isClosedByPeer, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
 ): unknown {
-  // The error already says what is wrong.
-  if (phase === "responding" || !isEnded) return error;
+  // The error already has the reason.
+  if (phase === "responding" || !isClosedByPeer) return error;
   if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
-  const wasReset = isResetError(error);
-  // If the server has refused the body, any other error is a consequence.
-  if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
-  const closedError = (message: string) => {
+  const isReset = isResetError(error);
+  // If the server has refused the body, any other error is a consequence of the refusal.
+  if (!isReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
+  const makeClosedError = (message: string) => {
     const emptyError = new EmptyPreambleError(message);
-    return wasReset ? connectionErrorDetails.set(emptyError, { fault: "reset" }) : emptyError;
+    return isReset ? connectionErrorDetails.set(emptyError, { fault: "reset" }) : emptyError;
   };
-  if (isEncrypted && lastStatus === 0) return closedError(`${MAYBE_REFUSED}: ${hint ?? LOG_HINT}`);
+  if (isEncrypted && lastStatus === 0) {
+    return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
+  }
   if (phase === "idle") {
-    // Most servers close the connection after an error.
+    // Most servers close the connection after an error status, so the last status explains the
+    // close.
     const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
-    return closedError(
+    return makeClosedError(
       `the peer had closed the connection before the request was sent${lastResponse}`,
     );
   }
-  return wasReset ? closedError("the peer reset the connection before it responded") : error;
+  return isReset ? makeClosedError("the peer reset the connection before it responded") : error;
 }
 
 /** Reports whether an error is that of a socket that the peer closed or reset. */

@@ -1,4 +1,4 @@
-/** Connecting, within the limits of a time-out and a signal. */
+/** Functions that connect sockets, with a time-out and a signal. */
 
 import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
@@ -6,26 +6,26 @@ import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
-import { systemCode, withNewMessage } from "./error_text.ts";
+import { errorCodeOf, withNewMessage } from "./error_text.ts";
 
-/** The limits of an attempt. */
+/** The limits of an attempt to connect. */
 export interface ConnectLimits {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
   readonly signal: AbortSignal | undefined;
 }
 
-/** Connects the sockets of a client: the only difference between the classes of clients. */
+/** The part of a client that connects its sockets, in which the classes of clients differ. */
 export interface Dialer {
   /** The port that is left out of `host`. */
   readonly defaultPort: number;
-  /** The names of further options of a client with these sockets. */
-  readonly moreOptions: readonly string[];
+  /** The names of the additional options of a client with these sockets. */
+  readonly additionalOptions: readonly string[];
   /** Connects a socket to the client's address. */
   connect(address: Address, limits: ConnectLimits): Promise<Socket>;
 }
 
-/** The advice for an error, by its code: for a host, and for a Unix socket. */
+/** The advice for each error code of a connect: for a host, and for a Unix socket. */
 const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
   EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
   ECONNREFUSED: [
@@ -38,9 +38,9 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
 };
 
 /** The messages of Deno and of `node:net` for a host name without an address. */
-const UNRESOLVED = /^(failed to lookup address information|getaddrinfo )/;
+const UNRESOLVED_NAME_MESSAGE = /^(failed to lookup address information|getaddrinfo )/;
 
-function lookupAdvice(address: Address): string {
+function makeLookupAdvice(address: Address): string {
   return zoneOf(String(address[0])) === null
     ? "check the name, and the DNS"
     : "check the interface";
@@ -48,9 +48,12 @@ function lookupAdvice(address: Address): string {
 
 /** Adds advice to the error of a failed name lookup. Returns any other error unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
-  if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
+  if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
   const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
-  const lookupError = withNewMessage(error, () => `${problem}; ${lookupAdvice(address)}`) as Error;
+  const lookupError = withNewMessage(
+    error,
+    () => `${problem}; ${makeLookupAdvice(address)}`,
+  ) as Error;
   return connectionErrorDetails.set(lookupError, { fault: "unknown name", address });
 }
 
@@ -58,7 +61,7 @@ export function withLookupAdvice(error: unknown, address: Address): unknown {
 function withConnectAdvice(error: unknown, address: Address): unknown {
   const lookupError = withLookupAdvice(error, address);
   if (lookupError !== error) return lookupError;
-  const hints = CONNECTING_ADVICE[String(systemCode(error))] ?? ["", ""];
+  const hints = CONNECTING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
   const advice = isUnixAddress(address) ? hints[1] : hints[0];
   return withNewMessage(error, ({ message }) => {
     return `can't connect to ${formatCheckedAddress(address)}: ${message}${
@@ -88,24 +91,25 @@ export async function connectSocket(
       }
     },
   );
-  // A message is sent in a single write, which must not wait for an acknowledgement.
+  // Each message is one write, which must not wait for an acknowledgement (Nagle's algorithm).
   if ("setNoDelay" in conn) conn.setNoDelay(true);
   return conn;
 }
 
 /**
- * Runs an attempt to connect by {@linkcode withTimeoutAndSignal}, and adds the address to errors.
+ * Runs an attempt to connect by {@linkcode runWithTimeoutAndSignal}, and adds the address to
+ * errors.
  */
 export async function withConnectErrors<T extends { close(): void }>(
   address: Address,
-  bounds: ConnectLimits,
+  limits: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const text = formatCheckedAddress(address);
   try {
-    return await withTimeoutAndSignal(() => `connecting to ${text}`, bounds, attempt);
+    return await runWithTimeoutAndSignal(() => `connecting to ${text}`, limits, attempt);
   } catch (error) {
-    throw withAddress(error, address, bounds, true);
+    throw withAddress(error, address, limits, true);
   }
 }
 
@@ -122,14 +126,14 @@ export function withAddress(
   const details = { ...connectionErrorDetails.get(error), address, isConnecting };
   // EINVAL: the system has no route between these addresses, for example on an interface without
   // IPv6.
-  const hasNoRoute = isConnecting && systemCode(error) === "EINVAL";
+  const hasNoRoute = isConnecting && errorCodeOf(error) === "EINVAL";
   return connectionErrorDetails.set(
     error,
     hasNoRoute ? { ...details, fault: "unreachable" } : details,
   );
 }
 
-/** Shared by all signals: a closure for each would keep its attempt in memory for long. */
+// All signals share this function: a closure for each signal would keep its attempt in memory.
 const doNothing = () => {};
 
 /**
@@ -138,7 +142,7 @@ const doNothing = () => {};
  *
  * @param describe Returns the name of the attempt, for the error.
  */
-export async function withTimeoutAndSignal<T extends { close(): void }>(
+export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   describe: () => string,
   { timeout, signal }: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
@@ -172,17 +176,17 @@ export async function withTimeoutAndSignal<T extends { close(): void }>(
 }
 
 /** Waits for a promise that can't be aborted, but only until the signal aborts. */
-export async function untilAborted<T>(
+export async function awaitUntilAborted<T>(
   value: T | Promise<T>,
   signal: AbortSignal | undefined,
 ): Promise<T> {
   if (signal === undefined) return await value;
-  const abortion = Promise.withResolvers<never>();
-  const onAbort = () => abortion.reject(signal.reason);
+  const abortPromise = Promise.withResolvers<never>();
+  const onAbort = () => abortPromise.reject(signal.reason);
   signal.addEventListener("abort", onAbort);
   if (signal.aborted) onAbort();
   try {
-    return await Promise.race([abortion.promise, value]);
+    return await Promise.race([abortPromise.promise, value]);
   } finally {
     signal.removeEventListener("abort", onAbort);
   }

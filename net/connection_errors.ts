@@ -5,13 +5,13 @@ import {
   connectionErrorDetails,
   type ConnectionFault,
 } from "../base/connection_error_details.ts";
-import { systemCode } from "./error_text.ts";
+import { errorCodeOf } from "./error_text.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 
 const { errors } = Deno;
 
-/** The faults of system errors, by class, or by code if Deno has no class. */
+/** The classes of the system errors of each fault, or the codes of errors without a class. */
 const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
   ["refused", [errors.ConnectionRefused]],
   ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
@@ -25,10 +25,11 @@ const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
 
 /** Returns the fault of a system error; `null` if the error isn't about a connection. */
 function systemFaultOf(error: unknown): ConnectionFault | null {
-  const code = systemCode(error);
-  const isSign = (sign: ErrorClass | string) =>
-    typeof sign === "string" ? code === sign : error instanceof sign;
-  return SYSTEM_FAULTS.find(([, signs]) => signs.some(isSign))?.[0] ?? null;
+  const code = errorCodeOf(error);
+  const matchesError = (classOrCode: ErrorClass | string) =>
+    typeof classOrCode === "string" ? code === classOrCode : error instanceof classOrCode;
+  return SYSTEM_FAULTS.find(([, classesAndCodes]) => classesAndCodes.some(matchesError))?.[0] ??
+    null;
 }
 
 /**
@@ -57,15 +58,15 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
  * ```
  */
 export function describeConnectionError(error: unknown): ConnectionErrorDescription | null {
-  const facts = connectionErrorDetails.get(error);
-  const fault = facts?.fault ?? systemFaultOf(error);
+  const details = connectionErrorDetails.get(error);
+  const fault = details?.fault ?? systemFaultOf(error);
   if (fault === null) return null;
   return {
     fault,
-    address: facts?.address ?? null,
-    isConnecting: facts?.isConnecting ?? false,
-    silentSeconds: facts?.silentSeconds ?? null,
-    unreadSeconds: facts?.unreadSeconds ?? null,
-    missingBytes: facts?.missingBytes ?? null,
+    address: details?.address ?? null,
+    isConnecting: details?.isConnecting ?? false,
+    silentSeconds: details?.silentSeconds ?? null,
+    unreadSeconds: details?.unreadSeconds ?? null,
+    missingBytes: details?.missingBytes ?? null,
   };
 }

@@ -24,7 +24,7 @@ import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../bas
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { reachedAddress } from "./addresses.ts";
+import { parseRemoteAddress } from "./addresses.ts";
 import {
   checkRequest,
   closeIfUnframed,
@@ -34,14 +34,14 @@ import {
   onClose,
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
-import { checkTimeout, Deadline, MAX_INTERVAL } from "./deadline.ts";
+import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
-import { type RequestOptions, requestSignal } from "./request_signal.ts";
+import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
 import { type AnyConnection, type Connector, RequestShortcuts } from "./requester.ts";
 import { clearMaybeProcessed, mayHaveBeenProcessed } from "./client_errors.ts";
 import { markFinal } from "./retry.ts";
 
-/** How many connections a pool keeps, and for how long. */
+/** Options of a pool: the number of its connections, their idle time, and repeated requests. */
 export interface ConnectionPoolOptions {
   /**
    * The most connections at a time, 1 or more; more requests wait in order. `Infinity`: no limit.
@@ -86,7 +86,7 @@ export interface PoolPeer {
  * has at most `maxConnections` slots.
  */
 interface Slot {
-  /** `null` until an idle connection was found, or a new one was opened. */
+  /** The connection; `null` until the request has an idle or a new connection. */
   connection: AnyConnection | null;
   /** The body of the response; `null` before the response. */
   body: BodyIn;
@@ -105,7 +105,7 @@ export function peerOfConnection(connection: object): PoolPeer {
   const { sock } = connection as Partial<Connection>;
   return {
     certificate: sock?.peerCertificate ?? null,
-    address: reachedAddress(sock?.remoteAddr),
+    address: parseRemoteAddress(sock?.remoteAddr),
   };
 }
 
@@ -147,7 +147,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #maxConnections: number;
   readonly #idleConnections: IdleConnections;
   readonly #slots = new Set<Slot>();
-  /** Requests that wait for a slot. */
+  /** The promises of requests that wait for a slot, the oldest first. */
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
   /** Seconds after which waiting requests fail if all responses are unread; `null` for no limit. */
   readonly #timeout: number | null;
@@ -215,7 +215,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * ```
    */
   async peer(options?: RequestOptions): Promise<PoolPeer> {
-    return peerOfConnection(await this.#peek(requestSignal(options)));
+    return peerOfConnection(await this.#getAnyConnection(signalOfOptions(options)));
   }
 
   /**
@@ -239,27 +239,27 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   ): Promise<Response> {
     let slot: Slot | null = null;
     try {
-      const signal = requestSignal(options);
+      const signal = signalOfOptions(options);
       const check = () => checkRequest(method, uri, headers, body);
-      const acquired = this.#acquireSlot(signal, check);
-      slot = acquired instanceof Promise ? await acquired : acquired;
+      const slotOrPromise = this.#acquireSlot(signal, check);
+      slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
       const requestOptions = signal === undefined ? undefined : { signal };
       const send = (connection: AnyConnection) => {
         return connection.request(method, uri, headers, body, requestOptions);
       };
-      const response = await this.#exchange(slot, check, send, body, signal);
+      const response = await this.#sendRequest(slot, check, send, body, signal);
       const usedSlot = slot;
       usedSlot.body = response.body;
       this.#restartUnreadTimer();
       closeIfUnframed(response);
       const { sock = {} } = usedSlot.connection as Partial<Connection>;
-      const prefetched = prefetchSmallBody(response, signal, this.#timeout, sock);
+      const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
       onBodyEnd(usedSlot.body, () => this.#releaseSlot(usedSlot));
-      return prefetched;
-    } catch (thrown) {
+      return prefetchedResponse;
+    } catch (thrownError) {
       const error = this.#closeController.signal.aborted
         ? this.#closeController.signal.reason
-        : thrown;
+        : thrownError;
       if (slot !== null) this.#releaseSlot(slot);
       cancelUnusedBody(body, error);
       throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
@@ -267,10 +267,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Makes a request over an idle connection; over a new one if the pool has no idle connection, or
-   * if the server has closed it and the request may be repeated. No other code repeats a request.
+   * Sends a request over an idle connection. Uses a new connection if the pool has no idle
+   * connection, or if the server has closed the idle connection and the request may be repeated. No
+   * other code repeats a request.
    */
-  async #exchange(
+  async #sendRequest(
     slot: Slot,
     check: () => void,
     send: (connection: AnyConnection) => Promise<Response>,
@@ -285,7 +286,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         return await send(idleConnection);
       } catch (error) {
         const mayRepeat = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
-        if (!mayRepeat || !isStale(error) || !isRepeatable(body)) throw error;
+        if (!mayRepeat || !isStaleConnectionError(error) || !isRepeatable(body)) throw error;
       } finally {
         release();
       }
@@ -298,7 +299,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Takes a slot, or waits until one is free.
+   * Adds a slot, or waits until another request frees its slot.
    *
    * @param check Checks the request before it has to wait.
    */
@@ -348,10 +349,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       if (!this.#slots.values().every(isStalled)) return this.#restartUnreadTimer();
       for (const { reject } of this.#waiters) reject(unreadResponsesError(this.#slots.size));
       this.#waiters.clear();
-    }, Math.min(this.#timeout * 1000, MAX_INTERVAL));
+    }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
 
-  /** Frees a slot, and gives it to the request that has waited longest. */
+  /** Frees a slot. Adds a new slot for the request that has waited longest. */
   #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
@@ -378,7 +379,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /**
    * Returns any connection of the pool. If the pool has none, opens one and leaves it in the pool.
    */
-  async #peek(signal: AbortSignal | undefined): Promise<AnyConnection> {
+  async #getAnyConnection(signal: AbortSignal | undefined): Promise<AnyConnection> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
     const slot = await this.#acquireSlot(signal, () => {});
     try {
@@ -448,10 +449,11 @@ function unreadResponsesError(count: number): Error {
  * Reports whether an error means that the server closed the connection, or sent unexpected bytes,
  * before it responded.
  */
-function isStale(error: unknown): boolean {
-  const isClose = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
-  // Some servers send a 408 before they close. Such bytes are read before the request is sent.
-  return isClose || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
+function isStaleConnectionError(error: unknown): boolean {
+  const isCloseError = error instanceof EmptyPreambleError ||
+    error instanceof Deno.errors.UnexpectedEof;
+  // Some servers send a 408 before they close. The idle read gets these bytes before the request.
+  return isCloseError || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
 }
 
 /** The idle connections of a pool, which the next requests reuse. */
@@ -460,8 +462,8 @@ class IdleConnections {
   readonly #idleSeconds: number | null;
   #connections: AnyConnection[] = [];
   /**
-   * One deadline per connection, restarted whenever the connection becomes idle: a timer per wait
-   * would take longer than the rest of a request.
+   * The deadline of each connection, restarted whenever the connection becomes idle. A timer for
+   * each wait would take longer than the rest of a request.
    */
   readonly #deadlines = new WeakMap<AnyConnection, Deadline>();
 
@@ -469,7 +471,10 @@ class IdleConnections {
     this.#idleSeconds = seconds;
   }
 
-  /** Takes the connection that was used last, which the server is least likely to have closed. */
+  /**
+   * Removes and returns the connection that was used last, which the server is least likely to have
+   * closed; `null` without an open connection.
+   */
   take(): AnyConnection | null {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;

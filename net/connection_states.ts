@@ -8,14 +8,14 @@
  * change nothing. Any other event is a bug of this package: it closes the connection, and is
  * reported to the server's logger or to the client's caller.
  *
- * Not in the tables are:
+ * The tables don't contain:
  *
  * - the closing of a connection, and its cause. Garbage collection of a `Connection` closes its
- *   socket; the `Transport`, which outlives the `Connection`, has both;
- * - the progress of the current message, which `Transport` has;
+ *   socket; the `Transport`, which outlives the `Connection`, stores the close and its cause;
+ * - the progress of the current message, which `Transport` stores;
  * - whether the next response is the last one. On the client, the caller or the server can decide
  *   this at any time; the server decides it for each response;
- * - the pending read of an idle client, which `IdleRead` has;
+ * - the pending read of an idle client, which `IdleRead` stores;
  * - the suspicion that the server has refused the client, or the request's body, which decides the
  *   error that is reported (`client_errors.ts`).
  */
@@ -24,8 +24,8 @@
  * For each state of one side of a connection, the state that follows an event. The events of
  * `Always` may happen at any time, so the types demand them of every state.
  */
-export type Transitions<State extends string, Event extends string, Always extends Event> =
-  Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<Always, State>>>>;
+export type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
+  Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;
 
 /**
  * The states of a server's connection.
@@ -92,9 +92,9 @@ export const SERVER_TRANSITIONS: Transitions<ServerState, ServerEvent, "closeByA
  * The states of a client's connection.
  *
  * - `"idle"`: the connection can send a request. The initial state.
- * - `"requesting"`: from the call to the end of the response's preamble. It begins before the
- *   headers are read, because a getter of a header could make another request. An error in this
- *   state means that the server has not responded.
+ * - `"requesting"`: from the call to the end of the response's preamble. The state begins before
+ *   the call reads the headers, because a getter of a header could make another request. An error
+ *   in this state means that the server has not responded.
  * - `"responding"`: the rest of the preamble is being checked.
  * - `"bodyUnread"`: the response's body was not read to its end.
  * - `"closed"`: an error closed the connection before a response was returned. If the connection

@@ -1,6 +1,6 @@
 /**
- * One coarse timer for all connections with the same time-out: no connection and no wait needs its
- * own timer or reads the clock.
+ * Deadlines of connections. All connections with the same time-out share one coarse timer, so that
+ * no connection and no wait needs its own timer or reads the clock.
  */
 
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
@@ -9,12 +9,12 @@ import { type SwapRemoveEntry, SwapRemoveSet } from "../internal/collections.ts"
 export type Interval = ReturnType<typeof setInterval>;
 
 /** Calls a function at intervals, which don't keep the process alive. */
-export function startInterval(tick: () => void, milliseconds: number): Interval {
-  return unref(setInterval(tick, milliseconds));
+export function startInterval(onTick: () => void, milliseconds: number): Interval {
+  return unrefTimer(setInterval(onTick, milliseconds));
 }
 
 /** Prevents a timer from keeping the process alive. Returns the timer. */
-export function unref(timer: Interval): Interval {
+export function unrefTimer(timer: Interval): Interval {
   // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
   Deno.unrefTimer(timer as unknown as number);
   return timer;
@@ -23,9 +23,9 @@ export function unref(timer: Interval): Interval {
 /** The number of ticks of the timer within one time-out. */
 const TICKS_PER_TIMEOUT = 8;
 /** The longest time that a timer can wait, in milliseconds. */
-export const MAX_INTERVAL = 2 ** 31 - 1;
+export const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
-/** A longer time-out is most likely one in milliseconds. */
+/** The longest time-out. A larger number was probably meant as milliseconds. */
 const MAX_TIMEOUT_SECONDS = 3600;
 
 /** Checks a time-out: seconds above 0 and at most 3600, or `null` for none. */
@@ -45,40 +45,39 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
 
 /** A timer that ticks for all deadlines with the same time-out. */
 class CoarseTimer {
-  tick = 0;
+  tickCount = 0;
   readonly #milliseconds: number;
   readonly #timer: Interval;
   readonly #deadlines = new SwapRemoveSet<Deadline>();
 
   /**
-   * Starts the timer. It doesn't keep the process alive: the read or write that a deadline bounds
-   * does.
+   * Starts the timer, which doesn't keep the process alive: a read or write within a deadline does.
    */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
     this.#timer = startInterval(() => this.#advance(), milliseconds);
-    timers.set(milliseconds, this);
+    timersByInterval.set(milliseconds, this);
   }
 
   add(deadline: Deadline): void {
     this.#deadlines.add(deadline);
   }
 
-  /** Removes a deadline. Stops the timer with the last one. */
+  /** Removes a deadline. If it was the last one, stops the timer. */
   delete(deadline: Deadline): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
-    timers.delete(this.#milliseconds);
+    timersByInterval.delete(this.#milliseconds);
   }
 
   #advance(): void {
-    this.tick++;
+    this.tickCount++;
     for (const deadline of this.#deadlines) deadline.check();
   }
 }
 
 /** The running timers, by their interval in milliseconds. */
-const timers = new Map<number, CoarseTimer>();
+const timersByInterval = new Map<number, CoarseTimer>();
 
 /**
  * Keeps the timer of a time-out running until disposed of. Restarting the timer for each connection
@@ -89,18 +88,18 @@ export function keepTimerRunning(timeout: number | null): Disposable {
 }
 
 /**
- * Releases a timer at the end of this tick of the event loop, when a program that makes its next
- * request at once has made it. With a connection for each request, releasing at once costs a client
- * 7 % more processor time.
+ * Releases a timer at the end of this tick of the event loop. If the program makes its next request
+ * in the same tick, the timer continues. With a connection for each request, releasing at once
+ * costs a client 7 % more processor time.
  */
 export function releaseAfterTick(runningTimer: Disposable): void {
   setImmediate(() => runningTimer[Symbol.dispose]());
 }
 
 /**
- * Limits two waits, which may overlap: a wait of the owner (for bytes, a connection, or the next
- * use of an idle one), and a write. Calls a function when either has taken 1.0 to 1.25 times the
- * time-out.
+ * Limits two waits, which may overlap: a wait of the owner (for bytes, for a connection, or for the
+ * next use of an idle connection), and a write. Calls a function when either wait has taken 1.0 to
+ * 1.25 times the time-out.
  */
 export class Deadline implements Disposable, SwapRemoveEntry {
   index = -1;
@@ -111,12 +110,12 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
-  /** @param onExpire Called with whether it was the write that took too long. */
+  /** @param onExpire Called with true if the write took too long, false if the other wait did. */
   constructor(timeout: number | null, onExpire: (isWrite: boolean) => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
-    const milliseconds = Math.min(timeout * 1000 / TICKS_PER_TIMEOUT, MAX_INTERVAL);
-    this.#coarseTimer = timers.get(milliseconds) ?? new CoarseTimer(milliseconds);
+    const milliseconds = Math.min(timeout * 1000 / TICKS_PER_TIMEOUT, MAX_TIMER_MILLISECONDS);
+    this.#coarseTimer = timersByInterval.get(milliseconds) ?? new CoarseTimer(milliseconds);
     this.#coarseTimer.add(this);
   }
 
@@ -131,10 +130,10 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#onExpire(isWrite);
   }
 
-  #hasExpired(since: number): boolean {
+  #hasExpired(startTick: number): boolean {
     // The first tick may follow the start of the wait at once, so the time-out needs one tick more
     // than it has intervals.
-    return since >= 0 && this.#coarseTimer!.tick - since > TICKS_PER_TIMEOUT;
+    return startTick >= 0 && this.#coarseTimer!.tickCount - startTick > TICKS_PER_TIMEOUT;
   }
 
   get isWaiting(): boolean {
@@ -143,7 +142,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
 
   /** Begins or restarts the wait. */
   startWait(): void {
-    this.#waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
+    this.#waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
   }
 
   stopWait(): void {
@@ -151,7 +150,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   }
 
   startWrite(): void {
-    this.#writeStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
+    this.#writeStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
   }
 
   stopWrite(): void {

@@ -12,7 +12,7 @@ import { quote } from "../internal/quote.ts";
  */
 export const MIN_DENO_VERSION = "2.9.6";
 
-const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
+const VERSION_PATTERN = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
 
 /**
  * Reports whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, in the order of
@@ -20,11 +20,11 @@ const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
  * canary (`2.9.6+1a2b3c4`) does not count. Text that isn't a version is not supported.
  */
 export function isSupportedDeno(version: string): boolean {
-  const match = VERSION.exec(version);
+  const match = VERSION_PATTERN.exec(version);
   if (match === null) return false;
-  const minimum = MIN_DENO_VERSION.split(".");
-  for (let i = 0; i < minimum.length; i++) {
-    const difference = Number(match[i + 1]) - Number(minimum[i]);
+  const minimumNumbers = MIN_DENO_VERSION.split(".");
+  for (let i = 0; i < minimumNumbers.length; i++) {
+    const difference = Number(match[i + 1]) - Number(minimumNumbers[i]);
     if (difference !== 0) return difference > 0;
   }
   return match[4] === undefined;

@@ -1,12 +1,12 @@
-/** Listening on IPv4 and IPv6 at one port, on Windows. */
+/** A listener for IPv4 and IPv6 at one port, for Windows. */
 
 import type { Address } from "../base/address.ts";
 import { parseHost } from "../base/host.ts";
 import type { AcceptedConnection, Listener } from "./listener.ts";
 
 /**
- * Reports whether an address stands for IPv4 and IPv6, and the system needs a socket for each.
- * Other systems than Windows accept both at the address `::`.
+ * Reports whether an address means both IPv4 and IPv6, and the system needs a socket for each. Only
+ * Windows does: on other systems, one socket at the address `::` accepts both.
  */
 export function needsDualStackListener(address: Address): boolean {
   return Deno.build.os === "windows" && Array.isArray(address) &&
@@ -20,7 +20,7 @@ export class DualStackListener implements Listener {
   readonly #listeners: Listener[] = [];
   /** The pending `accept()` of each listener. */
   readonly #pendingAccepts = new Map<Listener, Promise<AcceptedConnection>>();
-  /** The listeners whose `accept()` has settled, in this order. */
+  /** The listeners whose `accept()` has settled, in the order of settling. */
   readonly #settledListeners: Listener[] = [];
   #onSettled: () => void = () => {};
   #isClosed = false;
@@ -57,8 +57,8 @@ export class DualStackListener implements Listener {
   }
 
   async accept(): Promise<AcceptedConnection> {
-    // Not `Promise.race`: for each connection, it would add a reaction to the pending promise of
-    // the idle listener.
+    // `Promise.race` would add a reaction to the pending promise of the idle listener for each
+    // connection.
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onSettled = resolve;
     for (const listener of this.#listeners) {
@@ -81,7 +81,7 @@ export class DualStackListener implements Listener {
   close(): void {
     this.#isClosed = true;
     for (const listener of this.#listeners) listener.close();
-    // Close connections that are accepted after this.
+    // Close connections that the pending calls of accept() still return.
     for (const pendingAccept of this.#pendingAccepts.values()) {
       pendingAccept.then(({ socket }) => socket.close(), () => {});
     }

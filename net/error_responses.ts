@@ -1,5 +1,6 @@
 /**
- * The error responses that a server sends by itself: to invalid requests, and for a failing app.
+ * The error responses that a server sends without its app: to invalid requests, and if the app
+ * fails.
  */
 
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
@@ -18,7 +19,7 @@ export type ErrorStatus = keyof typeof ERROR_REASONS;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
-const answers = new Map(
+const errorResponses = new Map(
   Object.entries(ERROR_REASONS).map(([status, reason]) => [
     Number(status),
     encoder.encode(
@@ -29,10 +30,10 @@ const answers = new Map(
 
 /** Returns the bytes of an error response: a preamble without a body, which suits every method. */
 export function formatErrorResponse(status: ErrorStatus): Uint8Array {
-  return answers.get(status)!;
+  return errorResponses.get(status)!;
 }
 
-const START_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
+const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
 
 /**
  * Returns the status of the response to an invalid preamble. Returns `null`, for no response, if
@@ -40,18 +41,18 @@ const START_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
  *
  * @param bytes The received bytes, from the start of the preamble.
  */
-export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus | null {
+export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
   if (!startsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
-  const [, method, version] = START_LINE.exec(text) ?? [];
+  const [, method, version] = REQUEST_LINE.exec(text) ?? [];
   if (version === undefined) return 400;
   if (version !== "1.1") return 505;
   return isMethod(method) ? 400 : 501;
 }
 
-const BROKEN_FRAMING: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode>([
+const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode>([
   "BAD_CHUNK_LINE",
   "BAD_CHUNK_EXTENSION",
   "CHUNK_LINE_TOO_LONG",
@@ -60,8 +61,9 @@ const BROKEN_FRAMING: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode
 ]);
 
 /**
- * Reports whether the peer sent invalid framing, rather than closed the connection within a body.
+ * Reports whether an error means that the peer sent invalid framing, not that it closed the
+ * connection within a body.
  */
-export function isBrokenFraming(error: unknown): boolean {
-  return error instanceof ProtocolError && BROKEN_FRAMING.has(error.code);
+export function isBrokenFramingError(error: unknown): boolean {
+  return error instanceof ProtocolError && BROKEN_FRAMING_CODES.has(error.code);
 }

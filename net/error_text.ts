@@ -2,14 +2,16 @@
 
 import { propertyOf } from "../internal/error_details.ts";
 
-const UNPRINTABLE = "a value that can't be shown";
+const UNPRINTABLE_TEXT = "a value that can't be shown";
 
-/** Formats a thrown value, which may be an object that can't be converted to text. */
-function formatSafely(show: () => string): string {
+/**
+ * Calls a function that formats a thrown value. If the value can't be formatted, returns a phrase.
+ */
+function formatSafely(format: () => string): string {
   try {
-    return show();
+    return format();
   } catch {
-    return UNPRINTABLE;
+    return UNPRINTABLE_TEXT;
   }
 }
 
@@ -20,7 +22,9 @@ export function messageOf(error: unknown): string {
   );
 }
 
-/** Formats the name, message and stack of a thrown value. A stack costs more than most requests. */
+/**
+ * Formats the name, message and stack of a thrown value. Slow: a stack costs more than a request.
+ */
 export function stackOf(error: unknown): string {
   return formatSafely(() =>
     error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
@@ -59,6 +63,6 @@ export function copyWithMessage(error: Error, message: string, cause: Error): Er
 /**
  * Returns the `code` of an error, such as the system's `"EHOSTUNREACH"`; `undefined` without one.
  */
-export function systemCode(error: unknown): unknown {
+export function errorCodeOf(error: unknown): unknown {
   return propertyOf(error, "code");
 }

@@ -1,4 +1,4 @@
-/** The figures of an exchange of a request and its response, for `onExchange`. */
+/** The recorder of the figures that `onExchange` gets: times and bytes of an exchange. */
 
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
@@ -66,7 +66,7 @@ export function makeExchangeReporter(
 
 /** Records the figures of one exchange, from its creation on. */
 export class ExchangeRecorder {
-  readonly #start = performance.now();
+  readonly #startedAt = performance.now();
   readonly #report: ExchangeReporter;
   readonly #session: Session;
   readonly #request: Request;
@@ -91,7 +91,7 @@ export class ExchangeRecorder {
   }
 
   /** Counts bytes that the socket has taken. */
-  add(count: number): void {
+  countSent(count: number): void {
     this.#lastByteAt = performance.now();
     this.#firstByteAt ??= this.#lastByteAt;
     const preambleBytes = Math.min(this.#unsentPreambleBytes, count);
@@ -103,11 +103,11 @@ export class ExchangeRecorder {
   end(error: unknown): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    const start = this.#start;
+    const startedAt = this.#startedAt;
     const firstByteAt = this.#firstByteAt;
     const lastByteAt = this.#lastByteAt;
-    // A complete exchange ends with its last byte: reading the clock again would cost more than the
-    // rest of this method.
+    // A complete exchange ends with its last byte, so the time of that byte is used: reading the
+    // clock again would cost more than the rest of this method.
     const endedAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
     const request = this.#request;
     const { method, uri, body } = request;
@@ -119,8 +119,8 @@ export class ExchangeRecorder {
       status: firstByteAt === null ? null : this.#status,
       requestBytes: body === null ? 0 : readerOf(body).bytesRead,
       responseBytes: this.#bodyBytes,
-      firstByteSeconds: firstByteAt === null ? null : (firstByteAt - start) / 1000,
-      totalSeconds: (endedAt - start) / 1000,
+      firstByteSeconds: firstByteAt === null ? null : (firstByteAt - startedAt) / 1000,
+      totalSeconds: (endedAt - startedAt) / 1000,
       error,
     });
   }

@@ -24,9 +24,9 @@ const TEXT_TIMEOUT_MILLISECONDS = 1000;
 export class StatusError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "StatusError";
-  /** The status of the response: of `expectOk` not 200 to 299. */
+  /** The status of the response; in an error of `expectOk`, a status outside of 200 to 299. */
   readonly status: number;
-  /** The reason phrase, perhaps `""`. */
+  /** The reason phrase, which may be `""`. */
   readonly reason: string;
   /** The method of the request; `null` for a response that a program made itself. */
   readonly method: Method | null;
@@ -58,7 +58,7 @@ export class StatusError extends DeguError {
 
   /**
    * The headers of the response, which may hold secrets: neither `Deno.inspect` nor
-   * `JSON.stringify` shows them. Empty for the status of a file that came with others.
+   * `JSON.stringify` shows them. Empty for the status of a file in a bundle of files.
    */
   get headers(): ReceivedHeaders {
     return this.#headers;
@@ -126,11 +126,11 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
     throw wrongTypeError("response", "a Response of this library", result);
   }
   if (result.ok) return result;
-  throw statusErrorOf(result, await readText(result));
+  throw makeResponseStatusError(result, await readShortText(result));
 }
 
 /** Makes the error for the status of a response. */
-export function statusErrorOf(response: Response<BodyOut>, text: string): StatusError {
+export function makeResponseStatusError(response: Response<BodyOut>, text: string): StatusError {
   const { status, reason, headers } = response;
   const request = answeredRequestOf(response);
   const problem = `the server answered ${status} ${quote(reason)}` +
@@ -140,7 +140,7 @@ export function statusErrorOf(response: Response<BodyOut>, text: string): Status
 }
 
 /** Reads the text of a short body. Discards any other body. */
-async function readText(response: Response<BodyOut>): Promise<string> {
+async function readShortText(response: Response<BodyOut>): Promise<string> {
   const { body } = response;
   const timeoutTimer = setTimeout(() => response.discard(), TEXT_TIMEOUT_MILLISECONDS);
   try {

@@ -8,14 +8,18 @@ import type { Transport } from "./transport.ts";
 const IDLE_BUFFER_BYTES = 1024;
 
 /**
- * A pending read on an idle client connection, which notices a close by the server. Unexpected
+ * A pending read on an idle client connection, which detects a close by the server. Unexpected
  * bytes also close the connection.
  */
 export class IdleRead {
   readonly #transport: Transport;
   readonly #socket: Socket;
-  /** `"referenced"`: the pending read keeps the process alive; `"unreferenced"`: it doesn't. */
-  #state: "awake" | "looking" | "asleep" = "awake";
+  /**
+   * - `"inactive"`: a request is in progress, or none was made yet.
+   * - `"probing"`: a read was started just before a request.
+   * - `"waiting"`: a read is pending, and doesn't keep the process alive.
+   */
+  #state: "inactive" | "probing" | "waiting" = "inactive";
   #error: unknown = null;
 
   constructor(transport: Transport, socket: Socket) {
@@ -26,59 +30,59 @@ export class IdleRead {
 
   /**
    * Starts the idle read, if the socket can read without keeping the process alive. No other code
-   * may use the transport's reader before {@linkcode stop}.
+   * may use the transport's read buffer before {@linkcode stop}.
    */
   start(): void {
     this.#transport.isAwaitingResponse = false;
     const previousState = this.#state;
-    if (this.#transport.closed || previousState === "asleep" || this.#socket.unref === undefined) {
+    if (this.#transport.closed || previousState === "waiting" || this.#socket.unref === undefined) {
       return;
     }
-    this.#state = "asleep";
+    this.#state = "waiting";
     this.#socket.unref();
-    if (previousState === "awake") this.#read();
+    if (previousState === "inactive") this.#read();
   }
 
   /**
-   * Starts a read just before a request is sent, unless one is pending: bytes or a close that have
-   * already arrived can't belong to the response.
+   * Starts a read just before a request is sent, unless a read is pending. Bytes that have already
+   * arrived, or a close, can't belong to the response.
    */
   probe(): void {
-    if (this.#transport.closed || this.#state !== "awake") return;
-    this.#state = "looking";
+    if (this.#transport.closed || this.#state !== "inactive") return;
+    this.#state = "probing";
     this.#read();
   }
 
-  /** Ends the idle state because a request is sent: the pending read now waits for its response. */
+  /** Ends the idle state when a request is sent: the pending read then waits for the response. */
   stop(): void {
-    if (this.#state === "asleep") this.#socket.ref?.();
-    this.#state = "awake";
+    if (this.#state === "waiting") this.#socket.ref?.();
+    this.#state = "inactive";
     this.#transport.isAwaitingResponse = true;
   }
 
   /**
-   * Returns the error that closed the idle connection, at the first call only; `null` otherwise.
+   * Returns the error that closed the idle connection, and forgets it; `null` without an error.
    */
   takeError(): unknown {
-    const failure = this.#error;
+    const error = this.#error;
     this.#error = null;
-    return failure;
+    return error;
   }
 
   #read(): void {
-    const { reader } = this.#transport;
-    if (reader.bufferedBytes > 0) return this.onRead(null);
-    if (reader.pendingRead !== null) return;
-    reader.shrinkToUse(IDLE_BUFFER_BYTES);
-    reader.readAhead(this.#socket, false);
+    const { readBuffer } = this.#transport;
+    if (readBuffer.bufferedBytes > 0) return this.onRead(null);
+    if (readBuffer.pendingRead !== null) return;
+    readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
+    readBuffer.readAhead(this.#socket, false);
   }
 
   /**
    * Called when the idle read has settled, with bytes, a close or an error: closes the connection.
    */
   onRead(error: unknown): void {
-    if (this.#state === "awake") return;
-    const hasExcessBytes = this.#transport.reader.bufferedBytes > 0;
+    if (this.#state === "inactive") return;
+    const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
     this.#error = error ??
       (hasExcessBytes
         ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes without a request")

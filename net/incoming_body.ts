@@ -30,8 +30,8 @@ export function makeIncomingBody(
 /** Errors by which a peer or the network has broken a body. */
 const brokenBodyErrors = new WeakSet<Error>();
 
-/** Reports whether a connection broke with this error while a body was read. */
-export function hasBrokenBody(error: unknown): boolean {
+/** Reports whether an error broke a connection while a body was read. */
+export function isBrokenBodyError(error: unknown): boolean {
   return error instanceof Error && brokenBodyErrors.has(error);
 }
 
@@ -45,7 +45,7 @@ class ConnectionSource implements BodySource {
 
   constructor(transport: Transport, onBodyEnd: OnBodyEnd, kind: "request" | "response") {
     this.kind = kind;
-    this.buffer = transport.reader;
+    this.buffer = transport.readBuffer;
     this.#transport = transport;
     this.#onBodyEnd = onBodyEnd;
   }

@@ -1,50 +1,50 @@
 /**
  * The lingering close of a server's connection after its last response. If a socket is closed while
  * bytes arrive, the kernel resets the connection, and the client may lose a response that it has
- * not read yet. So the server reads and discards bytes for a while.
+ * not read yet. So the server reads and discards bytes for up to a second.
  */
 
 import type { Socket } from "../base/app/app.ts";
 import type { Transport } from "./transport.ts";
 
-/** The target of reads whose bytes are discarded. */
+/** The buffer of reads whose bytes are discarded. */
 const DISCARD_BUFFER = new Uint8Array(65536);
 
 const LINGER_MILLISECONDS = 1000;
-const LINGER_BYTES = 1048576;
+const MAX_LINGER_BYTES = 1048576;
 /**
- * Milliseconds that a client gets to read the last response, once the server has stopped reading: a
+ * Milliseconds in which a client can read the last response after the server has stopped reading. A
  * client that sends a large body begins to read when its writes block.
  */
 const DRAIN_MILLISECONDS = 20;
 /**
- * The number of such waits over TLS, where a client needs longer: if one of its writes fails, it
- * loses bytes that it has not decrypted yet. Short waits adapt to a busy machine, because this
- * process is delayed as well.
+ * The number of such waits over TLS. A TLS client needs more time: if one of its writes fails, the
+ * client loses bytes that it has not decrypted yet. Several short waits, instead of a long one,
+ * become longer on a busy machine.
  */
 const TLS_DRAIN_ROUNDS = 10;
-/** The most connections that linger without a slot of the server. */
+/** The maximum number of connections that linger without a slot of the server. */
 const MAX_LINGERING = 64;
 
 /**
- * Closes the writing side and discards received bytes, up to the client's close or a limit.
- * Resolves when the connection can be closed, or has been. Never rejects.
+ * Closes the writing side, and discards received bytes until the client closes or a limit is
+ * reached. Resolves when the connection can be closed, or is closed. Never rejects.
  */
 export async function linger(transport: Transport, socket: Socket): Promise<void> {
   if (transport.closed) return;
-  const closeSignal = Promise.withResolvers<void>();
-  transport.addCloseListener(() => closeSignal.resolve());
+  const connectionClosed = Promise.withResolvers<void>();
+  transport.addCloseListener(() => connectionClosed.resolve());
   let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
   try {
     await socket.closeWrite?.();
     transport.deadline.close();
-    let remainingBytes = LINGER_BYTES;
-    let discarded: number | null = await transport.discardBuffered();
-    while (discarded !== null && remainingBytes > discarded) {
-      remainingBytes -= discarded;
-      discarded = await transport.read(DISCARD_BUFFER);
+    let remainingBytes = MAX_LINGER_BYTES;
+    let discardedBytes: number | null = await transport.discardBuffered();
+    while (discardedBytes !== null && remainingBytes > discardedBytes) {
+      remainingBytes -= discardedBytes;
+      discardedBytes = await transport.read(DISCARD_BUFFER);
     }
-    if (discarded === null) return;
+    if (discardedBytes === null) return;
     clearTimeout(timer);
     const isEncrypted = socket.protocol !== undefined;
     for (
@@ -52,10 +52,10 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
       remainingRounds > 0 && !transport.closed;
       remainingRounds--
     ) {
-      const timeout = new Promise<void>((resolve) => {
+      const timeoutPromise = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, DRAIN_MILLISECONDS);
       });
-      await Promise.race([closeSignal.promise, timeout]);
+      await Promise.race([connectionClosed.promise, timeoutPromise]);
     }
   } catch {
     // The caller closes the connection in any case.
@@ -66,16 +66,17 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
 
 /**
  * Adds a connection that lingers without a slot, so that clients whose requests are refused don't
- * occupy slots. If too many linger, closes the oldest, so that they don't use up the descriptors.
+ * occupy slots. If too many connections linger, closes the oldest, because each has a file
+ * descriptor.
  */
 export function addLingering<T extends { close(): void }>(
   connections: Set<T>,
   connection: T,
 ): void {
   if (connections.size >= MAX_LINGERING) {
-    const [oldest] = connections;
-    connections.delete(oldest!);
-    oldest!.close();
+    const [oldestConnection] = connections;
+    connections.delete(oldestConnection!);
+    oldestConnection!.close();
   }
   connections.add(connection);
 }

@@ -8,9 +8,9 @@ import {
   type ScopedAddress,
 } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
-import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
+import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { systemCode, withNewMessage } from "./error_text.ts";
+import { errorCodeOf, withNewMessage } from "./error_text.ts";
 
 /** A connection that was accepted. */
 export interface AcceptedConnection {
@@ -24,7 +24,7 @@ export interface AcceptedConnection {
   readonly isTrusted: () => boolean;
 }
 
-/** The source of a server's connections. */
+/** A listener, which accepts the connections of a server. */
 export interface Listener {
   /** Resolves once the address is bound. */
   readonly ready: Promise<void>;
@@ -48,16 +48,16 @@ export interface ListenerOptions {
   readonly logger: SafeLogger;
 }
 
-/** Makes the listener of a server: the only difference between the classes of servers. */
+/** The part of a server that makes its listener, in which the classes of servers differ. */
 export interface ListenerMaker {
-  /** The names of further options of a server with this listener. */
-  readonly moreOptions: readonly string[];
+  /** The names of the additional options of a server with this listener. */
+  readonly additionalOptions: readonly string[];
   /** Binds a checked address, or throws. */
   listen(address: Address, options: ListenerOptions): Listener;
 }
 
 /** Plain peers are not authenticated, so their trust can't be withdrawn. */
-const alwaysTrusted = () => true;
+const isAlwaysTrusted = () => true;
 
 /**
  * The codes of errors of accept(2) that concern a single connection: its peer has left or, on
@@ -80,8 +80,8 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Milliseconds before accepting again after an error: without free file descriptors accepting fails
- * at once, and a loop without pauses would block the process.
+ * The pause after a failed accept. Without free file descriptors every accept fails at once, and a
+ * loop without pauses would block the process.
  */
 const RETRY_MILLISECONDS = 50;
 
@@ -91,22 +91,22 @@ export class PlainListener implements Listener {
   readonly address: Address;
   readonly #listener: Deno.TcpListener | Deno.UnixListener;
   readonly #logger: SafeLogger;
-  #count = 0;
+  #connectionCount = 0;
   readonly #closeController = new AbortController();
   #isFailing = false;
 
   /** Binds a checked address, or throws. */
   constructor(address: Address, logger: SafeLogger) {
     this.#listener = listenAt(address);
-    this.address = boundAddress(address, this.#listener.addr);
+    this.address = makeBoundAddress(address, this.#listener.addr);
     this.#logger = logger;
   }
 
   async accept(): Promise<AcceptedConnection> {
     const socket = await this.acceptConn();
-    const address = peerAddress(this.address, socket.remoteAddr);
-    const name = peerName(this.address, address, ++this.#count);
-    return { name, address, socket, isTrusted: alwaysTrusted };
+    const address = makePeerAddress(this.address, socket.remoteAddr);
+    const name = makePeerName(this.address, address, ++this.#connectionCount);
+    return { name, address, socket, isTrusted: isAlwaysTrusted };
   }
 
   /**
@@ -124,7 +124,7 @@ export class PlainListener implements Listener {
       } catch (error) {
         conn?.close();
         if (this.#closeController.signal.aborted && conn === null) throw error;
-        if (conn !== null || PEER_CODES.has(systemCode(error))) {
+        if (conn !== null || PEER_CODES.has(errorCodeOf(error))) {
           this.#logger.debug(`a peer closed its connection before it was accepted: ${error}`, {
             error,
           });
@@ -173,9 +173,9 @@ export function bindingError(error: unknown, address: Address): unknown {
 
 /** Adds the address and advice to a system error. */
 function withBindAdvice(error: unknown, address: Address): unknown {
-  const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(systemCode(error))] ?? ["", ""];
-  const isPort = typeof address !== "string" && !(address instanceof Uint8Array);
-  const advice = isPort ? portAdvice : typeof address === "string" ? pathAdvice : "";
+  const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
+  const hasPort = typeof address !== "string" && !(address instanceof Uint8Array);
+  const advice = hasPort ? portAdvice : typeof address === "string" ? pathAdvice : "";
   return withNewMessage(
     error,
     ({ message }) =>
@@ -185,7 +185,7 @@ function withBindAdvice(error: unknown, address: Address): unknown {
   );
 }
 
-/** The advice for an error, by its code: for a port, and for the path of a Unix socket. */
+/** The advice for each error code of a bind: for a port, and for the path of a Unix socket. */
 const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
   EADDRINUSE: [
     "another program uses this port: stop it, or choose another port",
@@ -205,11 +205,11 @@ const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: st
  */
 function listenOnFreeName(): Deno.UnixListener {
   for (;;) {
-    const number = crypto.getRandomValues(new Uint32Array(1))[0]! & 0xfffff;
+    const randomNumber = crypto.getRandomValues(new Uint32Array(1))[0]! & 0xfffff;
     try {
       return Deno.listen({
         transport: "unix",
-        path: `\0${number.toString(16).padStart(5, "0")}`,
+        path: `\0${randomNumber.toString(16).padStart(5, "0")}`,
       });
     } catch (error) {
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;

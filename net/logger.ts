@@ -6,7 +6,7 @@
 import { logToServer, type Session } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
-import { type Interval, unref } from "./deadline.ts";
+import { type Interval, unrefTimer } from "./deadline.ts";
 
 /** The level of a line of a log. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -66,18 +66,18 @@ export interface Logger {
    *
    * @param level The name of the method that is not called.
    * @param message The line. Lines are for reading, and may change in any version.
-   * @param details What the line is about.
+   * @param details The kind of the line, the peer and the error, as data.
    */
   record?(level: LogLevel, message: string, details: LogDetails): void;
 }
 
-export const LEVELS = ["debug", "info", "warn", "error"] as const;
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
-type LogLine = (message: string, details?: Partial<LogDetails>) => void;
+type LogMethod = (message: string, details?: Partial<LogDetails>) => void;
 
 /** A logger whose methods never throw, with the details of each line. */
 export type SafeLogger<Level extends LogLevel = LogLevel> =
-  & Readonly<Record<Level, LogLine>>
+  & Readonly<Record<Level, LogMethod>>
   & Pick<Logger, "record">;
 
 /** The minimum time between two lines of one kind. */
@@ -109,7 +109,7 @@ export class LineRateLimiter {
   #printPending(): void {
     this.#timer = undefined;
     if (this.#pendingCount === 0) return;
-    this.#timer = unref(setTimeout(() => this.#printPending(), LINE_INTERVAL_MILLISECONDS));
+    this.#timer = unrefTimer(setTimeout(() => this.#printPending(), LINE_INTERVAL_MILLISECONDS));
     this.#printLatest();
   }
 
@@ -128,10 +128,10 @@ export class LineRateLimiter {
   }
 }
 
-/** Where a {@linkcode standardLogger} prints, and what. */
+/** The output and the level of a {@linkcode standardLogger}. */
 export interface StandardLoggerOptions {
   /**
-   * Prints a line in another way. What it throws is ignored.
+   * Prints a line in another way. An error that the function throws is ignored.
    *
    * @default {`console.error` for the level `error`, `console.warn` for the others: all to stderr}
    */
@@ -184,7 +184,7 @@ export function standardLogger(
   const limiters = new Map<string, LineRateLimiter>();
   let isClosed = false;
   const write = (line: string, level: LogLevel) => ignoreFailure(() => print(line, level));
-  const limiterOf = (level: LogLevel, kind: string) => {
+  const getLimiter = (level: LogLevel, kind: string) => {
     const key = `${level} ${kind}`;
     let limiter = limiters.get(key);
     if (limiter === undefined) {
@@ -198,7 +198,7 @@ export function standardLogger(
   const record = (level: LogLevel, message: string, { kind }: Partial<LogDetails> = {}) => {
     if (level === "debug" && !debug) return;
     const isRateLimited = level === "debug" || level === "info";
-    if (isRateLimited && !isClosed) limiterOf(level, kind ?? "other").add(message);
+    if (isRateLimited && !isClosed) getLimiter(level, kind ?? "other").add(message);
     else write(message, level);
   };
   return {
@@ -233,7 +233,7 @@ export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]
 export function makeSafeLogger<Level extends LogLevel = LogLevel>(
   logger: Pick<Logger, Level | "record">,
   // Without `levels`, `Level` is `LogLevel`.
-  levels: readonly Level[] = LEVELS as readonly LogLevel[] as readonly Level[],
+  levels: readonly Level[] = LOG_LEVELS as readonly LogLevel[] as readonly Level[],
 ): SafeLogger<Level> {
   checkLogger(logger, levels);
   const record = (level: Level, text: string, details?: Partial<LogDetails>) => {
@@ -244,20 +244,21 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
       return logger.record(level, message, completeDetails);
     });
   };
-  const methodOf = (level: Level): LogLine => (message, details) => record(level, message, details);
-  const entries = levels.map((level) => [level, methodOf(level)] as const);
+  const makeMethod = (level: Level): LogMethod => (message, details) =>
+    record(level, message, details);
+  const entries = levels.map((level) => [level, makeMethod(level)] as const);
   // `fromEntries` doesn't know that each level has an entry.
-  return { ...Object.fromEntries(entries) as Record<Level, LogLine>, record };
+  return { ...Object.fromEntries(entries) as Record<Level, LogMethod>, record };
 }
 
-/** Calls a method of a user's logger; its failure can't be logged. */
+/** Calls a method of a program's logger, and ignores its failure, which can't be logged. */
 function ignoreFailure(call: () => unknown): void {
   try {
     const result = call();
     // The types also allow async methods, whose promises are not awaited.
     if (result !== undefined) Promise.resolve(result).catch(() => {});
   } catch {
-    // Dropped, see above.
+    // The failure can't be logged.
   }
 }
 

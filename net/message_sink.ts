@@ -1,4 +1,4 @@
-/** The sink for the body of a message: joins preamble and body, and checks the length. */
+/** The sink of a message's body, which joins preamble and body, and checks the length. */
 
 import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
@@ -6,10 +6,11 @@ import { makePlainView } from "../internal/bytes.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
-/** The part of a transport that its sinks need. */
+/** The part of a transport that a sink writes to. */
 interface MessageOutput {
   /**
-   * Appends bytes to a preamble of `preambleBytes` bytes; `null` if that is too much for one write.
+   * Appends bytes to a preamble of `preambleBytes` bytes; returns `null` if the result would be too
+   * long for one write.
    */
   appendToPreamble(preambleBytes: number, bytes: Uint8Array): Uint8Array | null;
   /** Writes a preamble of `length` bytes alone. */
@@ -25,25 +26,25 @@ export class MessageSink implements ByteSink {
   readonly #output: MessageOutput;
   readonly #body: WritableBody;
   readonly #framing: Framing | undefined;
-  /** Bytes of the preamble; 0 once the preamble was sent, or is given up. */
+  /** The number of bytes of the unsent preamble; 0 once it was sent, or will not be sent. */
   #preambleBytes: number;
-  readonly #failure = Promise.withResolvers<never>();
+  readonly #failurePromise = Promise.withResolvers<never>();
   #writtenBytes = 0;
   #preambleWrite: Promise<void> | null = null;
   #closeError: unknown = null;
 
   constructor(
     output: MessageOutput,
-    preamble: number,
+    preambleBytes: number,
     body: WritableBody,
     framing: Framing | undefined,
   ) {
     this.#output = output;
-    this.#preambleBytes = preamble;
+    this.#preambleBytes = preambleBytes;
     this.#body = body;
     this.#framing = framing;
     // A body that throws synchronously may have closed the connection before this is awaited.
-    this.#failure.promise.catch(() => {});
+    this.#failurePromise.promise.catch(() => {});
   }
 
   /**
@@ -53,11 +54,11 @@ export class MessageSink implements ByteSink {
   send(): Promise<unknown> {
     return Promise.race([
       Promise.all([this.#writeBody(), this.#writePreamble()]),
-      this.#failure.promise,
+      this.#failurePromise.promise,
     ]);
   }
 
-  /** Makes the pending write and all later writes fail; an unsent preamble is given up. */
+  /** Makes the pending write and all later writes fail. An unsent preamble will not be sent. */
   fail(error: unknown): void {
     this.#preambleBytes = 0;
     this.#fail(error);
@@ -65,7 +66,7 @@ export class MessageSink implements ByteSink {
 
   #fail(error: unknown): void {
     this.#closeError ??= error;
-    this.#failure.reject(error);
+    this.#failurePromise.reject(error);
   }
 
   /**
@@ -98,22 +99,22 @@ export class MessageSink implements ByteSink {
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closeError !== null) throw this.#closeError;
-      const view = makePlainView(bytes);
-      const { length } = view;
+      const bytesView = makePlainView(bytes);
+      const { length } = bytesView;
       this.#writtenBytes += length;
       if (typeof this.#framing === "number" && this.#writtenBytes > this.#framing) {
         throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
       }
       if (length === 0) return;
-      const message = this.#appendToPreamble(view);
-      if (message === null && this.#preambleWrite !== null) {
+      const joinedMessage = this.#appendToPreamble(bytesView);
+      if (joinedMessage === null && this.#preambleWrite !== null) {
         await this.#preambleWrite;
         this.#preambleWrite = null;
         if (this.#closeError !== null) throw this.#closeError;
         // Check in the tick of the write: the array may change in any earlier tick.
-        checkUnchanged(view, length);
+        checkUnchanged(bytesView, length);
       }
-      await this.#output.write(message ?? view);
+      await this.#output.write(joinedMessage ?? bytesView);
     } catch (error) {
       // The preamble is still sent, so that the peer sees a truncated message.
       this.#fail(error);
@@ -122,14 +123,14 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Appends bytes to an unsent preamble, for a single write; `null` if the preamble was already
-   * sent, or is sent alone because the bytes are too many.
+   * Appends bytes to an unsent preamble, for a single write; returns `null` if the preamble was
+   * already sent, or is sent alone because the bytes are too many.
    */
   #appendToPreamble(bytes: Uint8Array): Uint8Array | null {
     if (this.#preambleBytes === 0) return null;
-    const message = this.#output.appendToPreamble(this.#preambleBytes, bytes);
-    if (message === null) this.#writePreamble();
+    const joinedMessage = this.#output.appendToPreamble(this.#preambleBytes, bytes);
+    if (joinedMessage === null) this.#writePreamble();
     else this.#preambleBytes = 0;
-    return message;
+    return joinedMessage;
   }
 }

@@ -1,4 +1,4 @@
-/** Prefetching of small response bodies, which frees their connections. */
+/** Prefetched bodies of responses: a small body is read at once, which frees its connection. */
 
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
@@ -11,12 +11,12 @@ import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 
 /** The largest body that is prefetched, in bytes. */
-const MAX_BYTES = 65536;
+const MAX_PREFETCHED_BYTES = 65536;
 
 /**
- * Reads the body of a response at once if it is a `Body` of this package and small, so that its
- * connection closes, or can be reused, even if the program never reads the body. Returns any other
- * response unchanged.
+ * Reads the body of a response at once if the body is small and a `Body` of this package. Its
+ * connection then closes, or can be reused, even if the program never reads the body. Returns any
+ * other response unchanged.
  *
  * @param timeout Seconds that the body may take while the program doesn't read it, or `null`.
  * @param socket The socket of the connection.
@@ -29,7 +29,7 @@ export function prefetchSmallBody(
 ): Response {
   const { body } = response;
   const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
-    body.contentLength <= MAX_BYTES;
+    body.contentLength <= MAX_PREFETCHED_BYTES;
   if (!isSmall) return response;
   const reader = readerOf(body);
   const bufferedBytes = reader.readIfBuffered();
@@ -47,15 +47,16 @@ export function prefetchSmallBody(
 
 /**
  * A source with the bytes of another body, which is read in the background. While the program
- * doesn't wait for bytes, this doesn't keep the process alive, and ends after the time-out.
+ * doesn't wait for bytes, the read doesn't keep the process alive, and ends after the time-out.
  */
 class PrefetchedSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #reader: BodyReader;
   readonly #bytes: Uint8Array;
-  /** The number of bytes that have arrived, and how many of them were read. */
+  /** The number of bytes of the other body that have arrived. */
   #receivedBytes = 0;
+  /** The number of these bytes that the program has read. */
   #readBytes = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
   /** Cancels the other body if the program doesn't read for too long. */
@@ -87,7 +88,7 @@ class PrefetchedSource implements BodySource {
    */
   async prefetch(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
     this.#unreadDeadline.startWait();
-    this.#keepAlive(false);
+    this.#setKeepAlive(false);
     try {
       for await (const piece of this.#reader.iteratePieces()) {
         this.#bytes.set(piece, this.#receivedBytes);
@@ -108,9 +109,9 @@ class PrefetchedSource implements BodySource {
     while (this.#receivedBytes === this.#readBytes) {
       if (this.#failure !== null) throw this.#failure.error;
       this.#unreadDeadline.stopWait();
-      this.#keepAlive(true);
+      this.#setKeepAlive(true);
       await new Promise<void>((resolve) => this.#onReceive = resolve);
-      this.#keepAlive(false);
+      this.#setKeepAlive(false);
       this.#unreadDeadline.startWait();
     }
     const bytes = this.#bytes.subarray(this.#readBytes, this.#receivedBytes).subarray(
@@ -126,7 +127,7 @@ class PrefetchedSource implements BodySource {
    * Sets whether reading the other body keeps the process alive. Has no effect once that body was
    * read: its connection may then serve another request.
    */
-  #keepAlive(isAwaited: boolean): void {
+  #setKeepAlive(isAwaited: boolean): void {
     if (this.#reader.isConsumed) return;
     if (isAwaited) this.#socket.ref?.();
     else this.#socket.unref?.();

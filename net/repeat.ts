@@ -1,4 +1,4 @@
-/** Repeated actions, until a signal ends them. */
+/** Actions that are repeated until a signal is aborted. */
 
 import {
   checkFunction,
@@ -10,11 +10,11 @@ import {
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { pause } from "../internal/pause.ts";
-import { MAX_INTERVAL } from "./deadline.ts";
+import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
 import { messageOf, stackOf } from "./error_text.ts";
 
-/** When an action runs again, and until when. */
+/** The interval and the end of a repetition. */
 export interface RepeatOptions {
   /** Seconds between the end of a run and the next one, above 0. */
   seconds: number;
@@ -67,40 +67,40 @@ export async function repeat(
   options: RepeatOptions,
 ): Promise<void> {
   checkFunction("action", action);
-  const { seconds, signal, onError } = checkOptions(options);
-  let wait = 0;
-  for (let failures = 0; !signal.aborted;) {
-    const start = performance.now();
-    const previousWait = wait;
-    wait = seconds;
+  const { seconds, signal, onError } = checkRepeatOptions(options);
+  let waitSeconds = 0;
+  for (let failureCount = 0; !signal.aborted;) {
+    const startedAt = performance.now();
+    const previousWaitSeconds = waitSeconds;
+    waitSeconds = seconds;
     try {
       await action(signal);
-      failures = 0;
+      failureCount = 0;
     } catch (error) {
       if (signal.aborted) return;
       // A run that lasted longer than the wait before it has recovered: its error counts as the
       // first one.
-      if (performance.now() - start > previousWait * 1000) failures = 0;
-      wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_WAIT_FACTOR));
-      failures++;
-      onError(error, wait);
+      if (performance.now() - startedAt > previousWaitSeconds * 1000) failureCount = 0;
+      waitSeconds = Math.max(1, seconds * Math.min(2 ** failureCount, MAX_WAIT_FACTOR));
+      failureCount++;
+      onError(error, waitSeconds);
     }
-    await pauseSeconds(wait, signal);
+    await pauseSeconds(waitSeconds, signal);
   }
 }
 
-/** Waits, also for longer than the 24 days of a single timer. */
+/** Waits for a number of seconds, which may exceed the 24 days of a single timer. */
 async function pauseSeconds(seconds: number, signal: AbortSignal): Promise<void> {
   for (
-    let remaining = seconds * 1000;
-    remaining > 0 && !signal.aborted;
-    remaining -= MAX_INTERVAL
+    let remainingMilliseconds = seconds * 1000;
+    remainingMilliseconds > 0 && !signal.aborted;
+    remainingMilliseconds -= MAX_TIMER_MILLISECONDS
   ) {
-    await pause(Math.min(remaining, MAX_INTERVAL), signal);
+    await pause(Math.min(remainingMilliseconds, MAX_TIMER_MILLISECONDS), signal);
   }
 }
 
-function checkOptions(options: RepeatOptions) {
+function checkRepeatOptions(options: RepeatOptions) {
   const { seconds, signal, onError = logError } = copyOptions(options, [
     "seconds",
     "signal",
@@ -114,9 +114,9 @@ function checkOptions(options: RepeatOptions) {
   return { seconds, signal, onError };
 }
 
-function logError(error: unknown, wait: number): void {
+function logError(error: unknown, waitSeconds: number): void {
   const isExpected = error instanceof DeguError || error instanceof DOMException ||
     Object.values(Deno.errors).some((errorClass) => error instanceof errorClass);
   const text = isExpected ? messageOf(error) : stackOf(error);
-  processLogger.warn(`${text}; next run in ${wait} s`);
+  processLogger.warn(`${text}; next run in ${waitSeconds} s`);
 }

@@ -5,7 +5,7 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 
-/** Settings of a single request, which can end it early. */
+/** The options of a single request. */
 export interface RequestOptions {
   /**
    * Aborts the request until the response's body is consumed, or the response has arrived without a
@@ -18,7 +18,7 @@ export interface RequestOptions {
 }
 
 /** Returns the signal in the options of a request. */
-export function requestSignal(
+export function signalOfOptions(
   options: RequestOptions | undefined,
 ): AbortSignal | undefined {
   if (options === undefined) return undefined;
@@ -51,7 +51,7 @@ export class RequestAbort {
   begin(signal: AbortSignal): void {
     this.#hasFired = false;
     this.#signal = signal;
-    signal.addEventListener("abort", this.#abort);
+    signal.addEventListener("abort", this.#onAbort);
   }
 
   /** Makes a later abort also abort the body of the response, unless the body has ended. */
@@ -61,11 +61,11 @@ export class RequestAbort {
 
   /** Stops listening when the request has ended: a later abort has no effect. */
   end(): void {
-    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#signal = this.#interruption = null;
   }
 
-  readonly #abort = (): void => {
+  readonly #onAbort = (): void => {
     const { reason } = this.#signal!;
     const interruption = this.#interruption;
     this.end();

@@ -9,8 +9,8 @@ import { isRange, Range } from "../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
 
 /**
- * Something that makes requests: a `Client`, a `Connection`, a `ConnectionPool`, or an object that
- * wraps one of these. It is always called with headers and a body.
+ * An object that makes requests: a `Client`, a `Connection`, a `ConnectionPool`, or a wrapper of
+ * one of these. This package always passes headers and a body to `request`.
  *
  * @example A wrapper that signs requests
  * ```ts
@@ -166,8 +166,8 @@ export abstract class RequestShortcuts implements Requester {
 }
 
 /**
- * Something that makes connections: a `Client`, or an object that wraps one. A connection is used
- * by one owner, for one request at a time, and closed by its owner.
+ * An object that makes connections: a `Client`, or a wrapper of a client. Each connection has one
+ * owner, which makes one request at a time, and closes the connection.
  */
 export interface Connector {
   /**

@@ -1,5 +1,5 @@
 /**
- * Retries of calls after transient errors, and which errors are transient.
+ * Retries of calls after transient errors, and the classification of errors as transient.
  *
  * The table has all layers that retry, innermost first. Each layer sees only the errors that the
  * layers above it in the table have rethrown. Progress of a file or of a tree resets the counts.
@@ -35,8 +35,8 @@ import {
 import { propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { describeConnectionError } from "./connection_errors.ts";
-import { statusErrorOf } from "./expect_ok.ts";
-import { systemCode } from "./error_text.ts";
+import { makeResponseStatusError } from "./expect_ok.ts";
+import { errorCodeOf } from "./error_text.ts";
 
 /** The progress of an attempt. */
 export interface RetryProgress {
@@ -46,7 +46,7 @@ export interface RetryProgress {
   readonly resumedFrom: number;
 }
 
-/** How often, and when, to retry. */
+/** The number of retries, their delays, and the errors after which to retry. */
 export interface RetryOptions {
   /**
    * How many times to retry, 0 or more, or `Infinity`; counted from zero after each progress.
@@ -93,13 +93,13 @@ const DEFAULT_WAIT_SECONDS = 1;
 const MAX_WAIT_SECONDS = 60;
 
 /**
- * After this many early closes in a row, a close counts as a refusal. TLS can't distinguish a peer
- * that no longer trusts this device from one that is shutting down.
+ * The number of early closes in a row that counts as a refusal. The client can't distinguish a
+ * server that no longer trusts this device from a server that is shutting down.
  */
 const MAX_EARLY_CLOSES = 2;
 /**
- * A close within this time is early. A server without a free slot closes after 2 s, which isn't a
- * refusal: a retry may get a slot.
+ * The time after the start of an attempt within which a close is early. A server without a free
+ * slot closes after 2 s, which isn't a refusal: a retry may get a slot.
  */
 const EARLY_CLOSE_MILLISECONDS = 1500;
 
@@ -149,59 +149,65 @@ export async function retry<T>(
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
-  return await retryIf(attempt, checkOptions(options));
+  return await retryIf(attempt, checkRetryOptions(options));
 }
 
 /**
- * Makes a call, and retries it, with options that are already checked.
+ * Makes a call, and retries the call, with options that are already checked.
  *
- * @param attempt Makes the call. It calls its second argument when the peer has responded: a close
- * after that isn't a refusal.
+ * @param attempt Makes the call. The function calls its second argument when the peer has
+ * responded: a later close isn't a refusal.
  */
 export async function retryIf<T>(
   attempt: (
     onProgress: (progress?: RetryProgress) => void,
     onResponse: () => void,
   ) => Promise<T>,
-  { when, retries = DEFAULT_RETRIES, seconds: firstWait = DEFAULT_WAIT_SECONDS, signal, onRetry }:
+  {
+    when,
+    retries = DEFAULT_RETRIES,
+    seconds: firstWaitSeconds = DEFAULT_WAIT_SECONDS,
+    signal,
+    onRetry,
+  }:
     & RetryOptions
     & { readonly when: (error: unknown) => boolean },
 ): Promise<T> {
   let retryCount = 0;
-  let earlyCloses = 0;
+  let earlyCloseCount = 0;
   let furthestByte = 0;
   const onProgress = (progress?: RetryProgress) => {
     const position = progress && progress.resumedFrom + progress.bytes;
     // A position that an earlier attempt has reached isn't progress.
     if (position !== undefined && position <= furthestByte) return;
     if (position !== undefined) furthestByte = position;
-    retryCount = earlyCloses = 0;
+    retryCount = earlyCloseCount = 0;
   };
   while (true) {
     signal?.throwIfAborted();
-    const start = performance.now();
+    const startedAt = performance.now();
     let hasResponded = false;
     let response: Response<BodyOut> | null = null;
     let result!: T;
     let error: unknown;
     try {
       result = await attempt(onProgress, () => hasResponded = true);
-      if (!isUnsuccessful(result)) return result;
+      if (!isUnsuccessfulResponse(result)) return result;
       response = result;
-      error = statusErrorOf(response, "");
-    } catch (thrown) {
+      error = makeResponseStatusError(response, "");
+    } catch (thrownError) {
       signal?.throwIfAborted();
-      error = thrown;
+      error = thrownError;
     }
-    const isEarly = !hasResponded && performance.now() - start < EARLY_CLOSE_MILLISECONDS;
-    earlyCloses = isEarly && systemCode(error) === "EMPTY_PREAMBLE" ? earlyCloses + 1 : 0;
-    if (retryCount >= retries || earlyCloses >= MAX_EARLY_CLOSES || when(error) !== true) {
+    const isEarly = !hasResponded && performance.now() - startedAt < EARLY_CLOSE_MILLISECONDS;
+    earlyCloseCount = isEarly && errorCodeOf(error) === "EMPTY_PREAMBLE" ? earlyCloseCount + 1 : 0;
+    if (retryCount >= retries || earlyCloseCount >= MAX_EARLY_CLOSES || when(error) !== true) {
       if (response !== null) return result;
       throw error;
     }
     await response?.discard();
     const seconds = Math.min(
-      Math.max(firstWait * 2 ** Math.min(retryCount, 16), retryAfterOf(error)),
+      Math.max(firstWaitSeconds * 2 ** Math.min(retryCount, 16), retryAfterOf(error)),
       MAX_WAIT_SECONDS,
     );
     retryCount++;
@@ -214,7 +220,7 @@ export async function retryIf<T>(
  * Reports whether a call has resolved to a response whose status is not a success. The response may
  * be one of another copy of this package.
  */
-function isUnsuccessful(result: unknown): result is Response<BodyOut> {
+function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
   const { ok, status, discard } = (result ?? {}) as Partial<Record<keyof Response, unknown>>;
   return ok === false && typeof status === "number" && typeof discard === "function";
 }
@@ -225,7 +231,7 @@ function retryAfterOf(error: unknown): number {
   return typeof retryAfter === "number" && retryAfter > 0 ? retryAfter : 0;
 }
 
-function checkOptions(options: RetryOptions) {
+function checkRetryOptions(options: RetryOptions) {
   const {
     retries = DEFAULT_RETRIES,
     seconds = DEFAULT_WAIT_SECONDS,
@@ -287,8 +293,8 @@ export function markFinal<E extends Error>(error: E): E {
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  const mark = transience.get(error);
-  if (mark !== undefined) return mark === true;
+  const transienceMark = transience.get(error);
+  if (transienceMark !== undefined) return transienceMark === true;
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";
   // A host that refuses connections may be starting its server.

@@ -50,12 +50,12 @@ import {
 import { type Interval, startInterval } from "./deadline.ts";
 import {
   type ErrorStatus,
+  findErrorStatus,
   formatErrorResponse,
-  isBrokenFraming,
-  statusOfPreamble,
+  isBrokenFramingError,
 } from "./error_responses.ts";
 import { ExchangeRecorder, type ExchangeReporter } from "./exchange_recorder.ts";
-import { hasBrokenBody, makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
+import { isBrokenBodyError, makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerOptions } from "./listener.ts";
 import type { LogDetails } from "./logger.ts";
@@ -68,12 +68,12 @@ import {
 import { messageOf, stackOf } from "./error_text.ts";
 import { Transport } from "./transport.ts";
 
-/** How most connections end; not an error. */
-const PEER_ENDED = messageOf(new EmptyPreambleError());
-const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
-const IDLE_SESSION_ENDED = "ended while idle, because another connection waited for a slot";
+/** The reason of a session whose client closed an idle connection, as most clients do. */
+const CLOSE_BY_PEER_REASON = messageOf(new EmptyPreambleError());
+const CLOSE_BY_PEER_LOG_LINE = `ended: ${new EmptyPreambleError().message}`;
+const IDLE_SESSION_END_REASON = "ended while idle, because another connection waited for a slot";
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
-const CLOSE: HeaderDict = { connection: "close" };
+const CLOSE_HEADERS: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
@@ -83,10 +83,12 @@ const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
  */
 type LogCategory = "debug" | "warn" | "error" | LogDetails["kind"];
 
-/** Why a response is the last one of its session. */
+/** The reason why a response is the last one of its session. */
 interface CloseReason {
   readonly category: LogCategory;
-  readonly reason: string;
+  /** The reason, for `session.message`. */
+  readonly message: string;
+  /** The log line; by default `ended after` and the message. */
   readonly logLine?: string;
   /** The error of the peer, for the logger. */
   readonly error?: unknown;
@@ -109,9 +111,8 @@ interface ServerExchange {
 }
 
 /**
- * Milliseconds between two checks whether the peer has closed the connection, once the app has used
- * the signal. The first check may find bytes that the peer had sent before its close; the second
- * one finds the close.
+ * Milliseconds between two checks for a close by the peer, once the app has read the signal. The
+ * first check may find bytes that the peer sent before its close; the second check finds the close.
  */
 const PROBE_MILLISECONDS = 300;
 
@@ -141,28 +142,28 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Records the figures of the exchange; `null` without an `onExchange`. */
   #recorder: ExchangeRecorder | null = null;
   #probeTimer: Interval | undefined;
-  /** Whether `onExchange` runs: if it uses the signal, the peer need not be probed. */
+  /** Whether `onExchange` runs. If it reads the signal, the peer isn't probed. */
   #isReporting = false;
-  #hasPeerLeft = false;
+  #hasPeerClosed = false;
   /** The body of unknown length that is being sent, which is canceled if the client leaves. */
   #streamingBody: unknown = null;
   /**
-   * Resolves when the slot is free: at the end; earlier if the session is closed while the app
-   * still works, or if the peer was refused and only has to read the response.
+   * Resolves when the slot is free: at the end of the connection, or earlier if the session is
+   * closed while the app still works, or if a refused peer only has to read the response.
    */
   readonly #slotFreed = Promise.withResolvers<void>();
-  #serving: Promise<void> | null = null;
+  #servePromise: Promise<void> | null = null;
   /** The promise of the lingering close; `null` during the session. */
-  #lingering: Promise<void> | null = null;
+  #lingerPromise: Promise<void> | null = null;
   /** The time at which the last wait for a request began; `Infinity` before the first wait. */
   #waitStart = Infinity;
   /** The error with which the peer broke the body of the current request. */
   #bodyError: unknown = null;
-  /** The header `expect` of the request whose body is unread. */
-  #expectation: unknown = undefined;
+  /** The value of the header `expect` of the request whose body is unread. */
+  #expectHeader: unknown = undefined;
 
   /**
-   * Owns a socket that is ready to speak HTTP.
+   * Makes a connection over a socket, and takes ownership of the socket.
    *
    * @param isTrusted Reports whether the peer is trusted at the time of the call.
    */
@@ -198,21 +199,22 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#state = nextState;
   }
 
-  /** Finishes the session: the last response was sent, or the connection was closed. */
+  /** Finishes the session, after the last response was sent or the connection was closed. */
   #finishSession(): void {
     this.#transition("close");
     clearInterval(this.#probeTimer);
     const session = this.session;
     this.#context.sessions.delete(session);
     const { closed, failure } = this.#transport;
-    // Make the reason on demand: most apps don't use it, and an error costs more than a request.
-    let reason = failure ?? this.#bodyError;
-    const makeReason = () =>
-      reason ??= this.#state === "closedByClient"
+    // Make the abort reason on demand: most apps don't read it, and an error costs more than a
+    // request.
+    let abortReason = failure ?? this.#bodyError;
+    const makeAbortReason = () =>
+      abortReason ??= this.#state === "closedByClient"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    if (this.#recorder !== null) this.#endExchange(closed ? makeReason() : null);
-    abortSession(session, makeReason);
+    if (this.#recorder !== null) this.#endExchange(closed ? makeAbortReason() : null);
+    abortSession(session, makeAbortReason);
   }
 
   #endExchange(error: unknown): void {
@@ -228,18 +230,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   onSignalRequested(): void {
     if (this.#probeTimer !== undefined || this.#isReporting) return;
     const onEnd = () => {
-      this.#hasPeerLeft = true;
+      this.#hasPeerClosed = true;
       const reason = new ConnectionClosedError("the peer has closed the connection");
       abortSession(this.session, () => reason);
-      // The body's source may wait forever, and would keep the slot. The timer continues, for a
-      // body that begins later.
+      // The body's source may wait forever, and would keep the slot. The timer continues, because
+      // another body may begin later.
       cancelQuietly(this.#streamingBody, reason);
     };
     this.#probeTimer = startInterval(() => this.#transport.probePeer(onEnd), PROBE_MILLISECONDS);
   }
 
   /**
-   * Closes the connection, because the app has closed the session. Has no effect after the last
+   * Closes the connection after the app has closed the session. Has no effect after the last
    * response, which the peer may still be receiving.
    */
   onSessionClosed(reason: unknown): void {
@@ -259,7 +261,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   /** Whether the connection can be closed without loss: before the first byte of a request. */
   isIdle(): boolean {
-    return this.#state === "idle" && this.#transport.reader.bufferedBytes === 0;
+    return this.#state === "idle" && this.#transport.readBuffer.bufferedBytes === 0;
   }
 
   /** The time at which the session became idle; `Infinity` while it is not idle. */
@@ -268,8 +270,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Ends an idle session: closes the writing side, and discards received bytes. */
-  endIdle(): void {
-    this.#endSession("debug", IDLE_SESSION_ENDED);
+  endIdleSession(): void {
+    this.#endSession("debug", IDLE_SESSION_END_REASON);
     void this.#linger({ keepsSlot: false });
   }
 
@@ -290,18 +292,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Answers requests until {@linkcode ended}. Resolves when the connection is closed and the app
-   * has returned. Never rejects. A further call returns the same promise.
+   * Answers requests until the session ends. Resolves when the connection is closed and the app has
+   * returned. Never rejects. A further call returns the same promise.
    */
   serve(): Promise<void> {
-    return this.#serving ??= this.#serve();
+    return this.#servePromise ??= this.#serve();
   }
 
   async #serve(): Promise<void> {
     try {
-      if (await this.#accept()) {
+      if (await this.#acceptPeer()) {
         const isRefused = await this.#serveRequests();
-        await (this.#lingering ?? this.#linger({ keepsSlot: !isRefused }));
+        await (this.#lingerPromise ?? this.#linger({ keepsSlot: !isRefused }));
       }
     } catch (error) {
       this.#logConnectionError(this.#transport.failWith(error));
@@ -313,23 +315,23 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
   }
 
-  /** Finishes the session, and waits until the peer could read the last response. */
+  /** Finishes the session, and gives the peer time to read the last response. */
   #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
     this.#finishSession();
     if (!keepsSlot) {
       addLingering(this.#context.lingeringConnections, this);
       this.#slotFreed.resolve();
     }
-    return this.#lingering = linger(this.#transport, this.#socket);
+    return this.#lingerPromise = linger(this.#transport, this.#socket);
   }
 
-  async #accept(): Promise<boolean> {
+  async #acceptPeer(): Promise<boolean> {
     const { onConnect, sessions } = this.#context;
     if (!this.#checkTrust()) return false;
-    let refusal: string | null = null;
+    let refusalReason: string | null = null;
     try {
       if (onConnect !== null) {
-        refusal = await this.#applyDecision(await onConnect(this.session, this.#socket));
+        refusalReason = await this.#applyDecision(await onConnect(this.session, this.#socket));
       }
     } catch (error) {
       this.#logFailure(error, "onConnect");
@@ -337,8 +339,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
-    if (refusal !== null) {
-      this.#endSession("refusal", refusal);
+    if (refusalReason !== null) {
+      this.#endSession("refusal", refusalReason);
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -347,7 +349,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return true;
   }
 
-  /** Identifies the peer that `onConnect` accepts; returns why it is refused, or `null`. */
+  /**
+   * Identifies the peer that `onConnect` accepts. Returns the reason why the peer is refused, or
+   * `null`.
+   */
   async #applyDecision(connectResult: unknown): Promise<string | null> {
     const decision = parseConnectResult(connectResult);
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
@@ -362,8 +367,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Checks the peer's trust, which may have been withdrawn while it waited for a slot or
-   * `onConnect`.
+   * Checks that the peer is still trusted: trust may have been withdrawn while the connection
+   * waited for a slot or for `onConnect`.
    */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
@@ -383,15 +388,15 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         while ((preamble = this.#parseRequest()) === null) {
           const hasReceived = transport.endReceive(await transport.beginReceive());
           // The server may have ended the idle session during the read.
-          if (this.#lingering !== null) return false;
+          if (this.#lingerPromise !== null) return false;
           if (hasReceived) continue;
           this.#transition("closeByClient");
-          this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
+          this.#endSession("debug", CLOSE_BY_PEER_REASON, CLOSE_BY_PEER_LOG_LINE);
           transport.close();
           return false;
         }
       } catch (error) {
-        if (this.#lingering !== null) return false;
+        if (this.#lingerPromise !== null) return false;
         return await this.#respondToInvalidPreamble(error);
       }
       const exchange = this.#beginExchange(preamble);
@@ -416,20 +421,20 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   /** Parses a request out of the received bytes; `null` if more bytes are needed. */
   #parseRequest(): RequestPreamble | null {
-    const { reader } = this.#transport;
+    const { readBuffer } = this.#transport;
     const preambleEnd = this.#transport.searchPreamble();
     if (preambleEnd < 0) return null;
-    const preamble = parseRequestPreamble(reader.bytes, reader.start, preambleEnd);
-    reader.start = preambleEnd;
+    const preamble = parseRequestPreamble(readBuffer.bytes, readBuffer.start, preambleEnd);
+    readBuffer.start = preambleEnd;
     return preamble;
   }
 
   /** Sends an error response to an invalid request, if its bytes are HTTP. */
   #respondToInvalidPreamble(error: unknown): Promise<true> {
     const transport = this.#transport;
-    const { bytes, start, end } = transport.reader;
+    const { bytes, start, end } = transport.readBuffer;
     const failure = transport.failWith(error);
-    const status = statusOfPreamble(failure, bytes.subarray(start, end));
+    const status = findErrorStatus(failure, bytes.subarray(start, end));
     if (status === null) throw failure;
     transport.startResponse(null);
     this.#logConnectionError(failure);
@@ -443,7 +448,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (framing === null) this.#transition("receiveRequest");
     else {
       this.#transition("receiveRequestWithBody");
-      this.#expectation = headers["expect"];
+      this.#expectHeader = headers["expect"];
     }
     const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
     const request = new Request(INTERNAL, method, uri, headers, body, [], path, query);
@@ -492,7 +497,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     transport.endPreamble(buffer, length);
     this.#recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
-    const write = transport.beginSend(length, isHead ? null : response.body, framing);
+    const writePromise = transport.beginSend(length, isHead ? null : response.body, framing);
     exchange.response = response;
     if (isHead) {
       cancelUnusedBody(response.body, unsentHeadBodyError());
@@ -500,7 +505,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#streamingBody = response.body;
       this.onSignalRequested();
     }
-    return write;
+    return writePromise;
   }
 
   /**
@@ -525,10 +530,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #finishExchange(exchange: ServerExchange): boolean {
     const { closed, failure } = this.#transport;
     const response = exchange.response!;
-    // Check again: the request body may have been read since, or a shutdown begun.
+    // Check again: the app may have read the request body, or a shutdown may have begun.
     const closeReason = this.#findCloseReason(exchange, response) ?? exchange.announcedClose;
     countRequest(this.session);
-    // If the connection was closed during the last bytes, the reason was already logged.
+    // The reason was already logged if the connection was closed during the last bytes.
     if (closed) throw failure ?? new ConnectionClosedError();
     if (closeReason === null) {
       this.#transition("finishResponse");
@@ -536,8 +541,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#endExchange(null);
       return false;
     }
-    const { category, reason, logLine = `ended after ${reason}`, error } = closeReason;
-    this.#endSession(category, reason, logLine, error);
+    const { category, message, logLine = `ended after ${message}`, error } = closeReason;
+    this.#endSession(category, message, logLine, error);
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
     if (this.#state === "bodyUnread") {
       cancelQuietly(exchange.body, unreadBodyError(response.status));
@@ -556,30 +561,37 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     mayReadRequest = false,
   ): CloseReason | null {
     if (this.#state === "bodyBroken") {
-      const reason = messageOf(this.#bodyError);
-      return { category: "protocol", reason, logLine: reason, error: this.#bodyError };
+      const message = messageOf(this.#bodyError);
+      return { category: "protocol", message, logLine: message, error: this.#bodyError };
     }
-    const makeReason = (category: LogCategory, reason: string): CloseReason => ({
+    const makeCloseReason = (category: LogCategory, message: string): CloseReason => ({
       category,
-      reason,
+      message,
     });
     // Any peer can send an unwanted body, so an unread body isn't an error of the app.
     if (!mayReadRequest && this.#state === "bodyUnread") {
-      return makeReason("body", `the body of a request was left unread (status ${status})`);
+      return makeCloseReason("body", `the body of a request was left unread (status ${status})`);
     }
-    const closingMessage = hasConnectionClose(headers)
+    const closeHeaderOwner = hasConnectionClose(headers)
       ? "response"
       : isCloseRequested
       ? "request"
       : null;
-    if (closingMessage !== null) {
-      return makeReason("debug", `a ${closingMessage} with connection: close (status ${status})`);
+    if (closeHeaderOwner !== null) {
+      return makeCloseReason(
+        "debug",
+        `a ${closeHeaderOwner} with connection: close (status ${status})`,
+      );
     }
-    if (closesConnection(status)) return makeReason("debug", `a response with status ${status}`);
+    if (closesConnection(status)) {
+      return makeCloseReason("debug", `a response with status ${status}`);
+    }
     if (this.#isAtLimit) {
-      return makeReason("debug", `the limit of ${this.session.maxRequests} requests`);
+      return makeCloseReason("debug", `the limit of ${this.session.maxRequests} requests`);
     }
-    return this.#context.isStopping ? makeReason("debug", "the server is shutting down") : null;
+    return this.#context.isStopping
+      ? makeCloseReason("debug", "the server is shutting down")
+      : null;
   }
 
   /** Whether the current request is the last one that `maxRequests` allows. */
@@ -591,23 +603,24 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /**
    * Logs why a connection or its response has failed.
    *
-   * @param isSending Whether the response was valid, so that only its body source can have failed.
+   * @param hasValidResponse Whether the response was valid, so that only its body source can have
+   * failed.
    * @returns The status of the error response to send instead; `null` if none can be sent.
    */
   #logFailure(
     error: unknown,
     source: string,
     request?: Request,
-    isSending = false,
+    hasValidResponse = false,
   ): ErrorStatus | null {
     const { closed, failure, sendState } = this.#transport;
     if (closed || failure !== null) {
       this.#logConnectionError(failure ?? error);
       return null;
     }
-    // After the peer has left, don't blame the app for an operation that rejected because of it,
-    // nor for a failing body source.
-    if (this.#hasPeerLeft && (isSending || error instanceof ConnectionClosedError)) {
+    // After the peer has closed the connection, operations and body sources of the app fail: these
+    // failures aren't errors of the app.
+    if (this.#hasPeerClosed && (hasValidResponse || error instanceof ConnectionClosedError)) {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
       return null;
     }
@@ -620,10 +633,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         "body",
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
-    } else if (isSending && hasBrokenBody(error)) {
-      // This connection is open, so another one broke: that of a proxy to its upstream.
-      const reason = `the source of a response's body broke off: ${messageOf(error)}`;
-      this.#endSession("warn", reason, reason, error);
+    } else if (hasValidResponse && isBrokenBodyError(error)) {
+      // This connection is open, so the connection of a proxy to its upstream broke.
+      const message = `the source of a response's body broke off: ${messageOf(error)}`;
+      this.#endSession("warn", message, message, error);
     } else {
       this.#logAppError(error, source, request);
     }
@@ -647,14 +660,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const cause = failure ?? error;
     const isTimeout = cause instanceof Deno.errors.TimedOut;
     let hint = "";
-    if (isTimeout && this.#expectation !== undefined) {
+    if (isTimeout && this.#expectHeader !== undefined) {
       // A client may have waited for an interim response (RFC 9110 §10.1.1).
-      hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
+      hint = `; its request has expect: ${quote(String(this.#expectHeader))}, but no interim ` +
         "response is ever sent: set the client not to wait for one";
     }
     const category = isTimeout ? "timeout" : cause instanceof ProtocolError ? "protocol" : "debug";
-    const reason = messageOf(cause) + hint;
-    this.#endSession(category, reason, reason, cause);
+    const message = messageOf(cause) + hint;
+    this.#endSession(category, message, message, cause);
   }
 
   #logAppError(error: unknown, source: string, request?: Request): void {
@@ -671,14 +684,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Ends the session and logs the reason. The session keeps the first reason.
+   * Sets the message of the session, unless it has one, and writes a log line.
    *
-   * @param category The level or the kind of the line.
-   * @param logLine The log line.
-   * @param error The error of the peer, the network or the deadline that has ended it.
+   * @param category The level or the kind of the log line.
+   * @param message The reason why the session ends.
+   * @param error The error of the peer, the network or the deadline that has ended the session.
    */
-  #endSession(category: LogCategory, reason: string, logLine = reason, error?: unknown): void {
-    endSession(this.session, reason);
+  #endSession(category: LogCategory, message: string, logLine = message, error?: unknown): void {
+    endSession(this.session, message);
     const { logger } = this.#context;
     const who = `${this.session}`;
     const text = `${who}: ${logLine}`;
@@ -691,12 +704,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { closed, sendState } = this.#transport;
     if (outcome === "consumed") {
       this.#transition("finishBody");
-      this.#expectation = undefined;
+      this.#expectHeader = undefined;
     } else if (outcome === "canceled") {
-      // The rest of the body is not awaited any more. An error response may still be sent.
+      // No read waits for the rest of the body. An error response may still be sent.
       this.#transport.deadline.stopWait();
-    } else if (!closed && sendState === "nothing" && isBrokenFraming(error)) {
-      // The framing is broken, but the socket isn't: an error response can still be sent.
+    } else if (!closed && sendState === "nothing" && isBrokenFramingError(error)) {
+      // The framing is broken, but the socket works: an error response can still be sent.
       this.#transition("breakBody");
       this.#bodyError = error;
     } else {
@@ -705,7 +718,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   };
 }
 
-/** Whether the server closes the connection after a response with this status. */
+/** Reports whether the server closes the connection after a response with this status. */
 function closesConnection(status: number): boolean {
   return status >= 400 && !KEEP_ALIVE_STATUSES.has(status);
 }
@@ -715,7 +728,7 @@ function closesConnection(status: number): boolean {
  */
 function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
   const { connection } = headers;
-  if (connection === undefined) return CLOSE;
+  if (connection === undefined) return CLOSE_HEADERS;
   if (typeof connection !== "string" || hasConnectionClose(headers)) return null;
   return { connection: `${connection}, close` };
 }

@@ -3,7 +3,7 @@
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_recorder.ts";
-import { checkLogger, LEVELS, type Logger } from "./logger.ts";
+import { checkLogger, LOG_LEVELS, type Logger } from "./logger.ts";
 
 /** The limits and the logger of a server. */
 export interface ServerOptions {
@@ -54,7 +54,7 @@ export interface ServerOptions {
   unframedNull?: boolean | undefined;
 }
 
-/** How a server serves over TLS: with the name of a protocol. */
+/** The options of a server over TLS. */
 export interface SSLServerOptions extends ServerOptions {
   /**
    * The name of the protocol by ALPN (RFC 7301): 1 to 255 visible ASCII characters. A client that
@@ -65,7 +65,7 @@ export interface SSLServerOptions extends ServerOptions {
   protocol?: string | undefined;
 }
 
-const OPTIONS = [
+const SERVER_OPTIONS = [
   "maxConnections",
   "maxRequests",
   "timeout",
@@ -77,18 +77,18 @@ const OPTIONS = [
 /**
  * Checks options, and copies them.
  *
- * @param furtherNames The names of further options, which are copied unchecked.
+ * @param additionalNames The names of additional options, which are copied unchecked.
  */
 export function checkServerOptions(
   options: ServerOptions,
-  furtherNames: readonly string[],
+  additionalNames: readonly string[],
 ): ServerOptions {
-  const copy = copyOptions(options, [...OPTIONS, ...furtherNames]);
+  const copy = copyOptions(options, [...SERVER_OPTIONS, ...additionalNames]);
   for (const name of ["maxConnections", "maxRequests"] as const) {
     if (copy[name] !== undefined) checkInteger(name, copy[name], 1, Infinity);
   }
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  if (copy.logger !== undefined) checkLogger(copy.logger, LEVELS);
+  if (copy.logger !== undefined) checkLogger(copy.logger, LOG_LEVELS);
   if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
   if (copy.unframedNull !== undefined) checkBoolean("unframedNull", copy.unframedNull);
   return copy;

@@ -1,11 +1,11 @@
-/** Serving in one call: until the address is bound, or until a signal. */
+/** Functions that start a server, and that serve until the process receives a signal. */
 
 import { copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import { TERMINATION_SIGNALS } from "./termination.ts";
 
-/** The part of a server that starting it needs. */
-interface Startable {
+/** The part of a server that {@linkcode startServer} needs. */
+interface StartableServer {
   /** Resolves once the address is bound. */
   readonly ready: Promise<void>;
   /** Serves until the server is closed. */
@@ -13,7 +13,7 @@ interface Startable {
 }
 
 /** Starts serving, and resolves once the address is bound. */
-export async function startServer<S extends Startable>(server: S): Promise<S> {
+export async function startServer<S extends StartableServer>(server: S): Promise<S> {
   server.serveForever();
   await server.ready;
   return server;
@@ -43,11 +43,11 @@ export interface StoppableServer {
 const DEFAULT_DEADLINE_SECONDS = 10;
 
 /**
- * Serves until the process receives a signal: the first signal is a `shutdown()`, a second one, or
- * the deadline, a `close()`. Resolves when serving has ended; the signals have their usual effect
- * again.
+ * Serves until the process receives a signal. The first signal calls `shutdown()`; a second signal,
+ * or the deadline, calls `close()`. Resolves when the server has ended. From then on, the signals
+ * have their usual effect.
  *
- * @param signals The signals; tests choose others, so that no other test gets them.
+ * @param signals The signals. Tests pass other signals, which don't affect other tests.
  */
 export async function serveUntilSignal(
   server: StoppableServer,

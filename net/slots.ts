@@ -5,33 +5,34 @@ import { SwapRemoveSet } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
 import type { ServerConnection } from "./server_connection.ts";
 
-/** The longest wait of a connection for a slot. */
+/** The maximum time that a connection waits for a slot. */
 const MAX_WAIT_MILLISECONDS = 2000;
 /**
- * How long a session must be idle before the server ends it for another connection. A client that
- * makes one request after the other is idle for a shorter time.
+ * The time after which the server may end an idle session, to free its slot for another connection.
+ * A client that makes one request after the other is idle for a shorter time.
  */
 const MIN_IDLE_MILLISECONDS = 1000;
 
 /** The connections that a server serves, up to a limit. */
 export class Slots {
   readonly #connections = new SwapRemoveSet<ServerConnection>();
-  readonly #max: number;
+  readonly #maxConnections: number;
   /**
-   * Ends the pause of the waiting connection; `null` without one. Aborting a controller without
-   * listeners at the end of each connection made one-request connections 5 % slower.
+   * The controller that ends the pause of a waiting connection; `null` if no connection waits.
+   * Aborting a controller without listeners at the end of each connection made one-request
+   * connections 5 % slower.
    */
   #pauseController: AbortController | null = null;
   #isClosed = false;
 
   /** Makes `max` slots; `Infinity` is allowed. */
   constructor(max: number) {
-    this.#max = max;
+    this.#maxConnections = max;
   }
 
   /** Whether another connection can be added now. */
-  get hasFree(): boolean {
-    return this.#connections.size < this.#max;
+  get hasFreeSlot(): boolean {
+    return this.#connections.size < this.#maxConnections;
   }
 
   /** Adds a connection, which keeps its slot until it has ended. */
@@ -47,15 +48,15 @@ export class Slots {
    * Waits up to 2 seconds for a slot. During the wait, ends one session that has been idle for a
    * second.
    */
-  async wait(): Promise<void> {
-    const deadline = performance.now() + MAX_WAIT_MILLISECONDS;
-    while (!this.hasFree && !this.#isClosed) {
+  async waitForSlot(): Promise<void> {
+    const waitEndTime = performance.now() + MAX_WAIT_MILLISECONDS;
+    while (!this.hasFreeSlot && !this.#isClosed) {
       const now = performance.now();
-      if (now >= deadline) break;
+      if (now >= waitEndTime) break;
       this.#pauseController = new AbortController();
       const { signal } = this.#pauseController;
-      const nextCheck = this.#endIdleSession(now);
-      await pause(Math.min(nextCheck, deadline) - now, signal);
+      const nextCheckTime = this.#endIdleSession(now);
+      await pause(Math.min(nextCheckTime, waitEndTime) - now, signal);
     }
     this.#pauseController = null;
   }
@@ -72,34 +73,36 @@ export class Slots {
   }
 
   /**
-   * Ends the session that has been idle longest, among those of the peer with the most sessions, if
-   * it has been idle long enough. A client that keeps many connections can't lock out other
-   * clients.
+   * Finds the peer with the most sessions, and ends its longest idle session, if that session has
+   * been idle for a second. So a client with many connections can't lock out other clients.
    *
    * @returns The time of the next check, if no slot becomes free before.
    */
   #endIdleSession(now: number): number {
     const sessionCounts = new Map<string, number>();
     for (const { session } of this.#connections) {
-      const peer = peerOf(session);
-      sessionCounts.set(peer, (sessionCounts.get(peer) ?? 0) + 1);
+      const peerKey = peerKeyOf(session);
+      sessionCounts.set(peerKey, (sessionCounts.get(peerKey) ?? 0) + 1);
     }
-    const countOf = ({ session }: ServerConnection) => sessionCounts.get(peerOf(session))!;
-    let oldestIdle: ServerConnection | null = null;
-    let nextCheck = now + MIN_IDLE_MILLISECONDS;
+    const countSessionsOf = ({ session }: ServerConnection) =>
+      sessionCounts.get(peerKeyOf(session))!;
+    let longestIdleConnection: ServerConnection | null = null;
+    let nextCheckTime = now + MIN_IDLE_MILLISECONDS;
     for (const connection of this.#connections) {
       const { idleSince } = connection;
       if (now - idleSince < MIN_IDLE_MILLISECONDS) {
-        nextCheck = Math.min(nextCheck, idleSince + MIN_IDLE_MILLISECONDS);
+        nextCheckTime = Math.min(nextCheckTime, idleSince + MIN_IDLE_MILLISECONDS);
       } else if (
-        oldestIdle === null || countOf(connection) > countOf(oldestIdle) ||
-        countOf(connection) === countOf(oldestIdle) && idleSince < oldestIdle.idleSince
+        longestIdleConnection === null ||
+        countSessionsOf(connection) > countSessionsOf(longestIdleConnection) ||
+        countSessionsOf(connection) === countSessionsOf(longestIdleConnection) &&
+          idleSince < longestIdleConnection.idleSince
       ) {
-        oldestIdle = connection;
+        longestIdleConnection = connection;
       }
     }
-    oldestIdle?.endIdle();
-    return nextCheck;
+    longestIdleConnection?.endIdleSession();
+    return nextCheckTime;
   }
 }
 
@@ -107,7 +110,7 @@ export class Slots {
  * Identifies the peer of a session by its key, otherwise by its host. All peers of a Unix socket
  * count as one.
  */
-function peerOf({ peerCertificate, address }: Session): string {
+function peerKeyOf({ peerCertificate, address }: Session): string {
   if (peerCertificate !== null) return peerCertificate.publicKey256;
   return address?.[0] ?? "";
 }

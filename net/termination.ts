@@ -1,4 +1,4 @@
-/** Termination of a program by a system signal. */
+/** The abort signal of a program that a system signal terminates. */
 
 import { DeguError } from "../base/errors.ts";
 
@@ -15,7 +15,7 @@ const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = {
   SIGHUP: 129,
 };
 
-let termination: AbortSignal | null = null;
+let cachedSignal: AbortSignal | null = null;
 
 /**
  * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, on Windows SIGINT, SIGBREAK or
@@ -36,7 +36,7 @@ let termination: AbortSignal | null = null;
  * ```
  */
 export function terminationSignal(): AbortSignal {
-  if (termination !== null) return termination;
+  if (cachedSignal !== null) return cachedSignal;
   const controller = new AbortController();
   for (const name of TERMINATION_SIGNALS) {
     Deno.addSignalListener(name, () => {
@@ -44,7 +44,7 @@ export function terminationSignal(): AbortSignal {
       controller.abort(terminatedError(name));
     });
   }
-  return termination = controller.signal;
+  return cachedSignal = controller.signal;
 }
 
 function terminatedError(name: Deno.Signal): DeguError {

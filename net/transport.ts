@@ -34,8 +34,8 @@ const BUFFER_GROWTH_FACTOR = 4;
 const MAX_JOINED_BYTES = 65536;
 
 /**
- * The buffer in which the preambles of all connections are formatted; in use only during one call.
- * `null` while in use, since a getter of a header may make another request.
+ * The buffer in which the preambles of all connections are formatted, each within one synchronous
+ * call. `null` during such a call, because a getter of a header may make another request.
  */
 let preambleBuffer: Uint8Array | null = null;
 
@@ -44,7 +44,7 @@ type CloseListener = (failure: unknown) => void;
 
 /**
  * The part of a connection that clients and servers share: the socket, its deadline, the error that
- * broke it, and receiving and sending of messages with their bodies.
+ * broke the connection, and methods to receive and send messages with their bodies.
  *
  * Preambles are received one after the other: as long as {@linkcode searchPreamble} returns -1,
  * `transport.endReceive(await transport.beginReceive())` gets more bytes.
@@ -57,7 +57,7 @@ type CloseListener = (failure: unknown) => void;
  */
 export class Transport implements ReadAheadSource {
   /** Received bytes that were not consumed yet. */
-  readonly reader: ReadBuffer = new ReadBuffer(this);
+  readonly readBuffer: ReadBuffer = new ReadBuffer(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   /** Counts the bytes of the message that the socket takes; `null` without an `onExchange`. */
@@ -77,11 +77,11 @@ export class Transport implements ReadAheadSource {
   /** The number of bytes of the next preamble that have been searched for its end. */
   #searchedBytes = 0;
   /**
-   * The read that a preamble waits for: `"read"` is a new one, `"read ahead"` one that was issued
-   * ahead.
+   * The read that a preamble waits for: `"read"` for a new read, `"read ahead"` for a read that was
+   * issued ahead.
    */
   #receiveState: "nothing" | "read" | "read ahead" = "nothing";
-  // The pending read, unless it was issued ahead.
+  /** The pending read, unless it was issued ahead. */
   #pendingRead: Promise<number | null> | null = null;
   /** The buffer of the outgoing message, which starts with the preamble. */
   #messageBuffer: Uint8Array = EMPTY_BYTES;
@@ -136,7 +136,7 @@ export class Transport implements ReadAheadSource {
     this.#closed = true;
     this.#failure ??= failure;
     this.deadline.close();
-    this.reader.close(this.#failure);
+    this.readBuffer.close(this.#failure);
     this.cancelBody(this.#failure);
     try {
       // Reset, don't close: the kernel would keep retransmitting an abandoned request, which could
@@ -178,7 +178,7 @@ export class Transport implements ReadAheadSource {
     return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
   }
 
-  /** Records an error that breaks the connection, if it is one of the socket. */
+  /** Records an error as the failure of the connection, if the error comes from the socket. */
   #recordFailure(error: unknown, isSocketError: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isSocketError) this.#failure ??= error;
@@ -188,23 +188,23 @@ export class Transport implements ReadAheadSource {
   /**
    * Searches the received bytes for the end of a preamble.
    *
-   * @returns The position of its end, or -1 if more must be received.
+   * @returns The position of its end, or -1 if more bytes are needed.
    */
   searchPreamble(): number {
-    const { reader } = this;
-    const searchStart = reader.start + Math.max(0, this.#searchedBytes - 3);
-    const preambleEnd = findPreambleEnd(reader.bytes, searchStart, reader.end);
-    const size = preambleEnd < 0 ? reader.bufferedBytes + 1 : preambleEnd - reader.start;
+    const { readBuffer } = this;
+    const searchStart = readBuffer.start + Math.max(0, this.#searchedBytes - 3);
+    const preambleEnd = findPreambleEnd(readBuffer.bytes, searchStart, readBuffer.end);
+    const size = preambleEnd < 0 ? readBuffer.bufferedBytes + 1 : preambleEnd - readBuffer.start;
     // Don't check a whole preamble: the errors of the parser are better.
-    if (reader.bufferedBytes > 0 && (preambleEnd < 0 || size > MAX_PREAMBLE_BYTES)) {
-      const { bytes, start } = reader;
+    if (readBuffer.bufferedBytes > 0 && (preambleEnd < 0 || size > MAX_PREAMBLE_BYTES)) {
+      const { bytes, start } = readBuffer;
       // Check at most this prefix: the response must not depend on how the bytes arrive.
-      const checkEnd = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
-      this.#checkPrefix(bytes, start, start + this.#searchedBytes, checkEnd);
+      const prefixEnd = Math.min(readBuffer.end, start + MAX_PREAMBLE_BYTES);
+      this.#checkPrefix(bytes, start, start + this.#searchedBytes, prefixEnd);
     }
     if (size > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
     if (preambleEnd < 0) {
-      this.#searchedBytes = reader.bufferedBytes;
+      this.#searchedBytes = readBuffer.bufferedBytes;
     } else {
       this.#searchedBytes = 0;
       this.deadline.stopWait();
@@ -220,14 +220,14 @@ export class Transport implements ReadAheadSource {
    * preamble, so that a peer can't prolong it by sending a byte at a time.
    */
   beginReceive(): Promise<number | null> {
-    const { reader, deadline } = this;
-    const { pendingRead } = reader;
+    const { readBuffer, deadline } = this;
+    const { pendingRead } = readBuffer;
     this.#receiveState = pendingRead === null ? "read" : "read ahead";
-    reader.checkFailure();
+    readBuffer.checkFailure();
     if (!deadline.isWaiting) deadline.startWait();
     if (pendingRead !== null) return pendingRead;
-    if (reader.bufferedBytes === 0) reader.shrinkToUse();
-    return this.#pendingRead = this.#socket.read(reader.makeRoom());
+    if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse();
+    return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
   }
 
   /**
@@ -238,9 +238,11 @@ export class Transport implements ReadAheadSource {
   endReceive(count: number | null): boolean {
     this.#pendingRead = null;
     // Bytes that arrive after the connection closed are discarded.
-    this.reader.checkFailure();
-    // The reader already has the bytes of a read that was issued ahead.
-    const receivedBytes = this.#receiveState === "read" ? this.reader.countRead(count) : count ?? 0;
+    this.readBuffer.checkFailure();
+    // The read buffer already has the bytes of a read that was issued ahead.
+    const receivedBytes = this.#receiveState === "read"
+      ? this.readBuffer.countRead(count)
+      : count ?? 0;
     if (receivedBytes === 0) {
       // `#receiveState` keeps its value: like an error of the socket, the close breaks the
       // connection.
@@ -252,19 +254,19 @@ export class Transport implements ReadAheadSource {
     return true;
   }
 
-  /** Reads without using the reader, which must be empty; the deadline bounds the wait. */
+  /** Reads directly into an array; the read buffer must be empty. The deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
-    const { reader } = this;
-    if (reader.pendingRead !== null) {
+    const { readBuffer } = this;
+    if (readBuffer.pendingRead !== null) {
       await this.waitForReadAhead();
-      if (reader.bufferedBytes > 0) return reader.copyTo(into);
+      if (readBuffer.bufferedBytes > 0) return readBuffer.copyTo(into);
     }
     this.deadline.startWait();
     try {
-      reader.checkFailure();
+      readBuffer.checkFailure();
       const count = await (this.#pendingRead = this.#socket.read(into));
       this.#pendingRead = null;
-      reader.checkFailure();
+      readBuffer.checkFailure();
       this.deadline.stopWait();
       return checkReadCount(count, into.length) || null;
     } catch (error) {
@@ -276,7 +278,7 @@ export class Transport implements ReadAheadSource {
   async waitForReadAhead(): Promise<void> {
     this.deadline.startWait();
     try {
-      await this.reader.settleReadAhead();
+      await this.readBuffer.settleReadAhead();
       this.deadline.stopWait();
     } catch (error) {
       throw this.#recordFailure(error, true);
@@ -289,13 +291,16 @@ export class Transport implements ReadAheadSource {
 
   /**
    * Checks whether the peer has closed the connection, by a read-ahead into the free part of the
-   * reader's buffer. Calls `onEnd` if it has, or if the connection breaks. Has no effect during a
-   * read, which notices a close anyway.
+   * read buffer. Calls `onEnd` if the peer has closed or broken the connection. Has no effect
+   * during a read, which detects a close itself.
    */
   probePeer(onEnd: () => void): void {
     if (this.#closed || this.#pendingRead !== null) return;
-    // Views of the reader's buffer may be in use, so its bytes must not move.
-    this.reader.readAhead(this.#socket, true)?.then((count) => count === null && onEnd(), onEnd);
+    // Views of the read buffer may be in use, so its bytes must not move.
+    this.readBuffer.readAhead(this.#socket, true)?.then(
+      (count) => count === null && onEnd(),
+      onEnd,
+    );
   }
 
   /**
@@ -305,8 +310,8 @@ export class Transport implements ReadAheadSource {
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#pendingRead;
-    const count = await this.reader.settleReadAhead();
-    this.reader.start = this.reader.end;
+    const count = await this.readBuffer.settleReadAhead();
+    this.readBuffer.start = this.readBuffer.end;
     return count;
   }
 
@@ -315,7 +320,7 @@ export class Transport implements ReadAheadSource {
     return this.#sendState;
   }
 
-  /** Starts the response to a request, no byte of which was sent. */
+  /** Starts the response to a request: no byte of the response was sent yet. */
   startResponse(recorder: ExchangeRecorder | null): void {
     this.recorder = recorder;
     this.#sendState = "nothing";
@@ -334,9 +339,9 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Takes the preamble out of the buffer of {@linkcode beginMessage}, which the caller must not use
-   * any more. A caller whose formatting fails need not call this: the next message gets a new
-   * buffer.
+   * Copies the preamble from the buffer of {@linkcode beginMessage}, which the caller must not use
+   * afterward. If formatting the preamble fails, the caller need not call this method: the next
+   * message gets a new buffer.
    */
   endPreamble(buffer: Uint8Array, length: number): void {
     this.#resizeBuffer(length);
@@ -366,24 +371,24 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Appends `count` bytes to a preamble of `length` bytes, to send both in one write; `null` if
-   * that is too much for one write.
+   * Appends `count` bytes to a preamble of `length` bytes, to send both in one write; returns
+   * `null` if the result would be too long for one write.
    */
   appendToPreamble(
     length: number,
     bytes: Uint8Array,
     count: number = bytes.length,
   ): Uint8Array | null {
-    const totalLength = length + count;
-    if (totalLength > MAX_JOINED_BYTES) return null;
-    if (totalLength > this.#messageBuffer.length) {
+    const totalBytes = length + count;
+    if (totalBytes > MAX_JOINED_BYTES) return null;
+    if (totalBytes > this.#messageBuffer.length) {
       const preamble = this.#messageBuffer.subarray(0, length);
-      this.#resizeBuffer(totalLength);
+      this.#resizeBuffer(totalBytes);
       this.#messageBuffer.set(preamble);
     }
-    this.#messageBytes = totalLength;
+    this.#messageBytes = totalBytes;
     this.#messageBuffer.set(bytes, length);
-    return this.#messageViewOf(totalLength);
+    return this.#messageViewOf(totalBytes);
   }
 
   #messageViewOf(length: number): Uint8Array {
@@ -393,7 +398,7 @@ export class Transport implements ReadAheadSource {
     return this.#messageView;
   }
 
-  /** Makes the buffer large enough. Shrinks it if the last message needed much less. */
+  /** Enlarges the buffer if necessary. Shrinks the buffer if the last message was much smaller. */
   #resizeBuffer(size: number): void {
     const { length } = this.#messageBuffer;
     let newLength = length;
@@ -417,7 +422,7 @@ export class Transport implements ReadAheadSource {
     // A large message was already written in pieces.
     if (this.#smallMessage === null) return null;
     const remainder = dropWritten(this.#smallMessage, this.#smallMessage.length, written);
-    this.recorder?.add(this.#smallMessage.length - remainder.length);
+    this.recorder?.countSent(this.#smallMessage.length - remainder.length);
     this.#smallMessage = null;
     this.deadline.stopWrite();
     return remainder.length === 0 ? null : this.write(remainder);
@@ -433,7 +438,7 @@ export class Transport implements ReadAheadSource {
     try {
       while (length > 0) {
         const remainder = dropWritten(bytes, length, await this.#beginWrite(bytes));
-        this.recorder?.add(length - remainder.length);
+        this.recorder?.countSent(length - remainder.length);
         bytes = remainder;
         ({ length } = bytes);
       }
@@ -481,7 +486,7 @@ export class Transport implements ReadAheadSource {
     }
   }
 
-  /** Makes the body that is being sent fail. Unsent bytes are not sent any more. */
+  /** Makes the body that is being sent fail. Unsent bytes will not be sent. */
   cancelBody(reason: unknown): void {
     this.#sink?.fail(reason ?? new ConnectionClosedError());
   }

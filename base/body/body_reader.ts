@@ -156,7 +156,7 @@ export abstract class BodyReader extends BodyState {
 
   async #readMorePiece(preferences: SinkPreferences): Promise<Bytes> {
     const { keepsBytes, pieceBytes } = preferences;
-    const { buffer, remainingBytes: remainingBytes } = this;
+    const { buffer, remainingBytes } = this;
     if (keepsBytes && remainingBytes < Infinity) {
       const piece = new Uint8Array(Math.min(PIECE_BYTES, remainingBytes));
       return copySmallPart(piece, await this.#readMore(piece));
@@ -255,7 +255,7 @@ export abstract class BodyReader extends BodyState {
 
   /** Reads an untouched body whose bytes are all buffered; returns `null` for any other body. */
   readIfBuffered(): Bytes | null {
-    const { remainingBytes: remainingBytes, buffer } = this;
+    const { remainingBytes, buffer } = this;
     if (buffer.bufferedBytes < remainingBytes) return null;
     this.beginRead();
     const bytes = buffer.takeView(remainingBytes).slice();
@@ -388,7 +388,7 @@ export class LengthReader extends BodyReader {
   }
 
   protected incompleteBodyError(): Error {
-    const { remainingBytes: remainingBytes } = this;
+    const { remainingBytes } = this;
     if (SOURCE_KINDS[this.source.kind].followedBy !== "messages") {
       return new BodyError(`the source ended ${remainingBytes} bytes before the content-length`);
     }

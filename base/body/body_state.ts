@@ -60,7 +60,7 @@ export class Interruption {
 
   /** Calls the listener; a second call has no effect. */
   notifyListener(): void {
-    const { endListener: endListener } = this;
+    const { endListener } = this;
     this.endListener = null;
     endListener?.();
   }

@@ -564,7 +564,7 @@ function sortNames(names: readonly string[], label: string): readonly OutgoingNa
   }
   const sortedNames = names.map((name, index) => makeOutgoingName(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
-  if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names, sortedNames: sortedNames };
+  if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names, sortedNames };
   return sortedNames;
 }
 

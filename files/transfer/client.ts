@@ -19,7 +19,7 @@ import {
   type RetryEvent,
 } from "../../client.ts";
 import { connectorOf, peerOfConnection } from "../../net/connection_pool.ts";
-import { requestSignal } from "../../net/request_signal.ts";
+import { signalOfOptions } from "../../net/request_signal.ts";
 import { checkRequester, isConnector } from "../../net/requester.ts";
 import { clearMaybeProcessed } from "../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
@@ -95,7 +95,7 @@ export class TransferClient implements Disposable {
       ? target
       : null;
     this.#requester = this.#pool ?? target as Requester;
-    this.signal = requestSignal(options);
+    this.signal = signalOfOptions(options);
     this.#mayRepeat = mayRepeat;
   }
 

@@ -66,6 +66,6 @@ export function checkSpace(
   if (neededBytes === 0) return;
   const freeBytes = readFreeBytes(directory);
   if (freeBytes !== null && neededBytes > freeBytes + freedBytes) {
-    throw makeError({ neededBytes: neededBytes, freeBytes: freeBytes + freedBytes });
+    throw makeError({ neededBytes, freeBytes: freeBytes + freedBytes });
   }
 }

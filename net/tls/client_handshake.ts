@@ -15,10 +15,10 @@ import { endpointOf } from "../addresses.ts";
 import {
   type ConnectLimits,
   connectSocket,
+  runWithTimeoutAndSignal,
   withAddress,
   withConnectErrors,
   withLookupAdvice,
-  withTimeoutAndSignal,
 } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
@@ -79,7 +79,7 @@ export async function connectTls(
   const rawStream = await connectStream(address, limits);
   const addressLabel = formatCheckedAddress(address);
   try {
-    return await withTimeoutAndSignal(
+    return await runWithTimeoutAndSignal(
       () => `the TLS handshake with ${addressLabel}`,
       limits,
       async () => {

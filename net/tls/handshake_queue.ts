@@ -9,7 +9,7 @@
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";
-import { MAX_INTERVAL } from "../deadline.ts";
+import { MAX_TIMER_MILLISECONDS } from "../deadline.ts";
 import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
@@ -233,7 +233,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     const remaining = Math.max(startedAt + this.#timeout * 1000 - performance.now(), 0);
     this.#timeoutTimer = setTimeout(
       () => this.#failExpired(this.#timeout!),
-      Math.min(remaining, MAX_INTERVAL),
+      Math.min(remaining, MAX_TIMER_MILLISECONDS),
     );
   }
 

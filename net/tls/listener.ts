@@ -5,7 +5,13 @@
 
 import type { AddressInfo, Server as NetServer } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
-import { boundAddress, type Endpoint, endpointOf, peerAddress, peerName } from "../addresses.ts";
+import {
+  type Endpoint,
+  endpointOf,
+  makeBoundAddress,
+  makePeerAddress,
+  makePeerName,
+} from "../addresses.ts";
 import { type Interval, startInterval } from "../deadline.ts";
 import {
   type AcceptedConnection,
@@ -120,7 +126,7 @@ export class TlsListener implements Listener {
   #receive(rawConnection: RawConnection): void {
     const connection = {
       ...rawConnection,
-      name: peerName(this.address, rawConnection.address, ++this.#count),
+      name: makePeerName(this.address, rawConnection.address, ++this.#count),
     };
     const { stream } = rawConnection.rawStream;
     stream.once("close", () => this.#handshakeQueue.delete(connection));
@@ -208,7 +214,7 @@ function listenWithDeno(
       if (conn === null) return;
       receive({
         rawStream: makeDuplex(conn),
-        address: peerAddress(plainListener!.address, conn.remoteAddr),
+        address: makePeerAddress(plainListener!.address, conn.remoteAddr),
       });
     }
   };
@@ -255,7 +261,7 @@ class NodeListener implements RawListener {
         const { remoteAddress: hostname, remotePort: port } = socket;
         // A closed connection has no address any more.
         if (hostname === undefined || port === undefined) return void socket.destroy();
-        const peer = peerAddress(this.address, { hostname, port });
+        const peer = makePeerAddress(this.address, { hostname, port });
         receive({ rawStream: makeNetStream(socket), address: peer });
       },
     );
@@ -265,7 +271,7 @@ class NodeListener implements RawListener {
     });
     this.#server.once("listening", () => {
       const { address: hostname, port } = this.#server.address() as AddressInfo;
-      this.address = boundAddress(address, { transport: "tcp", hostname, port });
+      this.address = makeBoundAddress(address, { transport: "tcp", hostname, port });
       this.#restartTimer = startInterval(() => this.#restartListening(), RESTART_MILLISECONDS);
       this.#bound.resolve();
     });

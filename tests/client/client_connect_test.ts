@@ -28,7 +28,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { connectSocket, withTimeoutAndSignal } from "@degu/internal/net/connect.ts";
+import { connectSocket, runWithTimeoutAndSignal } from "@degu/internal/net/connect.ts";
 
 // How a client connects: `connect()` and the one-shot `request()`.
 
@@ -435,7 +435,7 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
   let rejected;
   {
     using time = new FakeTime();
-    const attempt = withTimeoutAndSignal(
+    const attempt = runWithTimeoutAndSignal(
       () => "trying",
       { timeout: 2.5, signal: undefined },
       (signal) => {

@@ -168,7 +168,7 @@ export class MemoryServer extends Server {
       ["127.0.0.1", 1],
       app,
       { ...limits, logger, onExchange },
-      new InternalArgument({ moreOptions: [], listen: () => memory }),
+      new InternalArgument({ additionalOptions: [], listen: () => memory }),
     );
     this.#memory = memory;
     this.#serving = this.serveForever();

@@ -11,7 +11,7 @@ import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
-import { peerAddress } from "@degu/internal/net/addresses.ts";
+import { makePeerAddress } from "@degu/internal/net/addresses.ts";
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
@@ -211,7 +211,7 @@ Deno.test(
 );
 
 Deno.test("the address of a peer has the same form as the server's", () => {
-  const rows: readonly [server: Address, peer: string, ReturnType<typeof peerAddress>][] = [
+  const rows: readonly [server: Address, peer: string, ReturnType<typeof makePeerAddress>][] = [
     [["::", 1], "::ffff:1.2.3.4", ["1.2.3.4", 80]],
     [["::", 1, 0, 0], "1.2.3.4", ["1.2.3.4", 80]],
     [["::", 1], "fe80::1", ["fe80::1", 80]],
@@ -226,7 +226,7 @@ Deno.test("the address of a peer has the same form as the server's", () => {
   ];
   for (const [server, hostname, expected] of rows) {
     const peer = { transport: "tcp", hostname, port: 80 };
-    assertEquals(peerAddress(server, peer), expected, `${hostname} at ${server}`);
+    assertEquals(makePeerAddress(server, peer), expected, `${hostname} at ${server}`);
   }
 });
 

@@ -7,8 +7,8 @@ import { isTransient } from "@degu/degu";
 import {
   clearMaybeProcessed,
   type FailedRequest,
+  makeRequestError,
   noResponseError,
-  requestErrorFor,
 } from "@degu/internal/net/client_errors.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
@@ -126,7 +126,7 @@ const rows: readonly (readonly [
 Deno.test("the error of a request has the details of its connection, and is transient unless the server may have processed the request", async (t) => {
   await testEachRow(t, rows, (_name, error, known, told, transient) => {
     for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-      const explained = requestErrorFor(error, { ...UNANSWERED, ...known, method });
+      const explained = makeRequestError(error, { ...UNANSWERED, ...known, method });
       assertInstanceOf(explained, Error);
       if (typeof told === "string") assertEquals(explained.message, told);
       else assertStrictEquals(explained, told);

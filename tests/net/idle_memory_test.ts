@@ -18,7 +18,7 @@ Deno.test("the buffer of a connection that waits for its next preamble is no lar
   };
   const transport = new Transport(socket, null);
   // As after a body that was large.
-  transport.reader.grow(65536);
+  transport.readBuffer.grow(65536);
   new IdleRead(transport, socket).start();
   assertEquals(offered, [16384]);
   transport.close();

@@ -61,7 +61,7 @@ Deno.test("an argument behind the options is ignored, also by what speaks TLS", 
   const refuse = () => {
     throw new Error("this was called");
   };
-  const sockets = { defaultPort: 1, moreOptions: ["more"], connect: refuse };
+  const sockets = { defaultPort: 1, additionalOptions: ["more"], connect: refuse };
   const app = () => all.reply(200);
   await using plain = Reflect.construct(all.Server, [["127.0.0.1", 0], app, {}, refuse]);
   plain.serveForever();

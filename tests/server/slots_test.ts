@@ -257,7 +257,7 @@ async function holdSlot(app: App = ok) {
     ["127.0.0.1", 1],
     app,
     { maxConnections: 1, logger },
-    new InternalArgument({ moreOptions: [], listen: () => listener }),
+    new InternalArgument({ additionalOptions: [], listen: () => listener }),
   );
   const serving = server.serveForever();
   await turns(10);

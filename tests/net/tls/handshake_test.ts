@@ -23,7 +23,7 @@ import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { createDevicePki } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import { systemCode } from "@degu/internal/net/error_text.ts";
+import { errorCodeOf } from "@degu/internal/net/error_text.ts";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -325,7 +325,7 @@ Deno.test("an address that can't be bound rejects ready and serveForever() with 
     assertStrictEquals(await assertRejects(() => serving), error);
     const plainError = assertThrows(() => new Server(address, sendNoContent), Class);
     assertEquals(error.message, plainError.message);
-    assertEquals(systemCode(error), systemCode(plainError));
+    assertEquals(errorCodeOf(error), errorCodeOf(plainError));
     assertEquals(server.address, address);
   });
   await t.step("a missing permission", async () => {
