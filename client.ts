@@ -64,7 +64,7 @@ import { type RequestOptions, signalOfOptions } from "./net/request_signal.ts";
 import { prefetchSmallBody } from "./net/prefetched_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
-import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
+import { type ClientSslconfig, type ClientSslctx, resolveClientSslctx } from "./net/tls/context.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
 
 export {
@@ -413,7 +413,7 @@ export class SSLClient extends Client {
     address: Address,
     options: SSLClientOptions = {},
   ) {
-    const context = asClientSslctx(sslctx);
+    const context = resolveClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkAddress(address, "client"), context);
     const protocol = checkProtocol(options?.protocol);
     const dialer: Dialer = {

@@ -52,7 +52,7 @@ import {
 } from "./net/server_options.ts";
 import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
 import { Slots } from "./net/slots.ts";
-import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
+import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
 
@@ -482,7 +482,7 @@ export class SSLServer extends Server {
     app: App,
     options: SSLServerOptions = {},
   ) {
-    const context = new CurrentTlsContext(asServerSslctx(sslctx));
+    const context = new CurrentTlsContext(resolveServerSslctx(sslctx));
     const protocol = checkProtocol(options?.protocol);
     const maker: ListenerMaker = {
       additionalOptions: ["protocol"],
@@ -575,7 +575,7 @@ export class SSLServer extends Server {
    * ```
    */
   setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
-    this.#context.replace(asServerSslctx(sslctx));
+    this.#context.replace(resolveServerSslctx(sslctx));
   }
 }
 

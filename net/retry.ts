@@ -13,7 +13,7 @@
  * | `files/tree/file_copier.ts` | a request for several small files        | once            |
  * | `files/tree/file_copier.ts` | a file that is cut or changes            | once            |
  * | `files/tree/deletions.ts`   | the naming of a received file            | once            |
- * | `files/tree/copy_tree.ts`   | a list of a tree that changes meanwhile  | 3 times         |
+ * | `files/tree/copy_tree.ts`   | a list of a tree that is changing        | 3 times         |
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retryIf`             | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |

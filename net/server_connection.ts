@@ -634,7 +634,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
     } else if (hasValidResponse && isBrokenBodyError(error)) {
-      // This connection is open, so the connection of a proxy to its upstream broke.
+      // The client's connection is open, so the connection of a proxy to its upstream broke.
       const message = `the source of a response's body broke off: ${messageOf(error)}`;
       this.#endSession("warn", message, message, error);
     } else {

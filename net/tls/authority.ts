@@ -1,7 +1,7 @@
 /**
  * The search for the trusted authority that has signed a peer's certificate. The TLS library
- * verifies that a trusted authority has, but doesn't report which one. The search uses signatures,
- * since two authorities can have the same name.
+ * verifies that such an authority exists, but doesn't report the authority. The search uses
+ * signatures, because two authorities can have the same name.
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
@@ -17,44 +17,46 @@ import {
 } from "./certificate.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
 
-/** More certificates than this are ignored; the TLS library follows far fewer. */
-const MAX_CHAIN = 32;
+/** The maximum number of a peer's certificates to search. The TLS library follows far fewer. */
+const MAX_CHAIN_LENGTH = 32;
 /**
  * The maximum number of signatures that are verified for one peer, besides two for each trusted
  * certificate, so that a forged chain can't take long.
  */
 const MAX_SIGNATURES = 128;
-const MAX_SIGNERS = 1000;
-/** The maximum number of cached certificates, which take some megabytes at most. */
-const MAX_CACHED = 1000;
+const MAX_CACHED_SIGNERS = 1000;
+/** The maximum number of cached certificates, which need at most some megabytes. */
+const MAX_CACHED_CERTIFICATES = 1000;
 /** The size of the largest certificate that is cached, in bytes. */
-const MAX_CACHED_BYTES = 2048;
+const MAX_CACHED_CERTIFICATE_BYTES = 2048;
 
 type Purpose = keyof typeof PURPOSE;
 
-type BySubject = ReadonlyMap<string, readonly Certificate[]>;
+type CertificatesBySubject = ReadonlyMap<string, readonly Certificate[]>;
 
 export class Authorities {
   readonly #trustedCertificates: readonly Certificate[];
-  readonly #bySubject: BySubject;
-  readonly #keys: ReadonlySet<string>;
+  readonly #trustedBySubject: CertificatesBySubject;
+  readonly #trustedKeys: ReadonlySet<string>;
   /**
-   * The SHA-256 of the key that has signed a certificate, by the SHA-256 of the certificate: a
-   * verified signature stays valid, and the search takes long if many authorities have the same
-   * name.
+   * The SHA-256 of the key that has signed a certificate, by the SHA-256 of the certificate. A
+   * verified signature stays valid, and without the cache the search would take long if many
+   * authorities have the same name.
    */
-  readonly #signers = new Map<string, string>();
+  readonly #cachedSigners = new Map<string, string>();
 
-  /** @param certificates In the order of the configuration. */
+  /** @param certificates The trusted certificates, in the order of the configuration. */
   constructor(certificates: readonly Certificate[]) {
     this.#trustedCertificates = certificates;
-    this.#bySubject = groupBySubject(certificates);
-    this.#keys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
+    this.#trustedBySubject = groupBySubject(certificates);
+    this.#trustedKeys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
   }
 
-  /** Reports whether the key of any authority has this SHA-256, as in {@linkcode PeerAuthority}. */
-  trusts(publicKey256: string): boolean {
-    return this.#keys.has(publicKey256);
+  /**
+   * Reports whether an authority has the key with this SHA-256, as in {@linkcode PeerAuthority}.
+   */
+  trustsKey(publicKey256: string): boolean {
+    return this.#trustedKeys.has(publicKey256);
   }
 
   /**
@@ -67,31 +69,33 @@ export class Authorities {
    * @param purpose The use of the peer's certificate; all authorities of the path must allow it.
    * @returns `null` without an authority, or if the search takes too many signatures.
    */
-  find(
+  findAuthority(
     leaf: Certificate,
     intermediates: readonly Uint8Array[],
     purpose?: Purpose,
   ): PeerAuthority | null {
-    const parsedIntermediates = intermediates.slice(0, MAX_CHAIN - 1).flatMap(readIfValid);
+    const parsedIntermediates = intermediates.slice(0, MAX_CHAIN_LENGTH - 1).flatMap(readIfValid);
     const signers = groupBySubject(
-      parsedIntermediates.filter((each) => maySignOthers(each, purpose)),
+      parsedIntermediates.filter((certificate) => maySignOthers(certificate, purpose)),
     );
     const budget = { signatures: MAX_SIGNATURES + 2 * this.#trustedCertificates.length };
     const visited = new Set<Certificate>();
     let level = [leaf];
     for (let depth = 0; level.length > 0; depth++) {
       const possibleAuthorities = level.flatMap((child) =>
-        this.#issuersOf(child, this.#bySubject, budget)
+        this.#issuersOf(child, this.#trustedBySubject, budget)
       )
-        .filter((each) => allowsDepth(each, depth) && isForPurpose(each, purpose));
+        .filter((certificate) =>
+          allowsDepth(certificate, depth) && isForPurpose(certificate, purpose)
+        );
       if (budget.signatures < 0) return null;
-      const authority = this.#trustedCertificates.find((each) =>
-        possibleAuthorities.includes(each)
+      const authority = this.#trustedCertificates.find((certificate) =>
+        possibleAuthorities.includes(certificate)
       );
       if (authority !== undefined) return describeAuthority(authority);
-      const issuers = level.flatMap((child) => this.#issuersOf(child, signers, budget))
-        .filter((each) => !visited.has(each) && allowsDepth(each, depth));
-      level = [...new Set(issuers)];
+      const nextLevelIssuers = level.flatMap((child) => this.#issuersOf(child, signers, budget))
+        .filter((certificate) => !visited.has(certificate) && allowsDepth(certificate, depth));
+      level = [...new Set(nextLevelIssuers)];
       for (const certificate of level) visited.add(certificate);
     }
     return null;
@@ -103,25 +107,28 @@ export class Authorities {
    */
   #issuersOf(
     child: Certificate,
-    certificatesBySubject: BySubject,
+    certificatesBySubject: CertificatesBySubject,
     budget: { signatures: number },
   ): readonly Certificate[] {
     const candidates = certificatesBySubject.get(child.issuerDer);
     if (candidates === undefined) return [];
-    const signer = this.#signers.get(child.certificate256);
-    const hint = child.authorityKeyId;
-    const isLikely = ([key256, [first]]: readonly [string, readonly Certificate[]]) =>
-      key256 === signer || (hint !== null && first!.subjectKeyId === hint);
-    const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
-    const orderedKeys = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
+    const cachedSigner = this.#cachedSigners.get(child.certificate256);
+    const keyIdHint = child.authorityKeyId;
+    const isLikely = ([key256, [firstIssuer]]: readonly [string, readonly Certificate[]]) =>
+      key256 === cachedSigner || (keyIdHint !== null && firstIssuer!.subjectKeyId === keyIdHint);
+    const candidatesByKey = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
+    const orderedKeys = [
+      ...candidatesByKey.filter(isLikely),
+      ...candidatesByKey.filter((entry) => !isLikely(entry)),
+    ];
     for (const [key256, issuers] of orderedKeys) {
-      if (key256 === signer) return issuers;
+      if (key256 === cachedSigner) return issuers;
       const key = publicKeyOf(issuers[0]!);
       if (key === null) continue;
       if (--budget.signatures < 0) return [];
       if (!verifySignature(child, key)) continue;
-      this.#signers.set(child.certificate256, key256);
-      evictOldest(this.#signers, MAX_SIGNERS);
+      this.#cachedSigners.set(child.certificate256, key256);
+      evictOldest(this.#cachedSigners, MAX_CACHED_SIGNERS);
       return issuers;
     }
     return [];
@@ -131,7 +138,7 @@ export class Authorities {
 /**
  * Groups certificates by the DER of their subject, which other certificates have as their issuer.
  */
-export function groupBySubject(certificates: Iterable<Certificate>): BySubject {
+export function groupBySubject(certificates: Iterable<Certificate>): CertificatesBySubject {
   return Map.groupBy(certificates, ({ subjectDer }) => subjectDer);
 }
 
@@ -176,13 +183,13 @@ const certificateCache = new Map<string, Certificate>();
  * @throws {RangeError} if the bytes aren't a certificate in DER.
  */
 export function readCertificate(der: Uint8Array): Certificate {
-  if (der.length > MAX_CACHED_BYTES) return parseCertificate(der);
+  if (der.length > MAX_CACHED_CERTIFICATE_BYTES) return parseCertificate(der);
   const key = der.toHex();
-  const cached = certificateCache.get(key);
-  if (cached !== undefined) return cached;
+  const cachedCertificate = certificateCache.get(key);
+  if (cachedCertificate !== undefined) return cachedCertificate;
   const certificate = parseCertificate(der);
   certificateCache.set(key, certificate);
-  evictOldest(certificateCache, MAX_CACHED);
+  evictOldest(certificateCache, MAX_CACHED_CERTIFICATES);
   return certificate;
 }
 
@@ -220,7 +227,7 @@ export function readCertificate(der: Uint8Array): Certificate {
  */
 export function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
   const signedCertificate = readArgument("certificate", certificate);
-  return isSignedWith(signedCertificate, readArgument("authority", authority));
+  return isSignedByAuthority(signedCertificate, readArgument("authority", authority));
 }
 
 function readArgument(label: string, der: Uint8Array): Certificate {
@@ -233,8 +240,8 @@ function readArgument(label: string, der: Uint8Array): Certificate {
   }
 }
 
-/** Reports whether the key of one certificate has signed another. */
-export function isSignedWith(certificate: Certificate, authority: Certificate): boolean {
+/** Reports whether the key of an authority has signed a certificate. */
+export function isSignedByAuthority(certificate: Certificate, authority: Certificate): boolean {
   const key = publicKeyOf(authority);
   return key !== null && verifySignature(certificate, key);
 }

@@ -1,6 +1,6 @@
 /**
- * Parsing of certificates (RFC 5280). The TLS library verifies signatures. Names are parsed from
- * the DER, since in a text form one name can be made to look like two.
+ * A parser of certificates (RFC 5280). The TLS library verifies signatures. Names are parsed from
+ * the DER, because in a text form a forged name can look like two names.
  */
 
 import { formatIPAddress } from "../../base/address.ts";
@@ -63,18 +63,18 @@ export interface Certificate {
   readonly subjectKeyId: string | null;
   /** The identifier of the issuer's key, as hex; `null` without the extension. */
   readonly authorityKeyId: string | null;
-  /** The maximum number of authorities below this one; `null` for no limit. */
+  /** The maximum number of authorities below this authority; `null` for no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
   readonly hasKeyUsage: boolean;
   /**
-   * An extension with rules that this package doesn't check: nameConstraints, or an unknown
-   * critical extension.
+   * The name or the type of an extension whose rules this package doesn't check: nameConstraints,
+   * or an unknown critical extension; `null` without such an extension.
    */
   readonly uncheckedRules: string | null;
   /** The part that is signed, in DER. */
-  readonly signed: Uint8Array;
+  readonly signedPart: Uint8Array;
   readonly algorithm: string;
   readonly signature: Uint8Array;
 }
@@ -127,38 +127,38 @@ const NAME_TYPES: ReadonlyMap<number, string> = new Map([
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
   return readDer(raw, (reader) =>
-    reader.enter(TAG.sequence, (certificate) => {
-      const signed = certificate.takeWhole(TAG.sequence);
-      const algorithmDer = certificate.takeWhole(TAG.sequence);
-      const signature = certificate.bitString(0);
-      const readSigned = (body: DerReader) => readBody(body, algorithmDer.toHex());
-      const body = readDer(signed, (reader) => reader.enter(TAG.sequence, readSigned));
+    reader.readNested(TAG.sequence, (certificate) => {
+      const signedPart = certificate.readWhole(TAG.sequence);
+      const algorithmDer = certificate.readWhole(TAG.sequence);
+      const signature = certificate.readBitString(0);
+      const readSigned = (body: DerReader) => readSignedPart(body, algorithmDer.toHex());
+      const body = readDer(signedPart, (reader) => reader.readNested(TAG.sequence, readSigned));
       const algorithm = readDer(algorithmDer, readAlgorithm);
       const certificate256 = computeFingerprint(raw);
-      return { ...body, raw, certificate256, signed, algorithm, signature };
+      return { ...body, raw, certificate256, signedPart, algorithm, signature };
     }));
 }
 
 /** Reads the signed part, which also names the algorithm of the signature (RFC 5280 §4.1.2.3). */
-function readBody(body: DerReader, algorithmDer: string) {
-  const version = readVersion(body.takeIf(0xa0));
-  body.integer();
-  if (body.takeWhole(TAG.sequence).toHex() !== algorithmDer) {
+function readSignedPart(body: DerReader, algorithmDer: string) {
+  const version = readVersion(body.readContentIf(0xa0));
+  body.readInteger();
+  if (body.readWhole(TAG.sequence).toHex() !== algorithmDer) {
     throw notAllowedError("DER", "two algorithms of one signature");
   }
-  const issuer = body.take(TAG.sequence);
-  const [validFrom, validTo] = body.enter(TAG.sequence, readValidity);
-  const subject = body.take(TAG.sequence);
-  const publicKey = body.takeWhole(TAG.sequence);
+  const issuer = body.readContent(TAG.sequence);
+  const [validFrom, validTo] = body.readNested(TAG.sequence, readValidity);
+  const subject = body.readContent(TAG.sequence);
+  const publicKey = body.readWhole(TAG.sequence);
   readDer(publicKey, readKeyBits);
-  const { extensions, critical } = readExtensions(body);
+  const { extensions, criticalTypes } = readExtensions(body);
   /** Reads the value of an extension; `null` without the extension. */
   const readValue = <T>(type: string, read: (value: DerReader) => T): T | null => {
     const value = extensions.get(type);
     return value === undefined ? null : readDer(value, read);
   };
   const constraints = readValue(EXTENSION.basicConstraints, readBasicConstraints);
-  const keyUsage = readValue(EXTENSION.keyUsage, (value) => value.bitString());
+  const keyUsage = readValue(EXTENSION.keyUsage, (value) => value.readBitString());
   return {
     version,
     subject: readDer(subject, readName),
@@ -175,7 +175,7 @@ function readBody(body: DerReader, algorithmDer: string) {
     publicKey256: computeFingerprint(publicKey),
     subjectKeyId: readValue(
       EXTENSION.subjectKeyIdentifier,
-      (value) => value.take(TAG.octetString).toHex(),
+      (value) => value.readContent(TAG.octetString).toHex(),
     ),
     authorityKeyId: readValue(EXTENSION.authorityKeyIdentifier, readAuthorityKeyId),
     pathLength: constraints?.pathLength ?? null,
@@ -183,7 +183,7 @@ function readBody(body: DerReader, algorithmDer: string) {
     hasKeyUsage: keyUsage !== null,
     uncheckedRules: extensions.has(EXTENSION.nameConstraints)
       ? "nameConstraints"
-      : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
+      : criticalTypes.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
   };
 }
 
@@ -267,8 +267,8 @@ export function publicKey256(pem: string): string {
 }
 
 /**
- * Formats a certificate as PEM text. The TLS library gets only the checked bytes, not the text of a
- * file.
+ * Formats a certificate as PEM text, so that the TLS library gets only checked bytes, and not the
+ * text of a file.
  */
 export function formatPem(der: Uint8Array): string {
   const lines = der.toBase64().match(/.{1,64}/g) ?? [];
@@ -306,41 +306,41 @@ export function findUsageProblem(
 }
 
 function readAlgorithm(identifier: DerReader): string {
-  return identifier.enter(TAG.sequence, (sequence) => {
-    const algorithm = formatObjectIdentifier(sequence.take(TAG.objectIdentifier));
+  return identifier.readNested(TAG.sequence, (sequence) => {
+    const algorithm = formatObjectIdentifier(sequence.readContent(TAG.objectIdentifier));
     // Skip the parameters.
-    if (!sequence.isAtEnd) sequence.next();
+    if (!sequence.isAtEnd) sequence.readElement();
     return algorithm;
   });
 }
 
 /** Reads the bits of a SubjectPublicKeyInfo. */
 export function readKeyBits(publicKey: DerReader): Uint8Array {
-  return publicKey.enter(TAG.sequence, (info) => {
+  return publicKey.readNested(TAG.sequence, (info) => {
     readAlgorithm(info);
-    return info.bitString(0);
+    return info.readBitString(0);
   });
 }
 
 function readValidity(sequence: DerReader): [from: Date, to: Date] {
-  return [decodeTime(sequence.next()), decodeTime(sequence.next())];
+  return [decodeTime(sequence.readElement()), decodeTime(sequence.readElement())];
 }
 
 function readName(sequence: DerReader): string {
   const lines: string[] = [];
   const readAttribute = (attribute: DerReader) => {
-    const type = formatObjectIdentifier(attribute.take(TAG.objectIdentifier));
-    lines.push(`${ATTRIBUTES[type] ?? type}=${escapeText(decodeString(attribute.next()))}`);
+    const type = formatObjectIdentifier(attribute.readContent(TAG.objectIdentifier));
+    lines.push(`${ATTRIBUTES[type] ?? type}=${escapeText(decodeString(attribute.readElement()))}`);
   };
   while (!sequence.isAtEnd) {
-    sequence.enter(TAG.set, (set) => {
-      while (!set.isAtEnd) set.enter(TAG.sequence, readAttribute);
+    sequence.readNested(TAG.set, (set) => {
+      while (!set.isAtEnd) set.readNested(TAG.sequence, readAttribute);
     });
   }
   return lines.join("\n");
 }
 
-/** Escapes in hex all characters that could look like the end of a line, or hide text. */
+/** Escapes backslashes, and in hex all characters that could end a line or hide text. */
 function escapeText(text: string): string {
   return text.replaceAll(
     // deno-lint-ignore no-control-regex
@@ -352,32 +352,32 @@ function escapeText(text: string): string {
 /** Reads the values of extensions by their types, and the types of critical extensions. */
 function readExtensions(
   body: DerReader,
-): { extensions: Map<string, Uint8Array>; critical: string[] } {
+): { extensions: Map<string, Uint8Array>; criticalTypes: string[] } {
   const extensions = new Map<string, Uint8Array>();
-  const critical: string[] = [];
+  const criticalTypes: string[] = [];
   const readExtension = (extension: DerReader) => {
-    const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
-    if (extension.has(TAG.boolean) && extension.boolean()) critical.push(type);
+    const type = formatObjectIdentifier(extension.readContent(TAG.objectIdentifier));
+    if (extension.hasTag(TAG.boolean) && extension.readBoolean()) criticalTypes.push(type);
     if (extensions.has(type)) throw notAllowedError("DER", `two extensions of the type ${type}`);
-    extensions.set(type, extension.take(TAG.octetString));
+    extensions.set(type, extension.readContent(TAG.octetString));
   };
   // Skip issuerUniqueID and subjectUniqueID, which are not in use.
-  body.takeIf(0x81);
-  body.takeIf(0x82);
-  const list = body.takeIf(0xa3);
-  if (list !== null) {
-    readDer(list, (each) =>
-      each.enter(TAG.sequence, (sequence) => {
-        while (!sequence.isAtEnd) sequence.enter(TAG.sequence, readExtension);
+  body.readContentIf(0x81);
+  body.readContentIf(0x82);
+  const extensionsDer = body.readContentIf(0xa3);
+  if (extensionsDer !== null) {
+    readDer(extensionsDer, (extensionList) =>
+      extensionList.readNested(TAG.sequence, (sequence) => {
+        while (!sequence.isAtEnd) sequence.readNested(TAG.sequence, readExtension);
       }));
   }
-  return { extensions, critical };
+  return { extensions, criticalTypes };
 }
 
 function readAlternativeNames(extension: DerReader): CertificateName[] {
-  return extension.enter(TAG.sequence, (list) => {
+  return extension.readNested(TAG.sequence, (elements) => {
     const names: CertificateName[] = [];
-    while (!list.isAtEnd) names.push(readAlternativeName(list.next()));
+    while (!elements.isAtEnd) names.push(readAlternativeName(elements.readElement()));
     return names;
   });
 }
@@ -401,37 +401,39 @@ function readAlternativeName(element: DerElement): CertificateName {
 }
 
 function readDirectoryName(name: DerReader): string {
-  return name.enter(TAG.sequence, readName);
+  return name.readNested(TAG.sequence, readName);
 }
 
-/** Version 1 has the number 0, and is omitted (RFC 5280 §4.1.2.1). */
-function readVersion(explicit: Uint8Array | null): number {
-  return explicit === null ? 1 : readDer(explicit, (version) => version.natural() + 1);
+/** Reads the version. Version 1 has the number 0, and is omitted (RFC 5280 §4.1.2.1). */
+function readVersion(versionDer: Uint8Array | null): number {
+  return versionDer === null ? 1 : readDer(versionDer, (version) => version.readNatural() + 1);
 }
 
 function readBasicConstraints(
   extension: DerReader,
 ): { isAuthority: boolean; pathLength: number | null } {
-  return extension.enter(TAG.sequence, (constraints) => ({
-    isAuthority: constraints.has(TAG.boolean) && constraints.boolean(),
-    pathLength: constraints.has(TAG.integer) ? constraints.natural() : null,
+  return extension.readNested(TAG.sequence, (constraints) => ({
+    isAuthority: constraints.hasTag(TAG.boolean) && constraints.readBoolean(),
+    pathLength: constraints.hasTag(TAG.integer) ? constraints.readNatural() : null,
   }));
 }
 
 function readPurposes(extension: DerReader): string[] {
-  return extension.enter(TAG.sequence, (list) => {
+  return extension.readNested(TAG.sequence, (elements) => {
     const purposes = [];
-    while (!list.isAtEnd) purposes.push(formatObjectIdentifier(list.take(TAG.objectIdentifier)));
+    while (!elements.isAtEnd) {
+      purposes.push(formatObjectIdentifier(elements.readContent(TAG.objectIdentifier)));
+    }
     return purposes;
   });
 }
 
 function readAuthorityKeyId(extension: DerReader): string | null {
-  return extension.enter(TAG.sequence, (fields) => {
-    const key = fields.takeIf(0x80)?.toHex() ?? null;
+  return extension.readNested(TAG.sequence, (fields) => {
+    const key = fields.readContentIf(0x80)?.toHex() ?? null;
     // Skip the name and the serial number of the issuer's certificate.
-    fields.takeIf(0xa1);
-    fields.takeIf(0x82);
+    fields.readContentIf(0xa1);
+    fields.readContentIf(0x82);
     return key;
   });
 }

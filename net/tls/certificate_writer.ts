@@ -3,7 +3,7 @@
  * The profiles determine all contents of a certificate that can vary. This module doesn't access
  * files.
  *
- * {@linkcode findAuthorityFormProblem} compares a certificate with the form of an authority.
+ * {@linkcode findAuthorityFormProblem} checks that a certificate has the form of such an authority.
  */
 
 import { notAllowedError } from "../../internal/checks.ts";
@@ -14,7 +14,7 @@ import {
   canonicalizeIPAddress,
 } from "../../base/address.ts";
 import { quote } from "../../internal/quote.ts";
-import { isSignedWith } from "./authority.ts";
+import { isSignedByAuthority } from "./authority.ts";
 import {
   type Certificate,
   EXTENSION,
@@ -47,7 +47,7 @@ export interface LeafProfile {
 }
 
 /** The signed fields of a certificate that vary, each in DER. */
-interface Fields {
+interface CertificateFields {
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
   /** The SubjectPublicKeyInfo. */
@@ -61,17 +61,17 @@ const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const SIGNATURE_ALGORITHM = encodeSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /**
- * From the year 2000, for devices whose clock is wrong, and without an end (RFC 5280 §4.1.2.5): a
- * user who no longer trusts a device removes the device.
+ * The validity period: from the year 2000, for devices whose clock is wrong, and without an end
+ * (RFC 5280 §4.1.2.5), because a user who no longer trusts a device removes the device.
  */
 const VALIDITY = encodeSequence(
   encodeDer(TAG.utcTime, encoder.encode("000101000000Z")),
   encodeDer(TAG.generalizedTime, encoder.encode("99991231235959Z")),
 );
-const TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
+const DER_TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
 /** CA:TRUE, with a path length of 0 (RFC 5280 §4.2.1.9). */
-const AUTHORITY = encodeSequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
-const NO_AUTHORITY = encodeSequence();
+const AUTHORITY_CONSTRAINTS = encodeSequence(DER_TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
+const LEAF_CONSTRAINTS = encodeSequence();
 /** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
 const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
 const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
@@ -90,8 +90,8 @@ export function createAuthority(subject: Subject): PemPair {
     subject: name,
     publicKey,
     extensions: [
-      encodeExtension("basicConstraints", AUTHORITY, TRUE),
-      encodeExtension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
+      encodeExtension("basicConstraints", AUTHORITY_CONSTRAINTS, DER_TRUE),
+      encodeExtension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, DER_TRUE),
       encodeExtension(
         "subjectKeyIdentifier",
         encodeDer(TAG.octetString, computeKeyIdentifier(publicKey)),
@@ -108,8 +108,8 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
   const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
   const extensions = [
-    encodeExtension("basicConstraints", NO_AUTHORITY, TRUE),
-    encodeExtension("keyUsage", DIGITAL_SIGNATURE, TRUE),
+    encodeExtension("basicConstraints", LEAF_CONSTRAINTS, DER_TRUE),
+    encodeExtension("keyUsage", DIGITAL_SIGNATURE, DER_TRUE),
     encodeExtension("extendedKeyUsage", encodeSequence(...usages)),
     encodeExtension(
       "subjectKeyIdentifier",
@@ -139,9 +139,9 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
 }
 
 /** Signs a certificate. Returns the whole certificate in DER (RFC 5280 §4.1). */
-function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
+function signCertificate(fields: CertificateFields, key: KeyObject): Uint8Array {
   const { sign } = loadBuiltin("node:crypto");
-  const signed = encodeSequence(
+  const signedPart = encodeSequence(
     VERSION_3,
     encodeDer(TAG.integer, makeSerialNumber()),
     SIGNATURE_ALGORITHM,
@@ -151,8 +151,8 @@ function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
     fields.publicKey,
     encodeDer(0xa3, encodeSequence(...fields.extensions)),
   );
-  const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signed, key));
-  return encodeSequence(signed, SIGNATURE_ALGORITHM, signature);
+  const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signedPart, key));
+  return encodeSequence(signedPart, SIGNATURE_ALGORITHM, signature);
 }
 
 function generateKeys(): { publicKey: Uint8Array; privateKey: KeyObject } {
@@ -173,26 +173,26 @@ function encodeSequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
 function encodeExtension(
   type: keyof typeof EXTENSION,
   value: Uint8Array,
-  ...critical: [typeof TRUE] | []
+  ...critical: [typeof DER_TRUE] | []
 ): Uint8Array {
   const id = encodeObjectIdentifier(EXTENSION[type]);
   return encodeSequence(id, ...critical, encodeDer(TAG.octetString, value));
 }
 
-/** Computes the SHA-1 of the bits of a key, which only helps to find it (RFC 5280 §4.2.1.2). */
+/** Computes the SHA-1 of the bits of a key, by which the key is looked up (RFC 5280 §4.2.1.2). */
 function computeKeyIdentifier(publicKey: Uint8Array): Uint8Array {
   const { createHash } = loadBuiltin("node:crypto");
   return createHash("sha1").update(readDer(publicKey, readKeyBits)).digest();
 }
 
 function encodeDistinguishedName({ organization, commonName }: Subject): Uint8Array {
-  const attribute = (type: string, value: string) => {
+  const encodeAttribute = (type: string, value: string) => {
     const string = encodeDer(TAG.utf8String, encoder.encode(value));
     return encodeDer(TAG.set, encodeSequence(encodeObjectIdentifier(type), string));
   };
-  const name = attribute("2.5.4.3", commonName);
+  const name = encodeAttribute("2.5.4.3", commonName);
   if (organization === undefined) return encodeSequence(name);
-  return encodeSequence(attribute("2.5.4.10", organization), name);
+  return encodeSequence(encodeAttribute("2.5.4.10", organization), name);
 }
 
 /**
@@ -206,7 +206,7 @@ function makeSerialNumber(): Uint8Array {
   return bytes;
 }
 
-/** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6), in canonical form. */
+/** An entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6), in canonical form. */
 export interface AlternativeName {
   readonly type: "dns" | "ip";
   readonly value: string;
@@ -238,7 +238,10 @@ export function isHostName(text: string): boolean {
     text.split(".").every((label) => HOST_LABEL.test(label));
 }
 
-/** An authority of {@linkcode createAuthority} has about 500 bytes. */
+/**
+ * The maximum size of an authority; the certificates of {@linkcode createAuthority} have about 500
+ * bytes.
+ */
 const MAX_AUTHORITY_BYTES = 2048;
 
 /**
@@ -267,7 +270,7 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
     // Two parsers must agree on the certificate.
     new X509Certificate(der);
     certificate = parseCertificate(der);
-    checkForm(certificate);
+    checkAuthorityForm(certificate);
   } catch {
     return "it can't be read as one certificate in DER";
   }
@@ -283,21 +286,21 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
     return "it has constraints on names or an unknown critical extension";
   }
   if (!isSelfIssued(certificate)) return "another authority has issued it";
-  return isSignedWith(certificate, certificate) ? null : "it is not signed with its own key";
+  return isSignedByAuthority(certificate, certificate) ? null : "it is not signed with its own key";
 }
 
 /**
  * Checks that a certificate has the algorithm of {@linkcode createAuthority}, and no fields of
  * other versions.
  */
-function checkForm({ signed }: Certificate): void {
-  const algorithm = readDer(signed, (reader) =>
-    reader.enter(TAG.sequence, (body) => {
-      body.take(0xa0);
-      body.integer();
-      const algorithm = body.takeWhole(TAG.sequence);
-      for (let i = 0; i < 4; i++) body.take(TAG.sequence);
-      body.take(0xa3);
+function checkAuthorityForm({ signedPart: signedPart }: Certificate): void {
+  const algorithm = readDer(signedPart, (reader) =>
+    reader.readNested(TAG.sequence, (body) => {
+      body.readContent(0xa0);
+      body.readInteger();
+      const algorithm = body.readWhole(TAG.sequence);
+      for (let i = 0; i < 4; i++) body.readContent(TAG.sequence);
+      body.readContent(0xa3);
       return algorithm;
     }));
   if (algorithm.toHex() !== SIGNATURE_ALGORITHM.toHex()) {

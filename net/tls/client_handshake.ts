@@ -21,10 +21,10 @@ import {
   withLookupAdvice,
 } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
-import { handshakeError, translateError } from "./errors.ts";
+import { makeHandshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { disablePeerCertificateObjects, hostAddress, identifyServer } from "./peer.ts";
-import { checkNegotiated } from "./policy.ts";
+import { disablePeerCertificateObjects, identifyServer, parseHostAddress } from "./peer.ts";
+import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 
@@ -52,7 +52,7 @@ export function findSslHost(
     );
   }
   if (typeof sslHost !== "string") throw wrongTypeError("sslHost", "a string or null", sslHost);
-  if (hostAddress(sslHost) === null && canonicalizeDnsName(sslHost) === null) {
+  if (parseHostAddress(sslHost) === null && canonicalizeDnsName(sslHost) === null) {
     throw notAllowedError("sslHost", `must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
   return sslHost;
@@ -61,7 +61,7 @@ export function findSslHost(
 function findNameInAddress(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const host = removePrefixLength(address[0]);
-  return hostAddress(host) === null ? host : removeZone(host);
+  return parseHostAddress(host) === null ? host : removeZone(host);
 }
 
 /**
@@ -84,9 +84,9 @@ export async function connectTls(
       limits,
       async () => {
         try {
-          return await handshake(rawStream, sslctx, sslHost, protocol);
+          return await runHandshake(rawStream, sslctx, sslHost, protocol);
         } catch (error) {
-          throw handshakeError(address, error);
+          throw makeHandshakeError(address, error);
         }
       },
     );
@@ -119,18 +119,18 @@ async function connectStream(address: Address, limits: ConnectLimits): Promise<R
   });
 }
 
-async function handshake(
+async function runHandshake(
   rawStream: RawStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
   protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const isName = sslHost !== null && hostAddress(sslHost) === null;
+  const isName = sslHost !== null && parseHostAddress(sslHost) === null;
   const socket = loadBuiltin("node:tls").connect({
     socket: rawStream.stream,
     secureContext,
-    // Set explicitly, because an environment variable can change the default.
+    // Set the option, because an environment variable can change its default.
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); an empty name prevents a default of the library.
     servername: isName ? canonicalizeDnsName(sslHost) ?? "" : "",
@@ -142,7 +142,7 @@ async function handshake(
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
-      checkNegotiated(socket, protocol);
+      checkNegotiatedParameters(socket, protocol);
       const host = sslctx.checkHostname ? sslHost : null;
       resolve(new TlsSocket(socket, rawStream, identifyServer(socket, authorities, host)));
     } catch (error) {

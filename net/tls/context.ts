@@ -22,12 +22,12 @@ import { Authorities } from "./authority.ts";
 import { formatPem } from "./certificate.ts";
 import { loadBuiltin } from "./modules.ts";
 import {
+  findIdentityOptions,
   type Identity,
-  identityOptions,
   type PemConfig,
   readAuthorities,
   readIdentity,
-  type Trust,
+  type TrustedAuthorities,
 } from "./pem.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
@@ -118,7 +118,8 @@ export type ClientSslconfig =
  * `allowUnauthenticatedClients`.
  */
 export type ServerSslconfig =
-  // The compiler's messages are about the last of equally close types: the most common one.
+  // If several types match equally well, the compiler reports the last one. So it is the most
+  // common.
   & (
     | CertificateTexts & { cert: string; key: string }
     | CertificateFiles & { certFile: string; keyFile: string }
@@ -200,14 +201,14 @@ export interface ServerSslctx extends Sslctx {
 export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   checkDenoVersion();
   const config = checkConfig(sslconfig, SERVER_TLS_OPTIONS);
-  for (const name of identityOptions(config)) {
+  for (const name of findIdentityOptions(config)) {
     if (config[name] === undefined) throw wrongTypeError(name, "a string for a server", undefined);
   }
-  const { allowUnauthenticatedClients: allowsAll = false } = config;
-  checkBoolean("allowUnauthenticatedClients", allowsAll);
+  const { allowUnauthenticatedClients: allowsUnauthenticatedClients = false } = config;
+  checkBoolean("allowUnauthenticatedClients", allowsUnauthenticatedClients);
   const requestsCertificates = hasAuthorities(config);
   // A server has no default trust: it accepts unauthenticated clients only with the option.
-  if (!requestsCertificates && !allowsAll) {
+  if (!requestsCertificates && !allowsUnauthenticatedClients) {
     throw wrongArgumentError(
       "sslconfig",
       "must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
@@ -218,7 +219,7 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   return makeServerSslctx(
     identity,
     requestsCertificates ? readAuthorities(config) : null,
-    !allowsAll,
+    !allowsUnauthenticatedClients,
   );
 }
 
@@ -263,7 +264,7 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
         "trusts the authorities of all public servers, so only the name distinguishes them",
     );
   }
-  const options = identityOptions(config);
+  const options = findIdentityOptions(config);
   const identityOptionCount = options.filter((name) => config[name] !== undefined).length;
   if (identityOptionCount === 1) {
     throw notAllowedError(options.join(", "), `must both be given or both be left out; got one`);
@@ -289,7 +290,7 @@ const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
 /**
- * Checks each option by itself. Returns a copy, so that a later change of the original has no
+ * Checks each option separately. Returns a copy, so that a later change of the original has no
  * effect.
  */
 function checkConfig(given: Config, optionNames: readonly string[]): Config {
@@ -307,8 +308,8 @@ function checkConfig(given: Config, optionNames: readonly string[]): Config {
     }
   }
   // A text and a file could belong to different identities.
-  checkNotBoth(config, ["ca"], ["caFile", "caPath"]);
-  checkNotBoth(config, ["cert", "key"], ["certFile", "keyFile"]);
+  checkTextOrFiles(config, ["ca"], ["caFile", "caPath"]);
+  checkTextOrFiles(config, ["cert", "key"], ["certFile", "keyFile"]);
   return config;
 }
 
@@ -329,7 +330,7 @@ function checkAuthorityTexts(ca: unknown): void {
   if (!Array.isArray(ca)) {
     throw wrongTypeError("ca", "a string or an array of strings, PEM text", ca);
   }
-  // Not forEach(), which skips the gaps of an array.
+  // forEach() would skip the gaps of an array.
   for (const text of ca) {
     if (typeof text !== "string") {
       throw wrongTypeError("ca", "an array of strings, PEM texts", text);
@@ -337,7 +338,7 @@ function checkAuthorityTexts(ca: unknown): void {
   }
 }
 
-function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
+function checkTextOrFiles<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
   const [text, file] = [texts, files].map((names) =>
     names.find((name) => config[name] !== undefined)
   );
@@ -352,7 +353,11 @@ function hasAuthorities({ ca, caFile, caPath }: Config): boolean {
 
 // ───────────────────────── the contexts
 
-const POLICY = { minVersion: MIN_VERSION, maxVersion: MAX_VERSION, ciphers: CIPHERS } as const;
+const POLICY_FIELDS = {
+  minVersion: MIN_VERSION,
+  maxVersion: MAX_VERSION,
+  ciphers: CIPHERS,
+} as const;
 
 /**
  * Keys are stored outside the contexts, so that printing or copying a context can't expose them.
@@ -394,12 +399,12 @@ interface ClientMaterial {
  */
 function makeServerSslctx(
   { cert, key, warnings }: Identity,
-  trust: Trust | null,
+  trust: TrustedAuthorities | null,
   verify: boolean,
 ): ServerSslctx {
   const acceptsNoClient = verify && trust?.authorities.length === 0;
   const sslctx = Object.freeze({
-    ...POLICY,
+    ...POLICY_FIELDS,
     warnings: Object.freeze([
       ...warnings,
       ...trust?.warnings ?? [],
@@ -425,11 +430,11 @@ function makeServerSslctx(
 /** Makes a client's context. A client without an identity presents no certificate. */
 function makeClientSslctx(
   identity: Identity | null,
-  trust: Trust | null,
+  trust: TrustedAuthorities | null,
   checkHostname: boolean,
 ): ClientSslctx {
   const sslctx = Object.freeze({
-    ...POLICY,
+    ...POLICY_FIELDS,
     warnings: Object.freeze([...identity?.warnings ?? [], ...trust?.warnings ?? []]),
     verify: true as const,
     checkHostname,
@@ -449,15 +454,15 @@ function makeClientSslctx(
  * Makes the option by which the TLS library trusts only these authorities; without the option, it
  * uses the default store.
  */
-function makeTrustOptions(trust: Trust | null): { ca?: string[] } {
+function makeTrustOptions(trust: TrustedAuthorities | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
 }
 
-export function asClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {
+export function resolveClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {
   return clientMaterials.has(value) ? value as ClientSslctx : buildClientSslctx(value);
 }
 
-export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSslctx {
+export function resolveServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSslctx {
   return serverMaterials.has(value)
     ? value as ServerSslctx
     : buildServerSslctx(value as ServerSslconfig);

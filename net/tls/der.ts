@@ -1,4 +1,4 @@
-/** DER (ITU-T X.690), as far as certificates need it. */
+/** A reader and an encoder of DER (ITU-T X.690), for the types that certificates use. */
 
 import { notAllowedError } from "../../internal/checks.ts";
 import { concatenate } from "../../internal/bytes.ts";
@@ -36,10 +36,10 @@ export class DerReader {
     return this.#position >= this.#bytes.length;
   }
 
-  next(): DerElement {
-    const tag = this.#byte();
+  readElement(): DerElement {
+    const tag = this.#readByte();
     if ((tag & 0x1f) === 0x1f) throw notAllowedError("DER", "a tag has more than one byte");
-    const length = this.#length();
+    const length = this.#readLength();
     const end = this.#position + length;
     if (end > this.#bytes.length) throw notAllowedError("DER", "an element is truncated");
     const content = this.#bytes.subarray(this.#position, end);
@@ -47,16 +47,16 @@ export class DerReader {
     return { tag, content };
   }
 
-  /** Reads the next element, which must have this tag; returns its bytes with tag and length. */
-  takeWhole(tag: number): Uint8Array {
+  /** Reads the next element, which must have this tag. Returns its bytes with tag and length. */
+  readWhole(tag: number): Uint8Array {
     const start = this.#position;
-    this.take(tag);
+    this.readContent(tag);
     return this.#bytes.subarray(start, this.#position);
   }
 
   /** Reads the next element, which must have this tag, and returns its contents. */
-  take(tag: number): Uint8Array {
-    const element = this.next();
+  readContent(tag: number): Uint8Array {
+    const element = this.readElement();
     if (element.tag !== tag) {
       throw notAllowedError("DER", `expected an element with the tag ${tag}; got ${element.tag}`);
     }
@@ -64,23 +64,23 @@ export class DerReader {
   }
 
   /** Reads the next element if it has this tag; otherwise returns `null`. */
-  takeIf(tag: number): Uint8Array | null {
-    return this.has(tag) ? this.take(tag) : null;
+  readContentIf(tag: number): Uint8Array | null {
+    return this.hasTag(tag) ? this.readContent(tag) : null;
   }
 
-  /** Reads the contents of the next element, which must have this tag, to their end. */
-  enter<T>(tag: number, read: (content: DerReader) => T): T {
-    return readDer(this.take(tag), read);
+  /** Reads the contents of the next element, which must have this tag, with a function. */
+  readNested<T>(tag: number, read: (content: DerReader) => T): T {
+    return readDer(this.readContent(tag), read);
   }
 
   /** Reports whether the next element has this tag. */
-  has(tag: number): boolean {
+  hasTag(tag: number): boolean {
     return this.#bytes[this.#position] === tag;
   }
 
   /** Reads a boolean: true and false have one form each (X.690 §11.1). */
-  boolean(): boolean {
-    const { length, 0: byte } = this.take(TAG.boolean);
+  readBoolean(): boolean {
+    const { length, 0: byte } = this.readContent(TAG.boolean);
     if (length !== 1 || byte !== 0 && byte !== 0xff) {
       throw notAllowedError("DER", "a boolean that is not allowed");
     }
@@ -91,8 +91,8 @@ export class DerReader {
    * Reads an integer, which must have the minimum number of bytes (X.690 §8.3.2). Returns the
    * bytes.
    */
-  integer(): Uint8Array {
-    const bytes = this.take(TAG.integer);
+  readInteger(): Uint8Array {
+    const bytes = this.readContent(TAG.integer);
     const { length, 0: first, 1: second = 0 } = bytes;
     const isPadded = length > 1 &&
       (first === 0 && second < 0x80 || first === 0xff && second > 0x7f);
@@ -103,8 +103,8 @@ export class DerReader {
   }
 
   /** Reads an integer that must not be negative. */
-  natural(): number {
-    const bytes = this.integer();
+  readNatural(): number {
+    const bytes = this.readInteger();
     if (bytes[0]! > 0x7f) throw notAllowedError("DER", "a number that is negative");
     return bytes.reduce((value, byte) => value * 256 + byte, 0);
   }
@@ -115,32 +115,34 @@ export class DerReader {
    *
    * @param maxUnusedBits The maximum number of unused bits.
    */
-  bitString(maxUnusedBits = 7): Uint8Array {
-    const content = this.take(TAG.bitString);
-    // The first byte is the number of unused bits, which must be 0 without a further byte.
-    const [unused = 8] = content;
+  readBitString(maxUnusedBits = 7): Uint8Array {
+    const content = this.readContent(TAG.bitString);
+    // The first byte is the number of unused bits, which must be 0 if no other byte follows.
+    const [unusedBits = 8] = content;
     const maxUnused = content.length === 1 ? 0 : maxUnusedBits;
-    if (unused > maxUnused || content.at(-1)! % 2 ** unused !== 0) {
+    if (unusedBits > maxUnused || content.at(-1)! % 2 ** unusedBits !== 0) {
       throw notAllowedError("DER", "a bit string that is not allowed");
     }
     return content.subarray(1);
   }
 
-  #byte(): number {
+  #readByte(): number {
     const byte = this.#bytes[this.#position++];
     if (byte === undefined) throw notAllowedError("DER", "an element is truncated");
     return byte;
   }
 
-  #length(): number {
-    const first = this.#byte();
+  #readLength(): number {
+    const first = this.#readByte();
     if (first < 0x80) return first;
-    const count = first & 0x7f;
-    if (count === 0 || count > 4) throw notAllowedError("DER", "a length that is not allowed");
+    const byteCount = first & 0x7f;
+    if (byteCount === 0 || byteCount > 4) {
+      throw notAllowedError("DER", "a length that is not allowed");
+    }
     let length = 0;
-    for (let i = 0; i < count; i++) length = length * 256 + this.#byte();
-    // Allow one form of each length: otherwise a certificate could be written in many ways.
-    if (length < 0x80 || length < 256 ** (count - 1)) {
+    for (let i = 0; i < byteCount; i++) length = length * 256 + this.#readByte();
+    // Allow one form of each length, so that a certificate has a single encoding.
+    if (length < 0x80 || length < 256 ** (byteCount - 1)) {
       throw notAllowedError("DER", "a length that takes fewer bytes");
     }
     return length;
@@ -162,12 +164,12 @@ export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T
 export function encodeDer(tag: number, ...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
   const content = concatenate(pieces);
   const { length } = content;
-  const size = length < 0x80
+  const lengthBytes = length < 0x80
     ? [length]
     : length < 0x100
     ? [0x81, length]
     : [0x82, length >> 8, length & 0xff];
-  return concatenate([Uint8Array.of(tag, ...size), content]);
+  return concatenate([Uint8Array.of(tag, ...lengthBytes), content]);
 }
 
 /** Encodes an object identifier, in the form of {@linkcode formatObjectIdentifier}. */
@@ -192,7 +194,7 @@ export function formatObjectIdentifier(content: Uint8Array): string {
     throw notAllowedError("DER", "an object identifier is truncated");
   }
   for (const byte of content) {
-    // Refuse leading zeros: otherwise a number could be written in many ways.
+    // Refuse leading zeros, so that a number has a single encoding.
     if (isFirstByte && byte === 0x80) {
       throw notAllowedError("DER", "an object identifier is padded");
     }

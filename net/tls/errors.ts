@@ -1,9 +1,11 @@
-/** Conversion of errors of `node:net` and `node:tls` to the classes that sockets of Deno use. */
+/** Functions that convert errors of `node:net` and `node:tls` to the classes of Deno's sockets. */
 
 import { type Address, formatCheckedAddress } from "../../base/address.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 
-const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
+const DENO_ERROR_CLASSES: Readonly<
+  Record<string, new (message: string, options?: ErrorOptions) => Error>
+> = {
   EACCES: Deno.errors.PermissionDenied,
   EADDRINUSE: Deno.errors.AddrInUse,
   EADDRNOTAVAIL: Deno.errors.AddrNotAvailable,
@@ -28,14 +30,14 @@ const MAX_REASON_LENGTH = 300;
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
-  const Class = CLASSES[code ?? ""];
-  if (Class === undefined) return error;
-  return Object.assign(new Class(error.message, { cause: error }), { code });
+  const ErrorClass = DENO_ERROR_CLASSES[code ?? ""];
+  if (ErrorClass === undefined) return error;
+  return Object.assign(new ErrorClass(error.message, { cause: error }), { code });
 }
 
-type Fault = readonly [code: TlsErrorCode, what: string];
+type CertificateFault = readonly [code: TlsErrorCode, what: string];
 
-const UNKNOWN_ISSUER: Fault = [
+const UNKNOWN_ISSUER: CertificateFault = [
   "UNTRUSTED",
   "its authority is not trusted, or an intermediate is missing",
 ];
@@ -44,7 +46,7 @@ const UNKNOWN_ISSUER: Fault = [
  * The meanings of the TLS library's codes for certificates. The library checks more than it
  * reports, and doesn't expose the certificate.
  */
-const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
+const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
   CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
   CERT_HAS_EXPIRED: ["EXPIRED", "it has expired"],
   CERT_NOT_YET_VALID: ["NOT_YET_VALID", "it is not valid yet"],
@@ -65,7 +67,9 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   ],
 };
 
-/** Prefixes of the TLS library's messages, for errors without a specific code. */
+/**
+ * The start of the TLS library's messages for errors without a code, and the code of a `TlsError`.
+ */
 const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   // The peer has received damaged bytes.
   [
@@ -78,31 +82,31 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
 ];
 
-/** The meaning of the most frequent alerts of a peer. */
-const ALERTS: readonly (readonly [end: string, hint: string])[] = [
+/** The ends of messages for the most frequent alerts of a peer, each with a hint. */
+const ALERT_HINTS: readonly (readonly [end: string, hint: string])[] = [
   [": CertificateRequired", "it wants a certificate: give certFile and keyFile"],
   [": UnknownCA", "it doesn't trust the authority of this end's certificate"],
 ];
 
 /**
- * Returns the error of a client's failed handshake. A time-out and a missing permission keep their
+ * Makes the error of a client's failed handshake. A time-out and a missing permission keep their
  * classes.
  */
-export function handshakeError(address: Address, error: unknown): unknown {
+export function makeHandshakeError(address: Address, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
-  const { code, message, cause } = tlsErrorOf("server", error);
+  const { code, message, cause } = makeTlsError("server", error);
   const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}`;
   if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(text, { cause });
   return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
 }
 
 /**
- * Returns the error of a failed handshake, with a message of one line that a peer can't forge.
+ * Makes the error of a failed handshake, with a message of one line that a peer can't forge.
  *
  * @param role The owner of the certificate, if a certificate is the cause.
  * @param certificateCode The library's code for the certificate, if the error has another code.
  */
-export function tlsErrorOf(
+export function makeTlsError(
   role: "client" | "server",
   error: Error,
   certificateCode = nodeCodeOf(error),
@@ -126,20 +130,20 @@ export function tlsErrorOf(
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([prefix]) => prefix.test(error.message)) ?? [];
   const reason = replaceNonAscii(error.message);
   const [, hint] =
-    ALERTS.find(([suffix]) => code === "REFUSED_BY_PEER" && reason.endsWith(suffix)) ?? [];
+    ALERT_HINTS.find(([suffix]) => code === "REFUSED_BY_PEER" && reason.endsWith(suffix)) ?? [];
   return new TlsError(code, hint === undefined ? reason : `${reason}; ${hint}`, { cause });
 }
 
 /**
- * Returns the error of a connection after the local handshake: with TLS 1.3 the peer may still
- * refuse it.
+ * Makes the error of a connection after its handshake. With TLS 1.3, the peer may still refuse the
+ * connection then.
  */
-export function connectionError(error: unknown): unknown {
+export function makeSocketError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  if (error.message.startsWith("received fatal alert")) return tlsErrorOf("client", error);
-  const translated = translateError(error);
+  if (error.message.startsWith("received fatal alert")) return makeTlsError("client", error);
+  const translatedError = translateError(error);
   // Only errors of the TLS library have neither a class of their own nor a known code.
-  if (translated !== error || error.constructor !== Error) return translated;
+  if (translatedError !== error || error.constructor !== Error) return translatedError;
   // The received bytes were damaged, by a fault or by an attacker.
   const text = `what arrives is not valid TLS (${replaceNonAscii(error.message)})`;
   return new TlsError("CLOSED", text, { cause: error });

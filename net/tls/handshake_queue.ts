@@ -1,11 +1,15 @@
 /**
- * The queue of TLS handshakes: which connections get a handshake, and which are closed for them.
- * Clients that connect and stay silent must not lock out others.
+ * The queue of TLS handshakes, which decides the connections that get a handshake or are closed.
+ * Clients that connect and stay silent must not lock out other clients.
  *
- * A connection goes through three stages, each with its own limit. It is *pending*, because
- * `node:net` accepts every connection: this stage replaces the kernel's queue, and keeps a flood
- * from using up all file descriptors. Its handshake is *running*. It is *ready*, and waits for a
- * slot of the server. Silent connections are closed first, since in TLS the client sends first.
+ * A connection goes through three stages, each with its own limit:
+ *
+ * 1. The connection is *pending*. Because `node:net` accepts every connection, this stage replaces
+ *    the kernel's queue, and keeps a flood from using up all file descriptors.
+ * 2. The handshake of the connection is *running*.
+ * 3. The connection is *ready*, and waits for a slot of the server.
+ *
+ * Silent connections are closed first, because in TLS the client sends first.
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";
@@ -22,14 +26,14 @@ const MAX_PENDING_CONNECTIONS = 64;
  */
 const MAX_HANDSHAKES = 64;
 /**
- * The maximum number of connections with a finished handshake behind the first one that waits for a
- * slot.
+ * The maximum number of connections with a finished handshake, besides the connection that waits
+ * for a slot.
  */
 const MAX_READY_CONNECTIONS = 64;
 /**
- * Milliseconds before a handshake may be closed for another connection. Under a flood of
- * connections, a handshake still has enough time, and so few are started that they take only a part
- * of the processor.
+ * The time after which a handshake may be closed for another connection. Under a flood of
+ * connections, a handshake still has enough time, and the number of handshakes per second is
+ * limited.
  */
 const MIN_HANDSHAKE_MILLISECONDS = 250;
 
@@ -42,7 +46,7 @@ export interface PendingConnection {
 interface Handshake {
   readonly startedAt: number;
   readonly rawStream: PendingConnection["rawStream"];
-  /** Rejecting it aborts the handshake. */
+  /** The promise whose rejection aborts the handshake. */
   readonly failure: PromiseWithResolvers<never>;
   /** Whether the handshake was aborted without a fault of the peer. */
   isEvicted: boolean;
@@ -52,7 +56,7 @@ interface Handshake {
 export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
-  readonly #doHandshake: (connection: T) => Promise<AcceptedConnection>;
+  readonly #handshake: (connection: T) => Promise<AcceptedConnection>;
   /** The connections whose handshake has not started, the oldest first. */
   readonly #pendingConnections: T[] = [];
   /** The running handshakes, the oldest first. */
@@ -61,7 +65,7 @@ export class HandshakeQueue<T extends PendingConnection> {
   readonly #readyConnections: AcceptedConnection[] = [];
   /** The promises of the functions that run handshakes. */
   readonly #handshakePromises = new Set<Promise<void>>();
-  /** Whether `accept()` was called: handshakes don't start before. */
+  /** Whether `accept()` was called. Handshakes start with the first call. */
   #isAccepting = false;
   #isClosed = false;
   /** The pending `accept()`. */
@@ -73,16 +77,17 @@ export class HandshakeQueue<T extends PendingConnection> {
 
   constructor(
     { timeout, logger }: ListenerOptions,
-    doHandshake: (connection: T) => Promise<AcceptedConnection>,
+    handshake: (connection: T) => Promise<AcceptedConnection>,
   ) {
     this.#timeout = timeout;
     this.#logger = logger;
-    this.#doHandshake = doHandshake;
+    this.#handshake = handshake;
   }
 
   /**
-   * Adds a connection. If too many are pending, closes the oldest silent one. If all have sent
-   * bytes, closes a random one, so that peers that reconnect at once can't lock out others.
+   * Adds a connection. If too many connections are pending, closes the oldest silent connection. If
+   * all have sent bytes, closes a random connection, so that peers that reconnect at once can't
+   * lock out other peers.
    */
   push(connection: T): void {
     if (this.#isClosed) return connection.rawStream.close();
@@ -132,7 +137,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     for (const { socket } of this.#readyConnections.splice(0)) socket.close();
   }
 
-  async ended(): Promise<void> {
+  async waitUntilEnded(): Promise<void> {
     await Promise.all(this.#handshakePromises);
   }
 
@@ -142,29 +147,34 @@ export class HandshakeQueue<T extends PendingConnection> {
       this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
       this.#mayStartHandshake()
     ) {
-      const index = Math.max(0, this.#pendingConnections.findIndex((each) => !isSilent(each)));
-      const [connection] = this.#pendingConnections.splice(index, 1);
-      const running = this.#runHandshake(connection!).finally(() =>
-        this.#handshakePromises.delete(running)
+      const index = Math.max(
+        0,
+        this.#pendingConnections.findIndex((connection) => !isSilent(connection)),
       );
-      this.#handshakePromises.add(running);
+      const [connection] = this.#pendingConnections.splice(index, 1);
+      const handshakePromise = this.#runHandshake(connection!).finally(() =>
+        this.#handshakePromises.delete(handshakePromise)
+      );
+      this.#handshakePromises.add(handshakePromise);
     }
   }
 
   /**
-   * Returns whether another handshake may start. If too many are running, aborts the oldest silent
-   * one, or else the oldest, but only after its minimum time: until then a timer runs.
+   * Returns whether another handshake may start. If too many handshakes are running, aborts the
+   * oldest silent handshake, or else the oldest, but only after its minimum time. Before that time,
+   * starts a timer.
    */
   #mayStartHandshake(): boolean {
     if (this.#handshakes.size < MAX_HANDSHAKES) return true;
-    const [oldest] = this.#handshakes;
-    const candidate = this.#handshakes.values().find(isSilent) ?? oldest!;
-    const remaining = candidate.startedAt + MIN_HANDSHAKE_MILLISECONDS - performance.now();
-    if (remaining > 0) {
+    const [oldestHandshake] = this.#handshakes;
+    const candidate = this.#handshakes.values().find(isSilent) ?? oldestHandshake!;
+    const remainingMilliseconds = candidate.startedAt + MIN_HANDSHAKE_MILLISECONDS -
+      performance.now();
+    if (remainingMilliseconds > 0) {
       this.#evictionTimer ??= setTimeout(() => {
         this.#evictionTimer = undefined;
         this.#startHandshakes();
-      }, remaining);
+      }, remainingMilliseconds);
       return false;
     }
     this.#handshakes.delete(candidate);
@@ -184,12 +194,12 @@ export class HandshakeQueue<T extends PendingConnection> {
     };
     this.#handshakes.add(handshake);
     if (this.#timeoutTimer === undefined) this.#startTimeoutTimer(handshake);
-    const attempt = this.#doHandshake(connection);
+    const connectionPromise = this.#handshake(connection);
     try {
-      this.#deliver(connection, await Promise.race([failure.promise, attempt]));
+      this.#deliver(connection, await Promise.race([failure.promise, connectionPromise]));
     } catch (error) {
-      // Close the result of a handshake that succeeds after this.
-      attempt.then(({ socket }) => socket.close()).catch(() => {});
+      // The aborted handshake may still succeed: close its connection.
+      connectionPromise.then(({ socket }) => socket.close()).catch(() => {});
       rawStream.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
       const reason = error instanceof Error ? code + error.message : String(error);
@@ -207,14 +217,14 @@ export class HandshakeQueue<T extends PendingConnection> {
     }
   }
 
-  #deliver({ name }: T, accepted: AcceptedConnection): void {
+  #deliver({ name }: T, acceptedConnection: AcceptedConnection): void {
     if (this.#acceptWaiter !== null) {
-      this.#acceptWaiter.resolve(accepted);
+      this.#acceptWaiter.resolve(acceptedConnection);
       this.#acceptWaiter = null;
     } else if (!this.#isClosed && this.#readyConnections.length < MAX_READY_CONNECTIONS) {
-      this.#readyConnections.push(accepted);
+      this.#readyConnections.push(acceptedConnection);
     } else {
-      accepted.socket.close();
+      acceptedConnection.socket.close();
       if (!this.#isClosed) {
         this.#logger.info(`${name}: too many connections wait for a slot`, {
           kind: "slot",
@@ -225,15 +235,15 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Starts the timer for the oldest handshake, one timer for all. The timer continues when that
-   * handshake ends: a timer for each handshake would take longer.
+   * Starts the timer for the oldest handshake. The timer continues when that handshake ends,
+   * because a timer for each handshake would take longer.
    */
   #startTimeoutTimer({ startedAt }: Handshake): void {
     if (this.#timeout === null) return;
-    const remaining = Math.max(startedAt + this.#timeout * 1000 - performance.now(), 0);
+    const remainingMilliseconds = Math.max(startedAt + this.#timeout * 1000 - performance.now(), 0);
     this.#timeoutTimer = setTimeout(
       () => this.#failExpired(this.#timeout!),
-      Math.min(remaining, MAX_TIMER_MILLISECONDS),
+      Math.min(remainingMilliseconds, MAX_TIMER_MILLISECONDS),
     );
   }
 

@@ -6,7 +6,7 @@ import { type Certificate, readKeyBits } from "./certificate.ts";
 import { readDer, TAG } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** The weakest RSA key that is allowed (RFC 9325 §4.5). */
+/** The smallest RSA key that is allowed (RFC 9325 §4.5). */
 const MIN_RSA_BITS = 2048;
 /**
  * The limits of RSA keys: signatures of larger keys could keep a device busy, and Deno doesn't read
@@ -14,9 +14,9 @@ const MIN_RSA_BITS = 2048;
  */
 const MAX_RSA_BITS = 4096;
 const MAX_RSA_EXPONENT = 2n ** 32n;
-const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
+const USABLE_CURVES = ["prime256v1", "secp384r1", "secp521r1"];
 
-export const USABLE_KEYS =
+export const USABLE_KEYS_TEXT =
   `ECDSA with P-256, P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits`;
 
 export function isUsableKey(
@@ -27,7 +27,7 @@ export function isUsableKey(
 ): boolean {
   switch (asymmetricKeyType) {
     case "ec":
-      return CURVES.includes(asymmetricKeyDetails?.namedCurve ?? "");
+      return USABLE_CURVES.includes(asymmetricKeyDetails?.namedCurve ?? "");
     case "ed25519":
       return true;
     case "rsa": {
@@ -69,13 +69,13 @@ interface KeyProblem {
 /** Finds the reason why the key of a certificate can't be used; `null` if it can. */
 export function findKeyProblem(certificate: Certificate): KeyProblem | null {
   if (publicKeyOf(certificate) !== null) return null;
-  const bits = rsaBitsOf(certificate);
-  if (bits > MAX_RSA_BITS) {
+  const bitCount = rsaBitsOf(certificate);
+  if (bitCount > MAX_RSA_BITS) {
     const problem =
-      `has an RSA key of ${bits} bits, and Deno reads no key above ${MAX_RSA_BITS} bits`;
+      `has an RSA key of ${bitCount} bits, and Deno reads no key above ${MAX_RSA_BITS} bits`;
     return { code: "KEY_TOO_LARGE", problem };
   }
-  return { code: "WEAK", problem: `has a key of an unsupported kind; must be ${USABLE_KEYS}` };
+  return { code: "WEAK", problem: `has a key of an unsupported kind; must be ${USABLE_KEYS_TEXT}` };
 }
 
 /**
@@ -86,9 +86,9 @@ function rsaBitsOf({ publicKey }: Certificate): number {
   try {
     const key = readDer(publicKey, readKeyBits);
     const modulus = readDer(key, (reader) =>
-      reader.enter(TAG.sequence, (numbers) => {
-        const modulus = numbers.integer();
-        numbers.integer();
+      reader.readNested(TAG.sequence, (numbers) => {
+        const modulus = numbers.readInteger();
+        numbers.readInteger();
         return modulus;
       }));
     return BigInt(`0x${modulus.toHex()}`).toString(2).length;
@@ -121,7 +121,7 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.3.101.112": { keyType: "ed25519", hashes: [null] },
 };
 
-/** A signature of P-384 has at most 104 bytes; one of P-521 rarely has fewer than 136. */
+/** The maximum size of a P-384 signature. A P-521 signature rarely has fewer than 136 bytes. */
 const MAX_P384_SIGNATURE_BYTES = 104;
 
 /**
@@ -136,15 +136,15 @@ export function findSignatureProblem({ algorithm, signature }: Certificate): str
 }
 
 export function verifySignature(
-  { algorithm: name, signed, signature }: Certificate,
+  { algorithm: name, signedPart: signed, signature }: Certificate,
   key: KeyObject,
 ): boolean {
   const algorithm = ALGORITHMS[name];
   if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;
   const { constants, verify } = loadBuiltin("node:crypto");
-  const padding = constants.RSA_PKCS1_PSS_PADDING;
+  const pssPadding = constants.RSA_PKCS1_PSS_PADDING;
   const saltLength = constants.RSA_PSS_SALTLEN_DIGEST;
-  const verificationKey = algorithm.isPss === true ? { key, padding, saltLength } : key;
+  const verificationKey = algorithm.isPss === true ? { key, padding: pssPadding, saltLength } : key;
   return algorithm.hashes.some((hash) => {
     try {
       return verify(hash, signed, verificationKey, signature);

@@ -1,6 +1,6 @@
 /**
- * Listeners for TLS connections: for the streams below, which `node:tls` can use, and for
- * connections whose handshake has succeeded.
+ * The listener for TLS connections whose handshake has succeeded, and the listeners for the streams
+ * below TLS, which `node:tls` can use.
  */
 
 import type { AddressInfo, Server as NetServer } from "node:net";
@@ -35,7 +35,8 @@ const EVERY_CLIENT_IS_ACCEPTED =
 type NamedConnection = RawConnection & { readonly name: string };
 
 /**
- * The context of a running server, which its listeners share; a new context takes effect at once.
+ * The TLS context of a running server, which its listeners share. A new context takes effect at
+ * once.
  */
 export class CurrentTlsContext {
   #sslctx: ServerSslctx;
@@ -54,9 +55,9 @@ export class CurrentTlsContext {
   }
 
   replace(sslctx: ServerSslctx): void {
-    const isOpenedToAll = this.#sslctx.verify && !sslctx.verify;
+    const opensToAllClients = this.#sslctx.verify && !sslctx.verify;
     this.#sslctx = sslctx;
-    if (isOpenedToAll) { for (const listener of this.#openToAllListeners) listener(); }
+    if (opensToAllClients) { for (const listener of this.#openToAllListeners) listener(); }
   }
 
   /** Calls a function whenever a new context accepts every client, and the previous one did not. */
@@ -75,7 +76,7 @@ export class TlsListener implements Listener {
   readonly #context: CurrentTlsContext;
   readonly #handshake: ServerHandshake;
   readonly #handshakeQueue: HandshakeQueue<NamedConnection>;
-  #count = 0;
+  #connectionCount = 0;
 
   /**
    * Binds a checked address.
@@ -90,16 +91,19 @@ export class TlsListener implements Listener {
   ) {
     this.#context = context;
     this.#handshake = makeServerHandshake(context, protocol);
-    this.#handshakeQueue = new HandshakeQueue(options, (connection) => this.#open(connection));
+    this.#handshakeQueue = new HandshakeQueue(
+      options,
+      (connection) => this.#acceptConnection(connection),
+    );
     this.#rawListener = listenRaw(
       address,
       options.logger,
-      (connection) => this.#receive(connection),
+      (connection) => this.onConnection(connection),
     );
-    const warn = () => options.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
+    const warnAboutOpenServer = () => options.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
     this.ready = this.#rawListener.ready.then(() => {
-      if (!context.sslctx.verify) warn();
-      context.onOpenToAll(warn);
+      if (!context.sslctx.verify) warnAboutOpenServer();
+      context.onOpenToAll(warnAboutOpenServer);
     });
     // serveForever() and `ready` report the error.
     this.ready.catch(() => {});
@@ -120,13 +124,13 @@ export class TlsListener implements Listener {
   }
 
   async waitUntilEnded(): Promise<void> {
-    await Promise.all([this.#rawListener.ended(), this.#handshakeQueue.ended()]);
+    await Promise.all([this.#rawListener.waitUntilEnded(), this.#handshakeQueue.waitUntilEnded()]);
   }
 
-  #receive(rawConnection: RawConnection): void {
+  onConnection(rawConnection: RawConnection): void {
     const connection = {
       ...rawConnection,
-      name: makePeerName(this.address, rawConnection.address, ++this.#count),
+      name: makePeerName(this.address, rawConnection.address, ++this.#connectionCount),
     };
     const { stream } = rawConnection.rawStream;
     stream.once("close", () => this.#handshakeQueue.delete(connection));
@@ -135,7 +139,9 @@ export class TlsListener implements Listener {
     this.#handshakeQueue.push(connection);
   }
 
-  async #open({ name, address, rawStream }: NamedConnection): Promise<AcceptedConnection> {
+  async #acceptConnection(
+    { name, address, rawStream }: NamedConnection,
+  ): Promise<AcceptedConnection> {
     const socket = await this.#handshake(rawStream);
     const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
     return { name, address, socket, isTrusted };
@@ -165,12 +171,12 @@ export interface RawListener {
   /** Starts accepting connections, and keeps the process alive. A second call has no effect. */
   start(): void;
   close(): void;
-  ended(): Promise<void>;
+  waitUntilEnded(): Promise<void>;
 }
 
 /**
- * Milliseconds between two calls that make a listener listen again: without file descriptors,
- * `node:net` stops listening, and emits no event.
+ * Milliseconds between two calls that make a listener listen again. If the process has no free file
+ * descriptors, `node:net` stops listening, and emits no event.
  */
 const RESTART_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
@@ -182,13 +188,13 @@ const BACKLOG = 511;
  */
 export function listenRaw(
   address: Address,
-  log: SafeLogger,
-  receive: (connection: RawConnection) => void,
+  logger: SafeLogger,
+  onConnection: (connection: RawConnection) => void,
 ): RawListener {
   const endpoint = endpointOf(address);
   return isSupportedByNode(endpoint)
-    ? new NodeListener(address, endpoint, log, receive)
-    : listenWithDeno(address, log, receive);
+    ? new NodeListener(address, endpoint, logger, onConnection)
+    : listenWithDeno(address, logger, onConnection);
 }
 
 /** Reports whether `node:net` can listen at an address. */
@@ -198,13 +204,13 @@ function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
 
 function listenWithDeno(
   requestedAddress: Address,
-  log: SafeLogger,
-  receive: (connection: RawConnection) => void,
+  logger: SafeLogger,
+  onConnection: (connection: RawConnection) => void,
 ): RawListener {
   let plainListener: PlainListener | null = null;
   let ready = Promise.resolve();
   try {
-    plainListener = new PlainListener(requestedAddress, log);
+    plainListener = new PlainListener(requestedAddress, logger);
   } catch (error) {
     ready = Promise.reject(error);
   }
@@ -212,7 +218,7 @@ function listenWithDeno(
     for (;;) {
       const conn = await plainListener!.acceptConn().catch(() => null);
       if (conn === null) return;
-      receive({
+      onConnection({
         rawStream: makeDuplex(conn),
         address: makePeerAddress(plainListener!.address, conn.remoteAddr),
       });
@@ -227,7 +233,7 @@ function listenWithDeno(
     start: () => void (acceptLoop ??= acceptAll()),
     close: () => plainListener?.close(),
     // The address stays in use until a pending accept() has ended.
-    async ended() {
+    async waitUntilEnded() {
       await acceptLoop;
     },
   };
@@ -240,47 +246,47 @@ class NodeListener implements RawListener {
   readonly ready: Promise<void>;
   address: Address;
   readonly #server: NetServer;
-  readonly #bound = Promise.withResolvers<void>();
+  readonly #addressBound = Promise.withResolvers<void>();
   #restartTimer: Interval | undefined;
 
   constructor(
     address: Address,
     endpoint: TcpEndpoint,
-    log: SafeLogger,
-    receive: (connection: RawConnection) => void,
+    logger: SafeLogger,
+    onConnection: (connection: RawConnection) => void,
   ) {
     this.address = address;
-    this.ready = this.#bound.promise;
+    this.ready = this.#addressBound.promise;
     this.#server = loadBuiltin("node:net").createServer(
-      // Paused, so that the handshake reads every byte.
+      // Pause each connection, so that the handshake reads every byte.
       { pauseOnConnect: true, noDelay: true },
       (socket) => {
         // The peer may have closed the connection already, and an unhandled error would end the
         // process.
         socket.on("error", () => {});
         const { remoteAddress: hostname, remotePort: port } = socket;
-        // A closed connection has no address any more.
+        // A closed connection has no address.
         if (hostname === undefined || port === undefined) return void socket.destroy();
         const peer = makePeerAddress(this.address, { hostname, port });
-        receive({ rawStream: makeNetStream(socket), address: peer });
+        onConnection({ rawStream: makeNetStream(socket), address: peer });
       },
     );
     this.#server.on("error", (error) => {
-      if (this.#server.listening) log.warn(`accepting connections fails: ${error.message}`);
-      else this.#bound.reject(bindingError(translateError(error), address));
+      if (this.#server.listening) logger.warn(`accepting connections fails: ${error.message}`);
+      else this.#addressBound.reject(bindingError(translateError(error), address));
     });
     this.#server.once("listening", () => {
       const { address: hostname, port } = this.#server.address() as AddressInfo;
       this.address = makeBoundAddress(address, { transport: "tcp", hostname, port });
       this.#restartTimer = startInterval(() => this.#restartListening(), RESTART_MILLISECONDS);
-      this.#bound.resolve();
+      this.#addressBound.resolve();
     });
-    // As with Deno's own listeners, only accepting keeps the process alive.
+    // Only a pending accept keeps the process alive, as for listeners of Deno.
     this.#server.unref();
     try {
       this.#listen(endpoint);
     } catch (error) {
-      this.#bound.reject(translateError(error));
+      this.#addressBound.reject(translateError(error));
     }
   }
 
@@ -310,9 +316,9 @@ class NodeListener implements RawListener {
   close(): void {
     clearInterval(this.#restartTimer);
     this.#server.close();
-    // A listener that is not bound yet is never bound any more.
-    this.#bound.resolve();
+    // A listener that is not bound yet will not be bound.
+    this.#addressBound.resolve();
   }
 
-  async ended(): Promise<void> {}
+  async waitUntilEnded(): Promise<void> {}
 }

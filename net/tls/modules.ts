@@ -1,6 +1,6 @@
 /**
- * The modules of Node that TLS needs. They are built into Deno and slow to load: even accessing
- * `process` costs ten milliseconds. So they are loaded on demand.
+ * The modules of Node that TLS needs. These modules are built into Deno and slow to load: even
+ * accessing `process` costs ten milliseconds. So they are loaded on demand.
  */
 
 /** The modules, by name. */

@@ -1,6 +1,6 @@
 /**
- * The identity of a peer, by the same rules for clients and servers, after the TLS library has
- * verified the certificates that the peer has presented.
+ * The identification of a peer, by the same rules for clients and servers, after the TLS library
+ * has verified the certificates that the peer has presented.
  *
  * {@linkcode identifyClient} and {@linkcode identifyServer} decide when a handshake ends,
  * {@linkcode isStillTrusted} at later checks of a server.
@@ -60,16 +60,20 @@ function verifyClient(
   if (!handshakeTrust.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
-  const presented = verifyPresented("client", socket);
-  const { leaf, intermediates } = presented;
+  const presentedCertificates = verifyPresentedCertificates("client", socket);
+  const { leaf, intermediates } = presentedCertificates;
   if (socket.isSessionReused()) {
-    return describeCertificate(leaf, authorityOfResumedSession(presented, currentTrust));
+    return describeCertificate(leaf, findResumedAuthority(presentedCertificates, currentTrust));
   }
-  const verifiedAuthority = findIssuingAuthority("client", handshakeTrust.authorities, presented);
-  rememberVerified(leaf.certificate256, verifiedAuthority.publicKey256);
+  const verifiedAuthority = findIssuingAuthority(
+    "client",
+    handshakeTrust.authorities,
+    presentedCertificates,
+  );
+  rememberVerifiedClient(leaf.certificate256, verifiedAuthority.publicKey256);
   const authority = handshakeTrust === currentTrust
     ? verifiedAuthority
-    : currentTrust.authorities.find(leaf, intermediates, "clientAuth");
+    : currentTrust.authorities.findAuthority(leaf, intermediates, "clientAuth");
   if (authority !== null) return describeCertificate(leaf, authority);
   throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
 }
@@ -78,16 +82,18 @@ function verifyClient(
  * Returns the authority of a resumed session. The library has not verified its certificate, so this
  * process must have verified it before, with an authority that is still trusted.
  */
-function authorityOfResumedSession(
+function findResumedAuthority(
   { leaf, intermediates }: PresentedCertificates,
   currentTrust: ServerMaterial,
 ): PeerAuthority {
-  const keys = verifiedIssuersOf(leaf.certificate256);
-  if (keys.values().some((publicKey256) => currentTrust.authorities.trusts(publicKey256))) {
-    const authority = currentTrust.authorities.find(leaf, intermediates, "clientAuth");
+  const issuerKeys = useVerifiedIssuers(leaf.certificate256);
+  if (
+    issuerKeys.values().some((publicKey256) => currentTrust.authorities.trustsKey(publicKey256))
+  ) {
+    const authority = currentTrust.authorities.findAuthority(leaf, intermediates, "clientAuth");
     if (authority !== null) return authority;
   }
-  if (keys.size > 0) {
+  if (issuerKeys.size > 0) {
     throw new TlsError("UNTRUSTED", "the client resumed a session, whose authority is not trusted");
   }
   throw new TlsError(
@@ -108,7 +114,7 @@ export function isStillTrusted(
   const authority = certificate?.authority ?? null;
   return authority === null
     ? !currentTrust.requiresCertificate
-    : currentTrust.authorities.trusts(authority.publicKey256);
+    : currentTrust.authorities.trustsKey(authority.publicKey256);
 }
 
 /**
@@ -124,11 +130,12 @@ export function identifyServer(
   host: string | null,
 ): PeerCertificate {
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const presented = verifyPresented("server", socket);
-  const problem = host === null ? null : findNameProblem(presented.leaf, host);
+  const presentedCertificates = verifyPresentedCertificates("server", socket);
+  const problem = host === null ? null : findNameProblem(presentedCertificates.leaf, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
-  const authority = authorities && findIssuingAuthority("server", authorities, presented);
-  return describeCertificate(presented.leaf, authority);
+  const authority = authorities &&
+    findIssuingAuthority("server", authorities, presentedCertificates);
+  return describeCertificate(presentedCertificates.leaf, authority);
 }
 
 /** The certificates that a peer has presented: its own, and the intermediates in DER. */
@@ -141,7 +148,10 @@ interface PresentedCertificates {
  * Reads the certificate of a peer, which the TLS library must have verified, and checks that it can
  * be used now.
  */
-function verifyPresented(role: "client" | "server", socket: TLSSocket): PresentedCertificates {
+function verifyPresentedCertificates(
+  role: "client" | "server",
+  socket: TLSSocket,
+): PresentedCertificates {
   // A resumed session may come without a certificate, and the library accepts that.
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${role}'s certificate was not verified`);
@@ -166,7 +176,7 @@ function findIssuingAuthority(
   authorities: Authorities,
   { leaf, intermediates }: PresentedCertificates,
 ): PeerAuthority {
-  const authority = authorities.find(leaf, intermediates, `${role}Auth`);
+  const authority = authorities.findAuthority(leaf, intermediates, `${role}Auth`);
   if (authority !== null) return authority;
   const problem = findSignatureProblem(leaf);
   throw new TlsError(
@@ -202,8 +212,8 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
   if (keyProblem !== null) throw makeError(keyProblem.code, keyProblem.problem);
 }
 
-/** A member that the types of a socket lack: all certificates from the peer, in DER. */
-interface WithHandle {
+/** A member that the types of a socket lack, which returns all certificates of the peer in DER. */
+interface SocketWithHandle {
   readonly _handle?: {
     getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
   } | null;
@@ -215,7 +225,7 @@ interface WithHandle {
  * certificates belong together.
  */
 export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
-  const chain = (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain?.();
+  const chain = (socket as TLSSocket & SocketWithHandle)._handle?.getPeerCertificateChain?.();
   if (chain != null) return [...chain.certificates];
   const visited = new Set<DetailedPeerCertificate>();
   let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
@@ -231,12 +241,15 @@ export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
  * Makes `getPeerCertificate()` of a socket return an empty object, if the certificates are
  * available in DER.
  *
- * The library calls it in the handshake, for its own check of the server's name, and converts each
- * presented and each trusted certificate to an object: 30 µs for each. Degu parses the bytes.
+ * The library calls the method in the handshake, for its own check of the server's name, and
+ * converts each presented and each trusted certificate to an object: 30 µs for each. Degu parses
+ * the bytes instead.
  */
 export function disablePeerCertificateObjects(socket: TLSSocket): void {
   // Without this function, the certificates can be read only with `getPeerCertificate()`.
-  if (typeof (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain !== "function") {
+  if (
+    typeof (socket as TLSSocket & SocketWithHandle)._handle?.getPeerCertificateChain !== "function"
+  ) {
     return;
   }
   Object.defineProperty(socket, "getPeerCertificate", { value: () => ({}) });
@@ -253,23 +266,23 @@ export function disablePeerCertificateObjects(socket: TLSSocket): void {
  */
 const verifiedClients = new Map<string, Set<string>>();
 
-export function rememberVerified(certificate256: string, publicKey256: string): void {
-  verifiedClients.set(certificate256, verifiedIssuersOf(certificate256).add(publicKey256));
+export function rememberVerifiedClient(certificate256: string, publicKey256: string): void {
+  verifiedClients.set(certificate256, useVerifiedIssuers(certificate256).add(publicKey256));
   evictOldest(verifiedClients, MAX_VERIFIED_CLIENTS);
 }
 
 /** Returns the keys of the authorities of a verified certificate; an empty set for any other. */
-export function verifiedIssuersOf(certificate256: string): Set<string> {
-  const keys = verifiedClients.get(certificate256);
-  if (keys === undefined) return new Set();
-  // Re-insert it as the most recently used.
+export function useVerifiedIssuers(certificate256: string): Set<string> {
+  const issuerKeys = verifiedClients.get(certificate256);
+  if (issuerKeys === undefined) return new Set();
+  // Insert the entry again, as the most recently used.
   verifiedClients.delete(certificate256);
-  verifiedClients.set(certificate256, keys);
-  return keys;
+  verifiedClients.set(certificate256, issuerKeys);
+  return issuerKeys;
 }
 
 /** Returns the canonical IP address of a host, without its zone; `null` for a name. */
-export function hostAddress(host: string): string | null {
+export function parseHostAddress(host: string): string | null {
   return canonicalizeIPAddress(removeZone(host));
 }
 
@@ -279,11 +292,11 @@ export function hostAddress(host: string): string | null {
  */
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
-  const address = hostAddress(host);
+  const address = parseHostAddress(host);
   const name = address === null ? canonicalizeDnsName(host) : null;
   const isMatch = address !== null
     ? names.some(({ type, value }) => type === "IP Address" && value === address)
-    : name !== null && names.some((each) => matchesDnsName(each, name));
+    : name !== null && names.some((certificateName) => matchesDnsName(certificateName, name));
   if (isMatch) return null;
   const nameList = names.map(({ type, value }) => `${type}:${value}`).join(", ");
   return `is not for ${quote(host)}; its names are ${quote(nameList)}`;
@@ -295,9 +308,9 @@ export function findNameProblem({ names }: Certificate, host: string): string | 
  */
 function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
   if (type !== "DNS") return false;
-  const presented = value.toLowerCase();
-  if (!presented.startsWith("*.")) return presented === name;
-  const parent = presented.slice(2);
-  const dot = name.indexOf(".");
-  return parent.includes(".") && dot > 0 && name.slice(dot + 1) === parent;
+  const presentedCertificates = value.toLowerCase();
+  if (!presentedCertificates.startsWith("*.")) return presentedCertificates === name;
+  const parentDomain = presentedCertificates.slice(2);
+  const dotIndex = name.indexOf(".");
+  return parentDomain.includes(".") && dotIndex > 0 && name.slice(dotIndex + 1) === parentDomain;
 }

@@ -13,7 +13,7 @@ import {
   isSelfIssued,
   type PURPOSE,
 } from "./certificate.ts";
-import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS } from "./keys.ts";
+import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS_TEXT } from "./keys.ts";
 import { plainMessageOf } from "../error_text.ts";
 import { loadBuiltin } from "./modules.ts";
 
@@ -39,7 +39,7 @@ export interface Identity {
 }
 
 /** The authorities that are trusted, read and checked. */
-export interface Trust {
+export interface TrustedAuthorities {
   readonly authorities: readonly Certificate[];
   readonly warnings: readonly string[];
 }
@@ -56,18 +56,18 @@ const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1---
 const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
 const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
 const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
-/** The names of files in a directory of authorities; OpenSSL names them by hash and number. */
+/** The names of files in a directory of authorities, also OpenSSL's names of hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 /**
  * The maximum number of authorities with one subject that the TLS library tries for a signature.
  */
-const MAX_SAME_SUBJECT = 100;
+const MAX_AUTHORITIES_PER_SUBJECT = 100;
 
 /**
  * Returns the names of the options of an identity: those of text if one is given, otherwise those
  * of files.
  */
-export function identityOptions(
+export function findIdentityOptions(
   { cert, key }: PemConfig,
 ): readonly ["cert", "key"] | readonly ["certFile", "keyFile"] {
   return cert !== undefined || key !== undefined ? ["cert", "key"] : ["certFile", "keyFile"];
@@ -75,10 +75,11 @@ export function identityOptions(
 
 /**
  * Reads a certificate with its chain, and the private key, which must belong to the certificate.
- * Done once for many contexts, since the checks take as long as a handshake.
+ * The checks take as long as a handshake, so a caller should read an identity once for many
+ * contexts.
  */
 export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): Identity {
-  const [certOption, keyOption] = identityOptions(config);
+  const [certOption, keyOption] = findIdentityOptions(config);
   const warnings: string[] = [];
   const source = readPem(certOption, config[certOption]!);
   const chain = readCertificates(source);
@@ -87,7 +88,7 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   if (keyProblem?.code === "KEY_TOO_LARGE") {
     throw new TlsError(
       keyProblem.code,
-      `${certOption}: ${nameOf(leaf!, 0)}, ${keyProblem.problem}`,
+      `${certOption}: ${formatCertificateLabel(leaf!, 0)}, ${keyProblem.problem}`,
     );
   }
   const keySource = readPem(keyOption, config[keyOption]!);
@@ -108,13 +109,15 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
     const problem = findValidityProblem(certificate, Date.now()) ??
       findSignatureProblem(certificate) ??
       findKeyProblem(certificate)?.problem ?? null;
-    if (problem !== null) warnings.push(`${certOption}: ${nameOf(certificate, index)}, ${problem}`);
+    if (problem !== null) {
+      warnings.push(`${certOption}: ${formatCertificateLabel(certificate, index)}, ${problem}`);
+    }
   }
   return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
 }
 
 /** Reads the authorities to trust: those of all options. */
-export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
+export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAuthorities {
   const warnings: string[] = [];
   const sources = typeof ca === "string"
     ? [readPem("ca", ca)]
@@ -130,7 +133,7 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = certificate.certificate256;
       if (authorities.has(fingerprint) || unusableKeys.has(fingerprint)) continue;
-      const certificateLabel = nameOf(certificate, index, ` in ${source.name}`);
+      const certificateLabel = formatCertificateLabel(certificate, index, ` in ${source.name}`);
       const problem = findAuthorityProblem(certificate);
       if (problem !== null) throw notAllowedError(source.option, `${certificateLabel}, ${problem}`);
       const messagePrefix = `${source.option}: ${certificateLabel}, `;
@@ -151,17 +154,17 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
   const [error] = unusableKeys.values();
   if (authorities.size === 0 && error !== undefined) throw error;
   for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
-    if (length <= MAX_SAME_SUBJECT) continue;
+    if (length <= MAX_AUTHORITIES_PER_SUBJECT) continue;
     const name = quote(first!.subject);
     warnings.push(
       `${length} authorities have the name ${name}, and the TLS library tries only the first ` +
-        `${MAX_SAME_SUBJECT} of them: give each its own name`,
+        `${MAX_AUTHORITIES_PER_SUBJECT} of them: give each its own name`,
     );
   }
   return { authorities: [...authorities.values()], warnings };
 }
 
-function nameOf({ subject }: Certificate, index: number, location = ""): string {
+function formatCertificateLabel({ subject }: Certificate, index: number, location = ""): string {
   return `certificate ${index + 1}${location}, of ${quote(subject)}`;
 }
 
@@ -278,12 +281,12 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
   try {
     keyObject = createPrivateKey(key);
   } catch {
-    // The library's error may quote the text that it could not parse.
+    // Don't use the library's error, which may quote the key.
     throw notAllowedError(option, `the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };
   throw notAllowedError(
     option,
-    `the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
+    `the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS_TEXT}`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The TLS policy of clients and servers. It follows RFC 9325, and is strict wherever the standard
- * leaves a choice.
+ * The TLS policy of clients and servers. The policy follows RFC 9325, and is strict wherever the
+ * standard leaves a choice.
  *
  * - TLS 1.2 or 1.3.
  * - For 1.2 only suites with forward secrecy and authenticated encryption.
@@ -42,11 +42,14 @@ export const LIBRARY_OPTIONS = Object.freeze({
  *
  * @param protocol `null` without ALPN.
  */
-export function checkNegotiated(socket: TLSSocket, protocol: string | null): void {
+export function checkNegotiatedParameters(socket: TLSSocket, protocol: string | null): void {
   const { alpnProtocol } = socket;
   if (protocol !== null && alpnProtocol !== protocol) {
-    const selected = alpnProtocol ? quote(alpnProtocol) : "none";
-    throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${selected}`);
+    const selectedProtocol = alpnProtocol ? quote(alpnProtocol) : "none";
+    throw new TlsError(
+      "POLICY",
+      `the protocol by ALPN must be ${protocol}; got ${selectedProtocol}`,
+    );
   }
   const version = socket.getProtocol();
   if (version !== MIN_VERSION && version !== MAX_VERSION) {
@@ -58,7 +61,7 @@ export function checkNegotiated(socket: TLSSocket, protocol: string | null): voi
   }
 }
 
-const PROTOCOL = /^[!-~]{1,255}$/;
+const PROTOCOL_NAME = /^[!-~]{1,255}$/;
 
 /**
  * Checks the name of a protocol by ALPN, and returns it; `null` for `undefined`.
@@ -69,7 +72,7 @@ const PROTOCOL = /^[!-~]{1,255}$/;
 export function checkProtocol(protocol: string | undefined): string | null {
   if (protocol === undefined) return null;
   checkString("protocol", protocol);
-  if (PROTOCOL.test(protocol)) return protocol;
+  if (PROTOCOL_NAME.test(protocol)) return protocol;
   throw notAllowedError(
     "protocol",
     `must be 1 to 255 visible ASCII characters; got ${quote(protocol)}`,

@@ -20,58 +20,61 @@ export interface RawStream {
   freeUsedMemory(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
-  /** Closes both, and discards unsent bytes of the kernel where that is possible. */
+  /** Closes the stream and its connection, and discards the kernel's unsent bytes if possible. */
   reset(): void;
 }
 
 interface Handle {
   readStop(): number;
   readStart(): number;
-  /** Receives bytes; TLS decrypts them before this returns. */
+  /** Called with received bytes, which TLS decrypts before the function returns. */
   onread?: (this: Handle, piece: unknown) => void;
 }
 
 const BUFFER_BYTES = 65536;
 /**
- * The minimum of free bytes in a buffer: with less, it is replaced, and its pieces keep it alive.
+ * The minimum number of unused bytes in a buffer. A buffer with fewer is replaced; the pieces keep
+ * its memory alive.
  */
 const MIN_FREE_BYTES = 16384;
-/** Smaller pieces are cheap for the garbage collector. */
+/**
+ * The minimum size of a piece whose memory is freed. The garbage collector frees smaller pieces.
+ */
 const MIN_FREED_BYTES = 4096;
 
 /**
  * Wraps a socket of `node:net`.
  *
- * Pausing a `TLSSocket` has no effect in Deno: it decrypts and buffers all received bytes, without
- * a limit. So the socket below must stop reading, which only its handle can do.
+ * Pausing a `TLSSocket` has no effect in Deno: the socket decrypts and buffers all received bytes,
+ * without a limit. So the `node:net` socket must stop reading, which only its handle can do.
  */
 export function makeNetStream(stream: NetSocket): RawStream {
   // The types lack the property, but every open socket has it.
-  const handle = () => (stream as NetSocket & { readonly _handle?: Handle | null })._handle;
+  const getHandle = () => (stream as NetSocket & { readonly _handle?: Handle | null })._handle;
   return {
     stream,
     conn: null,
     get hasReceived() {
       return stream.bytesRead > 0;
     },
-    pause: () => void handle()?.readStop(),
-    resume: () => void handle()?.readStart(),
-    freeUsedMemory: () => freeReads(handle()),
+    pause: () => void getHandle()?.readStop(),
+    resume: () => void getHandle()?.readStart(),
+    freeUsedMemory: () => freeMemoryAfterReads(getHandle()),
     close: () => void stream.destroy(),
     reset: () => void stream.resetAndDestroy(),
   };
 }
 
-function freeReads(handle: Handle | null | undefined): void {
-  const onRead = handle?.onread;
+function freeMemoryAfterReads(getHandle: Handle | null | undefined): void {
+  const onRead = getHandle?.onread;
   if (typeof onRead !== "function") return;
-  handle!.onread = function (piece) {
+  getHandle!.onread = function (piece) {
     onRead.call(this, piece);
     if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
   };
   // The handle reads `onread` only when it starts reading.
-  handle!.readStop();
-  handle!.readStart();
+  getHandle!.readStop();
+  getHandle!.readStart();
 }
 
 /**
@@ -81,19 +84,21 @@ function freeReads(handle: Handle | null | undefined): void {
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
-  let freeBytes = new Uint8Array(0);
+  let unusedBuffer = new Uint8Array(0);
   let hasReceived = false;
   let mayFreeMemory = false;
   let pausePromise: PromiseWithResolvers<void> | null = null;
   const read = async (): Promise<Uint8Array | null> => {
     while (pausePromise !== null) await pausePromise.promise;
-    if (mayFreeMemory && stream.readableLength === 0) freeBytes = new Uint8Array(freeBytes.buffer);
-    if (freeBytes.length < MIN_FREE_BYTES) freeBytes = new Uint8Array(BUFFER_BYTES);
-    const count = await conn.read(freeBytes);
+    if (mayFreeMemory && stream.readableLength === 0) {
+      unusedBuffer = new Uint8Array(unusedBuffer.buffer);
+    }
+    if (unusedBuffer.length < MIN_FREE_BYTES) unusedBuffer = new Uint8Array(BUFFER_BYTES);
+    const count = await conn.read(unusedBuffer);
     if (count === null) return null;
     hasReceived = true;
-    const piece = freeBytes.subarray(0, count);
-    freeBytes = freeBytes.subarray(count);
+    const piece = unusedBuffer.subarray(0, count);
+    unusedBuffer = unusedBuffer.subarray(count);
     return piece;
   };
   const resume = () => {
@@ -153,8 +158,8 @@ export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
 
 /**
  * Makes a TLS connection and the stream below it close together, even if the stream is not a
- * socket, and allows either peer to write after the other has closed its writing side. Only for use
- * after the handshake: before, a close is a failure.
+ * socket. Allows each peer to write after the other has closed its writing side. Only for use after
+ * the handshake: a close during the handshake is a failure.
  */
 export function destroyTogether(socket: TLSSocket, stream: Duplex): void {
   socket.allowHalfOpen = true;

@@ -3,10 +3,10 @@
 import type { Server as TlsServer } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import type { ServerMaterial } from "./context.ts";
-import { tlsErrorOf } from "./errors.ts";
+import { makeTlsError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { disablePeerCertificateObjects, identifyClient } from "./peer.ts";
-import { checkNegotiated } from "./policy.ts";
+import { checkNegotiatedParameters } from "./policy.ts";
 import type { RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
 
@@ -53,7 +53,7 @@ export function makeServerHandshake(
       // Deno 2.9 loops forever on two trusted certificates that have signed each other.
       disablePeerCertificateObjects(socket);
       try {
-        checkNegotiated(socket, protocol);
+        checkNegotiatedParameters(socket, protocol);
         resolve(
           new TlsSocket(
             socket,
@@ -71,7 +71,7 @@ export function makeServerHandshake(
       server.removeAllListeners("secureConnection");
       // If a certificate was refused, the error says only that the connection was closed.
       const code: unknown = failedSocket.authorizationError;
-      reject(tlsErrorOf("client", error, typeof code === "string" ? code : undefined));
+      reject(makeTlsError("client", error, typeof code === "string" ? code : undefined));
     });
     server.emit("connection", rawStream.stream);
     return promise;
@@ -81,7 +81,7 @@ export function makeServerHandshake(
       if (!rawStream.stream.destroyed) return await handshake(rawStream);
       throw new TlsError("CLOSED", "the peer closed the connection");
     } catch (error) {
-      throw error instanceof Error ? tlsErrorOf("client", error) : error;
+      throw error instanceof Error ? makeTlsError("client", error) : error;
     }
   };
 }

@@ -3,15 +3,15 @@
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
-import { connectionError } from "./errors.ts";
+import { makeSocketError } from "./errors.ts";
 import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 
-/** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
+/** The number of unread bytes above which reading pauses, so a fast peer can't fill the memory. */
 const HIGH_WATER_MARK = 163840;
-/** Reading resumes below this many unread bytes. */
+/** The number of unread bytes below which reading resumes. */
 const LOW_WATER_MARK = 32768;
-/** A peer that sends more than this ignores backpressure and is disconnected. */
-const MAX_BYTES = 16777216;
+/** The number of unread bytes above which a peer, which ignores backpressure, is disconnected. */
+const MAX_UNREAD_BYTES = 16777216;
 /**
  * The overhead that each piece adds in these limits: a peer can send records of one byte, each of
  * which takes 230 bytes until it is read, and leaves garbage.
@@ -42,7 +42,7 @@ export class TlsSocket implements Socket {
   /** The received pieces; bytes of the first piece before `#firstPieceOffset` were consumed. */
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #firstPieceOffset = 0;
-  #buffered = 0;
+  #bufferedBytes = 0;
   #isPaused = false;
   #hasEnded = false;
   #isClosed = false;
@@ -78,25 +78,25 @@ export class TlsSocket implements Socket {
       this.#hasEnded = true;
       this.#takePendingRead()?.resolve(null);
     });
-    socket.on("error", (error) => this.#fail(connectionError(error)));
+    socket.on("error", (error) => this.#fail(makeSocketError(error)));
     socket.on("close", () => {
       // Making an error takes time: make it only if it is used.
       if (this.#isClosed || this.#failure !== null) return;
       this.#fail(new Deno.errors.ConnectionReset("the connection was lost"));
     });
-    // As with sockets of Deno, a pending operation keeps the process alive, but the connection
-    // doesn't.
+    // A pending operation keeps the process alive, and the connection doesn't, as for sockets of
+    // Deno.
     socket.unref();
   }
 
-  /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
+  /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null> {
     if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#pendingRead !== null) {
       return Promise.reject(new Deno.errors.Busy("a read is in progress"));
     }
     if (into.length === 0) return Promise.resolve(0);
-    if (this.#buffered > 0) return Promise.resolve(this.#take(into));
+    if (this.#bufferedBytes > 0) return Promise.resolve(this.#copyBuffered(into));
     if (this.#hasEnded) return Promise.resolve(null);
     if (this.#failure !== null) return Promise.reject(this.#failure);
     this.#readTarget = into;
@@ -151,7 +151,7 @@ export class TlsSocket implements Socket {
     this.#socket.destroy();
   }
 
-  /** Closes the connection, and discards unsent bytes of the kernel. */
+  /** Closes the connection, and discards the kernel's unsent bytes. */
   reset(): void {
     this.#rawStream.reset();
     this.close();
@@ -159,40 +159,40 @@ export class TlsSocket implements Socket {
 
   /** The unread bytes and their overhead, which the limits apply to. */
   get #bufferCost(): number {
-    return this.#buffered + this.#pieces.length * PIECE_OVERHEAD_BYTES;
+    return this.#bufferedBytes + this.#pieces.length * PIECE_OVERHEAD_BYTES;
   }
 
   #receive(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#isClosed) return;
     this.#pieces.push(piece);
-    this.#buffered += piece.length;
-    this.#takePendingRead()?.resolve(this.#take(this.#readTarget));
+    this.#bufferedBytes += piece.length;
+    this.#takePendingRead()?.resolve(this.#copyBuffered(this.#readTarget));
     const cost = this.#bufferCost;
     if (cost <= HIGH_WATER_MARK) return;
     if (!this.#isPaused) {
       this.#isPaused = true;
       this.#rawStream.pause();
-    } else if (cost > MAX_BYTES) {
+    } else if (cost > MAX_UNREAD_BYTES) {
       this.#fail(new Deno.errors.ConnectionAborted("the peer ignores backpressure"));
       this.close();
     }
   }
 
-  #take(into: Uint8Array): number {
-    let filled = 0;
-    while (filled < into.length && this.#buffered > 0) {
+  #copyBuffered(into: Uint8Array): number {
+    let filledBytes = 0;
+    while (filledBytes < into.length && this.#bufferedBytes > 0) {
       const piece = this.#pieces[0]!;
-      const count = Math.min(into.length - filled, piece.length - this.#firstPieceOffset);
+      const count = Math.min(into.length - filledBytes, piece.length - this.#firstPieceOffset);
       const isWholePiece = count === piece.length;
       into.set(
         isWholePiece
           ? piece
           : piece.subarray(this.#firstPieceOffset, this.#firstPieceOffset + count),
-        filled,
+        filledBytes,
       );
-      filled += count;
+      filledBytes += count;
       this.#firstPieceOffset += count;
-      this.#buffered -= count;
+      this.#bufferedBytes -= count;
       if (this.#firstPieceOffset === piece.length) {
         this.#pieces.shift();
         this.#firstPieceOffset = 0;
@@ -203,7 +203,7 @@ export class TlsSocket implements Socket {
       this.#isPaused = false;
       this.#rawStream.resume();
     }
-    return filled;
+    return filledBytes;
   }
 
   #fail(error: unknown): void {
@@ -215,15 +215,18 @@ export class TlsSocket implements Socket {
   }
 
   /** Runs a write with a callback, and waits for the callback or for the end of the connection. */
-  #write(run: (onDone: (error?: Error | null) => void) => void, result: number): Promise<number> {
+  #write(
+    startWrite: (onDone: (error?: Error | null) => void) => void,
+    result: number,
+  ): Promise<number> {
     return new Promise((resolve, reject) => {
       const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };
       this.#pendingWrites.add(pendingWrite);
       this.#socket.ref();
-      run((error) => {
+      startWrite((error) => {
         if (!this.#pendingWrites.delete(pendingWrite)) return;
         this.#unrefIfUnused();
-        if (error) reject(connectionError(error));
+        if (error) reject(makeSocketError(error));
         else resolve(result);
       });
     });

@@ -274,7 +274,7 @@ function assertFound(
 ): void {
   const authorities = new Authorities(trusted.map(({ der }) => readCertificate(der)));
   const sent = between.map(({ der }) => der);
-  const found = authorities.find(readCertificate(leaf!.der), sent, "clientAuth");
+  const found = authorities.findAuthority(readCertificate(leaf!.der), sent, "clientAuth");
   assertEquals(found?.raw, expected?.der, what);
 }
 

@@ -22,7 +22,11 @@ import {
 import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
-import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
+import {
+  checkNegotiatedParameters,
+  CIPHERS,
+  LIBRARY_OPTIONS,
+} from "@degu/internal/net/tls/policy.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -598,17 +602,20 @@ Deno.test("the policy is passed to the library, has only suites of the library, 
 
 Deno.test("a handshake outside the policy is refused, even if the library accepts it", () => {
   for (const version of ["TLSv1.2", "TLSv1.3"]) {
-    for (const name of CIPHERS) checkNegotiated(makeNegotiatedSocket(version, name), null);
+    for (const name of CIPHERS) {
+      checkNegotiatedParameters(makeNegotiatedSocket(version, name), null);
+    }
     for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {
       const error = assertThrows(
-        () => checkNegotiated(makeNegotiatedSocket(version, name), null),
+        () => checkNegotiatedParameters(makeNegotiatedSocket(version, name), null),
         TlsError,
       );
       assertEquals(error.code, "POLICY");
     }
   }
   for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "TLSv1.4", "", null, "unknown"]) {
-    const checkVersion = () => checkNegotiated(makeNegotiatedSocket(version, CIPHERS[0]), null);
+    const checkVersion = () =>
+      checkNegotiatedParameters(makeNegotiatedSocket(version, CIPHERS[0]), null);
     assertEquals(assertThrows(checkVersion, TlsError).code, "POLICY");
   }
 });

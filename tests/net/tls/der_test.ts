@@ -33,11 +33,11 @@ Deno.test("a length has one form: one with more bytes than it needs is refused",
   for (const length of [0, 1, 127, 128, 255, 256, 65535, 65536]) {
     const content = new Uint8Array(length);
     const least = leastBytes(content);
-    assertEquals(new DerReader(element(4, content, least)).take(4), content);
+    assertEquals(new DerReader(element(4, content, least)).readContent(4), content);
     for (let more = least + 1; more <= 4; more++) {
       const bytes = element(4, content, more);
       assertThrows(
-        () => new DerReader(bytes).next(),
+        () => new DerReader(bytes).readElement(),
         RangeError,
         "fewer bytes",
         `${length} ${more}`,
@@ -49,9 +49,14 @@ Deno.test("a length has one form: one with more bytes than it needs is refused",
 Deno.test("an element that is cut anywhere is a RangeError, and is never read past its end", () => {
   const whole = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
   for (let length = 0; length < whole.length; length++) {
-    assertThrows(() => new DerReader(whole.slice(0, length)).next(), RangeError, "", `${length}`);
+    assertThrows(
+      () => new DerReader(whole.slice(0, length)).readElement(),
+      RangeError,
+      "",
+      `${length}`,
+    );
     // The bytes after the view in the same buffer are not part of it.
-    assertThrows(() => new DerReader(whole.subarray(0, length)).next(), RangeError);
+    assertThrows(() => new DerReader(whole.subarray(0, length)).readElement(), RangeError);
   }
 });
 
@@ -64,10 +69,10 @@ Deno.test("an indefinite length, one of more than four bytes, and a long tag are
     [0x3f, 0x81, 0x01, 0],
   ];
   for (const bytes of wrong) {
-    assertThrows(() => new DerReader(Uint8Array.from(bytes)).next(), RangeError);
+    assertThrows(() => new DerReader(Uint8Array.from(bytes)).readElement(), RangeError);
   }
   const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
-  assertThrows(() => new DerReader(huge).next(), RangeError);
+  assertThrows(() => new DerReader(huge).readElement(), RangeError);
 });
 
 /** The contents of elements with a value, and of elements that are invalid in DER. */
@@ -81,31 +86,31 @@ const CONTENTS: Readonly<
 > = {
   "a boolean": {
     tag: TAG.boolean,
-    read: (reader) => reader.boolean(),
+    read: (reader) => reader.readBoolean(),
     good: [["00", false], ["ff", true]],
     bad: ["", "01", "fe", "0000", "ffff", "00ff"],
   },
   "an integer": {
     tag: TAG.integer,
-    read: (reader) => reader.integer().toHex(),
+    read: (reader) => reader.readInteger().toHex(),
     good: ["00", "7f", "80", "ff", "0080", "00ff", "ff7f", "8000"].map((hex) => [hex, hex]),
     bad: ["", "0000", "0001", "007f", "ff80", "ffff", "000080"],
   },
   "a number": {
     tag: TAG.integer,
-    read: (reader) => reader.natural(),
+    read: (reader) => reader.readNatural(),
     good: [["00", 0], ["7f", 127], ["0080", 128], ["010000", 65536]],
     bad: ["", "80", "ff", "ff7f", "0001"],
   },
   "a bit string": {
     tag: TAG.bitString,
-    read: (reader) => reader.bitString().toHex(),
+    read: (reader) => reader.readBitString().toHex(),
     good: [["00", ""], ["00ff", "ff"], ["0780", "80"], ["0700", "00"], ["0106", "06"]],
     bad: ["", "01", "07", "08ff", "0800", "0107", "07c0", "ff00"],
   },
   "a bit string of whole bytes": {
     tag: TAG.bitString,
-    read: (reader) => reader.bitString(0).toHex(),
+    read: (reader) => reader.readBitString(0).toHex(),
     good: [["00", ""], ["00ff80", "ff80"]],
     bad: ["", "0180", "0100", "01"],
   },
@@ -129,14 +134,17 @@ for (const [what, { tag, read, good, bad }] of Object.entries(CONTENTS)) {
 Deno.test("no bytes may follow the parsed part of an element", () => {
   const one = encodeDer(TAG.integer, Uint8Array.of(1));
   const two = concatenate([one, one]);
-  const read = (reader: DerReader) => reader.natural();
+  const read = (reader: DerReader) => reader.readNatural();
   assertEquals(readDer(one, read), 1);
-  assertEquals(readDer(encodeDer(TAG.sequence, one), (all) => all.enter(TAG.sequence, read)), 1);
+  assertEquals(
+    readDer(encodeDer(TAG.sequence, one), (all) => all.readNested(TAG.sequence, read)),
+    1,
+  );
   const behind = [two, concatenate([one, Uint8Array.of(0)])];
   for (const bytes of behind) {
     assertThrows(() => readDer(bytes, read), RangeError, "more follows");
     const sequence = encodeDer(TAG.sequence, bytes);
-    const enter = (all: DerReader) => all.enter(TAG.sequence, read);
+    const enter = (all: DerReader) => all.readNested(TAG.sequence, read);
     assertThrows(() => readDer(sequence, enter), RangeError, "more follows");
   }
 });
@@ -208,7 +216,7 @@ Deno.test("an encoding is parsed again, with the shortest length", () => {
   fc.assert(fc.property(tags, pieces, (tag, pieces) => {
     const content = Uint8Array.from(pieces.flatMap((piece) => [...piece]));
     const bytes = encodeDer(tag, ...pieces);
-    assertEquals(new DerReader(bytes).next(), { tag, content });
+    assertEquals(new DerReader(bytes).readElement(), { tag, content });
     assertEquals(
       bytes.length - content.length,
       2 + +(content.length > 127) + +(content.length > 255),
@@ -221,7 +229,10 @@ Deno.test("an object identifier is encoded as it is formatted", () => {
   fc.assert(fc.property(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arcs, (first, second, rest) => {
     const text = [first, second, ...rest].join(".");
     const bytes = encodeObjectIdentifier(text);
-    assertEquals(formatObjectIdentifier(new DerReader(bytes).take(TAG.objectIdentifier)), text);
+    assertEquals(
+      formatObjectIdentifier(new DerReader(bytes).readContent(TAG.objectIdentifier)),
+      text,
+    );
   }));
   assertEquals(encodeObjectIdentifier("2.5.29.19").toHex(), "0603551d13");
 });

@@ -301,7 +301,7 @@ Deno.test("connections that have sent something get their handshake first, in th
     assertEquals(desk.begun, [...having(true), ...having(false)]);
     desk.admission.close();
     await serving;
-    await desk.admission.ended();
+    await desk.admission.waitUntilEnded();
   }));
 });
 
@@ -350,7 +350,7 @@ Deno.test("a handshake that ends in the tick in which its listener is closed is 
   const result = desk.finish("0");
   desk.admission.close();
   await accepting;
-  await desk.admission.ended();
+  await desk.admission.waitUntilEnded();
   assert(result.isClosed);
 });
 
@@ -363,7 +363,7 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
     for (const each of all) desk.admission.push(each);
     desk.admission.close();
     await serving;
-    await desk.admission.ended();
+    await desk.admission.waitUntilEnded();
     assertEquals(closedOf(all).length, MAX_PENDING + 1);
     assertEquals(desk.log.messagesOf("info"), []);
     assertMatch(desk.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
@@ -380,7 +380,7 @@ Deno.test("a time-out that is over before its timer is started is kept, without 
   const desk = new Desk(1e-9);
   const serving = desk.begin();
   desk.admission.push(new Stranger(0));
-  await desk.admission.ended();
+  await desk.admission.waitUntilEnded();
   assertMatch(desk.log.messagesOf("info")[0]!, /took over 1e-9 s$/);
   desk.admission.close();
   await serving;

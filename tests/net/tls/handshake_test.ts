@@ -24,7 +24,7 @@ import { createDevicePki } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/net/error_text.ts";
-import { handshakeError } from "@degu/internal/net/tls/errors.ts";
+import { makeHandshakeError } from "@degu/internal/net/tls/errors.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -566,9 +566,9 @@ Deno.test(
 Deno.test("handshakeError() doesn't change a missing permission, or a reason that is not an error", () => {
   const permissionError = new Deno.errors.NotCapable("no");
   for (const error of [permissionError, "a reason", undefined]) {
-    assertEquals(handshakeError(["a", 1], error), error);
+    assertEquals(makeHandshakeError(["a", 1], error), error);
   }
-  const timeoutError = handshakeError(["a", 1], new Deno.errors.TimedOut("late"));
+  const timeoutError = makeHandshakeError(["a", 1], new Deno.errors.TimedOut("late"));
   assertInstanceOf(timeoutError, Deno.errors.TimedOut);
   assertMatch(timeoutError.message, /^the TLS handshake with a:1 failed: /);
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { rememberVerified, verifiedIssuersOf } from "@degu/internal/net/tls/peer.ts";
+import { rememberVerifiedClient, useVerifiedIssuers } from "@degu/internal/net/tls/peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -173,16 +173,16 @@ testWithOpenssl("a session of a node:tls server is resumed once it is verified",
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const keysOf = (name: string) => [...verifiedIssuersOf(name)];
+  const keysOf = (name: string) => [...useVerifiedIssuers(name)];
   const used = "the first, which is used again";
-  rememberVerified(used, "its authority");
-  rememberVerified("the second", "another authority");
-  for (let i = 0; i < 9997; i++) rememberVerified(`certificate ${i}`, "an authority");
+  rememberVerifiedClient(used, "its authority");
+  rememberVerifiedClient("the second", "another authority");
+  for (let i = 0; i < 9997; i++) rememberVerifiedClient(`certificate ${i}`, "an authority");
   assertEquals(keysOf(used), ["its authority"]);
-  rememberVerified("the second", "one more authority");
-  rememberVerified("the last one that fits", "an authority");
+  rememberVerifiedClient("the second", "one more authority");
+  rememberVerifiedClient("the last one that fits", "an authority");
   assertEquals(keysOf("certificate 0"), ["an authority"], "10,000 are remembered");
-  rememberVerified("one too many", "an authority");
+  rememberVerifiedClient("one too many", "an authority");
   assertEquals(keysOf("certificate 1"), [], "the oldest is forgotten");
   assertEquals(keysOf("certificate 2"), ["an authority"], "and no other");
   assertEquals(keysOf(used), ["its authority"], "use keeps it");
