@@ -41,7 +41,7 @@ import { type AnyConnection, type Connector, RequestShortcuts } from "./requeste
 import { clearMaybeProcessed, mayHaveBeenProcessed } from "./client_errors.ts";
 import { markFinal } from "./retry.ts";
 
-/** Options of a pool: the number of its connections, their idle time, and repeated requests. */
+/** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
 export interface ConnectionPoolOptions {
   /**
    * The most connections at a time, 1 or more; more requests wait in order. `Infinity`: no limit.

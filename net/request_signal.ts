@@ -5,7 +5,7 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 
-/** The options of a single request. */
+/** The settings of a single request: the signal that aborts the request. */
 export interface RequestOptions {
   /**
    * Aborts the request until the response's body is consumed, or the response has arrived without a

@@ -54,7 +54,7 @@ export interface ServerOptions {
   unframedNull?: boolean | undefined;
 }
 
-/** The options of a server over TLS. */
+/** The limits and the logger of a server over TLS, and the name of its protocol. */
 export interface SSLServerOptions extends ServerOptions {
   /**
    * The name of the protocol by ALPN (RFC 7301): 1 to 255 visible ASCII characters. A client that
