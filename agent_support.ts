@@ -12,7 +12,7 @@
 
 export {
   // Patterns of `--exclude` never match reserved names, however they are spelled.
-  bareName,
+  removeIgnoredCharacters,
 } from "./files/reserved.ts";
 export {
   // The program tries again when a transfer of its own would give up.

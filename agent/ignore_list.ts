@@ -5,7 +5,7 @@
 
 import { dirname } from "node:path";
 import ignore from "ignore";
-import { bareName } from "@degu/degu/agent_support";
+import { removeIgnoredCharacters } from "@degu/degu/agent_support";
 import { join, realPathSync } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
@@ -80,7 +80,7 @@ export class IgnoreList {
  * Whether a disk may open the list by this name. Some disks ignore case and invisible characters.
  */
 export function isIgnoreFile(name: string): boolean {
-  return bareName(name).toUpperCase().toLowerCase() === IGNORE_FILE;
+  return removeIgnoredCharacters(name).toUpperCase().toLowerCase() === IGNORE_FILE;
 }
 
 /** Reads a list; `null` if it is missing. */

@@ -36,12 +36,12 @@ export function makeValidators(stats: FileStats, checkedAt: number): Validators 
   const mtime = Number(stats.mtimeNs / 1_000_000n);
   const ctime = Number(stats.ctimeNs / 1_000_000n);
   const modified = Math.floor(mtime / 1000);
-  const settled = checkedAt - SETTLED_MILLISECONDS;
+  const settledTime = checkedAt - SETTLED_MILLISECONDS;
   // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
   const present = Math.floor(checkedAt / 1000);
   return {
-    etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(stats)}"` : null,
-    lastModified: mtime <= settled ? modified : modified > present ? present : null,
+    etag: Math.max(mtime, ctime) <= settledTime ? `"${fileVersion(stats)}"` : null,
+    lastModified: mtime <= settledTime ? modified : modified > present ? present : null,
     modified,
   };
 }
@@ -59,26 +59,26 @@ const DAYS = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
 
 /** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
 export function parseDate(value: string): number | null {
-  const fixed = inFixedForm(value);
-  const seconds = Date.parse(fixed) / 1000;
+  const fixedDate = toFixedForm(value);
+  const seconds = Date.parse(fixedDate) / 1000;
   // `Date.parse` accepts many forms: only the one that we write is valid.
-  return Number.isInteger(seconds) && formatDate(seconds) === fixed ? seconds : null;
+  return Number.isInteger(seconds) && formatDate(seconds) === fixedDate ? seconds : null;
 }
 
 /** Converts an obsolete HTTP-date; returns any other text unchanged. */
-function inFixedForm(value: string): string {
+function toFixedForm(value: string): string {
   const [, longDay = "", day, month, shortYear, time] = RFC_850_DATE.exec(value) ?? [];
   if (DAYS.includes(longDay)) {
-    return `${longDay.slice(0, 3)}, ${day} ${month} ${fullYear(Number(shortYear))} ${time} GMT`;
+    return `${longDay.slice(0, 3)}, ${day} ${month} ${expandYear(Number(shortYear))} ${time} GMT`;
   }
   const asctime = ASCTIME_DATE.exec(value);
   if (asctime === null) return value;
-  const [, name, itsMonth, itsDay, itsTime, year] = asctime;
-  return `${name}, ${itsDay!.replace(" ", "0")} ${itsMonth} ${year} ${itsTime} GMT`;
+  const [, dayName, asctimeMonth, asctimeDay, asctimeTime, year] = asctime;
+  return `${dayName}, ${asctimeDay!.replace(" ", "0")} ${asctimeMonth} ${year} ${asctimeTime} GMT`;
 }
 
 /** The year with these last two digits that is at most 50 years in the future. */
-function fullYear(lastDigits: number): number {
+function expandYear(lastDigits: number): number {
   const now = new Date().getUTCFullYear();
   const year = now - now % 100 + lastDigits;
   return year > now + 50 ? year - 100 : year;
@@ -110,71 +110,73 @@ export function checkConditions(
   validators: Validators | null,
   isWriting = false,
 ): 304 | 412 | null {
-  const ifMatch = textHeader(headers, "if-match");
+  const ifMatch = findTextHeader(headers, "if-match");
   if (ifMatch !== null) {
-    if (validators === null || !listHas(ifMatch, validators.etag, false)) return 412;
+    if (validators === null || !hasTag(ifMatch, validators.etag, false)) return 412;
   } else {
-    const since = dateHeader(headers, "if-unmodified-since");
+    const since = parseDateHeader(headers, "if-unmodified-since");
     if (since !== null && validators !== null && validators.modified > since) return 412;
   }
   if (validators === null) return null;
   const { etag, lastModified, modified } = validators;
-  const ifNoneMatch = textHeader(headers, "if-none-match");
-  if (ifNoneMatch !== null) return listHas(ifNoneMatch, etag, true) ? 304 : null;
-  const since = isWriting ? null : dateHeader(headers, "if-modified-since");
+  const ifNoneMatch = findTextHeader(headers, "if-none-match");
+  if (ifNoneMatch !== null) return hasTag(ifNoneMatch, etag, true) ? 304 : null;
+  const since = isWriting ? null : parseDateHeader(headers, "if-modified-since");
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
 /** Reports whether a request requires that the file does not exist yet. */
-export function wantsNew(headers: HeaderDict): boolean {
-  return textHeader(headers, "if-none-match")?.trim() === "*";
+export function isNewFileRequired(headers: HeaderDict): boolean {
+  return findTextHeader(headers, "if-none-match")?.trim() === "*";
 }
 
 /**
  * Reports whether a `range` applies: an `if-range` must name this version (RFC 9110 §13.1.5) by its
  * tag. A date doesn't count: a file can change twice within a second.
  */
-export function isRangeWanted(headers: HeaderDict, { etag }: Validators): boolean {
-  const ifRange = textHeader(headers, "if-range");
+export function isRangeApplicable(headers: HeaderDict, { etag }: Validators): boolean {
+  const ifRange = findTextHeader(headers, "if-range");
   return ifRange === null || ifRange === etag;
 }
 
-function textHeader(headers: HeaderDict, name: string): string | null {
+function findTextHeader(headers: HeaderDict, name: string): string | null {
   const value = headers[name];
   return typeof value === "string" ? value : null;
 }
 
-function dateHeader(headers: HeaderDict, name: string): number | null {
-  const value = textHeader(headers, name);
+function parseDateHeader(headers: HeaderDict, name: string): number | null {
+  const value = findTextHeader(headers, name);
   return value === null ? null : parseDate(value);
 }
 
 /**
  * Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `weak` is true.
  */
-function listHas(list: string, etag: string | null, weak: boolean): boolean {
+function hasTag(list: string, etag: string | null, allowsWeak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (etag === null) return false;
   // No tag of ours has a comma, so a tag that is split at one is not mistaken for ours.
   return list.split(",").some((item) => {
     const tag = item.trim();
-    return tag === etag || (weak && tag === `W/${etag}`);
+    return tag === etag || (allowsWeak && tag === `W/${etag}`);
   });
 }
 
 /** A time as a coarser disk may store it: in whole seconds, or in even ones, as FAT does. */
-export function coarserTimes(time: number): number[] {
+export function computeCoarserTimes(time: number): number[] {
   return [1000, 2000].map((unit) => Math.floor(time / unit) * unit);
 }
 
 /** Whether two times are the same, as precisely as the coarser disk stores times. */
-export function isSameTime(one: number, other: number): boolean {
-  const [first, last] = one < other ? [one, other] : [other, one];
-  return last - first < 1 || coarserTimes(last).includes(first);
+export function isSameTime(firstTime: number, secondTime: number): boolean {
+  const [earlier, later] = firstTime < secondTime
+    ? [firstTime, secondTime]
+    : [secondTime, firstTime];
+  return later - earlier < 1 || computeCoarserTimes(later).includes(earlier);
 }
 
 /** The stamp of a missing file. */
-export const NO_STAMP = "none";
+export const MISSING_FILE_STAMP = "none";
 
 /**
  * The stamp of a file.
@@ -182,43 +184,43 @@ export const NO_STAMP = "none";
  * @param size In bytes.
  * @param modified In milliseconds since 1970.
  */
-export function stampOf(size: number, modified: number): string {
+export function formatStamp(size: number, modified: number): string {
   return `${size},${new Date(modified).toISOString()}`;
 }
 
 export function stampOfStats({ size, mtimeNs }: Pick<FileStats, "size" | "mtimeNs">): string {
-  return stampOf(Number(size), Number(mtimeNs / 1_000_000n));
+  return formatStamp(Number(size), Number(mtimeNs / 1_000_000n));
 }
 
 /** The stamp of a file with its version. */
-export function fullStampOf(stats: FileStats): string {
+export function versionedStampOf(stats: FileStats): string {
   return `${stampOfStats(stats)},${fileVersion(stats)}`;
 }
 
 /** Whether a stamp, which may have no version, matches a file; `null` stands for a missing file. */
 export function isStampOf(stamp: string, stats: FileStats | null): boolean {
-  if (stats === null) return stamp === NO_STAMP;
-  return stamp === fullStampOf(stats) || stamp === stampOfStats(stats);
+  if (stats === null) return stamp === MISSING_FILE_STAMP;
+  return stamp === versionedStampOf(stats) || stamp === stampOfStats(stats);
 }
 
 /** Whether a text is the stamp of a file, or of a missing file. */
 export function isStamp(text: string): boolean {
-  return text === NO_STAMP || parseStamp(text) !== null;
+  return text === MISSING_FILE_STAMP || parseStamp(text) !== null;
 }
 
-const STAMP_FORM = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
+const STAMP_PATTERN = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
 
 /** Reads the stamp of a file: its size, and its time in milliseconds since 1970. */
 export function parseStamp(
   text: unknown,
 ): { readonly size: number; readonly modified: number } | null {
-  const [, digits = "", time] = STAMP_FORM.exec(String(text)) ?? [];
+  const [, digits = "", time] = STAMP_PATTERN.exec(String(text)) ?? [];
   const size = parseDecimal(digits);
   const modified = parseTime(time);
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
 /** Returns the headers by which a request replaces only the file of a stamp. */
-export function conditionFor(stamp: string): HeaderDict {
-  return stamp === NO_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
+export function makeConditionHeader(stamp: string): HeaderDict {
+  return stamp === MISSING_FILE_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
 }

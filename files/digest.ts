@@ -1,13 +1,12 @@
 /**
- * The digests of whole files: a cache of known digests, and the headers `repr-digest` and
- * `want-repr-digest` (RFC 9530) for SHA-256.
+ * The SHA-256 digests of whole files: a cache, and the headers `repr-digest` and `want-repr-digest`
+ * (RFC 9530).
  *
- * This module alone chooses the hash of contents: its names in headers and chunks, its function and
- * its digits. Elsewhere in files/, a `sha256` is a value that is compared, sent and shown.
+ * Only this module depends on the algorithm: its names in headers and chunks, its function, and the
+ * form of its digits. The other modules of files/ treat a `sha256` as an opaque value.
  *
- * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The accepted dictionaries
- * have no parameters, name each algorithm once, and have base64 with its padding: the form that the
- * RFC lets a sender write, and no other.
+ * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The parsers accept only the
+ * form that the RFC allows senders: no parameters, each algorithm once, and base64 with padding.
  */
 
 import type { HeaderDict } from "../base.ts";
@@ -36,57 +35,55 @@ const MAX_PREFERENCE = 10;
 const MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=([^ ]*) *$/;
 const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
-/** A SHA-256 outside of these headers. */
+/** The form of a SHA-256 outside of headers. */
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
-/** The key of the extension of the last chunk that has the SHA-256 of the whole content. */
-export const DIGEST_KEY = "sha256";
+/** The name of the extension of the last chunk that has the SHA-256 of the whole content. */
+export const DIGEST_EXTENSION = "sha256";
 
-export function newHash(): Hash {
+export function makeHash(): Hash {
   return createHash("sha256");
 }
 
-export function sha256Of(content: Uint8Array): string {
-  return newHash().update(content).digest("hex");
+export function hashContent(content: Uint8Array): string {
+  return makeHash().update(content).digest("hex");
 }
 
 /**
- * Makes 64 hexadecimal digits that stand for a text in the names of files and in versions: they
- * must stay the same in every release.
+ * Hashes a text to 64 hexadecimal digits for names of files and for versions. The result must stay
+ * the same in every release.
  */
-export function hashOfText(text: string): string {
+export function hashText(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/**
- * Hashes the prefix of a file up to, not including, `stop`.
- */
+/** Hashes the prefix of a file up to, not including, `stop`. */
 export async function hashPrefix(
   file: Deno.FsFile | FileHandle,
   stop: number,
-  tooShort: () => Error,
+  makeTooShortError: () => Error,
   signal: AbortSignal | undefined,
 ): Promise<Hash> {
-  const hash = newHash();
-  for await (const piece of readPieces(file, 0, stop, tooShort)) {
+  const hash = makeHash();
+  for await (const piece of readPieces(file, 0, stop, makeTooShortError)) {
     signal?.throwIfAborted();
     hash.update(piece);
   }
   return hash;
 }
 
-/** The value of `want-repr-digest` that asks for SHA-256. */
+/** The value of `want-repr-digest` that requests SHA-256. */
 export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
 
 /**
- * Reads a `repr-digest`.
+ * Parses a `repr-digest`.
  *
- * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if only other algorithms are
- * named.
+ * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if the value has only digests of
+ * other algorithms.
  * @throws {RangeError} if the value is not a dictionary of digests.
  */
 export function parseReprDigest(value: string): string | null {
   let sha256: string | null = null;
-  for (const [key, text] of membersOf(value, "repr-digest")) {
+  for (const [key, text] of parseDictionary(value, "repr-digest")) {
     const base64 = BYTE_SEQUENCE.exec(text)?.[1];
     const bytes = base64 === undefined ? null : decodeBase64(base64);
     if (bytes === null) throw invalidDigestFieldError("repr-digest", value);
@@ -113,28 +110,28 @@ export function formatReprDigest(sha256: string): string {
   return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
 }
 
-export function digestHeader(sha256: string | null): HeaderDict {
+export function makeDigestHeader(sha256: string | null): HeaderDict {
   return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
 
 /**
- * Reads a `want-repr-digest`.
+ * Parses a `want-repr-digest`.
  *
- * @returns The preference for SHA-256, from 1 to 10; 0 if no SHA-256 is wanted.
+ * @returns The preference for SHA-256, from 1 to 10; 0 if the client doesn't request SHA-256.
  * @throws {RangeError} if the value is not a dictionary of preferences.
  */
 export function parseWantReprDigest(value: string): number {
   let preference = 0;
-  for (const [key, text] of membersOf(value, "want-repr-digest")) {
-    const wanted = INTEGER.test(text) ? Number(text) : Infinity;
-    if (wanted > MAX_PREFERENCE) throw invalidDigestFieldError("want-repr-digest", value);
-    if (key === SHA256) preference = wanted;
+  for (const [key, text] of parseDictionary(value, "want-repr-digest")) {
+    const memberPreference = INTEGER.test(text) ? Number(text) : Infinity;
+    if (memberPreference > MAX_PREFERENCE) throw invalidDigestFieldError("want-repr-digest", value);
+    if (key === SHA256) preference = memberPreference;
   }
   return preference;
 }
 
-/** Whether a request asks for the SHA-256 of the whole file; an invalid header is ignored. */
-export function wantsDigest({ "want-repr-digest": value }: HeaderDict): boolean {
+/** Reports whether a request has a `want-repr-digest` for SHA-256; ignores an invalid header. */
+export function isDigestRequested({ "want-repr-digest": value }: HeaderDict): boolean {
   try {
     return typeof value === "string" && parseWantReprDigest(value) > 0;
   } catch {
@@ -142,7 +139,7 @@ export function wantsDigest({ "want-repr-digest": value }: HeaderDict): boolean 
   }
 }
 
-function membersOf(value: string, name: string): Map<string, string> {
+function parseDictionary(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
   if (value.startsWith(" ") || value.endsWith(" ")) throw invalidDigestFieldError(name, value);
   for (const member of value.split(",")) {
@@ -153,7 +150,7 @@ function membersOf(value: string, name: string): Map<string, string> {
   return members;
 }
 
-/** The bytes of base64; `null` if bits behind the last byte are set. */
+/** Decodes base64; returns `null` if unused bits of the last digit are set. */
 function decodeBase64(base64: string): Uint8Array | null {
   const bytes = Uint8Array.fromBase64(base64);
   return bytes.toBase64() === base64 ? bytes : null;
@@ -163,10 +160,10 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
   return notAllowedError(name, `${quote(value)} does not have the form of RFC 9530`);
 }
 
-/** The maximum number of cached digests; a large directory must not fill the memory. */
-const MAX_KEPT = 10_000;
+/** The maximum number of cached digests, so that a large directory can't fill the memory. */
+const MAX_CACHED_DIGESTS = 10_000;
 
-/** The digests of files, by their versions. */
+/** A cache of the digests of files, by the versions of the files. */
 export class DigestCache {
   readonly #digests = new Map<string, string>();
 
@@ -176,23 +173,22 @@ export class DigestCache {
   }
 
   /**
-   * Keeps the digest of a file that was unchanged when its last byte was read. The digest of a file
-   * that had changed just before it was opened is not kept: a later change could have the same
-   * times.
+   * Caches the digest of a file that was unchanged when its last byte was read. If the file changed
+   * just before it was opened, the digest is not cached: a later change could have the same times.
    */
-  remember({ stats, checkedAt }: Pick<OpenFile, "stats" | "checkedAt">, digest: string): void {
+  add({ stats, checkedAt }: Pick<OpenFile, "stats" | "checkedAt">, digest: string): void {
     if (!isSettled(stats, checkedAt)) return;
     this.#digests.set(fileVersion(stats), digest);
-    evictOldest(this.#digests, MAX_KEPT);
+    evictOldest(this.#digests, MAX_CACHED_DIGESTS);
   }
 
-  /** Finds or computes the digest of a file; `null` if the file changes while it is hashed. */
+  /** Returns the digest of a file; `null` if the file changes while it is hashed. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     return this.find(file) ??
-      await this.#compute(file, file.size, (first, now) => !isUnchanged(first, now), signal);
+      await this.#compute(file, file.size, (before, after) => !isUnchanged(before, after), signal);
   }
 
-  /** Computes the digest of a prefix of a file; `null` also if the file is shorter. */
+  /** Returns the digest of a prefix; `null` if the file is shorter or changes. */
   async computePrefix(
     file: OpenFile,
     length: number,
@@ -203,23 +199,23 @@ export class DigestCache {
     return cachedDigest ?? await this.#compute(file, length, isOverwritten, signal);
   }
 
-  /** @param isOther Whether the bytes may have changed while they were hashed. */
+  /** @param hasChanged Reports whether the bytes may have changed while they were hashed. */
   async #compute(
     file: OpenFile,
     length: number,
-    isOther: (first: FileStats, now: FileStats) => boolean,
+    hasChanged: (before: FileStats, after: FileStats) => boolean,
     signal?: AbortSignal,
   ): Promise<string | null> {
-    const changed = new Error();
+    const tooShortError = new Error();
     try {
-      const hash = await hashPrefix(file.handle, length, () => changed, signal);
-      const now = fstatSync(file.handle.fd, { bigint: true });
-      if (isOther(file.stats, now)) return null;
+      const hash = await hashPrefix(file.handle, length, () => tooShortError, signal);
+      const currentStats = fstatSync(file.handle.fd, { bigint: true });
+      if (hasChanged(file.stats, currentStats)) return null;
       const digest = hash.digest("hex");
-      if (length === file.size && isUnchanged(file.stats, now)) this.remember(file, digest);
+      if (length === file.size && isUnchanged(file.stats, currentStats)) this.add(file, digest);
       return digest;
     } catch (error) {
-      if (error === changed) return null;
+      if (error === tooShortError) return null;
       throw error;
     }
   }

@@ -1,144 +1,141 @@
-/**
- * The entries of lists, of directories and of trees, as both ends of a connection write and read
- * them.
- */
+/** The entries in lists of directories and trees: formatting for servers, parsing for clients. */
 
 import { Buffer } from "node:buffer";
 import { decodeText } from "../internal/bytes.ts";
 import { quote } from "../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
-import { isName, MAX_DEPTH } from "./file_name.ts";
+import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
 import { TransferError, withRequirement } from "./transfer_error.ts";
 
-/** A file, a directory or anything else that a directory lists. */
+/** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */
 export interface DirectoryEntry {
-  /** The name, as it is on the disk: `escapeName` converts it to a component of a URI. */
+  /** The name on the disk, not escaped: `escapeName` converts the name to a component of a URI. */
   readonly name: string;
-  /** The kind of entry; `"other"` can't be downloaded, for its `reason`. */
+  /** Whether the entry is a file, a directory, or can't be downloaded (`"other"`; see `reason`). */
   readonly kind: "file" | "directory" | "other";
-  /** The bytes of a file; for anything else a number without a meaning. */
+  /** The length of a file in bytes; for other kinds the number has no meaning. */
   readonly size: number;
   /** When the file or directory was last changed. */
   readonly modified: Date;
-  /** Why an entry of the kind `"other"` can't be downloaded; undefined for other kinds. */
+  /** The reason that an entry of the kind `"other"` can't be downloaded; otherwise `undefined`. */
   readonly reason?: OtherReason;
 }
 
 /**
- * Why an entry can't be downloaded:
+ * The reason that an entry can't be downloaded.
  *
- * - `"link"`: a symbolic link, which is not followed;
- * - `"special"`: a FIFO, a socket or a device;
- * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
- *   fails;
- * - `"name"`: the name is not UTF-8, or too long to be requested; then `name` is for messages only,
- *   and cut after 255 characters.
+ * - `"link"`: The entry is a symbolic link, which the server doesn't follow.
+ * - `"special"`: The entry is a FIFO, a socket or a device.
+ * - `"unreadable"`: The server has no permission to read the file or to search the directory, or
+ *   the disk fails.
+ * - `"name"`: The name is not UTF-8, or too long for a request. The `name` is then only for
+ *   messages, and cut after 255 characters.
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 
-/** A file, a directory or anything else below the root of a tree. */
+/** An entry of a tree: a file, a directory, or an entry that can't be downloaded. */
 export interface TreeEntry extends DirectoryEntry {
   /** The names from the root of the tree to the entry; the last one is `name`. */
   readonly path: readonly string[];
 }
 
-/** The part of an entry that a list has on request. */
-export interface WithMode {
-  /** The permission bits. */
+/** The permission bits of an entry, which a list only has on request. */
+export interface OptionalMode {
   readonly mode?: number | null;
 }
 
-/** The last element of the list of a tree: without it the list was cut. */
+/** The last element of a complete list of a tree. */
 export const TREE_END = '{"end":true}';
 
 /** Formats an element of a list. */
 export function formatEntry(
   location: { readonly name: string } | { readonly path: readonly string[] },
-  { kind, size, modified, reason, mode }: Omit<DirectoryEntry, "name"> & WithMode,
+  { kind, size, modified, reason, mode }: Omit<DirectoryEntry, "name"> & OptionalMode,
 ): string {
-  const bits = typeof mode === "number" ? { mode: formatMode(mode) } : {};
-  return JSON.stringify({ ...location, kind, size, modified, reason, ...bits });
+  const modeField = typeof mode === "number" ? { mode: formatMode(mode) } : {};
+  return JSON.stringify({ ...location, kind, size, modified, reason, ...modeField });
 }
 
-/** The most bytes of a path: no system opens a longer path. */
+/** The maximum length of a path in UTF-8: no system opens a longer path. */
 const MAX_PATH_BYTES = 4096;
-/**
- * The most characters of a name that a client keeps: no usual file system has longer ones.
- */
+/** The maximum length of a name that a client stores: usual file systems have no longer names. */
 const MAX_NAME_CHARACTERS = 255;
+
 /**
- * Parses a list that arrives in pieces, and buffers at most one entry. A list is an array in JSON
- * of which each element is a line.
+ * A parser of a list that arrives in pieces, which buffers at most one entry. A list is a JSON
+ * array with one element in each line.
  */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   /**
-   * Makes an entry of an element; `null` of the last element of a tree, which says that the list
-   * ends.
+   * Converts an element to an entry; returns `null` for {@linkcode TREE_END}.
    */
-  readonly #check: (element: Record<string, unknown>) => Entry | null;
+  readonly #parseEntry: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   readonly #buffer = new LineBuffer();
-  /** The next line: one of these brackets, or an element. */
-  #expected: readonly ("[" | "]" | "an entry")[] = ["["];
+  /** The valid next lines: a bracket, or an element of the array. */
+  #expectedLines: readonly ("[" | "]" | "an entry")[] = ["["];
 
-  private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
+  private constructor(
+    isTree: boolean,
+    parseEntryElement: (element: Record<string, unknown>) => Entry | null,
+  ) {
     this.#isTree = isTree;
-    this.#check = check;
+    this.#parseEntry = parseEntryElement;
   }
 
   static ofDirectory(): EntryParser<DirectoryEntry> {
-    return new EntryParser(false, checkEntry);
+    return new EntryParser(false, parseEntry);
   }
 
-  /** Makes a parser of the list of a tree, whose last element says that the list ends. */
+  /** Creates a parser for the list of a tree, which must end with {@linkcode TREE_END}. */
   static ofTree(): EntryParser<TreeEntry> {
-    return new EntryParser(true, checkTreeEntry);
+    return new EntryParser(true, parseTreeEntry);
   }
 
   /**
-   * Yields the entries that have arrived with a piece.
+   * Yields the entries that are complete with a piece.
    *
    * @throws {TransferError} if the piece does not continue a list.
    */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
-    for (let at = 0; at < piece.length;) {
-      const taken = this.#buffer.takeLine(piece, at, lineTooLongError);
-      if (taken === null) return;
-      at = taken.end;
-      const entry = this.#read(taken.line);
+    for (let position = 0; position < piece.length;) {
+      const takenLine = this.#buffer.takeLine(piece, position, lineTooLongError);
+      if (takenLine === null) return;
+      position = takenLine.end;
+      const entry = this.#parseLine(takenLine.line);
       if (entry !== null) yield entry;
     }
   }
 
   /** @throws {TransferError} unless the list is complete. */
   end(): void {
-    if (this.#expected.length > 0 || this.#buffer.length > 0) {
+    if (this.#expectedLines.length > 0 || this.#buffer.length > 0) {
       throw invalidListError("it ends early");
     }
   }
 
-  /** Reads a line; returns the entry that it has, if it has one. */
-  #read(line: Uint8Array): Entry | null {
+  /** Parses a line; returns its entry, or `null` for a bracket or {@linkcode TREE_END}. */
+  #parseLine(line: Uint8Array): Entry | null {
     const text = decodeLine(line);
     const isElement = text.startsWith("{");
-    if (!this.#expected.some((expected) => expected === (isElement ? "an entry" : text))) {
-      const expected = this.#expected.join(" or ") || "nothing";
-      throw invalidListError(`it has ${quote(text)} where ${expected} belongs`);
+    if (!this.#expectedLines.some((expected) => expected === (isElement ? "an entry" : text))) {
+      const expectedText = this.#expectedLines.join(" or ") || "nothing";
+      throw invalidListError(`it has ${quote(text)} where ${expectedText} belongs`);
     }
     if (!isElement) {
       const isEmpty = text === "[" && !this.#isTree;
-      this.#expected = text === "]" ? [] : isEmpty ? ["an entry", "]"] : ["an entry"];
+      this.#expectedLines = text === "]" ? [] : isEmpty ? ["an entry", "]"] : ["an entry"];
       return null;
     }
     const isLast = !text.endsWith(",");
-    const entry = this.#check(parseElement(isLast ? text : text.slice(0, -1)));
+    const entry = this.#parseEntry(parseElement(isLast ? text : text.slice(0, -1)));
     if (this.#isTree && isLast && entry !== null) {
       throw invalidListError("it ends without saying that it is complete");
     }
     if (entry === null && !isLast) throw invalidListError("it goes on behind its last element");
-    this.#expected = isLast ? ["]"] : ["an entry"];
+    this.#expectedLines = isLast ? ["]"] : ["an entry"];
     return entry;
   }
 }
@@ -163,24 +160,24 @@ function parseElement(text: string): Record<string, unknown> {
   }
 }
 
-const KNOWN_REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
+const OTHER_REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
   "link",
   "special",
   "unreadable",
   "name",
 ]);
 
-function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
+function parseEntry(entry: Record<string, unknown>): DirectoryEntry {
   const { kind, size, modified, reason } = entry;
   if (typeof entry.name !== "string") throw invalidEntryError("it has no name");
-  const name = messageName(entry.name);
-  if (reason !== "name" && !isName(name)) {
+  const name = shortenName(entry.name);
+  if (reason !== "name" && !isFileName(name)) {
     throw invalidEntryError(`its name can't be that of a file: ${quote(name)}`);
   }
   if (kind !== "file" && kind !== "directory" && kind !== "other") {
     throw invalidEntryError(`${quote(name)} has a bad kind`);
   }
-  if (kind === "other" ? !KNOWN_REASONS.has(reason) : reason !== undefined) {
+  if (kind === "other" ? !OTHER_REASONS.has(reason) : reason !== undefined) {
     throw invalidEntryError(`${quote(name)} has a bad reason`);
   }
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
@@ -193,21 +190,21 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   return { name, kind, size, modified: date, reason: reason as OtherReason };
 }
 
-function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & WithMode {
+function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & OptionalMode {
   const mode = parseMode(value);
   if (mode !== null && entry.kind === "file") return { ...entry, mode };
   throw invalidEntryError(`${quote(entry.name)} has a bad mode`);
 }
 
-/** A name for messages, cut if it is too long. A slice would keep the whole text in memory. */
-function messageName(name: string): string {
+/** Cuts a long name for messages. A slice alone would keep the whole text in memory. */
+function shortenName(name: string): string {
   if (name.length <= MAX_NAME_CHARACTERS) return name;
   return Buffer.from(`${name.slice(0, MAX_NAME_CHARACTERS - 1)}…`).toString();
 }
 
 const { byteLength } = Buffer;
 
-function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
+function parseTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
@@ -216,7 +213,7 @@ function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
       "the server needs a FilesApp of this version",
     );
   }
-  const entry = checkEntry({ ...element, name: path.at(-1) });
+  const entry = parseEntry({ ...element, name: path.at(-1) });
   path[path.length - 1] = entry.name;
   let bytes = -1;
   for (const name of path) {
@@ -240,11 +237,11 @@ function invalidEntryError(problem: string, options?: ErrorOptions): TransferErr
   return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
 }
 
-export const NO_LIST = "the response is not a directory listing";
-export const NEEDS_LIST = "the server needs a FilesApp with list: true";
+export const NO_LIST_PROBLEM = "the response is not a directory listing";
+export const LIST_REQUIREMENT = "the server needs a FilesApp with list: true";
 
-/** The error of a response that is not a list. */
+/** Creates the error for a response that is not a list. */
 export function invalidListError(problem: string): TransferError {
-  const error = new TransferError("BAD_LIST", `${NO_LIST}: ${problem}`);
-  return withRequirement(error, NEEDS_LIST);
+  const error = new TransferError("BAD_LIST", `${NO_LIST_PROBLEM}: ${problem}`);
+  return withRequirement(error, LIST_REQUIREMENT);
 }

@@ -1,15 +1,14 @@
-/** File names as components of a path, with exactly one spelling of each name. */
+/** File names as components of a URI's path, with exactly one spelling of each name. */
 
 import type { Request } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkUri } from "../base/wire/uri.ts";
 
-/** Bytes of UTF-8 that a file name may have on the file systems of Unix. */
+/** The maximum length of a file name in UTF-8 on the file systems of Unix. */
 const MAX_NAME_BYTES = 255;
 
-/** The characters that are not escaped. */
-const PLAIN = /^[A-Za-z0-9._+-]+$/;
+const UNESCAPED_CHARACTERS = /^[A-Za-z0-9._+-]+$/;
 
 const encoder = new TextEncoder();
 
@@ -33,9 +32,9 @@ const encoder = new TextEncoder();
  */
 export function escapeName(name: string): string {
   checkString("name", name);
-  const problem = problemOf(name);
+  const problem = describeNameProblem(name);
   if (problem !== null) throw notAllowedError("name", `${quote(name)} ${problem}`);
-  if (PLAIN.test(name)) return name;
+  if (UNESCAPED_CHARACTERS.test(name)) return name;
   let component = "";
   for (const byte of encoder.encode(name)) component += escapeByte(byte);
   return component;
@@ -50,8 +49,10 @@ export function escapeName(name: string): string {
  */
 export function unescapeName(component: string): string {
   checkString("component", component);
-  const name = readComponent(component);
-  if (name !== null && problemOf(name) === null && escapeName(name) === component) return name;
+  const name = decodeComponent(component);
+  if (name !== null && describeNameProblem(name) === null && escapeName(name) === component) {
+    return name;
+  }
   throw notAllowedError(
     "component",
     `${quote(component)} is not the escaped form of a file name; make it with escapeName()`,
@@ -77,41 +78,43 @@ export function unescapeName(component: string): string {
  * ```
  */
 export function fileUri(...names: string[]): string {
-  const last = names.length - 1;
-  return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
+  const lastIndex = names.length - 1;
+  const components = names.map((name, i) => i === lastIndex && name === "" ? "" : escapeName(name));
+  return `/${components.join("/")}`;
 }
 
-/** The URI of something on a server, checked; from names, if it is a list of them. */
-export function uriOf(uri: string | readonly string[]): string {
-  const text = isNames(uri) ? fileUri(...uri) : uri;
+/** Checks a URI and returns it, or makes the URI of a list of names. */
+export function toUri(uri: string | readonly string[]): string {
+  const text = isNameList(uri) ? fileUri(...uri) : uri;
   checkUri(text);
   return text;
 }
 
 /**
- * The URI of a directory, checked: its path ends with a slash, which names need not say; a query
- * may follow.
+ * Checks the URI of a directory and returns it, or makes the URI of a list of names. The path must
+ * end with a slash, which is added to names; a query may follow the path.
  */
-export function directoryUriOf(uri: string | readonly string[]): string {
-  const text = uriOf(isNames(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
+export function toDirectoryUri(uri: string | readonly string[]): string {
+  const text = toUri(isNameList(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
   if (text.split("?")[0]!.endsWith("/")) return text;
   throw notAllowedError("uri", `the path of a directory must end with "/"; got ${uri}`);
 }
 
-function isNames(uri: string | readonly string[]): uri is readonly string[] {
+function isNameList(uri: string | readonly string[]): uri is readonly string[] {
   return Array.isArray(uri);
 }
 
 /**
- * The most names of a path. The check where a path leads takes time for each directory on the way,
- * and the time for the real path grows with the cube of their number: 60 ms at 1,000.
+ * The maximum number of names in a path. Each directory on the path is looked up, and the time to
+ * resolve the real path grows with the cube of their number: 60 ms for 1,000 directories.
  */
 export const MAX_DEPTH = 256;
 
 /**
- * The names of the components of a path; `null` if a component is not valid, or there are too many.
+ * Returns the names of the components of a path; `null` if a component is not valid, or the path
+ * has too many components.
  */
-export function namesOf(components: readonly string[]): string[] | null {
+export function unescapeNames(components: readonly string[]): string[] | null {
   if (components.length > MAX_DEPTH) return null;
   try {
     return components.map(unescapeName);
@@ -120,31 +123,31 @@ export function namesOf(components: readonly string[]): string[] | null {
   }
 }
 
-/** Whether a text can be the name of a file. */
-export function isName(name: string): boolean {
-  return problemOf(name) === null;
+/** Reports whether a text can be the name of a file. */
+export function isFileName(name: string): boolean {
+  return describeNameProblem(name) === null;
 }
 
 /** The file or directory that a request refers to, by its names from the root. */
 export interface RequestedPath {
   readonly names: readonly string[];
   readonly isDirectory: boolean;
-  /** The last component of the path, as the client has sent it. */
-  readonly last: string;
+  /** The last component of the path, escaped as in the request. */
+  readonly lastComponent: string;
 }
 
-/** Reads the path of a request; `null` if a component is not the name of a file. */
-export function readRequestedPath(
+/** Parses the path of a request; returns `null` if a component is not the name of a file. */
+export function parseRequestedPath(
   { mount, path }: Pick<Request, "mount" | "path">,
 ): RequestedPath | null {
   // For an app that is mounted at /foo, a request for /foo has an empty path.
-  const last = path.at(-1) ?? mount.at(-1) ?? "";
-  const names = namesOf(path.at(-1) === "" ? path.slice(0, -1) : path);
-  return names && { names, isDirectory: last === "", last };
+  const lastComponent = path.at(-1) ?? mount.at(-1) ?? "";
+  const names = unescapeNames(path.at(-1) === "" ? path.slice(0, -1) : path);
+  return names && { names, isDirectory: lastComponent === "", lastComponent };
 }
 
-/** Returns why a text can't be the name of a file; `null` for the name of a file. */
-function problemOf(name: string): string | null {
+/** Describes why a text can't be the name of a file; returns `null` for a valid name. */
+function describeNameProblem(name: string): string | null {
   if (name === "") return "is empty";
   if (name === "." || name === "..") return "refers to a directory itself or the one above it";
   if (name.includes("/")) return "has a slash; pass each name separately";
@@ -159,12 +162,12 @@ function problemOf(name: string): string | null {
 
 function escapeByte(byte: number): string {
   const character = String.fromCharCode(byte);
-  if (PLAIN.test(character)) return character;
+  if (UNESCAPED_CHARACTERS.test(character)) return character;
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** The text of a component; `null` if that has bytes that are not UTF-8. */
-function readComponent(component: string): string | null {
+/** Decodes the escapes of a component; returns `null` if the decoded bytes are not UTF-8. */
+function decodeComponent(component: string): string | null {
   try {
     return decodeURIComponent(component.replaceAll("~", "%"));
   } catch {

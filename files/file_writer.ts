@@ -5,7 +5,7 @@ import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
-import { DIGEST_KEY } from "./digest.ts";
+import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Bytes of each of the two buffers. */
@@ -79,7 +79,7 @@ class ChunkSink implements ByteSink {
 
   /** Reads the digest of each chunk: in the end it is that of the last one. */
   #readDigest({ extension }: ChunkHeader): void {
-    this.digest = extension?.[0] === DIGEST_KEY ? extension[1] : null;
+    this.digest = extension?.[0] === DIGEST_EXTENSION ? extension[1] : null;
   }
 }
 

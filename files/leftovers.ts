@@ -15,7 +15,7 @@ import {
 } from "../internal/disk/names.ts";
 import { isOpenInThisProcess } from "../internal/disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
-import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
+import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";
 
 /**
  * Removes an unfinished file, unless this process or another one is writing it: then the result is
@@ -80,22 +80,26 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
   const leftovers: string[] = [];
   const names: string[] = [];
   for (const name of await readNames(path)) {
-    const at = prefixOf(path) + name;
-    const stats = isReservedName(name) ? lstatExactOrNull(at) : null;
+    const entryPath = withTrailingSlash(path) + name;
+    const stats = isReservedName(name) ? lstatExactOrNull(entryPath) : null;
     if (stats === null) {
       names.push(name);
       continue;
     }
-    const inside = stats.isDirectory() ? await readNames(at) : [];
-    const otherName = inside.find((inner) =>
-      !UNFINISHED_NAME.test(inner) || lstatExactOrNull(`${at}/${inner}`)?.isFile() === false
+    const childNames = stats.isDirectory() ? await readNames(entryPath) : [];
+    const foreignName = childNames.find((childName) =>
+      !UNFINISHED_NAME_PATTERN.test(childName) ||
+      lstatExactOrNull(`${entryPath}/${childName}`)?.isFile() === false
     );
-    if (otherName !== undefined || !stats.isDirectory() && !stats.isFile()) {
-      throw new Refusal(409, `${at}${otherName ? `/${otherName}` : ""} is no part of a transfer`);
+    if (foreignName !== undefined || !stats.isDirectory() && !stats.isFile()) {
+      throw new Refusal(
+        409,
+        `${entryPath}${foreignName ? `/${foreignName}` : ""} is no part of a transfer`,
+      );
     }
     // Each name is added by itself: a call takes only so many arguments.
-    for (const inner of inside) leftovers.push(`${at}/${inner}`);
-    leftovers.push(at);
+    for (const childName of childNames) leftovers.push(`${entryPath}/${childName}`);
+    leftovers.push(entryPath);
   }
   const usedPart = leftovers.find(isBeingWritten);
   if (usedPart !== undefined) {

@@ -1,13 +1,13 @@
-/** Lines that arrive in pieces: those of bundles and of lists. */
+/** The lines of bundles and lists, whose bytes arrive in pieces. */
 
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 
-/** The most bytes of a line, with its line feed: a peer can't fill the memory by one. */
+/** The maximum length of a line with its line feed, so that a long line can't fill the memory. */
 export const MAX_LINE_BYTES = 65536;
 
 export const LINE_FEED = 0x0a;
 
-/** The bytes of an incomplete line, or of the incomplete content behind a line. */
+/** A buffer for an incomplete line, or for the incomplete content that follows a line. */
 export class LineBuffer {
   #bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   /** The number of bytes that are buffered. */
@@ -24,30 +24,30 @@ export class LineBuffer {
     this.length = length;
   }
 
-  /** Returns the buffered bytes and this part behind them; valid until more bytes are added. */
+  /** Returns the buffered bytes followed by `part`. The result is valid until the next `add`. */
   take(part: Uint8Array): Uint8Array {
     if (this.length === 0) return part;
     this.add(part);
-    const whole = this.#bytes.subarray(0, this.length);
+    const bufferedBytes = this.#bytes.subarray(0, this.length);
     this.length = 0;
-    return whole;
+    return bufferedBytes;
   }
 
   /**
-   * Takes the rest of a line from a position of a piece on, and returns the line without its line
-   * feed and the position behind it; `null` if the line goes on in the next piece.
+   * Completes a line with the bytes of a piece from `start`. Returns the line without its line
+   * feed, and the position of the next line; `null` if the line continues in the next piece.
    *
-   * @param tooLong Creates the error for a line of more than {@linkcode MAX_LINE_BYTES}.
+   * @param makeTooLongError Creates the error for a line of more than {@linkcode MAX_LINE_BYTES}.
    */
   takeLine(
     piece: Uint8Array,
     start: number,
-    tooLong: () => Error,
+    makeTooLongError: () => Error,
   ): { readonly line: Uint8Array; readonly end: number } | null {
-    const stop = piece.indexOf(LINE_FEED, start);
-    const part = piece.subarray(start, stop < 0 ? undefined : stop);
-    if (this.length + part.length >= MAX_LINE_BYTES) throw tooLong();
-    if (stop >= 0) return { line: this.take(part), end: stop + 1 };
+    const lineFeedPosition = piece.indexOf(LINE_FEED, start);
+    const part = piece.subarray(start, lineFeedPosition < 0 ? undefined : lineFeedPosition);
+    if (this.length + part.length >= MAX_LINE_BYTES) throw makeTooLongError();
+    if (lineFeedPosition >= 0) return { line: this.take(part), end: lineFeedPosition + 1 };
     this.add(part);
     return null;
   }

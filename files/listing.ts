@@ -15,12 +15,12 @@ import {
 } from "../internal/disk/names.ts";
 import { findNameProblem } from "../internal/disk/file_names.ts";
 import type { TimeSlice } from "../internal/disk/files.ts";
-import type { DirectoryEntry, TreeEntry, WithMode } from "./entries.ts";
-import { isName, MAX_DEPTH } from "./file_name.ts";
+import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
+import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
-import { bitsOf } from "./modes.ts";
+import { permissionBitsOf } from "./modes.ts";
 import { printable } from "../internal/printable.ts";
-import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
 /**
@@ -77,7 +77,7 @@ export function rootOfList(path: string, identity: BigIntStats | null): ListedDi
  */
 export async function* readTree(
   options: ListOptions,
-): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
+): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
   const { path } = options;
   yield* readBelow(options, rootOfList(path, lstatExactOrNull(path)));
 }
@@ -86,13 +86,13 @@ export async function* readTree(
 export async function* readBelow(
   options: ListOptions,
   first: ListedDirectory,
-): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
+): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
     const below: ListedDirectory[] = [];
     for await (const entries of readListedDirectory(options, directory)) {
-      const listed: (TreeEntry & WithMode)[] = [];
+      const listed: (TreeEntry & OptionalMode)[] = [];
       for (const entry of entries) {
         if (entry.directory !== undefined) below.push(entry.directory);
         else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
@@ -190,12 +190,12 @@ function describeAll(
 ): FoundEntry[] | null {
   const { path } = directory;
   // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
-  const reserved = lstatExactOrNull(reservedPath(path));
+  const reserved = lstatExactOrNull(reservedDirectoryOf(path));
   const context: EntryContext = {
     directory,
     reserved: isLocal ? null : reserved,
     isTooDeep: path !== root.path &&
-      path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
+      path.slice(withTrailingSlash(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
     hasModes,
     doubtful,
@@ -213,7 +213,7 @@ function describeAll(
  * An entry of a list. An entry with a `directory` is sent after the content of that directory was
  * read.
  */
-type FoundEntry = DirectoryEntry & WithMode & {
+type FoundEntry = DirectoryEntry & OptionalMode & {
   readonly directory?: ListedDirectory;
   readonly isItself?: true;
 };
@@ -242,10 +242,10 @@ function describeEntry(context: EntryContext, name: string): FoundEntry | null {
   if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
-  const isUnnameable = !isName(name) || findNameProblem(name) !== null || isTooDeep ||
+  const isUnnameable = !isFileName(name) || findNameProblem(name) !== null || isTooDeep ||
     isDoubtful && doubtful.has(name);
   if (isUnnameable) return otherEntry(name, "name");
-  const path = prefixOf(directory.path) + name;
+  const path = withTrailingSlash(directory.path) + name;
   try {
     const info = Deno.lstatSync(path);
     if (isDoubtful) doubtful.add(name);
@@ -279,10 +279,10 @@ function describeFile(
   path: string,
   info: Deno.FileInfo,
   hasModes: boolean,
-): DirectoryEntry & WithMode {
+): DirectoryEntry & OptionalMode {
   if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
   const entry = { name, kind: "file", size: info.size, modified: timeOf(info) } as const;
-  return hasModes ? { ...entry, mode: bitsOf(info.mode) } : entry;
+  return hasModes ? { ...entry, mode: permissionBitsOf(info.mode) } : entry;
 }
 
 function otherEntry(

@@ -1,76 +1,79 @@
-/** The permission bits of files, which travel with them. */
+/** The permission bits of files, which are transferred with their content. */
 
 import type { HeaderDict } from "../base.ts";
 
-const FORM = /^0[0-7]{3}$/;
+const MODE_PATTERN = /^0[0-7]{3}$/;
 
 /**
- * Permission bits as four octal digits: `0755`. Set-user-ID, set-group-ID and sticky don't travel.
+ * Formats permission bits as four octal digits, for example `0755`. The bits set-user-ID,
+ * set-group-ID and sticky are omitted.
  */
 export function formatMode(mode: number): string {
   return `0${(mode & 0o777).toString(8).padStart(3, "0")}`;
 }
 
-/** Reads permission bits; `null` if the value has another form. */
+/** Parses permission bits; returns `null` if the value has another form. */
 export function parseMode(value: unknown): number | null {
-  return typeof value === "string" && FORM.test(value) ? Number.parseInt(value, 8) : null;
+  return typeof value === "string" && MODE_PATTERN.test(value) ? Number.parseInt(value, 8) : null;
 }
 
-/** The permission bits of a mode of the system; `null` on Windows. */
-export function bitsOf(mode: number | bigint | null): number | null {
+/** Returns the permission bits of a file's mode; `null` on Windows. */
+export function permissionBitsOf(mode: number | bigint | null): number | null {
   return mode === null || Deno.build.os === "windows" ? null : Number(mode) & 0o777;
 }
 
-export function modeHeader(mode: number | null): HeaderDict {
+export function makeModeHeader(mode: number | null): HeaderDict {
   return mode === null ? {} : { "file-mode": formatMode(mode) };
 }
 
-/** Asks for the permission bits in a list or a bundle. */
-export const WANT_MODE: HeaderDict = { "want-file-mode": "?1" };
+/** The header that requests the permission bits of files in a list or a bundle. */
+export const WANT_MODE_HEADER: HeaderDict = { "want-file-mode": "?1" };
 
-export function wantsMode(headers: HeaderDict): boolean {
+export function isModeRequested(headers: HeaderDict): boolean {
   return headers["want-file-mode"] === "?1";
 }
 
 /**
- * Asks for the bits that a new file gets at the server of all that it asks for: an app that takes
- * bits says these by the header `file-mode-mask`. It finds them out by a temporary file, so only a
- * call that is about to write asks.
+ * The header that requests the permission bits that a new file can have at the server. The app
+ * responds with the header `file-mode-mask`. The app has to create a temporary file to find the
+ * bits, so a client only sends this header before it writes.
  */
-export const WANT_MASK: HeaderDict = { "want-file-mode-mask": "?1" };
+export const WANT_MODE_MASK_HEADER: HeaderDict = { "want-file-mode-mask": "?1" };
 
-export function wantsMask(headers: HeaderDict): boolean {
+export function isModeMaskRequested(headers: HeaderDict): boolean {
   return headers["want-file-mode-mask"] === "?1";
 }
 
 /**
- * Returns the permission bits of a copy: those that both the source and a new file have; the owner
- * can always read and write it.
+ * Computes the permission bits of a copy: the bits of the source that a new file can also have. The
+ * owner can always read and write the copy.
  *
- * @param modeMask The bits of a new file that asks for all.
+ * @param modeMask The permission bits of a new file that is created with mode 0777.
  */
-export function modeOfCopy(source: number, modeMask: number): number {
+export function computeCopiedMode(source: number, modeMask: number): number {
   return source & modeMask | 0o600;
 }
 
 /**
- * Returns the mode to set before the rename (`null`: keep the one it was created with), and whether
- * that mode wins over the mode of a file that it replaces.
+ * Chooses the mode of a written file.
  *
- * @param source The bits of the source; `null` if they are unknown or not wanted.
- * @param modeMask The bits of a new file that asks for all; `null` on a file system without bits.
+ * @param source The permission bits of the source; `null` if they are unknown or not copied.
+ * @param modeMask The permission bits of a new file that is created with mode 0777; `null` on a
+ * file system without permission bits.
+ * @returns `newMode` is set before the file is renamed; `null` keeps the mode from its creation. If
+ * `hasOwnMode` is false, a replaced file passes its mode on to the new file.
  */
-export function modeOfWritten(
+export function chooseFileMode(
   source: number | null,
   modeMask: number | null,
 ): { readonly newMode: number | null; readonly hasOwnMode: boolean } {
   if (source === null || modeMask === null) {
-    return { newMode: usualMode(modeMask), hasOwnMode: false };
+    return { newMode: computeDefaultMode(modeMask), hasOwnMode: false };
   }
-  return { newMode: modeOfCopy(source, modeMask), hasOwnMode: true };
+  return { newMode: computeCopiedMode(source, modeMask), hasOwnMode: true };
 }
 
-/** Returns the mode of a new file without a source's permission bits. */
-export function usualMode(modeMask: number | null): number | null {
+/** Computes the mode of a new file if the permission bits of the source are not copied. */
+export function computeDefaultMode(modeMask: number | null): number | null {
   return modeMask === null ? null : modeMask & 0o666;
 }

@@ -11,18 +11,18 @@ import { type FileIdentity, isSameFile, lstatExactOrNull } from "../internal/dis
  * reserved at any depth: a directory below may be the root of another app, with unfinished files of
  * its own.
  */
-export const RESERVED = ".degu-files";
+export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
 /** The path of the directory for unfinished files below a root. */
-export function reservedPath(root: string): string {
-  return `${prefixOf(root)}${RESERVED}`;
+export function reservedDirectoryOf(root: string): string {
+  return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
 /** The names of unfinished files in their directory, of which no other file is removed. */
-export const UNFINISHED_NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
+export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 /** The prefix of every path in a directory. */
-export function prefixOf(directory: string): string {
+export function withTrailingSlash(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
@@ -33,43 +33,48 @@ export const PART_SUFFIX = ".degu-part";
  * The path in a directory by which a call tries whether entries can be removed. Only a part could
  * have such a name, so no list has it.
  */
-export function trialPath(directory: string): string {
-  return `${prefixOf(directory)}.trial${PART_SUFFIX}`;
+export function deletionTestPathOf(directory: string): string {
+  return `${withTrailingSlash(directory)}.trial${PART_SUFFIX}`;
 }
 
 /** The names of parts. Some file systems ignore case. */
-const PART_NAME = /^\..*\.degu-part$/isu;
+const PART_NAME_PATTERN = /^\..*\.degu-part$/isu;
 
 /**
  * Reports whether a name is the name of a part. A peer that used such a name could forge the
  * prefix of a download.
  */
 export function isPartName(name: string): boolean {
-  return PART_NAME.test(foldName(name));
+  return PART_NAME_PATTERN.test(normalizeDotName(name));
 }
 
 /** Dots and spaces at the end, and characters that are not seen. */
-const IGNORED = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
+const IGNORED_CHARACTERS = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
 const DOT = 0x2e;
 const LAST_ASCII = 0x7f;
 
 /**
- * A name without the characters that a disk may ignore: FAT at the end, ext4 with `casefold`
- * anywhere.
+ * Removes the characters that a disk may ignore in names: FAT ignores them at the end, ext4 with
+ * `casefold` anywhere.
  */
-export function bareName(name: string): string {
-  return name.replace(IGNORED, "");
+export function removeIgnoredCharacters(name: string): string {
+  return name.replace(IGNORED_CHARACTERS, "");
 }
 
-/** {@linkcode bareName} for names that begin with a dot, as all reserved names do; others stay. */
-function foldName(name: string): string {
-  const first = name.charCodeAt(0);
+/**
+ * Removes ignored characters from a name that may begin with a dot, as all reserved names do;
+ * returns other names unchanged.
+ */
+function normalizeDotName(name: string): string {
+  const firstCharacter = name.charCodeAt(0);
   // In a list of many names each step counts.
-  return first === DOT || first > LAST_ASCII ? bareName(name) : name;
+  return firstCharacter === DOT || firstCharacter > LAST_ASCII
+    ? removeIgnoredCharacters(name)
+    : name;
 }
 
 /** The name of the directory for unfinished files. Some file systems ignore case. */
-const RESERVED_NAME = /^\.degu-files$/iu;
+const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
 
 /**
  * Reports whether a name is reserved in every directory, for files that are not complete: no
@@ -91,19 +96,22 @@ const RESERVED_NAME = /^\.degu-files$/iu;
  */
 export function isReservedName(name: string): boolean {
   checkString("name", name);
-  const folded = foldName(name);
-  return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
+  const normalizedName = normalizeDotName(name);
+  return RESERVED_DIRECTORY_PATTERN.test(normalizedName) || PART_NAME_PATTERN.test(normalizedName);
 }
 
 /**
  * Whether the last of some names that lead from a root to a directory leads to a directory that has
  * a reserved name. Such a directory has only files, so no other name on the way can lead to it.
  */
-export function isReservedAt(root: string, names: readonly string[]): boolean {
+export function isReservedPath(root: string, names: readonly string[]): boolean {
   const name = names.at(-1);
   if (name === undefined) return false;
-  const above = names.slice(0, -1);
-  return isReserved(above.length === 0 ? root : prefixOf(root) + above.join("/"), name);
+  const parentNames = names.slice(0, -1);
+  return isReservedEntry(
+    parentNames.length === 0 ? root : withTrailingSlash(root) + parentNames.join("/"),
+    name,
+  );
 }
 
 /**
@@ -111,11 +119,13 @@ export function isReservedAt(root: string, names: readonly string[]): boolean {
  * reserved. A file system with short and long names has several names for a directory, so the
  * directory itself is compared, too.
  *
- * @param named The identity of the entry with the name, if the caller knows it.
+ * @param identity The identity of the entry with the name, if the caller knows it.
  */
-export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
+export function isReservedEntry(directory: string, name: string, identity?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const reservedStats = lstatExactOrNull(reservedPath(directory));
-  const other = reservedStats && (named ?? lstatExactOrNull(prefixOf(directory) + name));
-  return reservedStats !== null && other !== null && isSameFile(reservedStats, other);
+  const reservedStats = lstatExactOrNull(reservedDirectoryOf(directory));
+  const namedIdentity = reservedStats &&
+    (identity ?? lstatExactOrNull(withTrailingSlash(directory) + name));
+  return reservedStats !== null && namedIdentity !== null &&
+    isSameFile(reservedStats, namedIdentity);
 }

@@ -15,7 +15,7 @@ import type { HeaderDict } from "../base.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
-import { fileUri, namesOf } from "./file_name.ts";
+import { fileUri, unescapeNames } from "./file_name.ts";
 
 /** The minimum length of a reused prefix: sending fewer bytes is faster than comparing them. */
 export const MIN_REUSED_BYTES = 65536;
@@ -66,7 +66,7 @@ export interface Reused {
 export function parseReuse(value: string): Reused | null {
   const [, path = "", digits = ""] = /^"\/([!#-~]*)";length=(\d+)$/.exec(value) ?? [];
   const length = parseDecimal(digits);
-  return length <= 0 ? null : { names: namesOf(path.split("/")), length };
+  return length <= 0 ? null : { names: unescapeNames(path.split("/")), length };
 }
 
 /** Copies a prefix of a file to another file, which is then positioned behind the prefix. */

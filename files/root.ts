@@ -39,7 +39,7 @@ import { dirname, realPathSync } from "../internal/disk/paths.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
-import { isReserved, isReservedAt, isReservedName, prefixOf } from "./reserved.ts";
+import { isReservedEntry, isReservedName, isReservedPath, withTrailingSlash } from "./reserved.ts";
 
 /**
  * Decides whether a file or directory may be replaced or deleted, or, given `null`, a new name
@@ -134,7 +134,7 @@ export class Root {
    */
   pathOf(names: readonly string[]): string {
     names.forEach(checkOnDisk);
-    return names.length === 0 ? this.path : prefixOf(this.path) + names.join("/");
+    return names.length === 0 ? this.path : withTrailingSlash(this.path) + names.join("/");
   }
 
   /**
@@ -156,7 +156,7 @@ export class Root {
     let path = this.pathOf(names.slice(0, shared));
     let base = path;
     for (const name of names.slice(shared)) {
-      path = prefixOf(path) + name;
+      path = withTrailingSlash(path) + name;
       const info = missing.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
         base = path;
@@ -169,7 +169,7 @@ export class Root {
       missing.push(path);
     }
     const depth = names.length - missing.length;
-    if (isReservedAt(this.path, names.slice(0, depth))) throw reservedNameRefusal();
+    if (isReservedPath(this.path, names.slice(0, depth))) throw reservedNameRefusal();
     return { names, path, base, missing };
   }
 
@@ -184,9 +184,11 @@ export class Root {
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
     const parent = found ?? this.findParent(names.slice(0, -1), { isNamedLater });
     checkName(name);
-    const path = prefixOf(parent.path) + name;
+    const path = withTrailingSlash(parent.path) + name;
     const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
-    if (existing !== null && isReserved(parent.path, name, existing)) throw reservedNameRefusal();
+    if (existing !== null && isReservedEntry(parent.path, name, existing)) {
+      throw reservedNameRefusal();
+    }
     return { path, parent, existing };
   }
 

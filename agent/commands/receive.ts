@@ -1,7 +1,7 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
 import { dirname } from "node:path";
-import { bareName, setTransferHints } from "@degu/degu/agent_support";
+import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { escapeName, isReservedName } from "@degu/degu/files";
 import { realPath } from "../paths.ts";
@@ -115,7 +115,9 @@ async function runReceive(
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size } = entry;
       const names = [name];
-      if (bareName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
+      if (removeIgnoredCharacters(name).startsWith(".") && !force) {
+        throw new Failure(BEGINS_WITH_DOT);
+      }
       if (kind === "file") {
         const path = pathIn(target.path, name);
         return downloadJobOf(files, { names, size }, path, force);

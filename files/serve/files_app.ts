@@ -9,9 +9,9 @@ import { messageOf } from "../../net/error_text.ts";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
-import { readRequestedPath } from "../file_name.ts";
+import { parseRequestedPath } from "../file_name.ts";
 import { get } from "./get.ts";
-import { formatMode, wantsMask } from "../modes.ts";
+import { formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";
@@ -234,7 +234,7 @@ export class FilesApp implements AppObject {
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const answer = await this.#answer(request, session);
     const { write, takesModes } = this.#settings;
-    if (write === false || !takesModes || !wantsMask(request.headers)) return answer;
+    if (write === false || !takesModes || !isModeMaskRequested(request.headers)) return answer;
     const mask = this.#findModeMask();
     if (mask === null) return answer;
     const [status, reason, headers, body] = answer;
@@ -281,7 +281,7 @@ export class FilesApp implements AppObject {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
       }
-      const target = readRequestedPath(request);
+      const target = parseRequestedPath(request);
       if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {

@@ -12,16 +12,16 @@ import { isRange } from "../../base/wire/range.ts";
 import {
   checkConditions,
   formatDate,
-  fullStampOf,
-  isRangeWanted,
+  isRangeApplicable,
   makeValidators,
   type Validators,
+  versionedStampOf,
 } from "../conditions.ts";
-import { type DigestCache, digestHeader, newHash, wantsDigest } from "../digest.ts";
+import { type DigestCache, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./list_body.ts";
-import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
+import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
 import { openServedFile, refusalToRead } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../reuse.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
@@ -33,9 +33,9 @@ const UNKNOWN_TYPE = "application/octet-stream";
 /** Answers with a file, with the content of a directory, or with a redirect to it. */
 export async function get(read: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = read;
-  const { names, last, isDirectory } = target;
+  const { names, lastComponent, isDirectory } = target;
   if (isDirectory && list) {
-    const hasModes = wantsMode(request.headers);
+    const hasModes = isModeRequested(request.headers);
     const body = await listBelow(root, names, request.query === "tree", hasModes);
     if (body === null) throw notFoundRefusal();
     const isHead = request.method === "HEAD";
@@ -49,7 +49,7 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
   }
   const path = isDirectory ? [...names, INDEX] : names;
   const file = await openServedFile(root, path);
-  if (file === "directory" && !isDirectory) return redirect(request, last);
+  if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
   if (file === null || file === "directory") throw notFoundRefusal();
   try {
     return await answerWithFile(read, file, path);
@@ -63,8 +63,8 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
 /**
  * Redirects to the path with a trailing slash: a relative one, which is right behind a proxy, too.
  */
-function redirect({ query }: Request, last: string): ResponseTuple {
-  const location = `./${last}/${query === null ? "" : `?${query}`}`;
+function redirect({ query }: Request, lastComponent: string): ResponseTuple {
+  const location = `./${lastComponent}/${query === null ? "" : `?${query}`}`;
   return [301, "Moved Permanently", { location }, null];
 }
 
@@ -82,7 +82,7 @@ async function answerWithFile(
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
     // A range applies to GET alone (RFC 9110 §14.2).
     const { range: requestedRange } = headers;
-    const applies = method === "GET" && isRangeWanted(headers, validators);
+    const applies = method === "GET" && isRangeApplicable(headers, validators);
     const range = applies && isRange(requestedRange) ? requestedRange : null;
     if (range !== null && range.start >= file.size) {
       return [416, "Range Not Satisfiable", {}, null];
@@ -91,8 +91,8 @@ async function answerWithFile(
     const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
     const answerHeaders = {
       "content-type": type,
-      "file-stamp": fullStampOf(file.stats),
-      ...modeHeader(bitsOf(file.mode)),
+      "file-stamp": versionedStampOf(file.stats),
+      ...makeModeHeader(permissionBitsOf(file.mode)),
       ...validatorHeaders(validators),
     };
     if (method === "HEAD") {
@@ -105,11 +105,11 @@ async function answerWithFile(
     const part = range?.contentRange(file.size) ?? null;
     const { start, stop } = part ?? { start: 0, stop: file.size };
     // The digest is remembered for the next request, most often by the same peer.
-    const isHashed = wantsDigest(read.request.headers) && read.digests.find(file) === null;
+    const isHashed = isDigestRequested(read.request.headers) && read.digests.find(file) === null;
     const body = await makeFileBody(file, start, stop, isHashed ? read.digests : null, (bytes) => {
       read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
     });
-    const digest = digestHeader(await wantedDigest(read, file, false));
+    const digest = makeDigestHeader(await wantedDigest(read, file, false));
     const headersOfBody = { ...answerHeaders, ...digest };
     if (part === null) return [200, "OK", headersOfBody, body];
     return [206, "Partial Content", { ...headersOfBody, "content-range": part }, body];
@@ -122,7 +122,7 @@ async function answerWithFile(
 async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDict> {
   const { "digest-length": digits } = read.request.headers;
   const length = read.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
-  const digest = digestHeader(await wantedDigest(read, file, true, length < 0 ? null : length));
+  const digest = makeDigestHeader(await wantedDigest(read, file, true, length < 0 ? null : length));
   return length < 0 || digest["repr-digest"] === undefined
     ? digest
     : { ...digest, "digest-length": `${length}` };
@@ -139,7 +139,7 @@ async function wantedDigest(
   compute: boolean,
   length: number | null = null,
 ): Promise<string | null> {
-  if (!wantsDigest(request.headers)) return null;
+  if (!isDigestRequested(request.headers)) return null;
   try {
     if (length !== null) return await digests.computePrefix(file, length, session?.signal);
     return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
@@ -185,14 +185,14 @@ export async function makeFileBody(
   onSent: (bytes: number) => void,
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
-  const hash = digests !== null && start === 0 && stop === file.size ? newHash() : null;
+  const hash = digests !== null && start === 0 && stop === file.size ? makeHash() : null;
   // All bytes must be of the version that was opened. The check is synchronous: a look at an open
   // file takes far less time than a turn.
   const checkEnd = () => {
     const currentStats = fstatSync(handle.fd, { bigint: true });
     if (isOverwritten(file.stats, currentStats)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
-    digests!.remember(file, hash.digest("hex"));
+    digests!.add(file, hash.digest("hex"));
   };
   if (stop - start > SMALL_BYTES) {
     let position = start;

@@ -21,9 +21,9 @@ import {
   MAX_PATHS_BYTES,
   parsePaths,
 } from "../bundle.ts";
-import { sha256Of } from "../digest.ts";
-import { isName, MAX_DEPTH } from "../file_name.ts";
-import { bitsOf, formatMode, wantsMode } from "../modes.ts";
+import { hashContent } from "../digest.ts";
+import { isFileName, MAX_DEPTH } from "../file_name.ts";
+import { formatMode, isModeRequested, permissionBitsOf } from "../modes.ts";
 import { readSmall } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { refusalToRead } from "./resolve_path.ts";
@@ -34,7 +34,7 @@ import {
   Refusal,
   refusalOf,
 } from "../refusal.ts";
-import { isReservedName, prefixOf } from "../reserved.ts";
+import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
 /** How often a file is read that changes while it is read. */
@@ -107,7 +107,7 @@ class BundleReader {
     this.#names = request.target.names;
     this.#paths = paths;
     this.#hasContent = hasContent;
-    this.#hasModes = wantsMode(request.request.headers);
+    this.#hasModes = isModeRequested(request.request.headers);
   }
 
   /** Reads until the buffer is full; returns true once all files have been read. */
@@ -143,7 +143,7 @@ class BundleReader {
       const name = names.pop()!;
       const directory = this.#enter(names);
       if (!isServedName(name)) return 404;
-      const file = prefixOf(directory) + name;
+      const file = withTrailingSlash(directory) + name;
       const seen = Deno.lstatSync(file);
       // Special files are not opened: opening a device can have effects.
       if (!seen.isFile) return 404;
@@ -164,7 +164,7 @@ class BundleReader {
    */
   #enter(names: readonly string[]): string {
     if (this.#directory === null || !isSamePath(this.#directory.names, names)) {
-      if (names.length >= MAX_DEPTH || !names.every(isName)) throw notFoundRefusal();
+      if (names.length >= MAX_DEPTH || !names.every(isFileName)) throw notFoundRefusal();
       try {
         this.#directory = this.#request.root.findParent(names, { known: this.#directory });
       } catch (error) {
@@ -178,10 +178,10 @@ class BundleReader {
   #addFile(path: readonly string[], stats: BigIntStats): void {
     const size = Number(stats.size);
     const content = this.#content.subarray(0, size);
-    const sha256 = sha256Of(content);
+    const sha256 = hashContent(content);
     this.#sizes.push({ path: [...this.#names, ...path], size });
     const modified = new Date(Number(stats.mtimeMs));
-    const bits = this.#hasModes ? bitsOf(stats.mode) : null;
+    const bits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
     const mode = bits === null ? {} : { mode: formatMode(bits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;
     this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
@@ -201,7 +201,7 @@ class BundleReader {
 
 /** Whether a file that is served can have this name. */
 function isServedName(name: string): boolean {
-  return isName(name) && !isReservedName(name) && findNameProblem(name) === null;
+  return isFileName(name) && !isReservedName(name) && findNameProblem(name) === null;
 }
 
 function isSamePath(one: readonly string[], other: readonly string[]): boolean {

@@ -14,11 +14,11 @@ import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFullError } from "../../internal/disk/space.ts";
 import type { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { openServedFile } from "./resolve_path.ts";
-import { fullStampOf, NO_STAMP, wantsNew } from "../conditions.ts";
-import { digestHeader, hashPrefix, newHash, wantsDigest } from "../digest.ts";
+import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
+import { hashPrefix, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
 import { type FileStats, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
-import { bitsOf, modeHeader, modeOfCopy, modeOfWritten } from "../modes.ts";
+import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
 import { copyPrefix, makeRootPathHeader, type Reused } from "../reuse.ts";
 import { checkTrust, type FileRequest, writtenAnswer } from "./file_request.ts";
@@ -101,11 +101,11 @@ async function receiveWhole(
     unfinished.checkSpace(size ?? 0, 0, 0);
     await using reused = reuse && await openReused(write, reuse);
     unfinished.makeDirectory();
-    const modes = mode === null ? {} : modeOfWritten(mode, unfinished.findModeMask());
+    const modes = mode === null ? {} : chooseFileMode(mode, unfinished.findModeMask());
     using temporary = unfinished.create(modes);
     const start = reused?.length ?? 0;
     const copiedHash = reused && await reused.copyTo(temporary);
-    const hash = copiedHash ?? (digest === null && length === null ? null : newHash());
+    const hash = copiedHash ?? (digest === null && length === null ? null : makeHash());
     const whole = { file: temporary, start, limit: write.maxBytes, length, hash };
     const lastChunkDigest = await receiveBody(body, whole);
     const sha256 = length === null ? digest : lastChunkDigest;
@@ -198,7 +198,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {
     ...offsetHeader(offset),
-    ...digestHeader(existingDigest),
+    ...makeDigestHeader(existingDigest),
     ...versionHeaders(existing),
     ...write.reuse ? makeRootPathHeader(write.target.names, false) : {},
   };
@@ -207,9 +207,12 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
 
 /** The headers from which a client makes the condition that it replaces only this file. */
 function versionHeaders(existing: BigIntStats | null): HeaderDict {
-  if (existing === null) return { "file-stamp": NO_STAMP };
+  if (existing === null) return { "file-stamp": MISSING_FILE_STAMP };
   if (existing.isDirectory()) return {};
-  return { "file-stamp": fullStampOf(existing), ...modeHeader(bitsOf(existing.mode)) };
+  return {
+    "file-stamp": versionedStampOf(existing),
+    ...makeModeHeader(permissionBitsOf(existing.mode)),
+  };
 }
 
 /**
@@ -239,7 +242,7 @@ async function openReused(
     length,
     /** Copies the prefix to an empty file; resolves to its hash. */
     async copyTo(temporary: TemporaryFile): Promise<Hash> {
-      const hash = newHash();
+      const hash = makeHash();
       const signal = endOf(write, superseded);
       try {
         await copyPrefix(handle, temporary, { length, hash, signal, makeReadError });
@@ -270,7 +273,7 @@ async function findUpload(
   superseded?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly existingFile: ExistingFile | null }> {
   const isOfInterest = digest !== null ||
-    partSize(part) === 0 && wantsDigest(write.request.headers);
+    partSize(part) === 0 && isDigestRequested(write.request.headers);
   const existingFile = isOfInterest ? await findExistingFile(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
@@ -318,7 +321,7 @@ async function confirmUpload(
   }
   const { root, target: { names } } = write;
   await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
-  return writtenAnswer(false, digestHeader(digest));
+  return writtenAnswer(false, makeDigestHeader(digest));
 }
 
 function partOf(
@@ -366,19 +369,19 @@ async function finish(
     // The client deletes the entry in the way after the answer, so the part must survive a power
     // failure.
     await syncAllIfPossible([root.path, dirname(temporary.path)]);
-    return writtenAnswer(false, digestHeader(digest));
+    return writtenAnswer(false, makeDigestHeader(digest));
   }
-  const naming = { condition: conditionOf(write), isNew: wantsNew(request.headers) };
+  const naming = { condition: conditionOf(write), isNew: isNewFileRequired(request.headers) };
   const { created, changed } = await retryReplace(() =>
     root.moveIntoPlace(names, temporary, naming)
   );
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
-  return writtenAnswer(created, digestHeader(digest));
+  return writtenAnswer(created, makeDigestHeader(digest));
 }
 
 /** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
 function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
   const modeMask = mode === null ? null : unfinished.findModeMask();
-  if (mode !== null && modeMask !== null) setMode(path, modeOfCopy(mode, modeMask));
+  if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));
 }

@@ -11,9 +11,9 @@ import {
   type PutRecord,
   type PutStatus,
 } from "../bundle.ts";
-import { stampOf, stampOfStats } from "../conditions.ts";
-import { sha256Of } from "../digest.ts";
-import { isName, MAX_DEPTH } from "../file_name.ts";
+import { formatStamp, stampOfStats } from "../conditions.ts";
+import { hashContent } from "../digest.ts";
+import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { checkTrust, type FileRequest } from "./file_request.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
@@ -113,11 +113,11 @@ class BundleWriter {
     const file = { index, names, modified, isNew, condition, size, mode, hasCondition };
     const { maxBytes } = this.#request;
     let error: Refusal | null = null;
-    if (names.length > MAX_DEPTH || !names.every(isName)) {
+    if (names.length > MAX_DEPTH || !names.every(isFileName)) {
       error = new Refusal(404, "a name that no file can have");
     } else if (size > maxBytes) {
       error = new Refusal(413, `${size} bytes, more than ${maxBytes}`);
-    } else if (!isDirectory && sha256Of(content) !== record.sha256) {
+    } else if (!isDirectory && hashContent(content) !== record.sha256) {
       error = new Refusal(400, "the file does not have its digest");
     }
     if (error === null) return file;
@@ -153,7 +153,7 @@ function conditionOf(
   [size, modified]: readonly [size: number, modified: number],
   isAddOnly: boolean,
 ): Condition {
-  const stamp = stampOf(size, modified);
+  const stamp = formatStamp(size, modified);
   return (existing) => {
     if (existing !== null && stampOfStats(existing) === stamp) return;
     const problem = isAddOnly

@@ -20,7 +20,7 @@ import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { realPath } from "../../internal/disk/paths.ts";
 import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
 import { notFoundRefusal, type Refusal, unreadableRefusal } from "../refusal.ts";
-import { isReservedAt, isReservedName } from "../reserved.ts";
+import { isReservedName, isReservedPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
 /** The path of the names of a request. */
@@ -89,8 +89,8 @@ async function openAt(path: string): Promise<OpenFile | null> {
  */
 function isHidden({ path }: Root, names: readonly string[]): boolean {
   return names.some((name) => isReservedName(name) || findNameProblem(name) !== null) ||
-    isReservedAt(path, names) ||
-    isReservedAt(path, names.slice(0, -1));
+    isReservedPath(path, names) ||
+    isReservedPath(path, names.slice(0, -1));
 }
 
 /** Codes of errors of a path that can't exist. */

@@ -18,11 +18,11 @@ import {
   readFreeBytes,
 } from "../../internal/disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/temporary.ts";
-import { hashOfText } from "../digest.ts";
+import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
-import { modeOfWritten } from "../modes.ts";
+import { chooseFileMode } from "../modes.ts";
 import { inUseRefusal, Refusal } from "../refusal.ts";
-import { reservedPath, UNFINISHED_NAME } from "../reserved.ts";
+import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
 
 const HOUR = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
@@ -52,7 +52,7 @@ export class UnfinishedFiles {
   constructor(root: string, report: (message: string) => void = () => {}) {
     this.#root = root;
     this.#report = report;
-    this.path = reservedPath(root);
+    this.path = reservedDirectoryOf(root);
   }
 
   /**
@@ -134,7 +134,7 @@ export class UnfinishedFiles {
       removeIfPresentSync(path);
       return false;
     };
-    const modes = modeOfWritten(mode, this.findModeMask());
+    const modes = chooseFileMode(mode, this.findModeMask());
     const part = await TemporaryFile.open(path, lock, modes);
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;
@@ -149,8 +149,8 @@ export class UnfinishedFiles {
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const keys = [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
-    const owner = hashOfText(JSON.stringify(keys)).slice(0, 32);
-    return `${this.path}/part-${owner}-${hashOfText(JSON.stringify([...keys, ...upload]))}`;
+    const owner = hashText(JSON.stringify(keys)).slice(0, 32);
+    return `${this.path}/part-${owner}-${hashText(JSON.stringify([...keys, ...upload]))}`;
   }
 
   /**
@@ -249,7 +249,7 @@ export class UnfinishedFiles {
     const listed: Listed[] = [];
     for (const name of readdirSync(this.path)) {
       const path = `${this.path}/${name}`;
-      if (!path.startsWith(prefix) || !UNFINISHED_NAME.test(name)) continue;
+      if (!path.startsWith(prefix) || !UNFINISHED_NAME_PATTERN.test(name)) continue;
       const stats = lstatExactOrNull(path);
       if (!stats?.isFile()) continue;
       listed.push({ path, size: Number(stats.size), modified: Number(stats.mtimeMs) });

@@ -11,10 +11,10 @@ import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
-import { hashPrefix, newHash, WANT_SHA256 } from "../digest.ts";
+import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
-import { modeOfCopy } from "../modes.ts";
+import { computeCopiedMode } from "../modes.ts";
 import {
   checkTransfer,
   pathOf,
@@ -24,7 +24,7 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { parseStamp } from "../conditions.ts";
-import { uriOf } from "../file_name.ts";
+import { toUri } from "../file_name.ts";
 import { copyPrefix, isGrown, rootPathOf } from "../reuse.ts";
 import {
   alreadyExistsError,
@@ -121,7 +121,7 @@ export async function download(
   options: TransferOptions = {},
 ): Promise<TransferResult> {
   const path = pathOf("file", file);
-  const checkedUri = uriOf(uri);
+  const checkedUri = toUri(uri);
   const settings = checkTransfer(options);
   using client = new TransferClient("from", from, { signal: settings.signal });
   settings.signal?.throwIfAborted();
@@ -152,7 +152,9 @@ function setTimeAndMode(
   if (!isUnchanged(stats, lstatSync(path, { bigint: true }))) return false;
   try {
     if (modified !== null) setModified(path, modified);
-    if (sourceMode !== null && modeMask !== null) setMode(path, modeOfCopy(sourceMode, modeMask));
+    if (sourceMode !== null && modeMask !== null) {
+      setMode(path, computeCopiedMode(sourceMode, modeMask));
+    }
     return true;
   } catch (error) {
     if (fileErrorCodeOf(error) === "EPERM") return false;
@@ -426,7 +428,7 @@ class FileDownload {
   async #copyBasis(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
     await this.#task.part.open(version);
     const { temporaryFile: temporary } = this.#task.part;
-    const hash = newHash();
+    const hash = makeHash();
     const { signal } = this.#task.settings;
     const makeReadError = () => new UnreadableBasisError();
     try {
@@ -508,7 +510,7 @@ class FileDownload {
     const { etag } = version;
     const partVersion = await this.#makePartVersion(etag, total);
     const meter = new ProgressMeter(this.#task.settings, total, 0);
-    const completePart = { version, hash: newHash(), meter };
+    const completePart = { version, hash: makeHash(), meter };
     await this.#receive(completePart, response, async () => {
       await this.#task.part.open(partVersion);
       await this.#task.part.temporaryFile.continueFrom(0);

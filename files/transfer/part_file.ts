@@ -25,9 +25,9 @@ import {
   type Shortage,
 } from "../../internal/disk/space.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
-import { hashOfText, hashPrefix } from "../digest.ts";
+import { hashPrefix, hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
-import { modeOfWritten } from "../modes.ts";
+import { chooseFileMode } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { type KeptPart, TransferError } from "../transfer_error.ts";
 
@@ -56,12 +56,12 @@ const PART_ENDING = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part$/;
 function makePartPathPrefix(target: string): string {
   const name = basename(target);
   const isShort = new TextEncoder().encode(name).length <= MAX_TARGET_NAME_BYTES;
-  return join(dirname(target), `.${isShort ? name : hashOfText(name)}`);
+  return join(dirname(target), `.${isShort ? name : hashText(name)}`);
 }
 
 function makePartPath(target: string, version: PartVersion | null): string {
   const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
-  const digits = text === null ? makeRandomSuffix() : hashOfText(text).slice(0, VERSION_DIGITS);
+  const digits = text === null ? makeRandomSuffix() : hashText(text).slice(0, VERSION_DIGITS);
   return `${makePartPathPrefix(target)}.${digits}${PART_SUFFIX}`;
 }
 
@@ -293,7 +293,7 @@ function renamePartSync(
   if (existingInfo !== null && (!mayReplace || !isSameVersion(existingInfo, initialInfo))) {
     return false;
   }
-  const { newMode, hasOwnMode } = modeOfWritten(sourceMode, modeMask);
+  const { newMode, hasOwnMode } = chooseFileMode(sourceMode, modeMask);
   const mode = existingInfo?.isFile && !hasOwnMode ? existingInfo.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);

@@ -3,8 +3,8 @@
 import type { HeaderDict, Response } from "../../base.ts";
 import { findDeletionProblem } from "../../internal/disk/deleting.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
-import { conditionFor, NO_STAMP } from "../conditions.ts";
-import { directoryUriOf, uriOf } from "../file_name.ts";
+import { makeConditionHeader, MISSING_FILE_STAMP } from "../conditions.ts";
+import { toDirectoryUri, toUri } from "../file_name.ts";
 import {
   hasStatus,
   responseError,
@@ -49,7 +49,7 @@ export async function makeDirectory(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<boolean> {
-  const checkedUri = directoryUriOf(uri);
+  const checkedUri = toDirectoryUri(uri);
   using client = new TransferClient("to", to, options, false);
   return await requestChange(client, "PUT", checkedUri) === 201;
 }
@@ -89,7 +89,7 @@ export async function deleteFile(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<void> {
-  const checkedUri = uriOf(uri);
+  const checkedUri = toUri(uri);
   const problem = findDeletionProblem();
   if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
   using client = new TransferClient("from", from, options, false);
@@ -114,10 +114,10 @@ export async function deleteFile(
 /** Makes the condition that a file is unchanged, or still missing, since a response to HEAD. */
 function makeDeleteCondition(uri: string, { status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp } = headers;
-  if (status === 404) return { "if-file-stamp": NO_STAMP };
+  if (status === 404) return { "if-file-stamp": MISSING_FILE_STAMP };
   // The server also refuses the deletion, and its status gives the reason.
   if (status !== 200) return {};
-  if (typeof stamp === "string") return conditionFor(stamp);
+  if (typeof stamp === "string") return makeConditionHeader(stamp);
   const error = unexpectedResponseError(
     "HEAD",
     uri,

@@ -6,7 +6,7 @@ import { quote } from "../../internal/quote.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
-import { uriOf } from "../file_name.ts";
+import { toUri } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
 import {
   changedWhileCopiedError,
@@ -49,7 +49,7 @@ export async function remoteDigest(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<string> {
-  const checkedUri = uriOf(uri);
+  const checkedUri = toUri(uri);
   using client = new TransferClient("from", from, options);
   return (await requestDigest(client, checkedUri)).sha256;
 }

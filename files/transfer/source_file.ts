@@ -5,9 +5,9 @@ import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
-import { DIGEST_KEY, hashOfText, hashPrefix, newHash } from "../digest.ts";
+import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import { type FileStats, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
-import { bitsOf } from "../modes.ts";
+import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
 
@@ -60,8 +60,8 @@ export class SourceFile implements AsyncDisposable {
     this.snapshot = { info, checkedAt };
     this.isSettled = isSettled(this.#stats, checkedAt);
     this.size = info.size;
-    this.mode = bitsOf(info.mode);
-    this.version = hashOfText(fileVersion(this.#stats));
+    this.mode = permissionBitsOf(info.mode);
+    this.version = hashText(fileVersion(this.#stats));
   }
 
   static async open(path: string): Promise<SourceFile> {
@@ -89,7 +89,7 @@ export class SourceFile implements AsyncDisposable {
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
-    for await (const _ of this.#readPieces(0, newHash())) signal?.throwIfAborted();
+    for await (const _ of this.#readPieces(0, makeHash())) signal?.throwIfAborted();
     return this.#sha256!;
   }
 
@@ -145,7 +145,7 @@ export class SourceFile implements AsyncDisposable {
 
   async *#makeChunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
     for await (const piece of pieces) yield [null, piece];
-    yield [[DIGEST_KEY, this.#sha256!], EMPTY_BYTES];
+    yield [[DIGEST_EXTENSION, this.#sha256!], EMPTY_BYTES];
   }
 
   /**
@@ -162,7 +162,7 @@ export class SourceFile implements AsyncDisposable {
       await previousPass;
       // The bytes that were read while the times of the file would not have shown a change.
       let unsettledPrefix = this.isSettled
-        ? { bytes: 0, hash: newHash() }
+        ? { bytes: 0, hash: makeHash() }
         : { bytes: start, hash: hash.copy() };
       let position = start;
       let checkedAt = Date.now();

@@ -15,10 +15,10 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "../options.ts";
-import { uriOf } from "../file_name.ts";
-import { conditionFor, parseStamp } from "../conditions.ts";
+import { toUri } from "../file_name.ts";
+import { makeConditionHeader, parseStamp } from "../conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, rootPathOf } from "../reuse.ts";
-import { modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
+import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
 import { TransferClient } from "./client.ts";
 import { comparePrefix, isReuseTimeout, readDigest, requestDigest } from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
@@ -96,7 +96,7 @@ export async function upload(
   options: TransferOptions = {},
 ): Promise<TransferResult> {
   const path = pathOf("file", file);
-  const checkedUri = uriOf(uri);
+  const checkedUri = toUri(uri);
   const settings = checkTransfer(options);
   using client = new TransferClient("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
@@ -293,7 +293,8 @@ export class FileUpload {
     const meter = this.#makeMeter(this.#source.size);
     const { modeMask } = this.#client;
     const canSetMode = modes && this.#source.mode !== null && modeMask !== null;
-    const isModeDifferent = canSetMode && modeOfCopy(this.#source.mode!, modeMask) !== serverMode;
+    const isModeDifferent = canSetMode &&
+      computeCopiedMode(this.#source.mode!, modeMask) !== serverMode;
     if (this.#modificationTime === null && !isModeDifferent || !replace) {
       return meter.finish(sha256);
     }
@@ -314,7 +315,11 @@ export class FileUpload {
 
   /** Requests the state of the upload, and stores the condition for later requests. */
   async #requestStatus(extraHeaders: HeaderDict): Promise<UploadStatus> {
-    const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...extraHeaders };
+    const headers = {
+      ...this.#headers,
+      ...this.#settings.modes ? WANT_MODE_MASK_HEADER : {},
+      ...extraHeaders,
+    };
     const response = await this.#client.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       await response.discard();
@@ -322,7 +327,7 @@ export class FileUpload {
     }
     const offset = this.#offsetOf(response);
     const { "file-stamp": stamp, "file-mode": mode } = response.headers;
-    if (typeof stamp === "string") this.#condition ??= conditionFor(stamp);
+    if (typeof stamp === "string") this.#condition ??= makeConditionHeader(stamp);
     if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
       return { offset, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
@@ -377,7 +382,7 @@ export class FileUpload {
     const { modes } = this.#settings;
     const modified = this.#modificationTime;
     const requestHeaders = {
-      ...modeHeader(modes ? this.#source.mode : null),
+      ...makeModeHeader(modes ? this.#source.mode : null),
       ...this.#condition,
       ...this.#headers,
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
@@ -455,7 +460,7 @@ export async function completeUpload(
   mode: number | null,
 ): Promise<boolean> {
   const headers = {
-    ...modeHeader(mode),
+    ...makeModeHeader(mode),
     "repr-digest": formatReprDigest(sha256!),
     "upload-length": `${total}`,
     "upload-offset": `${total}`,

@@ -10,7 +10,7 @@ import {
   type GetRecord,
   type ReceivedRecord,
 } from "../bundle.ts";
-import { WANT_MODE } from "../modes.ts";
+import { WANT_MODE_HEADER } from "../modes.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { responseError, unexpectedResponseError, withRequirement } from "../transfer_error.ts";
 
@@ -76,7 +76,7 @@ export async function* requestFiles<T>(
   hasModes = false,
 ): AsyncGenerator<ReceivedRecord<GetRecord> & { readonly item: T }, void, void> {
   const body = formatPaths(items.map(pathOf));
-  const wanted = hasModes ? WANT_MODE : {};
+  const wanted = hasModes ? WANT_MODE_HEADER : {};
   for await (const found of requestBundle(client, uri, body, format, "get", items, wanted)) {
     if (found.record.path.join("/") !== pathOf(found.item).join("/")) {
       throw unexpectedResponseError("POST", uri, "the response has files that were not requested");

@@ -2,7 +2,7 @@
 
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { type DirectoryEntry, EntryParser, type TreeEntry } from "../entries.ts";
-import { directoryUriOf } from "../file_name.ts";
+import { toDirectoryUri } from "../file_name.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { entriesOf, entriesOfTree, requestList, treeUriOf } from "./remote_list.ts";
 import { addEntry, TreeNode } from "./tree.ts";
@@ -48,7 +48,7 @@ export function listDirectory(
   uri: string | readonly string[],
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
-  const path = directoryUriOf(uri);
+  const path = toDirectoryUri(uri);
   return iterate(from, options, async function* (client) {
     const response = await requestList(client, path);
     yield* entriesOf(response, path, EntryParser.ofDirectory(), client.signal);

@@ -21,16 +21,21 @@ import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { stampOf, stampOfStats } from "../conditions.ts";
-import { hashOfText, sha256Of } from "../digest.ts";
+import { formatStamp, stampOfStats } from "../conditions.ts";
+import { hashContent, hashText } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { openSmall } from "../file_pieces.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { readTree } from "../listing.ts";
-import { bitsOf, modeOfCopy, modeOfWritten, usualMode } from "../modes.ts";
+import {
+  chooseFileMode,
+  computeCopiedMode,
+  computeDefaultMode,
+  permissionBitsOf,
+} from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { Refusal } from "../refusal.ts";
-import { PART_SUFFIX, prefixOf } from "../reserved.ts";
+import { PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
 import { type Condition, type Parent, Root } from "../root.ts";
 import {
   type PreparedDirectory,
@@ -168,7 +173,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       const path = this.#pathOf(node);
       if (!isFileWithoutSymlink(path)) return null;
-      if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) return sha256Of(Deno.readFileSync(path));
+      if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
+        return hashContent(Deno.readFileSync(path));
+      }
       await using file = await SourceFile.open(path);
       return await file.hash(signal);
     } catch {
@@ -213,8 +220,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         if (!this.#isFile(node)) return { kind: "failed", error: this.#replacedError(node) };
         const bytes = buffer.subarray(0, Number(stats.size));
         const modified = new Date(Number(stats.mtimeMs));
-        const mode = this.#settings.modes ? bitsOf(stats.mode) : null;
-        return { bytes, modified, mode, sha256: sha256Of(bytes) };
+        const mode = this.#settings.modes ? permissionBitsOf(stats.mode) : null;
+        return { bytes, modified, mode, sha256: hashContent(bytes) };
       }
       return { kind: "retry", error: changedWhileCopiedError(path) };
     } catch (error) {
@@ -377,13 +384,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const path = this.#newPath(directory);
     if (mode !== null) return TemporaryFile.create(path, { mode: mode | 0o600, isLocked: true });
     // The part of a file that is replaced stays private, as the old file may have been.
-    const newMode = condition === "new" ? null : usualMode(this.#findModeMask(directory));
+    const newMode = condition === "new" ? null : computeDefaultMode(this.#findModeMask(directory));
     return TemporaryFile.create(path, { newMode, isLocked: true });
   }
 
   /** The path of a part that the next call removes if this process is killed. */
   #newPath(directory: string): string {
-    return `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+    return `${withTrailingSlash(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
   }
 
   /**
@@ -404,12 +411,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       // Nothing can be written: each file reports that when it is copied.
       return;
     }
-    if (mask === null || modeOfCopy(node.mode!, mask) === target!.mode) return;
+    if (mask === null || computeCopiedMode(node.mode!, mask) === target!.mode) return;
     try {
       const { path, existing } = this.#root.findFile(node.path);
       if (existing === null) throw new Refusal(412, `${path} is gone`);
       conditionOf(task)?.(existing);
-      setMode(path, modeOfCopy(node.mode!, mask));
+      setMode(path, computeCopiedMode(node.mode!, mask));
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -487,7 +494,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const path = this.#pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
     // The directory of the file does not exist before the obstacle was deleted.
-    return `${dirname(this.#pathOf(obstacle))}/late-${hashOfText(path)}`;
+    return `${dirname(this.#pathOf(obstacle))}/late-${hashText(path)}`;
   }
 
   async place(task: CopyTask): Promise<boolean> {
@@ -511,7 +518,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const file = {
       path: part,
       info,
-      ...modeOfWritten(sourceMode, this.#findModeMask(dirname(part))),
+      ...chooseFileMode(sourceMode, this.#findModeMask(dirname(part))),
     };
     // A new name that is a link would leave the part behind if the process is killed then.
     const check: Condition = (existing) => {
@@ -623,7 +630,7 @@ function makeListedCondition({ path, kind, size, modified }: TreeNode): Conditio
     const isSame = existing === null ||
       (existing.isDirectory()
         ? kind === "directory"
-        : kind === "file" && stampOfStats(existing) === stampOf(size, modified));
+        : kind === "file" && stampOfStats(existing) === formatStamp(size, modified));
     if (isSame) return;
     throw new Refusal(412, `${quotePath(path)} changed during the call`);
   };

@@ -4,7 +4,7 @@ import { checkRemovable, TimeSlice } from "../../internal/disk/files.ts";
 import { isMissingPathError, syncAllIfPossible } from "../../internal/disk/names.ts";
 import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFullError } from "../../internal/disk/space.ts";
-import { trialPath } from "../reserved.ts";
+import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
 import { type FileSnapshot, isUnchangedSince } from "../transfer/source_file.ts";
 import { TransferError } from "../transfer_error.ts";
@@ -54,7 +54,7 @@ export class Outbox implements AsyncDisposable {
   checkRemovable({ parent }: TreeNode): void {
     if (this.#removable.has(parent!)) return;
     try {
-      checkRemovable(trialPath(this.#root.pathOf(parent!.path)));
+      checkRemovable(deletionTestPathOf(this.#root.pathOf(parent!.path)));
     } catch (error) {
       // On a full disk, only a removal makes room again.
       if (!isDiskFullError(error)) throw error;

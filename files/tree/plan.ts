@@ -5,7 +5,7 @@
 
 import { checkBoolean } from "../../internal/checks.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { coarserTimes, isSameTime } from "../conditions.ts";
+import { computeCoarserTimes, isSameTime } from "../conditions.ts";
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { PlanRules } from "./options.ts";
 import { byName, comparableName, type TreeNode } from "./tree.ts";
@@ -411,7 +411,7 @@ export function findBasisFiles(
   const alikes = new Map<string, SameSizeAndTime>();
   collect(target, source, sizes, alikes);
   for (const { node, target: listed } of large) {
-    const times = [node.modified, ...coarserTimes(node.modified)];
+    const times = [node.modified, ...computeCoarserTimes(node.modified)];
     const alike = times.map((time) => alikes.get(keyOf(node.size, time))).find(Boolean);
     const other = alike?.named.get(node.name) ?? alike?.first;
     // The file at the same path was compared before, and has other bytes.

@@ -5,17 +5,17 @@ import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { markTransient } from "../../net/retry.ts";
 import { parseDate } from "../conditions.ts";
-import { directoryUriOf } from "../file_name.ts";
+import { toDirectoryUri } from "../file_name.ts";
 import {
   type DirectoryEntry,
   EntryParser,
   invalidListError,
-  NEEDS_LIST,
-  NO_LIST,
+  LIST_REQUIREMENT,
+  NO_LIST_PROBLEM,
+  type OptionalMode,
   type TreeEntry,
-  type WithMode,
 } from "../entries.ts";
-import { WANT_MODE } from "../modes.ts";
+import { WANT_MODE_HEADER } from "../modes.ts";
 import { rootPathOf } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import {
@@ -36,7 +36,7 @@ const MAX_ENTRIES = 1_000_000;
 
 /** Checks and returns the URI of a tree: its path ends with a slash, and it has no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
-  const root = directoryUriOf(uri);
+  const root = toDirectoryUri(uri);
   if (!root.endsWith("/")) throw notAllowedError("uri", `must end with "/"; got ${uri}`);
   return root;
 }
@@ -59,11 +59,11 @@ export async function readRemoteTree(
   const root = TreeNode.root();
   const requestedAt = performance.now();
   const response = await requestList(client, `${uri}?tree`, {
-    ...hasModes ? WANT_MODE : {},
+    ...hasModes ? WANT_MODE_HEADER : {},
     ...more,
   });
   for await (const entry of entriesOfTree(response, uri, client.signal)) {
-    const { mode = null } = entry as WithMode;
+    const { mode = null } = entry as OptionalMode;
     addEntry(root, entry, isSource, client.maskMode(mode));
   }
   const { date } = response.headers;
@@ -125,7 +125,7 @@ export async function requestList(
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
   await response.discard();
   if (status !== 200) throw responseError("GET", uri, response, "list");
-  throw withRequirement(unexpectedResponseError("GET", uri, NO_LIST), NEEDS_LIST);
+  throw withRequirement(unexpectedResponseError("GET", uri, NO_LIST_PROBLEM), LIST_REQUIREMENT);
 }
 
 export async function* entriesOf<Entry extends DirectoryEntry>(

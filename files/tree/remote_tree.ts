@@ -13,12 +13,18 @@ import {
   PUT_ANSWER,
   type PutFile,
 } from "../bundle.ts";
-import { conditionFor, parseStamp, stampOf } from "../conditions.ts";
-import { sha256Of } from "../digest.ts";
+import { formatStamp, makeConditionHeader, parseStamp } from "../conditions.ts";
+import { hashContent } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";
 import { isOtherFile, SETTLED_MILLISECONDS } from "../file_pieces.ts";
-import { formatMode, modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
+import {
+  computeCopiedMode,
+  formatMode,
+  makeModeHeader,
+  parseMode,
+  WANT_MODE_MASK_HEADER,
+} from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { Basis } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
@@ -110,7 +116,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   /** Lists the target; throws if its server deletes nothing, and `delete` is set. */
   async #listTarget(): Promise<ListedTree> {
     const { uri, delete: deletes, modes, dryRun } = this.#settings;
-    const more = modes && !dryRun ? WANT_MASK : {};
+    const more = modes && !dryRun ? WANT_MODE_MASK_HEADER : {};
     const listed = await readRemoteTree(this.#client, uri, false, modes, more);
     this.#state.server = listed.server;
     if (deletes && this.#refusesDelete) throw deletionRefusedError(uri);
@@ -188,7 +194,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     for await (const { record, content, item: task } of records) {
       if (record.status !== 200) {
         yield [task, this.#outcomeOfGet(task, record.status)];
-      } else if (sha256Of(content) !== record.sha256) {
+      } else if (hashContent(content) !== record.sha256) {
         const text = `${quotePath(targetPath(task))}: the received bytes have another SHA-256`;
         yield [task, { kind: "retry", error: new TransferError("DIGEST_MISMATCH", text) }];
       } else {
@@ -217,7 +223,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const { delete: deletes, modes, move, uri } = this.#settings;
     let exists = true;
     try {
-      exists = await requestChange(this.#client, "PUT", uri, modes ? WANT_MASK : {}) !== 201;
+      exists =
+        await requestChange(this.#client, "PUT", uri, modes ? WANT_MODE_MASK_HEADER : {}) !== 201;
     } catch (error) {
       // An app in front may let this client write files alone.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
@@ -327,11 +334,11 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && replace;
       if (!isKnown || sha256 !== await file.hash(signal)) throw differsAtTargetError(node, this);
-      Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp));
+      Object.assign(headers, stamp === null ? { "if-match": etag } : makeConditionHeader(stamp));
       isRewritten &&= etag === null || !isOtherFile(etag, path);
     }
     const listed = listedFileOf(task);
-    const seen = listed === null ? undefined : stampOf(listed.size, listed.modified);
+    const seen = listed === null ? undefined : formatStamp(listed.size, listed.modified);
     // The list of the target shows what may be reused; without it, the server is asked.
     const basisOption = move ? {} : { basis: basis && this.#basisOf(basis) };
     // The caller decides about a name that is taken, unless the upload itself looks it up.
@@ -378,13 +385,13 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async setMode({ node, target }: CopyTask): Promise<void> {
     const { modeMask } = this.#state;
-    if (modeMask === null || modeOfCopy(node.mode!, modeMask) === target!.mode) return;
+    if (modeMask === null || computeCopiedMode(node.mode!, modeMask) === target!.mode) return;
     const { size, modified } = target!;
     const headers = {
-      ...modeHeader(node.mode),
+      ...makeModeHeader(node.mode),
       "upload-length": `${size}`,
       "upload-offset": `${size}`,
-      "if-file-stamp": stampOf(size, modified),
+      "if-file-stamp": formatStamp(size, modified),
     };
     await requestChange(this.#client, "PUT", this.#uriOf(node.path), headers);
   }
@@ -409,7 +416,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async remove(node: TreeNode): Promise<void> {
     const isFile = node.kind === "file";
-    const listed = isFile ? { "if-file-stamp": stampOf(node.size, node.modified) } : {};
+    const listed = isFile ? { "if-file-stamp": formatStamp(node.size, node.modified) } : {};
     try {
       await requestChange(this.#client, "DELETE", this.#uriOf(node.path, !isFile), listed);
     } catch (error) {

@@ -4,7 +4,7 @@
  */
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
 import { killAtRandom, runInLanes, RunningProcess } from "@degu/testing/processes.ts";
@@ -180,7 +180,7 @@ function writing(dir: string): Work {
 async function checkWhole(dir: string): Promise<number> {
   let count = 0;
   for (const name of await listNames(dir)) {
-    if (name === RESERVED) continue;
+    if (name === RESERVED_DIRECTORY_NAME) continue;
     const path = `${dir}/${name}`;
     if (name === "new") {
       count += await checkWhole(path);

@@ -19,7 +19,7 @@ import {
   GET_ANSWER,
   PUT_ANSWER,
 } from "@degu/internal/files/bundle.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {
   makeBundle,
   makeRecord,
@@ -190,7 +190,7 @@ const REQUESTS: readonly (readonly [
   ),
   ["files to what is no directory", "/sub?bundle=put", () => GOOD, 404],
   ["files to a URI that names nothing", "/a:b/?bundle=put", () => GOOD, 404],
-  ["files to what is reserved", `/${RESERVED}/?bundle=put`, () => GOOD, [403]],
+  ["files to what is reserved", `/${RESERVED_DIRECTORY_NAME}/?bundle=put`, () => GOOD, [403]],
   ["files below a file", "/file/?bundle=put", () => GOOD, [409]],
   ["no bundle at all", "/?bundle=put", () => null, 400],
   ["10,000 records", "/?bundle=put", () => manySent(10_000), Array(10_000).fill(404)],
@@ -340,7 +340,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   assertEquals([await read("once"), await read("sub/last")], ["5", "10"]);
   assertEquals(await listNames(`${root}/empty`), ["dir"]);
   assertEquals(await listNames(root), [
-    RESERVED,
+    RESERVED_DIRECTORY_NAME,
     ...["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"],
   ]);
   assertEquals(await listNames(`${root}/sub`), ["file", "last"]);
@@ -443,7 +443,8 @@ Deno.test("while too many files are open, those of a bundle get their names befo
     const sent = Array.from({ length: 5 }, (_, i): SentRecord => [`${code}/${i}`, `${i}`]);
     let most = 2;
     using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
-      const waiting = Array.from(Deno.readDirSync(`${files.root}/${RESERVED}`)).length;
+      const waiting =
+        Array.from(Deno.readDirSync(`${files.root}/${RESERVED_DIRECTORY_NAME}`)).length;
       if (waiting >= most) throw Object.assign(new Error("too many open files"), { code });
       return openSync(path, options);
     });
@@ -464,7 +465,7 @@ Deno.test("a file of a bundle that can't be synced to the disk gets no name, and
     };
   });
   assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
-  assertEquals(await listNames(files.root), [RESERVED, "a", "c", "file", "sub"]);
+  assertEquals(await listNames(files.root), [RESERVED_DIRECTORY_NAME, "a", "c", "file", "sub"]);
   assertEquals(await files.listUnfinished(), []);
 });
 
@@ -523,7 +524,7 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
       const first = Array.from({ length: 64 }, (_, i): SentRecord => [`first/${i}`, "1"]);
       for (const sent of first) yield [null, makeRecord(sent)] as const;
       yield [null, makeRecord(["second", "2"])] as const;
-      while ((await listNames(`${dir.path}/${RESERVED}`)).length !== 1);
+      while ((await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`)).length !== 1);
       admitted = false;
       yield [null, makeBundle([["third", "3"]])] as const;
       yield [null, new Uint8Array(0)] as const;
@@ -535,9 +536,9 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   const [status] = await app.handle(request, session);
   assertEquals(status, 403);
   await sending;
-  assertEquals(await listNames(dir.path), [RESERVED, "first"]);
+  assertEquals(await listNames(dir.path), [RESERVED_DIRECTORY_NAME, "first"]);
   assertEquals((await listNames(`${dir.path}/first`)).length, 64);
-  assertEquals(await listNames(`${dir.path}/${RESERVED}`), []);
+  assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), []);
 });
 
 Deno.test("files of a bundle that had their names before its peer was forgotten are reported", async () => {
@@ -559,7 +560,7 @@ Deno.test("files of a bundle that had their names before its peer was forgotten 
 
 Deno.test("the directory of unfinished files is made again if it is removed while a bundle arrives", async () => {
   await using files = await serveBundles();
-  const reserved = `${files.root}/${RESERVED}`;
+  const reserved = `${files.root}/${RESERVED_DIRECTORY_NAME}`;
   const body = new ChunkedBodyIter(
     (async function* () {
       for (let i = 0; i < 64; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;

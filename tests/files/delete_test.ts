@@ -8,7 +8,7 @@ import {
 } from "@degu/internal/files/bundle.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
-import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {
   makeBundle,
   parseBundle,
@@ -84,10 +84,13 @@ Deno.test("DELETE removes a directory of abandoned parts, except if a part is lo
   const unfinishedNames = [`put-${"0".repeat(32)}`, `part-${"0".repeat(32)}-${"1".repeat(64)}`];
   const partNames = [".a.degu-part", ".b.degu-part"];
   const createDirectory = async (...names: string[]) => {
-    await Deno.mkdir(`${root}/dir/${RESERVED}`, { recursive: true });
+    await Deno.mkdir(`${root}/dir/${RESERVED_DIRECTORY_NAME}`, { recursive: true });
     for (const name of names) await Deno.writeTextFile(`${root}/dir/${name}`, "part");
   };
-  const leftovers = [...partNames, ...unfinishedNames.map((name) => `${RESERVED}/${name}`)];
+  const leftovers = [
+    ...partNames,
+    ...unfinishedNames.map((name) => `${RESERVED_DIRECTORY_NAME}/${name}`),
+  ];
   const remove = async () => await readStatus(await files.request("DELETE", "/dir"));
   await createDirectory(...leftovers);
   assertEquals(await remove(), 204);
@@ -95,7 +98,9 @@ Deno.test("DELETE removes a directory of abandoned parts, except if a part is lo
   await createDirectory();
   assertEquals(await remove(), 204);
   // A directory with anything other than parts stays as it is.
-  for (const name of ["file", `${RESERVED}/mine`, `${RESERVED}/put-1`]) {
+  for (
+    const name of ["file", `${RESERVED_DIRECTORY_NAME}/mine`, `${RESERVED_DIRECTORY_NAME}/put-1`]
+  ) {
     await createDirectory(...leftovers, name);
     assertEquals(await remove(), 409, name);
     assertEquals(
@@ -105,18 +110,18 @@ Deno.test("DELETE removes a directory of abandoned parts, except if a part is lo
     await Deno.remove(`${root}/dir/${name}`);
   }
   // The same applies to other entries with the name of a part. Opening a FIFO would block.
-  const fakePart = `${root}/dir/${RESERVED}/put-${"1".repeat(32)}`;
+  const fakePart = `${root}/dir/${RESERVED_DIRECTORY_NAME}/put-${"1".repeat(32)}`;
   for (
     const makeFakePart of [Deno.mkdir, makeFifo, (path: string) => makeLinks({ [path]: "none" })]
   ) {
     await createDirectory(...leftovers);
     if (await makeFakePart(fakePart) === false) continue;
     assertEquals(await remove(), 409, makeFakePart.name);
-    const remainingNames = await listNames(`${root}/dir/${RESERVED}`);
+    const remainingNames = await listNames(`${root}/dir/${RESERVED_DIRECTORY_NAME}`);
     assertEquals(remainingNames.length, unfinishedNames.length + 1, makeFakePart.name);
     await Deno.remove(fakePart);
   }
-  for (const name of [partNames[0]!, `${RESERVED}/${unfinishedNames[1]}`]) {
+  for (const name of [partNames[0]!, `${RESERVED_DIRECTORY_NAME}/${unfinishedNames[1]}`]) {
     {
       using lockedPart = await Deno.open(`${root}/dir/${name}`, { write: true });
       await lockedPart.lock(true);
@@ -128,9 +133,9 @@ Deno.test("DELETE removes a directory of abandoned parts, except if a part is lo
     }
   }
   assertEquals(await remove(), 204);
-  await Deno.mkdir(`${root}/${RESERVED}`, { recursive: true });
+  await Deno.mkdir(`${root}/${RESERVED_DIRECTORY_NAME}`, { recursive: true });
   await Deno.mkdir(`${root}/dir`);
-  await makeLinks({ [`${root}/dir/${RESERVED}`]: "../../outside" });
+  await makeLinks({ [`${root}/dir/${RESERVED_DIRECTORY_NAME}`]: "../../outside" });
   assertEquals(await remove(), 409);
   assertEquals((await listNames(`${root}/dir`)).length, 1);
 });
@@ -167,11 +172,26 @@ const REJECTED_PATHS: readonly [
   [
     "a reserved name",
     [
-      ...[RESERVED, `${RESERVED}/a`, `${RESERVED}/a/b`, `sub/${RESERVED}`, `sub/${RESERVED}/part`],
-      ...[`new/${RESERVED}`, `new/${RESERVED}/a`, `sub/${RESERVED.toUpperCase()}/part`],
+      ...[
+        RESERVED_DIRECTORY_NAME,
+        `${RESERVED_DIRECTORY_NAME}/a`,
+        `${RESERVED_DIRECTORY_NAME}/a/b`,
+        `sub/${RESERVED_DIRECTORY_NAME}`,
+        `sub/${RESERVED_DIRECTORY_NAME}/part`,
+      ],
+      ...[
+        `new/${RESERVED_DIRECTORY_NAME}`,
+        `new/${RESERVED_DIRECTORY_NAME}/a`,
+        `sub/${RESERVED_DIRECTORY_NAME.toUpperCase()}/part`,
+      ],
       ...["sub/.a.degu-part", ".a.Degu-Part", "new/.a.degu-part/a"],
       // FAT ignores dots and spaces at the end; ext4 with casefold ignores invisible characters.
-      ...[`${RESERVED}.`, `new/${RESERVED}~20.`, ".a.degu-part.", ".a.degu-part~20"],
+      ...[
+        `${RESERVED_DIRECTORY_NAME}.`,
+        `new/${RESERVED_DIRECTORY_NAME}~20.`,
+        ".a.degu-part.",
+        ".a.degu-part~20",
+      ],
       ...[".a.de~C2~ADgu-part", "~E2~80~8B.degu-files", ".a.degu-part~EF~B8~8F"],
     ],
     [403, 403, 403, 403, 404],
@@ -224,17 +244,17 @@ Deno.test("writing requests reject paths that peers may not write, and change no
       );
     });
   }
-  const rootNames = [RESERVED, "file", "sub", ...traps.specialNames];
+  const rootNames = [RESERVED_DIRECTORY_NAME, "file", "sub", ...traps.specialNames];
   for (const link of Object.keys(LINKS)) {
     assert((await Deno.lstat(`${root}/${link}`)).isSymlink, link);
     if (!link.includes("/")) rootNames.push(link);
   }
   assertEquals(await listNames(root), rootNames.toSorted());
-  const subdirectoryNames = [".a.degu-part", RESERVED, "file", "index.html", "up"];
+  const subdirectoryNames = [".a.degu-part", RESERVED_DIRECTORY_NAME, "file", "index.html", "up"];
   assertEquals(await listNames(`${root}/sub`), subdirectoryNames);
   for (const file of ["file", "sub/file"]) assertEquals(await files.read(file), "public");
   for (const dir of ["", "sub/"]) {
-    assertEquals(await listNames(`${root}/${dir}${RESERVED}`), ["part"]);
+    assertEquals(await listNames(`${root}/${dir}${RESERVED_DIRECTORY_NAME}`), ["part"]);
   }
 });
 
@@ -258,7 +278,7 @@ Deno.test("PUT doesn't follow a link that replaces a directory while the body ar
 
 Deno.test("PUT doesn't write through a link or file that replaces the reserved directory", async () => {
   await using files = await serveWritableDirectory();
-  const reservedPath = `${files.root}/${RESERVED}`;
+  const reservedPath = `${files.root}/${RESERVED_DIRECTORY_NAME}`;
   const body = files.makeBodyWithAction(async () => {
     await Deno.rename(reservedPath, `${files.root}/kept`);
     await makeLinks({ [reservedPath]: "../outside" });
@@ -311,7 +331,7 @@ const DISKS: readonly {
       ["DELETE", "/other", 0, null, 409],
       ["PUT", "/new", 5, null, 201],
     ],
-    remainingNames: [RESERVED, "file", "new", "other"],
+    remainingNames: [RESERVED_DIRECTORY_NAME, "file", "new", "other"],
   },
   {
     name: "a write to a read-only disk gets 403",
@@ -339,7 +359,7 @@ for (const { name, mount, requests, remainingNames = ["file", "other"] } of DISK
         requests,
       );
       assertEquals(await listNames(dir.path), remainingNames);
-      assertEquals(await listNames(`${dir.path}/${RESERVED}`).catch(() => []), []);
+      assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`).catch(() => []), []);
     },
   });
 }
@@ -421,7 +441,7 @@ Deno.test({
     assertEquals(recordStatuses(GET_ANSWER, getResponse!), [200, 403, 403, 200]);
     const boxStatuses = records.slice(4).map(() => 201);
     assertEquals(recordStatuses(PUT_ANSWER, putResponse!), [403, 204, 403, 201, ...boxStatuses]);
-    assertEquals(await listNames(`${dir.path}/${RESERVED}`), []);
+    assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), []);
   },
 });
 

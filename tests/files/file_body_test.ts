@@ -514,14 +514,14 @@ Deno.test("the cache of digests has a limit", () => {
     stats: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },
     checkedAt: Date.now(),
   });
-  for (let i = 0; i < 10_001; i++) known.remember(openFile(i), `${i}`);
+  for (let i = 0; i < 10_001; i++) known.add(openFile(i), `${i}`);
   assertEquals([known.find(openFile(0)), known.find(openFile(1))], [null, "1"]);
   assertEquals(known.find(openFile(10_000)), "10000");
   const young = { ...openFile(5), checkedAt: 1999 };
   const other = { ...young, stats: { ...young.stats, size: 2n } };
-  known.remember(other, "x");
+  known.add(other, "x");
   assertEquals(known.find(other), null);
-  known.remember({ ...other, checkedAt: 2000 }, "x");
+  known.add({ ...other, checkedAt: 2000 }, "x");
   assertEquals(known.find(other), "x");
 });
 

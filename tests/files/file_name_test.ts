@@ -9,11 +9,11 @@ import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_nam
 import { readTree } from "@degu/internal/files/listing.ts";
 import {
   isPartName,
-  isReserved,
+  isReservedEntry,
   PART_SUFFIX,
-  prefixOf,
-  RESERVED,
-  reservedPath,
+  RESERVED_DIRECTORY_NAME,
+  reservedDirectoryOf,
+  withTrailingSlash,
 } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
@@ -142,20 +142,26 @@ const mayMount = await canMount();
 
 Deno.test("the reserved directory is made once, and is private", async () => {
   await using dir = await createTempDir();
-  assertEquals(reservedPath("/"), `/${RESERVED}`);
-  assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
-  assertEquals(lstatExactOrNull(reservedPath(dir.path)), null);
-  assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
+  assertEquals(reservedDirectoryOf("/"), `/${RESERVED_DIRECTORY_NAME}`);
+  assertEquals([withTrailingSlash("/"), withTrailingSlash("/a")], ["/", "/a/"]);
+  assertEquals(lstatExactOrNull(reservedDirectoryOf(dir.path)), null);
+  assertEquals(
+    [isReservedEntry(dir.path, RESERVED_DIRECTORY_NAME), isReservedEntry(dir.path, "a")],
+    [true, false],
+  );
   for (let time = 0; time < 2; time++) {
     new UnfinishedFiles(dir.path).makeDirectory();
-    assertEquals([await listNames(dir.path), await readMode(reservedPath(dir.path))], [
-      [RESERVED],
+    assertEquals([await listNames(dir.path), await readMode(reservedDirectoryOf(dir.path))], [
+      [RESERVED_DIRECTORY_NAME],
       0o700,
     ]);
-    await Deno.chmod(reservedPath(dir.path), 0o755);
+    await Deno.chmod(reservedDirectoryOf(dir.path), 0o755);
   }
   await Deno.mkdir(`${dir.path}/a`);
-  assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
+  assertEquals(
+    [isReservedEntry(dir.path, RESERVED_DIRECTORY_NAME), isReservedEntry(dir.path, "a")],
+    [true, false],
+  );
 });
 
 Deno.test({
@@ -166,12 +172,17 @@ Deno.test({
     // As a file system does that ignores case, or has short names beside long ones; also where
     // another app serves what is below.
     for (const above of ["", "sub/"]) {
-      await Deno.mkdir(`${dir.path}/${above}${RESERVED}`, { recursive: true, mode: 0o700 });
+      await Deno.mkdir(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}`, {
+        recursive: true,
+        mode: 0o700,
+      });
       await Deno.mkdir(`${dir.path}/${above}alias`);
-      await Deno.writeTextFile(`${dir.path}/${above}${RESERVED}/part`, "text");
+      await Deno.writeTextFile(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}/part`, "text");
     }
     const bind = (name: string, alias: string) => `mount --bind "$0/${name}" "$0/${alias}"`;
-    const binds = ["", "sub/"].map((above) => bind(above + RESERVED, `${above}alias`));
+    const binds = ["", "sub/"].map((above) =>
+      bind(above + RESERVED_DIRECTORY_NAME, `${above}alias`)
+    );
     const mount = `${binds.join(" && ")} && exec "$@"`;
     const through = [...IN_MOUNT_NAMESPACE, mount, dir.path];
     const [[status, list] = []] = await requestResponses(dir.path, through, [["GET", "/?tree"]]);
@@ -192,7 +203,7 @@ Deno.test({
       ]),
     ]);
     for (const above of ["", "sub/"]) {
-      assertEquals(await listNames(`${dir.path}/${above}${RESERVED}`), ["part"]);
+      assertEquals(await listNames(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}`), ["part"]);
     }
   },
 });

@@ -17,7 +17,7 @@ import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, makeEmptyFiles } from "@degu/testing/directories.ts";
@@ -169,8 +169,18 @@ Deno.test("nested directories are listed with work that grows as their depth doe
 Deno.test("a tree is listed whole, parents before what is in them, and ends with its last element", async () => {
   await using files = await serveDirectory(listing);
   assertEquals(await treeOf(await files.conn.get("/?tree")), []);
-  for (const dir of ["a/b c/d", "a/é", "empty", `a/${RESERVED}`]) await files.mkdir(dir);
-  for (const file of ["top", "a/one", "a/b c/two", "a/b c/d/three", `a/${RESERVED}/part`]) {
+  for (const dir of ["a/b c/d", "a/é", "empty", `a/${RESERVED_DIRECTORY_NAME}`]) {
+    await files.mkdir(dir);
+  }
+  for (
+    const file of [
+      "top",
+      "a/one",
+      "a/b c/two",
+      "a/b c/d/three",
+      `a/${RESERVED_DIRECTORY_NAME}/part`,
+    ]
+  ) {
     await files.write(file, file);
   }
   await files.write("a/.x.degu-part", "");
@@ -206,7 +216,7 @@ Deno.test("a tree is listed whole, parents before what is in them, and ends with
   assertEquals(below.map(({ path }) => path.join("/")).sort(), ["d", "d/three", "one", "two"]);
   assertEquals(linesOf(await Array.fromAsync(listTree(files.conn, "/"))), expected);
   assertEquals((await files.conn.head("/?tree")).status, 200);
-  for (const dir of ["/none/", "/top/", "/a/up/x/", `/a/${RESERVED}/`]) {
+  for (const dir of ["/none/", "/top/", "/a/up/x/", `/a/${RESERVED_DIRECTORY_NAME}/`]) {
     for (const uri of [dir, `${dir}?tree`]) {
       assertEquals((await files.conn.get(uri)).status, 404, uri);
     }

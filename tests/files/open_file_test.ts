@@ -14,7 +14,7 @@ import {
   type GetRecord,
 } from "@degu/internal/files/bundle.ts";
 import { refusalToRead } from "@degu/internal/files/serve/resolve_path.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { readRecords } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -55,7 +55,12 @@ const NOT_SERVED: readonly (string | readonly string[])[] = [
   ...["%2e%2e/secret", "%2E%2E%2Fsecret", "..%2fsecret", "..\\secret", "f\u0131le", "file\n"],
   ...["../secret", "sub/../../secret", "sub/file", "/etc/hostname"].map((name) => [name]),
   // Reserved names, also through links.
-  ...[RESERVED, RESERVED.toUpperCase(), `self/${RESERVED}`, "parts"].flatMap((dir) => {
+  ...[
+    RESERVED_DIRECTORY_NAME,
+    RESERVED_DIRECTORY_NAME.toUpperCase(),
+    `self/${RESERVED_DIRECTORY_NAME}`,
+    "parts",
+  ].flatMap((dir) => {
     return [dir, `${dir}/`, `${dir}/part`];
   }),
   ...["part", "deep-part", "sub/.a.degu-part", "in-dir/.a.degu-part", "download", ".b.degu-part"],

@@ -7,7 +7,7 @@ import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 import { makeSession } from "@degu/testing/calling.ts";
@@ -135,15 +135,15 @@ Deno.test("parts of several GiB work like small parts", async () => {
   const body = makeCutBody(new Uint8Array(1), length);
   const put = mkreq("PUT", "/large", { ...headers, "upload-offset": "0" }, body);
   assertEquals(await files.app.handle(put).catch((error) => error), CUT_ERROR);
-  const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
-  await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length - 3);
+  const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
+  await Deno.truncate(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`, length - 3);
   const [status, , headHeaders] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals([status, headHeaders["upload-offset"]], [200, `${length - 3}`]);
   const wrongRequest = mkreq("PUT", "/large", { ...headers, "upload-offset": `${length}` });
   const [conflictStatus, , conflictHeaders] = await files.app.handle(wrongRequest);
   assertEquals([conflictStatus, conflictHeaders["upload-offset"]], [409, `${length - 3}`]);
   // The server ignores a part that is longer than the file.
-  await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length + 1);
+  await Deno.truncate(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`, length + 1);
   const [, , newHeaders] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals(newHeaders["upload-offset"], "0");
 });
@@ -181,7 +181,10 @@ Deno.test("a peer that loses access during a request can't complete an upload or
   isTrusted = false;
   assertEquals((await files.app.handle(mkreq("PUT", "/file", timeHeaders), session))[0], 403);
   assertEquals((await Deno.stat(`${files.root}/file`)).mtime, oldTime);
-  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED_DIRECTORY_NAME), [
+    "file",
+    "sub",
+  ]);
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(files.root), []);
   isTrusted = true;
   const [deleteStatus] = await files.app.handle(mkreq("DELETE", "/file"), session);
@@ -266,10 +269,10 @@ Deno.test("removal of a part keeps a file that has just replaced it, and a part 
 Deno.test("PUT responds with 409 if other processes keep removing its part", async () => {
   await using files = await makeApp();
   await files.sendStart(undefined, "/a", CONTENT, 1000);
-  const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
+  const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
   using _lockPatch = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
     return function (this: Deno.FsFile, isExclusive) {
-      Deno.removeSync(`${files.root}/${RESERVED}/${part}`);
+      Deno.removeSync(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`);
       return tryLock.call(this, isExclusive);
     };
   });
@@ -287,16 +290,16 @@ Deno.test("parts can be written and removed on a file system without locks", asy
   });
   await files.sendStart(undefined, "/a", CONTENT, 1000);
   assertEquals(await files.requestOffset(undefined, "/a", CONTENT), 1000);
-  const [part = ""] = await listNames(`${files.root}/${RESERVED}`);
+  const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
   {
     using openPart = await new UnfinishedFiles(files.root).openPart(
-      `${files.root}/${RESERVED}/${part}`,
+      `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
     );
     assertEquals(removeIfUnused(openPart.path), false);
     openPart.isKept = true;
   }
-  assertEquals(removeIfUnused(`${files.root}/${RESERVED}/${part}`), true);
-  assertEquals(await listNames(`${files.root}/${RESERVED}`), []);
+  assertEquals(removeIfUnused(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`), true);
+  assertEquals(await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`), []);
 });
 
 Deno.test("a closed part can be removed while this process starts child processes", async () => {
@@ -378,7 +381,7 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
 
 Deno.test("a new app, and an upload once an hour, remove only unfinished files older than 24 hours", async () => {
   await using tree = await makeTree();
-  const reservedPath = `${tree.root}/${RESERVED}`;
+  const reservedPath = `${tree.root}/${RESERVED_DIRECTORY_NAME}`;
   await Deno.mkdir(reservedPath, { mode: 0o700 });
   const hours: Record<string, number> = {
     [`put-${"0".repeat(32)}`]: 24 + 1 / 3_600_000,

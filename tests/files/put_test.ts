@@ -3,7 +3,7 @@ import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { fileUri } from "@degu/internal/files/file_name.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
@@ -110,7 +110,7 @@ Deno.test("a new file gets the default mode, and a replaced file keeps its mode 
     assertEquals(await files.put("/file", encodeLatin1("x")), 204);
     assertEquals(await readMode(`${files.root}/file`), newMode);
   }
-  assertEquals(await readMode(`${files.root}/${RESERVED}`), 0o700);
+  assertEquals(await readMode(`${files.root}/${RESERVED_DIRECTORY_NAME}`), 0o700);
 });
 
 Deno.test("PUT rejects a file above maxBytes with 413", async () => {
@@ -158,7 +158,10 @@ Deno.test("a truncated body creates no file and leaves no unfinished file", asyn
     }
   }
   assertEquals(await files.read("file"), "public");
-  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED_DIRECTORY_NAME), [
+    "file",
+    "sub",
+  ]);
 });
 
 Deno.test({
@@ -363,6 +366,9 @@ Deno.test("PUT rejects a malformed or wrong header, and changes no file", async 
   }
   assertEquals(await files.read("file"), "public");
   assertEquals(await listNames(`${files.root}/sub`), ["file"]);
-  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED_DIRECTORY_NAME), [
+    "file",
+    "sub",
+  ]);
   assertEquals(await files.listUnfinished(), []);
 });

@@ -9,7 +9,7 @@ import {
 } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
@@ -74,7 +74,7 @@ async function sendPart(files: Files, uri: string, stop = CUT_BYTES, content = C
 
 /** Returns the sizes of the unfinished files, read in one tick. */
 function readSizes(files: Files): number[] {
-  const dir = `${files.root}/${RESERVED}`;
+  const dir = `${files.root}/${RESERVED_DIRECTORY_NAME}`;
   return Array.from(Deno.readDirSync(dir), ({ name }) => Deno.statSync(`${dir}/${name}`).size);
 }
 
@@ -96,7 +96,7 @@ Deno.test("an interrupted upload resumes at its offset", async () => {
   assertEquals(await requestOffset(files, "/a/b"), `${CUT_BYTES}`);
   assertEquals((await listNames(files.root)).includes("a"), false);
   const [part = ""] = await files.listUnfinished();
-  assertEquals(await readMode(`${files.root}/${RESERVED}/${part}`), 0o600);
+  assertEquals(await readMode(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`), 0o600);
   await sendPart(files, "/a/b", 200_000, CONTENT, CUT_BYTES);
   assertEquals(await requestOffset(files, "/a/b"), "200000");
   const headers = {
@@ -174,7 +174,10 @@ Deno.test("the server removes a part that doesn't match its digest", async () =>
   await using files = await serveWritableDirectory();
   await sendPart(files, "/a");
   const [part = ""] = await files.listUnfinished();
-  await Deno.writeFile(`${files.root}/${RESERVED}/${part}`, new Uint8Array(CUT_BYTES));
+  await Deno.writeFile(
+    `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
+    new Uint8Array(CUT_BYTES),
+  );
   const result = await put(
     files,
     "/a",
@@ -232,7 +235,7 @@ Deno.test("a newer request also ends an older one that still compares the existi
 /** Returns the path of the only unfinished file. */
 async function findPart(files: Files): Promise<string> {
   const [part = ""] = await files.listUnfinished();
-  return `${files.root}/${RESERVED}/${part}`;
+  return `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`;
 }
 
 Deno.test("an upload abandons a part that another process is writing, and starts a new part", async () => {
@@ -430,7 +433,10 @@ Deno.test("PUT rejects a mix of two files of the same length and version", async
   ]);
   await sendVersionPart(files);
   const [part = ""] = await files.listUnfinished();
-  await Deno.writeFile(`${files.root}/${RESERVED}/${part}`, otherContent.subarray(0, CUT_BYTES));
+  await Deno.writeFile(
+    `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
+    otherContent.subarray(0, CUT_BYTES),
+  );
   assertEquals(await readStatus(await putFrom(files, CONTENT, CUT_BYTES)), 400);
   assertEquals([await files.listUnfinished(), (await listNames(files.root)).includes("a")], [
     [],
@@ -460,6 +466,6 @@ for (const [form, makeUpload] of Object.entries(UPLOAD_FORMS)) {
     assert(statuses.every((status) => [201, 204, 409].includes(status)), `${statuses}`);
     assert(statuses.at(-1)! < 300, `${statuses}`);
     assertEquals(await Deno.readFile(`${tree.root}/a`), CONTENT);
-    assertEquals(await listNames(`${tree.root}/${RESERVED}`), []);
+    assertEquals(await listNames(`${tree.root}/${RESERVED_DIRECTORY_NAME}`), []);
   });
 }

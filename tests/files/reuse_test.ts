@@ -13,7 +13,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
@@ -57,7 +57,7 @@ function read(dir: string, below = ""): Record<string, string> {
   const found: Record<string, string> = {};
   for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${dir}/${below}`)) {
     const path = `${below}${name}`;
-    if (name === RESERVED || name === "closed" || isSymlink) continue;
+    if (name === RESERVED_DIRECTORY_NAME || name === "closed" || isSymlink) continue;
     if (isDirectory) Object.assign(found, read(dir, `${path}/`));
     else found[path] = sha256Of(Deno.readFileSync(`${dir}/${path}`));
   }
@@ -451,10 +451,10 @@ testBothDirections(
 async function makeApp(options: FilesOptions = {}) {
   const files = await serveFiles();
   const dir = `${files.serverDir}/root`;
-  await Deno.mkdir(`${dir}/sub/${RESERVED}`, { recursive: true });
+  await Deno.mkdir(`${dir}/sub/${RESERVED_DIRECTORY_NAME}`, { recursive: true });
   await write(files.serverDir, {
     "root/old": [BYTES, OLD],
-    [`root/sub/${RESERVED}/part`]: [BYTES, OLD],
+    [`root/sub/${RESERVED_DIRECTORY_NAME}/part`]: [BYTES, OLD],
     "root/.a.degu-part": [BYTES, OLD],
     "root/closed": [BYTES, OLD],
     outside: [BYTES, OLD],
@@ -489,7 +489,7 @@ const REFUSED: readonly (readonly [what: string, reuse: string, status: number])
   ["a link", `"/link";length=${SIZE}`, 404],
   ["a link to the outside", `"/out";length=${SIZE}`, 404],
   ["what a link leads to", `"/way/old";length=${SIZE}`, 404],
-  ["a part of an upload", `"/sub/${RESERVED}/part";length=${SIZE}`, 404],
+  ["a part of an upload", `"/sub/${RESERVED_DIRECTORY_NAME}/part";length=${SIZE}`, 404],
   ["a part of a download", `"/.a.degu-part";length=${SIZE}`, 404],
   ...isRoot ? [] : [["what can't be read", `"/closed";length=${SIZE}`, 404] as const],
   ["more than the file has", `"/old";length=${SIZE + 1}`, 400],
@@ -509,7 +509,7 @@ for (const [what, reuse, status] of REFUSED) {
     const [answered, , headers] = await files.app.handle(mkreq("PUT", "/new", announced(reuse)));
     assertEquals([answered, headers["upload-offset"]], [status, undefined]);
     assertEquals(read(files.serverDir), before);
-    assertEquals(await listNames(`${files.dir}/${RESERVED}`).catch(() => []), []);
+    assertEquals(await listNames(`${files.dir}/${RESERVED_DIRECTORY_NAME}`).catch(() => []), []);
   });
 }
 

@@ -10,7 +10,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead, slowDownClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -447,7 +447,7 @@ Deno.test("upload: a complete part is not old before its name is due, whatever t
   await using trees = await makeTrees("upload", { d: "new" }, { "d/x": "x" });
   await Deno.utime(`${trees.source}/d`, 0, 0);
   const sizes: unknown[] = [];
-  const parts = `${dirname(trees.target)}/${RESERVED}`;
+  const parts = `${dirname(trees.target)}/${RESERVED_DIRECTORY_NAME}`;
   const { outcomes } = await trees.copy({
     delete: true,
     onEvent: ({ type }) => {
@@ -640,7 +640,7 @@ Deno.test({
       "source/disk/d/precious": "",
       "source/disk/new/file": "file",
       "target/disk": null,
-      [`target/${RESERVED}`]: null,
+      [`target/${RESERVED_DIRECTORY_NAME}`]: null,
     });
     const script = 'for disk in "$0"/*/target/disk; do mount -t tmpfs tmpfs "$disk" && ' +
       'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';

@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/files";
 import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowDownClock } from "@degu/testing/clock.ts";
@@ -281,7 +281,7 @@ async function readPartSize(
 ) {
   const sizes = [];
   for (const name of await listParts(serverDir)) {
-    sizes.push((await Deno.stat(`${serverDir}/${RESERVED}/${name}`)).size);
+    sizes.push((await Deno.stat(`${serverDir}/${RESERVED_DIRECTORY_NAME}/${name}`)).size);
   }
   const { size } = await Deno.stat(file);
   return sizes.find((partSize) => partSize < size) ?? 0;

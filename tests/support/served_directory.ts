@@ -6,7 +6,7 @@ import type { Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { createTempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 import { makeFifo, makeLinks } from "./special_files.ts";
@@ -80,15 +80,25 @@ export const LINKS: Readonly<Record<string, string>> = {
   ...{ "out-and-in": "../root/file", self: ".", out: "../secret", "out-absolute": "$/secret" },
   ...{ "out-dir": "../outside", "out-beside": "../root-too", "out-root": "/", parent: ".." },
   ...{ device: "/dev/zero", proc: "/proc/self/environ", second: "out", loop: "loop" },
-  ...{ none: "nothing", "sub/index.html": "../../secret", part: `${RESERVED}/part` },
-  ...{ parts: RESERVED, "deep-part": `sub/${RESERVED}/part`, download: "sub/.a.degu-part" },
+  ...{ none: "nothing", "sub/index.html": "../../secret", part: `${RESERVED_DIRECTORY_NAME}/part` },
+  ...{
+    parts: RESERVED_DIRECTORY_NAME,
+    "deep-part": `sub/${RESERVED_DIRECTORY_NAME}/part`,
+    download: "sub/.a.degu-part",
+  },
   ".b.degu-part": "file",
 };
 
 /** Creates entries that no peer may read or write: links, a socket, a FIFO, reserved names. */
 export async function addTraps({ path, root }: { readonly path: string; readonly root: string }) {
-  for (const dir of ["", "sub/"]) await Deno.mkdir(`${root}/${dir}${RESERVED}`);
-  for (const name of [`${RESERVED}/part`, `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
+  for (const dir of ["", "sub/"]) await Deno.mkdir(`${root}/${dir}${RESERVED_DIRECTORY_NAME}`);
+  for (
+    const name of [
+      `${RESERVED_DIRECTORY_NAME}/part`,
+      `sub/${RESERVED_DIRECTORY_NAME}/part`,
+      "sub/.a.degu-part",
+    ]
+  ) {
     await Deno.writeTextFile(`${root}/${name}`, "secret");
   }
   const links = Object.entries(LINKS).map(([name, target]) => {

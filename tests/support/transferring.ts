@@ -2,7 +2,7 @@
 
 import type { App, AppFunction } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
-import { isReserved } from "@degu/internal/files/reserved.ts";
+import { isReservedEntry } from "@degu/internal/files/reserved.ts";
 import { createTempDir, listNames } from "./directories.ts";
 import { serve } from "./serving.ts";
 
@@ -50,11 +50,11 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
 
 /** Lists the names that a server shows of a directory. */
 export async function listVisible(dir: string): Promise<string[]> {
-  return (await listNames(dir)).filter((name) => !isReserved(dir, name));
+  return (await listNames(dir)).filter((name) => !isReservedEntry(dir, name));
 }
 
 /** Lists the unfinished files of a FilesApp. */
 export async function listParts(dir: string): Promise<string[]> {
-  const [reservedName] = (await listNames(dir)).filter((name) => isReserved(dir, name));
+  const [reservedName] = (await listNames(dir)).filter((name) => isReservedEntry(dir, name));
   return reservedName === undefined ? [] : await listNames(`${dir}/${reservedName}`);
 }

@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "./bundles.ts";
 import { listNames } from "./directories.ts";
 import { makeTree } from "./served_directory.ts";
@@ -38,7 +38,7 @@ export async function serveWritableDirectory(options: FilesOptions = {}) {
       return await readStatus(await files.request("PUT", uri, headers, body));
     },
     async listUnfinished(): Promise<string[]> {
-      return await listNames(`${tree.root}/${RESERVED}`).catch(() => []);
+      return await listNames(`${tree.root}/${RESERVED_DIRECTORY_NAME}`).catch(() => []);
     },
     /** Makes a body of `1234567890` that runs an action in its middle, after its file exists. */
     makeBodyWithAction(action: () => unknown): BodyIter {

@@ -17,7 +17,7 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { patch } from "@degu/testing/patching.ts";
-import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
 import {
   type Case,
@@ -282,9 +282,11 @@ export class Lab implements AsyncDisposable {
     const all = [...flatten(target, { reserved: true }).keys()].filter((path) =>
       isReservedName(path.slice(path.lastIndexOf("/") + 1))
     );
-    const atServer = flatten(see(`${root}/${RESERVED}`), { reserved: true });
+    const atServer = flatten(see(`${root}/${RESERVED_DIRECTORY_NAME}`), { reserved: true });
     // A server keeps that directory.
-    return [...all, ...atServer.keys()].filter((path) => path !== "" && path !== RESERVED);
+    return [...all, ...atServer.keys()].filter((path) =>
+      path !== "" && path !== RESERVED_DIRECTORY_NAME
+    );
   }
 
   async #transfer(
