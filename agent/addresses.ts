@@ -13,7 +13,7 @@ import {
 import type { Device, DeviceServer } from "@degu/degu/device";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
-import { userName } from "./system_errors.ts";
+import { describeUser } from "./system_errors.ts";
 
 export const DEFAULT_PORT = 7443;
 
@@ -30,14 +30,14 @@ export function isUnixAddress(address: Address): address is string | Uint8Array 
 }
 
 /** Whether other machines can reach a server at an address. */
-export function isForOthers(address: Address): address is HostOrScopedAddress {
+export function isReachableByOthers(address: Address): address is HostOrScopedAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
 /** Returns the same address with the next port; port 0 stays. */
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
-  const next = port === 0 ? 0 : port + 1;
-  return scope.length === 0 ? [host, next] : [host, next, scope[0], scope[1]];
+  const nextPort = port === 0 ? 0 : port + 1;
+  return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];
 }
 
 /** Reads an address of an option; the port may be left out. */
@@ -48,12 +48,14 @@ export function parseAddressOption(text: string): Address {
   try {
     return parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
   } catch (error) {
-    const described = describeArgumentError(error);
-    if (described === null) throw error;
-    const { argument, problem } = described;
+    const description = describeArgumentError(error);
+    if (description === null) throw error;
+    const { argument, problem } = description;
     // Replace the example for programs by one for the command line.
-    const advised = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
-    throw new InvalidArgumentError(argument === "address[1]" ? `the port ${advised}` : advised);
+    const problemText = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
+    throw new InvalidArgumentError(
+      argument === "address[1]" ? `the port ${problemText}` : problemText,
+    );
   }
 }
 
@@ -70,8 +72,8 @@ export function parseListenAddress(text: string): Address {
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) return address;
   const [host] = address;
-  const parsed = parseHost(host);
-  if (parsed !== null && parsed.type !== "name") return address;
+  const parsedHost = parseHost(host);
+  if (parsedHost !== null && parsedHost.type !== "name") return address;
   throw new InvalidArgumentError(
     `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
       "0.0.0.0 and :: are all of them",
@@ -101,7 +103,7 @@ export function parseServingAddress(text: string): HostOrScopedAddress {
  *
  * @returns `undefined` if the library looks them up.
  */
-export async function servingAddresses(
+export async function findServingAddresses(
   output: Output,
   device: Device,
   optionAddresses: HostOrScopedAddress[] | undefined,
@@ -133,22 +135,24 @@ export async function openAtEveryAddress<T>(
 
 /** Converts the error of listening at one of these addresses to a failure with advice. */
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
-  const texts = addresses.map(formatAddress);
-  const listText = texts.join(", or ");
-  const fail = (message: string) => new Failure(message, null, { cause: error });
+  const addressTexts = addresses.map(formatAddress);
+  const listText = addressTexts.join(", or ");
+  const makeFailure = (message: string) => new Failure(message, null, { cause: error });
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
-  const otherOption = `--listen ${texts[0]!.replace(/\d+$/, "7444")}`;
-  if (error instanceof AddrNotAvailable && texts.some((text) => !text.startsWith("[::]"))) {
-    return fail(`${listText} is not an address of this machine: use one that is, or 0.0.0.0`);
+  const otherPortOption = `--listen ${addressTexts[0]!.replace(/\d+$/, "7444")}`;
+  if (error instanceof AddrNotAvailable && addressTexts.some((text) => !text.startsWith("[::]"))) {
+    return makeFailure(
+      `${listText} is not an address of this machine: use one that is, or 0.0.0.0`,
+    );
   }
   if (error instanceof AddrInUse) {
-    const advice = `If it is another program, take another port, as in ${otherOption}`;
-    return fail(`${listText} is in use: does another "degu serve" run? ${advice}`);
+    const advice = `If it is another program, take another port, as in ${otherPortOption}`;
+    return makeFailure(`${listText} is in use: does another "degu serve" run? ${advice}`);
   }
   const isPrivileged = addresses.some(([, port]) => typeof port === "number" && port < 1024);
   if (error instanceof PermissionDenied && isPrivileged) {
-    return fail(
-      `${userName()} may not listen at ${listText}: ports below 1024 are for root; take another one, as in ${otherOption}`,
+    return makeFailure(
+      `${describeUser()} may not listen at ${listText}: ports below 1024 are for root; take another one, as in ${otherPortOption}`,
     );
   }
   return error;

@@ -43,7 +43,7 @@ export type Run = <Args extends unknown[]>(
 export class AgentCommand extends Command {
   /** Wraps the action of a command. */
   readonly run: Run;
-  #heading = "\nExamples:\n";
+  #examplesHeading = "\nExamples:\n";
 
   constructor(name: string, run: Run) {
     super(name);
@@ -59,10 +59,10 @@ export class AgentCommand extends Command {
   }
 
   /** Adds an example: a line to type, and the effect of that line. */
-  addExample(line: string, does: string): this {
-    const heading = this.#heading;
-    this.#heading = "";
-    return this.addHelpText("after", `${heading}  ${line}\n      ${does}`);
+  addExample(line: string, effect: string): this {
+    const heading = this.#examplesHeading;
+    this.#examplesHeading = "";
+    return this.addHelpText("after", `${heading}  ${line}\n      ${effect}`);
   }
 
   /** Adds the options of commands that connect to a peer. */
@@ -121,7 +121,7 @@ export class AgentCommand extends Command {
       .option(
         "--serving <address>",
         'an address at which the other device can connect to this device later; can be repeated (default: the addresses of "degu serve")',
-        repeated(parseServingAddress),
+        makeListParser(parseServingAddress),
       );
   }
 }
@@ -129,7 +129,9 @@ export class AgentCommand extends Command {
 // ───────────────────────── the values of options
 
 /** Reads an option that may be given several times. */
-export function repeated<T>(parse: (text: string) => T): (text: string, previous?: T[]) => T[] {
+export function makeListParser<T>(
+  parse: (text: string) => T,
+): (text: string, previous?: T[]) => T[] {
   return (text, previous = []) => [...previous, parse(text)];
 }
 

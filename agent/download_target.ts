@@ -5,7 +5,7 @@ import { findNameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
-import { nullIfNotFound } from "./local_paths.ts";
+import { ignoreNotFound } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
 
@@ -18,11 +18,11 @@ interface LocalTarget {
 /** Finds out whether a target is a directory for the files, or the new name of the only file. */
 export async function findTarget(path: string, hasSeveralSources: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
-  const info = await nullIfNotFound(Deno.stat(resolve(path)));
+  const info = await ignoreNotFound(Deno.stat(resolve(path)));
   const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
   const parent = dirname(path);
-  if (info === null && !(await nullIfNotFound(Deno.stat(parent)))?.isDirectory) {
+  if (info === null && !(await ignoreNotFound(Deno.stat(parent)))?.isDirectory) {
     const problem =
       `there is no directory ${parent} on this device: make it first, with "mkdir -p"`;
     throw new Failure(problem, "NOT_THERE", { path: parent });
@@ -35,19 +35,19 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
  * directory always goes below the target, so repeating a command has the same result. The target
  * may be a link; a directory below it may not.
  */
-export async function directoryPathIn(
+export async function findDirectoryPath(
   { path }: LocalTarget,
   name: string | undefined,
 ): Promise<string> {
-  const targetPath = name === undefined ? path : pathIn(path, name);
-  if (name !== undefined && (await nullIfNotFound(Deno.lstat(targetPath)))?.isSymlink) {
+  const targetPath = name === undefined ? path : makeEntryPath(path, name);
+  if (name !== undefined && (await ignoreNotFound(Deno.lstat(targetPath)))?.isSymlink) {
     throw new Failure(
       `${targetPath} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
     );
   }
-  for (const each of new Set([path, targetPath])) {
-    if ((await nullIfNotFound(Deno.stat(each)))?.isDirectory === false) {
-      throw notDirectoryFailure(each);
+  for (const checkedPath of new Set([path, targetPath])) {
+    if ((await ignoreNotFound(Deno.stat(checkedPath)))?.isDirectory === false) {
+      throw notDirectoryFailure(checkedPath);
     }
   }
   return targetPath;
@@ -58,7 +58,7 @@ export async function directoryPathIn(
  *
  * @throws {Failure} if the disk can't hold the name.
  */
-export function pathIn(directory: string, name: string): string {
+export function makeEntryPath(directory: string, name: string): string {
   const problem = findNameProblem(name);
   if (problem === null) return join(directory, name);
   throw new Failure(`the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`);
@@ -69,20 +69,20 @@ function notDirectoryFailure(path: string): Failure {
 }
 
 /** Makes the job that copies a file of a peer to a path, unless the target has the same content. */
-export function downloadJobOf(
+export function makeDownloadJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,
   path: string,
   replace = true,
 ): FileJob {
-  const uri = files.uri(names);
+  const uri = files.makeUri(names);
   return {
-    from: files.name(names),
+    from: files.formatName(names),
     to: path,
     size,
     move: async (from, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
-      const info = await nullIfNotFound(Deno.stat(path));
+      const info = await ignoreNotFound(Deno.stat(path));
       const result = await download(from, uri, path, { ...options, replace });
       return info?.size === size && result.bytes === 0 ? null : result;
     },

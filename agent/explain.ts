@@ -13,10 +13,10 @@ import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/d
 import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import { codeOf, errorCodeOf, Failure, type FailureOptions, isUnreachable } from "./failure.ts";
-import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
+import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes } from "./output.ts";
-import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
+import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
 /** The reasons that replace the message of OpenSSL behind an address. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
@@ -48,13 +48,13 @@ const REFUSED_HINT =
 
 /** The advice if the permissions for mDNS are missing. */
 const DISCOVERY_ADVICE = `, or let it be looked for, with --allow-net=${
-  HOSTS.join(",")
+  MDNS_HOSTS.join(",")
 } --allow-sys=networkInterfaces`;
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on it';
 
 /** An error as `--json` prints it; without a peer of its own it is about `peer`. */
-export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
+export function makeErrorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
@@ -63,19 +63,19 @@ export function errorObject(error: unknown, peer: string | undefined): Record<st
 
 /** Returns the reason for an error, with advice. */
 export function explain(error: unknown): string {
-  const [reason, hint] = reasonAndHint(error);
+  const [reason, hint] = findReasonAndHint(error);
   return hint === undefined ? reason : `${reason}; ${hint}`;
 }
 
 /** Returns the reason for an error, without advice. */
 export function reasonOf(error: unknown): string {
-  return reasonAndHint(error)[0];
+  return findReasonAndHint(error)[0];
 }
 
-function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
+function findReasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
   if (!(error instanceof Error)) return [`${error}`];
-  if (error instanceof TlsError) return [tlsReason(error), TLS_HINTS[error.code]];
-  if (error instanceof PairingError) return [pairingProblem(error)];
+  if (error instanceof TlsError) return [describeTlsReason(error), TLS_HINTS[error.code]];
+  if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
     return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
   }
@@ -92,7 +92,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   }
   if (isUnreachable(error)) {
     const attempts = attemptsOf(error);
-    const reasons = attempts.map(attemptProblem).join("; ");
+    const reasons = attempts.map(describeAttemptProblem).join("; ");
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (each: unknown) =>
       each instanceof Deno.errors.TimedOut && !describeConnectionError(each)!.isConnecting;
@@ -102,7 +102,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
         ? UNKNOWN_HOST_HINT
         : `${
           attempts.every((each) => hasFault(each, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
-        }${mayUseMdns() ? "" : DISCOVERY_ADVICE}`,
+        }${isMdnsPermitted() ? "" : DISCOVERY_ADVICE}`,
     ];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
@@ -110,8 +110,8 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   }
   const missingBytes = describeConnectionError(error)?.missingBytes ?? null;
   if (missingBytes !== null) {
-    const left = formatBytes(missingBytes);
-    return [`the peer ended the connection when ${left} were left to come`];
+    const missingText = formatBytes(missingBytes);
+    return [`the peer ended the connection when ${missingText} were left to come`];
   }
   if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
     return [
@@ -119,7 +119,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
       'check that "degu serve" still runs on it, and try again',
     ];
   }
-  return systemProblem(error.message, errorCodeOf(error)) ?? [error.message];
+  return describeSystemProblem(error.message, errorCodeOf(error)) ?? [error.message];
 }
 
 /** `/dev`, `/proc` or `/sys`; a disk may be mounted below it, as at `/dev/shm`. */
@@ -127,11 +127,11 @@ function systemDirectoryOf(quotedPath: string): string {
   return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
 
-export const NOT_CONFIRMED_HERE =
+export const NOT_CONFIRMED_LOCALLY =
   "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
   'that "degu invite" or "degu send" prints';
 
-export function notConfirmedThere(name: string): string {
+export function describeRemoteRefusal(name: string): string {
   return `the answer at ${name} was no, or it has left`;
 }
 
@@ -150,10 +150,10 @@ const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> 
     ', so it may trust this device already: pair the two devices again, or "degu forget" this device on the other one',
 };
 
-function pairingProblem(error: PairingError): string {
+function describePairingProblem(error: PairingError): string {
   const { code, reason, problem, peerName } = error;
-  if (reason === "local") return NOT_CONFIRMED_HERE;
-  if (reason === "remote") return `${notConfirmedThere(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
+  if (reason === "local") return NOT_CONFIRMED_LOCALLY;
+  if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
   if (reason === "no invitation") {
     return "no device waits at this address: check that the two are on the same network, and that the " +
       "command still runs on the other device";
@@ -161,7 +161,7 @@ function pairingProblem(error: PairingError): string {
   return `${problem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }
 
-function tlsReason(error: TlsError): string {
+function describeTlsReason(error: TlsError): string {
   const { address, message } = error;
   const reason = TLS_REASONS[error.code];
   return address === null || reason === undefined
@@ -172,7 +172,7 @@ function tlsReason(error: TlsError): string {
 const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
-function attemptProblem(error: unknown): string {
+function describeAttemptProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : `${error}`;
   const description = describeConnectionError(error);
   if (description === null) return message;
@@ -234,10 +234,10 @@ export function rewordLogLine(
   const endText = CONNECTION_END_TEXTS[`${code}`];
   if (endText !== undefined) return `${who}${endText}`;
   if (error instanceof PairingError && error.code === "NOT_OPEN") return NUMBERS_USED_UP;
-  const problem = systemProblem(line, code);
+  const problem = describeSystemProblem(line, code);
   return problem === null
-    ? inUnits(line)
-    : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
+    ? formatByteCounts(line)
+    : `${line.replace(SYSTEM_ERROR_PATTERN, "")}${problem.join("; ")}`;
 }
 
 /** The last request of a peer. */
@@ -249,11 +249,11 @@ export interface PeerRequest {
 /**
  * Makes a logger that rewords each log line of the library.
  *
- * @param requestOf Finds the peer behind a connection, by its name in the log.
+ * @param findRequest Finds the peer behind a connection, by its name in the log.
  */
-export function explainingLogger(
+export function makeRewordingLogger(
   write: (level: LogLevel, line: string, details: LogDetails) => void,
-  requestOf: (who: string) => PeerRequest | undefined = () => undefined,
+  findRequest: (who: string) => PeerRequest | undefined = () => undefined,
 ): Required<Logger> {
   const record: Required<Logger>["record"] = (level, message, details) => {
     const { who, error } = details;
@@ -261,7 +261,7 @@ export function explainingLogger(
     if (details.kind === "handshake" && error instanceof TlsError && error.code === "CLOSED") {
       return;
     }
-    const request = who === null ? undefined : requestOf(who);
+    const request = who === null ? undefined : findRequest(who);
     if (request === undefined) return write(level, rewordLogLine(message, details), details);
     const { peer, file } = request;
     const line = message.startsWith(`${who}: `) ? `${peer}${message.slice(who!.length)}` : message;
@@ -277,7 +277,7 @@ export function explainingLogger(
 }
 
 /** Formats the byte counts of a log line about free space. */
-function inUnits(text: string): string {
+function formatByteCounts(text: string): string {
   return text.replace(
     /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted)/g,
     (_whole, bytes) => formatBytes(Number(bytes)),

@@ -142,8 +142,8 @@ export function codeOf(error: unknown): ErrorCode {
   // After any other error of TLS, another program answers.
   if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
-  const system = `${errorCodeOf(error)}`;
-  return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
+  const systemCode = `${errorCodeOf(error)}`;
+  return SYSTEM_CODES.find(([each]) => each.test(systemCode))?.[1] ?? "FAILED";
 }
 
 /** Whether no server of this program answers at the addresses. */
@@ -151,8 +151,8 @@ export function isUnreachable(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
   // A peer that closes the connection without a response is running.
   if (error instanceof EmptyPreambleError) return false;
-  const described = describeConnectionError(error);
-  return described !== null && described.fault !== "broken";
+  const description = describeConnectionError(error);
+  return description !== null && description.fault !== "broken";
 }
 
 /** Whether a peer is off, or has no known address. */

@@ -9,7 +9,7 @@ import { removeIgnoredCharacters } from "@degu/degu/agent_support";
 import { join, realPathSync } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
-import { RESERVED } from "./inbox.ts";
+import { RESERVED_DIRECTORY } from "./inbox.ts";
 import { isNotFound } from "./local_paths.ts";
 
 /** The file whose lines say what to leave out of its directory. */
@@ -21,9 +21,9 @@ const MAX_CHARACTERS = 1_000;
 const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 
 /** How many paths the library may remember: a tree may have a million. */
-const MAX_REMEMBERED = 10_000;
+const MAX_CACHED_PATHS = 10_000;
 /** Paths are relative by themselves. The library takes a directory `C:` of a peer for a drive. */
-const OPTIONS = { ignorecase: false, allowRelativePaths: true };
+const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
 /** The patterns of a directory of this device. The last one that matches a path decides. */
 export class IgnoreList {
@@ -31,7 +31,7 @@ export class IgnoreList {
   readonly ignoredPeerFile: string | null = null;
   readonly #path: string;
   readonly #bytes: Uint8Array | null = null;
-  #rules = ignore(OPTIONS);
+  #rules = ignore(IGNORE_OPTIONS);
   #checkCount = 0;
 
   /**
@@ -44,16 +44,18 @@ export class IgnoreList {
     this.#path = join(dir, IGNORE_FILE);
     if (exists(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
     else this.#bytes = readList(this.#path);
-    if (this.#bytes !== null) this.#rules.add(linesOf(this.#bytes, this.#path));
+    if (this.#bytes !== null) this.#rules.add(parseLines(this.#bytes, this.#path));
     this.#rules.add(patterns);
   }
 
   /** Whether a path matches. The caller doesn't pass paths in a directory that is left out. */
-  ignores(path: readonly string[], isDirectory: boolean): boolean {
+  isIgnored(path: readonly string[], isDirectory: boolean): boolean {
     // The library takes a backslash for a slash on Windows, where no name has one: such a name of a
     // peer fails when it is copied.
     if (Deno.build.os === "windows" && path.some((name) => name.includes("\\"))) return false;
-    if (++this.#checkCount % MAX_REMEMBERED === 0) this.#rules = ignore(OPTIONS).add(this.#rules);
+    if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
+      this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
+    }
     return this.#rules.ignores(`${path.join("/")}${isDirectory ? "/" : ""}`);
   }
 
@@ -65,10 +67,10 @@ export class IgnoreList {
   checkUnchanged(): void {
     if (this.ignoredPeerFile !== null) return;
     const bytes = readList(this.#path);
-    const isSame = bytes === null || this.#bytes === null
+    const isUnchanged = bytes === null || this.#bytes === null
       ? bytes === this.#bytes
       : bytes.length === this.#bytes.length && bytes.every((byte, i) => byte === this.#bytes![i]);
-    if (isSame) return;
+    if (isUnchanged) return;
     const problem = "has changed since it was read: run the same command again";
     throw new Failure(`${JSON.stringify(this.#path)} ${problem}`, "CHANGED", {
       path: this.#path,
@@ -114,7 +116,7 @@ function toListFailure(error: unknown): unknown {
   return new Failure(explain(error), null, { cause: error });
 }
 
-function linesOf(bytes: Uint8Array, path: string): string[] {
+function parseLines(bytes: Uint8Array, path: string): string[] {
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -123,9 +125,9 @@ function linesOf(bytes: Uint8Array, path: string): string[] {
   }
   const lines = text.replace(/\r?\n$/, "").split(/\r?\n/);
   // UTF-16 without a mark for the order of its bytes is UTF-8 with zeros.
-  const isBad = text.includes("\0") || lines.length > MAX_LINES ||
+  const isInvalid = text.includes("\0") || lines.length > MAX_LINES ||
     lines.some((line) => line.length > MAX_CHARACTERS);
-  if (isBad) throw invalidListFailure(path);
+  if (isInvalid) throw invalidListFailure(path);
   return lines;
 }
 
@@ -145,7 +147,7 @@ function invalidListFailure(path: string): Failure {
  */
 function isInInbox(dir: string): boolean {
   for (let parent = realPathSync(dir);; parent = dirname(parent)) {
-    const path = join(parent, RESERVED);
+    const path = join(parent, RESERVED_DIRECTORY);
     if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
     if (exists(path)) return true;
     if (dirname(parent) === parent) return false;

@@ -9,7 +9,7 @@ import { explain } from "./explain.ts";
 import { codeOf, type ErrorCode, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
-export const RESERVED = ".degu-files";
+export const RESERVED_DIRECTORY = ".degu-files";
 
 /** The owner of a directory, for good: also after a `degu forget`. */
 interface Ownership {
@@ -24,10 +24,10 @@ interface Ownership {
  * The names of the records, one for each directory. Peers can't access the reserved directory that
  * has them, not even with `--inbox-for-all`.
  */
-const OWNER_NAME = /^owner-(.+)$/;
+const RECORD_NAME_PATTERN = /^owner-(.+)$/;
 
 /** Names that a file manager or the system creates in a directory. */
-const FOREIGN_NAMES = /^(\..*|lost\+found)$/s;
+const SYSTEM_NAMES_PATTERN = /^(\..*|lost\+found)$/s;
 
 /**
  * The inbox, or the directory of a peer, is missing or of another kind. The peer does not get the
@@ -48,7 +48,7 @@ const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
 };
 
 /** The refusal of a request for which the inbox can't be used; `null` for bugs. */
-export function refusalOf(error: unknown): InboxRefusal | null {
+export function makeRefusal(error: unknown): InboxRefusal | null {
   if (error instanceof InboxError) {
     // The same response as that of a FilesApp without its directory.
     const headers = { "root-gone": "?1" };
@@ -59,7 +59,7 @@ export function refusalOf(error: unknown): InboxRefusal | null {
 }
 
 /** The form in which names of devices and of their directories are compared. */
-export function nameKey(name: string): string {
+export function makeNameKey(name: string): string {
   return name.toLowerCase();
 }
 
@@ -73,7 +73,7 @@ export class Inbox {
   /** @param path The real path of the inbox, which exists. */
   constructor(path: string) {
     this.path = path;
-    this.#recordsDirectory = join(path, RESERVED);
+    this.#recordsDirectory = join(path, RESERVED_DIRECTORY);
     this.#isPresent = makePresenceCheck(path);
   }
 
@@ -85,12 +85,12 @@ export class Inbox {
    */
   async check(): Promise<void> {
     const names = await this.#listNames();
-    const owned = new Set(
-      (await this.#readOwnerships()).map(({ directory }) => nameKey(directory)),
+    const ownedKeys = new Set(
+      (await this.#readOwnerships()).map(({ directory }) => makeNameKey(directory)),
     );
     for (const name of names) {
       const path = join(this.path, name);
-      if (!owned.has(nameKey(name))) {
+      if (!ownedKeys.has(makeNameKey(name))) {
         throw new Failure(
           `--inbox: ${path} belongs to no peer, and each peer has a directory of its own in it: move it away, name ` +
             `another directory, or use --inbox-for-all ${this.path}, where each peer sees and changes everything`,
@@ -98,15 +98,15 @@ export class Inbox {
           { path },
         );
       }
-      const problem = problemOf(path);
+      const problem = findDirectoryProblem(path);
       if (problem !== null) throw new Failure(`--inbox: ${problem}`, null, { path });
     }
   }
 
   /** The paths of the directories that peers have. */
-  async directories(): Promise<string[]> {
+  async listDirectories(): Promise<string[]> {
     const paths = (await this.#readOwnerships()).map(({ directory }) => join(this.path, directory));
-    return paths.filter((path) => lstatOrNull(path)?.isDirectory);
+    return paths.filter((path) => findInfo(path)?.isDirectory);
   }
 
   /**
@@ -116,14 +116,14 @@ export class Inbox {
    * @returns The name of the directory.
    * @throws {InboxError} if the inbox is missing.
    */
-  async directoryOf(peer: Pick<Peer, "id" | "name">): Promise<string> {
+  async findOrRecordDirectory(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
       if (!this.#isPresent()) throw missingInboxError(this.path);
       const ownerships = await this.#readOwnerships();
       const ownership = findOwnership(peer, ownerships);
       if (ownership !== null) return ownership.directory;
       const names = [...ownerships.map(({ directory }) => directory), ...await this.#listNames()];
-      const directory = findFreeName(peer.name, new Set(names.map(nameKey)));
+      const directory = findFreeName(peer.name, new Set(names.map(makeNameKey)));
       // Another process may have recorded the same name, so read again.
       await this.#writeRecord({ id: peer.id, name: peer.name, directory });
     }
@@ -135,16 +135,18 @@ export class Inbox {
    *
    * @throws {InboxError} if the inbox is missing, or another file has the name.
    */
-  async make(directory: string): Promise<void> {
+  async createDirectory(directory: string): Promise<void> {
     if (!this.#isPresent()) throw missingInboxError(this.path);
     const path = join(this.path, directory);
-    const info = lstatOrNull(path);
-    const problem = problemOf(path, info);
+    const info = findInfo(path);
+    const problem = findDirectoryProblem(path, info);
     if (problem !== null) throw new InboxError(problem);
     if (info === null) {
       Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
-      const syncing = syncIfPossible(this.path).finally(() => this.#pendingSyncs.delete(syncing));
-      this.#pendingSyncs.add(syncing);
+      const syncEnded = syncIfPossible(this.path).finally(() =>
+        this.#pendingSyncs.delete(syncEnded)
+      );
+      this.#pendingSyncs.add(syncEnded);
     }
     // Another request may have just created the directory.
     await Promise.all(this.#pendingSyncs);
@@ -166,7 +168,7 @@ export class Inbox {
       }
       renameNoReplace(
         temporaryPath,
-        join(this.#recordsDirectory, `owner-${nameKey(ownership.directory)}`),
+        join(this.#recordsDirectory, `owner-${makeNameKey(ownership.directory)}`),
       );
     } finally {
       await Deno.remove(temporaryPath).catch(() => {});
@@ -177,14 +179,14 @@ export class Inbox {
 
   async #readOwnerships(): Promise<Ownership[]> {
     const ownerships: Ownership[] = [];
-    for (const each of await namesIn(this.#recordsDirectory)) {
-      const [, directory] = OWNER_NAME.exec(each) ?? [];
+    for (const each of await listNamesIn(this.#recordsDirectory)) {
+      const [, directory] = RECORD_NAME_PATTERN.exec(each) ?? [];
       if (directory === undefined) continue;
       const text = await Deno.readTextFile(join(this.#recordsDirectory, each));
       try {
-        const { id, name, directory: spelling } = JSON.parse(text);
-        if (nameKey(spelling) !== directory) throw new Error("of another directory");
-        ownerships.push({ id: `${id}`, name: `${name}`, directory: spelling });
+        const { id, name, directory: directoryName } = JSON.parse(text);
+        if (makeNameKey(directoryName) !== directory) throw new Error("of another directory");
+        ownerships.push({ id: `${id}`, name: `${name}`, directory: directoryName });
       } catch {
         // The record is damaged: its directory belongs to no peer, and no other peer gets it.
         ownerships.push({ id: "", name: "", directory });
@@ -195,7 +197,7 @@ export class Inbox {
 
   /** Lists the names in the inbox, without those that no peer can have created. */
   async #listNames(): Promise<string[]> {
-    return (await namesIn(this.path)).filter((name) => !FOREIGN_NAMES.test(name));
+    return (await listNamesIn(this.path)).filter((name) => !SYSTEM_NAMES_PATTERN.test(name));
   }
 }
 
@@ -208,7 +210,7 @@ const MAX_NAME_LENGTH = 63;
 /** The name of a peer, or the name with `-2`, `-3` and so on, shortened to fit. */
 function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
   let candidate = name;
-  for (let number = 2; usedNames.has(nameKey(candidate)); number++) {
+  for (let number = 2; usedNames.has(makeNameKey(candidate)); number++) {
     const suffix = `-${number}`;
     candidate = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
   }
@@ -216,7 +218,7 @@ function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
 }
 
 /** Lists the names in a directory; an empty list if the directory is missing. */
-async function namesIn(path: string): Promise<string[]> {
+async function listNamesIn(path: string): Promise<string[]> {
   try {
     return await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
   } catch (error) {
@@ -225,7 +227,7 @@ async function namesIn(path: string): Promise<string[]> {
   }
 }
 
-function lstatOrNull(path: string): Deno.FileInfo | null {
+function findInfo(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
   } catch (error) {
@@ -236,15 +238,17 @@ function lstatOrNull(path: string): Deno.FileInfo | null {
 
 function findOwnership(
   { id, name }: Pick<Peer, "id" | "name">,
-  all: Ownership[],
+  ownerships: Ownership[],
 ): Ownership | null {
-  return all.find((each) => each.id === id && nameKey(each.name) === nameKey(name)) ?? null;
+  return ownerships.find((each) =>
+    each.id === id && makeNameKey(each.name) === makeNameKey(name)
+  ) ?? null;
 }
 
 /**
  * Returns the problem of the directory of a peer, which may be missing; `null` without a problem.
  */
-function problemOf(path: string, info = lstatOrNull(path)): string | null {
+function findDirectoryProblem(path: string, info = findInfo(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const kindText = info.isSymlink ? "a link, which is not followed" : "not a directory";
   return `${path} is ${kindText}: put the directory of the peer there, or remove it`;

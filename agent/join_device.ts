@@ -11,14 +11,14 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import type { Context } from "./command.ts";
-import { loggerOf } from "./open_device.ts";
+import { makeLogger } from "./open_device.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import {
   type DiscoveredService,
   discoverServices,
   matchesName,
   SEND_SERVICE,
-  shortId,
+  shortenId,
 } from "./mdns.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
 import type { Output } from "./output.ts";
@@ -27,7 +27,7 @@ import type { Output } from "./output.ts";
 const COLLECT_SECONDS = 3;
 /** The time-out for a line on stdin, or a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
-const AGAIN = "run the same command again";
+const RUN_AGAIN = "run the same command again";
 
 /**
  * Joins with the line of an invitation; with `-`, reads this line from stdin.
@@ -77,7 +77,7 @@ export function isExpectedDevice(
   expectedId: string,
   output: Output,
 ): boolean {
-  if (shortId(id) === expectedId) return true;
+  if (shortenId(id) === expectedId) return true;
   output.warn(`${name} ${id} answers, which is another device than was found`);
   return false;
 }
@@ -108,23 +108,23 @@ export async function joinByNumber(
 async function findSender(
   context: Context,
   name: string | undefined,
-  isWatched: boolean,
+  isInteractive: boolean,
 ): Promise<DiscoveredService> {
   const { output } = context;
   output.note(
     `looking for it in this network, ${
-      isWatched ? "until Ctrl-C" : "for ten minutes"
+      isInteractive ? "until Ctrl-C" : "for ten minutes"
     }: run "degu send FILE" ` +
       "on the other device",
   );
   const timeoutController = new AbortController();
   const onTimeout = () =>
-    timeoutController.abort(new Failure(`no device has sent for ten minutes: ${AGAIN}`));
-  const timeoutTimer = isWatched
+    timeoutController.abort(new Failure(`no device has sent for ten minutes: ${RUN_AGAIN}`));
+  const timeoutTimer = isInteractive
     ? undefined
     : setTimeout(onTimeout, UNATTENDED_TIMEOUT_SECONDS * 1000);
   const signal = AbortSignal.any([context.signal, timeoutController.signal]);
-  const options = { signal, seconds: COLLECT_SECONDS, logger: loggerOf(context) };
+  const options = { signal, seconds: COLLECT_SECONDS, logger: makeLogger(context) };
   let senders: DiscoveredService[] = [];
   try {
     while (senders.length === 0) {
@@ -160,12 +160,12 @@ async function readLine(
   seconds: number,
 ): Promise<string> {
   const { stdin } = output.streams;
-  const isPasted = stdin.isTerminal() && !output.json;
-  if (isPasted) output.note("paste the line of the invitation, then press Enter:");
+  const isTerminal = stdin.isTerminal() && !output.json;
+  if (isTerminal) output.note("paste the line of the invitation, then press Enter:");
   const timeoutController = new AbortController();
-  const problem = `no line has come on stdin in ten minutes: ${AGAIN}`;
+  const problem = `no line has come on stdin in ten minutes: ${RUN_AGAIN}`;
   const onTimeout = () => timeoutController.abort(new Failure(problem));
-  const timer = isPasted || seconds === Infinity
+  const timer = isTerminal || seconds === Infinity
     ? undefined
     : setTimeout(onTimeout, seconds * 1000);
   const signal = AbortSignal.any([commandSignal, timeoutController.signal]);
@@ -174,7 +174,7 @@ async function readLine(
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
   let text = "";
   try {
-    while (!isEnd(text)) {
+    while (!isInputComplete(text)) {
       // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
       const timer = text.includes("\n")
         ? setTimeout(promptForRest, INCOMPLETE_LINE_MILLISECONDS)
@@ -197,12 +197,12 @@ async function readLine(
   );
 }
 
-function isEnd(text: string): boolean {
-  return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
+function isInputComplete(text: string): boolean {
+  return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
 }
 
 /** Whether a text is complete: more characters would not change the result or the error. */
-function isWholeLine(text: string): boolean {
+function isCompleteLine(text: string): boolean {
   try {
     parseInvitation(text);
     return true;

@@ -18,8 +18,8 @@ export async function findDeviceDirectory(home: string) {
   const { dev, ino } = await Deno.stat(devicePath);
   const isDeviceDirectory = (path: string) => {
     try {
-      const existing = Deno.lstatSync(path);
-      return ino !== null && existing.ino === ino && existing.dev === dev;
+      const info = Deno.lstatSync(path);
+      return ino !== null && info.ino === ino && info.dev === dev;
     } catch {
       return false;
     }
@@ -27,8 +27,8 @@ export async function findDeviceDirectory(home: string) {
   return {
     /** Makes a filter that leaves the device's directory out of a tree. The tree need not exist. */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
-      const realRoot = await futureRealPath(root);
-      const names = isIn(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
+      const realRoot = await resolveRealPath(root);
+      const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
       return ({ path, kind }: TreeEntry) => {
         // A name that can't be on this disk must not be looked up.
         if (path.some((name) => findNameProblem(name) !== null)) return true;
@@ -41,7 +41,7 @@ export async function findDeviceDirectory(home: string) {
     },
     /** Refuses a path that is, or is in, the device's directory. The path need not exist yet. */
     check: async (path: string) => {
-      if (isIn(await futureRealPath(path), devicePath)) throw deviceDirectoryFailure(path);
+      if (isInside(await resolveRealPath(path), devicePath)) throw makeDeviceDirectoryFailure(path);
     },
   };
 }
@@ -52,44 +52,44 @@ export function checkDeleting(name: string): void {
   if (problem !== null) throw new Failure(`${name}: ${problem}: nothing is deleted`);
 }
 
-function deviceDirectoryFailure(path: string): Failure {
+function makeDeviceDirectoryFailure(path: string): Failure {
   return new Failure(
     `${path} is the directory of the device, or in it: its keys must not leave it; choose another one`,
   );
 }
 
 /** Returns the real path that a file has, or would have. */
-async function futureRealPath(path: string): Promise<string> {
-  const existingPath = await nullIfNotFound(realPath(path));
+async function resolveRealPath(path: string): Promise<string> {
+  const existingPath = await ignoreNotFound(realPath(path));
   if (existingPath !== null) return existingPath;
   const absolutePath = resolve(path);
   const parent = dirname(absolutePath);
   return parent === absolutePath
     ? absolutePath
-    : join(await futureRealPath(parent), basename(absolutePath));
+    : join(await resolveRealPath(parent), basename(absolutePath));
 }
 
 /** The advice for a path with unexpanded wildcards; `null` for any other path. */
-export function wildcardHint(path: string): string | null {
+export function findWildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
     ? "there are no wildcards: name each file, or a directory with -r"
     : null;
 }
 
 /** The failure of a command whose source is not on this device. */
-export function missingSourceFailure(path: string): Failure {
-  const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
+export function makeMissingSourceFailure(path: string): Failure {
+  const hint = findWildcardHint(path) ?? "check the name, and the directory that you are in";
   const problem = `${JSON.stringify(path)} does not exist: ${hint}`;
   return new Failure(problem, "NOT_THERE", { path });
 }
 
 /** Whether one of two real paths is the other one or inside it. */
-export function overlap(one: string, other: string): boolean {
-  return isIn(one, other) || isIn(other, one);
+export function arePathsNested(firstPath: string, secondPath: string): boolean {
+  return isInside(firstPath, secondPath) || isInside(secondPath, firstPath);
 }
 
 /** Whether a real path is a directory or inside it. */
-export function isIn(path: string, dir: string): boolean {
+export function isInside(path: string, dir: string): boolean {
   const prefix = dir.endsWith("/") ? dir : `${dir}/`;
   return path === dir || path.startsWith(prefix);
 }
@@ -105,7 +105,7 @@ export function isNotFound(error: unknown): boolean {
  *
  * @throws {Failure} if the operation fails otherwise.
  */
-export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
+export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {

@@ -39,57 +39,57 @@ export interface Service {
 }
 
 /** The number of characters of the announced id: 80 bits, enough to tell devices apart. */
-const ID_CHARACTERS = 16;
+const SHORT_ID_LENGTH = 16;
 /** The largest number of bytes in a label (RFC 1035 §2.3.4). */
-const MAX_LABEL = 63;
+const MAX_LABEL_BYTES = 63;
 /** The times to keep records about a host and others, in seconds (RFC 6762 §10). */
-const HOST_SECONDS = 120;
-const OTHER_SECONDS = 4500;
+const HOST_TTL_SECONDS = 120;
+const OTHER_TTL_SECONDS = 4500;
 /** The largest number of announced addresses of an interface, which keeps the packet small. */
-const MAX_ANNOUNCED = 8;
+const MAX_ANNOUNCED_ADDRESSES = 8;
 
-export function shortId(id: string): string {
-  return id.slice(0, ID_CHARACTERS);
+export function shortenId(id: string): string {
+  return id.slice(0, SHORT_ID_LENGTH);
 }
 
 /** The name of a device, cut to the characters that fit into an announcement. */
-function shortName(name: string): string {
-  return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1);
+function shortenName(name: string): string {
+  return name.slice(0, MAX_LABEL_BYTES - SHORT_ID_LENGTH - 1);
 }
 
 /**
  * The full name of an instance: the name of the device, for people in other browsers, and its id.
  * The id makes the name unique, so no probe has to ask whether the name is free (RFC 6762 §8.1).
  */
-function instanceName({ name, id, type = SERVICE }: Service): string {
-  return `${shortName(name)}-${shortId(id)}.${type}`;
+function formatInstanceName({ name, id, type = SERVICE }: Service): string {
+  return `${shortenName(name)}-${shortenId(id)}.${type}`;
 }
 
 /** The name for the addresses, which is never that of the machine itself. */
-function hostName(id: string): string {
-  return `degu-${shortId(id)}.local`;
+function formatHostName(id: string): string {
+  return `degu-${shortenId(id)}.local`;
 }
 
-export function recordsOf(service: Service, addresses: readonly InterfaceAddress[]): DnsRecord[] {
-  const [name, host] = [instanceName(service), hostName(service.id)];
+export function makeRecords(service: Service, addresses: readonly InterfaceAddress[]): DnsRecord[] {
+  const [name, host] = [formatInstanceName(service), formatHostName(service.id)];
   const { type = SERVICE } = service;
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
   // The library wants a Buffer.
-  const id = Buffer.from(`id=${shortId(service.id)}`);
+  const id = Buffer.from(`id=${shortenId(service.id)}`);
   // Other machines can't use an address with a scope.
-  const usable = addresses.filter(({ address }) => {
+  const usableAddresses = addresses.filter(({ address }) => {
     const host = parseHost(address);
     if (host === null || host.type === "name" || host.reach === "loopback") return false;
     return host.zone === null && !(host.type === "IPv6" && host.reach === "link");
   });
   return [
-    { name: type, type: "PTR", ttl: OTHER_SECONDS, data: name },
-    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: type },
-    { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
-    { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data: srv },
-    ...usable.slice(0, MAX_ANNOUNCED).map(({ family, address }): DnsRecord => {
+    { name: type, type: "PTR", ttl: OTHER_TTL_SECONDS, data: name },
+    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_TTL_SECONDS, data: type },
+    { name, type: "TXT", ttl: OTHER_TTL_SECONDS, flush: true, data: [id] },
+    { name, type: "SRV", ttl: HOST_TTL_SECONDS, flush: true, data: srv },
+    ...usableAddresses.slice(0, MAX_ANNOUNCED_ADDRESSES).map(({ family, address }): DnsRecord => {
       const type = family === "IPv4" ? "A" : "AAAA";
-      return { name: host, type, ttl: HOST_SECONDS, flush: true, data: address };
+      return { name: host, type, ttl: HOST_TTL_SECONDS, flush: true, data: address };
     }),
   ];
 }
@@ -140,8 +140,8 @@ export class Announcement implements AsyncDisposable {
     await pause(Infinity, this.#closeController.signal);
     this.#responseTimers.values().forEach(clearTimeout);
     // The addresses stay: other programs may announce them, too.
-    const [pointer, , ...unique] = recordsOf(this.#service, []);
-    const answers = [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
+    const [pointerRecord, , ...deviceRecords] = makeRecords(this.#service, []);
+    const answers = [pointerRecord!, ...deviceRecords].map((record) => ({ ...record, ttl: 0 }));
     await links.send({ type: "response", answers });
   }
 
@@ -153,14 +153,14 @@ export class Announcement implements AsyncDisposable {
 
   #onPacket({ type, questions }: Packet, link: Link): void {
     if (type !== "query" || this.#closeController.signal.aborted) return;
-    const records = recordsOf(this.#service, link.addresses);
-    const isAsked = questions.some((question) =>
+    const records = makeRecords(this.#service, link.addresses);
+    const matchesQuestion = questions.some((question) =>
       records.some(({ name, type }) =>
         (question.type === type || question.type === "ANY") && isSameDnsName(question.name, name)
       )
     );
     const range = MAX_DELAY_MILLISECONDS - MIN_DELAY_MILLISECONDS;
-    if (isAsked) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
+    if (matchesQuestion) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
   }
 
   /** Sends all records after a delay, or later if the last response is too recent. */
@@ -171,8 +171,8 @@ export class Announcement implements AsyncDisposable {
     const send = async () => {
       this.#responseTimers.delete(link);
       this.#lastResponseAt.set(link, performance.now());
-      await link.send({ type: "response", answers: recordsOf(this.#service, link.addresses) });
-      this.#onAnnounced(instanceName(this.#service).split(".")[0]!);
+      await link.send({ type: "response", answers: makeRecords(this.#service, link.addresses) });
+      this.#onAnnounced(formatInstanceName(this.#service).split(".")[0]!);
     };
     this.#responseTimers.set(
       link,
@@ -217,12 +217,12 @@ export async function findAddresses(
   options: FindOptions = {},
   network: Network = NETWORK,
 ): Promise<Address[]> {
-  const hints = new AddressHints(id, `-${shortId(id)}.${SERVICE}`);
+  const hints = new AddressHints(id, `-${shortenId(id)}.${SERVICE}`);
   await search(SERVICE, options, network, (records, addresses) => {
     hints.add(records, addresses);
-    return hints.addresses().length > 0;
+    return hints.listAddresses().length > 0;
   });
-  return hints.addresses();
+  return hints.listAddresses();
 }
 
 /** The announcement of another device. */
@@ -236,11 +236,11 @@ export interface DiscoveredService {
 /** Whether a name or the beginning of an id matches a device; `undefined` matches every device. */
 export function matchesName(
   { name, id }: Pick<DiscoveredService, "name" | "id">,
-  wantedName: string | undefined,
+  requestedName: string | undefined,
 ): boolean {
-  const lowerName = wantedName?.toLowerCase();
-  return !lowerName || shortName(name.toLowerCase()) === shortName(lowerName) ||
-    shortId(id) === shortId(lowerName);
+  const lowerName = requestedName?.toLowerCase();
+  return !lowerName || shortenName(name.toLowerCase()) === shortenName(lowerName) ||
+    shortenId(id) === shortenId(lowerName);
 }
 
 /** The limit of services in memory. */
@@ -260,14 +260,14 @@ export async function discoverServices(
 ): Promise<DiscoveredService[]> {
   const services = new Map<string, { name: string; id: string; hints: AddressHints }>();
   const listUsable = () =>
-    Array.from(services.values(), ({ hints, ...offer }) => {
-      return { ...offer, addresses: hints.addresses() };
+    Array.from(services.values(), ({ hints, ...service }) => {
+      return { ...service, addresses: hints.listAddresses() };
     }).filter(({ addresses }) => addresses.length > 0);
   await search(type, options, network, (records, addresses) => {
     for (const { name: instance, type: kind, ttl } of records) {
-      const [label = "", ...rest] = instance.split(".");
+      const [label = "", ...typeLabels] = instance.split(".");
       const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
-      const isService = kind === "SRV" && rest.join(".") === type &&
+      const isService = kind === "SRV" && typeLabels.join(".") === type &&
         id !== undefined && name !== undefined && isDeviceName(name);
       if (!isService) continue;
       const key = label.toLowerCase();
@@ -313,8 +313,8 @@ async function search(
   const onLink = (link: Link) => void link.send(query);
   try {
     await using links = await Links.open({ network, logger, onPacket, onLink });
-    for (let wait = FIRST_PAUSE_MILLISECONDS;; wait *= PAUSE_FACTOR) {
-      await pause(wait, endController.signal, signal);
+    for (let pauseMilliseconds = FIRST_PAUSE_MILLISECONDS;; pauseMilliseconds *= PAUSE_FACTOR) {
+      await pause(pauseMilliseconds, endController.signal, signal);
       if (endController.signal.aborted || signal?.aborted) break;
       await links.send(query);
     }
@@ -328,7 +328,7 @@ async function search(
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
 /** The limit of addresses to try. */
-const MAX_HEARD_ADDRESSES = 16;
+const MAX_FOUND_ADDRESSES = 16;
 
 /**
  * The received ports and addresses of a device. Any machine may claim to be the device, so a new
@@ -343,22 +343,22 @@ export class AddressHints {
   /** @param suffix The end of the names of its instances. */
   constructor(id: string, suffix: string) {
     this.#suffix = suffix.toLowerCase();
-    this.#host = hostName(id);
+    this.#host = formatHostName(id);
   }
 
   /** @param own The addresses of the interface that has received the records. */
   add(records: readonly DnsRecord[], own: readonly InterfaceAddress[]): void {
     for (const record of records) {
-      const name = dnsName(record.name);
+      const name = parseDnsName(record.name);
       if (record.ttl === 0 || name === null) continue;
       if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
-        if (dnsName(target) === this.#host && port > 0) {
+        if (parseDnsName(target) === this.#host && port > 0) {
           addIfNew(this.#ports, port, null, MAX_PORTS);
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = parseHost(record.data);
-        if (host !== null && isUsable(host, own)) {
+        if (host !== null && isUsableHost(host, own)) {
           addIfNew(this.#hosts, host.text, host.reach, MAX_HOST_ADDRESSES);
         }
       }
@@ -366,14 +366,14 @@ export class AddressHints {
   }
 
   /** The addresses of the device; those that routers know come first, as in an invitation. */
-  addresses(): Address[] {
+  listAddresses(): Address[] {
     const hosts = [...this.#hosts].sort(([, a], [, b]) =>
       Number(a === "link") - Number(b === "link")
     );
     return hosts.flatMap(([host]) =>
       Array.from(this.#ports.keys(), (port): Address => [host, port])
     )
-      .slice(0, MAX_HEARD_ADDRESSES);
+      .slice(0, MAX_FOUND_ADDRESSES);
   }
 }
 
@@ -387,11 +387,11 @@ function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void
 
 /** Whether a name equals a name of a device, in either case (RFC 6762 §16). */
 function isSameDnsName(text: string, name: string): boolean {
-  return dnsName(text) === dnsName(name);
+  return parseDnsName(text) === parseDnsName(name);
 }
 
 /** Returns a DNS name in the form for comparisons; `null` for other text. */
-function dnsName(text: string): string | null {
+function parseDnsName(text: string): string | null {
   const host = parseHost(text);
   return host?.type === "name" ? host.text : null;
 }
@@ -409,13 +409,13 @@ const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
  *
  * @param own The addresses of the interface that has received it.
  */
-function isUsable(
+function isUsableHost(
   { type, text, zone, bytes, reach }: ParsedHost,
   own: readonly InterfaceAddress[],
 ): boolean {
   if (bytes === null || zone !== null || reach === "loopback") return false;
   if (SPECIAL_ADDRESSES.test(text) || METADATA_ADDRESSES.includes(text)) return false;
-  const [first = 0] = bytes;
-  if (type === "IPv4" && (first === 0 || first >= 224)) return false;
+  const [firstByte = 0] = bytes;
+  if (type === "IPv4" && (firstByte === 0 || firstByte >= 224)) return false;
   return LOCAL_NETWORKS.test(text) || isInNetworks(text, own);
 }

@@ -4,7 +4,7 @@ import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
 import { parseHost } from "@degu/degu/base";
 import type { Logger } from "@degu/degu/server";
-import { ANY_HOST, PORT } from "./mdns_permissions.ts";
+import { ANY_HOST, MDNS_PORT } from "./mdns_permissions.ts";
 
 /** The interval of the search for new interfaces and addresses. */
 const POLL_MILLISECONDS = 5000;
@@ -21,7 +21,7 @@ export interface Network {
   findInterfaces(): readonly InterfaceAddress[];
 }
 
-export const NETWORK: Network = { port: PORT, findInterfaces: () => Deno.networkInterfaces() };
+export const NETWORK: Network = { port: MDNS_PORT, findInterfaces: () => Deno.networkInterfaces() };
 
 type RecordData =
   | { readonly type: "PTR" | "A" | "AAAA"; readonly data: string }
@@ -94,17 +94,17 @@ export class Links implements AsyncDisposable {
   }
 
   #update(): void {
-    const current = new Map(
-      linksOf(this.#options.network.findInterfaces()).map((
+    const currentLinks = new Map(
+      groupByInterface(this.#options.network.findInterfaces()).map((
         addresses,
       ) => [JSON.stringify(addresses), addresses]),
     );
     for (const [key, link] of this.#openLinks) {
-      if (current.has(key)) continue;
+      if (currentLinks.has(key)) continue;
       this.#openLinks.delete(key);
       this.#close(link);
     }
-    for (const [key, addresses] of current) {
+    for (const [key, addresses] of currentLinks) {
       if (!this.#openLinks.has(key)) {
         this.#openLinks.set(key, new Link(addresses, this.#options, this.#makeMulticast));
       }
@@ -132,7 +132,9 @@ export class Links implements AsyncDisposable {
  * Groups the addresses by interface. Leaves out interfaces without an IPv4 address, and the
  * loopback interface unless it is alone.
  */
-export function linksOf(addresses: readonly InterfaceAddress[]): readonly InterfaceAddress[][] {
+export function groupByInterface(
+  addresses: readonly InterfaceAddress[],
+): readonly InterfaceAddress[][] {
   const links = [...Map.groupBy(addresses, ({ name }) => name).values()]
     .filter((ofLink) => ofLink.some(({ family }) => family === "IPv4"));
   const outwardLinks = links.filter((ofLink) =>
@@ -154,19 +156,21 @@ export class Link {
    */
   readonly #bound: Promise<boolean>;
 
-  constructor(addresses: readonly InterfaceAddress[], use: LinkOptions, make: MakeMulticast) {
-    const { network: { port }, logger, onPacket, onLink } = use;
+  constructor(addresses: readonly InterfaceAddress[], options: LinkOptions, make: MakeMulticast) {
+    const { network: { port }, logger, onPacket, onLink } = options;
     const { name, address } = addresses.find(({ family }) => family === "IPv4")!;
     this.addresses = addresses;
     this.#logger = logger;
     this.#name = name;
     const socket = createSocket({ type: "udp4", reuseAddr: true });
     this.#multicast = make({ socket, port, interface: address, bind: ANY_HOST });
-    const [decode] = socket.listeners("message") as ((bytes: Buffer, from: RemoteInfo) => void)[];
-    const isWorthDecoding = makePacketFilter(port, (host) => isInNetworks(host, addresses));
-    socket.off("message", decode!);
+    const [decodePacket] = socket.listeners(
+      "message",
+    ) as ((bytes: Buffer, from: RemoteInfo) => void)[];
+    const canDecode = makePacketFilter(port, (host) => isInNetworks(host, addresses));
+    socket.off("message", decodePacket!);
     socket.on("message", (bytes, from) => {
-      if (isWorthDecoding(bytes.length, from)) decode!(bytes, from);
+      if (canDecode(bytes.length, from)) decodePacket!(bytes, from);
     });
     const { promise, resolve } = Promise.withResolvers<boolean>();
     this.#bound = promise;
@@ -226,14 +230,14 @@ const MIN_PACKET_COST_BYTES = 200;
  */
 export function makePacketFilter(
   port: number,
-  accept: (host: string) => boolean,
+  isAccepted: (host: string) => boolean,
 ): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
   let remainingBytes = BURST_BYTES;
   let refilledAt = performance.now();
   return (size, from) => {
     // A response from another port is to be ignored (RFC 6762 §6). A query from another port asks
     // for a response to its sender alone, and a forged address could direct that at a victim.
-    if (from.port !== port || size > MAX_PACKET_BYTES || !accept(from.address)) return false;
+    if (from.port !== port || size > MAX_PACKET_BYTES || !isAccepted(from.address)) return false;
     const now = performance.now();
     remainingBytes = Math.min(
       BURST_BYTES,
@@ -248,10 +252,10 @@ export function makePacketFilter(
 }
 
 /** Whether an IP address is in the network of one of these; no network has a mask of zero. */
-export function isInNetworks(host: string, own: readonly InterfaceAddress[]): boolean {
-  const bytes = bytesOf(host);
-  return own.some(({ address, netmask }) => {
-    const [network, mask] = [bytesOf(address), bytesOf(netmask)];
+export function isInNetworks(host: string, networkAddresses: readonly InterfaceAddress[]): boolean {
+  const bytes = parseAddressBytes(host);
+  return networkAddresses.some(({ address, netmask }) => {
+    const [network, mask] = [parseAddressBytes(address), parseAddressBytes(netmask)];
     return mask.some((byte) => byte > 0) && mask.length === bytes.length &&
       network.length === bytes.length && mask.every((bits, i) =>
         (bytes[i]! & bits) === (network[i]! & bits)
@@ -259,6 +263,6 @@ export function isInNetworks(host: string, own: readonly InterfaceAddress[]): bo
   });
 }
 
-function bytesOf(address: string): Uint8Array {
+function parseAddressBytes(address: string): Uint8Array {
   return parseHost(address)?.bytes ?? new Uint8Array();
 }

@@ -5,42 +5,43 @@
 
 /** Where packets of mDNS over IPv4 are received, and its group (RFC 6762 §3). */
 export const ANY_HOST = "0.0.0.0";
-const GROUP = "224.0.0.251";
-export const PORT = 5353;
+const MULTICAST_GROUP = "224.0.0.251";
+export const MDNS_PORT = 5353;
 
-function hostsOf(port: number): string[] {
-  return [`${ANY_HOST}:${port}`, `${GROUP}:${port}`];
+function listHosts(port: number): string[] {
+  return [`${ANY_HOST}:${port}`, `${MULTICAST_GROUP}:${port}`];
 }
 
 /** The permissions for mDNS: where the sockets are bound, and where they send. */
-export const HOSTS: readonly string[] = hostsOf(PORT);
+export const MDNS_HOSTS: readonly string[] = listHosts(MDNS_PORT);
 
-const INTERFACES = { name: "sys", kind: "networkInterfaces" } as const;
+const INTERFACES_PERMISSION = { name: "sys", kind: "networkInterfaces" } as const;
 
-function mayUse(hosts: readonly string[]): boolean {
+function areHostsPermitted(hosts: readonly string[]): boolean {
   return hosts.every((host) =>
     Deno.permissions.querySync({ name: "net", host }).state === "granted"
   );
 }
 
 /** Whether mDNS is permitted. Deno does not prompt. */
-export function mayUseMdns(): boolean {
-  return Deno.permissions.querySync(INTERFACES).state === "granted" && mayUse(HOSTS);
+export function isMdnsPermitted(): boolean {
+  return Deno.permissions.querySync(INTERFACES_PERMISSION).state === "granted" &&
+    areHostsPermitted(MDNS_HOSTS);
 }
 
 /**
  * Checks the permissions for mDNS. Deno may prompt for the interfaces; a missing host is an error.
  */
 export function checkPermissions(port: number): void {
-  if (Deno.permissions.requestSync(INTERFACES).state !== "granted") {
+  if (Deno.permissions.requestSync(INTERFACES_PERMISSION).state !== "granted") {
     throw new Deno.errors.NotCapable(
       "mDNS needs sys access to the interfaces of this machine; run again with " +
         "--allow-sys=networkInterfaces",
     );
   }
-  const hosts = hostsOf(port);
+  const hosts = listHosts(port);
   // An error of an unpermitted socket would end the process.
-  if (mayUse(hosts)) return;
+  if (areHostsPermitted(hosts)) return;
   throw new Deno.errors.NotCapable(
     `mDNS needs net access to ${hosts.join(" and ")}; run again with --allow-net=${
       hosts.join(",")

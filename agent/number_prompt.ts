@@ -53,12 +53,12 @@ export class NumberPrompt {
 
   /** Only `y` and `yes` are yes. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
-    const isYes = await this.#askAbout(question);
+    const isYes = await this.#askForNumber(question);
     if (isYes) this.#output.note(`waiting for the answer at ${question.name}`);
     return isYes;
   };
 
-  #askAbout({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
+  #askForNumber({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
     const groups = `${number.slice(0, 3)} ${number.slice(3)}`;
     return this.#listen(async () => {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
@@ -92,8 +92,8 @@ export class NumberPrompt {
         this.#output.ask(question);
         const reply = await this.#readLine(signal);
         if (reply === null) return null;
-        const chosen = [...lines.keys()][Number(reply) - 1];
-        if (/^\d+$/.test(reply) && chosen !== undefined) return chosen;
+        const chosenItem = [...lines.keys()][Number(reply) - 1];
+        if (/^\d+$/.test(reply) && chosenItem !== undefined) return chosenItem;
         this.#output.ask(`type a number from 1 to ${lines.size}`);
       }
     });
@@ -121,15 +121,15 @@ export class NumberPrompt {
     if (this.#inputState === "ended" || signal.aborted) return null;
     const { promise, resolve } = Promise.withResolvers<string | null>();
     signal.addEventListener("abort", () => resolve(null), { once: true });
-    let typed = "";
+    let typedText = "";
     this.#onKey = (key) => {
       if (key === CTRL_D) resolve(null);
-      else if (key === "\n" || key === "\r") resolve(typed.trim());
+      else if (key === "\n" || key === "\r") resolve(typedText.trim());
       else if (key === "\b" || key === "\x7f") {
-        if (typed !== "") this.#output.echo("\b \b");
-        typed = typed.slice(0, -1);
-      } else if (/^[ -~]$/.test(key) && typed.length < MAX_REPLY_LENGTH) {
-        typed += key;
+        if (typedText !== "") this.#output.echo("\b \b");
+        typedText = typedText.slice(0, -1);
+      } else if (/^[ -~]$/.test(key) && typedText.length < MAX_REPLY_LENGTH) {
+        typedText += key;
         this.#output.echo(key);
       }
     };
@@ -161,8 +161,8 @@ export class NumberPrompt {
 /** Waits until keys count; throws the reason of the signal. */
 async function ignoreInput(signal: AbortSignal): Promise<void> {
   let now = performance.now();
-  const end = now + IGNORE_INPUT_MILLISECONDS;
-  for (let isLate = false; now < end || isLate;) {
+  const endsAt = now + IGNORE_INPUT_MILLISECONDS;
+  for (let isLate = false; now < endsAt || isLate;) {
     const tickStartedAt = now;
     await pause(TICK_MILLISECONDS, signal);
     signal.throwIfAborted();

@@ -5,11 +5,11 @@ import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { join, resolve } from "./paths.ts";
 import type { Context } from "./command.ts";
-import { explainingLogger } from "./explain.ts";
+import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
 /** Returns the home directory of the user; `null` if it is unknown. */
-export function homeDirectory(): string | null {
+export function findHomeDirectory(): string | null {
   const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
   return home !== undefined && isAbsolute(home) ? home : null;
 }
@@ -28,7 +28,7 @@ export function findHome(homeOption: string | undefined): string {
   if (isWindows) {
     throw new Failure("LOCALAPPDATA is not set: use --home DIR to say where the device is");
   }
-  const home = homeDirectory();
+  const home = findHomeDirectory();
   if (home !== null) return `${home}/.local/state/degu`;
   throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
@@ -43,17 +43,20 @@ export async function openDevice(context: Context): Promise<Device> {
 
 /** Opens the device; first creates a missing device, with the name of this machine. */
 export async function openOrCreateDevice(context: Context): Promise<Device> {
-  const existing = await openIfCreated(context);
-  if (existing !== null) return existing;
+  const existingDevice = await openIfCreated(context);
+  if (existingDevice !== null) return existingDevice;
   const { home, output } = context;
-  const device = await Device.open(home, { name: machineName(home), logger: loggerOf(context) });
+  const device = await Device.open(home, {
+    name: findMachineName(home),
+    logger: makeLogger(context),
+  });
   output.note(`created the device ${device.name} ${device.id} in ${home}`);
   return device;
 }
 
-function machineName(home: string): string {
+function findMachineName(home: string): string {
   try {
-    return defaultName();
+    return makeDefaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     // Only a missing device needs the name, often because of a wrong --home.
@@ -66,22 +69,22 @@ function machineName(home: string): string {
 
 /** The largest number of characters in the name of a device. */
 const MAX_NAME_LENGTH = 63;
-const FALLBACK = "device";
+const FALLBACK_NAME = "device";
 
 /**
  * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
  */
-export function defaultName(hostname: string = Deno.hostname()): string {
+export function makeDefaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
     .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
     .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
-  return isDeviceName(name) ? name : FALLBACK;
+  return isDeviceName(name) ? name : FALLBACK_NAME;
 }
 
 export async function openIfCreated(context: Context): Promise<Device | null> {
   try {
-    return await Device.open(context.home, { logger: loggerOf(context) });
+    return await Device.open(context.home, { logger: makeLogger(context) });
   } catch (error) {
     if (error instanceof RangeError) return null;
     if (!(error instanceof Deno.errors.NotADirectory)) throw error;
@@ -91,8 +94,8 @@ export async function openIfCreated(context: Context): Promise<Device | null> {
 }
 
 /** Makes a logger that prints the library's warnings and errors. */
-export function loggerOf({ output }: Context): Logger {
-  return explainingLogger((level, line) => {
+export function makeLogger({ output }: Context): Logger {
+  return makeRewordingLogger((level, line) => {
     if (level === "warn" || level === "error") output.warn(line);
   });
 }
@@ -109,10 +112,13 @@ export class TemporaryDevice implements AsyncDisposable {
 
   /** Makes the device with the name of this machine. */
   static async open(context: Context): Promise<TemporaryDevice> {
-    const name = defaultName();
+    const name = makeDefaultName();
     const dir = await Deno.makeTempDir({ prefix: "degu-once-" });
     try {
-      return new TemporaryDevice(await Device.open(dir, { name, logger: loggerOf(context) }), dir);
+      return new TemporaryDevice(
+        await Device.open(dir, { name, logger: makeLogger(context) }),
+        dir,
+      );
     } catch (error) {
       await Deno.remove(dir, { recursive: true });
       throw error;

@@ -34,12 +34,12 @@ export class Output {
   readonly streams: Streams;
   /** Interrupts the command. Called on systems whose terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
-  readonly #colors: boolean;
-  #hasLine = false;
+  readonly #usesColors: boolean;
+  #isLineDrawn = false;
   /**
    * The lines that are buffered during a question: their number, and the printer of the last line.
    */
-  #buffered: { count: number; print: (more: string) => void } | null = null;
+  #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
   constructor(
     { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
@@ -49,14 +49,14 @@ export class Output {
     this.quiet = quiet;
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
-    this.#colors = !streams.noColor && isTerminal;
+    this.#usesColors = !streams.noColor && isTerminal;
     this.isInteractive = isTerminal && !quiet;
   }
 
   /** Prints a result to stdout: lines for people, or with `--json` an object for programs. */
-  result(lines: string | readonly string[], object: Record<string, unknown>): void {
+  printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
-    if (this.json) return writeToStream(this.streams.stdout, `${printableJson(object)}\n`);
+    if (this.json) return writeToStream(this.streams.stdout, `${formatJson(object)}\n`);
     const allLines = typeof lines === "string" ? [lines] : lines;
     writeToStream(this.streams.stdout, allLines.map((line) => `${printable(line)}\n`).join(""));
   }
@@ -82,12 +82,14 @@ export class Output {
    */
   bufferMessages(): Disposable {
     this.draw("");
-    const buffered = this.#buffered = { count: 0, print: (_more: string) => {} };
+    const buffered = this.#messageBuffer = { count: 0, print: (_more: string) => {} };
     return {
       [Symbol.dispose]: () => {
-        this.#buffered = null;
-        const others = counted(buffered.count - 1, "other message");
-        buffered.print(buffered.count < 2 ? "" : `; ${others} came while the question was open`);
+        this.#messageBuffer = null;
+        const otherMessages = formatCount(buffered.count - 1, "other message");
+        buffered.print(
+          buffered.count < 2 ? "" : `; ${otherMessages} came while the question was open`,
+        );
       },
     };
   }
@@ -106,20 +108,20 @@ export class Output {
   }
 
   /** Prints the results of a command, and its failures; either may be empty. */
-  summary(done: string, failures: string, _hasChanged: boolean): void {
+  printSummary(done: string, failures: string, _hasChanged: boolean): void {
     if (done !== "") this.note(done);
     if (failures !== "") this.error(failures);
   }
 
   /** Prints or buffers a message. */
   #message(text: string, kind?: string, color?: number): void {
-    if (this.#buffered === null) return this.#print(text, kind, color);
-    this.#buffered.count++;
-    this.#buffered.print = (more) => this.#print(text + more, kind, color);
+    if (this.#messageBuffer === null) return this.#print(text, kind, color);
+    this.#messageBuffer.count++;
+    this.#messageBuffer.print = (more) => this.#print(text + more, kind, color);
   }
 
   #print(text: string, kind?: string, color?: number): void {
-    const kindText = kind !== undefined && this.#colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
+    const kindText = kind !== undefined && this.#usesColors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = kindText === undefined ? "" : `degu: ${kindText}: `;
     this.draw("");
     this.#writeMessage(`${prefix}${printable(text)}\n`);
@@ -133,8 +135,10 @@ export class Output {
    * remove the line.
    */
   draw(line: string): void {
-    if (!this.isInteractive || this.#buffered !== null || (line === "" && !this.#hasLine)) return;
-    this.#hasLine = line !== "";
+    if (
+      !this.isInteractive || this.#messageBuffer !== null || (line === "" && !this.#isLineDrawn)
+    ) return;
+    this.#isLineDrawn = line !== "";
     this.#writeMessage(`\r\x1b[K${line}`);
   }
 
@@ -193,30 +197,30 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
  * Formats a value as one line of JSON with visible characters only: each invisible one is `\\u` and
  * four hexadecimal digits, once for each UTF-16 unit.
  */
-export function printableJson(value: unknown): string {
+export function formatJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
     const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
     return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
   });
 }
 
-export function counted(count: number, thing: string): string {
+export function formatCount(count: number, thing: string): string {
   return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
-const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
+const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 /** Bytes in a decimal unit, with three digits: `"12.3 MB"`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
   // Without this, 999.5 would be shown as 1000.
-  while (value >= 999.5 && unit < UNITS.length - 1) {
+  while (value >= 999.5 && unit < BYTE_UNITS.length - 1) {
     value /= 1000;
     unit++;
   }
   const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  return `${value.toFixed(digits)} ${UNITS[unit]}`;
+  return `${value.toFixed(digits)} ${BYTE_UNITS[unit]}`;
 }
 
 /** Seconds as `"1:05"`, `"1:02:03"`. */

@@ -14,8 +14,8 @@ import {
 import { pause } from "./pause.ts";
 import type { HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { loggerOf } from "./open_device.ts";
-import { NOT_CONFIRMED_HERE, notConfirmedThere, RUN_BOTH_AGAIN } from "./explain.ts";
+import { makeLogger } from "./open_device.ts";
+import { describeRemoteRefusal, NOT_CONFIRMED_LOCALLY, RUN_BOTH_AGAIN } from "./explain.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import {
   announceInvitation,
@@ -25,7 +25,7 @@ import {
   showCountdown,
 } from "./shown_invitation.ts";
 import { isExpectedDevice } from "./join_device.ts";
-import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortId } from "./mdns.ts";
+import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortenId } from "./mdns.ts";
 import { MAX_NUMBERS, type NumberPrompt } from "./number_prompt.ts";
 
 /** The duration of the discovery before the first number, so that all nearby devices are known. */
@@ -36,14 +36,14 @@ const DISCOVERY_MILLISECONDS = 3000;
  */
 const SHOW_ADDRESS_AFTER_MILLISECONDS = 10_000;
 /** The time after which the device with the larger id also joins. */
-const CONNECT_MILLISECONDS = 5000;
+const MAX_CONNECT_MILLISECONDS = 5000;
 /** The shortest time-out for one address of the other device. */
 const MIN_CONNECT_MILLISECONDS = 1000;
-const REJOIN_MILLISECONDS = 1000;
+const REJOIN_PAUSE_MILLISECONDS = 1000;
 /** How long the invitation stays open after a no, so that the joiner gets the refusal. */
 const REFUSAL_DELAY_MILLISECONDS = 2000;
 const TOTAL_TIMEOUT_SECONDS = 600;
-const USE_A_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
+const LINE_ADVICE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
 
 /** The options of `degu pair`. */
 export interface PairSessionOptions {
@@ -173,16 +173,16 @@ class PairSession {
   }
 
   async #discover(): Promise<void> {
-    const logger = loggerOf(this.#context);
+    const logger = makeLogger(this.#context);
     const options = { signal: this.#closeSignal, seconds: TOTAL_TIMEOUT_SECONDS, logger };
     await discoverServices(PAIR_SERVICE, options, undefined, (services) => {
-      const others = services.filter(({ id }) => id !== shortId(this.#device.id));
+      const otherServices = services.filter(({ id }) => id !== shortenId(this.#device.id));
       const now = performance.now();
       for (const each of this.#discovered.values()) each.endedAt = Math.min(each.endedAt, now);
-      for (const service of others) {
+      for (const service of otherServices) {
         this.#discovered.set(service.id, { service, endedAt: Infinity });
       }
-      if (others.length > 0) this.#deviceDiscovered.resolve();
+      if (otherServices.length > 0) this.#deviceDiscovered.resolve();
     });
   }
 
@@ -204,8 +204,10 @@ class PairSession {
 
   /** Finds the only nearby device, or the chosen one; `null` if it is not announced. */
   async #findChosen(): Promise<DiscoveredService | null> {
-    const nearby = this.#listNearby();
-    if (nearby.length > 1) await (this.#choiceMade ??= this.#askForChoice(nearby.length));
+    const nearbyDevices = this.#listNearby();
+    if (nearbyDevices.length > 1) {
+      await (this.#choiceMade ??= this.#askForChoice(nearbyDevices.length));
+    }
     const [device] = this.#listNearby();
     return device?.endedAt === Infinity ? device.service : null;
   }
@@ -264,13 +266,13 @@ class PairSession {
         this.#failIfUsedUp();
         this.#deviceDiscovered = Promise.withResolvers();
         hasDiscovered = isOurTurn = false;
-      } else if (isOurTurn || shortId(this.#device.id) < service.id) {
+      } else if (isOurTurn || shortenId(this.#device.id) < service.id) {
         const peer = await this.#tryToJoin(service);
         if (peer !== null) return peer;
-        await wait(REJOIN_MILLISECONDS);
+        await wait(REJOIN_PAUSE_MILLISECONDS);
       } else {
         // Let the other device join first. It may be unable to connect.
-        await wait(CONNECT_MILLISECONDS);
+        await wait(MAX_CONNECT_MILLISECONDS);
         isOurTurn = true;
       }
     }
@@ -290,7 +292,7 @@ class PairSession {
       const attemptController = this.#attemptController = new AbortController();
       const timeoutMilliseconds = Math.max(
         MIN_CONNECT_MILLISECONDS,
-        CONNECT_MILLISECONDS / addresses.length,
+        MAX_CONNECT_MILLISECONDS / addresses.length,
       );
       const timeoutTimer = setTimeout(() => attemptController.abort(), timeoutMilliseconds);
       let hasNumber = false;
@@ -312,7 +314,9 @@ class PairSession {
         if (this.#printedCodes.has(code)) continue;
         this.#printedCodes.add(code);
         output.note(
-          `${name} ${JOIN_REASONS[code] ?? JOIN_REASONS.UNREACHABLE} ${formatAddress(address)}`,
+          `${name} ${JOIN_FAILURE_TEXTS[code] ?? JOIN_FAILURE_TEXTS.UNREACHABLE} ${
+            formatAddress(address)
+          }`,
         );
       } finally {
         clearTimeout(timeoutTimer);
@@ -337,7 +341,7 @@ class PairSession {
       if (!this.#closeSignal.aborted) this.#failure.reject(error);
       return false;
     }
-    if (question.signal.aborted || !this.#isChosen(shortId(question.id))) return false;
+    if (question.signal.aborted || !this.#isChosen(shortenId(question.id))) return false;
     return await this.#ask(question, REFUSAL_DELAY_MILLISECONDS);
   }
 
@@ -360,7 +364,7 @@ class PairSession {
 
   async #failAfterRefusal(delay: number): Promise<void> {
     await pause(delay, this.#context.signal);
-    this.#failure.reject(new Failure(NOT_CONFIRMED_HERE, "REFUSED"));
+    this.#failure.reject(new Failure(NOT_CONFIRMED_LOCALLY, "REFUSED"));
   }
 
   /** Handles a question that the other device has ended. */
@@ -372,14 +376,14 @@ class PairSession {
     if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
       return this.#failure.reject(reason);
     }
-    const reasonText = notConfirmedThere(name);
-    const isMeant = this.#chosenId !== null ||
-      (this.#discovered.size === 0 ? this.#isAddressShown : this.#discovered.has(shortId(id)));
-    if (isMeant) {
+    const reasonText = describeRemoteRefusal(name);
+    const isExpected = this.#chosenId !== null ||
+      (this.#discovered.size === 0 ? this.#isAddressShown : this.#discovered.has(shortenId(id)));
+    if (isExpected) {
       return this.#failure.reject(new Failure(`${reasonText}: ${RUN_BOTH_AGAIN}`, "REFUSED"));
     }
     if (this.#numberCount === MAX_NUMBERS) {
-      const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
+      const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${LINE_ADVICE}`;
       return this.#failure.reject(new Failure(problem, "REFUSED"));
     }
     this.#context.output.note(`${reasonText}; the device that you mean may still come`);
@@ -399,13 +403,13 @@ class PairSession {
       !this.#areNumbersUsedUp || isReachableFromNetwork || isJoining || this.#closeSignal.aborted
     ) return;
     const problem =
-      `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
+      `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${LINE_ADVICE}`;
     this.#failure.reject(new Failure(problem, "REFUSED"));
   }
 }
 
 /** The texts of failed attempts to join, in front of the address. */
-const JOIN_REASONS: Readonly<Record<string, string>> = {
+const JOIN_FAILURE_TEXTS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if you have not started that, answer no on it; at",
   NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",
   UNREACHABLE: "does not answer, so it may come by itself: is a firewall in between? At",

@@ -4,12 +4,12 @@ import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/ba
 import type { Client, ClientOptions, Response } from "@degu/degu/client";
 import type { Device, DeviceClientOptions, Peer } from "@degu/degu/device";
 import { pause } from "./pause.ts";
-import { isForOthers } from "./addresses.ts";
+import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf, Failure, NoAddressFailure, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
-import { mayUseMdns } from "./mdns_permissions.ts";
-import { loggerOf } from "./open_device.ts";
+import { isMdnsPermitted } from "./mdns_permissions.ts";
+import { makeLogger } from "./open_device.ts";
 
 /**
  * The time-out for one address. All addresses are tried concurrently, and a user waits for the
@@ -26,10 +26,10 @@ const TRUST_DELAY_MILLISECONDS = 2000;
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
-  throw await unknownPeerFailure(device, peerName);
+  throw await makeUnknownPeerFailure(device, peerName);
 }
 
-export async function unknownPeerFailure(device: Device, peerName: string): Promise<Failure> {
+export async function makeUnknownPeerFailure(device: Device, peerName: string): Promise<Failure> {
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu pair" on both'
     : '"degu peers" lists all peers';
@@ -57,19 +57,22 @@ export async function openClient(
   const options = { signal, connectTimeout: CONNECT_SECONDS, ...clientOptions };
   if (address !== undefined) {
     const addresses = isReconnect ? [address, ...peer.addresses] : [address];
-    const storing = isStorable(address) ? STORING : {};
-    const client = await device.client(peer, { ...options, ...storing, addresses });
+    const storeOptions = isStorable(address) ? STORE_OPTIONS : {};
+    const client = await device.client(peer, { ...options, ...storeOptions, addresses });
     if (!isReconnect) await waitUntilTrusted(peer, client, clientOptions.signal ?? signal);
     return client;
   }
-  const mayDiscover = find !== false && mayUseMdns();
+  const mayDiscover = find !== false && isMdnsPermitted();
   // A found device has to prove its identity. A failed search only finds no addresses.
   const discover = async (signal: AbortSignal) => {
     if (!mayDiscover) return [];
-    const discovered = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
+    const discoveredAddresses = await findAddresses(peer.id, {
+      signal,
+      logger: makeLogger(context),
+    })
       .catch(() => []);
     // Deno would prompt for addresses without a permission.
-    return discovered.filter((each) => {
+    return discoveredAddresses.filter((each) => {
       const host = formatAddress(each);
       return Deno.permissions.querySync({ name: "net", host }).state === "granted";
     });
@@ -100,15 +103,15 @@ export async function openClient(
       { peer: peer.name },
     );
   }
-  return await device.client(peer, { ...options, ...STORING, addresses });
+  return await device.client(peer, { ...options, ...STORE_OPTIONS, addresses });
 }
 
 /** Any `find` option lets the library store the address at which the peer answers. */
-const STORING: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
+const STORE_OPTIONS: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
 
 /** Whether an address can be stored. An address of this machine is often the end of a tunnel. */
 function isStorable(address: Address): boolean {
-  if (!isForOthers(address)) return false;
+  if (!isReachableByOthers(address)) return false;
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
@@ -132,14 +135,14 @@ async function waitUntilTrusted(
   client: Client,
   signal: AbortSignal,
 ): Promise<void> {
-  const age = Date.now() - pairedAt.getTime();
-  if (age < 0 || age >= TRUST_DELAY_MILLISECONDS) return;
-  const timeout = AbortSignal.timeout(TRUST_DELAY_MILLISECONDS - age);
+  const ageMilliseconds = Date.now() - pairedAt.getTime();
+  if (ageMilliseconds < 0 || ageMilliseconds >= TRUST_DELAY_MILLISECONDS) return;
+  const timeoutSignal = AbortSignal.timeout(TRUST_DELAY_MILLISECONDS - ageMilliseconds);
   try {
-    const options = { signal: AbortSignal.any([signal, timeout]) };
+    const options = { signal: AbortSignal.any([signal, timeoutSignal]) };
     await using _response = await client.request("GET", "/", {}, null, options);
   } catch (error) {
     // The requests of the command will report any other error.
-    if (exitCodeOf(error) === REFUSED) await pause(Infinity, signal, timeout);
+    if (exitCodeOf(error) === REFUSED) await pause(Infinity, signal, timeoutSignal);
   }
 }

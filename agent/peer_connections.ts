@@ -45,14 +45,14 @@ export interface PeerConnectionsOptions {
  *
  * @param isReconnect Whether another connection has stalled, so that all known addresses are tried.
  */
-export type Open = (options: ClientOptions, isReconnect: boolean) => Promise<Client>;
+export type OpenClient = (options: ClientOptions, isReconnect: boolean) => Promise<Client>;
 
 /** A client that all calls share, until it is dropped. */
 class SharedClient {
   readonly client: Promise<Client>;
   readonly #dropController = new AbortController();
 
-  constructor(open: Open, signal: AbortSignal, isReconnect = false) {
+  constructor(open: OpenClient, signal: AbortSignal, isReconnect = false) {
     const anySignal = AbortSignal.any([signal, this.#dropController.signal]);
     this.client = open({ signal: anySignal }, isReconnect);
     // After an interruption no call awaits this promise.
@@ -75,7 +75,7 @@ class SharedClient {
 /** Detects that running calls have no progress for a while. */
 class StallDetector {
   /** Milliseconds without progress that are a stall. */
-  limit: number;
+  limitMilliseconds: number;
   readonly #onStall: (ended: AbortSignal) => void;
   #callCount = 0;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
@@ -84,8 +84,8 @@ class StallDetector {
   #stallController: AbortController | null = null;
 
   /** @param onStall Gets a signal that is aborted when the stall has ended. */
-  constructor(limit: number, onStall: (ended: AbortSignal) => void) {
-    this.limit = limit;
+  constructor(limitMilliseconds: number, onStall: (ended: AbortSignal) => void) {
+    this.limitMilliseconds = limitMilliseconds;
     this.#onStall = onStall;
   }
 
@@ -103,7 +103,7 @@ class StallDetector {
   /** Called after each progress. */
   onProgress(): void {
     // Thousands of small files a second must not reset the timer each time.
-    const isRecent = performance.now() - this.#timerStartedAt <= this.limit / 100;
+    const isRecent = performance.now() - this.#timerStartedAt <= this.limitMilliseconds / 100;
     if (!isRecent || this.#stallController !== null) this.restart();
   }
 
@@ -116,7 +116,7 @@ class StallDetector {
     this.#stallTimer = setTimeout(() => {
       this.#stallController = new AbortController();
       this.#onStall(this.#stallController.signal);
-    }, this.limit);
+    }, this.limitMilliseconds);
   }
 }
 
@@ -126,7 +126,7 @@ export class PeerConnections implements Disposable {
   readonly connector: Connector = { connect: (options) => this.#connect(options) };
   /** The connections of all calls, which are all idempotent. */
   readonly #pool = new ConnectionPool(this.connector, { maxConnections: Infinity, repeat: "any" });
-  readonly #open: Open;
+  readonly #open: OpenClient;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
   readonly #retries: number;
@@ -145,7 +145,7 @@ export class PeerConnections implements Disposable {
 
   /** @param note Called with a text when a call is retried, and after a stall. */
   constructor(
-    open: Open,
+    open: OpenClient,
     signal: AbortSignal,
     note: (text: string) => void,
     options: PeerConnectionsOptions = {},
@@ -202,17 +202,17 @@ export class PeerConnections implements Disposable {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
     for (const startedAt = performance.now();;) {
-      const shared = this.#getClient();
+      const sharedClient = this.#getClient();
       try {
-        return await (await shared.client).connect(options);
+        return await (await sharedClient.client).connect(options);
       } catch (error) {
         signal.throwIfAborted();
-        if (shared.isDropped) continue;
+        if (sharedClient.isDropped) continue;
         const remaining = Math.max(startedAt, this.#lastProgressAt ?? startedAt) +
           this.#waitMilliseconds - performance.now();
         if (!isPeerOffline(error) || remaining <= 0) throw error;
         // A new client searches again, and may find other addresses.
-        this.#drop(shared);
+        this.#drop(sharedClient);
         this.#waitingCount++;
         await pause(Math.min(remaining, RECONNECT_MILLISECONDS), signal).finally(() =>
           this.#waitingCount--
@@ -288,8 +288,8 @@ export class PeerConnections implements Disposable {
       }
     };
     // Reject with the first error.
-    const running = () => run().catch((error) => stopController.abort(error));
-    await Promise.all(Array.from({ length: MAX_CONCURRENT_CALLS }, running));
+    const runUntilError = () => run().catch((error) => stopController.abort(error));
+    await Promise.all(Array.from({ length: MAX_CONCURRENT_CALLS }, runUntilError));
     anySignal.throwIfAborted();
   }
 
@@ -306,7 +306,9 @@ export class PeerConnections implements Disposable {
     if (client === null || !isBusy) return this.#stallDetector.restart();
     // A call without retries keeps its connection.
     const action = this.#retries > 0 ? "connecting again" : "still waiting";
-    this.#note(`nothing has arrived for ${this.#stallDetector.limit / 1000} s; ${action}`);
+    this.#note(
+      `nothing has arrived for ${this.#stallDetector.limitMilliseconds / 1000} s; ${action}`,
+    );
     if (this.#retries > 0) this.#replace(client, ended);
   }
 
@@ -314,23 +316,23 @@ export class PeerConnections implements Disposable {
    * Connects beside a stalled client until the stall ends. If the peer responds on the new
    * connection, drops the stalled client; its calls continue.
    */
-  async #replace(stalled: SharedClient, ended: AbortSignal): Promise<void> {
+  async #replace(stalledClient: SharedClient, ended: AbortSignal): Promise<void> {
     const anySignal = AbortSignal.any([this.#signal, ended]);
-    while (!anySignal.aborted && this.#currentClient === stalled) {
+    while (!anySignal.aborted && this.#currentClient === stalledClient) {
       const replacement = new SharedClient(this.#open, this.#signal, true);
       const drop = () => replacement.drop();
       ended.addEventListener("abort", drop);
-      const responds = await replacement.client.then((client) => client.request("GET", "/"))
+      const isResponding = await replacement.client.then((client) => client.request("GET", "/"))
         .then(({ body }) => body?.cancel()).then(() => true, () => false);
       ended.removeEventListener("abort", drop);
-      if (responds && !ended.aborted && this.#currentClient === stalled) {
-        this.#stallDetector.limit *= 2;
+      if (isResponding && !ended.aborted && this.#currentClient === stalledClient) {
+        this.#stallDetector.limitMilliseconds *= 2;
         this.#currentClient = replacement;
         this.#hasReplacedClient = true;
-        stalled.drop();
+        stalledClient.drop();
       } else {
         replacement.drop();
-        await pause(this.#stallDetector.limit, anySignal);
+        await pause(this.#stallDetector.limitMilliseconds, anySignal);
       }
     }
     if (!anySignal.aborted) this.#stallDetector.restart();

@@ -3,7 +3,7 @@
 import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./open_device.ts";
-import { errorObject, explain } from "./explain.ts";
+import { explain, makeErrorObject } from "./explain.ts";
 import { exitCodeOf, FAILED, Failure, INTERRUPTED, InterruptedError } from "./failure.ts";
 import { Output, OutputClosedError, type Streams, writeToStream } from "./output.ts";
 
@@ -70,18 +70,18 @@ To send files once, without pairing:
 /**
  * Runs the program; resolves to its exit code.
  *
- * @param interrupts The signal that aborts the program; if left out, the signals of the process.
+ * @param caughtSignals The signal that aborts the program; if left out, the signals of the process.
  */
 export async function runAgent(
   args: readonly string[],
   streams: Streams = Deno,
-  interrupts: ReturnType<typeof catchSignals> = catchSignals(),
+  caughtSignals: ReturnType<typeof catchSignals> = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
   // The errors of a wrong command line are printed before its options are parsed.
   let output = new Output({ json: args.includes("--json") }, streams);
   let context: Context | undefined;
-  using signals = interrupts;
+  using signals = caughtSignals;
   const { signal, interrupt = () => {} } = signals;
   const run: Run = (action) => async (...args) => {
     const command = args.at(-1) as Command; // commander passes the command behind the options
@@ -106,7 +106,7 @@ export async function runAgent(
     if (error instanceof OutputClosedError) return FAILED;
     output.error(explain(error));
     try {
-      if (output.json) output.result("", { error: errorObject(error, context?.peer) });
+      if (output.json) output.printResult("", { error: makeErrorObject(error, context?.peer) });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
@@ -146,29 +146,29 @@ export async function makeProgram(
       writeErr: () => {}, // `runAgent()` prints errors
     });
   program.helpCommand("help [command]", "print the help of a command");
-  refuseWrongUsage(program);
+  overrideExit(program);
   await addCommands(program, program.parseOptions([...args]).operands[0] ?? "");
-  for (const command of listCommands(program)) refuseWrongUsage(command);
+  for (const command of listCommands(program)) overrideExit(command);
   return program;
 }
 
 /** Adds the command of this name, or all commands if no command has the name. */
 async function addCommands(program: AgentCommand, name: string): Promise<void> {
-  const isSingle = name !== NEEDS_ALL_COMMANDS &&
+  const canLoadAlone = name !== NEEDS_ALL_COMMANDS &&
     COMMANDS.some(([, group]) => Object.hasOwn(group, name));
-  const loading = COMMANDS.map(async ([heading, group]) => {
-    const loaders = Object.entries(group).filter(([each]) => !isSingle || each === name);
+  const groupPromises = COMMANDS.map(async ([heading, group]) => {
+    const loaders = Object.entries(group).filter(([each]) => !canLoadAlone || each === name);
     return [heading, await Promise.all(loaders.map(([, load]) => load()))] as const;
   });
-  for (const [heading, addFunctions] of await Promise.all(loading)) {
+  for (const [heading, addFunctions] of await Promise.all(groupPromises)) {
     program.commandsGroup(heading);
     for (const add of addFunctions) add(program);
   }
 }
 
-function refuseWrongUsage(command: Command): void {
+function overrideExit(command: Command): void {
   command.exitOverride((error) => {
-    throw usageFailure(error, command);
+    throw makeUsageFailure(error, command);
   });
 }
 
@@ -177,7 +177,7 @@ function listCommands(command: Command): Command[] {
 }
 
 /** Returns the problem of a wrong command line, with a suggestion. */
-function problemOf({ code, message }: CommanderError, command: Command): string {
+function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing or unknown";
   const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
   const [firstQuoted = "", secondQuoted = ""] = Array.from(
@@ -212,13 +212,13 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
 }
 
 /** Converts the error of commander; an exit code of 0 is a request for the help or the version. */
-function usageFailure(error: CommanderError, command: Command): Error {
+function makeUsageFailure(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
-  const problem = problemOf(error, command);
+  const problem = describeUsageProblem(error, command);
   const names = [command.name()];
-  for (let above = command.parent; above !== null; above = above.parent) {
-    names.unshift(above.name());
+  for (let ancestor = command.parent; ancestor !== null; ancestor = ancestor.parent) {
+    names.unshift(ancestor.name());
   }
   const name = names.join(" ");
   return new Failure(`${problem}; see "${name} --help"`, "USAGE");

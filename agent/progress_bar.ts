@@ -18,32 +18,32 @@ export interface CommandProgress {
 /** The number of bytes transferred until a time in milliseconds. */
 export type Sample = readonly [at: number, moved: number];
 
-const DRAWING_MILLISECONDS = 100;
+const DRAW_INTERVAL_MILLISECONDS = 100;
 /** The rate of the last five seconds is shown. */
-const SAMPLES = 5000 / DRAWING_MILLISECONDS;
+const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
 /** A rate over a shorter time is meaningless. */
-const MIN_MILLISECONDS = 300;
+const MIN_RATE_MILLISECONDS = 300;
 /** A name cut to fewer columns is useless, so the bar is dropped first. */
 const MIN_NAME_COLUMNS = 8;
 
 /** Shows the progress, which the caller updates, as soon as the number of files is known. */
 export function showProgress(output: Output, progress: CommandProgress): Disposable {
   const samples: Sample[] = [];
-  return output.animate(DRAWING_MILLISECONDS, () => {
+  return output.animate(DRAW_INTERVAL_MILLISECONDS, () => {
     if (progress.totalFiles === 0) return "";
     samples.push([performance.now(), progress.moved]);
-    return progressLine(progress, rateOf(samples), output.columns);
+    return formatProgressLine(progress, computeRate(samples), output.columns);
   });
 }
 
 /** The rate in bytes per second; `null` if the time is too short. Removes older samples. */
-export function rateOf(samples: Sample[]): number | null {
-  while (samples.length > SAMPLES) samples.shift();
+export function computeRate(samples: Sample[]): number | null {
+  while (samples.length > MAX_SAMPLES) samples.shift();
   const [[begin, before], [end, after]] = [samples[0]!, samples.at(-1)!];
-  return end - begin < MIN_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
+  return end - begin < MIN_RATE_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
 }
 
-export function progressLine(
+export function formatProgressLine(
   progress: CommandProgress,
   rate: number | null,
   columns: number,
@@ -61,31 +61,31 @@ export function progressLine(
   // are for the ^C of Ctrl-C.
   const availableColumns = columns - 3;
   const choices = [
-    [percent, barOf(fraction, 20), size, speed, remainingTime],
-    [percent, barOf(fraction, 10), speed, remainingTime],
+    [percent, formatBar(fraction, 20), size, speed, remainingTime],
+    [percent, formatBar(fraction, 10), speed, remainingTime],
     [percent, speed, remainingTime],
     [percent, remainingTime],
   ];
   const endings = choices.map((parts) => parts.filter((part) => part !== "").join("  "));
-  const nameColumns = (ending: string) => availableColumns - count.length - ending.length - 2;
-  const ending = endings.find((each) => nameColumns(each) >= MIN_NAME_COLUMNS) ?? percent;
-  const label = fitText(printable(name), Math.max(0, nameColumns(ending)));
-  const padding = " ".repeat(Math.max(0, nameColumns(ending) - widthOf(label)) + 2);
+  const countNameColumns = (ending: string) => availableColumns - count.length - ending.length - 2;
+  const ending = endings.find((each) => countNameColumns(each) >= MIN_NAME_COLUMNS) ?? percent;
+  const label = fitText(printable(name), Math.max(0, countNameColumns(ending)));
+  const padding = " ".repeat(Math.max(0, countNameColumns(ending) - widthOf(label)) + 2);
   return fitText(`${count}${label}${padding}${ending}`, Math.max(0, availableColumns));
 }
 
-function barOf(fraction: number, columns: number): string {
+function formatBar(fraction: number, columns: number): string {
   return `[${"=".repeat(Math.round(fraction * columns)).padEnd(columns)}]`;
 }
 
 /**
  * East Asian letters, emoji and everything between: all characters of two columns, and some of one.
  */
-const WIDE = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
+const WIDE_CHARACTERS = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
 
 /** The largest number of columns of a text. Combining characters are counted as columns, too. */
 export function widthOf(text: string): number {
-  return [...text].length + (text.match(WIDE)?.length ?? 0);
+  return [...text].length + (text.match(WIDE_CHARACTERS)?.length ?? 0);
 }
 
 /** Cuts out the middle of a text that is too wide, since both ends of a name are informative. */

@@ -16,16 +16,16 @@ import {
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { Failure, hasStatus, isTransferError } from "./failure.ts";
-import { wildcardHint } from "./local_paths.ts";
+import { findWildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
-import { type Open, PeerConnections } from "./peer_connections.ts";
+import { type OpenClient, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
   readonly peer: string;
   /** The names below the shared directory; empty for the directory itself. */
   readonly names: readonly string[];
   /** Whether the path must be a directory, because it is empty or ends with a slash. */
-  readonly directory: boolean;
+  readonly mustBeDirectory: boolean;
 }
 
 /**
@@ -68,8 +68,12 @@ export function parseRemotePath(text: string): RemotePath {
       throw fail(`: ${describeArgumentError(error)?.problem}`);
     }
   }
-  const last = components.at(-1);
-  return { peer: text.slice(0, colon), names, directory: last === "" || last === "." };
+  const lastComponent = components.at(-1);
+  return {
+    peer: text.slice(0, colon),
+    names,
+    mustBeDirectory: lastComponent === "" || lastComponent === ".",
+  };
 }
 
 export function formatRemotePath(
@@ -81,12 +85,12 @@ export function formatRemotePath(
 }
 
 /** Refuses a path with a reserved name, which can be neither written nor removed. */
-export function checkNotReserved(names: readonly string[], shown: string): void {
-  const reserved = names.find(isReservedName);
-  if (reserved === undefined) return;
+export function checkNotReserved(names: readonly string[], shownPath: string): void {
+  const reservedName = names.find(isReservedName);
+  if (reservedName === undefined) return;
   throw new Failure(
-    `${JSON.stringify(shown)}: the name ${
-      JSON.stringify(reserved)
+    `${JSON.stringify(shownPath)}: the name ${
+      JSON.stringify(reservedName)
     } is reserved for unfinished files: ` +
       "choose another one",
   );
@@ -152,7 +156,7 @@ export class RemoteFiles implements Disposable {
   ): Promise<RemoteFiles> {
     const { signal, output, options: { wait } } = context;
     await openPeer(device, peer);
-    const open: Open = (options, isReconnect) =>
+    const open: OpenClient = (options, isReconnect) =>
       openClient(context, device, peer, options, isReconnect);
     const note = (text: string) => output.note(text);
     const connections = new PeerConnections(open, signal, note, { retries, wait });
@@ -166,23 +170,23 @@ export class RemoteFiles implements Disposable {
   }
 
   /** The URI of a file, or, with `""` as the last name, of a directory. */
-  uri(names: readonly string[]): string {
+  makeUri(names: readonly string[]): string {
     return fileUri(this.area, ...names);
   }
 
-  name(names: readonly string[], directory = false): string {
+  formatName(names: readonly string[], directory = false): string {
     return formatRemotePath(this.peer, names, directory);
   }
 
   /** Lists a directory by name; `null` if it is missing. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const key = names.join("/");
-    const cached = this.#listCache.get(key);
-    if (cached !== undefined) return cached;
-    const isFirst = this.#listCache.size === 0;
+    const cachedEntries = this.#listCache.get(key);
+    if (cachedEntries !== undefined) return cachedEntries;
+    const isFirstList = this.#listCache.size === 0;
     const entries = await this.#request(names);
     this.#listCache.set(key, entries);
-    if (entries !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
+    if (entries !== null || !isFirstList || this.#onInbox === null || this.area === "inbox") {
       return entries;
     }
     // Only a missing directory can mean that the whole share is missing.
@@ -196,7 +200,7 @@ export class RemoteFiles implements Disposable {
   }
 
   async #request(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
-    const uri = this.uri([...names, ""]);
+    const uri = this.makeUri([...names, ""]);
     return await this.connections.call(async (client) => {
       const entries = new Map<string, DirectoryEntry>();
       for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
@@ -211,9 +215,13 @@ export class RemoteFiles implements Disposable {
     }).catch((error) => {
       if (hasStatus(error, 404)) return null;
       if (!isTransferError(error)) throw error;
-      const about = names.length === 0 ? this.peer : this.#quoted(names);
-      const problem = `${about}: ${explainTransfer(error, "get")}`;
-      throw new Failure(problem, null, { cause: error, path: this.name(names), peer: this.peer });
+      const subject = names.length === 0 ? this.peer : this.#quoteName(names);
+      const problem = `${subject}: ${explainTransfer(error, "get")}`;
+      throw new Failure(problem, null, {
+        cause: error,
+        path: this.formatName(names),
+        peer: this.peer,
+      });
     });
   }
 
@@ -242,7 +250,7 @@ export class RemoteFiles implements Disposable {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) return;
       if (entry.kind === "file") {
-        throw new Failure(`${this.#quoted(entry.names)} is a file: name a directory`);
+        throw new Failure(`${this.#quoteName(entry.names)} is a file: name a directory`);
       }
     }
   }
@@ -250,9 +258,9 @@ export class RemoteFiles implements Disposable {
   /** Finds the file or directory of a path; fails if it is missing. */
   async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
-    if (entry === null) throw await this.missingFailure(names);
+    if (entry === null) throw await this.makeMissingFailure(names);
     if (entry.kind !== "other") return entry;
-    throw new Failure(`${this.#quoted(names)} is ${OTHER_REASONS[entry.reason!]}`);
+    throw new Failure(`${this.#quoteName(names)} is ${OTHER_REASONS[entry.reason!]}`);
   }
 
   /**
@@ -260,16 +268,19 @@ export class RemoteFiles implements Disposable {
    *
    * @param directory Whether the path must be a directory.
    */
-  async missingFailure(names: readonly string[], directory = false): Promise<Failure> {
+  async makeMissingFailure(names: readonly string[], directory = false): Promise<Failure> {
     const lastDepth = directory ? names.length : names.length - 1;
     for (let depth = 1; depth <= lastDepth; depth++) {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) break;
       if (entry.kind !== "file") continue;
       const advice = depth < names.length ? "nothing is in it" : "leave out the slash at the end";
-      return this.#notFoundFailure(`${this.#quoted(entry.names)} is a file: ${advice}`, names);
+      return this.#makeNotFoundFailure(
+        `${this.#quoteName(entry.names)} is a file: ${advice}`,
+        names,
+      );
     }
-    const otherAreaFailure = names.length > 0 && await this.#otherAreaFailure(names);
+    const otherAreaFailure = names.length > 0 && await this.#makeOtherAreaFailure(names);
     if (otherAreaFailure) return otherAreaFailure;
     const isInbox = this.area === "inbox";
     if (await this.list([]) === null) {
@@ -277,36 +288,36 @@ export class RemoteFiles implements Disposable {
         ? ["takes no files", "--inbox"]
         : ["shares no directory", "--share"];
       const message = `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`;
-      return this.#notFoundFailure(message, names);
+      return this.#makeNotFoundFailure(message, names);
     }
     let depth = 0;
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
-    const nearest = this.name(names.slice(0, depth), true);
-    const list = `degu ls ${isInbox ? "--inbox " : ""}${nearest}`;
-    const hint = wildcardHint(names.join("/"));
+    const nearestDirectory = this.formatName(names.slice(0, depth), true);
+    const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
+    const hint = findWildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory`;
-    return this.#notFoundFailure(`${this.#quoted(names)} does not exist: ${advice}`, names);
+    return this.#makeNotFoundFailure(`${this.#quoteName(names)} does not exist: ${advice}`, names);
   }
 
   /** Requests the whole directory; `null` if the peer does not respond. */
   async requestRoot(): Promise<Response | null> {
     try {
-      return await this.connections.call((client) => client.request("HEAD", this.uri([""])));
+      return await this.connections.call((client) => client.request("HEAD", this.makeUri([""])));
     } catch {
       // The caller reports the original error.
       return null;
     }
   }
 
-  #notFoundFailure(message: string, names: readonly string[]): Failure {
-    return new Failure(message, "NOT_THERE", { path: this.name(names), peer: this.peer });
+  #makeNotFoundFailure(message: string, names: readonly string[]): Failure {
+    return new Failure(message, "NOT_THERE", { path: this.formatName(names), peer: this.peer });
   }
 
   /**
    * Makes the failure of a path in the wrong area: an uploaded file is in the inbox, not in the
    * share.
    */
-  async #otherAreaFailure(names: readonly string[]): Promise<Failure | null> {
+  async #makeOtherAreaFailure(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
     const parent = names.slice(0, -1);
     const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
@@ -314,14 +325,14 @@ export class RemoteFiles implements Disposable {
     const [problem, listCommand, advice] = area === "inbox"
       ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
       : ["is not in the inbox: it is in the share", "ls", ""];
-    const listAdvice = `as "degu ${listCommand} ${this.name(parent, true)}" shows`;
-    return this.#notFoundFailure(
-      `${this.#quoted(names)} ${problem}, ${listAdvice}${advice}`,
+    const listAdvice = `as "degu ${listCommand} ${this.formatName(parent, true)}" shows`;
+    return this.#makeNotFoundFailure(
+      `${this.#quoteName(names)} ${problem}, ${listAdvice}${advice}`,
       names,
     );
   }
 
-  #quoted(names: readonly string[]): string {
-    return JSON.stringify(this.name(names));
+  #quoteName(names: readonly string[]): string {
+    return JSON.stringify(this.formatName(names));
   }
 }

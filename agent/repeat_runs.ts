@@ -2,7 +2,7 @@
 
 import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
-import { errorObject, explain } from "./explain.ts";
+import { explain, makeErrorObject } from "./explain.ts";
 import { exitCodeOf, isPeerOffline } from "./failure.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
@@ -23,14 +23,14 @@ export async function repeatRuns(
   let exitCode = 0;
   let isInterrupted = false;
   const run = async () => {
-    const each = { ...context, output };
+    const runContext = { ...context, output };
     try {
-      exitCode = await runOnce(each);
+      exitCode = await runOnce(runContext);
     } catch (error) {
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosedError) throw error;
       exitCode = exitCodeOf(error);
-      output.failed(error, each.peer);
+      output.reportFailure(error, runContext.peer);
     }
     output.endRun();
   };
@@ -58,12 +58,12 @@ class RunOutput extends Output {
     this.#output = output;
   }
 
-  override summary(done: string, _failures: string, hasChanged: boolean): void {
+  override printSummary(done: string, _failures: string, hasChanged: boolean): void {
     if (hasChanged) this.#output.note(done);
   }
 
   override warn(text: string): void {
-    if (this.#isNew(text)) super.warn(text);
+    if (this.#recordProblem(text)) super.warn(text);
   }
 
   override hint(text: string): void {
@@ -71,24 +71,24 @@ class RunOutput extends Output {
   }
 
   override error(text: string): void {
-    if (this.#isNew(text)) super.error(text);
+    if (this.#recordProblem(text)) super.error(text);
   }
 
-  override result(lines: string | readonly string[], object: Record<string, unknown>): void {
-    if (!("error" in object) || this.#isNew(JSON.stringify(object), "")) {
-      super.result(lines, object);
+  override printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
+    if (!("error" in object) || this.#recordProblem(JSON.stringify(object), "")) {
+      super.printResult(lines, object);
     }
   }
 
   /** Reports the error that ended a run. `peer` is the peer that the run used. */
-  failed(error: unknown, peer: string | undefined): void {
+  reportFailure(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error);
     // A peer that is off fails with different errors, one after the other.
     const key = isPeerOffline(error) || isPeerOffline(cause) ? "away" : text;
-    if (this.#isNew(key, text)) {
+    if (this.#recordProblem(key, text)) {
       super.error(text);
-      if (this.json) super.result("", { error: errorObject(error, peer) });
+      if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.
     this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);
@@ -102,7 +102,7 @@ class RunOutput extends Output {
   }
 
   /** Records a problem; returns whether this run and the previous run did not have it. */
-  #isNew(key: string, text = key): boolean {
+  #recordProblem(key: string, text = key): boolean {
     const previousText = this.#currentProblems.get(key) ?? this.#previousProblems.get(key);
     this.#currentProblems.set(key, previousText ?? text);
     return previousText === undefined;

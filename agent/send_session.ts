@@ -9,7 +9,7 @@ import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/ser
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
-import { missingSourceFailure, nullIfNotFound, overlap } from "./local_paths.ts";
+import { arePathsNested, ignoreNotFound, makeMissingSourceFailure } from "./local_paths.ts";
 
 /** A file or directory to send, as the receiver gets it. */
 export interface SentEntry {
@@ -28,7 +28,7 @@ export const END_URI = "/end";
 /** The URI at which the receiver reports success. */
 export const DONE_URI = "/done";
 
-const ANSWER_MILLISECONDS = 5000;
+const POLL_MILLISECONDS = 5000;
 /** The time without a request after which the receiver has disconnected. */
 const SILENCE_MILLISECONDS = 20_000;
 const CHECK_MILLISECONDS = 1000;
@@ -38,20 +38,20 @@ const CLOSE_MILLISECONDS = 1000;
 /**
  * Finds the files and directories to send.
  *
- * @param own The directories of this device, whose keys must not leave this machine.
+ * @param deviceDirectories The directories of this device, whose keys must not leave this machine.
  */
 export async function findSources(
   paths: readonly string[],
-  own: readonly string[],
+  deviceDirectories: readonly string[],
 ): Promise<Source[]> {
   const sources = new Map<string, Source>();
   for (const operand of paths) {
     const name = basename(resolve(operand));
-    const path = await nullIfNotFound(realPath(operand));
-    if (path === null) throw missingSourceFailure(operand);
+    const path = await ignoreNotFound(realPath(operand));
+    if (path === null) throw makeMissingSourceFailure(operand);
     const { isFile, isDirectory, size } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${operand} is neither a file nor a directory`);
-    const deviceDirectory = own.find((dir) => overlap(path, dir));
+    const deviceDirectory = deviceDirectories.find((dir) => arePathsNested(path, dir));
     if (deviceDirectory !== undefined) {
       throw new Failure(
         `${operand} has the directory of the device in it, ${deviceDirectory}, or is in that: its keys must not leave it`,
@@ -95,9 +95,9 @@ export class SendSession {
     const apps = new Map<string | null, FilesApp["handle"]>();
     for (const { name, kind, path } of sources) {
       const isDirectory = kind === "directory";
-      const report = (event: FileEvent) =>
+      const onFileEvent = (event: FileEvent) =>
         onFile(name, isDirectory ? event : { ...event, path: [] });
-      const options = { list: isDirectory, logger, onFile: report };
+      const options = { list: isDirectory, logger, onFile: onFileEvent };
       const app = new FilesApp(isDirectory ? path : dirname(path), options);
       apps.set(escapeName(name), async (request, session) => {
         if (!isDirectory) {
@@ -112,8 +112,8 @@ export class SendSession {
     this.app = (request, session) => {
       this.#lastRequestAt = performance.now();
       const { method, uri, body } = request;
-      const [first, second] = [request.shiftPath(), request.shiftPath()];
-      const app = first === "share" ? apps.get(second) : undefined;
+      const [firstSegment, secondSegment] = [request.shiftPath(), request.shiftPath()];
+      const app = firstSegment === "share" ? apps.get(secondSegment) : undefined;
       if (app !== undefined) return app(request, session);
       if (method === "GET" && uri === "/") return json(entries);
       if (method === "GET" && uri === END_URI) return this.#waitForEnd(session);
@@ -126,7 +126,7 @@ export class SendSession {
   async #waitForEnd(session: Session): Promise<ResponseTuple> {
     this.#sessions.add(session);
     session.signal.addEventListener("abort", () => this.#sessions.delete(session), { once: true });
-    await pause(ANSWER_MILLISECONDS, this.#endController.signal, session.signal);
+    await pause(POLL_MILLISECONDS, this.#endController.signal, session.signal);
     return reply(this.#endController.signal.aborted ? 200 : 204);
   }
 

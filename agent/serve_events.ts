@@ -3,7 +3,7 @@
 import { peerOf } from "@degu/degu/device";
 import type { FileEvent } from "@degu/degu/files";
 import { explain } from "./explain.ts";
-import { counted, formatBytes, type Output } from "./output.ts";
+import { formatBytes, formatCount, type Output } from "./output.ts";
 
 /** The silence of a peer after which a line sums up its actions. */
 const SILENCE_MILLISECONDS = 1000;
@@ -14,10 +14,10 @@ interface Activity {
   readonly name: string;
   /** The first of the actions. */
   readonly text: string;
-  count: number;
-  cut: number;
-  readonly sums: Map<FileEvent["action"], { files: number; bytes: number; last: string }>;
-  timer: ReturnType<typeof setTimeout> | undefined;
+  actionCount: number;
+  cutCount: number;
+  readonly totalsByAction: Map<FileEvent["action"], { files: number; bytes: number; last: string }>;
+  silenceTimer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /**
@@ -28,7 +28,7 @@ interface Activity {
 export class ServeEvents implements Disposable {
   readonly #output: Output;
   readonly #activities = new Map<string, Activity>();
-  #isLost = false;
+  #hasFailed = false;
   #isDisposed = false;
 
   constructor(output: Output) {
@@ -45,41 +45,57 @@ export class ServeEvents implements Disposable {
     const size = `${formatBytes(bytes)}${complete ? "" : ", cut off"}`;
     const text = `${name} ${VERBS[action]} ${path}${action === "delete" ? "" : ` (${size})`}`;
     const activity = this.#activities.get(id) ??
-      { name, text, count: 0, cut: 0, sums: new Map(), timer: undefined };
+      {
+        name,
+        text,
+        actionCount: 0,
+        cutCount: 0,
+        totalsByAction: new Map(),
+        silenceTimer: undefined,
+      };
     this.#activities.set(id, activity);
-    const sum = activity.sums.get(action) ?? { files: 0, bytes: 0, last: "" };
-    activity.sums.set(action, sum);
+    const total = activity.totalsByAction.get(action) ?? { files: 0, bytes: 0, last: "" };
+    activity.totalsByAction.set(action, total);
     // A resumed file has several events.
-    if (sum.last !== path) sum.files++;
-    sum.last = path;
-    sum.bytes += bytes;
-    activity.count++;
-    if (!complete) activity.cut++;
-    clearTimeout(activity.timer);
+    if (total.last !== path) total.files++;
+    total.last = path;
+    total.bytes += bytes;
+    activity.actionCount++;
+    if (!complete) activity.cutCount++;
+    clearTimeout(activity.silenceTimer);
     // A shutdown can cut a download after this was disposed of; report it at once.
     if (this.#isDisposed) this.#flush(id);
-    else activity.timer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
+    else activity.silenceTimer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
   }
 
   #print(object: Record<string, unknown>): void {
     try {
-      this.#output.result("", object);
+      this.#output.printResult("", object);
     } catch (error) {
-      if (!this.#isLost) this.#output.warn(`what peers do can't be reported: ${explain(error)}`);
-      this.#isLost = true;
+      if (!this.#hasFailed) this.#output.warn(`what peers do can't be reported: ${explain(error)}`);
+      this.#hasFailed = true;
     }
   }
 
   #flush(id: string): void {
-    const { name, text, count, cut, sums, timer } = this.#activities.get(id)!;
+    const {
+      name,
+      text,
+      actionCount,
+      cutCount,
+      totalsByAction,
+      silenceTimer,
+    } = this.#activities.get(id)!;
     this.#activities.delete(id);
-    clearTimeout(timer);
-    if (count === 1) return this.#output.note(text);
-    const parts = Array.from(sums, ([action, { files, bytes }]) => {
+    clearTimeout(silenceTimer);
+    if (actionCount === 1) return this.#output.note(text);
+    const parts = Array.from(totalsByAction, ([action, { files, bytes }]) => {
       const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
-      return `${VERBS[action]} ${counted(files, "file")}${size}`;
+      return `${VERBS[action]} ${formatCount(files, "file")}${size}`;
     });
-    this.#output.note(`${name} ${parts.join(", ")}${cut === 0 ? "" : `; ${cut} cut off`}`);
+    this.#output.note(
+      `${name} ${parts.join(", ")}${cutCount === 0 ? "" : `; ${cutCount} cut off`}`,
+    );
   }
 
   [Symbol.dispose](): void {

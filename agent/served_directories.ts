@@ -4,9 +4,9 @@ import { join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
-import { checkWritable, nullIfNotFound, overlap } from "./local_paths.ts";
+import { arePathsNested, checkWritable, ignoreNotFound } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-import { homeDirectory } from "./open_device.ts";
+import { findHomeDirectory } from "./open_device.ts";
 
 /** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
 export const DEFAULT_INBOX = "~/Inbox";
@@ -29,14 +29,14 @@ export function checkServesAny({ share, inbox, inboxForAll, newOnly }: Directory
   );
 }
 
-function inboxPath(inboxOption: string): string {
+function resolveInboxPath(inboxOption: string): string {
   if (inboxOption !== DEFAULT_INBOX) return inboxOption;
-  const home = homeDirectory();
+  const home = findHomeDirectory();
   if (home !== null) return join(home, "Inbox");
   throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
-function containsDeviceFailure(option: string, dir: string, device: string): Failure {
+function makeDeviceOverlapFailure(option: string, dir: string, device: string): Failure {
   return new Failure(
     `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
@@ -56,9 +56,9 @@ export async function checkDirectories(
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
   const inboxOption = inboxOfAll ?? inboxOfEach;
   const checkShare = async () =>
-    shareOption === undefined ? null : await checkServed(shareOption, home);
+    shareOption === undefined ? null : await checkServedDirectory(shareOption, home);
   if (inboxOption === undefined) return { share: await checkShare(), inbox: null };
-  const dir = inboxPath(inboxOption);
+  const dir = resolveInboxPath(inboxOption);
   if (inboxOfAll !== undefined) {
     const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
     // If both are one directory, it may have just been made.
@@ -66,7 +66,7 @@ export async function checkDirectories(
   }
   const share = await checkShare();
   const check = async (path: string) => {
-    if (share !== null && overlap(share, path)) {
+    if (share !== null && arePathsNested(share, path)) {
       throw new Failure(
         `--share: ${share} has the inbox in it, ${path}, or is in that, so peers could read the files of others: ` +
           "share another directory, or use --inbox-for-all",
@@ -82,12 +82,12 @@ export async function checkDirectories(
  * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory of the
  * device may be neither inside it nor around it.
  */
-export async function checkServed(
+export async function checkServedDirectory(
   dir: string,
   home: string,
   option = "--share",
 ): Promise<string> {
-  const path = await withOptionName(option, nullIfNotFound(realPath(dir)));
+  const path = await withOptionName(option, ignoreNotFound(realPath(dir)));
   if (path === null) {
     const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
     throw new Failure(problem, "NOT_THERE", { path: dir });
@@ -98,14 +98,14 @@ export async function checkServed(
   // Report a missing permission now, not at the first request of a peer.
   await withOptionName(option, checkUsable(path));
   const devicePath = await realPath(home);
-  if (overlap(path, devicePath)) throw containsDeviceFailure(option, dir, devicePath);
+  if (arePathsNested(path, devicePath)) throw makeDeviceOverlapFailure(option, dir, devicePath);
   return path;
 }
 
 async function checkUsable(dir: string): Promise<void> {
   for await (const { name } of Deno.readDir(dir)) {
     // Permission to list a directory doesn't include permission to use its files.
-    await nullIfNotFound(Deno.lstat(join(dir, name)));
+    await ignoreNotFound(Deno.lstat(join(dir, name)));
     return;
   }
 }
@@ -138,24 +138,26 @@ export async function checkInbox(
   } = {},
 ): Promise<string> {
   // Creating the directory also finds a missing permission now, not at the first upload.
-  const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
+  const isCreated = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
-    const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
-    if (!isKnown) throw toOptionFailure(option, error);
+    const isReportedLater = [AlreadyExists, NotFound, NotADirectory].some((each) =>
+      error instanceof each
+    );
+    if (!isReportedLater) throw toOptionFailure(option, error);
     return false; // the check below reports the known errors
   });
   try {
-    const path = await checkServed(dir, home, option);
+    const path = await checkServedDirectory(dir, home, option);
     await checkWritable(path).catch((error) => {
       // Serve the inbox also if a peer has filled the disk.
       if (codeOf(error) !== "FULL") throw toOptionFailure(option, error);
       output.warn(`${option}: ${explain(error)}`);
     });
     await check?.(path);
-    if (isMade) output.note(`created ${path}`);
+    if (isCreated) output.note(`created ${path}`);
     return path;
   } catch (error) {
-    if (isMade) await Deno.remove(dir);
+    if (isCreated) await Deno.remove(dir);
     throw error;
   }
 }

@@ -8,15 +8,15 @@ import {
   PairingError,
   type Peer,
 } from "@degu/degu/device";
-import { isForOthers, openAtEveryAddress, toListenFailure } from "./addresses.ts";
+import { isReachableByOthers, openAtEveryAddress, toListenFailure } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { loggerOf } from "./open_device.ts";
+import { makeLogger } from "./open_device.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
-import { mayUseMdns } from "./mdns_permissions.ts";
+import { isMdnsPermitted } from "./mdns_permissions.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
 
-export interface InvitationPrompt {
+export interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
@@ -32,22 +32,22 @@ export class ShownInvitation implements AsyncDisposable {
   readonly invitation: Invitation;
   readonly #context: Context;
   readonly #device: Device;
-  readonly #prompt: InvitationPrompt;
-  readonly #questions: NumberPrompt | null;
+  readonly #options: ShownInvitationOptions;
+  readonly #numberPrompt: NumberPrompt | null;
   readonly #announcement: AsyncDisposable | null;
 
   private constructor(
     context: Context,
     device: Device,
-    prompt: InvitationPrompt,
+    prompt: ShownInvitationOptions,
     questions: NumberPrompt | null,
     invitation: Invitation,
   ) {
     this.invitation = invitation;
     this.#context = context;
     this.#device = device;
-    this.#prompt = prompt;
-    this.#questions = questions;
+    this.#options = prompt;
+    this.#numberPrompt = questions;
     this.#announcement = questions === null
       ? null
       : announceInvitation(context, device, invitation, SEND_SERVICE);
@@ -58,9 +58,9 @@ export class ShownInvitation implements AsyncDisposable {
     context: Context,
     device: Device,
     questions: NumberPrompt | null,
-    prompt: InvitationPrompt,
+    prompt: ShownInvitationOptions,
   ): Promise<ShownInvitation> {
-    const confirm = questions === null ? undefined : confirmWith(questions, context);
+    const confirm = questions === null ? undefined : makeConfirm(questions, context);
     const invitation = await openInvitation(context, device, { ...prompt.options, confirm });
     return new ShownInvitation(context, device, prompt, questions, invitation);
   }
@@ -68,20 +68,20 @@ export class ShownInvitation implements AsyncDisposable {
   /** Prints how the other device can join: first by a number, then by the line. */
   show(): void {
     const { output } = this.#context;
-    const { invitation: { addresses: [first], line, expires } } = this;
-    const { command } = this.#prompt;
+    const { invitation: { addresses: [firstAddress], line, expires } } = this;
+    const { command } = this.#options;
     output.note(describeThisDevice(this.#device));
-    if (this.#questions !== null) {
+    if (this.#numberPrompt !== null) {
       output.note(
         `on the other device, in the same network, run "${command}", and compare a number; ` +
-          `if that finds nothing: "${command} --address ${formatAddress(first!)}"`,
+          `if that finds nothing: "${command} --address ${formatAddress(firstAddress!)}"`,
       );
     }
-    const location = this.#questions === null ? "on the other device" : "from elsewhere";
+    const location = this.#numberPrompt === null ? "on the other device" : "from elsewhere";
     output.note(
       `${location} run "${command} -" and give it this line, which is secret until it has been used`,
     );
-    output.result(line, { line, expires: expires.toISOString() });
+    output.printResult(line, { line, expires: expires.toISOString() });
   }
 
   /** Waits for the other device, and shows the remaining time. */
@@ -96,7 +96,7 @@ export class ShownInvitation implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(this.#prompt.timeoutMessage, null, { cause: error });
+      throw new Failure(this.#options.timeoutMessage, null, { cause: error });
     }
   }
 
@@ -130,7 +130,7 @@ export async function openInvitation(
 
 /** Whether devices of the network can reach an invitation. */
 export function isReachableFromNetwork({ addresses }: Invitation): boolean {
-  return addresses.some(isForOthers);
+  return addresses.some(isReachableByOthers);
 }
 
 /** Announces an invitation until disposed of; `null` where it can't be announced. */
@@ -140,26 +140,27 @@ export function announceInvitation(
   invitation: Invitation,
   type: typeof PAIR_SERVICE | typeof SEND_SERVICE,
 ): AsyncDisposable | null {
-  const [port, ...others] = new Set(invitation.addresses.map(([, port]) => Number(port)));
+  const [port, ...otherPorts] = new Set(invitation.addresses.map(([, port]) => Number(port)));
   // A service has one port.
-  const isAnnounced = isReachableFromNetwork(invitation) && others.length === 0 && mayUseMdns();
+  const isAnnounced = isReachableFromNetwork(invitation) && otherPorts.length === 0 &&
+    isMdnsPermitted();
   return isAnnounced
-    ? new Announcement({ name, id, port: port!, type, logger: loggerOf(context) })
+    ? new Announcement({ name, id, port: port!, type, logger: makeLogger(context) })
     : null;
 }
 
 /** Shows the remaining time, until disposed of. */
 export function showCountdown({ output }: Context, { expires }: Invitation): Disposable {
-  const end = performance.now() + expires.getTime() - Date.now();
+  const endsAt = performance.now() + expires.getTime() - Date.now();
   // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
   return output.animate(
     1000,
-    () => formatCountdown(end - performance.now()).slice(1 - output.columns),
+    () => formatCountdown(endsAt - performance.now()).slice(1 - output.columns),
   );
 }
 
 /** Asks the user about a number, and prints the reason if the pairing ends before the reply. */
-function confirmWith({ confirm }: NumberPrompt, { output, signal: commandSignal }: Context) {
+function makeConfirm({ confirm }: NumberPrompt, { output, signal: commandSignal }: Context) {
   return (question: Parameters<typeof confirm>[0]) => {
     const { name, signal } = question;
     const reply = confirm(question);

@@ -7,7 +7,7 @@ import { isReservedName } from "@degu/degu/files";
  * Errors of the file system, as Deno and Node's modules write them:
  * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
  */
-export const SYSTEM_ERROR =
+export const SYSTEM_ERROR_PATTERN =
   /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error \d+\)|\bE[A-Z]+: [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
 /** Problems and advice, by the code of the system. */
@@ -45,8 +45,11 @@ const WRITING_OPERATIONS =
 /**
  * Describes the user, the operation and the path, with advice; `null` for a text without a path.
  */
-export function systemProblem(text: string, code: unknown): [reason: string, hint: string] | null {
-  const [, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
+export function describeSystemProblem(
+  text: string,
+  code: unknown,
+): [reason: string, hint: string] | null {
+  const [, operation = "", from, to] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
   const path = to ?? from;
   if (path === undefined) return null;
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(`${code}`)) ?? [];
@@ -62,7 +65,12 @@ export function systemProblem(text: string, code: unknown): [reason: string, hin
     : operation === "open"
     ? "open"
     : "read";
-  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shownPath), CODE: `${code}` };
+  const words = {
+    USER: describeUser(),
+    DO: verb,
+    PATH: JSON.stringify(shownPath),
+    CODE: `${code}`,
+  };
   return [
     problem.replace(/USER|DO|PATH|CODE/g, (word) => words[word as keyof typeof words]),
     advice,
@@ -70,9 +78,9 @@ export function systemProblem(text: string, code: unknown): [reason: string, hin
 }
 
 /** Names the user of this process: by the uid if Deno permits to ask for it. */
-export function userName(): string {
+export function describeUser(): string {
   const permission = { name: "sys", kind: "uid" } as const;
-  const isKnown = Deno.build.os !== "windows" &&
+  const isPermitted = Deno.build.os !== "windows" &&
     Deno.permissions.querySync(permission).state === "granted";
-  return isKnown ? `the user with the uid ${Deno.uid()}` : "this user";
+  return isPermitted ? `the user with the uid ${Deno.uid()}` : "this user";
 }

@@ -3,8 +3,8 @@
 import type { TransferResult } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { type ErrorCode, FAILED, Failure } from "./failure.ts";
-import { errorObject, explain } from "./explain.ts";
-import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
+import { explain, makeErrorObject } from "./explain.ts";
+import { formatBytes, formatCount, formatDuration, type Output } from "./output.ts";
 import { type CommandProgress, showProgress } from "./progress_bar.ts";
 
 /** The names of a file or tree in messages, at the source and at the target. */
@@ -24,8 +24,8 @@ export class TransferReport implements Disposable {
   readonly #isDryRun: boolean;
   readonly #isVerbose: boolean;
   readonly #startedAt = performance.now();
-  readonly #skipped = new Set<string>();
-  readonly #unsettled = new Set<string>();
+  readonly #skippedNames = new Set<string>();
+  readonly #unsettledNames = new Set<string>();
   /** The skipped links and special files, with the kind of each. */
   readonly #skippedKinds = new Map<string, string>();
   /**
@@ -45,22 +45,22 @@ export class TransferReport implements Disposable {
 
   /** Counts and reports a skipped entry, once. */
   skip(name: string, reason: string): void {
-    if (this.#skipped.has(name)) return;
-    this.#skipped.add(name);
+    if (this.#skippedNames.has(name)) return;
+    this.#skippedNames.add(name);
     this.#output.warn(`${name}: skipped: ${reason}`);
   }
 
   /** Counts a link or a special file. All of them share one line at the end. */
   skipOther(name: string, kind: string): void {
-    this.#skipped.add(name);
+    this.#skippedNames.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
     else this.#skippedKinds.set(name, kind);
   }
 
   /** Counts a file that is still being written. All of them share one line at the end. */
   skipUnsettled(name: string): void {
-    this.#skipped.add(name);
-    this.#unsettled.add(name);
+    this.#skippedNames.add(name);
+    this.#unsettledNames.add(name);
   }
 
   fail(
@@ -72,11 +72,11 @@ export class TransferReport implements Disposable {
     this.#counts.failed++;
     // On a full disk, thousands of files may fail: report the first, and count the others.
     if (code !== "FULL" || this.#tooLargeCount++ === 0) this.#output.error(`${name}: ${message}`);
-    if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
+    if (this.#output.json) this.#output.printResult("", { ...object, error: { code, message } });
   }
 
   /** Counts a file that is the same at both ends; with names, also reports it. */
-  unchanged(names: TransferNames | null): void {
+  reportUnchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
@@ -86,7 +86,7 @@ export class TransferReport implements Disposable {
    *
    * @param isNamed Whether the command line names the file itself, not only its directory.
    */
-  copied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
+  reportCopied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, reused, sha256 } = result;
     if (this.#isDryRun) {
@@ -98,16 +98,16 @@ export class TransferReport implements Disposable {
   }
 
   /** Counts a file that was moved to the target, and removed from this device. */
-  removed(name: string): void {
+  reportRemoved(name: string): void {
     this.#counts.removed++;
     if (this.#output.json) this.#result("", { removed: name });
   }
 
-  moved(bytes: number): void {
+  addMovedBytes(bytes: number): void {
     this.#counts.moved += bytes;
   }
 
-  deleted(name: string): void {
+  reportDeleted(name: string): void {
     this.#counts.deleted++;
     const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
     this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
@@ -115,7 +115,7 @@ export class TransferReport implements Disposable {
 
   /** Prints a result to stdout; with `--quiet`, only as JSON. */
   #result(text: string, object: Record<string, unknown>): void {
-    if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
+    if (!this.#output.quiet || this.#output.json) this.#output.printResult(text, object);
   }
 
   /** Reports the error of one of several peers. */
@@ -123,7 +123,7 @@ export class TransferReport implements Disposable {
     this.#counts.failed++;
     const isNamed = error instanceof Failure && error.path !== undefined;
     this.#output.error(isNamed ? explain(error) : `${peer}: ${explain(error)}`);
-    if (this.#output.json) this.#output.result("", { error: errorObject(error, peer) });
+    if (this.#output.json) this.#output.printResult("", { error: makeErrorObject(error, peer) });
   }
 
   /** Prints the summary; returns the exit code. */
@@ -146,39 +146,40 @@ export class TransferReport implements Disposable {
           : `${name}, and ${moreText}: skipped: links and special files are not copied`,
       );
     }
-    const [firstUnsettled, ...moreUnsettled] = this.#unsettled;
+    const [firstUnsettled, ...moreUnsettled] = this.#unsettledNames;
     if (firstUnsettled !== undefined) {
       const moreText = moreUnsettled.length === 0
         ? ""
-        : `, and ${counted(moreUnsettled.length, "other file")}`;
+        : `, and ${formatCount(moreUnsettled.length, "other file")}`;
       this.#output.warn(
         `${firstUnsettled}${moreText}: skipped: still being written, or modified just now; a later run copies it`,
       );
     }
     const { copied, moved, removed, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
-    const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const timeText = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
     const [prefix, size] = this.#isDryRun
       ? ["would be ", ""]
-      : ["", `, ${formatBytes(moved)}${time}`];
+      : ["", `, ${formatBytes(moved)}${timeText}`];
     const hasNoCopies = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
-    const isEmpty = !isEnded && copied + unchanged + deleted + failed + this.#skipped.size === 0;
+    const isEmpty = !isEnded &&
+      copied + unchanged + deleted + failed + this.#skippedNames.size === 0;
     const parts = [
       isEmpty
         ? "no file to copy"
         : hasNoCopies
         ? ""
-        : `${counted(copied, "file")} ${prefix}copied${size}`,
+        : `${formatCount(copied, "file")} ${prefix}copied${size}`,
       removed > 0 ? `${removed} removed from this device` : "",
       unchanged > 0 ? `${unchanged} up to date` : "",
       deleted > 0 ? `${deleted} ${prefix}deleted` : "",
-      this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
+      this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
     ].filter((part) => part !== "");
     // A single failure without any other result was printed already.
     const failures = failed > 1 || failed === 1 && parts.length > 0
-      ? `${counted(failed, "error")}: see above`
+      ? `${formatCount(failed, "error")}: see above`
       : "";
-    this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
+    this.#output.printSummary(parts.join("; "), failures, copied + deleted > 0);
   }
 
   [Symbol.dispose](): void {
@@ -186,7 +187,7 @@ export class TransferReport implements Disposable {
     this.#bar = null;
     if (this.#tooLargeCount > 1) {
       this.#output.error(
-        `${counted(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,
+        `${formatCount(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,
       );
     }
     this.#tooLargeCount = 0;

@@ -13,7 +13,7 @@ import {
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { codeOf, type ErrorCode, Failure, isPeerOffline, isTransferError } from "./failure.ts";
-import { BREAKS_OFF, endsCommand, explainTransfer } from "./transfer_errors.ts";
+import { CONNECTION_BREAKS_PROBLEM, explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";
 import { explain } from "./explain.ts";
@@ -33,7 +33,7 @@ export interface FileJob extends TransferNames {
 export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
 
 /** The reasons why `--delete` did not delete anything. */
-const KEPT_REASONS = {
+const SKIPPED_DELETION_REASONS = {
   incomplete:
     "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
     "what can't be read can be left out with --exclude",
@@ -90,19 +90,19 @@ export class Transfers implements Disposable {
     pathOf: (argument: Argument) => string,
     prepareOne: (argument: Argument) => Promise<Prepared>,
   ): Promise<Prepared[]> {
-    const prepared: Prepared[] = [];
+    const results: Prepared[] = [];
     for (const argument of args) {
       try {
-        prepared.push(await prepareOne(argument));
+        results.push(await prepareOne(argument));
       } catch (error) {
-        const isOfOne = error instanceof Failure && !endsCommand(error.cause) ||
+        const isArgumentFailure = error instanceof Failure && !isFinalError(error.cause) ||
           error instanceof Deno.errors.NotCapable;
-        if (!isOfOne || isOnly) throw error;
+        if (!isArgumentFailure || isOnly) throw error;
         const path = pathOf(argument);
         this.#report.fail(path, explain(error), codeOf(error), { path });
       }
     }
-    return prepared;
+    return results;
   }
 
   /**
@@ -133,8 +133,8 @@ export class Transfers implements Disposable {
    */
   async copy(jobs: readonly PeerJobs[], isOnlyPeer = true): Promise<void> {
     try {
-      for (const [files, ofPeer] of jobs) {
-        await this.forPeer(files.peer, isOnlyPeer, () => this.#copyAll(files, ofPeer));
+      for (const [files, peerJobs] of jobs) {
+        await this.forPeer(files.peer, isOnlyPeer, () => this.#copyAll(files, peerJobs));
       }
     } catch (error) {
       if (!(error instanceof OutputClosedError)) this.#report.summarize(true);
@@ -152,8 +152,8 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#signal.throwIfAborted();
       const code = codeOf(error);
-      const isOfPeer = error instanceof Failure ? code !== "FULL" : LOST_PEER.has(code);
-      if (isOnly || !isOfPeer) throw error;
+      const isPeerFailure = error instanceof Failure ? code !== "FULL" : LOST_PEER_CODES.has(code);
+      if (isOnly || !isPeerFailure) throw error;
       this.#report.failPeer(peer, error);
     }
   }
@@ -180,16 +180,16 @@ export class Transfers implements Disposable {
     progress.name = from;
     let bytesAtTarget = 0;
     const attempt = (pool: ConnectionPool, onProgress: OnProgress) => {
-      let transferred = 0;
+      let transferredBytes = 0;
       return job.move(pool, {
         signal,
-        onProgress: (progressNow) => {
-          const { bytes, resumedFrom, reused } = progressNow;
-          onProgress(progressNow);
+        onProgress: (progressEvent) => {
+          const { bytes, resumedFrom, reused } = progressEvent;
+          onProgress(progressEvent);
           progress.bytes += resumedFrom + reused + bytes - bytesAtTarget;
-          progress.moved += bytes - transferred;
-          this.#report.moved(bytes - transferred);
-          [bytesAtTarget, transferred] = [resumedFrom + reused + bytes, bytes];
+          progress.moved += bytes - transferredBytes;
+          this.#report.addMovedBytes(bytes - transferredBytes);
+          [bytesAtTarget, transferredBytes] = [resumedFrom + reused + bytes, bytes];
         },
       });
     };
@@ -201,12 +201,12 @@ export class Transfers implements Disposable {
       progress.bytes -= bytesAtTarget;
       progress.totalBytes -= size;
       signal.throwIfAborted();
-      const isFileProblem = endsCommand(error) && await isAnswering(files, error);
-      if (endsCommand(error) && !isFileProblem) {
+      const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
+      if (isFinalError(error) && !isFileProblem) {
         throw await this.#makeFinalFailure(files, { from, to }, error);
       }
       const problem = isFileProblem
-        ? `${BREAKS_OFF}; ${this.#retryAdvice}`
+        ? `${CONNECTION_BREAKS_PROBLEM}; ${this.#retryAdvice}`
         : explainTransfer(error, this.direction);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
       const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
@@ -215,8 +215,8 @@ export class Transfers implements Disposable {
     progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`: a closed output is no failure of this file.
-    if (result === null) this.#report.unchanged({ from, to });
-    else this.#report.copied({ from, to }, result, true);
+    if (result === null) this.#report.reportUnchanged({ from, to });
+    else this.#report.reportCopied({ from, to }, result, true);
   }
 
   /** Copies a tree, without this device's directory. */
@@ -226,9 +226,9 @@ export class Transfers implements Disposable {
     });
     const { progress } = this.#report;
     const { options } = job;
-    const isWanted = (path: readonly string[]) => job.only?.has(path[0]!) ?? true;
+    const isRequested = (path: readonly string[]) => job.onlyNames?.has(path[0]!) ?? true;
     const filter = (entry: TreeEntry) =>
-      isWanted(entry.path) && (options.filter?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
+      isRequested(entry.path) && (options.filter?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
       !this.#isIgnoreList(files, job, entry);
     const tree = new TreeCopy(this.#report, this.direction, files, {
       ...job,
@@ -244,14 +244,16 @@ export class Transfers implements Disposable {
       const { deletionsSkipped } = result;
       if (deletionsSkipped === "empty") {
         const { from } = tree.namesOf([]);
-        if (tree.hasEntries) this.#report.fail(from, KEPT_REASONS.empty, "FAILED", { path: from });
+        if (tree.hasEntries) {
+          this.#report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });
+        }
       } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
         // Other reasons have a failed event, which names the path.
-        this.#output.warn(KEPT_REASONS[deletionsSkipped]);
+        this.#output.warn(SKIPPED_DELETION_REASONS[deletionsSkipped]);
       }
     } catch (error) {
       this.#checkInterrupted();
-      if (!endsCommand(error) && !isTransferError(error)) throw error;
+      if (!isFinalError(error) && !isTransferError(error)) throw error;
       throw await this.#makeFinalFailure(files, tree.namesOf([]), error);
     }
   }
@@ -263,10 +265,10 @@ export class Transfers implements Disposable {
   #isIgnoreList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
     const { path, size, modified } = entry;
     if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
-    const info = infoOf(join(root, ...path));
+    const info = findInfo(join(root, ...path));
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
       this.#report.skip(
-        files.name([...names, ...path]),
+        files.formatName([...names, ...path]),
         "an ignore list is not downloaded",
       );
     }
@@ -287,17 +289,19 @@ export class Transfers implements Disposable {
   ): Promise<Failure> {
     // A connection without a response looks like a refusal, even if the network has closed it.
     const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
-    const explanation = isReset ? BREAKS_OFF : explainTransfer(error, this.direction);
+    const explanation = isReset
+      ? CONNECTION_BREAKS_PROBLEM
+      : explainTransfer(error, this.direction);
     // A peer that only takes new files refuses a tree with this option before it is copied.
     const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
     const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;
-    const remote = this.direction === "get" ? from : to;
+    const remotePath = this.direction === "get" ? from : to;
     const advice = isTransient(error) && !this.#isDryRun ? `; ${this.#retryAdvice}` : "";
     const code = isAddOnly ? "NOT_PERMITTED" : isReset ? "FAILED" : null;
     const options = {
       cause: isReset ? undefined : error,
       path: from,
-      peer: remote.split(":")[0]!,
+      peer: remotePath.split(":")[0]!,
     };
     return new Failure(`${from}: ${problem}${advice}`, code, options);
   }
@@ -313,18 +317,18 @@ export class Transfers implements Disposable {
 }
 
 /** The codes of errors after which other peers continue. */
-const LOST_PEER: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
+const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
 /**
  * Whether a peer still responds after a lost connection, so that only one file has failed: some
  * networks reset connections at certain contents.
  */
-async function isAnswering(files: RemoteFiles, error: unknown): Promise<boolean> {
-  const isLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";
-  return !isLost && (await files.requestRoot())?.ok === true;
+async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
+  const isPeerLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";
+  return !isPeerLost && (await files.requestRoot())?.ok === true;
 }
 
-function infoOf(path: string): Deno.FileInfo | null {
+function findInfo(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
   } catch {

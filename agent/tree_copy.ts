@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import { codeOf, isConnectionLost } from "./failure.ts";
-import { BREAKS_OFF, explainTransfer, type FileAction } from "./transfer_errors.ts";
+import { CONNECTION_BREAKS_PROBLEM, explainTransfer, type FileAction } from "./transfer_errors.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
@@ -25,11 +25,11 @@ export interface TreeJob {
   /** Called after both ends are listed, and before the first change. */
   readonly onPlan?: () => void;
   /** The names of the files in `root` to copy; if left out, all files. */
-  readonly only?: ReadonlySet<string>;
+  readonly onlyNames?: ReadonlySet<string>;
   readonly options: Omit<UploadTreeOptions, "signal" | "onEvent">;
 }
 
-type Failed = TreeEvent & { readonly type: "failed" };
+type FailedEvent = TreeEvent & { readonly type: "failed" };
 /** A final event about a file or directory in a tree. */
 type FinalEvent = TreeEvent & {
   readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
@@ -69,16 +69,16 @@ export class TreeCopy {
     this.#direction = direction;
     this.#files = files;
     this.#job = job;
-    this.#unreported = new Set(job.only);
+    this.#unreported = new Set(job.onlyNames);
   }
 
   namesOf(path: readonly string[]): TransferNames {
     const { names, root } = this.#job;
     // `join` would convert a backslash in a name of a peer.
-    const local = path.length === 0 ? join(root) : `${join(root, "/")}${path.join("/")}`;
-    const remote = this.#files.name([...names, ...path]);
+    const localPath = path.length === 0 ? join(root) : `${join(root, "/")}${path.join("/")}`;
+    const remotePath = this.#files.formatName([...names, ...path]);
     const isGet = this.#direction === "get";
-    return isGet ? { from: remote, to: local } : { from: local, to: remote };
+    return isGet ? { from: remotePath, to: localPath } : { from: localPath, to: remotePath };
   }
 
   /** Copies the tree; calls `onProgress` after each event except `unchanged` and `retry`. */
@@ -90,7 +90,7 @@ export class TreeCopy {
   ): Promise<TreeResult> {
     const { names, root, options, onPlan } = this.#job;
     const { progress } = this.#report;
-    const start = { files: progress.files, bytes: progress.bytes };
+    const initialProgress = { files: progress.files, bytes: progress.bytes };
     let maxBytes = 0;
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
@@ -100,21 +100,21 @@ export class TreeCopy {
       return isIncluded;
     };
     const onEvent = (event: TreeEvent) => {
-      if ("path" in event) this.#noteReport(event.path);
+      if ("path" in event) this.#markReported(event.path);
       if (event.type === "plan") {
-        progress.totalFiles = start.files + event.files;
-        progress.totalBytes = start.bytes + event.bytes;
+        progress.totalFiles = initialProgress.files + event.files;
+        progress.totalBytes = initialProgress.bytes + event.bytes;
         onPlan?.();
       } else if (event.type === "progress") {
         // After a lost connection, the library counts the bytes at the target again.
         progress.moved += Math.max(0, event.bytes - maxBytes);
         maxBytes = Math.max(maxBytes, event.bytes);
-        progress.bytes = start.bytes + event.bytes;
+        progress.bytes = initialProgress.bytes + event.bytes;
         // A file that could not be reused is transferred, so the total grows.
-        progress.totalBytes = start.bytes + event.total;
+        progress.totalBytes = initialProgress.bytes + event.total;
       } else if (event.type === "failed") {
         if (isConnectionLost(event.error)) {
-          this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
+          this.#reportFailure(event, `${CONNECTION_BREAKS_PROBLEM}: run the same command again`);
         } else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
       } else if (event.type !== "retry") {
         this.#reportEvent(event);
@@ -123,7 +123,7 @@ export class TreeCopy {
       if (event.type !== "unchanged" && event.type !== "retry") onProgress();
     };
     const treeOptions = { ...options, filter, retries, signal, onEvent, partial: true };
-    const uri = this.#files.uri([...names, ""]);
+    const uri = this.#files.makeUri([...names, ""]);
     return this.#direction === "get"
       ? downloadTree(pool, uri, root, treeOptions)
       : uploadTree(pool, root, uri, treeOptions);
@@ -132,17 +132,17 @@ export class TreeCopy {
   #reportEvent(event: FinalEvent): void {
     const { type, path } = event;
     const report = this.#report;
-    if (type === "unchanged" && !this.#job.listsUnchanged) return report.unchanged(null);
+    if (type === "unchanged" && !this.#job.listsUnchanged) return report.reportUnchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
       // A file or directory that replaces this one is also reported, by the same name.
-      return report.deleted(event.kind === "directory" ? `${to}/` : to);
+      return report.reportDeleted(event.kind === "directory" ? `${to}/` : to);
     }
-    if (type === "removed") return report.removed(from);
+    if (type === "removed") return report.reportRemoved(from);
     const { progress } = report;
     progress.name = from;
-    const isNamed = this.#job.only !== undefined;
-    if (type === "unchanged") report.unchanged({ from, to });
+    const isNamed = this.#job.onlyNames !== undefined;
+    if (type === "unchanged") report.reportUnchanged({ from, to });
     else if (type === "skipped") {
       const { reason } = event;
       const kind = SKIPPED_KINDS[reason];
@@ -156,12 +156,12 @@ export class TreeCopy {
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);
-      report.moved(event.bytes);
-      report.copied({ from, to }, event, isNamed);
+      report.addMovedBytes(event.bytes);
+      report.reportCopied({ from, to }, event, isNamed);
     }
   }
 
-  #noteReport([name]: readonly string[]): void {
+  #markReported([name]: readonly string[]): void {
     if (name === undefined) this.#unreported.clear();
     else this.#unreported.delete(name);
   }
@@ -174,11 +174,11 @@ export class TreeCopy {
     }
   }
 
-  #actionOf({ at }: Failed): FileAction {
+  #actionOf({ at }: FailedEvent): FileAction {
     return at === "source" ? this.#direction : "delete";
   }
 
-  #reportFailure({ path, error, at }: Failed, problem: string): void {
+  #reportFailure({ path, error, at }: FailedEvent, problem: string): void {
     const report = this.#report;
     const { from, to } = this.namesOf(path);
     const code = path.length === 0 || isConnectionLost(error) ? "FAILED" : codeOf(error);

@@ -3,10 +3,10 @@
 import { Argument, type Command, type Option } from "commander";
 import type { AgentCommand } from "../command.ts";
 
-const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
-  bash: bashScript,
-  zsh: (...words) => `autoload -U +X bashcompinit && bashcompinit\n${bashScript(...words)}`,
-  fish: fishScript,
+const SCRIPT_FORMATTERS: Readonly<Record<string, typeof formatBashScript>> = {
+  bash: formatBashScript,
+  zsh: (...words) => `autoload -U +X bashcompinit && bashcompinit\n${formatBashScript(...words)}`,
+  fish: formatFishScript,
 };
 
 export function addCompletions(program: AgentCommand): void {
@@ -15,7 +15,9 @@ export function addCompletions(program: AgentCommand): void {
     .description(
       "Prints a script with which a shell completes commands, options, names of peers and local files.",
     )
-    .addArgument(new Argument("<shell>", "the name of the shell").choices(Object.keys(SCRIPTS)))
+    .addArgument(
+      new Argument("<shell>", "the name of the shell").choices(Object.keys(SCRIPT_FORMATTERS)),
+    )
     .addExample('echo "source <(degu completions bash)" >> ~/.bashrc', "enable completion in bash")
     .addExample(
       'echo "source <(degu completions zsh)" >> ~/.zshrc',
@@ -27,8 +29,8 @@ export function addCompletions(program: AgentCommand): void {
     )
     .setHandler(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
-      const script = SCRIPTS[shell]!(typedCommands(program), options);
-      output.result(script.trimEnd().split("\n"), { shell, script });
+      const script = SCRIPT_FORMATTERS[shell]!(listCommandCompletions(program), options);
+      output.printResult(script.trimEnd().split("\n"), { shell, script });
       return Promise.resolve();
     });
 }
@@ -53,13 +55,13 @@ const PLACEHOLDERS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]
 };
 
 /** The kind of value that an option takes; `null` for an option without a value. */
-function valueOf({ flags, required, optional }: Option): "directory" | "text" | null {
+function findValueKind({ flags, required, optional }: Option): "directory" | "text" | null {
   if (!required && !optional) return null;
   return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
 /** A command, and its completions. */
-interface TypedCommand {
+interface CommandCompletions {
   /** The words of the command: `" service install"`; empty for `degu` itself. */
   readonly words: string;
   readonly summary: string;
@@ -76,15 +78,15 @@ interface TypedCommand {
  *
  * @param siblings The sibling commands, which are operands of `help`.
  */
-function typedCommands(
+function listCommandCompletions(
   command: Command,
   words = "",
   siblings: readonly string[] = [],
-): TypedCommand[] {
-  const visible = command.createHelp().visibleCommands(command);
-  const names = visible.map((each) => each.name());
+): CommandCompletions[] {
+  const visibleCommands = command.createHelp().visibleCommands(command);
+  const names = visibleCommands.map((each) => each.name());
   // A hidden command is the default, so its options also belong to this command.
-  const hiddenCommands = command.commands.filter((each) => !visible.includes(each));
+  const hiddenCommands = command.commands.filter((each) => !visibleCommands.includes(each));
   const allOptions = words === ""
     ? []
     : [command, ...hiddenCommands].flatMap(({ options }) => options);
@@ -97,7 +99,9 @@ function typedCommands(
   const options = allOptions.filter(({ hidden }) => !hidden);
   return [
     { words, summary, options, choices, kinds: [...kinds] },
-    ...visible.flatMap((each) => typedCommands(each, `${words} ${each.name()}`, names)),
+    ...visibleCommands.flatMap((each) =>
+      listCommandCompletions(each, `${words} ${each.name()}`, names)
+    ),
   ];
 }
 
@@ -106,17 +110,24 @@ function typedCommands(
  *
  * @param options Those of every command.
  */
-function bashScript(commands: readonly TypedCommand[], options: readonly Option[]): string {
+function formatBashScript(
+  commands: readonly CommandCompletions[],
+  options: readonly Option[],
+): string {
   /** The options that take such a value, each behind its command, as patterns of `case`. */
-  const optionsWith = (value: "directory" | "text") => {
-    const patternsOf = (begin: string, own: readonly Option[]) =>
-      own.filter((option) => valueOf(option) === value).map(({ long }) => `${begin} ${long}"`);
-    const ofCommands = commands.flatMap(({ words, options }) => patternsOf(`"${words}`, options));
-    return [...patternsOf('*"', options), ...ofCommands].join("|");
+  const formatOptionPatterns = (value: "directory" | "text") => {
+    const formatPatterns = (prefix: string, ownOptions: readonly Option[]) =>
+      ownOptions.filter((option) => findValueKind(option) === value).map(({ long }) =>
+        `${prefix} ${long}"`
+      );
+    const commandPatterns = commands.flatMap(({ words, options }) =>
+      formatPatterns(`"${words}`, options)
+    );
+    return [...formatPatterns('*"', options), ...commandPatterns].join("|");
   };
   /** The calls of each command that has any, as a part of `case`. */
-  const cases = (callsOf: (command: TypedCommand) => readonly string[]) =>
-    commands.map((each) => [each.words, callsOf(each)] as const)
+  const formatCases = (listCalls: (command: CommandCompletions) => readonly string[]) =>
+    commands.map((each) => [each.words, listCalls(each)] as const)
       .filter(([, calls]) => calls.length > 0)
       .map(([words, calls]) => `    "${words}") ${calls.join("; ")} ;;`).join("\n");
   return `# Completion of degu: source <(degu completions bash), or zsh
@@ -137,24 +148,28 @@ _degu() {
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     case \${COMP_WORDS[i]} in
-      ${withValues(options).join("|")}) ((i++)) ;;
+      ${listValueOptions(options).join("|")}) ((i++)) ;;
       -*) ;;
       *) case "$command \${COMP_WORDS[i]}" in
         ${
-    namesOf(commands).map((words) => `"${words}"`).join("|")
+    listCommandWords(commands).map((words) => `"${words}"`).join("|")
   }) command+=" \${COMP_WORDS[i]}" ;;
         *) break ;;
       esac ;;
     esac
   done
   case "$command $previous" in
-    ${optionsWith("directory")}) _degu_files -d; return ;;
-    ${optionsWith("text")}) return ;;
+    ${formatOptionPatterns("directory")}) _degu_files -d; return ;;
+    ${formatOptionPatterns("text")}) return ;;
   esac
   if [[ $word == -* ]]; then
-    _degu_words ${listOf(options)}
+    _degu_words ${formatOptionWords(options)}
     case $command in
-${cases(({ options }) => options.length > 0 ? [`_degu_words ${listOf(options)}`] : [])}
+${
+    formatCases(({ options }) =>
+      options.length > 0 ? [`_degu_words ${formatOptionWords(options)}`] : []
+    )
+  }
     esac
     return
   fi
@@ -162,8 +177,8 @@ ${cases(({ options }) => options.length > 0 ? [`_degu_words ${listOf(options)}`]
   [[ $word != *:* && $previous != : ]] || return
   case $command in
 ${
-    cases(({ choices, kinds }) => [
-      ...choices.length > 0 ? [`_degu_words ${linesOf(choices)}`] : [],
+    formatCases(({ choices, kinds }) => [
+      ...choices.length > 0 ? [`_degu_words ${formatWords(choices)}`] : [],
       ...kinds.map((kind) => COMPLETERS[kind].bash),
     ])
   }
@@ -174,28 +189,31 @@ complete -o nospace -F _degu degu
 }
 
 /** The names of the options that take a value. */
-function withValues(options: readonly Option[]): string[] {
-  return options.filter((each) => valueOf(each) !== null).map(({ long }) => long!);
+function listValueOptions(options: readonly Option[]): string[] {
+  return options.filter((each) => findValueKind(each) !== null).map(({ long }) => long!);
 }
 
 /** The words of all commands but the program itself. */
-function namesOf(commands: readonly TypedCommand[]): string[] {
+function listCommandWords(commands: readonly CommandCompletions[]): string[] {
   return commands.map(({ words }) => words).filter((words) => words !== "");
 }
 
-function listOf(options: readonly Option[]): string {
-  return linesOf(options.map(({ long }) => long!));
+function formatOptionWords(options: readonly Option[]): string {
+  return formatWords(options.map(({ long }) => long!));
 }
 
 /**
  * Writes words as text of a shell, each on a line of its own and followed by a space. The path of a
  * peer may be continued, so no space follows it.
  */
-function linesOf(words: readonly string[]): string {
+function formatWords(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }
 
-function fishScript(commands: readonly TypedCommand[], options: readonly Option[]): string {
+function formatFishScript(
+  commands: readonly CommandCompletions[],
+  options: readonly Option[],
+): string {
   return `# Completion of degu for fish: degu completions fish | source
 function __degu_peers
     degu peers --json 2> /dev/null | string replace -rf '^{"name":"([^"]*)".*' "\\$1$argv[1]"
@@ -206,11 +224,11 @@ function __degu_in
     set -l command
     set -l words (commandline -opc)[2..]
     while set -q words[1]
-        if contains -- $words[1] ${withValues(options).join(" ")}
+        if contains -- $words[1] ${listValueOptions(options).join(" ")}
             set -e words[1]
         else if not string match -q -- '-*' $words[1]
             contains -- "$command $words[1]" ${
-    namesOf(commands).map((words) => `'${words}'`).join(" ")
+    listCommandWords(commands).map((words) => `'${words}'`).join(" ")
   }; or break
             set command "$command $words[1]"
         end
@@ -219,35 +237,37 @@ function __degu_in
     test "$command" = "$argv[1]"
 end
 complete -c degu -f
-${options.map((option) => `complete -c degu${fishOption(option)}`).join("\n")}
-${commands.flatMap((each) => fishLines(each, commands)).join("\n")}
+${options.map((option) => `complete -c degu${formatFishOption(option)}`).join("\n")}
+${commands.flatMap((each) => formatFishLines(each, commands)).join("\n")}
 `;
 }
 
 /** The lines about what may follow a command. */
-function fishLines(
-  { words, options, choices, kinds }: TypedCommand,
-  commands: readonly TypedCommand[],
+function formatFishLines(
+  { words, options, choices, kinds }: CommandCompletions,
+  commands: readonly CommandCompletions[],
 ): string[] {
-  const choice = (each: string) => {
-    const named = commands.find((other) => other.words === `${words} ${each}`);
-    return ` -a ${each}${named === undefined ? "" : ` -d ${fishQuoted(named.summary)}`}`;
+  const formatChoice = (each: string) => {
+    const matchingCommand = commands.find((other) => other.words === `${words} ${each}`);
+    return ` -a ${each}${
+      matchingCommand === undefined ? "" : ` -d ${quoteForFish(matchingCommand.summary)}`
+    }`;
   };
   return [
-    ...choices.map(choice),
-    ...options.map(fishOption),
+    ...choices.map(formatChoice),
+    ...options.map(formatFishOption),
     ...kinds.map((kind) => COMPLETERS[kind].fish),
   ].map((each) => `complete -c degu -n "__degu_in '${words}'"${each}`);
 }
 
-function fishOption(option: Option): string {
+function formatFishOption(option: Option): string {
   const { long, short, description } = option;
-  const value = valueOf(option);
+  const value = findValueKind(option);
   const letter = short === undefined ? "" : ` -s ${short.slice(1)}`;
   const values = value === null ? "" : ` -x${value === "directory" ? COMPLETERS[value].fish : ""}`;
-  return ` -l ${long!.slice(2)}${letter}${values} -d ${fishQuoted(description)}`;
+  return ` -l ${long!.slice(2)}${letter}${values} -d ${quoteForFish(description)}`;
 }
 
-function fishQuoted(text: string): string {
+function quoteForFish(text: string): string {
   return `'${text.replaceAll(/['\\]/g, "\\$&")}'`;
 }

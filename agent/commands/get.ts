@@ -5,7 +5,12 @@ import { resolve } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
+import {
+  findDirectoryPath,
+  findTarget,
+  makeDownloadJob,
+  makeEntryPath,
+} from "../download_target.ts";
 import { findDeviceDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
@@ -56,8 +61,8 @@ async function runGet(
   },
 ): Promise<number> {
   checkSettled(settled, recursive);
-  const last = paths.at(-1)!;
-  const hasTarget = !isRemotePath(last);
+  const lastOperand = paths.at(-1)!;
+  const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
   const localOperand = sourceOperands.find((each) => !isRemotePath(each));
   if (localOperand !== undefined && !hasTarget) {
@@ -70,43 +75,47 @@ async function runGet(
   }
   const sources = sourceOperands.map(parseRemotePath);
   if (sources.length === 0) {
-    throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, "USAGE");
+    throw new Failure(
+      `what to get? write PEER:PATH before ${JSON.stringify(lastOperand)}`,
+      "USAGE",
+    );
   }
   await using device = await openDevice(context);
-  const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
+  const target = await findTarget(hasTarget ? lastOperand : ".", sources.length > 1);
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.isDirectory ? target.path : dirname(target.path));
   using stack = new DisposableStack();
   const peerJobs: PeerJobs[] = [];
-  const byPeer = Map.groupBy(sources, ({ peer }) => peer);
-  const isOnlyPeer = byPeer.size === 1;
+  const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);
+  const isOnlyPeer = sourcesByPeer.size === 1;
   const findJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
     const files = stack.use(
       await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
     );
-    const isOnly = sources.length === 1;
-    const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
-    const jobs = await transfers.prepare(peerSources, isOnly, nameOf, async (
-      { names, directory },
+    const isOnlySource = sources.length === 1;
+    const formatPath = ({ names, mustBeDirectory: directory }: RemotePath) =>
+      files.formatName(names, directory);
+    const jobs = await transfers.prepare(peerSources, isOnlySource, formatPath, async (
+      { names, mustBeDirectory: directory },
     ): Promise<FileJob | TreeJob> => {
       const entry = await files.findOrFail(names);
-      const sourceName = files.name(entry.names, entry.kind === "directory");
+      const sourceName = files.formatName(entry.names, entry.kind === "directory");
       if (entry.kind === "file") {
         if (directory) throw new Failure(`${sourceName} is a file: leave out the slash at the end`);
-        const path = target.isDirectory ? pathIn(target.path, entry.name) : target.path;
+        const path = target.isDirectory ? makeEntryPath(target.path, entry.name) : target.path;
         transfers.claimTarget(resolve(path), sourceName);
-        return downloadJobOf(files, entry, path);
+        return makeDownloadJob(files, entry, path);
       }
       if (!recursive) throw new Failure(`${sourceName} is a directory: get it with -r`);
-      const root = await directoryPathIn(target, entry.names.at(-1));
+      const root = await findDirectoryPath(target, entry.names.at(-1));
       transfers.claimTarget(resolve(root), sourceName);
       await deviceDirectory.check(root);
       return { names: entry.names, root, listsUnchanged: true, options: { settled } };
     });
     peerJobs.push([files, jobs]);
   };
-  for (const [peer, peerSources] of byPeer) {
+  for (const [peer, peerSources] of sourcesByPeer) {
     await transfers.forPeer(peer, isOnlyPeer, () => findJobs(peer, peerSources));
   }
   // Files are copied only when every argument was looked up.

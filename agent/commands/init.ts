@@ -2,7 +2,7 @@
 
 import { Device } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
-import { defaultName, loggerOf, openIfCreated } from "../open_device.ts";
+import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
 import { Failure, toUsageFailure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
@@ -23,21 +23,21 @@ export function addInit(program: AgentCommand): void {
 
 async function init(context: Context, initOptions: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
-  await using existing = await openIfCreated(context);
+  await using existingDevice = await openIfCreated(context);
   // A new device would be unknown to all peers of the existing one.
-  if (existing !== null) {
+  if (existingDevice !== null) {
     throw new Failure(
-      `there is a device in ${home} already: ${existing.name} ${existing.id}; give another directory with --home ` +
+      `there is a device in ${home} already: ${existingDevice.name} ${existingDevice.id}; give another directory with --home ` +
         "to make another one",
       "ALREADY_THERE",
       { path: home },
     );
   }
   try {
-    const options = { name: initOptions.name ?? defaultName(), logger: loggerOf(context) };
+    const options = { name: initOptions.name ?? makeDefaultName(), logger: makeLogger(context) };
     await using device = await Device.open(home, options);
     const { name, id } = device;
-    output.result(`${name} ${id}`, { name, id, home });
+    output.printResult(`${name} ${id}`, { name, id, home });
   } catch (error) {
     throw toUsageFailure(error);
   }

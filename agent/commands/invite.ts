@@ -1,12 +1,12 @@
 /** `degu invite`: lets one other device pair with this one. */
 
 import {
+  findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
   parseInvitingAddress,
-  servingAddresses,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
+import { type AgentCommand, type Context, makeListParser, parseSeconds } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
 import { OutputClosedError } from "../output.ts";
@@ -28,7 +28,7 @@ export function addInvite(program: AgentCommand): void {
     .option(
       "--listen <address>",
       "an address to listen on; can be repeated (default: every address, with free ports)",
-      repeated(parseInvitingAddress),
+      makeListParser(parseInvitingAddress),
     )
     .addPairingOptions()
     .addExample("degu invite", "print the line for degu join -")
@@ -43,7 +43,7 @@ async function runInvite(context: Context, options: Options): Promise<void> {
   const { output } = context;
   await using device = await openOrCreateDevice(context);
   const { as, seconds, listen } = options;
-  const serving = await servingAddresses(output, device, options.serving);
+  const serving = await findServingAddresses(output, device, options.serving);
   await using invitation = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },
     command: "degu join",
@@ -52,7 +52,7 @@ async function runInvite(context: Context, options: Options): Promise<void> {
   invitation.show();
   const { name, id } = await invitation.paired();
   try {
-    output.result(`paired with ${name} ${id}`, { name, id });
+    output.printResult(`paired with ${name} ${id}`, { name, id });
   } catch (error) {
     // If the other device reads the line from a pipe, its end of the pipe may be closed by now.
     if (!(error instanceof OutputClosedError)) throw error;

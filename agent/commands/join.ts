@@ -1,7 +1,7 @@
 /** `degu join`: pairs with the device that has invited this one, by the line of the invitation. */
 
 import { formatAddress } from "@degu/degu/base";
-import { type PairingOptions, servingAddresses } from "../addresses.ts";
+import { findServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { joinByLine } from "../join_device.ts";
@@ -32,10 +32,14 @@ async function join(
 ): Promise<void> {
   const { output } = context;
   await using device = await openOrCreateDevice(context);
-  const serving = await servingAddresses(output, device, givenServing);
+  const serving = await findServingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
   const { name, id, addresses } = await joinByLine(context, device, line, options);
-  output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
+  output.printResult(`paired with ${name} ${id}`, {
+    name,
+    id,
+    addresses: addresses.map(formatAddress),
+  });
   output.note(
     `compare the id with what "degu id" prints on ${name}; then try "degu ping ${name}"`,
   );

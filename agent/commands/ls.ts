@@ -34,8 +34,11 @@ async function ls(
   const path = parseRemotePath(operand);
   await using device = await openDevice(context);
   using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
-  const entries = await findListed(files, path);
-  const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
+  const entries = await listEntries(files, path);
+  const width = entries.reduce(
+    (maxLength, { size }) => Math.max(maxLength, formatBytes(size).length),
+    0,
+  );
   for (const { name, kind, size, modified, reason } of entries) {
     if (kind === "other" && !context.output.json) {
       context.output.warn(`${name} is ${OTHER_REASONS[reason!]}`);
@@ -44,18 +47,24 @@ async function ls(
     const shownName = kind === "directory" ? `${name}/` : name;
     const sizeText = (kind === "directory" ? "" : formatBytes(size)).padStart(width);
     const text = long ? `${sizeText}  ${formatTime(modified)}  ${shownName}` : shownName;
-    context.output.result(text, { name, kind, size, modified: modified.toISOString(), reason });
+    context.output.printResult(text, {
+      name,
+      kind,
+      size,
+      modified: modified.toISOString(),
+      reason,
+    });
   }
 }
 
 /** Lists the directory that a path leads to, in the order of the names, or the file. */
-async function findListed(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
+async function listEntries(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let entries = await files.list(path.names);
   if (entries === null) {
     const entry = await files.findOrFail(path.names);
     if (entry.kind === "file") {
-      if (!path.directory) return [entry];
-      throw await files.missingFailure(path.names, true);
+      if (!path.mustBeDirectory) return [entry];
+      throw await files.makeMissingFailure(path.names, true);
     }
     // The peer may spell the name in another Unicode normalization.
     entries = await files.list(entry.names);
@@ -65,6 +74,6 @@ async function findListed(files: RemoteFiles, path: RemotePath): Promise<Directo
 
 /** A time in the local time zone, to the minute. */
 function formatTime(time: Date): string {
-  const local = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
-  return local.toISOString().slice(0, 16).replace("T", " ");
+  const localTime = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
+  return localTime.toISOString().slice(0, 16).replace("T", " ");
 }

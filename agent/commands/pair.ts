@@ -2,12 +2,12 @@
 
 import { formatAddress } from "@degu/degu/base";
 import {
+  findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
   parseInvitingAddress,
-  servingAddresses,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, repeated } from "../command.ts";
+import { type AgentCommand, type Context, makeListParser } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../shown_invitation.ts";
@@ -31,7 +31,7 @@ export function addPair(program: AgentCommand): void {
     .option(
       "--listen <address>",
       "an address to listen on; can be repeated (default: every address, with free ports)",
-      repeated(parseInvitingAddress),
+      makeListParser(parseInvitingAddress),
     )
     .addPairingOptions()
     .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
@@ -47,8 +47,8 @@ async function runPair(
   { as, serving: givenServing, listen }: Options,
 ): Promise<void> {
   const { output, options: { address } } = context;
-  const questions = NumberPrompt.make(output);
-  if (questions === null) {
+  const numberPrompt = NumberPrompt.make(output);
+  if (numberPrompt === null) {
     throw new Failure(
       "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +
         "device and degu join on the other",
@@ -59,13 +59,17 @@ async function runPair(
     throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
   await using device = await openOrCreateDevice(context);
-  const serving = await servingAddresses(output, device, givenServing);
+  const serving = await findServingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
   if (address !== undefined) output.note(describeThisDevice(device));
   const { name, id, addresses } = address === undefined
-    ? await pairByDiscovery(context, device, questions, { listen, ...options })
-    : await joinByNumber(context, device, questions, [address], options);
-  output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
+    ? await pairByDiscovery(context, device, numberPrompt, { listen, ...options })
+    : await joinByNumber(context, device, numberPrompt, [address], options);
+  output.printResult(`paired with ${name} ${id}`, {
+    name,
+    id,
+    addresses: addresses.map(formatAddress),
+  });
   output.note(
     'to take its files, "degu serve --inbox ~/Inbox" has to run on this device ("degu service install --inbox ~/Inbox" keeps ' +
       `it running); to send it one, run "degu put FILE ${name}:"`,

@@ -5,9 +5,9 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { openPeer, unknownPeerFailure } from "../peer_client.ts";
+import { makeUnknownPeerFailure, openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
-import { nameKey } from "../inbox.ts";
+import { makeNameKey } from "../inbox.ts";
 
 export function addId(program: AgentCommand): void {
   program.command("id")
@@ -22,7 +22,7 @@ export function addId(program: AgentCommand): void {
 async function printId(context: Context): Promise<void> {
   await using device = await openDevice(context);
   const { name, id } = device;
-  context.output.result(`${name} ${id}`, { name, id });
+  context.output.printResult(`${name} ${id}`, { name, id });
 }
 
 export function addPeers(program: AgentCommand): void {
@@ -48,7 +48,7 @@ async function listPeers(context: Context): Promise<void> {
   for (const { name, id, addresses, pairedAt } of peers) {
     const texts = addresses.map(formatAddress);
     const text = `${name.padEnd(width)}  ${id}  ${texts.join(" ") || "(no address)"}`;
-    output.result(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
+    output.printResult(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
   output.note('none yet: run "degu pair" on this device and on the other one');
@@ -76,8 +76,8 @@ async function rename(context: Context, oldName: string, newName: string): Promi
   const { id } = peer;
   try {
     const { name } = await device.rename(id, newName);
-    context.output.result(`${name} ${id}`, { name, id });
-    if (nameKey(name) === nameKey(peer.name)) return;
+    context.output.printResult(`${name} ${id}`, { name, id });
+    if (makeNameKey(name) === makeNameKey(peer.name)) return;
     context.output.note(`its files in an inbox on this device stay in the directory ${peer.name}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -102,7 +102,7 @@ async function forget(context: Context, peerName: string): Promise<void> {
   await using device = await openDevice(context);
   const peer = await device.peer(peerName);
   // The file of a peer that can't be used is removed, too: another version would trust the peer.
-  if (!await device.forget(peer ?? peerName)) throw await unknownPeerFailure(device, peerName);
+  if (!await device.forget(peer ?? peerName)) throw await makeUnknownPeerFailure(device, peerName);
   const { name, id } = peer ?? { name: peerName, id: null };
-  context.output.result(`forgotten: ${id === null ? name : `${name} ${id}`}`, { name, id });
+  context.output.printResult(`forgotten: ${id === null ? name : `${name} ${id}`}`, { name, id });
 }

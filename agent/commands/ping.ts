@@ -9,7 +9,7 @@ import { Failure } from "../failure.ts";
 import type { ServerInfo } from "./serve.ts";
 
 /** The limit of a valid response. */
-const MAX_ANSWER_BYTES = 4096;
+const MAX_RESPONSE_BYTES = 4096;
 
 export function addPing(program: AgentCommand): void {
   program.command("ping")
@@ -34,22 +34,22 @@ async function ping(context: Context, peerName: string): Promise<void> {
   const connectedAt = performance.now();
   const { share, inbox } = await requestInfo(connection);
   const answeredAt = performance.now();
-  const address = addressOf(connection.sock.remoteAddr, addresses);
-  const connectMs = rounded(connectedAt - startedAt);
-  const answerMs = rounded(answeredAt - connectedAt);
-  const serves = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
+  const address = formatRemoteAddress(connection.sock.remoteAddr, addresses);
+  const connectMs = roundMilliseconds(connectedAt - startedAt);
+  const answerMs = roundMilliseconds(answeredAt - connectedAt);
+  const servedText = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
     "no files";
-  output.result(
-    `${name} ${id} at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${serves}`,
+  output.printResult(
+    `${name} ${id} at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${servedText}`,
     { name, id, address, connectMs, answerMs, share, inbox },
   );
 }
 
 async function requestInfo(connection: Connection): Promise<Pick<ServerInfo, "share" | "inbox">> {
-  const about = await readJson(await connection.get("/"), MAX_ANSWER_BYTES) as
+  const info = await readJson(await connection.get("/"), MAX_RESPONSE_BYTES) as
     | Partial<ServerInfo>
     | null;
-  if (typeof about?.share === "boolean") return { share: about.share, inbox: about.inbox === true };
+  if (typeof info?.share === "boolean") return { share: info.share, inbox: info.inbox === true };
   throw new Failure(
     'the pairing works, but another program than "degu serve" answers: check which program uses this port',
   );
@@ -59,8 +59,8 @@ async function requestInfo(connection: Connection): Promise<Pick<ServerInfo, "sh
  * Formats the remote address of a connection. Sockets don't return the scope of an address, so
  * prefers a stored address with the same host and port.
  */
-function addressOf(remote: unknown, storedAddresses: readonly Address[]): string {
-  const { hostname, port } = remote as Deno.NetAddr;
+function formatRemoteAddress(remoteAddress: unknown, storedAddresses: readonly Address[]): string {
+  const { hostname, port } = remoteAddress as Deno.NetAddr;
   const storedAddress = storedAddresses.find(([host, storedPort]) =>
     host === hostname && storedPort === port
   );
@@ -68,6 +68,6 @@ function addressOf(remote: unknown, storedAddresses: readonly Address[]): string
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
-function rounded(milliseconds: number): number {
+function roundMilliseconds(milliseconds: number): number {
   return Math.round(milliseconds * 10) / 10;
 }

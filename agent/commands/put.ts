@@ -11,8 +11,8 @@ import {
   checkDeleting,
   type DeviceDirectory,
   findDeviceDirectory,
-  missingSourceFailure,
-  nullIfNotFound,
+  ignoreNotFound,
+  makeMissingSourceFailure,
 } from "../local_paths.ts";
 import {
   checkNotReserved,
@@ -62,7 +62,7 @@ async function runPut(
 ): Promise<number> {
   if (move) checkDeleting("--move");
   checkSettled(settled, recursive || move);
-  const target = readOperands(paths);
+  const target = parseTarget(paths);
   const sourceOperands = paths.slice(0, -1);
   const isOnly = sourceOperands.length === 1;
   await using device = await openDevice(context);
@@ -74,24 +74,26 @@ async function runPut(
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report a peer without an inbox as such, not as a missing directory.
-  if (await files.list([]) === null) throw await files.missingFailure(target.names);
+  if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
   const existing = await files.find(target.names);
   if (existing === null) await files.checkParents(target.names);
   const targetNames = existing?.names ?? target.names;
   const isFile = existing?.kind === "file";
-  const notDirectory = new Failure(`${files.name(targetNames)} is a file: name a directory`);
-  const isDirectory = target.directory || !isOnly || existing?.kind === "directory";
-  if (isDirectory && isFile) throw notDirectory;
+  const notDirectoryFailure = new Failure(
+    `${files.formatName(targetNames)} is a file: name a directory`,
+  );
+  const isDirectory = target.mustBeDirectory || !isOnly || existing?.kind === "directory";
+  if (isDirectory && isFile) throw notDirectoryFailure;
   const jobs = await transfers.prepare(sources, isOnly, ({ path }) => path, async (source) => {
     const { path, info } = source;
-    if (info.isDirectory && isFile) throw notDirectory;
+    if (info.isDirectory && isFile) throw notDirectoryFailure;
     // A directory always goes below the target, so repeating a command has the same result.
     const names = info.isDirectory
-      ? [...targetNames, ...nameOf(path)]
+      ? [...targetNames, ...listBaseName(path)]
       : isDirectory
       ? [...targetNames, basename(path)]
       : targetNames;
-    checkNotReserved(names, files.name(names));
+    checkNotReserved(names, files.formatName(names));
     transfers.claimTarget(`/${names.join("/")}`, path);
     const options = move
       ? { replace: force, settled, move } as const
@@ -101,20 +103,22 @@ async function runPut(
       if (existing?.kind === "file") {
         throw new Failure(
           `${
-            files.name(existing.names)
+            files.formatName(existing.names)
           } is a file: put the directory elsewhere, or remove the file with "degu rm"`,
         );
       }
       return { names, root: path, listsUnchanged: true, options };
     }
-    return move ? moveJobOf(path, names, options) : await uploadJobOf(files, source, names, force);
+    return move
+      ? makeMoveJob(path, names, options)
+      : await makeUploadJob(files, source, names, force);
   });
   await transfers.copy([[files, mergeMoveJobs(jobs)]]);
   return transfers.finish();
 }
 
 /** Moves a file as the only one of its directory. */
-function moveJobOf(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {
+function makeMoveJob(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {
   const name = basename(path);
   if (names.at(-1) !== name) {
     throw new Failure(
@@ -122,41 +126,46 @@ function moveJobOf(path: string, names: readonly string[], options: TreeJob["opt
       "USAGE",
     );
   }
-  const [root, top] = [dirname(path), names.slice(0, -1)];
-  return { names: top, root, listsUnchanged: true, only: new Set([name]), options };
+  const [root, targetNames] = [dirname(path), names.slice(0, -1)];
+  return { names: targetNames, root, listsUnchanged: true, onlyNames: new Set([name]), options };
 }
 
 /** Merges the jobs that move files from one directory into one directory. */
 function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
-  const merged = new Map<string, FileJob | TreeJob>();
+  const mergedJobs = new Map<string, FileJob | TreeJob>();
   for (const [i, job] of jobs.entries()) {
-    const isMove = "only" in job && job.only !== undefined;
+    const isMove = "onlyNames" in job && job.onlyNames !== undefined;
     const key = isMove ? JSON.stringify([job.root, job.names]) : `${i}`;
-    const first = merged.get(key);
-    const canMerge = isMove && first !== undefined && "only" in first;
-    merged.set(key, canMerge ? { ...job, only: job.only.union(first.only!) } : job);
+    const first = mergedJobs.get(key);
+    const canMerge = isMove && first !== undefined && "onlyNames" in first;
+    mergedJobs.set(
+      key,
+      canMerge ? { ...job, onlyNames: job.onlyNames.union(first.onlyNames!) } : job,
+    );
   }
-  return [...merged.values()];
+  return [...mergedJobs.values()];
 }
 
-function readOperands(paths: readonly string[]): RemotePath {
-  const last = paths.at(-1)!;
+function parseTarget(paths: readonly string[]): RemotePath {
+  const targetOperand = paths.at(-1)!;
   const sources = paths.slice(0, -1);
-  if (!isRemotePath(last)) {
+  if (!isRemotePath(targetOperand)) {
     const first = sources.find(isRemotePath);
     const otherSources = sources.filter((each) => each !== first);
     const advice = first === undefined
-      ? sources.length > 0 && isDeviceName(last)
-        ? `if ${last} is the peer, write ${last}: with its colon, and if not, PEER: behind it`
-        : `write PEER: behind ${JSON.stringify(last)}`
+      ? sources.length > 0 && isDeviceName(targetOperand)
+        ? `if ${targetOperand} is the peer, write ${targetOperand}: with its colon, and if not, PEER: behind it`
+        : `write PEER: behind ${JSON.stringify(targetOperand)}`
       : parseRemotePath(first).names.length === 0
-      ? `the peer stands last: degu put ${[...otherSources, last].join(" ")} ${first}`
+      ? `the peer stands last: degu put ${[...otherSources, targetOperand].join(" ")} ${first}`
       : `to get a file from a peer: degu get ${paths.join(" ")}`;
     throw new Failure(`where to? ${advice}`, "USAGE");
   }
-  if (sources.length === 0) throw new Failure(`what to put? write it before ${last}`, "USAGE");
+  if (sources.length === 0) {
+    throw new Failure(`what to put? write it before ${targetOperand}`, "USAGE");
+  }
   const remote = sources.find(isRemotePath);
-  if (remote === undefined) return parseRemotePath(last);
+  if (remote === undefined) return parseRemotePath(targetOperand);
   throw new Failure(
     `${JSON.stringify(remote)} is on another device: get it first; for a file of this name write ` +
       JSON.stringify(`./${remote}`),
@@ -176,9 +185,9 @@ async function findSource(
   recursive: boolean,
   isMove: boolean,
 ): Promise<Source> {
-  const info = await nullIfNotFound(Deno.stat(path));
+  const info = await ignoreNotFound(Deno.stat(path));
   if (info === null) {
-    throw missingSourceFailure(path);
+    throw makeMissingSourceFailure(path);
   }
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
@@ -191,13 +200,13 @@ async function findSource(
   throw new Failure(`${path} is a directory: put it with -r`);
 }
 
-async function uploadJobOf(
+async function makeUploadJob(
   files: RemoteFiles,
   { path, info: { size } }: Source,
   names: readonly string[],
   replace: boolean,
 ): Promise<FileJob> {
-  const name = files.name(names);
+  const name = files.formatName(names);
   const existing = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
   return {
     from: path,
@@ -207,7 +216,7 @@ async function uploadJobOf(
       if (existing?.kind === "directory") throw new Failure(`a directory has this name: ${name}/`);
       const hasOtherSize = existing !== null && existing.size !== size;
       if (hasOtherSize && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
-      const result = await upload(to, path, files.uri(names), { ...options, replace });
+      const result = await upload(to, path, files.makeUri(names), { ...options, replace });
       const wasUpToDate = existing !== null && (!replace || (!hasOtherSize && result.bytes === 0));
       return wasUpToDate ? null : result;
     },
@@ -215,7 +224,7 @@ async function uploadJobOf(
 }
 
 /** The name of a directory, as a list; empty for a path without one, such as `.` or `/`. */
-function nameOf(path: string): string[] {
+function listBaseName(path: string): string[] {
   const name = basename(path);
   return name === "" || name === "." || name === ".." ? [] : [name];
 }

@@ -11,8 +11,13 @@ import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { Failure, isPeerOffline } from "../failure.ts";
 import { joinByLine, joinSender, UNATTENDED_TIMEOUT_SECONDS } from "../join_device.ts";
-import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
-import { checkWritable, findDeviceDirectory, nullIfNotFound } from "../local_paths.ts";
+import {
+  findDirectoryPath,
+  findTarget,
+  makeDownloadJob,
+  makeEntryPath,
+} from "../download_target.ts";
+import { checkWritable, findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
@@ -63,29 +68,29 @@ async function runReceive(
   { from, force = false }: Options,
 ): Promise<number> {
   const { home, output } = context;
-  const [lines, dirs] = [true, false].map((wanted) =>
-    operands.filter((each) => (each === "-" || each.startsWith("degu:")) === wanted)
+  const [lines, dirs] = [true, false].map((isLine) =>
+    operands.filter((each) => (each === "-" || each.startsWith("degu:")) === isLine)
   ) as [string[], string[]];
   if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
     throw new Failure("give one directory at most, and one line, or --from", "USAGE");
   }
   const [line] = lines;
-  const questions = line === undefined ? NumberPrompt.make(output) : null;
+  const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
   const target = await findTarget(dirs[0] ?? ".", true);
   // Check the target before the user compares numbers.
-  const exists = await nullIfNotFound(Deno.stat(target.path)) !== null;
+  const exists = await ignoreNotFound(Deno.stat(target.path)) !== null;
   await checkWritable(exists ? target.path : dirname(target.path));
-  await using temporary = await TemporaryDevice.open(context);
-  const { device } = temporary;
+  await using temporaryDevice = await TemporaryDevice.open(context);
+  const { device } = temporaryDevice;
   // The received files must not change the permanent device.
   const deviceDirectory = await findDeviceDirectory(
-    await nullIfNotFound(realPath(home)) ?? device.dir,
+    await ignoreNotFound(realPath(home)) ?? device.dir,
   );
   await deviceDirectory.check(target.path);
 
   const sender = line !== undefined
     ? await joinByLine(context, device, line, { serving: [] }, UNATTENDED_TIMEOUT_SECONDS)
-    : await joinSender(context, device, questions, from, { serving: [] });
+    : await joinSender(context, device, numberPrompt, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
   const stopController = new AbortController();
@@ -103,12 +108,12 @@ async function runReceive(
   });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   const finishController = new AbortController();
-  const polling = pollSender(await open({ signal }), finishController.signal, () => {
+  const pollEnded = pollSender(await open({ signal }), finishController.signal, () => {
     stopController.abort(new Failure(`${sender.name} has stopped sending`));
   });
   try {
     const entries = await connections.call(fetchEntries);
-    for (const line of formatOffer(sender.name, entries)) output.note(line);
+    for (const line of formatEntries(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", deviceDirectory, {
       retryAdvice: RUN_BOTH_AGAIN,
     });
@@ -116,16 +121,16 @@ async function runReceive(
       const { name, kind, size } = entry;
       const names = [name];
       if (removeIgnoredCharacters(name).startsWith(".") && !force) {
-        throw new Failure(BEGINS_WITH_DOT);
+        throw new Failure(DOT_NAME_PROBLEM);
       }
       if (kind === "file") {
-        const path = pathIn(target.path, name);
-        return downloadJobOf(files, { names, size }, path, force);
+        const path = makeEntryPath(target.path, name);
+        return makeDownloadJob(files, { names, size }, path, force);
       }
-      const root = await directoryPathIn(target, name);
+      const root = await findDirectoryPath(target, name);
       await deviceDirectory.check(root);
-      if (!force && await nullIfNotFound(Deno.lstat(root)) !== null) {
-        throw new Failure(DIRECTORY_EXISTS);
+      if (!force && await ignoreNotFound(Deno.lstat(root)) !== null) {
+        throw new Failure(DIRECTORY_EXISTS_PROBLEM);
       }
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
@@ -136,16 +141,16 @@ async function runReceive(
         cause: error.cause,
       });
     });
-    const code = transfers.finish();
-    if (code === 0) {
+    const exitCode = transfers.finish();
+    if (exitCode === 0) {
       await reportDone(connections).catch((error) => {
         output.warn(`everything has arrived, but ${sender.name} was not told: ${explain(error)}`);
       });
     }
-    return code;
+    return exitCode;
   } finally {
     finishController.abort();
-    await polling;
+    await pollEnded;
   }
 }
 
@@ -153,23 +158,23 @@ async function runReceive(
  * In a home directory, such files control logins and shells. Some disks ignore invisible characters
  * before the dot of a name.
  */
-const BEGINS_WITH_DOT =
+const DOT_NAME_PROBLEM =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
 
 const RUN_BOTH_AGAIN =
   'run "degu send" and "degu receive" again: a partial file continues, a directory with --force';
 
 /** A file of the sender could do harm among existing files, such as those of a program. */
-const DIRECTORY_EXISTS =
+const DIRECTORY_EXISTS_PROBLEM =
   "the directory exists already: receive into another one, or add to it with --force, which also " +
   "continues what was cut";
 
 /** The limit of listed entries. */
-const MAX_ANNOUNCED = 20;
+const MAX_PRINTED_ENTRIES = 20;
 
 /** Formats the list of the offered files, which is printed before the first write. */
-function formatOffer(from: string, entries: readonly SentEntry[]): string[] {
-  const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
+function formatEntries(from: string, entries: readonly SentEntry[]): string[] {
+  const lines = entries.slice(0, MAX_PRINTED_ENTRIES).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
   );
   const moreCount = entries.length - lines.length;
@@ -179,25 +184,25 @@ function formatOffer(from: string, entries: readonly SentEntry[]): string[] {
 /** Polls the sender, so that each end notices when the other one stops. */
 async function pollSender(
   client: Client,
-  finished: AbortSignal,
+  finishSignal: AbortSignal,
   onEnd: () => void,
 ): Promise<void> {
-  while (!finished.aborted) {
+  while (!finishSignal.aborted) {
     try {
-      const options = { signal: finished };
+      const options = { signal: finishSignal };
       using connection = await client.connect(options);
       let status = 204;
       while (status === 204) {
-        const nextPoll = pause(POLL_SENDER_MILLISECONDS, finished);
+        const pollPauseEnded = pause(POLL_SENDER_MILLISECONDS, finishSignal);
         ({ status } = await connection.get(END_URI, {}, options));
         // The sender delays its response, so the next request follows at once.
-        if (status === 204) await nextPoll;
+        if (status === 204) await pollPauseEnded;
       }
       if (status === 200) return onEnd();
     } catch {
       // The transfers detect a sender that has disconnected.
     }
-    await pause(POLL_SENDER_MILLISECONDS, finished);
+    await pause(POLL_SENDER_MILLISECONDS, finishSignal);
   }
 }
 

@@ -27,7 +27,7 @@ export function addRm(program: AgentCommand): void {
     .setHandler(rm);
 }
 
-function readArgument(text: string): RemotePath {
+function parseInboxPath(text: string): RemotePath {
   const path = parseRemotePath(text);
   if (path.names.length > 0) return path;
   throw new Failure(
@@ -43,33 +43,35 @@ async function rm(
 ): Promise<number> {
   const { output } = context;
   checkDeleting("rm");
-  const paths = operands.map(readArgument);
+  const paths = operands.map(parseInboxPath);
   let exitCode = 0;
   const fail = (name: string, message: string, error: unknown) => {
     exitCode = FAILED;
     output.error(message);
-    if (output.json) output.result("", { path: name, error: { code: codeOf(error), message } });
+    if (output.json) {
+      output.printResult("", { path: name, error: { code: codeOf(error), message } });
+    }
   };
   await using device = await openDevice(context);
   for (const [peer, peerPaths] of Map.groupBy(paths, ({ peer }) => peer)) {
     // A retry would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
-    for (const { names, directory } of peerPaths) {
-      const name = files.name(names, directory);
+    for (const { names, mustBeDirectory: directory } of peerPaths) {
+      const name = files.formatName(names, directory);
       try {
         checkNotReserved(names, name);
         const isTree = recursive && (await files.findOrFail(names)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);
-        else await runRemove(context, files, names, directory);
+        else await removeEntry(context, files, names, directory);
       } catch (error) {
         // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message, error);
         else if (!isTransferError(error)) throw error;
         else if (hasStatus(error, 404)) {
-          fail(name, (await files.missingFailure(names, directory)).message, error);
+          fail(name, (await files.makeMissingFailure(names, directory)).message, error);
         } else {
-          const isFull = isConflict(error);
-          const problem = isFull ? NOT_EMPTY : explainTransfer(error, "delete");
+          const isNotEmpty = isNotEmptyError(error);
+          const problem = isNotEmpty ? NOT_EMPTY_PROBLEM : explainTransfer(error, "delete");
           fail(name, `${name}: ${problem}`, error);
         }
       }
@@ -78,27 +80,27 @@ async function rm(
   return exitCode;
 }
 
-async function runRemove(
+async function removeEntry(
   { output, signal }: Context,
   files: RemoteFiles,
   names: readonly string[],
   directory: boolean,
 ): Promise<void> {
-  const uri = files.uri(directory ? [...names, ""] : names);
+  const uri = files.makeUri(directory ? [...names, ""] : names);
   await files.connections.call((client) => deleteFile(client, uri, { signal }));
-  const name = files.name(names, directory);
-  output.result(`removed ${name}`, { removed: name });
+  const name = files.formatName(names, directory);
+  output.printResult(`removed ${name}`, { removed: name });
 }
 
 /** Whether a directory is not empty. */
-function isConflict(error: unknown): boolean {
+function isNotEmptyError(error: unknown): boolean {
   return hasStatus(error instanceof TransferError ? error.cause : error, 409);
 }
 
-const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
+const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with everything in it";
 
 /** The reason why an empty directory can't be removed. */
-const IN_USE =
+const IN_USE_PROBLEM =
   "it has a new entry, or an upload to it is under way: run the same command again later";
 
 /**
@@ -108,20 +110,20 @@ const IN_USE =
 async function removeTree(
   context: Context,
   files: RemoteFiles,
-  top: readonly string[],
+  rootNames: readonly string[],
   onFailed: (name: string, message: string, error: unknown) => void,
 ): Promise<void> {
   const { connections } = files;
   const { signal } = context;
   const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = await connections.call((
     client,
-  ) => Array.fromAsync(listTree(client, files.uri([...top, ""]), { signal })));
+  ) => Array.fromAsync(listTree(client, files.makeUri([...rootNames, ""]), { signal })));
   entries.push({ path: [], kind: "directory" });
   const keptDirectories = new Set<string>();
-  const removeOne = async ({ path, kind, reason }: typeof entries[number]) => {
+  const removeTreeEntry = async ({ path, kind, reason }: typeof entries[number]) => {
     if (keptDirectories.has(path.join("/"))) return;
-    const names = [...top, ...path];
-    const name = files.name(names, kind === "directory");
+    const names = [...rootNames, ...path];
+    const name = files.formatName(names, kind === "directory");
     const fail = (problem: string, error?: unknown) => {
       for (let depth = 0; depth < path.length; depth++) {
         keptDirectories.add(path.slice(0, depth).join("/"));
@@ -130,19 +132,21 @@ async function removeTree(
     };
     if (kind === "other") return fail(`it stays, because it is ${OTHER_REASONS[reason!]}`);
     try {
-      await runRemove(context, files, names, kind === "directory");
+      await removeEntry(context, files, names, kind === "directory");
     } catch (error) {
       // A peer that refuses every removal would refuse each file.
-      const isForAll = hasStatus(error, 405) ||
+      const isFinal = hasStatus(error, 405) ||
         error instanceof TransferError && error.code === "ONLY_ADDS";
-      if (!isTransferError(error) || isForAll) throw error;
+      if (!isTransferError(error) || isFinal) throw error;
       // A 404 most likely means that the response to the first attempt was lost.
-      if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
-      else fail(isConflict(error) ? IN_USE : explainTransfer(error, "delete"), error);
+      if (hasStatus(error, 404)) context.output.printResult(`removed ${name}`, { removed: name });
+      else fail(isNotEmptyError(error) ? IN_USE_PROBLEM : explainTransfer(error, "delete"), error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>
     kind === "directory" ? path.length : Infinity;
   const levels = [...Map.groupBy(entries, depthOf)].sort(([a], [b]) => b - a);
-  for (const [, level] of levels) await connections.forEachConcurrently(level, removeOne);
+  for (const [, levelEntries] of levels) {
+    await connections.forEachConcurrently(levelEntries, removeTreeEntry);
+  }
 }

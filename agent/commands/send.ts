@@ -10,10 +10,10 @@ import {
   withNextPort,
 } from "../addresses.ts";
 import { type AgentCommand, type Context, parseSeconds } from "../command.ts";
-import { loggerOf, TemporaryDevice } from "../open_device.ts";
+import { makeLogger, TemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
-import { nullIfNotFound } from "../local_paths.ts";
+import { ignoreNotFound } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { findSources, SendSession } from "../send_session.ts";
 import { ServeEvents } from "../serve_events.ts";
@@ -53,53 +53,55 @@ async function send(
   { listen: listenAddress, seconds }: Options,
 ): Promise<void> {
   const { home, output, signal } = context;
-  await using temporary = await TemporaryDevice.open(context);
-  const { device } = temporary;
-  const homes = [device.dir, await nullIfNotFound(realPath(home))].filter((each) => each !== null);
-  const sources = await findSources(files, homes);
+  await using temporaryDevice = await TemporaryDevice.open(context);
+  const { device } = temporaryDevice;
+  const deviceDirectories = [device.dir, await ignoreNotFound(realPath(home))].filter((each) =>
+    each !== null
+  );
+  const sources = await findSources(files, deviceDirectories);
   using events = new ServeEvents(output);
   const session = new SendSession(
     sources,
-    loggerOf(context),
+    makeLogger(context),
     (name, event) => events.add(name, event),
   );
-  const start = (address: Address) => device.serve(address, session.app);
+  const startServer = (address: Address) => device.serve(address, session.app);
   const [server] = await listen(
-    start,
+    startServer,
     listenAddress === undefined ? undefined : [listenAddress],
     0,
   );
-  const serving = server!.serveForever();
+  const serverEnded = server!.serveForever();
   try {
-    const { name, id } = await invite(context, device, { listen: listenAddress, seconds });
+    const { name, id } = await waitForReceiver(context, device, { listen: listenAddress, seconds });
     output.note(`${name} ${id} is receiving`);
-    const isDone = await Promise.race([
+    const hasReceivedAll = await Promise.race([
       session.done.then(() => true),
       session.waitUntilSilent(signal).then(() => false),
     ]);
     signal.throwIfAborted();
-    if (!isDone) {
+    if (!hasReceivedAll) {
       const advice = 'run "degu send" and "degu receive" again';
       throw new Failure(`${name} has left before it had everything: ${advice}`);
     }
     await session.end();
     await server!.shutdown();
-    output.result(`sent to ${name} ${id}`, { name, id });
+    output.printResult(`sent to ${name} ${id}`, { name, id });
   } finally {
     await session.end();
     server!.close();
-    await serving;
+    await serverEnded;
   }
 }
 
 /** Waits for a device that receives. */
-async function invite(
+async function waitForReceiver(
   context: Context,
   device: Device,
   { listen, seconds }: { readonly [K in keyof Options]: Options[K] | undefined },
 ): Promise<Peer> {
-  const questions = NumberPrompt.make(context.output);
-  await using invitation = await ShownInvitation.open(context, device, questions, {
+  const numberPrompt = NumberPrompt.make(context.output);
+  await using invitation = await ShownInvitation.open(context, device, numberPrompt, {
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
     timeoutMessage: 'no device has joined in time: run "degu send" again',

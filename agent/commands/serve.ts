@@ -13,11 +13,11 @@ import {
 } from "@degu/degu/server";
 import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
-import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
-import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
-import { loggerOf, openOrCreateDevice } from "../open_device.ts";
-import { explainingLogger, type PeerRequest } from "../explain.ts";
-import { Inbox, refusalOf } from "../inbox.ts";
+import { DEFAULT_PORT, isReachableByOthers, listen, parseListenAddress } from "../addresses.ts";
+import { type AgentCommand, type Context, makeListParser, parseOnce } from "../command.ts";
+import { makeLogger, openOrCreateDevice } from "../open_device.ts";
+import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
+import { Inbox, makeRefusal } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import {
   checkDirectories,
@@ -26,7 +26,7 @@ import {
   type DirectoryOptions,
 } from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
-import { HOSTS, mayUseMdns } from "../mdns_permissions.ts";
+import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_permissions.ts";
 import type { Area } from "../remote_files.ts";
 
 export interface ServeOptions extends DirectoryOptions {
@@ -59,7 +59,7 @@ export function addServe(program: AgentCommand): void {
     .option(
       "--listen <address>",
       `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
-      repeated(parseListenAddress),
+      makeListParser(parseListenAddress),
     )
     .option("--no-announce", "don't announce this device on the local network (mDNS)")
     .option("--no-modes", "don't let peers make files in the inbox executable")
@@ -86,8 +86,8 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   using events = new ServeEvents(output);
   // Strangers can cause these lines, so their number is limited.
   using refusalLogger = standardLogger({ print: (line) => output.warn(line) });
-  const filesLogger = explainingLogger((_level, line) => refusalLogger.info(line));
-  const requests = new PeerRequests();
+  const filesLogger = makeRewordingLogger((_level, line) => refusalLogger.info(line));
+  const peerRequests = new PeerRequests();
   const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
@@ -95,32 +95,34 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   });
   const app: AppObject = {
     onConnect: (session) => {
-      requests.add(session);
+      peerRequests.add(session);
       return true;
     },
     handle: (request, session, api) => {
-      requests.add(session, request.uri);
+      peerRequests.add(session, request.uri);
       return handle(request, session, api);
     },
   };
-  if (inbox !== null && !isForAll) await sweep(inbox);
+  if (inbox !== null && !isForAll) await removeOldUploads(inbox);
   using serverLogger = standardLogger({
     print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
   });
-  const logger = explainingLogger(serverLogger.record, (who) => requests.find(who));
+  const logger = makeRewordingLogger(serverLogger.record, (who) => peerRequests.find(who));
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serversEnded = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
-  output.result(`serving on ${addresses.join(" ")}`, { addresses, ...directories });
-  const port = options.announce === false ? null : portForOthers(servers);
-  const isAnnounced = port !== null && mayUseMdns();
+  output.printResult(`serving on ${addresses.join(" ")}`, { addresses, ...directories });
+  const port = options.announce === false ? null : findExternalPort(servers);
+  const isAnnounced = port !== null && isMdnsPermitted();
   await using announcement = isAnnounced
-    ? new Announcement({ name: device.name, id: device.id, port, logger: loggerOf(context) })
+    ? new Announcement({ name: device.name, id: device.id, port, logger: makeLogger(context) })
     : null;
-  announcement?.announced.then((as) => output.note(`announced in the local network as ${as}`));
+  announcement?.announced.then((announcedName) =>
+    output.note(`announced in the local network as ${announcedName}`)
+  );
   if (port !== null && !isAnnounced) {
     output.note(
-      `not announced in the local network: that needs --allow-net=${HOSTS.join(",")} and ` +
+      `not announced in the local network: that needs --allow-net=${MDNS_HOSTS.join(",")} and ` +
         "--allow-sys=networkInterfaces; or use --no-announce",
     );
   }
@@ -135,20 +137,22 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
 
 /** The last request of each connection, by the name of the connection in the log. */
 class PeerRequests {
-  readonly #byConnection = new Map<string, PeerRequest>();
+  readonly #requestsByConnection = new Map<string, PeerRequest>();
 
   /** Records a request; without a URI, a new connection. */
   add(session: Session, uri?: string): void {
     const who = `${session}`;
-    this.#byConnection.delete(who);
+    this.#requestsByConnection.delete(who);
     const file = uri === undefined || uri === "/" ? undefined : JSON.stringify(uri);
-    this.#byConnection.set(who, { peer: peerOf(session).name, file });
-    const [oldest] = this.#byConnection.keys();
-    if (this.#byConnection.size > MAX_CONNECTIONS) this.#byConnection.delete(oldest!);
+    this.#requestsByConnection.set(who, { peer: peerOf(session).name, file });
+    const [oldestConnection] = this.#requestsByConnection.keys();
+    if (this.#requestsByConnection.size > MAX_CONNECTIONS) {
+      this.#requestsByConnection.delete(oldestConnection!);
+    }
   }
 
   find(who: string): PeerRequest | undefined {
-    return this.#byConnection.get(who);
+    return this.#requestsByConnection.get(who);
   }
 }
 
@@ -156,9 +160,9 @@ class PeerRequests {
 const MAX_CONNECTIONS = 1000;
 
 /** Finds a TCP port at which other machines reach this one. */
-function portForOthers(servers: readonly DeviceServer[]): number | null {
-  const [first] = servers.map(({ address }) => address).filter(isForOthers);
-  return first?.[1] ?? null;
+function findExternalPort(servers: readonly DeviceServer[]): number | null {
+  const [firstAddress] = servers.map(({ address }) => address).filter(isReachableByOthers);
+  return firstAddress?.[1] ?? null;
 }
 
 export type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
@@ -187,23 +191,24 @@ export function makeServeApp(
   const bytes = new TextEncoder().encode(JSON.stringify(info));
   const apps = new Map<string | null, Pick<AppObject, "handle">>();
   const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {
-    const report = (event: FileEvent) => onFile(area, { ...event, path: [...top, ...event.path] });
-    return new FilesApp(dir, { list: true, reuse: true, logger, onFile: report, ...options });
+    const onFileEvent = (event: FileEvent) =>
+      onFile(area, { ...event, path: [...top, ...event.path] });
+    return new FilesApp(dir, { list: true, reuse: true, logger, onFile: onFileEvent, ...options });
   };
   if (share !== null) apps.set("share", files("share", share, [], {}));
   if (inbox !== null && isForAll) apps.set("inbox", files("inbox", inbox, [], { write, modes }));
   else if (inbox !== null) {
     const directories = new Inbox(inbox);
-    const appOf = (peer: Peer): AppFunction => {
+    const makePeerApp = (peer: Peer): AppFunction => {
       let name: string | null = null;
       let app: FilesApp | null = null;
       return async (request, session) => {
         try {
-          name ??= await directories.directoryOf(peer);
-          await directories.make(name);
+          name ??= await directories.findOrRecordDirectory(peer);
+          await directories.createDirectory(name);
           app ??= files("inbox", join(inbox, name), [name], { write, modes });
         } catch (error) {
-          const refusal = refusalOf(error);
+          const refusal = makeRefusal(error);
           if (refusal === null) throw error;
           logger.warn(`${peer.name}: ${refusal.message}`);
           return refusal.response;
@@ -211,7 +216,7 @@ export function makeServeApp(
         return await app.handle(request, session);
       };
     };
-    apps.set("inbox", perPeer(appOf));
+    apps.set("inbox", perPeer(makePeerApp));
   }
   return (request, session, api) => {
     const area = request.shiftPath();
@@ -224,7 +229,7 @@ export function makeServeApp(
 }
 
 /** Removes unfinished uploads that are older than a day, also of peers that don't return. */
-async function sweep(inbox: string): Promise<void> {
+async function removeOldUploads(inbox: string): Promise<void> {
   // The constructor of each app removes them.
-  for (const dir of await new Inbox(inbox).directories()) new FilesApp(dir, { write: true });
+  for (const dir of await new Inbox(inbox).listDirectories()) new FilesApp(dir, { write: true });
 }

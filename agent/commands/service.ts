@@ -3,14 +3,14 @@
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
-import { DEFAULT_PORT, isForOthers, isUnixAddress } from "../addresses.ts";
+import { DEFAULT_PORT, isReachableByOthers, isUnixAddress } from "../addresses.ts";
 import { AgentCommand, type Context, type Run } from "../command.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { findDeviceDirectory, nullIfNotFound } from "../local_paths.ts";
-import { HOSTS } from "../mdns_permissions.ts";
+import { findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
+import { MDNS_HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
 import { addServe, type ServeOptions } from "./serve.ts";
@@ -31,14 +31,14 @@ export function addService(program: AgentCommand): void {
       "run degu sync every minute",
     )
     .addExample("degu service remove", "stop and remove these services");
-  const installing: Run = () =>
+  const runInstall: Run = () =>
     program.run((context, ...args: unknown[]) =>
-      install(context, args.at(-1) as Command, moduleOf(program.version()!))
+      installUnits(context, args.at(-1) as Command, findModule(program.version()!))
     );
-  const both = new AgentCommand("both", installing).copyInheritedSettings(program);
-  addServe(both);
-  addSync(both);
-  const [serve, sync] = both.commands;
+  const installCommands = new AgentCommand("both", runInstall).copyInheritedSettings(program);
+  addServe(installCommands);
+  addSync(installCommands);
+  const [serve, sync] = installCommands.commands;
   service.command("install")
     .summary("write, enable and start a service")
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
@@ -57,7 +57,7 @@ run. Prints the files that it writes. Without systemd, only prints the files.`,
 /** Units by their names. */
 type Units = ReadonlyMap<string, string>;
 
-async function install(
+async function installUnits(
   context: Context,
   command: Command,
   module: string,
@@ -65,9 +65,9 @@ async function install(
   const { output } = context;
   const units =
     await (command.name() === "serve"
-      ? serveUnits(context, module, command)
-      : syncUnits(context, module, command));
-  const dir = await unitDirectory().catch((error) => {
+      ? makeServeUnits(context, module, command)
+      : makeSyncUnits(context, module, command));
+  const dir = await findUnitDirectory().catch((error) => {
     if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
     output.error(`${explain(error)}: nothing is installed; this would be`);
     return null;
@@ -75,14 +75,14 @@ async function install(
   if (dir !== null) await Deno.mkdir(dir, { recursive: true });
   for (const [name, text] of units) {
     const path = join(dir ?? "~/.config/systemd/user", name);
-    if (dir !== null) await write(path, text);
-    output.result([`# ${path}`, ...text.split("\n")], { path, text });
+    if (dir !== null) await writeUnit(path, text);
+    output.printResult([`# ${path}`, ...text.split("\n")], { path, text });
   }
   if (dir === null) return FAILED;
   const [name] = [...units.keys()].slice(-1);
-  await systemctl("daemon-reload");
-  await systemctl("enable", name!);
-  await systemctl("restart", name!);
+  await runSystemctl("daemon-reload");
+  await runSystemctl("enable", name!);
+  await runSystemctl("restart", name!);
   output.note(
     `installed and started ${name}; "loginctl enable-linger" keeps it running when you are not logged in, ` +
       `"journalctl --user --unit ${name!.split(".")[0]}" shows what it says`,
@@ -91,8 +91,8 @@ async function install(
 }
 
 /** Writes a unit, but never replaces one of the user. */
-async function write(path: string, text: string): Promise<void> {
-  if (!await isOwnOrMissing(path)) {
+async function writeUnit(path: string, text: string): Promise<void> {
+  if (!await isReplaceable(path)) {
     const message =
       `${path} exists, but was not written by "degu service install": remove or rename it`;
     throw new Failure(message, "ALREADY_THERE", { path });
@@ -101,50 +101,50 @@ async function write(path: string, text: string): Promise<void> {
 }
 
 /** Whether a unit is missing, or this program has written it. */
-async function isOwnOrMissing(path: string): Promise<boolean> {
-  return (await nullIfNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
+async function isReplaceable(path: string): Promise<boolean> {
+  return (await ignoreNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
 
 async function removeUnits({ output }: Context): Promise<void> {
-  const dir = await unitDirectory();
+  const dir = await findUnitDirectory();
   const names: string[] = [];
-  if (await nullIfNotFound(Deno.stat(dir)) !== null) {
+  if (await ignoreNotFound(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
       const isUnit = isFile && /^degu(-sync-.*)?\.(service|timer)$/.test(name);
-      if (isUnit && await isOwnOrMissing(join(dir, name))) names.push(name);
+      if (isUnit && await isReplaceable(join(dir, name))) names.push(name);
     }
   }
   if (names.length === 0) return output.note('"degu service install" has not made any');
-  await systemctl("disable", "--now", ...names);
+  await runSystemctl("disable", "--now", ...names);
   for (const name of names.toSorted()) {
     await Deno.remove(join(dir, name));
-    output.result(`removed ${join(dir, name)}`, { removed: join(dir, name) });
+    output.printResult(`removed ${join(dir, name)}`, { removed: join(dir, name) });
   }
-  await systemctl("daemon-reload");
+  await runSystemctl("daemon-reload");
 }
 
-const NO_BUS = /^Failed to connect to .*\b(bus|scope)\b/i;
+const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
 const NOT_LOGGED_IN =
   "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
   '"loginctl enable-linger"';
 
 /** Without a terminal, or with `--no-prompt`, Deno does not prompt. */
-const MAY_NOT_RUN =
+const SYSTEMCTL_NOT_PERMITTED =
   "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
   "--allow-run=systemctl to the flags with which degu is installed";
 
 /** Runs `systemctl --user`; resolves to what it prints. */
-async function systemctl(...args: string[]): Promise<string> {
+async function runSystemctl(...args: string[]): Promise<string> {
   const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
   try {
     const { success, stdout, stderr } = await command.output();
     if (success) return new TextDecoder().decode(stdout);
     const problem = new TextDecoder().decode(stderr).trim();
-    if (NO_BUS.test(problem)) throw new Failure(NOT_LOGGED_IN);
+    if (NO_BUS_PATTERN.test(problem)) throw new Failure(NOT_LOGGED_IN);
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
-      throw new Failure(MAY_NOT_RUN, "NOT_PERMITTED", { cause: error });
+      throw new Failure(SYSTEMCTL_NOT_PERMITTED, "NOT_PERMITTED", { cause: error });
     }
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Failure("there is no systemd on this machine", null, { cause: error });
@@ -155,8 +155,8 @@ async function systemctl(...args: string[]): Promise<string> {
  * Finds the directory of the user's units. Only systemd knows it for sure, since the environment
  * may differ.
  */
-async function unitDirectory(): Promise<string> {
-  const paths = await systemctl("show", "--property=UnitPath", "--value");
+async function findUnitDirectory(): Promise<string> {
+  const paths = await runSystemctl("show", "--property=UnitPath", "--value");
   return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
     .replace(/\.control$/, "");
 }
@@ -171,7 +171,7 @@ interface UnitSpec {
   readonly args: readonly string[];
 }
 
-async function serveUnits(
+async function makeServeUnits(
   context: Context,
   module: string,
   command: Command,
@@ -189,27 +189,27 @@ async function serveUnits(
   }
   const addresses = listen.map(formatAddress);
   // The service announces itself only where others can reach it.
-  const isReachableFromNetwork = listen.length === 0 || listen.some(isForOthers);
+  const isReachableFromNetwork = listen.length === 0 || listen.some(isReachableByOthers);
   const mayAnnounce = announce && isReachableFromNetwork;
   const spec = {
     read: [home, ...new Set([share ?? [], inboxes].flat())],
     write: [home, ...inboxes],
     net: [
       ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
-      ...mayAnnounce ? HOSTS : [],
+      ...mayAnnounce ? MDNS_HOSTS : [],
     ],
     sys: [
       "uid",
       ...inboxes.length > 0 ? ["statfs"] : [],
       ...mayAnnounce ? ["networkInterfaces"] : [],
     ],
-    args: ["serve", ...optionWords(command, { share, [inboxOption]: inbox })],
+    args: ["serve", ...formatOptions(command, { share, [inboxOption]: inbox })],
   };
   const description = "Degu: files for paired devices";
-  const unit = `${unitSection(description)}Documentation=https://jsr.io/@degu/degu
+  const unit = `${formatUnitSection(description)}Documentation=https://jsr.io/@degu/degu
 
 [Service]
-ExecStart=${commandLine([module, "--home", home], spec)}
+ExecStart=${formatCommandLine([module, "--home", home], spec)}
 Restart=on-failure
 RestartSec=5
 TimeoutStopSec=5min
@@ -225,7 +225,7 @@ WantedBy=default.target
   return new Map([["degu.service", unit]]);
 }
 
-async function syncUnits(
+async function makeSyncUnits(
   context: Context,
   module: string,
   command: Command,
@@ -239,7 +239,7 @@ async function syncUnits(
   const path = parseRemotePath(remote);
   await using device = await openDevice(context);
   const peer = await openPeer(device, path.peer);
-  const dir = await nullIfNotFound(realPath(local));
+  const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
     throw new Failure(`there is no directory ${local} on this device: make it first`);
   }
@@ -256,17 +256,17 @@ async function syncUnits(
     // Addresses that a search finds aren't known yet, so the network permission has no list.
     net: mayDiscover || addresses.length === 0 ? undefined : addresses.map(formatAddress),
     sys: ["uid", ...isDownload ? ["statfs"] : [], ...mayDiscover ? ["networkInterfaces"] : []],
-    args: ["sync", ...optionWords(command), ...isDownload ? [remote, dir] : [dir, remote]],
+    args: ["sync", ...formatOptions(command), ...isDownload ? [remote, dir] : [dir, remote]],
   };
   const name = `degu-sync-${isDownload ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
     .replaceAll(/[^0-9A-Za-z_-]/g, "_");
   const description = `Degu: ${isDownload ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
-  const service = `${unitSection(description)}
+  const service = `${formatUnitSection(description)}
 [Service]
 Type=oneshot
-ExecStart=${commandLine([module, "--home", context.home, "--quiet"], spec)}
+ExecStart=${formatCommandLine([module, "--home", context.home, "--quiet"], spec)}
 `;
-  const timer = `${unitSection(description)}
+  const timer = `${formatUnitSection(description)}
 [Timer]
 OnActiveSec=1s
 OnStartupSec=1min
@@ -280,7 +280,7 @@ WantedBy=timers.target
 }
 
 /** Formats the options of a command, with these real paths. */
-function optionWords(
+function formatOptions(
   command: Command,
   paths: Readonly<Record<string, string | null>> = {},
 ): string[] {
@@ -301,11 +301,11 @@ function optionWords(
 /** The first line of each generated unit. Other files are neither replaced nor removed. */
 const FIRST_LINE = "# Written by degu service install; degu service remove takes it away.\n";
 
-function unitSection(description: string): string {
+function formatUnitSection(description: string): string {
   return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
 }
 
-function commandLine(program: readonly string[], spec: UnitSpec): string {
+function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
   const { read, write, net, sys, args } = spec;
   for (const path of [...read, ...write]) {
     if (path.includes(",")) {
@@ -329,7 +329,7 @@ function commandLine(program: readonly string[], spec: UnitSpec): string {
 }
 
 /** Returns the specifier of the program: of a published version, a checkout, or a compiled file. */
-function moduleOf(version: string): string {
+function findModule(version: string): string {
   if (Deno.build.standalone) return Deno.execPath();
   const { protocol, pathname } = new URL("../main.ts", import.meta.url);
   return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;

@@ -2,7 +2,7 @@
 
 import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "@degu/degu/files";
-import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
+import { type AgentCommand, type Context, makeListParser, parseSeconds } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
@@ -11,8 +11,8 @@ import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
   checkDeleting,
   findDeviceDirectory,
-  nullIfNotFound,
-  wildcardHint,
+  findWildcardHint,
+  ignoreNotFound,
 } from "../local_paths.ts";
 import { repeatRuns } from "../repeat_runs.ts";
 import {
@@ -43,7 +43,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .option(
       "--exclude <glob>",
       `skip files that match this pattern of .gitignore, in both directories; can be repeated; the file ${IGNORE_FILE} in the local directory can contain more patterns`,
-      repeated(String),
+      makeListParser(String),
     )
     .option(
       "--max-delete <number>",
@@ -112,11 +112,12 @@ async function sync(
   }
   const path = parseRemotePath(isDownload ? from : to);
   const root = isDownload ? to : from;
-  const { delete: deletes = false, deleteAll = false, dryRun = false, every, maxDelete } = options;
-  if (maxDelete !== undefined && !deletes) {
+  const { delete: canDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
+    options;
+  if (maxDelete !== undefined && !canDelete) {
     throw new Failure("--max-delete limits --delete: add it", "USAGE");
   }
-  if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", "USAGE");
+  if (deleteAll && !canDelete) throw new Failure("--delete-all extends --delete: add it", "USAGE");
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, isDownload);
@@ -155,8 +156,10 @@ async function syncOnce(
   }
   const area = isDownload && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
-  if (!isDownload && await files.list([]) === null) throw await files.missingFailure(path.names);
-  if (!isDownload) checkNotReserved(path.names, files.name(path.names));
+  if (!isDownload && await files.list([]) === null) {
+    throw await files.makeMissingFailure(path.names);
+  }
+  if (!isDownload) checkNotReserved(path.names, files.formatName(path.names));
   const remoteEntry = isDownload
     ? await files.findOrFail(path.names)
     : await files.find(path.names);
@@ -165,10 +168,10 @@ async function syncOnce(
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file" ? "a file" : OTHER_REASONS[remoteEntry.reason!];
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(`${files.name(names)} is ${kindText}: ${advice}`);
+    throw new Failure(`${files.formatName(names)} is ${kindText}: ${advice}`);
   }
   const commonOptions = { dryRun, settled };
-  const filter = ({ path, kind }: TreeEntry) => !ignoreList.ignores(path, kind === "directory");
+  const filter = ({ path, kind }: TreeEntry) => !ignoreList.isIgnored(path, kind === "directory");
   const options = move
     ? {
       ...commonOptions,
@@ -199,8 +202,10 @@ function checkMove(options: SyncOptions, isDownload: boolean): void {
       "USAGE",
     );
   }
-  const other = options.delete ? "--delete" : options.checksum ? "--checksum" : null;
-  if (other !== null) throw new Failure(`--move and ${other} can't be combined`, "USAGE");
+  const conflictingOption = options.delete ? "--delete" : options.checksum ? "--checksum" : null;
+  if (conflictingOption !== null) {
+    throw new Failure(`--move and ${conflictingOption} can't be combined`, "USAGE");
+  }
 }
 
 function parseCount(text: string): number {
@@ -215,11 +220,11 @@ function parseEvery(text: string): number {
 }
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
-  const info = await nullIfNotFound(Deno.stat(root));
+  const info = await ignoreNotFound(Deno.stat(root));
   if (info === null && isTarget) return;
   if (info === null) {
     const problem = `there is no directory ${JSON.stringify(root)} on this device`;
-    const advice = wildcardHint(root) ?? "check the name, and whether its disk is mounted";
+    const advice = findWildcardHint(root) ?? "check the name, and whether its disk is mounted";
     throw new Failure(`${problem}: ${advice}`, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;

@@ -1,5 +1,5 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
-import { defaultName } from "@degu/internal/agent/open_device.ts";
+import { makeDefaultName } from "@degu/internal/agent/open_device.ts";
 import { formatCountdown } from "@degu/internal/agent/shown_invitation.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
@@ -140,7 +140,7 @@ Deno.test("the name of a machine is converted to a valid name", () => {
     ["a".repeat(52), "device"],
   ] as const;
   for (const [hostname, expected] of rows) {
-    const name = defaultName(hostname);
+    const name = makeDefaultName(hostname);
     assertEquals(name, expected, hostname);
     assert(isDeviceName(name), name);
   }

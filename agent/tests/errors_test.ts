@@ -6,7 +6,7 @@ import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
-import { wildcardHint } from "@degu/internal/agent/local_paths.ts";
+import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
@@ -233,7 +233,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   await testEachRow(t, rows, async (_rule, code, said, args) => {
     await files.runToFailure(code, said, ...args);
   });
-  assertEquals(wildcardHint("a.jpg"), null);
+  assertEquals(findWildcardHint("a.jpg"), null);
   // Operands of other commands are no files.
   const { stderr } = await runAgentHere(["ping", "-x"]);
   assert(!stderr.includes("./"), stderr);

@@ -628,7 +628,7 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
 // Paths on another device.
 
 Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is meant", () => {
-  const cases: [text: string, peer: string, names: string[], directory: boolean][] = [
+  const cases: [text: string, peer: string, names: string[], mustBeDirectory: boolean][] = [
     ["camera:", "camera", [], true],
     ["camera:/", "camera", [], true],
     ["camera:.", "camera", [], true],
@@ -638,8 +638,8 @@ Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is me
     ["camera:a:b/c d", "camera", ["a:b", "c d"], false],
     ["camera:日本", "camera", ["日本"], false],
   ];
-  for (const [text, peer, names, directory] of cases) {
-    assertEquals(parseRemotePath(text), { peer, names, directory }, text);
+  for (const [text, peer, names, mustBeDirectory] of cases) {
+    assertEquals(parseRemotePath(text), { peer, names, mustBeDirectory }, text);
   }
   // A colon after a slash, or at the beginning, is no peer's.
   for (const text of ["a", "./a:b", "/a:b", ":a", "", "a/b:c"]) {
@@ -667,7 +667,10 @@ Deno.test("any path is refused as wrong usage, or has names that stay below the 
         assert(!["", ".", ".."].includes(name) && !/[/\0]/.test(name), name);
         escapeName(name);
       }
-      assertEquals(parseRemotePath(formatRemotePath(path.peer, path.names, path.directory)), path);
+      assertEquals(
+        parseRemotePath(formatRemotePath(path.peer, path.names, path.mustBeDirectory)),
+        path,
+      );
     }),
     { numRuns: 1000 },
   );

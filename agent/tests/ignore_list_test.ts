@@ -59,7 +59,7 @@ Deno.test("lines as in .gitignore match", async (t) => {
     const ignores = (path: string) => {
       const isDirectory = path.endsWith("/");
       const names = (isDirectory ? path.slice(0, -1) : path).split("/");
-      return new IgnoreList("/tmp/none", lines).ignores(names, isDirectory);
+      return new IgnoreList("/tmp/none", lines).isIgnored(names, isDirectory);
     };
     assertEquals(matched.filter((path) => !ignores(path)), [], "matched");
     assertEquals(others.filter(ignores), [], "not matched");
@@ -76,7 +76,7 @@ async function leftOut(bytes: Uint8Array<ArrayBuffer> | string): Promise<string 
   await Deno.writeFile(`${dir.path}/.deguignore`, content);
   try {
     const list = new IgnoreList(dir.path, []);
-    return ["a", "b", "c"].filter((name) => list.ignores([name], false)).join("");
+    return ["a", "b", "c"].filter((name) => list.isIgnored([name], false)).join("");
   } catch (error) {
     if (error instanceof Failure && error.message.includes("can't be read")) return null;
     throw error;

@@ -228,7 +228,7 @@ const [ID, OTHER] = ["a".repeat(52), "b".repeat(51) + "a"];
 Deno.test("a directory belongs to one id for good", async () => {
   await using dir = await createTempDir();
   const directoryOf = async (id: string, name: string) => {
-    const directory = await new Inbox(dir.path).directoryOf({ id, name });
+    const directory = await new Inbox(dir.path).findOrRecordDirectory({ id, name });
     await Deno.mkdir(`${dir.path}/${directory}`, { recursive: true });
     return directory;
   };
@@ -262,7 +262,7 @@ Deno.test("concurrent requests for the same name get different directories", asy
   const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
   // As in several processes: each has an inbox of its own.
   const asked = [...ids, ...ids].map((id) =>
-    new Inbox(dir.path).directoryOf({ id, name: "phone" })
+    new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" })
   );
   const directories = await Promise.all(asked);
   assertEquals(directories.slice(0, 8), directories.slice(8));
@@ -271,7 +271,10 @@ Deno.test("concurrent requests for the same name get different directories", asy
   assertEquals(records, directories.slice(0, 8).map((each) => `owner-${each}`).toSorted());
   assertEquals(await readMode(`${dir.path}/.degu-files`), 0o700);
   for (const [i, id] of ids.entries()) {
-    assertEquals(await new Inbox(dir.path).directoryOf({ id, name: "phone" }), directories[i]);
+    assertEquals(
+      await new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" }),
+      directories[i],
+    );
   }
 });
 
@@ -285,10 +288,10 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
   await testEachRow(t, rows, async (_rule, text) => {
     await using dir = await createTempDir();
     const inbox = new Inbox(dir.path);
-    assertEquals(await inbox.directoryOf({ id: ID, name: "phone" }), "phone");
+    assertEquals(await inbox.findOrRecordDirectory({ id: ID, name: "phone" }), "phone");
     await Deno.writeTextFile(`${dir.path}/.degu-files/owner-phone`, text);
     const found = await Promise.all(
-      [ID, OTHER].map((id) => inbox.directoryOf({ id, name: "phone" })),
+      [ID, OTHER].map((id) => inbox.findOrRecordDirectory({ id, name: "phone" })),
     );
     assertEquals(found.toSorted(), ["phone-2", "phone-3"]);
     // The damaged record does not prevent serving.
@@ -300,12 +303,12 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
 Deno.test("the owner of a directory is on the disk before its files", async () => {
   await using dir = await createTempDir();
   const synced = await recordSyncedPaths(dir.path, async () => {
-    await new Inbox(dir.path).directoryOf({ id: ID, name: "phone" });
+    await new Inbox(dir.path).findOrRecordDirectory({ id: ID, name: "phone" });
   });
   assertEquals(synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
   const inbox = new Inbox(dir.path);
-  assertEquals(await recordSyncedPaths(dir.path, () => inbox.make("phone")), ["."]);
-  assertEquals(await recordSyncedPaths(dir.path, () => inbox.make("phone")), []);
+  assertEquals(await recordSyncedPaths(dir.path, () => inbox.createDirectory("phone")), ["."]);
+  assertEquals(await recordSyncedPaths(dir.path, () => inbox.createDirectory("phone")), []);
 });
 
 // Refusals.
@@ -338,7 +341,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
   await fill(homes.path, { "elsewhere/private": "secret" });
   for (const name of ["one", "two"] as const) {
-    await new Inbox(inbox).directoryOf({ id: devices.ids[name], name });
+    await new Inbox(inbox).findOrRecordDirectory({ id: devices.ids[name], name });
   }
   const rows: [rule: string, said: string, make: () => Promise<void>][] = [
     [
@@ -503,7 +506,7 @@ Deno.test("the copy of a lost machine is moved into the directory of the new mac
 Deno.test("at its start degu serve removes unfinished uploads that are older than a day", async () => {
   await using dir = await createTempDir();
   await using homes = await AgentHomes.create("camera");
-  const directory = await new Inbox(dir.path).directoryOf({ id: ID, name: "gone" });
+  const directory = await new Inbox(dir.path).findOrRecordDirectory({ id: ID, name: "gone" });
   const left = `${dir.path}/${directory}/.degu-files`;
   await Deno.mkdir(left, { recursive: true });
   const [old, recent] = ["0", "1"].map((digit) => `${left}/put-${digit.repeat(32)}`);

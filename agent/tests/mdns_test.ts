@@ -5,15 +5,15 @@ import {
   Announcement,
   discoverServices,
   findAddresses,
+  makeRecords,
   PAIR_SERVICE,
-  recordsOf,
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns.ts";
 import {
   type DnsRecord,
+  groupByInterface,
   type InterfaceAddress,
-  linksOf,
   makePacketFilter,
   type Network,
 } from "@degu/internal/agent/mdns_links.ts";
@@ -128,7 +128,7 @@ const HOST = "degu-cccccccccccccccc.local";
 
 /** All records of the camera, or of one that differs, on an interface with these addresses. */
 const records = (addresses: readonly string[], service: Partial<Service> = {}) =>
-  recordsOf({ ...CAMERA, ...service }, makeInterfaces(...addresses));
+  makeRecords({ ...CAMERA, ...service }, makeInterfaces(...addresses));
 
 Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
   const all = records(["127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1", "fd00::1"]);
@@ -221,7 +221,8 @@ const HOME = [
 ];
 
 Deno.test("each interface with an IPv4 address is used; the loopback one only if alone", () => {
-  const names = (addresses: InterfaceAddress[]) => linksOf(addresses).map(([first]) => first!.name);
+  const names = (addresses: InterfaceAddress[]) =>
+    groupByInterface(addresses).map(([first]) => first!.name);
   assertEquals(names([...LOOPBACK, ...CABLE, ...HOME]), ["wlan0"]);
   assertEquals(names([...HOME, makeInterface("eth0", "192.0.2.1"), ...CABLE]), ["wlan0", "eth0"]);
   assertEquals(names(CABLE), []);
@@ -231,10 +232,10 @@ Deno.test("each interface with an IPv4 address is used; the loopback one only if
 
 const SCRIPT = `
   import { findAddresses } from "./agent/mdns.ts";
-  import { mayUseMdns } from "./agent/mdns_permissions.ts";
+  import { isMdnsPermitted } from "./agent/mdns_permissions.ts";
   const found = [];
   const look = async () => {
-    found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayUseMdns());
+    found.push(await findAddresses("a", { seconds: 0 }).then(String, String), isMdnsPermitted());
   };
   await look();
   Deno.permissions.revokeSync({ name: "net", host: "224.0.0.251:5353" });
@@ -440,7 +441,7 @@ const hintsOfCamera = () => new AddressHints(CAMERA.id, INSTANCE.slice("camera".
 function believed(heard: readonly (readonly DnsRecord[])[]) {
   const hints = hintsOfCamera();
   for (const each of heard) hints.add(each, OWN);
-  return hints.addresses();
+  return hints.listAddresses();
 }
 
 Deno.test("an address is a hint only if it is private, of the link, or in a network of the interface", () => {
@@ -472,7 +473,7 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
   ) {
     const hints = hintsOfCamera();
     hints.add(records([host]), [makeInterface("eth0", address, netmask)]);
-    assertEquals(hints.addresses(), [], host);
+    assertEquals(hints.listAddresses(), [], host);
   }
 });
 
@@ -517,7 +518,7 @@ Deno.test("a service has usable addresses only; a service without addresses, and
   await stranger.hears("the question", isAsked);
   const say = (letter: string, type: string, ...addresses: string[]) => {
     const service = { name: "one", id: idOf(letter), port: 1, type };
-    const answers = recordsOf(service, makeInterfaces(...addresses));
+    const answers = makeRecords(service, makeInterfaces(...addresses));
     return stranger.send({ type: "response", answers });
   };
   await say("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");

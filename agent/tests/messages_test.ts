@@ -2,9 +2,9 @@
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
-import { explain, explainingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
+import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { Output } from "@degu/internal/agent/output.ts";
-import { progressLine } from "@degu/internal/agent/progress_bar.ts";
+import { formatProgressLine } from "@degu/internal/agent/progress_bar.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { answerLostError, ownDeviceError } from "@degu/internal/device/join.ts";
@@ -31,7 +31,7 @@ Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t
     ["complete", of(1, 1, 1000), "100 %"],
   ];
   await testEachRow(t, rows, (_rule, progress, percent) => {
-    assertStringIncludes(progressLine(progress, null, 80), percent);
+    assertStringIncludes(formatProgressLine(progress, null, 80), percent);
     return Promise.resolve();
   });
 });
@@ -274,7 +274,7 @@ Deno.test("a reworded log line names the peer and the file, if they are known", 
   const lines: string[] = [];
   const from = "127.0.0.1:5000";
   const requestOf = () => ({ peer: "viewer", file: '"/inbox/a\u202e"' });
-  const logger = explainingLogger((_level, line) => void lines.push(line), requestOf);
+  const logger = makeRewordingLogger((_level, line) => void lines.push(line), requestOf);
   const details = (error: Error) => ({ kind: "timeout", who: from, error }) as const;
   const failure = (details: object) =>
     connectionErrorDetails.set(new Deno.errors.TimedOut("x"), details);

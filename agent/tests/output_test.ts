@@ -1,10 +1,10 @@
 /** The output, and the progress bar. */
-import { formatBytes, formatDuration, Output, printableJson } from "@degu/internal/agent/output.ts";
+import { formatBytes, formatDuration, formatJson, Output } from "@degu/internal/agent/output.ts";
 import {
   type CommandProgress,
+  computeRate,
   fitText,
-  progressLine,
-  rateOf,
+  formatProgressLine,
   type Sample,
   widthOf,
 } from "@degu/internal/agent/progress_bar.ts";
@@ -44,8 +44,8 @@ function print(
 }
 
 function printAll(output: Output): void {
-  output.result("text", { a: 1 });
-  output.result(["two", "lines"], { b: 2 });
+  output.printResult("text", { a: 1 });
+  output.printResult(["two", "lines"], { b: 2 });
   output.note("note");
   output.warn("warn");
   output.error("error");
@@ -53,7 +53,7 @@ function printAll(output: Output): void {
 
 Deno.test("invisible characters become JSON escapes, which keep the same value", () => {
   const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
-  const text = printableJson(value);
+  const text = formatJson(value);
   assertEquals(text, String.raw`{"a b/Ö日😀":"\n\u001b\u0085\u202e\udb40\udc01\ud800\"\\"}`);
   assertEquals(JSON.parse(text), value);
 });
@@ -67,7 +67,7 @@ Deno.test("during a question only questions, errors and results are printed, the
       if (count > 0) output.warn("last");
       output.ask("question?");
       output.error("error");
-      output.result("result", {});
+      output.printResult("result", {});
     }
     output.note("after");
   };
@@ -99,7 +99,7 @@ Deno.test("results go to stdout, with json as one object per line, and messages 
 
 Deno.test("control and format characters are escaped, so that they don't affect a terminal", () => {
   const calls = (output: Output) => {
-    output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
+    output.printResult("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
     output.warn("a\rb\x07");
   };
   assertEquals(print({}, calls), [
@@ -116,7 +116,7 @@ Deno.test("a message to a closed pipe is ignored, and a result to a closed pipe 
 const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {
-  for (;;) output.result("x".repeat(4096), {});
+  for (;;) output.printResult("x".repeat(4096), {});
 } catch (error) {
   Deno.exit(error.constructor.name === "OutputClosedError" ? 7 : 8);
 }`;
@@ -158,7 +158,7 @@ Deno.test("a drawn line is removed by the next output, and drawn on a terminal o
     output.draw("");
     for (const line of ["one", "two"]) output.draw(line);
     output.note("note");
-    output.result("result", {});
+    output.printResult("result", {});
     output.draw("three");
     output.error("error");
   };
@@ -199,12 +199,12 @@ Deno.test("the bar shows the name, the bytes, the rate and the time, as far as t
     [PROGRESS, 0, 40, "3/10 camera:ph…os/1.jpg   25 %  0 B/s"],
   ];
   for (const [progress, rate, columns, line] of rows) {
-    assertEquals(progressLine(progress, rate, columns), line);
+    assertEquals(formatProgressLine(progress, rate, columns), line);
   }
   const complete = { bytes: 100_000_000 };
   const empty = { bytes: 0, totalBytes: 0 };
   const of = (change: Partial<CommandProgress>) =>
-    progressLine({ ...PROGRESS, ...change }, null, 80);
+    formatProgressLine({ ...PROGRESS, ...change }, null, 80);
   for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
   // A file that has failed may have been empty, or have arrived whole.
   assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
@@ -221,7 +221,7 @@ Deno.test("the bar is narrower than the terminal for any name, and has no contro
   ];
   for (const name of names) {
     for (let columns = 1; columns <= 200; columns++) {
-      const line = progressLine({ ...PROGRESS, name }, RATE, columns);
+      const line = formatProgressLine({ ...PROGRESS, name }, RATE, columns);
       assert(widthOf(line) < columns, `${columns}: ${JSON.stringify(line)}`);
       assert(!/[\p{Cc}\u202e]/u.test(line), JSON.stringify(line));
     }
@@ -263,13 +263,13 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
 });
 
 Deno.test("the rate is computed from the recent samples, and unknown at first", () => {
-  assertEquals(rateOf([[0, 0]]), null);
-  assertEquals(rateOf([[0, 0], [299, 1000]]), null);
-  assertEquals(rateOf([[0, 0], [299, 1000], [500, 1000]]), 2000);
-  assertEquals(rateOf([[1000, 700], [3000, 1000]]), 150);
+  assertEquals(computeRate([[0, 0]]), null);
+  assertEquals(computeRate([[0, 0], [299, 1000]]), null);
+  assertEquals(computeRate([[0, 0], [299, 1000], [500, 1000]]), 2000);
+  assertEquals(computeRate([[1000, 700], [3000, 1000]]), 150);
   // Ten are a second.
   const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
-  assertEquals(rateOf(stalled), (55 - 50) / 4.9);
+  assertEquals(computeRate(stalled), (55 - 50) / 4.9);
 });
 
 Deno.test("the middle of a long text is cut out; possibly wide characters count twice", () => {

@@ -15,10 +15,10 @@ import { connectionErrorDetails } from "@degu/internal/base/connection_error_det
 import { EXISTS_AT_PEER, explain, reasonOf } from "@degu/internal/agent/explain.ts";
 import { exitCodeOf, Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import {
-  endsCommand,
   explainTransfer,
   type FileAction,
-  ONLY_NEW,
+  isFinalError,
+  ONLY_NEW_PROBLEM,
 } from "@degu/internal/agent/transfer_errors.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
@@ -436,7 +436,7 @@ Deno.test("errors of files are reworded for users", () => {
       "put",
       `${busy}: ${again} in a moment, which then says what`,
     ],
-    [refused(405, "delete", { allow: "GET, PUT" }), "delete", ONLY_NEW],
+    [refused(405, "delete", { allow: "GET, PUT" }), "delete", ONLY_NEW_PROBLEM],
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
@@ -492,6 +492,6 @@ Deno.test("the next file is tried if only this one has failed", () => {
     new TlsError("UNTRUSTED", ""),
     new EmptyPreambleError(),
   ];
-  for (const error of goesOn) assertEquals(endsCommand(error), false, Deno.inspect(error));
-  for (const error of ends) assertEquals(endsCommand(error), true, Deno.inspect(error));
+  for (const error of goesOn) assertEquals(isFinalError(error), false, Deno.inspect(error));
+  for (const error of ends) assertEquals(isFinalError(error), true, Deno.inspect(error));
 });

@@ -7,7 +7,7 @@ import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
-import { checkInbox, checkServed } from "@degu/internal/agent/served_directories.ts";
+import { checkInbox, checkServedDirectory } from "@degu/internal/agent/served_directories.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
 import { AgentFiles, waitForFile } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
@@ -45,7 +45,8 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
   assertMatch(addresses[0], /^127\.0\.0\.1:[1-9]\d*$/);
   assertEquals(served, { name: "camera", share: null, inbox: await realPath(inbox) });
   for (const option of ["--share", "--inbox"]) {
-    const given = `degu: error: ${option}: it can be given only once, and "a" is given already; "`;
+    const given =
+      `degu: error: ${option}: it can be given only once, and "a" is given already; see "`;
     await homes.runToFailure("camera", 2, given, ["serve", option, "a", option, "b"]);
     const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
     await homes.runToFailure("camera", 2, keys, ["serve", option, homes.path]);
@@ -136,13 +137,13 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   const home = at("state", "home");
   const share = await realPath(at("share"));
   for (const path of HAS_LINKS ? ["share", "other"] : ["share"]) {
-    assertEquals(await checkServed(at(path), home), share);
+    assertEquals(await checkServedDirectory(at(path), home), share);
   }
-  await checkServed(at("state", "home-2"), home);
+  await checkServedDirectory(at("state", "home-2"), home);
   const links = HAS_LINKS ? ["link", "link/home"] : [];
   for (const path of ["state", "state/home", "state/home/inside", ".", ...links]) {
     const error = await assertRejects(
-      () => checkServed(at(path), home),
+      () => checkServedDirectory(at(path), home),
       Failure,
       "keys",
       path,
@@ -176,7 +177,7 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   await Deno.writeTextFile(at("file"), "");
   await makeLinks({ [at("dangling")]: at("absent") });
   await assertRejects(
-    () => checkServed(at("absent"), home),
+    () => checkServedDirectory(at("absent"), home),
     Failure,
     `mkdir -p ${at("absent")}`,
   );
@@ -325,7 +326,7 @@ function printed(
     json: how === "json" || how === "closed",
     note: add,
     warn: add,
-    result: (_text: string, object: unknown) => {
+    printResult: (_text: string, object: unknown) => {
       if (how === "closed") throw new OutputClosedError("the output was closed");
       add(object);
     },

@@ -1,7 +1,7 @@
 /** The differences on Windows that every system can test. */
 import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
-import { pathIn } from "@degu/internal/agent/download_target.ts";
-import { findHome, homeDirectory } from "@degu/internal/agent/open_device.ts";
+import { makeEntryPath } from "@degu/internal/agent/download_target.ts";
+import { findHome, findHomeDirectory } from "@degu/internal/agent/open_device.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
@@ -42,7 +42,7 @@ Deno.test("on Windows the device is in the local data of the profile, and no oth
     read.push(name);
     return values[name];
   });
-  assertEquals([findHome(undefined), homeDirectory()], ["/local/degu", "/profile"]);
+  assertEquals([findHome(undefined), findHomeDirectory()], ["/local/degu", "/profile"]);
   assertEquals(read, ["LOCALAPPDATA", "USERPROFILE"]);
   delete values["LOCALAPPDATA"];
   assertThrows(() => findHome(undefined), Error, "LOCALAPPDATA is not set: use --home DIR");
@@ -80,6 +80,6 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
 Deno.test("on Windows no path of this device is made of a hostile name of a peer", () => {
   using _windows = setWindows();
   for (const name of HOSTILE_NAMES) {
-    assertThrows(() => pathIn("/dir", name), Error, "the disk can't hold the name", name);
+    assertThrows(() => makeEntryPath("/dir", name), Error, "the disk can't hold the name", name);
   }
 });

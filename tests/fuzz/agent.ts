@@ -68,7 +68,7 @@ export const mdnsPackets: Fuzzer = {
     for (let again = 0; again < 2; again++) {
       hints.add([...packet.answers, ...packet.additionals], []);
     }
-    const addresses = hints.addresses();
+    const addresses = hints.listAddresses();
     demand(addresses.length <= 16, "more addresses than are tried");
     for (const address of addresses) {
       demand(
