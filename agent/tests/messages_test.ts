@@ -120,7 +120,7 @@ class Written {
   }
 }
 
-const node = new TreeNode(TreeNode.root(), 'a "b"', "file", 1, 0);
+const node = new TreeNode(TreeNode.makeRoot(), 'a "b"', "file", 1, 0);
 
 Deno.test("another file of the same name is reported with its end", () => {
   const error = differsAtTargetError(node, {});

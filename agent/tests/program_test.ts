@@ -409,7 +409,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
 });
 
 Deno.test("errors of files are reworded for users", () => {
-  const root = TreeNode.root();
+  const root = TreeNode.makeRoot();
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
   const problem =
     'HEAD "/a": the server does not report the SHA-256 of the file (repr-digest, RFC 9530)';

@@ -1,7 +1,4 @@
-/**
- * One attempt of a call that copies a tree: what all who take part in it share, and the connections
- * over which they work at the same time.
- */
+/** An attempt to copy a tree: its settings, its report, and its connections. */
 
 import type { Connector, Requester } from "../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
@@ -12,7 +9,7 @@ import { RemoteState, RemoteTree } from "./remote_tree.ts";
 import type { TreeReport } from "./report.ts";
 import type { TreeSource, TreeTarget } from "./sides.ts";
 
-/** A connection, with the two sides as they are used over it. */
+/** A connection, with the source and the target that use it. */
 export interface TreeWorker {
   readonly client: TransferClient;
   readonly source: TreeSource;
@@ -24,7 +21,7 @@ export class TreeAttempt implements Disposable {
   readonly report: TreeReport;
   readonly #workers: TreeWorker[] = [];
 
-  /** @param label Names the peer in errors, and says whether it is the source. */
+  /** @param label The name of the peer in errors; `"from"` if the peer is the source. */
   constructor(
     label: "from" | "to",
     peer: Requester | Connector,
@@ -42,45 +39,46 @@ export class TreeAttempt implements Disposable {
       const remote = new RemoteTree(client, settings, isDownload, state);
       const [source, target] = isDownload ? [remote, local] : [local, remote];
       this.#workers.push({ client, source, target });
-    } while (this.first.client.canReconnect && this.#workers.length < connections);
+    } while (this.firstWorker.client.canReconnect && this.#workers.length < connections);
   }
 
-  /** The connection of all that is done one after the other. */
-  get first(): TreeWorker {
+  /** The worker for tasks that run one after the other. */
+  get firstWorker(): TreeWorker {
     return this.#workers[0]!;
   }
 
   /**
-   * Runs jobs, as many at a time as there are connections. The first error aborts all of them.
+   * Runs jobs, one at a time on each connection. The first error aborts all jobs.
    *
-   * @param queues Half of the connections begin with the first, the others with the last.
+   * @param queues The jobs. Half of the connections begin with the first queue, the others with the
+   * last queue.
    */
   async run<Job>(
     queues: readonly (readonly Job[])[],
     run: (worker: TreeWorker, job: Job) => Promise<void>,
   ): Promise<void> {
-    const shared = queues.map((jobs) => jobs.values());
-    await this.together(this.#workers.map((worker, i) => async () => {
-      for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
+    const jobIterators = queues.map((jobs) => jobs.values());
+    await this.runAll(this.#workers.map((worker, i) => async () => {
+      for (const jobs of i % 2 === 0 ? jobIterators : jobIterators.toReversed()) {
         for (const job of jobs) await run(worker, job);
       }
     }));
   }
 
   /**
-   * Runs functions at the same time. The first error aborts all of them, and is thrown when all
+   * Runs tasks at the same time. The first error aborts all tasks, and is thrown after all tasks
    * have ended.
    */
-  async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
-    const running = tasks.map((task) =>
+  async runAll<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
+    const taskPromises = tasks.map((task) =>
       task().catch((error) => {
         this.settings.abort(error);
         throw error;
       })
     );
-    const all = Promise.all(running);
-    await Promise.allSettled([all, ...running]);
-    return await all;
+    const allResults = Promise.all(taskPromises);
+    await Promise.allSettled([allResults, ...taskPromises]);
+    return await allResults;
   }
 
   [Symbol.dispose](): void {
@@ -88,7 +86,7 @@ export class TreeAttempt implements Disposable {
   }
 }
 
-/** Throws an error that concerns all files; any other error is for the caller to report. */
+/** Throws an error that concerns all files. The caller reports any other error. */
 export function rethrowIfFatal(error: unknown, client: TransferClient): void {
   if (isFatal(error) || isConnectionLoss(error) || !client.isUsable) throw error;
 }

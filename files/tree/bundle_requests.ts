@@ -14,16 +14,15 @@ import { WANT_MODE_HEADER } from "../modes.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { responseError, unexpectedResponseError, withRequirement } from "../transfer_error.ts";
 
-/** The most files and directories of a request. */
-export const BATCH_FILES = 512;
+/** The maximum number of files and directories in a request. */
+export const MAX_BATCH_FILES = 512;
 
 /**
- * Requests a bundle, and yields its records as they arrive, each with its item.
+ * Requests a bundle, and yields each received record with its item.
  *
- * @param task The words for the error of a refusal.
- * @param items The subjects of the records, in their order; more may be added until the request is
- * sent.
- * @param wanted The headers.
+ * @param task The task of the request, for the error if the server refuses the request.
+ * @param items The files or directories of the records, in the same order. Items may be added until
+ * the request is sent.
  */
 export async function* requestBundle<R, T>(
   client: TransferClient,
@@ -32,9 +31,9 @@ export async function* requestBundle<R, T>(
   format: BundleFormat<R>,
   task: "get" | "put",
   items: readonly T[],
-  wanted: HeaderDict = {},
+  requestHeaders: HeaderDict = {},
 ): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
-  const response = await client.request("POST", uri, wanted, body);
+  const response = await client.request("POST", uri, requestHeaders, body);
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
@@ -61,11 +60,10 @@ export async function* requestBundle<R, T>(
 }
 
 /**
- * Requests small files, or what is known of files, and yields each with its item.
+ * Requests small files, or the digests of files, and yields each record with its item.
  *
- * @param items The subjects of the request.
- * @param pathOf Has the path of each of them at the other end.
- * @param hasModes Whether the permission bits of files are requested.
+ * @param pathOf Returns the path of an item at the server.
+ * @param hasModes Whether to request the permission bits of the files.
  */
 export async function* requestFiles<T>(
   client: TransferClient,
@@ -76,11 +74,13 @@ export async function* requestFiles<T>(
   hasModes = false,
 ): AsyncGenerator<ReceivedRecord<GetRecord> & { readonly item: T }, void, void> {
   const body = formatPaths(items.map(pathOf));
-  const wanted = hasModes ? WANT_MODE_HEADER : {};
-  for await (const found of requestBundle(client, uri, body, format, "get", items, wanted)) {
-    if (found.record.path.join("/") !== pathOf(found.item).join("/")) {
+  const requestHeaders = hasModes ? WANT_MODE_HEADER : {};
+  for await (
+    const receivedRecord of requestBundle(client, uri, body, format, "get", items, requestHeaders)
+  ) {
+    if (receivedRecord.record.path.join("/") !== pathOf(receivedRecord.item).join("/")) {
       throw unexpectedResponseError("POST", uri, "the response has files that were not requested");
     }
-    yield found;
+    yield receivedRecord;
   }
 }

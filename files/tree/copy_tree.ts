@@ -1,15 +1,15 @@
 /**
- * The copying of a tree from a source to a target, which are a directory of this device and one of
- * a server, or the reverse.
+ * The copying of a tree between a local directory and a directory of a server, in either direction.
  *
- * Both sides are listed, and a plan says for each path what the target has, and what it gets.
- * The target gets the files from the source, many small ones or a large one at a time, each on
- * a condition; a name that is taken nevertheless is looked up, and its file put once more, or it
- * fails. At the end the target removes what the source does not have, and files for which
- * something had to be removed get their names.
+ * First, source and target are listed and compared. The resulting plan has an action for each path.
+ * Then the files are copied: small files in bundles, each large file in its own request. Each
+ * request has a condition that protects files that the target's list did not show. If the condition
+ * fails, the name is looked up, and the file is sent again or fails. Last, superfluous entries of
+ * the target are deleted, and received files get the names of deleted entries.
  *
- * An error of one file fails that file alone. An error that concerns all files rejects the whole:
- * the peer is gone, a disk is full, the signal is aborted, a callback throws.
+ * An error of a single file is reported, and the other files are still copied. An error that
+ * concerns all files rejects the call: the connection is lost, a disk is full, the signal is
+ * aborted, or a callback throws.
  */
 
 import {
@@ -30,20 +30,20 @@ import { FileCopier } from "./file_copier.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { NameConflicts, type ReplaceableFiles } from "./name_conflicts.ts";
-import { type CopyTask, findBasisFiles, isSmall, Plan } from "./plan.ts";
+import { type CopyTask, findBasisFiles, isBundled, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";
-import { directoryAbove, isWithin, type TreeNode } from "./tree.ts";
+import { findDirectoryAbove, isWithin, type TreeNode } from "./tree.ts";
 import { differsAtTargetError, incompleteError, missingDirectoryError } from "./tree_errors.ts";
 
-/** How often a list is read that a change of the tree interrupts. */
-const MAX_LISTS = 4;
+/** The maximum number of attempts to read a list, if the tree changes during the listing. */
+const MAX_LIST_ATTEMPTS = 4;
 
 /**
  * Checks the arguments, and copies a tree.
  *
- * @param label Names the peer in errors, and says whether it is the source.
+ * @param label The name of the peer in errors; `"from"` if the peer is the source.
  */
 export async function copyTree(
   label: "from" | "to",
@@ -54,12 +54,12 @@ export async function copyTree(
 ): Promise<TreeResult> {
   const path = pathOf("dir", dir);
   const checkedUri = treeUriOf(uri);
-  const call = checkTreeOptions(options, label === "to");
-  const { retries, signal } = call;
+  const callOptions = checkTreeOptions(options, label === "to");
+  const { retries, signal } = callOptions;
   const makeSettings = (): TreeSettings => {
     const controller = new AbortController();
     return {
-      ...call,
+      ...callOptions,
       dir: path,
       uri: checkedUri,
       signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
@@ -68,173 +68,185 @@ export async function copyTree(
   };
   const report = new TreeReport(makeSettings(), signal);
   const replaceableFiles: ReplaceableFiles = new Map();
-  const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
-  let isUsable = true;
-  let restart = () => {};
+  const filter = callOptions.filter &&
+    ((entry: TreeEntry) => report.callCallback(() => callOptions.filter!(entry)));
+  let isClientUsable = true;
+  let resetRetries = () => {};
   const onRetry = (event: RetryEvent) => {
-    hintsOf(peer).onTreeRetry?.(event, restart);
-    report.retry(event);
+    hintsOf(peer).onTreeRetry?.(event, resetRetries);
+    report.reportRetry(event);
   };
   let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
-  const attemptOnce = async (
+  const runAttempt = async (
     onProgress: (progress?: RetryProgress) => void,
-    onAnswer: () => void,
+    onResponse: () => void,
   ): Promise<void> => {
     const settings = { ...makeSettings(), filter };
-    restart = onProgress;
-    report.begin(settings, onProgress);
+    resetRetries = onProgress;
+    report.beginAttempt(settings, onProgress);
     using attempt = new TreeAttempt(label, peer, settings, report);
     settings.signal.throwIfAborted();
     try {
       deletionsSkipped = await new TreeCopy(attempt, replaceableFiles).run();
     } finally {
-      const { client, source } = attempt.first;
-      ({ isUsable } = client);
+      const { client, source } = attempt.firstWorker;
+      ({ isUsable: isClientUsable } = client);
       await source.outbox?.[Symbol.asyncDispose]();
     }
-    // Another attempt may copy the file. Without one, the file has failed alone.
-    if (report.brokenOff === null) return;
-    onAnswer();
-    throw report.brokenOff.error;
+    // Throw the error of the single file, because another attempt may copy the file.
+    if (report.firstInterruption === null) return;
+    onResponse();
+    throw report.firstInterruption.error;
   };
-  const mayRetry = (error: unknown) =>
-    isUsable && !report.hasThrown && (isTransient(error) || isListChangedError(error));
+  const isRetriable = (error: unknown) =>
+    isClientUsable && !report.hasThrown && (isTransient(error) || isListChangedError(error));
   try {
-    await retryIf(attemptOnce, { when: mayRetry, retries, signal, onRetry });
+    await retryIf(runAttempt, { when: isRetriable, retries, signal, onRetry });
   } catch (error) {
     const isAborted = report.hasThrown || signal?.aborted === true;
-    if (isAborted || report.brokenOff?.error !== error) {
-      if (!isAborted) report.end();
+    if (isAborted || report.firstInterruption?.error !== error) {
+      if (!isAborted) report.reportDeferred();
       throw error;
     }
   }
-  report.end();
-  report.progress();
+  report.reportDeferred();
+  report.reportProgress();
   const result = { ...report.counts, deletionsSkipped };
   const isComplete = result.failed === 0 && deletionsSkipped === null;
-  if (isComplete || call.partial || call.dryRun) return result;
+  if (isComplete || callOptions.partial || callOptions.dryRun) return result;
   throw incompleteError(result, report);
 }
 
+/** One attempt to list, compare, copy and delete. */
 class TreeCopy {
   readonly #attempt: TreeAttempt;
   readonly #copier: FileCopier;
-  readonly #names: NameConflicts;
+  readonly #nameConflicts: NameConflicts;
 
   constructor(attempt: TreeAttempt, replaceableFiles: ReplaceableFiles) {
     this.#attempt = attempt;
     this.#copier = new FileCopier(attempt);
-    this.#names = new NameConflicts(attempt, this.#copier, replaceableFiles);
+    this.#nameConflicts = new NameConflicts(attempt, this.#copier, replaceableFiles);
   }
 
-  /** @returns Why superfluous entries of the target were not deleted. */
+  /**
+   * Runs the attempt.
+   *
+   * @returns The reason why deletions were skipped; `null` if they were not skipped.
+   */
   async run(): Promise<TreeResult["deletionsSkipped"]> {
-    const { first: { source, target }, report, settings } = this.#attempt;
-    const [sourceTree, targetTree] = await this.#attempt.together([
+    const { firstWorker: { source, target }, report, settings } = this.#attempt;
+    const [sourceTree, targetTree] = await this.#attempt.runAll([
       () => this.#readList(() => source.list()),
       () => this.#readList(() => target.list()),
     ]) as [ListedTree, ListedTree | null];
     report.noteList(targetTree?.root ?? null);
-    // A server that only adds files replaces none, as with `replace: false`.
-    const { onlyAdds } = target;
-    const replace = settings.replace && !onlyAdds;
-    const rules = { ...settings, replace, onlyAdds };
-    const isUnsettled = this.#makeUnsettledCheck(sourceTree);
-    const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isUnsettled);
-    const deleted = plan.deleted + report.counts.deleted;
-    const isOverLimit = deleted > settings.maxDelete;
+    // If the server only adds files, plan as with `replace: false`.
+    const { refusesReplacement } = target;
+    const replace = settings.replace && !refusesReplacement;
+    const rules = { ...settings, replace, refusesReplacement };
+    const isFileUnsettled = this.#makeUnsettledCheck(sourceTree);
+    const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isFileUnsettled);
+    const deletionCount = plan.deletionCount + report.counts.deleted;
+    const isOverLimit = deletionCount > settings.maxDelete;
     if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
-    await this.#copier.compareEach(plan.compares, (task, isSame) => {
+    await this.#copier.compareContents(plan.compareTasks, (task, isSame) => {
       if (isSame) plan.addUnchanged(task);
       else if (replace) plan.copies.push(task);
-      else plan.fail(task.node, differsAtTargetError(task.node, target));
+      else plan.addFailure(task.node, differsAtTargetError(task.node, target));
     });
     const server = sourceTree.server ?? targetTree?.server ?? null;
     if (targetTree !== null && server !== null && server.rootPath !== null) {
       this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, targetTree.root);
     }
-    this.#announce(plan);
+    this.#reportPlan(plan);
     if (settings.dryRun) this.#copier.reportDryRun(plan.copies);
     else await this.#copyFiles(plan, targetTree === null);
-    await this.#changeModes(plan.modeChanges);
+    await this.#setModes(plan.modeChanges);
     let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
-      const deletions = new TreeDeletions(this.#attempt, plan, this.#copier, this.#names);
-      deletionsSkipped = await deletions.carryOut(isOverLimit ? deleted : null);
+      const deletions = new TreeDeletions(this.#attempt, plan, this.#copier, this.#nameConflicts);
+      deletionsSkipped = await deletions.run(isOverLimit ? deletionCount : null);
     }
     await source.finish();
     await target.finish();
     return deletionsSkipped;
   }
 
-  /** Reads a list, and once more if a change of the tree has interrupted it. */
-  async #readList<T>(read: () => Promise<T>): Promise<T> {
-    for (let lists = 1;; lists++) {
+  /** Reads a list, and reads it again if the tree changed during the listing. */
+  async #readList<T>(readOnce: () => Promise<T>): Promise<T> {
+    for (let listAttempt = 1;; listAttempt++) {
       try {
-        return await read();
+        return await readOnce();
       } catch (error) {
-        const { first: { client }, settings } = this.#attempt;
+        const { firstWorker: { client }, settings } = this.#attempt;
         settings.signal.throwIfAborted();
-        const isLast = lists === MAX_LISTS || !client.isUsable;
+        const isLast = listAttempt === MAX_LIST_ATTEMPTS || !client.isUsable;
         if (isLast || !isListChangedError(error)) throw error;
       }
     }
   }
 
-  /** Makes a function that returns whether a file of the source may still be being written. */
-  #makeUnsettledCheck({ listed }: ListedTree): (file: TreeNode) => boolean {
-    const { first: { source: { outbox } }, settings: { settled, uri } } = this.#attempt;
+  /** Makes a function that reports whether another program may still be writing a source file. */
+  #makeUnsettledCheck({ listPeriod }: ListedTree): (file: TreeNode) => boolean {
+    const { firstWorker: { source: { outbox } }, settings: { settled, uri } } = this.#attempt;
     if (settled === 0) return () => false;
-    if (listed !== null) {
-      const after = listed.began - settled * 1000;
-      const until = outbox === null ? listed.ended : listed.ended + MAX_SKEW_MILLISECONDS;
-      const isRecent = (time: number) => isWithin(time, after, until);
+    if (listPeriod !== null) {
+      const periodStart = listPeriod.start - settled * 1000;
+      const periodEnd = outbox === null ? listPeriod.end : listPeriod.end + MAX_SKEW_MILLISECONDS;
+      const isRecent = (time: number) => isWithin(time, periodStart, periodEnd);
       return (file) =>
-        isRecent(file.modified) || outbox !== null && isRecent(outbox.changedAt(file));
+        isRecent(file.modified) || outbox !== null && isRecent(outbox.findChangeTime(file));
     }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
     throw unexpectedResponseError("GET", uri, problem);
   }
 
-  #announce(plan: Plan): void {
+  #reportPlan(plan: Plan): void {
     const { report, settings } = this.#attempt;
-    const deferred = plan.deferred.flatMap(({ copies }) => copies);
-    const planned = [...plan.copies, ...deferred].map(({ node }) => node);
-    report.plan(planned, this.#copier.basisFiles);
+    const deferredCopies = plan.deferredGroups.flatMap(({ copies }) => copies);
+    const plannedNodes = [...plan.copies, ...deferredCopies].map(({ node }) => node);
+    report.reportPlan(plannedNodes, this.#copier.basisFiles);
     const modeChanges = new Set(settings.dryRun ? [] : plan.modeChanges.map(({ node }) => node));
-    for (const node of plan.unchanged) if (!modeChanges.has(node)) report.unchanged(node);
-    for (const { node: { path }, reason } of plan.skipped) {
-      report.event({ type: "skipped", path, reason });
+    for (const node of plan.unchangedNodes) {
+      if (!modeChanges.has(node)) report.reportUnchanged(node);
     }
-    for (const { node, error } of plan.failed) report.failed(node, error);
+    for (const { node: { path }, reason } of plan.skippedEntries) {
+      report.reportEvent({ type: "skipped", path, reason });
+    }
+    for (const { node, error } of plan.failedEntries) report.reportFailed(node, error);
   }
 
-  async #copyFiles(plan: Plan, isMissing: boolean): Promise<void> {
-    const { first: { target }, report, settings } = this.#attempt;
-    // An outbox that is empty makes no request.
-    const isIdle = plan.copies.length + plan.newDirectories.length === 0;
-    if (isIdle && settings.move) return;
-    this.#names.isUnlisted = await target.begin(isMissing);
-    const failed = await this.#names.makeDirectories(plan.newDirectories);
+  async #copyFiles(plan: Plan, isTargetMissing: boolean): Promise<void> {
+    const { firstWorker: { target }, report, settings } = this.#attempt;
+    // Don't send a request for an empty outbox.
+    const isPlanEmpty = plan.copies.length + plan.newDirectories.length === 0;
+    if (isPlanEmpty && settings.move) return;
+    this.#nameConflicts.isUnlisted = await target.prepare(isTargetMissing);
+    const failedDirectories = await this.#nameConflicts.makeDirectories(plan.newDirectories);
     const tasks: CopyTask[] = [];
     for (const task of plan.copies) {
       const { node } = task;
-      const above = directoryAbove(node, failed);
-      if (above !== null) report.failed(node, missingDirectoryError(node, failed.get(above)));
-      // The upload of a large file finds out itself what the target has, before it sends the file.
-      else if (this.#names.isUnlisted && !isSmall(task)) tasks.push({ ...task, condition: "any" });
-      else tasks.push(task);
+      const failedParent = findDirectoryAbove(node, failedDirectories);
+      if (failedParent !== null) {
+        report.reportFailed(node, missingDirectoryError(node, failedDirectories.get(failedParent)));
+      } else if (this.#nameConflicts.isUnlisted && !isBundled(task)) {
+        // The upload of a large file looks up the target's file itself.
+        tasks.push({ ...task, condition: "any" });
+      } else {
+        tasks.push(task);
+      }
     }
-    const isReplacing = settings.move && settings.replace;
+    const mayReplace = settings.move && settings.replace;
     const conflicts = await this.#copier.copyAll(
-      isReplacing ? await this.#names.findReplaced(tasks) : tasks,
+      mayReplace ? await this.#nameConflicts.determineReplacements(tasks) : tasks,
     );
-    await this.#names.settle(conflicts);
+    await this.#nameConflicts.resolve(conflicts);
   }
 
-  /** Gives unchanged files the permission bits of the source. */
-  async #changeModes(tasks: readonly CopyTask[]): Promise<void> {
+  /** Sets the permission bits of unchanged files to the bits of the source. */
+  async #setModes(tasks: readonly CopyTask[]): Promise<void> {
     const { report, settings } = this.#attempt;
     if (settings.dryRun) return;
     await this.#attempt.run([tasks], async ({ client, target }, task) => {
@@ -243,9 +255,9 @@ class TreeCopy {
         await target.setMode(task);
       } catch (error) {
         rethrowIfFatal(error, client);
-        return report.failed(node, error);
+        return report.reportFailed(node, error);
       }
-      report.unchanged(node);
+      report.reportUnchanged(node);
     });
   }
 }

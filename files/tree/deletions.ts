@@ -1,9 +1,10 @@
 /**
- * The end of a call with `delete`, once everything else is at the target: entries that only the
- * target has are deleted, also those whose names something of another kind gets.
+ * The last step of a call with `delete`: superfluous entries of the target are deleted. Some of
+ * them have a name that an entry of another kind of the source needs, which is in a deferred group.
  *
- * The files of such a group are received first. Then the entries are deleted, by the same rules as
- * all others. Then the files get their names. If the call is interrupted, the target has either.
+ * The files of a deferred group are received first. Then the entries of the target are deleted.
+ * Then the received files get their names. If the call is interrupted, the target has the deleted
+ * entries or the received files.
  */
 
 import type { TreeResult } from "../options.ts";
@@ -18,7 +19,7 @@ import {
   failuresOf,
   type Plan,
 } from "./plan.ts";
-import { directoryAbove, TreeNode } from "./tree.ts";
+import { findDirectoryAbove, TreeNode } from "./tree.ts";
 import {
   missingDirectoryError,
   overLimitError,
@@ -26,118 +27,135 @@ import {
   unnameableError,
 } from "./tree_errors.ts";
 
-/** The directories in which nothing may be deleted: see {@linkcode TreeDeletions}. */
-type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
+/** The scopes without deletions, each with a node whose name the target's disk has changed. */
+type RespelledScopes = ReadonlyMap<DeletionScope, TreeNode | null>;
 
 export class TreeDeletions {
   readonly #attempt: TreeAttempt;
   readonly #plan: Plan;
   readonly #copier: FileCopier;
-  readonly #names: NameConflicts;
-  /** The files of groups that have arrived, and have no names yet. */
-  readonly #received = new Map<CopyTask, ReceivedFile>();
+  readonly #nameConflicts: NameConflicts;
+  /** The received files of deferred groups, which don't have their names yet. */
+  readonly #receivedFiles = new Map<CopyTask, ReceivedFile>();
   readonly #conflicts: NameConflict[] = [];
-  /** The entries that could not be deleted, each of which was reported. */
-  readonly #undeleted = new Set<TreeNode>();
+  /** The entries that could not be deleted. Each was reported. */
+  readonly #undeletedNodes = new Set<TreeNode>();
 
-  constructor(attempt: TreeAttempt, plan: Plan, copier: FileCopier, names: NameConflicts) {
+  constructor(attempt: TreeAttempt, plan: Plan, copier: FileCopier, nameConflicts: NameConflicts) {
     this.#attempt = attempt;
     this.#plan = plan;
     this.#copier = copier;
-    this.#names = names;
+    this.#nameConflicts = nameConflicts;
   }
 
   /**
-   * @param tooMany How many the whole call would delete, if that is above the limit; else `null`.
-   * @returns Why something was kept.
+   * Deletes the superfluous entries, and names the files of deferred groups.
+   *
+   * @param excessiveCount The number of deletions of the whole call if it is above the limit; else
+   * `null`.
+   * @returns The reason why deletions were skipped; `null` if they were not skipped.
    */
-  async carryOut(tooMany: number | null): Promise<TreeResult["deletionsSkipped"]> {
+  async run(excessiveCount: number | null): Promise<TreeResult["deletionsSkipped"]> {
     const { report, settings: { dryRun, maxDelete } } = this.#attempt;
     const plan = this.#plan;
-    const why = this.#whyNot(tooMany);
-    if (why !== null) {
-      for (const group of plan.deferred) this.#fail(group);
-      if (why === "limit") {
-        report.failed(TreeNode.root(), overLimitError(tooMany!, maxDelete), "target");
+    const skipReason = this.#findSkipReason(excessiveCount);
+    if (skipReason !== null) {
+      for (const group of plan.deferredGroups) this.#failGroup(group);
+      if (skipReason === "limit") {
+        report.reportFailed(
+          TreeNode.makeRoot(),
+          overLimitError(excessiveCount!, maxDelete),
+          "target",
+        );
       }
-      return why;
+      return skipReason;
     }
-    const respelled = await this.#findRespelled();
-    const [kept, deferred] = [true, false].map((isKept) => {
-      return plan.deferred.filter(({ scope }) => respelled.has(scope) === isKept);
+    const respelledScopes = await this.#findRespelled();
+    const [keptGroups, deferredGroups] = [true, false].map((isKept) => {
+      return plan.deferredGroups.filter(({ scope }) => respelledScopes.has(scope) === isKept);
     }) as [DeferredGroup[], DeferredGroup[]];
-    for (const group of kept) this.#fail(group);
-    if (!dryRun && !await this.#receive(deferred)) return "failed";
-    await this.#deleteAll(respelled);
-    for (const node of plan.unnameable) report.failed(node, unnameableError(node), "target");
-    for (const group of deferred) await this.#place(group);
-    await this.#names.settle(this.#conflicts);
-    return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
+    for (const group of keptGroups) this.#failGroup(group);
+    if (!dryRun && !await this.#receiveFiles(deferredGroups)) return "failed";
+    await this.#deleteAll(respelledScopes);
+    for (const node of plan.unnameableNodes) {
+      report.reportFailed(node, unnameableError(node), "target");
+    }
+    for (const group of deferredGroups) await this.#nameGroup(group);
+    await this.#nameConflicts.resolve(this.#conflicts);
+    return [...respelledScopes.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
-  #whyNot(tooMany: number | null): TreeResult["deletionsSkipped"] {
+  #findSkipReason(excessiveCount: number | null): TreeResult["deletionsSkipped"] {
     const { report, settings: { deleteAll } } = this.#attempt;
-    const { isIncomplete, isEmpty, linked, deleted, unnameable } = this.#plan;
-    if (isEmpty && !deleteAll && deleted + unnameable.length > 0) return "empty";
-    if (tooMany !== null) return "limit";
+    const {
+      isIncomplete,
+      isEmpty,
+      linkFailureCount,
+      deletionCount,
+      unnameableNodes,
+    } = this.#plan;
+    if (isEmpty && !deleteAll && deletionCount + unnameableNodes.length > 0) return "empty";
+    if (excessiveCount !== null) return "limit";
     if (isIncomplete) return "incomplete";
-    // A link at the target is in the way of its own path alone.
-    return report.failures > linked ? "failed" : null;
+    // A link at the target blocks only its own path, and doesn't prevent deletions.
+    return report.failureCount > linkFailureCount ? "failed" : null;
   }
 
   /**
-   * Finds the directories in which nothing may be deleted, because the disk of the target changed a
-   * name in them: any extra entry could be the renamed one. Maps each to the first such node, or to
-   * `null` if it can't be listed.
+   * Finds the directories in which the disk of the target has changed a name. No entry of such a
+   * directory may be deleted, because any extra entry could be the entry with the changed name. The
+   * value is the first node with a changed name, or `null` if the directory can't be listed.
    */
-  async #findRespelled(): Promise<Respelled> {
+  async #findRespelled(): Promise<RespelledScopes> {
     const { report, settings } = this.#attempt;
-    // Only copying shows by which names the disk of the target lists files.
+    // In a dry run no file was copied that could show changed names.
     if (settings.dryRun) return new Map();
     const { deletions, keptDirectories } = this.#plan;
-    const respelled = new Map<DeletionScope, TreeNode | null>();
+    const respelledScopes = new Map<DeletionScope, TreeNode | null>();
     const scopes = new Set<DeletionScope>();
     for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
     await this.#attempt.run([[...scopes]], async ({ client, target }, scope) => {
-      const { directory, wanted, maybePresent } = scope;
+      const { directory, expectedNodes, skippedNodes } = scope;
       try {
         const entries = await target.listDirectory(directory.path);
-        const names = entries && new Set(entries.map(({ name }) => name));
-        let renamed = names && wanted.find(({ name }) => !names.has(name));
-        for (const skipped of maybePresent) {
-          if (renamed === undefined && await target.stat(skipped) !== null) renamed = skipped;
+        const listedNames = entries && new Set(entries.map(({ name }) => name));
+        let renamedNode = listedNames && expectedNodes.find(({ name }) => !listedNames.has(name));
+        for (const skippedNode of skippedNodes) {
+          if (renamedNode === undefined && await target.lookUpEntry(skippedNode) !== null) {
+            renamedNode = skippedNode;
+          }
         }
-        if (renamed !== undefined) respelled.set(scope, renamed);
+        if (renamedNode !== undefined) respelledScopes.set(scope, renamedNode);
       } catch (error) {
         rethrowIfFatal(error, client);
-        respelled.set(scope, null);
-        // What is in the way in the directory is reported by itself.
-        report.failed(directory, error, "target");
+        respelledScopes.set(scope, null);
+        // The deferred groups of this directory are reported with the kept groups.
+        report.reportFailed(directory, error, "target");
       }
     });
-    return respelled;
+    return respelledScopes;
   }
 
-  /** Deletes the superfluous entries of the target, but those in directories that are kept. */
-  async #deleteAll(respelled: Respelled): Promise<void> {
+  /** Deletes the superfluous entries of the target, except in kept directories. */
+  async #deleteAll(respelledScopes: RespelledScopes): Promise<void> {
     const { report, settings } = this.#attempt;
     const { deletions, keptDirectories } = this.#plan;
-    const chosen: TreeNode[] = [];
+    const deletedNodes: TreeNode[] = [];
     for (const { node, scope } of deletions) {
-      if (respelled.has(scope)) this.#keep(node);
-      else if (!keptDirectories.has(node)) chosen.push(node);
+      if (respelledScopes.has(scope)) this.#keep(node);
+      else if (!keptDirectories.has(node)) deletedNodes.push(node);
     }
-    // Directories after their entries; all of equal depth at the same time.
-    for (const nodes of byDepth(chosen)) {
-      if (settings.dryRun) nodes.forEach((node) => report.deleted(node));
-      else await this.#attempt.run([nodes], (worker, node) => this.#deleteOne(worker, node));
+    // Delete entries before their directory, and entries of equal depth at the same time.
+    for (const nodes of groupByDepth(deletedNodes)) {
+      if (settings.dryRun) nodes.forEach((node) => report.reportDeleted(node));
+      else await this.#attempt.run([nodes], (worker, node) => this.#deleteNode(worker, node));
     }
-    for (const [{ directory }, node] of respelled) {
-      if (node !== null) report.failed(directory, renamedByDiskError(node), "target");
+    for (const [{ directory }, node] of respelledScopes) {
+      if (node !== null) report.reportFailed(directory, renamedByDiskError(node), "target");
     }
   }
 
-  async #deleteOne({ client, target }: TreeWorker, node: TreeNode): Promise<void> {
+  async #deleteNode({ client, target }: TreeWorker, node: TreeNode): Promise<void> {
     if (this.#plan.keptDirectories.has(node)) return;
     const { report } = this.#attempt;
     report.noteDeletion(node);
@@ -145,58 +163,66 @@ export class TreeDeletions {
       await target.remove(node);
     } catch (error) {
       rethrowIfFatal(error, client);
-      this.#undeleted.add(node);
+      this.#undeletedNodes.add(node);
       this.#keep(node);
-      return report.failed(node, error, "target");
+      return report.reportFailed(node, error, "target");
     }
-    report.deleted(node);
+    report.reportDeleted(node);
   }
 
   #keep(node: TreeNode): void {
     this.#plan.keptDirectories.add(node);
-    this.#plan.keep(node);
+    this.#plan.keepParents(node);
   }
 
-  /** Receives the files of groups; false if one of them has failed. */
-  async #receive(deferred: readonly DeferredGroup[]): Promise<boolean> {
-    const copies = deferred.flatMap(({ copies }) => copies);
-    const failed = new Set<TreeNode>();
+  /** Receives the files of deferred groups; resolves to false if a file has failed. */
+  async #receiveFiles(deferredGroups: readonly DeferredGroup[]): Promise<boolean> {
+    const copies = deferredGroups.flatMap(({ copies }) => copies);
+    const failedNodes = new Set<TreeNode>();
     await this.#attempt.run([copies], async (worker, task) => {
-      const received = await this.#copier.receive(worker, task);
-      if (received === null) failed.add(task.node);
-      else this.#received.set(task, received);
+      const receivedFile = await this.#copier.receiveFile(worker, task);
+      if (receivedFile === null) failedNodes.add(task.node);
+      else this.#receivedFiles.set(task, receivedFile);
     });
-    if (failed.size === 0) return true;
-    for (const group of deferred) this.#fail(group, failed);
+    if (failedNodes.size === 0) return true;
+    for (const group of deferredGroups) this.#failGroup(group, failedNodes);
     return false;
   }
 
-  /** Gives the files of a group their names, unless their obstacle could not be deleted. */
-  async #place(group: DeferredGroup): Promise<void> {
+  /** Renames the received files of a group, unless the obstacle could not be deleted. */
+  async #nameGroup(group: DeferredGroup): Promise<void> {
     const { obstacle, copies, newDirectories } = group;
     if (this.#plan.keptDirectories.has(obstacle)) {
-      // Where the obstacle itself could not be deleted, its path has failed already.
-      const reported = newDirectories[0] ?? copies[0]!.node;
-      return this.#fail(group, new Set(this.#undeleted.has(obstacle) ? [reported] : []));
+      // If the obstacle itself could not be deleted, its path was already reported as failed.
+      const reportedNode = newDirectories[0] ?? copies[0]!.node;
+      return this.#failGroup(
+        group,
+        new Set(this.#undeletedNodes.has(obstacle) ? [reportedNode] : []),
+      );
     }
     if (this.#attempt.settings.dryRun) return this.#copier.reportDryRun(copies);
-    const failed = await this.#names.makeDirectories(newDirectories);
-    const placed = copies.filter((task) => {
-      const above = directoryAbove(task.node, failed);
-      if (above === null) return true;
-      this.#giveUp(task);
-      this.#attempt.report.failed(task.node, missingDirectoryError(task.node, failed.get(above)));
+    const failedDirectories = await this.#nameConflicts.makeDirectories(newDirectories);
+    const namedTasks = copies.filter((task) => {
+      const failedParent = findDirectoryAbove(task.node, failedDirectories);
+      if (failedParent === null) return true;
+      this.#discardFile(task);
+      this.#attempt.report.reportFailed(
+        task.node,
+        missingDirectoryError(task.node, failedDirectories.get(failedParent)),
+      );
       return false;
     });
-    await this.#attempt.run([placed], (worker, task) => this.#placeOne(worker, task));
+    await this.#attempt.run([namedTasks], (worker, task) => this.#nameFile(worker, task));
   }
 
-  async #placeOne(worker: TreeWorker, task: CopyTask): Promise<void> {
+  async #nameFile(worker: TreeWorker, task: CopyTask): Promise<void> {
     const { client, target } = worker;
-    const { result, meter } = this.#received.get(task)!;
+    const { result, meter } = this.#receivedFiles.get(task)!;
     for (let attempt = 1;; attempt++) {
       try {
-        if (await target.place(task)) return this.#copier.copied(task.node, result, meter);
+        if (await target.nameDeferredFile(task)) {
+          return this.#copier.noteCopied(task.node, result, meter);
+        }
         meter(0);
         this.#conflicts.push(...await this.#copier.copySingle(worker, { ...task, group: null }));
         return;
@@ -204,30 +230,30 @@ export class TreeDeletions {
         if (attempt === 1 && client.canReconnect && isConnectionLoss(error)) continue;
         rethrowIfFatal(error, client);
         meter(0);
-        return this.#attempt.report.failed(task.node, error);
+        return this.#attempt.report.reportFailed(task.node, error);
       }
     }
   }
 
-  /** Reports what can't get the name of something that stays, unless that was done already. */
-  #fail(group: DeferredGroup, reported: ReadonlySet<TreeNode> = new Set()): void {
-    for (const task of group.copies) this.#giveUp(task);
+  /** Discards the files of a group, and reports the nodes that were not reported before. */
+  #failGroup(group: DeferredGroup, reportedNodes: ReadonlySet<TreeNode> = new Set()): void {
+    for (const task of group.copies) this.#discardFile(task);
     for (const [node, error] of failuresOf(group)) {
-      if (!reported.has(node)) this.#attempt.report.failed(node, error);
+      if (!reportedNodes.has(node)) this.#attempt.report.reportFailed(node, error);
     }
   }
 
-  /** Removes the bytes of a file that does not get its name. */
-  #giveUp(task: CopyTask): void {
-    const received = this.#received.get(task);
-    if (received === undefined) return;
-    received.meter(0);
-    this.#attempt.first.target.discard(task);
+  /** Removes the received bytes of a file. */
+  #discardFile(task: CopyTask): void {
+    const receivedFile = this.#receivedFiles.get(task);
+    if (receivedFile === undefined) return;
+    receivedFile.meter(0);
+    this.#attempt.firstWorker.target.discard(task);
   }
 }
 
-/** Entries by the lengths of their paths, the longest first. */
-function byDepth(nodes: readonly TreeNode[]): TreeNode[][] {
+/** Groups nodes by the lengths of their paths, the longest first. */
+function groupByDepth(nodes: readonly TreeNode[]): TreeNode[][] {
   const levels: TreeNode[][] = [];
   for (const node of nodes) (levels[node.path.length] ??= []).push(node);
   return levels.reverse().filter((level) => level !== undefined);

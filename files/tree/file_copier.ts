@@ -1,6 +1,6 @@
 /**
- * The copying of the files of a tree: small ones many in a request, larger ones alone. With `move`,
- * files of the source are removed once they have arrived.
+ * The copying of the files of a tree: small files in bundles, larger files one by one. With `move`,
+ * the copied files are removed from the source.
  */
 
 import { StatusError } from "../../client.ts";
@@ -9,54 +9,57 @@ import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { isConnectionLoss, isFatal, isFileChangedError, TransferError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
-import { BATCH_FILES } from "./bundle_requests.ts";
-import { type BasisFiles, type CopyTask, isSmall, UNSETTLED } from "./plan.ts";
-import { ABSENT, type TreeSide } from "./sides.ts";
-import { type TreeNode, uriOfPath } from "./tree.ts";
+import { MAX_BATCH_FILES } from "./bundle_requests.ts";
+import { type BasisFiles, type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
+import { ABSENT_DIGEST, type TreeSide } from "./sides.ts";
+import { formatUri, type TreeNode } from "./tree.ts";
 
-/** The most files of a request with `move`, since each is open until it is removed. */
-const MOVED_FILES = 32;
-/** The most bytes of files in a request, by their sizes in the list. */
-const BATCH_BYTES = 4_194_304;
+/** The maximum number of files in a request with `move`. Each file is open until it is removed. */
+const MAX_MOVE_BATCH_FILES = 32;
+/** The maximum sum of the file sizes in a request, by the list. */
+const MAX_BATCH_BYTES = 4_194_304;
 
-/** A file whose name something has that its condition excludes. */
+/** A file whose condition failed, because the target has another entry with its name. */
 export interface NameConflict {
   readonly task: CopyTask;
-  /** `null` if it is not known yet. */
+  /** The digest of the file; `null` until it is known. */
   readonly sha256: string | null;
 }
 
-/** Counts the bytes of a file, as the report has made it. */
-type Meter = (bytes: number, reused?: number) => void;
+/** A function of the report that counts the bytes of a file. */
+type FileMeter = (bytes: number, reused?: number) => void;
 
-/** A file of a group that is at the target, and has no name yet. */
+/** A received file of a deferred group, which does not have its name yet. */
 export interface ReceivedFile {
   readonly result: TransferResult;
-  readonly meter: Meter;
+  readonly meter: FileMeter;
 }
 
 export class FileCopier {
   readonly #attempt: TreeAttempt;
-  /** The files of the target that may have the first bytes of files. */
+  /** The files of the target that may have a prefix of a copied file. */
   basisFiles: BasisFiles = new Map();
-  /** With `move`: files that are at the target, and not yet removed from the source. */
-  readonly #arrived = new Map<TreeNode, TransferResult>();
+  /** With `move`, the results of copied files that were not yet removed from the source. */
+  readonly #copiedResults = new Map<TreeNode, TransferResult>();
 
   constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
   }
 
-  /** Compares the contents of files at both ends. */
-  async compareEach(
+  /** Compares the contents of files of the source and the target. */
+  async compareContents(
     tasks: readonly CopyTask[],
     onCompared: (task: CopyTask, isSame: boolean) => void,
   ): Promise<void> {
-    await this.#attempt.run(queuesOf(tasks), async ({ source, target }, batch) => {
+    await this.#attempt.run(makeQueues(tasks), async ({ source, target }, batch) => {
       const digests = await findDigests(source, batch);
       const targetDigests = await findDigests(target, batch);
       for (const [i, task] of batch.entries()) {
         const sha256 = digests[i]!;
-        onCompared(task, sha256 !== null && sha256 !== ABSENT && sha256 === targetDigests[i]);
+        onCompared(
+          task,
+          sha256 !== null && sha256 !== ABSENT_DIGEST && sha256 === targetDigests[i],
+        );
       }
     });
   }
@@ -64,61 +67,61 @@ export class FileCopier {
   /**
    * Copies files over all connections.
    *
-   * @returns The files whose names are taken.
+   * @returns The files with a name conflict.
    */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const conflicts: NameConflict[] = [];
-    // A file whose bytes another one reuses is replaced later.
-    const isFirst = ({ node, target }: CopyTask) =>
+    // Copy files that reuse another file of the target first, before that file is replaced.
+    const hasOtherBasis = ({ node, target }: CopyTask) =>
       (this.basisFiles.get(node) ?? target) !== target;
-    const others = tasks.filter((task) => !isFirst(task));
-    for (const some of [tasks.filter(isFirst), others]) {
-      await this.#attempt.run(this.#queuesOf(some), async (worker, batch) => {
+    const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
+    for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
+      await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {
         conflicts.push(...await this.#copy(worker, batch));
       });
     }
     return conflicts;
   }
 
-  /** Copies files as {@linkcode copyAll} does, one request after the other. */
-  async copyInTurn(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
+  /** Copies files over the first connection, one request after the other. */
+  async copySequentially(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const conflicts: NameConflict[] = [];
-    for (const batch of this.#queuesOf(tasks).flat()) {
-      conflicts.push(...await this.#copy(this.#attempt.first, batch));
+    for (const batch of this.#makeQueues(tasks).flat()) {
+      conflicts.push(...await this.#copy(this.#attempt.firstWorker, batch));
     }
     return conflicts;
   }
 
-  #queuesOf(tasks: readonly CopyTask[]): [CopyTask[][], CopyTask[][]] {
-    return queuesOf(tasks, this.#attempt.settings.move ? MOVED_FILES : BATCH_FILES);
+  #makeQueues(tasks: readonly CopyTask[]): [CopyTask[][], CopyTask[][]] {
+    return makeQueues(tasks, this.#attempt.settings.move ? MAX_MOVE_BATCH_FILES : MAX_BATCH_FILES);
   }
 
   async #copy(worker: TreeWorker, tasks: readonly CopyTask[]): Promise<NameConflict[]> {
-    const [first] = tasks;
+    const [firstTask] = tasks;
     let conflicts: NameConflict[];
     try {
-      conflicts = tasks.length > 1 || isSmall(first!)
+      conflicts = tasks.length > 1 || isBundled(firstTask!)
         ? await this.#copySmall(worker, tasks)
-        : await this.copySingle(worker, first!);
+        : await this.copySingle(worker, firstTask!);
     } catch (error) {
-      // Files that have arrived before the error need not be sent again.
-      await this.#removeArrived(worker, tasks).catch(() => {});
+      // Remove the files that were copied before the error, so that no retry sends them again.
+      await this.#removeCopied(worker, tasks).catch(() => {});
       throw error;
     }
-    await this.#removeArrived(worker, tasks);
+    await this.#removeCopied(worker, tasks);
     return conflicts;
   }
 
-  /** Copies small files in one request, and some of them in a second one. */
+  /** Copies small files in a bundle. Files without a final outcome are sent in a second bundle. */
   async #copySmall(worker: TreeWorker, tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const { client, source, target } = worker;
     const { report } = this.#attempt;
     const conflicts: NameConflict[] = [];
     const remaining = new Map<CopyTask, unknown>(tasks.map((task) => [task, null]));
-    const single: CopyTask[] = [];
+    const singleTasks: CopyTask[] = [];
     for (let attempt = 1; remaining.size > 0 && attempt <= 2; attempt++) {
       try {
-        for await (const [task, outcome] of target.put([...remaining.keys()], source)) {
+        for await (const [task, outcome] of target.writeSmallFiles([...remaining.keys()], source)) {
           if (outcome.kind === "retry") {
             remaining.set(task, outcome.error);
             continue;
@@ -126,32 +129,31 @@ export class FileCopier {
           remaining.delete(task);
           if (outcome.kind === "copied") {
             const { bytes, sha256 } = outcome;
-            this.copied(task.node, { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256 });
+            this.noteCopied(task.node, { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256 });
           } else if (outcome.kind === "conflict") {
             conflicts.push({ task, sha256: outcome.sha256 });
-          } else if (outcome.kind === "retry-single") single.push(task);
-          else report.failed(task.node, outcome.error);
+          } else if (outcome.kind === "retry-single") singleTasks.push(task);
+          else report.reportFailed(task.node, outcome.error);
         }
       } catch (error) {
-        for (const { node } of remaining.keys()) report.noteBegin(node, 0, 0);
-        // Files that had their names before the connection broke off stay; the others are requested
-        // once more.
+        for (const { node } of remaining.keys()) report.noteStart(node, 0, 0);
+        // The second bundle has only the files that were not copied before the error.
         if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
       }
     }
-    for (const [{ node }, error] of remaining) report.failed(node, error);
-    for (const task of single) conflicts.push(...await this.copySingle(worker, task));
+    for (const [{ node }, error] of remaining) report.reportFailed(node, error);
+    for (const task of singleTasks) conflicts.push(...await this.copySingle(worker, task));
     return conflicts;
   }
 
-  /** Notes a file that is at the target. With `move`, it is reported once it was removed. */
-  copied(node: TreeNode, last: TransferResult, meter?: Meter): void {
+  /** Reports a copied file. With `move`, the file is reported after its removal. */
+  noteCopied(node: TreeNode, lastResult: TransferResult, meter?: FileMeter): void {
     const { report, settings: { move, dryRun } } = this.#attempt;
-    const result = report.resultOf(node, last);
-    (meter ?? report.meter(node))(node.size - result.reused, result.reused);
-    if (move && !dryRun) return void this.#arrived.set(node, result);
-    report.copied(node, result);
-    if (move) report.event({ type: "removed", path: node.path });
+    const result = report.resultOf(node, lastResult);
+    (meter ?? report.makeMeter(node))(node.size - result.reused, result.reused);
+    if (move && !dryRun) return void this.#copiedResults.set(node, result);
+    report.reportCopied(node, result);
+    if (move) report.reportEvent({ type: "removed", path: node.path });
   }
 
   /** Reports files as if they had been copied. */
@@ -160,12 +162,12 @@ export class FileCopier {
       const { size } = node;
       const reused = this.basisFiles.get(node)?.size ?? 0;
       const bytes = size - reused;
-      this.copied(node, { bytes, total: size, resumedFrom: 0, reused, sha256: null });
+      this.noteCopied(node, { bytes, total: size, resumedFrom: 0, reused, sha256: null });
     }
   }
 
-  /** Removes the files of the source that have arrived, and reports them; closes the others. */
-  async #removeArrived(
+  /** Removes copied files from the source, and reports them. Closes all other files. */
+  async #removeCopied(
     { source: { outbox } }: TreeWorker,
     tasks: readonly CopyTask[],
   ): Promise<void> {
@@ -173,57 +175,58 @@ export class FileCopier {
     const { report } = this.#attempt;
     const nodes = tasks.map(({ node }) => node);
     for await (
-      const [node, removal] of outbox.remove(nodes.filter((node) => this.#arrived.has(node)))
+      const [node, removal] of outbox.remove(nodes.filter((node) => this.#copiedResults.has(node)))
     ) {
       const { path } = node;
-      if (removal.kind === "failed") report.failed(node, removal.error);
-      // A file that stays may still be being written: perhaps only its first bytes were copied.
-      else if (removal.kind === "kept") report.event({ type: "skipped", path, reason: UNSETTLED });
-      else report.copied(node, this.#arrived.get(node)!);
-      if (removal.kind === "removed") report.event({ type: "removed", path });
-      this.#arrived.delete(node);
+      if (removal.kind === "failed") report.reportFailed(node, removal.error);
+      // Another program may still be writing a kept file, so the target may have only a prefix.
+      else if (removal.kind === "kept") {
+        report.reportEvent({ type: "skipped", path, reason: UNSETTLED_REASON });
+      } else report.reportCopied(node, this.#copiedResults.get(node)!);
+      if (removal.kind === "removed") report.reportEvent({ type: "removed", path });
+      this.#copiedResults.delete(node);
     }
     for (const node of nodes) await outbox.close(node);
   }
 
   /**
-   * Copies a file by itself, or reports why it could not be copied.
+   * Copies a file in a request of its own, or reports its error.
    *
-   * @returns The file, if its name is taken.
+   * @returns The file, if it has a name conflict.
    */
   async copySingle(worker: TreeWorker, task: CopyTask): Promise<NameConflict[]> {
-    const meter = this.#attempt.report.meter(task.node);
+    const meter = this.#attempt.report.makeMeter(task.node);
     const result = await this.#putSingle(worker, task, meter);
     if (result === "conflict") return [{ task, sha256: null }];
-    if (result !== null) this.copied(task.node, result, meter);
+    if (result !== null) this.noteCopied(task.node, result, meter);
     return [];
   }
 
-  /** Copies a file of a group; resolves to `null` if that has failed, which was reported. */
-  async receive(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
-    const meter = this.#attempt.report.meter(task.node);
+  /** Receives a file of a deferred group; resolves to `null` if the file has failed. */
+  async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
+    const meter = this.#attempt.report.makeMeter(task.node);
     const result = await this.#putSingle(worker, task, meter);
     return result === null || result === "conflict" ? null : { result, meter };
   }
 
   /**
-   * Puts a file, and once more if the connection broke off or the file changed, and as long as each
-   * attempt gets further.
+   * Writes a file to the target. If the connection is lost or the file changes, the method makes a
+   * second attempt, and further attempts as long as each attempt resumes from a later byte.
    *
-   * @returns `null` if the file has failed, alone.
+   * @returns `null` if only this file has failed, which was reported.
    */
   async #putSingle(
     { client, source, target }: TreeWorker,
     task: CopyTask,
-    meter: Meter,
+    meter: FileMeter,
   ): Promise<TransferResult | "conflict" | null> {
     const { report, settings: { replace, modes, signal } } = this.#attempt;
     const { condition, group, node } = task;
     const basis = group === null ? this.basisFiles.get(node) ?? null : null;
     let resumedFrom = 0;
     let reused = 0;
-    let furthest = 0;
-    let vainAttempts = 0;
+    let maxResumedFrom = 0;
+    let failedAttempts = 0;
     const settings: TransferSettings = {
       resume: true,
       replace,
@@ -233,42 +236,42 @@ export class FileCopier {
         ({ resumedFrom } = progress);
         meter(resumedFrom + progress.reused + progress.bytes - reused, reused);
       },
-      onBegin: (from, now) => reused = report.noteBegin(node, from, now),
+      onBegin: (offset, reusedBytes) => reused = report.noteStart(node, offset, reusedBytes),
       signal,
     };
     while (true) {
       try {
-        return await target.putSingle(task, source, settings, basis);
+        return await target.writeFile(task, source, settings, basis);
       } catch (error) {
         signal.throwIfAborted();
         if (isFatal(error) || !client.isUsable) throw error;
         if (isConflict(error) && group === null && condition !== "same") {
           meter(0);
-          // The first attempt has sent no byte: nothing of the file has arrived.
-          if (vainAttempts === 0 && furthest === 0) report.forgetBegin(node);
+          // The first attempt was refused before it sent a byte.
+          if (failedAttempts === 0 && maxResumedFrom === 0) report.forgetStart(node);
           return "conflict";
         }
-        // How far a file has got with a connection that broke off, the next attempt shows.
-        const hasGotFurther = isConnectionLoss(error) && resumedFrom > furthest;
-        furthest = Math.max(furthest, resumedFrom);
-        vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
+        // The next attempt counts the bytes of this attempt, as its `resumedFrom`.
+        const hasProgressed = isConnectionLoss(error) && resumedFrom > maxResumedFrom;
+        maxResumedFrom = Math.max(maxResumedFrom, resumedFrom);
+        failedAttempts = hasProgressed ? 0 : failedAttempts + 1;
         if (isConnectionLoss(error) || isFileChangedError(error)) {
           const isOnline = await this.#isPeerOnline(client, node);
           signal.throwIfAborted();
           if (!isOnline) throw error;
-          if (vainAttempts < 2) continue;
+          if (failedAttempts < 2) continue;
         }
         meter(0);
-        if (isConnectionLoss(error)) report.brokenOff ??= { error };
-        report.failed(node, error);
+        if (isConnectionLoss(error)) report.firstInterruption ??= { error };
+        report.reportFailed(node, error);
         return null;
       }
     }
   }
 
-  /** Whether the peer still answers: otherwise the error is not about this file alone. */
+  /** Reports whether the peer responds. If it doesn't, the error concerns all files. */
   async #isPeerOnline(client: TransferClient, { path }: TreeNode): Promise<boolean> {
-    const uri = uriOfPath(this.#attempt.settings.uri, path);
+    const uri = formatUri(this.#attempt.settings.uri, path);
     try {
       await (await client.request("HEAD", uri, {})).discard();
       return true;
@@ -281,34 +284,37 @@ export class FileCopier {
 /** Finds the digests of small files, or of a single file. */
 async function findDigests(side: TreeSide, tasks: readonly CopyTask[]): Promise<(string | null)[]> {
   const nodes = tasks.map(({ node }) => node);
-  return isSmall(tasks[0]!) ? await side.digests(nodes) : [await side.digest(nodes[0]!)];
+  return isBundled(tasks[0]!) ? await side.findDigests(nodes) : [await side.findDigest(nodes[0]!)];
 }
 
-/** Whether something that the condition of a file excludes has its name. */
+/** Reports whether the condition of a file failed, because the target has an entry of this name. */
 function isConflict(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
   const { cause } = error;
   return (cause instanceof Refusal || cause instanceof StatusError) && cause.status === 412;
 }
 
-/** Two queues: of small files in batches, and of the other files alone. */
-function queuesOf(tasks: readonly CopyTask[], most = BATCH_FILES): [CopyTask[][], CopyTask[][]] {
-  const small: CopyTask[][] = [];
-  const large: CopyTask[][] = [];
+/** Makes two queues: one of batches of small files, the other of single larger files. */
+function makeQueues(
+  tasks: readonly CopyTask[],
+  maxBatchFiles = MAX_BATCH_FILES,
+): [CopyTask[][], CopyTask[][]] {
+  const smallBatches: CopyTask[][] = [];
+  const singleBatches: CopyTask[][] = [];
   let batch: CopyTask[] = [];
-  // No batch has room for the first file.
+  // The first file begins a batch.
   let bytes = Infinity;
   for (const task of tasks) {
-    if (!isSmall(task)) {
-      large.push([task]);
+    if (!isBundled(task)) {
+      singleBatches.push([task]);
       continue;
     }
-    if (batch.length === most || bytes > BATCH_BYTES) {
-      small.push(batch = []);
+    if (batch.length === maxBatchFiles || bytes > MAX_BATCH_BYTES) {
+      smallBatches.push(batch = []);
       bytes = 0;
     }
     batch.push(task);
     bytes += task.node.size;
   }
-  return [small, large];
+  return [smallBatches, singleBatches];
 }

@@ -1,4 +1,4 @@
-/** A directory of this device as the source or the target of a tree. */
+/** A local directory as the source or the target of a copied tree. */
 
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
@@ -54,7 +54,7 @@ import { SourceFile } from "../transfer/source_file.ts";
 import { changedWhileCopiedError, TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
-import { type CopyTask, type DeferredGroup, listedFileOf, targetPath } from "./plan.ts";
+import { type CopyTask, type DeferredGroup, listedFileOf, targetPathOf } from "./plan.ts";
 import type {
   DirectoryOutcome,
   FileOutcome,
@@ -70,9 +70,9 @@ import { addEntry, quotePath, TreeNode } from "./tree.ts";
 
 /** The prefix of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
-const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
-/** Parts of files whose directories are made only after a deletion. */
-const LATE_PART = /\/\.late-[0-9a-f]{64}\.[0-9a-f]+\.degu-part$/;
+const SMALL_PART_PATTERN = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
+/** The paths of parts of files whose directories are created only after a deletion. */
+const DEFERRED_PART_PATTERN = /\/\.late-[0-9a-f]{64}\.[0-9a-f]+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly task: CopyTask;
@@ -81,7 +81,7 @@ interface VerifiedFile extends SmallFile {
   readonly sha256: string;
 }
 
-/** A complete part of a file that gets its name after a deletion. */
+/** A complete part of a file of a deferred group. */
 interface DeferredPart {
   readonly path: string;
   readonly mode: number | null;
@@ -92,22 +92,22 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #settings: TreeSettings;
   readonly #isSource: boolean;
   readonly #timeSlice = new TimeSlice();
-  /** By its real path; until the directory exists, by the path that was given. */
+  /** The directory by its real path; before it exists, by the path of the options. */
   #root: Root;
   outbox: Outbox | null = null;
-  readonly onlyAdds = false;
-  /** The parts of earlier calls, and of files of this call that are copied alone. */
+  readonly refusesReplacement = false;
+  /** The parts of earlier calls, and the parts of large files of this call. */
   readonly #parts = new PartIndex();
   /** The prefix of the names of this call's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
-  /** Which permission bits new files get; `undefined` until that is needed. */
+  /** The permission bits that new files can get; `undefined` before the first use. */
   #modeMask: number | null | undefined;
-  /** The directory of the file that was read or removed last, until the turn is over. */
+  /** The directory of the last read or removed file. Reset at each pause, as it may change then. */
   #parent: Parent | null = null;
-  /** The directories from which something was removed. */
-  readonly #changed = new Set<string>();
+  /** The directories from which entries were removed. */
+  readonly #changedDirectories = new Set<string>();
 
   constructor(settings: TreeSettings, isSource: boolean) {
     this.#settings = settings;
@@ -119,7 +119,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    * Lists the tree. Links are not followed. A target lists no reserved names.
    *
    * @throws {Deno.errors.NotFound} if the directory of a source does not exist.
-   * @throws {Deno.errors.NotADirectory} if something else has the path.
+   * @throws {Deno.errors.NotADirectory} if an entry of another kind has the path.
    * @throws {TransferError} if a directory is replaced while it is listed.
    */
   async list(): Promise<ListedTree | null> {
@@ -135,8 +135,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (!Deno.statSync(path).isDirectory) {
       throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
     }
-    const root = TreeNode.root();
-    const began = Date.now();
+    const root = TreeNode.makeRoot();
+    const startTime = Date.now();
     const listOptions = {
       root: this.#root,
       path,
@@ -156,19 +156,23 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       if (!(error instanceof BodyError)) throw error;
       throw new TransferError("CHANGED", `${error.message}; call again`, { cause: error });
     }
-    return { root, listed: { began, ended: Math.max(began, Date.now()) }, server: null };
+    return {
+      root,
+      listPeriod: { start: startTime, end: Math.max(startTime, Date.now()) },
+      server: null,
+    };
   }
 
-  async digests(nodes: readonly TreeNode[]): Promise<(string | null)[]> {
+  async findDigests(nodes: readonly TreeNode[]): Promise<(string | null)[]> {
     const digests: (string | null)[] = [];
     for (const node of nodes) {
       await this.#pause();
-      digests.push(await this.digest(node));
+      digests.push(await this.findDigest(node));
     }
     return digests;
   }
 
-  async digest(node: TreeNode): Promise<string | null> {
+  async findDigest(node: TreeNode): Promise<string | null> {
     const { signal } = this.#settings;
     try {
       const path = this.#pathOf(node);
@@ -190,34 +194,36 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   // As a source.
 
-  async *get(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome> {
+  async *readSmallFiles(
+    tasks: readonly CopyTask[],
+  ): Outcomes<CopyTask, SmallContent | FileOutcome> {
     const buffer = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
     this.#parent = null;
     for (const task of tasks) {
       await this.#pause();
       this.#settings.signal.throwIfAborted();
       if (this.outbox !== null) await this.outbox.close(task.node);
-      yield [task, this.#read(task.node, buffer)];
+      yield [task, this.#readSmallFile(task.node, buffer)];
     }
   }
 
-  /** Reads a small file, and once more if it changes while it is read. */
-  #read(node: TreeNode, buffer: Uint8Array): SmallContent | FileOutcome {
+  /** Reads a small file, and reads it again if it changes while it is read. */
+  #readSmallFile(node: TreeNode, buffer: Uint8Array): SmallContent | FileOutcome {
     const path = this.#pathOf(node);
     try {
       this.outbox?.checkRemovable(node);
       for (let attempt = 0; attempt < 2; attempt++) {
-        // Opening a FIFO would wait, and a link is not followed.
+        // Don't open a FIFO, which would wait for a writer, or a link.
         const checkedAt = Date.now();
         const info = Deno.lstatSync(path);
         if (!info.isFile) return { kind: "failed", error: this.#replacedError(node) };
         if (info.size > buffer.length) return { kind: "retry-single" };
-        const read = openSmall(path, info, buffer);
-        if (read === null) continue;
-        const { stats, file } = read;
+        const openedFile = openSmall(path, info, buffer);
+        if (openedFile === null) continue;
+        const { stats, file } = openedFile;
         if (this.outbox === null) closeSync(file);
-        else this.outbox.hold(node, { info, checkedAt }, () => closeSync(file));
-        if (!this.#isFile(node)) return { kind: "failed", error: this.#replacedError(node) };
+        else this.outbox.keepOpen(node, { info, checkedAt }, () => closeSync(file));
+        if (!this.#isRegularFile(node)) return { kind: "failed", error: this.#replacedError(node) };
         const bytes = buffer.subarray(0, Number(stats.size));
         const modified = new Date(Number(stats.mtimeMs));
         const mode = this.#settings.modes ? permissionBitsOf(stats.mode) : null;
@@ -229,8 +235,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Whether a path leads to a file without a link on the way. */
-  #isFile(node: TreeNode): boolean {
+  /** Reports whether the path of a node leads to a regular file without a link. */
+  #isRegularFile(node: TreeNode): boolean {
     try {
       this.#parent = this.#root.findParent(node.parent!.path, { known: this.#parent });
       return this.#parent.missing.length === 0 && Deno.lstatSync(this.#pathOf(node)).isFile;
@@ -245,19 +251,19 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return new TransferError("CHANGED", `${this.#pathOf(node)} ${text}`);
   }
 
-  async open<T>(node: TreeNode, use: (content: LocalFile) => Promise<T>): Promise<T> {
+  async open<T>(node: TreeNode, useContent: (content: LocalFile) => Promise<T>): Promise<T> {
     const path = this.#pathOf(node);
     await this.outbox?.close(node);
     this.outbox?.checkRemovable(node);
-    // The file is opened in the same turn.
+    // Check and open without an `await`, so that no other code of this process changes the path.
     if (!isFileWithoutSymlink(path)) throw this.#replacedError(node);
     const file = await SourceFile.open(path);
     if (this.outbox !== null) {
-      this.outbox.hold(node, file.snapshot, () => file[Symbol.asyncDispose]());
-      return await use({ path, file });
+      this.outbox.keepOpen(node, file.snapshot, () => file[Symbol.asyncDispose]());
+      return await useContent({ path, file });
     }
     await using _file = file;
-    return await use({ path, file });
+    return await useContent({ path, file });
   }
 
   // As a target.
@@ -266,19 +272,21 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       const directory = this.#root.pathOf(path);
       if (!hasNoSymlink(directory)) return null;
-      return (await readNames(directory)).flatMap((name) => this.#entryOf([...path, name]) ?? []);
+      return (await readNames(directory)).flatMap((name) =>
+        this.#lookUpEntry([...path, name]) ?? []
+      );
     } catch (error) {
       if (isMissingPathError(error) || error instanceof Refusal) return null;
       throw error;
     }
   }
 
-  stat(node: TreeNode): Promise<DirectoryEntry | null> {
-    return Promise.resolve(canHold(node) ? this.#entryOf(node.path) : null);
+  lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null> {
+    return Promise.resolve(canStoreNames(node) ? this.#lookUpEntry(node.path) : null);
   }
 
-  /** The entry of a name; `null` if nothing has it. */
-  #entryOf(path: readonly string[]): DirectoryEntry | null {
+  /** Looks up the entry at a path; returns `null` if it doesn't exist. */
+  #lookUpEntry(path: readonly string[]): DirectoryEntry | null {
     const name = path.at(-1)!;
     let info: Deno.FileInfo | null;
     try {
@@ -293,9 +301,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return { ...entry, kind: "other", reason: info.isSymlink ? "link" : "special" };
   }
 
-  /** Makes a missing directory, and removes the parts of small files of a killed call. */
-  async begin(isMissing: boolean): Promise<boolean> {
-    this.#removeParts(SMALL_PART);
+  /** Creates a missing directory, and removes the parts of small files of a killed call. */
+  async prepare(isMissing: boolean): Promise<boolean> {
+    this.#removeParts(SMALL_PART_PATTERN);
     if (isMissing) {
       await Deno.mkdir(this.#settings.dir, { recursive: true });
       this.#root = new Root(await realPath(this.#settings.dir));
@@ -309,52 +317,56 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       try {
         if (Deno.lstatSync(path).isFile) removeIfUnused(path);
       } catch {
-        // The part is gone, or another program's.
+        // The part is missing, or belongs to another program.
       }
     }
   }
 
-  async *put(
+  async *writeSmallFiles(
     tasks: readonly CopyTask[],
     source: TreeSource<RemoteFile>,
   ): Outcomes<CopyTask, FileOutcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
-      prepare: (directory, known) => this.#makeDirectory(directory, known),
+      prepare: (directory, knownParent) => this.#makeDirectory(directory, knownParent),
       make: (file) => this.#createSmallPart(file),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
     });
-    const free: CopyTask[] = [];
+    const freeTasks: CopyTask[] = [];
     for (const task of tasks) {
-      if (this.#isTaken(task)) yield [task, { kind: "conflict", sha256: null }];
-      else free.push(task);
+      if (this.#isNameTaken(task)) yield [task, { kind: "conflict", sha256: null }];
+      else freeTasks.push(task);
     }
-    if (free.length === 0) return;
+    if (freeTasks.length === 0) return;
     let failure: { readonly error: unknown } | null = null;
     try {
-      for await (const [task, content] of source.get(free)) {
+      for await (const [task, content] of source.readSmallFiles(freeTasks)) {
         if ("kind" in content) {
           yield [task, content];
           continue;
         }
-        await files.add(smallFileOf(task, content), content.bytes);
-        for (const each of files.takeOutcomes()) yield [each.file.task, this.#outcomeOf(each)];
+        await files.add(makeVerifiedFile(task, content), content.bytes);
+        for (const fileOutcome of files.takeOutcomes()) {
+          yield [fileOutcome.file.task, this.#outcomeOf(fileOutcome)];
+        }
       }
     } catch (error) {
       failure = { error };
     }
-    // Files that have arrived are placed, even if the connection has broken off.
+    // Rename the received files, even if the connection was lost.
     await files.flush();
-    for (const each of files.takeOutcomes()) yield [each.file.task, this.#outcomeOf(each)];
+    for (const fileOutcome of files.takeOutcomes()) {
+      yield [fileOutcome.file.task, this.#outcomeOf(fileOutcome)];
+    }
     if (failure !== null) throw failure.error;
   }
 
-  /** Whether something has the name of a new file, by another spelling or since the list. */
-  #isTaken({ node, condition }: CopyTask): boolean {
+  /** Reports whether an entry that was not listed has the name of a new file. */
+  #isNameTaken({ node, condition }: CopyTask): boolean {
     try {
       return condition === "new" && lstatOrNull(this.#pathOf(node)) !== null;
     } catch {
-      // Naming the file will fail, and say why.
+      // Writing the file will fail, and report the reason.
       return false;
     }
   }
@@ -366,13 +378,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (error instanceof Refusal && error.status === 412) return { kind: "conflict", sha256 };
     return {
       kind: isTooManyOpenFilesError(error) ? "retry" : "failed",
-      error: this.#explain(error, task.node),
+      error: this.#explainError(error, task.node),
     };
   }
 
-  /** Makes a directory, with those above it; none of them may be a link. */
-  #makeDirectory(names: readonly string[], known: Parent | null = null): PreparedDirectory {
-    const parent = this.#root.findParent(names, { known });
+  /** Creates a directory and its missing parents. The path may not have a link. */
+  #makeDirectory(names: readonly string[], knownParent: Parent | null = null): PreparedDirectory {
+    const parent = this.#root.findParent(names, { known: knownParent });
     if (parent.missing.length === 0) return { changed: [], parent };
     return { changed: this.#root.makeDirectory(names).changed, parent: null };
   }
@@ -381,70 +393,72 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const target = this.#pathOf(node);
     removeParts(target, this.#parts.findPaths(target));
     const directory = dirname(target);
-    const path = this.#newPath(directory);
+    const path = this.#makeSmallPartPath(directory);
     if (mode !== null) return TemporaryFile.create(path, { mode: mode | 0o600, isLocked: true });
-    // The part of a file that is replaced stays private, as the old file may have been.
+    // Keep the part of a replaced file private, because the old file may be private.
     const newMode = condition === "new" ? null : computeDefaultMode(this.#findModeMask(directory));
     return TemporaryFile.create(path, { newMode, isLocked: true });
   }
 
-  /** The path of a part that the next call removes if this process is killed. */
-  #newPath(directory: string): string {
+  /** Makes the path of a part that the next call removes if this process is killed. */
+  #makeSmallPartPath(directory: string): string {
     return `${withTrailingSlash(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
   }
 
   /**
-   * Finds out which permission bits new files get, in a directory where one is about to be named.
+   * Finds the permission bits that new files can get, in a directory that gets a new file.
    */
   #findModeMask(directory: string): number | null {
-    if (this.#modeMask === undefined) this.#modeMask = probeModeMask(this.#newPath(directory));
+    if (this.#modeMask === undefined) {
+      this.#modeMask = probeModeMask(this.#makeSmallPartPath(directory));
+    }
     return this.#modeMask;
   }
 
   async setMode(task: CopyTask): Promise<void> {
     await this.#pause();
     const { node, target } = task;
-    let mask: number | null;
+    let modeMask: number | null;
     try {
-      mask = this.#findModeMask(this.#root.path);
+      modeMask = this.#findModeMask(this.#root.path);
     } catch {
-      // Nothing can be written: each file reports that when it is copied.
+      // The directory can't be written. Each copied file reports the error.
       return;
     }
-    if (mask === null || computeCopiedMode(node.mode!, mask) === target!.mode) return;
+    if (modeMask === null || computeCopiedMode(node.mode!, modeMask) === target!.mode) return;
     try {
       const { path, existing } = this.#root.findFile(node.path);
       if (existing === null) throw new Refusal(412, `${path} is gone`);
-      conditionOf(task)?.(existing);
-      setMode(path, computeCopiedMode(node.mode!, mask));
+      makeCondition(task)?.(existing);
+      setMode(path, computeCopiedMode(node.mode!, modeMask));
     } catch (error) {
-      throw this.#explain(error, node);
+      throw this.#explainError(error, node);
     }
   }
 
-  /** Explains an error of the disk for one file; an error that is so for all of them is thrown. */
-  #explain(error: unknown, node: TreeNode, isRemoval = false): unknown {
-    // The reason of an abort is the caller's, and stays as it is.
+  /** Converts an error of the disk for one file; throws an error that concerns all files. */
+  #explainError(error: unknown, node: TreeNode, isRemoval = false): unknown {
+    // After an abort, throw the reason of the caller unchanged.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
       if (error.status === 412) return targetChangedError(this.#pathOf(node), { cause: error });
       const code = error.headers["retry-after"] !== undefined
         ? "IN_USE"
-        // What came into a directory that was listed without it.
+        // Another program has created an entry in the directory since the list.
         : isRemoval && error.status === 409
         ? "TARGET_CHANGED"
         : "IN_THE_WAY";
       return new TransferError(code, error.message, { cause: error });
     }
-    const full = toDiskFullError(error, this.#pathOf(node));
-    if (full !== error) throw full;
+    const diskFullError = toDiskFullError(error, this.#pathOf(node));
+    if (diskFullError !== error) throw diskFullError;
     if (error instanceof Error && !error.message.includes(node.name)) {
       error.message = `${quotePath(node.path)}: ${error.message}`;
     }
     return error;
   }
 
-  async putSingle(
+  async writeFile(
     task: CopyTask,
     source: TreeSource<RemoteFile>,
     settings: TransferSettings,
@@ -455,11 +469,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const moveIntoPlace = async (part: string, mode: number | null) => {
       if (group !== null) {
         this.#deferredParts.set(task, { path: part, mode, info: Deno.lstatSync(part) });
-        // The part must survive a power failure after the deletion of what is in the way.
+        // Sync the part, because a power failure may follow the deletion of the obstacle.
         await syncAllIfPossible([dirname(part)]);
         return false;
       }
-      await this.#place(task, part, mode);
+      await this.#moveIntoPlace(task, part, mode);
       return true;
     };
     const localBasis = basis && { path: this.#pathOf(basis), length: basis.size };
@@ -474,103 +488,105 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     });
   }
 
-  /** Makes the directory of a part; returns the path that the part lies beside. */
+  /** Creates the directory of a part; resolves to the path that the part is next to. */
   async #prepareSingle(task: CopyTask): Promise<string> {
     const { node, group } = task;
     try {
-      // A name that the disk can't hold is refused first.
+      // Refuse a name that the disk can't store first.
       const path = this.#pathOf(node);
-      if (group === null && this.#isTaken(task)) throw new Refusal(412, `${path} exists`);
+      if (group === null && this.#isNameTaken(task)) throw new Refusal(412, `${path} exists`);
       const parent = group === null ? node.parent! : group.obstacle.parent!;
       await syncAllIfPossible(this.#makeDirectory(parent.path).changed);
-      return group === null ? path : this.#pathBesidePart(node, group);
+      return group === null ? path : this.#makePathBesidePart(node, group);
     } catch (error) {
-      throw this.#explain(error, node);
+      throw this.#explainError(error, node);
     }
   }
 
-  /** The path beside which a file is received that gets its name after a deletion. */
-  #pathBesidePart(node: TreeNode, { obstacle }: DeferredGroup): string {
+  /** Makes the path that the part of a file of a deferred group is next to. */
+  #makePathBesidePart(node: TreeNode, { obstacle }: DeferredGroup): string {
     const path = this.#pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
-    // The directory of the file does not exist before the obstacle was deleted.
+    // The directory of the file doesn't exist before the obstacle is deleted.
     return `${dirname(this.#pathOf(obstacle))}/late-${hashText(path)}`;
   }
 
-  async place(task: CopyTask): Promise<boolean> {
+  async nameDeferredFile(task: CopyTask): Promise<boolean> {
     const { path, mode, info } = this.#deferredParts.get(task)!;
-    // Another call may have taken the part.
+    // Another call may have renamed or removed the part.
     if (!isFileAtPath(path, info)) return false;
-    await this.#place(task, path, mode, info);
+    await this.#moveIntoPlace(task, path, mode, info);
     return true;
   }
 
-  /** Gives a complete part the name of its file. The name is on the disk then. */
-  async #place(
+  /** Renames a complete part to its file, and syncs the name to the disk. */
+  async #moveIntoPlace(
     task: CopyTask,
     part: string,
     sourceMode: number | null,
     info: Deno.FileInfo | null = null,
   ): Promise<void> {
     const { node, condition } = task;
-    const names = targetPath(task);
-    const isListed = conditionOf(task);
+    const names = targetPathOf(task);
+    const checkListed = makeCondition(task);
     const file = {
       path: part,
       info,
       ...chooseFileMode(sourceMode, this.#findModeMask(dirname(part))),
     };
-    // A new name that is a link would leave the part behind if the process is killed then.
-    const check: Condition = (existing) => {
+    // Check a new name before a rename. A process that is killed after link() would leave the part.
+    const checkTarget: Condition = (existing) => {
       if (condition === "new" && existing !== null) {
         throw new Refusal(412, `${this.#root.pathOf(names)} exists`);
       }
-      isListed?.(existing);
+      checkListed?.(existing);
     };
     const { replace, signal } = this.#settings;
     signal.throwIfAborted();
     try {
-      const naming = { condition: check, isNew: !replace };
-      const { changed } = await retryReplace(() => this.#root.moveIntoPlace(names, file, naming));
-      await syncAllIfPossible(changed);
+      const naming = { condition: checkTarget, isNew: !replace };
+      const { changed: changedDirectories } = await retryReplace(() =>
+        this.#root.moveIntoPlace(names, file, naming)
+      );
+      await syncAllIfPossible(changedDirectories);
     } catch (error) {
-      throw this.#explain(error, node);
+      throw this.#explainError(error, node);
     }
   }
 
   discard({ node, group }: CopyTask): void {
     try {
-      const path = group === null ? this.#pathOf(node) : this.#pathBesidePart(node, group);
+      const path = group === null ? this.#pathOf(node) : this.#makePathBesidePart(node, group);
       removeParts(path, this.#parts.findPaths(path));
     } catch {
-      // The disk can't have the name, or another call has taken the part.
+      // The disk can't store the name, or another call uses the part.
     }
   }
 
   async *mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
-    const changed = new Set<string>();
+    const changedDirectories = new Set<string>();
     const outcomes: [TreeNode, DirectoryOutcome][] = [];
-    let known: Parent | null = null;
+    let knownParent: Parent | null = null;
     for (const node of nodes) {
       if (this.#timeSlice.isUsedUp) {
         yield* outcomes.splice(0);
         await this.#pause();
-        known = null;
+        knownParent = null;
       }
       let outcome: DirectoryOutcome;
       try {
         const { path } = node;
-        known = this.#root.findParent(path.slice(0, -1), { known });
-        const made = this.#root.makeDirectory(path, undefined, known);
-        for (const path of made.changed) changed.add(path);
-        outcome = { error: null, isNew: made.created };
+        knownParent = this.#root.findParent(path.slice(0, -1), { known: knownParent });
+        const createdDirectory = this.#root.makeDirectory(path, undefined, knownParent);
+        for (const path of createdDirectory.changed) changedDirectories.add(path);
+        outcome = { error: null, isNew: createdDirectory.created };
       } catch (error) {
-        outcome = { error: this.#explain(error, node) };
+        outcome = { error: this.#explainError(error, node) };
       }
       outcomes.push([node, outcome]);
     }
     yield* outcomes;
-    await syncAllIfPossible(changed);
+    await syncAllIfPossible(changedDirectories);
   }
 
   async remove(node: TreeNode): Promise<void> {
@@ -580,20 +596,20 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       this.#parent = this.#root.findParent(names.slice(0, -1), { known: this.#parent });
       await this.#root.remove(names, false, makeListedCondition(node), this.#parent);
     } catch (error) {
-      // The entry may be gone by itself.
+      // Another program may have removed the entry.
       const isGone = isMissingPathError(error) || error instanceof Refusal && error.status === 404;
-      if (!isGone) throw this.#explain(error, node, true);
+      if (!isGone) throw this.#explainError(error, node, true);
     }
     const path = this.#pathOf(node);
-    this.#changed.delete(path);
-    this.#changed.add(dirname(path));
+    this.#changedDirectories.delete(path);
+    this.#changedDirectories.add(dirname(path));
   }
 
   async finish(): Promise<void> {
-    // By now each of them has its name, or was left by a call that was killed.
-    if (!this.#settings.dryRun) this.#removeParts(LATE_PART);
+    // The remaining parts of deferred files are from killed calls.
+    if (!this.#settings.dryRun) this.#removeParts(DEFERRED_PART_PATTERN);
     await this.outbox?.finish();
-    await syncAllIfPossible(this.#changed);
+    await syncAllIfPossible(this.#changedDirectories);
   }
 
   async #pause(): Promise<void> {
@@ -604,27 +620,36 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 }
 
-/** Whether the disk can have the name of a node. */
-function canHold({ path }: TreeNode): boolean {
+/** Reports whether the disk can store the names of the path of a node. */
+function canStoreNames({ path }: TreeNode): boolean {
   return path.every((name) => findNameProblem(name) === null);
 }
 
-function smallFileOf(
+function makeVerifiedFile(
   task: CopyTask,
   { bytes: { length }, modified, mode, sha256 }: SmallContent,
 ): VerifiedFile {
   const isNew = task.condition === "new";
-  const condition = conditionOf(task);
-  return { names: targetPath(task), isNew, condition, task, modified, bytes: length, mode, sha256 };
+  const condition = makeCondition(task);
+  return {
+    names: targetPathOf(task),
+    isNew,
+    condition,
+    task,
+    modified,
+    bytes: length,
+    mode,
+    sha256,
+  };
 }
 
-/** Refuses to replace another file than the one that the plan has compared. */
-function conditionOf(task: CopyTask): Condition | undefined {
-  const listed = listedFileOf(task);
-  return listed === null ? undefined : makeListedCondition(listed);
+/** Makes the condition that only the file that the plan has compared is replaced. */
+function makeCondition(task: CopyTask): Condition | undefined {
+  const listedFile = listedFileOf(task);
+  return listedFile === null ? undefined : makeListedCondition(listedFile);
 }
 
-/** Refuses to replace or delete what is no longer as it was listed. */
+/** Makes the condition that an entry has not changed since the list. */
 function makeListedCondition({ path, kind, size, modified }: TreeNode): Condition {
   return (existing) => {
     const isSame = existing === null ||

@@ -1,9 +1,9 @@
 /**
- * Names that are taken at the target, although its list did not have them.
+ * Name conflicts: names that the target has, although its list did not have them.
  *
- * The disk of the target may ignore case, compose letters otherwise, or drop dots at the end of
- * a name. Or another program has added or changed something since the list. Missing directories
- * are also made here: that shows which names are one directory at the target.
+ * The disk of the target may ignore case, compose letters differently, or drop dots at the end of a
+ * name. Or another program has added or changed an entry since the list. This module also creates
+ * missing directories, which shows the names that are one directory at the target.
  */
 
 import { StatusError } from "../../client.ts";
@@ -13,8 +13,8 @@ import { TransferError } from "../transfer_error.ts";
 import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
 import type { FileCopier, NameConflict } from "./file_copier.ts";
 import type { CopyTask } from "./plan.ts";
-import { ABSENT } from "./sides.ts";
-import { comparableName, directoryAbove, TreeNode } from "./tree.ts";
+import { ABSENT_DIGEST } from "./sides.ts";
+import { findDirectoryAbove, normalizeName, TreeNode } from "./tree.ts";
 import {
   blockedByOtherKindError,
   changedMeanwhileError,
@@ -23,8 +23,8 @@ import {
 } from "./tree_errors.ts";
 
 /**
- * The files that a call with `move` may replace, by path: the size and time of each file that the
- * target had before the call sent a file of that path; `null` if the target had none.
+ * The files that a call with `move` may replace, by path. The value is the size and time of the
+ * target's file before the call sent a file with this path; `null` if the target had no such file.
  */
 export type ReplaceableFiles = Map<string, Pick<TreeNode, "size" | "modified"> | null>;
 
@@ -32,10 +32,10 @@ export class NameConflicts {
   readonly #attempt: TreeAttempt;
   readonly #copier: FileCopier;
   readonly #replaceableFiles: ReplaceableFiles;
-  /** Whether the target exists, and can't be listed: it may have any name. */
+  /** Whether the target exists and can't be listed, so that any name may exist. */
   isUnlisted = false;
-  /** Directories of the source that the target lists by other names. */
-  readonly #respelled = new Set<TreeNode>();
+  /** The directories of the source that the target lists by other names. */
+  readonly #respelledDirectories = new Set<TreeNode>();
 
   /** @param replaceableFiles Shared by all attempts of a call. */
   constructor(attempt: TreeAttempt, copier: FileCopier, replaceableFiles: ReplaceableFiles) {
@@ -44,175 +44,184 @@ export class NameConflicts {
     this.#replaceableFiles = replaceableFiles;
   }
 
-  /** Whether the target lists a file, or a directory that it is in, by another name. */
+  /** Reports whether the target lists a file, or one of its parent directories, by another name. */
   #isRespelled({ node, target }: CopyTask): boolean {
-    const isOther = target !== null && target.name !== node.name;
-    return isOther || directoryAbove(node, this.#respelled) !== null;
+    const hasOtherName = target !== null && target.name !== node.name;
+    return hasOtherName || findDirectoryAbove(node, this.#respelledDirectories) !== null;
   }
 
   /**
-   * Finds the entries that the target lists for nodes whose names are taken: that of the same name,
-   * or else of the only similar name that the source does not have. The entry is `null` if there is
-   * none, or if the source has another similar name that is not listed: then the disk takes two
-   * names for the same. The result lacks nodes whose directory can't be listed.
+   * Finds the entries that the target lists for nodes with a name conflict: the entry of the same
+   * name, or else the only entry with a similar name that the source does not have. The result is
+   * `null` for a node without such an entry. It is also `null` if the source has another similar
+   * name that is not listed, because the disk treats the two names as one. Nodes whose directory
+   * can't be listed are omitted.
    */
-  async #findEntries(
+  async #findListedEntries(
     nodes: readonly TreeNode[],
   ): Promise<ReadonlyMap<TreeNode, DirectoryEntry | null>> {
     const entriesByNode = new Map<TreeNode, DirectoryEntry | null>();
     for (const [parent, siblings] of Map.groupBy(nodes, ({ parent }) => parent!)) {
-      const entries = await this.#entriesOf(parent);
+      const entries = await this.#listEntries(parent);
       if (entries === null) continue;
       const listed = new Map(entries.map((entry) => [entry.name, entry]));
-      const extra = entries.filter(({ name }) => parent.get(name) === null);
-      const extraByName = Map.groupBy(extra, ({ name }) => comparableName(name));
-      const unlisted = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
-      const unlistedByName = Map.groupBy(unlisted, ({ name }) => comparableName(name));
+      const extraEntries = entries.filter(({ name }) => parent.get(name) === null);
+      const extraByName = Map.groupBy(extraEntries, ({ name }) => normalizeName(name));
+      const unlistedNodes = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
+      const unlistedByName = Map.groupBy(unlistedNodes, ({ name }) => normalizeName(name));
       for (const node of siblings) {
-        const key = comparableName(node.name);
-        const rivals = unlistedByName.get(key)?.filter((rival) => rival !== node) ?? [];
-        const similar = extraByName.get(key) ?? [];
-        const entry = listed.get(node.name) ?? (similar.length === 1 ? similar[0] : undefined);
-        entriesByNode.set(node, rivals.length > 0 ? null : entry ?? null);
+        const key = normalizeName(node.name);
+        const rivalNodes = unlistedByName.get(key)?.filter((rival) => rival !== node) ?? [];
+        const similarEntries = extraByName.get(key) ?? [];
+        const entry = listed.get(node.name) ??
+          (similarEntries.length === 1 ? similarEntries[0] : undefined);
+        entriesByNode.set(node, rivalNodes.length > 0 ? null : entry ?? null);
       }
     }
     return entriesByNode;
   }
 
   /**
-   * Makes missing directories before anything is copied, to find two names that are one directory
-   * at the target.
+   * Creates missing directories before the files are copied, to find two names that are one
+   * directory at the target.
    *
-   * @returns The directories that can't be made, or are one with another directory, with the error
-   * of each. Of several in one another the outermost is reported.
+   * @returns The directories that could not be created, or are one directory at the target, with
+   * their errors. Of nested directories, only the outermost is reported.
    */
-  async makeDirectories(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
-    const { client, target } = this.#attempt.first;
-    const existing: TreeNode[] = [];
-    const created: TreeNode[] = [];
-    const failed = new Map<TreeNode, unknown>();
-    for await (const [node, { error, isNew }] of target.mkdir(missing)) {
-      if (error === null) (isNew ? created : existing).push(node);
+  async makeDirectories(
+    missingDirectories: readonly TreeNode[],
+  ): Promise<ReadonlyMap<TreeNode, unknown>> {
+    const { client, target } = this.#attempt.firstWorker;
+    const existingNodes: TreeNode[] = [];
+    const createdNodes: TreeNode[] = [];
+    const failedDirectories = new Map<TreeNode, unknown>();
+    for await (const [node, { error, isNew }] of target.mkdir(missingDirectories)) {
+      if (error === null) (isNew ? createdNodes : existingNodes).push(node);
       else {
         rethrowIfFatal(error, client);
-        this.#failDirectory(node, error, failed);
+        this.#failDirectory(node, error, failedDirectories);
       }
     }
-    // If the target could not be listed, it may have had its directories before.
-    for (const [node, entry] of this.isUnlisted ? [] : await this.#findEntries(existing)) {
-      if (entry === null) this.#failDirectory(node, sameNameError(node), failed);
-      else if (entry.name !== node.name) this.#respelled.add(node);
+    // If the target could not be listed, the directories may have existed before.
+    for (
+      const [node, entry] of this.isUnlisted ? [] : await this.#findListedEntries(existingNodes)
+    ) {
+      if (entry === null) this.#failDirectory(node, sameNameError(node), failedDirectories);
+      else if (entry.name !== node.name) this.#respelledDirectories.add(node);
     }
-    // If the disk takes the names of two directories for one, the second fails, and what was made
-    // in it lies in the first one: that is removed.
-    for (const node of created.reverse()) {
-      if (directoryAbove(node, failed) === null) continue;
+    // If two names are one directory, the second name fails. Its new subdirectories were created in
+    // the first directory: remove them.
+    for (const node of createdNodes.reverse()) {
+      if (findDirectoryAbove(node, failedDirectories) === null) continue;
       await target.remove(node).catch((error) => rethrowIfFatal(error, client));
     }
-    return failed;
+    return failedDirectories;
   }
 
-  #failDirectory(node: TreeNode, error: unknown, failed: Map<TreeNode, unknown>): void {
-    if (!failed.has(node.parent!)) this.#attempt.report.failed(node, error);
-    failed.set(node, error);
+  #failDirectory(node: TreeNode, error: unknown, failedDirectories: Map<TreeNode, unknown>): void {
+    if (!failedDirectories.has(node.parent!)) this.#attempt.report.reportFailed(node, error);
+    failedDirectories.set(node, error);
   }
 
   /**
-   * Finds the target's file for each task of a call with `move`, as it was before the call sent a
-   * file. The task may replace only this file, and isn't sent if this file has the same content.
+   * Determines the file of the target that each task of a call with `move` may replace: the file
+   * that existed before the call sent a file. If it has the same content, the file isn't sent.
    */
-  async findReplaced(tasks: readonly CopyTask[]): Promise<CopyTask[]> {
-    await this.#findReplaceableFiles(
-      tasks.map(({ node }) => node).filter((node) => !this.#replaceableFiles.has(keyOf(node))),
+  async determineReplacements(tasks: readonly CopyTask[]): Promise<CopyTask[]> {
+    await this.#recordReplaceableFiles(
+      tasks.map(({ node }) => node).filter((node) => !this.#replaceableFiles.has(formatKey(node))),
     );
-    const replacing: CopyTask[] = [];
-    const sameSizes: CopyTask[] = [];
+    const resultTasks: CopyTask[] = [];
+    const sameSizeTasks: CopyTask[] = [];
     for (const task of tasks) {
       const { node } = task;
-      const stamp = this.#replaceableFiles.get(keyOf(node)) ?? null;
+      const stamp = this.#replaceableFiles.get(formatKey(node)) ?? null;
       if (stamp === null) {
-        replacing.push(task);
+        resultTasks.push(task);
         continue;
       }
       const target = new TreeNode(node.parent, node.name, "file", stamp.size, stamp.modified);
       const isSameSize = stamp.size === node.size;
-      (isSameSize ? sameSizes : replacing).push({ ...task, target, condition: "listed" });
+      (isSameSize ? sameSizeTasks : resultTasks).push({ ...task, target, condition: "listed" });
     }
-    await this.#copier.compareEach(sameSizes, (task, isSame) => {
-      replacing.push(isSame ? { ...task, condition: "same" } : task);
+    await this.#copier.compareContents(sameSizeTasks, (task, isSame) => {
+      resultTasks.push(isSame ? { ...task, condition: "same" } : task);
     });
-    return replacing;
+    return resultTasks;
   }
 
-  /** Records the sizes and times of the target's files that have the names of moved files. */
-  async #findReplaceableFiles(nodes: readonly TreeNode[]): Promise<void> {
-    const { target } = this.#attempt.first;
-    const digests = await target.digests(nodes);
-    const taken = nodes.filter((_, i) => digests[i] !== ABSENT);
-    for (const node of nodes) this.#replaceableFiles.set(keyOf(node), null);
-    for (const [parent, nodes] of Map.groupBy(taken, ({ parent }) => parent!)) {
-      const entries = await this.#entriesOf(parent);
+  /** Records the sizes and times of the target's files with the names of moved files. */
+  async #recordReplaceableFiles(nodes: readonly TreeNode[]): Promise<void> {
+    const { target } = this.#attempt.firstWorker;
+    const digests = await target.findDigests(nodes);
+    const takenNodes = nodes.filter((_, i) => digests[i] !== ABSENT_DIGEST);
+    for (const node of nodes) this.#replaceableFiles.set(formatKey(node), null);
+    for (const [parent, nodes] of Map.groupBy(takenNodes, ({ parent }) => parent!)) {
+      const entries = await this.#listEntries(parent);
       const listed = entries && new Map(entries.map((entry) => [entry.name, entry]));
       for (const node of nodes) {
-        // Without a list, nothing shows whether the target has the file by another name.
-        const entry = listed === null ? await target.stat(node) : this.#ownEntry(node, listed);
+        // Without a list, the target may have the file by another name, which can't be detected.
+        const entry = listed === null
+          ? await target.lookUpEntry(node)
+          : this.#findOwnEntry(node, listed);
         if (entry?.kind !== "file") continue;
         const { size, modified } = entry;
-        this.#replaceableFiles.set(keyOf(node), { size, modified: modified.getTime() });
+        this.#replaceableFiles.set(formatKey(node), { size, modified: modified.getTime() });
       }
     }
   }
 
-  /** The file that the target lists by the very name of a node; `null` if it lists none. */
-  #ownEntry(
+  /** Finds the file that the target lists by the exact name of a node; `null` if there is none. */
+  #findOwnEntry(
     node: TreeNode,
     listed: ReadonlyMap<string, DirectoryEntry>,
   ): DirectoryEntry | null {
     const entry = listed.get(node.name);
-    const isOwn = entry?.kind === "file" && directoryAbove(node, this.#respelled) === null;
-    return isOwn ? entry : null;
+    const hasOwnEntry = entry?.kind === "file" &&
+      findDirectoryAbove(node, this.#respelledDirectories) === null;
+    return hasOwnEntry ? entry : null;
   }
 
   /** Lists a directory of the target; `null` if it can't be listed. */
-  async #entriesOf({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
+  async #listEntries({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
     try {
-      return await this.#attempt.first.target.listDirectory(path);
+      return await this.#attempt.firstWorker.target.listDirectory(path);
     } catch (error) {
-      // A server that has no list may send the directory's index.html.
-      const isPage = error instanceof TransferError && error.code === "UNEXPECTED_RESPONSE";
-      if (isPage || error instanceof StatusError && error.status < 500) return null;
+      // A server without lists may send the index.html of the directory.
+      const isIndexPage = error instanceof TransferError && error.code === "UNEXPECTED_RESPONSE";
+      if (isIndexPage || error instanceof StatusError && error.status < 500) return null;
       throw error;
     }
   }
 
-  /** Decides about the files whose names are taken, and writes those that may be written. */
-  async settle(conflicts: readonly NameConflict[]): Promise<void> {
-    for (let open = conflicts; open.length > 0;) {
-      const tasks = await this.#findChanged(await this.#findListed(open));
-      open = await this.#copier.copyInTurn(tasks);
+  /** Resolves name conflicts: each file is written, counts as copied or unchanged, or fails. */
+  async resolve(conflicts: readonly NameConflict[]): Promise<void> {
+    for (let openConflicts = conflicts; openConflicts.length > 0;) {
+      const tasks = await this.#compareConflicts(await this.#resolveListed(openConflicts));
+      openConflicts = await this.#copier.copySequentially(tasks);
     }
   }
 
   /**
-   * Finds out by which names the target lists files whose names are taken. A file fails if that is
-   * the name of another file of the source. A file that the target lists by another spelling is
-   * compared as the plan has compared others.
+   * Resolves conflicts by a new list of the target. If the target lists a file by the name of
+   * another file of the source, the file fails. If the target lists a file by another spelling, its
+   * size and time are compared.
    *
-   * @returns The files that have to be compared.
+   * @returns The conflicts whose contents must be compared.
    */
-  async #findListed(conflicts: readonly NameConflict[]): Promise<readonly NameConflict[]> {
-    // If the target could not be listed, it may have had its files before.
+  async #resolveListed(conflicts: readonly NameConflict[]): Promise<readonly NameConflict[]> {
+    // If the target could not be listed, the files may have existed before.
     if (this.isUnlisted) return conflicts;
-    const { first: { target }, report, settings: { move, compare } } = this.#attempt;
+    const { firstWorker: { target }, report, settings: { move, compare } } = this.#attempt;
     const isNew = ({ condition }: CopyTask) => condition === "new";
     const newTasks = conflicts.map(({ task }) => task).filter(isNew);
-    const entries = await this.#findEntries(newTasks.map(({ node }) => node));
+    const entries = await this.#findListedEntries(newTasks.map(({ node }) => node));
     const listed: NameConflict[] = [];
     for (const conflict of conflicts) {
       const { task } = conflict;
       const { node } = task;
       const entry = entries.get(node);
-      // Without a list, only its content shows whether this call has written the file.
+      // Without a list, only the content shows whether this call has written the file.
       if (!isNew(task) || move && entry === undefined) listed.push(conflict);
       else if (entry?.kind === "file") {
         const { name, size, modified } = entry;
@@ -220,7 +229,7 @@ export class NameConflicts {
         const listedTask = { ...task, target: file };
         const isSame = size === node.size && isSameTime(file.modified, node.modified);
         if (isSame && !move && compare === "time" && this.#isRespelled(listedTask)) {
-          this.#unchanged(node);
+          this.#reportUnchanged(node);
         } else listed.push({ ...conflict, task: listedTask });
       } else {
         target.discard(task);
@@ -229,58 +238,64 @@ export class NameConflicts {
           : entry === null
           ? sameNameError(node)
           : blockedByOtherKindError(node, entry);
-        report.failed(node, error);
+        report.reportFailed(node, error);
       }
     }
     return listed;
   }
 
-  #unchanged(node: TreeNode): void {
+  #reportUnchanged(node: TreeNode): void {
     const { report } = this.#attempt;
-    report.meter(node)(node.size);
-    report.event({ type: "unchanged", path: node.path });
+    report.makeMeter(node)(node.size);
+    report.reportEvent({ type: "unchanged", path: node.path });
   }
 
   /**
-   * Compares files with those that have their names. An equal file counts as copied: an earlier
-   * attempt whose answer was lost may have written it, or another program. A file that came or
-   * changed since the target was listed is not replaced.
+   * Compares files with the target's files of the same name. An equal file counts as copied: an
+   * earlier attempt whose response was lost, or another program, has written it. A file that was
+   * created or changed since the target was listed is not replaced.
    *
-   * With `move`, an equal file may be the source file itself, so it is checked again before it is
-   * written. No other file is replaced then: it came after this call had looked, or the target
-   * lists it by another spelling, and this call may have moved it there, from another name.
+   * With `move`, an equal file of the target may be the source file itself, so the file is checked
+   * again and written. A different file is not replaced: another program has created it during the
+   * call, or this call has moved a file with another spelling of the name.
    *
-   * @returns The files that are to be written.
+   * @returns The files that must be written.
    */
-  async #findChanged(conflicts: readonly NameConflict[]): Promise<CopyTask[]> {
-    const { first: { target }, report, settings: { move, replace } } = this.#attempt;
-    const changed: CopyTask[] = [];
+  async #compareConflicts(conflicts: readonly NameConflict[]): Promise<CopyTask[]> {
+    const { firstWorker: { target }, report, settings: { move, replace } } = this.#attempt;
+    const changedTasks: CopyTask[] = [];
     const digests = new Map(conflicts.map(({ task, sha256 }) => [task, sha256]));
-    await this.#copier.compareEach([...digests.keys()], (task, isSame) => {
+    await this.#copier.compareContents([...digests.keys()], (task, isSame) => {
       const { node } = task;
       const isRespelled = this.#isRespelled(task);
-      const mayBeOlder = !move && (this.isUnlisted || isRespelled);
-      const mayReplace = replace && task.condition === "new" && mayBeOlder;
+      const mayPredateCall = !move && (this.isUnlisted || isRespelled);
+      const mayReplace = replace && task.condition === "new" && mayPredateCall;
       if (isSame && !move) {
         target.discard(task);
-        if (isRespelled) return this.#unchanged(node);
+        if (isRespelled) return this.#reportUnchanged(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
-        this.#copier.copied(node, { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 });
+        this.#copier.noteCopied(node, {
+          bytes: 0,
+          total: size,
+          resumedFrom: size,
+          reused: 0,
+          sha256,
+        });
       } else if (isSame) {
-        changed.push({ ...task, condition: "same" });
+        changedTasks.push({ ...task, condition: "same" });
       } else if (mayReplace) {
-        changed.push({ ...task, condition: task.target === null ? "any" : "listed" });
+        changedTasks.push({ ...task, condition: task.target === null ? "any" : "listed" });
       } else {
-        const isOther = replace && !(move && isRespelled);
-        const toError = isOther ? changedMeanwhileError : differsAtTargetError;
-        report.failed(node, toError(node, target));
+        const isFromOthers = replace && !(move && isRespelled);
+        const makeError = isFromOthers ? changedMeanwhileError : differsAtTargetError;
+        report.reportFailed(node, makeError(node, target));
       }
     });
-    return changed;
+    return changedTasks;
   }
 }
 
-function keyOf({ path }: TreeNode): string {
+function formatKey({ path }: TreeNode): string {
   return path.join("/");
 }

@@ -192,7 +192,7 @@ export type TreeEvent =
 type WithoutDefault = "filter" | "onEvent" | "signal";
 
 /** The options of a call, checked and with their defaults. */
-export type TreeCall =
+export type CheckedTreeOptions =
   & {
     readonly [Name in Exclude<keyof UploadTreeOptions, WithoutDefault>]-?: Exclude<
       UploadTreeOptions[Name],
@@ -203,13 +203,13 @@ export type TreeCall =
 
 /** The options that decide about the plan of a copy. */
 export interface PlanRules
-  extends Pick<TreeCall, "compare" | "replace" | "modes" | "delete" | "filter"> {
+  extends Pick<CheckedTreeOptions, "compare" | "replace" | "modes" | "delete" | "filter"> {
   /** Whether files are kept because the server of the target only adds files. */
-  readonly onlyAdds?: boolean;
+  readonly refusesReplacement?: boolean;
 }
 
 /** The options of an attempt, with the two directories. */
-export interface TreeSettings extends Omit<TreeCall, "signal"> {
+export interface TreeSettings extends Omit<CheckedTreeOptions, "signal"> {
   /** The path of the local directory. */
   readonly dir: string;
   /** The URI of the remote directory. */
@@ -235,9 +235,17 @@ const DEFAULTS = {
   signal: undefined,
   onEvent: undefined,
   move: false,
-} as const satisfies TreeCall;
-const COMPARES: readonly unknown[] = ["time", "digest"];
-const BOOLEANS = ["replace", "modes", "delete", "deleteAll", "move", "dryRun", "partial"] as const;
+} as const satisfies CheckedTreeOptions;
+const COMPARE_VALUES: readonly unknown[] = ["time", "digest"];
+const BOOLEAN_NAMES = [
+  "replace",
+  "modes",
+  "delete",
+  "deleteAll",
+  "move",
+  "dryRun",
+  "partial",
+] as const;
 const MAX_CONNECTIONS = 64;
 
 /**
@@ -245,27 +253,35 @@ const MAX_CONNECTIONS = 64;
  *
  * @param mayMove Whether `move` is an option.
  */
-export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): TreeCall {
+export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): CheckedTreeOptions {
   const names = Object.keys(DEFAULTS).filter((name) => mayMove || name !== "move");
   const entries = Object.entries(copyOptions(options, names));
-  const set = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
-  const call: TreeCall = { ...DEFAULTS, ...set.move === true ? { settled: 3 } : {}, ...set };
-  const { compare, maxDelete, connections, settled, retries } = call;
-  if (!COMPARES.includes(compare)) {
+  const givenOptions = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+  const checkedOptions: CheckedTreeOptions = {
+    ...DEFAULTS,
+    ...givenOptions.move === true ? { settled: 3 } : {},
+    ...givenOptions,
+  };
+  const { compare, maxDelete, connections, settled, retries } = checkedOptions;
+  if (!COMPARE_VALUES.includes(compare)) {
     throw notAllowedError("compare", `must be "time" or "digest"; got ${String(compare)}`);
   }
-  for (const name of BOOLEANS) {
-    checkBoolean(name, call[name]);
+  for (const name of BOOLEAN_NAMES) {
+    checkBoolean(name, checkedOptions[name]);
   }
   const problem = findDeletionProblem();
   for (const name of ["delete", "deleteAll", "move"] as const) {
-    if (problem !== null && call[name]) throw notAllowedError(name, `${problem}; omit it`);
+    if (problem !== null && checkedOptions[name]) {
+      throw notAllowedError(name, `${problem}; omit it`);
+    }
   }
-  if (call.move && (call.delete || set.compare !== undefined)) {
-    const name = call.delete ? "delete" : "compare";
+  if (checkedOptions.move && (checkedOptions.delete || givenOptions.compare !== undefined)) {
+    const name = checkedOptions.delete ? "delete" : "compare";
     throw notAllowedError(name, `with move: true it can't be set`);
   }
-  if (call.deleteAll && !call.delete) throw notAllowedError("deleteAll", "needs delete: true");
+  if (checkedOptions.deleteAll && !checkedOptions.delete) {
+    throw notAllowedError("deleteAll", "needs delete: true");
+  }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
   checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("retries", retries, 0, Infinity);
@@ -274,8 +290,8 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
     throw notAllowedError("settled", `must be a number of seconds, 0 or more; got ${settled}`);
   }
   for (const name of ["filter", "onEvent"] as const) {
-    if (call[name] !== undefined) checkFunction(name, call[name]);
+    if (checkedOptions[name] !== undefined) checkFunction(name, checkedOptions[name]);
   }
-  checkSignal(call.signal);
-  return call;
+  checkSignal(checkedOptions.signal);
+  return checkedOptions;
 }

@@ -1,4 +1,4 @@
-/** A source whose files are removed once they are at the target: uploads with `move`. */
+/** The removal of copied files from the source, for uploads with `move`. */
 
 import { checkRemovable, TimeSlice } from "../../internal/disk/files.ts";
 import { isMissingPathError, syncAllIfPossible } from "../../internal/disk/names.ts";
@@ -11,135 +11,136 @@ import { TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 
-/** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
+/** The maximum lead of a disk's clock. A file with a later time was not just written. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
-/** The outcome of a file that is at the target. */
+/** The outcome of the removal of a copied file. */
 type Removal =
   | { readonly kind: "removed" }
-  /** Another program has removed it. */
+  /** Another program has removed the file. */
   | { readonly kind: "gone" }
-  /** It may have changed since it was read. */
+  /** The file may have changed since it was read. */
   | { readonly kind: "kept" }
   | { readonly kind: "failed"; readonly error: unknown };
 
-const KEPT: Removal = { kind: "kept" };
+const KEPT_REMOVAL: Removal = { kind: "kept" };
 
 interface OpenFile {
-  readonly seen: FileSnapshot;
+  readonly snapshot: FileSnapshot;
   readonly close: () => void | Promise<void>;
 }
 
 /**
- * The source of files that are moved. Each stays open from its reading to its removal, so that no
- * other file can have its inode.
+ * Removes moved files from the source. Each file is open from its reading to its removal, so that
+ * another file can't get its inode.
  */
 export class Outbox implements AsyncDisposable {
   readonly #settings: TreeSettings;
   readonly #root: Root;
   readonly #timeSlice = new TimeSlice();
-  /** The files that were read, as they were before that. */
-  readonly #open = new Map<TreeNode, OpenFile>();
+  /** The files that were read, with their metadata before the reading. */
+  readonly #openFiles = new Map<TreeNode, OpenFile>();
   /** The directories from which files can be removed. */
-  readonly #removable = new Set<TreeNode>();
+  readonly #removableDirectories = new Set<TreeNode>();
   /** The directories from which files were removed. */
-  readonly #emptied = new Set<string>();
+  readonly #changedDirectories = new Set<string>();
 
   constructor(settings: TreeSettings, root: Root) {
     this.#settings = settings;
     this.#root = root;
   }
 
-  /** Checks that a file can be removed, so that it is not sent in vain by each call. */
+  /** Checks that a file can be removed, so that not each call sends a file that can't be moved. */
   checkRemovable({ parent }: TreeNode): void {
-    if (this.#removable.has(parent!)) return;
+    if (this.#removableDirectories.has(parent!)) return;
     try {
       checkRemovable(deletionTestPathOf(this.#root.pathOf(parent!.path)));
     } catch (error) {
-      // On a full disk, only a removal makes room again.
+      // Ignore a full disk: removing the file frees space.
       if (!isDiskFullError(error)) throw error;
     }
-    this.#removable.add(parent!);
+    this.#removableDirectories.add(parent!);
   }
 
-  /** When a file was last changed or renamed, in milliseconds since 1970. */
-  changedAt({ path }: TreeNode): number {
+  /** Finds the time of a file's last change or renaming, in milliseconds since 1970. */
+  findChangeTime({ path }: TreeNode): number {
     try {
       return Deno.lstatSync(this.#root.pathOf(path)).ctime?.getTime() ?? NaN;
     } catch {
-      // Copying the file will show what is wrong with it.
+      // Copying the file will report the error.
       return NaN;
     }
   }
 
-  /** Keeps a file open that is read. */
-  hold(node: TreeNode, seen: FileSnapshot, close: () => void | Promise<void>): void {
-    this.#open.set(node, { seen, close });
+  /** Keeps a file open until it is removed or closed. */
+  keepOpen(node: TreeNode, snapshot: FileSnapshot, close: () => void | Promise<void>): void {
+    this.#openFiles.set(node, { snapshot, close });
   }
 
-  /** Closes a file, which is not removed any more. */
+  /** Closes a file without removing it. */
   async close(node: TreeNode): Promise<void> {
-    const file = this.#open.get(node);
-    this.#open.delete(node);
+    const file = this.#openFiles.get(node);
+    this.#openFiles.delete(node);
     await file?.close();
   }
 
-  /** Removes files that are at the target, if they certainly are what was copied. */
+  /** Removes copied files that have certainly not changed since they were read. */
   async *remove(
     nodes: readonly TreeNode[],
   ): AsyncGenerator<readonly [TreeNode, Removal], void, void> {
     for (const node of nodes) {
       if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#root.path);
       this.#settings.signal.throwIfAborted();
-      const file = this.#open.get(node);
-      const removal = file === undefined ? KEPT : this.#removeOne(node, file.seen);
+      const file = this.#openFiles.get(node);
+      const removal = file === undefined ? KEPT_REMOVAL : this.#removeFile(node, file.snapshot);
       await this.close(node);
       yield [node, removal];
     }
   }
 
-  #removeOne(node: TreeNode, seen: FileSnapshot): Removal {
+  #removeFile(node: TreeNode, snapshot: FileSnapshot): Removal {
     const path = this.#root.pathOf(node.path);
     try {
-      if (this.#isRecent(seen)) return KEPT;
-      const now = Deno.lstatSync(path);
-      // If the server serves this directory, its rename of the copy has put another file here.
-      const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
-      if (isCopy) return { kind: "failed", error: ownTargetError(path) };
-      if (!isUnchangedSince(now, seen)) return KEPT;
+      if (this.#isRecent(snapshot)) return KEPT_REMOVAL;
+      const currentInfo = Deno.lstatSync(path);
+      // If the server serves this directory, it has replaced the file with the copy.
+      const isReplacedByCopy = currentInfo.ino !== snapshot.info.ino &&
+        hasSameSizeAndTime(currentInfo, snapshot.info);
+      if (isReplacedByCopy) return { kind: "failed", error: sameDirectoryError(path) };
+      if (!isUnchangedSince(currentInfo, snapshot)) return KEPT_REMOVAL;
       Deno.removeSync(path);
-      this.#emptied.add(dirname(path));
+      this.#changedDirectories.add(dirname(path));
       return { kind: "removed" };
     } catch (error) {
       return isMissingPathError(error) ? { kind: "gone" } : { kind: "failed", error };
     }
   }
 
-  /** Whether a file may have been being written when it was read, however long after the list. */
+  /** Reports whether another program may have been writing the file when it was read. */
   #isRecent({ info, checkedAt }: FileSnapshot): boolean {
     const { settled } = this.#settings;
-    const after = checkedAt - settled * 1000;
+    const periodStart = checkedAt - settled * 1000;
     return settled > 0 && [info.mtime, info.ctime].some((time) => {
-      return isWithin(Number(time ?? 0), after, checkedAt + MAX_SKEW_MILLISECONDS);
+      return isWithin(Number(time ?? 0), periodStart, checkedAt + MAX_SKEW_MILLISECONDS);
     });
   }
 
-  /** Syncs the removals: a file that comes back after a power failure would be moved again. */
+  /** Syncs the removals. A file that reappears after a power failure would be moved again. */
   async finish(): Promise<void> {
-    await syncAllIfPossible(this.#emptied);
+    await syncAllIfPossible(this.#changedDirectories);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const node of [...this.#open.keys()]) await this.close(node);
+    for (const node of [...this.#openFiles.keys()]) await this.close(node);
   }
 }
 
-/** Whether a file has the size and the time of another one. */
-function isLike(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
-  return one.size === other.size && Number(one.mtime) === Number(other.mtime);
+/** Reports whether two files have the same size and time. */
+function hasSameSizeAndTime(firstInfo: Deno.FileInfo, secondInfo: Deno.FileInfo): boolean {
+  return firstInfo.size === secondInfo.size && Number(firstInfo.mtime) === Number(secondInfo.mtime);
 }
 
-function ownTargetError(path: string): TransferError {
+function sameDirectoryError(path: string): TransferError {
   const problem =
     "can't be moved: the server probably serves this directory, because another file with the " +
     "same size and time has replaced the sent file";

@@ -1,14 +1,11 @@
-/**
- * The plan by which a target becomes the copy of a source: computed from both trees, without a
- * disk.
- */
+/** The plan to make a target equal to a source, computed from both lists without disk access. */
 
 import { checkBoolean } from "../../internal/checks.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { computeCoarserTimes, isSameTime } from "../conditions.ts";
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { PlanRules } from "./options.ts";
-import { byName, comparableName, type TreeNode } from "./tree.ts";
+import { compareNames, normalizeName, type TreeNode } from "./tree.ts";
 import {
   badNameError,
   blockedByKeptEntryError,
@@ -18,53 +15,53 @@ import {
   unreadableEntryError,
 } from "./tree_errors.ts";
 
-/** The reason to skip a file that may still be being written. */
-export const UNSETTLED = "still being written";
+/** The reason to skip a file that another program may still be writing. */
+export const UNSETTLED_REASON = "still being written";
 
-/** What a file may replace. */
+/** The entry of the target that a file may replace. */
 export type Condition =
   /**
-   * Nothing: the list of the target has no such name. If something has the name nevertheless, the
-   * disk takes two names for the same, or the list is out of date.
+   * No entry, because the list of the target does not have the name. If the name exists, the disk
+   * treats two names as one, or the list is out of date.
    */
   | "new"
-  /** Only the file that the target lists, as it was listed. */
+  /** Only the file that the target lists, if it is unchanged. */
   | "listed"
   /** Only a file with the same content. */
   | "same"
-  /** Whatever has the name: it can't be listed, or read. */
+  /** Any file, because the target can't be listed, or the file can't be read. */
   | "any";
 
-/** A file that is to be copied. */
+/** The task to copy a file. */
 export interface CopyTask {
   readonly node: TreeNode;
-  /** The entry that the target lists, perhaps by another spelling; `null` if it has none. */
+  /** The entry that the target lists, perhaps by another spelling; `null` without such an entry. */
   readonly target: TreeNode | null;
   readonly condition: Condition;
-  /** The group of a file that gets its name only after a deletion; else `null`. */
+  /** The deferred group of the file; `null` if the file needs no deletion. */
   readonly group: DeferredGroup | null;
 }
 
-/** The path that a file gets at the target. */
-export function targetPath({ node, target }: CopyTask): readonly string[] {
+/** Returns the path of a file at the target. */
+export function targetPathOf({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
 }
 
-/** The file of the target that may be replaced; `null` if that is none, or unknown. */
+/** Returns the listed file of the target that may be replaced; `null` without such a file. */
 export function listedFileOf({ condition, target }: CopyTask): TreeNode | null {
   return condition !== "new" && target?.kind === "file" ? target : null;
 }
 
-/** Whether a file can travel in a bundle: it is small, and the target knows what it may replace. */
-export function isSmall({ condition, group, node }: CopyTask): boolean {
-  const isKnown = condition === "new" || condition === "listed";
-  return node.size < BUNDLED_BELOW_BYTES && group === null && isKnown;
+/** Reports whether a file is sent in a bundle. Bundles support only some conditions. */
+export function isBundled({ condition, group, node }: CopyTask): boolean {
+  const isTargetKnown = condition === "new" || condition === "listed";
+  return node.size < BUNDLED_BELOW_BYTES && group === null && isTargetKnown;
 }
 
 /**
- * A file of the source whose name a directory of the target has, or a directory with all in it
- * whose name a file has. The files are received first, then the target's entry is deleted with all
- * the others, then the files get their names.
+ * A file of the source with the name of a directory of the target; or a directory of the source,
+ * with its entries, with the name of a file of the target. The files are received first. Then the
+ * target's entry is deleted, and the files get their names.
  */
 export interface DeferredGroup {
   /** The entry of the target. */
@@ -72,72 +69,72 @@ export interface DeferredGroup {
   /** The scope of its deletion. */
   readonly scope: DeletionScope;
   readonly copies: CopyTask[];
-  /** The directory that gets the name, if it is one, and those in it. */
+  /** The directory that replaces the obstacle, and its subdirectories; empty for a file. */
   readonly newDirectories: TreeNode[];
 }
 
-/** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
+/** A directory of source and target in which all superfluous entries are deleted, or no entry. */
 export interface DeletionScope {
   readonly directory: TreeNode;
   /** The nodes that the target must list by the same names. */
-  readonly wanted: TreeNode[];
-  /** Skipped nodes that the target may have by the names of superfluous entries. */
-  readonly maybePresent: TreeNode[];
+  readonly expectedNodes: TreeNode[];
+  /** Skipped nodes whose names are similar to the names of superfluous entries. */
+  readonly skippedNodes: TreeNode[];
 }
 
-/** An entry of the target that the source does not have. */
+/** The deletion of an entry that only the target has. */
 interface Deletion {
   readonly node: TreeNode;
-  /** The innermost directory on the way to the entry that both ends have by the same name. */
+  /** The innermost parent directory that source and target have by the same name. */
   readonly scope: DeletionScope;
 }
 
-/** A directory that can't be made, and the reason. */
+/** A directory that can't be created, and the reason. */
 interface BlockedDirectory {
   readonly error: unknown;
-  /** Whether a link of the target has the name: that fails alone, and stops no deletions. */
-  readonly isLinked: boolean;
+  /** Whether the target has a link with this name, which doesn't prevent deletions. */
+  readonly isBlockedByLink: boolean;
 }
 
-/** What the two ends have by one path, and what stops or delays all that is below it. */
+/** The entries of source and target with the same path. */
 interface NodePair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
-  /** The parent directory that can't be made, so that nothing below it is copied. */
-  readonly blocked: BlockedDirectory | null;
+  /** The parent directory that can't be created; `null` if the entries can be copied. */
+  readonly blockedDirectory: BlockedDirectory | null;
   /** The deferred group of this pair, if a file of the target blocks one of its parents. */
   group: DeferredGroup | null;
 }
 
-/** All that makes the target like the source. */
+/** The actions that make the target equal to the source. */
 export class Plan {
   readonly copies: CopyTask[] = [];
-  /** Files of equal sizes, whose contents have to be compared. */
-  readonly compares: CopyTask[] = [];
-  readonly deferred: DeferredGroup[] = [];
-  /** Missing directories, each before those in it. */
+  /** The files of equal sizes whose contents must be compared. */
+  readonly compareTasks: CopyTask[] = [];
+  readonly deferredGroups: DeferredGroup[] = [];
+  /** The missing directories, parents first. */
   readonly newDirectories: TreeNode[] = [];
-  readonly unchanged: TreeNode[] = [];
+  readonly unchangedNodes: TreeNode[] = [];
   /** The unchanged files whose permission bits differ. */
   readonly modeChanges: CopyTask[] = [];
-  readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
-  readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
+  readonly skippedEntries: { readonly node: TreeNode; readonly reason: string }[] = [];
+  readonly failedEntries: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** The superfluous entries of the target, innermost first. */
   readonly deletions: Deletion[] = [];
-  /** Superfluous entries of the target that stay, as they can't be named. */
-  readonly unnameable: TreeNode[] = [];
-  /** Directories of the target that stay because of their entries. */
+  /** The superfluous entries of the target whose names can't be sent, so that they are kept. */
+  readonly unnameableNodes: TreeNode[] = [];
+  /** The directories of the target that are kept because of their entries. */
   readonly keptDirectories = new Set<TreeNode>();
   /** The number of failures because of links at the target. */
-  linked = 0;
+  linkFailureCount = 0;
   /** Whether a part of the source can't be read or named. */
   isIncomplete = false;
-  /** Whether the source has nothing, or the filter has excluded all of it. */
+  /** Whether the source has no entries, or the filter has excluded all entries. */
   isEmpty = true;
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;
 
-  /** @param isUnsettled Whether a file of the source may still be being written. */
+  /** @param isUnsettled Reports whether another program may still be writing a source file. */
   constructor(
     source: TreeNode,
     target: TreeNode | null,
@@ -146,96 +143,98 @@ export class Plan {
   ) {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
-    this.#compare({ source, target, blocked: null, group: null }, null);
+    this.#planEntries({ source, target, blockedDirectory: null, group: null }, null);
   }
 
-  /** Notes a file that is the same at both ends, perhaps but for its permission bits. */
+  /** Adds a file that is the same at source and target, except perhaps for its permission bits. */
   addUnchanged(task: CopyTask): void {
     const { node, target } = task;
-    this.unchanged.push(node);
+    this.unchangedNodes.push(node);
     const { modes, replace } = this.#rules;
-    const isKnown = node.mode !== null && target !== null && target.mode !== null;
-    if (modes && replace && isKnown && node.mode !== target.mode) this.modeChanges.push(task);
+    const isTargetKnown = node.mode !== null && target !== null && target.mode !== null;
+    if (modes && replace && isTargetKnown && node.mode !== target.mode) this.modeChanges.push(task);
   }
 
-  fail(node: TreeNode, error: unknown): void {
-    this.failed.push({ node, error });
+  addFailure(node: TreeNode, error: unknown): void {
+    this.failedEntries.push({ node, error });
   }
 
-  /** Keeps a node of the target, with the directories that it is in. */
-  keep({ parent }: TreeNode): void {
+  /** Keeps the parent directories of a node of the target. */
+  keepParents({ parent }: TreeNode): void {
     for (let node = parent; node !== null && !this.keptDirectories.has(node); node = node.parent) {
       this.keptDirectories.add(node);
     }
   }
 
-  /** The number of entries of the target that are to be deleted. */
-  get deleted(): number {
+  /** The number of entries of the target to delete. */
+  get deletionCount(): number {
     return this.deletions.filter(({ node }) => !this.keptDirectories.has(node)).length;
   }
 
-  /** Fails whatever needs a deletion, since nothing is deleted. */
+  /** Removes the deferred groups, and adds a failure for each of their entries. */
   cancelDeletions(): void {
-    for (const group of this.deferred.splice(0)) {
-      for (const [node, error] of failuresOf(group)) this.fail(node, error);
+    for (const group of this.deferredGroups.splice(0)) {
+      for (const [node, error] of failuresOf(group)) this.addFailure(node, error);
     }
   }
 
-  /** Decides about a file, by the entry of the target. */
-  #decideContent(node: TreeNode, target: TreeNode | null): void {
+  /** Plans the copy of a file, depending on the entry of the target. */
+  #planContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
     if (target === null) {
       return void this.copies.push({ node, target, condition: "new", group: null });
     }
-    // Only the attempt shows whether an unreadable entry is a file.
+    // An unreadable entry may be a file. Only the attempt to replace the entry shows that.
     const isUnreadable = target.reason === "unreadable";
     const condition = isUnreadable ? "any" : "listed";
     const task: CopyTask = { node, target, condition, group: null };
     if (target.kind !== "file" && !isUnreadable) {
-      if (target.reason === "link") this.linked++;
-      return this.fail(node, blockedByOtherKindError(node, target));
+      if (target.reason === "link") this.linkFailureCount++;
+      return this.addFailure(node, blockedByOtherKindError(node, target));
     }
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.addUnchanged(task);
     } else if (isSameSize && (compare === "digest" || (compare === "time" && !replace))) {
       if (node.size === 0) this.addUnchanged(task);
-      else this.compares.push(task);
+      else this.compareTasks.push(task);
     } else if (replace) {
       this.copies.push(task);
     } else {
-      this.fail(node, differsAtTargetError(node, this.#rules));
+      this.addFailure(node, differsAtTargetError(node, this.#rules));
     }
   }
 
   /**
-   * Compares the entries of a directory.
+   * Plans the entries of a directory.
    *
-   * @param above The scope of its deletions, if the source does not have the directory; else the
-   * directory is a scope itself.
+   * @param outerScope The scope of the deletions if the source does not have the directory; `null`
+   * if the directory is a scope itself.
    */
-  #compare(directory: NodePair, above: DeletionScope | null): void {
+  #planEntries(directory: NodePair, outerScope: DeletionScope | null): void {
     const { source } = directory;
-    const own: DeletionScope = { directory: source!, wanted: [], maybePresent: [] };
-    const scope = above ?? own;
-    const skipped: TreeNode[] = [];
-    const superfluous = new Set<string>();
-    for (const pair of this.#pairsIn(directory)) {
+    const own: DeletionScope = { directory: source!, expectedNodes: [], skippedNodes: [] };
+    const scope = outerScope ?? own;
+    const skippedChildren: TreeNode[] = [];
+    const superfluousNames = new Set<string>();
+    for (const pair of this.#makePairs(directory)) {
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
-      if (this.#decide(pair, own, scope)) {
-        this.#compare(pair, pair.source === null ? scope : null);
+      if (this.#planPair(pair, own, scope)) {
+        this.#planEntries(pair, pair.source === null ? scope : null);
       }
       const { source: node } = pair;
-      if (node !== null && pair.target === null && this.#isSkipped(node)) skipped.push(node);
+      if (node !== null && pair.target === null && this.#isSkipped(node)) {
+        skippedChildren.push(node);
+      }
       if (!this.#rules.delete || pair.target === null || node !== null) continue;
-      superfluous.add(comparableName(pair.target.name));
-      if (pair.target.reason === "name") this.unnameable.push(pair.target);
-      if (pair.target.kind === "other") this.keep(pair.target);
+      superfluousNames.add(normalizeName(pair.target.name));
+      if (pair.target.reason === "name") this.unnameableNodes.push(pair.target);
+      if (pair.target.kind === "other") this.keepParents(pair.target);
       else this.deletions.push({ node: pair.target, scope });
     }
-    for (const node of skipped) {
-      if (superfluous.has(comparableName(node.name))) own.maybePresent.push(node);
+    for (const node of skippedChildren) {
+      if (superfluousNames.has(normalizeName(node.name))) own.skippedNodes.push(node);
     }
   }
 
@@ -243,140 +242,142 @@ export class Plan {
     return node.kind === "other" || node.kind === "file" && this.#isUnsettled(node);
   }
 
-  /** The entries of a directory: those of the source by name, then those of the target alone. */
-  *#pairsIn({ source, target, blocked, group }: NodePair): Generator<NodePair, void, void> {
-    const paired = new Set<TreeNode | null>();
-    for (const child of [...source?.children?.values() ?? []].sort(byName)) {
+  /** Yields the pairs of a directory: entries of the source by name, then other entries. */
+  *#makePairs(
+    { source, target, blockedDirectory, group }: NodePair,
+  ): Generator<NodePair, void, void> {
+    const pairedNodes = new Set<TreeNode | null>();
+    for (const child of [...source?.children?.values() ?? []].sort(compareNames)) {
       const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
-      paired.add(counterpart);
-      yield { source: child, target: counterpart, blocked, group };
+      pairedNodes.add(counterpart);
+      yield { source: child, target: counterpart, blockedDirectory, group };
     }
     for (const child of target?.children?.values() ?? []) {
-      if (!paired.has(child)) yield { source: null, target: child, blocked, group };
+      if (!pairedNodes.has(child)) yield { source: null, target: child, blockedDirectory, group };
     }
   }
 
-  /** Whether the filter includes a pair; an excluded pair is at neither end. */
+  /** Reports whether the filter includes a pair. An excluded pair is neither copied nor deleted. */
   #isIncluded({ source, target }: NodePair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;
-    if (target !== null) this.keep(target);
+    if (target !== null) this.keepParents(target);
     return false;
   }
 
   #passesFilter(node: TreeNode): boolean {
     const { filter } = this.#rules;
     if (filter === undefined) return true;
-    const passes: unknown = filter(node.entry);
-    // The promise of an async function would include everything; a forgotten `return`, nothing.
-    checkBoolean("filter: what it returns", passes);
-    return passes;
+    const isIncluded: unknown = filter(node.entry);
+    // A promise would include all entries, and a missing `return` would exclude all entries.
+    checkBoolean("filter: what it returns", isIncluded);
+    return isIncluded;
   }
 
   /**
-   * Decides about a pair.
+   * Plans the action for a pair.
    *
-   * @returns Whether the entries in it have to be compared.
+   * @returns True if the entries of the directories must be planned.
    */
-  #decide(pair: NodePair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
-    const { source, target, blocked } = pair;
+  #planPair(pair: NodePair, { expectedNodes }: DeletionScope, scope: DeletionScope): boolean {
+    const { source, target, blockedDirectory } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
-    // The entry of the target must not be deleted, whatever its name is.
-    if (isSkipped && target !== null) wanted.push(source);
-    if (source.kind === "other") this.#leaveOut(source);
-    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope);
+    // Expect the entry in the target's list, so that no entry is deleted if its name has changed.
+    if (isSkipped && target !== null) expectedNodes.push(source);
+    if (source.kind === "other") this.#skip(source);
+    else if (source.kind === "directory") return this.#planDirectory(pair, expectedNodes, scope);
     else if (isSkipped) {
-      this.skipped.push({ node: source, reason: UNSETTLED });
-    } else if (blocked !== null) {
-      if (blocked.isLinked) this.linked++;
-      this.fail(source, missingDirectoryError(source, blocked.error));
+      this.skippedEntries.push({ node: source, reason: UNSETTLED_REASON });
+    } else if (blockedDirectory !== null) {
+      if (blockedDirectory.isBlockedByLink) this.linkFailureCount++;
+      this.addFailure(source, missingDirectoryError(source, blockedDirectory.error));
     } else {
-      wanted.push(source);
-      this.#decideFile(pair, scope);
+      expectedNodes.push(source);
+      this.#planFile(pair, scope);
     }
     return false;
   }
 
-  #leaveOut(node: TreeNode): void {
+  #skip(node: TreeNode): void {
     const { reason } = node;
     if (reason !== "unreadable" && reason !== "name") {
-      return void this.skipped.push({ node, reason: reason! });
+      return void this.skippedEntries.push({ node, reason: reason! });
     }
     this.isIncomplete = true;
-    this.fail(node, reason === "name" ? badNameError(node) : unreadableEntryError(node));
+    this.addFailure(node, reason === "name" ? badNameError(node) : unreadableEntryError(node));
   }
 
-  #decideDirectory(
+  #planDirectory(
     pair: NodePair,
-    wanted: TreeNode[],
+    expectedNodes: TreeNode[],
     scope: DeletionScope,
   ): boolean {
-    const { source, target, blocked, group } = pair;
+    const { source, target, blockedDirectory, group } = pair;
     const node = source!;
-    wanted.push(node);
-    if (blocked !== null) return true;
+    expectedNodes.push(node);
+    if (blockedDirectory !== null) return true;
     if (target?.kind === "directory") return true;
     if (target === null) {
       (group ?? this).newDirectories.push(node);
       return true;
     }
     if (target.kind === "file" && this.#mayDeleteObstacle(target)) {
-      pair.group = this.#addGroup(target, scope, [target]);
+      pair.group = this.#deferGroup(target, scope, [target]);
       pair.group.newDirectories.push(node);
       return true;
     }
     const own: BlockedDirectory = {
       error: blockedByOtherKindError(node, target),
-      isLinked: target.reason === "link",
+      isBlockedByLink: target.reason === "link",
     };
-    this.#compare({ ...pair, target: null, blocked: own }, null);
-    if (own.isLinked) this.linked++;
-    this.fail(node, own.error);
+    this.#planEntries({ ...pair, target: null, blockedDirectory: own }, null);
+    if (own.isBlockedByLink) this.linkFailureCount++;
+    this.addFailure(node, own.error);
     return false;
   }
 
-  #decideFile({ source, target, group }: NodePair, scope: DeletionScope): void {
+  #planFile({ source, target, group }: NodePair, scope: DeletionScope): void {
     const node = source!;
-    if (group !== null) return void group.copies.push(deferredTask(node, group));
-    if (target?.kind !== "directory") return this.#decideContent(node, target);
+    if (group !== null) return void group.copies.push(makeDeferredTask(node, group));
+    if (target?.kind !== "directory") return this.#planContent(node, target);
     const nodes: TreeNode[] = [];
-    if (!this.#mayDeleteObstacle(target) || !this.#collect(target, nodes)) {
-      return this.fail(node, blockedByOtherKindError(node, target));
+    if (!this.#mayDeleteObstacle(target) || !this.#collectDeletable(target, nodes)) {
+      return this.addFailure(node, blockedByOtherKindError(node, target));
     }
-    const own = this.#addGroup(target, scope, nodes);
-    own.copies.push(deferredTask(node, own));
+    const own = this.#deferGroup(target, scope, nodes);
+    own.copies.push(makeDeferredTask(node, own));
   }
 
-  #addGroup(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {
+  #deferGroup(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {
     const group = { obstacle, scope, copies: [], newDirectories: [] };
-    this.deferred.push(group);
+    this.deferredGroups.push(group);
     for (const node of nodes) this.deletions.push({ node, scope });
     return group;
   }
 
-  /** Whether an entry of the target in the way may be deleted. */
+  /** Reports whether an entry of the target that blocks a name may be deleted. */
   #mayDeleteObstacle(target: TreeNode): boolean {
     return this.#rules.delete && this.#rules.replace && this.#passesFilter(target);
   }
 
-  /** Collects a directory of the target, innermost first; false if something in it has to stay. */
-  #collect(node: TreeNode, nodes: TreeNode[]): boolean {
+  /** Collects a directory and its entries, innermost first; false if an entry must be kept. */
+  #collectDeletable(node: TreeNode, nodes: TreeNode[]): boolean {
     for (const child of node.children?.values() ?? []) {
       if (child.kind === "other" || !this.#passesFilter(child)) return false;
       if (child.kind === "file") nodes.push(child);
-      else if (!this.#collect(child, nodes)) return false;
+      else if (!this.#collectDeletable(child, nodes)) return false;
     }
     nodes.push(node);
     return true;
   }
 }
 
-function deferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
+function makeDeferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
   return { node, target: null, condition: "new", group };
 }
 
-/** What fails if an entry of another kind stays at the target: the file, or the directory. */
+/** Returns the entries of a deferred group with their errors, for an obstacle that is kept. */
 export function failuresOf(
   { obstacle, copies, newDirectories }: DeferredGroup,
 ): [TreeNode, unknown][] {
@@ -391,13 +392,13 @@ export function failuresOf(
   ];
 }
 
-/** By file of the source: the file of the target that may have its first bytes. */
+/** The file of the target that may have a prefix of a file, by the file of the source. */
 export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
 /**
- * Finds for each file the one of the target that has the same size and time, as a file has that was
- * renamed, moved or copied; or else the one of its name, if that is shorter and older, as a file
- * that has grown is.
+ * Finds a basis file of the target for each large file. A file of the same size and time was
+ * probably renamed, moved or copied. Otherwise, a shorter and older file of the same name has
+ * probably grown.
  */
 export function findBasisFiles(
   copies: readonly CopyTask[],
@@ -405,47 +406,51 @@ export function findBasisFiles(
   target: TreeNode,
 ): BasisFiles {
   const basisFiles = new Map<TreeNode, TreeNode>();
-  const large = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
-  if (large.length === 0) return basisFiles;
-  const sizes = new Set(large.map(({ node }) => node.size));
-  const alikes = new Map<string, SameSizeAndTime>();
-  collect(target, source, sizes, alikes);
-  for (const { node, target: listed } of large) {
+  const largeTasks = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
+  if (largeTasks.length === 0) return basisFiles;
+  const sizes = new Set(largeTasks.map(({ node }) => node.size));
+  const filesBySizeAndTime = new Map<string, SameSizeAndTime>();
+  collectFiles(target, source, sizes, filesBySizeAndTime);
+  for (const { node, target: listedNode } of largeTasks) {
     const times = [node.modified, ...computeCoarserTimes(node.modified)];
-    const alike = times.map((time) => alikes.get(keyOf(node.size, time))).find(Boolean);
-    const other = alike?.named.get(node.name) ?? alike?.first;
-    // The file at the same path was compared before, and has other bytes.
-    if (other !== undefined && other !== listed) basisFiles.set(node, other);
-    else if (listed?.kind === "file" && isGrown(listed, node)) basisFiles.set(node, listed);
+    const sameSizeAndTime = times.map((time) => filesBySizeAndTime.get(formatKey(node.size, time)))
+      .find(Boolean);
+    const otherFile = sameSizeAndTime?.filesByName.get(node.name) ?? sameSizeAndTime?.firstFile;
+    // The file at the same path was compared before, and has a different content.
+    if (otherFile !== undefined && otherFile !== listedNode) basisFiles.set(node, otherFile);
+    else if (listedNode?.kind === "file" && isGrown(listedNode, node)) {
+      basisFiles.set(node, listedNode);
+    }
   }
   return basisFiles;
 }
 
 /** Files of the target with the same size and time. */
 interface SameSizeAndTime {
-  /** If possible, a file whose path the source does not have: it was probably renamed. */
-  first: TreeNode;
-  readonly named: Map<string, TreeNode>;
+  /** A file whose path the source does not have, if possible, because it was probably renamed. */
+  firstFile: TreeNode;
+  readonly filesByName: Map<string, TreeNode>;
 }
 
-function keyOf(size: number, time: number): string {
+function formatKey(size: number, time: number): string {
   return `${size} ${time}`;
 }
 
-function collect(
+function collectFiles(
   target: TreeNode,
   source: TreeNode | null,
   sizes: ReadonlySet<number>,
-  alikes: Map<string, SameSizeAndTime>,
+  filesBySizeAndTime: Map<string, SameSizeAndTime>,
 ): void {
   for (const node of target.children?.values() ?? []) {
-    const same = source?.get(node.name) ?? null;
-    if (node.kind === "directory") collect(node, same, sizes, alikes);
+    const sourceNode = source?.get(node.name) ?? null;
+    if (node.kind === "directory") collectFiles(node, sourceNode, sizes, filesBySizeAndTime);
     if (node.kind !== "file" || !sizes.has(node.size)) continue;
-    const key = keyOf(node.size, node.modified);
-    const alike = alikes.get(key) ?? { first: node, named: new Map() };
-    if (same === null) alike.first = node;
-    alike.named.set(node.name, node);
-    alikes.set(key, alike);
+    const key = formatKey(node.size, node.modified);
+    const sameSizeAndTime = filesBySizeAndTime.get(key) ??
+      { firstFile: node, filesByName: new Map() };
+    if (sourceNode === null) sameSizeAndTime.firstFile = node;
+    sameSizeAndTime.filesByName.set(node.name, node);
+    filesBySizeAndTime.set(key, sameSizeAndTime);
   }
 }

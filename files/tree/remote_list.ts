@@ -1,4 +1,4 @@
-/** The lists of a server: of a directory, and of a whole tree. */
+/** Requests for the list of a directory or a tree of a server. */
 
 import type { HeaderDict, Response } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
@@ -30,11 +30,12 @@ import type { ListedTree, ListingServer } from "./sides.ts";
 import { addEntry, TreeNode } from "./tree.ts";
 
 /**
- * The most entries of a tree: a client keeps them in memory, and the list of a peer may be endless.
+ * The maximum number of entries of a tree. The client keeps them in memory, and a malicious peer
+ * could send an endless list.
  */
 const MAX_ENTRIES = 1_000_000;
 
-/** Checks and returns the URI of a tree: its path ends with a slash, and it has no query. */
+/** Returns the URI of a tree, after checking that it ends with a slash and has no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
   const root = toDirectoryUri(uri);
   if (!root.endsWith("/")) throw notAllowedError("uri", `must end with "/"; got ${uri}`);
@@ -42,66 +43,67 @@ export function treeUriOf(uri: string | readonly string[]): string {
 }
 
 /**
- * Reads the tree below a directory of another device.
+ * Reads the tree below a directory of a server.
  *
- * @param isSource Whether the tree is to be copied. Then entries with reserved names are in it, to
- * be reported as skipped.
- * @param hasModes Whether the permission bits of files are requested.
- * @param more Further headers of the request.
+ * @param isSource Whether the tree is the source. The tree of a source includes entries with
+ * reserved names, which are reported as skipped.
+ * @param hasModes Whether to request the permission bits of files.
+ * @param extraHeaders Additional headers of the request.
  */
 export async function readRemoteTree(
   client: TransferClient,
   uri: string,
   isSource: boolean,
   hasModes: boolean,
-  more: HeaderDict = {},
+  extraHeaders: HeaderDict = {},
 ): Promise<ListedTree> {
-  const root = TreeNode.root();
+  const root = TreeNode.makeRoot();
   const requestedAt = performance.now();
   const response = await requestList(client, `${uri}?tree`, {
     ...hasModes ? WANT_MODE_HEADER : {},
-    ...more,
+    ...extraHeaders,
   });
-  for await (const entry of entriesOfTree(response, uri, client.signal)) {
+  for await (const entry of readTreeEntries(response, uri, client.signal)) {
     const { mode = null } = entry as OptionalMode;
     addEntry(root, entry, isSource, client.maskMode(mode));
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
-  const server = serverOf(response);
-  if (seconds === null) return { root, listed: null, server };
-  // A date has whole seconds.
-  const ended = (seconds + 1) * 1000 + performance.now() - requestedAt;
-  return { root, listed: { began: seconds * 1000, ended }, server };
+  const server = parseServer(response);
+  if (seconds === null) return { root, listPeriod: null, server };
+  // The date header has whole seconds, so the list may have ended up to a second later.
+  const endTime = (seconds + 1) * 1000 + performance.now() - requestedAt;
+  return { root, listPeriod: { start: seconds * 1000, end: endTime }, server };
 }
 
-/** Reads the entries of a directory of another device. */
+/** Reads the entries of a directory of a server. */
 export async function readRemoteDirectory(
   client: TransferClient,
   uri: string,
 ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly server: ListingServer }> {
   const entries: DirectoryEntry[] = [];
   const response = await requestList(client, uri);
-  for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), client.signal)) {
+  for await (const entry of readEntries(response, uri, EntryParser.ofDirectory(), client.signal)) {
     if (entries.length === MAX_ENTRIES) {
       throw invalidListError(`it has more than ${MAX_ENTRIES} entries`);
     }
     entries.push(entry);
   }
-  return { entries, server: serverOf(response) };
+  return { entries, server: parseServer(response) };
 }
 
-function serverOf({ headers }: Response): ListingServer {
-  return { refusesDelete: isAddOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
+function parseServer({ headers }: Response): ListingServer {
+  return { isAddOnly: isAddOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
 }
 
-export async function* entriesOfTree(
+/** Yields the entries of a tree from a response; throws if the tree has too many entries. */
+export async function* readTreeEntries(
   response: Response,
   uri: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<TreeEntry, void, void> {
   let count = 0;
-  for await (const entry of entriesOf(response, uri, EntryParser.ofTree(), signal)) {
+  for await (const entry of readEntries(response, uri, EntryParser.ofTree(), signal)) {
     if (++count > MAX_ENTRIES) {
       throw new TransferError(
         "BAD_LIST",
@@ -112,14 +114,14 @@ export async function* entriesOfTree(
   }
 }
 
-/** Requests a list, and checks that its response is one. */
+/** Requests a list, and checks that the response is a list. */
 export async function requestList(
   client: TransferClient,
   uri: string,
-  wanted: HeaderDict = {},
+  extraHeaders: HeaderDict = {},
 ): Promise<Response> {
   client.signal?.throwIfAborted();
-  const response = await client.request("GET", uri, wanted);
+  const response = await client.request("GET", uri, extraHeaders);
   const { status, headers, body } = response;
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
@@ -128,7 +130,8 @@ export async function requestList(
   throw withRequirement(unexpectedResponseError("GET", uri, NO_LIST_PROBLEM), LIST_REQUIREMENT);
 }
 
-export async function* entriesOf<Entry extends DirectoryEntry>(
+/** Yields the entries of a list from a response. */
+export async function* readEntries<Entry extends DirectoryEntry>(
   { body }: Response,
   uri: string,
   parser: EntryParser<Entry>,
@@ -149,8 +152,8 @@ export async function* entriesOf<Entry extends DirectoryEntry>(
       `the list of ${quote(uri)} is incomplete: the directory was removed, renamed or unmounted, ` +
       "the server's disk failed, or the connection was lost";
     const options = { cause: error, problem };
-    const cut = new TransferError("BAD_LIST", `${problem}; call again`, options);
-    throw markTransient(cut);
+    const cutError = new TransferError("BAD_LIST", `${problem}; call again`, options);
+    throw markTransient(cutError);
   }
   parser.end();
 }

@@ -1,4 +1,4 @@
-/** A directory of a server, over one connection, as the source or the target of a tree. */
+/** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
 import { type Chunk, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
@@ -40,12 +40,12 @@ import {
   responseError,
   TransferError,
 } from "../transfer_error.ts";
-import { BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
+import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
 import type { TreeSettings } from "./options.ts";
-import { type CopyTask, listedFileOf, targetPath } from "./plan.ts";
+import { type CopyTask, listedFileOf, targetPathOf } from "./plan.ts";
 import { readRemoteDirectory, readRemoteTree } from "./remote_list.ts";
 import {
-  ABSENT,
+  ABSENT_DIGEST,
   type DirectoryOutcome,
   type FileOutcome,
   type ListedTree,
@@ -57,19 +57,19 @@ import {
   type TreeSource,
   type TreeTarget,
 } from "./sides.ts";
-import { quotePath, type TreeNode, uriOfPath } from "./tree.ts";
+import { formatUri, quotePath, type TreeNode } from "./tree.ts";
 import { differsAtTargetError } from "./tree_errors.ts";
 
-/** What the connections to one server share. */
+/** The state that all connections of an attempt share. */
 export class RemoteState {
-  /** What the first list says of the server; `null` if it has no lists. */
+  /** The properties of the server from its first list; `null` if the server has no lists. */
   server: ListingServer | null = null;
-  /** Which permission bits a new file gets at the target; `null` if it takes none. */
+  /** The permission bits that a new file can get; `null` if the server accepts no bits. */
   modeMask: number | null = null;
-  /** The refusal of the directory itself, until something was accepted below it. */
-  refusal: StatusError | null = null;
-  /** Complete files that get their names after a deletion, with their permission bits. */
-  readonly deferred = new Map<CopyTask, { result: TransferResult; mode: number | null }>();
+  /** The error of creating the directory itself, until the server accepts an entry below it. */
+  directoryRefusal: StatusError | null = null;
+  /** The received files of deferred groups, with their permission bits. */
+  readonly deferredFiles = new Map<CopyTask, { result: TransferResult; mode: number | null }>();
 }
 
 interface SentFile {
@@ -100,8 +100,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async list(): Promise<ListedTree | null> {
     const { uri, modes, move } = this.#settings;
     if (this.#isSource) return await readRemoteTree(this.#client, uri, true, modes);
-    // The list of a target of moved files would grow without end. What the target has is found out
-    // for each file.
+    // Don't list a target of moved files, which grows with each call. Look up each file instead.
     if (move) return null;
     try {
       return await this.#listTarget();
@@ -113,22 +112,22 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  /** Lists the target; throws if its server deletes nothing, and `delete` is set. */
+  /** Lists the target; throws if `delete` is set, and the server only adds files. */
   async #listTarget(): Promise<ListedTree> {
-    const { uri, delete: deletes, modes, dryRun } = this.#settings;
-    const more = modes && !dryRun ? WANT_MODE_MASK_HEADER : {};
-    const listed = await readRemoteTree(this.#client, uri, false, modes, more);
-    this.#state.server = listed.server;
-    if (deletes && this.#refusesDelete) throw deletionRefusedError(uri);
-    return listed;
+    const { uri, delete: deletesEntries, modes, dryRun } = this.#settings;
+    const extraHeaders = modes && !dryRun ? WANT_MODE_MASK_HEADER : {};
+    const listedTree = await readRemoteTree(this.#client, uri, false, modes, extraHeaders);
+    this.#state.server = listedTree.server;
+    if (deletesEntries && this.#isServerAddOnly) throw deletionRefusedError(uri);
+    return listedTree;
   }
 
-  get onlyAdds(): boolean {
-    return this.#settings.replace && this.#refusesDelete;
+  get refusesReplacement(): boolean {
+    return this.#settings.replace && this.#isServerAddOnly;
   }
 
-  get #refusesDelete(): boolean {
-    return this.#state.server?.refusesDelete ?? false;
+  get #isServerAddOnly(): boolean {
+    return this.#state.server?.isAddOnly ?? false;
   }
 
   async listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
@@ -142,7 +141,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  async stat({ name, path }: TreeNode): Promise<DirectoryEntry | null> {
+  async lookUpEntry({ name, path }: TreeNode): Promise<DirectoryEntry | null> {
     const response = await this.#client.request("HEAD", this.#uriOf(path), {});
     await response.discard();
     if (response.status === 404) return null;
@@ -151,25 +150,25 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return { name, kind: "file", size: stamp.size, modified: new Date(stamp.modified) };
   }
 
-  /** The URI of a path in the tree, with a final `/` only for a directory. */
+  /** Returns the URI of a path in the tree, with a final `/` only for a directory. */
   #uriOf(path: readonly string[], isDirectory = false): string {
-    return uriOfPath(this.#settings.uri, path, isDirectory);
+    return formatUri(this.#settings.uri, path, isDirectory);
   }
 
-  async digests(nodes: readonly TreeNode[]): Promise<(string | null)[]> {
+  async findDigests(nodes: readonly TreeNode[]): Promise<(string | null)[]> {
     const uri = `${this.#settings.uri}?bundle=digest`;
     const digests: (string | null)[] = [];
-    for (const batch of batchesOf(nodes)) {
+    for (const batch of makeBatches(nodes)) {
       const records = requestFiles(this.#client, uri, DIGEST_ANSWER, batch, ({ path }) => path);
       for await (const { record } of records) {
         const isFound = record.status === 200;
-        digests.push(isFound ? record.sha256 : record.status === 404 ? ABSENT : null);
+        digests.push(isFound ? record.sha256 : record.status === 404 ? ABSENT_DIGEST : null);
       }
     }
     return digests;
   }
 
-  async digest({ path }: TreeNode): Promise<string | null> {
+  async findDigest({ path }: TreeNode): Promise<string | null> {
     try {
       return (await requestDigest(this.#client, this.#uriOf(path))).sha256;
     } catch (error) {
@@ -179,23 +178,25 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   finish(): Promise<void> {
-    // A server syncs each change before it answers.
+    // The server syncs each change before it responds.
     return Promise.resolve();
   }
 
   // As a source.
 
-  async *get(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome> {
+  async *readSmallFiles(
+    tasks: readonly CopyTask[],
+  ): Outcomes<CopyTask, SmallContent | FileOutcome> {
     const uri = `${this.#settings.uri}?bundle=get`;
-    // Only a list of a server that knows of permission bits has them.
+    // A server that supports permission bits has sent them in its list.
     const hasModes = tasks.some(({ node }) => node.mode !== null);
     const pathOf = ({ node }: CopyTask) => node.path;
     const records = requestFiles(this.#client, uri, GET_ANSWER, tasks, pathOf, hasModes);
     for await (const { record, content, item: task } of records) {
       if (record.status !== 200) {
-        yield [task, this.#outcomeOfGet(task, record.status)];
+        yield [task, this.#makeGetOutcome(task, record.status)];
       } else if (hashContent(content) !== record.sha256) {
-        const text = `${quotePath(targetPath(task))}: the received bytes have another SHA-256`;
+        const text = `${quotePath(targetPathOf(task))}: the received bytes have another SHA-256`;
         yield [task, { kind: "retry", error: new TransferError("DIGEST_MISMATCH", text) }];
       } else {
         const { modified, sha256 } = record;
@@ -205,102 +206,106 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  #outcomeOfGet({ node: { path } }: CopyTask, status: GetStatus): FileOutcome {
+  #makeGetOutcome({ node: { path } }: CopyTask, status: GetStatus): FileOutcome {
     if (status === 413) return { kind: "retry-single" };
     if (status === 409) return { kind: "retry", error: changedWhileCopiedError(quotePath(path)) };
     const error = responseError("GET", this.#uriOf(path), { status });
     return { kind: status === 503 ? "retry" : "failed", error };
   }
 
-  async open<T>({ path }: TreeNode, use: (content: RemoteFile) => Promise<T>): Promise<T> {
-    return await use({ client: this.#client, uri: this.#uriOf(path) });
+  async open<T>({ path }: TreeNode, useContent: (content: RemoteFile) => Promise<T>): Promise<T> {
+    return await useContent({ client: this.#client, uri: this.#uriOf(path) });
   }
 
   // As a target.
 
-  async begin(isMissing: boolean): Promise<boolean> {
+  async prepare(isMissing: boolean): Promise<boolean> {
     if (!isMissing) return false;
-    const { delete: deletes, modes, move, uri } = this.#settings;
+    const { delete: deletesEntries, modes, move, uri } = this.#settings;
     let exists = true;
     try {
       exists =
         await requestChange(this.#client, "PUT", uri, modes ? WANT_MODE_MASK_HEADER : {}) !== 201;
     } catch (error) {
-      // An app in front may let this client write files alone.
+      // Another app of the server may allow this client to write only files.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
-      this.#state.refusal = error;
+      this.#state.directoryRefusal = error;
     }
     this.#state.modeMask = this.#client.modeMask;
-    if (move || !exists && !deletes) return false;
+    if (move || !exists && !deletesEntries) return false;
     try {
-      // Another call may have made the target since the list: all in it is new.
+      // Another call may have created the target since the list. Its entries are not compared.
       await this.#listTarget();
       return false;
     } catch (error) {
-      // With `delete`, a target that can't be listed is an error: its entries would stay unnoticed.
-      // A directory that was just made has nothing to delete.
-      if (!hasStatus(error, 404) || exists && deletes) throw error;
+      // With `delete`, a target that can't be listed is an error, because its superfluous entries
+      // could not be deleted. A directory that was just created has no entries.
+      if (!hasStatus(error, 404) || exists && deletesEntries) throw error;
       return exists;
     }
   }
 
-  async *put(
+  async *writeSmallFiles(
     tasks: readonly CopyTask[],
     source: TreeSource<LocalFile>,
   ): Outcomes<CopyTask, FileOutcome> {
-    const sent: SentFile[] = [];
-    const unsent: [CopyTask, FileOutcome][] = [];
-    const body = new ChunkedBodyIter(this.#chunksOf(source.get(tasks), sent, unsent));
+    const sentFiles: SentFile[] = [];
+    const unsentOutcomes: [CopyTask, FileOutcome][] = [];
+    const body = new ChunkedBodyIter(
+      this.#makeChunks(source.readSmallFiles(tasks), sentFiles, unsentOutcomes),
+    );
     const uri = `${this.#settings.uri}?bundle=put`;
     let failure: { readonly error: unknown } | null = null;
     try {
-      const records = requestBundle(this.#client, uri, body, PUT_ANSWER, "put", sent);
+      const records = requestBundle(this.#client, uri, body, PUT_ANSWER, "put", sentFiles);
       for await (const { record: { status }, item } of records) {
-        yield [item.task, this.#outcomeOfPut(item, status)];
+        yield [item.task, this.#makePutOutcome(item, status)];
       }
     } catch (error) {
       failure = { error };
     }
-    yield* unsent;
+    yield* unsentOutcomes;
     if (failure !== null) throw failure.error;
   }
 
-  async *#chunksOf(
+  async *#makeChunks(
     files: Outcomes<CopyTask, SmallContent | FileOutcome>,
-    sent: SentFile[],
-    unsent: [CopyTask, FileOutcome][],
+    sentFiles: SentFile[],
+    unsentOutcomes: [CopyTask, FileOutcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     for await (const [task, content] of files) {
       if ("kind" in content) {
-        unsent.push([task, content]);
+        unsentOutcomes.push([task, content]);
         continue;
       }
       const { bytes, modified, mode, sha256 } = content;
       const size = bytes.length;
-      const path = targetPath(task);
-      const bits = this.#state.modeMask === null || mode === null ? {} : { mode: formatMode(mode) };
-      buffer.add({ path, size, modified, sha256, ...conditionOf(task), ...bits }, bytes);
-      sent.push({ task, bytes: size, sha256 });
+      const path = targetPathOf(task);
+      const modeField = this.#state.modeMask === null || mode === null
+        ? {}
+        : { mode: formatMode(mode) };
+      buffer.add({ path, size, modified, sha256, ...makeCondition(task), ...modeField }, bytes);
+      sentFiles.push({ task, bytes: size, sha256 });
       if (buffer.isFull) yield [null, buffer.take(false)];
     }
     yield [null, buffer.take(true)];
     yield [null, EMPTY_BYTES];
   }
 
-  #outcomeOfPut({ task: { node }, bytes, sha256 }: SentFile, status: number): FileOutcome {
+  #makePutOutcome({ task: { node }, bytes, sha256 }: SentFile, status: number): FileOutcome {
     if (status === 201 || status === 204) {
-      this.#state.refusal = null;
+      this.#state.directoryRefusal = null;
       return { kind: "copied", bytes, sha256 };
     }
     if (status === 412) return { kind: "conflict", sha256 };
     const error = responseError("PUT", this.#uriOf(node.path), { status });
     if (status === 507) throw error;
-    if (status === 403 && this.#state.refusal !== null) throw this.#state.refusal;
+    if (status === 403 && this.#state.directoryRefusal !== null) throw this.#state.directoryRefusal;
     return { kind: status === 400 || status === 503 ? "retry" : "failed", error };
   }
 
-  async putSingle(
+  async writeFile(
     task: CopyTask,
     source: TreeSource<LocalFile>,
     settings: TransferSettings,
@@ -312,7 +317,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       const upload = new FileUpload(this.#client, this.#uriOf(task.node.path), file, settings);
       const result = await upload.sendPart();
       // The file may have changed since the list.
-      this.#state.deferred.set(task, { result, mode: settings.modes ? file.mode : null });
+      this.#state.deferredFiles.set(task, { result, mode: settings.modes ? file.mode : null });
       return result;
     });
   }
@@ -325,62 +330,70 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   ): Promise<TransferResult> {
     const { node, condition } = task;
     const { move, replace, signal } = this.#settings;
-    const uri = this.#uriOf(targetPath(task));
+    const uri = this.#uriOf(targetPathOf(task));
     const headers: HeaderDict = condition === "new" ? { "if-none-match": "*" } : {};
-    // With `move`, an identical file at the target may be the source itself: write it once more.
+    // With `move`, an identical file at the target may be the source file itself: write it again.
     let isRewritten = move;
     if (condition === "same") {
-      const { etag, stamp, sha256 } = await this.#requestDigestAgain(uri);
-      // With `replace: false` any other content stays, even if its size and time are the same.
+      const { etag, stamp, sha256 } = await this.#requestTaggedDigest(uri);
+      // With `replace: false`, a file with a different content but the same size and time is kept.
       const isKnown = etag !== null || stamp !== null && replace;
       if (!isKnown || sha256 !== await file.hash(signal)) throw differsAtTargetError(node, this);
       Object.assign(headers, stamp === null ? { "if-match": etag } : makeConditionHeader(stamp));
       isRewritten &&= etag === null || !isOtherFile(etag, path);
     }
-    const listed = listedFileOf(task);
-    const seen = listed === null ? undefined : formatStamp(listed.size, listed.modified);
-    // The list of the target shows what may be reused; without it, the server is asked.
-    const basisOption = move ? {} : { basis: basis && this.#basisOf(basis) };
-    // The caller decides about a name that is taken, unless the upload itself looks it up.
+    const listedFile = listedFileOf(task);
+    const replaceableStamp = listedFile === null
+      ? undefined
+      : formatStamp(listedFile.size, listedFile.modified);
+    // The list of the target shows the file to reuse. Without a list, the upload requests it.
+    const basisOption = move ? {} : { basis: basis && this.#makeBasis(basis) };
+    // With the condition "any", the upload itself handles an existing file.
     const mayReplace = condition !== "any" || replace;
-    const all = { ...settings, replace: mayReplace, isRewritten, seen, ...basisOption };
+    const uploadSettings = {
+      ...settings,
+      replace: mayReplace,
+      isRewritten,
+      seen: replaceableStamp,
+      ...basisOption,
+    };
     try {
-      return await new FileUpload(this.#client, uri, file, all, headers).run();
+      return await new FileUpload(this.#client, uri, file, uploadSettings, headers).run();
     } catch (error) {
-      // Without a list, only this response says that the server only adds files.
+      // Without a list, only this response shows that the server only adds files.
       if (error instanceof TransferError && error.code === "ONLY_ADDS") {
-        this.#state.server = { rootPath: null, ...this.#state.server, refusesDelete: true };
+        this.#state.server = { rootPath: null, ...this.#state.server, isAddOnly: true };
       }
       throw error;
     }
   }
 
   /**
-   * Requests the digest of a file of the target. With `move`, only its entity tag shows that it is
-   * not the source itself. A file that was just written has no tag for some seconds, so the request
-   * is made again then, if nothing is replaced.
+   * Requests the digest of a file of the target, if possible with an entity tag. With `move`, only
+   * the tag shows that the file is not the source file itself. A file that was just written has no
+   * tag for some seconds, so a call that replaces no files repeats the request after this time.
    */
-  async #requestDigestAgain(uri: string): ReturnType<typeof requestDigest> {
+  async #requestTaggedDigest(uri: string): ReturnType<typeof requestDigest> {
     const version = await requestDigest(this.#client, uri);
     const { move, replace, signal } = this.#settings;
-    if (version.etag !== null || !move || replace && !this.#refusesDelete) return version;
+    if (version.etag !== null || !move || replace && !this.#isServerAddOnly) return version;
     await pause(SETTLED_MILLISECONDS, signal);
     return await requestDigest(this.#client, uri);
   }
 
-  #basisOf({ path, size }: TreeNode): Basis {
+  #makeBasis({ path, size }: TreeNode): Basis {
     const rootPath = this.#state.server!.rootPath! + fileUri(...path).slice(1);
     return { uri: this.#uriOf(path), path: rootPath, length: size };
   }
 
-  async place(task: CopyTask): Promise<boolean> {
+  async nameDeferredFile(task: CopyTask): Promise<boolean> {
     const { path, modified } = task.node;
-    const { result, mode } = this.#state.deferred.get(task)!;
+    const { result, mode } = this.#state.deferredFiles.get(task)!;
     return await completeUpload(this.#client, this.#uriOf(path), result, new Date(modified), mode);
   }
 
   discard(): void {
-    // The server removes old parts.
+    // The server removes the part later.
   }
 
   async setMode({ node, target }: CopyTask): Promise<void> {
@@ -398,13 +411,13 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async *mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
     const uri = `${this.#settings.uri}?bundle=put`;
-    for (const batch of batchesOf(nodes)) {
-      // A body of bytes can be sent again if the server closes an idle connection.
+    for (const batch of makeBatches(nodes)) {
+      // Use bytes as the body, so that the client can resend it if an idle connection was closed.
       const body = formatBundle(batch.map(({ path }) => ({ path, kind: "directory" })));
       const records = requestBundle(this.#client, uri, body, PUT_ANSWER, "put", batch);
       for await (const { record: { status }, item: node } of records) {
         if (status === 201 || status === 204) {
-          this.#state.refusal = null;
+          this.#state.directoryRefusal = null;
           yield [node, { error: null, isNew: status === 201 }];
           continue;
         }
@@ -416,28 +429,37 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async remove(node: TreeNode): Promise<void> {
     const isFile = node.kind === "file";
-    const listed = isFile ? { "if-file-stamp": formatStamp(node.size, node.modified) } : {};
+    const conditionHeaders = isFile
+      ? { "if-file-stamp": formatStamp(node.size, node.modified) }
+      : {};
     try {
-      await requestChange(this.#client, "DELETE", this.#uriOf(node.path, !isFile), listed);
+      await requestChange(
+        this.#client,
+        "DELETE",
+        this.#uriOf(node.path, !isFile),
+        conditionHeaders,
+      );
     } catch (error) {
       // Another program may have removed the entry already.
       if (hasStatus(error, 404)) return;
-      // Something came into a directory that was listed without it.
+      // Another program has created an entry in the directory since the list.
       if (!hasStatus(error, 409)) throw error;
       throw new TransferError("TARGET_CHANGED", (error as StatusError).message, { cause: error });
     }
   }
 }
 
-/** Divides nodes for requests. */
-function* batchesOf(nodes: readonly TreeNode[]): Generator<TreeNode[], void, void> {
-  for (let start = 0; start < nodes.length; start += BATCH_FILES) {
-    yield nodes.slice(start, start + BATCH_FILES);
+/** Divides nodes into batches of one request each. */
+function* makeBatches(nodes: readonly TreeNode[]): Generator<TreeNode[], void, void> {
+  for (let start = 0; start < nodes.length; start += MAX_BATCH_FILES) {
+    yield nodes.slice(start, start + MAX_BATCH_FILES);
   }
 }
 
-/** What the record of a small file says about the file that it may replace. */
-function conditionOf(task: CopyTask): Pick<PutFile, "if-none-match" | "seen"> {
-  const listed = listedFileOf(task);
-  return listed === null ? { "if-none-match": "*" } : { seen: [listed.size, listed.modified] };
+/** Makes the condition of a small file's record: the file that it may replace. */
+function makeCondition(task: CopyTask): Pick<PutFile, "if-none-match" | "seen"> {
+  const listedFile = listedFileOf(task);
+  return listedFile === null
+    ? { "if-none-match": "*" }
+    : { seen: [listedFile.size, listedFile.modified] };
 }

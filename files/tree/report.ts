@@ -1,4 +1,4 @@
-/** The events and figures of the copying of a tree. */
+/** The events and counts of copying a tree. */
 
 import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
@@ -8,16 +8,16 @@ import type { BasisFiles } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
-/** How many more resumed bytes reset the count of retries. */
-const PROGRESS_BYTES = 65536;
+/** The number of additional resumed bytes that resets the count of retries. */
+const MIN_PROGRESS_BYTES = 65536;
 
-/** A file that a call has begun to copy. */
-interface BegunCopy {
-  /** Bytes that were at the target before the call. */
+/** A file that a call has started to copy. */
+interface StartedCopy {
+  /** The number of bytes at the target before the call. */
   readonly resumedFrom: number;
   readonly reused: number;
-  /** Bytes that were at the target when the last attempt began. */
-  readonly furthest: number;
+  /** The maximum number of bytes at the target before an attempt. */
+  readonly maxResumedFrom: number;
 }
 
 export class TreeReport {
@@ -36,33 +36,34 @@ export class TreeReport {
     failed: 0,
   };
   /** The number of failures of this attempt. */
-  failures = 0;
-  /** The first error that was reported; `null` before it. */
+  failureCount = 0;
+  /** The first reported error; `null` if no error was reported. */
   firstError: { readonly error: unknown } | null = null;
-  /** Whether all errors that were reported are transient. */
-  isTransient = true;
-  /** The first error of this attempt by which the transfer of a single file broke off. */
-  brokenOff: { readonly error: unknown } | null = null;
-  /** Whether a function of the caller has thrown: its error ends the call. */
+  /** Whether all reported errors are transient. */
+  areErrorsTransient = true;
+  /** The first lost connection of this attempt that failed only a single file. */
+  firstInterruption: { readonly error: unknown } | null = null;
+  /** Whether a callback has thrown, which ends the call. */
   hasThrown = false;
   #isPlanned = false;
   /** The files of the target whose bytes are expected to be reused. */
   #basisFiles: BasisFiles = new Map();
-  #total = 0;
-  #bytes = 0;
+  #totalBytes = 0;
+  #bytesAtTarget = 0;
   /** The bytes of the files that were copied. */
-  #complete = 0;
-  readonly #pace = new Throttle();
-  /** The paths of files that were reported, or are to be copied; empty without retries. */
-  readonly #reported = new Set<string>();
-  readonly #planned = new Set<string>();
-  /** By path: files that this call has begun to copy, and that have not arrived yet. */
-  readonly #begun = new Map<string, BegunCopy>();
-  /** The bytes that this call has resumed: unlike others, they are not sent again. */
-  #resumed = 0;
-  /** Entries of the target whose deletion was requested, and not confirmed yet. */
+  #completedBytes = 0;
+  readonly #progressThrottle = new Throttle();
+  /** The paths of the files that were reported as copied or unchanged; empty without retries. */
+  readonly #reportedPaths = new Set<string>();
+  /** The paths of the files in plans; empty without retries. */
+  readonly #plannedPaths = new Set<string>();
+  /** The started, incomplete copies, by path. */
+  readonly #startedCopies = new Map<string, StartedCopy>();
+  /** The sum of the bytes that attempts of this call have sent and later attempts have resumed. */
+  #resumedBytes = 0;
+  /** The entries of the target whose deletion was requested, but not confirmed. */
   readonly #pendingDeletions = new Set<TreeNode>();
-  /** What this attempt has skipped, and what has failed: reported after the last attempt. */
+  /** The skipped and failed entries of this attempt, which are reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
 
   /** @param callSignal The signal of the caller. */
@@ -72,57 +73,57 @@ export class TreeReport {
   }
 
   /** Begins an attempt. */
-  begin(settings: TreeSettings, onProgress: (progress?: RetryProgress) => void): void {
+  beginAttempt(settings: TreeSettings, onProgress: (progress?: RetryProgress) => void): void {
     this.#settings = settings;
     this.#onProgress = onProgress;
     this.#deferredEvents = [];
-    this.failures = 0;
-    this.brokenOff = null;
-    this.#bytes = this.#complete;
+    this.failureCount = 0;
+    this.firstInterruption = null;
+    this.#bytesAtTarget = this.#completedBytes;
   }
 
   /** Reports the deferred events, at the end of the last attempt. */
-  end(): void {
-    for (const event of this.#deferredEvents.splice(0)) this.#emit(event);
+  reportDeferred(): void {
+    for (const event of this.#deferredEvents.splice(0)) this.#deliver(event);
   }
 
   /** Reports that another attempt follows an error. */
-  retry({ number, error, seconds }: RetryEvent): void {
-    this.#emit({ type: "retry", number, error, seconds });
+  reportRetry({ number, error, seconds }: RetryEvent): void {
+    this.#deliver({ type: "retry", number, error, seconds });
   }
 
-  event(event: TreeEvent): void {
-    // No event follows an abort or an error of the caller. What was done before another error of
-    // the attempt is reported: no later attempt finds it to be done.
+  reportEvent(event: TreeEvent): void {
+    // Don't report events after the caller's abort or a callback's error. After other errors,
+    // report completed actions, because a later attempt does not repeat them.
     if (this.hasThrown || this.#callSignal?.aborted) this.#settings.signal.throwIfAborted();
     const { type } = event;
     const isDeferred = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
     if (isDeferred) this.#deferredEvents.push(event);
-    else this.#emit(event);
+    else this.#deliver(event);
   }
 
-  #emit(event: TreeEvent): void {
+  #deliver(event: TreeEvent): void {
     const { onEvent, abort } = this.#settings;
     const { type } = event;
     if (type === "failed") {
       this.firstError ??= { error: event.error };
-      this.isTransient &&= isTransient(event.error);
+      this.areErrorsTransient &&= isTransient(event.error);
     }
-    // Without a listener and a line in the log, a file would be left out unnoticed.
+    // Log a failed file if the caller has no listener, because the call may still resolve.
     if (type === "failed" && onEvent === undefined) {
       processLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     try {
-      this.guard(() => onEvent?.(event));
+      this.callCallback(() => onEvent?.(event));
     } catch (error) {
       abort(error);
       throw error;
     }
   }
 
-  /** Calls a function of the caller, whose error no attempt follows. */
-  guard<T>(call: () => T): T {
+  /** Calls a callback. Its error ends the call without a retry. */
+  callCallback<T>(call: () => T): T {
     try {
       return call();
     } catch (error) {
@@ -131,140 +132,149 @@ export class TreeReport {
     }
   }
 
-  /** Reports what is to be copied, once; later attempts only change the sum. */
-  plan(nodes: readonly TreeNode[], basisFiles: BasisFiles): void {
+  /** Reports the plan of the first attempt. Plans of later attempts only change the total bytes. */
+  reportPlan(nodes: readonly TreeNode[], basisFiles: BasisFiles): void {
     this.#basisFiles = basisFiles;
-    const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#reusedFor(node), 0);
-    this.#total = Math.max(this.#total, this.#complete + bytes);
+    const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#expectedReuseOf(node), 0);
+    this.#totalBytes = Math.max(this.#totalBytes, this.#completedBytes + bytes);
     if (this.#settings.retries > 0) {
-      for (const { path } of nodes) this.#planned.add(path.join("/"));
+      for (const { path } of nodes) this.#plannedPaths.add(path.join("/"));
     }
     if (this.#isPlanned) return;
     this.#isPlanned = true;
-    this.event({ type: "plan", files: nodes.length, bytes });
+    this.reportEvent({ type: "plan", files: nodes.length, bytes });
   }
 
-  /** How many bytes of a file are expected not to travel. */
-  #reusedFor(node: TreeNode): number {
+  /** Returns the number of bytes of a file that the target is expected to reuse. */
+  #expectedReuseOf(node: TreeNode): number {
     return this.#basisFiles.get(node)?.size ?? 0;
   }
 
   /**
-   * Notes that a file is about to be copied, of which so many bytes are at the target; returns how
-   * many of these this call has reused.
+   * Notes the start of a copy.
+   *
+   * @param resumedFrom The number of bytes at the target.
+   * @returns The number of bytes that this call has reused.
    */
-  noteBegin({ path }: TreeNode, resumedFrom: number, reused: number): number {
+  noteStart({ path }: TreeNode, resumedFrom: number, reused: number): number {
     const key = path.join("/");
-    const earlier = this.#begun.get(key);
-    const furthest = Math.max(earlier?.furthest ?? 0, resumedFrom);
-    this.#resumed += furthest - (earlier?.furthest ?? 0);
-    this.#onProgress({ bytes: Math.floor(this.#resumed / PROGRESS_BYTES), resumedFrom: 0 });
-    const isResumed = earlier !== undefined && earlier.resumedFrom < resumedFrom;
-    const begun = isResumed ? { ...earlier, furthest } : { resumedFrom, reused, furthest };
-    this.#begun.set(key, begun);
-    return begun.reused;
+    const earlierStart = this.#startedCopies.get(key);
+    const maxResumedFrom = Math.max(earlierStart?.maxResumedFrom ?? 0, resumedFrom);
+    this.#resumedBytes += maxResumedFrom - (earlierStart?.maxResumedFrom ?? 0);
+    this.#onProgress({
+      bytes: Math.floor(this.#resumedBytes / MIN_PROGRESS_BYTES),
+      resumedFrom: 0,
+    });
+    const isResumed = earlierStart !== undefined && earlierStart.resumedFrom < resumedFrom;
+    const startedCopy = isResumed
+      ? { ...earlierStart, maxResumedFrom }
+      : { resumedFrom, reused, maxResumedFrom };
+    this.#startedCopies.set(key, startedCopy);
+    return startedCopy.reused;
   }
 
-  /** Forgets that a file was begun, which the target refused before any byte arrived. */
-  forgetBegin({ path }: TreeNode): void {
-    this.#begun.delete(path.join("/"));
+  /** Forgets the start of a copy that the target refused before it received a byte. */
+  forgetStart({ path }: TreeNode): void {
+    this.#startedCopies.delete(path.join("/"));
   }
 
-  /** The result of the whole call for a file, which several attempts may have copied. */
-  resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
-    if (this.#begun.size === 0) return last;
+  /** Returns the result for a file that several attempts of the call may have copied. */
+  resultOf({ path }: TreeNode, lastResult: TransferResult): TransferResult {
+    if (this.#startedCopies.size === 0) return lastResult;
     const key = path.join("/");
-    const begun = this.#begun.get(key);
-    this.#begun.delete(key);
-    if (begun === undefined || begun.resumedFrom >= last.resumedFrom) return last;
-    const { resumedFrom, reused } = begun;
-    return { ...last, resumedFrom, reused, bytes: last.total - resumedFrom - reused };
+    const startedCopy = this.#startedCopies.get(key);
+    this.#startedCopies.delete(key);
+    if (startedCopy === undefined || startedCopy.resumedFrom >= lastResult.resumedFrom) {
+      return lastResult;
+    }
+    const { resumedFrom, reused } = startedCopy;
+    return { ...lastResult, resumedFrom, reused, bytes: lastResult.total - resumedFrom - reused };
   }
 
-  copied(node: TreeNode, result: TransferResult): void {
+  reportCopied(node: TreeNode, result: TransferResult): void {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
-    this.#complete += node.size - result.reused;
-    // A moved file is gone at the source: a file of the same name is another one.
+    this.#completedBytes += node.size - result.reused;
+    // With `move`, a file of the same name is a new file, because the first file was removed.
     const wasReported = !this.#markReported(node) && !this.#settings.move;
-    // Each attempt copies a file that changes all the time, which is no progress.
+    // A second copy of the same file is no progress: a file may change before each attempt.
     if (wasReported) return;
     this.#onProgress();
-    this.event({ type: "copied", path: node.path, ...result });
+    this.reportEvent({ type: "copied", path: node.path, ...result });
   }
 
-  unchanged(node: TreeNode): void {
+  reportUnchanged(node: TreeNode): void {
     const { path, size } = node;
     const key = path.join("/");
-    if (this.#planned.has(key) && !this.#reported.has(key)) {
-      // An earlier attempt has copied the file, and its answer was lost.
+    if (this.#plannedPaths.has(key) && !this.#reportedPaths.has(key)) {
+      // An earlier attempt has copied the file, but its response was lost.
       const identical = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
       const result = this.resultOf(node, identical);
-      this.meter(node)(size - result.reused, result.reused);
-      return this.copied(node, result);
+      this.makeMeter(node)(size - result.reused, result.reused);
+      return this.reportCopied(node, result);
     }
-    if (this.#markReported(node)) this.event({ type: "unchanged", path });
+    if (this.#markReported(node)) this.reportEvent({ type: "unchanged", path });
   }
 
   /** Notes that a file is reported; returns false if an earlier attempt has reported it. */
   #markReported({ path }: TreeNode): boolean {
     if (this.#settings.retries === 0) return true;
     const key = path.join("/");
-    const isFirst = !this.#reported.has(key);
-    this.#reported.add(key);
+    const isFirst = !this.#reportedPaths.has(key);
+    this.#reportedPaths.add(key);
     return isFirst;
   }
 
-  failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
-    // What has failed since the call was aborted is not reported.
+  reportFailed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
+    // Don't report failures after an abort.
     this.#settings.signal.throwIfAborted();
     this.#pendingDeletions.delete(node);
-    this.failures++;
-    // A missing permission of the program is no fault of this file, and concerns others as well.
+    this.failureCount++;
+    // A missing permission of the program concerns all files.
     if (error instanceof Deno.errors.NotCapable) throw error;
-    this.event({ type: "failed", path: node.path, error, at });
+    this.reportEvent({ type: "failed", path: node.path, error, at });
   }
 
-  /** Notes that an entry of the target is about to be deleted. */
+  /** Notes the request to delete an entry of the target. */
   noteDeletion(node: TreeNode): void {
     this.#pendingDeletions.add(node);
   }
 
-  /** Reports the deletions of which only the answers were lost, by a new list of the target. */
+  /** Reports deletions whose responses were lost, if a new list of the target lacks the entries. */
   noteList(target: TreeNode | null): void {
     for (const node of this.#pendingDeletions) {
       const entry = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
-      if (entry === null) this.deleted(node);
+      if (entry === null) this.reportDeleted(node);
     }
     this.#pendingDeletions.clear();
   }
 
-  deleted(node: TreeNode): void {
+  reportDeleted(node: TreeNode): void {
     this.#pendingDeletions.delete(node);
     const kind = node.kind === "directory" ? "directory" : "file";
-    this.event({ type: "deleted", path: node.path, kind });
+    this.reportEvent({ type: "deleted", path: node.path, kind });
     this.#onProgress();
   }
 
   /**
-   * Makes a function that reports the progress of one file: the bytes at the target so far, 0 after
-   * a failure, and, once known, the reused bytes.
+   * Makes a function that reports the progress of a file. Its arguments are the number of bytes at
+   * the target, which is 0 after a failure, and the number of reused bytes if it is known.
    */
-  meter(node: TreeNode): (bytes: number, reused?: number) => void {
-    let counted = 0;
-    let expectedReused = this.#reusedFor(node);
+  makeMeter(node: TreeNode): (bytes: number, reused?: number) => void {
+    let countedBytes = 0;
+    let expectedReused = this.#expectedReuseOf(node);
     return (bytes, reused = expectedReused) => {
-      this.#total += expectedReused - reused;
+      this.#totalBytes += expectedReused - reused;
       expectedReused = reused;
       const bytesAtTarget = Math.min(bytes, node.size - reused);
-      this.#bytes += bytesAtTarget - counted;
-      counted = bytesAtTarget;
-      if (this.#pace.isDue()) this.progress();
+      this.#bytesAtTarget += bytesAtTarget - countedBytes;
+      countedBytes = bytesAtTarget;
+      if (this.#progressThrottle.isDue()) this.reportProgress();
     };
   }
 
-  progress(): void {
-    const total = Math.max(this.#total, this.#bytes);
-    this.event({ type: "progress", bytes: this.#bytes, total });
+  reportProgress(): void {
+    const total = Math.max(this.#totalBytes, this.#bytesAtTarget);
+    this.reportEvent({ type: "progress", bytes: this.#bytesAtTarget, total });
   }
 }

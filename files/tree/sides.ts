@@ -1,6 +1,6 @@
 /**
- * The two sides of a copied tree. A directory of this device and one of a server can each be the
- * source or the target, with the same operations.
+ * The source and the target of a copied tree. A local directory and a directory of a server have
+ * the same operations, so that each can be the source or the target.
  */
 
 import type { DirectoryEntry } from "../entries.ts";
@@ -11,33 +11,33 @@ import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
-/** What a server says of itself in the answer to a list. */
+/** The properties of a server from the response with a list. */
 export interface ListingServer {
-  /** Whether it only adds files. */
-  readonly refusesDelete: boolean;
+  /** Whether the server only adds files. */
+  readonly isAddOnly: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
   readonly rootPath: string | null;
 }
 
-/** A tree, and the time of its list. */
+/** A listed tree. */
 export interface ListedTree {
   readonly root: TreeNode;
   /**
-   * By the clock of the tree's device, in milliseconds since 1970; `null` if the server did not
-   * say.
+   * The period of the listing in milliseconds since 1970, by the clock of the tree's device; `null`
+   * if the response had no date.
    */
-  readonly listed: { readonly began: number; readonly ended: number } | null;
+  readonly listPeriod: { readonly start: number; readonly end: number } | null;
   /** `null` for a tree of this device. */
   readonly server: ListingServer | null;
 }
 
-/** A file of this device that is copied. */
+/** A local file to copy. */
 export interface LocalFile {
   readonly path: string;
   readonly file: SourceFile;
 }
 
-/** A file of a server that is copied. */
+/** A file of a server to copy. */
 export interface RemoteFile {
   readonly client: TransferClient;
   readonly uri: string;
@@ -48,98 +48,102 @@ export interface SmallContent {
   /** Valid until the next file is read. */
   readonly bytes: Uint8Array;
   readonly modified: Date;
-  /** The permission bits; `null` if they are not known, or not copied. */
+  /** The permission bits; `null` if they are unknown, or not copied. */
   readonly mode: number | null;
   readonly sha256: string;
 }
 
 export type FileOutcome =
   | { readonly kind: "copied"; readonly bytes: number; readonly sha256: string }
-  /** Something that the condition excludes has the name. The SHA-256 is that of the source. */
+  /** The target has an entry that the condition excludes. `sha256` is the digest of the source. */
   | { readonly kind: "conflict"; readonly sha256: string | null }
   /** Another request may succeed. */
   | { readonly kind: "retry"; readonly error: unknown }
-  /** The file is too large for a bundle by now. */
+  /** The file has grown and is too large for a bundle. */
   | { readonly kind: "retry-single" }
   | { readonly kind: "failed"; readonly error: unknown };
 
 export interface DirectoryOutcome {
-  /** Why the directory could not be made; `null` if it exists. */
+  /** The reason why the directory could not be created; `null` if it exists. */
   readonly error: unknown;
-  /** Whether nothing had the name before. */
+  /** Whether this call has created the directory. */
   readonly isNew?: boolean;
 }
 
-/** The outcomes of items, yielded as soon as they are known, also those before an error. */
+/** The outcomes of items. Each outcome is yielded as soon as it is known, also before an error. */
 export type Outcomes<Item, Outcome> = AsyncGenerator<
   readonly [item: Item, outcome: Outcome],
   void,
   void
 >;
 
-/** The digest of a file if nothing has its name. */
-export const ABSENT = "absent";
+/** The value in place of the digest of a file that does not exist. */
+export const ABSENT_DIGEST = "absent";
 
-/** What a side can do as a source and as a target. */
+/** The operations of both a source and a target. */
 export interface TreeSide {
   /** Lists the whole tree; resolves to `null` if the directory of a target does not exist. */
   list(): Promise<ListedTree | null>;
   /** Finds the SHA-256 of a file; resolves to `null` if it can't be read. */
-  digest(node: TreeNode): Promise<string | null>;
+  findDigest(node: TreeNode): Promise<string | null>;
   /**
-   * Finds the SHA-256 of each of many small files: `null` if it can't be read, or is larger by now;
-   * {@linkcode ABSENT} if nothing has the name.
+   * Finds the SHA-256 of each of many small files: `null` if the file can't be read or is no longer
+   * small, {@linkcode ABSENT_DIGEST} if it does not exist.
    */
-  digests(nodes: readonly TreeNode[]): Promise<(string | null)[]>;
-  /** Makes the changes of this call survive a power failure. */
+  findDigests(nodes: readonly TreeNode[]): Promise<(string | null)[]>;
+  /** Syncs the changes of this call to the disk. */
   finish(): Promise<void>;
 }
 
-/** @typeParam Content An open file, in the form in which the target takes it. */
+/** @typeParam Content The type of an open file that the target reads. */
 export interface TreeSource<Content = unknown> extends TreeSide {
-  /** Removes files once they are at the target; `null` without `move`. */
+  /** The removal of copied files; `null` without `move`. */
   readonly outbox: Outbox | null;
-  /** Reads small files, in this order. */
-  get(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
-  /** Opens a file of any size, while a function uses it. */
-  open<T>(node: TreeNode, use: (content: Content) => Promise<T>): Promise<T>;
+  /** Reads small files in the order of the tasks. */
+  readSmallFiles(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
+  /** Opens a file, and passes it to a function. */
+  open<T>(node: TreeNode, useContent: (content: Content) => Promise<T>): Promise<T>;
 }
 
 export interface TreeTarget<Content = unknown> extends TreeSide {
-  /** Whether the server is known to only add files, where the call may replace some. */
-  readonly onlyAdds: boolean;
-  /** Lists a directory as it is now; resolves to `null` if it is gone. */
+  /** Whether the call may replace files, but the server is known to only add files. */
+  readonly refusesReplacement: boolean;
+  /** Lists the current entries of a directory; resolves to `null` if it does not exist. */
   listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
-  /** Looks up a name, also one that the list spells otherwise; resolves to `null` if it is free. */
-  stat(node: TreeNode): Promise<DirectoryEntry | null>;
+  /** Looks up an entry, also by another spelling of its name; resolves to `null` without one. */
+  lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null>;
   /**
-   * Makes the directory of the target.
+   * Creates the directory of the target, if it does not exist.
    *
-   * @param isMissing Whether there was no list of it.
-   * @returns Whether it exists nevertheless, so that its content is unknown.
+   * @param isMissing Whether the directory could not be listed.
+   * @returns True if the directory exists and can't be listed, so that its entries are unknown.
    */
-  begin(isMissing: boolean): Promise<boolean>;
+  prepare(isMissing: boolean): Promise<boolean>;
   /** Writes small files of a source. A file without an outcome may be put again after an error. */
-  put(tasks: readonly CopyTask[], source: TreeSource<Content>): Outcomes<CopyTask, FileOutcome>;
+  writeSmallFiles(
+    tasks: readonly CopyTask[],
+    source: TreeSource<Content>,
+  ): Outcomes<CopyTask, FileOutcome>;
   /**
-   * Writes a file of a source. A task of a group gets its name by {@linkcode place}.
+   * Writes a file of a source. A file of a deferred group is only received; it gets its name by
+   * {@linkcode nameDeferredFile}.
    *
-   * @param basis The file of the target that may have the first bytes; `null` if none has.
+   * @param basis The file of the target that may have a prefix of the file; `null` without one.
    */
-  putSingle(
+  writeFile(
     task: CopyTask,
     source: TreeSource<Content>,
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult>;
-  /** Gives a file of a group its name; resolves to false if its bytes are gone. */
-  place(task: CopyTask): Promise<boolean>;
-  /** Removes the bytes of a file that does not get its name. */
+  /** Renames a received file of a group; resolves to false if the received bytes are missing. */
+  nameDeferredFile(task: CopyTask): Promise<boolean>;
+  /** Removes the received bytes of a file. */
   discard(task: CopyTask): void;
-  /** Gives a file the permission bits of the source, if it is as it was listed. */
+  /** Sets the permission bits of a file to the bits of the source, if it is unchanged. */
   setMode(task: CopyTask): Promise<void>;
-  /** Makes directories, each after those that it is in. */
+  /** Creates directories, parents first. */
   mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome>;
-  /** Removes a file that is as it was listed, or an empty directory. */
+  /** Removes an empty directory, or a file that is unchanged since the list. */
   remove(node: TreeNode): Promise<void>;
 }

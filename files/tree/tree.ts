@@ -1,6 +1,6 @@
 /**
- * Trees of files in memory: as nodes rather than entries with whole paths, since a list may have a
- * million entries.
+ * Trees of files in memory. A node has only its name, in place of its whole path, because a list
+ * may have a million entries.
  */
 
 import { quote } from "../../internal/quote.ts";
@@ -9,31 +9,31 @@ import { fileUri } from "../file_name.ts";
 import { isReservedName } from "../reserved.ts";
 import type { TransferError } from "../transfer_error.ts";
 
-/** The reasons of entries that can't be copied: those of lists, and a reserved name. */
-export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";
+/** The reasons why an entry can't be copied: the reasons in lists, and a reserved name. */
+export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
-/** A file, a directory or another entry of a tree, with its place in the tree. */
+/** A file, a directory or another entry of a tree. */
 export class TreeNode {
   readonly parent: TreeNode | null;
   readonly name: string;
   readonly kind: DirectoryEntry["kind"];
   readonly size: number;
-  /** In milliseconds since 1970. */
+  /** The modification time in milliseconds since 1970. */
   readonly modified: number;
-  readonly reason: Reason | null;
-  /** The permission bits of a file; `null` if they are not known. */
+  readonly reason: SkipReason | null;
+  /** The permission bits of a file; `null` if they are unknown. */
   readonly mode: number | null;
   /** The entries of a directory; `null` if it has none. */
   children: Map<string, TreeNode> | null = null;
 
-  /** A root has no parent, and no name. */
+  /** @param parent The directory of the entry; `null` for the root, whose name is empty. */
   constructor(
     parent: TreeNode | null,
     name: string,
     kind: DirectoryEntry["kind"],
     size: number,
     modified: number,
-    reason: Reason | null = null,
+    reason: SkipReason | null = null,
     mode: number | null = null,
   ) {
     this.parent = parent;
@@ -45,7 +45,7 @@ export class TreeNode {
     this.mode = mode;
   }
 
-  static root(): TreeNode {
+  static makeRoot(): TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
   }
 
@@ -57,7 +57,7 @@ export class TreeNode {
     return path.reverse();
   }
 
-  /** The entry that users see, as in a list. */
+  /** The entry for callbacks, in the form of a list's entries. */
   get entry(): TreeEntry {
     const { path, name, kind, size, reason } = this;
     const modified = new Date(this.modified);
@@ -69,10 +69,10 @@ export class TreeNode {
   /**
    * Adds an entry.
    *
-   * @returns False if another entry has the name.
+   * @returns False if the directory already has an entry with the name.
    */
   add(node: TreeNode): boolean {
-    // A name that is not UTF-8 looks like another name.
+    // A name that is not UTF-8 is listed with replacement characters, as another name may be.
     const key = node.reason === "name" ? `\0${node.name}` : node.name;
     this.children ??= new Map();
     if (this.children.has(key)) return false;
@@ -80,17 +80,17 @@ export class TreeNode {
     return true;
   }
 
-  /** Returns the entry of a name; `null` if no entry that can be requested has it. */
+  /** Returns the entry of a name; `null` without such an entry, or if its name can't be sent. */
   get(name: string): TreeNode | null {
     return this.children?.get(name) ?? null;
   }
 }
 
 /**
- * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
- * reserved.
+ * Adds an entry of a list to a tree.
  *
- * @throws {TransferError} unless its directory was added before, and its path was not.
+ * @returns False if the entry was not added, because its name is reserved and the tree is a target.
+ * @throws {TransferError} if the directory of the entry was not added before, or the path was.
  */
 export function addEntry(
   root: TreeNode,
@@ -123,13 +123,13 @@ function missingParentError(path: readonly string[]): TransferError {
   return invalidListError(`it has ${text} without its directory`);
 }
 
-/** Whether a time lies in a span that includes its last moment, and not its first one. */
-export function isWithin(time: number, after: number, until: number): boolean {
-  return time > after && time <= until;
+/** Reports whether a time is in a period, which excludes its start and includes its end. */
+export function isWithin(time: number, periodStart: number, periodEnd: number): boolean {
+  return time > periodStart && time <= periodEnd;
 }
 
-/** The URI of a path in the tree of a URI, with a final `/` only for a directory. */
-export function uriOfPath(tree: string, path: readonly string[], isDirectory = false): string {
+/** Formats the URI of a path in a tree, with a final `/` only for a directory. */
+export function formatUri(tree: string, path: readonly string[], isDirectory = false): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
@@ -137,22 +137,22 @@ export function quotePath(path: readonly string[]): string {
   return quote(path.join("/"));
 }
 
-export function byName(one: TreeNode, other: TreeNode): number {
-  return one.name < other.name ? -1 : 1;
+export function compareNames(firstNode: TreeNode, secondNode: TreeNode): number {
+  return firstNode.name < secondNode.name ? -1 : 1;
 }
 
-/** A name without what a disk may change in it: how letters are composed, their case, the end. */
-export function comparableName(name: string): string {
+/** Normalizes a name: names that a disk may treat as one get the same result. */
+export function normalizeName(name: string): string {
   return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
 }
 
-/** The innermost of some directories that a node is in. */
-export function directoryAbove(
+/** Finds the innermost parent directory of a node in a set; `null` without such a directory. */
+export function findDirectoryAbove(
   node: TreeNode,
-  some: { readonly size: number; has(node: TreeNode): boolean },
+  directories: { readonly size: number; has(node: TreeNode): boolean },
 ): TreeNode | null {
-  if (some.size === 0) return null;
+  if (directories.size === 0) return null;
   let { parent } = node;
-  while (parent !== null && !some.has(parent)) ({ parent } = parent);
+  while (parent !== null && !directories.has(parent)) ({ parent } = parent);
   return parent;
 }

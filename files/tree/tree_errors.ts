@@ -4,7 +4,7 @@ import type { DirectoryEntry } from "../entries.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
 import { markTransient } from "../../net/retry.ts";
-import { quotePath, type Reason, type TreeNode } from "./tree.ts";
+import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 
 function copyError(
   code: TransferError["code"],
@@ -16,21 +16,21 @@ function copyError(
   return new TransferError(code, text, { ...options, problem });
 }
 
-/** The options of an error, with an advice for callers of the library. */
+/** The options of an error, with advice for callers of the library. */
 interface Advice extends ErrorOptions {
   readonly advice?: string;
 }
 
 /** Creates the error for a file that differs from a file of the target that may not be replaced. */
 export function differsAtTargetError(node: TreeNode, target: Target): TransferError {
-  if (target.onlyAdds) return onlyAddsError(node);
+  if (target.refusesReplacement) return onlyAddsError(node);
   const advice = "; to replace it, set replace: true";
   return copyError("EXISTS", node, "another file has this name at the target", { advice });
 }
 
 interface Target {
   /** Whether the server of the target is known to only add files. */
-  readonly onlyAdds?: boolean;
+  readonly refusesReplacement?: boolean;
 }
 
 function onlyAddsError(node: TreeNode): TransferError {
@@ -41,7 +41,7 @@ function onlyAddsError(node: TreeNode): TransferError {
 
 /** Creates the error for a file whose target was created or changed since the list. */
 export function changedMeanwhileError(node: TreeNode, target: Target): TransferError {
-  if (target.onlyAdds) return onlyAddsError(node);
+  if (target.refusesReplacement) return onlyAddsError(node);
   const problem = "the target's file changed during the call, and was kept";
   const advice =
     "; look at the file and call again (a server that only adds files never replaces it)";
@@ -90,9 +90,9 @@ export function overLimitError(count: number, limit: number): TransferError {
 /** Creates the error for a call that has not copied or deleted all entries. */
 export function incompleteError(
   result: TreeResult,
-  { firstError, isTransient }: {
+  { firstError, areErrorsTransient }: {
     readonly firstError: { readonly error: unknown } | null;
-    readonly isTransient: boolean;
+    readonly areErrorsTransient: boolean;
   },
 ): TransferError {
   const { failed, deletionsSkipped } = result;
@@ -102,11 +102,11 @@ export function incompleteError(
       "all entries, set deleteAll: true"
     : `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
       `${failed === 1 ? "" : "; the first"}: ${cause instanceof Error ? cause.message : cause}`;
-  const skipped = failed === 0 || deletionsSkipped === null
+  const skippedText = failed === 0 || deletionsSkipped === null
     ? ""
     : ` (deletionsSkipped: "${deletionsSkipped}")`;
-  const error = new TransferError("INCOMPLETE", `${problem}${skipped}`, { cause, result });
-  return failed > 0 && isTransient ? markTransient(error) : error;
+  const error = new TransferError("INCOMPLETE", `${problem}${skippedText}`, { cause, result });
+  return failed > 0 && areErrorsTransient ? markTransient(error) : error;
 }
 
 /** Creates the error for a file or directory whose parent directory could not be created. */
@@ -127,7 +127,7 @@ export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): Tra
 /** Creates the error for an entry whose name belongs to an entry of another kind. */
 export function blockedByOtherKindError(
   node: TreeNode,
-  { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },
+  { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: SkipReason | null },
 ): TransferError {
   const rename = "; remove or rename one of the two";
   if (kind !== "other") {

@@ -470,7 +470,7 @@ testBothDirections(
   "a file below the size that docs/trees.md names travels with others, and one of that size alone",
   async (direction) => {
     const size = 1024 *
-      await readStatedNumber("docs/trees.md", /Files of less than (\d+) KiB\*\* are sent many/);
+      await readStatedNumber("docs/trees.md", /Files of less than (\d+) KiB\*\* are combined/);
     const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
     const asked: string[] = [];
     await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...rest) => {

@@ -9,7 +9,7 @@ const TIME = 1_700_000_000_000;
 
 /** Makes a tree of paths of files of one byte; `d/l!link` is something else. */
 function treeOf(paths: readonly string[]): TreeNode {
-  const root = TreeNode.root();
+  const root = TreeNode.makeRoot();
   for (const path of paths) {
     const [names = "", reason] = path.split("!") as [string, "link" | undefined];
     let node = root;
@@ -42,22 +42,24 @@ function planned(
   } as const;
   const plan = new Plan(treeOf(source), target && treeOf(target), all);
   const {
-    deferred,
+    deferredGroups,
     deletions,
     keptDirectories,
     isIncomplete,
     isEmpty,
-    linked: _,
+    linkFailureCount: _,
     modeChanges: __,
     ...lists
   } = plan;
   const words: Record<string, unknown> = {
-    late: deferred.flatMap(({ newDirectories, copies }) =>
+    deferredPaths: deferredGroups.flatMap(({ newDirectories, copies }) =>
       [...newDirectories, ...copies.map(({ node }) => node)].map(pathOf)
     ),
     deletions: deletions.filter(({ node }) => !keptDirectories.has(node)).map(({ node, scope }) => {
-      const { directory, wanted } = scope;
-      return `${pathOf(node)} if "${pathOf(directory)}" has ${wanted.map(({ name }) => name)}`;
+      const { directory, expectedNodes } = scope;
+      return `${pathOf(node)} if "${pathOf(directory)}" has ${
+        expectedNodes.map(({ name }) => name)
+      }`;
     }),
     isIncomplete,
     isEmpty,
@@ -74,34 +76,36 @@ const DELETE = { delete: true };
 const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<string, unknown>][] = [
   ["nothing at both ends", [], [], DELETE, { isEmpty: true }],
   ["unreadable at the source", ["a!unreadable", "b"], ["c"], DELETE, {
-    failed: ["a"],
+    failedEntries: ["a"],
     copies: ["b"],
     deletions: ['c if "" has b'],
     isIncomplete: true,
   }],
   ["unreadable at the target", ["a", "d/b"], ["a!unreadable", "d!unreadable"], DELETE, {
     copies: ["a"],
-    failed: ["d/b", "d"],
+    failedEntries: ["d/b", "d"],
   }],
   ["a directory in the way, and replace: false", ["a"], ["a/b"], { delete: true, replace: false }, {
-    failed: ["a"],
+    failedEntries: ["a"],
   }],
   ["a directory in the way with something unreadable in it", ["a"], ["a/l!unreadable"], DELETE, {
-    failed: ["a"],
+    failedEntries: ["a"],
   }],
-  ["a pipe in the way", ["a"], ["a!special"], DELETE, { failed: ["a"] }],
+  ["a pipe in the way", ["a"], ["a!special"], DELETE, { failedEntries: ["a"] }],
   ["what is in the way", ["a", "d/b"], ["a/x", "d"], DELETE, {
-    late: ["a", "d", "d/b"],
+    deferredPaths: ["a", "d", "d/b"],
     deletions: ['a/x if "" has a,d', 'a if "" has a,d', 'd if "" has a,d'],
   }],
   ["what only the target has", ["a", "d/b"], ["a", "d/c", "e/f"], DELETE, {
-    unchanged: ["a"],
+    unchangedNodes: ["a"],
     copies: ["d/b"],
     deletions: ['d/c if "d" has b', 'e/f if "" has a,d', 'e if "" has a,d'],
   }],
-  ["one byte at both ends, by digest", ["a"], ["a"], { compare: "digest" }, { compares: ["a"] }],
+  ["one byte at both ends, by digest", ["a"], ["a"], { compare: "digest" }, {
+    compareTasks: ["a"],
+  }],
   ["reserved names alone, as in a mount point", [".degu-files!reserved"], ["a"], DELETE, {
-    skipped: [".degu-files"],
+    skippedEntries: [".degu-files"],
     deletions: ['a if "" has '],
     isEmpty: true,
   }],
@@ -129,7 +133,7 @@ Deno.test("plan: an error says what is in the way, and whether it can be deleted
     filter: undefined,
   } as const;
   for (const [source, target, what, advice] of rows) {
-    const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failed.at(-1)!;
+    const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failedEntries.at(-1)!;
     const text = `has this name at the target; remove or rename one of the two${advice}`;
     assertEquals((error as Error).message, `"a": ${what} ${text}`);
   }
@@ -146,7 +150,7 @@ Deno.test("plan: a file is still being written if it was modified in the span, a
   const skipped = (after: number, until: number) => {
     const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + until);
     const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, isRecent);
-    return plan.skipped.map(({ node, reason }) => `${pathOf(node)}: ${reason}`);
+    return plan.skippedEntries.map(({ node, reason }) => `${pathOf(node)}: ${reason}`);
   };
   assertEquals(skipped(0, 9), []);
   assertEquals(skipped(-1, 0), ["d/a: still being written"]);
@@ -164,7 +168,7 @@ Deno.test("plan: what is filtered is at neither end", () => {
   const source = [".git/a", "b", "c/.x", "u/.l!unreadable", "u/.r!reserved"];
   const target = [".git/z", ".y", "c/.x", "c/d", "b", "e/.z"];
   assertEquals(planned(source, target, { delete: true, filter }), {
-    unchanged: ["b"],
+    unchangedNodes: ["b"],
     newDirectories: ["u"],
     deletions: ['c/d if "c" has '],
   });
@@ -176,7 +180,7 @@ Deno.test("plan: what is filtered is at neither end", () => {
   assertEquals(planned(["a"], ["b"], { filter }), { copies: ["a"] });
   assertEquals(asked, ["a"], "without delete nobody asks for what only the target has");
   assertEquals(planned(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
-  assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failed: ["a"] });
+  assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
 });
 
 Deno.test("two times are the same if one is the other, cut to seconds or to even seconds", () => {
