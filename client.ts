@@ -119,7 +119,7 @@ export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
-const PLAIN: Dialer = { defaultPort: 80, additionalOptions: [], connect: connectSocket };
+const PLAIN_DIALER: Dialer = { defaultPort: 80, additionalOptions: [], connect: connectSocket };
 
 /**
  * A client of one server: its address, and how to connect to it. A client has no connection itself,
@@ -190,7 +190,7 @@ export class Client extends RequestShortcuts implements Connector {
     internal?: InternalArgument<Dialer>,
   ) {
     super();
-    const dialer = InternalArgument.read(internal, PLAIN);
+    const dialer = InternalArgument.read(internal, PLAIN_DIALER);
     this.#dialer = dialer;
     this.address = checkAddress(address, "client");
     const optionNames = [...CLIENT_OPTIONS, ...dialer.additionalOptions];
@@ -213,8 +213,8 @@ export class Client extends RequestShortcuts implements Connector {
    * reason.
    */
   async createSocket(options?: Omit<ConnectOptions, "bodies">): Promise<Socket> {
-    const ownOptions = connectOptions(undefined, options);
-    const signal = joinSignals(this.options.signal, ownOptions.signal);
+    const socketOptions = parseConnectOptions(undefined, options);
+    const signal = joinSignals(this.options.signal, socketOptions.signal);
     return await this.#dialer.connect(this.address, { timeout: this.timeout, signal });
   }
 
@@ -246,7 +246,7 @@ export class Client extends RequestShortcuts implements Connector {
     optionsOrBodies?: ConnectOptions | Bodies | null,
     furtherOptions?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
-    const { bodies, signal: callSignal } = connectOptions(optionsOrBodies, furtherOptions);
+    const { bodies, signal: callSignal } = parseConnectOptions(optionsOrBodies, furtherOptions);
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, connection;
     // Keep the timer of connecting running for the connection.
@@ -344,7 +344,7 @@ export interface ConnectOptions {
 }
 
 /** Returns the options of `connect`, whose first argument may be the classes of bodies. */
-function connectOptions(
+function parseConnectOptions(
   optionsOrBodies: ConnectOptions | Bodies | null | undefined,
   furtherOptions: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {

@@ -95,7 +95,7 @@ export {
   type Sslctx,
 } from "./net/tls/context.ts";
 
-const PLAIN: ListenerMaker = {
+const PLAIN_LISTENER_MAKER: ListenerMaker = {
   additionalOptions: [],
   listen: (address, { logger }) => new PlainListener(address, logger),
 };
@@ -144,8 +144,8 @@ export class Server implements AsyncDisposable {
    * logger.
    */
   readonly #ownLogger: Disposable | null;
-  #serving: Promise<void> | null = null;
-  /** Logs the warning, unless the server serves or is closed before. */
+  #servePromise: Promise<void> | null = null;
+  /** The timer of the warning that the server doesn't serve. */
   readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
   /**
@@ -179,7 +179,7 @@ export class Server implements AsyncDisposable {
     options: ServerOptions = {},
     maker?: InternalArgument<ListenerMaker>,
   ) {
-    const { additionalOptions, listen } = InternalArgument.read(maker, PLAIN);
+    const { additionalOptions, listen } = InternalArgument.read(maker, PLAIN_LISTENER_MAKER);
     this.options = Object.freeze(checkServerOptions(options, additionalOptions));
     const {
       maxConnections = 50,
@@ -197,7 +197,7 @@ export class Server implements AsyncDisposable {
     const logger = makeSafeLogger(ownLogger ?? givenLogger!);
     this.#ownLogger = ownLogger;
     const sessions = new Set<Session>();
-    this.sessions = viewOfSet(sessions);
+    this.sessions = makeReadOnlyView(sessions);
     this.#context = {
       ...parts,
       timeout,
@@ -262,7 +262,8 @@ export class Server implements AsyncDisposable {
    */
   get ready(): Promise<void> {
     const { bound } = this;
-    // The caller handles the failure of `ready`: mark that of serveForever() as handled.
+    // The caller handles the failure of `ready`: mark the same failure of serveForever() as
+    // handled.
     bound.catch(() => this.serveForever().catch(() => {}));
     return bound;
   }
@@ -299,8 +300,8 @@ export class Server implements AsyncDisposable {
    * an {@linkcode SSLServer} can't be bound. A second call returns the same promise.
    */
   serveForever(): Promise<void> {
-    this.#serving ??= this.#serve();
-    return this.#serving;
+    this.#servePromise ??= this.#serve();
+    return this.#servePromise;
   }
 
   /**
@@ -321,7 +322,7 @@ export class Server implements AsyncDisposable {
    *
    * const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
    * const serving = server.serveUntilSignal({ deadline: 30 });
-   * await server.shutdown(); // here instead of a signal
+   * await server.shutdown(); // in place of a signal
    * await serving;
    * ```
    */
@@ -332,22 +333,23 @@ export class Server implements AsyncDisposable {
   async #serve(): Promise<void> {
     clearTimeout(this.#unservedTimer);
     await this.bound;
-    await this.#accept();
+    await this.#acceptConnections();
     await this.#waitUntilEnded();
   }
 
   /**
    * Accepts connections, and serves each of them once it has a slot, until the server is stopping.
    */
-  async #accept(): Promise<void> {
+  async #acceptConnections(): Promise<void> {
     const context = this.#context;
     const slots = this.#slots;
-    // Otherwise each connection without others would start a timer for its deadline.
+    // Keep the timer of the deadlines running: otherwise each connection that has no other
+    // connection beside it would start a timer.
     using _ = keepTimerRunning(context.timeout);
     while (!context.isStopping) {
-      let accepted: AcceptedConnection;
+      let acceptedConnection: AcceptedConnection;
       try {
-        accepted = await this.#listener.accept();
+        acceptedConnection = await this.#listener.accept();
       } catch (error) {
         if (context.isStopping) return;
         throw error;
@@ -356,22 +358,22 @@ export class Server implements AsyncDisposable {
       if (!slots.hasFreeSlot) await slots.waitForSlot();
       // Check in the tick of the start: the server may stop in any earlier tick.
       if (slots.hasFreeSlot && !context.isStopping) {
-        this.#start(accepted);
+        this.#serveConnection(acceptedConnection);
         continue;
       }
       if (!context.isStopping) {
-        const who = accepted.name;
+        const who = acceptedConnection.name;
         context.logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
       }
       try {
-        accepted.socket.close();
+        acceptedConnection.socket.close();
       } catch {
         // The peer has closed the connection first.
       }
     }
   }
 
-  #start({ name, address, socket, isTrusted }: AcceptedConnection): void {
+  #serveConnection({ name, address, socket, isTrusted }: AcceptedConnection): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(INTERNAL, name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
@@ -381,8 +383,8 @@ export class Server implements AsyncDisposable {
   }
 
   async #waitUntilEnded(): Promise<void> {
-    const endedPromises = [...this.#slots].map(({ ended }) => ended);
-    await Promise.all([this.#listener.waitUntilEnded(), ...endedPromises]);
+    const sessionsEnded = [...this.#slots].map(({ ended }) => ended);
+    await Promise.all([this.#listener.waitUntilEnded(), ...sessionsEnded]);
     await Promise.all(
       [...this.#context.lingeringConnections].map((connection) => connection.serve()),
     );
@@ -424,7 +426,7 @@ export class Server implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.#waitUntilEnded();
-    await this.#serving?.catch(() => {});
+    await this.#servePromise?.catch(() => {});
   }
 }
 
@@ -524,7 +526,8 @@ export class SSLServer extends Server {
     options?: SSLServerOptions,
   ): Promise<SSLServer>;
   /**
-   * Fits the static method of the base class, and can't be called.
+   * Makes the type compatible with the static method of the base class. This overload can't be
+   * called.
    *
    * @internal
    */
@@ -579,14 +582,14 @@ export class SSLServer extends Server {
   }
 }
 
-/** The methods of a set that don't change it, and that a view can delegate. */
+/** The methods of a set that don't change the set. A view calls them on the set. */
 const READ_METHODS = [
   ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
   ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
 ] as readonly (keyof ReadonlySet<unknown>)[];
 
 /** Makes a live, read-only view of a set. */
-function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
+function makeReadOnlyView<T>(set: ReadonlySet<T>): ReadonlySet<T> {
   const view = {
     get size() {
       return set.size;
@@ -600,6 +603,6 @@ function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
     const method = set[name] as unknown as (...args: unknown[]) => unknown;
     Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
   }
-  // `READ_METHODS` are the methods of a `ReadonlySet` that the literal above lacks.
+  // The loop has added all methods of a `ReadonlySet` that the literal lacks.
   return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

@@ -1,9 +1,9 @@
-/** Lines of the common log format. */
+/** An access log in the common log format. */
 
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
-/** How an access log names users. */
+/** The function by which an access log names users. */
 export interface AccessLogOptions {
   /**
    * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in
@@ -50,12 +50,14 @@ export function accessLog(
   checkFunction("write", write);
   const { user = ({ session }: Exchange) => session.user } = copyOptions(options, ["user"]);
   checkFunction("user", user);
-  let second = -1;
+  let lastSecond = -1;
   let time = "";
   return (exchange) => {
-    const now = Math.floor(Date.now() / 1000);
-    // Formatting the time costs more than the rest of the line.
-    if (now !== second) time = formatTime(new Date((second = now) * 1000));
+    const currentSecond = Math.floor(Date.now() / 1000);
+    // Format the time once per second, because that costs more than the rest of the line.
+    if (currentSecond !== lastSecond) {
+      time = formatTime(new Date((lastSecond = currentSecond) * 1000));
+    }
     write(formatLine(exchange, user(exchange), time));
   };
 }
@@ -71,11 +73,14 @@ function formatLine(exchange: Exchange, user: string | null, time: string): stri
 
 /** Formats a time as `02/Jan/2026:03:04:05 +0000`. */
 function formatTime(time: Date): string {
-  const [, day, month, year, clock] = time.toUTCString().split(" ");
-  return `${day}/${month}/${year}:${clock} +0000`;
+  const [, day, month, year, timeOfDay] = time.toUTCString().split(" ");
+  return `${day}/${month}/${year}:${timeOfDay} +0000`;
 }
 
-/** Escapes characters that could end a line or its quotes, or look like others: log injection. */
+/**
+ * Escapes characters that could end a line or its quotes, or look like other characters, so that a
+ * client can't forge log lines.
+ */
 function escape(text: string): string {
   return text.replace(/[^ !#-[\]-~]/g, (unit) => {
     const code = unit.charCodeAt(0);

@@ -30,16 +30,16 @@ import type { Logger } from "../server.ts";
 /** The headers that a proxy adds to requests, and its logger. */
 export interface ProxyOptions {
   /**
-   * Returns headers for a relayed request, such as the address of its client. A header replaces
-   * that of the same name that was received, or that the client sends by default. A header that is
-   * `undefined` is left out. The header `connection` of the request can't remove them.
+   * Returns headers for a relayed request, such as the address of its client. A header replaces a
+   * header of the same name that was received, or that the client sends by default. A header that
+   * is `undefined` is left out. The header `connection` of the request can't remove these headers.
    *
    * @default {nothing is added}
    */
   headers?: ((request: Request, session: Session) => HeadersToSend) | undefined;
   /**
-   * Gets a warning with the reason if a request could not be relayed. The response doesn't contain
-   * the reason.
+   * The logger, which gets a warning with the reason if a request could not be relayed. The
+   * response doesn't contain the reason.
    *
    * @default {the log of the server, at level `info`}
    */
@@ -86,9 +86,10 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #logger: SafeLogger<"warn"> | null;
 
   /**
-   * Makes a proxy to the server that a client is for.
+   * Makes a proxy to the server of a client.
    *
-   * @param client Makes the connections to the server; or, if it can't, the requests.
+   * @param client Makes the connections to the server. If the client can't make connections, it
+   * makes the requests.
    * @param options The headers to add, and the logger for failures.
    * @throws {TypeError} if an argument or an option has a wrong type.
    */
@@ -98,8 +99,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     if (headers !== undefined && typeof headers !== "function") {
       throw wrongTypeError("headers", "a function", headers);
     }
-    // Unlimited: each session makes one request at a time, so the pool has at most as many
-    // connections as the server has sessions.
+    // The pool needs no limit: each session makes one request at a time, so the pool has at most as
+    // many connections as the server has sessions.
     this.#pool = isConnector(client)
       ? new ConnectionPool(client, { maxConnections: Infinity })
       : null;
@@ -128,24 +129,24 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     const { method, body } = request;
     const addedHeaders = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
     checkHeaderDict(addedHeaders);
-    const headers = mergeRelayedHeaders(endToEndHeaders(request.headers), addedHeaders);
+    const headers = mergeRelayedHeaders(removeHopByHopHeaders(request.headers), addedHeaders);
     try {
       const { signal } = session;
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       closeIfUnframed(response);
       return relayResponse(response);
     } catch (error) {
-      // Headers of a peer may be too large together with those of the client.
+      // The headers of a peer may be too large together with the client's own headers.
       if (isPreambleTooLongError(error)) {
         return [431, "Request Header Fields Too Large", {}, null];
       }
       // The client has thrown a response.
       if (findThrownResponse(error) !== undefined) throw error;
       // Errors of this program: a header of the client that can't be sent, a missing permission.
-      if (isMistake(error)) throw error;
+      if (isProgramError(error)) throw error;
       // The sender broke the body of its request: the server sends the error response.
       if (isBrokenBodyError(error)) throw error;
-      // The request of a client that has left is aborted.
+      // If the client has disconnected, its request was aborted, which is no failure.
       const hasClientLeft = session.signal.aborted;
       const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
       if (!hasClientLeft) logPeerWarning(session, this.#logger, logLine, error);
@@ -166,18 +167,18 @@ const NO_HEADERS: HeaderDict = Object.freeze({});
 /** Removes hop-by-hop headers from a response. */
 function relayResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
-  const keptHeaders = endToEndHeaders(headers);
+  const keptHeaders = removeHopByHopHeaders(headers);
   return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
 }
 
-/** Reports whether the upstream has timed out, at all of its addresses. */
+/** Reports whether the upstream has timed out at each of its addresses. */
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = (error as Partial<Error> | null)?.cause;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
   return errors.every((error) => error instanceof Deno.errors.TimedOut);
 }
 
-function isMistake(error: unknown): boolean {
+function isProgramError(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError ||
     error instanceof Deno.errors.NotCapable;
 }
@@ -186,7 +187,7 @@ function isMistake(error: unknown): boolean {
  * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides `proxy-…`; and `expect`,
  * because the proxy doesn't relay interim responses (§10.1.1).
  */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
+const HOP_BY_HOP_HEADERS: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
   "te",
@@ -195,20 +196,19 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ]);
 
 function isHopByHop(name: string): boolean {
-  return HOP_BY_HOP.has(name) || name.startsWith("proxy-");
+  return HOP_BY_HOP_HEADERS.has(name) || name.startsWith("proxy-");
 }
 
 /**
- * Returns the headers without hop-by-hop headers and without those that `connection` names. `host`
- * and the headers that define a body's end or range are kept even if `connection` names them:
- * without them the message would be a different one. Returns the same object if it has no such
- * headers.
+ * Removes hop-by-hop headers, and the headers that `connection` names. Keeps `host` and the headers
+ * that define a body's end or range, even if `connection` names them: a message without them would
+ * have another meaning. Returns the same object if it has no headers to remove.
  */
-export function endToEndHeaders(headers: HeaderDict): HeaderDict {
+export function removeHopByHopHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);
   if (!names.some(isHopByHop)) return headers;
   const options = new Set(parseConnectionOptions(headers));
-  // Received headers have no prototype either.
+  // Like received headers, the result has no prototype.
   const keptHeaders: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
     const isNamed = options.has(name) && name !== "host" && !isTypedHeader(name);

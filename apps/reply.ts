@@ -1,4 +1,4 @@
-/** Answers in one call: a status, and text, JSON or another body. */
+/** Functions that make a response from a status, and a text, JSON or another body. */
 
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
@@ -8,7 +8,7 @@ import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
 
-const TEXT = "text/plain;charset=utf-8";
+const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
 
 /**
  * Makes a response with the standard reason phrase of its status.
@@ -48,7 +48,7 @@ export function reply<S extends number>(
     return [status, reason, { ...headers }, null];
   }
   if (typeof body === "string") {
-    return [status, reason, { "content-type": TEXT, ...headers }, encodeBody(body)];
+    return [status, reason, { "content-type": TEXT_CONTENT_TYPE, ...headers }, encodeBody(body)];
   }
   return [status, reason, { ...headers }, body ?? null];
 }
@@ -87,7 +87,7 @@ export function json<const T>(
     : [status?: number, headers?: HeadersToSend]
 ): ResponseTuple {
   const [status = 200, headers = {}] = rest;
-  // As JSON, a promise would be {}.
+  // `JSON.stringify` would convert a promise to {}.
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
     throw wrongArgumentError("value", "must be a value; got a promise, which has to be awaited");
   }

@@ -49,11 +49,11 @@ export type RouteApp<Key extends string> =
 /** A component of a route that matches any text. */
 interface Variable {
   readonly name: string;
-  /** Whether it matches all remaining components. */
-  readonly isRest: boolean;
+  /** Whether the variable matches all remaining components. */
+  readonly matchesRemainder: boolean;
 }
 
-/** The app of a key, with the components of that key. */
+/** The app of a route and a method, with the components of its key. */
 interface RouteHandler {
   readonly components: Route["components"];
   readonly handle: AppFunction;
@@ -67,15 +67,18 @@ interface Route {
   /** Whether the route matches all requests below the path. */
   readonly isMount: boolean;
   /**
-   * The sort key: a literal component precedes a name, a name precedes `{name...}`, and that
-   * precedes a mount.
+   * The key by which routes are sorted: a literal component precedes a name, a name precedes
+   * `{name...}`, and `{name...}` precedes a mount.
    */
-  readonly order: string;
-  /** The apps by method, each with its own names; the key of a mount is `null`, for all methods. */
+  readonly sortKey: string;
+  /**
+   * The apps by method, each with the names of its own key. A mount has a single app, under the key
+   * `null`, for all methods.
+   */
   readonly apps: Map<Method | null, RouteHandler>;
 }
 
-const VARIABLE = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
+const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
 
 /**
  * Makes an app from a table of apps.
@@ -142,11 +145,11 @@ export function routes<Key extends string>(
     if (onConnect !== null) connectHandlers.set(app, onConnect);
   }
   if (routesByShape.size === 0) throw notAllowedError("table", "must have a route; got none");
-  const sortedRoutes = [...routesByShape.values()].sort((a, b) => a.order < b.order ? -1 : 1);
+  const sortedRoutes = [...routesByShape.values()].sort((a, b) => a.sortKey < b.sortKey ? -1 : 1);
   const app: AppObject = {
     handle(request, session, api) {
       const { method, path } = request;
-      const matchingRoutes = sortedRoutes.filter((route) => isPathOf(route, path));
+      const matchingRoutes = sortedRoutes.filter((route) => matchesRoute(route, path));
       for (const { isMount, apps } of matchingRoutes) {
         const app = apps.get(isMount ? null : method) ??
           (method === "HEAD" ? apps.get("GET") : undefined);
@@ -158,11 +161,11 @@ export function routes<Key extends string>(
       }
       return matchingRoutes.length === 0
         ? reply(404)
-        : reply(405, null, { allow: methodsOf(matchingRoutes) });
+        : reply(405, null, { allow: formatAllowedMethods(matchingRoutes) });
     },
     async [Symbol.asyncDispose]() {
-      await using disposing = new AsyncDisposableStack();
-      for (const app of apps) disposing.defer(() => disposeApp(app));
+      await using disposalStack = new AsyncDisposableStack();
+      for (const app of apps) disposalStack.defer(() => disposeApp(app));
     },
   };
   if (connectHandlers.size === 0) return app;
@@ -190,28 +193,29 @@ function addRoute(
   const { method, path } = splitKey(key, label);
   const isMount = method === null;
   const segments = path === "" ? [] : path.split("/");
-  const components = segments.map((text) => readComponent(text, label));
+  const components = segments.map((text) => parseComponent(text, label));
   const variables = components.filter((component) => typeof component !== "string");
-  const example = components.map((component) =>
+  const exampleComponents = components.map((component) =>
     typeof component === "string" ? component : component.name
   );
-  checkUri(`/${example.join("/")}`, label);
-  const restIndex = components.findIndex((component) =>
-    typeof component !== "string" && component.isRest
+  checkUri(`/${exampleComponents.join("/")}`, label);
+  const remainderIndex = components.findIndex((component) =>
+    typeof component !== "string" && component.matchesRemainder
   );
-  if (restIndex >= 0 && (isMount || restIndex < components.length - 1)) {
-    throw notAllowedError(label, `must have ${segments[restIndex]} at the end, and a method`);
+  if (remainderIndex >= 0 && (isMount || remainderIndex < components.length - 1)) {
+    throw notAllowedError(label, `must have ${segments[remainderIndex]} at the end, and a method`);
   }
   if (new Set(variables.map(({ name }) => name)).size < variables.length) {
     throw notAllowedError(label, `each name must come once; got one twice`);
   }
   const kinds = components.map((component) =>
-    typeof component === "string" ? "0" : component.isRest ? "2" : "1"
+    typeof component === "string" ? "0" : component.matchesRemainder ? "2" : "1"
   );
-  const order = kinds.join("") + (isMount ? "3" : "");
+  const sortKey = kinds.join("") + (isMount ? "3" : "");
   const literals = components.map((component) => typeof component === "string" ? component : null);
-  const shape = JSON.stringify([order, literals]);
-  const route = routesByShape.get(shape) ?? { components, isMount, order, apps: new Map() };
+  const shape = JSON.stringify([sortKey, literals]);
+  const route = routesByShape.get(shape) ??
+    { components, isMount, sortKey, apps: new Map() };
   const existingHandler = route.apps.get(method);
   if (existingHandler !== undefined) {
     throw notAllowedError(
@@ -241,9 +245,9 @@ function splitKey(key: string, label: string): { method: Method | null; path: st
   return { method, path: path.slice(1) };
 }
 
-function readComponent(text: string, label: string): string | Variable {
-  const [, name, dots] = VARIABLE.exec(text) ?? [];
-  if (name !== undefined) return { name, isRest: dots !== undefined };
+function parseComponent(text: string, label: string): string | Variable {
+  const [, name, dots] = VARIABLE_PATTERN.exec(text) ?? [];
+  if (name !== undefined) return { name, matchesRemainder: dots !== undefined };
   if (text.startsWith(":")) {
     throw notAllowedError(
       label,
@@ -261,11 +265,12 @@ function readComponent(text: string, label: string): string | Variable {
 }
 
 /** Reports whether a path matches a route. */
-function isPathOf({ components, isMount }: Route, path: readonly string[]): boolean {
+function matchesRoute({ components, isMount }: Route, path: readonly string[]): boolean {
   // Below a mount, `/` has two forms: no component, and an empty one.
   if (components.length === 0 && !isMount) return path.join("/") === "";
   const lastComponent = components.at(-1);
-  const hasOpenEnd = isMount || (typeof lastComponent === "object" && lastComponent.isRest);
+  const hasOpenEnd = isMount ||
+    (typeof lastComponent === "object" && lastComponent.matchesRemainder);
   if (hasOpenEnd ? path.length < components.length : path.length !== components.length) {
     return false;
   }
@@ -281,14 +286,14 @@ function addRouteParameters(request: Request, components: Route["components"]): 
   let isEmpty = true;
   for (const [i, component] of components.entries()) {
     if (typeof component === "string") continue;
-    parameters[component.name] = component.isRest ? path.slice(i).join("/") : path[i]!;
+    parameters[component.name] = component.matchesRemainder ? path.slice(i).join("/") : path[i]!;
     isEmpty = false;
   }
   if (!isEmpty) addParameters(request, parameters);
 }
 
-/** Returns the methods of routes, for `allow`. */
-function methodsOf(matchingRoutes: readonly Route[]): string {
+/** Formats the methods of routes as the value of the header `allow`. */
+function formatAllowedMethods(matchingRoutes: readonly Route[]): string {
   const methods = new Set(matchingRoutes.flatMap(({ apps }) => [...apps.keys()]));
   if (methods.has("GET")) methods.add("HEAD");
   return [...methods].join(", ");

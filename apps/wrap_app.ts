@@ -1,4 +1,4 @@
-/** Middleware: a function around an app, which keeps the app's hooks. */
+/** Middleware: functions that wrap an app, and keep the app's hooks. */
 
 import {
   type Api,
@@ -15,9 +15,10 @@ import type { BodyOut } from "../base/body/bodies.ts";
 import { checkFunction } from "../internal/checks.ts";
 
 /**
- * Calls the wrapped app, with the arguments of the wrapper unless others are passed. It resolves to
- * a `Response`: of what the app returns or throws as a {@linkcode ResponseError}, and of 413 or 400
- * if the body is too long for the app or no JSON. It rejects with any other error.
+ * A function that calls the wrapped app, with the arguments of the wrapper unless other arguments
+ * are passed. The promise resolves to the `Response` that the app returns, or throws as a
+ * {@linkcode ResponseError}; to a 413 if the body is too long for the app; and to a 400 if the body
+ * is not JSON. The promise rejects with any other error.
  */
 export type NextApp<R extends Request = Request> = (
   request?: R,
@@ -30,10 +31,10 @@ export type NextApp<R extends Request = Request> = (
  *
  * The result is a function if the app is one, for requests of the same type. If the app is an
  * object, the result is an object with the app's hooks: its `onConnect`, without which a wrapper
- * would accept every client, and its disposal. It has no `onConnect` if the app doesn't.
+ * would accept every client, and its disposal. If the app has no `onConnect`, the result has none.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next()` resolves to the answer of the app.
+ * @param handle Answers a request. `next()` resolves to the response of the app.
  * @throws {TypeError} if `app` is not an app, or `handle` is not a function.
  *
  * @example
@@ -87,7 +88,7 @@ export function wrapApp(
 ): App {
   const parts = readApp(app, "app");
   checkFunction("handle", handle);
-  const wrapped: AppFunction = (request, session, api) => {
+  const wrappedApp: AppFunction = (request, session, api) => {
     const next: NextApp = async (...[givenRequest, givenSession, givenApi]) => {
       const nextRequest = givenRequest ?? request;
       const { body } = nextRequest;
@@ -106,14 +107,14 @@ export function wrapApp(
     };
     return handle(next, request, session, api);
   };
-  if (typeof app === "function") return wrapped;
-  const object: AppObject = { handle: wrapped };
+  if (typeof app === "function") return wrappedApp;
+  const object: AppObject = { handle: wrappedApp };
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;
-    // Like a server, look up the method at each call. Call it on the app, because it may use
-    // private fields.
-    const call = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
-    Object.assign(object, { [hook]: call });
+    // Like a server, look up the hook at each call. Call the hook as a method of the app, because
+    // it may use private fields.
+    const callHook = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
+    Object.assign(object, { [hook]: callHook });
   }
   return object;
 }

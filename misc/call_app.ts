@@ -59,14 +59,15 @@ export interface CallAppSession {
    */
   store?: Map<string, unknown> | undefined;
   /**
-   * Reports whether the peer is trusted. Any result but `true`, and an error, means that it isn't.
+   * Reports whether the peer is trusted. Any result but `true`, and an error, means that the peer
+   * isn't trusted.
    *
    * @default {always true}
    */
   isTrusted?: (() => boolean | Promise<boolean>) | undefined;
 }
 
-/** `maxRequests` of the session. */
+/** The value of `session.maxRequests`. */
 const MAX_REQUESTS = 1000;
 
 /**
@@ -119,7 +120,7 @@ export async function callApp(
   }
   const { session: sessionOption = {} } = copyOptions(options, ["session"]);
   const session = sessionOption instanceof Session ? sessionOption : makeSession(sessionOption);
-  // Read now, because an app can replace the fields of its request.
+  // Read the fields now, because an app can replace the fields of its request.
   const { method, body } = request;
   const appResult = await callHandle(parts, request, session);
   try {

@@ -47,12 +47,12 @@ export interface TempClientPKI extends TempPKI {
   };
 }
 
-/** Only {@linkcode TempPKI.create} has this argument of the constructor. */
-const CREATED = Symbol("created");
+/** The first argument of the constructor, which only {@linkcode TempPKI.create} can pass. */
+const CREATE_TOKEN = Symbol("created");
 
 const SERVER_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
 
-const FILES = {
+const FILE_NAMES = {
   serverCa: "server_ca.pem",
   server: "server.pem",
   serverKey: "server_key.pem",
@@ -125,25 +125,28 @@ export class TempPKI implements AsyncDisposable {
   readonly #dir: string;
   #removal: Promise<void> | null = null;
 
-  private constructor(created: typeof CREATED, dir: string, clientPki: boolean) {
-    if (created !== CREATED) {
+  private constructor(created: typeof CREATE_TOKEN, dir: string, clientPki: boolean) {
+    if (created !== CREATE_TOKEN) {
       throw new TypeError(
         "a TempPKI is made by TempPKI.create(), which resolves to it, and not by new",
       );
     }
     this.#dir = dir;
-    const server = { certFile: join(dir, FILES.server), keyFile: join(dir, FILES.serverKey) };
-    const trust = { checkHostname: false, caFile: join(dir, FILES.serverCa) } as const;
+    const server = {
+      certFile: join(dir, FILE_NAMES.server),
+      keyFile: join(dir, FILE_NAMES.serverKey),
+    };
+    const trust = { checkHostname: false, caFile: join(dir, FILE_NAMES.serverCa) } as const;
     this.anonymousServerSslconfig = Object.freeze({ ...server, allowUnauthenticatedClients: true });
     this.anonymousClientSslconfig = Object.freeze(trust);
     this.serverSslconfig = clientPki
-      ? Object.freeze({ ...server, caFile: join(dir, FILES.clientCa) })
+      ? Object.freeze({ ...server, caFile: join(dir, FILE_NAMES.clientCa) })
       : this.anonymousServerSslconfig;
     this.clientSslconfig = clientPki
       ? Object.freeze({
         ...trust,
-        certFile: join(dir, FILES.client),
-        keyFile: join(dir, FILES.clientKey),
+        certFile: join(dir, FILE_NAMES.client),
+        keyFile: join(dir, FILE_NAMES.clientKey),
       })
       : this.anonymousClientSslconfig;
   }
@@ -195,13 +198,13 @@ export class TempPKI implements AsyncDisposable {
     const server = makeCertificates("server", alternativeNames);
     const client = clientPki ? makeCertificates("client", []) : null;
     const files = {
-      [FILES.serverCa]: server.ca,
-      [FILES.server]: server.certificate,
-      [FILES.serverKey]: server.privateKey,
+      [FILE_NAMES.serverCa]: server.ca,
+      [FILE_NAMES.server]: server.certificate,
+      [FILE_NAMES.serverKey]: server.privateKey,
       ...client && {
-        [FILES.clientCa]: client.ca,
-        [FILES.client]: client.certificate,
-        [FILES.clientKey]: client.privateKey,
+        [FILE_NAMES.clientCa]: client.ca,
+        [FILE_NAMES.client]: client.certificate,
+        [FILE_NAMES.clientKey]: client.privateKey,
       },
     };
     const dir = await Deno.makeTempDir({ prefix: "degu-pki-" });
@@ -213,7 +216,7 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(dir, { recursive: true });
       throw error;
     }
-    return new TempPKI(CREATED, dir, clientPki);
+    return new TempPKI(CREATE_TOKEN, dir, clientPki);
   }
 
   /** Removes the directory and its files; a second call has no effect. */

@@ -159,7 +159,9 @@ export class TempSSLServer implements AsyncDisposable {
 type TempAddress = Parameters<typeof TempServer.start>[0];
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
-/** Starts a worker with a server; resolves to both when clients can reach the server. */
+/**
+ * Starts a worker with a server. Resolves to the worker and the address when the server listens.
+ */
 async function startThread(
   sslconfig: ServerSslconfig | null,
   target: TempAddress,
@@ -170,15 +172,15 @@ async function startThread(
   const app = describeApp(build, args);
   signal?.throwIfAborted();
   const thread = await WorkerThread.start();
-  const serving = thread.serve(app, address, options, sslconfig);
+  const addressPromise = thread.serve(app, address, options, sslconfig);
   const close = () => thread.close();
   try {
-    const address = await awaitUntilAborted(serving, signal);
+    const address = await awaitUntilAborted(addressPromise, signal);
     signal?.addEventListener("abort", close);
     thread.ended.then(() => signal?.removeEventListener("abort", close));
     return [thread, address];
   } catch (error) {
-    serving.catch(() => {});
+    addressPromise.catch(() => {});
     await close();
     throw error;
   }
@@ -220,13 +222,13 @@ function parseTempAddress(target: TempAddress): {
 
 function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (build === null) {
-    if (args.length === 1) return { from: describeFunction("app", args[0]), args: null };
+    if (args.length === 1) return { definition: describeFunction("app", args[0]), args: null };
     throw wrongArgumentError(
       "build",
       `must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
-  const from = describeFunction("build", build);
+  const definition = describeFunction("build", build);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
     throw wrongArgumentError(
       "build",
@@ -234,7 +236,7 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
         "none; if it is the app itself, put null before it: start(address, null, app)",
     );
   }
-  return { from, args };
+  return { definition, args };
 }
 
 /**
@@ -243,8 +245,8 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
  * @throws {TypeError} if the function can't be sent to a worker.
  * @throws {RangeError} if its module has no absolute URL.
  */
-function describeFunction(label: string, value: unknown): AppSource["from"] {
-  if (typeof value === "function") return sourceOf(label, value);
+function describeFunction(label: string, value: unknown): AppSource["definition"] {
+  if (typeof value === "function") return readSource(label, value);
   const moduleExport = parseModuleExport(label, value);
   if (moduleExport !== null) return moduleExport;
   const expected = "a self-contained function, or { module, name } of one that a module exports";
@@ -270,13 +272,13 @@ function parseModuleExport(label: string, value: unknown): ModuleExport | null {
   return { module: String(module), name };
 }
 
-function sourceOf(label: string, value: CallableFunction): string {
+function readSource(label: string, value: CallableFunction): string {
   const source: string = Function.prototype.toString.call(value);
   const problem = /\{\s*\[native code\]\s*\}$/.test(source)
     ? "a native or bound function has no source"
     : /^class\b/.test(source)
     ? "a class can't be called"
-    : isFunction(source)
+    : isFunctionSource(source)
     ? null
     : "the source of a method is not a function";
   if (problem === null) return source;
@@ -286,7 +288,7 @@ function sourceOf(label: string, value: CallableFunction): string {
   );
 }
 
-function isFunction(source: string): boolean {
+function isFunctionSource(source: string): boolean {
   try {
     new Function(`"use strict"; return (${source}\n);`);
     return true;

@@ -76,14 +76,14 @@ export interface ParsedResponse {
   headers: HeaderDict;
 }
 
-// The functions of this module are synchronous, so they can share one buffer.
-const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
+/** The buffer of all functions of this module, which can share it because they are synchronous. */
+const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Copies a preamble to the buffer, and appends `end`; returns the length of both. */
 function copyWithEnd(preamble: Uint8Array, end: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
-  scratch.set(preamble);
-  for (let i = 0; i < end.length; i++) scratch[preamble.length + i] = end.charCodeAt(i);
+  scratchBuffer.set(preamble);
+  for (let i = 0; i < end.length; i++) scratchBuffer[preamble.length + i] = end.charCodeAt(i);
   return preamble.length + end.length;
 }
 
@@ -108,9 +108,9 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
   checkUint8Array("block", block);
   checkBoolean("isResponse", isResponse);
   const end = copyWithEnd(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
-  const text = decodeAscii(scratch.subarray(0, end));
+  const text = decodeAscii(scratchBuffer.subarray(0, end));
   const context = isResponse ? "response" : "request";
-  return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
+  return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers;
 }
 
 /**
@@ -122,11 +122,11 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
  */
 export function formatHeaders(headers: HeadersToSend): Uint8Array {
   checkHeaderDict(headers);
-  const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
+  const end = formatHeaderLines(scratchBuffer, 0, headers, null, undefined, "any");
   if (end + 2 > MAX_PREAMBLE_BYTES) {
     throw notAllowedError("headers", `must have at most ${MAX_PREAMBLE_BYTES} bytes`);
   }
-  return scratch.slice(0, Math.max(0, end - 2));
+  return scratchBuffer.slice(0, Math.max(0, end - 2));
 }
 
 /**
@@ -138,7 +138,7 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
   checkUint8Array("preamble", preamble);
   const end = copyWithEnd(preamble, "\r\n\r\n");
-  const { method, uri, headers, path, query } = parseRequestPreamble(scratch, 0, end);
+  const { method, uri, headers, path, query } = parseRequestPreamble(scratchBuffer, 0, end);
   return { method, uri, headers, path, query };
 }
 
@@ -153,7 +153,7 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
   checkMethod(method);
   checkUint8Array("preamble", preamble);
   const end = copyWithEnd(preamble, "\r\n\r\n");
-  const { status, reason, headers } = parseResponsePreamble(method, scratch, 0, end);
+  const { status, reason, headers } = parseResponsePreamble(method, scratchBuffer, 0, end);
   return { status, reason, headers };
 }
 
@@ -191,11 +191,14 @@ export function formatRequest(
   if (body && !mayHaveBody(method)) {
     throw notAllowedError("body", `must be null in a ${method} request; got ${typeNameOf(body)}`);
   }
-  const allHeaders = withContentType(headers, body);
+  const headersWithType = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : determineRequestFraming(method, encodeBody(body), allHeaders, false);
-  return scratch.slice(0, formatRequestPreamble(scratch, method, uri, allHeaders, null, framing));
+    : determineRequestFraming(method, encodeBody(body), headersWithType, false);
+  return scratchBuffer.slice(
+    0,
+    formatRequestPreamble(scratchBuffer, method, uri, headersWithType, null, framing),
+  );
 }
 
 /**
@@ -215,11 +218,14 @@ export function formatResponse(
   headers: HeadersToSend,
   body?: BodyOut,
 ): Uint8Array {
-  const allHeaders = withContentType(headers, body);
+  const headersWithType = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : determineAnnouncedFraming("GET", status, allHeaders, encodeBody(body));
-  return scratch.slice(0, formatResponsePreamble(scratch, status, reason, allHeaders, framing));
+    : determineAnnouncedFraming("GET", status, headersWithType, encodeBody(body));
+  return scratchBuffer.slice(
+    0,
+    formatResponsePreamble(scratchBuffer, status, reason, headersWithType, framing),
+  );
 }
 
 /**
@@ -313,19 +319,20 @@ export function mkreq(
   checkMethod(method);
   checkUri(uri);
   checkHeaderDict(headers);
-  const encoded = encodeBody(body);
-  const framing = determineBodyFraming(encoded);
+  const encodedBody = encodeBody(body);
+  const framing = determineBodyFraming(encodedBody);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
   let requestBody: BodyIn;
-  let allHeaders: HeaderDict = withContentType(headers, body);
-  if (encoded === body && !(encoded instanceof Uint8Array)) requestBody = encoded as BodyIn;
-  else if (framing === 0) requestBody = null;
+  let headersWithType: HeaderDict = withContentType(headers, body);
+  if (encodedBody === body && !(encodedBody instanceof Uint8Array)) {
+    requestBody = encodedBody as BodyIn;
+  } else if (framing === 0) requestBody = null;
   else {
-    requestBody = makeReadableBody(encoded);
-    allHeaders = { "content-length": framing as number, ...allHeaders };
+    requestBody = makeReadableBody(encodedBody);
+    headersWithType = { "content-length": framing as number, ...headersWithType };
   }
-  const request = new Request(INTERNAL, method, uri, allHeaders, requestBody, [], path, query);
+  const request = new Request(INTERNAL, method, uri, headersWithType, requestBody, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }

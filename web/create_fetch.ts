@@ -1,4 +1,4 @@
-/** `fetch` over a client. */
+/** A `fetch` function whose requests go over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnusedBody, onBodyEnd } from "../base/body/bodies.ts";
@@ -13,10 +13,10 @@ import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/error_text.ts";
-import { dictOf, headersOf, NULL_BODY_STATUSES, quoteUrl } from "./headers.ts";
+import { NULL_BODY_STATUSES, quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
 
-/** Statuses that redirect (Fetch standard, redirect status). */
+/** The statuses of redirects (Fetch standard, redirect status). */
 const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const MAX_REDIRECTS = 20;
 /** The headers that describe a body (Fetch standard, request-body-header name), and its framing. */
@@ -29,7 +29,7 @@ const BODY_HEADERS = [
   "transfer-encoding",
 ];
 
-/** Which URLs a `fetch` accepts. */
+/** The hosts of URLs that a `fetch` accepts. */
 export interface CreateFetchOptions {
   /**
    * Whether the host of a URL may be any, although all requests go to the one server.
@@ -91,7 +91,7 @@ export function createFetch(
 ): typeof fetch {
   const { anyHost = false } = copyOptions(options, ["anyHost"]);
   checkBoolean("anyHost", anyHost);
-  const destination = destinationOf(client);
+  const destination = makeDestination(client);
   return async (input: RequestInfo | URL, initArgument?: RequestInit | null) => {
     const init = initArgument ?? {};
     if ("client" in init) {
@@ -104,7 +104,7 @@ export function createFetch(
     if (!anyHost) checkHost(url, destination);
     const request = new Request(isRequest ? input : url, init);
     try {
-      return await exchange(destination, request, init.body);
+      return await requestWithRedirects(destination, request, init.body);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
       if (request.signal.aborted) throw request.signal.reason;
@@ -116,13 +116,13 @@ export function createFetch(
 
 /** The destination of requests. */
 interface Destination {
-  readonly target: Requester;
+  readonly requester: Requester;
   /** The base of URLs without an origin. */
   readonly base: URL;
   /** The value of the `host` header, or `null`. */
   readonly host: string | null;
-  /** Whether only a URL can name the host: over Unix sockets and abstract names. */
-  readonly isUnnamed: boolean;
+  /** Whether the `host` header comes from the URL: over Unix sockets and abstract names. */
+  readonly needsUrlHost: boolean;
 }
 
 /** The properties of a client or connection, all optional. */
@@ -133,7 +133,7 @@ interface ClientProperties {
   readonly baseHeaders?: HeaderDict | null;
 }
 
-function destinationOf(client: Requester | Connector): Destination {
+function makeDestination(client: Requester | Connector): Destination {
   checkRequester("client", client);
   // A pool has no address, but its connector does.
   const properties = (connectorOf(client) ?? client) as ClientProperties;
@@ -142,10 +142,15 @@ function destinationOf(client: Requester | Connector): Destination {
   const isSecure = properties instanceof SSLClient || sock?.peerCertificate !== undefined;
   // Deno's address of a Unix socket has no host.
   const { hostname } = (sock?.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
-  const isUnnamed = host === null && !Array.isArray(address) && hostname === undefined;
+  const needsUrlHost = host === null && !Array.isArray(address) && hostname === undefined;
   const scheme = isSecure ? "https" : "http";
   const base = URL.parse(`${scheme}://${host ?? "localhost"}`) ?? new URL(`${scheme}://localhost`);
-  return { target: requesterOf(client), base, host: host === null ? null : `${host}`, isUnnamed };
+  return {
+    requester: makeRequester(client),
+    base,
+    host: host === null ? null : `${host}`,
+    needsUrlHost,
+  };
 }
 
 /** Parses a URL, absolute or relative to `base`. */
@@ -174,7 +179,7 @@ function checkHost(url: URL, { base, host }: Destination): void {
 }
 
 /** Makes a request and follows its redirects (Fetch standard, HTTP-redirect fetch). */
-async function exchange(
+async function requestWithRedirects(
   destination: Destination,
   request: Request,
   givenBody: unknown,
@@ -185,17 +190,17 @@ async function exchange(
   let url = new URL(request.url);
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
   url.hash = "";
-  let headers = dictOf(request.headers);
-  if (destination.isUnnamed) headers["host"] ??= url.host;
-  let requestContent = await contentOf(request, givenBody, headers);
+  let headers = toHeaderDict(request.headers);
+  if (destination.needsUrlHost) headers["host"] ??= url.host;
+  let requestContent = await readContent(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {
     const uri = url.href.slice(url.origin.length);
-    // The target checks all arguments, also the method, and cancels an unsent body.
-    const appResponse = await destination.target.request(
+    // The requester checks all arguments, also the method, and cancels an unsent body.
+    const appResponse = await destination.requester.request(
       method as Method,
       uri,
       headers,
-      requestContent.take(),
+      requestContent.takeBody(),
       {
         signal,
       },
@@ -266,18 +271,18 @@ interface RequestContent {
   /** False for a stream, which can be sent only once. */
   readonly replayable: boolean;
   /** The body for the next request. */
-  take(): BodyOut;
+  takeBody(): BodyOut;
 }
 
-const NO_CONTENT: RequestContent = { replayable: true, take: () => null };
+const NO_CONTENT: RequestContent = { replayable: true, takeBody: () => null };
 
-async function contentOf(
+async function readContent(
   request: Request,
   givenBody: unknown,
   headers: HeaderDict,
 ): Promise<RequestContent> {
   if (givenBody instanceof Blob) {
-    return { replayable: true, take: () => givenBody };
+    return { replayable: true, takeBody: () => givenBody };
   }
   if (request.body === null) return NO_CONTENT;
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
@@ -290,11 +295,11 @@ async function contentOf(
     ? await readAhead(request.body)
     : request.body;
   if (!(content instanceof ReadableStream)) {
-    return { replayable: true, take: () => makeBody(content) };
+    return { replayable: true, takeBody: () => makeBody(content) };
   }
   const { "content-length": length } = headers;
-  const take = () => typeof length === "number" ? new Body(content, length) : content;
-  return { replayable: false, take };
+  const takeBody = () => typeof length === "number" ? new Body(content, length) : content;
+  return { replayable: false, takeBody };
 }
 
 // ───────────────────────── the response
@@ -306,26 +311,26 @@ async function makeResponse(
   appResponse: AppResponse,
 ): Promise<Response> {
   const { status, reason, headers, body } = appResponse;
-  const init = { status, statusText: reason, headers: headersOf(headers) };
+  const responseInit = { status, statusText: reason, headers: toFetchHeaders(headers) };
   const isBodiless = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
   if (isBodiless) await appResponse.discard();
-  const response = new Response(isBodiless ? null : body.readable, init);
+  const response = new Response(isBodiless ? null : body.readable, responseInit);
   for (const [name, value] of Object.entries({ url: url.href, redirected })) {
-    // Configurable, like the getters of a response.
+    // The getters of a response are also configurable.
     Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;
 }
 
 /** Makes a requester from a connector: each request has its own connection, as with a client. */
-function requesterOf(target: Requester | Connector): Requester {
-  if ("request" in target) return target;
+function makeRequester(requester: Requester | Connector): Requester {
+  if ("request" in requester) return requester;
   return {
     async request(method, uri, headers = {}, body = null, options = {}) {
       let connection;
       try {
         checkRequest(method, uri, headers, body);
-        connection = await target.connect({ signal: options.signal });
+        connection = await requester.connect({ signal: options.signal });
       } catch (error) {
         cancelUnusedBody(body, error);
         throw error;

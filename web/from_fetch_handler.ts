@@ -1,4 +1,4 @@
-/** Fetch-style handlers as apps. */
+/** An app made from a fetch-style handler. */
 
 import type { AppFunction } from "../base/app/app.ts";
 import {
@@ -14,7 +14,7 @@ import type { Request as AppRequest, ResponseTuple } from "../base/app/message.t
 import type { Session } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../base/wire/reason_phrases.ts";
-import { dictOf, headersOf, quoteUrl } from "./headers.ts";
+import { quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
@@ -36,7 +36,7 @@ export type FetchHandler = (
   info: FetchHandlerInfo,
 ) => globalThis.Response | Promise<globalThis.Response>;
 
-/** How the messages of an app become those of the Fetch standard. */
+/** The origin of the URLs that a fetch-style handler gets. */
 export interface FromFetchHandlerOptions {
   /**
    * The origin of the URLs of requests, such as `"https://device.local"`.
@@ -79,18 +79,18 @@ export function fromFetchHandler(
   handler: FetchHandler | { readonly fetch: FetchHandler },
   options: FromFetchHandlerOptions = {},
 ): AppFunction {
-  const origin = checkOptions(options);
+  const origin = checkOrigin(options);
   const isFunction = typeof handler === "function";
   if (!isFunction && typeof handler?.fetch !== "function") {
     throw wrongTypeError("handler", 'a function or an object with a method "fetch"', handler);
   }
   return async (request, session) => {
-    const url = urlOf(request, origin ?? originOf(request, session));
+    const url = buildUrl(request, origin ?? findOrigin(request, session));
     if (url === null) return [400, "Bad Request", {}, null];
     const { method, body } = request;
     const fetchRequest = new Request(url, {
       method,
-      headers: headersOf(request.headers),
+      headers: toFetchHeaders(request.headers),
       body: body === null ? null : body.readable,
       signal: session.signal,
     });
@@ -127,7 +127,7 @@ async function makeResponseTuple(
   { signal }: Session,
 ): Promise<ResponseTuple> {
   const { status, body } = response;
-  const headers = dictOf(response.headers);
+  const headers = toHeaderDict(response.headers);
   const reason = response.statusText || findReasonPhrase(status) || "Unknown";
   if (body === null) return [status, reason, headers, null];
   const { "content-length": length, "transfer-encoding": coding } = headers;
@@ -135,7 +135,7 @@ async function makeResponseTuple(
   if (!(content instanceof ReadableStream)) return [status, reason, headers, makeBody(content)];
   // The signal cancels the stream if the client leaves while the server doesn't write.
   const stream = content.pipeThrough(new TransformStream(), { signal });
-  // In these headers, a length is a number.
+  // The dictionary of headers has the content-length as a number.
   return [
     status,
     reason,
@@ -145,21 +145,21 @@ async function makeResponseTuple(
 }
 
 /** A host and a port, without characters that could start another part of a URL. */
-const HOST = /^([-0-9A-Za-z._~]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$/;
+const HOST_HEADER = /^([-0-9A-Za-z._~]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$/;
 
-function originOf({ headers }: AppRequest, { peerCertificate }: Session): string | null {
+function findOrigin({ headers }: AppRequest, { peerCertificate }: Session): string | null {
   const { host = "localhost" } = headers;
-  if (typeof host !== "string" || !HOST.test(host)) return null;
+  if (typeof host !== "string" || !HOST_HEADER.test(host)) return null;
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
 /** Returns the URL of a request; `null` if no URL is equivalent. */
-function urlOf(request: AppRequest, origin: string | null): string | null {
+function buildUrl(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
   const url = URL.parse(origin + uri);
   if (url === null || !isSameOrigin(url.origin, origin)) return null;
-  // In a request, `.` is an ordinary path component, which a URL can't express.
+  // A request can have the path component `.`, which a URL can't express.
   return url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 
@@ -181,7 +181,7 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
   return { transport: "tcp", hostname: address[0], port: address[1] };
 }
 
-function checkOptions(options: FromFetchHandlerOptions): string | undefined {
+function checkOrigin(options: FromFetchHandlerOptions): string | undefined {
   const { origin } = copyOptions(options, ["origin"]);
   if (origin === undefined) return undefined;
   checkString("origin", origin);

@@ -19,27 +19,30 @@ export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
  * invalid length or range, and several cookies. Characters and names that can't be sent are refused
  * later, when the message is formatted.
  */
-export function dictOf(headers: Headers): HeaderDict {
-  // All other duplicates have been joined with commas.
-  const cookies = headers.getSetCookie().length;
-  if (cookies > 1) {
+export function toHeaderDict(headers: Headers): HeaderDict {
+  // `Headers` has joined all other duplicates with commas.
+  const cookieCount = headers.getSetCookie().length;
+  if (cookieCount > 1) {
     throw notAllowedError(
       'headers["set-cookie"]',
-      `${cookies} set-cookie headers, but a header can occur only once`,
+      `${cookieCount} set-cookie headers, but a header can occur only once`,
     );
   }
   const dict: HeaderDict = Object.create(null);
-  for (const [name, value] of headers) dict[name] = valueOf(name, value);
+  for (const [name, value] of headers) dict[name] = parseHeaderValue(name, value);
   return dict;
 }
 
-function valueOf(name: string, value: string): string | number | Range | ContentRange {
+function parseHeaderValue(name: string, value: string): string | number | Range | ContentRange {
   try {
     if (name === "range") return parseRange(value);
     if (name === "content-range") return parseContentRange(value);
   } catch {
-    const form = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
-    throw notAllowedError(`headers["${name}"]`, `must have the form ${form}; got ${quote(value)}`);
+    const validForm = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
+    throw notAllowedError(
+      `headers["${name}"]`,
+      `must have the form ${validForm}; got ${quote(value)}`,
+    );
   }
   if (name !== "content-length") return value;
   const length = parseDecimal(value);
@@ -53,7 +56,7 @@ function valueOf(name: string, value: string): string | number | Range | Content
 }
 
 /** Makes headers from a dictionary. */
-export function headersOf(dict: HeaderDict): Headers {
+export function toFetchHeaders(dict: HeaderDict): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(dict)) {
     if (value !== undefined) headers.append(name, String(value));

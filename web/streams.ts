@@ -1,6 +1,6 @@
 /**
- * Detection of streams whose bytes are already complete, such as the body of a response with a
- * text.
+ * Functions that read a stream ahead if all of its bytes are already available, such as the body of
+ * a response with a text.
  */
 
 import { BodyIter } from "../base/body/body_iter.ts";
@@ -19,8 +19,8 @@ const MAX_PIECES_AHEAD = 16;
 type Stream = ReadableStream<Uint8Array>;
 
 /**
- * Returns the pieces of a stream if all of them are available at once; otherwise a stream of the
- * same pieces.
+ * Returns the pieces of a stream if all pieces are available at once; otherwise returns a stream of
+ * the same pieces.
  */
 export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] | Stream> {
   const reader = stream.getReader();

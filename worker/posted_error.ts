@@ -1,6 +1,9 @@
 /** Errors that a worker posts to the thread that started it. */
 
-/** An error to be cloned. Cloning keeps its message, stack and causes, but not a class of Deno. */
+/**
+ * An error for `postMessage`, which clones it. A clone has the message, the stack and the causes,
+ * but not a class of Deno.
+ */
 export interface PostedError {
   readonly error: Error;
   readonly name: string;
@@ -9,23 +12,25 @@ export interface PostedError {
 }
 
 /** Prepares a thrown value for posting. Never throws. */
-export function toPostedError(thrown: unknown): PostedError {
+export function toPostedError(thrownValue: unknown): PostedError {
   try {
-    if (!(thrown instanceof Error)) {
+    if (!(thrownValue instanceof Error)) {
       return {
-        error: new Error(typeof thrown === "string" ? thrown : Deno.inspect(thrown)),
+        error: new Error(typeof thrownValue === "string" ? thrownValue : Deno.inspect(thrownValue)),
         name: "Error",
       };
     }
     // In JavaScript, these properties can have any type.
-    const name = String(thrown.name);
+    const name = String(thrownValue.name);
     try {
-      const error = structuredClone(thrown);
-      if (!(thrown instanceof AggregateError)) return { error, name };
-      return { error, name, errors: structuredClone(thrown.errors) };
+      const error = structuredClone(thrownValue);
+      if (!(thrownValue instanceof AggregateError)) return { error, name };
+      return { error, name, errors: structuredClone(thrownValue.errors) };
     } catch {
-      const error = new Error(String(thrown.message), { cause: Deno.inspect(thrown.cause) });
-      error.stack = String(thrown.stack);
+      const error = new Error(String(thrownValue.message), {
+        cause: Deno.inspect(thrownValue.cause),
+      });
+      error.stack = String(thrownValue.stack);
       return { error, name };
     }
   } catch {
@@ -36,16 +41,16 @@ export function toPostedError(thrown: unknown): PostedError {
 
 /** Restores the name of a posted error, and its class if that is a class of Deno. */
 export function fromPostedError({ error, name, errors }: PostedError): Error {
-  const define = (property: string, value: unknown) =>
+  const defineProperty = (property: string, value: unknown) =>
     Object.defineProperty(error, property, { value, writable: true, configurable: true });
   if (errors !== undefined) {
     Object.setPrototypeOf(error, AggregateError.prototype);
-    define("errors", errors);
+    defineProperty("errors", errors);
   }
   if (Object.hasOwn(Deno.errors, name)) {
-    const Class = Deno.errors[name as keyof typeof Deno.errors];
-    Object.setPrototypeOf(error, Class.prototype);
+    const ErrorClass = Deno.errors[name as keyof typeof Deno.errors];
+    Object.setPrototypeOf(error, ErrorClass.prototype);
   }
-  if (error.name !== name) define("name", name);
+  if (error.name !== name) defineProperty("name", name);
   return error;
 }

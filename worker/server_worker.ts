@@ -22,9 +22,11 @@ export interface ModuleExport {
 }
 
 export interface AppSource {
-  /** An export of a module, or the source of a function. */
-  readonly from: ModuleExport | string;
-  /** The arguments for making the app; `null` if `from` is the app itself. */
+  /**
+   * The app, or the function that makes the app: a module's export, or a function's source code.
+   */
+  readonly definition: ModuleExport | string;
+  /** The arguments for making the app; `null` if `definition` is the app itself. */
   readonly args: readonly unknown[] | null;
 }
 
@@ -57,14 +59,14 @@ export type WorkerReport =
 
 // ───────────────────────── the app
 
-/** Makes the app: loads the function or the export, and calls it unless it is the app itself. */
-async function makeApp({ from, args }: AppSource): Promise<App> {
+/** Makes the app: loads the definition, and calls the function unless it is the app itself. */
+async function makeApp({ definition, args }: AppSource): Promise<App> {
   // A function is sent to the worker as its source, because threads exchange only data.
-  const value = typeof from === "string"
-    ? new Function(`"use strict"; return (${from}\n);`)()
-    : await loadModuleExport(from);
+  const value = typeof definition === "string"
+    ? new Function(`"use strict"; return (${definition}\n);`)()
+    : await loadModuleExport(definition);
   if (args === null) return value as App; // the server checks the app
-  const label = typeof from === "string" ? "the function" : `the export "${from.name}"`;
+  const label = typeof definition === "string" ? "the function" : `the export "${definition.name}"`;
   if (typeof value !== "function") {
     throw wrongArgumentError(
       "build",
@@ -83,8 +85,8 @@ async function makeApp({ from, args }: AppSource): Promise<App> {
 
 async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown> {
   // The URL is absolute, so `deno publish`, which warns of this import, need not rewrite it.
-  const exports: Record<string, unknown> = await import(module);
-  const value = exports[name];
+  const moduleExports: Record<string, unknown> = await import(module);
+  const value = moduleExports[name];
   if (value === undefined) throw new TypeError(`the module ${module} has no export "${name}"`);
   return value;
 }
@@ -94,17 +96,19 @@ async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown
 const CRASH_EXIT_CODE = 1;
 
 const port = takePort(workerData);
-if (port !== null) run(port);
+if (port !== null) runWorker(port);
 
-function run(port: MessagePort): void {
-  // Web workers have this property.
+function runWorker(port: MessagePort): void {
+  // Unlike workers of `node:worker_threads`, web workers have this property.
   Object.assign(globalThis, { self: globalThis });
   const report = (report: WorkerReport) => port.postMessage(report);
-  const fail = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
+  const reportFailure = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
   const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
     event.preventDefault(); // otherwise Deno prints the error
-    fail(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
+    reportFailure(
+      event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason,
+    );
     Deno.exit(CRASH_EXIT_CODE);
   };
   const listenForErrors = () => {
@@ -125,18 +129,18 @@ function run(port: MessagePort): void {
       await server?.[Symbol.asyncDispose]();
       return null;
     }
-    // Add the listener again, after the listeners of the app, which may handle the event.
+    // Add the listeners again, after the listeners of the app, which may handle the events.
     listenForErrors();
     const { address, options, sslconfig } = command;
     server = sslconfig === null
       ? new Server(address, app, options)
       : new SSLServer(sslconfig, address, app, options);
     await server.ready;
-    server.serveForever().catch(fail);
+    server.serveForever().catch(reportFailure);
     return server.address;
   };
   port.on("message", (command: Command) => {
-    execute(command).then((address) => report({ type: command.type, address }), fail);
+    execute(command).then((address) => report({ type: command.type, address }), reportFailure);
   });
 }
 

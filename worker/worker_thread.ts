@@ -9,27 +9,30 @@ import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
 import type { AppSource, Command, ServerWorkerData, WorkerReport } from "./server_worker.ts";
 
-/** Never called. With this import, `deno cache` finds the module, which is started by its URL. */
+/**
+ * Imports the worker's module. Never called: the import lets `deno cache` find the module, which is
+ * started by its URL.
+ */
 const _importWorker = () => import("./server_worker.ts");
 
 const WORKER_NAME = "the worker of a TempServer";
-/** After this time, `close()` terminates a worker whose app blocks the thread. */
+/** The time after which `close()` terminates a worker whose app blocks the thread. */
 const TERMINATE_AFTER_MILLISECONDS = 2000;
 
-type Pending = PromiseWithResolvers<Address | null>;
+type PendingCommand = PromiseWithResolvers<Address | null>;
 
-/** A worker with a server. It is used once. */
+/** A worker with a server, which is used once. */
 export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   /** The commands that were not executed yet. */
-  readonly #pendingCommands = new Map<Command["type"], Pending>();
+  readonly #pendingCommands = new Map<Command["type"], PendingCommand>();
   readonly #portClosed = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   /** The error that ended the use of the worker, whose later reports are ignored. */
   #finalError: Error | null = null;
   #isServing = false;
-  #closing: Promise<void> | null = null;
+  #closePromise: Promise<void> | null = null;
 
   private constructor(worker: Worker, port: MessagePort) {
     this.#worker = worker;
@@ -42,7 +45,7 @@ export class WorkerThread {
     worker.on("exit", async (code) => {
       // Wait for the last reports of the worker, which arrive before its port closes.
       await this.#portClosed.promise;
-      this.#endWith(
+      this.#endWithReason(
         `has ended by itself, as with Deno.exit() or self.close(), with exit code ${code}`,
       );
     });
@@ -86,19 +89,22 @@ export class WorkerThread {
 
   /** Closes the server, and then terminates the worker. */
   close(): Promise<void> {
-    return this.#closing ??= this.#close();
+    return this.#closePromise ??= this.#close();
   }
 
   async #close(): Promise<void> {
     // A serving worker may have a socket, which only the worker can close.
     if (this.#isServing && this.#finalError === null) {
-      const closed = Promise.withResolvers<void>();
-      this.#execute({ type: "close" }).then(() => closed.resolve(), () => closed.resolve());
-      const timer = setTimeout(closed.resolve, TERMINATE_AFTER_MILLISECONDS);
-      await closed.promise;
+      const serverClosed = Promise.withResolvers<void>();
+      this.#execute({ type: "close" }).then(
+        () => serverClosed.resolve(),
+        () => serverClosed.resolve(),
+      );
+      const timer = setTimeout(serverClosed.resolve, TERMINATE_AFTER_MILLISECONDS);
+      await serverClosed.promise;
       clearTimeout(timer);
     }
-    this.#endWith("was closed");
+    this.#endWithReason("was closed");
     await this.#worker.terminate();
     await this.#portClosed.promise;
   }
@@ -109,10 +115,10 @@ export class WorkerThread {
    */
   #execute(command: Command): Promise<Address | null> {
     if (this.#finalError !== null) return Promise.reject(this.#finalError);
-    const pending: Pending = Promise.withResolvers();
-    this.#pendingCommands.set(command.type, pending);
+    const pendingCommand: PendingCommand = Promise.withResolvers();
+    this.#pendingCommands.set(command.type, pendingCommand);
     this.#port.postMessage(command);
-    return pending.promise;
+    return pendingCommand.promise;
   }
 
   #receive(report: WorkerReport): void {
@@ -123,17 +129,17 @@ export class WorkerThread {
   }
 
   #fail(error: Error): void {
-    this.#endWith(`has failed: ${error.stack ?? error.message}`, error);
+    this.#endWithReason(`has failed: ${error.stack ?? error.message}`, error);
     void this.#worker.terminate();
   }
 
-  #endWith(reason: string, error: Error = new DeguError(`${WORKER_NAME} ${reason}`)): void {
+  #endWithReason(reason: string, error: Error = new DeguError(`${WORKER_NAME} ${reason}`)): void {
     if (this.#finalError !== null) return;
     this.#finalError = error;
-    // Closing the port delivers the reports that have arrived; they are ignored.
+    // Closing the port delivers the reports that have arrived. They are ignored.
     this.#port.close();
     // If no command is pending, no promise rejects, so the log must have the end of the worker.
-    if (this.#pendingCommands.size === 0 && this.#closing === null) {
+    if (this.#pendingCommands.size === 0 && this.#closePromise === null) {
       processLogger.error(`${WORKER_NAME} ${reason}`);
     }
     for (const { reject } of this.#pendingCommands.values()) reject(error);

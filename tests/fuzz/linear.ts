@@ -4,7 +4,7 @@
  */
 
 import process from "node:process";
-import { endToEndHeaders } from "@degu/internal/apps/proxy.ts";
+import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
 import type { HeaderDict } from "@degu/degu/base";
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
@@ -71,7 +71,7 @@ export const namedHeaders: Target = {
       headers[name] = "1";
       size += `${name}: 1\r\n`.length;
     }
-    return () => endToEndHeaders(headers);
+    return () => removeHopByHopHeaders(headers);
   },
 };
 

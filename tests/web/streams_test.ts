@@ -1,6 +1,6 @@
 /** Streams and headers between the two worlds. */
 import { createFetch } from "@degu/degu";
-import { dictOf } from "@degu/internal/web/headers.ts";
+import { toHeaderDict } from "@degu/internal/web/headers.ts";
 import { readAhead } from "@degu/internal/web/streams.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -195,7 +195,10 @@ Deno.test("a header value in an unsupported form is a RangeError that names it",
   };
   for (const [name, values] of Object.entries(wrong)) {
     for (const value of values) {
-      const { message } = assertThrows(() => dictOf(new Headers({ [name]: value })), RangeError);
+      const { message } = assertThrows(
+        () => toHeaderDict(new Headers({ [name]: value })),
+        RangeError,
+      );
       assert(message.includes(`headers["${name}"]`) && message.includes(value), message);
     }
   }
