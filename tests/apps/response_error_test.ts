@@ -126,7 +126,7 @@ Deno.test("access logs and a server in a worker see what an app has thrown as an
   const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
   await using temp = await TempServer.start(["127.0.0.1", 0], null, {
     module: apps,
-    name: "throwing",
+    name: "throwResponse",
   });
   assertEquals((await new Client(temp.address).request("GET", "/")).status, 404);
 });
