@@ -116,6 +116,6 @@ Deno.test("swapped, misspelled and missing arguments are refused before anything
   await assertRejects(() => makeDirectory(client, ["a", ".."]), RangeError, "refers to");
   await assertRejects(() => deleteFile(client, ["", "a"]), RangeError, "is empty");
   await assertRejects(() => remoteDigest(client, [null] as never), TypeError, "must be a string");
-  await assertRejects(() => upload(client, "/tmp/a", []), RangeError, "that of a directory");
+  await assertRejects(() => upload(client, "/tmp/a", []), RangeError, "is the URI of a directory");
   assertEquals(requests, 0);
 });

@@ -44,7 +44,7 @@ if (failed > 0) console.error(failed);`,
     "the peer of a session that has none",
     `await callApp((_request, session) => reply(200, peerOf(session).name), mkreq("GET", "/"));`,
     `await device.serve(address, (_request, session) => reply(200, peerOf(session).name));`,
-    ["TypeError", "must be one of a DeviceServer"],
+    ["TypeError", "must belong to a DeviceServer"],
   ],
   [
     "a code that no transfer has",
