@@ -43,8 +43,11 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
   const files = `${root}/files`;
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
   const [deguPort, sshPort] = [await serveDegu(root, files), await serveSsh(root)];
-  const install = ["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"];
-  await runToEnd([...install, ...agentArguments]);
+  const importMap = await writeImportMap(root);
+  await runToEnd([
+    ...["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"],
+    ...["--import-map", importMap, ...agentArguments],
+  ]);
   const degu = [`${root}/bin/degu`, "--home", `${root}/b`];
   return {
     id: "18-command",
@@ -61,6 +64,26 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
       "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and its peer serves.",
     ],
   };
+}
+
+/**
+ * Writes an import map by which the installed program uses the library of this checkout. An installed
+ * program doesn't read the configuration files of its checkout.
+ */
+async function writeImportMap(directory: string): Promise<string> {
+  const checkout = new URL("../../", import.meta.url);
+  const [library, agent] = await Promise.all(
+    ["deno.json", "agent/deno.json"].map(async (path) =>
+      JSON.parse(await Deno.readTextFile(new URL(path, checkout)))
+    ),
+  );
+  const imports = { ...library.imports, ...agent.imports };
+  for (const [name, path] of Object.entries<string>(library.exports)) {
+    imports[library.name + name.slice(1)] = new URL(path, checkout).href;
+  }
+  const importMap = `${directory}/import_map.json`;
+  await Deno.writeTextFile(importMap, JSON.stringify({ imports }));
+  return importMap;
 }
 
 /** Makes a contender that runs a command ten times for each figure. */
