@@ -90,7 +90,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "two$ degu send hello.txt": "agent/tests/long/first_minute_test.ts",
   "laptop$ degu pair": "tests/long/project/recording_test.ts",
   "new$ degu ls --inbox desk:": "agent/tests/inbox_test.ts moves such a copy",
-  "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
+  "degu ls one:                    # list the share": "tests/project/agent_documentation_test.ts",
   "deno cache jsr:@degu/agent@0.1.0": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",
   "# Written by degu service install; degu service remove takes it away.":
