@@ -33,7 +33,7 @@ async function setUp() {
   };
 }
 
-Deno.test("each function takes the names of a path, which it escapes", async () => {
+Deno.test("each function accepts a path as an array of names, and escapes the names", async () => {
   await using test = await setUp();
   const { client, here, there } = test;
   await Deno.mkdir(`${here}/tree/sub`, { recursive: true });
@@ -60,7 +60,7 @@ Deno.test("each function takes the names of a path, which it escapes", async () 
   assertEquals(await list([]), ["my tree"]);
 });
 
-Deno.test("file and dir may be file: URLs", async () => {
+Deno.test("file and dir accept file: URLs", async () => {
   await using test = await setUp();
   const { client, here } = test;
   const url = (path: string) => toFileUrl(`${here}/${path}`);
@@ -74,7 +74,7 @@ Deno.test("file and dir may be file: URLs", async () => {
   assertEquals(await Deno.readTextFile(`${here}/copy/ä #1`), "hello");
 });
 
-Deno.test("swapped, misspelled and missing arguments are refused before anything is asked", async () => {
+Deno.test("swapped, misspelled and missing arguments are rejected before any request", async () => {
   let requests = 0;
   await using serving = serve(() => {
     requests++;

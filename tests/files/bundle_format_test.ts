@@ -40,7 +40,7 @@ const file = fc.record({
 });
 const CUTS = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(2 ** 20));
 
-Deno.test("a record whose first byte arrives before the rest is read back", () => {
+Deno.test("a record is parsed if its first byte arrives alone", () => {
   const record = { path: ["a"], status: 403 } as const;
   const bytes = encode(formatRecord(record) + BUNDLE_END);
   const parser = new BundleParser(GET_ANSWER);
@@ -49,7 +49,7 @@ Deno.test("a record whose first byte arrives before the rest is read back", () =
   parser.end();
 });
 
-Deno.test("records and their contents are read back, however the bytes are split", () => {
+Deno.test("records and their contents are parsed, however the bytes are split", () => {
   const nothing = new Uint8Array(0);
   const found = fc.oneof(
     fc.tuple(file, content).map(([record, bytes]) =>
@@ -124,13 +124,13 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
     ].map(withKey),
   ],
   [
-    "a key too few",
+    "a missing key",
     PUT_REQUEST,
     LINE.replace('"size":3,', ""),
     LINE.replace('"path":["a"],', ""),
   ],
   [
-    "a bad size or time of the file that was seen",
+    "a bad size or time of the existing file",
     PUT_REQUEST,
     ...["[]", "[1]", "[1,1,1]", "[-1,1]", "[1.5,1]", '[1,"1"]', "[1,8640000000000001]", "[1,0.5]"]
       .map((seen) => withKey(`"seen":${seen}`)),
@@ -159,19 +159,19 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
     ...[5000, 30_000].map((count) => "[".repeat(60_000 - count) + "]".repeat(count)),
   ],
   [
-    "a bad status of a file that was sent",
+    "a bad status of an uploaded file",
     PUT_ANSWER,
     ...['{"status":200}', '{"status":"204"}', '{"status":204,"path":["a"]}'],
   ],
   [
-    "a bad status of a file that was requested",
+    "a bad status of a requested file",
     GET_ANSWER,
     ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}'],
     ...['{"path":["a"],"status":404,"size":0}', '{"path":[],"status":404}'],
   ],
   // Where no content follows, nothing else shows that a size is wrong.
   [
-    "a bad size without a content",
+    "a bad size without content",
     DIGEST_ANSWER,
     ...["-1", "1.5", '"3"', "null", "65536"].map((size) =>
       withSize(size).replace("{", '{"status":200,')
@@ -179,13 +179,13 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   ],
 ];
 
-Deno.test("a line is the shortest form of its JSON, has all keys of its record and no other", async (t) => {
+Deno.test("rejects a line that isn't the shortest form of its JSON, or has a missing or unknown key", async (t) => {
   await testEachRow(t, BAD_LINES, (rule, format, ...lines) => {
     for (const line of lines) {
       // Bytes that belong to no record would be an error of their own.
       const content = format === PUT_REQUEST && line.includes('"size"') ? "abc" : "";
       const bytes = encode(`${line}\n${content}${BUNDLE_END}`);
-      const says = rule === "a bad size without a content" ? "a bad size" : undefined;
+      const says = rule === "a bad size without content" ? "a bad size" : undefined;
       assertThrows(() => parseBundle(format, bytes), BundleError, says, line.slice(0, 200));
     }
   });
@@ -197,7 +197,7 @@ Deno.test("a line is the shortest form of its JSON, has all keys of its record a
   assertThrows(() => parseBundle(PUT_REQUEST, invalid), BundleError, "not JSON");
 });
 
-Deno.test("a bundle that is cut anywhere, or goes on after its end, is an error", () => {
+Deno.test("rejects a truncated bundle, and bytes after the end of a bundle", () => {
   const whole = `${formatRecord(FILE)}abc${formatRecord({ path: ["b"], kind: "directory" })}` +
     BUNDLE_END;
   for (let length = 0; length < whole.length; length++) {
@@ -217,7 +217,7 @@ Deno.test("a bundle that is cut anywhere, or goes on after its end, is an error"
   }
 });
 
-Deno.test("a line has at most 65,536 bytes, also where its end has not arrived", () => {
+Deno.test("rejects a line of more than 65,536 bytes, even before its end arrives", () => {
   const line = (length: number) => {
     const empty = JSON.stringify({ path: [""], kind: "directory" });
     return encode(empty.replace('""', `"${"a".repeat(length - empty.length - 1)}"`) + "\n");

@@ -65,7 +65,7 @@ async function serveBundles(options: FilesOptions = {}) {
   };
 }
 
-Deno.test("a bundle has each file that was requested, or the reason why not, in the order of the request", async () => {
+Deno.test("a bundle has each requested file, or its error status, in the order of the request", async () => {
   await using files = await serveBundles({ write: false });
   const { root } = files;
   const contents = [0, 1, 40_000, 65_535, 65_536].map((
@@ -132,7 +132,7 @@ const longest = (length: number) => formatPaths([["a".repeat(length)]]);
 const FULL = concat(Array(128).fill(longest(32763)));
 const manySent = (count: number) =>
   concat([...Array(count).fill(makeRecord(["..", null])), encode(BUNDLE_END)]);
-Deno.test("a bundle is cut when the directory that is served is gone, and says of no file that it is missing", async () => {
+Deno.test("a bundle is cut if the served directory is missing, and reports no file as missing", async () => {
   await using files = await serveBundles();
   using _gone = patch(Deno, "lstatSync", (lstatSync) => (path) => {
     if (path === `${files.root}/sub`) Deno.renameSync(files.root, `${files.root}.moved`);
@@ -151,7 +151,7 @@ const REQUESTS: readonly (readonly [
   body: () => BodyOut,
   expected: number | number[],
 ])[] = [
-  ["a request for nothing", "/?bundle=get", () => null, 200],
+  ["a request without paths", "/?bundle=get", () => null, 200],
   ["10,000 paths", "/?bundle=get", () => paths(10_000), 200],
   ["more than 10,000 paths", "/?bundle=get", () => paths(10_001), 413],
   ["more than 4 MiB", "/?bundle=get", () => new Uint8Array(4 * 1048576 + 1).fill(10), 413],
@@ -172,32 +172,34 @@ const REQUESTS: readonly (readonly [
   ["more than 4 MiB in chunks", "/?bundle=get", () => makeChunkedBody(FULL, longest(1)), 413],
   ["the longest line", "/?bundle=get", () => longest(32763), 200],
   ["a longer line", "/?bundle=get", () => longest(32764), 400],
-  ["a path without an end of its line", "/?bundle=get", () => encodeLatin1('["a"]'), 400],
-  ["a path that is no list", "/?bundle=get", () => encodeLatin1('"a"\n'), 400],
+  ["a path without a line end", "/?bundle=get", () => encodeLatin1('["a"]'), 400],
+  ["a path that is not an array", "/?bundle=get", () => encodeLatin1('"a"\n'), 400],
   ["an empty path", "/?bundle=get", () => encodeLatin1("[]\n"), 400],
   ["white space behind a path", "/?bundle=get", () => encodeLatin1('["a"] \n'), 400],
   ["a CR behind a path", "/?bundle=get", () => encodeLatin1('["a"]\r\n'), 400],
   ["an empty line", "/?bundle=get", () => encodeLatin1("\n"), 400],
-  ["a name that is no text", "/?bundle=get", () => encodeLatin1("[1]\n"), 400],
+  ["a name that is not a string", "/?bundle=get", () => encodeLatin1("[1]\n"), 400],
   ["a path in an object", "/?bundle=get", () => encodeLatin1('{"path":["a"]}\n'), 400],
-  ["an end, which a list of paths has not", "/?bundle=get", () => encodeLatin1(BUNDLE_END), 400],
+  ["an end record in a list of paths", "/?bundle=get", () => encodeLatin1(BUNDLE_END), 400],
   ["a path that is not UTF-8", "/?bundle=get", () => encodeLatin1('["\xff"]\n'), 400],
   ...["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"].map((uri) =>
-    ["a URI that is not one of a directory", uri, () => paths(1), 404] as const
+    ["a URI that is not of a directory", uri, () => paths(1), 404] as const
   ),
   ...["/", "/?bundle", "/?bundle=", "/?bundle=all", "/?bundle=get&x", "/?tree"].map((uri) =>
     ["another query", uri, () => paths(1), 405] as const
   ),
-  ["files to what is no directory", "/sub?bundle=put", () => GOOD, 404],
-  ["files to a URI that names nothing", "/a:b/?bundle=put", () => GOOD, 404],
-  ["files to what is reserved", `/${RESERVED_DIRECTORY_NAME}/?bundle=put`, () => GOOD, [403]],
-  ["files below a file", "/file/?bundle=put", () => GOOD, [409]],
-  ["no bundle at all", "/?bundle=put", () => null, 400],
+  ["a bundle to the URI of a file", "/sub?bundle=put", () => GOOD, 404],
+  ["a bundle to an invalid URI", "/a:b/?bundle=put", () => GOOD, 404],
+  ["a bundle to the reserved directory", `/${RESERVED_DIRECTORY_NAME}/?bundle=put`, () => GOOD, [
+    403,
+  ]],
+  ["a bundle below a file", "/file/?bundle=put", () => GOOD, [409]],
+  ["no bundle", "/?bundle=put", () => null, 400],
   ["10,000 records", "/?bundle=put", () => manySent(10_000), Array(10_000).fill(404)],
   ["more than 10,000 records", "/?bundle=put", () => manySent(10_001), 413],
 ];
 
-Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one with files is a whole bundle of at most as many", async (t) => {
+Deno.test("a request for a bundle has at most 10,000 paths in 4 MiB; an uploaded bundle is complete, with at most 10,000 records", async (t) => {
   await using files = await serveBundles();
   await testEachRow(t, REQUESTS, async (_, uri, body, expected) => {
     const response = await files.request("POST", uri, {}, body());
@@ -207,7 +209,7 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one 
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("a list of paths whose body fails is not one that is too large: the app rejects with that error", async () => {
+Deno.test("a request for a bundle rejects with the error of its body, and not as too large", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { list: true });
   for (const query of ["bundle=get", "bundle=digest"]) {
@@ -218,7 +220,7 @@ Deno.test("a list of paths whose body fails is not one that is too large: the ap
   }
 });
 
-Deno.test("a bundle of many directories is whole, in pieces that are never larger than half a mebibyte", async () => {
+Deno.test("a bundle of many directories is complete, in pieces of at most 512 KiB", async () => {
   await using files = await serveBundles({ write: false });
   const paths: string[] = [];
   for (let d = 0; d < 30; d++) {
@@ -242,7 +244,7 @@ Deno.test("a bundle of many directories is whole, in pieces that are never large
   }
 });
 
-Deno.test("a file that can't be read has a status that says why, and is read three times at most", async () => {
+Deno.test("an unreadable file of a bundle gets the status of its error, and is read at most three times", async () => {
   await using files = await serveBundles();
   const statuses = async (...paths: string[]) => {
     const records = await readRecords(GET_ANSWER, await files.get("/?bundle=get", paths));
@@ -272,7 +274,7 @@ Deno.test("a file that can't be read has a status that says why, and is read thr
   assertEquals([...await statuses("sub/file"), compared], [409, 3]);
 });
 
-Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {
+Deno.test("a file that is overwritten repeatedly gets 409, or is sent as one of its versions", async () => {
   await using files = await serveBundles();
   const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
   for (let turn = 0; turn < 30; turn++) {
@@ -290,13 +292,13 @@ const IS_NEW = { "if-none-match": "*" };
 /** The records of one bundle, in this order, to an app that takes files of up to 1,000 bytes. */
 const SENT: readonly [rule: string, sent: SentRecord, status: number][] = [
   ["a new file", ["new", "1", { modified: SENT_TIME }], 201],
-  ["a file that is replaced", ["file", "2"], 204],
+  ["an existing file", ["file", "2"], 204],
   ["a file in new directories", ["deep/er/a b", "3"], 201],
-  ["another in the same", ["deep/er/c", ""], 201],
+  ["another file in the same directory", ["deep/er/c", ""], 201],
   ["the same once more", ["deep/er/c", ""], 204],
-  ["a directory whose name begins with that of another", ["deeper/d", ""], 201],
+  ["a directory whose name has another name as its prefix", ["deeper/d", ""], 201],
   ["the same once more", ["deeper/d", ""], 204],
-  ["a file of the same bundle that is replaced", ["new", "4"], 204],
+  ["a file that replaces one of the same bundle", ["new", "4"], 204],
   ["if-none-match, a new file", ["once", "5", IS_NEW], 201],
   ["if-none-match, a file of the same bundle", ["once", "6", IS_NEW], 412],
   ["if-none-match, an existing file", ["file", "7", IS_NEW], 412],
@@ -304,24 +306,24 @@ const SENT: readonly [rule: string, sent: SentRecord, status: number][] = [
   ["seen, no file", ["not there", "7", { seen: [0, 0] }], 412],
   ["a new directory", ["empty/dir", null], 201],
   ["an existing directory", ["empty/dir", null], 204],
-  ["a directory that was made for another", ["empty", null], 204],
-  ["another content than its digest says", ["wrong", "8", { sha256: "0".repeat(64) }], 400],
+  ["a directory that an earlier file has created", ["empty", null], 204],
+  ["content that doesn't match its digest", ["wrong", "8", { sha256: "0".repeat(64) }], 400],
   ["more than maxBytes", ["large", makePattern(1001)], 413],
   ["maxBytes", ["largest", makePattern(1000)], 201],
   ["a file below a file", ["new/below", "9"], 409],
-  ["a directory in the place of a file", ["file", null], 409],
-  ["the directory above", ["..", "9"], 404],
-  ["a file out of the root", ["../outside/new", "9"], 404],
-  ["a directory out of the root", ["../outside/new", null], 404],
+  ["a directory with the name of a file", ["file", null], 409],
+  ["the parent directory", ["..", "9"], 404],
+  ["a file outside of the root", ["../outside/new", "9"], 404],
+  ["a directory outside of the root", ["../outside/new", null], 404],
   ["an empty name", ["", "9"], 404],
   ["an empty name at the end", ["sub/", "9"], 404],
   ["a name with a NUL", ["a\0", "9"], 404],
   ["a name that is too long", ["n".repeat(256), "9"], 404],
   ["a path that is too deep", ["d/".repeat(256) + "a", "9"], 404],
-  ["what follows the refused ones", ["sub/last", "10"], 201],
+  ["a file after refused ones", ["sub/last", "10"], 201],
 ];
 
-Deno.test("each file of a bundle gets a status, and what is refused changes nothing", async (t) => {
+Deno.test("each record of a bundle gets a status, and a refused record changes no file", async (t) => {
   await using files = await serveBundles({ maxBytes: 1000 });
   const { path, root } = files;
   await Deno.chmod(`${root}/file`, 0o600);
@@ -358,7 +360,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
 });
 
-Deno.test("a bundle is written from every kind of body, and more files than are synced at once", async () => {
+Deno.test("an app writes a bundle from every kind of body, and with more files than it syncs at once", async () => {
   await using files = await serveBundles();
   const sent = Array.from(
     { length: 100 },
@@ -387,7 +389,7 @@ Deno.test("a bundle is written from every kind of body, and more files than are 
   assertEquals(await files.sendAll([]), []);
 });
 
-Deno.test("only a writable app takes a bundle, and of one without a right end what arrived whole stays", async () => {
+Deno.test("only a writable app accepts a bundle; complete files of a bundle without a valid end stay", async () => {
   await using files = await serveBundles();
   for (const end of ["", "{}\n", '{"end":1}\n', '{"end":true}', BUNDLE_END + "\n", '["a"]\n']) {
     // A client goes on behind it.
@@ -402,7 +404,7 @@ Deno.test("only a writable app takes a bundle, and of one without a right end wh
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("of a bundle that is cut anywhere whole files are in place, and nothing else is left", async () => {
+Deno.test("a bundle that is cut at any byte leaves only complete files", async () => {
   const first = makeRecord(["new/first", "12345"]);
   const second = makeRecord(["new/second", "67890"]);
   const lengths = [0, 5, first.length - 1, first.length, first.length + 5, first.length + 100];
@@ -421,7 +423,7 @@ Deno.test("of a bundle that is cut anywhere whole files are in place, and nothin
   }
 });
 
-Deno.test("a name that occurs again in a bundle is that of an existing file, also where names are listed", async () => {
+Deno.test("a repeated name in a bundle counts as an existing file, even if the server lists the directory", async () => {
   await using files = await serveBundles();
   const many = Array.from({ length: 40 }, (_, i): SentRecord => [`sub/${i}a`, `${i}`]);
   const sent: SentRecord[] = [
@@ -437,7 +439,7 @@ Deno.test("a name that occurs again in a bundle is that of an existing file, als
   assertEquals([await files.read("sub/5a"), await files.read("sub/5A")], ["5", "other"]);
 });
 
-Deno.test("while too many files are open, those of a bundle get their names before others are written", async () => {
+Deno.test("if too many files are open, received files of a bundle get their names before the next are written", async () => {
   await using files = await serveBundles();
   for (const code of ["EMFILE", "ENFILE"]) {
     const sent = Array.from({ length: 5 }, (_, i): SentRecord => [`${code}/${i}`, `${i}`]);
@@ -455,7 +457,7 @@ Deno.test("while too many files are open, those of a bundle get their names befo
   }
 });
 
-Deno.test("a file of a bundle that can't be synced to the disk gets no name, and costs no other", async () => {
+Deno.test("a file of a bundle that can't be synced to the disk gets no name, and the other files get theirs", async () => {
   await using files = await serveBundles();
   let count = 0;
   using _full = patch(Deno.FsFile.prototype, "sync", (sync) => {
@@ -469,7 +471,7 @@ Deno.test("a file of a bundle that can't be synced to the disk gets no name, and
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {
+Deno.test("a disk error that concerns more than one file ends a bundle, and is logged", async () => {
   await using files = await serveBundles();
   using _broken = patch(Deno, "openSync", () => () => {
     throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
@@ -479,7 +481,7 @@ Deno.test("an error of the disk that is not one of a file ends a bundle, and is 
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
+Deno.test("a stalled bundle has no open file (Linux)", async () => {
   await using files = await serveBundles();
   using peer = await RawPeer.connect(files.serving.address);
   await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
@@ -513,7 +515,7 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
   }
 });
 
-Deno.test("a peer that is forgotten while its bundle arrives writes nothing more", async () => {
+Deno.test("a peer that is forgotten while its bundle arrives can't write further files", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
@@ -541,7 +543,7 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), []);
 });
 
-Deno.test("files of a bundle that had their names before its peer was forgotten are reported", async () => {
+Deno.test("onFile is called for the files of a bundle that got their names before the peer was forgotten", async () => {
   await using dir = await createTempDir();
   const reported: string[] = [];
   const app = new FilesApp(dir.path, {
@@ -558,7 +560,7 @@ Deno.test("files of a bundle that had their names before its peer was forgotten 
   assertEquals([status, await placed(), reported.length], [403, 64, 64]);
 });
 
-Deno.test("the directory of unfinished files is made again if it is removed while a bundle arrives", async () => {
+Deno.test("the directory of unfinished files is created again if it is removed while a bundle arrives", async () => {
   await using files = await serveBundles();
   const reserved = `${files.root}/${RESERVED_DIRECTORY_NAME}`;
   const body = new ChunkedBodyIter(
@@ -575,7 +577,8 @@ Deno.test("the directory of unfinished files is made again if it is removed whil
 });
 
 Deno.test({
-  name: "on a full disk the files that fit are written, and the others are 507 (needs unshare)",
+  name:
+    "on a full disk the files of a bundle that fit are written, and the others get 507 (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await createTempDir();
@@ -614,7 +617,7 @@ async function canDamage(): Promise<boolean> {
 
 Deno.test({
   name:
-    "a file that the disk does not give is 403, in a bundle too, and has no digest, and costs no other (needs unshare)",
+    "a file that the disk can't read gets 403, alone and in a bundle, and no digest; other files are sent (needs unshare)",
   ignore: !mayDamage,
   async fn() {
     await using dir = await createTempDir();
@@ -637,7 +640,7 @@ Deno.test({
   },
 });
 
-Deno.test("of two bundles with the same new file one gets 201, and 412 the other", async () => {
+Deno.test("two simultaneous bundles with the same new file get 201 and 412", async () => {
   await using files = await serveBundles();
   const sent = Array.from(
     { length: 100 },
@@ -696,7 +699,7 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
   }
 });
 
-Deno.test("an onFile that throws or rejects is a line of the log, and ends nothing", async () => {
+Deno.test("an error of onFile is logged, and doesn't affect the response", async () => {
   const failing: readonly (() => unknown)[] = [
     () => {
       throw new Error("full\n\x1b[31m");
@@ -712,7 +715,7 @@ Deno.test("an onFile that throws or rejects is a line of the log, and ends nothi
   }
 });
 
-Deno.test("onFile is told once of each file, whatever is refused between", async () => {
+Deno.test("onFile is called once for each file, even with refused files in between", async () => {
   const told: string[] = [];
   await using files = await serveBundles({ onFile: ({ path }) => told.push(path.join("/")) });
   for (
@@ -727,7 +730,7 @@ Deno.test("onFile is told once of each file, whatever is refused between", async
   }
 });
 
-Deno.test("onFile is told of a file that was cut", async () => {
+Deno.test("onFile is called for a file whose response was cut", async () => {
   const { promise, resolve } = Promise.withResolvers<FileEvent>();
   await using files = await serveBundles({ onFile: resolve });
   await Deno.writeFile(`${files.root}/large`, new Uint8Array(20_000_000));
@@ -741,7 +744,7 @@ Deno.test("onFile is told of a file that was cut", async () => {
   assert(bytes < 20_000_000);
 });
 
-Deno.test("onFile is told of the files of a bundle that was cut", async () => {
+Deno.test("onFile is called for the files of a bundle that was cut", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "a");
   const events: FileEvent[] = [];

@@ -58,16 +58,16 @@ async function serveHolding(method: string) {
 
 /** Files that a late request would replace, and the options of the call. */
 const LATE: readonly [what: string, size: number, before: string | null, TransferOptions][] = [
-  ["a small file in the place of another", 5, "old", {}],
-  ["a large file in the place of another", 300_000, "old", {}],
-  ["a file without resuming in the place of another", 5, "old", { resume: false }],
+  ["a small file that replaces another", 5, "old", {}],
+  ["a large file that replaces another", 300_000, "old", {}],
+  ["a file that replaces another without resuming", 5, "old", { resume: false }],
   ["a small new file", 5, null, {}],
   ["a large new file", 300_000, null, {}],
   ["a new file without resuming", 5, null, { resume: false }],
 ];
 
 for (const [what, size, before, options] of LATE) {
-  Deno.test(`a PUT that arrives late replaces nothing newer: ${what}`, async () => {
+  Deno.test(`a delayed PUT doesn't replace a newer file: ${what}`, async () => {
     await using files = await serveHolding("PUT");
     const { clientDir, serverDir, client } = files;
     if (before !== null) await Deno.writeTextFile(`${serverDir}/f`, before);
@@ -89,7 +89,7 @@ for (const [what, size, before, options] of LATE) {
   });
 }
 
-Deno.test("a DELETE that arrives late deletes nothing newer, and one that was carried out before is a success", async () => {
+Deno.test("a delayed DELETE doesn't delete a newer file, and succeeds if the file is already gone", async () => {
   await using files = await serveHolding("DELETE");
   const { clientDir, serverDir, client } = files;
   await fill(serverDir, { f: "old", g: "1" });
@@ -112,7 +112,7 @@ Deno.test("a DELETE that arrives late deletes nothing newer, and one that was ca
   await again;
 });
 
-Deno.test("a file that is refused as changed is there all the same if it has the same content", async () => {
+Deno.test("an upload that is refused with 412 succeeds if the server has the same content", async () => {
   await using files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { write: true });
     return async (request, session, api) => {
@@ -127,7 +127,7 @@ Deno.test("a file that is refused as changed is there all the same if it has the
   assertEquals(await readTree(files.serverDir), { f: "new" });
 });
 
-Deno.test("a server that does not report which file it has gets no file, and no request to delete one", async () => {
+Deno.test("a server that doesn't report a file-stamp gets no PUT and no DELETE", async () => {
   const methods: string[] = [];
   await using files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { write: true });
@@ -190,7 +190,7 @@ Deno.test("if-file-stamp: a file is replaced and deleted only if it has this siz
   }
 });
 
-Deno.test("a HEAD and a GET have the stamp of a file", async () => {
+Deno.test("the responses to HEAD and GET have the file's stamp", async () => {
   await using dir = await createTempDir();
   await fill(dir.path, { f: "old" });
   await Deno.utime(`${dir.path}/f`, new Date(TIME), new Date(TIME));
@@ -212,7 +212,7 @@ Deno.test("a HEAD and a GET have the stamp of a file", async () => {
   assertEquals(await stampOf("HEAD", "/new", announced(encodeLatin1("x"))), "none");
 });
 
-Deno.test("a download replaces the file that was there when it began, and none that came or changed meanwhile", async () => {
+Deno.test("a download replaces the target that existed at its start, but not one that appeared or changed later", async () => {
   for (const before of [null, "old"]) {
     await using files = await serveVersion(200_000);
     const { servedFile, file, dir, get } = files;
@@ -233,7 +233,7 @@ Deno.test("a download replaces the file that was there when it began, and none t
   }
 });
 
-Deno.test("in a tree a file that changed since it was compared is neither replaced nor deleted, and fails alone", async () => {
+Deno.test("a file of a tree that changes after its comparison is neither replaced nor deleted, and fails alone", async () => {
   const large = "l".repeat(100_000);
   for (const direction of ["download", "upload"] as const) {
     const source = { small: "new", large, other: "other" };
@@ -266,7 +266,7 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
   }
 });
 
-Deno.test("upload of a tree: a file that another call has replaced with the same content counts as copied", async () => {
+Deno.test("uploadTree: a file that another call has replaced with the same content counts as copied", async () => {
   await using trees = await makeTrees("upload", { f: "same", g: "new" }, {
     f: "older",
     g: "older",
@@ -283,7 +283,7 @@ Deno.test("upload of a tree: a file that another call has replaced with the same
 
 const ADD: FilesOptions = { write: "add", list: true };
 
-Deno.test('write: "add": new files and directories are made, nothing is replaced or deleted', async () => {
+Deno.test('write: "add": new files and directories are created, and existing ones are not replaced or deleted', async () => {
   await using dir = await createTempDir();
   await fill(dir.path, { f: "old", d: null });
   const app = new FilesApp(dir.path, ADD);
@@ -305,7 +305,7 @@ Deno.test('write: "add": new files and directories are made, nothing is replaced
   assertEquals(Object.fromEntries(found), left);
 });
 
-Deno.test('write: "add": an identical file is a success, alone and in a tree, and keeps its time; a dry run knows that others stay', async () => {
+Deno.test('write: "add": an identical file succeeds, alone and in a tree, and keeps its time; a dry run reports that others fail', async () => {
   await using dir = await createTempDir();
   const { path } = dir;
   const large = "l".repeat(100_000);
@@ -331,7 +331,7 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
   assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
 });
 
-Deno.test('write: "add": both ends say that a file stays because files are only added', async () => {
+Deno.test('write: "add": the log of the server and the error of the client say that files are only added', async () => {
   await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/large": "l".repeat(100_000), "here/small": "s" });
@@ -358,7 +358,7 @@ Deno.test('write: "add": both ends say that a file stays because files are only 
   for (const line of refused) assert(/already exists|only added/.test(line), line);
 });
 
-Deno.test('write: "add": a tree with delete is refused before anything is copied', async () => {
+Deno.test('write: "add": a tree with delete is rejected before any file is copied', async () => {
   await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/new": "n", "served/old": "o", "served/sub/old": "o" });
@@ -375,7 +375,7 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
   assertEquals(Object.fromEntries(found.filter(([name]) => !name.includes("."))), left);
 });
 
-Deno.test("a tree to an app without write is refused as such, not as one that only adds", async () => {
+Deno.test("uploadTree to a read-only app is rejected as not writable, not as add-only", async () => {
   await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/f": "newer", "served/f": "old", "served/old": "o" });
@@ -397,7 +397,7 @@ Deno.test("a tree to an app without write is refused as such, not as one that on
   assertEquals([error.status, await listNames(`${path}/served`)], [405, ["f", "old"]]);
 });
 
-Deno.test("create: the directory is made, with those above it", async () => {
+Deno.test("create: the app creates its directory and the parents of it", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/a/b`;
   const app = new FilesApp(path, { create: true, write: true });
@@ -426,7 +426,7 @@ async function withoutDirectory(options: FilesOptions) {
   return { dir: dir.path, path, status, put, [Symbol.asyncDispose]: dir[Symbol.asyncDispose] };
 }
 
-Deno.test("create: a directory that was removed is made again at the next request, and is on the disk before its answer", async () => {
+Deno.test("create: the next request creates a removed directory again, and syncs it before the response", async () => {
   for (const method of ["GET", "HEAD", "DELETE"] as const) {
     await using gone = await withoutDirectory({ create: true });
     const uri = method === "DELETE" ? "/x" : "/";
@@ -444,16 +444,16 @@ Deno.test("create: a directory that was removed is made again at the next reques
   }
 });
 
-Deno.test("create: a directory that was removed is not made again in another directory, in place of something else, or without the option", async () => {
+Deno.test("create: a removed directory is not created again if its parent was replaced, its name is taken, or without the option", async () => {
   const rows: Readonly<
     Record<string, (paths: { dir: string; path: string }) => Promise<unknown>>
   > = {
-    "the directory above was replaced": async ({ dir }) => {
+    "the parent was replaced": async ({ dir }) => {
       // Its inode stays in use, so that the new directory has another one.
       await Deno.rename(`${dir}/a`, `${dir}/old`);
       await Deno.mkdir(`${dir}/a`);
     },
-    "the directory above is gone": ({ dir }) => Deno.remove(`${dir}/a`),
+    "the parent is missing": ({ dir }) => Deno.remove(`${dir}/a`),
     "a file has the name": ({ path }) => Deno.writeTextFile(path, "file"),
     "a link has the name": ({ path }) => makeLinks({ [path]: "none" }),
   };
@@ -471,7 +471,7 @@ Deno.test("create: a directory that was removed is not made again in another dir
   assertEquals([await source.status("GET", "/"), await readTree(source.dir)], [503, { a: null }]);
 });
 
-Deno.test("create: a directory that was removed is not made again without the permission to look at the one above", async () => {
+Deno.test("create: a removed directory is not created again without the permission to read its parent", async () => {
   await using dir = await createTempDir();
   const script = `
     import { FilesApp } from ${JSON.stringify(import.meta.resolve("../../files.ts"))};
@@ -488,7 +488,7 @@ Deno.test("create: a directory that was removed is not made again without the pe
 
 Deno.test({
   name:
-    "create: a mount point that was removed is not made again: the disk below would be filled (needs unshare)",
+    "create: a removed mount point is not created again, because uploads would fill the disk below (needs unshare)",
   ignore: !await canMount(),
   async fn() {
     await using dir = await createTempDir();
@@ -502,7 +502,7 @@ Deno.test({
   },
 });
 
-Deno.test("create: with perPeer, a directory that was removed is made again, and no other peer notices", async () => {
+Deno.test("create: with perPeer, a removed directory is created again, and other peers are not affected", async () => {
   await using dir = await createTempDir();
   const options = { create: true, list: true, write: true };
   const app = perPeer(({ name }) => new FilesApp(`${dir.path}/${name}`, options));

@@ -12,7 +12,7 @@ import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
-Deno.test("on Windows nothing is deleted: neither for peers nor by transfers", async () => {
+Deno.test("on Windows neither peers nor transfers delete files", async () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   using _deleting = patch(windowsDeletions, "areTested", () => false);
   await using dir = await createTempDir();

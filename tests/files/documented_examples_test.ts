@@ -19,7 +19,7 @@ const examples = Array.from(
   ([, code]) => code!,
 );
 
-Deno.test("every documented example ends if the server is gone", async () => {
+Deno.test("every documented example ends if the server is unreachable", async () => {
   await using dir = await createTempDir();
   const maps = importMapFlags();
   const flags = maps.length > 0 ? maps : [`--config=${new URL("deno.json", ROOT).pathname}`];

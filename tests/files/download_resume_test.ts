@@ -81,7 +81,7 @@ async function setUp() {
   };
 }
 
-Deno.test("an interrupted download is resumed where it ended", async () => {
+Deno.test("an interrupted download resumes at its offset", async () => {
   for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
     await using files = await setUp();
     await files.cut(cutAfter);
@@ -93,7 +93,7 @@ Deno.test("an interrupted download is resumed where it ended", async () => {
   }
 });
 
-Deno.test("a download over a pool is resumed, too, and by a client of the same server", async () => {
+Deno.test("a download over a pool is resumed, by the pool and by a client of the same server", async () => {
   for (const maxConnections of [1, 4]) {
     await using files = await setUp();
     const { client, file, servedFile } = files;
@@ -132,7 +132,7 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
     resumedFrom: 600_000,
     requests: ["HEAD", REST],
   },
-  "without one it is asked for in the end": {
+  "without a digest in the response it is requested at the end": {
     resumedFrom: 600_000,
     requests: ["HEAD", REST, "HEAD"],
   },
@@ -145,8 +145,8 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "resume: false keeps no part": { cut: { resume: false }, isKept: false },
   "without an entity tag no part is kept": { first: { etag: null }, isKept: false },
   "with a weak entity tag no part is kept": { first: { etag: 'W/"one"' }, isKept: false },
-  "of a small file no part is kept": { first: { content: randomBytes(65535) }, isKept: false },
-  "of a larger one it is": { first: { content: randomBytes(65536) }, resumedFrom: 39321 },
+  "no part of a small file is kept": { first: { content: randomBytes(65535) }, isKept: false },
+  "a part of a larger file is kept": { first: { content: randomBytes(65536) }, resumedFrom: 39321 },
   "with another version in its name": {
     change: async (dir) => {
       const part = (await findPart(dir))!;
@@ -167,13 +167,13 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
       await Deno.mkdir(part);
     },
   },
-  "a second name of a file": {
+  "a hard link to another file": {
     change: async (dir) => Deno.link((await findPart(dir))!, `${dir}/second`),
   },
   "missing": { change: async (dir) => Deno.remove((await findPart(dir))!) },
 };
 
-Deno.test("only a part that is certainly of this file is resumed, and anything else starts over", async (t) => {
+Deno.test("resumes only a part that certainly belongs to the file, and otherwise starts over", async (t) => {
   for (const [what, row] of Object.entries(RESUMED)) {
     await t.step(what, async () => {
       await using files = await setUp();
@@ -188,7 +188,7 @@ Deno.test("only a part that is certainly of this file is resumed, and anything e
   }
 });
 
-Deno.test("another URI or another server starts over", async () => {
+Deno.test("a download from another URI or server starts over", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await download(files.client, "/other", files.file);
@@ -200,7 +200,7 @@ Deno.test("another URI or another server starts over", async () => {
   assertEquals(result.resumedFrom, 0);
 });
 
-Deno.test("a server is told by the address of the client, wherever the name leads by then; without any address nothing is kept", async () => {
+Deno.test("a part belongs to the host name of the client, whatever it resolves to; without an address no part is kept", async () => {
   await using files = await setUp();
   const { client } = files;
   const nameless: Requester = { request: (...request) => client.request(...request) };
@@ -218,7 +218,7 @@ Deno.test("a server is told by the address of the client, wherever the name lead
   assertEquals((await download(moved, "/file", files.file)).resumedFrom, 600_000);
 });
 
-Deno.test("the part of another call is kept if this one fails before it begins", async () => {
+Deno.test("a call that fails before it begins keeps the part of another call", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await using failing = serve(() => [503, "Service Unavailable", {}, null]);
@@ -239,7 +239,7 @@ async function openPart(target: string): Promise<PartFile> {
   return part;
 }
 
-Deno.test("a directory that somebody has given the name of a part keeps what is in it", async () => {
+Deno.test("a directory with the name of a part keeps its entries", async () => {
   await using dir = await createTempDir();
   const { temporaryFile } = await openPart(`${dir.path}/copy`);
   const taken = temporaryFile.path;
@@ -250,7 +250,7 @@ Deno.test("a directory that somebody has given the name of a part keeps what is 
   assertEquals(await listNames(taken), ["precious"]);
 });
 
-Deno.test("what has replaced a part meanwhile is not removed with it, nor what a link there leads to", async () => {
+Deno.test("removing a part keeps an entry that has replaced it, and the target of a link", async () => {
   await using dir = await createTempDir();
   const precious = `${dir.path}/precious`;
   await Deno.writeTextFile(precious, "");
@@ -263,7 +263,7 @@ Deno.test("what has replaced a part meanwhile is not removed with it, nor what a
   assertEquals(await listNamesWithoutVersions(dir.path), [PART, "precious"]);
 });
 
-Deno.test("a complete part is verified, and nothing is transferred", async () => {
+Deno.test("a complete part is verified without a transfer", async () => {
   await using files = await setUp();
   files.servedFile.digest = "never";
   await assertRejects(() => files.get(), Error, "does not report the SHA-256 of the file");
@@ -292,7 +292,7 @@ Deno.test("a link in place of the part is not followed", async () => {
   assertEquals(await listNames(files.dir), ["copy", "victim"]);
 });
 
-Deno.test("a part that was made through a link is removed where it is", async () => {
+Deno.test("a part that was created through a link is removed from its real directory", async () => {
   await using dir = await createTempDir();
   await Deno.mkdir(`${dir.path}/sub`);
   await makeLinks({ [`${dir.path}/link`]: "sub" });
@@ -375,7 +375,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
 
 // The part of a download: valid targets, its lock, and its completion.
 
-Deno.test("a target that can't be written is refused before any request", async () => {
+Deno.test("a target that can't be written is rejected before any request", async () => {
   await using files = await serveFiles(() => () => {
     throw new Error("asked");
   });
@@ -399,7 +399,7 @@ Deno.test("a target that can't be written is refused before any request", async 
   assertEquals(await listNames(`${clientDir}/d`), []);
 });
 
-Deno.test("the second of two downloads to one target is refused, and the first completes", async () => {
+Deno.test("the second of two downloads to one target rejects, and the first completes", async () => {
   await using files = await serveVersion(300_000);
   const { servedFile, client, dir, file, get } = files;
   const arrived = Promise.withResolvers<void>();
@@ -431,7 +431,7 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   assertEquals(await listNames(dir), ["copy", "g"]);
 });
 
-Deno.test("a download whose part others remove again and again is refused", async () => {
+Deno.test("a download rejects if other processes keep removing its part", async () => {
   await using files = await serveVersion(1);
   using _removing = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
     return function (this: Deno.FsFile, isExclusive) {
@@ -443,7 +443,7 @@ Deno.test("a download whose part others remove again and again is refused", asyn
   assertEquals([error.code, files.servedFile.requests], ["IN_USE", ["GET"]]);
 });
 
-Deno.test("of many downloads to one target each succeeds or is refused", async () => {
+Deno.test("each of many simultaneous downloads to one target succeeds or rejects", async () => {
   await using files = await serveFiles();
   const content = randomBytes(100_000);
   await Deno.writeFile(`${files.serverDir}/f`, content);
@@ -460,7 +460,7 @@ Deno.test("of many downloads to one target each succeeds or is refused", async (
   assertEquals(await listNames(files.clientDir), ["f"]);
 });
 
-Deno.test("with modes: false a file that is replaced keeps its permission bits; a link is itself replaced", async () => {
+Deno.test("with modes: false a replaced file keeps its permission bits, and a link is replaced itself", async () => {
   await using files = await serveFiles();
   await Deno.writeTextFile(`${files.serverDir}/file`, "new");
   await Deno.writeTextFile(`${files.clientDir}/copy`, "old", { mode: 0o600 });
@@ -480,7 +480,7 @@ Deno.test("with modes: false a file that is replaced keeps its permission bits; 
   assertEquals(await Deno.readTextFile(`${files.clientDir}/link`), "new");
 });
 
-Deno.test("only this user can read a part, whatever becomes of it; a new file gets the usual mode", async () => {
+Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets the default mode", async () => {
   await using files = await serveVersion(200_000);
   const { servedFile, dir, file } = files;
   const modes = new Set<number>();
@@ -508,7 +508,7 @@ Deno.test("only this user can read a part, whatever becomes of it; a new file ge
 
 // What is told of a part.
 
-Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {
+Deno.test("the error names a full disk or an exceeded quota, and other errors are unchanged", () => {
   for (const code of ["ENOSPC", "EDQUOT"]) {
     const cause = Object.assign(new Error("message"), { code });
     const error = toDiskFullError(cause, "/the/file");

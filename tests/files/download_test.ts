@@ -46,7 +46,7 @@ const SIZES = [
   ...[0, 1, 32768, 32769, 65535, 65536, 65537, 524288, 1048576, 3_000_001],
 ];
 
-Deno.test("files of every size arrive there and back, over a client and over a connection", async (t) => {
+Deno.test("files of every size are uploaded and downloaded, over a client and over a connection", async (t) => {
   await using files = await serveFiles(both);
   const { client, serverDir, clientDir } = files;
   using conn = await client.connect();
@@ -78,7 +78,7 @@ Deno.test("files of every size arrive there and back, over a client and over a c
   }
 });
 
-Deno.test("file names may be in any language on both ends, and directories are created", async () => {
+Deno.test("local and remote file names may be in any language, and directories are created", async () => {
   await using files = await serveFiles(both);
   const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
   // From 236 on a part, with its record, has no room for the name. Only a file that has settled, and is not small, has one.
@@ -114,7 +114,7 @@ for (const direction of ["upload", "download"] as const) {
   const isUpload = direction === "upload";
   const time = new Date("2001-02-03T04:05:06.789Z");
 
-  Deno.test(`${direction}: a file gets the time of the source, an identical one without bytes`, async (t) => {
+  Deno.test(`${direction}: a file gets the time of the source, even an identical one that isn't sent`, async (t) => {
     for (const size of [0, 7, 300_000]) {
       await t.step(`${size} bytes`, async () => {
         await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
@@ -144,7 +144,7 @@ for (const direction of ["upload", "download"] as const) {
   });
 }
 
-Deno.test("an identical file of another user, who alone can set its time, is replaced", async () => {
+Deno.test("an identical file of another user is replaced, because only its owner can set its time", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { clientDir, serverDir, client } = files;
   const time = new Date("2001-02-03T04:05:06.789Z");
@@ -163,7 +163,7 @@ Deno.test("an identical file of another user, who alone can set its time, is rep
   }
 });
 
-Deno.test("a download gets the time of last-modified from a server without stamps, or else the present", async () => {
+Deno.test("without a file-stamp, a downloaded file gets the time of last-modified, or the current time", async () => {
   await using files = await serveVersion(300_000);
   const { servedFile, file } = files;
   const before = Date.now();
@@ -175,7 +175,7 @@ Deno.test("a download gets the time of last-modified from a server without stamp
   assertEquals((await Deno.stat(file)).mtime, new Date("2001-02-03T04:05:06Z"));
 });
 
-Deno.test("a file here that is touched while it is compared keeps its time", async () => {
+Deno.test("a local file that is touched during its comparison keeps its time", async () => {
   await using files = await serveVersion(300_000);
   const { servedFile, file } = files;
   await files.get();
@@ -339,14 +339,14 @@ const CHANGES: readonly [
   isChange: boolean,
 ][] = [
   ["another version", { content: randomBytes(200_000), etag: '"two"' }, false, true],
-  ["another without an etag", { content: randomBytes(200_000), etag: null }, false, true],
-  ["the same, cut", {}, true, false],
+  ["another version without an etag", { content: randomBytes(200_000), etag: null }, false, true],
+  ["the same version, cut", {}, true, false],
   ["another etag, cut", { etag: '"two"' }, true, true],
-  ["no etag any more, cut", { etag: null }, true, true],
+  ["a missing etag, cut", { etag: null }, true, true],
   ["another length, cut", { content: randomBytes(200_001) }, true, true],
 ];
 
-Deno.test("a file that changes while it arrives is not kept, and no lost connection if that breaks off", async () => {
+Deno.test("a file that changes during a download is not kept, even if the connection breaks", async () => {
   for (const [what, change, isCut, isChange] of CHANGES) {
     await using files = await serveVersion(200_000);
     const { servedFile, client, dir, get } = files;
@@ -371,7 +371,7 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
   }
 });
 
-Deno.test("a connection that breaks off is no change of the file where nobody tells of one, nor is a time-out", async () => {
+Deno.test("a broken connection or a time-out without a sign of a change is not reported as a changed file", async () => {
   await using files = await serveVersion(200_000);
   const { servedFile, dir } = files;
   servedFile.cutAfterBytes = 131_072;
@@ -394,7 +394,7 @@ Deno.test("a connection that breaks off is no change of the file where nobody te
   never.resolve();
 });
 
-Deno.test("responses of other servers are refused if they are not reliable", async () => {
+Deno.test("download rejects unreliable responses of other servers", async () => {
   function* chunks() {
     yield [null, new Uint8Array(9)] as const;
     yield [null, new Uint8Array(0)] as const;
@@ -433,7 +433,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
   assertEquals((await assertRejects(gone, StatusError, "HEAD")).status, 404);
 });
 
-Deno.test("a signal aborts a download with its reason, and what has arrived is kept", async () => {
+Deno.test("a signal aborts a download with its reason, and the received bytes are kept", async () => {
   await using files = await serveVersion(1_000_000);
   const { servedFile, dir, get } = files;
   const partBytes = async () => {
@@ -472,7 +472,7 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   assertEquals((await listNames(dir)).includes("other"), false);
 });
 
-Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
+Deno.test("replace: false keeps an existing file, even one that was created during the download", async () => {
   await using files = await serveVersion(300_000);
   const { servedFile, file } = files;
   const get = () => files.get({ replace: false });
@@ -536,7 +536,7 @@ Deno.test("an error of the progress callback rejects the download", async () => 
 
 // Errors of transfers: their codes, and what they say.
 
-Deno.test("the error for a status says what was requested and what to do, and the connection stays usable", async () => {
+Deno.test("the error for a status names the request and has advice, and the connection stays usable", async () => {
   const hints: [number, string, string][] = [
     [301, "Moved Permanently", "the URI belongs to a directory"],
     [400, "Bad Request", "did not accept"],
@@ -594,7 +594,7 @@ Deno.test("a directory is created, and empty directories and files are deleted, 
   assertEquals(connection.closed, false);
 });
 
-Deno.test("an unsupported operation is an error with its status", async () => {
+Deno.test("the error of an unsupported operation has the status of the response", async () => {
   await using files = await serveFiles(write);
   const { client, serverDir } = files;
   await Deno.mkdir(`${serverDir}/full/inside`, { recursive: true });

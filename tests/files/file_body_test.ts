@@ -47,7 +47,7 @@ import { open } from "node:fs/promises";
 
 // FilesApp: ranges of files, and the pieces that are sent.
 
-Deno.test("FilesApp serves every single range", async () => {
+Deno.test("FilesApp serves every form of a single range", async () => {
   await using files = await serveDirectory();
   for (const size of [1, 10, 100_000, 2_000_000]) {
     const content = makePattern(size);
@@ -72,7 +72,7 @@ Deno.test("FilesApp serves every single range", async () => {
   }
 });
 
-Deno.test("a part of a file has every header of the whole file, and its range", async () => {
+Deno.test("a partial response has every header of the whole file, and content-range", async () => {
   await using files = await serveDirectory();
   await files.write("ten.html", "0123456789");
   const old = new Date("2020-01-01T00:00:00Z");
@@ -163,10 +163,10 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
 /** What may become of a file between its opening and its last byte, and whether that cuts it. */
 const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>, cut: boolean]> = {
   "left alone": [() => Promise.resolve(), false],
-  "overwritten at its beginning": [(path) => overwrite(path, 0), true],
+  "overwritten at its start": [(path) => overwrite(path, 0), true],
   "overwritten at its end": [(path) => overwrite(path, 39_990), true],
-  "written anew": [(path) => Deno.writeFile(path, new Uint8Array(40_000).fill(2)), true],
-  "written anew and shorter": [(path) => Deno.writeFile(path, new Uint8Array(39_999)), true],
+  "rewritten": [(path) => Deno.writeFile(path, new Uint8Array(40_000).fill(2)), true],
+  "rewritten and shorter": [(path) => Deno.writeFile(path, new Uint8Array(39_999)), true],
   "emptied": [(path) => Deno.truncate(path), true],
   "touched": [(path) => Deno.utime(path, new Date(), new Date()), true],
   "appended to": [
@@ -181,7 +181,7 @@ const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>,
 };
 
 for (const [what, [change, cut]] of Object.entries(CHANGES)) {
-  Deno.test(`a file that is ${what} is ${cut ? "never completed" : "sent as it was"}`, async () => {
+  Deno.test(`a file that is ${what} is ${cut ? "never completed" : "sent in its old version"}`, async () => {
     await using tree = await makeTree();
     const path = `${tree.root}/large`;
     // One piece; and several, of which the first may go out before the last is there.
@@ -219,7 +219,7 @@ Deno.test("a file that is longer than any content-length is not sent, and is clo
   if (linux) assertEquals(await listOpenFiles(tree.root), []);
 });
 
-Deno.test("a small file that is overwritten meanwhile is not sent", async () => {
+Deno.test("a small file that is overwritten while it is read is not sent", async () => {
   await using tree = await makeTree();
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
     await Deno.writeTextFile(`${tree.root}/file`, "public");
@@ -235,7 +235,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
   }
 });
 
-Deno.test("a small file that is overwritten while it is served is a 409 without a stack in the log, and CHANGED for download", async () => {
+Deno.test("a small file that is overwritten while it is served gets 409 without a stack in the log, and download rejects with CHANGED", async () => {
   await using tree = await makeTree();
   await using target = await createTempDir();
   const path = `${tree.root}/file`;
@@ -276,7 +276,7 @@ Deno.test("a reader that stops early releases the file", async () => {
   assertEquals([await file.read(first), first], [10, makePattern(10)]);
 });
 
-Deno.test("a small file that has changed in the last two seconds is read twice, and has to be the same", async () => {
+Deno.test("a small file that changed in the last two seconds is read twice, and must be equal both times", async () => {
   await using tree = await makeTree();
   const path = `${tree.root}/file`;
   const stats = lstatSync(path, { bigint: true });
@@ -302,19 +302,19 @@ const first: FileStats = {
 
 const STATES: readonly (readonly [what: string, now: Partial<FileStats>, overwritten: boolean])[] =
   [
-    ["nothing", {}, false],
+    ["unchanged", {}, false],
     ["appended to", { size: 101n, mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, false],
     ["cut", { size: 99n }, true],
     ["written at the same size", { mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, true],
     ["its time set back", { ctimeNs: 2_000_000_000n }, true],
     ["its time set to an earlier one", { mtimeNs: 0n, ctimeNs: 2_000_000_000n }, true],
-    ["given another name, which is no excuse", { nlink: 2n, ctimeNs: 2_000_000_000n }, true],
+    ["given a hard link", { nlink: 2n, ctimeNs: 2_000_000_000n }, true],
     ["renamed over, or deleted", { nlink: 0n, ctimeNs: 2_000_000_000n }, false],
     ["deleted and written", { nlink: 0n, mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, true],
     ["cut and deleted", { nlink: 0n, size: 0n }, true],
   ];
 
-Deno.test("the change to a file is recognized by its metadata", () => {
+Deno.test("a change of a file is detected by its metadata", () => {
   for (const [what, now, overwritten] of STATES) {
     assertEquals(isOverwritten(first, { ...first, ...now }), overwritten, what);
   }
@@ -330,7 +330,7 @@ Deno.test("the change to a file is recognized by its metadata", () => {
 const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const BASE64 = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
-Deno.test("a digest is formatted as in RFC 9530, and read back", () => {
+Deno.test("a digest is formatted as in RFC 9530, and parsed", () => {
   assertEquals(formatReprDigest(HEX), `sha-256=:${BASE64}:`);
   fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
     assertEquals(parseReprDigest(formatReprDigest(bytes.toHex())), bytes.toHex());
@@ -368,7 +368,7 @@ Deno.test("an invalid digest is refused", () => {
   for (const value of values) assertRangeError(() => parseReprDigest(value), value);
 });
 
-Deno.test("a want-repr-digest header is read with its preferences", () => {
+Deno.test("want-repr-digest is parsed with its preferences", () => {
   const cases: [value: string, expected: number][] = [
     [WANT_SHA256, 10],
     ["sha-256=1", 1],
@@ -525,7 +525,7 @@ Deno.test("the cache of digests has a limit", () => {
   assertEquals(known.find(other), "x");
 });
 
-Deno.test("a file of up to the size that the comment of onFile names counts as sent with its response, a larger one with its last byte", async () => {
+Deno.test("onFile is called at the response for a file up to the documented size, and after the last byte of a larger one", async () => {
   const size = 1024 *
     await readStatedNumber("files/serve/files_app.ts", /A file of up to (\d+) KiB/);
   await using dir = await createTempDir();

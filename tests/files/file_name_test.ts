@@ -140,7 +140,7 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
 
 const mayMount = await canMount();
 
-Deno.test("the reserved directory is made once, and is private", async () => {
+Deno.test("the reserved directory is created once, and is private", async () => {
   await using dir = await createTempDir();
   assertEquals(reservedDirectoryOf("/"), `/${RESERVED_DIRECTORY_NAME}`);
   assertEquals([withTrailingSlash("/"), withTrailingSlash("/a")], ["/", "/a/"]);
@@ -165,7 +165,7 @@ Deno.test("the reserved directory is made once, and is private", async () => {
 });
 
 Deno.test({
-  name: "the reserved directory can't be reached by another name either (needs unshare)",
+  name: "peers can't reach the reserved directory by another name (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await createTempDir();
@@ -208,7 +208,7 @@ Deno.test({
   },
 });
 
-Deno.test("the parts of downloads are recognized by their names, and nothing else is", () => {
+Deno.test("only the parts of downloads have the names of such parts", () => {
   const part = `.a${PART_SUFFIX}`;
   const others = [
     ...["a.degu-part", ".degu-part", ".a.part"],
@@ -232,7 +232,7 @@ async function tooDeep(entries: AsyncIterable<TreeEntry>): Promise<unknown[]> {
     .map(({ path, kind, reason }) => [path.length, kind, reason]);
 }
 
-Deno.test("a path has at most 256 names: deeper ones are listed as what can't be asked for, and refused", async () => {
+Deno.test("a path has at most 256 names; deeper entries are listed as not requestable, and refused", async () => {
   await using dir = await createTempDir();
   const names = Array.from({ length: MAX_DEPTH }, (_, i) => `d${i % 10}`);
   const deepest = names.slice(0, MAX_DEPTH - 1);

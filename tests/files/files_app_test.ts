@@ -80,7 +80,7 @@ Deno.test("FilesApp accepts only GET and HEAD, with write also PUT and DELETE", 
 });
 
 Deno.test({
-  name: "curl does not wait for bytes that do not come, whatever the answer",
+  name: "curl doesn't wait for further bytes after any response",
   ...await ignoreUnlessInstalled("curl"),
   async fn() {
     await using files = await serveDirectory();
@@ -115,7 +115,7 @@ Deno.test({
   },
 });
 
-Deno.test("a refusal is logged, unless nothing is read that is not there", async () => {
+Deno.test("a refusal is logged, except if a read finds no file", async () => {
   await using dir = await createTempDir();
   const rows: [Method, uri: string, status: number, warnings: number][] = [
     ["GET", "/none", 404, 0],
@@ -136,14 +136,14 @@ Deno.test("a refusal is logged, unless nothing is read that is not there", async
   }
 });
 
-Deno.test("without a logger of its own, FilesApp gives the reason of a refused write to the log of the server", async () => {
+Deno.test("FilesApp without a logger logs the reason of a refused write to the server's logger", async () => {
   await using files = await serveDirectory((dir) => new FilesApp(dir, { write: true }));
   assertEquals((await files.serving.makeClient().request("DELETE", "/none")).status, 404);
   const [line = ""] = await files.serving.logger.waitFor("info");
   assertMatch(line, /^127\.0\.0\.1:\d+: DELETE "\/none": /);
 });
 
-Deno.test("a HEAD that wants the digest of a damaged file has none, and is logged", async () => {
+Deno.test("a HEAD for the digest of a damaged file gets no digest, and the error is logged", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "content");
   const warnings: string[] = [];
@@ -260,7 +260,7 @@ Deno.test("every known media type is a valid header value", () => {
   assert(types.size > 300, `only ${types.size} types were found`);
 });
 
-Deno.test("a path with a trailing slash serves index.html, one without is redirected there, wherever the app is mounted", async () => {
+Deno.test("a path with a trailing slash serves index.html, and a path without is redirected, wherever the app is mounted", async () => {
   const makeApp = (dir: string): App => {
     const app = new FilesApp(dir);
     return routes({ "/a/": app, "/b/": routes({ "/c/": app }), "/": app });

@@ -71,7 +71,7 @@ const REFUSED = { status: 507, offset: "0", read: 0 };
 
 testUnless(
   noDisk,
-  "a server refuses what can't fit before it reads any of it, and says how much was missing",
+  "a server refuses an upload that doesn't fit before it reads the body, and reports the missing bytes",
   async () => {
     const { whole, resumable, asked, fits, left, small, replacing, log } = await tried(
       "refusedAtOnce",
@@ -91,7 +91,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "of an upload that goes on only the rest has to fit, and what begins anew has the space of its part",
+  "only the remaining bytes of a resumed upload must fit; an upload that starts over has the space of its part",
   async () => {
     const { begun, asked, other, again, left } = await tried("resumedHere");
     assertEquals(begun, { ".degu-files/part": MEBIBYTE });
@@ -106,7 +106,7 @@ for (const permissions of [[STATFS], []]) {
   const known = permissions.length > 0 ? "known" : "not known";
   testUnless(
     noDisk,
-    `an upload that a full disk has stopped is kept and goes on, where the free space is ${known}`,
+    `an upload that a full disk has stopped is kept and resumed, if the free space is ${known}`,
     async () => {
       const { before, full, kept, asked, offset, rest, left, log } = await tried(
         "filledUp",
@@ -128,7 +128,7 @@ for (const permissions of [[STATFS], []]) {
 
 testUnless(
   noDisk,
-  "a complete upload for whose directory there is no space is kept, and needs no byte to go on",
+  "a complete upload whose directory doesn't fit is kept, and resumes without sending bytes",
   async () => {
     const { full, kept, modes, asked, again, left } = await tried("withoutName");
     assertEquals([full.status, full.offset, full.read], [507, null, MEBIBYTE]);
@@ -142,7 +142,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "the oldest parts of a client go where its parts would take more than half of what is free, but not the last one",
+  "the oldest parts of a client, but not its newest, are removed if its parts would exceed half of the free space",
   async () => {
     const others = { other: 131_072, same: 327_680 };
     assertEquals(await tried("halfTaken"), [
@@ -156,7 +156,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "a part that gets its name later is refused where the client's parts would take more than half of what is free",
+  "a part that gets its name later is refused if the client's parts would exceed half of the free space",
   async () => {
     assertEquals(await tried("later"), [204, 204, 507]);
     assertEquals(await tried("later", []), [204, 204, 204]);
@@ -165,7 +165,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "a file that can't fit is not downloaded, and what there is of it stays",
+  "a file that doesn't fit is not downloaded, and its existing part stays",
   async () => {
     const { none, left, some, kept, resumedFrom, bytes } = await tried("downloads");
     assertEquals([none.code, none.needed], ["DISK_FULL", 3 * MEBIBYTE]);
@@ -186,7 +186,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "a download that a full disk has stopped is kept and goes on, and the message names its part",
+  "a download that a full disk has stopped is kept and resumed, and the message names its part",
   async () => {
     const { full, kept, resumedFrom, isRight } = await tried("downloadFilledUp");
     const part = kept[".copy.degu-part"];
@@ -201,7 +201,7 @@ testUnless(
   },
 );
 
-Deno.test("what can't be synced to a full disk is kept up to where all of it is known to be there", async () => {
+Deno.test("a part that can't be synced to a full disk is truncated to its synced bytes", async () => {
   await using version = await serveVersion(300_000);
   const { servedFile, file, get } = version;
   servedFile.cutAfterBytes = 131_072;
@@ -261,7 +261,7 @@ for (const permissions of [[STATFS], []]) {
   const known = permissions.length > 0 ? "known" : "not known";
   testUnless(
     noDisk,
-    `what a full disk has begun to copy to itself is removed, where the free space is ${known}`,
+    `an incomplete copy of reused bytes is removed if the disk is full, and the free space is ${known}`,
     async () => {
       const results = await tried("reused", permissions);
       for (const [i, { failure, left, moved, now }] of results.entries()) {
@@ -278,7 +278,7 @@ for (const permissions of [[STATFS], []]) {
 
 testUnless(
   noDisk,
-  "in a tree a file that can't fit fails alone, in both directions",
+  "a file of a tree that doesn't fit fails alone, in both directions",
   async () => {
     const results = await tried("trees");
     assertEquals(results.length, 3);
@@ -293,7 +293,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "where the free space is not known, a disk that fills up ends the whole tree",
+  "if the free space is not known, a disk that fills up rejects the whole tree",
   async () => {
     const ends = (await tried("trees", [])).map(({ result }: Found) => result);
     for (const [i, end] of ends.entries()) {
@@ -305,7 +305,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "an upload of what is there already needs no space, and one that differs does",
+  "an upload of an identical file needs no space, and one of a different file does",
   async () => {
     const { first, again, differs } = await tried("alreadyThere");
     assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
@@ -319,7 +319,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "of an upload that a full disk has stopped, what can't be synced is not kept",
+  "an upload that a full disk has stopped keeps only its synced bytes",
   async () => {
     const { before, full, kept } = await tried("filledUpUnsynced");
     assertEquals(full.status, 507);
@@ -329,7 +329,7 @@ testUnless(
 
 testUnless(
   noDisk,
-  "of a file of a tree that has been cut only the rest has to fit",
+  "only the remaining bytes of an interrupted file of a tree must fit",
   async () => {
     const { kept, events } = await tried("treeResumed");
     assertEquals(kept[".file.degu-part"], MEBIBYTE);
@@ -338,9 +338,13 @@ testUnless(
   },
 );
 
-testUnless(noDisk, "a file system that has no figures is not taken for a full one", async () => {
-  assertEquals(await tried("withoutFigures"), { free: null, status: 201, bytes: MEBIBYTE });
-});
+testUnless(
+  noDisk,
+  "a file system that doesn't report its space doesn't count as full",
+  async () => {
+    assertEquals(await tried("withoutFigures"), { free: null, status: 201, bytes: MEBIBYTE });
+  },
+);
 
 /** A disk of 8 MiB, of which one half is reserved for root. */
 async function makeReserved(dir: string): Promise<string | null> {
@@ -359,7 +363,7 @@ const noLoop = await loopObstacle();
 
 testUnless(
   noLoop && `no image can be mounted here (${noLoop})`,
-  "what is reserved for root is not free",
+  "blocks that are reserved for root don't count as free",
   async () => {
     await using dir = await createTempDir();
     assertEquals(await makeReserved(dir.path), null);
@@ -372,7 +376,7 @@ testUnless(
 
 testUnless(
   await findTerminalObstacle(),
-  "a program on a terminal is not asked for the permission to look at the free space",
+  "reading the free space doesn't prompt for a permission on a terminal",
   async () => {
     await using dir = await createTempDir();
     const script = `
@@ -396,7 +400,7 @@ testUnless(
   },
 );
 
-Deno.test("a full disk is said to keep what interrupted uploads have left, and not what is under way", async () => {
+Deno.test("the message of a full disk counts the bytes of interrupted uploads, and not of running ones", async () => {
   await using dir = await createTempDir();
   const unfinished = new UnfinishedFiles(dir.path);
   const [idle, own, other] = ["idle", "own", "other"].map((name) =>

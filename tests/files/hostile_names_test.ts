@@ -46,7 +46,7 @@ function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
   }
 }
 
-test("no request writes, reads or deletes outside, and none inside by another name", async (holdsNames) => {
+test("no request writes, reads or deletes outside of the root, or inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true, reuse: true });
   const before = [await readTree(files.root), await listNames(files.path)];
   /** The statuses of a request for each path with each of the names. */
@@ -92,7 +92,7 @@ test("no request writes, reads or deletes outside, and none inside by another na
   assertEquals([await readTree(files.root), await listNames(files.path)], before);
 });
 
-test("no bundle writes or reads outside, and none inside by another name", async (holdsNames) => {
+test("no bundle writes or reads outside of the root, or inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true });
   const before = [await readTree(files.root), await listNames(files.path)];
   const paths = HOSTILE_NAMES.flatMap((name) => [[name], [name, "x"], ["sub", name]]);
@@ -140,7 +140,7 @@ function serveHostile() {
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-test("no list makes a download write outside; each name that the disk can't hold fails alone, and keeps what would be deleted", async (holdsNames) => {
+test("no list makes a download write outside of the target; each name that the disk can't store fails alone, and prevents deletions", async (holdsNames) => {
   await using tree = await makeTree();
   await using serving = serveHostile();
   const beside = async () => [await listNames(tree.path), await readTree(`${tree.path}/outside`)];
@@ -171,7 +171,7 @@ test("no list makes a download write outside; each name that the disk can't hold
   assertEquals(made, ["file", "ok"]);
 });
 
-Deno.test("no device has a name that leads elsewhere", () => {
+Deno.test("no device has a name that leads to another directory", () => {
   for (const name of [...HOSTILE_NAMES, "CON", "Nul", "aux", "prn", "com0", "LPT9"]) {
     assertEquals(isDeviceName(name), false, name);
   }

@@ -42,15 +42,15 @@ const LATE: Readonly<Record<string, Late>> = {
   "a large file of a tree": { call: tree, start: "PUT /f", size: LARGE, before: "old" },
   "a large new file of a tree": { call: tree, start: "PUT /f", size: LARGE },
   "a single file": { call: single, start: "PUT /f", size: 5, before: "old" },
-  "an outbox, a new file": { call: move, start: "POST /?bundle=put", size: 5 },
-  "an outbox, a file in the place of another": {
+  "a move of a new file": { call: move, start: "POST /?bundle=put", size: 5 },
+  "a move of a file that replaces another": {
     call: move,
     start: "POST /?bundle=put",
     has: '"seen"',
     size: 5,
     before: "old",
   },
-  "an outbox, a large file": { call: move, start: "PUT /f", size: LARGE, before: "old" },
+  "a move of a large file": { call: move, start: "PUT /f", size: LARGE, before: "old" },
   "a deletion of a tree": {
     call: (client, here, signal) => uploadTree(client, here, "/", { delete: true, signal }),
     start: "DELETE /f",
@@ -69,7 +69,7 @@ const LATE: Readonly<Record<string, Late>> = {
 };
 
 for (const [what, late] of Object.entries(LATE)) {
-  Deno.test(`a request that is delivered late changes nothing: ${what}`, () => deliverLate(late));
+  Deno.test(`a delayed request doesn't change a newer file: ${what}`, () => deliverLate(late));
 }
 
 async function deliverLate({ call, start, has = "", size, before }: Late) {
@@ -98,7 +98,7 @@ async function deliverLate({ call, start, has = "", size, before }: Late) {
   assertEquals((await readTree(serverDir)).f, newest);
 }
 
-Deno.test("a request that is delivered late changes nothing: the rest of a file", async () => {
+Deno.test("a delayed request doesn't change a newer file: a resumed upload", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { clientDir, serverDir, client } = files;
   const size = 2 ** 22;
@@ -128,7 +128,7 @@ Deno.test("a request that is delivered late changes nothing: the rest of a file"
 });
 
 for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as const) {
-  Deno.test(`a late ${method} spares a newer file that has the size and the time of the one before, which was just written: ${seconds} s since 1970`, async () => {
+  Deno.test(`a delayed ${method} doesn't change a newer file with the same size and time, if the older file was just written: ${seconds} s since 1970`, async () => {
     await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
     const { clientDir, serverDir, client } = files;
     const send = async (text: string, to = client, signal?: AbortSignal) => {

@@ -86,7 +86,7 @@ Deno.test("a link is listed as a link, wherever it leads", async () => {
   assertEquals(kinds.toSorted(), [["a.txt", "file", 5, undefined], ...links]);
 });
 
-Deno.test("a name that is not UTF-8 is listed as such, beside one that Deno shows in the same way", async () => {
+Deno.test("a name that is not UTF-8 is listed as such, next to a valid name that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
   const seen = async () => {
@@ -150,7 +150,7 @@ async function treeOf(response: Response): Promise<ListedEntry[]> {
   return elements;
 }
 
-Deno.test("nested directories are listed with work that grows as their depth does", async () => {
+Deno.test("the work of listing nested directories is proportional to their depth", async () => {
   const calls: number[] = [];
   for (const depth of [60, 240]) {
     await using files = await serveDirectory(listing);
@@ -166,7 +166,7 @@ Deno.test("nested directories are listed with work that grows as their depth doe
   assert(many < 6 * few, `${calls}`);
 });
 
-Deno.test("a tree is listed whole, parents before what is in them, and ends with its last element", async () => {
+Deno.test("the list of a tree is complete, has directories before their entries, and ends with the last element", async () => {
   await using files = await serveDirectory(listing);
   assertEquals(await treeOf(await files.conn.get("/?tree")), []);
   for (const dir of ["a/b c/d", "a/é", "empty", `a/${RESERVED_DIRECTORY_NAME}`]) {
@@ -268,15 +268,15 @@ const rows: readonly [what: string, isRefused: boolean, change: (root: string) =
     Deno.renameSync(root, `${root}.away`);
     Deno.mkdirSync(root);
   }],
-  ["what holds the directories is made again", true, (root) => {
+  ["the parent of the directories is created again", true, (root) => {
     Deno.renameSync(`${root}/top`, `${root}.away`);
     Deno.mkdirSync(`${root}/top`);
   }],
-  ["what holds the directories gives way to a file", true, (root) => {
+  ["the parent of the directories is replaced by a file", true, (root) => {
     Deno.renameSync(`${root}/top`, `${root}.away`);
     Deno.writeTextFileSync(`${root}/top`, "");
   }],
-  ["what holds the directories is removed", false, (root) => {
+  ["the parent of the directories is removed", false, (root) => {
     Deno.renameSync(`${root}/top`, `${root}.away`);
   }],
   ["the directories are removed", false, (root) => {
@@ -306,7 +306,7 @@ for (const isLocal of [false, true]) {
   }
 }
 
-Deno.test("a list is refused if the directory where it begins is replaced before it is listed whole", async () => {
+Deno.test("a list is refused if its root is replaced before the list is complete", async () => {
   await using dir = await createTempDir();
   const path = `${await realPath(dir.path)}/root`;
   await Deno.mkdir(path);
@@ -336,7 +336,7 @@ const DAMAGES: readonly [code: string | undefined, message: string][] = [
   }),
 ];
 
-Deno.test("what the disk does not tell of is listed as unreadable; without descriptors the list is cut", async () => {
+Deno.test("an entry whose lstat fails is listed as unreadable; without file descriptors the list is cut", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "");
   const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
@@ -359,10 +359,10 @@ Deno.test("what the disk does not tell of is listed as unreadable; without descr
   }
 });
 
-Deno.test("a name that nothing is found by is looked for in the directory again: left out if it is gone, else described", async () => {
+Deno.test("a name without an entry is looked up in the directory again: omitted if it is gone, or else listed", async () => {
   const rows: [what: string, change: (path: string) => void, found: string[]][] = [
     ["removed", Deno.removeSync, ["b"]],
-    ["found by a later look", () => {}, ["a", "b"]],
+    ["found by a later lstat", () => {}, ["a", "b"]],
   ];
   for (const [what, change, found] of rows) {
     await using dir = await createTempDir();
@@ -380,7 +380,7 @@ Deno.test("a name that nothing is found by is looked for in the directory again:
   }
 });
 
-Deno.test("a name that the disk lists twice is one entry; of two that only look the same both are", async () => {
+Deno.test("a name that the disk lists twice is one entry; two names that only look the same are two", async () => {
   await using dir = await createTempDir();
   for (const name of ["a", "\ufffd"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
   using _twice = patch(Deno, "readDir", (readDir) =>
@@ -393,7 +393,7 @@ Deno.test("a name that the disk lists twice is one entry; of two that only look 
   assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
 });
 
-Deno.test("a list is cut if something else has the place of a directory before that is listed whole", async () => {
+Deno.test("a list is cut if a directory is replaced before it is listed completely", async () => {
   const rows: [what: string, replace: (path: string) => unknown][] = [
     ["another directory", (path) => Deno.mkdirSync(path)],
     ["a file", (path) => Deno.writeTextFileSync(path, "")],
@@ -456,7 +456,7 @@ Deno.test("entries are returned before the list is complete", async () => {
   assertEquals(names, ["a", "b"]);
 });
 
-Deno.test("a response that is not a list says what the server needs", async () => {
+Deno.test("the error for a response that is not a list says what the server needs", async () => {
   await using files = await serveDirectory();
   await files.mkdir("d");
   await files.write("d/index.html", "[]");
@@ -471,7 +471,7 @@ Deno.test("a response that is not a list says what the server needs", async () =
   assertEquals((await files.conn.get("/d/index.html")).status, 200);
 });
 
-Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
+Deno.test("an abandoned or aborted list closes the connection; a complete list keeps it open", async () => {
   const more = new Array(10_000).fill(entry());
   await using serving = serve(answering(listText(more), 65536));
   const client = serving.makeClient();
@@ -500,7 +500,7 @@ Deno.test("a list that is abandoned or aborted closes the connection; a complete
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });
 
-Deno.test("listTree rejects where a list is cut, where an entry is in no directory of it, and where a path comes twice", async () => {
+Deno.test("listTree rejects a list that is cut, an entry without its directory, and a repeated path", async () => {
   const element = (path: string[], kind = "file") => {
     return { ...entry({ kind }), name: undefined, path };
   };
@@ -526,7 +526,7 @@ Deno.test("listTree rejects where a list is cut, where an entry is in no directo
   }
 });
 
-Deno.test("the error of a list that is cut says so and names the directory; a retry may help", async () => {
+Deno.test("the error of an incomplete list names the directory, and is transient", async () => {
   const cut = async function* (): AsyncGenerator<[null, Uint8Array], void, void> {
     yield [null, new TextEncoder().encode("[\n")];
     await Promise.reject(new BodyError("replaced while it was listed"));
@@ -566,7 +566,7 @@ const parse = (text: string | Uint8Array, length?: number, parsed?: DirectoryEnt
 const parseTree = (text: string, length?: number) =>
   parseWith<TreeEntry>(EntryParser.ofTree(), text, length);
 
-Deno.test("entries written as JSON are read back, however the bytes are split, of directories and of trees", () => {
+Deno.test("entries of directories and of trees are parsed, however the bytes are split", () => {
   const name = fc.constantFrom(...NAMES, "}", "{", "[", "]", '\\"}', "],");
   const makeEntry = fc.record({
     path: fc.array(name, { minLength: 1 }),
@@ -588,7 +588,7 @@ Deno.test("entries written as JSON are read back, however the bytes are split, o
   fc.assert(property, { numRuns: 200 });
 });
 
-Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier ones are returned", () => {
+Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier entries are returned", () => {
   const long = "x".repeat(256);
   const other = (reason: unknown) => ({ kind: "other", reason });
   const bad: Readonly<Record<string, unknown>>[] = [
@@ -612,7 +612,7 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
   }
 });
 
-Deno.test("anything that is not an array of objects, each a line, is an error, and so is a tree without its last element at the end", () => {
+Deno.test("rejects a list that is not an array of objects, one in each line, and a tree without its last element", () => {
   const e = JSON.stringify(entry());
   const texts: Readonly<Record<string, readonly string[]>> = {
     "no array": ["", "\n", "{}\n", "null\n", `${e}\n`, "\ufeff[\n]\n"],
@@ -620,8 +620,14 @@ Deno.test("anything that is not an array of objects, each a line, is an error, a
     "no comma, or one too many": [
       ...["[\n,\n]\n", `[\n${e},\n]\n`, `[\n${e}\n${e}\n]\n`, `[\n${e},,\n${e}\n]\n`],
     ],
-    "not a line each": ["[]\n", "[\n\n]\n", `[${e}]\n`, `[\n${e},${e}\n]\n`, "[\r\n]\n"],
-    "more behind the end": [`[\n${e}\n]\n]`, "[\n]\n]\n", "[\n]\n[\n]\n", "[\n]\n\n"],
+    "not one object in each line": [
+      "[]\n",
+      "[\n\n]\n",
+      `[${e}]\n`,
+      `[\n${e},${e}\n]\n`,
+      "[\r\n]\n",
+    ],
+    "more after the end": [`[\n${e}\n]\n]`, "[\n]\n]\n", "[\n]\n[\n]\n", "[\n]\n\n"],
     "no objects": ["[\n1\n]\n", '[\n"a"\n]\n', `[\n[${e}]\n]\n`, "[\nnull\n]\n"],
     "no JSON": ["[\n{]\n]\n", '[\n{"a":1 "b":2}\n]\n', `[\n${e.replace("file", "fi\\le")}\n]\n`],
   };
@@ -633,7 +639,7 @@ Deno.test("anything that is not an array of objects, each a line, is an error, a
       ...["[\n", "[\n]\n", `[\n${one}\n]\n`, `[\n${one},\n]\n`, '[\n{"end":false}\n]\n'],
     ],
     "no end": [`[\n${one},\n${end}\n`],
-    "more behind the end": [
+    "more after the end": [
       ...[`[\n${end},\n${one}\n]\n`, `[\n${end},\n${end}\n]\n`, `[\n${end}\n]\n]\n`],
     ],
   };
@@ -655,7 +661,7 @@ Deno.test("anything that is not an array of objects, each a line, is an error, a
   assertThrows(() => parse(bytes), TransferError, "not UTF-8");
 });
 
-Deno.test("an entry that can't be downloaded has a reason, and any name if the name is the reason", () => {
+Deno.test("an entry that can't be downloaded has a reason, and may have an invalid name if that is the reason", () => {
   const modified = new Date(0);
   for (const reason of ["link", "special", "unreadable", "name"] as const) {
     for (const name of reason === "name" ? ["a", "\ufffd".repeat(255), "a\ufffd"] : ["a"]) {
@@ -670,7 +676,7 @@ Deno.test("an entry that can't be downloaded has a reason, and any name if the n
   );
 });
 
-Deno.test("of a name that is for messages only 255 characters are kept, in a list and in a tree", () => {
+Deno.test("a name that is only for messages is cut to 255 characters, in a list and in a tree", () => {
   const other = { kind: "other", reason: "name" } as const;
   const end = { end: true };
   for (const character of ["x", "\ufffd", "é"]) {

@@ -99,38 +99,41 @@ inBoth(
   },
 );
 
-inBoth("a mode that alone differs is set without the content, and once", async (direction) => {
-  const requests: string[] = [];
-  await using trees = await makeTrees(
-    direction,
-    {},
-    {},
-    changeResponses(({ method, headers }) => {
-      requests.push(`${method} ${headers["file-mode"] ?? ""}`);
-      return null;
-    }),
-  );
-  await write(`${trees.source}/a`, 100_000, 0o700);
-  await write(`${trees.target}/a`, 100_000, 0o644);
-  const { result, events } = await trees.copy({ dryRun: true });
-  assertEquals([result.unchanged, await readMode(`${trees.target}/a`)], [1, 0o644]);
-  assertEquals(events[0], { type: "plan", files: 0, bytes: 0 });
-  for (const options of [{ modes: false }, { replace: false }]) {
-    await trees.copy(options);
-    assertEquals(await readMode(`${trees.target}/a`), 0o644);
-  }
-  requests.length = 0;
-  assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 1);
-  assertEquals(await readMode(`${trees.target}/a`), 0o700);
-  requests.length = 0;
-  assertEquals((await trees.copy()).result.unchanged, 1);
-  assertEquals(requests, ["GET "]);
-  await Deno.chmod(`${trees.target}/a`, 0o600);
-  requests.length = 0;
-  await trees.copy();
-  assertEquals(requests, direction === "upload" ? ["GET ", "PUT 0700"] : ["GET "]);
-  assertEquals(await readMode(`${trees.target}/a`), 0o700);
-});
+inBoth(
+  "a mode that is the only difference is set once, without sending the content",
+  async (direction) => {
+    const requests: string[] = [];
+    await using trees = await makeTrees(
+      direction,
+      {},
+      {},
+      changeResponses(({ method, headers }) => {
+        requests.push(`${method} ${headers["file-mode"] ?? ""}`);
+        return null;
+      }),
+    );
+    await write(`${trees.source}/a`, 100_000, 0o700);
+    await write(`${trees.target}/a`, 100_000, 0o644);
+    const { result, events } = await trees.copy({ dryRun: true });
+    assertEquals([result.unchanged, await readMode(`${trees.target}/a`)], [1, 0o644]);
+    assertEquals(events[0], { type: "plan", files: 0, bytes: 0 });
+    for (const options of [{ modes: false }, { replace: false }]) {
+      await trees.copy(options);
+      assertEquals(await readMode(`${trees.target}/a`), 0o644);
+    }
+    requests.length = 0;
+    assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 1);
+    assertEquals(await readMode(`${trees.target}/a`), 0o700);
+    requests.length = 0;
+    assertEquals((await trees.copy()).result.unchanged, 1);
+    assertEquals(requests, ["GET "]);
+    await Deno.chmod(`${trees.target}/a`, 0o600);
+    requests.length = 0;
+    await trees.copy();
+    assertEquals(requests, direction === "upload" ? ["GET ", "PUT 0700"] : ["GET "]);
+    assertEquals(await readMode(`${trees.target}/a`), 0o700);
+  },
+);
 
 inBoth(
   "a file that gets its name after a deletion has the bits of the source",
@@ -230,7 +233,7 @@ inBoth(
   },
 );
 
-test("a client that asks for no modes gets none in lists and bundles, and the mask only if it asks for that", async () => {
+test("a client gets modes in lists and bundles, and the mask, only if it requests them", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
   await write(`${files.serverDir}/f`, 5, 0o700);
   for (const query of ["", "?tree"]) {
@@ -251,7 +254,7 @@ test("a client that asks for no modes gets none in lists and bundles, and the ma
   assertEquals([...Deno.readDirSync(files.serverDir)].length, 1);
 });
 
-test("an app with modes: false takes no bits from a peer", async () => {
+test("an app with modes: false ignores the permission bits of a peer", async () => {
   for (const write_ of [true, "add"] as const) {
     await using files = await serveFiles((dir) => {
       return new FilesApp(dir, { list: true, write: write_, modes: false });
@@ -270,7 +273,7 @@ test("an app with modes: false takes no bits from a peer", async () => {
   }
 });
 
-test("bits that are withheld from a client reach no file", async () => {
+test("bits that are withheld from a client are not set on its files", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
   const { client, clientDir, serverDir } = files;
   setTransferHints(client, { maskedModeBits: 0o111 });
@@ -284,7 +287,7 @@ test("bits that are withheld from a client reach no file", async () => {
   for (const name of names) assertEquals(await readMode(`${clientDir}/tree/${name}`), 0o600, name);
 });
 
-test('write: "add": what is there keeps its mode, and no request asks for another', async () => {
+test('write: "add": an existing file keeps its mode, and no request changes it', async () => {
   const requests: string[] = [];
   await using files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { list: true, write: "add" });
@@ -305,7 +308,7 @@ test('write: "add": what is there keeps its mode, and no request asks for anothe
   assertEquals(await readMode(`${serverDir}/tree/new`), 0o700);
 });
 
-test("PUT of a mode alone: under a condition, for a file that is there", async () => {
+test("a PUT of a mode alone needs a condition and an existing file", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { client, serverDir } = files;
   const stamp = `5,${TIME.toISOString()}`;
@@ -383,7 +386,7 @@ test("modes must be a boolean", async () => {
 });
 
 inBoth(
-  "a file that gets its name after a deletion has the bits of what was sent",
+  "a file that gets its name after a deletion has the bits of the sent version",
   async (direction) => {
     await using trees = await makeTrees(direction);
     await write(`${trees.source}/f`, 70_000, 0o755);

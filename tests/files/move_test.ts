@@ -45,7 +45,7 @@ async function makeOutbox(
 const writes = ({ method, uri, query }: Request) =>
   method === "PUT" && !uri.endsWith("/") || query === "bundle=put";
 
-Deno.test("move: each file is removed here once it is there, with an event behind that of its copy; directories stay", async () => {
+Deno.test("move: each local file is removed after it is copied, with an event after that of the copy; directories stay", async () => {
   const files = { small: "1", "d/small": "2", "d/e/large": LARGE, empty: "" };
   await using trees = await makeOutbox({ ...files, "d/f": null });
   const { result, outcomes, events } = await trees.copy(MOVE);
@@ -61,7 +61,7 @@ Deno.test("move: each file is removed here once it is there, with an event behin
   assertEquals([again.result.files, again.result.removed], [0, 0]);
 });
 
-Deno.test("move: an outbox without files makes no request", async () => {
+Deno.test("move: a source without files causes no request", async () => {
   const asked: string[] = [];
   await using trees = await makeOutbox({ d: null }, {}, ({ method, uri }) => {
     asked.push(`${method} ${uri}`);
@@ -76,7 +76,7 @@ Deno.test("move: an outbox without files makes no request", async () => {
   assertEquals(asked, ["PUT /", "POST /?bundle=digest", "POST /?bundle=put"]);
 });
 
-Deno.test("move: into the root of an app, wherever that is, refuses nothing and logs nothing", async () => {
+Deno.test("move: a move to the root of an app, wherever it is mounted, causes no refusal and no log line", async () => {
   await using trees = await makeOutbox({ small: "1", large: LARGE });
   for (const write of [true, "add"] as const) {
     const logger = new RecordingLogger();
@@ -89,7 +89,7 @@ Deno.test("move: into the root of an app, wherever that is, refuses nothing and 
   }
 });
 
-Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {
+Deno.test("move: entries that are not copied stay: links, pipes, reserved names, excluded and refused files", async () => {
   await using trees = await makeOutbox(
     { excluded: "1", "bad/x": "2", "bad large": LARGE, ".x.degu-part": "3", good: "4" },
     { "bad/x/y": "5", "bad large/y": "6" },
@@ -112,7 +112,7 @@ Deno.test("move: what is not copied stays: links, pipes, reserved names, and wha
   assertEquals(result.removed, 1);
 });
 
-Deno.test("move: what the server refuses once it was sent stays", async () => {
+Deno.test("move: a file that the server refuses after it was sent stays", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
     await using trees = await makeOutbox({ x: text }, {}, (request) => {
       return writes(request) ? [413, "Content Too Large", {}, null] : null;
@@ -143,7 +143,7 @@ const CHANGES: Readonly<Record<string, [(path: string) => void, left: (text: str
 };
 
 for (const [what, [change, left]] of Object.entries(CHANGES)) {
-  Deno.test(`move: a file that ${what} meanwhile is not removed`, async () => {
+  Deno.test(`move: a file that ${what} during the copy is not removed`, async () => {
     for (const [name, text] of Object.entries(SIZES)) {
       let path = "";
       await using trees = await makeOutbox({ x: text }, {}, async (request, answer) => {
@@ -167,7 +167,7 @@ for (const [what, [change, left]] of Object.entries(CHANGES)) {
   });
 }
 
-Deno.test("move: a file that was changed just before it was read stays: another change in that second would not show", async () => {
+Deno.test("move: a file that changed just before it was read stays, because another change in that second can't be detected", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
     const other = text.toUpperCase();
     let path = "";
@@ -198,7 +198,7 @@ Deno.test("move: a file that was changed just before it was read stays: another 
   }
 });
 
-Deno.test("move: a file that was written or renamed less than 3 seconds ago, or than settled says, is skipped", async () => {
+Deno.test("move: a file that was written or renamed within 3 seconds, or the seconds of `settled`, is skipped", async () => {
   await using trees = await makeTrees("upload", { written: "1", first: "2" });
   const hourAgo = new Date(Date.now() - 3_600_000);
   await Deno.utime(`${trees.source}/first`, hourAgo, hourAgo);
@@ -241,13 +241,13 @@ Deno.test("move: with settled below 2, a file that was changed less than two sec
   }
 });
 
-Deno.test("move: a file is skipped that was just written on a disk whose clock is ahead", async () => {
+Deno.test("move: a file that was just written on a disk whose clock is ahead is skipped", async () => {
   await using trees = await makeTrees("upload", { x: "1" });
   using _clock = setClockAhead(-1000);
   assertEquals((await trees.copy(MOVE)).outcomes, { x: "skipped: still being written" });
 });
 
-Deno.test("move: a file that is written between the list and its turn is copied, and stays", async () => {
+Deno.test("move: a file that is written after it was listed is copied, and stays", async () => {
   const written = { x: "1", large: LARGE };
   let clock = setClockAhead(120_000);
   let isListed = false;
@@ -275,7 +275,7 @@ Deno.test("move: a file that is written between the list and its turn is copied,
   assertEquals(await readTree(trees.source), left);
 });
 
-Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {
+Deno.test("move: a file with times in the future, from a wrong clock, is removed", async () => {
   await using trees = await makeTrees("upload", { x: "1", large: LARGE });
   {
     using _clock = setClockAhead(-3_600_000);
@@ -329,8 +329,8 @@ for (const [what, there, options, outcome] of BEFORE) {
   });
 }
 
-for (const moment of ["asked for again", "written again"]) {
-  Deno.test(`move: with replace: false a file that was the same is kept if it is replaced there before it is ${moment}`, async () => {
+for (const moment of ["requested again", "written again"]) {
+  Deno.test(`move: with replace: false an identical file stays if the target's file is replaced before it is ${moment}`, async () => {
     for (const text of Object.values(SIZES)) {
       const theirs = "t".repeat(text.length);
       let path = "";
@@ -352,7 +352,7 @@ for (const moment of ["asked for again", "written again"]) {
   });
 }
 
-Deno.test("move: with replace: false an equal file that was just written there is not replaced: another change would not show", async () => {
+Deno.test("move: with replace: false an identical file stays if the target's was just written, because another change can't be detected", async () => {
   for (const text of Object.values(SIZES)) {
     await using trees = await makeOutbox({ x: text }, { x: text }, async ({ method }, answer) => {
       if (method !== "HEAD") return null;
@@ -365,7 +365,7 @@ Deno.test("move: with replace: false an equal file that was just written there i
   }
 });
 
-Deno.test("move: a file whose answer is lost is at both ends, and the next call removes it", async () => {
+Deno.test("move: a file whose response is lost is at both ends, and the next call removes it", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
     let isLost = false;
     await using trees = await makeOutbox({ x: text }, {}, async (request, answer) => {
@@ -386,7 +386,7 @@ Deno.test("move: a file whose answer is lost is at both ends, and the next call 
   }
 });
 
-Deno.test("move: a file whose answer is lost is removed by the same call, also if the server only adds files", async () => {
+Deno.test("move: a file whose response is lost is removed by the same call, also if the server only adds files", async () => {
   for (const write of [true, "add"] as const) {
     for (const [name, text] of Object.entries(SIZES)) {
       await using trees = await makeOutbox({ x: text });
@@ -414,7 +414,7 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also i
 
 for (const options of [{ write: "add" }, { write: true, replace: false }] as const) {
   const { write, ...all } = { ...MOVE, settled: 0, ...options };
-  Deno.test(`move: an app that replaces nothing, and has written the file just now, is asked again when its tag can tell: ${write}`, async () => {
+  Deno.test(`move: a file that the target has just written is compared again after two seconds, without replacing it: ${write}`, async () => {
     await using trees = await makeTrees("upload", { x: "1" });
     await using serving = serve(new FilesApp(trees.target, { list: true, write }));
     const client = serving.makeClient();
@@ -433,7 +433,7 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
   });
 }
 
-Deno.test("move: an app that only adds files keeps what it has, and only the same file leaves the outbox", async () => {
+Deno.test("move: an add-only app keeps its files, and only identical files are removed from the source", async () => {
   for (const text of Object.values(SIZES)) {
     const other = text.replace(/./, "o");
     await using trees = await makeOutbox({ x: text, y: text }, { x: text, y: other });
@@ -448,7 +448,7 @@ Deno.test("move: an app that only adds files keeps what it has, and only the sam
   }
 });
 
-Deno.test("move: an app that only adds files, and serves the outbox itself, moves nothing", async () => {
+Deno.test("move: an add-only app that serves the source itself causes no file to be moved", async () => {
   const files = { x: "1", large: LARGE };
   await using trees = await makeOutbox(files);
   for (let call = 0; call < 2; call++) {
@@ -465,7 +465,7 @@ Deno.test("move: an app that only adds files, and serves the outbox itself, move
   }
 });
 
-Deno.test("move: what has arrived before the disk there is full is removed here, and told", async () => {
+Deno.test("move: files that are copied before the server's disk is full are removed from the source, and reported", async () => {
   const lines = [201, 201, 507].map((status) => `${JSON.stringify({ status })}\n`);
   const bytes = new TextEncoder().encode(lines.join("") + BUNDLE_END);
   const files = { a: "1", b: "2", c: "3" };
@@ -484,7 +484,7 @@ Deno.test("move: what has arrived before the disk there is full is removed here,
   assertEquals(await readTree(trees.source), { c: "3" });
 });
 
-Deno.test("move: once the signal is aborted, nothing is removed", async () => {
+Deno.test("move: no file is removed after the signal is aborted", async () => {
   const texts = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`${i}`, `text ${i}`]));
   await using trees = await makeOutbox(texts);
   const controller = new AbortController();
@@ -497,7 +497,7 @@ Deno.test("move: once the signal is aborted, nothing is removed", async () => {
   assertEquals([await readTree(trees.source), await readTree(trees.target)], [texts, texts]);
 });
 
-Deno.test("move: a dry run reports what would be removed, and removes nothing", async () => {
+Deno.test("move: a dry run reports the files that would be removed, and keeps them", async () => {
   await using trees = await makeOutbox({ a: "1", large: LARGE });
   const { result, outcomes, removedPaths } = await trees.copy({
     ...MOVE,
@@ -518,7 +518,7 @@ const OVERLAPS: readonly [what: string, served: string, uri: readonly string[]][
 const OVERLAPPING = { x: "1", empty: "", "d/large": LARGE };
 
 for (const [what, served, uri] of OVERLAPS) {
-  Deno.test(`move: nothing is lost if the server ${what}`, async () => {
+  Deno.test(`move: no file is lost if the server ${what}`, async () => {
     for (const options of [{}, { replace: false }]) {
       await using dir = await createTempDir();
       await fill(`${dir.path}/in/out`, OVERLAPPING);
@@ -544,7 +544,7 @@ for (const [what, served, uri] of OVERLAPS) {
   });
 }
 
-Deno.test("move: nothing is lost if files of both ends are one, by hard links", async () => {
+Deno.test("move: no file is lost if files of both ends are hard links to the same inode", async () => {
   const texts = { x: "1", large: LARGE };
   await using trees = await makeOutbox(texts);
   for (const name of Object.keys(texts)) {
@@ -555,7 +555,7 @@ Deno.test("move: nothing is lost if files of both ends are one, by hard links", 
 });
 
 Deno.test({
-  name: "move: nothing is lost if the target is the source, mounted there (needs unshare)",
+  name: "move: no file is lost if the target is a bind mount of the source (needs unshare)",
   ignore: !await canMount(),
   async fn() {
     await using dir = await createTempDir();
@@ -575,8 +575,7 @@ Deno.test({
 });
 
 Deno.test({
-  name:
-    "move: a file that can't be removed here has failed, and the others are moved (needs unshare)",
+  name: "move: a source file that can't be removed fails, and the others are moved (needs unshare)",
   ignore: !await canRun(...AS_USER),
   async fn() {
     await using dir = await createTempDir();
@@ -597,7 +596,7 @@ Deno.test({
   },
 });
 
-Deno.test("move: without the permission to write there the whole call rejects, and nothing is removed", async () => {
+Deno.test("move: without the permission to write to the source the whole call rejects, and no file is removed", async () => {
   await using trees = await makeTrees("upload", { a: "1", large: LARGE });
   const [, port] = trees.serving.address;
   await using running = new RunningProcess(
@@ -655,13 +654,13 @@ Deno.test({
 });
 
 for (const before of [undefined, "old"]) {
-  const had = before === undefined ? "nothing" : "another version";
+  const had = before === undefined ? "no file" : "another version";
   for (const lists of [true, false]) {
     const where = lists ? "" : ", without a list";
     const app = (trees: { target: string }) =>
       new FilesApp(trees.target, { list: lists, write: true });
 
-    Deno.test(`move: where the target had ${had}, what comes while the first request waits is not replaced${where}`, async () => {
+    Deno.test(`move: if the target had ${had}, a file that appears during the first request is not replaced${where}`, async () => {
       for (const text of Object.values(SIZES)) {
         const theirs = text.replace(/./, "t");
         await using trees = await makeOutbox(
@@ -689,8 +688,8 @@ for (const before of [undefined, "old"]) {
     });
 
     for (const isPlaced of [true, false]) {
-      const lost = isPlaced ? "answer" : "request";
-      Deno.test(`move: where the target had ${had}, what comes after the first ${lost} was lost is not replaced by a retry${where}`, async () => {
+      const lost = isPlaced ? "response" : "request";
+      Deno.test(`move: if the target had ${had}, a retry doesn't replace a file that appears after the first ${lost} was lost${where}`, async () => {
         for (const text of Object.values(SIZES)) {
           const theirs = text.replace(/./, "t");
           await using trees = await makeOutbox(
@@ -724,7 +723,7 @@ for (const before of [undefined, "old"]) {
   }
 }
 
-Deno.test("move: to a server that does not list its directory, files of the same names are replaced", async () => {
+Deno.test("move: a server that doesn't list its directory replaces files of the same names", async () => {
   for (const text of Object.values(SIZES)) {
     const files = { new: text, taken: text, same: text, "d/taken": text };
     // The server sends this file in the place of a list.
@@ -741,7 +740,7 @@ Deno.test("move: to a server that does not list its directory, files of the same
   }
 });
 
-Deno.test("move: a file whose answer is lost is removed by the same call, also without a list", async () => {
+Deno.test("move: a file whose response is lost is removed by the same call, also without a list", async () => {
   for (const text of Object.values(SIZES)) {
     await using trees = await makeOutbox({ x: text });
     let losses = 1;
@@ -764,7 +763,7 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also w
   }
 });
 
-Deno.test("move: of the target only the directories are listed in which a name is taken", async () => {
+Deno.test("move: only target directories with a name conflict are listed", async () => {
   const lists: string[] = [];
   const before = { x: "old", "d/y": "y" };
   await using trees = await makeOutbox(
@@ -780,7 +779,7 @@ Deno.test("move: of the target only the directories are listed in which a name i
   assertEquals(await readTree(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
 });
 
-Deno.test("move: a large file whose name is free costs no list, and no digest", async () => {
+Deno.test("move: a large file whose name is free causes no request for a list or a digest", async () => {
   const requests: string[] = [];
   await using trees = await makeOutbox({ large: LARGE }, {}, ({ method, headers }) => {
     requests.push(`${method} ${headers["want-repr-digest"] ?? ""}`.trim());
@@ -790,7 +789,7 @@ Deno.test("move: a large file whose name is free costs no list, and no digest", 
   assertEquals(requests, ["PUT", "POST", "HEAD", "PUT"]);
 });
 
-Deno.test("move: what onEvent throws rejects the call, and the files that were not told of stay", async () => {
+Deno.test("move: an error of onEvent rejects the call, and unreported files stay", async () => {
   await using trees = await makeOutbox({ a: LARGE, b: LARGE, c: "1" });
   const thrown = new Error("enough");
   const onEvent = ({ type }: TreeEvent) => {
@@ -800,7 +799,7 @@ Deno.test("move: what onEvent throws rejects the call, and the files that were n
   assertEquals(await readTree(trees.source), { a: LARGE, b: LARGE, c: "1" });
 });
 
-Deno.test("move: options that contradict it are a RangeError, and a download has no such option", async () => {
+Deno.test("move: contradicting options cause a RangeError, and downloadTree has no such option", async () => {
   await using trees = await makeOutbox({ x: "1" }, { y: "2" });
   const rows: [UploadTreeOptions, string][] = [
     [{ delete: true }, "delete: with move: true it can't be set"],

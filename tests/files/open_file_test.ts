@@ -68,7 +68,7 @@ const NOT_SERVED: readonly (string | readonly string[])[] = [
   ...["none", "none/none", "sub/none", "file/none", "file/", "loop", "loop/a"],
 ];
 
-Deno.test("no name or link leads out of the root or to what is reserved, and no link is followed", async (t) => {
+Deno.test("no name or link leads out of the root or to a reserved name, and no link is followed", async (t) => {
   await using tree = await makeTree();
   using traps = await addTraps(tree);
   const { root } = tree;
@@ -98,7 +98,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
       for (const { content } of records) assert(["", "public"].includes(decodeLatin1(content)));
     });
   }
-  await t.step("in lists, which say why something is not served", async () => {
+  await t.step("in lists, with the reason why an entry is not served", async () => {
     const listed = async (uri: string) => {
       const entries = await Array.fromAsync(listDirectory(client, uri));
       const lines = entries.map(({ name, kind, size, reason }) => [name, reason ?? kind, size]);
@@ -152,7 +152,7 @@ Deno.test("FilesApp needs --allow-read only for its directory, and stays inside 
 });
 
 Deno.test({
-  name: "a link is not opened with the flags for reading, whose numbers differ by processor",
+  name: "the flags for reading, whose numbers differ by processor, don't open a link",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using tree = await makeTree();
@@ -174,7 +174,7 @@ Deno.test({
   },
 });
 
-Deno.test("a file that can't be read is 403 below the root, and 404 by a link", async () => {
+Deno.test("an unreadable file gets 403 below the root, and 404 through a link", async () => {
   await using tree = await makeTree();
   using _traps = await addTraps(tree);
   const root = new Root(tree.root);
@@ -220,24 +220,24 @@ const LEAVINGS: readonly [
 ][] = [
   ["that reads everything", (_, client) => read(client, {}, LARGE_FILE_BYTES)],
   ["that reads a small file", (peer) => ask(peer, "GET /file HTTP/1.1\r\n\r\n")],
-  ["that asks for the head alone", (peer) => ask(peer, GET.replace("GET", "HEAD"))],
+  ["that sends a HEAD request", (peer) => ask(peer, GET.replace("GET", "HEAD"))],
   [
-    "that asks for a part",
+    "that requests a range",
     (_, client) =>
       read(client, { range: new Range(1000, LARGE_FILE_BYTES) }, LARGE_FILE_BYTES - 1000),
   ],
   [
-    "that asks for what is beyond the end",
+    "that requests a range beyond the end",
     (peer) => ask(peer, "GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n"),
   ],
   [
-    "that has it already",
+    "that already has the file",
     (peer) => ask(peer, "GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n"),
   ],
-  ["that has another one", (peer) => ask(peer, 'GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n')],
-  ["that goes away before the response", (peer) => peer.send(GET)],
-  ["that goes away within it", (peer) => ask(peer, GET)],
-  ["that reads nothing", async (peer) => {
+  ["that has another version", (peer) => ask(peer, 'GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n')],
+  ["that leaves before the response", (peer) => peer.send(GET)],
+  ["that leaves during the response", (peer) => ask(peer, GET)],
+  ["that doesn't read the response", async (peer) => {
     await ask(peer, GET.repeat(10));
     // Not a sleep: the server closes when it has waited long enough, and then this fails.
     await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);

@@ -7,7 +7,7 @@ import { serve } from "@degu/testing/serving.ts";
 const RESERVED = [".degu-files", ".DEGU-files", ".a.degu-part", ".a b.Degu-Part", ".degu-files ."];
 const FREE = ["a", ".a", "degu-files", ".degu-files2", "a.degu-part", ".degu-part", "degu-part"];
 
-Deno.test("isReservedName is true for a name that a FilesApp serves and lists to no client", async () => {
+Deno.test("isReservedName is true exactly for the names that FilesApp neither serves nor lists", async () => {
   await using dir = await createTempDir();
   for (const name of [...RESERVED, ...FREE]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
   await using serving = serve(new FilesApp(dir.path, { list: true }));
@@ -22,7 +22,7 @@ Deno.test("isReservedName is true for a name that a FilesApp serves and lists to
   assertEquals(listed.toSorted(), FREE.toSorted());
 });
 
-Deno.test("isReservedName takes the name of a file as text", () => {
+Deno.test("isReservedName accepts only a string", () => {
   for (const value of [undefined, null, 5, ["a"]]) {
     assertThrows(() => Reflect.apply(isReservedName, null, [value]), TypeError, "name: must be");
   }

@@ -134,13 +134,13 @@ interface Row {
 
 const ROWS: readonly Row[] = [
   {
-    rule: "a file that has grown moves what is new",
+    rule: "only the new bytes of a grown file are sent",
     source: { "a/log": [GROWN, NEW] },
     target: { "a/log": [BYTES, OLD] },
     moves: [LINE.length, SIZE],
   },
   {
-    rule: "a renamed file moves nothing, and nothing is compared before an upload",
+    rule: "a renamed file is not sent, and an upload doesn't compare it first",
     source: { new: [BYTES, OLD] },
     target: { old: [BYTES, OLD] },
     moves: [0, SIZE],
@@ -149,34 +149,34 @@ const ROWS: readonly Row[] = [
     left: { old: [BYTES, OLD] },
   },
   {
-    rule: "a renamed file moves nothing, and its old name is deleted",
+    rule: "a renamed file is not sent, and its old name is deleted",
     source: { new: [BYTES, OLD] },
     target: { old: [BYTES, OLD] },
     options: { delete: true },
     moves: [0, SIZE],
   },
   {
-    rule: "a file in a renamed directory moves nothing",
+    rule: "a file in a renamed directory is not sent",
     source: { "new/a b": [BYTES, OLD], "new/c": [OTHER, OLD] },
     target: { "o l~d/a b": [BYTES, OLD], "o l~d/c": [OTHER, OLD] },
     options: { delete: true },
     moves: [0, 2 * SIZE],
   },
   {
-    rule: "a copy of a file moves nothing",
+    rule: "a copy of a file is not sent",
     source: { a: [BYTES, OLD], "d/b": [BYTES, OLD] },
     target: { a: [BYTES, OLD] },
     moves: [0, SIZE],
   },
   {
-    rule: "a renamed file in the place of another one moves nothing",
+    rule: "a renamed file that replaces another is not sent",
     source: { b: [BYTES, NEW] },
     target: { a: [BYTES, NEW], b: [OTHER.subarray(1), OLD] },
     options: { delete: true },
     moves: [0, SIZE],
   },
   {
-    rule: "a log that was renamed is read before the new log replaces it",
+    rule: "a rotated log is copied before the new log replaces it",
     source: { log: [OTHER.subarray(0, 70_000), NEW], "log.1": [BYTES, OLD] },
     target: { log: [BYTES, OLD] },
     options: { connections: 1 },
@@ -190,7 +190,7 @@ const ROWS: readonly Row[] = [
     moves: [0, SIZE],
   },
   {
-    rule: "a dry run says what would travel",
+    rule: "a dry run reports the bytes that would be sent and reused",
     source: { new: [BYTES, OLD], log: [GROWN, NEW] },
     target: { old: [BYTES, OLD], log: [BYTES, OLD] },
     options: { dryRun: true },
@@ -198,7 +198,7 @@ const ROWS: readonly Row[] = [
     asked: [],
   },
   {
-    rule: "a file of another size or time is not looked at",
+    rule: "a file of another size or time is not compared",
     source: { a: [BYTES, NEW], b: [OTHER.subarray(1), OLD] },
     target: { c: [BYTES, OLD], d: [OTHER, OLD] },
     options: { delete: true },
@@ -206,7 +206,7 @@ const ROWS: readonly Row[] = [
     asked: [],
   },
   {
-    rule: "a file of the same name that is newer, longer or below 64 KiB is not looked at",
+    rule: "a file of the same name that is newer, longer or below 64 KiB is not compared",
     source: {
       a: [GROWN, OLD],
       b: [BYTES, NEW],
@@ -223,7 +223,8 @@ const ROWS: readonly Row[] = [
     asked: [],
   },
   {
-    rule: "another file of the same size and time is compared once, and all is sent",
+    rule:
+      "a different file of the same size and time is compared once, and the whole source is sent",
     source: { new: [BYTES, OLD] },
     target: { old: [OTHER, OLD] },
     options: { delete: true },
@@ -233,7 +234,7 @@ const ROWS: readonly Row[] = [
     isVain: true,
   },
   {
-    rule: "a file that has grown and changed at its beginning is sent",
+    rule: "a grown file with a changed prefix is sent whole",
     source: { a: [GROWN, NEW] },
     target: { a: [OTHER, OLD] },
     moves: [GROWN.length, 0],
@@ -262,7 +263,7 @@ for (const { rule, source, target, options, moves, isVain, left = {}, ...row } o
 }
 
 testBothDirections(
-  "two files that have changed their names end as at the source",
+  "two files that have swapped their names are copied correctly",
   async (direction) => {
     const [a, b] = [BYTES, OTHER];
     const target: Content = { a: [a, OLD], b: [b, OLD] };
@@ -276,7 +277,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "a copy whose beginning was reused gets the bits of the source",
+  "a copy with a reused prefix gets the bits of the source",
   async (direction) => {
     const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
     await using trees = await makeReusing(direction, source, {
@@ -307,7 +308,7 @@ class CountingRelay extends Relay {
   }
 }
 
-testBothDirections("of a renamed directory of photos less than 1 % travels", async (direction) => {
+testBothDirections("less than 1 % of a renamed directory of photos is sent", async (direction) => {
   const files = Array.from({ length: 10 }, (_, i): [string, Uint8Array] => {
     const bytes = new Uint8Array(1_000_000);
     crypto.getRandomValues(bytes.subarray(0, 64));
@@ -339,7 +340,7 @@ const OVERTAKEN: readonly [
 ];
 
 for (const [what, change] of OVERTAKEN) {
-  Deno.test(`upload: a file is sent, once, if what was compared ${what} when it is copied`, async () => {
+  Deno.test(`upload: a file is sent whole, once, if its basis file ${what} when it is copied`, async () => {
     const puts: unknown[] = [];
     let target = "";
     await using trees = await makeReusing(
@@ -363,7 +364,7 @@ for (const [what, change] of OVERTAKEN) {
   });
 }
 
-Deno.test("download: a file is requested, once, if what was compared is another one when it is copied", async () => {
+Deno.test("download: a file is requested whole, once, if its basis file has changed when it is copied", async () => {
   let target = "";
   await using trees = await makeReusing(
     "download",
@@ -385,7 +386,7 @@ Deno.test("download: a file is requested, once, if what was compared is another 
   assertEquals((await listNamesWithoutVersions(target)).toSorted(), ["new", "old"]);
 });
 
-Deno.test("download: of a beginning that was copied, and that a full disk can't be synced with, nothing is kept", async () => {
+Deno.test("download: a copied prefix that can't be synced to a full disk is not kept", async () => {
   await using trees = await makeReusing("download", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
   const { client, target } = trees;
   using _clock = setClockAhead(LATER);
@@ -401,7 +402,7 @@ Deno.test("download: of a beginning that was copied, and that a full disk can't 
   assertEquals((await get()).reused, SIZE);
 });
 
-Deno.test("download: a file that has become shorter before it was verified is taken as it is then", async () => {
+Deno.test("download: a file that becomes shorter before it is verified is copied in its new version", async () => {
   let source = "";
   let verified = 0;
   await using trees = await makeReusing(
@@ -421,7 +422,7 @@ Deno.test("download: a file that has become shorter before it was verified is ta
 });
 
 testBothDirections(
-  "a source that changes after it was compared is copied as it is then",
+  "a source that changes after its comparison is copied in its new version",
   async (direction) => {
     let source = "";
     let isChanged = false;
@@ -479,26 +480,26 @@ function announced(reuse: string, more: HeaderDict = {}): HeaderDict {
 const isRoot = Deno.uid() === 0;
 
 const REFUSED: readonly (readonly [what: string, reuse: string, status: number])[] = [
-  ["nothing", `"/none";length=${SIZE}`, 404],
+  ["a missing file", `"/none";length=${SIZE}`, 404],
   ["a directory", `"/sub";length=${SIZE}`, 404],
-  ["a directory with its slash", `"/sub/";length=${SIZE}`, 404],
-  ["what is outside", `"/../outside";length=${SIZE}`, 404],
-  ["what is outside, escaped", `"/~2E~2E/outside";length=${SIZE}`, 404],
-  ["an absolute path outside", `"//etc/passwd";length=${SIZE}`, 404],
-  ["a name that begins alike", `"/../root-too";length=${SIZE}`, 404],
+  ["a directory with a trailing slash", `"/sub/";length=${SIZE}`, 404],
+  ["a file outside", `"/../outside";length=${SIZE}`, 404],
+  ["a file outside, escaped", `"/~2E~2E/outside";length=${SIZE}`, 404],
+  ["an absolute path", `"//etc/passwd";length=${SIZE}`, 404],
+  ["a sibling whose name has the root's name as its prefix", `"/../root-too";length=${SIZE}`, 404],
   ["a link", `"/link";length=${SIZE}`, 404],
   ["a link to the outside", `"/out";length=${SIZE}`, 404],
-  ["what a link leads to", `"/way/old";length=${SIZE}`, 404],
+  ["a file through a link", `"/way/old";length=${SIZE}`, 404],
   ["a part of an upload", `"/sub/${RESERVED_DIRECTORY_NAME}/part";length=${SIZE}`, 404],
   ["a part of a download", `"/.a.degu-part";length=${SIZE}`, 404],
-  ...isRoot ? [] : [["what can't be read", `"/closed";length=${SIZE}`, 404] as const],
-  ["more than the file has", `"/old";length=${SIZE + 1}`, 400],
-  ["another length than the offset", `"/old";length=${SIZE - 1}`, 400],
-  ["nothing of it", `"/old";length=0`, 400],
+  ...isRoot ? [] : [["an unreadable file", `"/closed";length=${SIZE}`, 404] as const],
+  ["more bytes than the file has", `"/old";length=${SIZE + 1}`, 400],
+  ["a length that differs from the offset", `"/old";length=${SIZE - 1}`, 400],
+  ["a length of 0", `"/old";length=0`, 400],
   ["no length", `"/old"`, 400],
   ["no quotes", `/old;length=${SIZE}`, 400],
   ["a relative path", `"old";length=${SIZE}`, 400],
-  ["something behind it", `"/old";length=${SIZE};a`, 400],
+  ["an unknown parameter", `"/old";length=${SIZE};a`, 400],
 ];
 
 for (const [what, reuse, status] of REFUSED) {
@@ -513,14 +514,14 @@ for (const [what, reuse, status] of REFUSED) {
   });
 }
 
-Deno.test("a peer can have a file copied that it may read", async () => {
+Deno.test("a peer can reuse a file that it may read", async () => {
   await using files = await makeApp();
   const headers = announced(`"/old";length=${SIZE}`);
   const [status] = await files.app.handle(mkreq("PUT", "/deep/new", headers));
   assertEquals([status, read(files.dir)["deep/new"]], [201, sha256Of(BYTES)]);
 });
 
-Deno.test("a condition holds for what is reused as for every PUT", async () => {
+Deno.test("a PUT that reuses bytes honors its preconditions", async () => {
   await using files = await makeApp();
   await write(files.dir, { new: [OTHER, OLD] });
   const headers = announced(`"/old";length=${SIZE}`, { "if-none-match": "*" });
@@ -528,13 +529,13 @@ Deno.test("a condition holds for what is reused as for every PUT", async () => {
   assertEquals([status, read(files.dir)["new"]], [412, sha256Of(OTHER)]);
 });
 
-Deno.test("what is reused counts for maxBytes", async () => {
+Deno.test("reused bytes count for maxBytes", async () => {
   await using files = await makeApp({ maxBytes: SIZE - 1 });
   const headers = announced(`"/old";length=${SIZE}`);
   assertEquals((await files.app.handle(mkreq("PUT", "/new", headers)))[0], 413);
 });
 
-Deno.test("without reuse an app neither says nor does anything of it", async () => {
+Deno.test("an app without reuse ignores reuse requests, and sends no reuse headers", async () => {
   await using files = await makeApp({ reuse: false, list: true });
   const headers = announced(`"/old";length=${SIZE}`);
   const [status, , told] = await files.app.handle(mkreq("PUT", "/new", headers));
@@ -547,7 +548,7 @@ Deno.test("without reuse an app neither says nor does anything of it", async () 
   }
 });
 
-Deno.test("HEAD answers the digest of a beginning, and says of how many bytes", async () => {
+Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
   await using files = await makeApp();
   const ask = async (length: string) => {
     const wanted = { "want-repr-digest": "sha-256=10", "digest-length": length };
@@ -569,13 +570,13 @@ Deno.test("HEAD answers the digest of a beginning, and says of how many bytes", 
 
 const SINGLE: readonly [what: string, options: TransferOptions][] = [
   ["", {}],
-  [" without resuming", { resume: false }],
+  [", without resuming", { resume: false }],
 ];
 
 for (const [what, options] of SINGLE) {
   for (const isSettled of [true, false]) {
     const when = isSettled ? "" : ", and has just changed,";
-    Deno.test(`upload: a file that has grown${when} is sent from there on${what}`, async () => {
+    Deno.test(`upload: only the new bytes of a file that has grown${when} are sent${what}`, async () => {
       await using files = await serveFiles((dir) => {
         return new FilesApp(dir, { write: true, reuse: true });
       });
@@ -596,7 +597,7 @@ for (const [what, options] of SINGLE) {
       assertEquals(read(files.serverDir), { log: sha256Of(GROWN) });
     });
 
-    Deno.test(`download: a file that has grown${when} is taken from there on${what}`, async () => {
+    Deno.test(`download: only the new bytes of a file that has grown${when} are received${what}`, async () => {
       await using files = await serveFiles((dir) => new FilesApp(dir, { reuse: true }));
       await write(files.clientDir, { log: [BYTES, OLD] });
       await write(files.serverDir, { log: [GROWN, NEW] });
@@ -613,29 +614,32 @@ for (const [what, options] of SINGLE) {
 /** A file whose first bytes are at the target, and that is large enough to be cut in its rest. */
 const LARGE = concat([BYTES, randomBytes(3_000_000)]);
 
-testBothDirections("what was copied and sent before a cut is not sent again", async (direction) => {
-  await using trees = await makeReusing(
-    direction,
-    { log: [LARGE, NEW] },
-    { log: [BYTES, OLD] },
-  );
-  using _clock = setClockAhead(LATER);
-  await using relay = new CuttingRelay(trees.serving.address);
-  const over = async () => {
-    const { events } = await trees.over(new Client(relay.address));
-    return events.find((event) => event.type === "copied")!;
-  };
-  relay.cutAfter(1_500_000);
-  await assertRejects(over);
-  relay.cutAfter(Infinity);
-  const { bytes, resumedFrom, reused, total } = await over() as TreeEvent & { type: "copied" };
-  assert(resumedFrom > SIZE, `${resumedFrom}`);
-  assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
-  assertEquals(read(trees.target), { log: sha256Of(LARGE) });
-});
+testBothDirections(
+  "bytes that were copied or sent before an interruption are not sent again",
+  async (direction) => {
+    await using trees = await makeReusing(
+      direction,
+      { log: [LARGE, NEW] },
+      { log: [BYTES, OLD] },
+    );
+    using _clock = setClockAhead(LATER);
+    await using relay = new CuttingRelay(trees.serving.address);
+    const over = async () => {
+      const { events } = await trees.over(new Client(relay.address));
+      return events.find((event) => event.type === "copied")!;
+    };
+    relay.cutAfter(1_500_000);
+    await assertRejects(over);
+    relay.cutAfter(Infinity);
+    const { bytes, resumedFrom, reused, total } = await over() as TreeEvent & { type: "copied" };
+    assert(resumedFrom > SIZE, `${resumedFrom}`);
+    assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
+    assertEquals(read(trees.target), { log: sha256Of(LARGE) });
+  },
+);
 
 testBothDirections(
-  "a result is of the whole call if its connection broke off behind what was reused",
+  "a result counts the whole call if its connection broke after the reused bytes",
   async (direction) => {
     await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
     using _clock = setClockAhead(LATER);
@@ -649,7 +653,7 @@ testBothDirections(
   },
 );
 
-Deno.test("with write: add a new file may reuse, and a file that is there stays", async () => {
+Deno.test("with write: add a new file can reuse bytes, and an existing file stays", async () => {
   const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
   const target: Content = { old: [BYTES, OLD], log: [BYTES, OLD] };
   await using trees = await makeReusing("upload", source, target, undefined, { write: "add" });
@@ -659,7 +663,7 @@ Deno.test("with write: add a new file may reuse, and a file that is there stays"
   assertEquals(read(trees.target), digests({ ...target, new: [BYTES, OLD] }));
 });
 
-Deno.test("upload: a tree sends a file that its server takes too long to copy", async () => {
+Deno.test("upload: a tree sends a file if its server takes too long to copy the basis file", async () => {
   const released = Promise.withResolvers<void>();
   await using trees = await makeReusing(
     "upload",
@@ -680,7 +684,7 @@ Deno.test("upload: a tree sends a file that its server takes too long to copy", 
   assertEquals(read(trees.target)["new"], sha256Of(BYTES));
 });
 
-Deno.test("upload: a server that has forgotten how to reuse is sent all", async () => {
+Deno.test("upload: whole files are sent to a server that doesn't support reuse any more", async () => {
   // As after the list of another process, behind the same address.
   await using trees = await makeTrees("upload", {}, {}, (app) => {
     return async (request, session, api) => {
@@ -697,7 +701,7 @@ Deno.test("upload: a server that has forgotten how to reuse is sent all", async 
   assertEquals([result.bytes, result.reused, result.failed], [GROWN.length + SIZE, 0, 0]);
 });
 
-Deno.test("an outbox moves what is new of a file that has grown", async () => {
+Deno.test("move: only the new bytes of a grown file are sent", async () => {
   await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
   using _clock = setClockAhead(LATER);
   const { moved, removedPaths } = await trees.copy({ move: true });
@@ -706,7 +710,7 @@ Deno.test("an outbox moves what is new of a file that has grown", async () => {
   assertEquals(removedPaths, ["log"]);
 });
 
-Deno.test("upload: a directory in the place of a file that was to reuse something is told", async () => {
+Deno.test("upload: a directory with the name of a file that could reuse bytes is reported", async () => {
   await using trees = await makeReusing("upload", { new: [BYTES, OLD] }, { old: [BYTES, OLD] });
   const error = await assertRejects(
     () => upload(trees.client, `${trees.source}/new`, "/tree"),
@@ -739,7 +743,7 @@ function contentOf(tree: RandomTree): Content {
 }
 
 testBothDirections(
-  "random trees, in which files are renamed, copied and grow, end the same with and without reuse",
+  "random trees with renamed, copied and grown files are the same with and without reuse",
   async (direction) => {
     const property = fc.asyncProperty(
       randomTree,
@@ -823,7 +827,7 @@ const TOO_SLOW: readonly [what: string, header: string, TreeDirection, waited: n
 ];
 
 for (const [what, header, direction, waited] of TOO_SLOW) {
-  Deno.test(`${direction}: to a disk that ${what} more slowly than the client waits, all is sent`, async () => {
+  Deno.test(`${direction}: whole files are sent if the disk ${what} more slowly than the client waits`, async () => {
     const source: Content = { new: [OTHER, OLD], log: [GROWN, NEW] };
     const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
     await using trees = await makeReusing(direction, source, target);
@@ -841,7 +845,7 @@ for (const [what, header, direction, waited] of TOO_SLOW) {
   });
 }
 
-Deno.test("upload, outbox: to a disk that is too slow for what has grown, all is sent", async () => {
+Deno.test("upload, move: whole files are sent if the disk is too slow for a grown file", async () => {
   await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
   using _clock = setClockAhead(LATER);
   for (const header of ["digest-length", "reuse"]) {
@@ -857,10 +861,14 @@ Deno.test("upload, outbox: to a disk that is too slow for what has grown, all is
   }
 });
 
-for (const [what, target] of [["new", {}], ["older here", { log: [BYTES, OLD] }]] as const) {
+for (
+  const [what, target] of [["new", {}], ["with an older local copy", {
+    log: [BYTES, OLD],
+  }]] as const
+) {
   for (const isSettled of [true, false]) {
     const before = isSettled ? "" : ", and had just changed,";
-    Deno.test(`download: a file, ${what}, that grows all the time${before} is taken as it is at a moment`, async () => {
+    Deno.test(`download: a file, ${what}, that keeps growing${before} is copied as it was at one moment`, async () => {
       const line = () => Deno.writeFileSync(`${source}/log`, LINE, { append: true });
       let source = "";
       await using trees = await makeReusing(

@@ -42,7 +42,7 @@ const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly
 ];
 
 for (const [method, uri, headers, body, synced] of ROWS) {
-  Deno.test(`synced before an answer: ${method} ${uri}${headers === RESUMED ? ", resumed" : ""}`, async () => {
+  Deno.test(`synced before the response: ${method} ${uri}${headers === RESUMED ? ", resumed" : ""}`, async () => {
     await using files = await serveWritableDirectory();
     await Deno.mkdir(`${files.root}/empty`);
     const found = await recordSyncedPaths(files.root, async () => {
@@ -53,7 +53,7 @@ for (const [method, uri, headers, body, synced] of ROWS) {
   });
 }
 
-Deno.test("synced before an answer: an upload of a file that is already here", async () => {
+Deno.test("synced before the response: an upload of an identical file", async () => {
   await using files = await serveWritableDirectory();
   await files.put("/sub/new", encodeLatin1("12345"), RESUMED);
   const found = await recordSyncedPaths(files.root, async () => {
@@ -63,7 +63,7 @@ Deno.test("synced before an answer: an upload of a file that is already here", a
   assertEquals(found, [".", "./sub"]);
 });
 
-Deno.test("synced before an answer: a part that gets its name later, with the names on the way to it", async () => {
+Deno.test("synced before the response: a part that gets its name later, with its parent directories", async () => {
   await using files = await serveWritableDirectory();
   const found = await recordSyncedPaths(files.root, async () => {
     const headers = { ...RESUMED, "upload-complete": "?0" };
@@ -73,7 +73,7 @@ Deno.test("synced before an answer: a part that gets its name later, with the na
   assertEquals(found, [".", "./.degu-files", part]);
 });
 
-Deno.test("a resumable file that has its name is whole, also where its directory can't be synced then", async () => {
+Deno.test("a resumable file with its final name is complete, even if its directory can't be synced", async () => {
   await using files = await serveWritableDirectory();
   await using handle = await open(files.root);
   const error = Object.assign(new Error("a bad sector"), { code: "EIO" });
@@ -93,7 +93,7 @@ const HERE: Readonly<
     (here) => replacePrivateFile(`${here}/key`, "x", `${here}/new`),
     ["./key"],
   ],
-  "a file, as soon as much of it was written": [async (here) => {
+  "a file, after many of its bytes were written": [async (here) => {
     await Deno.writeTextFile(`${here}/file`, "x");
     const sync = new BackgroundSync(`${here}/file`, 0);
     sync.add(100_000_000);
@@ -110,14 +110,14 @@ const HERE: Readonly<
     "./a/b/x",
     "./y",
   ]),
-  "a small file in a directory that is there": tree({ "a/x": "x" }, { a: null }, ["./a", "./a/x"]),
+  "a small file in an existing directory": tree({ "a/x": "x" }, { a: null }, ["./a", "./a/x"]),
   "a large file of a tree": tree({ "a/b": LARGE }, {}, [".", "./a", "./a/b"]),
-  "a large file in a directory that is there": tree({ "a/b": LARGE }, { a: null }, [
+  "a large file in an existing directory": tree({ "a/b": LARGE }, { a: null }, [
     "./a",
     "./a/b",
   ]),
   "a large file below a file in its way": tree({ "a/b": LARGE }, { a: "" }, [".", "./a", "./a/b"]),
-  "a large file whose directory was removed meanwhile": [async (here, from, there) => {
+  "a large file whose directory was removed during the call": [async (here, from, there) => {
     await fill(`${there}/tree`, { "0": LARGE, "a/c/b": LARGE });
     await fill(here, { "a/c": null });
     const onEvent = (event: TreeEvent) => {
@@ -125,7 +125,7 @@ const HERE: Readonly<
     };
     await downloadTree(from, "/tree/", here, { connections: 1, onEvent });
   }, [".", "./0", "./a", "./a/c", "./a/c/b"]],
-  "what was removed from an outbox": [async (here, to) => {
+  "files that a move has removed": [async (here, to) => {
     await fill(here, { "a/b": "x", "c/d": LARGE, "e/f": null });
     using _later = setClockAhead(10_000);
     await uploadTree(to, here, ["moved", ""], { move: true });

@@ -50,7 +50,7 @@ interface Row {
 
 const rows: readonly Row[] = [
   {
-    fact: "another file is there, and is not to be replaced",
+    fact: "a different file exists, with replace: false",
     target: { x: "other" },
     path: "x",
     options: { replace: false },
@@ -58,7 +58,7 @@ const rows: readonly Row[] = [
     status: 412,
   },
   {
-    fact: "another file of the same size is there, and is not to be replaced",
+    fact: "a different file of the same size exists, with replace: false",
     target: { x: "Source" },
     path: "x",
     options: { replace: false },
@@ -66,29 +66,29 @@ const rows: readonly Row[] = [
     status: 412,
   },
   {
-    fact: "an identical file is there, and is not to be replaced",
+    fact: "an identical file exists, with replace: false",
     target: { x: "source" },
     path: "x",
     options: { replace: false },
     code: null,
   },
   {
-    fact: "an identical file is there, which is not resumed either",
+    fact: "an identical file exists, with replace: false and resume: false",
     target: { x: "source" },
     path: "x",
     options: { replace: false, resume: false },
     code: null,
   },
-  { fact: "another file is there", target: { x: "other" }, path: "x", code: null },
+  { fact: "a different file exists", target: { x: "other" }, path: "x", code: null },
   {
-    fact: "a directory is there",
+    fact: "a directory has the name of the file",
     target: { "x/y": "" },
     path: "x",
     code: "IN_THE_WAY",
     status: 409,
   },
   {
-    fact: "a file has the name of the directory",
+    fact: "a file has the name of a parent directory",
     target: { x: "" },
     path: "x/y",
     code: "IN_THE_WAY",
@@ -122,7 +122,7 @@ Deno.test("download: a link that leads to an identical file is not replaced with
   assertEquals((await Deno.lstat(`${files.to}/x`)).isSymlink, true);
 });
 
-Deno.test("a FilesApp that only adds says so when it refuses, and what is refused for another reason does not", async () => {
+Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, and not for other refusals", async () => {
   const statuses: unknown[] = [];
   await using files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { write: "add" });
@@ -168,7 +168,7 @@ Deno.test("a FilesApp that only adds says so when it refuses, and what is refuse
   assertEquals(await Deno.readTextFile(`${serverDir}/x`), "old");
 });
 
-Deno.test("an upload to a server whose directory is gone is transient, and says so by its code", async () => {
+Deno.test("the error of a call to a server whose directory is missing is transient, and has the code ROOT_GONE", async () => {
   await using files = await setUp("upload", {});
   await Deno.remove(files.serverDir, { recursive: true });
   for (const call of [() => files.copy("x"), () => deleteFile(files.client, ["x"])]) {
@@ -181,7 +181,7 @@ Deno.test("an upload to a server whose directory is gone is transient, and says 
 
 for (const lists of [true, false]) {
   const what = lists ? "" : ", also if it does not list its directory";
-  Deno.test(`upload: a tree says of each file that its server only adds${what}`, async () => {
+  Deno.test(`upload: a tree reports for each file that its server only adds files${what}`, async () => {
     const large = "l".repeat(100_000);
     await using trees = await makeTrees(
       "upload",

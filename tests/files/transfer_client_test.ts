@@ -41,7 +41,7 @@ function setUp(
   };
 }
 
-Deno.test("clients of transfers over a pool that follow each other share a connection, simultaneous ones don't", async () => {
+Deno.test("sequential transfers over a pool share a connection, and simultaneous ones don't", async () => {
   await using test = setUp();
   {
     using twice = new TransferClient("from", test.pool);
@@ -54,7 +54,7 @@ Deno.test("clients of transfers over a pool that follow each other share a conne
   assertEquals(test.sessions.length, 4);
 });
 
-Deno.test("where the server has closed all connections of a pool, a request is made once more, over a new connection", async () => {
+Deno.test("a request is repeated over a new connection if the server has closed all connections of a pool", async () => {
   await using test = setUp();
   await test.ask(3);
   for (const session of test.sessions.splice(0)) session.close();
@@ -62,7 +62,7 @@ Deno.test("where the server has closed all connections of a pool, a request is m
   assertEquals(test.sessions.length, 1);
 });
 
-Deno.test("a request is made once more at most, and not after a new connection has failed", async () => {
+Deno.test("a request is repeated at most once, and not after a new connection has failed", async () => {
   using server = new RawServer();
   let connections = 0;
   const client = new Client(server.address, { onConnect: () => ++connections > 0 });
@@ -93,7 +93,7 @@ Deno.test("a request is made once more at most, and not after a new connection h
 
 const STAMP = "5,2020-02-29T12:34:56.789Z";
 
-Deno.test("a directory that was perhaps made, or a file that was perhaps deleted, is transient for a pool that repeats everything alone", async () => {
+Deno.test("a lost response to makeDirectory or deleteFile is transient only over a pool that repeats every request", async () => {
   using server = new RawServer();
   const client = new Client(server.address);
   await using pool = new ConnectionPool(client);
@@ -118,7 +118,7 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
   }
 });
 
-Deno.test("the body of an answer that says enough without it leaves a connection of the caller free", async () => {
+Deno.test("an unneeded response body leaves a connection of the caller usable", async () => {
   await using serving = serve(({ method }) => {
     const reason = method === "PUT" ? "Created" : "OK";
     const headers = { "file-stamp": STAMP };
@@ -130,7 +130,7 @@ Deno.test("the body of an answer that says enough without it leaves a connection
   assertEquals((await conn.get("/")).status, 200);
 });
 
-Deno.test("a connection of a pool that this end has closed is not used", async () => {
+Deno.test("a transfer doesn't use a pool's connection that the client has closed", async () => {
   const opened: Connection[] = [];
   await using serving = serve(() => [204, "No Content", {}, null]);
   const onConnect = (connection: Connection) => opened.push(connection) > 0;
@@ -143,7 +143,7 @@ Deno.test("a connection of a pool that this end has closed is not used", async (
   assertEquals(opened.length, 2);
 });
 
-Deno.test("a connection whose last response was not read is closed, and frees its place in a pool", async () => {
+Deno.test("a connection whose last response was not read is closed, and frees its slot in a pool", async () => {
   // Longer than what a pool takes at once.
   const body = () => new BodyIter([new Uint8Array(100_000)], 100_000);
   await using test = setUp(() => [200, "OK", {}, body()], { maxConnections: 1 });
@@ -157,7 +157,7 @@ Deno.test("a connection whose last response was not read is closed, and frees it
   assertEquals(test.sessions.length, 4);
 });
 
-Deno.test("a transfer over a client closes its connection at its end, one over a pool leaves it open", async () => {
+Deno.test("a transfer over a client closes its connection at the end, and one over a pool leaves it open", async () => {
   await using test = setUp();
   for (const target of [test.client, test.pool]) {
     {
@@ -170,7 +170,7 @@ Deno.test("a transfer over a client closes its connection at its end, one over a
   assertEquals([test.sessions.length, pooled!.signal.aborted], [2, false]);
 });
 
-Deno.test("a transfer over a pool knows the server, so that it can be resumed, and a tree uses as many connections as there are", async () => {
+Deno.test("a transfer over a pool identifies the server like one over a client, and can reconnect", async () => {
   await using test = setUp();
   using overClient = new TransferClient("from", test.client);
   using overPool = new TransferClient("from", test.pool);

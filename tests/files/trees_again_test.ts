@@ -19,7 +19,7 @@ const copies = ({ method, uri, query }: Request) =>
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
 
 testBothDirections(
-  "retries: connections that break off again and again end in one result, and each file is told once",
+  "retries: a call over repeatedly broken connections has one result, and reports each file once",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, FILES, { s0: "other", old: "old" });
@@ -47,7 +47,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retries: the first answers are lost, and what has arrived is told as copied, once",
+  "retries: a file whose response is lost is reported as copied, once",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let left = 4;
@@ -71,7 +71,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retries: without progress they come to an end, and without the option there are none",
+  "retries: a call without progress ends, and a call without the option doesn't retry",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     for (const [retries, lists] of [[undefined, 1], [0, 1], [2, 3]] as const) {
@@ -101,7 +101,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retries: what a function of the caller throws ends the call",
+  "retries: an error of a caller's function ends the call",
   async (direction) => {
     await using trees = await makeTrees(direction, { a: "1" });
     for (const name of ["filter", "onEvent"] as const) {
@@ -118,7 +118,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retries: of a file that an earlier call has begun, only the rest is of this call",
+  "retries: the result counts only the rest of a file that an earlier call has begun",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, { large: "l".repeat(900_000) });
@@ -137,7 +137,7 @@ testBothDirections(
   },
 );
 
-Deno.test("retries: maxDelete counts for the whole call, and a file that fails alone is told at the end", async () => {
+Deno.test("retries: maxDelete applies to the whole call, and a file that fails alone is reported at the end", async () => {
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   let deletions = 0;
   let target = "";
@@ -164,7 +164,7 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
 
 for (const grows of [false, true]) {
   const what = grows ? ", and counts for maxDelete" : "";
-  Deno.test(`retries: a deletion of which only the answer is lost is told${what}`, async () => {
+  Deno.test(`retries: a deletion whose response is lost is reported${what}`, async () => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let lost = 0;
     let target = "";
@@ -197,7 +197,7 @@ const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
 
 testBothDirections(
-  "retries: a file that breaks off is tried again, also if it was changed just before, and has not failed meanwhile",
+  "retries: an interrupted file is retried, even if it was just changed, and isn't reported as failed in between",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     let isCut = false, isRetried = false;
@@ -232,7 +232,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retries: over a link that always cuts, a file that can't be resumed has failed at the end, and alone",
+  "retries: a file that can't be resumed over a link that always cuts fails alone, at the end",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -258,7 +258,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retries: a file that changes in each attempt is no progress, so that a call that can not succeed ends",
+  "retries: a file that changes in each attempt doesn't count as progress, so the call ends",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -282,7 +282,7 @@ testBothDirections(
   },
 );
 
-Deno.test("retries: the option is checked, and a connection that is closed is not tried again", async () => {
+Deno.test("retries: the option is validated, and a call over a closed connection is not retried", async () => {
   await using trees = await makeTrees("upload", { a: "1" });
   for (const retries of [-1, 0.5, NaN]) {
     await assertRejects(() => trees.copy({ retries }), RangeError);
@@ -294,7 +294,8 @@ Deno.test("retries: the option is checked, and a connection that is closed is no
 });
 
 for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const) {
-  const rule = `retries: what was ${type} just when another connection broke off is told, once`;
+  const rule =
+    `retries: a file that was ${type} just when another connection broke is reported once`;
   Deno.test(`upload: ${rule}`, async () => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     const files = { a: "l".repeat(100_000), b: "m".repeat(100_000) };

@@ -112,16 +112,16 @@ const pathOf = (...path: unknown[]) => list({ path, ...ENTRY });
 
 /** Lists of a server, all of which are refused. */
 const BAD_LISTS: Readonly<Record<string, AppResponse>> = {
-  "empty, and without its end": streamed("application/json", [listText([])]),
-  "without its end": streamed("application/json", [listText([A])]),
-  "a path out of the target": pathOf("..", "a"),
-  "the directory above": pathOf(".."),
+  "empty, without its last element": streamed("application/json", [listText([])]),
+  "without its last element": streamed("application/json", [listText([A])]),
+  "a path outside of the target": pathOf("..", "a"),
+  "the parent directory": pathOf(".."),
   "a name with a slash": pathOf("a/b"),
   "a name with a NUL": pathOf("a\0"),
   "an empty path": pathOf(),
-  "a name that is no text": pathOf(1),
-  "a path that is no list": list({ path: "a", ...ENTRY }),
-  "a path whose directory it does not have": list(BELOW_A),
+  "a name that is not a string": pathOf(1),
+  "a path that is not an array": list({ path: "a", ...ENTRY }),
+  "a path without its directory": list(BELOW_A),
   "a path that is too long": pathOf(...new Array(2100).fill("ab")),
   "a path below a file": list(A, BELOW_A),
   "a path twice": list(A, A),
@@ -134,7 +134,7 @@ const A_RECORD = recordOf("a", "a", SHA256_OF_A);
 /** Bundles of a server for a request of the file `a`, all of which are refused. */
 const BAD_BUNDLES: Readonly<Record<string, AppResponse>> = {
   "another path": bundle(recordOf("b", "a", SHA256_OF_A)),
-  "a record too many": bundle(A_RECORD, A_RECORD),
+  "an additional record": bundle(A_RECORD, A_RECORD),
   "no record": bundle(),
   "no end": streamed(BUNDLE_TYPE, [A_RECORD]),
   "a record without keys": bundle("{}\n"),
@@ -170,7 +170,7 @@ function understating({ query }: Request): AppResponse | null {
 
 const rows: readonly Row[] = [
   ...Object.entries(BAD_LISTS).map(([what, answer]): Row => ({
-    rule: `a list that is wrong rejects the whole: ${what}`,
+    rule: `an invalid list rejects the whole call: ${what}`,
     only: "download",
     target: { kept: "kept" },
     options: { delete: true },
@@ -189,7 +189,7 @@ const rows: readonly Row[] = [
     expected: { ".degu-files": "skipped: reserved", ".a.DEGU-part": "skipped: reserved" },
   },
   {
-    rule: "what is larger than its list said is copied as it is",
+    rule: "a file that is larger than in its list is copied in its real size",
     only: "download",
     source: UNDERSTATED,
     answer: (_, request) => understating(request),
@@ -197,7 +197,8 @@ const rows: readonly Row[] = [
     left: UNDERSTATED,
   },
   {
-    rule: "what breaks off is requested again from a server that answers, whatever it does",
+    rule:
+      "an interrupted file is requested again if the server still responds, whatever the status",
     only: "download",
     source: { large: LARGE },
     at: ({ uri }) => uri === "/tree/large",
@@ -211,7 +212,7 @@ const rows: readonly Row[] = [
     expected: { large: "copied" },
   },
   ...Object.entries(BAD_BUNDLES).map(([what, answer]): Row => ({
-    rule: `records that are not what was requested reject the whole: ${what}`,
+    rule: `records of other files than requested reject the whole call: ${what}`,
     only: "download",
     source: { a: "a" },
     target: { kept: "kept" },
@@ -243,7 +244,7 @@ const rows: readonly Row[] = [
     left: MANY,
   },
   {
-    rule: "a file that arrives as another one, as it has changed, is sent once more",
+    rule: "a file whose upload is refused with 400, because it has changed, is sent once more",
     only: "upload",
     source: { a: LARGE },
     at: ({ method, uri }) => method === "PUT" && uri === "/tree/a",
@@ -253,7 +254,7 @@ const rows: readonly Row[] = [
     left: { a: LARGE },
   },
   ...[403, 404, 499, 401, 405, 507, 500].map((status): Row => ({
-    rule: `a refusal of one file leaves the others alone, unless it is one of all: ${status}`,
+    rule: `a refused file fails alone, unless the status concerns all files: ${status}`,
     source: { a: "a", b: LARGE, c: LARGE },
     options: { connections: 1 },
     at: ({ uri, method }) => uri === "/tree/b" && method !== "POST",
@@ -267,7 +268,7 @@ const rows: readonly Row[] = [
   ...RECORD_STATUSES.flatMap(([status, ...ends]) =>
     ends.flatMap((end, i): Row[] =>
       end === null ? [] : [{
-        rule: `a small file that is refused is requested once more, alone or never: ${status}`,
+        rule: `a refused small file is requested again once, by itself, or not at all: ${status}`,
         only: DIRECTIONS[i]!,
         source: { a: "a" },
         at: isBundle,
@@ -288,7 +289,7 @@ const rows: readonly Row[] = [
     [500, 500],
     [null, CUT],
   ] as const).map(([status, expected, deleted = []]): Row => ({
-    rule: "a deletion that is refused fails alone, unless nothing else can be deleted either: " +
+    rule: "a refused deletion fails alone, unless the status concerns all deletions: " +
       (status ?? CUT),
     only: "upload",
     source: { a: "a" },
@@ -300,8 +301,8 @@ const rows: readonly Row[] = [
     deleted,
   })),
   ...([
-    [403, "the whole is rejected where neither the target nor a file in it may be made"],
-    [201, "a file that may not be made fails alone where another may"],
+    [403, "the whole call rejects if neither the target nor a file in it may be created"],
+    [201, "a file that may not be created fails alone if another may"],
   ] as const).map(([first, rule]): Row => ({
     rule,
     only: "upload",
@@ -316,7 +317,7 @@ const rows: readonly Row[] = [
       : { expected: { a: "copied", b: "failed" } },
   })),
   {
-    rule: "a file that may not be made fails alone where a directory may",
+    rule: "a file that may not be created fails alone if a directory may",
     only: "upload",
     source: { a: "a", d: null },
     answer: (count, request) => {
@@ -328,7 +329,7 @@ const rows: readonly Row[] = [
     expected: { a: "failed" },
   },
   {
-    rule: "a file that is said to be another one, and is not listed, fails",
+    rule: "a file fails if the server refuses it with 412, but doesn't list it",
     only: "upload",
     source: { a: "a" },
     at: ({ query }) => query === "bundle=put",
@@ -338,7 +339,8 @@ const rows: readonly Row[] = [
   },
   ...([[403, { "d/A": "unchanged", d: "failed" }], [500, 500]] as const).map(
     ([status, expected]): Row => ({
-      rule: `what is not deleted is in a directory that fails, as it is not listed: ${status}`,
+      rule:
+        `an entry stays if its directory can't be listed again, and the directory fails: ${status}`,
       only: "upload",
       source: { "d/A": "A" },
       target: { "d/A": "A", "d/a": "a" },
@@ -351,7 +353,7 @@ const rows: readonly Row[] = [
     }),
   ),
   {
-    rule: "a directory in which everything superfluous stays is not listed before deletions",
+    rule: "a directory without entries to delete is not listed before deletions",
     only: "upload",
     source: { "d/a": "a" },
     target: { "d/a": "a", "d/old/kept": "k", old: "old" },
@@ -364,7 +366,7 @@ const rows: readonly Row[] = [
   },
   ...[403, 500].map((status): Row => ({
     rule:
-      `a file whose digest is refused is copied; a server that fails rejects the whole: ${status}`,
+      `a file whose digest is refused is copied; a server error rejects the whole call: ${status}`,
     source: { large: LARGE },
     target: { large: LARGE },
     options: { compare: "digest" },
@@ -433,7 +435,7 @@ Deno.test("download: small files that have arrived before an abort get no names"
   assertEquals(await readTree(trees.target), {});
 });
 
-Deno.test("a response that is no bundle leaves a connection of the caller free for other requests", async () => {
+Deno.test("a response that is not a bundle leaves a connection of the caller usable", async () => {
   await using trees = await makeTrees(
     "download",
     { a: "a" },
@@ -448,7 +450,7 @@ Deno.test("a response that is no bundle leaves a connection of the caller free f
   assertEquals(await body?.text(), "a");
 });
 
-Deno.test("outcomes of small files that were known before an error count", async () => {
+Deno.test("outcomes of small files before an error are reported", async () => {
   const events: string[] = [];
   const note = (event: TreeEvent) => {
     if ("path" in event) events.push(`${event.type} ${event.path}`);

@@ -41,7 +41,7 @@ async function touch(path: string, time: string): Promise<void> {
 }
 
 testBothDirections(
-  "files of every size and name arrive with their times, and are unchanged afterwards",
+  "files of every size and name are copied with their times, and are unchanged in the next call",
   async (direction) => {
     await using trees = await makeTrees(direction, { "empty/below": null });
     const { source, target } = trees;
@@ -72,7 +72,7 @@ testBothDirections(
   },
 );
 
-Deno.test("download: a target that is missing is made, also behind a link", async () => {
+Deno.test("download: a missing target is created, also through a link", async () => {
   await using trees = await makeTrees("download", { "d/a": "a" });
   await using there = await createTempDir();
   await makeLinks({ [`${trees.target}/link`]: there.path });
@@ -80,22 +80,25 @@ Deno.test("download: a target that is missing is made, also behind a link", asyn
   assertEquals(await readTree(`${there.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
-testBothDirections("a connection is used alone, and stays usable", async (direction) => {
-  await using trees = await makeTrees(direction, {
-    a: "1",
-    "b/c": "2",
-    "b/d": "x".repeat(100_000),
-  });
-  using connection = await trees.client.connect();
-  const { result } = await trees.copy({}, connection);
-  assertEquals([result.files, result.failed], [3, 0]);
-  assertEquals(connection.closed, false);
-  assertEquals((await trees.copy({}, connection)).result.unchanged, 3);
-  assertEquals(await readTree(trees.target), await readTree(trees.source));
-});
+testBothDirections(
+  "a tree over a connection opens no other, and leaves it usable",
+  async (direction) => {
+    await using trees = await makeTrees(direction, {
+      a: "1",
+      "b/c": "2",
+      "b/d": "x".repeat(100_000),
+    });
+    using connection = await trees.client.connect();
+    const { result } = await trees.copy({}, connection);
+    assertEquals([result.files, result.failed], [3, 0]);
+    assertEquals(connection.closed, false);
+    assertEquals((await trees.copy({}, connection)).result.unchanged, 3);
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
+  },
+);
 
 testBothDirections(
-  "many files go over as many connections as are wanted, 512 small ones in a request",
+  "many files are copied over the requested number of connections, 512 small ones in a request",
   async (direction) => {
     const texts: Record<string, string> = {};
     for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
@@ -115,7 +118,7 @@ testBothDirections(
   },
 );
 
-testBothDirections("a request is about 4 MiB of small files at most", async (direction) => {
+testBothDirections("a request has at most about 4 MiB of small files", async (direction) => {
   // 69 of them are less, and 70 more.
   const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
   const content = Object.fromEntries(texts);
@@ -142,7 +145,7 @@ async function eventually(condition: () => boolean): Promise<boolean> {
 }
 
 testBothDirections(
-  "each event tells what has happened, and progress at most ten times a second",
+  "each outcome is reported by an event, and progress at most ten times a second",
   async (direction) => {
     const texts = { a: "x".repeat(3_000_000), b: "y".repeat(10), c: "same" };
     await using trees = await makeTrees(direction, texts, { c: "same", "old/d": "d" });
@@ -183,7 +186,7 @@ testBothDirections(
   },
 );
 
-testBothDirections("progress is told while a large file is on its way", async (direction) => {
+testBothDirections("progress is reported while a large file is sent", async (direction) => {
   const size = 3_000_000;
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
   using _slow = slowDownClock();
@@ -193,7 +196,7 @@ testBothDirections("progress is told while a large file is on its way", async (d
 });
 
 testBothDirections(
-  "a source of nothing makes an empty target; one that is missing is an error",
+  "an empty source creates an empty target; a missing source is an error",
   async (direction) => {
     await using trees = await makeTrees(direction);
     await Deno.remove(trees.target);
@@ -245,7 +248,7 @@ testBothDirections(
   },
 );
 
-Deno.test("download: only this user can read a small file that replaces another before it has its name", async () => {
+Deno.test("download: a temporary file for a small file that replaces another has mode 0600", async () => {
   await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "older" });
   const made: number[] = [];
   using _seen = patch(Deno, "openSync", (openSync) => (path, options) => {
@@ -260,7 +263,7 @@ Deno.test("download: only this user can read a small file that replaces another 
 });
 
 testBothDirections(
-  "what the filter leaves out is not deleted where it is in the way either",
+  "an excluded entry is not deleted, even if it is in the way",
   async (direction) => {
     const target = { data: "theirs", "old/a": "theirs", "new/a": "gone" };
     await using trees = await makeTrees(direction, { "data/a": "1", old: "2", new: "3" }, target);
@@ -283,7 +286,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "what filter or onEvent throws rejects the whole, and so does a filter that returns no boolean",
+  "an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean",
   async (direction) => {
     const texts = { a: "a", b: "b".repeat(70_000) };
     await using trees = await makeTrees(direction, texts, { c: "c" });
@@ -310,7 +313,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "nothing is reported, and nothing under way, after onEvent has thrown, of other connections either",
+  "no connection reports events or continues transfers after onEvent has thrown",
   async (direction) => {
     // More than 4 MiB for each connection.
     const text = "x".repeat(60_000);
@@ -333,7 +336,7 @@ const DAY = 86_400_000;
 
 for (const ahead of [0, DAY, -DAY]) {
   testBothDirections(
-    `a file that was just modified is skipped, and copied later: settled; the peer's clock is ${ahead} ms ahead`,
+    `settled: a file that was just modified is skipped, and copied later; the peer's clock is ${ahead} ms ahead`,
     async (direction) => {
       const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
       const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
@@ -387,7 +390,7 @@ function without<T>(all: Readonly<Record<string, T>>, name: string): Record<stri
 }
 
 testBothDirections(
-  "a source of files that are just being written is not empty: the rest is deleted",
+  "a source whose files are still being written doesn't count as empty, so superfluous files are deleted",
   async (direction) => {
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
     const { result, deletedPaths } = await trees.copy({
@@ -400,7 +403,7 @@ testBothDirections(
   },
 );
 
-Deno.test("download: without the time of the list nothing can be known of settled files", async () => {
+Deno.test("download: settled needs the date of the list", async () => {
   await using trees = await makeTrees("download", { "a": "1" }, {}, (app) => async (...args) => {
     const [status, reason, { date: _, ...headers }, body] = await app.handle(...args);
     return [status, reason, headers, body];
@@ -440,7 +443,7 @@ testBothDirections(
   },
 );
 
-Deno.test("upload: directories above the target are made; what a server doesn't do rejects the whole", async () => {
+Deno.test("upload: parents of the target are created; an unsupported operation rejects the whole call", async () => {
   await using dir = await createTempDir();
   await using here = await createTempDir();
   await fill(here.path, { a: "a" });
@@ -467,7 +470,7 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
 });
 
 testBothDirections(
-  "a file below the size that docs/trees.md names travels with others, and one of that size alone",
+  "a file below the size that docs/trees.md names shares a request, and one of that size doesn't",
   async (direction) => {
     const size = 1024 *
       await readStatedNumber("docs/trees.md", /Files of less than (\d+) KiB\*\* are combined/);
@@ -490,7 +493,7 @@ testBothDirections(
   },
 );
 
-Deno.test("upload: missing directories are asked for once, all of them before any file", async () => {
+Deno.test("upload: one request creates all missing directories before any file", async () => {
   let requests = 0;
   const source = { "a/b/c": "text", d: null };
   await using trees = await makeTrees("upload", source, {}, (app) => (request, ...rest) => {
@@ -501,7 +504,7 @@ Deno.test("upload: missing directories are asked for once, all of them before an
   assertEquals([await readTree(trees.target), requests], [await readTree(trees.source), 2]);
 });
 
-Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
+Deno.test("upload: files of a server that doesn't list are replaced, or compared with replace: false", async () => {
   await using dir = await createTempDir();
   const large = "x".repeat(70_000);
   await fill(dir.path, { "source/a": "1", "source/d/b": "2", "source/d/e": null });
@@ -521,9 +524,8 @@ Deno.test("upload: what is at a server that does not list is replaced, or compar
 });
 
 for (const replace of [true, false]) {
-  const name =
-    `at a server that does not list, with replace: ${replace}, a large file that is there`;
-  Deno.test(`upload: ${name} is not sent before that is known, even over a connection`, async () => {
+  const name = `at a server that doesn't list, with replace: ${replace}, an existing large file`;
+  Deno.test(`upload: ${name} is compared before it is sent, even over a connection`, async () => {
     await using dir = await createTempDir();
     const large = "x".repeat(70_000);
     await fill(dir.path, { "source/same": large, "served/same": large });
@@ -545,7 +547,7 @@ for (const replace of [true, false]) {
 
 for (const deletes of [false, true]) {
   const name =
-    `with delete: ${deletes}, what comes into a missing target since the list is not replaced`;
+    `with delete: ${deletes}, a file that appears in a missing target after the list is not replaced`;
   Deno.test(`upload: ${name}`, async () => {
     const source = { small: "1", large: "1".repeat(70_000) };
     await using trees = await makeTrees("upload", source, {}, (app) => async (request, ...rest) => {

@@ -33,7 +33,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname, realPath, realPathSync } from "@degu/internal/internal/disk/paths.ts";
 import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
-Deno.test("download: a signal that aborts while a broken file is looked at rejects with its reason", async () => {
+Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");
   await using trees = await makeTrees(
@@ -51,7 +51,7 @@ Deno.test("download: a signal that aborts while a broken file is looked at rejec
 });
 
 testBothDirections(
-  "a signal that aborts while something can't be deleted rejects with its reason",
+  "a signal that aborts during a failing deletion rejects with its reason",
   async (direction) => {
     const reason = new Error("enough");
     const controller = new AbortController();
@@ -74,7 +74,7 @@ testBothDirections(
   },
 );
 
-Deno.test("download: at whatever moment a signal aborts, its reason is thrown as it was", async () => {
+Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
   for (let moment = 1, isOver = false; !isOver; moment++) {
     await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
     const controller = new AbortController();
@@ -117,7 +117,7 @@ Deno.test("download: a large file that changes while it is sent is requested aga
 });
 
 testBothDirections(
-  "a peer that leaves rejects the whole, and calling again continues",
+  "a peer that leaves rejects the whole call, and the next call continues",
   async (direction) => {
     const texts: Record<string, string> = {};
     for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
@@ -147,7 +147,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "what others make meanwhile stays, and its file fails unless it is the same, also with replace: true",
+  "an entry that another process creates during the call stays, and its file fails unless identical, also with replace: true",
   async (direction) => {
     const large = "l".repeat(70_000);
     const small = Deno.build.os === "windows" ? "small" : "NEW";
@@ -182,7 +182,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "small files are copied in two attempts at most, and over a connection in one",
+  "small files have at most two attempts, and over a connection one",
   async (direction) => {
     // A request that can be repeated is, over another connection than that of the list.
     const most = direction === "download" ? 3 : 2;
@@ -208,7 +208,7 @@ testBothDirections(
   },
 );
 
-Deno.test("upload: with replace: false a file is copied whose connection broke off once it was there, unless another has its name", async () => {
+Deno.test("upload: with replace: false a file whose connection broke after its arrival counts as copied, unless another has its name", async () => {
   let requests = 0;
   let target = "";
   await using trees = await makeTrees(
@@ -233,7 +233,7 @@ Deno.test("upload: with replace: false a file is copied whose connection broke o
 });
 
 testBothDirections(
-  "what is gone by itself before it is deleted counts as deleted",
+  "an entry that another process removes before its deletion counts as deleted",
   async (direction) => {
     const texts = { a: "a", "d/old": "old", old: "old" };
     await using trees = await makeTrees(direction, { a: "a" }, texts);
@@ -251,7 +251,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "an error that is so for all ends what is under way over other connections",
+  "an error that concerns all files ends the transfers of other connections",
   async (direction) => {
     const waiting = Promise.withResolvers<void>();
     const never = Promise.withResolvers<void>();
@@ -274,7 +274,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "a file that is gone when its content is compared is copied, or fails",
+  "a file that is missing when its content is compared is copied, or fails",
   async (direction) => {
     const texts = { large: "l".repeat(100_000), small: "s" };
     for (const end of ["source", "target"] as const) {
@@ -295,8 +295,8 @@ testBothDirections(
 
 for (const isReplaced of [false, true]) {
   const name = isReplaced
-    ? "a file that is replaced on every second request is not asked for forever"
-    : "a file is copied as long as each connection that breaks off brings more";
+    ? "a file that is replaced on every second request is not retried forever"
+    : "a file is retried as long as each broken connection transfers more bytes";
   testBothDirections(name, async (direction) => {
     const controller = new AbortController();
     let requests = 0;
@@ -334,7 +334,7 @@ for (const isReplaced of [false, true]) {
   });
 }
 
-Deno.test("two programs may make one directory at the same time", async () => {
+Deno.test("two processes can create the same directory at the same time", async () => {
   await using dir = await createTempDir();
   const root = new Root(dir.path);
   for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
@@ -347,7 +347,7 @@ Deno.test("two programs may make one directory at the same time", async () => {
   assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
 });
 
-Deno.test("download: a part that another run holds fails alone; one that nobody holds is removed", async () => {
+Deno.test("download: a file whose part another process has locked fails alone; an unlocked part is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
   for (const name of ["a", "b", "c"]) {
     await Deno.writeTextFile(`${trees.target}/.${name}.degu-part`, "old");
@@ -368,7 +368,7 @@ Deno.test("download: a part that another run holds fails alone; one that nobody 
 });
 
 for (const direction of DIRECTIONS) {
-  Deno.test(`${direction}: a call that ends once what is in the way is deleted leaves each new file as a complete part`, async () => {
+  Deno.test(`${direction}: a call that ends after an obstacle is deleted leaves each new file as a complete part`, async () => {
     const text = "new".repeat(30_000);
     await using trees = await makeTrees(direction, { d: text, "f/a/b": "b" }, {
       "d/x": "x",
@@ -400,7 +400,7 @@ for (const direction of DIRECTIONS) {
   });
 }
 
-Deno.test("download: a file whose name and part are taken once what is in the way is deleted is compared, and fails", async () => {
+Deno.test("download: a file whose name and part are taken after its obstacle is deleted is compared, and fails", async () => {
   for (const [taken, outcome] of [["new", "copied"], ["other", "failed"]] as const) {
     await using trees = await makeTrees("download", { d: "new" }, { "d/x": "x" });
     const { outcomes, result } = await trees.copy({
@@ -419,7 +419,7 @@ Deno.test("download: a file whose name and part are taken once what is in the wa
 });
 
 testBothDirections(
-  "where a directory can't be listed any more, what is in the way in it stays, and each path fails once",
+  "if a directory can't be listed again, its obstacles stay, and each path fails once",
   async (direction) => {
     const denied = Object.assign(new Deno.errors.PermissionDenied("closed"), { code: "EACCES" });
     await using trees = await makeTrees(
@@ -443,7 +443,7 @@ testBothDirections(
   },
 );
 
-Deno.test("upload: a complete part is not old before its name is due, whatever time its file has", async () => {
+Deno.test("upload: a complete part doesn't expire before it gets its name, whatever time its file has", async () => {
   await using trees = await makeTrees("upload", { d: "new" }, { "d/x": "x" });
   await Deno.utime(`${trees.source}/d`, 0, 0);
   const sizes: unknown[] = [];
@@ -461,7 +461,7 @@ Deno.test("upload: a complete part is not old before its name is due, whatever t
 });
 
 for (const direction of DIRECTIONS) {
-  Deno.test(`${direction}: a list that a change overtakes is read anew, three times`, async () => {
+  Deno.test(`${direction}: a list that is cut because of a change is read again, up to three times`, async () => {
     for (const times of [3, 4]) {
       await using trees = await makeTrees(direction, { "d/a": "1", b: "2" }, { old: "3" });
       const replaced = `${await realPath(trees.source)}/d`;
@@ -486,7 +486,7 @@ for (const direction of DIRECTIONS) {
   });
 }
 
-Deno.test("download: parts of small files that a killed run has left are removed, unless another run holds them", async () => {
+Deno.test("download: leftover parts of small files are removed, unless another process has locked them", async () => {
   await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
   const [free, held, deep] = ["", "", "d/"].map((directory, i) =>
     `${trees.target}/${directory}.small-0123456789abcde${i}-${i}.degu-part`
@@ -506,7 +506,7 @@ Deno.test("download: parts of small files that a killed run has left are removed
 });
 
 testBothDirections(
-  "left-over parts go with their directory, one that is held stays",
+  "leftover parts are deleted with their directory, and a locked part stays",
   async (direction) => {
     await using trees = await makeTrees(
       direction,
@@ -543,7 +543,7 @@ interface ClosedRow {
 
 const closedRows: readonly ClosedRow[] = [
   {
-    name: "what can't be read fails, and keeps everything that seems to be superfluous",
+    name: "an unreadable source entry fails, and prevents deletions",
     modes: { "source/secret": 0o200, "source/closed": 0o300, "source/unsearched": 0o600 },
     source: { a: "a", secret: "s", "closed/x": "x", "unsearched/y": "y" },
     target: { old: "old", "closed/z": "z" },
@@ -553,7 +553,7 @@ const closedRows: readonly ClosedRow[] = [
     left: ["a", "closed/z", "old"],
   },
   {
-    name: "what can't be read at the target stays, with its directory",
+    name: "an unreadable target entry stays, with its directory",
     modes: { "target/d/secret": 0o200, "target/closed": 0o300 },
     source: { a: "a" },
     target: { "d/secret": "s", "d/old": "o", "closed/x": "x", old: "o" },
@@ -573,7 +573,7 @@ const closedRows: readonly ClosedRow[] = [
     left: ["a/closed/x"],
   },
   {
-    name: "a directory in the way is removed with an empty one in it that may not be written",
+    name: "a directory in the way is removed with an empty unwritable one in it",
     modes: { "target/a/closed": 0o500 },
     source: { a: "a" },
     target: { "a/closed": null, "a/x": "x" },
@@ -585,7 +585,8 @@ const closedRows: readonly ClosedRow[] = [
 ];
 
 Deno.test({
-  name: "what a user may not read, search or write fails alone, or stays (needs unshare)",
+  name:
+    "an entry that the user may not read, search or write fails alone, or stays (needs unshare)",
   ignore: !await canRun(...AS_USER),
   async fn() {
     await using dir = await createTempDir();
@@ -628,7 +629,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "what is in the way on another disk, to which an upload can't be renamed, stays (needs unshare)",
+    "an obstacle on another disk stays, because an upload can't be renamed to it (needs unshare)",
   ignore: !await canMount(),
   async fn() {
     await using dir = await createTempDir();
@@ -652,7 +653,7 @@ Deno.test({
   },
 });
 
-Deno.test("download: no part is written through a link that has replaced a directory in a turn of others", async () => {
+Deno.test("download: no part is written through a link that has replaced a directory while the call yielded", async () => {
   await using trees = await makeTrees("download", { "d/a": "a", "d/b": "b" }, { d: null });
   const { target } = trees;
   await Deno.mkdir(`${target}/../outside`);
@@ -676,7 +677,7 @@ Deno.test("download: no part is written through a link that has replaced a direc
   assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
-Deno.test("download: a small file stays locked until it has its name, so that nobody takes it for left over", async () => {
+Deno.test("download: a small file stays locked until it has its name, so that no process removes it as a leftover", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b" });
   const seen: boolean[] = [];
   using _linking = patch(Deno, "linkSync", (linkSync) => (from, to) => {
@@ -709,7 +710,7 @@ Deno.test("download: no part is written through a link that has replaced a direc
   assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
-Deno.test("download: while too many files are open, small ones are requested once more, and fail alone", async () => {
+Deno.test("download: if too many files are open, small files are requested once more, and then fail alone", async () => {
   const rows: readonly [code: string, most: number, error: string, told: string][] = [
     ["EMFILE", 2, "it can't be opened", `"small": it can't be opened`],
     ["ENFILE", 2, "it can't be opened", `"small": it can't be opened`],
@@ -736,7 +737,7 @@ Deno.test("download: while too many files are open, small ones are requested onc
   }
 });
 
-Deno.test("a file that fails is a line of the log if no event tells of it", async () => {
+Deno.test("a failed file is logged if no event reports it", async () => {
   await using trees = await makeTrees("upload", { x: "1" }, { "x/y": "2" });
   for (const [onEvent, count] of [[undefined, 1], [() => {}, 0]] as const) {
     const lines: string[] = [];

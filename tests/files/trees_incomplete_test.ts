@@ -30,7 +30,7 @@ const LARGE = "l".repeat(70_000);
 const onEvent = () => {};
 
 testBothDirections(
-  "a call in which a file fails copies the rest and rejects, with partial: true it resolves",
+  "a call with a failed file copies the rest and rejects; with partial: true it resolves",
   async (direction) => {
     await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
       "x/a": "2",
@@ -62,7 +62,7 @@ testBothDirections(
   },
 );
 
-testBothDirections("links and pipes that are skipped are no failures", async (direction) => {
+testBothDirections("skipped links and pipes are not failures", async (direction) => {
   await using trees = await makeTrees(direction, { a: "1" });
   await makeLinks({ [`${trees.source}/link`]: "a" });
   await makeFifo(`${trees.source}/pipe`);
@@ -71,7 +71,7 @@ testBothDirections("links and pipes that are skipped are no failures", async (di
 });
 
 testBothDirections(
-  "an empty source that would delete what the target has rejects the call",
+  "an empty source that would delete all entries of the target rejects the call",
   async (direction) => {
     await using trees = await makeTrees(direction, {}, { old: "1" });
     const error = await incomplete(() => copy(trees, { delete: true }));
@@ -103,7 +103,7 @@ async function makeBreaking(direction: TreeDirection, target: Record<string, str
 }
 
 testBothDirections(
-  "a call is transient exactly if each file has failed by an error that is",
+  "the error of a call is transient exactly if the error of each failed file is",
   async (direction) => {
     await using trees = await makeBreaking(direction);
     const error = await incomplete(() => copy(trees, { onEvent }));
@@ -116,7 +116,7 @@ testBothDirections(
 );
 
 testBothDirections(
-  "retry copies what has broken off, and repeat tells of each run that has not copied it",
+  "retry copies interrupted files, and repeat reports each run that has not copied them",
   async (direction) => {
     await using trees = await makeBreaking(direction);
     const stop = new AbortController();
@@ -142,7 +142,7 @@ testBothDirections(
   },
 );
 
-Deno.test("download: a source that can't be listed whole rejects the call", async () => {
+Deno.test("download: a source that can't be listed completely rejects the call", async () => {
   await using dir = await createTempDir();
   await fill(dir.path, { "target/old": "1" });
   await using trees = await makeTrees(

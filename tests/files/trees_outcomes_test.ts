@@ -52,21 +52,21 @@ const rows: readonly Row[] = [
     { outcomes: "a =b =c d e =f", left: "a b c d=longer e=** f=*" },
   ],
   [
-    "maxDelete: as many as that are deleted, directories too, and what gives way",
+    "maxDelete: up to the limit entries are deleted, including directories and obstacles",
     "a f d/x",
     "a old/y f/z d",
     { delete: true, maxDelete: 5 },
     { outcomes: "=a f d/x", deleted: "d f f/z old old/y" },
   ],
   [
-    "maxDelete: of more none is deleted, and the rest is copied",
+    "maxDelete: above the limit no entry is deleted, and the rest is copied",
     "a new",
     "a old/y",
     { delete: true, maxDelete: 1 },
     { outcomes: "! =a new", kept: "limit", left: "a new old/y" },
   ],
   [
-    "maxDelete: what is in the way stays, and its place is not taken",
+    "maxDelete: above the limit obstacles stay, and their files fail",
     "a f d/x d/e/ new",
     "a f/z d",
     { delete: true, maxDelete: 2 },
@@ -78,25 +78,34 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "maxDelete: what stays anyway does not count",
+    "maxDelete: entries that can't be deleted don't count",
     "a",
     "a old d/l->x",
     { delete: true, maxDelete: 1 },
     { outcomes: "=a", deleted: "old", left: "a d/l->x" },
   ],
-  ["maxDelete: an empty source is said before", "", "old", { delete: true, maxDelete: 0 }, {
+  ["maxDelete: an empty source takes precedence as the reason", "", "old", {
+    delete: true,
+    maxDelete: 0,
+  }, {
     kept: "empty",
     left: "old",
   }],
-  ["maxDelete: without delete there is no limit", "a", "a old", { maxDelete: 0 }, {
+  ["maxDelete: has no effect without delete", "a", "a old", { maxDelete: 0 }, {
     outcomes: "=a",
     left: "a old",
   }],
-  ["a large file of another time gets it, and is not sent", "a=*@3000 b", "a=*", {}, {
-    outcomes: "a b",
-    there: LARGE.length,
-    only: "upload",
-  }],
+  [
+    "a large file that differs only in its time gets the time, and is not sent",
+    "a=*@3000 b",
+    "a=*",
+    {},
+    {
+      outcomes: "a b",
+      there: LARGE.length,
+      only: "upload",
+    },
+  ],
   [
     "digest: a file of the same size and content is unchanged, whatever its time",
     "a@3000 b=B c=longer d=*@3000 e=**",
@@ -111,18 +120,18 @@ const rows: readonly Row[] = [
     DELETE,
     { outcomes: "a d/b e/f g h =same", deleted: "d e/p g g/x g/y g/y/z old old/o" },
   ],
-  ["directories are made, empty ones, too", "a/b/c/ d/e", "", {}, { outcomes: "d/e" }],
-  ["what the source does not have stays without delete", "a", "b", {}, {
+  ["directories are created, also empty ones", "a/b/c/ d/e", "", {}, { outcomes: "d/e" }],
+  ["superfluous entries stay without delete", "a", "b", {}, {
     outcomes: "a",
     left: "a b",
   }],
-  ["what the source does not have goes with delete", "a d/b", "a d/c d/e/f g/h/", DELETE, {
+  ["superfluous entries are deleted with delete", "a d/b", "a d/c d/e/f g/h/", DELETE, {
     outcomes: "=a d/b",
     deleted: "d/c d/e d/e/f g g/h",
   }],
-  ["nothing is deleted if the source is empty", "", "a", DELETE, { kept: "empty", left: "a" }],
+  ["no entry is deleted if the source is empty", "", "a", DELETE, { kept: "empty", left: "a" }],
   [
-    "nothing is deleted if the filter leaves nothing of the source",
+    "no entry is deleted if the filter excludes the whole source",
     "b",
     "a",
     { delete: true, filter: ({ name }) => name !== "b" },
@@ -130,54 +139,57 @@ const rows: readonly Row[] = [
   ],
   ["deleteAll: an empty source deletes all", "", "a b/c d/", DELETE_ALL, { deleted: "a b b/c d" }],
   [
-    "deleteAll: what the filter excludes stays, also if it leaves nothing of the source",
+    "deleteAll: excluded entries stay, also if the filter excludes the whole source",
     "b",
     "a b=b c/b c/d",
     { ...DELETE_ALL, filter: ({ name }) => name !== "b" },
     { deleted: "a c/d", left: "b=b c/b" },
   ],
-  ["deleteAll: without files that failed", "a/b", "a b", { ...DELETE_ALL, replace: false }, {
+  ["deleteAll: no entry is deleted if a file failed", "a/b", "a b", {
+    ...DELETE_ALL,
+    replace: false,
+  }, {
     outcomes: "!a/b !a",
     kept: "failed",
     left: "a b",
   }],
-  ["deleteAll: maxDelete counts", "", "a b", { ...DELETE_ALL, maxDelete: 1 }, {
+  ["deleteAll: maxDelete applies", "", "a b", { ...DELETE_ALL, maxDelete: 1 }, {
     outcomes: "!",
     kept: "limit",
     left: "a b",
   }],
   [
-    "what the filter excludes is at neither end",
+    "excluded entries are ignored at both ends",
     "keep/a skip/b keep/c.tmp",
     "skip/z keep/d.tmp keep/e",
     { delete: true, filter: isKept },
     { outcomes: "keep/a", deleted: "keep/e", left: "keep/a skip/z keep/d.tmp" },
   ],
-  ["nothing is deleted if something failed", "b a/c", "a d", { delete: true, replace: false }, {
+  ["no entry is deleted if a file failed", "b a/c", "a d", { delete: true, replace: false }, {
     outcomes: "b !a/c !a",
     kept: "failed",
     left: "a b d",
   }],
   ...(["digest", "time"] as const).map((compare): Row => [
-    `replace: false, ${compare}: another file fails alone, one with the same content is unchanged`,
+    `replace: false, ${compare}: a different file fails alone, and an identical one is unchanged`,
     "a=new b@2005 d/c e f=*@2005 g=G@2005",
     "a=old! b e=* f=* g",
     { replace: false, compare },
     { outcomes: "!a =b d/c !e =f !g", left: "a=old! b d/c e=* f=* g" },
   ]),
   ...["a b/c b/d/e f/g/", "a=* b/c=* b/d/e=* f/g/"].flatMap((source): Row[] => [
-    [`what is in the way stays without delete: ${source}`, source, IN_THE_WAY, {}, {
+    [`obstacles stay without delete: ${source}`, source, IN_THE_WAY, {}, {
       outcomes: "!a !b/c !b/d/e !b !f",
       codes: ["IN_THE_WAY"],
       left: IN_THE_WAY,
     }],
-    [`what is in the way is deleted with delete: ${source}`, source, IN_THE_WAY, DELETE, {
+    [`obstacles are deleted with delete: ${source}`, source, IN_THE_WAY, DELETE, {
       outcomes: "a b/c b/d/e",
       deleted: "a a/x a/y a/y/z b f",
     }],
   ]),
   ...[{}, DELETE].map((options): Row => [
-    `a link at the target stays, and keeps no deletions elsewhere: ${Deno.inspect(options)}`,
+    `a link at the target stays, and doesn't prevent deletions elsewhere: ${Deno.inspect(options)}`,
     "a b=* d/c e/ f file",
     `${LINKED} old`,
     options,
@@ -189,7 +201,7 @@ const rows: readonly Row[] = [
     },
   ]),
   [
-    "maxDelete counts what is in the way: above it nothing is deleted",
+    "maxDelete counts obstacles: above the limit no entry is deleted",
     "a d/x e",
     "a/y a/z d old",
     { delete: true, maxDelete: 4 },
@@ -201,35 +213,35 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "what is in the way stays with replace: false, and keeps deletions",
+    "an obstacle stays with replace: false, and prevents deletions",
     "a d/x",
     "a/y d old",
     { delete: true, replace: false },
     { outcomes: "!a !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, left: "a/y d old" },
   ],
   [
-    "what is in the way stays if a file has failed",
+    "an obstacle stays if a file has failed",
     "a b d/x",
     "a/y b/.z d",
     { delete: true, filter: ({ name }) => name !== ".z" },
     { outcomes: "!a !b !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, left: "a/y b/.z d" },
   ],
   [
-    "a directory in the way with something in it that must stay is left whole",
+    "a directory in the way with an entry that must stay keeps all its entries",
     "a b",
     "a/x a/link->/nowhere b/.z",
     { delete: true, filter: ({ name }) => name !== ".z" },
     { outcomes: "!a !b", ...FAILS, left: "a/x a/link-> b/.z" },
   ],
   [
-    "a link by a reserved name stays, with the directory in the way that it is in",
+    "a link with a reserved name stays, with its directory that is in the way",
     "x",
     "x/a x/.a.degu-part->/nowhere",
     DELETE,
     { outcomes: "!x", deleted: "x/a", left: "x/.a.degu-part->" },
   ],
   [
-    "a directory in the way into which something has come is left with that",
+    "a directory in the way stays if an entry has been created in it",
     "a",
     "a/x",
     DELETE,
@@ -241,7 +253,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "a file in the way goes only once all files of the directory have arrived",
+    "a file in the way is deleted only after all files of the directory have arrived",
     "a/b a/c=* a/d/e",
     "a",
     DELETE,
@@ -253,7 +265,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "a link to a file of the target stays, also where the file has the same content",
+    "a link to a file of the target stays, even if the file has the same content",
     "small=new large=* same=other other",
     "small->other large->other same->other other",
     DELETE,
@@ -266,7 +278,7 @@ const rows: readonly Row[] = [
     DELETE,
     { outcomes: "a", deleted: "d/e/f d/g", left: "a d/e/link-> out-> fifo| to-a-file->" },
   ],
-  ["what has the name of a link of the source stays", "a l->/nowhere", "l/x y", DELETE, {
+  ["a target entry with the name of a source link stays", "a l->/nowhere", "l/x y", DELETE, {
     outcomes: "a l:link",
     deleted: "y",
     left: "a l/x",
@@ -278,7 +290,7 @@ const rows: readonly Row[] = [
     DELETE,
     { outcomes: "a d/x dir:link out:link none:link d/up:link fifo:special", left: "a d/x" },
   ],
-  ["a link is skipped, also one to a file beside it", "a in->a", "", {}, {
+  ["a link is skipped, even to a file of the same directory", "a in->a", "", {}, {
     outcomes: "a in:link",
     left: "a",
   }],
@@ -293,7 +305,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "a mount point that is not mounted, with reserved names alone, is empty: nothing is deleted",
+    "an unmounted mount point with only reserved names counts as empty: no entry is deleted",
     ".degu-files/x .a.degu-part",
     "a d/b",
     DELETE,
@@ -303,29 +315,35 @@ const rows: readonly Row[] = [
       left: "a d/b",
     },
   ],
-  ["what has the place of parts but is none keeps its directory", "a", "d/.degu-files/x", DELETE, {
-    outcomes: "a !d",
-    left: "a d/.degu-files/x",
-    only: "download",
-  }],
   [
-    "two spellings of a name are two files where the disk keeps both",
+    "an entry in the reserved directory that is not a part keeps its directory",
+    "a",
+    "d/.degu-files/x",
+    DELETE,
+    {
+      outcomes: "a !d",
+      left: "a d/.degu-files/x",
+      only: "download",
+    },
+  ],
+  [
+    "two spellings of a name are two files if the disk stores both",
     "A=1 a=2 D/x=3 d/x=4 \u00e9=5 e\u0301=6",
     "f/F",
     DELETE,
     { outcomes: "A a D/x d/x \u00e9 e\u0301", deleted: "f f/F" },
   ],
-  ["another spelling goes where the disk keeps both", "p/a p/b", "P/a P/c", DELETE, {
+  ["another spelling is deleted if the disk stores both", "p/a p/b", "P/a P/c", DELETE, {
     outcomes: "p/a p/b",
     deleted: "P P/a P/c",
   }],
-  ["another spelling goes beside what the source has", "p/a", "p/a P/c", DELETE, {
+  ["another spelling is deleted next to an entry of the source", "p/a", "p/a P/c", DELETE, {
     outcomes: "=p/a",
     deleted: "P P/c",
   }],
   ...[["old", "a old/", Deno.mkdirSync], ["old/", "a old", makeEmpty]].map((
     [before, after, makeOther],
-  ): Row => ["what is another kind when it would be deleted stays", "a", `a ${before}`, DELETE, {
+  ): Row => ["an entry whose kind changes before its deletion stays", "a", `a ${before}`, DELETE, {
     meanwhile(_source, target) {
       Deno.removeSync(`${target}/old`);
       (makeOther as (path: string) => void)(`${target}/old`);
@@ -334,25 +352,31 @@ const rows: readonly Row[] = [
     left: (after as string).replace(/old$/, "old="),
     only: "download",
   }]),
-  ["another spelling that is gone with its directory is not deleted", "d/A", "d/A d/a", DELETE, {
-    meanwhile: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
-    outcomes: "=d/A",
-    left: " ",
-  }],
-  ["a file that is gone when its turn comes fails alone", "a b large=*", "", DELETE, {
+  [
+    "another spelling that is already removed with its directory is not deleted",
+    "d/A",
+    "d/A d/a",
+    DELETE,
+    {
+      meanwhile: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
+      outcomes: "=d/A",
+      left: " ",
+    },
+  ],
+  ["a file that is missing when it is to be copied fails alone", "a b large=*", "", DELETE, {
     meanwhile(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
     },
     outcomes: "!a b !large",
     ...FAILS,
   }],
-  ["a small file that has become large meanwhile is copied all the same", "a b", "", {}, {
+  ["a small file that becomes large during the call is copied", "a b", "", {}, {
     meanwhile: (source) => Deno.writeTextFileSync(`${source}/a`, LARGE),
     outcomes: "a b",
   }],
   // A server follows a link that stays in its directory.
   ...([["upload", "../outside"], ["download", "nothing"]] as const).map(([only, to]): Row => [
-    `a source that is exchanged for a link to ${to} is not followed`,
+    `a source that is replaced by a link to ${to} is not followed`,
     `d/a d/l=* b ../link->${to} ../outside/a=secret ../outside/l=*`,
     "",
     {},
@@ -365,7 +389,7 @@ const rows: readonly Row[] = [
   ]),
   ...["../outside", "d"].map((to): Row => [
     // Of the files in it two are one where capitals are not told apart.
-    `a target that is exchanged for a link to ${to} is not followed`,
+    `a target that is replaced by a link to ${to} is not followed`,
     "d/a b d/l=* d/k d/\u212a d/s/a",
     `d/x d/s/x ../outside/ ../link->${to}`,
     {},
@@ -387,7 +411,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "no part is written through a link that has replaced a directory, beside what is in the way",
+    "no part is written through a link that has replaced a directory, next to an obstacle",
     "d/sub/large=*",
     "d/sub ../outside/ ../link->../outside",
     DELETE,

@@ -74,29 +74,29 @@ function planned(
 
 const DELETE = { delete: true };
 const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<string, unknown>][] = [
-  ["nothing at both ends", [], [], DELETE, { isEmpty: true }],
-  ["unreadable at the source", ["a!unreadable", "b"], ["c"], DELETE, {
+  ["empty trees", [], [], DELETE, { isEmpty: true }],
+  ["an unreadable entry of the source", ["a!unreadable", "b"], ["c"], DELETE, {
     failedEntries: ["a"],
     copies: ["b"],
     deletions: ['c if "" has b'],
     isIncomplete: true,
   }],
-  ["unreadable at the target", ["a", "d/b"], ["a!unreadable", "d!unreadable"], DELETE, {
+  ["unreadable entries of the target", ["a", "d/b"], ["a!unreadable", "d!unreadable"], DELETE, {
     copies: ["a"],
     failedEntries: ["d/b", "d"],
   }],
   ["a directory in the way, and replace: false", ["a"], ["a/b"], { delete: true, replace: false }, {
     failedEntries: ["a"],
   }],
-  ["a directory in the way with something unreadable in it", ["a"], ["a/l!unreadable"], DELETE, {
+  ["a directory in the way with an unreadable entry", ["a"], ["a/l!unreadable"], DELETE, {
     failedEntries: ["a"],
   }],
   ["a pipe in the way", ["a"], ["a!special"], DELETE, { failedEntries: ["a"] }],
-  ["what is in the way", ["a", "d/b"], ["a/x", "d"], DELETE, {
+  ["obstacles", ["a", "d/b"], ["a/x", "d"], DELETE, {
     deferredPaths: ["a", "d", "d/b"],
     deletions: ['a/x if "" has a,d', 'a if "" has a,d', 'd if "" has a,d'],
   }],
-  ["what only the target has", ["a", "d/b"], ["a", "d/c", "e/f"], DELETE, {
+  ["superfluous entries", ["a", "d/b"], ["a", "d/c", "e/f"], DELETE, {
     unchangedNodes: ["a"],
     copies: ["d/b"],
     deletions: ['d/c if "d" has b', 'e/f if "" has a,d', 'e if "" has a,d'],
@@ -104,7 +104,7 @@ const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<strin
   ["one byte at both ends, by digest", ["a"], ["a"], { compare: "digest" }, {
     compareTasks: ["a"],
   }],
-  ["reserved names alone, as in a mount point", [".degu-files!reserved"], ["a"], DELETE, {
+  ["only reserved names, as in an unmounted mount point", [".degu-files!reserved"], ["a"], DELETE, {
     skippedEntries: [".degu-files"],
     deletions: ['a if "" has '],
     isEmpty: true,
@@ -115,7 +115,7 @@ for (const [name, source, target, rules, expected] of rows) {
   Deno.test(`plan: ${name}`, () => assertEquals(planned(source, target, rules), expected));
 }
 
-Deno.test("plan: an error says what is in the way, and whether it can be deleted", () => {
+Deno.test("plan: an error names the obstacle, and says whether it can be deleted", () => {
   const deleted =
     ", or set delete: true, which deletes the entry if the call may delete all entries in it";
   const rows: [source: string, target: string, what: string, advice: string][] = [
@@ -139,7 +139,7 @@ Deno.test("plan: an error says what is in the way, and whether it can be deleted
   }
 });
 
-Deno.test("plan: a file is still being written if it was modified in the span, and not after it", () => {
+Deno.test("plan: a file counts as still being written if it was modified within the span, and not after it", () => {
   const rules = {
     compare: "time",
     replace: true,
@@ -157,7 +157,7 @@ Deno.test("plan: a file is still being written if it was modified in the span, a
   assertEquals(skipped(-9, -1), []);
 });
 
-Deno.test("plan: what is filtered is at neither end", () => {
+Deno.test("plan: excluded entries are ignored at both ends", () => {
   const asked: string[] = [];
   const reasons: Record<string, string> = {};
   const filter = ({ path, reason }: TreeNode["entry"]) => {
@@ -183,7 +183,7 @@ Deno.test("plan: what is filtered is at neither end", () => {
   assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
 });
 
-Deno.test("two times are the same if one is the other, cut to seconds or to even seconds", () => {
+Deno.test("two times are equal if one is the other truncated to seconds or to even seconds", () => {
   const rows: [number, number, boolean][] = [
     [TIME, TIME, true],
     [TIME + 1, TIME + 2, false],

@@ -46,7 +46,7 @@ const ASKED: readonly [
 ];
 
 for (const [method, uri, turns, body] of ASKED) {
-  Deno.test(`others have their turn: ${method} ${uri}`, async () => {
+  Deno.test(`the event loop isn't blocked: ${method} ${uri}`, async () => {
     await using dir = await createTempDir();
     const root = await realPath(dir.path);
     await fill(root, Object.fromEntries(NAMES.map((name) => [`d/${name}`, name])));
@@ -66,7 +66,7 @@ for (const [method, uri, turns, body] of ASKED) {
 }
 
 for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
-  Deno.test(`others have their turn: a tree, ${direction}`, async () => {
+  Deno.test(`the event loop isn't blocked: a tree, ${direction}`, async () => {
     await using trees = await makeTrees(direction, { ...FILES, a: null, b: null }, {
       c: "",
       d: "",
@@ -76,7 +76,7 @@ for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
   });
 }
 
-Deno.test("a signal that aborts in a turn of others ends the making of directories, and deletions", async () => {
+Deno.test("a signal that aborts while a call yields ends the creation of directories, and deletions", async () => {
   const reason = new Error("enough");
   for (const [source, target] of [[{ a: null, b: null, c: null }, {}], [{ x: "" }, FILES]]) {
     await using trees = await makeTrees("download", source!, target!);

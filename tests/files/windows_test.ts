@@ -151,7 +151,8 @@ function serveList(paths: readonly string[]) {
 }
 
 Deno.test({
-  name: "of names that differ by case alone one is copied, the others fail, and nothing is deleted",
+  name:
+    "of names that differ only by case, one is copied, the others fail, and no entry is deleted",
   ignore: Deno.build.os !== "windows",
   async fn() {
     const paths = ["b", "B", "D/", "D/x", "d/", "d/y", "a", "sub/", "sub/N", "sub/n", "sub/NN"];
