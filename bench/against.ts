@@ -1,6 +1,6 @@
 /**
- * Compares this tree with a commit, by the processor time of client and server. Processes of the
- * two are measured alternately.
+ * Compares this tree with a commit by the processor time of client and server. The processes of
+ * both versions are measured alternately.
  */
 
 import { runOrThrow } from "../tests/support/commands.ts";
@@ -20,7 +20,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
   for (const [name, isSlow] of Object.keys(jobs).map((name) => [name, name.includes("64")])) {
     for (const isReused of [true, false]) {
       for (const tls of [null, setting.tls]) {
-        // A handshake for each exchange takes ten times as long as all other steps.
+        // With a handshake, an exchange takes ten times as long.
         const amount = (isSlow || tls !== null ? 500 : 4000) / (isReused ? 1 : 2) /
           (setting.quick ? 4 : 1);
         yield {
@@ -28,7 +28,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
           title: `${name}, ${isReused ? "a reused connection" : "its own connection"}, ` +
             (tls === null ? "TCP" : "mutual TLS"),
           unit: "µs",
-          placement: "processor time of both ends in one process",
+          placement: "processor time of client and server in one process",
           references: [commit],
           contenders: Object.entries(roots).map(([label, root]): Contender => ({
             name: label,
@@ -41,7 +41,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
                 "--v8-flags=--expose-gc",
               ];
               const { request } = await startProgram([...command, program, ...args], running);
-              // After this run, the compilers have done most of their work.
+              // Let V8 optimize the code.
               await request({ command: "run", amount: 2 * amount });
               return () => request({ command: "run", amount });
             },
@@ -53,8 +53,8 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
 }
 
 /**
- * Makes the groups of rows that compare this tree with a commit, not with peers. Both run the
- * programs of this benchmark with their own library.
+ * Makes the groups of rows that compare this tree with a commit instead of peers. Both versions of
+ * the library run the programs of this tree's benchmark.
  */
 export async function* rowsAgainst(
   commit: string,

@@ -1,6 +1,6 @@
 /**
- * `deno task bench`: this project beside the raw socket and its peers. Prints a table per group
- * after its measurement; see `--help`.
+ * `deno task bench`: compares Degu with the raw socket and other libraries. Prints the table of
+ * each group after its measurement; see `--help`.
  */
 
 import { parseArgs } from "node:util";
@@ -35,16 +35,18 @@ const rows: readonly Row[] = [
 ]
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
-/** The rows that can compare this tree with a commit. */
+/** The rows that `--against` can compare. */
 const comparedRows = [1, 2, 3, 14, 15, 16, 19];
 
 const usage = `deno task bench [options]
 
-  --quick           small amounts, in less than a minute: rows 1 to 4, unless --rows names others
-  --rows 1,4,…      only these rows (default: all of them)
+  --quick           small amounts, in less than a minute: by default rows 1 to 4
+  --rows 1,4,…      only these rows (default: all)
   --rounds N        measurements of each contender (default: 7, quick: 3)
   --against COMMIT  compare this tree with a commit by processor time, in a quarter of an hour, with --quick in two
-                    minutes; with --rows, of ${comparedRows.join(", ")}, measure those rows
+                    minutes; with --rows, compare these rows: possible are ${
+  comparedRows.join(", ")
+}
   --save            write the tables to bench/results.md, and the figures to docs/performance.md; with --rows,
                     the other rows don't change
   --help            print this
@@ -77,7 +79,7 @@ function parseOptions() {
     throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
   }
   if (against !== undefined && save) {
-    throw new RangeError("--against goes with --quick, --rows and --rounds only");
+    throw new RangeError("--against can't be combined with --save");
   }
   if (against !== undefined && rows !== undefined) {
     const invalidRow = selectedRows.find((row) => !comparedRows.includes(row));
@@ -85,7 +87,7 @@ function parseOptions() {
       throw new RangeError(`--against takes rows ${comparedRows.join(", ")}, not ${invalidRow}`);
     }
   }
-  if (save && quick) throw new RangeError("--save does not go with --quick");
+  if (save && quick) throw new RangeError("--save can't be combined with --quick");
   const compared = rows === undefined ? null : selectedRows;
   return { quick, save, help, against, compared, rows: selectedRows, rounds: Number(rounds) };
 }
@@ -102,11 +104,11 @@ if (options.help) {
   Deno.exit(0);
 }
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  // Then every contender fails, and the files are removed.
+  // Ends all programs, so every contender fails, and the files are removed at the end.
   Deno.addSignalListener(signal, () => abortController.abort(new Error(`ended by ${signal}`)));
 }
 const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
-// Ignore the failures of peers, which may not be installed.
+// Ignore the failures of other programs, which may not be installed.
 const isOwnContender = (name: string) => options.against !== undefined || name.startsWith("degu");
 let failed = false;
 try {
@@ -116,13 +118,13 @@ try {
     cores: await findCores(),
     directory,
     quick,
-    // With a PKI for clients, both configurations have three files.
+    // The PKI also has client certificates, so both configurations have all three files.
     tls: {
       server: pki.serverSslconfig as CertificateFiles,
       client: pki.clientSslconfig as CertificateFiles & { checkHostname: false },
     },
   };
-  const measure = async (group: Group): Promise<string> => {
+  const measureAndPrint = async (group: Group): Promise<string> => {
     const results = await measureGroup(group, rounds);
     const text = formatGroup(group, results);
     console.log(text);
@@ -135,7 +137,7 @@ try {
     const groups = compared === null
       ? groupsAgainst(against, setting)
       : rowsAgainst(against, rows.filter(({ number }) => compared.includes(number)), setting);
-    for await (const group of groups) await measure(group);
+    for await (const group of groups) await measureAndPrint(group);
   }
   const selectedRows = options.against === undefined ? options.rows : [];
   const sections: string[] = [];
@@ -143,7 +145,7 @@ try {
     const circumstances = await describeCircumstances(rounds, quick);
     let section = `## Row ${row.number}: ${row.title}\n\n${circumstances}\n`;
     console.log(section);
-    for await (const group of row.groups(setting)) section += `\n${await measure(group)}`;
+    for await (const group of row.groups(setting)) section += `\n${await measureAndPrint(group)}`;
     sections.push(section);
   }
   if (options.save && !abortController.signal.aborted) {

@@ -1,6 +1,6 @@
 /**
- * Measures contenders alternately (A B C A B C …), so that other load on the machine affects all of
- * them.
+ * Measures contenders alternately (A B C A B C …), so that other load on the machine affects all
+ * contenders.
  */
 
 /** Takes a measurement, in the unit of its group. */
@@ -9,26 +9,26 @@ export type Measure = () => Promise<number>;
 export interface Contender {
   readonly name: string;
   /**
-   * Starts the measured programs, until `running` is disposed of, and warms up caches and
+   * Starts the measured programs, which end when `running` is disposed of, and warms up caches and
    * compilers.
    */
   start(running: AsyncDisposableStack): Promise<Measure>;
 }
 
 export interface Group {
-  /** The stable name of the group in results, which starts with the number of the row. */
+  /** The name of the group in results, which starts with the number of the row. Don't change it. */
   readonly id: string;
   readonly title: string;
-  /** A number per second, which should be high, or a cost, which should be low. */
+  /** The unit of the samples. With `/s` at the end, higher is better; otherwise lower. */
   readonly unit: string;
   readonly placement: string;
-  /** The names of contenders by whose medians those of the other contenders are divided. */
+  /** The names of contenders. The table divides all medians by the medians of these contenders. */
   readonly references: readonly string[];
   readonly contenders: readonly Contender[];
   readonly notes?: readonly string[];
 }
 
-/** The result of a contender: its samples, and the reason if there are fewer than rounds. */
+/** The result of a contender: a sample for each round until an error. */
 export interface Result {
   readonly name: string;
   readonly samples: number[];
@@ -43,9 +43,9 @@ export async function measureGroup({ id, contenders }: Group, rounds: number): P
   const steps: (() => Promise<void>)[] = [];
   const results = contenders.map(({ name }): Result => ({ name, samples: [], error: null }));
   for (const [index, result] of results.entries()) {
-    report(`${id}: starting ${result.name}`);
+    printProgress(`${id}: starting ${result.name}`);
     const running = programs.use(new AsyncDisposableStack());
-    const attempt = async (action: () => Promise<unknown>) => {
+    const runUnlessFailed = async (action: () => Promise<unknown>) => {
       if (result.error !== null) return;
       try {
         await action();
@@ -55,19 +55,19 @@ export async function measureGroup({ id, contenders }: Group, rounds: number): P
       }
     };
     let measure: Measure;
-    await attempt(async () => measure = await contenders[index]!.start(running));
-    steps.push(() => attempt(async () => result.samples.push(await measure())));
+    await runUnlessFailed(async () => measure = await contenders[index]!.start(running));
+    steps.push(() => runUnlessFailed(async () => result.samples.push(await measure())));
   }
   for (let round = 1; round <= rounds; round++) {
-    report(`${id}: round ${round} of ${rounds}`);
+    printProgress(`${id}: round ${round} of ${rounds}`);
     for (const step of steps) await step();
   }
-  report("");
+  printProgress("");
   return results;
 }
 
 /** Prints the progress on a terminal, in a line that the next report replaces. */
-function report(text: string): void {
+function printProgress(text: string): void {
   if (!Deno.stderr.isTerminal()) return;
   Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }

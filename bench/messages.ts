@@ -1,13 +1,13 @@
 /**
- * The small messages that every peer sends: the same bodies and, as far as a peer permits, the same
- * headers.
+ * The small messages of all peers: the same bodies, and the same headers if the peer's library
+ * doesn't add others.
  */
 
-/**
- * `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way
- * and no body.
- */
-export type MessageKind = "post" | "headers";
+export type MessageKind =
+  /** A POST; request and response have a body of `payloadLength` bytes. */
+  | "post"
+  /** A GET; request and response have twelve headers and no body. */
+  | "headers";
 
 export const payloadLength = 108;
 
@@ -43,11 +43,11 @@ export const responseHeaders: Readonly<Record<string, string>> = {
   "x-request-id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
 };
 
-/** The header with which each end checks that headers arrive: the same in both directions. */
+/** The header that client and server check. Requests and responses have the same value. */
 export const checkedHeader = "x-request-id";
 
-/** The answer of a server under a load generator. */
-export const answerBody: Uint8Array<ArrayBuffer> = makePayload();
+/** The body of each response to a load generator. */
+export const responseBody: Uint8Array<ArrayBuffer> = makePayload();
 
 /** Makes a body of {@link payloadLength} bytes, which the caller may change. */
 export function makePayload(): Uint8Array<ArrayBuffer> {
@@ -66,7 +66,7 @@ export function checkHeader(value: unknown): void {
   }
 }
 
-export function checkSame(expected: Uint8Array, actual: Uint8Array): void {
+export function checkEqual(expected: Uint8Array, actual: Uint8Array): void {
   if (actual.length !== expected.length) {
     throw new Error(`expected a body of ${expected.length} bytes, not ${actual.length}`);
   }
@@ -77,7 +77,7 @@ export function checkSame(expected: Uint8Array, actual: Uint8Array): void {
   }
 }
 
-/** The bytes of a message as Degu writes it; `body` is a view of them. */
+/** A message as Degu writes it. `body` is a view of the end of `bytes`. */
 export interface RawMessage {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly body: Uint8Array<ArrayBuffer>;
@@ -86,24 +86,28 @@ export interface RawMessage {
 export function makeRawRequest(message: MessageKind): RawMessage {
   const host = "127.0.0.1:12345";
   return message === "post"
-    ? makeRaw("POST / HTTP/1.1", { "content-length": `${payloadLength}`, host }, payloadLength)
-    : makeRaw("GET / HTTP/1.1", { ...requestHeaders, host });
+    ? makeRawMessage(
+      "POST / HTTP/1.1",
+      { "content-length": `${payloadLength}`, host },
+      payloadLength,
+    )
+    : makeRawMessage("GET / HTTP/1.1", { ...requestHeaders, host });
 }
 
 export function makeRawResponse(message: MessageKind): RawMessage {
   return message === "post"
-    ? makeRaw("HTTP/1.1 200 OK", { "content-length": `${payloadLength}` }, payloadLength)
-    : makeRaw("HTTP/1.1 200 OK", responseHeaders);
+    ? makeRawMessage("HTTP/1.1 200 OK", { "content-length": `${payloadLength}` }, payloadLength)
+    : makeRawMessage("HTTP/1.1 200 OK", responseHeaders);
 }
 
-/** Makes a message: first line, headers sorted by name, empty line, and room for a body. */
-export function makeRaw(
-  first: string,
+/** Makes a message: start line, headers sorted by name, empty line, and space for a body. */
+export function makeRawMessage(
+  startLine: string,
   headers: Readonly<Record<string, string>>,
   bodyLength = 0,
 ): RawMessage {
   const lines = Object.keys(headers).sort().map((name) => `${name}: ${headers[name]}`);
-  const preamble = new TextEncoder().encode([first, ...lines, "", ""].join("\r\n"));
+  const preamble = new TextEncoder().encode([startLine, ...lines, "", ""].join("\r\n"));
   const bytes = new Uint8Array(preamble.length + bodyLength);
   bytes.set(preamble);
   return { bytes, body: bytes.subarray(preamble.length) };

@@ -8,7 +8,7 @@ import type { Contender, Group } from "./measure.ts";
 import type { Address, ClientWork, PeerArgument, ServerWork, TlsFiles } from "./peer.ts";
 import { type Program, startProgram } from "./process.ts";
 
-/** The programs of `peers/`. Over TLS, “raw” is `node_tls`. */
+/** A program of `peers/`. Over TLS, `raw` means the program `node_tls`. */
 export type PeerName = "raw" | "degu" | "fetch" | "node_http";
 
 /** The peers by their names in tables. */
@@ -19,7 +19,7 @@ export const peers: Readonly<Record<string, PeerName>> = {
   "node:http": "node_http",
 };
 
-/** The cores of a program. */
+/** The cores on which a program runs. */
 export type Placement = "first core" | "second core" | "both cores";
 
 /** The setting in which every row starts programs. */
@@ -30,7 +30,7 @@ export interface RowSetting {
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
   readonly tls: TlsFiles;
-  /** Directories with commits of this project, by their names in tables; they replace the peers. */
+  /** Directories with versions of this project to compare instead of peers, by name in tables. */
   readonly trees?: Readonly<Record<string, string>>;
 }
 
@@ -38,13 +38,13 @@ export interface RowSetting {
 export function chooseContenders(
   peers: Readonly<Record<string, PeerName>>,
   { trees }: RowSetting,
-): [name: string, pair: Pick<Pair, "peer" | "tree">][] {
+): [name: string, implementation: Pick<Pair, "peer" | "tree">][] {
   return trees === undefined
     ? Object.entries(peers).map(([name, peer]) => [name, { peer }])
     : Object.entries(trees).map(([name, tree]) => [name, { peer: "degu", tree }]);
 }
 
-/** Returns the contenders with which the others are compared: all peers, or the last commit. */
+/** Returns the names of the reference contenders: all peers, or the commit. */
 export function chooseReferences(
   contenders: readonly (readonly [name: string, ...unknown[]])[],
   { trees }: RowSetting,
@@ -61,38 +61,42 @@ export interface Row {
 }
 
 /**
- * The list of cores for each placement. Without fixed cores, the scheduler changes the duration of
- * a round trip by a factor of three.
+ * The list of cores for each placement. Without fixed cores, the duration of a round trip varies by
+ * a factor of three.
  */
 export type Cores = Readonly<Record<Placement, string>>;
 
-/** Finds two cores that this process may use, by `taskset`. Throws if there is only one. */
+/** Finds two cores that this process may use, with `taskset`. Throws if there is only one. */
 export async function findCores(): Promise<Cores> {
   const args = ["-c", "-p", String(Deno.pid)];
   const { stdout } = await new Deno.Command("taskset", { args }).output();
   const list = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
-  const [second, first] = list.split(",").flatMap((range) => {
+  const [secondCore, firstCore] = list.split(",").flatMap((range) => {
     const [start = 0, end = start] = range.split("-").map(Number);
     return Array.from({ length: end - start + 1 }, (_, index) => String(start + index));
   });
-  if (first === undefined) throw new Error("the benchmark needs two cores");
-  return { "first core": first, "second core": second!, "both cores": `${second},${first}` };
+  if (firstCore === undefined) throw new Error("the benchmark needs two cores");
+  return {
+    "first core": firstCore,
+    "second core": secondCore!,
+    "both cores": `${secondCore},${firstCore}`,
+  };
 }
 
-/** Returns the start of a command line that runs a program on these cores. */
+/** Returns the prefix of a command line that runs a program on the cores of the placement. */
 export function pinnedTo(placement: Placement, { cores }: RowSetting): string[] {
   return ["taskset", "-c", cores[placement]];
 }
 
-/** Formats a placement for tables. With the second core, the server runs on the first core. */
+/** Formats a placement for tables. With `second core`, the server runs on the first core. */
 export function describePlacement(placement: Placement, { cores }: RowSetting): string {
-  const { "first core": first, "second core": second, "both cores": both } = cores;
-  if (placement === "first core") return `all programs on one core (${first})`;
-  if (placement === "both cores") return `all programs on two cores (${both})`;
-  return `server on core ${first}, load on core ${second}`;
+  const { "first core": firstCore, "second core": secondCore, "both cores": bothCores } = cores;
+  if (placement === "first core") return `all programs on one core (${firstCore})`;
+  if (placement === "both cores") return `all programs on two cores (${bothCores})`;
+  return `server on core ${firstCore}, load on core ${secondCore}`;
 }
 
-/** Returns a skipped group if one of some shell commands fails; otherwise `null`. */
+/** Returns a group without contenders if a required shell command fails; otherwise `null`. */
 export async function findSkip(
   id: string,
   title: string,
@@ -109,17 +113,17 @@ export async function findSkip(
 export interface Pair {
   /** The program of the server, the client and the relay. */
   readonly peer: PeerName;
-  /** The directory of the project; by default this project. */
+  /** The directory with the version of this project to use; by default this tree. */
   readonly tree?: string | undefined;
   readonly work: ClientWork;
-  readonly isUnix?: boolean;
+  readonly usesUnixSocket?: boolean;
   readonly tls?: TlsFiles | undefined;
   /** Whether a relay forwards the bytes between client and server. */
   readonly isRelayed?: boolean | undefined;
   readonly placement: Placement;
 }
 
-let sockets = 0;
+let socketCount = 0;
 
 /** Returns a function that starts programs of a peer, which end when `running` is disposed of. */
 function makeStarter(
@@ -141,10 +145,10 @@ export async function startPair(
   setting: RowSetting,
   running: AsyncDisposableStack,
 ): Promise<{ readonly server: Program; readonly client: Program }> {
-  const { work, isUnix, tls, isRelayed } = pair;
+  const { work, usesUnixSocket: isUnix, tls, isRelayed } = pair;
   const start = makeStarter(pair, setting, running);
   const serve = (work: ServerWork) =>
-    start("serve", isUnix ? `${setting.directory}/${++sockets}.sock` : 0, work);
+    start("serve", isUnix ? `${setting.directory}/${++socketCount}.sock` : 0, work);
   const server = await serve(work);
   const upstream = { address: server.address, tls };
   const { address } = isRelayed ? await serve({ kind: "relay", upstream }) : server;
@@ -152,8 +156,9 @@ export async function startPair(
 }
 
 /**
- * Makes a contender that measures `amount` messages or bytes, in units of `unit`.
- * Commits are compared by the processor time of client and server for a unit, in microseconds.
+ * Makes a contender that exchanges `amount` messages or bytes, and measures units per second. If
+ * versions are compared, it measures the processor time of client and server per unit, in
+ * microseconds.
  */
 export function makePairContender(
   name: string,
@@ -198,8 +203,8 @@ export function startServer(
 }
 
 /**
- * Returns the command that runs a program of this directory with the permissions of peers:
- * loopback, files, environment.
+ * Returns the command that runs a program of this directory with the permissions that peers need:
+ * network, files, environment.
  */
 export function programCommand(
   path: string,
@@ -212,7 +217,7 @@ export function programCommand(
     ...[...pinnedTo(placement, setting), Deno.execPath()],
     ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-sys", "--allow-env"],
     ...["--allow-net", "--allow-read", `--allow-write=${setting.directory}`],
-    // The row on idle connections measures the memory after a garbage collection.
+    // Row 16 measures the memory after a garbage collection.
     ...["--v8-flags=--expose-gc", `${directory}/${path}`],
   ];
 }

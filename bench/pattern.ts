@@ -1,6 +1,6 @@
 /**
- * The bytes of large bodies: a repeated random block of 1 MiB, so that a receiver detects lost,
- * duplicated and shifted bytes by comparing a few bytes of each piece, and counting all bytes.
+ * The bytes of large bodies: a repeated random block of 1 MiB. A receiver compares a few bytes of
+ * each piece and counts all bytes, and so detects lost, duplicated and shifted bytes.
  */
 
 import { Buffer } from "node:buffer";
@@ -11,21 +11,21 @@ const random = new Random(1);
 /** The repeated block of every large body. Don't modify it. */
 const block = Uint8Array.from({ length: blockLength }, () => random.below(256));
 
-/** Delivers the bytes of a large body, either into given buffers or as pieces. */
+/** The source of a large body, which is read into buffers or as pieces. */
 export class PatternSource {
   #position = 0;
 
   constructor(readonly total: number) {}
 
-  /** Fills `into`, at the end only a part of it; returns `null` after the end. */
-  read(into: Uint8Array): Promise<number | null> {
-    const count = Math.min(into.length, this.total - this.#position);
+  /** Fills `buffer`, at the end only a part of it; returns the length, or `null` after the end. */
+  read(buffer: Uint8Array): Promise<number | null> {
+    const count = Math.min(buffer.length, this.total - this.#position);
     if (count === 0) return Promise.resolve(null);
     let filled = 0;
     while (filled < count) {
       const offset = (this.#position + filled) % blockLength;
       const part = block.subarray(offset, Math.min(blockLength, offset + count - filled));
-      into.set(part, filled);
+      buffer.set(part, filled);
       filled += part.length;
     }
     this.#position += count;
@@ -62,13 +62,14 @@ export class PatternChecker {
     this.#position += piece.length;
   }
 
-  /** Works as {@linkcode PatternChecker.check} does, in the shape of a `ByteSink`. */
+  /** Does the same as {@linkcode PatternChecker.check}, as the method of a `ByteSink`. */
   write(piece: Uint8Array): Promise<void> {
     this.check(piece);
     return Promise.resolve();
   }
 
-  finish(): void {
+  /** Throws if the checked pieces don't have the total length. */
+  checkLength(): void {
     if (this.#position !== this.total) {
       throw new Error(`expected a body of ${this.total} bytes, not ${this.#position}`);
     }
@@ -86,7 +87,9 @@ export class PatternChecker {
   }
 }
 
-/** Makes a checker for the same body in the chunked coding; its length is a multiple of 1 MiB. */
+/**
+ * Makes a checker for the chunked coding of a body, whose length must be a multiple of 1 MiB.
+ */
 export function makeEncodedChecker(total: number, pieceLength: number): PatternChecker {
   const head = Buffer.from(`${pieceLength.toString(16)}\r\n`);
   const chunks: Uint8Array[] = [];
@@ -98,9 +101,9 @@ export function makeEncodedChecker(total: number, pieceLength: number): PatternC
   return new PatternChecker(total / blockLength * period.length + tail.length, period, tail);
 }
 
-/** Parses the number of bytes at the start of a raw transfer. */
-export function formatAmount(bytes: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(BigUint64Array.of(BigInt(bytes)).buffer);
+/** Formats the number of bytes that starts a raw transfer. */
+export function formatAmount(byteCount: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(BigUint64Array.of(BigInt(byteCount)).buffer);
 }
 
 export function parseAmount(prefix: Uint8Array): number {

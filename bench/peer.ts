@@ -1,14 +1,14 @@
 /**
  * The common interface of all peers, and the program in every file of `peers/`. Started with
- * `serve` or `drive` and a JSON argument, the program prints `{"value": …}` when it is ready, and
- * then replies to each command line on standard input with one line, until the input ends.
+ * `serve` or `drive` and a JSON argument, the program prints `{"value": …}` when it is ready. Then
+ * it replies to each command, a line on standard input, with one line, until the input ends.
  */
 
 import process from "node:process";
 import { medianOf } from "./measure.ts";
-import { checkSame, makePayload, type MessageKind } from "./messages.ts";
+import { checkEqual, makePayload, type MessageKind } from "./messages.ts";
 
-/** Paths of the PEM files of one end of a mutually authenticated TLS connection. */
+/** The paths of the PEM files of a client or server for mutual TLS. */
 export interface CertificateFiles {
   readonly certFile: string;
   readonly keyFile: string;
@@ -37,61 +37,57 @@ export interface ExchangeWork {
   readonly kind: "exchange";
   readonly message: MessageKind;
   readonly connections: number;
-  /** Whether each message has its own connection; `connections` of them at a time. */
-  readonly single?: boolean;
-  /** Whether the connection is one of a pool, if the peer has pools of its own. */
-  readonly pooled?: boolean;
+  /** Whether each message has its own connection. `connections` messages run at a time. */
+  readonly connectsPerMessage?: boolean;
+  /** Whether the client uses a connection pool, if the peer's library has one. */
+  readonly isPooled?: boolean;
 }
 
-/** The way in which a receiver takes a body. Peers with a single way ignore it. */
-export type Taking = "writeTo" | "byob" | "stream" | "iterate";
+/** The way in which a receiver reads a body. Peers with a single way ignore it. */
+export type ReadMethod = "writeTo" | "byob" | "stream" | "iterate";
 
 export interface TransferWork {
   readonly kind: "transfer";
   readonly direction: "upload" | "download";
   readonly framing: "length" | "chunked";
-  /** Bytes per write of the sender, and per chunk with chunked framing. Divides 1 MiB. */
+  /** The bytes of each write or chunk of the sender: a divisor of 1 MiB. */
   readonly pieceLength: number;
-  readonly taking: Taking;
+  readonly readMethod: ReadMethod;
 }
 
 export type ClientWork = ExchangeWork | TransferWork;
 
-/**
- * The task of a server: small messages, bodies, forwarding each message to another server, or
- * responding to a GET of `/` with `payloadLength` bytes.
- */
 export type ServerWork =
   | ClientWork
+  /** Forwards each message to another server. */
   | { readonly kind: "relay"; readonly upstream: Endpoint }
+  /** Responds to a GET of `/` with `payloadLength` bytes. */
   | { readonly kind: "answer" };
 
-/** A connection for small messages. */
+/** An open connection for small messages. */
 export interface Exchange {
   /** Sends a request, checks the response's status and headers, and returns its body. */
   request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array>;
   close(): void | Promise<void>;
 }
 
-/** A function for each kind of work that makes a handler of requests or connections. */
+/** For each kind of work, a function that makes a handler of requests or connections. */
 export type Handlers<Handler> = {
   readonly [Kind in ServerWork["kind"]]?: (
     work: Extract<ServerWork, { readonly kind: Kind }>,
   ) => Handler | Promise<Handler>;
 };
 
-/** The parts of a peer. A missing part is never used. */
+/** A client and a server of one library. */
 export interface Peer<Handler> {
   readonly handlers: Handlers<Handler>;
   /** Starts a server that lives as long as the process, and returns its address. */
   serve(endpoint: Endpoint, handler: Handler): Address | Promise<Address>;
   exchange(endpoint: Endpoint, work: ExchangeWork): Exchange | Promise<Exchange>;
-  /** Whether {@link exchange} itself opens a connection for each message if the work says so. */
-  readonly opensForEach?: boolean;
-  /**
-   * Sends or receives one body of `bytes` bytes on its own connection, and checks its bytes.
-   */
-  transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void>;
+  /** Whether {@link exchange} supports {@link ExchangeWork.connectsPerMessage} itself. */
+  readonly handlesConnectsPerMessage?: boolean;
+  /** Sends or receives a body over its own connection, and checks the bytes. */
+  transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void>;
 }
 
 export interface PeerArgument<Work = ServerWork> {
@@ -99,17 +95,17 @@ export interface PeerArgument<Work = ServerWork> {
   readonly work: Work;
 }
 
-/**
- * A command, a line on a peer's standard input. `amount` is a number of messages or bytes for
- * `run`, of milliseconds for `run-paced`, and of connections for `keep-open`.
- */
+/** A command, a line on a peer's standard input. */
 export interface Command {
   readonly command:
-    /** Exchanges messages or bytes; returns the seconds. */
+    /** Exchanges `amount` messages or bytes; returns the seconds. */
     | "run"
-    /** Exchanges messages with pauses over an open connection; returns the seconds of a message. */
+    /**
+     * Exchanges messages with pauses of `amount` milliseconds over an open connection; returns the
+     * median of their seconds.
+     */
     | "run-paced"
-    /** Opens connections, uses each once, and keeps them open. */
+    /** Opens `amount` connections, uses each once, and keeps them open. */
     | "keep-open"
     /** Collects the garbage; returns the resident memory in bytes. */
     | "memory"
@@ -123,11 +119,11 @@ export type Replies = Partial<
 >;
 
 /** The number of small messages on each new connection before the measurement. */
-const settlingMessages = 20;
+const warmUpMessages = 20;
 /** The total pauses of a measurement of paced messages, and the minimum number of messages. */
 const pacedMilliseconds = 600, minPacedMessages = 9;
-/** The number of garbage collections, with pauses for finalizers between them. */
-const collections = 5;
+/** The number of garbage collections. Finalizers run in the pauses between them. */
+const garbageCollections = 5;
 
 /** Runs a file of `peers/` as the server or client that its arguments describe. */
 export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
@@ -140,11 +136,14 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   }
   const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
   if (work.kind === "transfer") {
-    const run = (bytes: number) => time(() => peer.transfer(endpoint, work, bytes));
+    const run = (bodyLength: number) =>
+      measureSeconds(() => peer.transfer(endpoint, work, bodyLength));
     return await replyToCommands(null, { run });
   }
   const open = () => peer.exchange(endpoint, work);
-  const makeExchange = work.single && !peer.opensForEach ? () => singly(open) : open;
+  const makeExchange = work.connectsPerMessage && !peer.handlesConnectsPerMessage
+    ? () => makeReconnectingExchange(open)
+    : open;
   const openExchanges: Exchange[] = [];
   await replyToCommands(null, {
     run: (amount) => measureExchange(makeExchange, work, amount),
@@ -155,7 +154,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
     async "keep-open"(amount) {
       for (let count = 0; count < amount; count++) {
         const exchange = await open();
-        await repeat(exchange, work, 1);
+        await exchangeMessages(exchange, work, 1);
         openExchanges.push(exchange);
       }
     },
@@ -163,14 +162,14 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
 }
 
 /**
- * Prints that the program is ready, with the address of a server, then answers commands until
+ * Prints that the program is ready, with the address of a server. Then replies to commands until
  * standard input ends, and exits.
  */
 export async function replyToCommands(address: Address | null, replies: Replies): Promise<never> {
   const allReplies: Replies = { memory: measureMemory, "cpu-time": measureCpuSeconds, ...replies };
   const send = (message: unknown) => console.log(JSON.stringify(message));
   send({ value: address });
-  for await (const line of linesOf(Deno.stdin.readable)) {
+  for await (const line of readLines(Deno.stdin.readable)) {
     const { command, amount = 0 }: Command = JSON.parse(line);
     try {
       send({ value: await allReplies[command]!(amount) ?? null });
@@ -185,7 +184,7 @@ export async function replyToCommands(address: Address | null, replies: Replies)
 async function measureMemory(): Promise<number> {
   // The benchmark starts every program with `--v8-flags=--expose-gc`.
   const { gc } = globalThis as unknown as { gc(): void };
-  for (let count = 0; count < collections; count++) {
+  for (let count = 0; count < garbageCollections; count++) {
     gc();
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -197,21 +196,22 @@ function measureCpuSeconds(): Promise<number> {
   return Promise.resolve((user + system) / 1e6);
 }
 
-export async function time(work: () => Promise<unknown>): Promise<number> {
+/** Runs a function; returns the seconds that it takes. */
+export async function measureSeconds(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work();
   return (performance.now() - start) / 1000;
 }
 
-/** Opens a connection for each message. */
-function singly(open: () => Exchange | Promise<Exchange>): Exchange {
+/** Makes an exchange that opens a connection for each message. */
+function makeReconnectingExchange(open: () => Exchange | Promise<Exchange>): Exchange {
   return {
     async request(payload) {
-      const opened = await open();
+      const exchange = await open();
       try {
-        return await opened.request(payload);
+        return await exchange.request(payload);
       } finally {
-        await opened.close();
+        await exchange.close();
       }
     },
     close: () => {},
@@ -225,13 +225,17 @@ async function measureExchange(
 ): Promise<number> {
   const exchanges = await Promise.all(Array.from({ length: work.connections }, open));
   try {
-    await Promise.all(exchanges.map((each) => repeat(each, work, settlingMessages)));
-    const share = Math.ceil(amount / exchanges.length);
-    const seconds = await time(() =>
-      Promise.all(exchanges.map((each) => repeat(each, work, share)))
+    await Promise.all(
+      exchanges.map((exchange) => exchangeMessages(exchange, work, warmUpMessages)),
+    );
+    const messagesPerConnection = Math.ceil(amount / exchanges.length);
+    const seconds = await measureSeconds(() =>
+      Promise.all(
+        exchanges.map((exchange) => exchangeMessages(exchange, work, messagesPerConnection)),
+      )
     );
     // Rounding up may have sent more than `amount` messages.
-    return seconds * amount / (share * exchanges.length);
+    return seconds * amount / (messagesPerConnection * exchanges.length);
   } finally {
     for (const exchange of exchanges) await exchange.close();
   }
@@ -243,25 +247,29 @@ async function measurePaced(
   milliseconds: number,
 ): Promise<number> {
   const samples: number[] = [];
-  const messages = Math.max(minPacedMessages, pacedMilliseconds / milliseconds);
-  while (samples.length < messages) {
+  const messageCount = Math.max(minPacedMessages, pacedMilliseconds / milliseconds);
+  while (samples.length < messageCount) {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
-    samples.push(await time(() => repeat(exchange, work, 1)));
+    samples.push(await measureSeconds(() => exchangeMessages(exchange, work, 1)));
   }
   return medianOf(samples);
 }
 
-async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Promise<void> {
+async function exchangeMessages(
+  exchange: Exchange,
+  work: ExchangeWork,
+  count: number,
+): Promise<void> {
   const payload = work.message === "post" ? makePayload() : null;
   const expected = payload ?? new Uint8Array();
   for (let index = 0; index < count; index++) {
     // A different body each time reveals a stale response.
     if (payload !== null) payload[0] = index & 0xff;
-    checkSame(expected, await exchange.request(payload));
+    checkEqual(expected, await exchange.request(payload));
   }
 }
 
-export async function* linesOf(
+export async function* readLines(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<string, void, undefined> {
   let incompleteLine = "";

@@ -1,11 +1,11 @@
 /**
- * Programs of a benchmark in separate processes, which get commands by lines, and always end. Their
- * errors are printed on the terminal of the benchmark.
+ * The programs of the benchmark, which run in separate processes, receive commands as lines, and
+ * end with the benchmark at the latest. They print errors on the benchmark's stderr.
  */
 
 import { startCommand } from "../tests/support/commands.ts";
 import { withTimeout } from "../tests/support/raw_peer.ts";
-import { type Address, type Command, linesOf } from "./peer.ts";
+import { type Address, type Command, readLines } from "./peer.ts";
 
 /** The time-out of a program's start. */
 const startTimeoutSeconds = 60;
@@ -15,9 +15,9 @@ const measurementTimeoutSeconds = 120;
 /** Aborted to end all programs, and to prevent others from starting. */
 export const abortController = new AbortController();
 
-/** A program of the benchmark that answers commands. */
+/** A program of the benchmark that replies to commands. */
 export interface Program {
-  /** The address of a server. */
+  /** The address, if the program is a server. */
   readonly address: Address;
   /** Sends a command and waits for the figure in its reply. */
   request(command: Command): Promise<number>;
@@ -29,7 +29,7 @@ export async function startProgram(
 ): Promise<Program> {
   const process = running.use(spawn(command));
   const input = process.stdin.getWriter();
-  const lines = linesOf(process.stdout);
+  const lines = readLines(process.stdout);
   const readReply = async (timeoutSeconds: number) => {
     const line = await withTimeout(lines.next(), "a reply", timeoutSeconds);
     if (line.done) throw new Error("the program ended");

@@ -1,13 +1,13 @@
 /**
- * Results as Markdown tables, with the facts needed to judge them: the machine, the versions, the
- * load.
+ * Results as Markdown tables, with the facts that are needed to judge them: the machine, the
+ * versions and the load.
  */
 
 import { cpus } from "node:os";
 import { runOrThrow } from "../tests/support/commands.ts";
 import { type Group, medianOf, type Result } from "./measure.ts";
 
-const pageHead = `# Results of the benchmark
+const pageHeader = `# Results of the benchmark
 
 Written by \`deno task bench --save\`; each row names its commit, the machine and the load at its start. \`bench/README.md\` has the
 reasons, \`docs/performance.md\` the summary.
@@ -19,13 +19,13 @@ export const pagePath = new URL("results.md", import.meta.url);
 export async function describeCircumstances(rounds: number, quick: boolean): Promise<string> {
   const cwd = new URL("../", import.meta.url);
   const commit = (await runOrThrow(["git", "rev-parse", "--short", "HEAD"], { cwd })).trim();
-  const isChanged = await runOrThrow(["git", "status", "--porcelain"], { cwd }) !== "";
+  const hasChanges = await runOrThrow(["git", "status", "--porcelain"], { cwd }) !== "";
   const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
   const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;
   const cores = `${navigator.hardwareConcurrency} cores of ${cpus()[0]?.model}`;
   return `${new Date().toISOString().slice(0, 10)}, commit ${commit}${
-    isChanged ? " and changes" : ""
+    hasChanges ? " and changes" : ""
   }, ` +
     `Deno ${Deno.version.deno}, ${system}, ` +
     `${cores}, ${memory} GiB; ${rounds} rounds${quick ? " of a quick run" : ""}; ` +
@@ -39,7 +39,7 @@ export function formatPage(page: string, sections: readonly string[]): string {
     sectionsByRow.set(Number(/^## Row (\d+)/.exec(section)?.[1]), section);
   }
   const sorted = [...sectionsByRow].sort(([a], [b]) => a - b).map(([, section]) => section);
-  return [pageHead, ...sorted].map((text) => text.trim()).join("\n\n") + "\n";
+  return [pageHeader, ...sorted].map((text) => text.trim()).join("\n\n") + "\n";
 }
 
 /** Formats the results of a group: heading, unit, a table with figures and ratios, and notes. */

@@ -4,15 +4,15 @@ import { formatTable } from "./report.ts";
 
 export const summaryPath = new URL("../docs/performance.md", import.meta.url);
 
-/** A row of the table: the work, the group with its figures, and their names in the columns. */
+/** A row of the table: the work, the id of a group, and the contender of each column. */
 type Quote = readonly [work: string, group: string, ...names: readonly (string | null)[]];
 
 const columns = ["Degu", "bare", "`fetch`, `Deno.serve`", "`node:http`", "`rsync`"];
 
 const allPeers = ["degu", "raw", "fetch + Deno.serve", "node:http"] as const;
-const bulk = ["degu, writeTo", "raw", "fetch + Deno.serve", "node:http"] as const;
-const besideRsync = (name: string) => ["degu sync", null, null, null, name] as const;
-const large = ["degu", "bare script", null, null, "rsync --fsync over ssh"] as const;
+const bulkColumns = ["degu, writeTo", "raw", "fetch + Deno.serve", "node:http"] as const;
+const rsyncColumns = (name: string) => ["degu sync", null, null, null, name] as const;
+const largeFileColumns = ["degu", "bare script", null, null, "rsync --fsync over ssh"] as const;
 
 const quotes: readonly Quote[] = [
   ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
@@ -40,28 +40,28 @@ const quotes: readonly Quote[] = [
   ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
   ["the same over TLS (1)", "19-tls-20", ...allPeers],
   ["the same through a proxy", "19-proxy-20", "degu", "raw", "fetch + Deno.serve"],
-  ["download of 1 GiB, `writeTo`", "4-download-body", ...bulk],
-  ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulk],
-  ["the download over TLS (1)", "6-download-body", ...bulk],
-  ["the upload over TLS (1)", "6-upload-body", ...bulk],
+  ["download of 1 GiB, `writeTo`", "4-download-body", ...bulkColumns],
+  ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulkColumns],
+  ["the download over TLS (1)", "6-download-body", ...bulkColumns],
+  ["the upload over TLS (1)", "6-upload-body", ...bulkColumns],
   [
     "the download through a proxy, without TLS",
     "4-download-body",
     ...["degu, relayed by ProxyApp", "raw, relayed", "fetch + Deno.serve, relayed"],
   ],
-  ["download a file of 1 GiB over TLS, verified", "21-download", ...large],
-  ["upload it", "21-upload", ...large],
-  ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...besideRsync("rsync --fsync over ssh")],
-  ["put them", "11-tree-put", ...besideRsync("rsync --fsync over ssh")],
-  ["get them again, unchanged", "11-tree-get-again", ...besideRsync("rsync over ssh")],
-  ["put a log of 100 MB with a new line", "20-log", ...besideRsync("rsync, its daemon")],
-  ["its bytes on the wire", "20-log-bytes", ...besideRsync("rsync, its daemon")],
+  ["download a file of 1 GiB over TLS, verified", "21-download", ...largeFileColumns],
+  ["upload it", "21-upload", ...largeFileColumns],
+  ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...rsyncColumns("rsync --fsync over ssh")],
+  ["put them", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
+  ["get them again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
+  ["put a log of 100 MB with a new line", "20-log", ...rsyncColumns("rsync, its daemon")],
+  ["its bytes on the wire", "20-log-bytes", ...rsyncColumns("rsync, its daemon")],
   [
     "put 1,000 photos of 1 MB in a renamed directory",
     "20-photos",
-    ...besideRsync("rsync, its daemon"),
+    ...rsyncColumns("rsync, its daemon"),
   ],
-  ["their bytes on the wire", "20-photos-bytes", ...besideRsync("rsync, its daemon")],
+  ["their bytes on the wire", "20-photos-bytes", ...rsyncColumns("rsync, its daemon")],
   ["memory of an idle connection at the server", "16-plain-server", ...allPeers],
   ["the same over TLS", "16-tls-server", ...allPeers],
   ["start of a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
@@ -70,7 +70,7 @@ const quotes: readonly Quote[] = [
 /** The text of a cell without a figure. */
 const emptyCell = "–";
 
-/** Replaces the figures of the page by those of the results. */
+/** Replaces the section “Figures” of a page by the figures of the results. */
 export function replaceFigures(page: string, results: string): string {
   return page.replace(/^## Figures\n[^]*?(?=^## )/m, () => formatFigures(results));
 }
@@ -83,7 +83,7 @@ function formatFigures(results: string): string {
       groups.set(text.slice(0, text.indexOf(":")), { text, circumstances });
     }
   }
-  /** The circumstances of each run and the spreads of its rows, by its commit. */
+  /** The circumstances and the spreads of each run, by commit. */
   const runs = new Map<string, { readonly circumstances: string; readonly spreads: number[] }>();
   const rows = quotes.flatMap(([work, id, ...names]) => {
     const group = groups.get(id);
@@ -91,12 +91,12 @@ function formatFigures(results: string): string {
     const [, unit] = /^In (\S+), /m.exec(group?.text ?? "") ?? [];
     if (group === undefined || unit === undefined) return [];
     const { circumstances } = group;
-    const run = runs.get(runOf(circumstances)) ?? { circumstances, spreads: [] };
-    runs.set(runOf(circumstances), run);
+    const run = runs.get(commitOf(circumstances)) ?? { circumstances, spreads: [] };
+    runs.set(commitOf(circumstances), run);
     const figures = columns.map((_, column) => {
       const [figure, spread] = cellsOf(group.text, names[column] ?? null);
       if (spread !== undefined) run.spreads.push(Number(/\d+/.exec(spread)));
-      return figure === undefined ? emptyCell : format(figure);
+      return figure === undefined ? emptyCell : formatFigure(figure);
     });
     return [[work, unit, ...figures, letterOf([...runs.values()].indexOf(run))]];
   });
@@ -112,8 +112,8 @@ function letterOf(index: number): string {
   return String.fromCharCode("a".charCodeAt(0) + index);
 }
 
-/** Returns the commit of a run, which identifies the run even if it took two days. */
-function runOf(circumstances: string): string {
+/** Returns the commit of a run, which identifies the run. Its date may change during the run. */
+function commitOf(circumstances: string): string {
   return /commit [^,]+/.exec(circumstances)?.[0] ?? "";
 }
 
@@ -122,13 +122,13 @@ function cellsOf(group: string, name: string | null): string[] {
   const rows = group.split("\n").map((line) =>
     line.split("|").slice(1, -1).map((cell) => cell.trim())
   );
-  return rows.find(([first]) => first === name)?.slice(1).map((cell) =>
+  return rows.find(([rowName]) => rowName === name)?.slice(1).map((cell) =>
     cell === "—" ? emptyCell : cell
   ) ?? [];
 }
 
 /** Formats a figure with at least two digits, and commas between thousands. */
-function format(figure: string): string {
+function formatFigure(figure: string): string {
   const value = Number(figure.replaceAll(/\s/g, ""));
   if (Number.isNaN(value)) return emptyCell;
   return (value >= 100 ? Math.round(value) : Number(value.toPrecision(2))).toLocaleString("en");

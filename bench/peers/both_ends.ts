@@ -1,7 +1,7 @@
 /**
- * A client and a server in one process, by the library in a directory. Replies to each command with
- * the processor time of an exchange in microseconds. The arguments are the URL of the directory, an
- * exchange, whether the connection is reused, and TLS files.
+ * A client and a server in one process, with the library of a directory. Replies to each command
+ * with the processor time of an exchange in microseconds. The arguments are the URL of the
+ * directory, the name of a job, `reused` or `new` for the connection, and TLS files.
  */
 
 import type { Client, Connection, Response } from "../../client.ts";
@@ -17,22 +17,22 @@ interface Job {
   readonly exchange: (requester: Requester, library: typeof Library) => Promise<unknown>;
 }
 
-/** The number of parts of a measurement. */
-const parts = 5;
+/** The number of parts of a measurement, of which the shortest counts. */
+const partCount = 5;
 
 const payload = new Uint8Array(64 * 1024);
 
-const get = async (requester: Requester) => {
-  return await finish(await requester.request("GET", "/", {}, null));
+const sendGet = async (requester: Requester) => {
+  return await consumeResponse(await requester.request("GET", "/", {}, null));
 };
 
-/** The available exchanges. */
+/** The available jobs, by name. */
 export const jobs: Readonly<Record<string, Job>> = {
-  "a GET": { app: () => () => [200, "OK", {}, new Uint8Array(108)], exchange: get },
+  "a GET": { app: () => () => [200, "OK", {}, new Uint8Array(108)], exchange: sendGet },
   "a GET with twelve headers": {
     app: () => () => [200, "OK", responseHeaders, null],
     exchange: async (requester) => {
-      return await finish(await requester.request("GET", "/", requestHeaders, null));
+      return await consumeResponse(await requester.request("GET", "/", requestHeaders, null));
     },
   },
   "a PUT of 64 KiB": {
@@ -40,7 +40,8 @@ export const jobs: Readonly<Record<string, Job>> = {
       await body!.bytes();
       return [200, "OK", {}, null];
     },
-    exchange: async (requester) => finish(await requester.request("PUT", "/", {}, payload)),
+    exchange: async (requester) =>
+      consumeResponse(await requester.request("PUT", "/", {}, payload)),
   },
   "a GET of 64 KiB in chunks": {
     app: ({ ChunkedBodyIter }) => () => {
@@ -51,11 +52,11 @@ export const jobs: Readonly<Record<string, Job>> = {
       const allChunks = [...chunks, new Uint8Array()].map((data) => [null, data] as const);
       return [200, "OK", {}, new ChunkedBodyIter(allChunks)];
     },
-    exchange: get,
+    exchange: sendGet,
   },
 };
 
-async function finish({ status, body }: Response): Promise<void> {
+async function consumeResponse({ status, body }: Response): Promise<void> {
   if (status !== 200) throw new Error(`status ${status}`);
   await body?.bytes();
 }
@@ -76,11 +77,11 @@ if (import.meta.main) {
     : new library.SSLClient({ ...tls.client, checkHostname: false }, server.address);
   const requester = reuse === "reused" ? await client.connect() : client;
   await replyToCommands(null, {
-    // Use the shortest part: other load only makes a part longer.
+    // Return the shortest part, because other load on the machine only makes a part longer.
     async run(amount) {
-      const count = Math.ceil(amount / parts);
+      const count = Math.ceil(amount / partCount);
       let minMicroseconds = Infinity;
-      for (let part = 0; part < parts; part++) {
+      for (let part = 0; part < partCount; part++) {
         const startMicroseconds = processorMicroseconds();
         for (let i = 0; i < count; i++) await exchange(requester, library);
         minMicroseconds = Math.min(

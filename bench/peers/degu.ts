@@ -10,7 +10,7 @@ import { makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts
 import type { Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
 
-/** Bytes of the buffer that a BYOB reader passes around. */
+/** The length of the buffer of a BYOB reader. */
 const readerLength = 64 * 1024;
 
 export async function serve(
@@ -24,8 +24,8 @@ export async function serve(
     : new SSLServer(endpoint.tls.server, address, app, options);
   await server.ready;
   server.serveForever();
-  const bound = server.address;
-  return typeof bound === "string" ? bound : Number(bound[1]);
+  const boundAddress = server.address;
+  return typeof boundAddress === "string" ? boundAddress : Number(boundAddress[1]);
 }
 
 function toAddress({ address }: Endpoint): Address {
@@ -35,7 +35,7 @@ function toAddress({ address }: Endpoint): Address {
 function makeClient(endpoint: Endpoint): Client {
   const address = toAddress(endpoint);
   if (endpoint.tls === undefined) return new Client(address);
-  // The authority is private: its only server certificate belongs to the server.
+  // Don't check the name: the private authority has issued only one server certificate.
   return new SSLClient({ ...endpoint.tls.client, checkHostname: false }, address);
 }
 
@@ -46,7 +46,7 @@ const handlers: Handlers<App> = {
     const { ProxyApp } = await import("../../apps/proxy.ts");
     return new ProxyApp(makeClient(upstream));
   },
-  answer: () => () => [200, "OK", {}, messages.answerBody],
+  answer: () => () => [200, "OK", {}, messages.responseBody],
 };
 
 async function echo(request: Request): Promise<ResponseTuple> {
@@ -58,22 +58,22 @@ function answerHeaders(request: Request): ResponseTuple {
   return [200, "OK", messages.responseHeaders, null];
 }
 
-/** One client for all connections, as in programs, because it has the TLS context. */
+/** The client of all connections. As in most programs, they share its TLS context. */
 let client: Client | null = null;
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   client ??= makeClient(endpoint);
-  const conn = work.single || work.pooled ? null : await client.connect();
-  const pool = work.pooled ? new ConnectionPool(client) : null;
+  const conn = work.connectsPerMessage || work.isPooled ? null : await client.connect();
+  const pool = work.isPooled ? new ConnectionPool(client) : null;
   const requester = pool ?? conn ?? client;
-  const empty = new Uint8Array();
+  const emptyBody = new Uint8Array();
   return {
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
       if (payload === null) {
         const response = await requester.request("GET", "/", messages.requestHeaders, null);
         messages.checkStatus(response.status);
         messages.checkHeader(response.headers[messages.checkedHeader]);
-        return empty;
+        return emptyBody;
       }
       const response = await requester.request("POST", "/", {}, payload);
       messages.checkStatus(response.status);
@@ -84,28 +84,30 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
 }
 
 async function answerTransfer(request: Request, work: TransferWork): Promise<ResponseTuple> {
-  const bytes = Number(request.path[0]);
-  if (work.direction === "download") return [200, "OK", {}, makeBody(bytes, work)];
-  await take(request.body, work, bytes);
+  const bodyLength = Number(request.path[0]);
+  if (work.direction === "download") return [200, "OK", {}, makeBody(bodyLength, work)];
+  await checkBody(request.body, work, bodyLength);
   return [200, "OK", {}, null];
 }
 
-async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void> {
   using conn = await makeClient(endpoint).connect();
   if (work.direction === "download") {
-    const response = await conn.get(`/${bytes}`);
+    const response = await conn.get(`/${bodyLength}`);
     messages.checkStatus(response.status);
-    await take(response.body, work, bytes);
+    await checkBody(response.body, work, bodyLength);
   } else {
-    messages.checkStatus((await conn.post(`/${bytes}`, {}, makeBody(bytes, work))).status);
+    messages.checkStatus(
+      (await conn.post(`/${bodyLength}`, {}, makeBody(bodyLength, work))).status,
+    );
   }
 }
 
-function makeBody(bytes: number, { framing, pieceLength }: TransferWork): BodyOut {
-  const source = new PatternSource(bytes);
+function makeBody(bodyLength: number, { framing, pieceLength }: TransferWork): BodyOut {
+  const source = new PatternSource(bodyLength);
   return framing === "chunked"
     ? new ChunkedBodyIter(makeChunks(source, pieceLength))
-    : new Body(source, bytes);
+    : new Body(source, bodyLength);
 }
 
 function* makeChunks(source: PatternSource, length: number): Generator<Chunk, void, undefined> {
@@ -113,30 +115,32 @@ function* makeChunks(source: PatternSource, length: number): Generator<Chunk, vo
   yield [null, new Uint8Array()];
 }
 
-async function take(body: BodyOut, work: TransferWork, bytes: number): Promise<void> {
+async function checkBody(body: BodyOut, work: TransferWork, bodyLength: number): Promise<void> {
   if (!(body instanceof Body || body instanceof ChunkedBody)) {
-    throw new Error("a message without a body to stream");
+    throw new Error("the message has no streamed body");
   }
-  // A chunked body writes its encoded chunks unchanged.
-  const checker = body.chunked && work.taking === "writeTo"
-    ? makeEncodedChecker(bytes, work.pieceLength)
-    : new PatternChecker(bytes);
-  if (work.taking === "writeTo") await body.writeTo(checker);
-  else if (work.taking === "byob") {
+  // `writeTo` of a chunked body writes the encoded chunks.
+  const checker = body.chunked && work.readMethod === "writeTo"
+    ? makeEncodedChecker(bodyLength, work.pieceLength)
+    : new PatternChecker(bodyLength);
+  if (work.readMethod === "writeTo") await body.writeTo(checker);
+  else if (work.readMethod === "byob") {
     const reader = body.readable.getReader({ mode: "byob" });
-    let read = await reader.read(new Uint8Array(readerLength));
-    while (!read.done) {
-      checker.check(read.value);
-      read = await reader.read(new Uint8Array(read.value.buffer));
+    let result = await reader.read(new Uint8Array(readerLength));
+    while (!result.done) {
+      checker.check(result.value);
+      result = await reader.read(new Uint8Array(result.value.buffer));
     }
-  } else if (work.taking === "stream") {
+  } else if (work.readMethod === "stream") {
     for await (const piece of body.readable) checker.check(piece);
   } else if (body.chunked) {
     for await (const [, data] of body) checker.check(data);
   } else {
     for await (const piece of body) checker.check(piece);
   }
-  checker.finish();
+  checker.checkLength();
 }
 
-if (import.meta.main) await runPeer({ serve, handlers, exchange, opensForEach: true, transfer });
+if (import.meta.main) {
+  await runPeer({ serve, handlers, exchange, handlesConnectsPerMessage: true, transfer });
+}

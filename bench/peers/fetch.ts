@@ -1,4 +1,4 @@
-/** The runtime's own pair: `fetch` and `Deno.serve`. */
+/** Deno's own client and server: `fetch` and `Deno.serve`. */
 
 import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
@@ -37,7 +37,7 @@ const handlers: Handlers<Handler> = {
       return await fetch(target, { method, headers, body, client, redirect: "manual" });
     };
   },
-  answer: () => () => new Response(messages.answerBody),
+  answer: () => () => new Response(messages.responseBody),
 };
 
 async function echo(request: Request): Promise<Response> {
@@ -50,12 +50,14 @@ function answerHeaders(request: Request): Response {
 }
 
 async function answerTransfer(request: Request, work: TransferWork): Promise<Response> {
-  const bytes = Number(new URL(request.url).pathname.slice(1));
+  const bodyLength = Number(new URL(request.url).pathname.slice(1));
   if (work.direction === "download") {
-    const headers: HeadersInit = work.framing === "length" ? { "content-length": `${bytes}` } : {};
-    return new Response(makeBody(bytes, work), { headers });
+    const headers: HeadersInit = work.framing === "length"
+      ? { "content-length": `${bodyLength}` }
+      : {};
+    return new Response(makeBody(bodyLength, work), { headers });
   }
-  await take(request.body, bytes);
+  await checkBody(request.body, bodyLength);
   return new Response(null);
 }
 
@@ -79,11 +81,11 @@ function readIdentity({ certFile, keyFile }: CertificateFiles) {
 }
 
 function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
-  // A client of its own keeps one connection, like the exchanges of other peers.
+  // Each `HttpClient` keeps one connection, like an exchange of the other peers.
   const client = makeClient(endpoint);
   const url = `${baseUrl(endpoint)}/`;
-  // `fetch` closes the connection after each message if the request says so.
-  const headers: HeadersInit = work.single ? { connection: "close" } : {};
+  // With `connection: close`, `fetch` closes the connection after each message.
+  const headers: HeadersInit = work.connectsPerMessage ? { connection: "close" } : {};
   return {
     async request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array> {
       const response = payload === null
@@ -97,28 +99,33 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
   };
 }
 
-async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void> {
   using client = makeClient(endpoint);
-  const url = `${baseUrl(endpoint)}/${bytes}`;
+  const url = `${baseUrl(endpoint)}/${bodyLength}`;
   if (work.direction === "download") {
     const response = await fetch(url, { client });
     messages.checkStatus(response.status);
-    await take(response.body, bytes);
+    await checkBody(response.body, bodyLength);
   } else {
-    const response = await fetch(url, { client, method: "POST", body: makeBody(bytes, work) });
+    const response = await fetch(url, { client, method: "POST", body: makeBody(bodyLength, work) });
     messages.checkStatus(response.status);
     await response.bytes();
   }
 }
 
-function makeBody(bytes: number, work: TransferWork): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return ReadableStream.from(new PatternSource(bytes).pieces(work.pieceLength));
+function makeBody(bodyLength: number, work: TransferWork): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return ReadableStream.from(new PatternSource(bodyLength).pieces(work.pieceLength));
 }
 
-async function take(body: ReadableStream<Uint8Array> | null, bytes: number): Promise<void> {
-  const checker = new PatternChecker(bytes);
+async function checkBody(
+  body: ReadableStream<Uint8Array> | null,
+  bodyLength: number,
+): Promise<void> {
+  const checker = new PatternChecker(bodyLength);
   for await (const piece of body ?? []) checker.check(piece);
-  checker.finish();
+  checker.checkLength();
 }
 
-if (import.meta.main) await runPeer({ serve, handlers, exchange, opensForEach: true, transfer });
+if (import.meta.main) {
+  await runPeer({ serve, handlers, exchange, handlesConnectsPerMessage: true, transfer });
+}

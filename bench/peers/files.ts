@@ -1,8 +1,8 @@
-/** A device that serves a directory, and a device that transfers files from and to it. */
+/** A server of a directory, and a client that downloads and uploads a file. */
 
 import { Client, SSLClient } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";
-import { hostname, replyToCommands, time, type TlsFiles } from "../peer.ts";
+import { hostname, measureSeconds, replyToCommands, type TlsFiles } from "../peer.ts";
 import { serve } from "./degu.ts";
 
 export type Task =
@@ -12,22 +12,22 @@ export type Task =
   | "upload"
   | "download, hashed";
 
-/** The task of a process. */
+/** The work of a process. */
 export interface FilesWork {
-  /** `null` for the server of the directory. */
+  /** The task of a client; `null` for the server. */
   readonly task: Task | null;
   readonly port: number;
   readonly serverDirectory: string;
   readonly clientDirectory: string;
-  /** Without it the connection is plain. */
+  /** If absent, the connection is not encrypted. */
   readonly tls?: TlsFiles;
 }
 
-/** The file that is transferred, in either directory. */
-export const LARGE = "large.bin";
+/** The name of the transferred file, in both directories. */
+export const LARGE_FILE = "large.bin";
 
 /** Waits until the server sends entity tags for new files. */
-export function settle(): Promise<void> {
+export function waitForEntityTags(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2100));
 }
 
@@ -37,31 +37,31 @@ async function measure(work: FilesWork): Promise<number> {
     await Deno.remove(path).catch(() => {});
   }
   if (task === "download, hashed") {
-    // The new time makes the other end forget the digest.
-    await Deno.utime(`${serverDirectory}/${LARGE}`, new Date(), new Date());
-    await settle();
+    // The server discards its cached digest if the modification time changes.
+    await Deno.utime(`${serverDirectory}/${LARGE_FILE}`, new Date(), new Date());
+    await waitForEntityTags();
   }
   const options = { timeout: null };
   const client = work.tls === undefined
     ? new Client([hostname, port], options)
     : new SSLClient({ ...work.tls.client, checkHostname: false }, [hostname, port], options);
-  return await time(() => run(work, client));
+  return await measureSeconds(() => run(work, client));
 }
 
 async function run({ task, clientDirectory }: FilesWork, client: Client): Promise<unknown> {
   if (task === "upload") {
-    return await upload(client, `${clientDirectory}/${LARGE}`, "/up.bin");
+    return await upload(client, `${clientDirectory}/${LARGE_FILE}`, "/up.bin");
   }
   if (task?.startsWith("download")) {
-    return await download(client, `/${LARGE}`, `${clientDirectory}/down.bin`);
+    return await download(client, `/${LARGE_FILE}`, `${clientDirectory}/down.bin`);
   }
   using conn = await client.connect();
   if (task === "get") {
     using file = await Deno.open(`${clientDirectory}/down.bin`, { write: true, createNew: true });
-    await (await conn.get(`/${LARGE}`)).body!.writeTo(file);
+    await (await conn.get(`/${LARGE_FILE}`)).body!.writeTo(file);
     return await file.sync();
   }
-  using file = await Deno.open(`${clientDirectory}/${LARGE}`);
+  using file = await Deno.open(`${clientDirectory}/${LARGE_FILE}`);
   const { size } = await file.stat();
   const { status } = await conn.put("/up.bin", {}, new conn.bodies.Body(file, size));
   if (status !== 201) throw new Error(`status ${status}`);

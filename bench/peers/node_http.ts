@@ -1,5 +1,5 @@
 /**
- * `node:http` and, if the endpoint has certificates, `node:https`, with an agent that keeps its
+ * `node:http` or, if the endpoint has certificates, `node:https`, with an agent that reuses its
  * connection.
  */
 
@@ -29,8 +29,8 @@ export function readCertificates({ certFile, keyFile, caFile }: CertificateFiles
   return { cert: readFileSync(certFile), key: readFileSync(keyFile), ca: readFileSync(caFile) };
 }
 
-/** Returns the options with which a server requests certificates of its clients. */
-export function serverCertificates(files: CertificateFiles) {
+/** Returns the options of a server that requests client certificates. */
+export function readServerCertificates(files: CertificateFiles) {
   return { ...readCertificates(files), requestCert: true, rejectUnauthorized: true };
 }
 
@@ -43,32 +43,32 @@ export function targetOf({ address }: Endpoint) {
 export async function listen(server: Server, endpoint: Endpoint): Promise<Address> {
   server.listen(targetOf(endpoint));
   await once(server, "listening");
-  const bound = server.address() as AddressInfo | string;
-  return typeof bound === "string" ? bound : bound.port;
+  const boundAddress = server.address() as AddressInfo | string;
+  return typeof boundAddress === "string" ? boundAddress : boundAddress.port;
 }
 
 function serve(endpoint: Endpoint, handler: Handler): Promise<Address> {
   const server = endpoint.tls === undefined
     ? http.createServer(handler)
-    : https.createServer(serverCertificates(endpoint.tls.server), handler);
+    : https.createServer(readServerCertificates(endpoint.tls.server), handler);
   return listen(server, endpoint);
 }
 
 const handlers: Handlers<Handler> = {
   exchange: ({ message }) => message === "post" ? echo : answerHeaders,
   transfer: (work) => (request, response) => answerTransfer(request, response, work),
-  answer: () => (_request, response) => answer(response, messages.answerBody),
+  answer: () => (_request, response) => respond(response, messages.responseBody),
 };
 
-function answer(response: http.ServerResponse, body: Uint8Array): void {
+function respond(response: http.ServerResponse, body: Uint8Array): void {
   response.writeHead(200, { "content-length": body.length }).end(body);
 }
 
 function echo(request: http.IncomingMessage, response: http.ServerResponse): void {
-  collect(request, (body) => answer(response, body));
+  collectBody(request, (body) => respond(response, body));
 }
 
-function collect(message: http.IncomingMessage, onBody: (body: Uint8Array) => void): void {
+function collectBody(message: http.IncomingMessage, onBody: (body: Uint8Array) => void): void {
   const pieces: Buffer[] = [];
   message.on("data", (piece: Buffer) => pieces.push(piece));
   message.on("end", () => {
@@ -86,29 +86,31 @@ async function answerTransfer(
   response: http.ServerResponse,
   work: TransferWork,
 ): Promise<void> {
-  const bytes = Number(request.url?.slice(1));
+  const bodyLength = Number(request.url?.slice(1));
   if (work.direction === "download") {
-    response.writeHead(200, work.framing === "length" ? { "content-length": bytes } : {});
-    await send(response, bytes, work);
+    response.writeHead(200, work.framing === "length" ? { "content-length": bodyLength } : {});
+    await sendBody(response, bodyLength, work);
     response.end();
   } else {
-    await take(request, bytes);
+    await checkBody(request, bodyLength);
     response.writeHead(200, { "content-length": 0 }).end();
   }
 }
 
 /**
- * @param keepAlive Whether a connection is for several messages, and its session for several
- * connections.
+ * Makes a client with one connection at a time.
+ *
+ * @param keepAlive Whether a connection is reused for several messages, and a TLS session for
+ * several connections.
  */
-function makeOpener(endpoint: Endpoint, keepAlive = true) {
+function makeRequester(endpoint: Endpoint, keepAlive = true) {
   const target = targetOf(endpoint);
   const options = { keepAlive, maxSockets: 1 };
   const agent = endpoint.tls === undefined ? new http.Agent(options) : new https.Agent({
     ...options,
     ...(keepAlive ? {} : { maxCachedSessions: 0 }),
     ...readCertificates(endpoint.tls.client),
-    // The authority is private: its only server certificate belongs to the server.
+    // Don't check the name: the private authority has issued only one server certificate.
     checkServerIdentity: () => undefined,
   });
   const { request } = endpoint.tls === undefined ? http : https;
@@ -120,21 +122,21 @@ function makeOpener(endpoint: Endpoint, keepAlive = true) {
 }
 
 function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
-  const opener = makeOpener(endpoint, !work.single);
+  const requester = makeRequester(endpoint, !work.connectsPerMessage);
   const [method, headers] = work.message === "headers"
     ? ["GET", messages.requestHeaders]
     : ["POST", { "content-length": messages.payloadLength }];
   return {
     request(payload: Uint8Array | null): Promise<Uint8Array> {
       const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
-      const request = opener.request(method, "/", headers);
+      const request = requester.request(method, "/", headers);
       request.on("error", reject);
       request.on("response", (response: http.IncomingMessage) => {
         try {
           messages.checkStatus(response.statusCode);
           if (payload === null) messages.checkHeader(response.headers[messages.checkedHeader]);
           response.on("error", reject);
-          collect(response, resolve);
+          collectBody(response, resolve);
         } catch (error) {
           reject(error);
         }
@@ -142,38 +144,44 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
       request.end(payload ?? undefined);
       return promise;
     },
-    close: opener.close,
+    close: requester.close,
   };
 }
 
-async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
-  const opener = makeOpener(endpoint);
+async function transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void> {
+  const requester = makeRequester(endpoint);
   try {
     const download = work.direction === "download";
-    const headers = !download && work.framing === "length" ? { "content-length": bytes } : {};
-    const request = opener.request(download ? "GET" : "POST", `/${bytes}`, headers);
-    const answered = once(request, "response");
-    if (!download) await send(request, bytes, work);
+    const headers = !download && work.framing === "length" ? { "content-length": bodyLength } : {};
+    const request = requester.request(download ? "GET" : "POST", `/${bodyLength}`, headers);
+    const responseReceived = once(request, "response");
+    if (!download) await sendBody(request, bodyLength, work);
     request.end();
-    const [response]: http.IncomingMessage[] = await answered;
+    const [response]: http.IncomingMessage[] = await responseReceived;
     messages.checkStatus(response?.statusCode);
-    await take(response!, download ? bytes : 0);
+    await checkBody(response!, download ? bodyLength : 0);
   } finally {
-    opener.close();
+    requester.close();
   }
 }
 
-export async function send(to: Writable, bytes: number, work: TransferWork): Promise<void> {
-  for (const piece of new PatternSource(bytes).pieces(work.pieceLength)) {
-    if (!to.write(piece)) await once(to, "drain");
+export async function sendBody(
+  stream: Writable,
+  bodyLength: number,
+  work: TransferWork,
+): Promise<void> {
+  for (const piece of new PatternSource(bodyLength).pieces(work.pieceLength)) {
+    if (!stream.write(piece)) await once(stream, "drain");
   }
 }
 
-async function take(message: http.IncomingMessage, bytes: number): Promise<void> {
-  const checker = new PatternChecker(bytes);
+async function checkBody(message: http.IncomingMessage, bodyLength: number): Promise<void> {
+  const checker = new PatternChecker(bodyLength);
   message.on("data", (piece: Uint8Array) => checker.check(piece));
   await once(message, "end");
-  checker.finish();
+  checker.checkLength();
 }
 
-if (import.meta.main) await runPeer({ serve, handlers, exchange, opensForEach: true, transfer });
+if (import.meta.main) {
+  await runPeer({ serve, handlers, exchange, handlesConnectsPerMessage: true, transfer });
+}

@@ -1,6 +1,6 @@
 /**
- * The limit for encrypted connections: bytes over `node:tls` with certificates on both ends and no
- * protocol. Messages have as many bytes as Degu's, writes the same size, and are not parsed.
+ * The upper limit for encrypted connections: bytes over `node:tls` with certificates on both ends,
+ * without a protocol. Messages and writes have the same length as Degu's. Messages are not parsed.
  */
 
 import { once } from "node:events";
@@ -9,12 +9,18 @@ import { makeRawRequest, makeRawResponse } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker } from "../pattern.ts";
 import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import { listen, readCertificates, send, serverCertificates, targetOf } from "./node_http.ts";
+import {
+  listen,
+  readCertificates,
+  readServerCertificates,
+  sendBody,
+  targetOf,
+} from "./node_http.ts";
 
 type Handler = (socket: tls.TLSSocket) => void;
 
 function serve(endpoint: Endpoint, handle: Handler): Promise<Address> {
-  const server = tls.createServer(serverCertificates(endpoint.tls!.server), (socket) => {
+  const server = tls.createServer(readServerCertificates(endpoint.tls!.server), (socket) => {
     socket.on("error", (error) => {
       if (!("code" in error && error.code === "ECONNRESET")) throw error;
     });
@@ -28,7 +34,7 @@ const handlers: Handlers<Handler> = {
   transfer: (work) => (socket) => answerTransfer(socket, work),
 };
 
-/** The context of all connections, as in a program that opens many. */
+/** The context of all connections, as in a program that opens many connections. */
 let secureContext: tls.SecureContext | null = null;
 
 async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {
@@ -36,7 +42,7 @@ async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {
   const socket = tls.connect({
     ...targetOf(endpoint),
     secureContext,
-    // The authority is private: its only server certificate belongs to the server.
+    // Don't check the name: the private authority has issued only one server certificate.
     checkServerIdentity: () => undefined,
   });
   await once(socket, "secureConnect");
@@ -44,18 +50,18 @@ async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {
   return socket;
 }
 
-/** Calls `handle` with every run of `into.length` bytes that arrives, in `into`. */
-function onMessages(socket: tls.TLSSocket, into: Uint8Array, handle: () => void): void {
-  let filled = 0;
+/** Fills `message` with arriving bytes, and calls `onMessage` each time that it is full. */
+function onMessages(socket: tls.TLSSocket, message: Uint8Array, onMessage: () => void): void {
+  let filledLength = 0;
   socket.on("data", (piece: Uint8Array) => {
     while (piece.length > 0) {
-      const part = piece.subarray(0, into.length - filled);
-      into.set(part, filled);
-      filled += part.length;
+      const part = piece.subarray(0, message.length - filledLength);
+      message.set(part, filledLength);
+      filledLength += part.length;
       piece = piece.subarray(part.length);
-      if (filled < into.length) return;
-      filled = 0;
-      handle();
+      if (filledLength < message.length) return;
+      filledLength = 0;
+      onMessage();
     }
   });
 }
@@ -65,7 +71,7 @@ function answerExchanges(socket: tls.TLSSocket, work: ExchangeWork): void {
   socket.setNoDelay();
   onMessages(socket, request.bytes, () => {
     response.body.set(request.body);
-    // The socket keeps the given bytes until they are written, so they are copied.
+    // Copy the bytes, because the socket uses them until they are written.
     socket.write(response.bytes.slice());
   });
 }
@@ -73,69 +79,70 @@ function answerExchanges(socket: tls.TLSSocket, work: ExchangeWork): void {
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   const socket = await connect(endpoint);
   const request = makeRawRequest(work.message), response = makeRawResponse(work.message);
-  let waiting = Promise.withResolvers<Uint8Array>();
-  socket.on("error", (error) => waiting.reject(error));
-  socket.on("close", () => waiting.reject(new Error("the server closed the connection")));
-  onMessages(socket, response.bytes, () => waiting.resolve(response.body));
+  let pendingResponse = Promise.withResolvers<Uint8Array>();
+  socket.on("error", (error) => pendingResponse.reject(error));
+  socket.on("close", () => pendingResponse.reject(new Error("the server closed the connection")));
+  onMessages(socket, response.bytes, () => pendingResponse.resolve(response.body));
   return {
     request(payload: Uint8Array | null): Promise<Uint8Array> {
-      waiting = Promise.withResolvers();
+      pendingResponse = Promise.withResolvers();
       if (payload !== null) request.body.set(payload);
       socket.write(request.bytes.slice());
-      return waiting.promise;
+      return pendingResponse.promise;
     },
     close: () => void socket.destroy(),
   };
 }
 
 function answerTransfer(socket: tls.TLSSocket, work: TransferWork): void {
-  // A record arrives whole, so the first piece holds the amount, and perhaps bytes of the body.
+  // A TLS record arrives whole, so the first piece contains the number of bytes, and may contain
+  // bytes of the body.
   socket.once("data", async (piece: Uint8Array) => {
-    const bytes = parseAmount(piece);
-    if (work.direction === "download") return await send(socket, bytes, work);
-    await receive(socket, piece.subarray(formatAmount(bytes).length), bytes);
-    // The byte confirms the upload; a failed upload gets no answer.
+    const bodyLength = parseAmount(piece);
+    if (work.direction === "download") return await sendBody(socket, bodyLength, work);
+    await receive(socket, piece.subarray(formatAmount(bodyLength).length), bodyLength);
+    // Confirm the upload with a byte. A failed upload isn't confirmed.
     socket.write(new Uint8Array(1));
   });
 }
 
-async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void> {
   const socket = await connect(endpoint);
   try {
-    socket.write(formatAmount(bytes));
+    socket.write(formatAmount(bodyLength));
     if (work.direction === "download") {
-      await receive(socket, new Uint8Array(), bytes);
+      await receive(socket, new Uint8Array(), bodyLength);
     } else {
-      const answered = once(socket, "data");
-      await send(socket, bytes, work);
-      await answered;
+      const uploadConfirmed = once(socket, "data");
+      await sendBody(socket, bodyLength, work);
+      await uploadConfirmed;
     }
   } finally {
     socket.destroy();
   }
 }
 
-/** Checks `first` and the pieces that arrive, until `bytes` have come. */
-function receive(socket: tls.TLSSocket, first: Uint8Array, bytes: number): Promise<void> {
+/** Checks `prefix` and the pieces that arrive, until the whole body is received. */
+function receive(socket: tls.TLSSocket, prefix: Uint8Array, bodyLength: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const checker = new PatternChecker(bytes);
-  let received = 0;
-  const take = (piece: Uint8Array) => {
+  const checker = new PatternChecker(bodyLength);
+  let receivedLength = 0;
+  const onData = (piece: Uint8Array) => {
     try {
       checker.check(piece);
-      received += piece.length;
-      if (received < bytes) return;
-      socket.off("data", take);
-      checker.finish();
+      receivedLength += piece.length;
+      if (receivedLength < bodyLength) return;
+      socket.off("data", onData);
+      checker.checkLength();
       resolve();
     } catch (error) {
       reject(error);
     }
   };
   socket.on("error", reject);
-  socket.on("close", () => reject(new Error("the peer closed inside a transfer")));
-  socket.on("data", take);
-  take(first);
+  socket.on("close", () => reject(new Error("the peer closed the connection during a transfer")));
+  socket.on("data", onData);
+  onData(prefix);
   return promise;
 }
 

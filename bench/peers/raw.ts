@@ -1,17 +1,14 @@
 /**
- * The limit: bytes over `Deno.Conn` without a protocol. Messages have as many bytes as Degu's,
- * writes the same size, and are not parsed.
+ * The upper limit: bytes over `Deno.Conn` without a protocol. Messages and writes have the same
+ * length as Degu's. Messages are not parsed.
  */
 
-import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";
+import { makeRawRequest, makeRawResponse, responseBody } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
 import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
 
-/**
- * The bytes that a receiver of a large body asks for at once: larger buffers leave the cache and
- * are slower.
- */
+/** The length of a read of a large body. Larger buffers don't fit the cache, and are slower. */
 const readLength = 64 * 1024;
 
 type Handler = (conn: Deno.Conn) => Promise<void>;
@@ -50,20 +47,22 @@ async function acceptAll(listener: AsyncIterable<Deno.Conn>, handle: Handler): P
 }
 
 async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  let written = await conn.write(bytes);
-  while (written < bytes.length) written += await conn.write(bytes.subarray(written));
+  let writtenLength = await conn.write(bytes);
+  while (writtenLength < bytes.length) {
+    writtenLength += await conn.write(bytes.subarray(writtenLength));
+  }
 }
 
-/** Fills `into`; false if the peer closes before its first byte. */
-async function readFull(conn: Deno.Conn, into: Uint8Array): Promise<boolean> {
-  let filled = 0;
-  while (filled < into.length) {
-    const count = await conn.read(filled === 0 ? into : into.subarray(filled));
+/** Fills `buffer`; returns false if the peer closes the connection before the first byte. */
+async function readFull(conn: Deno.Conn, buffer: Uint8Array): Promise<boolean> {
+  let filledLength = 0;
+  while (filledLength < buffer.length) {
+    const count = await conn.read(filledLength === 0 ? buffer : buffer.subarray(filledLength));
     if (count === null) {
-      if (filled === 0) return false;
-      throw new Error("the peer closed inside a message");
+      if (filledLength === 0) return false;
+      throw new Error("the peer closed the connection during a message");
     }
-    filled += count;
+    filledLength += count;
   }
   return true;
 }
@@ -83,7 +82,9 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
       if (payload !== null) request.body.set(payload);
       await writeAll(conn, request.bytes);
-      if (!await readFull(conn, response.bytes)) throw new Error("the server has closed");
+      if (!await readFull(conn, response.bytes)) {
+        throw new Error("the server closed the connection");
+      }
       return response.body;
     },
     close: () => conn.close(),
@@ -91,64 +92,67 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
 }
 
 /**
- * Takes each read for a whole request, because load generators without pipelining send it at once.
+ * Responds to each read as to one request, because load generators without pipelining send each
+ * request in one write.
  */
 async function answerRequests(conn: Deno.Conn): Promise<void> {
   const response = makeRawResponse("post");
-  response.body.set(answerBody);
+  response.body.set(responseBody);
   const buffer = new Uint8Array(4096);
   while (await conn.read(buffer) !== null) await writeAll(conn, response.bytes);
 }
 
 async function answerTransfer(conn: Deno.Conn, work: TransferWork): Promise<void> {
   const amount = formatAmount(0);
-  if (!await readFull(conn, amount)) throw new Error("the client has closed");
-  const bytes = parseAmount(amount);
+  if (!await readFull(conn, amount)) throw new Error("the client closed the connection");
+  const bodyLength = parseAmount(amount);
   if (work.direction === "download") {
-    return await copy(new PatternSource(bytes), conn, work.pieceLength);
+    return await copy(new PatternSource(bodyLength), conn, work.pieceLength);
   }
-  await receive(conn, bytes);
-  // The byte confirms the upload; a failed upload gets no answer.
+  await receive(conn, bodyLength);
+  // Confirm the upload with a byte. A failed upload isn't confirmed.
   await writeAll(conn, new Uint8Array(1));
 }
 
-async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void> {
   using conn = await connect(endpoint);
-  await writeAll(conn, formatAmount(bytes));
-  if (work.direction === "download") return await receive(conn, bytes);
-  await copy(new PatternSource(bytes), conn, work.pieceLength);
-  if (!await readFull(conn, new Uint8Array(1))) throw new Error("the upload was not accepted");
+  await writeAll(conn, formatAmount(bodyLength));
+  if (work.direction === "download") return await receive(conn, bodyLength);
+  await copy(new PatternSource(bodyLength), conn, work.pieceLength);
+  if (!await readFull(conn, new Uint8Array(1))) {
+    throw new Error("the server didn't confirm the upload");
+  }
 }
 
-async function receive(conn: Deno.Conn, bytes: number): Promise<void> {
-  const checker = new PatternChecker(bytes);
+async function receive(conn: Deno.Conn, bodyLength: number): Promise<void> {
+  const checker = new PatternChecker(bodyLength);
   const buffer = new Uint8Array(readLength);
-  let received = 0;
-  while (received < bytes) {
+  let receivedLength = 0;
+  while (receivedLength < bodyLength) {
     const count = await conn.read(buffer);
     if (count === null) break;
     await checker.write(buffer.subarray(0, count));
-    received += count;
+    receivedLength += count;
   }
-  checker.finish();
+  checker.checkLength();
 }
 
 async function relay(conn: Deno.Conn, upstream: Endpoint): Promise<void> {
-  using other = await connect(upstream);
-  // The end of either side ends both: the last byte of a transfer is in the server's answer.
-  await Promise.race([copy(conn, other, readLength), copy(other, conn, readLength)]);
+  using upstreamConn = await connect(upstream);
+  // Every transfer ends with a byte from the server, so if either side closes, it is complete.
+  await Promise.race([copy(conn, upstreamConn, readLength), copy(upstreamConn, conn, readLength)]);
 }
 
 async function copy(
-  from: Pick<Deno.Conn, "read">,
-  to: Deno.Conn,
+  source: Pick<Deno.Conn, "read">,
+  target: Deno.Conn,
   bufferLength: number,
 ): Promise<void> {
   const buffer = new Uint8Array(bufferLength);
   while (true) {
-    const count = await from.read(buffer);
+    const count = await source.read(buffer);
     if (count === null) return;
-    await writeAll(to, buffer.subarray(0, count));
+    await writeAll(target, buffer.subarray(0, count));
   }
 }
 

@@ -1,44 +1,44 @@
 /**
- * Row 4: a large body in one direction, sent and read in every way, all programs on two cores. Row
- * 6 repeats this over TLS.
+ * Row 4: a large body in one direction, with each framing and each way to read it, all programs on
+ * two cores. Row 6 repeats these groups over TLS.
  */
 
 import type { Group } from "../measure.ts";
 import type { Pair, Row, RowSetting } from "../pair.ts";
 import { describePlacement, makePairContender } from "../pair.ts";
-import type { Taking, TlsFiles, TransferWork } from "../peer.ts";
+import type { ReadMethod, TlsFiles, TransferWork } from "../peer.ts";
 
 const mebibyte = 1 << 20;
 const kibibyte = 1024;
-/** The bytes that this project's own bodies write at once; raw writes are as large. */
+/** The length of a write of Degu's `Body`. Raw writes have the same length. */
 const writeLength = 512 * kibibyte;
 
 /** The note below every group over TLS. */
 export const tlsNote =
-  "“raw” is `node:tls` with certificates on both ends, the limit here. `Deno.serve` can't ask a client for one.";
+  "“raw” is `node:tls` with certificates on both ends. `Deno.serve` can't request client certificates.";
 
-/** A pair of peers, or three. */
+/** A client and a server of one peer, optionally with a relay between them. */
 interface TransferPeers extends Pick<Pair, "peer" | "isRelayed"> {
   readonly name: string;
-  readonly taking?: Taking;
-  readonly only?: TransferWork["direction"];
+  readonly readMethod?: ReadMethod;
+  readonly onlyDirection?: TransferWork["direction"];
   /** Whether the pair runs only without TLS. */
-  readonly isPlain?: boolean;
+  readonly isOnlyPlain?: boolean;
 }
 
 const peers: readonly TransferPeers[] = [
   { name: "raw", peer: "raw" },
-  { name: "degu, writeTo", peer: "degu", taking: "writeTo" },
-  { name: "degu, BYOB reader", peer: "degu", taking: "byob" },
-  { name: "degu, default stream", peer: "degu", taking: "stream" },
-  { name: "degu, iterated", peer: "degu", taking: "iterate" },
-  { name: "degu, relayed by ProxyApp", peer: "degu", isRelayed: true, taking: "writeTo" },
-  { name: "raw, relayed", peer: "raw", isRelayed: true, isPlain: true },
+  { name: "degu, writeTo", peer: "degu", readMethod: "writeTo" },
+  { name: "degu, BYOB reader", peer: "degu", readMethod: "byob" },
+  { name: "degu, default stream", peer: "degu", readMethod: "stream" },
+  { name: "degu, iterated", peer: "degu", readMethod: "iterate" },
+  { name: "degu, relayed by ProxyApp", peer: "degu", isRelayed: true, readMethod: "writeTo" },
+  { name: "raw, relayed", peer: "raw", isRelayed: true, isOnlyPlain: true },
   { name: "fetch + Deno.serve", peer: "fetch" },
   // The time of an upload through `fetch` grows with the square of its length: 256 MiB take 15 s.
   {
     ...{ name: "fetch + Deno.serve, relayed", peer: "fetch", isRelayed: true },
-    ...{ only: "download", isPlain: true },
+    ...{ onlyDirection: "download", isOnlyPlain: true },
   },
   { name: "node:http", peer: "node_http" },
 ];
@@ -56,27 +56,37 @@ export function* makeTransferGroups(
   tls?: TlsFiles,
 ): Generator<Group, void, undefined> {
   const framings = [
-    { framing: "length", pieceLength: writeLength, id: "body", as: "Body" },
-    { framing: "chunked", pieceLength: mebibyte, id: "chunked-1024k", as: "chunks of 1024 KiB" },
-    { framing: "chunked", pieceLength: 16 * kibibyte, id: "chunked-16k", as: "chunks of 16 KiB" },
+    { framing: "length", pieceLength: writeLength, id: "body", description: "Body" },
+    {
+      framing: "chunked",
+      pieceLength: mebibyte,
+      id: "chunked-1024k",
+      description: "chunks of 1024 KiB",
+    },
+    {
+      framing: "chunked",
+      pieceLength: 16 * kibibyte,
+      id: "chunked-16k",
+      description: "chunks of 16 KiB",
+    },
   ] as const;
   const amount = (setting.quick ? 64 : 1024) * mebibyte;
   const amounts = { amount, warmUp: Math.min(amount, 256 * mebibyte), unit: mebibyte };
-  for (const { framing, pieceLength, id, as } of framings) {
+  for (const { framing, pieceLength, id, description } of framings) {
     // Chunks of 1 MiB take about as long as a Body.
     if (setting.quick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {
-      const selectedPeers = peers.filter(({ only = direction, isPlain }) =>
-        only === direction && !(isPlain && tls !== undefined)
+      const selectedPeers = peers.filter(({ onlyDirection = direction, isOnlyPlain }) =>
+        onlyDirection === direction && !(isOnlyPlain && tls !== undefined)
       );
       yield {
         id: `${row}-${direction}-${id}`,
-        title: `${amount / mebibyte} MiB ${direction} as ${as}`,
+        title: `${amount / mebibyte} MiB ${direction} as ${description}`,
         unit: "MiB/s",
         placement: describePlacement("both cores", setting),
         references: ["raw", "fetch + Deno.serve"],
-        contenders: selectedPeers.map(({ name, peer, isRelayed, taking = "stream" }) => {
-          const work = { kind: "transfer", direction, framing, pieceLength, taking } as const;
+        contenders: selectedPeers.map(({ name, peer, isRelayed, readMethod = "stream" }) => {
+          const work = { kind: "transfer", direction, framing, pieceLength, readMethod } as const;
           const pair: Pair = { peer, isRelayed, work, tls, placement: "both cores" };
           return makePairContender(name, pair, setting, amounts);
         }),

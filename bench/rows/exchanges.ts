@@ -1,6 +1,6 @@
 /**
- * Rows with small messages: 1 to 3, the same over TLS in 6, and the cost of a connection in 14 to
- * 16. Client and server share a core, so the figure is the sum of the costs of both ends.
+ * Rows with small messages: 1 to 3, row 1 over TLS in 6, and the cost of a connection in 14 to 16.
+ * Client and server share a core, so the figures include the costs of both.
  */
 
 import type { Contender, Group } from "../measure.ts";
@@ -24,18 +24,19 @@ interface ExchangeGroup extends Partial<Omit<ExchangeWork, "kind">> {
   readonly id: string;
   readonly title: string;
   readonly transport: Transport;
-  readonly isTls?: boolean;
+  readonly usesTls?: boolean;
   readonly peers?: typeof peers;
   readonly notes?: readonly string[];
 }
 
 function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
-  const { id, title, transport, message = "post", connections = 1, single = false } = group;
-  const work: ExchangeWork = { kind: "exchange", message, connections, single };
-  const tls = group.isTls ? setting.tls : undefined;
+  const { id, title, transport, message = "post", connections = 1, connectsPerMessage = false } =
+    group;
+  const work: ExchangeWork = { kind: "exchange", message, connections, connectsPerMessage };
+  const tls = group.usesTls ? setting.tls : undefined;
   // A connection takes at least ten times as long as a message.
-  const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
-  // Warm up for long: after ten thousand messages, the first round was still a quarter slower.
+  const amount = (setting.quick ? 2000 : 20_000) / (connectsPerMessage ? 10 : 1);
+  // After only ten thousand messages, the first round was still a quarter slower than the others.
   const warmUp = setting.quick ? amount : amount * 2.5;
   const selectedPeers = chooseContenders(group.peers ?? peers, setting);
   return {
@@ -44,29 +45,29 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
     unit: setting.trees === undefined ? "requests/s" : "µs of processor time",
     placement: describePlacement("first core", setting),
     references: chooseReferences(selectedPeers, setting),
-    contenders: selectedPeers.map(([name, of]) => {
+    contenders: selectedPeers.map(([name, implementation]) => {
       const pair: Pair = {
-        ...of,
+        ...implementation,
         work,
-        isUnix: transport === "unix",
+        usesUnixSocket: transport === "unix",
         tls,
         placement: "first core",
       };
       return makePairContender(name, pair, setting, { amount, warmUp });
     }),
     notes: [
-      "Peers whose library adds headers of its own (date, connection, user-agent …) keep them.",
-      ...(group.isTls ? [tlsNote] : []),
+      "Some libraries add headers (date, connection, user-agent …). They are not removed.",
+      ...(group.usesTls ? [tlsNote] : []),
       ...group.notes ?? [],
     ],
   };
 }
 
-/** Makes a row whose groups are the same over TCP and over a Unix socket. */
+/** Makes a row that runs the same messages over each of the transports. */
 function makeRow(
   number: number,
   title: string,
-  settings: Pick<ExchangeGroup, "message" | "connections" | "single">,
+  settings: Pick<ExchangeGroup, "message" | "connections" | "connectsPerMessage">,
   transports: readonly Transport[] = ["tcp", "unix"],
 ): Row {
   return {
@@ -80,7 +81,7 @@ function makeRow(
 }
 
 const post = "POST 108 B → 108 B";
-const postEach = `${post}, each message with its own connection`;
+const postPerConnection = `${post}, each message with its own connection`;
 
 export const exchangeRows: readonly Row[] = [
   makeRow(1, `${post}, one connection, in sequence`, {}),
@@ -98,15 +99,15 @@ export const exchangeRows: readonly Row[] = [
       yield* makeTransferGroups(6, setting, setting.tls);
     },
   },
-  makeRow(14, postEach, { single: true }),
+  makeRow(14, postPerConnection, { connectsPerMessage: true }),
   {
     number: 15,
     title: "Row 14 over TLS with certificates on both ends",
     *groups(setting) {
       yield makeExchangeGroup({
-        ...{ id: "15-full", title: `${postEach}, full handshakes`, transport: "tcp" },
-        ...{ single: true, isTls: true, peers: mutualPeers },
-        notes: ["The client of “raw” keeps its context."],
+        ...{ id: "15-full", title: `${postPerConnection}, full handshakes`, transport: "tcp" },
+        ...{ connectsPerMessage: true, usesTls: true, peers: mutualPeers },
+        notes: ["The client of “raw” creates its TLS context once for all connections."],
       }, setting);
     },
   },
@@ -117,24 +118,24 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
   const amount = setting.quick ? 200 : 1000;
   for (const tls of [undefined, setting.tls]) {
     const kind = tls === undefined ? "plain" : "tls";
-    for (const end of ["server", "client"] as const) {
+    for (const side of ["server", "client"] as const) {
       const selectedPeers = chooseContenders(tls === undefined ? peers : mutualPeers, setting)
-        // Exclude clients that open a second connection only during requests.
-        .filter(([, { peer }]) => end === "server" || !["fetch", "node_http"].includes(peer));
+        // Exclude clients that open a second connection only while a request runs.
+        .filter(([, { peer }]) => side === "server" || !["fetch", "node_http"].includes(peer));
       yield {
-        id: `16-${kind}-${end}`,
-        title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
+        id: `16-${kind}-${side}`,
+        title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${side}`,
         unit: "KB",
         placement: describePlacement("both cores", setting),
         references: setting.trees === undefined
           ? ["raw"]
           : chooseReferences(selectedPeers, setting),
-        contenders: selectedPeers.map(([name, of]): Contender => {
+        contenders: selectedPeers.map(([name, implementation]): Contender => {
           const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
-          const pair: Pair = { ...of, work, tls, placement: "both cores" };
+          const pair: Pair = { ...implementation, work, tls, placement: "both cores" };
           const measure = async () => {
             await using running = new AsyncDisposableStack();
-            const { client, [end]: measured } = await startPair(pair, setting, running);
+            const { client, [side]: measured } = await startPair(pair, setting, running);
             await client.request({ command: "keep-open", amount });
             const startBytes = await measured.request({ command: "memory" });
             await client.request({ command: "keep-open", amount });
@@ -143,7 +144,7 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
           return { name, start: () => Promise.resolve(measure) };
         }),
         notes: [
-          "In fresh processes, after a collection, from one amount of connections to twice as many.",
+          "The growth of memory from this number of connections to twice as many, in new processes, after a garbage collection.",
         ],
       };
     }

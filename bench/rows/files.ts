@@ -4,8 +4,8 @@ import type { Contender, Group } from "../measure.ts";
 import type { Row, RowSetting } from "../pair.ts";
 import { describePlacement, pinnedTo, programCommand } from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
-import { hostname, time, type TransferWork } from "../peer.ts";
-import { type FilesWork, LARGE, type Task } from "../peers/files.ts";
+import { hostname, measureSeconds, type TransferWork } from "../peer.ts";
+import { type FilesWork, LARGE_FILE, type Task } from "../peers/files.ts";
 import { runToEnd, startProgram } from "../process.ts";
 import { treeGroups } from "./trees.ts";
 
@@ -23,7 +23,7 @@ export const filesRow: Row = {
     for (const directory of Object.values(directories)) {
       await Deno.mkdir(directory);
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
-      await Deno.writeFile(`${directory}/${LARGE}`, pieces);
+      await Deno.writeFile(`${directory}/${LARGE_FILE}`, pieces);
     }
     yield makeGroup("download", directories, size, setting);
     yield makeGroup("upload", directories, size, setting);
@@ -42,10 +42,14 @@ function makeGroup(
 ): Group {
   const { serverDirectory, clientDirectory } = directories;
   const isDownload = direction === "download";
-  const bare = isDownload ? "get" : "put";
-  const tasks: Task[] = [bare, direction];
+  const unverifiedTask = isDownload ? "get" : "put";
+  const tasks: Task[] = [unverifiedTask, direction];
   if (isDownload) tasks.push("download, hashed");
-  const start = (task: FilesWork["task"], port: number, running: AsyncDisposableStack) => {
+  const startFilesProgram = (
+    task: FilesWork["task"],
+    port: number,
+    running: AsyncDisposableStack,
+  ) => {
     const command = programCommand("peers/files.ts", "both cores", setting);
     return startProgram([...command, JSON.stringify({ task, port, ...directories })], running);
   };
@@ -56,29 +60,29 @@ function makeGroup(
         `${clientDirectory}/down.bin`,
         "--output",
         `${clientDirectory}/down.bin`,
-        `${uri}/${LARGE}`,
+        `${uri}/${LARGE_FILE}`,
       ]
       : [
         `${serverDirectory}/up.bin`,
         "--header",
         "Expect:",
         "-T",
-        `${clientDirectory}/${LARGE}`,
+        `${clientDirectory}/${LARGE_FILE}`,
         `${uri}/up.bin`,
       ];
     await Deno.remove(target).catch(() => {});
-    return await time(async () => {
+    return await measureSeconds(async () => {
       await runToEnd([...pinnedTo("both cores", setting), "curl", "--silent", "--fail", ...args]);
       using file = await Deno.open(target, { write: true });
       if (isDownload) await file.sync();
     });
   };
-  /** A server of the directory, and a program that transfers the file: without a task, curl. */
+  /** Makes a contender of a server and a client that transfers the file: without a task, curl. */
   const makeContender = (task: Task | null): Contender => ({
     name: task === null ? `curl ${direction}` : `degu ${task}`,
     async start(running) {
-      const port = (await start(null, 0, running)).address as number;
-      const client = task === null ? null : await start(task, port, running);
+      const port = (await startFilesProgram(null, 0, running)).address as number;
+      const client = task === null ? null : await startFilesProgram(task, port, running);
       const transfer = () => client?.request({ command: "run" }) ?? runCurl(port);
       return async () => size / mebibyte / await transfer();
     },
@@ -88,13 +92,13 @@ function makeGroup(
     title: `A file of ${size / mebibyte} MiB: ${direction} over tcp`,
     unit: "MiB/s",
     placement: describePlacement("both cores", setting),
-    references: [`degu ${bare}`],
+    references: [`degu ${unverifiedTask}`],
     contenders: [...tasks, null].map(makeContender),
     notes: [
-      "All write to a file and end with fsync; curl is followed by one. The files are in the page cache.",
+      "All transfers write to a file and end with fsync; the benchmark calls fsync after curl. The files are in the page cache.",
       isDownload
-        ? "“hashed”: the server also hashes the file; otherwise it has cached the digest."
-        : "“upload” is hashed while it is sent, and while it is written.",
+        ? "“hashed”: the server hashes the file first; otherwise it has cached the digest."
+        : "“upload”: the client hashes the file while it sends it, and the server while it writes it.",
     ],
   };
 }

@@ -1,22 +1,22 @@
-/** Row 21: a large file over TLS, verified, beside a bare script and rsync over ssh. */
+/** Row 21: a large file over TLS, verified by a digest, beside a bare script and rsync over ssh. */
 
 import type { Contender, Group } from "../measure.ts";
 import { describePlacement, findSkip, programCommand, type Row, type RowSetting } from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
-import { hostname, time } from "../peer.ts";
-import { type FilesWork, LARGE } from "../peers/files.ts";
+import { hostname, measureSeconds } from "../peer.ts";
+import { type FilesWork, LARGE_FILE } from "../peers/files.ts";
 import { runToEnd, startProgram } from "../process.ts";
 import { serveSsh, sshCommand } from "./trees.ts";
 
 const mebibyte = 1 << 20;
-const rsync = "rsync --fsync over ssh";
+const rsyncContender = "rsync --fsync over ssh";
 
 export const largeRow: Row = {
   number: 21,
   title: "A large file over TLS: beside a bare script, and rsync over ssh",
   async *groups(setting) {
-    const needed = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
-    const skip = await findSkip("21", "A large file over TLS", ...needed);
+    const requiredCommands = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
+    const skip = await findSkip("21", "A large file over TLS", ...requiredCommands);
     if (skip !== null) return yield skip;
     const size = (setting.quick ? 128 : 1024) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "large" });
@@ -24,7 +24,7 @@ export const largeRow: Row = {
     for (const directory of Object.values(directories)) {
       await Deno.mkdir(directory);
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
-      await Deno.writeFile(`${directory}/${LARGE}`, pieces);
+      await Deno.writeFile(`${directory}/${LARGE_FILE}`, pieces);
     }
     const sshPort = await serveSsh(root);
     for (const direction of ["download", "upload"] as const) {
@@ -49,7 +49,7 @@ function makeGroup(
   const { root, sshPort, size, serverDirectory, clientDirectory } = transfer;
   const isDownload = direction === "download";
   const perSecond = (seconds: number) => size / mebibyte / seconds;
-  const script = (name: string, path: string): Contender => ({
+  const makeScriptContender = (name: string, path: string): Contender => ({
     name,
     async start(running) {
       const start = (task: FilesWork["task"], port: number) => {
@@ -67,31 +67,31 @@ function makeGroup(
   const command = [
     ...["rsync", "--times", "--whole-file", "--fsync", "-e", sshCommand(root, sshPort).join(" ")],
     ...isDownload
-      ? [`${hostname}:${serverDirectory}/${LARGE}`, target]
-      : [`${clientDirectory}/${LARGE}`, `${hostname}:${target}`],
+      ? [`${hostname}:${serverDirectory}/${LARGE_FILE}`, target]
+      : [`${clientDirectory}/${LARGE_FILE}`, `${hostname}:${target}`],
   ];
   return {
     id: `21-${direction}`,
     title: `A file of ${size / mebibyte} MiB: ${direction} over TLS`,
     unit: "MiB/s",
     placement: describePlacement("both cores", setting),
-    references: ["bare script", rsync],
+    references: ["bare script", rsyncContender],
     contenders: [
-      script("degu", "peers/files.ts"),
-      script("bare script", "peers/bare_files.ts"),
+      makeScriptContender("degu", "peers/files.ts"),
+      makeScriptContender("bare script", "peers/bare_files.ts"),
       {
-        name: rsync,
+        name: rsyncContender,
         start() {
           return Promise.resolve(async () => {
             await Deno.remove(target).catch(() => {});
-            return perSecond(await time(() => runToEnd(command)));
+            return perSecond(await measureSeconds(() => runToEnd(command)));
           });
         },
       },
     ],
     notes: [
-      "“bare script” has the primitives of Degu, `node:tls` with certificates on both ends, SHA-256 and `Deno.FsFile`, and no protocol.",
-      "All compare a digest of the whole file, and end with fsync. A server that has sent a file before knows its SHA-256. The files are in the page cache.",
+      "“bare script” uses the same primitives as Degu (`node:tls` with certificates on both ends, SHA-256, `Deno.FsFile`), but no protocol.",
+      "All transfers verify a digest of the whole file, and end with fsync. After the first download, servers have cached the SHA-256 of the file. The files are in the page cache.",
     ],
   };
 }

@@ -3,7 +3,7 @@
  */
 
 import type { Contender } from "../measure.ts";
-import { answerBody, checkSame, checkStatus } from "../messages.ts";
+import { checkEqual, checkStatus, responseBody } from "../messages.ts";
 import type { Row } from "../pair.ts";
 import { describePlacement, findSkip, peers, pinnedTo, startServer } from "../pair.ts";
 import { hostname } from "../peer.ts";
@@ -33,10 +33,10 @@ export const loadRow: Row = {
           url,
         ];
         const report = await runToEnd(command);
-        const trouble = /^\s*(Non-2xx or 3xx responses|Socket errors):.*$/m.exec(report)?.[0];
-        if (trouble !== undefined) throw new Error(`wrk met trouble: ${trouble.trim()}`);
+        const problem = /^\s*(Non-2xx or 3xx responses|Socket errors):.*$/m.exec(report)?.[0];
+        if (problem !== undefined) throw new Error(`wrk reported a problem: ${problem.trim()}`);
         const rate = /^Requests\/sec:\s+([\d.]+)$/m.exec(report)?.[1];
-        if (rate === undefined) throw new Error("wrk gave no figures");
+        if (rate === undefined) throw new Error("wrk printed no figures");
         return Number(rate);
       };
       yield {
@@ -50,22 +50,22 @@ export const loadRow: Row = {
           async start(running) {
             const { address } = await startServer(peer, setting, running);
             const url = `http://${hostname}:${address}/`;
-            await checkAnswer(url);
+            await checkResponse(url);
             await runWrk(url, 1);
-            // A server must give the same answer after a hundred thousand others.
-            await checkAnswer(url);
+            // Check that the response is the same after a hundred thousand requests.
+            await checkResponse(url);
             return () => runWrk(url, setting.quick ? 1 : 4);
           },
         })),
-        notes: ["“raw” answers every read with the same bytes and looks at none of them."],
+        notes: ["“raw” answers every read with the same response, and doesn't parse the requests."],
       };
     }
   },
 };
 
-async function checkAnswer(url: string): Promise<void> {
+async function checkResponse(url: string): Promise<void> {
   using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
   const response = await fetch(url, { client, signal: AbortSignal.timeout(5000) });
   checkStatus(response.status);
-  checkSame(answerBody, await response.bytes());
+  checkEqual(responseBody, await response.bytes());
 }

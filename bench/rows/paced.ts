@@ -1,6 +1,6 @@
 /**
- * Row 19: a request now and then over a kept connection, as devices make them. The figure is the
- * time of a request, without the pause before it.
+ * Row 19: single requests with pauses over an open connection, as devices send them. The figure is
+ * the time of a request, without the pause before it.
  */
 
 import type { Group } from "../measure.ts";
@@ -16,11 +16,11 @@ import {
 } from "../pair.ts";
 import { tlsNote } from "./bulk.ts";
 
-/** Milliseconds from the end of a request to the next one. */
-const pauses = [20, 100];
+/** The times between a response and the next request. */
+const pausesMilliseconds = [20, 100];
 
 type PairSettings = Partial<Omit<Pair, "peer" | "placement" | "work">> & {
-  readonly pooled?: boolean;
+  readonly isPooled?: boolean;
 };
 
 const variants: readonly (readonly [
@@ -30,9 +30,9 @@ const variants: readonly (readonly [
   excludedPeers?: PeerName[],
 ])[] = [
   ["tcp", "over TCP", {}],
-  ["unix", "over a Unix socket", { isUnix: true }],
+  ["unix", "over a Unix socket", { usesUnixSocket: true }],
   ["tls", "over TLS with certificates on both ends", {}],
-  ["pool", "over TCP, through a pool", { pooled: true }],
+  ["pool", "over TCP, through a pool", { isPooled: true }],
   ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
 ];
 
@@ -40,8 +40,10 @@ export const pacedRow: Row = {
   number: 19,
   title: "A POST 108 B → 108 B after a pause, over a kept connection",
   *groups(setting) {
-    for (const milliseconds of setting.quick ? pauses.slice(0, 1) : pauses) {
-      for (const [id, title, { pooled = false, ...settings }, excludedPeers = []] of variants) {
+    for (
+      const milliseconds of setting.quick ? pausesMilliseconds.slice(0, 1) : pausesMilliseconds
+    ) {
+      for (const [id, title, { isPooled = false, ...settings }, excludedPeers = []] of variants) {
         const tls = id === "tls" ? setting.tls : undefined;
         const selectedPeers = chooseContenders(peers, setting)
           .filter(([, { peer }]) => !excludedPeers.includes(peer));
@@ -51,13 +53,19 @@ export const pacedRow: Row = {
           unit: "µs",
           placement: describePlacement("first core", setting),
           references: chooseReferences(selectedPeers, setting),
-          contenders: selectedPeers.map(([name, of]) => ({
+          contenders: selectedPeers.map(([name, implementation]) => ({
             name,
             async start(running) {
-              const work = { kind: "exchange", message: "post", connections: 1, pooled } as const;
-              const pair: Pair = { ...of, work, tls, placement: "first core", ...settings };
+              const work = { kind: "exchange", message: "post", connections: 1, isPooled } as const;
+              const pair: Pair = {
+                ...implementation,
+                work,
+                tls,
+                placement: "first core",
+                ...settings,
+              };
               const { client } = await startPair(pair, setting, running);
-              // The code of a program that has run for a while is compiled.
+              // Let V8 optimize the code, as in a program that has run for a while.
               await client.request({ command: "run", amount: 2000 });
               return async () =>
                 await client.request({ command: "run-paced", amount: milliseconds }) * 1e6;

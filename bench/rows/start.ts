@@ -1,8 +1,8 @@
-/** Row 18: the time that programs take which do little: importing, and a short command. */
+/** Row 18: the run time of programs that do little: that only import, or run a short command. */
 
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type Row, type RowSetting } from "../pair.ts";
-import { hostname, time } from "../peer.ts";
+import { hostname, measureSeconds } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 import { agentArguments, serveDegu, serveSsh, sshCommand } from "./trees.ts";
 
@@ -30,7 +30,7 @@ async function makeImports({ directory }: RowSetting): Promise<Group> {
   }
   return {
     id: "18-import",
-    title: "A program that only imports this",
+    title: "A program with only this import",
     unit: "ms",
     placement: "all cores",
     references: ["nothing"],
@@ -61,7 +61,7 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
       makeContender("degu --version", [...degu, "--version"]),
     ],
     notes: [
-      "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and its peer serves.",
+      "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and sends a request to a running `degu serve`.",
     ],
   };
 }
@@ -94,7 +94,7 @@ function makeContender(name: string, command: readonly string[]): Contender {
     async start() {
       await runToEnd(command);
       return async () => {
-        const seconds = await time(async () => {
+        const seconds = await measureSeconds(async () => {
           for (let i = 0; i < count; i++) await runToEnd(command);
         });
         return seconds / count * 1000;

@@ -1,9 +1,9 @@
 /**
  * Row 11, trees: many small files between two devices, beside rsync.
  *
- * Files are removed only at the end: ext4 creates files up to ten times more slowly for minutes
- * after many were deleted in the same block group. `TMPDIR` can name another file system, or a
- * directory in a quiet part of the disk.
+ * Files are removed only at the end: after many deletions in a block group, ext4 creates files up
+ * to ten times more slowly for minutes. `TMPDIR` can name another file system, or a directory in
+ * another part of the disk.
  */
 
 import { randomBytes, randomInt } from "node:crypto";
@@ -13,14 +13,14 @@ import { Device } from "../../device.ts";
 import { findUnusedPort } from "../../tests/support/ports.ts";
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type RowSetting } from "../pair.ts";
-import { hostname, time } from "../peer.ts";
-import { settle } from "../peers/files.ts";
+import { hostname, measureSeconds } from "../peer.ts";
+import { waitForEntityTags } from "../peers/files.ts";
 import { runToEnd, spawn } from "../process.ts";
 
 const filesPerDirectory = 100;
-/** Milliseconds in each direction of a slow link: 20 for a round trip. */
-const delay = 10;
-/** The permissions and the path of the program, as after `deno run` or `deno install`. */
+/** The delay of a slow link in each direction, so 20 ms for a round trip. */
+const delayMilliseconds = 10;
+/** The arguments of `deno run` or `deno install` for the program: its permissions and its path. */
 export const agentArguments = [
   ...[
     "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
@@ -33,27 +33,27 @@ export const agentArguments = [
 ];
 const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments];
 
-/** The contender with the same promise. */
-const synced = "rsync --fsync over ssh";
+/** The contender that syncs files to the disk, as Degu does. */
+const rsyncWithFsync = "rsync --fsync over ssh";
 
 const tasks = ["get", "put", "get again", "put again", "get 1 %", "put 1 %"] as const;
 type Task = typeof tasks[number];
 
 export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, void, undefined> {
-  const needed = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
-  const skip = await findSkip("11-tree", "Trees of small files", ...needed);
+  const requiredCommands = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
+  const skip = await findSkip("11-tree", "Trees of small files", ...requiredCommands);
   if (skip !== null) return yield skip;
   const count = setting.quick ? 1000 : 10_000;
   const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "trees" });
-  const place = await makePlace(root, count);
-  for (const task of tasks) yield makeGroup(place, task, count, false);
-  for (const task of ["get", "put"] as const) yield makeGroup(place, task, count, true);
+  const setup = await makeSetup(root, count);
+  for (const task of tasks) yield makeGroup(setup, task, count, false);
+  for (const task of ["get", "put"] as const) yield makeGroup(setup, task, count, true);
 }
 
 /** Two paired devices and an SSH server, all on this machine. */
-type Place = Awaited<ReturnType<typeof makePlace>>;
+type Setup = Awaited<ReturnType<typeof makeSetup>>;
 
-async function makePlace(root: string, count: number) {
+async function makeSetup(root: string, count: number) {
   // The served directory has the files, but no key.
   const files = `${root}/files`;
   for (let i = 0; i < count; i++) {
@@ -62,61 +62,66 @@ async function makePlace(root: string, count: number) {
     await Deno.writeFile(`${directory}/file ${i}`, makeContent());
   }
   await Deno.mkdir(`${files}/inbox`);
-  await settle();
+  await waitForEntityTags();
   return { root, files, deguPort: await serveDegu(root, files), sshPort: await serveSsh(root) };
 }
 
-let targets = 0;
+let targetCount = 0;
 
-/** Programs with the same task, over a link with or without a delay. */
-function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Group {
-  const { root, files, deguPort, sshPort } = place;
+/** Makes a group of programs with the same task, over a link with or without a delay. */
+function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Group {
+  const { root, files, deguPort, sshPort } = setup;
   const title = `${count} files of 1 to 4 KiB: ${task}`;
   const isGet = task.startsWith("get");
-  const rsync = (...flags: string[]) => (port: number, target: string) => [
+  const makeRsyncCommand = (...flags: string[]) => (port: number, target: string) => [
     ...["rsync", "-rt", ...flags, "-e", sshCommand(root, port).join(" ")],
     ...isGet
       ? [`${hostname}:${files}/source/`, `${files}/${target}/`]
       : [`${files}/source/`, `${hostname}:${files}/inbox/${target}/`],
   ];
-  const sync = (port: number, target: string) => [
+  const makeSyncCommand = (port: number, target: string) => [
     ...[...agent, "--home", `${root}/b`, "--quiet", "sync", "--address", `${hostname}:${port}`],
     ...isGet ? ["a:source", `${files}/${target}`] : [`${files}/source`, `a:${target}`],
   ];
-  const toFresh = task === "get" || task === "put";
-  const contender = (name: string, port: number, command: typeof sync): Contender => ({
+  const isNewTarget = task === "get" || task === "put";
+  const makeContender = (
+    name: string,
+    port: number,
+    makeCommand: typeof makeSyncCommand,
+  ): Contender => ({
     name,
     async start() {
-      const reachedAt = isSlow ? await slowly(port) : port;
-      let target = `target${targets++}`;
-      const run = () => runToEnd(command(reachedAt, target));
+      const contenderPort = isSlow ? await startSlowRelay(port) : port;
+      let target = `target${targetCount++}`;
+      const run = () => runToEnd(makeCommand(contenderPort, target));
       await run();
       return async () => {
-        if (toFresh) target = `target${targets++}`;
-        if (task.endsWith("%")) await changeSome(`${files}/source`);
-        return await time(run);
+        if (isNewTarget) target = `target${targetCount++}`;
+        if (task.endsWith("%")) await changeFiles(`${files}/source`);
+        return await measureSeconds(run);
       };
     },
   });
   return {
     id: `11-tree-${task.replaceAll(" ", "-")}${isSlow ? "-slow" : ""}`,
-    title: isSlow ? `${title}, ${2 * delay} ms of round trip` : title,
+    title: isSlow ? `${title}, ${2 * delayMilliseconds} ms of round trip` : title,
     unit: "s",
     placement: "both ends on all cores",
-    references: ["rsync over ssh", ...(toFresh ? [synced] : [])],
+    references: ["rsync over ssh", ...(isNewTarget ? [rsyncWithFsync] : [])],
     contenders: [
-      contender("rsync over ssh", sshPort, rsync()),
-      ...(toFresh ? [contender(synced, sshPort, rsync("--fsync"))] : []),
-      contender("degu sync", deguPort, sync),
+      makeContender("rsync over ssh", sshPort, makeRsyncCommand()),
+      ...(isNewTarget ? [makeContender(rsyncWithFsync, sshPort, makeRsyncCommand("--fsync"))] : []),
+      makeContender("degu sync", deguPort, makeSyncCommand),
     ],
     notes: [
-      "“rsync” leaves it to the system when files reach the disk. With `--fsync` (from 3.2.4) it syncs each of them, which is the promise that Degu makes.",
+      "rsync syncs files to the disk only with `--fsync` (3.2.4 or later). Degu always does.",
       "Degu also syncs every directory, compares the SHA-256 of each file, and starts in 0.12 s.",
     ],
   };
 }
 
-async function changeSome(source: string): Promise<void> {
+/** Replaces one file in each directory, which is 1 % of all files. */
+async function changeFiles(source: string): Promise<void> {
   for await (const { name } of Deno.readDir(source)) {
     for await (const file of Deno.readDir(`${source}/${name}`)) {
       await Deno.writeFile(`${source}/${name}/${file.name}`, makeContent());
@@ -125,12 +130,12 @@ async function changeSome(source: string): Promise<void> {
   }
 }
 
-/** Makes 1 to 4 KiB. */
+/** Makes the content of a file: 1 to 4 KiB of random bytes. */
 function makeContent(): Uint8Array {
   return randomBytes(randomInt(1024, 4097));
 }
 
-/** Pairs two devices, and lets one of them serve; resolves to its port. */
+/** Pairs two devices, and starts `degu serve` on one of them; resolves to its port. */
 export async function serveDegu(root: string, files: string): Promise<number> {
   {
     await using a = await Device.open(`${root}/a`, { name: "a" });
@@ -140,7 +145,7 @@ export async function serveDegu(root: string, files: string): Promise<number> {
     await invitation.paired;
   }
   const shared = ["--share", files, "--inbox-for-all", `${files}/inbox`];
-  return await serve((port) => [
+  return await startServer((port) => [
     ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shared],
     ...["--listen", `${hostname}:${port}`],
   ]);
@@ -150,9 +155,10 @@ export async function serveDegu(root: string, files: string): Promise<number> {
 export function sshCommand(root: string, port: number): string[] {
   const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
   const key = `${root}/key`;
-  return ["ssh", "-p", `${port}`, "-i", key, ...options.flatMap((each) => ["-o", each])];
+  return ["ssh", "-p", `${port}`, "-i", key, ...options.flatMap((option) => ["-o", option])];
 }
 
+/** Starts `sshd` with its own host key; resolves to its port. */
 export async function serveSsh(root: string): Promise<number> {
   for (const key of ["host", "key"]) {
     await runToEnd(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", `${root}/${key}`]);
@@ -161,19 +167,19 @@ export async function serveSsh(root: string): Promise<number> {
   const options = [
     ...[`ListenAddress=${hostname}`, `HostKey=${root}/host`, `AuthorizedKeysFile=${root}/key.pub`],
     ...["StrictModes=no", "PidFile=none", "UsePAM=no", "PermitRootLogin=yes"],
-    // The shell would otherwise read ~/.bashrc, which can take longer than everything else.
+    // Otherwise the shell would read ~/.bashrc, which can take longer than the transfer.
     `SetEnv=HOME=${root}`,
   ].flatMap((option) => ["-o", option]);
-  return await serve((port) => [
+  return await startServer((port) => [
     ...["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", `${port}`, ...options],
   ]);
 }
 
 /**
- * Starts a server that ends with the benchmark, at a free port, and waits until it accepts
- * connections.
+ * Starts a server at a free port, and waits until it accepts connections. The server ends with the
+ * benchmark.
  */
-export async function serve(makeCommand: (port: number) => string[]): Promise<number> {
+export async function startServer(makeCommand: (port: number) => string[]): Promise<number> {
   const port = await findUnusedPort();
   spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
   for (const deadline = performance.now() + 10_000;;) {
@@ -187,22 +193,20 @@ export async function serve(makeCommand: (port: number) => string[]): Promise<nu
   }
 }
 
-/**
- * Starts a relay that delivers all bytes {@link delay} milliseconds later; resolves to its port.
- */
-async function slowly(to: number): Promise<number> {
-  const later = () =>
+/** Starts a relay that delays all bytes by {@link delayMilliseconds}; resolves to its port. */
+async function startSlowRelay(serverPort: number): Promise<number> {
+  const makeDelay = () =>
     new Transform({
-      transform(piece, _encoding, done) {
-        setTimeout(() => this.push(piece), delay);
-        done();
+      transform(piece, _encoding, callback) {
+        setTimeout(() => this.push(piece), delayMilliseconds);
+        callback();
       },
-      flush: (done) => void setTimeout(done, delay),
+      flush: (callback) => void setTimeout(callback, delayMilliseconds),
     });
-  const server = createServer({ noDelay: true }, (near) => {
-    const far = connect({ host: hostname, port: to, noDelay: true });
-    pipeline(near, later(), far, () => near.destroy());
-    pipeline(far, later(), near, () => far.destroy());
+  const server = createServer({ noDelay: true }, (clientSocket) => {
+    const serverSocket = connect({ host: hostname, port: serverPort, noDelay: true });
+    pipeline(clientSocket, makeDelay(), serverSocket, () => clientSocket.destroy());
+    pipeline(serverSocket, makeDelay(), clientSocket, () => serverSocket.destroy());
   });
   server.listen(0, hostname);
   await new Promise((resolve) => server.once("listening", resolve));
