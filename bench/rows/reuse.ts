@@ -2,7 +2,7 @@
  * Row 20: files whose bytes the target already has, under another name or as a prefix, beside
  * rsync: the time of a run, and the bytes on the wire in both directions.
  *
- * A relay in front of each server counts the bytes. As in row 11, files are removed at the end.
+ * A relay in front of each server counts the bytes.
  */
 
 import { connect, createServer, type Socket } from "node:net";
