@@ -32,7 +32,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 
-Deno.test("a client of a peer is found by name, id or peer object, and works wherever a client does", async () => {
+Deno.test("device.client() accepts a name, an id or a peer object, and its client works wherever a Client does", async () => {
   await using setup = await setUpClient();
   const { viewer, camera, server } = setup;
   for (const peer of ["camera", "CAMERA", camera.id, (await viewer.peer("camera"))!]) {
@@ -90,7 +90,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   assertEquals(logger.messagesOf("warn"), []);
 });
 
-Deno.test("connect reads the stored addresses again; without one the error has advice, and the option addresses works", async () => {
+Deno.test("connect reads the stored addresses again; without an address the error advises to pass the option addresses", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   await setup.at([await setup.dead()]);
@@ -104,7 +104,7 @@ Deno.test("connect reads the stored addresses again; without one the error has a
   await assertWorks(await viewer.client("camera", { addresses: [server.address] }));
 });
 
-Deno.test("an impostor or a dead address among good ones costs little time, and is not accepted", async () => {
+Deno.test("an impostor's or dead address delays a connection only a little, and the impostor is not accepted", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.mute();
@@ -141,7 +141,7 @@ const device = await Device.open(dir);
 const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });
 await client.request("GET", "/");`;
 
-Deno.test("an uncaught error is printed in about ten lines: that of the caller, and one for each address", async () => {
+Deno.test("an uncaught error is printed in about ten lines, with the caller's line and one line for each address", async () => {
   await using setup = await setUpClient();
   for (const count of [1, 3]) {
     const dead = await Promise.all(Array.from({ length: count }, () => setup.dead()));
@@ -160,7 +160,7 @@ Deno.test("an uncaught error is printed in about ten lines: that of the caller, 
   }
 });
 
-Deno.test("a server whose certificate is below an intermediate authority is not the peer", async () => {
+Deno.test("a server whose certificate was issued by an intermediate authority is not accepted as the peer", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   const root = makeAuthority();
@@ -177,7 +177,7 @@ Deno.test("a server whose certificate is below an intermediate authority is not 
   await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
 });
 
-Deno.test("a proxy responds with 504 for a peer that does not answer in time, and with 502 for one that does not serve", async () => {
+Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and with 502 for a peer that doesn't serve", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute().address;
   const dead = await setup.dead();

@@ -49,7 +49,7 @@ Deno.test("the first address that answers wins; the next is tried when one fails
   assertEquals(new Set(timeouts.started), new Set([250]));
 });
 
-Deno.test("the losers are aborted, and what they connect later is closed", async () => {
+Deno.test("the other attempts are aborted, and their later connections are closed", async () => {
   const lateConnection = Promise.withResolvers<void>();
   const reasons: unknown[] = [];
   const { winner, closed } = race((port, signal) => {
@@ -64,7 +64,7 @@ Deno.test("the losers are aborted, and what they connect later is closed", async
   assertEquals(closed, [1]);
 });
 
-Deno.test("of two that succeed at the same moment, or when the race is aborted, no socket is lost", async () => {
+Deno.test("no socket is leaked if two attempts succeed at the same moment, or if the race is aborted", async () => {
   for (const isAborted of [false, true]) {
     const both = Promise.withResolvers<void>();
     const controller = new AbortController();
@@ -86,7 +86,7 @@ Deno.test("of two that succeed at the same moment, or when the race is aborted, 
   }
 });
 
-Deno.test("a race that has ended does not listen to its signal, which may live as long as the device", async () => {
+Deno.test("a race that has ended doesn't listen to its signal, which can live as long as the device", async () => {
   for (const attempt of [() => {}, fail]) {
     const { signal } = new AbortController();
     const listeners = new Set<unknown>();

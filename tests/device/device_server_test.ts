@@ -54,7 +54,7 @@ Deno.test("a peer is accepted, and peerOf returns it", async () => {
   assertEquals(await setup.ask(), `anna ${setup.viewer.id}`);
 });
 
-Deno.test("a stranger is refused, and so is the device itself, and a peer that onConnect refuses", async () => {
+Deno.test("strangers, the device itself, and peers that onConnect refuses are refused", async () => {
   const sessions: Session[] = [];
   let letIn = true;
   await using setup = await setUp({
@@ -77,7 +77,7 @@ Deno.test("a stranger is refused, and so is the device itself, and a peer that o
   assertEquals(await setup.ask(), REFUSED);
 });
 
-Deno.test("a server without peers refuses every client until there is a peer; a peer that another process has stored is accepted once the server is ready", async () => {
+Deno.test("a server without peers refuses every client; it accepts a peer that another process stored before the server is ready", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const authority = await authorityOf(viewer.dir);
@@ -92,7 +92,7 @@ Deno.test("a server without peers refuses every client until there is a peer; a 
   assertEquals(await requestName(client), "viewer");
 });
 
-Deno.test("malicious paired peer: a certificate below an intermediate authority of its own is refused", async () => {
+Deno.test("malicious paired peer: a certificate issued by its own intermediate authority is refused", async () => {
   const sessions: Session[] = [];
   await using setup = await setUp((_request, session) => {
     sessions.push(session);
@@ -183,7 +183,7 @@ Deno.test("setSslctx of a device's server throws, and does not change the trust"
   assertEquals(await requestName(client), REFUSED);
 });
 
-Deno.test("a server whose address is in use, or whose device is closed before it serves, leaves no record and no listener", async () => {
+Deno.test("a server that can't listen, or whose device is closed before it serves, leaves no record and no listener", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await using first = await camera.serve(LOOPBACK, respondWithName);

@@ -22,7 +22,7 @@ import { closeLocked } from "@degu/internal/internal/disk/files.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { pathToFileURL } from "node:url";
 
-Deno.test("Device.open creates a device once, and later opens it", async () => {
+Deno.test("Device.open creates a device, and then opens the existing one", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "home", "camera");
   let id, before;
@@ -106,7 +106,7 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await camera[Symbol.asyncDispose]();
 });
 
-Deno.test("a device that is not disposed of does not keep the process alive", async () => {
+Deno.test("a device that is not disposed doesn't keep the process alive", async () => {
   await using dir = await createTempDir();
   const script = `import { Device } from "./device.ts";
 const device = await Device.open(${JSON.stringify(dir.path)}, { name: "camera" });
@@ -115,7 +115,7 @@ console.log(device.name);`;
   assertEquals((await withTimeout(runScript(script, flags, {}), "it ends", 60)).trim(), "camera");
 });
 
-Deno.test("a FIFO in the directory of a device does not block it", async () => {
+Deno.test("a FIFO in the directory of a device doesn't block the device", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
   const fifo = join(device.dir, "serving", "0123456789abcdef");
@@ -266,7 +266,7 @@ Deno.test("a change waits for a change by another process", async () => {
   await withTimeout(renaming, "the name is changed");
 });
 
-Deno.test("a writer removes the temporary files of an interrupted one, and its own when it fails; changes run one after the other", async () => {
+Deno.test("a writer removes the temporary files of an interrupted writer, and its own if it fails; changes run sequentially", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "state");
   await Deno.mkdir(path);
@@ -337,7 +337,7 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   for (const record of added) await record.remove();
 });
 
-Deno.test("what is stored can be read and changed when the device is closed", async () => {
+Deno.test("stored peers and names can be read and changed after the device is closed", async () => {
   await using setup = await setUpPeers("viewer");
   const { camera, others: [viewer] } = setup;
   await record(camera, viewer!);

@@ -64,7 +64,7 @@ const PAIRING: Record<
 > = {
   NOT_A_LINE: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
   GARBLED: [[
-    "a line that is cut",
+    "a truncated line",
     ({ viewer, invitation }) => viewer.join(invitation.line.slice(0, -1)),
     /garbled: .*copy the whole line again/,
   ]],
@@ -94,7 +94,7 @@ const PAIRING: Record<
       await invitation.close();
       await viewer.join(invitation.line);
     }, /not open any more: .*check the peers of/],
-    ["the inviter hangs up on the secret", async ({ camera, viewer }) => {
+    ["the inviter closes the connection after the secret", async ({ camera, viewer }) => {
       await using inviter = await startInviter(camera, (_request, socket) => (socket.end(), null));
       await viewer.join(inviter.line);
     }, /another device has used it/],
@@ -102,7 +102,7 @@ const PAIRING: Record<
       await invitation.close();
       await viewer.joinByNumber(invitation, yes);
     }, /no device invites at these addresses: check that/],
-    ["no number is left", async ({ viewer, other, invitation, inviter }) => {
+    ["all numbers are used up", async ({ viewer, other, invitation, inviter }) => {
       for (let i = 0; i < 5; i++) {
         const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
         joining.catch(() => {});
@@ -113,13 +113,13 @@ const PAIRING: Record<
     }, /takes no more numbers: read its output, and invite again$/],
   ],
   UNREACHABLE: [
-    ["nobody answers at the address of a line", async ({ viewer, invitation }) => {
+    ["no server answers at the address of a line", async ({ viewer, invitation }) => {
       using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const { port } = silent.addr;
       using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
       await viewer.join(lineWith(invitation.line, [["127.0.0.1", port, port]]));
     }, /can't be reached at an address of the line: check that/],
-    ["nobody answers at an address", async ({ viewer }) => {
+    ["no server answers at an address", async ({ viewer }) => {
       using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
       const addresses = [["127.0.0.1", silent.addr.port] as const];
@@ -131,14 +131,14 @@ const PAIRING: Record<
       using _connect = patch(Deno, "connect", () => fail as typeof Deno.connect);
       await viewer.joinByNumber({ addresses: [["name.invalid", 80]] }, yes);
     }, /no device invites at these addresses: check that/],
-    ["it takes too long", async ({ camera, viewer }) => {
+    ["joining takes too long", async ({ camera, viewer }) => {
       // The inviter has the secret, and doesn't respond.
       const requested = Promise.withResolvers<null>();
       await using inviter = await startInviter(camera, () => (requested.resolve(null), null));
       using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
-      await withTimeout(requested.promise, "it is asked");
+      await withTimeout(requested.promise, "the request arrives");
       limit.end();
       await joining;
     }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
@@ -147,19 +147,19 @@ const PAIRING: Record<
     await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"));
     await viewer.join(inviter.line);
   }, /has refused what this device sent; its log has the reason/]],
-  BAD_ANSWER: [["an answer that is no message", async ({ camera, viewer }) => {
+  BAD_ANSWER: [["a response that is not a valid message", async ({ camera, viewer }) => {
     await using inviter = await startInviter(camera, () => answerOf("{"));
     await viewer.join(inviter.line);
   }, /the answer of the device \w{52} is not valid: it is not JSON/]],
   ANSWER_LOST: [
-    ["the inviter hangs up on the value", async ({ camera, viewer }) => {
+    ["the inviter closes the connection after the value", async ({ camera, viewer }) => {
       await using inviter = await startInviter(camera, (_request, socket, count) => {
         if (count > 0) socket.end();
         return count === 0 ? answerOf(RIGHT) : null;
       });
       await viewer.join(inviter.line);
     }, /^the last answer of hall \(\w{52}\) did not arrive: .*join again with a new invitation/],
-    ["the time is over then", async ({ camera, viewer }) => {
+    ["the time-out ends after the value", async ({ camera, viewer }) => {
       const requested = Promise.withResolvers<void>();
       await using inviter = await startInviter(camera, (_request, _socket, count) => {
         if (count > 0) requested.resolve();
@@ -168,38 +168,42 @@ const PAIRING: Record<
       using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
-      await withTimeout(requested.promise, "it is asked");
+      await withTimeout(requested.promise, "the request arrives");
       limit.end();
       await joining;
     }, /did not arrive: .*join again with a new invitation/],
   ],
   NOT_CONFIRMED: [
     [
-      "a no at this device",
+      "the user rejects on this device",
       ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
       /^not confirmed on this device; if the two numbers differ, .*: use the line/,
     ],
-    ["a no at the other device", async ({ viewer, invitation, inviter }) => {
+    ["the user rejects on the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
       joining.catch(() => {});
       (await inviter.asked()).answer(false);
       await joining;
     }, /^camera did not confirm: .*try again/],
-    ["nobody says anything", async ({ viewer, invitation }) => {
+    ["no user confirms", async ({ viewer, invitation }) => {
       using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 120_000, 1000);
       await viewer.joinByNumber(invitation, () => new Promise(() => {}));
     }, /^(no answer within 120 s; try again|camera did not confirm)/],
   ],
-  BUSY: [["another one is asked about", async ({ viewer, other, invitation, inviter }) => {
-    const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
-    joining.catch(() => {});
-    await inviter.asked();
-    try {
-      await other.joinByNumber(invitation, yes);
-    } finally {
-      await invitation.close();
-    }
-  }, /is asking about another device: .*try again/]],
+  BUSY: [[
+    "the inviter asks about another device",
+    async ({ viewer, other, invitation, inviter }) => {
+      const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+      joining.catch(() => {});
+      await inviter.asked();
+      try {
+        await other.joinByNumber(invitation, yes);
+      } finally {
+        await invitation.close();
+      }
+    },
+    /is asking about another device: .*try again/,
+  ]],
   NAME_TAKEN: [
     ["in an invitation", async ({ camera, other }) => {
       await pair(camera, other);
@@ -225,16 +229,16 @@ const PAIRING: Record<
 /** The reasons, by the name of the row. */
 const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
   "an invitation that was closed": ["line unusable"],
-  "the inviter hangs up on the secret": ["line unusable"],
+  "the inviter closes the connection after the secret": ["line unusable"],
   "a number of an invitation that was closed": ["no invitation"],
-  "no number is left": ["no numbers left"],
-  "nobody answers at the address of a line": ["line unusable"],
-  "nobody answers at an address": ["no invitation"],
+  "all numbers are used up": ["no numbers left"],
+  "no server answers at the address of a line": ["line unusable"],
+  "no server answers at an address": ["no invitation"],
   "a name that can't be looked up": ["no invitation"],
-  "a no at this device": ["local"],
-  "a no at the other device": ["remote"],
-  "nobody says anything": ["timed out", "remote"],
-  "another one is asked about": ["busy"],
+  "the user rejects on this device": ["local"],
+  "the user rejects on the other device": ["remote"],
+  "no user confirms": ["timed out", "remote"],
+  "the inviter asks about another device": ["busy"],
 };
 
 for (const [code, rows] of Object.entries(PAIRING)) {
@@ -242,7 +246,7 @@ for (const [code, rows] of Object.entries(PAIRING)) {
     Deno.test(`PairingError ${code}: ${what}`, async () => {
       await using setup = await open();
       const error = await assertRejects(
-        () => withTimeout(provoke(setup), "it rejects"),
+        () => withTimeout(provoke(setup), "the call rejects"),
         PairingError,
       );
       assertEquals([error.code, error.name], [code as PairingErrorCode, "PairingError"]);
@@ -265,7 +269,7 @@ const joining = device.join(addresses, { serving: [], confirm: () => true });
 const error = await joining.then(() => null, (error) => error);
 console.log(JSON.stringify([error.name, error.message]));`;
 
-Deno.test("a missing permission is no PairingError, and the message names the permission, at the plain port and at that for TLS", async () => {
+Deno.test("a missing permission for the plain or the TLS port is not a PairingError, and the message names the permission", async () => {
   await using setup = await openInvitation(["viewer"], { confirm: yes });
   const { viewer, invitation } = setup;
   const { addresses } = invitation;
@@ -303,7 +307,7 @@ const DEVICE: Record<
       ({ viewer }) => viewer.client("nobody"),
       /^no peer has the name or id "nobody"; device\.peers\(\) lists them/,
     ],
-    ["a new name", ({ viewer }) => viewer.rename("nobody", "somebody"), /^no peer has the name/],
+    ["a rename", ({ viewer }) => viewer.rename("nobody", "somebody"), /^no peer has the name/],
   ],
   FORGOTTEN: [
     ["a client of a peer that was forgotten", async ({ viewer, camera }) => {
@@ -341,27 +345,27 @@ const DEVICE: Record<
     ],
   ],
   UNREACHABLE: [
-    ["nobody listens", async (setup) => {
+    ["no server listens", async (setup) => {
       const client = await setup.viewer.client("camera", { addresses: [await setup.dead()] });
       await client.request("GET", "/");
     }, /"camera" doesn't serve at the given address .*: start its server/],
-    ["nobody answers", async (setup) => {
+    ["no server answers", async (setup) => {
       const addresses = [setup.mute().address, await setup.dead()];
       const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
       await client.connect();
     }, /"camera" (does not answer|doesn't serve) at the given addresses/],
   ],
   CLOSED: [
-    ["the device", async ({ viewer }) => {
+    ["a new client", async ({ viewer }) => {
       await viewer.close();
       await viewer.client("camera");
     }, /^the device was closed; open it again with Device.open\(\)$/],
-    ["a client of it", async ({ viewer }) => {
+    ["an existing client", async ({ viewer }) => {
       const client = await viewer.client("camera");
       await viewer.close();
       await client.connect();
     }, /^the device was closed; open it again/],
-    ["a line that is joined meanwhile", async ({ viewer, camera }) => {
+    ["a join in progress", async ({ viewer, camera }) => {
       await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
       const joining = viewer.join(invitation.line);
       joining.catch(() => {});
@@ -376,7 +380,7 @@ for (const [code, rows] of Object.entries(DEVICE)) {
     Deno.test(`DeviceError ${code}: ${what}`, async () => {
       await using setup = await setUpClient();
       const error = await assertRejects(
-        () => withTimeout(provoke(setup), "it rejects"),
+        () => withTimeout(provoke(setup), "the call rejects"),
         DeviceError,
       );
       assertEquals([error.code, error.name], [code as DeviceErrorCode, "DeviceError"]);
@@ -389,7 +393,7 @@ for (const [code, rows] of Object.entries(DEVICE)) {
   }
 }
 
-Deno.test("a client whose connect failed UNREACHABLE works as soon as the peer serves", async () => {
+Deno.test("a client whose connect failed with UNREACHABLE works as soon as the peer serves", async () => {
   await using setup = await setUpClient();
   await setup.at([await setup.dead()]);
   const client = await setup.viewer.client("camera");

@@ -41,7 +41,7 @@ async function setUp() {
   };
 }
 
-Deno.test("a peer that has moved is found, and its new address is stored, so that there is no second search", async () => {
+Deno.test("a peer with a new address is found, and its address is stored, so that the next connection needs no search", async () => {
   await using test = await setUp();
   const { cameraAddress, dead } = test;
   assertEquals(await test.ask([cameraAddress]), [200, 1]);
@@ -52,7 +52,7 @@ Deno.test("a peer that has moved is found, and its new address is stored, so tha
   assertEquals((await storeOf(test.viewer.dir).read(test.peer.id))?.addresses.length, 2);
 });
 
-Deno.test("another device at a found address is ignored: neither its answer nor its address is kept", async () => {
+Deno.test("another device at a found address is ignored, and the address is not stored", async () => {
   await using test = await setUp();
   const { cameraAddress, otherAddress, dead } = test;
   const error = await assertRejects(() => test.ask([otherAddress]), DeviceError);
@@ -63,7 +63,7 @@ Deno.test("another device at a found address is ignored: neither its answer nor 
   assertEquals(await test.addresses(), [dead[1], cameraAddress[1]]);
 });
 
-Deno.test("the newest four found addresses are kept, beside all addresses of the pairing", async () => {
+Deno.test("the newest four found addresses are stored, in addition to all addresses of the pairing", async () => {
   await using test = await setUp();
   const store = storeOf(test.viewer.dir);
   const addresses = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
@@ -84,7 +84,7 @@ Deno.test("the newest four found addresses are kept, beside all addresses of the
   assertEquals((await store.read(test.peer.id))!.addresses, [...six, addresses[6]!]);
 });
 
-Deno.test("a search that fails has no result, and the log has the reason", async () => {
+Deno.test("a failed search has no result, and the reason is logged", async () => {
   await using test = await setUp();
   const { dead, logger } = test;
   const searches: [find: () => unknown, why: string][] = [
@@ -106,7 +106,7 @@ Deno.test("a search that fails has no result, and the log has the reason", async
   }
 });
 
-Deno.test("the signal of a search is aborted when the peer has answered, or when connecting is", async () => {
+Deno.test("the signal of a search is aborted if the peer answers, or if connecting is aborted", async () => {
   await using test = await setUp();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const silentAddress: Address = ["127.0.0.1", listener.addr.port];
@@ -137,12 +137,12 @@ Deno.test("the signal of a search is aborted when the peer has answered, or when
   assertEquals((await secondSearch.promise).aborted, true);
 });
 
-Deno.test("a peer is not looked for while it answers at a stored address", async () => {
+Deno.test("a peer that answers at a stored address is not searched for", async () => {
   await using test = await setUp();
   assertEquals(await test.ask([test.otherAddress], { addresses: [test.cameraAddress] }), [200, 0]);
 });
 
-Deno.test("find and findAfter are checked", async () => {
+Deno.test("find and findAfter are validated", async () => {
   await using test = await setUp();
   const wrong: [typeof TypeError | typeof RangeError, string, unknown][] = [
     [TypeError, "find: must be a function; got Array", { find: [test.cameraAddress] }],

@@ -35,7 +35,7 @@ Deno.test("two devices pair by a line, and each stores the other as a peer", asy
   assertEquals(await viewer.peers(), [atJoiner]);
 });
 
-Deno.test("both ends log the name and the id of the other, and the secret is nowhere", async () => {
+Deno.test("both ends log the name and the id of the other, and never the secret", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
@@ -81,7 +81,7 @@ Deno.test("a pairing ends at the inviter after the joiner has stored the inviter
   assertEquals(names, [`${id}.json`]);
 });
 
-Deno.test("an invitation is for a single pairing: afterwards its line is useless", async () => {
+Deno.test("the line of an invitation is unusable after one pairing", async () => {
   await using setup = await openInvitation(["viewer", "late"]);
   const { camera, viewer, late, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
@@ -113,7 +113,7 @@ Deno.test("a device can have several invitations open, and join at the same time
   // Two devices that join one another at once are paired all the same.
   const peers = await withTimeout(
     Promise.all([one.join(first.line), two.join(second.line), camera.join(back.line)]),
-    "all are paired",
+    "all devices are paired",
     20,
   );
   assertEquals(peers.map(({ id }) => id), [camera.id, camera.id, two.id]);
@@ -122,7 +122,7 @@ Deno.test("a device can have several invitations open, and join at the same time
   assertEquals((await two.peers()).map(({ name }) => name), ["camera"]);
 });
 
-Deno.test("the port is free when the pairing has resolved, and after close", async () => {
+Deno.test("the port of an invitation is free after the pairing has resolved, and after close", async () => {
   await using setup = await openInvitation(["viewer"], { listen: QUIET });
   const { camera, viewer, invitation } = setup;
   const [hostname, port] = addressOf(invitation);
@@ -189,7 +189,7 @@ Deno.test("a signal ends an invitation before, while and after it opens, and has
   await assertRejects(() => camera.invite({ signal: {} as any }), TypeError, "signal");
 });
 
-Deno.test("a pairing that is not awaited is no unhandled rejection", async () => {
+Deno.test("a pairing that is not awaited causes no unhandled rejection", async () => {
   using unhandled = recordUnhandledRejections();
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   await using devices = await makeDevices("camera");
@@ -228,7 +228,7 @@ Deno.test("pairing the same device again renews its entry and keeps its name", a
   assertEquals([(await camera.peers()).length, (await viewer.peers()).length], [1, 1]);
 });
 
-Deno.test("a received name that is taken gets a number; a name in an option that is taken is refused", async () => {
+Deno.test("a received name that is taken gets a number; a name option that is taken is rejected", async () => {
   await using devices = await makeDevices("camera", "CAMERA", "Camera", "viewer");
   const { camera: one, CAMERA: two, Camera: three, viewer } = devices;
   await pair(viewer, one);
@@ -246,7 +246,7 @@ Deno.test("a received name that is taken gets a number; a name in an option that
   assertEquals(two.logger.messagesOf("warn"), []);
 });
 
-Deno.test("each device gets the other's server addresses when the answer is sent", async () => {
+Deno.test("each device receives the server addresses that the other has when it responds", async () => {
   await using setup = await openInvitation(["viewer"], { serving: undefined });
   const { camera, viewer, invitation } = setup;
   const app: App = (_request, session) => [200, "OK", { who: peerOf(session).name }, null];
@@ -259,7 +259,7 @@ Deno.test("each device gets the other's server addresses when the answer is sent
   assertEquals((await client.request("GET", "/")).headers["who"], "viewer");
 });
 
-Deno.test("an invitation listens on all given addresses, by default on those of this machine", async () => {
+Deno.test("an invitation listens on all given addresses, and by default on the addresses of this machine", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows: (HostAddress[] | undefined)[] = [
@@ -274,7 +274,7 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
   }
 });
 
-Deno.test("without listen one address of this machine is enough; without any the error has the causes", async () => {
+Deno.test("without the option listen, an invitation needs one usable address; without one the error has the causes", async () => {
   await using devices = await makeDevices("camera");
   const { camera } = devices;
   const { permissions } = Deno;
@@ -299,7 +299,7 @@ Deno.test("without listen one address of this machine is enough; without any the
   await assertRejects(() => invite([missing]), Deno.errors.NotCapable);
 });
 
-Deno.test("invalid options are refused, and leave no port open; an error names the place of an address", async () => {
+Deno.test("invalid options are rejected, and leave no port open; the error names the index of an address", async () => {
   await using setup = await openInvitation(["viewer"], { seconds: 86_400, listen: QUIET });
   const { camera, viewer, invitation } = setup;
   const good: Address = ["127.0.0.1", 1];

@@ -60,7 +60,7 @@ Deno.test("a server on a wildcard address is not announced without permission to
   assertStringIncludes(stderr, "--allow-sys=networkInterfaces");
 });
 
-Deno.test("right after a pairing each device can connect to the other, also where another process serves", async () => {
+Deno.test("right after a pairing each device can connect to the other, even if another process serves", async () => {
   for (let round = 0; round < 3; round++) {
     await using devices = await makeDevices("camera", "viewer");
     const { camera, viewer } = devices;
@@ -79,7 +79,7 @@ Deno.test("right after a pairing each device can connect to the other, also wher
   }
 });
 
-Deno.test("a server that does not read the peers delays a pairing for as long as docs/device.md says", async () => {
+Deno.test("a server that doesn't read the peers delays a pairing for as long as docs/device.md says", async () => {
   const seconds = await readStatedNumber(
     "docs/device.md",
     /accept the new peer, for up to ([\d.]+) s/,
@@ -98,7 +98,7 @@ Deno.test("a server that does not read the peers delays a pairing for as long as
   assertEquals((await invitation.paired).id, viewer.id);
 });
 
-Deno.test("a joiner by a number is answered before a question that blocks the process of the inviter", async () => {
+Deno.test("a joiner by number gets its response before a question blocks the inviter's process", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using inviting = start(camera, "ask");

@@ -21,7 +21,7 @@ import {
 } from "./pairing.ts";
 import { answerOf, DONE, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
 
-Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an error", async () => {
+Deno.test("exactly one of two simultaneous joiners is paired, and the other rejects", async () => {
   await using devices = await makeDevices("camera", "one", "two");
   const { camera, one, two } = devices;
   for (let round = 0; round < 5; round++) {
@@ -48,7 +48,7 @@ Deno.test("a device can't join itself, or a copy of its directory, by the line o
   cpSync(camera.dir, copyDir.path, { recursive: true });
   await using twin = await PairingDevice.open(copyDir.path, "camera");
   const unasked = () => {
-    throw new Error("nobody is to be asked");
+    throw new Error("confirm must not be called");
   };
   await using invitation = await camera.invite({ confirm: unasked });
   for (const device of [camera, twin]) {
@@ -101,7 +101,7 @@ function startCutter(
   return Object.assign(counter, { port, [Symbol.asyncDispose]: dispose });
 }
 
-Deno.test("a connection that breaks off is tried ten times at either port, and its error is not that of a used line", async (t) => {
+Deno.test("a broken connection is retried up to ten times at either port, and its error differs from that of a used line", async (t) => {
   for (const place of ["TLS", "plain"] as const) await t.step(place, () => assertTenTries(place));
 });
 
@@ -273,7 +273,7 @@ Deno.test("an error response is not mistaken for success", async () => {
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("its signal, and closing the device, end joining at any moment, and no peer is stored", async () => {
+Deno.test("aborting the signal or closing the device ends joining at any moment, and no peer is stored", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const reason = new Error("enough");
@@ -352,7 +352,7 @@ Deno.test("the joiner shows its certificate only in the second step, and its sec
   assertEquals(certificates.length, 2);
 });
 
-Deno.test("the joiner sends messages only to a server with degu-pair/2 and a certificate that the line's authority has signed itself", async () => {
+Deno.test("the joiner sends messages only to a server with degu-pair/2 and a certificate signed directly by the line's authority", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const root = makeAuthority();

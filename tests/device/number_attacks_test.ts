@@ -47,7 +47,7 @@ async function assertNumberIsGood(
   const joining = viewer.joinByNumber(invitation, () => true);
   (await inviter.asked()).answer(true);
   const both = Promise.all([joining, invitation.paired]);
-  assertEquals((await withTimeout(both, "the two are paired")).map(({ name }) => name), [
+  assertEquals((await withTimeout(both, "the devices are paired")).map(({ name }) => name), [
     "camera",
     "viewer",
   ]);
@@ -55,7 +55,7 @@ async function assertNumberIsGood(
 
 // Between two devices.
 
-Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and five in all", async () => {
+Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total", async () => {
   await using setup = await openAsking("viewer", "stranger");
   const { camera, viewer, stranger, invitation, inviter } = setup;
   // No time limit ends, even on a slow machine.
@@ -98,7 +98,7 @@ Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and
   assertEquals((await withTimeout(both, "the line pairs"))[1].id, viewer.id);
 });
 
-Deno.test("the logger's record gets an error with a code when the numbers of an invitation are used up", async () => {
+Deno.test("logger.record() gets an error with a code if the numbers of an invitation are used up", async () => {
   await using dir = await createTempDir();
   await using others = await makeDevices("stranger");
   const errors: unknown[] = [];
@@ -119,7 +119,7 @@ Deno.test("the logger's record gets an error with a code when the numbers of an 
   assertEquals(errors.map((error) => (error as PairingError).code), ["NOT_OPEN"]);
 });
 
-Deno.test("a stranger that varies white space and the order of fields of relayed messages: both numbers depend on them before either is known", async () => {
+Deno.test("a man in the middle can't choose the numbers by white space or field order, because both numbers depend on each byte", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = person();
@@ -186,7 +186,7 @@ function startRelay(
   return { addresses, [Symbol.asyncDispose]: dispose };
 }
 
-Deno.test("a recorded session that is replayed has another number, and its random value stays good for its commitment alone", async () => {
+Deno.test("a replayed session has another number, and its random value fits only its own commitment", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const { fields, random } = commitmentOf(viewer);
@@ -225,7 +225,7 @@ Deno.test("a recorded session that is replayed has another number, and its rando
 
 // At the plain port.
 
-Deno.test("a random value that is not committed, is sent twice, or is sent over another connection closes the connection", async () => {
+Deno.test("a random value without its commitment, sent twice, or sent over another connection closes the connection", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   {
@@ -259,7 +259,7 @@ Deno.test("a random value that is not committed, is sent twice, or is sent over 
   assertEquals(inviter.questions.length, 1);
 });
 
-Deno.test("what a stranger sends to the plain port, and isn't right, closes its connection and is no try", async () => {
+Deno.test("an invalid message to the plain port closes its connection, and doesn't count as a try", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const { fields } = commitmentOf(viewer);
@@ -335,7 +335,7 @@ Deno.test("what a stranger sends to the plain port, and isn't right, closes its 
   assertEquals(inviter.questions, []);
 });
 
-Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gives way", async () => {
+Deno.test("a connection to the plain port has two seconds, and the oldest of 64 is closed for a new one", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   {
@@ -373,7 +373,7 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
   await assertNumberIsGood(invitation, inviter, viewer);
 });
 
-Deno.test("an attempt whose joiner has left before it began ends at once, so that no other joiner finds the number busy", async () => {
+Deno.test("an attempt whose joiner has left before its start ends at once, so the number isn't busy for others", async () => {
   await using devices = await makeDevices("viewer");
   const { authority, name } = devices.viewer;
   const introduction = { authority: authority.raw, name, addresses: [], commitment: authority.raw };
@@ -393,7 +393,7 @@ async function assertRefused(joiner: RawJoiner, options: object, body: unknown =
   assertEquals(await stranger.end(), "", Deno.inspect(options));
 }
 
-Deno.test("only the certificate of the device of the question confirms, over a separate connection", async () => {
+Deno.test("only the certificate of the device in the question can confirm, over a separate connection", async () => {
   await using setup = await openAsking("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
@@ -420,10 +420,10 @@ Deno.test("only the certificate of the device of the question confirms, over a s
   answer(true);
   assertEquals(await secure.text(200), "{}");
   secure.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
-Deno.test("a certificate below an intermediate of the authority does not confirm", async () => {
+Deno.test("a certificate issued by an intermediate of the authority can't confirm", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const root = makeAuthority();
@@ -501,11 +501,11 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
     await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs),
     /HTTP\/1.1 200 OK/,
   );
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).name, "viewer");
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).name, "viewer");
 });
 
 testWithOpenssl(
-  "a client with the certificate of a device, but without its key, does not confirm",
+  "a client with the certificate of a device, but without its key, can't confirm",
   async (pki) => {
     await using setup = await openAsking("viewer");
     const { camera, viewer, invitation, inviter } = setup;
@@ -546,11 +546,11 @@ testWithOpenssl(
     }
     assertEquals(await camera.written(), []);
     assertMatch(await ask("-tls1_3", "key.pem"), /HTTP\/1.1 200 OK/);
-    assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+    assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
   },
 );
 
-Deno.test("while a question is open a joiner by the line still needs no certificate, and may show one", async () => {
+Deno.test("while a question is open, a joiner by line needs no certificate, and may present one", async () => {
   await using setup = await openAsking("viewer", "other");
   const { viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
@@ -564,10 +564,10 @@ Deno.test("while a question is open a joiner by the line still needs no certific
   second.post("/value", { value });
   await second.answer(204);
   second.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, other.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, other.id);
 });
 
-Deno.test("while a right secret is being answered no number is confirmed: an invitation is for one pairing", async () => {
+Deno.test("no number can be confirmed while a valid secret is processed, because an invitation is for one pairing", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   const options = { listen: LOOPBACK, confirm: () => true };
@@ -597,6 +597,6 @@ Deno.test("while a right secret is being answered no number is confirmed: an inv
   second.post("/value", { value });
   await second.answer(204);
   second.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, other.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, other.id);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
 });

@@ -59,7 +59,7 @@ async function assertLineIsGood(
 
 Deno.test("two devices pair by a number, in either order of the confirmations", async (t) => {
   for (const firstConfirmer of ["inviter", "joiner"] as const) {
-    await t.step(`the ${firstConfirmer} first`, async () => {
+    await t.step(`the ${firstConfirmer} confirms first`, async () => {
       await using setup = await openAsking(["viewer"], { serving: [["127.0.0.1", 7443]] });
       const { camera, viewer, invitation, inviter } = setup;
       const joiner = person();
@@ -78,7 +78,7 @@ Deno.test("two devices pair by a number, in either order of the confirmations", 
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
       questions[firstConfirmer === "inviter" ? "joiner" : "inviter"].answer(true);
       const both = Promise.all([joining, invitation.paired]);
-      const [atJoiner, atInviter] = await withTimeout(both, "the two are paired");
+      const [atJoiner, atInviter] = await withTimeout(both, "the devices are paired");
       assertEquals([atJoiner.name, atInviter.name], ["hall", "viewer"]);
       assertEquals([atJoiner.id, atInviter.id], [camera.id, viewer.id]);
       assertEquals(atJoiner.ca, camera.authority.ca);
@@ -128,10 +128,10 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   assertEquals(await secure.text(200), "{}");
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   secure.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
-Deno.test("after a no, an error or a wrong value at the inviter the joiner gets an error, and the line still pairs", async () => {
+Deno.test("if the inviter's user rejects, or confirm fails, the joiner gets an error, and the line still works", async () => {
   const rows: [confirm: ConfirmNumber, level: "error" | "info", logged: string][] = [
     [() => false, "info", "not confirmed on this device"],
     [() => "yes" as never, "info", "not confirmed on this device"],
@@ -164,7 +164,7 @@ Deno.test("after a no, an error or a wrong value at the inviter the joiner gets 
   }
 });
 
-Deno.test("a joiner that has confirmed gets the no, in time or too late, and not ANSWER_LOST", async () => {
+Deno.test("a joiner that has confirmed gets the inviter's rejection, in time or too late, and not ANSWER_LOST", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
@@ -181,7 +181,7 @@ Deno.test("a joiner that has confirmed gets the no, in time or too late, and not
   await assertLineIsGood(camera, viewer, invitation);
 });
 
-Deno.test("after a no, an error or a wrong value at the joiner the question of the inviter ends, and the line still pairs", async () => {
+Deno.test("if the joiner's user rejects, or confirm fails, the inviter's question ends, and the line still works", async () => {
   const failure = new Error("no terminal");
   const rows: [confirm: ConfirmNumber, cause: unknown][] = [
     [() => false, undefined],
@@ -209,7 +209,7 @@ Deno.test("after a no, an error or a wrong value at the joiner the question of t
   }
 });
 
-Deno.test("without an answer both ends stop after 120 s, and the signals are aborted", async () => {
+Deno.test("if no user answers, both ends stop after 120 s, and the signals are aborted", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = person();
@@ -246,7 +246,7 @@ Deno.test("without an answer both ends stop after 120 s, and the signals are abo
   await assertLineIsGood(camera, viewer, invitation);
 });
 
-Deno.test("a joiner that has confirmed waits for the inviter, longer than the two seconds for its request", async () => {
+Deno.test("a joiner that has confirmed waits for the inviter longer than the two seconds for its request", async () => {
   await using setup = await openAsking(["viewer"]);
   const { viewer, invitation, inviter } = setup;
   using timeouts = captureTimeouts(2000);
@@ -261,10 +261,10 @@ Deno.test("a joiner that has confirmed waits for the inviter, longer than the tw
   answer(true);
   assertEquals(await secure.text(200), "{}");
   secure.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
-Deno.test("the end of either connection of the joiner ends the question of the inviter", async () => {
+Deno.test("the close of either connection of the joiner ends the inviter's question", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   {
@@ -287,7 +287,7 @@ Deno.test("the end of either connection of the joiner ends the question of the i
   assertEquals(camera.logger.messagesOf("error"), []);
 });
 
-Deno.test("closing and expiry of the invitation end the question in each of its phases", async (t) => {
+Deno.test("closing and expiry of an invitation end the question in each phase", async (t) => {
   const closed = (error: unknown) => assert(error instanceof ConnectionClosedError, `${error}`);
   await t.step("before the random value", async () => {
     await using setup = await openAsking(["viewer"]);
@@ -317,7 +317,7 @@ Deno.test("closing and expiry of the invitation end the question in each of its 
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
     });
   }
-  await t.step("confirmed at the joiner, which has come back", async () => {
+  await t.step("confirmed at the joiner, which has reconnected", async () => {
     await using setup = await openAsking(["viewer"]);
     const { camera, viewer, invitation, inviter } = setup;
     using joiner = await RawJoiner.commit(invitation, viewer);
@@ -345,7 +345,7 @@ Deno.test("closing and expiry of the invitation end the question in each of its 
   });
 });
 
-Deno.test("its signal, and closing the device, end joining by a number at any moment", async () => {
+Deno.test("aborting the signal or closing the device ends joining by number at any moment", async () => {
   await using setup = await openAsking(["viewer", "other"]);
   const { viewer, other, invitation } = setup;
   const reason = new Error("enough");
@@ -368,7 +368,7 @@ Deno.test("its signal, and closing the device, end joining by a number at any mo
   }
 });
 
-Deno.test("an answered commitment is a try even without a question; a refused one is not", async () => {
+Deno.test("an answered commitment counts as a try even without a question; a refused commitment doesn't", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   for (let i = 0; i < 4; i++) {
@@ -397,7 +397,7 @@ Deno.test("an answered commitment is a try even without a question; a refused on
   await assertLineIsGood(camera, viewer, invitation);
 });
 
-Deno.test("a right secret ends the question, and the line pairs; the number is closed then", async () => {
+Deno.test("a valid secret ends the question, and pairs by line; the number is closed", async () => {
   await using setup = await openAsking(["viewer", "other"]);
   const { camera, viewer, other, invitation, inviter } = setup;
   const joiner = person();
@@ -503,7 +503,7 @@ async function freePair(): Promise<number> {
   }
 }
 
-Deno.test("wrong arguments of joining by a number", async () => {
+Deno.test("joinByNumber rejects invalid arguments", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const confirm = unasked;
@@ -585,7 +585,7 @@ function offerOf(device: PairingDevice, changes: object = {}): string {
   });
 }
 
-Deno.test("after an inviter has answered a commitment the joiner sends no other, to it or to another address", async () => {
+Deno.test("after an inviter has answered a commitment, the joiner sends no other, to any address", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const { raw: der } = viewer.authority;
@@ -620,7 +620,7 @@ Deno.test("after an inviter has answered a commitment the joiner sends no other,
   assertEquals([await viewer.written(), inviter.questions], [[], []]);
 });
 
-Deno.test("an address that does not answer a commitment is followed by the next one", async () => {
+Deno.test("the joiner tries the next address if one doesn't answer the commitment", async () => {
   await using setup = await openInvitation(["viewer"], { confirm: yes });
   const { viewer, invitation } = setup;
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -646,11 +646,11 @@ Deno.test("an address that does not answer a commitment is followed by the next 
   // An address that answers has the whole time, even on a slow machine.
   const answering = { addresses: addresses.toSpliced(1, 1) };
   const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
-  await withTimeout(both, "the two are paired");
+  await withTimeout(both, "the devices are paired");
   assertEquals([refusing.count, other.count], [2, 2]);
 });
 
-Deno.test("a joiner by a host name sends all requests to the address that has answered first, even if the name changes", async () => {
+Deno.test("a joiner by host name sends all requests to the address that answered first, even if the name resolves differently later", async () => {
   await using setup = await openInvitation(["viewer"], { confirm: yes });
   const { camera, viewer, invitation } = setup;
   const hosts: unknown[] = [];
@@ -662,10 +662,10 @@ Deno.test("a joiner by a host name sends all requests to the address that has an
   const [, port] = plainOf(invitation);
   const peer = await viewer.joinByNumber({ addresses: [["localhost", port]] }, yes);
   assertEquals([peer.id, hosts], [camera.id, ["127.0.0.1"]]);
-  await withTimeout(invitation.paired, "it is paired");
+  await withTimeout(invitation.paired, "the pairing completes");
 });
 
-Deno.test("an inviter that breaks the protocol, or ends its connection, has not confirmed", async () => {
+Deno.test("an inviter that violates the protocol, or closes its connection, counts as not confirmed", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows = [
@@ -704,23 +704,29 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows = [
-    ["the plain connection ends first", "camera"],
-    ["it is lost", "ANSWER_LOST: the last answer of camera did not arrive: that device may have"],
-    ["it is late", "ANSWER_LOST: no answer within 120 s: that device may have stored this device"],
+    ["the plain connection closes first", "camera"],
+    [
+      "the response is lost",
+      "ANSWER_LOST: the last answer of camera did not arrive: that device may have",
+    ],
+    [
+      "the response is late",
+      "ANSWER_LOST: no answer within 120 s: that device may have stored this device",
+    ],
   ] as const;
   for (const [how, expected] of rows) {
     using _timeouts = speedUpTimeouts(
-      (milliseconds) => milliseconds === 120_000 && how === "it is late",
+      (milliseconds) => milliseconds === 120_000 && how === "the response is late",
       200,
     );
     await using secure = await serveNodeTls(
       { ...camera.identity, ALPNProtocols: ["degu-pair/2"] },
       (socket) => {
         socket.on("data", async () => {
-          if (how === "it is late") return;
+          if (how === "the response is late") return;
           hostile.conns[0]!.close();
           for (let i = 0; i < 10; i++) await waitForTick();
-          if (how === "it is lost") socket.destroy();
+          if (how === "the response is lost") socket.destroy();
           else socket.write(answerOf({}));
         });
       },
@@ -740,7 +746,7 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
   }
 });
 
-Deno.test("the response to the random value, which waits for no person, has five seconds in all", async () => {
+Deno.test("the response to the random value, which needs no user, has five seconds in total", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 10);
@@ -766,7 +772,7 @@ Deno.test("the response to the random value, which waits for no person, has five
   }
 });
 
-Deno.test("the joiner stores only the very device of the number, and only what it has answered right", async () => {
+Deno.test("the joiner stores only the device of the number, and only after its valid responses", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const table: [by: PairingDevice, protocol: string, answer: string | null, message: RegExp][] = [
@@ -804,7 +810,7 @@ Deno.test("the joiner stores only the very device of the number, and only what i
   }
 });
 
-Deno.test("closing an invitation at any moment after its yes leaves an entry only if it has resolved", async () => {
+Deno.test("closing an invitation at any moment after its confirmation leaves an entry only if it has resolved", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const outcomes = new Set<string>();
@@ -822,7 +828,7 @@ Deno.test("closing an invitation at any moment after its yes leaves an entry onl
     for (let i = 0; i < turns; i++) await null;
     const closing = invitation.close();
     const paired = invitation.paired.then(() => "paired", () => "not paired");
-    const outcome = await withTimeout(paired, "it is over");
+    const outcome = await withTimeout(paired, "the invitation ends");
     await closing;
     outcomes.add(outcome);
     // Waits until the peer is stored.

@@ -88,7 +88,7 @@ export async function pair(
   await using invitation = await inviter.invite(inviteOptions);
   const [atJoiner, atInviter] = await withTimeout(
     Promise.all([joiner.join(invitation.line, joinOptions), invitation.paired]),
-    "the two are paired",
+    "the devices are paired",
   );
   return { atInviter, atJoiner };
 }
@@ -173,7 +173,11 @@ export class Stranger implements Disposable {
 
   /** Everything that was received once the other end has closed. */
   async end(seconds?: number): Promise<string> {
-    return (await withTimeout(this.#closed.promise, "a stranger is hung up on", seconds)).received;
+    return (await withTimeout(
+      this.#closed.promise,
+      "the connection of a stranger is closed",
+      seconds,
+    )).received;
   }
 
   /** The body of the next answer, which must have come whole with this status. */
@@ -371,7 +375,7 @@ export function person() {
     async asked(): Promise<Question> {
       while (questions.length <= takenCount) {
         questionAdded = Promise.withResolvers();
-        await withTimeout(questionAdded.promise, "a person is asked");
+        await withTimeout(questionAdded.promise, "confirm is called");
       }
       return questions[takenCount++]!;
     },

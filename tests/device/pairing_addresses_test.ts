@@ -106,7 +106,7 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
   assertThrows(() => on(never, store), Error, "asked"); // what is no missing permission
 });
 
-Deno.test("an address that means this machine is stored only of a device that is on it", () => {
+Deno.test("an address of this machine is stored only for a device on this machine", () => {
   const received = [
     ...["127.0.0.1", "127.9.9.9", "::1", "::ffff:7f00:1", "localhost", "LocalHost", "a.localhost"],
     ...["10.0.0.1", "localhost.example", "notlocalhost", "::ffff:a00:1"],
@@ -157,7 +157,7 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
   assertEquals(on(never, () => selectAddressesToSend(many)).length, 6);
 });
 
-Deno.test("serving is sent without scopes, and a wildcard as what it stands for", async () => {
+Deno.test("the addresses of serving are sent without scopes, and a wildcard is replaced by the machine's addresses", async () => {
   const find = (serving: Address[]) => makeAddressFinder({} as never, serving)();
   const addresses: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2]];
   assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
@@ -188,7 +188,7 @@ const HOME = [
   of("eth0", "2001:db8::2", 0),
 ];
 
-Deno.test("own addresses: the most useful first, one per interface before a second of any", () => {
+Deno.test("own addresses are sorted by usefulness, with one per interface before a second of any", () => {
   const [v4, other4, link4]: Address[] = [["192.168.1.7", 0], ["192.168.1.8", 0], [
     "169.254.3.4",
     0,
@@ -245,7 +245,7 @@ Deno.test("the interfaces are read only if there is a wildcard", () => {
   assertEquals(on(never, () => replaceWildcards(addresses)), addresses);
 });
 
-Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {
+Deno.test("link-local peers are searched for once on each interface with a link-local address", () => {
   const interfaces = [...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)];
   const others = [of("eth2", "fe80::3"), of("eth3", "2001:db8::3", 7)];
   assertEquals(listLinkLocalScopes([...interfaces, ...others]), [2, 9]);

@@ -42,13 +42,13 @@ async function assertStillOpen(
   assertEquals(await camera.written(), []);
   const [, peer] = await withTimeout(
     Promise.all([viewer.join(invitation.line), invitation.paired]),
-    "the two are paired",
+    "the devices are paired",
     300,
   );
   assertEquals(peer.id, viewer.id);
 }
 
-Deno.test("a wrong secret closes its connection without a response, and the invitation stays open", async () => {
+Deno.test("an invalid secret closes its connection without a response, and the invitation stays open", async () => {
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
   const right = introductionOf(invitation.line, other);
@@ -90,7 +90,7 @@ Deno.test("a wrong secret closes its connection without a response, and the invi
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("a flood of wrong secrets is counted, with at most one warning a second", async () => {
+Deno.test("a flood of invalid secrets is counted, with at most one warning a second", async () => {
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
   const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
@@ -138,7 +138,7 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("strangers who only connect do not block a joiner: the oldest is closed first", async () => {
+Deno.test("strangers that only connect don't block a joiner, because the oldest connection is closed first", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const strangers: Stranger[] = [];
@@ -149,7 +149,7 @@ Deno.test("strangers who only connect do not block a joiner: the oldest is close
     const connecting = Array.from({ length: 10 }, () => Stranger.connect(addressOf(invitation)));
     strangers.push(...await Promise.all(connecting));
     const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
-    await withTimeout(Promise.all([paired, strangers[0]!.end()]), "the two are paired");
+    await withTimeout(Promise.all([paired, strangers[0]!.end()]), "the devices are paired");
     const closedLines = camera.logger.messagesOf("debug").filter((line) =>
       line.includes("a newer connection")
     );
@@ -181,7 +181,7 @@ Deno.test("both ends must offer degu-pair/2 by ALPN", async () => {
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("the first right secret closes all other connections and refuses clients without a certificate", async () => {
+Deno.test("the first valid secret closes all other connections, and clients without a certificate are refused", async () => {
   await using setup = await openInvitation(["viewer", "other"], {
     listen: [["127.0.0.1", 0], ["127.0.0.2", 0]],
   });
@@ -212,7 +212,7 @@ Deno.test("the first right secret closes all other connections and refuses clien
   second.post("/value", { value });
   await second.answer(204);
   second[Symbol.dispose]();
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
 Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
@@ -225,7 +225,7 @@ Deno.test("the certificate of another peer is refused until that peer itself pai
   assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
 });
 
-Deno.test("a message of 16 KiB is read, and not a byte more", async () => {
+Deno.test("a message of 16 KiB is read, and a longer one is refused", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { viewer, invitation } = setup;
   const body = JSON.stringify(introductionOf(invitation.line, viewer));
@@ -241,7 +241,7 @@ Deno.test("a message of 16 KiB is read, and not a byte more", async () => {
   await stranger.answer(200);
 });
 
-Deno.test("bad connections, at either port, log at most a line a second from level info on, with their count", async () => {
+Deno.test("bad connections to either port cause at most one line a second at level info or above, with their count", async () => {
   await using setup = await openInvitation([], { confirm: () => true });
   const { camera, invitation } = setup;
   const begin = performance.now();
@@ -259,7 +259,7 @@ Deno.test("bad connections, at either port, log at most a line a second from lev
   assert(lines.length <= 2 + (performance.now() - begin) / 1000, Deno.inspect(lines));
 });
 
-Deno.test("a joiner that commits and leaves before the response has no try, and no line in the log", async () => {
+Deno.test("a joiner that commits and leaves before the response uses up no try, and isn't logged", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const options = { listen: LOOPBACK, confirm: () => true };
@@ -277,7 +277,7 @@ Deno.test("a joiner that commits and leaves before the response has no try, and 
     });
     using stranger = await Stranger.plain(plainOf(invitation));
     stranger.post("/commitment", commitmentOf(viewer).fields);
-    await withTimeout(beingAnswered.promise, "it has committed");
+    await withTimeout(beingAnswered.promise, "the joiner has committed");
     stranger.socket.destroy();
     await camera.logger.waitFor("debug", "", i + 1);
     gate.resolve();
@@ -325,7 +325,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
 });
 
-Deno.test("the value is valid only for its authority, and only once", async () => {
+Deno.test("the value of the first step is valid only for its authority, and only once", async () => {
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
   const value = await introduce(invitation, viewer);
@@ -350,7 +350,7 @@ Deno.test("the value is valid only for its authority, and only once", async () =
   const answers = await Promise.allSettled(strangers.map((stranger) => stranger.answer(204)));
   for (const stranger of strangers) stranger[Symbol.dispose]();
   assertEquals(answers.filter(({ status }) => status === "fulfilled").length, 1);
-  assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
   assertEquals((await camera.peers()).length, 1);
 });
 
@@ -372,10 +372,10 @@ Deno.test("the second step requires a certificate that the authority has signed 
   right.post("/value", { value });
   await right.answer(204);
   right[Symbol.dispose]();
-  await withTimeout(invitation.paired, "it is paired");
+  await withTimeout(invitation.paired, "the pairing completes");
 });
 
-Deno.test("a second device with the right secret is refused, with a warning to the user", async () => {
+Deno.test("a second device with the valid secret is refused, with a warning to the user", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   const beingChecked = Promise.withResolvers<void>();
@@ -432,14 +432,14 @@ Deno.test("a joiner that leaves after the first step is not stored, and the invi
   assertEquals([await camera.written(), await other.written()], [[], []]);
 });
 
-Deno.test("if the last answer is lost the inviter keeps an entry, which joining again renews", async () => {
+Deno.test("if the last response is lost, the inviter keeps an entry, which the next join renews", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   {
     await using invitation = await camera.invite();
     using stranger = await lastStep(invitation, viewer);
     stranger.socket.end();
-    assertEquals((await withTimeout(invitation.paired, "it is paired")).id, viewer.id);
+    assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
   }
   assertEquals(await viewer.written(), []);
   const [first] = await camera.peers();
@@ -465,7 +465,7 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
   assertEquals(await stranger.end(), "HTTP/1.1 204 No Content\r\n\r\n");
 });
 
-Deno.test("an inviter that can't write sends no answer, and has no entry", async () => {
+Deno.test("an inviter that can't store the peer sends no response, and has no entry", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   // A name that is given was free when the invitation was made, and is not when it is used.
@@ -495,7 +495,7 @@ class SlowStore extends PeerStore {
   }
 }
 
-Deno.test("closing an invitation while its pairing is being stored completes the pairing", async () => {
+Deno.test("closing an invitation while its peer is being stored completes the pairing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   using time = new FakeTime();
@@ -528,7 +528,7 @@ Deno.test("closing an invitation at any moment leaves an entry only if it has re
     stranger.socket.end();
     const outcome = await withTimeout(
       invitation.paired.then(() => "paired", () => "not paired"),
-      "it is over",
+      "the invitation ends",
     );
     await closing;
     const ids = (await camera.peers()).map(({ id }) => id);

@@ -31,7 +31,7 @@ const introduction = fc.record({
   ...self,
 });
 
-Deno.test("messages are parsed back into their fields, or some of them", () => {
+Deno.test("messages are parsed into their fields, or into some of them", () => {
   const messages = [
     [INTRODUCTION, introduction],
     [ANSWER, fc.record({ value: random, ...self })],
@@ -72,7 +72,7 @@ Deno.test("an invalid message is a RangeError, which does not quote the message"
   assertEquals(error.message.includes("hunter2"), false);
 });
 
-Deno.test("a message with a field that is not as it has to be is refused", () => {
+Deno.test("a message with an invalid field is refused", () => {
   const random = encodeBase64Url(new Uint8Array(16));
   const right = { secret: random, value: random, authority: "", name: "camera", addresses: [] };
   const fieldNames = Object.keys(right) as (keyof typeof right)[];
@@ -128,7 +128,7 @@ function restOf(line: string): Uint8Array {
   return Uint8Array.fromBase64(line.slice("degu:".length), { alphabet: "base64url" }).slice(5);
 }
 
-Deno.test("a line is parsed back into its fields", () => {
+Deno.test("a line is parsed into its fields", () => {
   fc.assert(fc.property(content, (given) => {
     const line = encodeLine(given);
     assertMatch(line, /^degu:[A-Za-z0-9_-]+$/);
@@ -136,7 +136,7 @@ Deno.test("a line is parsed back into its fields", () => {
   }));
 });
 
-Deno.test("the bytes of a line", () => {
+Deno.test("a line has the documented bytes", () => {
   const [first, second] = sample.addresses;
   const fields = { ...sample, expires: new Date(0x0102030405) };
   const begin = sample.keyHash.toHex() + "07".repeat(16) + "0000000102030405";
@@ -151,7 +151,7 @@ Deno.test("a line with one IPv4 and one IPv6 host has at most 128 characters", (
   assert(length <= 128, `${length}`);
 });
 
-Deno.test("a line with a changed character, or one that is cut or extended, is reported as garbled", () => {
+Deno.test("a line that is changed, truncated or extended is reported as garbled", () => {
   const line = encodeLine(sample);
   fc.assert(fc.property(
     fc.integer({ min: "degu:".length, max: line.length - 1 }),
@@ -181,7 +181,7 @@ Deno.test("a line of another version is reported as such", () => {
   }
 });
 
-Deno.test("text that is not a line is reported as foreign, and not quoted", () => {
+Deno.test("a text that is not a line is reported as such, and not quoted", () => {
   const texts = ["", "hello", "DEGU:abc", "https://example.com/degu:abc", "degu", "\u200bdegu:"];
   for (const text of [...texts, "-----BEGIN EC PRIVATE KEY-----"]) {
     const error = assertThrows(() => decodeLine(text), PairingError, 'begins with "degu:"');
@@ -215,16 +215,16 @@ Deno.test("an intact line with invalid content is refused", () => {
   const address = [4, 192, 0, 2, 7, ...ports];
   const table: [string, number[]][] = [
     ["nothing", []],
-    ["a hash that is cut", [...new Uint8Array(31)]],
-    ["a time that is none", [...keyHashAndSecret, ...timeOf(8_640_000_000_000_001n), ...address]],
+    ["a truncated hash", [...new Uint8Array(31)]],
+    ["an invalid time", [...keyHashAndSecret, ...timeOf(8_640_000_000_000_001n), ...address]],
     ["no address", begin],
     ["the port 0 of TLS", [...begin, 4, 192, 0, 2, 7, 0, 0, 2, 0]],
     ["the plain port 0", [...begin, 4, 192, 0, 2, 7, 1, 0, 0, 0]],
     ["seven addresses", [...begin, ...Array(7).fill(address).flat()]],
-    ["an address of no family", [...begin, 5, 192, 0, 2, 7, 1, ...ports]],
-    ["a byte that is left", [...begin, ...address, 0]],
-    ["a byte too few", [...begin, ...address.slice(0, -1)]],
-    ["a host that is cut", [...begin, 16, ...new Uint8Array(15)]],
+    ["an address of an unknown family", [...begin, 5, 192, 0, 2, 7, 1, ...ports]],
+    ["a byte after the end", [...begin, ...address, 0]],
+    ["a missing byte", [...begin, ...address.slice(0, -1)]],
+    ["a truncated host", [...begin, 16, ...new Uint8Array(15)]],
   ];
   const whole = [...begin, ...Array(6).fill(address).flat()];
   const { addresses } = decodeLine(lineOf(2, Uint8Array.from(whole)));
@@ -239,7 +239,7 @@ Deno.test("an intact line with invalid content is refused", () => {
   }
 });
 
-Deno.test("no text makes reading a line fail in any other way", () => {
+Deno.test("parsing any text as a line fails only with these errors", () => {
   fc.assert(fc.property(fc.string(), (text) => {
     assertThrows(() => decodeLine(`degu:${text}`), PairingError);
   }));

@@ -34,7 +34,7 @@ function waysTo(
   });
 }
 
-Deno.test("a number is stored only after the response, the random value, the yes at the inviter and the reconnect", () => {
+Deno.test("a joiner by number is stored only after the response, the random value, the inviter's confirmation and the reconnect", () => {
   const ways = waysTo(NUMBER_TRANSITIONS, "opened", "storing").map((way) => way.join(" "))
     .toSorted();
   assertEquals(ways, [
@@ -43,7 +43,7 @@ Deno.test("a number is stored only after the response, the random value, the yes
   ]);
 });
 
-Deno.test("a line stores the device with the secret and the value, or one whose number both have confirmed, and the secret has precedence", () => {
+Deno.test("an invitation stores the device that has sent the secret and the value, or a confirmed number; the secret has precedence", () => {
   const ways = waysTo(LINE_TRANSITIONS, "open", "storing").map((way) => way.join(" ")).toSorted();
   assertEquals(ways, ["claim answer reconnect", "confirm"]);
   // After the response no other device can claim the line.
@@ -53,14 +53,14 @@ Deno.test("a line stores the device with the secret and the value, or one whose 
   }
 });
 
-Deno.test("no event interrupts storing, and no event leaves the last state", () => {
+Deno.test("no event interrupts the state storing, and no event leaves the state ended", () => {
   for (const table of [LINE_TRANSITIONS, NUMBER_TRANSITIONS]) {
     assertEquals(Object.values(table.ended).filter((next) => next !== "ended"), []);
     assertEquals(table.storing.end, "storing");
   }
 });
 
-Deno.test("an event that the table does not name is an error in the log of the inviter, and no peer is stored", async () => {
+Deno.test("an unknown event is logged as an error by the inviter, and no peer is stored", async () => {
   const uncaught = Promise.withResolvers<string>();
   const onError = (event: ErrorEvent) => {
     event.preventDefault();
@@ -83,7 +83,7 @@ Deno.test("an event that the table does not name is an error in the log of the i
     question.answer(true);
     await withTimeout(joining, "the joiner is refused");
     const bug = 'the event "accept" is not allowed for a pairing';
-    assertStringIncludes(await withTimeout(uncaught.promise, "the test is told"), bug);
+    assertStringIncludes(await withTimeout(uncaught.promise, "the error is reported"), bug);
     assertStringIncludes(camera.logger.messagesOf("error")[0]!, bug);
     assertEquals(await camera.written(), []);
   } finally {
@@ -92,7 +92,7 @@ Deno.test("an event that the table does not name is an error in the log of the i
   }
 });
 
-Deno.test("an invitation that ends while the introduction is checked stores no peer, whatever the result of the check", async (t) => {
+Deno.test("an invitation that ends during the check of the introduction stores no peer, whatever the result", async (t) => {
   await testEachRow(t, [["answered"], ["refused"]], async (outcome) => {
     await using devices = await makeDevices("camera", "viewer");
     const { camera, viewer } = devices;
@@ -116,7 +116,7 @@ Deno.test("an invitation that ends while the introduction is checked stores no p
     if (outcome === "answered") gate.resolve();
     else gate.reject(new Error("the disk is gone"));
     assertEquals((await stranger.end()).includes("200 OK"), false);
-    await withTimeout(closed, "the invitation is over");
+    await withTimeout(closed, "the invitation ends");
     slow[Symbol.dispose]();
     assertEquals([camera.logger.messagesOf("error"), await camera.written()], [[], []]);
   });
@@ -173,7 +173,7 @@ async function race(round: number): Promise<string> {
   return name;
 }
 
-Deno.test("in any order of the line, a number, an answer and an end, at most one device is stored, and no event is unknown", async () => {
+Deno.test("whatever the order of line, number, reply and end, at most one device is stored, and no event is unknown", async () => {
   const names = new Set<string>();
   for (let round = 1; round <= 40; round += 20) {
     const rounds = Array.from({ length: 20 }, (_, i) => race(round + i));

@@ -6,7 +6,7 @@ import { TestDevices } from "@degu/testing/device_pairs.ts";
 
 const LISTEN = { listen: [["127.0.0.1", 0], ["::1", 0]] } as const;
 
-Deno.test("parseInvitation has the id, the addresses and the time of an invitation, and not its secret", async () => {
+Deno.test("parseInvitation returns the id, the addresses and the time of an invitation, but not its secret", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   await using invitation = await camera.invite(LISTEN);
@@ -18,7 +18,7 @@ Deno.test("parseInvitation has the id, the addresses and the time of an invitati
   assert(Object.isFrozen(parsed.addresses));
 });
 
-Deno.test("parseInvitation rejects a wrong line by a code, and does not quote the line", async () => {
+Deno.test("parseInvitation rejects an invalid line with a code, and doesn't quote the line", async () => {
   await using devices = await TestDevices.create();
   await using invitation = await (await devices.open("camera")).invite(LISTEN);
   const { line } = invitation;

@@ -21,7 +21,7 @@ import { retryReplace } from "@degu/internal/internal/disk/names.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
-Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
+Deno.test("peers() lists the stored peers by name, and peer() finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
   const { camera, others: [b, a, c] } = setup;
   const addresses: Address[] = [
@@ -48,7 +48,7 @@ Deno.test("peers lists what was stored, by name, and peer finds an entry by id o
   await assertRejects(() => camera.peer(1 as unknown as string), TypeError, "peer");
 });
 
-Deno.test("the file of a peer has these fields", async () => {
+Deno.test("the file of a peer has the documented fields", async () => {
   await using setup = await setUpPeers("b");
   const { camera, others: [b], fileOf } = setup;
   const { name, pairedAt, ca } = await record(camera, b!, { addresses: ["/run/a.socket"] });
@@ -61,7 +61,7 @@ Deno.test("the file of a peer has these fields", async () => {
   });
 });
 
-Deno.test("an address that can't be read back is refused, and the entry is unchanged", async () => {
+Deno.test("an address that couldn't be parsed again is refused, and the entry is unchanged", async () => {
   await using setup = await setUpPeers("b");
   const { camera, others: [b], fileOf } = setup;
   const addresses: Address[] = [["unix", 80]];
@@ -74,7 +74,7 @@ Deno.test("an address that can't be read back is refused, and the entry is uncha
   assertEquals(await camera.peers(), [storedBefore]);
 });
 
-Deno.test("rename gives a peer a name that is free", async () => {
+Deno.test("rename() gives a peer a free name, and rejects a taken one", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two] } = setup;
   const peer = await record(camera, one!);
@@ -95,7 +95,7 @@ Deno.test("rename gives a peer a name that is free", async () => {
   await assertRejects(() => camera.rename("four", 5 as unknown as string), TypeError);
 });
 
-Deno.test("forget removes a peer once, by object, even an outdated one, by id or by name", async () => {
+Deno.test("forget() removes a peer once, by id, by name or by object, even an outdated one", async () => {
   await using setup = await setUpPeers("one", "two", "three");
   const { camera, others: [one, two, three] } = setup;
   const peer = await record(camera, one!);
@@ -119,7 +119,7 @@ Deno.test("forget removes a peer once, by object, even an outdated one, by id or
   assertEquals(namesOf(await camera.peers()), ["one"]);
 });
 
-Deno.test("a peer is forgotten even if the others can't be read any more", async () => {
+Deno.test("forget() removes a peer even if the others can't be read", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two] } = setup;
   await record(camera, one!);
@@ -141,7 +141,7 @@ Deno.test("a peer is forgotten even if the others can't be read any more", async
   assertEquals(namesOf(store.current), ["two"]);
 });
 
-Deno.test("no change of several simultaneous writers is lost", async () => {
+Deno.test("no change by simultaneous writers is lost", async () => {
   const names = Array.from({ length: 6 }, (_, index) => index % 2 === 0 ? "cam" : `other-${index}`);
   await using setup = await setUpPeers(...names);
   const { camera, others } = setup;
@@ -181,9 +181,9 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["no JSON", "-----BEGIN PRIVATE KEY-----"],
     ["a list", "[]"],
     ["null", "null"],
-    ["the same in another form", JSON.stringify(fields)],
-    ["a field more", changed({ more: 1 })],
-    ["a field less", changed({ name: undefined })],
+    ["the same JSON in another form", JSON.stringify(fields)],
+    ["an additional field", changed({ more: 1 })],
+    ["a missing field", changed({ name: undefined })],
     ["no version", changed({ version: undefined })],
     ["no whole version", changed({ version: 1.5 })],
     ["no name", changed({ name: "a b" })],
@@ -191,7 +191,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["another authority", changed({ certificate: pem })],
     ["no certificate", changed({ certificate: "" })],
     ["a certificate of another type", changed({ certificate: 1 })],
-    ["addresses that are none", changed({ addresses: ["camera"] })],
+    ["invalid addresses", changed({ addresses: ["camera"] })],
     ["an address with port 0", changed({ addresses: ["127.0.0.1:0"] })],
     ["no list of addresses", changed({ addresses: "127.0.0.1:1" })],
     ["too long", original + " ".repeat(16384)],
@@ -212,7 +212,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
       assertEquals(more, []);
     });
   }
-  await t.step("a file of another name", async () => {
+  await t.step("a file with another name", async () => {
     logger.lines.length = 0;
     await Deno.rename(path, join(camera.dir, "peers", "two.json"));
     await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
@@ -237,14 +237,14 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await Deno.copyFile(fileOf(one!), path);
     assertEquals(namesOf(await camera.peers()), ["one"]);
   });
-  await t.step("a damaged entry can be forgotten by its id, and written again", async () => {
+  await t.step("a damaged entry can be forgotten by its id, and stored again", async () => {
     assertEquals(await camera.forget(two!.id), true);
     await record(camera, two!);
     assertEquals(namesOf(await camera.peers()), ["one", "two"]);
   });
 });
 
-Deno.test("a peer whose file has another version is named in a warning and is no peer, and its file stays until the two are paired again", async () => {
+Deno.test("a peer whose file has another version is not trusted, a warning names it, and its file stays until the two are paired again", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two], fileOf } = setup;
   const peer = await record(camera, one!);
@@ -347,7 +347,7 @@ Deno.test("the file of a peer has at most 16384 bytes", async () => {
   }
 });
 
-Deno.test("what another process changes is noticed, in any directory in this place", async () => {
+Deno.test("watch() detects the changes of other processes, even if the directory is replaced", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two] } = setup;
   const logger = new RecordingLogger();
@@ -366,14 +366,14 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   using time = new FakeTime();
   const goOn = async (isOver: () => boolean, what: string) => {
     for (const end = performance.now() + 20_000; !isOver();) {
-      assert(performance.now() < end, `${what} is not seen`);
+      assert(performance.now() < end, `${what} is not detected`);
       time.tick(400);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   };
   const see = (names: string[], what: string) =>
     goOn(() => namesOf(store.current).join() === names.join(), what);
-  const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "that nothing changes");
+  const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "a further change");
   const unread = () =>
     logger.messagesOf("error").filter((line) => line.includes("can't be read")).length;
   const failToRead = async (change: () => Promise<void>) => {
@@ -381,7 +381,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     const unreadBefore = unread();
     using _failing = patch(Deno, "readTextFile", () => fail);
     // A look that is under way has opened its file, and must not read the change.
-    await goOn(() => unread() > unreadBefore, "that nothing can be read");
+    await goOn(() => unread() > unreadBefore, "a failed read");
     await change();
     await goOnLooking();
   };
@@ -390,7 +390,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     await record(camera, one!);
     await see(["one"], "a first change");
     await record(camera, two!);
-    await see(["one", "two"], "another in the same tick");
+    await see(["one", "two"], "a second change in the same tick");
     await goOnLooking();
     assertEquals(changes, 2);
     assertEquals(logger.messagesOf("error").map((line) => /processed: .*not now$/.test(line)), [
@@ -400,22 +400,22 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     const file = join(path, (await Array.fromAsync(Deno.readDir(path)))[0]!.name);
     const text = await Deno.readTextFile(file);
     await failToRead(() => Deno.truncate(file));
-    await goOn(() => store.current.length === 1, "that a file was emptied in place");
+    await goOn(() => store.current.length === 1, "an emptied file");
     await failToRead(() => Deno.writeTextFile(file, text));
-    await see(["one", "two"], "that it was filled again");
+    await see(["one", "two"], "a restored file");
     assertEquals(unread(), 2);
     await Deno.rename(path, away);
-    await see([], "that the directory is gone");
+    await see([], "a missing directory");
     assertEquals([await camera.peers(), await camera.peer(one!.id)], [[], null]);
     await Deno.rename(away, path);
-    await see(["one", "two"], "that it was restored");
+    await see(["one", "two"], "a restored directory");
     await Deno.rename(path, away);
     await Deno.mkdir(path);
-    await see([], "that another one replaced it");
+    await see([], "a replaced directory");
   }
 });
 
-Deno.test("when a watch has ended no read is running, not even one that a session has started", async () => {
+Deno.test("no read is running after a watch has ended, not even one that a session has started", async () => {
   await using setup = await setUpPeers("viewer");
   const { camera, others: [viewer] } = setup;
   await record(camera, viewer!);

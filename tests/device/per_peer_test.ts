@@ -16,7 +16,7 @@ function counting(name: string): App {
   return () => reply(200, `${name} ${++requests}`);
 }
 
-Deno.test("perPeer makes an app for each peer at its first request, and keeps it", async () => {
+Deno.test("perPeer makes an app for each peer at its first request, and reuses the app", async () => {
   const names: string[] = [];
   const app = perPeer((peer) => {
     names.push(peer.name);
@@ -27,7 +27,7 @@ Deno.test("perPeer makes an app for each peer at its first request, and keeps it
   assertEquals([replies, names], [["a 1", "b 1", "a 2"], ["a", "b"]]);
 });
 
-Deno.test("perPeer makes another app for a peer that is renamed, so that rules by name hold at once", async () => {
+Deno.test("perPeer makes a new app for a renamed peer, so that rules by name apply at once", async () => {
   await using devices = await TempDevices.create("gateway", "phone");
   const { gateway, phone } = devices.devices;
   const names: string[] = [];
@@ -50,7 +50,7 @@ Deno.test("perPeer makes another app for a peer that is renamed, so that rules b
   assertEquals(names, ["phone", "tablet", "stranger"]);
 });
 
-Deno.test("perPeer makes one app for two requests at once", async () => {
+Deno.test("perPeer makes one app for two simultaneous requests", async () => {
   const names: string[] = [];
   const begun = Promise.withResolvers<void>();
   const app = perPeer(async (peer) => {
@@ -63,7 +63,7 @@ Deno.test("perPeer makes one app for two requests at once", async () => {
   assertEquals([(await Promise.all(asking)).sort(), names], [["a 1", "a 2"], ["a"]]);
 });
 
-Deno.test("perPeer: an error of make is the request's, and the next request tries again", async () => {
+Deno.test("perPeer: an error of make fails the request, and the next request calls make again", async () => {
   let attempts = 0;
   const apps: unknown[] = [new Error("full"), undefined, { handle: 5 }];
   const app = perPeer(() => {
@@ -79,7 +79,7 @@ Deno.test("perPeer: an error of make is the request's, and the next request trie
 
 const serve = (device: Device, app: App) => device.serve(["127.0.0.1", 0], app);
 
-Deno.test("perPeer keeps an app over sessions, until its peer is forgotten", async () => {
+Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", async () => {
   await using temp = await TempDevices.create("camera", "viewer", "recorder");
   const { camera, viewer, recorder } = temp.devices;
   const app = perPeer((peer: Peer) => counting(peer.name));
@@ -99,7 +99,7 @@ Deno.test("perPeer keeps an app over sessions, until its peer is forgotten", asy
   assertEquals(await replyTo(viewer), "viewer 1");
 });
 
-Deno.test("perPeer: the app that is made while its peer is forgotten is not used", async () => {
+Deno.test("perPeer: an app whose peer is forgotten while it is made is not used", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
   const begun = Promise.withResolvers<void>();

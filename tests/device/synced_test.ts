@@ -10,7 +10,7 @@ import { makeDevices } from "./pairing.ts";
 
 const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
 
-Deno.test("a new device is on the disk before Device.open resolves", async () => {
+Deno.test("Device.open syncs a new device to the disk before it resolves", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/camera`;
   await Deno.mkdir(path, { mode: 0o700 });
@@ -21,7 +21,7 @@ Deno.test("a new device is on the disk before Device.open resolves", async () =>
   assertEquals(synced, [".", "./device.json", "./identity", ...identity]);
 });
 
-Deno.test("pairing, renaming and forgetting are on the disk before they resolve, so that no forgotten peer comes back", async () => {
+Deno.test("pairing, rename() and forget() are synced to the disk before they resolve, so no forgotten peer comes back", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();

@@ -6,7 +6,7 @@ import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 
-Deno.test("TempDevices are paired with each other, by their names, and removed on dispose", async () => {
+Deno.test("TempDevices are paired with each other by their names, and removed on dispose", async () => {
   let dir = "";
   {
     await using temp = await TempDevices.create("camera", "viewer", "recorder");
@@ -34,7 +34,7 @@ Deno.test("TempDevices are paired with each other, by their names, and removed o
   await assertRejects(() => Deno.stat(`${dir}/..`), Deno.errors.NotFound);
 });
 
-Deno.test("TempDevices refuses names that no devices can have, and leaves no directory", async () => {
+Deno.test("TempDevices rejects invalid device names, and leaves no directory", async () => {
   const create = TempDevices.create as (...names: unknown[]) => Promise<unknown>;
   for (
     const [names, kind] of [
@@ -47,7 +47,7 @@ Deno.test("TempDevices refuses names that no devices can have, and leaves no dir
   }
 });
 
-Deno.test("peerSession makes a trusted session, whose peerOf returns the peer object of the other devices", async () => {
+Deno.test("peerSession makes a trusted session for which peerOf returns the peer object of the other devices", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const session = temp.peerSession("viewer");
   const { pairedAt: _, ...peer } = peerOf(session);
@@ -63,7 +63,7 @@ Deno.test("peerSession makes a trusted session, whose peerOf returns the peer ob
   assertEquals(peerOf(alone.peerSession("camera")).id, alone.devices.camera.id);
 });
 
-Deno.test("TempDevices and their servers do not print", async () => {
+Deno.test("TempDevices and their servers don't print", async () => {
   const program = `
     import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
     import { TempDevices } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};

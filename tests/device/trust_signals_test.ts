@@ -27,7 +27,7 @@ function untilAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
-Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
+Deno.test("forget ends only the sessions of that peer, and the peer can't reconnect", async () => {
   await using setup = await setUp();
   const { devices, camera, viewer, server } = setup;
   const otherDevice = await devices.open("other");
@@ -102,7 +102,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   assertEquals(logger.messagesOf("error").length, 1);
 });
 
-Deno.test("a peer that is slow in its handshake is not accepted after it was forgotten", async () => {
+Deno.test("a peer with a slow handshake is not accepted after it was forgotten", async () => {
   const heldPeers = holdPeers();
   heldPeers.isSlow = false;
   await using setup = await setUp(heldPeers);
@@ -124,7 +124,7 @@ function holdPeers() {
   const gate = {
     isSlow: true,
     sessions,
-    entered: () => withTimeout(entered.promise, "the peer is welcomed"),
+    entered: () => withTimeout(entered.promise, "onConnect is called"),
     release: () => released.resolve(),
     onConnect: async (session: Session) => {
       sessions.push(session);
@@ -172,7 +172,7 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
   }
 });
 
-Deno.test("a peer that is forgotten and paired again at once loses what the old trust had let in", async () => {
+Deno.test("a peer that is forgotten and paired again at once loses its earlier sessions", async () => {
   const heldPeers = holdPeers();
   heldPeers.isSlow = false;
   await using setup = await setUp(heldPeers);
@@ -197,7 +197,7 @@ Deno.test("a peer that is forgotten and paired again at once loses what the old 
   assertEquals(server.sessions.has(waiting), false);
 });
 
-Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if it is paired again at once", async () => {
+Deno.test("an upload whose peer is forgotten never gets its name, even if the peer is paired again at once", async () => {
   await using dir = await createTempDir();
   await using setup = await setUp(new FilesApp(dir.path, { write: true }));
   const { camera, viewer, server } = setup;
@@ -228,7 +228,7 @@ Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if
   }
 });
 
-Deno.test("a check that finds a peer forgotten ends everything of that peer at once", async () => {
+Deno.test("a check that detects a forgotten peer ends all sessions of that peer at once", async () => {
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
   const client = await viewer.client("camera");
@@ -241,7 +241,7 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
 });
 
-Deno.test("all peers are read again only if the file of one is missing, and no peer is trusted after the end", async () => {
+Deno.test("all peers are read again only if the file of one is missing, and no peer is trusted after end()", async () => {
   await using setup = await setUp();
   const { camera, viewer } = setup;
   const store = storeOf(camera.dir);
@@ -269,7 +269,7 @@ Deno.test("shutdown lets a request finish, and forget still ends it", async () =
     return [204, "No Content", {}, null];
   });
   const asking = setup.ask();
-  const signal = await withTimeout(started.promise, "the request is there");
+  const signal = await withTimeout(started.promise, "the request arrives");
   const ended = setup.server.shutdown();
   assertEquals(await setup.camera.serving(), []);
   assertEquals(signal.aborted, false);
@@ -278,7 +278,7 @@ Deno.test("shutdown lets a request finish, and forget still ends it", async () =
   assertEquals(await asking, REFUSED);
 });
 
-Deno.test("forget closes the connections to the peer, and no new ones are made", async () => {
+Deno.test("forget closes the connections to the peer, and prevents new ones", async () => {
   await using setup = await setUpClient();
   const { viewer, camera } = setup;
   const client = await viewer.client("camera");

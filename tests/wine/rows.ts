@@ -82,7 +82,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "with modes: false a replaced file keeps its permission bits, and a link is replaced itself",
     "Device.open does not change the mode of a directory that contains other things",
     "Device.open rejects a directory that others could have written to",
-    "TempDevices are paired with each other, by their names, and removed on dispose",
+    "TempDevices are paired with each other by their names, and removed on dispose",
     "a device's directories have mode 0700 and its files 0600",
     "a directory that the program may not read is an error where it is synced",
     "a link, a directory, or a file that others could write is not trusted",
@@ -106,11 +106,11 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "upload: an entry stays if its directory can't be listed again, and the directory fails: 500",
   ],
   "no syncs of directories": [
-    "a new device is on the disk before Device.open resolves",
+    "Device.open syncs a new device to the disk before it resolves",
     "a resumable file with its final name is complete, even if its directory can't be synced",
-    "an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it",
+    "createDevicePki syncs the files of an identity and their directories before it resolves",
     "create: the next request creates a removed directory again, and syncs it before the response",
-    "pairing, renaming and forgetting are on the disk before they resolve, so that no forgotten peer comes back",
+    "pairing, rename() and forget() are synced to the disk before they resolve, so no forgotten peer comes back",
     "synced before a call returns: a download",
     "synced before a call returns: a large file below a file in its way",
     "synced before a call returns: a large file in an existing directory",
@@ -135,7 +135,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "the owner of a directory is on the disk before its files",
   ],
   "no Unix sockets in Deno for Windows": [
-    "each device gets the other's server addresses when the answer is sent",
+    "each device receives the server addresses that the other has when it responds",
   ],
   "no file has such a name on Windows": [
     "a unit has the options that were given, and no other permissions than its row",
@@ -187,12 +187,12 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   "Wine is too slow for the times of the test": [
     "after the loss of a peer, the command ends with a summary and exit code 1",
     "the limit of a busy peer doubles each time",
-    "a stranger in the middle with 1,000 sessions at once has one try, and five in all",
+    "a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total",
     "a directory of a thousand files is one line, in both directions; --verbose names each",
     "sync to here: an interruption prints advice, and the same command continues",
   ],
   "the test locks a file that others read, which Windows forbids": [
-    "a server that does not read the peers delays a pairing for as long as docs/device.md says",
+    "a server that doesn't read the peers delays a pairing for as long as docs/device.md says",
     "servingAddresses returns the servers of processes that are alive",
   ],
   "the test has a path, a URL or a permission of Linux": [

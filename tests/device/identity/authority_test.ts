@@ -19,7 +19,7 @@ import { sign } from "node:crypto";
 
 const { authority, signsCertificates } = EXTENSIONS;
 
-Deno.test("readAuthority reads the text of an authority: the id, the key and the certificate of the device", () => {
+Deno.test("readAuthority returns the id, the key and the certificate of a device from the text of its authority", () => {
   const { certificate } = createAuthority({ commonName: "a", organization: "o" });
   const parsed = readAuthority(certificate);
   assertEquals(parsed.ca, certificate);
@@ -32,15 +32,15 @@ Deno.test("readAuthority reads the text of an authority: the id, the key and the
   assertEquals(readAuthorityDer(parsed.raw), parsed);
 });
 
-Deno.test("readAuthorityDer rejects everything else", async (t) => {
+Deno.test("readAuthorityDer rejects certificates of any other form", async (t) => {
   const issuer = makeAuthority();
   const { noAuthority, signsHandshakes, signsAlsoHandshakes, unknown, nameConstraints } =
     EXTENSIONS;
   const of = (...extensions: NonNullable<Deviation["extensions"]>) => ({ extensions });
   const basic = [authority(), signsCertificates()];
   const rows: [name: string, deviation: Deviation, problem: RegExp | null][] = [
-    ["as a device's", {}, null],
-    ["a key that signs handshakes, too", of(authority(), signsAlsoHandshakes()), null],
+    ["unchanged", {}, null],
+    ["a key that also signs handshakes", of(authority(), signsAlsoHandshakes()), null],
     ["an unknown extension that is not critical", of(...basic, unknown(false)), null],
     ["P-384", { key: "P-384" }, /P-256/],
     ["RSA", { key: "RSA" }, /DER/],
@@ -85,7 +85,7 @@ Deno.test("readAuthorityDer accepts 2048 bytes, and no more", () => {
   }
 });
 
-Deno.test("readAuthorityDer rejects a certificate with a flipped bit, one that is cut or extended, and random bytes", () => {
+Deno.test("readAuthorityDer rejects a certificate that is changed, truncated or extended, and random bytes", () => {
   const { der } = makeAuthority();
   // Every fifth: one or two of each byte.
   for (let bit = 0; bit < der.length * 8; bit += 5) {
@@ -116,7 +116,7 @@ Deno.test("readAuthorityDer rejects a certificate with a length in non-minimal f
   assertThrows(() => readAuthorityDer(rewritten), RangeError, "DER");
 });
 
-Deno.test("readAuthorityDer rejects a certificate of another version, with two algorithms, or that goes on after its extensions", () => {
+Deno.test("readAuthorityDer rejects a certificate of another version, with two algorithms, or with bytes after its extensions", () => {
   const { der, keys } = makeAuthority();
   const withHeader = (content: number[]) => {
     return [0x30, 0x82, content.length >> 8, content.length & 0xff, ...content];
@@ -173,17 +173,17 @@ Deno.test("readAuthority accepts only the canonical text of an authority, and do
   assertThrows(() => Reflect.apply(readAuthority, null, [new Uint8Array()]), TypeError, "pem: ");
 });
 
-Deno.test("a device is identified by the authority that has vouched for it and signed it directly", () => {
+Deno.test("a device is identified only by an authority that verified its certificate and signed it directly", () => {
   const [one, two] = [makeAuthority(), makeAuthority()];
   const leaf = makeLeaf(one);
   const below = makeLeaf(makeAuthority({ issuer: one }));
   const devices = [two, one].map(({ pem }) => readAuthority(pem));
   const [other, device] = devices;
   const rows: [what: string, leaf: TestAuthority, voucher: TestAuthority | null, boolean][] = [
-    ["signed by the authority that vouched", leaf, one, true],
-    ["another certificate in between", below, one, false],
-    ["another authority vouched", leaf, two, false],
-    ["no authority vouched: the system's store", leaf, null, false],
+    ["signed by the authority that verified it", leaf, one, true],
+    ["an intermediate certificate", below, one, false],
+    ["verified by another authority", leaf, two, false],
+    ["verified by the system's store", leaf, null, false],
   ];
   for (const [what, { der: raw }, voucher, isIdentified] of rows) {
     const authority = voucher && { publicKey256: publicKey256(voucher.pem), raw: voucher.der };

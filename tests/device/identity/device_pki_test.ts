@@ -51,14 +51,14 @@ Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600
   for (const name of names) assertEquals(await readMode(join(home, name)), 0o600, name);
 });
 
-Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
+Deno.test("createDevicePki syncs the files of an identity and their directories before it resolves", async () => {
   await using dir = await createTempDir();
   const synced = await recordSyncedPaths(dir.path, () => createDevicePki(dir.path, "camera"));
   const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
   assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
-Deno.test("createDevicePki with create: false needs no permission to write, and does not write", async () => {
+Deno.test("createDevicePki with create: false needs no permission to write, and doesn't write", async () => {
   await using dir = await createTempDir();
   const { caFile } = await createDevicePki(dir.path, "camera-1");
   const load = `
@@ -140,7 +140,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
   assertEquals(await listNames(dir.path), []);
 });
 
-Deno.test("createDevicePki rejects an identity with a missing file and makes no other", async () => {
+Deno.test("createDevicePki rejects an identity with a missing file, and creates no new identity", async () => {
   await using dir = await createTempDir();
   const load = () => createDevicePki(dir.path, "camera-1");
   const home = dirname((await load()).caFile);
@@ -189,14 +189,14 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
   }
 });
 
-Deno.test("createDevicePki that fails leaves no files, and rejects with the reason", async () => {
+Deno.test("a createDevicePki that fails leaves no files, and rejects with the reason", async () => {
   await using dir = await createTempDir();
   using _full = patch(Deno, "rename", () => () => Promise.reject(new Error("the disk is full")));
   await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full");
   assertEquals(await listNames(dir.path), []);
 });
 
-Deno.test("a process that is killed midway leaves no incomplete identity", async () => {
+Deno.test("a process that is killed while it creates an identity leaves no incomplete identity", async () => {
   await using dir = await createTempDir();
   const script = `
     import { createDevicePki } from "./device.ts";

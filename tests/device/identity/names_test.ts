@@ -28,12 +28,12 @@ Deno.test("a name that is taken gets a number, and remains a valid name", () => 
   }));
 });
 
-Deno.test("a name of another type is a TypeError", () => {
+Deno.test("a name of another type causes a TypeError", () => {
   const check = checkDeviceName as (option: string, name: unknown) => void;
   for (const name of [1, null, ["a"]]) assertThrows(() => check("name", name), TypeError, "name: ");
 });
 
-Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is no id; other texts are a RangeError", () => {
+Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is not an id; other texts cause a RangeError", () => {
   const id = formatDeviceId(new Uint8Array(32));
   const valid = ["a", "0", "Cam_1-x", "a".repeat(63), id.slice(1), `${id}a`];
   for (const name of valid) checkDeviceName("name", name);
@@ -56,7 +56,7 @@ Deno.test("isDeviceName is true for exactly the names that a device may have", (
   }
 });
 
-Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
+Deno.test("a device's id is the SHA-256 of the authority's key, in base32", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
   const { ca } = await authorityOf(device.dir);

@@ -21,7 +21,7 @@ import {
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { assertRefused } from "./device_identities.ts";
 
-Deno.test("writePrivateFile creates a file of mode 0600, and does not overwrite one", async () => {
+Deno.test("writePrivateFile creates a file of mode 0600, and doesn't overwrite a file", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "key");
   await writePrivateFile(path, "secret");
@@ -49,7 +49,7 @@ Deno.test("replacePrivateFile replaces a file; if it fails, the old file stays a
   assertEquals(await Deno.readTextFile(temporary), "somebody's");
 });
 
-Deno.test("an error of writing a private file names the file, which is removed", async () => {
+Deno.test("an error of writing a private file names the file, and the file is removed", async () => {
   await using dir = await createTempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
   const fail = () => Promise.reject(new Error("No space left on device"));
@@ -137,7 +137,7 @@ testUnless(
 
 testUnless(
   await giftObstacle(),
-  "what a user may use belongs to that user or to root",
+  "a user's files must belong to that user or to root",
   async () => {
     await using dir = await createTempDir();
     const rows = [[0, 0, true], [0, 7, false], [7, 0, true], [7, 7, true], [7, 8, false]] as const;
@@ -159,7 +159,7 @@ Deno.test("createDevicePki doesn't check the directories above", async () => {
   await createDevicePki(join(above, "pki"), "camera-1");
 });
 
-Deno.test("createDevicePki creates no files without permission to read its user id", async () => {
+Deno.test("createDevicePki creates no files without the permission to read the user id", async () => {
   await using dir = await createTempDir();
   const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const script = `
