@@ -16,7 +16,7 @@ const largeFileColumns = ["degu", "bare script", null, null, "rsync --fsync over
 
 const quotes: readonly Quote[] = [
   ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
-  ["the same, eight connections", "2-tcp", ...allPeers],
+  ["the same POST, eight connections", "2-tcp", ...allPeers],
   ["GET with twelve headers each way", "3-tcp", ...allPeers],
   ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
   ["the POST, a connection for each request", "14-tcp", ...allPeers],
@@ -38,8 +38,8 @@ const quotes: readonly Quote[] = [
     allPeers[3],
   ],
   ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
-  ["the same over TLS (1)", "19-tls-20", ...allPeers],
-  ["the same through a proxy", "19-proxy-20", "degu", "raw", "fetch + Deno.serve"],
+  ["the same POST over TLS (1)", "19-tls-20", ...allPeers],
+  ["the same POST through a proxy", "19-proxy-20", "degu", "raw", "fetch + Deno.serve"],
   ["download of 1 GiB, `writeTo`", "4-download-body", ...bulkColumns],
   ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulkColumns],
   ["the download over TLS (1)", "6-download-body", ...bulkColumns],
@@ -50,20 +50,20 @@ const quotes: readonly Quote[] = [
     ...["degu, relayed by ProxyApp", "raw, relayed", "fetch + Deno.serve, relayed"],
   ],
   ["download a file of 1 GiB over TLS, verified", "21-download", ...largeFileColumns],
-  ["upload it", "21-upload", ...largeFileColumns],
+  ["upload the file", "21-upload", ...largeFileColumns],
   ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...rsyncColumns("rsync --fsync over ssh")],
-  ["put them", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
-  ["get them again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
+  ["put the files", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
+  ["get the files again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
   ["put a log of 100 MB with a new line", "20-log", ...rsyncColumns("rsync, its daemon")],
-  ["its bytes on the wire", "20-log-bytes", ...rsyncColumns("rsync, its daemon")],
+  ["bytes on the wire for the log", "20-log-bytes", ...rsyncColumns("rsync, its daemon")],
   [
     "put 1,000 photos of 1 MB in a renamed directory",
     "20-photos",
     ...rsyncColumns("rsync, its daemon"),
   ],
-  ["their bytes on the wire", "20-photos-bytes", ...rsyncColumns("rsync, its daemon")],
+  ["bytes on the wire for the photos", "20-photos-bytes", ...rsyncColumns("rsync, its daemon")],
   ["memory of an idle connection at the server", "16-plain-server", ...allPeers],
-  ["the same over TLS", "16-tls-server", ...allPeers],
+  ["the same connection over TLS", "16-tls-server", ...allPeers],
   ["start of a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
 ];
 
@@ -104,7 +104,8 @@ function formatFigures(results: string): string {
   const list = [...runs.values()].map(({ circumstances, spreads }, i) =>
     `- ${letterOf(i)}: ${circumstances} The rounds spread by up to ± ${Math.max(...spreads)} %.`
   ).join("\n");
-  const meaning = "Each figure is the median of its rounds, over loopback. The runs are below.";
+  const meaning =
+    "Each figure is the median of its rounds, over loopback. The runs are listed below the table.";
   return `## Figures\n\n${meaning}\n\n${table}\n\n${list}\n\n`;
 }
 
