@@ -41,7 +41,7 @@ function assertTells(target: string): void {
 const specials = ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\u2028", "\u202e", "é", "x", " "];
 const nasty = fc.string({ unit: fc.constantFrom(...specials) });
 
-Deno.test("no user can end its field, or look like another one", () => {
+Deno.test("a user's name can't end its field, or look like another name", () => {
   fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (user) => {
     const { host, user: found, request } = readAccessLine(lineOf("/", { user: () => user })) ?? {};
     const expected = user === "" || user === "-" ? null : user;
@@ -49,13 +49,13 @@ Deno.test("no user can end its field, or look like another one", () => {
   }));
 });
 
-Deno.test("a session without a user has a dash", () => {
+Deno.test("a session without a user is logged with a dash", () => {
   for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
     assertMatch(lineOf("/", options), /^::1 - - \[/);
   }
 });
 
-Deno.test("the user of a device's server is its peer's name, as it is now, unless it is given", async () => {
+Deno.test("a device's server logs the peer's current name as the user, unless options.user replaces it", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   const viewer = await devices.open("viewer");
@@ -83,7 +83,7 @@ Deno.test("the user of a device's server is its peer's name, as it is now, unles
   assertEquals(await usersOf({ user: () => null }), [null, null]);
 });
 
-Deno.test("the time of a line is that of its second, in UTC", () => {
+Deno.test("a line has the time in whole seconds, in UTC", () => {
   const rows = {
     "2026-01-02T03:04:05.999Z": "02/Jan/2026:03:04:05",
     "1999-12-31T23:59:59Z": "31/Dec/1999:23:59:59",
@@ -94,7 +94,7 @@ Deno.test("the time of a line is that of its second, in UTC", () => {
   }
 });
 
-Deno.test("no target can end a line, its quotes or an escape", () => {
+Deno.test("a request target can't end a line, its quotes or an escape", () => {
   fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (target) => {
     assertTells(target);
   }));
@@ -120,7 +120,7 @@ Deno.test("an ambiguous request target is logged as one line per answered reques
   }
 });
 
-Deno.test("a line has the figures of an exchange over a socket, and a dash for each missing one", async () => {
+Deno.test("a line has the figures of an exchange over a socket, and a dash for each missing figure", async () => {
   const lines: string[] = [];
   const wait = Promise.withResolvers<void>();
   const onExchange = accessLog((line) => {
@@ -141,7 +141,7 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
   ]);
 });
 
-Deno.test("arguments that are not allowed are refused", () => {
+Deno.test("accessLog refuses invalid arguments", () => {
   assertThrows(() => accessLog(7 as unknown as () => void), TypeError, "write");
   const log = (options: unknown) => accessLog(() => {}, options as AccessLogOptions);
   assertThrows(() => log({ user: "me" }), TypeError, "user: must be a function");

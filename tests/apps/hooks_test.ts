@@ -25,7 +25,7 @@ const wrong = [
 const right = ["onConnect", "onDisconnect", "onMessage", "on", "connect", "reOnConnect"];
 
 for (const [name, use] of Object.entries(users)) {
-  Deno.test(`${name} refuses an app with such a method, of its own or of its class, and names onConnect`, async () => {
+  Deno.test(`${name} refuses an app with a misspelled onConnect, own or inherited, and names onConnect`, async () => {
     const attempt = (app: unknown) => Promise.resolve().then(() => use(app as App));
     for (const method of wrong) {
       class Base {

@@ -48,7 +48,7 @@ Deno.test("an early error response of the upstream reaches the client", async ()
   for (const { logger } of [upstream, proxy]) assertEquals(logger.messagesOf("error"), []);
 });
 
-Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad gateway", async (t) => {
+Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", async (t) => {
   const answers: Record<string, string> = {
     "nothing": "",
     "nonsense": "nonsense\r\n\r\n",
@@ -69,7 +69,7 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
     assertEquals(received, BAD_GATEWAY);
     assertEquals(through.proxy.logger.messagesOf("error"), []);
   });
-  await t.step("nobody", async () => {
+  await t.step("an unused port", async () => {
     await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
     const response = await proxy.makeClient().request("PUT", "/", {}, encodeLatin1("hello"));
     assertEquals([response.status, response.reason], [502, "Bad Gateway"]);
@@ -85,7 +85,7 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
   });
 });
 
-Deno.test("an upstream that exceeds the timeout is a gateway timeout", async (t) => {
+Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
   for (const answer of ["", "HTTP/1.1 200 OK\r\n"]) {
     await t.step(`after ${JSON.stringify(answer)}`, async () => {
       await using through = await connectThrough({ timeout: 1 });
@@ -102,7 +102,7 @@ Deno.test("an upstream that exceeds the timeout is a gateway timeout", async (t)
   }
 });
 
-Deno.test("the reason for a bad gateway is logged, and not sent to the client", async () => {
+Deno.test("the proxy logs the reason for a 502, and doesn't send it to the client", async () => {
   const logger = new RecordingLogger();
   const gone = new Client(["127.0.0.1", await findUnusedPort()]);
   await using app = new ProxyApp(gone, { logger });
@@ -114,7 +114,7 @@ Deno.test("the reason for a bad gateway is logged, and not sent to the client", 
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
 });
 
-Deno.test("without a logger of its own, a proxy gives the reason to the log of the server", async () => {
+Deno.test("a proxy without a logger logs the reason for a 502 with the server's logger", async () => {
   await using app = new ProxyApp(new Client(["127.0.0.1", await findUnusedPort()]));
   await using proxy = serve(app);
   assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
@@ -123,7 +123,7 @@ Deno.test("without a logger of its own, a proxy gives the reason to the log of t
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 502);
 });
 
-Deno.test("the reason why a request could not be relayed is one line, also for errors of a custom client", async () => {
+Deno.test("the proxy logs the reason for a 502 in one line, also for errors of a custom client", async () => {
   const errors: readonly unknown[] = [new Error("a\r\nb\x1b[2J"), { toString: () => "a\nb" }, {
     toString: () => {
       throw new Error("no text");
@@ -138,7 +138,7 @@ Deno.test("the reason why a request could not be relayed is one line, also for e
   }
 });
 
-Deno.test("a response that breaks off is never completed, and that is no error of the app", async () => {
+Deno.test("a response that the upstream breaks off is never completed, and isn't logged as an error of the app", async () => {
   const beginnings = [
     "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
@@ -164,7 +164,7 @@ Deno.test("a response that breaks off is never completed, and that is no error o
 
 // ───────────────────────── what goes wrong on the client's side
 
-Deno.test("an upload that breaks off also breaks off upstream, and is answered with 400 only if it broke the grammar", async () => {
+Deno.test("an upload that the client breaks off also breaks off upstream, and gets 400 only if it broke the grammar", async () => {
   const logger = new RecordingLogger();
   using upstream = new RawServer();
   await using proxy = serve(new ProxyApp(new Client(upstream.address), { logger }));
@@ -191,7 +191,7 @@ Deno.test("an upload that breaks off also breaks off upstream, and is answered w
   assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 });
 
-Deno.test("an upload that stalls times out on the client's side, and ends upstream", async () => {
+Deno.test("an upload that stalls times out, and the proxy ends it upstream", async () => {
   using upstream = new RawServer();
   await using app = new ProxyApp(new Client(upstream.address));
   await using proxy = serve(app, { timeout: 1 });
@@ -204,7 +204,7 @@ Deno.test("an upload that stalls times out on the client's side, and ends upstre
   assertEquals(proxy.logger.messagesOf("error"), []);
 });
 
-Deno.test("headers that are too large together with the client's are answered with 431, and not logged above info", async () => {
+Deno.test("headers that are too large together with the base headers get 431, and aren't logged above info", async () => {
   await using upstream = serve(echo);
   await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
   using near = await RawPeer.connect(proxy.address);
@@ -219,7 +219,7 @@ Deno.test("headers that are too large together with the client's are answered wi
   assertEquals(proxy.logger.lines.map(([level]) => level), ["debug"]);
 });
 
-Deno.test("a body that was already read is an error of the app that read it", async () => {
+Deno.test("a request whose body was already read is an error of the app that read it", async () => {
   await using upstream = serve(echo);
   await using app = new ProxyApp(upstream.makeClient());
   await using proxy = serve(async (request, session) => {
@@ -260,7 +260,7 @@ async function exchange({ near, upstream }: Through): Promise<RawPeer> {
   return far;
 }
 
-Deno.test("sessions share the connections, as many as they need at a time", async () => {
+Deno.test("sessions share upstream connections, as many as they need at a time", async () => {
   await using upstream = serve(countSessions());
   await using proxy = serveProxy(upstream.address);
   using first = await proxy.makeClient().connect();
@@ -309,7 +309,7 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
   }
 });
 
-Deno.test("a connection is replaced once", async () => {
+Deno.test("an idle connection is replaced only once for a request", async () => {
   await using through = await connectThrough();
   await exchangeAndClose(through);
   await through.near.send("GET / HTTP/1.1\r\n\r\n");
@@ -334,7 +334,7 @@ Deno.test("a request is not repeated after a byte of its body has been used", as
   assertEquals(await (await through.upstream.accept()).readExactly(5), "probe");
 });
 
-Deno.test("only GET and HEAD are sent again after an answer that never came", async () => {
+Deno.test("only GET and HEAD are repeated if the upstream closes without a response", async () => {
   for (
     const [request, isRepeated] of [["GET", true], ["HEAD", true], ["PUT", false], ["POST", false]]
   ) {
@@ -354,7 +354,7 @@ Deno.test("only GET and HEAD are sent again after an answer that never came", as
   }
 });
 
-Deno.test("a response that a middleware has dropped does not affect the next one", async () => {
+Deno.test("a response that a middleware drops does not affect the next response", async () => {
   await using upstream = serve(() => [200, "OK", {}, encodeLatin1("hello")]);
   await using app = new ProxyApp(upstream.makeClient());
   await using proxy = serve(async (request, session) => {
@@ -405,7 +405,7 @@ for (const [whose, leave] of Object.entries(departures)) {
   });
 }
 
-test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
+test("a request whose client has left is not repeated, and logs no warning", async () => {
   const warnings: string[] = [];
   using upstream = new RawServer();
   const client = new Client(upstream.address, { host: null, timeout: 60 });

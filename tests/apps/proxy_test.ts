@@ -247,7 +247,7 @@ Deno.test("headers of the client replace those that a request came with, and the
   });
 });
 
-Deno.test("a mistake in the headers that ProxyApp adds is an error of the program", async () => {
+Deno.test("invalid options.headers of ProxyApp is an error of the app", async () => {
   await using upstream = serve(() => [200, "OK", {}, null]);
   const wrong: (() => unknown)[] = [
     () => ({ "X-Upper": "1" }),
@@ -270,7 +270,7 @@ interface Endpoint extends AsyncDisposable {
   readonly client: Client;
 }
 
-Deno.test("ProxyApp connects every kind of address with another", async (t) => {
+Deno.test("ProxyApp relays from each kind of address to each other kind", async (t) => {
   await using dir = await createTempDir();
   await using pki = await TempPKI.create();
   const plain = (app: App, address: Address): Endpoint => {
@@ -360,21 +360,25 @@ const LINES: readonly (readonly [what: string, dropped: string, kept?: string])[
   ["te", "connection: te|te: trailers, deflate;q=0.5"],
   ["te that connection does not name", "te: trailers"],
   ["an expectation", "expect: 100-continue"],
-  ["a proxy's challenge", 'proxy-authenticate: Basic realm="a"|proxy-authorization: Basic YTpi'],
-  ["what is for a proxy", "proxy-connection: keep-alive|proxy-status: a"],
-  ["what it names", "connection: X-1 ,x-2,, close , x-4|x-1: 1|x-2: 2", "x-3: 3"],
+  ["proxy authentication", 'proxy-authenticate: Basic realm="a"|proxy-authorization: Basic YTpi'],
+  ["other headers of proxies", "proxy-connection: keep-alive|proxy-status: a"],
+  ["headers that connection names", "connection: X-1 ,x-2,, close , x-4|x-1: 1|x-2: 2", "x-3: 3"],
   [
-    "whatever it names",
+    "authorization and constructor, if connection names them",
     "authorization: Basic YTpi|connection: Authorization,constructor|constructor: b",
   ],
-  ["what it quotes", 'connection: "a", (b), c;d=e, *', "a: 1|b: 2|c: 3"],
   [
-    "names that look like these",
+    "elements of connection that are not tokens",
+    'connection: "a", (b), c;d=e, *',
+    "a: 1|b: 2|c: 3",
+  ],
+  [
+    "names that resemble these headers",
     "",
     "close: a|connection-x: close|constructor: b|keep: a|proxy: a",
   ],
   [
-    "more of them",
+    "more names that resemble these headers",
     "",
     "tea: a|trailer: a|upgrade-insecure-requests: 1|via: 1.1 a|x-expect: a|x-proxy-a: b",
   ],

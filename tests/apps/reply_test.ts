@@ -27,7 +27,7 @@ Deno.test("reply gives each status its standard reason phrase", () => {
   for (const [status, reason] of rows) assertEquals(reply(status).slice(0, 2), [status, reason]);
 });
 
-Deno.test("reply knows the reasons of exactly 47 statuses", () => {
+Deno.test("reply has the reasons of exactly 47 statuses", () => {
   const known = Array.from({ length: 400 }, (_, i) => i + 200).filter((status) => {
     try {
       return reply(status)[1].length > 1;
@@ -61,7 +61,7 @@ Deno.test("reply sends a string as UTF-8 text unless the headers say otherwise",
   assertRangeError(() => reply(200, "a\ud800b"), "a lone surrogate");
 });
 
-Deno.test("reply has no body by default, and must not have one with 204 and 304", () => {
+Deno.test("reply has no body by default, and refuses one with 204 and 304", () => {
   assertEquals(reply(404)[3], null);
   assertEquals(reply(404, null, { a: "b" }).slice(2), [{ a: "b" }, null]);
   for (const status of [204, 304]) {
@@ -82,7 +82,7 @@ Deno.test("reply copies the headers, and passes any other body on", () => {
   assertStrictEquals(body, bytes);
 });
 
-Deno.test("json makes an answer of a value", () => {
+Deno.test("json makes a response from a value", () => {
   const [status, reason, headers, body] = json({ a: [1, "ö"] });
   assertEquals([status, reason, headers], [200, "OK", { "content-type": "application/json" }]);
   assertEquals(text(body), '{"a":[1,"ö"]}');
@@ -93,7 +93,7 @@ Deno.test("json makes an answer of a value", () => {
   ]);
 });
 
-Deno.test("json refuses values without a form in JSON, and a status without a body", () => {
+Deno.test("json refuses values that JSON can't represent, and a status without a body", () => {
   const itself: unknown[] = [];
   itself.push(itself);
   for (const value of [undefined, () => {}, Symbol("a"), 5n, itself]) {
@@ -102,7 +102,7 @@ Deno.test("json refuses values without a form in JSON, and a status without a bo
   assertRangeError(() => json({}, 204), "204");
 });
 
-Deno.test("a server sends replies: text, JSON, an announced empty body, none with 204", async (t) => {
+Deno.test("a server sends the replies of text, JSON and null with their framing", async (t) => {
   const app: App = ({ path }) => {
     if (path[0] === "text") return reply(200, "hello");
     if (path[0] === "json") return json({ a: 1 });

@@ -46,7 +46,7 @@ async function namesBehindProxy(app: App): Promise<string[]> {
   return names;
 }
 
-Deno.test("a user in request.store is not that of the next client behind a proxy, and one in session.store is", async () => {
+Deno.test("behind a proxy, clients don't share the user in request.store, but share the user in session.store", async () => {
   const ofRequest = withUser(
     (request) => reply(200, `${request.store.get("user") ?? "nobody"}`),
     (request) => request.store,
@@ -59,7 +59,7 @@ Deno.test("a user in request.store is not that of the next client behind a proxy
   assertEquals(await namesBehindProxy(ofSession), ["anna", "bert", "bert"]);
 });
 
-Deno.test("an access log has the user of each request behind a proxy, and of one that the app fails", async () => {
+Deno.test("an access log has the user of each request behind a proxy, also if the app throws a response", async () => {
   const lines: string[] = [];
   const onExchange = accessLog((line) => lines.push(line), {
     user: ({ request }) => `${request.store.get("user") ?? ""}`,
@@ -114,7 +114,7 @@ Deno.test("all apps of a request see one store: routes, a wrapper, a fetch handl
   assertEquals(await response.json(), { test: true, outer: 1, inner: 2 });
 });
 
-Deno.test("the request of a route can be passed on as a request, with its store", async () => {
+Deno.test("a route can pass its request to another app, with its store", async () => {
   const inner = (request: Request) => reply(200, `${request.store.get("name")}`);
   const app = routes({
     "GET /{name}": (request) => {
@@ -155,14 +155,14 @@ Deno.test("a copy without changes equals the request, and shifts its path alone"
   assertStrictEquals(copy.headers, request.headers);
 });
 
-Deno.test("a store that is made after the copy is shared, too", () => {
+Deno.test("a request and its copy share a store that is first used after copying", () => {
   const request = mkreq("GET", "/");
   const copy = request.with({});
   copy.with({}).store.set("a", 1);
   assertEquals(request.store.get("a"), 1);
 });
 
-Deno.test("an app below a wrapper gets the copy, with the parameters of its route", async () => {
+Deno.test("an app inside a wrapper gets the copy, with the parameters of its route", async () => {
   const app = routes({
     "GET /{name}": ({ parameters: { name }, headers }) =>
       reply(200, `${name} ${headers["x-user"]}`),
@@ -184,7 +184,7 @@ Deno.test("a body that is too long or not JSON is also answered with 413 or 400 
   }
 });
 
-Deno.test("a change that no request can have is an error that names it", () => {
+Deno.test("an invalid change to a request is an error that names the change", () => {
   const rows: [changes: unknown, error: typeof Error, said: string][] = [
     [undefined, TypeError, "changes: must be an object; got undefined"],
     [{ uri: "/" }, TypeError, 'unknown option "uri"; the options are headers, path, mount'],

@@ -59,7 +59,7 @@ Deno.test("a body that isn't JSON is answered with 400, and one that is too long
   assertEquals((await callApp(text, mkreq("PUT", "/", {}, "ab"))).status, 413);
 });
 
-Deno.test("a SyntaxError of anything else is an error of the app", async () => {
+Deno.test("a SyntaxError that doesn't come from the body is an error of the app", async () => {
   const other = mkreq("PUT", "/", {}, "five");
   const apps: App[] = [
     () => JSON.parse("five"),

@@ -51,7 +51,7 @@ const fail = (answer: () => ResponseTuple | ResponseObject): never => {
   throw new ResponseError(answer());
 };
 
-Deno.test("an app returns or throws an answer, as an array or an object, and both are sent", async () => {
+Deno.test("the server sends a response that an app returns or throws, as an array or an object", async () => {
   for (const answer of ANSWERS) {
     const apps: App[] = [
       answer,
@@ -78,7 +78,7 @@ Deno.test("an app returns or throws an answer, as an array or an object, and bot
   }
 });
 
-Deno.test("next() resolves to what the app has thrown as an answer, and to 413 and 400", async () => {
+Deno.test("next() resolves to a response that the app throws, and to 413 and 400", async () => {
   const app: App = async (request) => {
     if (request.path[0] === "thrown") throw new ResponseError(reply(404));
     if (request.path[0] === "broken") throw new Error("broken");
@@ -111,7 +111,7 @@ Deno.test("next() resolves to what the app has thrown as an answer, and to 413 a
   await assertRejects(() => callApp(wrapped, mkreq("PUT", "/broken")), Error, "broken");
 });
 
-Deno.test("access logs and a server in a worker see what an app has thrown as an answer", async () => {
+Deno.test("access logs and a server in a worker see a response that an app throws", async () => {
   const lines: string[] = [];
   const log = accessLog((line) => lines.push(line));
   const ended = Promise.withResolvers<Exchange>();
@@ -131,7 +131,7 @@ Deno.test("access logs and a server in a worker see what an app has thrown as an
   assertEquals((await new Client(temp.address).request("GET", "/")).status, 404);
 });
 
-Deno.test("a proxy sends what the client of a program has thrown as an answer, and logs nothing", async () => {
+Deno.test("a proxy sends a response that a custom client throws, and logs no error", async () => {
   for (const answer of ANSWERS) {
     await using app = new ProxyApp({ request: async () => await fail(answer) });
     await using serving = serve(app);
@@ -140,12 +140,12 @@ Deno.test("a proxy sends what the client of a program has thrown as an answer, a
   }
 });
 
-Deno.test("an answer of another copy of the package is sent, too", async () => {
+Deno.test("a server sends a response that another copy of the package throws", async () => {
   const error = Object.assign(new Error(), { [Symbol.for("degu.response")]: reply(404) });
   assertEquals((await callApp(() => Promise.reject(error), mkreq("GET", "/"))).status, 404);
 });
 
-Deno.test("a ResponseError is an error of the package that is not tried again, with the answer itself", async () => {
+Deno.test("a ResponseError is a DeguError with the response, and is not transient", async () => {
   const answer = reply(404, "none");
   const error = new ResponseError(answer);
   assertInstanceOf(error, DeguError);
@@ -160,7 +160,7 @@ Deno.test("a ResponseError is an error of the package that is not tried again, w
   assertEquals(calls, 1);
 });
 
-Deno.test("an invalid response can't be thrown, and one that can't be sent is answered with 500", async () => {
+Deno.test("ResponseError refuses an invalid response, and a response that can't be sent causes 500", async () => {
   for (const value of [undefined, 404, "Not Found", [404], {}, new globalThis.Response()]) {
     assertTypeError(() => constructWith(ResponseError, value), "response: must be ");
   }
@@ -171,7 +171,7 @@ Deno.test("an invalid response can't be thrown, and one that can't be sent is an
   await assertRejects(() => callApp(invalid, mkreq("GET", "/")), RangeError, "response.reason");
 });
 
-Deno.test("onConnect that throws an answer refuses the peer without a byte", async () => {
+Deno.test("if onConnect throws a response, the peer is refused and gets no byte", async () => {
   await using serving = serve({
     handle: () => reply(200),
     onConnect: () => fail(() => reply(403)),
@@ -180,7 +180,7 @@ Deno.test("onConnect that throws an answer refuses the peer without a byte", asy
   await serving.logger.waitFor("error", "onConnect");
 });
 
-Deno.test("an object that lacks a part of an answer is an error that names all of them", async () => {
+Deno.test("an object that lacks a part of a response is an error that names all parts", async () => {
   const app = makeUntypedApp(() => ({ status: 200, headers: {}, body: null }));
   await assertRejects(
     () => callApp(app, mkreq("GET", "/")),

@@ -97,7 +97,7 @@ Deno.test("a mount gets the remaining path with any method, with and without a s
   for (const uri of ["/", "/a", "/a/"]) assertEquals(await ask("PUT", uri, all), "all", uri);
 });
 
-Deno.test("a table inside of a table begins with the rest, in either spelling, and adds its parameters", async () => {
+Deno.test("a nested table matches the remaining path, with and without a slash, and adds its parameters", async () => {
   const inner = routes({
     "GET /": told("top"),
     "GET /{name}": told("inner"),
@@ -116,7 +116,7 @@ Deno.test("a table inside of a table begins with the rest, in either spelling, a
   for (const [uri, answer] of rows) assertEquals(await ask("GET", uri, outer), answer, uri);
 });
 
-Deno.test("a literal component precedes a name, from left to right, in any order of the table", async () => {
+Deno.test("a literal component precedes a parameter, from left to right, in any order of the table", async () => {
   assertEquals(await ask("GET", "/lamp/all"), "all");
   assertEquals(await ask("GET", "/heater/all"), "first first heater");
   assertEquals(await ask("GET", "/heater"), "any any heater");
@@ -141,7 +141,7 @@ Deno.test("a path without a route is 404, a method without an app 405 with the a
   }
 });
 
-Deno.test("neither 404 nor 405 ends the session, and an unread body does", async () => {
+Deno.test("the session continues after 404 and 405, and ends after an unread body", async () => {
   await using serving = serve(app);
   using conn = await serving.makeClient().connect();
   for (let i = 0; i < 2; i++) {
@@ -157,7 +157,7 @@ Deno.test("neither 404 nor 405 ends the session, and an unread body does", async
   assertEquals((await peer.readToEnd()).received, refused);
 });
 
-Deno.test("an app of GET answers HEAD, unless HEAD has one of its own", async () => {
+Deno.test("an app of GET answers HEAD, unless HEAD has its own app", async () => {
   await using serving = serve(routes({ "/api/": app }));
   const client = new Client(serving.server.address);
   const head = async (uri: string) => (await client.request("HEAD", uri)).headers["content-length"];
@@ -165,7 +165,7 @@ Deno.test("an app of GET answers HEAD, unless HEAD has one of its own", async ()
   assertEquals((await client.request("HEAD", "/api/lamps/")).status, 204);
 });
 
-Deno.test("an app gets the request, the session and the classes, and its answer and its error are passed on", async () => {
+Deno.test("an app gets the request, the session and the classes, and routes passes on its response or error", async () => {
   const answer = reply(200);
   const seen: unknown[] = [];
   const failure = new Error("an app's error");
@@ -207,7 +207,7 @@ Deno.test("parameters have no prototype, can't be changed, and are shown", async
   assertEquals(Object.keys(none!.parameters), []);
 });
 
-Deno.test("every app with an onConnect is asked once for each connection, in the order of the table, until one does not return true", async () => {
+Deno.test("onConnect of each app is called once for a connection, in the order of the table, until a call doesn't return true", async () => {
   const rows: [says: unknown[], asked: number, accepted: boolean][] = [
     [[true, true, true], 3, true],
     [[true, Promise.resolve(true), true], 3, true],
@@ -257,7 +257,7 @@ Deno.test("disposing of a table disposes of its apps, each once, even if one fai
   assertEquals(events.toSorted(), ["a", "b"]);
 });
 
-Deno.test("routes refuses a table in which something is wrong, with its key and the right form", () => {
+Deno.test("routes refuses an invalid table, and names the key and the valid form", () => {
   const ok = () => reply(200);
   const rangeErrors: [table: object, said: string][] = [
     [{}, "table: must have a route"],

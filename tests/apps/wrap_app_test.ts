@@ -61,7 +61,7 @@ Deno.test("wrapApp calls the function in place of the app, with the app as next"
   for (const [i, each] of [request, session, api].entries()) assertStrictEquals(seen[i], each);
 });
 
-Deno.test("next() needs no arguments, takes others, and always gives a Response", async () => {
+Deno.test("next() works without arguments or with replaced ones, and always resolves to a Response", async () => {
   const stream = () => new Blob(["hello"]).stream();
   const apps: App[] = [
     ({ uri }) => [200, "OK", { uri }, "hello"],
@@ -90,7 +90,7 @@ Deno.test("next() needs no arguments, takes others, and always gives a Response"
   await assertRejects(() => callApp(wrong, mkreq("GET", "/")), TypeError, "got 2 items");
 });
 
-Deno.test("the body of an answer that can't be one of next() is canceled, so that its file is closed", async () => {
+Deno.test("if next() rejects an invalid response, its body is canceled, which closes its file", async () => {
   const answers: ((body: BodyOut) => unknown)[] = [
     (body) => [200, "OK", new Headers(), body],
     (body) => ({ status: 200, reason: "OK", headers: null, body }),
@@ -128,7 +128,7 @@ Deno.test("wrapApp adds no onConnect and no disposal to an app that has none", (
   }
 });
 
-Deno.test("wrapApp makes a function of a function, and an object of an object", () => {
+Deno.test("wrapApp returns a function for a function, and an object for an object", () => {
   const handle = () => reply(200);
   assertEquals(typeof wrapApp(handle, (next) => next()), "function");
   assertEquals(typeof wrapApp({ handle }, (next) => next()), "object");
@@ -161,7 +161,7 @@ Deno.test("wrapApp looks up the methods of an app at each call, as a server does
   assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
 });
 
-Deno.test("a wrapped app lets no stranger in whom the app refuses", async () => {
+Deno.test("a wrapped app refuses each peer that the app refuses", async () => {
   const app: AppObject = { handle: () => reply(200), onConnect: () => false };
   await using server = serve(wrapApp(app, (next) => next()));
   await assertRejects(() => new Client(server.address).request("GET", "/"), EmptyPreambleError);

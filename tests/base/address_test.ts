@@ -146,7 +146,7 @@ Deno.test("every text that can be parsed is formatted unchanged", () => {
   );
 });
 
-Deno.test("text that is not an address is a RangeError that says why", () => {
+Deno.test("a text that is not an address is a RangeError with the reason", () => {
   const rows: readonly (readonly [text: string, why: string])[] = [
     ["", "must have a port"],
     ["127.0.0.1", "must have a port"],
@@ -329,7 +329,7 @@ for (const [rule, [ask, yes, no]] of Object.entries(questions)) {
   });
 }
 
-Deno.test("an IP address has one canonical form, in whichever form it is given (RFC 5952)", () => {
+Deno.test("each form of an IP address is converted to one canonical form (RFC 5952)", () => {
   const forms: Record<string, string | null> = {
     "::": "::",
     "0:0:0:0:0:0:0:1": "::1",
@@ -351,7 +351,7 @@ Deno.test("an IP address has one canonical form, in whichever form it is given (
   }));
 });
 
-Deno.test("a zone is what follows the first percent sign", () => {
+Deno.test("a zone is the text after the first percent sign", () => {
   const cases = {
     "fe80::1%eth0": "eth0",
     "fe80::1": null,
@@ -365,7 +365,7 @@ Deno.test("a zone is what follows the first percent sign", () => {
   }
 });
 
-Deno.test("formatIPAddress writes 4 and 16 bytes in canonical form, and no other number of them", () => {
+Deno.test("formatIPAddress writes 4 and 16 bytes in canonical form, and refuses other lengths", () => {
   assertEquals(formatIPAddress(Uint8Array.of(192, 0, 2, 1)), "192.0.2.1");
   const bytes = fc.uint8Array({ minLength: 16, maxLength: 16 });
   fc.assert(fc.property(bytes, (address) => {
@@ -378,7 +378,7 @@ Deno.test("formatIPAddress writes 4 and 16 bytes in canonical form, and no other
   }
 });
 
-Deno.test("the error for an invalid host suggests what was meant, if it can tell", () => {
+Deno.test("the error for an invalid host names the likely mistake", () => {
   const rows: readonly (readonly [host: string, hint: string | null])[] = [
     ["http://a/", "a URL"],
     ["me@a", "a host with a user"],

@@ -85,7 +85,7 @@ Deno.test("Deno.inspect shows a Response like the arguments that construct it", 
   assert(whole.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), whole);
 });
 
-Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {
+Deno.test("shiftPath moves one component after the other to mount, and a proxy omits them", () => {
   const request = mkreq("GET", "/a/b/?c");
   const steps = [];
   for (let i = 0; i < 4; i++) {
@@ -140,7 +140,7 @@ Deno.test("a session counts the requests that were answered, and has its own sto
   assertEquals(counts, [0, 1, 2, 0]);
 });
 
-Deno.test("message is null during the session, then has the reason of its end; only requests with a response are counted", async (t) => {
+Deno.test("message is null until the session ends, and then its reason; only requests with a response are counted", async (t) => {
   // How sessions end otherwise is in tests/net/server_connection_end_test.ts.
   const endings: readonly (readonly [
     what: string,
@@ -172,7 +172,7 @@ Deno.test("message is null during the session, then has the reason of its end; o
   });
 });
 
-Deno.test("sessions dispose of what an app has stored in session.store, in reverse order", async () => {
+Deno.test("sessions dispose of the values in session.store, in reverse order", async () => {
   const disposed: string[] = [];
   const sessionEnd = Promise.withResolvers<void>();
   const keep = (name: string): Disposable => ({

@@ -45,14 +45,14 @@ import {
 } from "@std/assert";
 import { inspect as inspectOfNode } from "node:util";
 
-Deno.test("an error has the problem without path and advice, which isn't shown twice", () => {
+Deno.test("an error has the problem without path and advice, and shows the problem only once", () => {
   const error = new DeguError("/a: it is full; free some", { problem: "it is full", cause: 1 });
   assertEquals([error.problem, error.cause], ["it is full", 1]);
   assertEquals(JSON.parse(JSON.stringify(error)), { name: "DeguError", code: null });
   assertEquals(Deno.inspect(error).split("it is full").length, 2);
 });
 
-Deno.test("each error has the name of its class, its message, and what it adds", () => {
+Deno.test("each error has the name of its class, its message, and its own fields", () => {
   const cause = new Error("below");
   const rows: [error: DeguError, name: string, code: string | null, message: string][] = [
     [new DeguError("a"), "DeguError", null, "a"],
@@ -124,7 +124,7 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
   });
 });
 
-Deno.test("a ProtocolError quotes what is wrong", () => {
+Deno.test("a ProtocolError quotes the invalid text", () => {
   const rows: [call: () => unknown, part: string][] = [
     [() => parseHeaders(encodeLatin1("a_b: c")), "a_b"],
     [() => parseHeaders(encodeLatin1("a: b{c")), "b{c"],
@@ -139,7 +139,7 @@ Deno.test("a ProtocolError quotes what is wrong", () => {
   for (const [call, part] of rows) assertThrows(call, ProtocolError, part);
 });
 
-Deno.test("quote escapes what is not printable ASCII, in as few digits as it takes", () => {
+Deno.test("quote escapes all but printable ASCII, in as few digits as possible", () => {
   const rows: Record<string, string> = {
     "a~ ": '"a~ "',
     '"\\\r\n': '"\\"\\\\\\r\\n"',
@@ -312,7 +312,7 @@ Deno.test("any other value is quoted, even if it is bytes", () => {
   assertStringIncludes(quoteLine(encodeLatin1("")), '""');
 });
 
-Deno.test("a folded line is not quoted, because it may be the rest of a secret", () => {
+Deno.test("a folded line is not quoted, because it may continue a secret", () => {
   for (const space of [" ", "\t"]) {
     assert(!quoteLine(encodeLatin1(space + SECRET)).includes(SECRET));
   }

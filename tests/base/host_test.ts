@@ -8,7 +8,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
-Deno.test("a host is an IPv4 address, an IPv6 address or a name, in one form", async (t) => {
+Deno.test("parseHost converts an IPv4 address, an IPv6 address or a name to one form", async (t) => {
   const rows: [host: string, type: string, text: string, zone: string | null][] = [
     ["10.0.0.7", "IPv4", "10.0.0.7", null],
     ["2001:DB8::0001", "IPv6", "2001:db8::1", null],
@@ -29,7 +29,7 @@ Deno.test("a host is an IPv4 address, an IPv6 address or a name, in one form", a
   });
 });
 
-Deno.test("an ambiguous text is not a host", () => {
+Deno.test("parseHost refuses an ambiguous text", () => {
   const invalidHosts = [
     ...["", " ", ".", "a b", "10.0.0.07", "10.1", "1", "0x7f000001", "10.0.0.7%eth0", "a%eth0"],
     ...["[::1]", "::1/64", "fe80::1%", "fe80::1%03", "fe80::1%a b", "fe80::1%4294967296"],
@@ -41,7 +41,7 @@ Deno.test("an ambiguous text is not a host", () => {
   }
 });
 
-Deno.test("how far a host reaches (RFC 1122 §3.2.1.3, RFC 3927, RFC 4291 §2.5, RFC 6761 §6.3)", () => {
+Deno.test("parseHost reports the reach of a host (RFC 1122 §3.2.1.3, RFC 3927, RFC 4291 §2.5, RFC 6761 §6.3)", () => {
   const hosts = {
     loopback: [
       ...["127.0.0.1", "127.255.9.9", "::1", "0:0::1", "::1%lo", "::ffff:127.0.0.1"],
@@ -62,7 +62,7 @@ Deno.test("how far a host reaches (RFC 1122 §3.2.1.3, RFC 3927, RFC 4291 §2.5,
   }
 });
 
-Deno.test("the bytes of an address are a copy, and those of its one form", () => {
+Deno.test("parseHost returns a copy of the bytes of an address", () => {
   assertEquals(parseHost("10.0.0.7")?.bytes, Uint8Array.of(10, 0, 0, 7));
   assertEquals(parseHost("1:2::f00d")?.bytes?.toHex(), "0001000200000000000000000000f00d");
   assertEquals(parseHost("a")?.bytes, null);
@@ -75,7 +75,7 @@ Deno.test("the bytes of an address are a copy, and those of its one form", () =>
   }));
 });
 
-Deno.test("a host without a zone is what a client accepts, and no other text", () => {
+Deno.test("a client accepts a host if and only if it is a host without a zone", () => {
   const hosts = fc.oneof(makeTextArbitrary(), fc.ipV4(), fc.ipV6(), fc.domain());
   fc.assert(fc.property(hosts, (host) => {
     const parsed = parseHost(host);
@@ -90,7 +90,7 @@ Deno.test("a host without a zone is what a client accepts, and no other text", (
   }));
 });
 
-Deno.test("checkAddress accepts for each side what the constructors of that side accept", () => {
+Deno.test("checkAddress accepts for each side the addresses that the constructors of that side accept", () => {
   const rows: [address: unknown, isForClient: boolean, isForServer: boolean][] = [
     [["127.0.0.1", 80], true, true],
     [["127.0.0.1", 0], false, true],
@@ -139,7 +139,7 @@ Deno.test("a checked address is a copy that can't be changed", () => {
   assert(checkAddress(name, "server") !== name);
 });
 
-Deno.test("the side of checkAddress is one of two words", () => {
+Deno.test('checkAddress refuses a side that is neither "client" nor "server"', () => {
   const check = (side: unknown) => callWith(checkAddress, ["127.0.0.1", 80], side);
   assertThrows(() => check("peer"), RangeError, 'side: must be "client" or "server"; got "peer"');
   assertThrows(() => check(undefined), TypeError, "side: must be a string");

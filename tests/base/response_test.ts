@@ -103,7 +103,7 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
   await respond(null).discard();
 });
 
-Deno.test("discard gives up after a second, even if bytes keep coming", async () => {
+Deno.test("discard cancels after a second, even if more bytes arrive", async () => {
   for (const announced of [60000, 65536]) {
     let canceled = false;
     const dripping = new ReadableStream({
@@ -119,7 +119,7 @@ Deno.test("discard gives up after a second, even if bytes keep coming", async ()
   }
 });
 
-Deno.test("discard works after a part was read, counts what is left, and keeps the connection", async (t) => {
+Deno.test("discard works after a part was read, counts the remaining bytes, and keeps the connection", async (t) => {
   const rows: [string, () => BodyOut, (body: never) => Promise<unknown>, kept: boolean][] = [
     ["70,000 bytes", () => new Uint8Array(70_000), (body: Body) => body.read(5000), true],
     ["70,000 bytes, 1 read", () => new Uint8Array(70_000), (body: Body) => body.read(1), false],
@@ -176,7 +176,7 @@ Deno.test("a request that is too long for its app can still be read, if it has a
   assertEquals(await response.text(), "hello");
 });
 
-Deno.test("discard counts the lines of chunks, too", async () => {
+Deno.test("discard also counts the chunk headers", async () => {
   const chunk = encodeLatin1(`1;key=${"v".repeat(4000)}\r\nx\r\n`);
   let received = 0;
   const endless = new ReadableStream({
@@ -189,7 +189,7 @@ Deno.test("discard counts the lines of chunks, too", async () => {
   assert(received < 150_000, `${received}`);
 });
 
-Deno.test("disposing of a response discards its body, so that the connection goes on", async () => {
+Deno.test("disposing of a response discards its body, and the connection continues", async () => {
   const app: AppFunction = ({ path }) => [
     200,
     "OK",

@@ -39,7 +39,7 @@ async function deadAddress(): Promise<readonly [string, number]> {
   return ["127.0.0.1", await findUnusedPort()];
 }
 
-Deno.test("an error of connecting keeps its class and code, and names the address and what to check", async (t) => {
+Deno.test("an error of connecting keeps its class and code, and names the address and a check", async (t) => {
   const [host, port] = await deadAddress();
   const name = crypto.randomUUID();
   const { ConnectionRefused, NotFound } = Deno.errors;
@@ -73,12 +73,12 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   }
 });
 
-Deno.test("a loop of connects that fail at once lets timers and sockets have their turn", async () => {
+Deno.test("a loop of connects that fail at once doesn't block timers and sockets", async () => {
   const failing: Record<string, Address> = {
     "a path without a socket": "/tmp/degu-test-no-such.socket",
-    "a name that nobody has": encoder.encode(`\0${crypto.randomUUID()}`),
+    "an unused abstract name": encoder.encode(`\0${crypto.randomUUID()}`),
     "a path without a permission": "/dev/null/a",
-    "an address that no connection can have, as without a route": ["224.0.0.1", 80],
+    "an address that can't be connected to, like a host without a route": ["224.0.0.1", 80],
   };
   for (const [what, address] of Object.entries(failing)) {
     const client = new Client(address);
@@ -93,7 +93,7 @@ Deno.test("a loop of connects that fail at once lets timers and sockets have the
   }
 });
 
-Deno.test("a missing permission says itself what to do, and names the address", async () => {
+Deno.test("the error for a missing permission has advice, and names the address", async () => {
   // The tests may neither read nor write there.
   const error = await assertRejects(() => new Client("/dev/null/a").connect());
   assert(error instanceof Deno.errors.NotCapable, "it keeps its class");
@@ -248,7 +248,7 @@ Deno.test("a connection over a socket with trust ends when that is aborted, with
   peer.close();
 });
 
-Deno.test("a request over TLS that is refused says the refusalHint of its socket", async () => {
+Deno.test("the error for a request that is refused over TLS contains the socket's refusalHint", async () => {
   using server = new RawServer();
   class Hinting extends Client {
     override async createSocket(): Promise<Socket> {
@@ -368,7 +368,7 @@ async function answerNext(server: RawServer): Promise<void> {
   await peer.readToEnd();
 }
 
-Deno.test("requests in a row, each over a connection of its own, share one timer, which ends with them", async () => {
+Deno.test("consecutive requests, each over its own connection, share one timer, which ends with them", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 1000 });
   using timers = recordIntervals();
@@ -384,7 +384,7 @@ Deno.test("requests in a row, each over a connection of its own, share one timer
   assertEquals([timers.started.length, timers.running.size], [1, 0]);
 });
 
-Deno.test("no timer runs on after a request that can't connect, or whose connection was closed before it", async () => {
+Deno.test("no timer remains after a request that can't connect, or whose connection was already closed", async () => {
   using server = new RawServer();
   const onConnect = (conn: Connection) => (conn.close(), true);
   const closing = new Client(server.address, { timeout: 1000, onConnect });
@@ -401,7 +401,7 @@ Deno.test("no timer runs on after a request that can't connect, or whose connect
   }
 });
 
-Deno.test("no timer runs on for onConnect alone, once its connection is closed", async () => {
+Deno.test("no timer remains for a pending onConnect after its connection is closed", async () => {
   using server = new RawServer();
   const asked = Promise.withResolvers<Connection>();
   const answer = Promise.withResolvers<boolean>();

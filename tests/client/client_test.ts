@@ -61,7 +61,7 @@ Deno.test("the option host overrides the one from the address", () => {
   }
 });
 
-Deno.test("options, timeout and bodies are those passed, or the defaults", () => {
+Deno.test("options, timeout and bodies are the passed values, or the defaults", () => {
   const client = new Client(address);
   assertEquals([client.options, client.timeout, client.address], [{}, 90, address]);
   assertStrictEquals(client.bodies, bodies);
@@ -75,7 +75,7 @@ Deno.test("options, timeout and bodies are those passed, or the defaults", () =>
   }
 });
 
-Deno.test("an invalid host is a RangeError that says what it looks like, without a password", () => {
+Deno.test("an invalid host is a RangeError that names the likely mistake, without a password", () => {
   const make = () => new Client(["http://user:password@host/", 80]);
   const error = assertThrows(make, RangeError, "address[0]: ");
   assert(error.message.includes("a URL") && !error.message.includes("password"), error.message);
@@ -86,7 +86,7 @@ Deno.test("an invalid host is a RangeError that says what it looks like, without
 
 // `headers` of a client: sent with every request, or refused.
 
-Deno.test("headers of a client are sent with every request that doesn't have them, beside host and authorization, which replace those of the request", async () => {
+Deno.test("headers of a client are sent with every request that doesn't have them; host and authorization of a client replace those of the request", async () => {
   const headers = { "user-agent": "camera", "x-kind": "default" };
   using ends = await connect({ headers, host: "h", authorization: "a" });
   const { conn } = ends;
@@ -134,7 +134,7 @@ Deno.test("a header of the call replaces a header of the client, and undefined l
   });
 });
 
-Deno.test("a header of the call in another spelling is refused, and doesn't stand beside that of the client", async () => {
+Deno.test("a header of the call in another spelling than the client's is refused, not sent twice", async () => {
   using ends = await connect({ headers: { "x-kind": "default" }, host: null });
   for (const name of ["X-Kind", "x-kind ", "x-kınd"]) {
     const error = await catchRejection(ends.conn.get("/", { [name]: "own" }), name);
@@ -144,7 +144,7 @@ Deno.test("a header of the call in another spelling is refused, and doesn't stan
   assertEquals(ends.conn.closed, false);
 });
 
-Deno.test("headers of a client are sent with one-shot requests, over a pool, and with those of fetch", async () => {
+Deno.test("headers of a client are sent with one-shot requests, over a pool, and by fetch", async () => {
   const seen: HeaderDict[] = [];
   await using serving = serve(({ headers }) => {
     seen.push({ ...headers });
@@ -213,7 +213,7 @@ Deno.test("headers of a client can't contain a header that has its own option or
   }
 });
 
-Deno.test("headers of a client fit in a preamble", () => {
+Deno.test("headers of a client that don't fit in a preamble are refused", () => {
   const headers = { a: "b".repeat(20000), c: "d".repeat(12768 - "a: \r\nc: \r\n".length) };
   assertEquals(new Client(address, { headers }).options.headers, headers);
   assertThrows(
@@ -332,7 +332,7 @@ const broken: readonly string[] = [
   `authorization ${SECRET}\r\n\r\n`,
 ];
 
-Deno.test("a server's log never shows a secret of a peer, with mistakes in it or next to it", async () => {
+Deno.test("a server's log never shows a secret of a peer, even if the secret or a header beside it is invalid", async () => {
   for (const request of broken) {
     await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request);
     await meeting.peer.readToEnd();

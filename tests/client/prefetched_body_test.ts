@@ -11,7 +11,7 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 
 const MOST = 65_536;
 
-Deno.test("many responses with unread small bodies take no place of the server", async () => {
+Deno.test("many responses with unread small bodies occupy no slot of the server", async () => {
   await using serving = serve(() => reply(200, "hello"), { maxConnections: 2 });
   const client = serving.makeClient();
   const kept = [];
@@ -21,7 +21,7 @@ Deno.test("many responses with unread small bodies take no place of the server",
   for (const response of kept) assertEquals(await response.text(), "hello");
 });
 
-Deno.test("a body of up to 64 KiB with a length is read at once, any other one when it is asked for", async (t) => {
+Deno.test("a body of up to 64 KiB with a length is read at once, and any other body on demand", async (t) => {
   const rows: [string, body: () => Uint8Array | BodyIter | null, isClosed: boolean][] = [
     ["none", () => null, true],
     ["empty", () => new Uint8Array(0), true],
@@ -51,7 +51,7 @@ Deno.test("a body of up to 64 KiB with a length is read at once, any other one w
   });
 });
 
-Deno.test("such a body can be used in every way, once", async (t) => {
+Deno.test("a prefetched body can be used in every way, once", async (t) => {
   await using serving = serve(() => reply(200, '"hello"'));
   const client = serving.makeClient();
   const ways: Record<string, (body: Body) => Promise<unknown>> = {
@@ -84,7 +84,7 @@ Deno.test("such a body can be used in every way, once", async (t) => {
   assertEquals(await (await expectOk(client.get("/"))).json(), "hello");
 });
 
-Deno.test("the response does not wait for such a body, and an error of it is the body's", async () => {
+Deno.test("the response does not wait for a prefetched body, and an error while reading rejects only the body", async () => {
   using unhandled = recordUnhandledRejections();
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 60 });
@@ -140,7 +140,7 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
   }
 });
 
-Deno.test("a body keeps the process alive while the process waits for it, and no longer", async () => {
+Deno.test("a prefetched body keeps the process alive only while the process waits for it", async () => {
   using server = new RawServer();
   const running = runProgram("unread_body.ts", {
     flags: ["--allow-net"],
@@ -158,7 +158,7 @@ Deno.test("a body keeps the process alive while the process waits for it, and no
   assertEquals(await running, "hello\n200\n");
 });
 
-Deno.test("an abort, or a cancellation, before the last byte ends such a body, and closes the connection", async () => {
+Deno.test("an abort, or a cancellation, before the last byte ends a prefetched body, and closes the connection", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 60 });
   for (const how of ["abort", "cancel"]) {
@@ -181,7 +181,7 @@ Deno.test("an abort, or a cancellation, before the last byte ends such a body, a
   }
 });
 
-Deno.test("classes that extend ours get the connection as their source, as ever", async () => {
+Deno.test("body classes that extend those of the library get the connection as their source", async () => {
   class Own extends Body {}
   await using serving = serve(() => reply(200, "hello"));
   const client = serving.makeClient({ bodies: { ...bodies, Body: Own } });

@@ -61,7 +61,7 @@ const app: App = async ({ uri, method, headers, body }, _session, api) => {
 
 for (const { name, available, start } of endpointKinds) {
   Deno.test({
-    name: `${name}: every kind of exchange works between two ends`,
+    name: `${name}: every kind of exchange works between a client and a server`,
     ignore: !available,
     fn: async (t) => {
       await using endpoint = await start(app);
@@ -99,7 +99,7 @@ for (const { name, available, start } of endpointKinds) {
 
 // The bridge over mutual TLS: the peer's certificate, and the scheme.
 
-Deno.test("a handler serves the clients of a private authority, and fetch can be one", async (t) => {
+Deno.test("a fetch handler serves the clients of a private authority, including fetch", async (t) => {
   const pki = await openSharedPki();
   await using dir = await createTempDir();
   const app = fromFetchHandler(async (request, { session }) =>

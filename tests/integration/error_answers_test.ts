@@ -161,7 +161,7 @@ const PLACES: Readonly<Record<string, (dir: string) => Promise<Place>>> = {
 };
 
 for (const [what, start] of Object.entries(PLACES)) {
-  Deno.test(`each wrong request gets exactly one answer or silence, and then the end ${what}`, async () => {
+  Deno.test(`each invalid request gets exactly one response or silence, and then the end ${what}`, async () => {
     await using dir = await createTempDir();
     await using place = await start(dir.path);
     for (const [sent, expected] of ROWS) {
@@ -176,7 +176,7 @@ for (const [what, start] of Object.entries(PLACES)) {
   });
 }
 
-Deno.test("a proxy passes on a 400 and a 500 of its upstream, and makes 502 of an end without an answer", async () => {
+Deno.test("a proxy passes on a 400 and a 500 of its upstream, and sends 502 if the upstream ends without a response", async () => {
   using upstream = new RawServer();
   await using app = new ProxyApp(new Client(upstream.address));
   await using proxy = serve(app);
@@ -196,7 +196,7 @@ Deno.test("a proxy passes on a 400 and a 500 of its upstream, and makes 502 of a
   assertEquals((await response).status, 502);
 });
 
-Deno.test("a connection that is refused before HTTP gets no byte, in reply to any bytes", async () => {
+Deno.test("a connection that onConnect refuses gets no byte, in reply to any bytes", async () => {
   const app: App = { onConnect: () => false, handle: tell };
   await using serving = serve(app);
   for (const [sent] of ROWS) {

@@ -92,7 +92,7 @@ const kinds: readonly Kind[] = [
 
 const head = "HEAD /a HTTP/1.1\r\n\r\n";
 
-Deno.test("HEAD is answered as GET is, without the body", async (t) => {
+Deno.test("a server answers HEAD as GET, without the body", async (t) => {
   await testEachRow(t, kinds, async (_kind, framing, make) => {
     using unhandled = recordUnhandledRejections();
     const made: Made[] = [];
@@ -114,7 +114,7 @@ Deno.test("HEAD is answered as GET is, without the body", async (t) => {
   });
 });
 
-Deno.test("the body of an answer to HEAD closes its file if it owns it, and leaves any other where it is", async () => {
+Deno.test("canceling the body of a response to HEAD closes a file that the body owns, and doesn't move another file's position", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   await Deno.writeFile(path, hello);
@@ -133,7 +133,7 @@ Deno.test("the body of an answer to HEAD closes its file if it owns it, and leav
   assertEquals(await file.seek(0, Deno.SeekMode.Current), 0);
 });
 
-Deno.test("an app can't have a body sent to HEAD by changing the method of its request", async () => {
+Deno.test("an app can't send a body to HEAD by changing the method of its request", async () => {
   const app: App = (request) => {
     Object.assign(request, { method: "GET" });
     return [200, "OK", {}, hello];
@@ -144,7 +144,7 @@ Deno.test("an app can't have a body sent to HEAD by changing the method of its r
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
 });
 
-Deno.test("canceling the body of an answer to HEAD may close its session, and the answer arrives", async () => {
+Deno.test("canceling the body of a response to HEAD may close its session", async () => {
   await using meeting = await connectRawPeer(
     makeUntypedApp((_request, session) => {
       const cancel = () => session.close(new Error("enough"));
@@ -160,16 +160,26 @@ Deno.test("canceling the body of an answer to HEAD may close its session, and th
   assertEquals(logger.lines.map(([level]) => level), ["debug"]);
 });
 
-Deno.test("a length that an app states to HEAD must be that of its body", async (t) => {
+Deno.test("a framing header that an app returns to HEAD must match its body", async (t) => {
   const rows:
     readonly (readonly [string, Record<string, string | number>, BodyOut | null, string])[] = [
-      ["equal", { "content-length": 5 }, hello, LENGTH],
-      ["the coding", { "transfer-encoding": "chunked" }, new ChunkedBodyIter(chunks), CODING],
-      ["unequal", { "content-length": 6 }, hello, "none"],
-      ["the other", { "content-length": 5 }, new ChunkedBodyIter(chunks), "none"],
+      ["the content-length of the body", { "content-length": 5 }, hello, LENGTH],
+      [
+        "chunked for a chunked body",
+        { "transfer-encoding": "chunked" },
+        new ChunkedBodyIter(chunks),
+        CODING,
+      ],
+      ["another content-length", { "content-length": 6 }, hello, "none"],
+      [
+        "content-length for a chunked body",
+        { "content-length": 5 },
+        new ChunkedBodyIter(chunks),
+        "none",
+      ],
       ["without a body", { "content-length": 12 }, null, "content-length: 12\r\n"],
       ["without a body, chunked", { "transfer-encoding": "chunked" }, null, CODING],
-      ["of a body that GET would not send", { "content-length": 0 }, null, "content-length: 0\r\n"],
+      ["content-length: 0 without a body", { "content-length": 0 }, null, "content-length: 0\r\n"],
     ];
   await testEachRow(t, rows, async (_what, headers, body, line) => {
     await using meeting = await connectRawPeer(() => [200, "OK", headers, body], head);
@@ -203,7 +213,7 @@ Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behin
   });
 });
 
-Deno.test("a client of ours, and fetch over it, get the headers of HEAD and go on", async () => {
+Deno.test("a client, and fetch over it, get the headers of HEAD, and the connection continues", async () => {
   await using serving = serve(() => [200, "OK", {}, new ChunkedBodyIter(chunks)]);
   using conn = await serving.makeClient().connect();
   for (let i = 0; i < 3; i++) {
@@ -215,7 +225,7 @@ Deno.test("a client of ours, and fetch over it, get the headers of HEAD and go o
   }
 });
 
-Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as to GET, and canceled", async (t) => {
+Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the framing of GET, and is canceled", async (t) => {
   const endless = () => new TrackedStream(Array.from({ length: 100 }, () => hello));
   const late = () =>
     new TrackedStream([hello], { onPull: () => new Promise((resolve) => setTimeout(resolve)) });
@@ -255,7 +265,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as t
   });
 });
 
-Deno.test("the text of a fetch-style handler must have the length that it states, to HEAD as to GET", async () => {
+Deno.test("the text of a fetch-style handler must have its content-length, for HEAD and for GET", async () => {
   await using serving = serveHandler(({ method }) =>
     new Response(method === "HEAD" ? null : "hello", { headers: { "content-length": "12" } })
   );

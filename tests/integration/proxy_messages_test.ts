@@ -29,7 +29,7 @@ const RESPONSES: readonly (readonly [rule: string, bytes: string])[] = [
   ["an interim response", `HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n${FINAL}`],
 ];
 
-Deno.test("a proxy makes 502 of a response that breaks a rule, passes no byte of it on, and closes the connection", async (t) => {
+Deno.test("a proxy replaces a response that breaks a rule by 502, passes no byte of it on, and closes the connection", async (t) => {
   await testEachRow(t, RESPONSES, async (_rule, bytes) => {
     await using through = await connectThrough();
     const { near, upstream } = through;
@@ -59,7 +59,7 @@ const REQUESTS: readonly (readonly [request: string, status: 400 | 501 | 505])[]
   ["PUT / HTTP/1.1\r\ncontent-length: 5, 5\r\n\r\nhello", 400],
 ];
 
-Deno.test("a proxy answers a request that breaks a rule itself, and connects to no upstream for it", async (t) => {
+Deno.test("a proxy itself refuses a request that breaks a rule, and doesn't connect to the upstream", async (t) => {
   const rows = REQUESTS.map((row) => [JSON.stringify(row[0]), ...row] as const);
   await testEachRow(t, rows, async (_what, request, status) => {
     await using through = await connectThrough();
@@ -94,7 +94,7 @@ Deno.test("a proxy that forwards to itself answers 502 once its slots are in use
 
 const VIA = "via: 1.0 a, 1.1 b, 1.1 c";
 
-Deno.test("a proxy adds no via, and passes one on as it came, unless its headers say otherwise", async (t) => {
+Deno.test("a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it", async (t) => {
   await testEachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_what, line) => {
     await using through = await connectThrough();
     await through.near.send(`GET / HTTP/1.1\r\n${line}\r\n`);
@@ -112,7 +112,7 @@ Deno.test("a proxy adds no via, and passes one on as it came, unless its headers
   });
 });
 
-Deno.test("a proxy sends HTTP/1.1 on both sides, and keeps no connection for HTTP/1.0", async () => {
+Deno.test("a proxy sends HTTP/1.1 on both sides, and refuses HTTP/1.0", async () => {
   using upstream = new RawServer();
   await using proxy = serveProxy(upstream.address);
   using near = await RawPeer.connect(proxy.address);

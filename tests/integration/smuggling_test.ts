@@ -26,7 +26,7 @@ Deno.test("the corpus agrees with the grammar on each row", () => {
   }
 });
 
-Deno.test("the server accepts exactly the requests of each row, and answers other bytes at most once", async () => {
+Deno.test("the server accepts exactly the requests of each row, and sends at most one response to other bytes", async () => {
   let calls: string[] = [];
   let complete: string[] = [];
   const app: App = async ({ method, uri, headers, body }) => {
@@ -290,7 +290,7 @@ for (const kind of kinds) {
   const missing = kind.program === undefined ? null : await whyNot(kind.program);
   if (missing !== null) console.warn(`${missing}: nothing is forwarded to it here`);
   Deno.test({
-    name: `nothing ambiguous is forwarded to ${kind.name}`,
+    name: `ProxyApp forwards no ambiguous request to ${kind.name}`,
     ignore: missing !== null,
     fn: () => forwardAll(kind),
   });
@@ -323,7 +323,7 @@ async function forwardAll(kind: Kind): Promise<void> {
   assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
 }
 
-Deno.test("bytes of one session are in no response of another, though sessions share connections", async () => {
+Deno.test("a response has no bytes of another session, though sessions share connections", async () => {
   await using backEnd = await startNodeHttp();
   await using proxy = serve(new ProxyApp(new Client(backEnd.address, { host: null })));
   using honest = await proxy.makeClient().connect();

@@ -68,7 +68,7 @@ Deno.test("the server of README.md doesn't log above info for inputs of the fuzz
   }
 });
 
-Deno.test("the server of README.md greets every method alike, and HEAD without the words", async () => {
+Deno.test("the server of README.md sends every method the same response, and HEAD without the body", async () => {
   await using serving = serve(await helloApp());
   const bodies = [
     "",

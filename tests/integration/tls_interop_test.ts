@@ -77,7 +77,7 @@ async function makePeers(
     ["an intermediate authority that is missing", UNVERIFIED, show(below)],
     ["an intermediate that is no authority", UNVERIFIED, show(belowLeaf, leaf)],
     ["another authority", UNVERIFIED, await shown("stranger", { issuer: other })],
-    ["another authority, which is shown too", SELF_SIGNED, [
+    ["another authority, which is sent with the leaf", SELF_SIGNED, [
       ...show(await make("stranger2", { issuer: other }), other),
     ]],
     [
@@ -85,9 +85,9 @@ async function makePeers(
       UNVERIFIED,
       await shown("swapped", { issuer: ownAuthority }),
     ],
-    ["a certificate that signed itself", SELF_SIGNED, show(await make("self", {}))],
+    ["a self-signed certificate", SELF_SIGNED, show(await make("self", {}))],
     [
-      "a certificate that has expired",
+      "an expired certificate",
       UNVERIFIED,
       await shown("expired", { to: formatTimeFromNow(-1) }),
     ],
@@ -103,7 +103,7 @@ async function makePeers(
     ],
     ["the authority itself", IS_AUTHORITY, show(trusted)],
     [
-      "a certificate that is an authority too",
+      "a certificate that is also an authority",
       SELF_SIGNED,
       await shown("sub_authority", { isAuthority: true }),
     ],
@@ -174,7 +174,7 @@ const CURL = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile];
 const IDENTITY = ["--cert", certFile, "--key", keyFile];
 
 Deno.test(
-  "curl is answered over TCP only with a certificate",
+  "the server answers curl over TCP only with a certificate",
   await ignoreUnlessInstalled("curl"),
   async () => {
     await using server = await startEcho();
@@ -195,7 +195,7 @@ Deno.test(
 );
 
 Deno.test(
-  "curl with a certificate is answered over a Unix socket",
+  "the server answers curl with a certificate over a Unix socket",
   await ignoreUnlessInstalled("curl"),
   async () => {
     await using dir = await createTempDir();
@@ -222,12 +222,16 @@ for i in range(3):
 conn.close()
 `;
 
-Deno.test("Python's http.client is answered", await ignoreUnlessInstalled("python3"), async () => {
-  await using server = await startEcho();
-  const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
-  const { stdout, stderr } = await runWithInput("python3", args, "");
-  assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
-});
+Deno.test(
+  "the server answers Python's http.client",
+  await ignoreUnlessInstalled("python3"),
+  async () => {
+    await using server = await startEcho();
+    const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
+    const { stdout, stderr } = await runWithInput("python3", args, "");
+    assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
+  },
+);
 
 const PYTHON_SERVER = `
 import http.server, ssl, sys
@@ -307,7 +311,8 @@ Deno.test(
 );
 
 Deno.test({
-  name: "the commands in docs/tls.md produce files that the code below them, curl and openssl use",
+  name:
+    "the commands in docs/tls.md create files that the code below them, curl and openssl can use",
   ...await ignoreUnlessInstalled("openssl"),
   async fn() {
     await using dir = await createTempDir();
@@ -503,7 +508,7 @@ async function testClient(
     ["the address", "accepted", good, "127.0.0.1"],
     ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
     ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
-    ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
+    ["a subdomain of the host", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
     ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
     [
       "a wildcard, two labels",

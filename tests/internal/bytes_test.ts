@@ -5,7 +5,7 @@ import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 
-Deno.test("decodeAscii maps each ASCII byte to its character, and all others to none of ASCII", () => {
+Deno.test("decodeAscii maps each ASCII byte to its character, and other bytes to other characters", () => {
   fc.assert(fc.property(fc.uint8Array(), (bytes) => {
     const text = decodeAscii(bytes);
     const ascii = [...bytes].every((byte) => byte < 0x80);
@@ -20,7 +20,7 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and all others to 
 
 // Maps that strangers can't fill without limit.
 
-Deno.test("a pause takes its time", async () => {
+Deno.test("pause() resolves after its milliseconds", async () => {
   using time = new FakeTime();
   let over = false;
   const pausing = pause(1000, new AbortController().signal).then(() => over = true);
@@ -31,7 +31,7 @@ Deno.test("a pause takes its time", async () => {
   await pausing;
 });
 
-Deno.test("a signal ends a pause, even an endless one, and leaves no timer", async () => {
+Deno.test("a signal ends a pause, also a pause without a limit, and leaves no timer", async () => {
   const stop = new AbortController();
   const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
   let over = 0;

@@ -26,9 +26,9 @@ const namesOf = (set: SwapRemoveSet<NamedEntry>) =>
 
 const ROWS: readonly [rule: string, removed: string, remaining: string][] = [
   ["the first", "a", "bcd"],
-  ["one in the middle", "b", "acd"],
+  ["an entry in the middle", "b", "acd"],
   ["the last", "d", "abc"],
-  ["one that was moved to the index of another", "ad", "bc"],
+  ["an entry that was moved to the index of a removed entry", "ad", "bc"],
   ["all", "cabd", ""],
 ];
 
@@ -47,7 +47,7 @@ Deno.test("a SwapRemoveSet doesn't remove an object that is not an entry, or was
   assertEquals(namesOf(set), "b");
 });
 
-Deno.test("an iteration over a SwapRemoveSet skips entries that are removed or added meanwhile", () => {
+Deno.test("an iteration over a SwapRemoveSet skips entries that are removed or added during it", () => {
   const { set, entries } = makeSet("abcd");
   const seen = [];
   for (const { name } of set) {

@@ -33,7 +33,7 @@ import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 
 // The contents of files on the disk.
 
-Deno.test("a file can be locked once, and again if the first lock is released within a moment", async () => {
+Deno.test("a file can be locked once, and again if the first lock is released soon", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   const open = () => Deno.open(path, { write: true, create: true });
@@ -50,7 +50,7 @@ Deno.test("a file can be locked once, and again if the first lock is released wi
   assertEquals(await waiting, true);
 });
 
-Deno.test("a locked file is the one at its path, and no link or second name of another", async () => {
+Deno.test("a temporary file is locked only if it is still at its path, and is no link or hard link", async () => {
   await using dir = await createTempDir();
   const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
@@ -100,7 +100,7 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   assertEquals(await listNames(dir.path), ["complete", "other", "part"]);
 });
 
-Deno.test("a temporary file that is given up is closed before its removal, and a locked one after it", async () => {
+Deno.test("an abandoned temporary file is closed before its removal, and a locked file after its removal", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "file");
   const isThere: boolean[] = [];
@@ -115,7 +115,7 @@ Deno.test("a temporary file that is given up is closed before its removal, and a
   assertEquals(isThere, [true, false]);
 });
 
-Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
+Deno.test("a time slice is used up after some milliseconds, and the next one begins after yield()", async () => {
   let time = 1000;
   using _clock = patch(performance, "now", () => () => time);
   const timeSlice = new TimeSlice();
@@ -126,7 +126,7 @@ Deno.test("a turn is over after some milliseconds, and the next one begins once 
   assertEquals(timeSlice.isUsedUp, false);
 });
 
-Deno.test("the permission bits of new files are found out, and nothing is left of it", async () => {
+Deno.test("probeModeMask returns the permission bits of new files, and removes its probe", async () => {
   await using dir = await createTempDir();
   const how = { write: true, createNew: true, mode: 0o777 };
   using plain = await Deno.open(join(dir.path, "plain"), how);
@@ -137,7 +137,7 @@ Deno.test("the permission bits of new files are found out, and nothing is left o
 });
 
 Deno.test({
-  name: "a file gets permission bits, and loses a set-user-ID also where it has them",
+  name: "setMode sets permission bits, and always removes set-user-ID and set-group-ID",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using dir = await createTempDir();
@@ -153,7 +153,7 @@ Deno.test({
   },
 });
 
-Deno.test("every 64 MiB a file is synced, and how much is on the disk then is known", async () => {
+Deno.test("BackgroundSync syncs a file every 64 MiB, and reports the synced position", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
@@ -170,7 +170,7 @@ Deno.test("every 64 MiB a file is synced, and how much is on the disk then is kn
   assertEquals(await synced(5), 2 * interval + 105);
 });
 
-Deno.test("a large file is synced on the way, which ends with nothing open; a failure is left to the last sync", async () => {
+Deno.test("BackgroundSync leaves no file open, and ignores errors, which the last sync reports", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
@@ -206,7 +206,7 @@ Deno.test("a file is identified by its device and inode numbers, which are compa
   assertEquals(others.map((other) => isSameFile(rounded, other)), [true, false, true]);
 });
 
-Deno.test("nothing has a path that is not there, or that leads through a file", async () => {
+Deno.test("isMissingPathError recognizes a missing path, and a path through a file", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(join(dir.path, "file"), "");
   const errorOf = async (path: string) =>
@@ -217,7 +217,7 @@ Deno.test("nothing has a path that is not there, or that leads through a file", 
   assertEquals([undefined, new Error("no code")].map(isMissingPathError), [false, false]);
 });
 
-Deno.test("what has a name is looked at, or removed, at once; a link is not followed, and nothing there is no error", async () => {
+Deno.test("lstatExactOrNull and removal don't follow a link, and accept a missing path", async () => {
   await using dir = await createTempDir();
   const link = join(dir.path, "link");
   await makeLinks({ [link]: "none" });
@@ -239,7 +239,7 @@ Deno.test("ignoreNotFound resolves only NotFound to null", async () => {
   assertEquals(await assertRejects(() => ignoreNotFound(Promise.reject(denied))), denied);
 });
 
-Deno.test("what is there is removed, a directory with its contents only if that is requested", async () => {
+Deno.test("removal accepts a missing path, and removes the contents of a directory only with recursive", async () => {
   for (const remove of [removeIfPresent, removeIfPossible]) {
     await using dir = await createTempDir();
     const path = join(dir.path, "a");
@@ -262,13 +262,13 @@ Deno.test("what is there is removed, a directory with its contents only if that 
   }
 });
 
-Deno.test("suffixes are 64 random bits", () => {
+Deno.test("a random suffix has 64 bits", () => {
   const suffixes = Array.from({ length: 20 }, makeRandomSuffix);
   for (const suffix of suffixes) assertMatch(suffix, /^[0-9a-f]{16}$/);
   assertEquals(new Set(suffixes).size, 20);
 });
 
-Deno.test("directories are synced and closed, each of many; what has gone or was replaced is an error only where it matters", async () => {
+Deno.test("directories are synced and closed; a missing or replaced directory is an error only of syncDirectory", async () => {
   await using dir = await createTempDir();
   const paths = Array.from({ length: 100 }, (_, i) => join(dir.path, `${i}`));
   await Deno.writeTextFile(`${dir.path}/file`, "");
@@ -287,7 +287,7 @@ Deno.test("directories are synced and closed, each of many; what has gone or was
 });
 
 Deno.test({
-  name: "a directory that the program may not read is an error where it is synced",
+  name: "syncing a directory that the program may not read is an error",
   permissions: { read: false },
 }, async () => {
   for (const sync of [syncDirectory, syncIfPossible]) {
@@ -296,7 +296,7 @@ Deno.test({
   await assertRejects(() => syncAllIfPossible(["/none", "/proc"]), Deno.errors.NotCapable);
 });
 
-Deno.test("a path is real if something is there, and no link is on the way", async () => {
+Deno.test("hasNoSymlink is true for an existing path without symbolic links", async () => {
   await using dir = await createTempDir();
   const root = await realPath(dir.path);
   await Deno.mkdir(`${root}/a/b`, { recursive: true });
@@ -319,7 +319,7 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
   );
 });
 
-Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
+Deno.test("renameNoReplace renames only the first of several files to a name, with and without hard links", async () => {
   await using dir = await createTempDir();
   const path = (name: string) => join(dir.path, name);
   const refuse = () => {

@@ -63,7 +63,7 @@ Deno.test("callApp resolves to the response that a client would get", async () =
   }
 });
 
-Deno.test("callApp hands the request, the session and the classes to the app", async () => {
+Deno.test("callApp passes the request, the session and the classes to the app", async () => {
   const session = makeSession({ name: "mine", address: null });
   const request = mkreq("GET", "/a/b?c");
   const response = await callApp(
@@ -140,7 +140,7 @@ Deno.test("callApp accepts every valid response", async () => {
   ));
 });
 
-Deno.test("callApp rejects for an answer that a server would refuse, and says where it is wrong", async (t) => {
+Deno.test("callApp rejects for a response that a server would refuse, and names the invalid part", async (t) => {
   const bytes = new Uint8Array(5);
   const length = (length: unknown) => ({ "content-length": length });
   const coding = (coding: string) => ({ "transfer-encoding": coding });
@@ -248,7 +248,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
   });
 });
 
-Deno.test("callApp refuses a body that was used, or is the request's", async () => {
+Deno.test("callApp refuses a response whose body was used, or belongs to the request", async () => {
   const used = new Body(streamOf(encodeLatin1("hello")), 5);
   await used.read(1);
   await assertFails(validate([200, "OK", {}, used]), "BodyError: response.body: has been used");
@@ -264,7 +264,7 @@ Deno.test("callApp refuses a body that was used, or is the request's", async () 
   }
 });
 
-Deno.test("callApp cancels the body of an answer that it refuses, and that of an answer to HEAD", async () => {
+Deno.test("callApp cancels the body of a response that it refuses, and the body of a response to HEAD", async () => {
   const items = new TrackedItems([encodeLatin1("hello")]);
   await catchRejection(
     validate([99, "OK", {}, new BodyIter(items.toAsyncIterable(), 5)]),
@@ -321,7 +321,7 @@ Deno.test("callApp rejects with what the server logs", async () => {
   }
 });
 
-Deno.test("callApp refuses the Request of the platform, and every other one", async () => {
+Deno.test("callApp refuses the Request of the platform, and any other object", async () => {
   const { method, uri, headers, body, mount, path, query } = mkreq("GET", "/");
   const copy = { method, uri, headers, body, mount, path, query };
   for (const request of [new Request("http://localhost/"), copy, null, "/"]) {
@@ -334,13 +334,13 @@ Deno.test("callApp refuses the Request of the platform, and every other one", as
   }
 });
 
-Deno.test("callApp: an error of the app is that of the call", async () => {
+Deno.test("callApp rejects with the error of the app", async () => {
   const error = new Error("broken");
   const calling = callApp(() => Promise.reject(error), mkreq("GET", "/"));
   assertStrictEquals(await catchRejection(calling, "broken"), error);
 });
 
-Deno.test("callApp makes a session of its properties", async () => {
+Deno.test("callApp makes a session from properties", async () => {
   const store = new Map<string, unknown>([["key", 1]]);
   const address = ["127.0.0.1", 80] as const;
   const peerCertificate = { publicKey256: "5D:02" } as PeerCertificate;
@@ -360,7 +360,7 @@ Deno.test("callApp makes a session of its properties", async () => {
   assertEquals(values.slice(0, 3).concat(values[4]), [null, null, null, true]);
 });
 
-Deno.test("callApp: peerOf needs a session with a peer, and says where to get one", async () => {
+Deno.test("callApp: peerOf needs a session with a peer, and its error names a function that makes such a session", async () => {
   const app: App = (_request, session) => reply(200, peerOf(session).name);
   const without = await catchRejection(callApp(app, mkreq("GET", "/")), "no peer");
   assertStringIncludes((without as Error).message, "TempDevices.peerSession()");

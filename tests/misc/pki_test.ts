@@ -92,7 +92,7 @@ Deno.test("TempPKI removes its directory on dispose, even after an error, and on
   await closedPki.close();
 });
 
-Deno.test("two TempPKIs created at the same time share no directory, key or authority", async () => {
+Deno.test("TempPKIs that are created at the same time share no directory, key or authority", async () => {
   await using stack = new AsyncDisposableStack();
   const [a, b] = await Promise.all([TempPKI.create(), TempPKI.create()]);
   for (const item of [a, b]) stack.use(item);

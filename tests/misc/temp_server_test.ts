@@ -130,7 +130,7 @@ Deno.test("close() is idempotent, ends connections, and frees the address; abort
   await waitForTick();
 });
 
-Deno.test("close() waits for a busy app, but not for one that never answers", async () => {
+Deno.test("close() waits for a busy app, but not for an app that never responds", async () => {
   const never: AppFunction = () => new Promise(() => {});
   const busy: AppFunction = () => {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);
@@ -157,7 +157,7 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
     ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
     [
-      "an error that nobody catches",
+      "an uncaught error",
       () => {
         setTimeout(() => {
           throw new Error("the real cause");
@@ -167,7 +167,7 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
       "the real cause",
     ],
     [
-      "a rejection that nobody handles",
+      "an unhandled rejection",
       () => (Promise.reject(new Error("the real cause")), new Promise(() => {})),
       "the real cause",
     ],
@@ -346,7 +346,7 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
 
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
-Deno.test("a function that can't be transferred is a TypeError that says what to do instead", async () => {
+Deno.test("a function that can't be transferred is a TypeError with advice", async () => {
   const object = {
     method() {
       return this;

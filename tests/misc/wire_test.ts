@@ -13,7 +13,7 @@ import { PieceSource } from "@degu/testing/streams.ts";
 import { methods } from "@degu/testing/wire_grammar.ts";
 import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
 
-Deno.test("mkreq makes the request that an app gets", async (t) => {
+Deno.test("mkreq makes the same request that a server passes to an app", async (t) => {
   for (const [uri, path, query] of acceptedUris) {
     await t.step(formatLabel(uri), () => {
       for (const method of methods) {

@@ -36,7 +36,7 @@ const ok: App = () => [200, "OK", {}, null];
 const make = (end: "client" | "server", address: unknown) =>
   end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
 
-Deno.test("an address of a wrong type is a TypeError at both ends, one with an invalid value a RangeError", () => {
+Deno.test("a client and a server refuse an address of a wrong type with a TypeError, and an invalid value with a RangeError", () => {
   const types: readonly unknown[] = [
     ...[undefined, null, 80, {}, [], new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
     ...[["127.0.0.1"], ["127.0.0.1", 0, 0], [127001, 0], ["127.0.0.1", "80"], ["::1", 80, "0", 0]],
@@ -73,7 +73,7 @@ Deno.test("an address of a wrong type is a TypeError at both ends, one with an i
   }
 });
 
-Deno.test("a client keeps an address as it was given, up to the limits of its parts", () => {
+Deno.test("a client keeps an address unchanged, up to the limits of its parts", () => {
   const addresses: readonly Address[] = [
     ...[["a", 1], ["a_b-c.example", 65535], ["::1", 80, 2 ** 32 - 1, 2 ** 32 - 1]] as Address[],
     ...[["fe80::1%eth0.100", 80], ["fe80::1%3", 80, 0, 3], ["fe80::1/64", 80, 0, 3]] as Address[],
@@ -83,7 +83,7 @@ Deno.test("a client keeps an address as it was given, up to the limits of its pa
   for (const address of addresses) assertEquals(new Client(address).address, address);
 });
 
-Deno.test("later changes to the address have no effect", async () => {
+Deno.test("changing the address array later has no effect", async () => {
   const address: [string, number] = ["127.0.0.1", 1234];
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
   const copy = Uint8Array.from(name);
@@ -96,7 +96,7 @@ Deno.test("later changes to the address have no effect", async () => {
 });
 
 for (const { name, available, start } of plainKinds) {
-  Deno.test(`${name}: the server's address is final and usable, and taken`, {
+  Deno.test(`${name}: the server's address doesn't change, can be connected to, and is in use`, {
     ignore: !available,
   }, async () => {
     await using endpoint = await start(ok);
@@ -113,7 +113,7 @@ for (const { name, available, start } of plainKinds) {
   });
 }
 
-Deno.test("an address is free again after close(), with a connection that is open at the other end", async () => {
+Deno.test("an address is free again after close(), even if a client keeps its connection open", async () => {
   await using directory = await createTempDir();
   // Another process may get a port that the system has chosen, and a closed port may be in use for
   // a while.
@@ -135,12 +135,12 @@ Deno.test("an address is free again after close(), with a connection that is ope
   }
 });
 
-Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
+Deno.test("a server keeps flowinfo and scopeid", { ignore: !hasIPv6 }, async () => {
   await using server = new Server(["::1", 0, 5, 0], ok);
   assertEquals(server.address, ["::1", Number(server.address[1]), 5, 0]);
 });
 
-Deno.test("each free abstract name is different", async () => {
+Deno.test("servers with an empty abstract name get different names", async () => {
   await using first = new Server(new Uint8Array(0), ok);
   await using second = new Server(new Uint8Array(0), ok);
   assertNotEquals(first.address, second.address);
@@ -194,7 +194,7 @@ Deno.test("every way to close removes the socket file", async () => {
 });
 
 Deno.test(
-  "an address with a prefix length is connected to without it",
+  "a client connects to an address with a prefix length without the prefix length",
   { ignore: !hasIPv6 },
   async () => {
     const app: App = ({ headers }) => [200, "OK", { host: String(headers["host"]) }, null];
@@ -305,7 +305,7 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
   }
 });
 
-Deno.test("the peers of a Unix socket are told apart by numbers, from 1", async () => {
+Deno.test("the peers of a Unix socket are numbered from 1", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/socket`;
   const listener = new PlainListener(path, new RecordingLogger());

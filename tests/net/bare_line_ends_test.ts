@@ -46,7 +46,7 @@ const REQUESTS: readonly (readonly [sent: string, received: string])[] = [
   [`GET /?${"a".repeat(33000)}\n`, formatErrorResponse(431)],
 ];
 
-Deno.test("a server answers a bare line feed or carriage return when it is read", async (t) => {
+Deno.test("a server refuses a bare line feed or carriage return as soon as it reads it", async (t) => {
   await using serving = serve(async ({ body }) => {
     await body?.bytes();
     return [200, "OK", {}, null];
@@ -101,7 +101,7 @@ const BODIES: readonly (readonly [sent: string, code: ProtocolErrorCode])[] = [
   [`${CHUNKED}5;a=b\n`, "BAD_CHUNK_EXTENSION"],
 ];
 
-Deno.test("a client rejects a bare line feed or carriage return when it is read, with the code of its line", async (t) => {
+Deno.test("a client rejects a bare line feed or carriage return as soon as it reads it, with the code of its line", async (t) => {
   await testEachRow(t, [...RESPONSES, ...BODIES], async (sent, code) => {
     for (const pieces of [[sent], [...sent], [`${sent}\r\n\r\n: b\r\n\r\n`]]) {
       const socket = new RecordingSocket();

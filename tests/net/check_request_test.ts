@@ -28,9 +28,9 @@ const INVALID: readonly [what: string, Arguments, ErrorClass][] = [
   ["a header's name", ["GET", "/", { A: "b" }], RangeError],
   ["a header's value", ["GET", "/", { a: "b\n" }], RangeError],
   ["headers that are too long", ["GET", "/", { a: "b".repeat(32768) }], RangeError],
-  ["a body that GET can't have", ["GET", "/", {}, "body"], RangeError],
+  ["a body with GET", ["GET", "/", {}, "body"], RangeError],
   [
-    "a length that is not that of the body",
+    "a wrong content-length",
     ["PUT", "/", { "content-length": 5 }, "body"],
     RangeError,
   ],
@@ -82,7 +82,7 @@ Deno.test("createFetch doesn't connect for a request that can't be sent", async 
   assertEquals([connections, client.count], [0, 0]);
 });
 
-Deno.test("the body of a request that is rejected so is canceled", async () => {
+Deno.test("the body of a request with an invalid part is canceled", async () => {
   const client = new CountingClient(["127.0.0.1", 1]);
   await using pool = new ConnectionPool(client);
   for (const requester of [client, pool]) {

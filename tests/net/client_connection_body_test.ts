@@ -94,7 +94,7 @@ const endings: Readonly<
 };
 
 for (const [kind, preamble, half, rest] of kinds) {
-  Deno.test(`${kind}: what ends it early closes the connection, and nothing more is read`, async (t) => {
+  Deno.test(`${kind}: ending a body early closes the connection, and later reads reject`, async (t) => {
     for (const [what, end] of Object.entries(endings)) {
       // Of a body that has arrived whole nothing is read after close(), either.
       for (const arrived of what.startsWith("close() after") ? [half, half + rest] : [half]) {
@@ -221,7 +221,7 @@ async function* takeAll(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piec
 }
 
 for (const [name, [path, take]] of Object.entries(ways)) {
-  Deno.test(`pieces from ${name} keep their bytes, whatever is done with the others`, async () => {
+  Deno.test(`pieces from ${name} keep their bytes when other pieces change`, async () => {
     await using served = serve(({ uri }, _session, { BodyIter, ChunkedBodyIter }) => {
       const [, , message] = uri.split("/");
       const pieces = cutBytes(pattern(Number(message)), ...WRITES);

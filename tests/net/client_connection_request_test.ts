@@ -63,7 +63,7 @@ async function writesOf(
   return socket.writes.join("");
 }
 
-Deno.test("a socket that writes a few bytes at a time, or all but one, gets all of them, in order", async (t) => {
+Deno.test("a socket that writes only a part of the bytes at a time gets all bytes in order", async (t) => {
   for (const { name, make, header, bytes } of kinds) {
     const lines = [header, "host: example.com"].toSorted().join("\r\n");
     const whole = `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`;
@@ -107,7 +107,7 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
   });
 }
 
-Deno.test("an early response from a peer that keeps reading is delivered like any other", async () => {
+Deno.test("an early response from a peer that keeps reading is delivered", async () => {
   using ends = await connect();
   const responding = ends.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
   const preamble = await ends.peer.readPreamble();
@@ -133,7 +133,7 @@ Deno.test("a peer that closes without a response is an EmptyPreambleError, or th
   }
 });
 
-Deno.test("the error for a connection that its peer has ended names the status of the last response, if that was an error", async () => {
+Deno.test("the error for a connection that its peer has ended names the status of the last response, if it was an error status", async () => {
   for (const [status, end] of [[400, ", after a response with status 400"], [200, ""]] as const) {
     const socket = new RecordingSocket();
     using conn = new Connection(socket, null);
@@ -219,7 +219,7 @@ Deno.test("a body that fails at its start rejects, and leaves no resource open",
   }
 });
 
-Deno.test("a reset of the body's own source is not a refusal by the server", async () => {
+Deno.test("a reset by the source of a request's body is not reported as a reset by the server", async () => {
   using connected = await connect();
   await connected.answer("HTTP/1.1 204 No Content\r\n\r\n");
   const failure = new Deno.errors.ConnectionReset("the source of the body");

@@ -57,7 +57,7 @@ async function begin(bytes: string, portions?: Portions) {
   return { socket, conn, responding, [Symbol.dispose]: () => conn.close() };
 }
 
-Deno.test("a response is the same byte by byte; one that is cut after any byte is an error, and closes the connection", async (t) => {
+Deno.test("a response is parsed the same byte by byte; a response that is cut after any byte is an error, and closes the connection", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(formatLabel(bytes), async () => {
       using whole = await connect();
@@ -311,7 +311,7 @@ Deno.test("a response preamble of 32768 bytes is read, with its body after it", 
 const HINT = "your membership has ended: renew it";
 const noContent = () => [204, "No Content", {}, null] as const;
 
-Deno.test("before the first response, the error of a possible refusal over TLS has an explanation or refers to the server's log", async (t) => {
+Deno.test("before the first response, the error of a possible refusal over TLS has the socket's explanation or refers to the server's log", async (t) => {
   const pki = await openSharedPki();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
@@ -351,7 +351,7 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
   });
 });
 
-Deno.test("a plain server refuses a request: the error of the client refers to the log of the server, which says why", async () => {
+Deno.test("if a plain server refuses a request, the client's error refers to the server's log, which has the reason", async () => {
   const logger = new RecordingLogger();
   const app: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
   await using server = await Server.start(["127.0.0.1", 0], app, { logger });
@@ -403,7 +403,7 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
   }
 });
 
-Deno.test("the error for an invalid response says why it is refused", async () => {
+Deno.test("the error for an invalid response has the reason", async () => {
   const rows = [
     [
       "HTTP/1.1 100 Continue\r\n\r\n",

@@ -97,7 +97,7 @@ Deno.test("close() is final and idempotent, and `using` calls it", async () => {
   await ends.peer.assertClosedSilently();
 });
 
-Deno.test("a request that is made while another one is being checked is refused", async () => {
+Deno.test("a request that is made while another request is checked is refused", async () => {
   const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
     "a header's getter": (inner) => [{
       get "x-header"() {
@@ -181,7 +181,7 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   await early.peer.send("x");
   await waitForTick();
   const rows: readonly (readonly [what: string, ConnectedClient, args: readonly unknown[]])[] = [
-    ["bytes that came before", early, ["PUT", "/", {}]],
+    ["unrequested bytes", early, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
     ["method", free, ["FOO", "/", {}]],
@@ -299,7 +299,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
   }
 });
 
-Deno.test("the transfer of an array during its write is the error, not that of the socket", async () => {
+Deno.test("if an array is transferred during its write, the error reports the transfer, not the socket's error", async () => {
   const body = new Uint8Array(200_000);
   const { socket } = socketWith({
     write(bytes) {
@@ -314,7 +314,7 @@ Deno.test("the transfer of an array during its write is the error, not that of t
   assertStringIncludes(error.message, "had 0 when it was to be sent");
 });
 
-Deno.test("a socket that throws instead of rejecting is an error like any other", async () => {
+Deno.test("an error that a socket throws is handled like a rejection", async () => {
   const failure = new Error("thrown");
   const fail = () => {
     throw failure;
@@ -329,7 +329,7 @@ Deno.test("a socket that throws instead of rejecting is an error like any other"
   }
 });
 
-Deno.test("a socket whose close() throws is closed all the same", async () => {
+Deno.test("a connection is closed even if its socket's close() throws", async () => {
   const { socket, inner } = socketWith({
     close: () => {
       inner.close();
@@ -378,7 +378,7 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
   }
 });
 
-Deno.test("a connection releases the memory that relaying a body needed", async (t) => {
+Deno.test("a connection releases the memory for relaying a body", async (t) => {
   const length = 2 ** 23;
   const large = new Uint8Array(length);
   const bodies = {
@@ -474,7 +474,7 @@ Deno.test("a caller's connection: close closes the connection after the response
     ["in baseHeaders", close, {}, true],
     ["in baseHeaders, which override the other", close, { connection: "keep-alive" }, true],
     ["keep-alive", null, { connection: "keep-alive" }, false],
-    ["nearly close", null, { connection: "closed, x-close" }, false],
+    ["an option that resembles close", null, { connection: "closed, x-close" }, false],
   ];
   await testEachRow(t, rows, async (_what, base, headers, closes) => {
     for (const answer of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {

@@ -120,8 +120,8 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       },
       described("refused", refused),
     ],
-    ["an end in place of an answer", () => failsAfter(""), described("broken")],
-    ["a reset in place of an answer", failsByReset, described("reset")],
+    ["an end instead of a response", () => failsAfter(""), described("broken")],
+    ["a reset instead of a response", failsByReset, described("reset")],
     ["an end within a preamble", () => failsAfter("HTTP/1.1 2"), described("broken")],
     [
       "an end within a body",
@@ -129,7 +129,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       described("broken", { missingBytes: 7 }),
     ],
     [
-      "a client that waits too long",
+      "a client that times out",
       async () => {
         using ends = await connect({ timeout: 0.02 });
         return await catchRejection(ends.conn.get("/"), "it");
@@ -137,7 +137,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       described("timed out", { silentSeconds: 0.02 }),
     ],
     [
-      "a server that reads nothing",
+      "a server that doesn't read",
       async () => {
         using ends = await connect({ timeout: 0.2 });
         const body = new Uint8Array(16 * 1024 * 1024);
@@ -146,7 +146,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       described("timed out", { unreadSeconds: 0.2 }),
     ],
     [
-      "a name that no server knows",
+      "a name that can't be resolved",
       () => catchRejection(new Client(["name.invalid", 80]).connect(), "it"),
       described("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
     ],
@@ -160,7 +160,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
   });
 });
 
-Deno.test("a handshake that ends, or falls silent, has the address", async () => {
+Deno.test("the error of a handshake that ends, or times out, has the address", async () => {
   const hangUp = async (server: RawServer) => {
     const peer = await server.accept();
     await peer.readExactly(1);
@@ -180,7 +180,7 @@ Deno.test("a handshake that ends, or falls silent, has the address", async () =>
   );
 });
 
-Deno.test("a peer without a device at any address has the description of an attempt", async () => {
+Deno.test("if no device has an address of the peer, the error describes an attempt to connect", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const address = freeAddress();
   const client = await temp.devices.viewer.client("camera", { addresses: [address] });
@@ -193,7 +193,7 @@ Deno.test("a peer without a device at any address has the description of an atte
   assertEquals(error.cause.errors.map(describeConnectionError), [expected]);
 });
 
-Deno.test("a signal of the caller is no fault of the connection, whenever it aborts", async (t) => {
+Deno.test("an abort by the caller's signal is not described as a connection error", async (t) => {
   const reasons: [name: string, makeSignal: () => AbortSignal][] = [
     ["without a reason", () => AbortSignal.abort()],
     ["a reason of the program", () => AbortSignal.abort(new Error("enough"))],
@@ -259,7 +259,7 @@ testUnless(
   },
 );
 
-Deno.test("the fault of an error of the system is that of its class or of its code", () => {
+Deno.test("a system error is described by its class or its code", () => {
   const { TimedOut, NetworkUnreachable, AddrNotAvailable, ConnectionRefused } = Deno.errors;
   const codes = (...all: string[]) => all.map((code) => Object.assign(new Error(), { code }));
   const rows: readonly (readonly [ConnectionFault | null, readonly unknown[]])[] = [

@@ -54,7 +54,7 @@ const readsAll: AppFunction = async ({ body }) => {
   return [200, "OK", {}, null];
 };
 
-Deno.test("server: an event that a state doesn't name ends the connection, and is an error in the log", async (t) => {
+Deno.test("server: an event that a state doesn't name ends the connection, and is logged as an error", async (t) => {
   const rows: [state: string, event: string, sent: string][] = [
     ["idle", "receiveRequest", GET],
     ["idle", "receiveRequestWithBody", PUT],
@@ -103,7 +103,7 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   assertEquals([errors.length, socket.closeCount], [1, 1]);
 });
 
-Deno.test("client: an event that a state doesn't name closes the connection, and its caller hears of it", async (t) => {
+Deno.test("client: an event that a state doesn't name closes the connection, and rejects the call", async (t) => {
   const rows: [state: string, event: string, headers?: HeaderDict][] = [
     ["idle", "sendRequest"],
     ["requesting", "rollback", { "BAD": "" }],
@@ -136,7 +136,7 @@ function slowSink() {
   return { write, begun: begun.promise, release: released.resolve };
 }
 
-Deno.test("server: a body may end after its connection was closed, in a slow sink that has its last bytes", async (t) => {
+Deno.test("server: a body may end after its connection was closed, if a slow sink still writes its last bytes", async (t) => {
   const rows: [how: string, close: (meeting: ServedRawPeer) => void, message: string][] = [
     ["by the app", ({ session }) => session.close(), "closed by the app"],
     ["by the server", ({ serving }) => serving.server.close(), "closed by the server"],
@@ -161,7 +161,7 @@ Deno.test("server: a body may end after its connection was closed, in a slow sin
   });
 });
 
-Deno.test("client: the caller gets the error of a body's constructor, also after the constructor has used the body", async (t) => {
+Deno.test("client: a call rejects with the error of a body's constructor, also if the constructor has used the body", async (t) => {
   const why = new Error("no body");
   const sink = slowSink();
   let conn: Connection;

@@ -7,7 +7,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals } from "@std/assert";
 
-Deno.test("both ends accept a content-length of up to 2⁵³ − 1", async () => {
+Deno.test("a client and a server accept a content-length of up to 2⁵³ − 1", async () => {
   for (const length of [9007199254740990, 9007199254740991]) {
     await using serving = serve(({ headers }) => [400, "No", {}, `${headers["content-length"]}`]);
     using peer = await RawPeer.connect(serving.address);
@@ -26,7 +26,7 @@ const REFUSED = [
   ...["5e0", "5 ", " 5", "", "5, 5", "5,5", "5;5", "five"],
 ];
 
-Deno.test("both ends refuse any other content-length, also a list of the same number", async (t) => {
+Deno.test("a client and a server refuse any other content-length, also a list of the same number", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   await testEachRow(t, REFUSED.map((length) => [JSON.stringify(length), length] as const), async (
     what,

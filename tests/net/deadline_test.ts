@@ -62,7 +62,7 @@ Deno.test("two waits have separate limits, and both end when the first one expir
 Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
   type Case = (deadline: Deadline, time: FakeTime) => void;
   const ended: Record<string, Case> = {
-    "never began": () => {},
+    "it never began": () => {},
     "ended at once": (deadline) => {
       deadline.startWait();
       deadline.stopWait();
@@ -279,7 +279,7 @@ Deno.test("a client closes the connection to a peer that never reads", async () 
   assertEquals(ends.conn.closed, true);
 });
 
-Deno.test("a client's own body has no time limit, and neither has a wait that the peer does not cause", async () => {
+Deno.test("a client's request body has no time limit, nor has a wait that the peer does not cause", async () => {
   await using serving = serve(reader, { timeout: 60 });
   // Long enough for a server on a busy machine.
   using conn = await serving.makeClient({ timeout: 1 }).connect();

@@ -19,7 +19,7 @@ Deno.test("versions are compared numerically, with pre-releases before releases"
   assertEquals(isSupportedDeno(Deno.version.deno), true);
 });
 
-Deno.test("on an older Deno everything with TLS fails with an error that names the version", async () => {
+Deno.test("on an older Deno TLS clients and servers fail with an error that names the required version", async () => {
   const app = () => [200, "OK", {}, null] as const;
   const serverSslconfig = {
     certFile: "/nowhere/cert.pem",

@@ -18,7 +18,7 @@ function listenAtLoopback([host, port]: Address): PlainListener {
 }
 
 Deno.test({
-  name: "peers of IPv4 and IPv6 are accepted at one port, whichever comes first",
+  name: "a dual-stack listener accepts peers of IPv4 and IPv6 at one port, in any order",
   ignore: !hasIPv6,
   async fn() {
     const listener = new DualStackListener(["::", 0], listenAtLoopback);
@@ -39,7 +39,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "if the port is taken for IPv4 alone, nothing listens",
+  name: "if the port is in use for IPv4, listening fails, and leaves the port free for IPv6",
   ignore: !hasIPv6,
   fn() {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -52,7 +52,7 @@ Deno.test({
   },
 });
 
-Deno.test("only Windows needs two sockets, and only for every address", () => {
+Deno.test("only Windows needs two sockets, and only for unspecified addresses", () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   assertEquals(needsDualStackListener(["::", 80]), true);
   assertEquals(needsDualStackListener(["0:0::0", 80]), true);

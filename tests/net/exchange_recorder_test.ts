@@ -114,17 +114,17 @@ async function* breakingOff(): AsyncGenerator<Chunk> {
 type Row = readonly [string, request: string, figures: readonly unknown[], error: unknown, App];
 
 const REPORTED: readonly Row[] = [
-  ["HEAD has no bytes, whatever it announces", head, [200, 0, 0], null, () => {
+  ["a response to HEAD has no bytes, even with content-length", head, [200, 0, 0], null, () => {
     return [200, "OK", { "content-length": 12 }, null];
   }],
-  ["HEAD answered as GET has no bytes", head, [200, 0, 0], null, () => {
+  ["a response to HEAD with a body has no bytes", head, [200, 0, 0], null, () => {
     return [200, "OK", {}, new Uint8Array(12)];
   }],
-  ["HEAD answered as GET with chunks has no bytes", head, [200, 0, 0], null, () => {
+  ["a response to HEAD with a chunked body has no bytes", head, [200, 0, 0], null, () => {
     return [200, "OK", {}, new ChunkedBodyIter([[null, new Uint8Array(0)]])];
   }],
   [
-    "of an unread body what was read is counted, whatever the status",
+    "only the bytes that the app has read of a body are counted, also with status 200",
     put,
     [200, 3, 2],
     null,
@@ -133,33 +133,45 @@ const REPORTED: readonly Row[] = [
       return [200, "OK", {}, new Uint8Array(2)];
     },
   ],
-  ["HEAD of a chunked body has no bytes", head, [200, 0, 0], null, () => {
+  ["a response to HEAD with chunked and no body has no bytes", head, [200, 0, 0], null, () => {
     return [200, "OK", { "transfer-encoding": "chunked" }, null];
   }],
   ["204 has no bytes", get, [204, 0, 0], null, () => [204, "No Content", {}, null]],
   ["304 has no bytes", get, [304, 0, 0], null, () => {
     return [304, "Not Modified", { "content-length": 12 }, null];
   }],
-  ["of an unread body what was read is counted", put, [413, 3, 2], null, async ({ body }) => {
-    await (body as Body).read(3);
-    return [413, "Too Large", {}, new Uint8Array(2)];
-  }],
+  [
+    "only the bytes that the app has read of a body are counted",
+    put,
+    [413, 3, 2],
+    null,
+    async ({ body }) => {
+      await (body as Body).read(3);
+      return [413, "Too Large", {}, new Uint8Array(2)];
+    },
+  ],
   ["the app throws", get, [500, 0, 0], failure, () => Promise.reject(failure)],
-  ["its answer is none", get, [500, 0, 0], TypeError, makeUntypedApp(() => 17)],
+  ["the app returns an invalid response", get, [500, 0, 0], TypeError, makeUntypedApp(() => 17)],
   ["the response breaks off", get, [200, 0, "4\r\n0000\r\n".length], failure, () => {
     return [200, "OK", {}, new ChunkedBodyIter(breakingOff())];
   }],
-  ["the session is closed before the answer", get, [null, 0, 0], failure, async (_, session) => {
+  ["the session is closed before the response", get, [null, 0, 0], failure, async (_, session) => {
     session.close(failure);
     await Promise.resolve();
     return [200, "OK", {}, null];
   }],
   ["the peer pauses for too long", put, [null, 7, 0], Deno.errors.TimedOut, echo],
-  ["the session is closed in an upload", put, [null, 6, 0], failure, async ({ body }, session) => {
-    await (body as Body).read(6);
-    session.close(failure);
-    return [200, "OK", {}, null];
-  }],
+  [
+    "the session is closed during an upload",
+    put,
+    [null, 6, 0],
+    failure,
+    async ({ body }, session) => {
+      await (body as Body).read(6);
+      session.close(failure);
+      return [200, "OK", {}, null];
+    },
+  ],
 ];
 
 for (const [what, request, figures, expected, app] of REPORTED) {
@@ -323,7 +335,7 @@ Deno.test("a download counts the bytes that the peer receives, in any portions t
   );
 });
 
-Deno.test("an onExchange that looks at the signal of its session starts no timer, an app does", async () => {
+Deno.test("reading session.signal in onExchange starts no timer, but reading it in an app does", async () => {
   for (const isApp of [false, true]) {
     using timers = recordIntervals();
     const app: App = (_request, session) => {
@@ -384,7 +396,7 @@ async function readPart(connection: Connection, bytes: number): Promise<void> {
   while (missing > 0) missing -= (await body.read(missing)).length;
 }
 
-Deno.test("a peer that disconnects during a download", async () => {
+Deno.test("a peer that disconnects during a download is reported with an error", async () => {
   await using watched = watch(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
   const connection = await watched.makeClient().connect();
   await readPart(connection, 3 * MiB);
@@ -396,7 +408,7 @@ Deno.test("a peer that disconnects during a download", async () => {
   assertInstanceOf(error, Error);
 });
 
-Deno.test("a session that is closed during a download", async () => {
+Deno.test("a session that is closed during a download is reported with an error", async () => {
   const reason = new Error("forgotten");
   await using watched = watch(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
   using connection = await watched.makeClient().connect();

@@ -23,7 +23,7 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
-Deno.test("expectOk returns the very response whose status is 200 to 299, its body untouched", async () => {
+Deno.test("expectOk returns a response with status 200 to 299 itself, and doesn't use its body", async () => {
   for (const status of [200, 204, 299]) {
     const response = new DeguResponse(status, "xx", {}, "text");
     assertStrictEquals(await expectOk(response), response);
@@ -33,7 +33,7 @@ Deno.test("expectOk returns the very response whose status is 200 to 299, its bo
   assertEquals(await response.text(), "hello");
 });
 
-Deno.test("expectOk rejects any other status with it, and quotes the reason", async () => {
+Deno.test("expectOk rejects any other status with a StatusError that has the status and quotes the reason", async () => {
   const rows: [status: number, reason: string, message: string][] = [
     [199, "xx", 'the server answered 199 "xx"'],
     [300, "xx", 'the server answered 300 "xx"'],
@@ -47,7 +47,7 @@ Deno.test("expectOk rejects any other status with it, and quotes the reason", as
   }
 });
 
-Deno.test("the message of a StatusError names the method and the path of a request of ours, without its query", async () => {
+Deno.test("the message of a StatusError names the method and the path of the request, without its query", async () => {
   await using serving = serve(() => reply(404, "no such lamp"));
   const client = serving.makeClient();
   using conn = await client.connect();
@@ -79,7 +79,7 @@ Deno.test("a StatusError has the request and the response, and prints neither he
   assertEquals([own.method, own.uri, own.headers], [null, null, {}]);
 });
 
-Deno.test("no program makes a StatusError", () => {
+Deno.test("the constructor of StatusError refuses calls by programs", () => {
   for (const given of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
     const error = catchThrown(() => Reflect.construct(StatusError, given), "it");
     assertInstanceOf(error, TypeError);
@@ -87,7 +87,7 @@ Deno.test("no program makes a StatusError", () => {
   }
 });
 
-Deno.test("after expectOk has rejected the connection makes the next request", async () => {
+Deno.test("after expectOk has rejected, the connection can make the next request", async () => {
   await using serving = serve(() => reply(404, "x".repeat(1000)));
   using connection = await new Client(serving.server.address).connect();
   for (let i = 0; i < 3; i++) await assertRejects(() => expectOk(connection.get("/")), StatusError);
@@ -99,7 +99,7 @@ async function pass(time: FakeTime, milliseconds: number): Promise<void> {
   time.tick(milliseconds);
 }
 
-Deno.test("a StatusError has the text of a short body, and the seconds to wait", async () => {
+Deno.test("a StatusError has the text of a short body, and the seconds of retry-after", async () => {
   const rows: [body: BodyOut, headers: HeaderDict, text: string, retryAfter: number | null][] = [
     ["no such lamp", {}, "no such lamp", null],
     ["x".repeat(1024), { "retry-after": "120" }, "x".repeat(1024), 120],
@@ -116,7 +116,7 @@ Deno.test("a StatusError has the text of a short body, and the seconds to wait",
   }
 });
 
-Deno.test("a body that goes on for ever holds expectOk up for no more than a second", async () => {
+Deno.test("expectOk waits at most a second for an endless body", async () => {
   using time = new FakeTime();
   const endless = new ReadableStream({ pull: () => new Promise<void>(() => {}) });
   const response = new DeguResponse(500, "xx", {}, new Body(endless, 100));
@@ -142,7 +142,7 @@ Deno.test("a retryAfter that is not a number is ignored", async () => {
   }
 });
 
-Deno.test("retry waits as long as a StatusError says, up to a minute", async () => {
+Deno.test("retry waits for the retryAfter of a StatusError, up to a minute", async () => {
   using time = new FakeTime();
   const waits: number[] = [];
   let requests = 0;
@@ -155,7 +155,7 @@ Deno.test("retry waits as long as a StatusError says, up to a minute", async () 
   assertEquals([(await result).status, waits], [200, [7, 60]]);
 });
 
-Deno.test("retry asks again after the statuses of a server that is busy, and after no other", async () => {
+Deno.test("retry repeats after the statuses of a busy server, and after no other status", async () => {
   const busy = [408, 429, 502, 503, 504];
   for (let status = 300; status < 600; status++) {
     const error = await catchRejection(expectOk(new DeguResponse(status, "xx", {}, null)), "it");

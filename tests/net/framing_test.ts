@@ -35,21 +35,21 @@ const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent:
   ["an iterable that is too short", () => new BodyIter([encodeLatin1("hell")], 5), /^(hell)?$/],
   ["an iterable that is too long", () => new BodyIter([hello, encodeLatin1("!")], 5), nothing],
   [
-    "a last item, too long",
+    "a last item that is too long",
     () => new BodyIter([encodeLatin1("hell"), encodeLatin1("o!")], 5),
     /^(hell)?$/,
   ],
   ["an iterable that fails", () => new BodyIter(failing().stream, 5), /^(he)?$/],
-  ["chunks without a last one", () => new ChunkedBodyIter([[null, hello]]), chunk],
+  ["chunks without a last chunk", () => new ChunkedBodyIter([[null, hello]]), chunk],
   [
-    "after the last chunk",
+    "a chunk after the last chunk",
     () => new ChunkedBodyIter([[null, encodeLatin1("")], [null, hello]]),
     nothing,
   ],
-  ["coded chunks that are cut", () => coded(CHUNK), chunk],
-  ["a coded chunk that is cut", () => coded("5\r\nhe"), /^(5\r\nhe)?$/],
-  ["coded chunks with more behind", () => coded(`${CHUNK}${LAST}GET / HTTP/1.1\r\n\r\n`), chunk],
-  ["no chunks at all", () => coded("hello"), nothing],
+  ["encoded chunks without a last chunk", () => coded(CHUNK), chunk],
+  ["an encoded chunk that is cut", () => coded("5\r\nhe"), /^(5\r\nhe)?$/],
+  ["bytes after encoded chunks", () => coded(`${CHUNK}${LAST}GET / HTTP/1.1\r\n\r\n`), chunk],
+  ["bytes that are not encoded chunks", () => coded("hello"), nothing],
 ];
 
 /** Returns the bytes of the body in a message. */
@@ -75,7 +75,7 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
   }
 });
 
-Deno.test("client connection: bytes that arrive before a request is made are never its response", async (t) => {
+Deno.test("client connection: bytes that arrive before a request is sent are never its response", async (t) => {
   const forged = encodeLatin1(FORGED);
   const answers = {
     "before the first request": null,
@@ -94,7 +94,7 @@ Deno.test("client connection: bytes that arrive before a request is made are nev
   });
 });
 
-Deno.test("client connection: closing it during the check for early bytes ends the request, which is not sent", async () => {
+Deno.test("client connection: closing the connection during the check for early bytes ends the request, which is not sent", async () => {
   using ends = await connect();
   const responding = catchRejection(ends.conn.get("/"), "a request on a closed connection");
   await null;

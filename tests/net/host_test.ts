@@ -33,7 +33,7 @@ Deno.test("a client sends the host and port of its address, and no host over a U
   assertRangeError(() => new Client(["user@a", 80]), "user information");
 });
 
-Deno.test("a server accepts a request without host, and one whose host is no host", async (t) => {
+Deno.test("a server accepts a request without host, and with an invalid host", async (t) => {
   await using serving = serveHost();
   const hosts = ["a", "a:b", "a/b", "a b", "a, b", ":", "?", " "];
   const rows: (readonly [host: string, line: string])[] = [

@@ -4,7 +4,7 @@ import { Transport } from "@degu/internal/net/transport.ts";
 import type { Socket } from "@degu/degu";
 import { assertEquals } from "@std/assert";
 
-Deno.test("the buffer of a connection that waits for its next preamble is no larger than the last message has needed", () => {
+Deno.test("the buffer of a connection that waits for the next preamble is no larger than the last message required", () => {
   const offered: number[] = [];
   const socket: Socket = {
     read(into) {

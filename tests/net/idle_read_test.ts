@@ -126,7 +126,7 @@ for (const [kind, open] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${kind}: requests with and without pauses go on, and close() ends the rest`, async () => {
+  Deno.test(`${kind}: requests with and without pauses share the connection until close()`, async () => {
     await using dir = await createTempDir();
     await using ends = await open(dir.path);
     for (let i = 0; i < 6; i++) {
@@ -137,7 +137,7 @@ for (const [kind, open] of Object.entries(kinds)) {
     assertInstanceOf(await catchRejection(ends.conn.get("/"), "a request"), ConnectionClosedError);
   });
 
-  Deno.test(`${kind}: a request that was aborted before its first byte leaves the connection at rest`, async () => {
+  Deno.test(`${kind}: a request that was aborted before its first byte leaves the connection idle and open`, async () => {
     await using dir = await createTempDir();
     await using ends = await open(dir.path);
     const { conn } = ends;
@@ -155,7 +155,7 @@ for (const [kind, open] of Object.entries(kinds)) {
   });
 }
 
-Deno.test("the error of a request over a connection that the peer has ended names an error before it", async () => {
+Deno.test("the error of a request over a connection that the peer has ended names an error status before it", async () => {
   await using ends = await openPlain();
   await exchange(ends, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
   await ends.end();
@@ -164,7 +164,7 @@ Deno.test("the error of a request over a connection that the peer has ended name
   assertStringIncludes(error.message, ", after a response with status 500");
 });
 
-Deno.test("a pool forgets a connection that has ended, at once", async () => {
+Deno.test("a pool removes a connection as soon as it has ended", async () => {
   await using serving = serve((_request, session) => {
     setTimeout(() => session.close());
     return reply(200, "hello");
@@ -208,7 +208,7 @@ Deno.test("a socket that can't be unreferenced is read when the next request is 
   assert(error instanceof ProtocolError && error.code === "EXCESS_BYTES");
 });
 
-Deno.test("a process that holds only idle connections ends: TCP, Unix, TLS, and those of a pool", async () => {
+Deno.test("a process with only idle connections ends: over TCP, a Unix socket and TLS, and in a pool", async () => {
   await using dir = await createTempDir();
   const pki = await openSharedPki();
   const app = () => reply(200, "hello");

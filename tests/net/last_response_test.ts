@@ -15,7 +15,7 @@ const CLIENTS = [
 const CLOSE = "connection: close\r\n";
 const EMPTY = "content-length: 0\r\n";
 
-Deno.test("to every client a body of null is zero bytes, where a response may have a body", async (t) => {
+Deno.test("a null body is framed as zero bytes for every client, if a response may have a body", async (t) => {
   const rows: [method: string, status: number, isEmpty: boolean][] = [
     ["GET", 200, true],
     ["POST", 201, true],
@@ -38,7 +38,7 @@ Deno.test("to every client a body of null is zero bytes, where a response may ha
   }
 });
 
-Deno.test("a streamed response to a request whose body the app has canceled is the last one, and says so", async () => {
+Deno.test("a streamed response to a request whose body the app has canceled has connection: close", async () => {
   const app: App = async ({ body }) => {
     await body!.cancel();
     return [
@@ -55,7 +55,7 @@ Deno.test("a streamed response to a request whose body the app has canceled is t
   assertEquals(await meeting.peer.readPreamble(), head);
 });
 
-Deno.test("with unframedNull a body of null has no framing, unless the app says 0 bytes; the last response says close", async () => {
+Deno.test("with unframedNull a null body has no framing, unless the app returns content-length: 0; the last response has framing and connection: close", async () => {
   const given: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", given[uri]!, null];
   await using meeting = await connectRawPeer(
@@ -69,7 +69,7 @@ Deno.test("with unframedNull a body of null has no framing, unless the app says 
   assertEquals((await meeting.peer.readToEnd()).received, `HTTP/1.1 200 xx\r\n\r\n${last}`);
 });
 
-Deno.test("with unframedNull a client sends null without framing, and else 0 bytes", async () => {
+Deno.test("with unframedNull a client sends null without framing, and without the option as zero bytes", async () => {
   for (const unframedNull of [true, false]) {
     using server = new RawServer();
     using conn = await new Client(server.address, { host: null, unframedNull }).connect();

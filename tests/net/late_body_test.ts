@@ -118,7 +118,7 @@ for (const isEncrypted of [false, true]) {
     const transport = isEncrypted ? "TLS" : "plain";
     const option = unframedNull ? ", with unframedNull" : "";
     for (const [way, open] of Object.entries(ways)) {
-      Deno.test(`${way}, ${transport}${option}: a late body answers no other request`, async () => {
+      Deno.test(`${way}, ${transport}${option}: a late body is not used as the response to another request`, async () => {
         for (const delay of DELAYS) {
           await using upstream = await serveAttack(isEncrypted, delay);
           const tries = Array.from({ length: TRIES }, async () => {
@@ -140,7 +140,7 @@ for (const isEncrypted of [false, true]) {
   }
 }
 
-Deno.test("a connection with unframedNull takes a response without framing as null, and goes on", async () => {
+Deno.test("a connection with unframedNull reads a response without framing as null, and continues", async () => {
   const sent = ["HTTP/1.1 200 OK\r\nhello: world\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n"];
   using server = new RawServer();
   using conn = await new Client(server.address, { unframedNull: true }).connect();
@@ -154,7 +154,7 @@ Deno.test("a connection with unframedNull takes a response without framing as nu
   assertEquals(conn.closed, false);
 });
 
-Deno.test("a response without framing is an UNFRAMED_BODY with its status, and ends the connection", async () => {
+Deno.test("a response without framing is an UNFRAMED_BODY error with its status, and ends the connection", async () => {
   for (const status of [200, 404, 500, 205]) {
     using server = new RawServer();
     using conn = await new Client(server.address).connect();

@@ -53,7 +53,7 @@ Deno.test("later bytes of a peer are discarded up to the limit of docs/security.
   }
 });
 
-Deno.test("a peer that neither ends nor reads is waited for as long as docs/security.md says, to the millisecond", async () => {
+Deno.test("a server waits for a peer that neither ends nor reads as long as docs/security.md says, to the millisecond", async () => {
   const seconds = await readStatedNumber(
     "docs/security.md",
     new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`),

@@ -7,7 +7,7 @@ import { RawPeer, RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 
-Deno.test("an error is logged with its name and message and its stack, and any other value as text", () => {
+Deno.test("an error is logged with its name, message and stack, and any other value as text", () => {
   const error = new RangeError("too large");
   assertEquals([messageOf(error), plainMessageOf(error)], ["RangeError: too large", "too large"]);
   assertStringIncludes(stackOf(error), "logging_test.ts");
@@ -79,7 +79,7 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("a peer that reads too slowly is told from a silent one, at both ends", async () => {
+Deno.test("the time-out error of a client and a server distinguishes a peer that reads too slowly from a silent peer", async () => {
   const bytes = new Uint8Array(16_000_000);
   const slow = "TimedOut: the peer took over 0.2 s to read what was sent";
   await using meeting = await connectRawPeer(
@@ -110,10 +110,10 @@ Deno.test("the log line of a timeout mentions that the peer waits for 100 Contin
     "is ever sent: set the client not to wait for one";
   const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n";
   const rows = [
-    ["nothing of the body", `${put}Expect: 100-continue\r\n\r\n`, expectation],
-    ["no expectation", `${put}\r\n`, waiting],
-    ["it has sent the body", `${put}expect: 100-continue\r\n\r\nhello`, waiting],
-    ["the next has none", `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`, waiting],
+    ["no byte of the body", `${put}Expect: 100-continue\r\n\r\n`, expectation],
+    ["a request without expect", `${put}\r\n`, waiting],
+    ["a request whose body was sent", `${put}expect: 100-continue\r\n\r\nhello`, waiting],
+    ["a next request without expect", `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`, waiting],
   ] as const;
   await Promise.all(rows.map(async ([what, bytes, expected]) => {
     await using meeting = await connectRawPeer(app, bytes, { timeout: 0.2 });

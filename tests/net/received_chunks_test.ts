@@ -35,7 +35,7 @@ async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolError
   assertEquals(ends.conn.closed, true);
 }
 
-Deno.test("both ends hand over one extension of a chunk", async (t) => {
+Deno.test("a client and a server pass on one extension of a chunk", async (t) => {
   const rows: [coded: string, chunks: unknown][] = [
     ["5\r\nhello\r\n0\r\n\r\n", [[null, "hello"], [null, ""]]],
     ["5;a=b\r\nhello\r\n0;c=d\r\n\r\n", [[["a", "b"], "hello"], [["c", "d"], ""]]],
@@ -51,20 +51,20 @@ const OTHER_EXTENSIONS = [
   ...["a", "a;b", "a=b;c=d", " a=b", "a =b", "a= b", "a=b ", 'a="b c"', "a_b=c", "a=b/c"],
 ].map((extension) => `5;${extension}\r\nhello\r\n0\r\n\r\n`);
 
-Deno.test("both ends refuse every other form of a chunk's extensions", async (t) => {
+Deno.test("a client and a server refuse every other form of a chunk's extensions", async (t) => {
   for (const coded of OTHER_EXTENSIONS) {
     await t.step(formatLabel(coded), () => assertReadAs(coded, null, "BAD_CHUNK_EXTENSION"));
   }
 });
 
-Deno.test("both ends refuse a trailer", async (t) => {
+Deno.test("a client and a server refuse a trailer", async (t) => {
   for (const trailer of ["a: b", "content-length: 5", "transfer-encoding: chunked", " a: b"]) {
     const coded = `5\r\nhello\r\n0\r\n${trailer}\r\n\r\n`;
     await t.step(formatLabel(trailer), () => assertReadAs(coded, null, "BAD_CHUNK_END"));
   }
 });
 
-Deno.test("both ends refuse a chunk's size that is longer than 7 digits or above 16 MiB", async (t) => {
+Deno.test("a client and a server refuse a chunk size of more than 7 digits or above 16 MiB", async (t) => {
   const rows: [size: string, code: ProtocolErrorCode][] = [
     ["1000001", "CHUNK_TOO_LARGE"],
     ["fffffff", "CHUNK_TOO_LARGE"],

@@ -34,12 +34,12 @@ async function runFor(
   return { runs, waits };
 }
 
-Deno.test("repeat runs an action at once, and again so many seconds after its end", async () => {
+Deno.test("repeat runs an action at once, and again the given seconds after its end", async () => {
   const { runs, waits } = await runFor(35, 1, 10, () => Promise.resolve());
   assertEquals([runs, waits], [[0, 10, 20, 30], []]);
 });
 
-Deno.test("after errors in a row the waits double up to ten times, and a success resets them", async () => {
+Deno.test("after consecutive errors the waits double up to ten times the first wait, and a success resets them", async () => {
   const { runs, waits } = await runFor(160, 1, 2, (run) => {
     return run === 7 ? Promise.resolve() : Promise.reject(new Error("off"));
   });
@@ -52,7 +52,7 @@ Deno.test("after an error the wait is at least a second", async () => {
   assertEquals(waits.slice(0, 6), [1, 1, 1, 1, 1, 1]);
 });
 
-Deno.test("an error that the action throws at once is one like any other", async () => {
+Deno.test("an error that the action throws synchronously is handled like a rejection", async () => {
   const { waits } = await runFor(3, 1, 2, () => {
     throw new Error("at once");
   });
@@ -66,7 +66,7 @@ Deno.test("a wait of months does not overflow", async () => {
   assertEquals(runs.map((at) => Math.floor(at / (60 * day))), [0, 1]);
 });
 
-Deno.test("an abort ends the pause at once, and the error of the run under way is none", async () => {
+Deno.test("an abort ends the pause at once, and the error of an aborted run is ignored", async () => {
   const ending = new AbortController();
   const { promise, resolve } = Promise.withResolvers<void>();
   const pausing = repeat(() => Promise.resolve(resolve()), { seconds: 1e6, signal: ending.signal });
@@ -83,7 +83,7 @@ Deno.test("an abort ends the pause at once, and the error of the run under way i
   await repeat(() => Promise.reject(new Error("never")), { seconds: 1, signal: inRun.signal });
 });
 
-Deno.test("an error of onError rejects", async () => {
+Deno.test("repeat rejects with an error of onError", async () => {
   const { signal } = new AbortController();
   const onError = () => {
     throw new Error("full");
@@ -92,7 +92,7 @@ Deno.test("an error of onError rejects", async () => {
   await assertRejects(() => repeating, Error, "full");
 });
 
-Deno.test("a run that lasted longer than the wait before it starts the count again", async () => {
+Deno.test("a run that lasts longer than the wait before it resets the count", async () => {
   let now = 0;
   using _ = patch(performance, "now", () => () => now);
   const { waits } = await runFor(60, 1, 2, (run) => {
@@ -103,7 +103,7 @@ Deno.test("a run that lasted longer than the wait before it starts the count aga
   assertEquals(waits.slice(0, 7), [2, 4, 8, 2, 4, 8, 16]);
 });
 
-Deno.test("without onError a line of stderr tells the error and the seconds, with the stack if the program itself is wrong", async () => {
+Deno.test("without onError a line on stderr has the error and the seconds, and the stack of an error that is not transient", async () => {
   const { warn } = console;
   const lines: unknown[] = [];
   let ending = new AbortController();

@@ -42,7 +42,7 @@ async function assertUntouched(ends: ConnectedClient) {
 }
 
 for (const [name, make] of Object.entries(ways)) {
-  Deno.test(`${name}: aborted before the first byte nothing is sent, and while it waits the connection closes`, async () => {
+  Deno.test(`${name}: an abort before the first byte sends no byte, and an abort while it waits closes the connection`, async () => {
     using ends = await connect();
     const { conn } = ends;
     await assertUntouched(ends);
@@ -123,7 +123,7 @@ function* aborting<T>(abort: () => void, item: T): Generator<T> {
 }
 
 for (const [what, makeBody] of Object.entries(bodiesOf)) {
-  Deno.test(`aborted while its body is ${what}`, async () => {
+  Deno.test(`a request is aborted while its body is ${what}`, async () => {
     for (const expected of what.includes("waits") ? [reason] : reasons) {
       using ends = await connect();
       const { signal, abort } = withAbort();
@@ -144,7 +144,7 @@ for (const [what, makeBody] of Object.entries(bodiesOf)) {
   });
 }
 
-Deno.test("aborted from inside the body's source, after its first byte", async () => {
+Deno.test("a request is aborted by the source of its body, after the first byte", async () => {
   using ends = await connect();
   const { signal, abort } = withAbort();
   async function* items() {
@@ -158,7 +158,7 @@ Deno.test("aborted from inside the body's source, after its first byte", async (
   assert((await ends.peer.readToEnd()).received.length < 10);
 });
 
-Deno.test("aborted while the body waits for the peer", async () => {
+Deno.test("a request is aborted while its body waits for the peer", async () => {
   using ends = await connect();
   const { signal, abort } = withAbort();
   const more = Promise.withResolvers<void>();
@@ -183,7 +183,7 @@ Deno.test("aborted while the body waits for the peer", async () => {
   assert(ends.conn.closed && isLeft);
 });
 
-Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
+Deno.test("invalid options are a TypeError, and the request is not sent", async () => {
   using connected = await connect();
   const { conn } = connected;
   const wrong: readonly unknown[] = [
@@ -287,7 +287,7 @@ for (
   }
 }
 
-Deno.test("an abort while the last byte is passed on takes effect, and one after it does not", async () => {
+Deno.test("an abort while the last byte is passed on takes effect, and a later abort does not", async () => {
   for (const isLate of [false, true]) {
     using ends = await connect();
     const { signal, abort } = withAbort();
@@ -302,7 +302,7 @@ Deno.test("an abort while the last byte is passed on takes effect, and one after
   }
 });
 
-Deno.test("an abort in the same turn as the last byte yields the whole body, or the reason", async () => {
+Deno.test("an abort about when the last byte arrives yields the whole body, or the reason", async () => {
   let aborted = 0;
   for (let turns = 0; turns < 12; turns++) {
     using ends = await connect();

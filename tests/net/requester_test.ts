@@ -100,7 +100,7 @@ async function shapesOf(client: Client) {
   return Object.assign(shapes, { [Symbol.dispose]: dispose });
 }
 
-Deno.test("createFetch takes every shape, and follows redirects over it", async (t) => {
+Deno.test("createFetch accepts every kind of requester, and follows redirects over it", async (t) => {
   await using serving = serve(async ({ uri, body }) => {
     if (uri === "/moved") return [302, "Found", { location: "/there" }, "moved"];
     return [200, "OK", {}, await body?.text() ?? uri];
@@ -116,7 +116,7 @@ Deno.test("createFetch takes every shape, and follows redirects over it", async 
   });
 });
 
-Deno.test("a connection that createFetch opens is closed once the response's body is over", async () => {
+Deno.test("a connection that createFetch opens is closed when the response's body ends", async () => {
   await using serving = serve(({ uri }) => [200, "OK", {}, uri === "/null" ? null : "hello"]);
   const client = serving.makeClient();
   const opened: WrappedConnection[] = [];
@@ -175,7 +175,7 @@ Deno.test("ProxyApp aborts a request of a requester without connections when its
   await withTimeout(waitForAbort(signal), "the request is aborted");
 });
 
-Deno.test("files and trees are transferred over every shape", async (t) => {
+Deno.test("files and trees are transferred over every kind of requester", async (t) => {
   await using there = await createTempDir();
   await using here = await createTempDir();
   await using serving = serve(new FilesApp(there.path, { write: true, list: true }));
@@ -208,7 +208,7 @@ Deno.test("an object that makes neither requests nor connections is refused", as
   }
 });
 
-Deno.test("get, head, delete, put and post of a client and a pool are those of a connection", async () => {
+Deno.test("get, head, delete, put and post of a client and a pool work as on a connection", async () => {
   await using serving = serve(async ({ method, uri, headers, body }) => {
     const text = body === null ? "none" : await body.text();
     return [200, "OK", { said: `${method} ${uri} ${headers["x-a"]} ${text}` }, null];
@@ -234,7 +234,7 @@ Deno.test("get, head, delete, put and post of a client and a pool are those of a
   }
 });
 
-Deno.test("getRange of a client and a pool is that of a connection", async () => {
+Deno.test("getRange of a client and a pool works as on a connection", async () => {
   await using serving = serve(({ method, headers }) => {
     return [200, "OK", { said: `${method} ${headers.range} ${headers["x-a"]}` }, null];
   });

@@ -48,7 +48,7 @@ function open() {
   return { socket, conn, put: (body: BodyOut) => socket.put(conn, body) };
 }
 
-Deno.test("a body that fits behind its preamble is sent in one write with it, and else without copying all of it", async () => {
+Deno.test("a body that fits behind its preamble is sent with it in one write, and a longer body isn't copied whole", async () => {
   const most = 65536 - preambleBytes(65000);
   const rows: [what: string, body: BodyOut, sizes: number[]][] = [
     ["none", null, ["PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".length]],
@@ -91,7 +91,7 @@ Deno.test("the buffer of a connection adapts to its current and its last message
   assertEquals(sizes, [1024, 1024, 4096, 16384, 16384, 4096, 1024, 65536, 65536, 16384]);
 });
 
-Deno.test("a request soon after a response waits for no turn of the event loop", async () => {
+Deno.test("a request soon after a response doesn't wait for a tick of the event loop", async () => {
   const { setTimeout } = globalThis;
   let timers = -1;
   // On a busy machine it may take long all the same.
@@ -166,10 +166,10 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
     }
   });
 
-  Deno.test(`whatever pretends to be a ${name} smuggles nothing`, async () => {
+  Deno.test(`an object that imitates a ${name} can't smuggle a request`, async () => {
     const impostors: Record<string, () => BodyOut> = {
-      "with a writeTo of its own": () => Object.assign(make(), { writeTo: smuggle }) as ChunkedBody,
-      "with a getter for writeTo that changes its mind": () => {
+      "with its own writeTo": () => Object.assign(make(), { writeTo: smuggle }) as ChunkedBody,
+      "with a getter for writeTo that returns another function later": () => {
         let reads = 0;
         const body = make();
         const { writeTo } = body;
@@ -198,7 +198,7 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
   });
 }
 
-Deno.test("a body of known length that claims to be chunked, or to be longer, is sent as what it is", async () => {
+Deno.test("a body of known length that claims to be chunked, or to be longer, is sent with its actual length", async () => {
   const lies: PropertyDescriptorMap[] = [
     { chunked: { value: true } },
     { contentLength: { value: SMUGGLED.length - 1 } },
@@ -248,7 +248,7 @@ Deno.test("a header getter that makes a request over another connection affects 
   }
 });
 
-Deno.test("a header getter that throws leaves nothing for the next message of any connection", async () => {
+Deno.test("a header getter that throws affects no later message of any connection", async () => {
   await using serving = serve(tell);
   const client = new Client(serving.address);
   using conn = await client.connect();

@@ -42,7 +42,7 @@ async function assertNotSent(answer: ResponseTuple): Promise<void> {
   assertEquals(serving.logger.messagesOf("error").length, 1);
 }
 
-Deno.test("a client sends nothing before, between or behind its requests, and no header by itself but the framing", async () => {
+Deno.test("a client sends no byte before, between or after its requests, and adds no header but the framing", async () => {
   using ends = await connect();
   const requests: [method: Method, uri: string, headers: HeaderDict, BodyOut, sent: string][] = [
     ["GET", "/a?b", {}, null, "GET /a?b HTTP/1.1\r\n\r\n"],
@@ -63,7 +63,7 @@ Deno.test("a client sends nothing before, between or behind its requests, and no
   await ends.peer.assertClosedSilently();
 });
 
-Deno.test("a server sends nothing between its responses, and no header by itself but the framing", async () => {
+Deno.test("a server sends no byte between its responses, and adds no header but the framing", async () => {
   await using serving = serve(({ uri }) => [200, "OK", { "x-b": "1", "x-a": "2" }, uri]);
   const sent = "GET /a HTTP/1.1\r\n\r\nHEAD /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
   const { received } = await exchange(serving.address, sent);
@@ -73,7 +73,7 @@ Deno.test("a server sends nothing between its responses, and no header by itself
 
 const VALUES = ["b\rc", "b\nc", "b\r\nc: d", "b\r\n c", "b\r\n\tc", "\rb", "b\r", "b\0", "caf\xe9"];
 
-Deno.test("neither end sends a bare CR, a line end, NUL or a byte above 127 in a header", async (t) => {
+Deno.test("neither a client nor a server sends a bare CR, a line end, NUL or a byte above 127 in a header", async (t) => {
   await testEachRow(
     t,
     VALUES.map((value) => [formatLabel(value), value] as const),
@@ -85,7 +85,7 @@ Deno.test("neither end sends a bare CR, a line end, NUL or a byte above 127 in a
   );
 });
 
-Deno.test("neither end sends headers that frame another body than the one it sends", async (t) => {
+Deno.test("neither a client nor a server sends headers that don't frame the body that it sends", async (t) => {
   const chunks = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
   const rows: [what: string, HeaderDict, () => BodyOut][] = [
     ["both", { "content-length": 5, "transfer-encoding": "chunked" }, () => "hello"],
@@ -132,7 +132,7 @@ Deno.test("a request with any kind of body has one header that frames it", async
   });
 });
 
-Deno.test("neither end sends a header twice", async () => {
+Deno.test("neither a client nor a server sends a header twice", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { host: null, headers: { "x-a": "1" } });
   using conn = await client.connect();
@@ -176,7 +176,7 @@ Deno.test("a client sends a path and a query as the target, and no other form", 
   await response;
 });
 
-Deno.test("a client sends none of CONNECT, OPTIONS and TRACE", async (t) => {
+Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
   const rows = [["CONNECT", "a:80"], ["OPTIONS", "*"], ["OPTIONS", "/"], ["TRACE", "/"]] as const;
   for (const [method, uri] of rows) {
     await t.step(`${method} ${uri}`, () => assertUnsent(method, uri, {}, null));
@@ -197,7 +197,7 @@ Deno.test("a server sends no interim status, no status line without a reason, an
   await testEachRow(t, rows, async (_what, answer) => await assertNotSent(answer));
 });
 
-Deno.test("304 and HEAD keep the length that an app states, and have no body", async () => {
+Deno.test("304 and HEAD keep the content-length that an app returns, and have no body", async () => {
   await using serving = serve(() => [304, "Not Modified", { "content-length": 5 }, null]);
   const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n".repeat(2));
   assertEquals(received, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n".repeat(2));

@@ -88,7 +88,7 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
 ];
 
-Deno.test("an invalid answer is an error in the log, and 500 goes out in its place", async (t) => {
+Deno.test("an invalid response of an app is logged as an error, and replaced by 500", async (t) => {
   await testEachRow(t, wrong, async (_what, answer, request = get) => {
     const { received, errors } = await exchange(() => answer, request);
     assertEquals(received, formatErrorResponse(500));
@@ -96,7 +96,7 @@ Deno.test("an invalid answer is an error in the log, and 500 goes out in its pla
   });
 });
 
-Deno.test("valid answers at the limits are sent", async (t) => {
+Deno.test("valid responses at the limits are sent", async (t) => {
   const headers = Object.freeze({ a: "b" });
   const abc = encodeLatin1("abc");
   const withHeader = "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 0\r\n\r\n";
@@ -147,18 +147,23 @@ Deno.test("valid answers at the limits are sent", async (t) => {
   }
 });
 
-Deno.test("a body that was used before, or belongs to a request, is an error, in place of which 500 goes out", async (t) => {
+Deno.test("a response body that was used before, or belongs to a request, is an error, and the response is replaced by 500", async (t) => {
   let kept: unknown = null;
   type Handle = (request: Request) => unknown;
   const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
-    ["read before, to HEAD", head, "", async () => {
+    ["read before, in a response to HEAD", head, "", async () => {
       const body = new Body(streamOf(hello), 5);
       await body.read();
       return [200, "OK", {}, body];
     }],
-    ["of the request that it answers", put, "", ({ body }) => [200, "OK", {}, body]],
-    ["of the request, with an error", put, "", ({ body }) => [400, "Bad Request", {}, body]],
-    ["of the request, and read", put, "", async ({ body }) => {
+    ["of the current request", put, "", ({ body }) => [200, "OK", {}, body]],
+    [
+      "of the current request, with an error status",
+      put,
+      "",
+      ({ body }) => [400, "Bad Request", {}, body],
+    ],
+    ["of the current request, and read", put, "", async ({ body }) => {
       await body?.read();
       return [200, "OK", {}, body];
     }],
@@ -200,7 +205,7 @@ Deno.test("a body that was used before, or belongs to a request, is an error, in
   });
 });
 
-Deno.test("sources that were passed are settled for every invalid answer", async (t) => {
+Deno.test("the sources of every invalid response are canceled or closed", async (t) => {
   const wrong: readonly (readonly [what: string, ...unknown[]])[] = [
     ["status", 199, "OK", {}],
     ["reason", 200, "O", {}],
@@ -218,7 +223,7 @@ Deno.test("sources that were passed are settled for every invalid answer", async
   });
 });
 
-Deno.test("every value that an app throws is logged as an error, and answered with 500; an error of onConnect gets no answer", async (t) => {
+Deno.test("every value that an app throws is logged as an error and causes 500; an error of onConnect causes no response", async (t) => {
   const thrown: readonly unknown[] = [
     ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],
     { toString: () => fail() },
@@ -247,7 +252,7 @@ Deno.test("every value that an app throws is logged as an error, and answered wi
   }
 });
 
-Deno.test("an answer whose parts can't be read is an error of the app", async (t) => {
+Deno.test("a response whose parts can't be read is an error of the app", async (t) => {
   const fail = () => {
     throw new Error("no");
   };
@@ -315,7 +320,7 @@ const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unkn
 };
 const MOST = 16_777_216;
 
-Deno.test("a body that is too long for its app is answered with 413, and the session ends", async (t) => {
+Deno.test("if a body is too long for its app, the server responds with 413, and the session ends", async (t) => {
   const piece = `100000\r\n${" ".repeat(0x100000)}\r\n`;
   const framings: Readonly<Record<string, string[]>> = {
     "announced": [`content-length: ${MOST + 1}\r\n\r\n`],
@@ -347,7 +352,7 @@ Deno.test("a body that is too long for its app is answered with 413, and the ses
   }
 });
 
-Deno.test("a body that is too long for one read is answered with 500, and is logged at level info, without a stack", async () => {
+Deno.test("if a body is too long for one read, the server responds with 500, and logs it at level info, without a stack", async () => {
   await using meeting = await connectRawPeer(async ({ body }) => {
     await body!.read();
     return [200, "OK", {}, null];
@@ -360,7 +365,7 @@ Deno.test("a body that is too long for one read is answered with 500, and is log
   assertEquals(logger.messagesOf("error"), []);
 });
 
-Deno.test("an answer has a text as its body, encoded as UTF-8, and leaves out headers that are undefined", async (t) => {
+Deno.test("a response may have a text as its body, encoded as UTF-8, and omits headers that are undefined", async (t) => {
   const rows: [answer: unknown, request: string, expected: string][] = [
     [[200, "OK", { a: undefined }, "öl"], get, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nÃ¶l"],
     [[200, "OK", { a: "b" }, ""], get, "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 0\r\n\r\n"],
@@ -385,7 +390,7 @@ Deno.test("an answer has a text as its body, encoded as UTF-8, and leaves out he
   );
 });
 
-Deno.test("a body of the app's own that is too long to be read at once is an error of the app", async () => {
+Deno.test("a body that the app made and that is too long to be read at once is an error of the app", async () => {
   await using meeting = await connectRawPeer(async () => {
     await new Body(new Blob([]).stream(), MOST + 1).bytes();
     return [200, "OK", {}, null];
@@ -395,7 +400,7 @@ Deno.test("a body of the app's own that is too long to be read at once is an err
   assertEquals(meeting.logger.messagesOf("info"), []);
 });
 
-Deno.test("a response is written whole before the next one, however little the socket takes at a time", async () => {
+Deno.test("a response is written whole before the next response, however few bytes the socket accepts at a time", async () => {
   const socket = new RecordingSocket({ perWrite: 7 });
   const { connection } = makeServerConnection(socket, () => [200, "OK", {}, null]);
   socket.receive(get + get);

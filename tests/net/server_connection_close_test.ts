@@ -89,7 +89,7 @@ const moments: readonly Moment[] = [
     onConnect: (session) => (session.close(reason), returned),
   })),
   {
-    when: "in onConnect, which rejects because of it",
+    when: "in onConnect, which then rejects with the reason",
     onConnect: async (session) => {
       await null;
       session.close(reason);
@@ -116,12 +116,12 @@ const moments: readonly Moment[] = [
     },
   })),
   {
-    when: "while a BodyIter that waits is its response",
+    when: "while its response is a BodyIter that waits",
     handle: () => [200, "OK", {}, new BodyIter(halfOf(null), 10)],
     until: ({ peer }) => peer.readUntil("hello"),
   },
   {
-    when: "while a ChunkedBodyIter that waits is its response",
+    when: "while its response is a ChunkedBodyIter that waits",
     handle: () => [200, "OK", {}, new ChunkedBodyIter(chunksOf(halfOf(null)))],
     until: ({ peer }) => peer.readUntil("hello"),
     received: "\r\n",
@@ -157,7 +157,7 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
   });
 }
 
-Deno.test("the body of an answer that comes too late is canceled", async () => {
+Deno.test("the body of a response that an app returns too late is canceled", async () => {
   const returned = Promise.withResolvers<void>();
   const iterator = halfOf(null, returned.resolve);
   await iterator.next();
@@ -295,7 +295,7 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
   await first.peer.assertClosedSilently();
 });
 
-Deno.test("closing a session at any moment of an answer is reported once", async () => {
+Deno.test("closing a session at any moment of a response is reported once", async () => {
   for (let turn = 0; turn < 40; turn++) {
     const socket = new RecordingSocket();
     const { connection, logger, session } = makeServerConnection(socket, (_request, session) => {

@@ -315,7 +315,7 @@ Deno.test("an ended session discards at most about 1 MiB", async () => {
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });
 
-Deno.test("after an error of the app or the client, the server sends one answer, and frees the slot at once", async (t) => {
+Deno.test("after an error of the app or the client, the server sends one response, and frees the slot at once", async (t) => {
   const readBodyApp: AppFunction = async ({ body }) => {
     await body?.read();
     return [200, "OK", {}, null];
@@ -749,7 +749,7 @@ Deno.test("if a peer disappears while an app streams, the server ends the stream
   await assertServes(serving);
 });
 
-Deno.test("tiny chunks and endless extensions cost their sender more than the server", async (t) => {
+Deno.test("tiny chunks and endless extensions cost their sender more time than the server", async (t) => {
   const requestStart = `PUT / HTTP/1.1\r\n${CHUNKED}`;
   await t.step("tiny chunks are read", async () => {
     await using meeting = await connectRawPeer(

@@ -70,7 +70,7 @@ async function answersTo(serving: Counting, ...parts: string[]): Promise<string>
   return (await peer.readToEnd()).received;
 }
 
-Deno.test("requests are parsed the same however their bytes were split, and those that came whole are answered in order", async () => {
+Deno.test("requests are parsed the same however their bytes are split, and complete requests get responses in order", async () => {
   await using serving = serveCounting(teller);
   const expected = await answersTo(serving, stream);
   assertEquals(expected.match(/HTTP\/1\.1 200 OK/g)?.length, 4);
@@ -129,7 +129,7 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
   }
 });
 
-Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
+Deno.test("a preamble of 32768 bytes is read, and a longer preamble is refused", async () => {
   await using serving = serveCounting(({ headers }) => {
     return [200, "OK", { "a-length": `${String(headers["a"]).length}` }, null];
   });
@@ -149,7 +149,7 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
   assertEquals((await peer.readToEnd()).received, formatErrorResponse(431));
 });
 
-Deno.test("a request target that is too long is answered with 431", async () => {
+Deno.test("a server refuses a request target that is too long with 431", async () => {
   await using serving = serve(({ uri }) => [200, "OK", { "a-length": `${uri.length}` }, null]);
   const room = 32768 - "GET  HTTP/1.1\r\n\r\n".length;
   for (const [length, isRead] of [[8000, true], [room, true], [room + 1, false]] as const) {
@@ -161,7 +161,7 @@ Deno.test("a request target that is too long is answered with 431", async () => 
   }
 });
 
-Deno.test("a request contains everything that was sent, and nothing more", async () => {
+Deno.test("a request contains exactly the parts that were sent", async () => {
   const requests: Request[] = [];
   await using meeting = await connectRawPeer(
     (request) => (requests.push(request), [200, "OK", {}, null]),

@@ -36,7 +36,7 @@ const requests: Readonly<Record<string, string>> = {
   "an unread body": put(5, "hello"),
   "an unread body of 60,000 bytes": put(60_000, "x".repeat(60_000)),
   "a body that was cut": put(500, "hello"),
-  "the next request behind it": get + get,
+  "the next request after it": get + get,
 };
 
 for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
@@ -114,7 +114,7 @@ const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) =>
   },
 };
 
-test("a body of unknown length is canceled when its client leaves, and the slot is free, though the app asks for no signal", async () => {
+test("a body of unknown length is canceled when its client leaves, and its slot is freed, even if the app doesn't read the signal", async () => {
   await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
     await sideBySide(endless, async (what, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
@@ -131,7 +131,7 @@ test("a body of unknown length is canceled when its client leaves, and the slot 
   });
 });
 
-test("a body of unknown length is canceled, too, if its client had left before the app answered", async () => {
+test("a body of unknown length is canceled if its client left before the app responded", async () => {
   await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
     await sideBySide(endless, async (what, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
@@ -203,40 +203,44 @@ test("a reset aborts the signal even after a read was abandoned", async () => {
 });
 
 for (const { name, available, start } of endpointKinds) {
-  Deno.test(`${name}: each end notices how the other ends a request, a session or all of them`, {
-    ignore: !available,
-  }, async () => {
-    using _intervals = recordIntervals(10);
-    const arrived = Promise.withResolvers<void>();
-    const told = Promise.withResolvers<unknown>();
-    await using endpoint = await start(async ({ uri }, session) => {
-      if (uri !== "/slow") return ok;
-      arrived.resolve();
-      told.resolve(await waitForAbort(session.signal));
-      return ok;
-    });
-    const { server, client } = endpoint;
-    const aborter = new AbortController();
-    using first = await client.connect();
-    const answer = catchRejection(
-      first.get("/slow", {}, { signal: aborter.signal }),
-      "the request",
-    );
-    await withTimeout(arrived.promise, "the app works");
-    aborter.abort();
-    assertInstanceOf(await withTimeout(told.promise, "the app is told"), ConnectionClosedError);
-    assert(await answer === aborter.signal.reason && first.closed);
+  Deno.test(
+    `${name}: client and server detect that the other ends a request, a session or all sessions`,
+    {
+      ignore: !available,
+    },
+    async () => {
+      using _intervals = recordIntervals(10);
+      const arrived = Promise.withResolvers<void>();
+      const told = Promise.withResolvers<unknown>();
+      await using endpoint = await start(async ({ uri }, session) => {
+        if (uri !== "/slow") return ok;
+        arrived.resolve();
+        told.resolve(await waitForAbort(session.signal));
+        return ok;
+      });
+      const { server, client } = endpoint;
+      const aborter = new AbortController();
+      using first = await client.connect();
+      const answer = catchRejection(
+        first.get("/slow", {}, { signal: aborter.signal }),
+        "the request",
+      );
+      await withTimeout(arrived.promise, "the app works");
+      aborter.abort();
+      assertInstanceOf(await withTimeout(told.promise, "the app is told"), ConnectionClosedError);
+      assert(await answer === aborter.signal.reason && first.closed);
 
-    for (const close of ["session", "shutdown"] as const) {
-      using second = await client.connect();
-      assertEquals((await second.get("/")).status, 200);
-      const session = [...server.sessions].at(-1)!;
-      if (close === "session") session.close();
-      else await server.shutdown();
-      await catchRejection(second.get("/"), close);
-      assertEquals([server.sessions.has(session), session.signal.aborted], [false, true]);
-    }
-  });
+      for (const close of ["session", "shutdown"] as const) {
+        using second = await client.connect();
+        assertEquals((await second.get("/")).status, 200);
+        const session = [...server.sessions].at(-1)!;
+        if (close === "session") session.close();
+        else await server.shutdown();
+        await catchRejection(second.get("/"), close);
+        assertEquals([server.sessions.has(session), session.signal.aborted], [false, true]);
+      }
+    },
+  );
 }
 
 // ───────────────────────── whose mistake it is if a response fails once the client has left
@@ -276,7 +280,7 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
     })())),
 };
 
-test("however the source of a body ends once the client has left, the log says so at level debug only", async () => {
+test("however the source of a body ends after the client has left, the end is logged only at level debug", async () => {
   for (const leave of Object.values(CLOSING_ACTIONS)) {
     await sideBySide(sources, async (what, makeBody) => {
       await using meeting = await connectRawPeer(
@@ -303,13 +307,13 @@ test("an app that rethrows the signal's reason is not logged as an error", async
   assertEquals(meeting.logger.messagesOf("error"), []);
 });
 
-test("what an app does wrong stays an error of the app, even once the client has left", async () => {
+test("a mistake of an app is an error of the app, even after the client has left", async () => {
   const wrong: Readonly<Record<string, () => ResponseTuple>> = {
-    "it throws": () => {
+    "an app that throws": () => {
       throw new Error("a mistake");
     },
-    "its answer is not allowed": () => [200, "bad reason!", {}, null],
-    "its body is no body": () => [204, "No Content", {}, new Uint8Array(1)],
+    "an app that returns an invalid reason": () => [200, "bad reason!", {}, null],
+    "an app that returns a body with 204": () => [204, "No Content", {}, new Uint8Array(1)],
   };
   await sideBySide(wrong, async (_what, answer) => {
     await using meeting = await connectRawPeer(async (_request, session) => {
@@ -332,7 +336,7 @@ test("what an app does wrong stays an error of the app, even once the client has
 /** Long enough for a connection to be watched a few times, every 30 ms. */
 const WATCHED_MILLISECONDS = 90;
 
-test("watching a client loses none of the bytes that it sends meanwhile", async () => {
+test("watching a client loses none of the bytes that the client sends", async () => {
   const watched = new Set(["IPv4", "Unix path", "TLS over IPv4", "TLS over a Unix path"]);
   const kinds = endpointKinds.filter(({ name, available }) => available && watched.has(name));
   assertEquals(kinds.length, watched.size);
@@ -399,7 +403,7 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   ],
 };
 
-test("what arrives while a client is watched, or after it, is answered in order", async () => {
+test("requests that arrive while a client is watched, or later, get responses in order", async () => {
   await sideBySide(watching, async (what, [app, ...texts]) => {
     await using meeting = await connectRawPeer(app);
     for (let i = 0; i < texts.length; i += 2) {
@@ -410,7 +414,7 @@ test("what arrives while a client is watched, or after it, is answered in order"
   });
 });
 
-test("watching a client changes no byte that the sink of a body has not taken yet", async () => {
+test("watching a client changes no byte that the sink of a body has not written yet", async () => {
   // As many as the buffer holds before them, and more.
   const [x, y] = ["x".repeat(256), "y".repeat(256)];
   const framings = {
@@ -438,7 +442,7 @@ test("watching a client changes no byte that the sink of a body has not taken ye
   });
 });
 
-test("watching a client while onConnect is pending loses nothing that it sends", async () => {
+test("watching a client while onConnect is pending loses no byte that the client sends", async () => {
   const waited = Promise.withResolvers<true>();
   await using meeting = await connectRawPeer({
     onConnect: ({ signal }) => !signal.aborted && waited.promise,

@@ -4,7 +4,7 @@ import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
-Deno.test("a client takes a status that it doesn't know by its class", async () => {
+Deno.test("a client handles an unknown status by its class", async () => {
   using ends = await connect();
   for (const status of [200, 218, 299, 300, 399, 400, 471, 499, 500, 599]) {
     const bytes = `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`;
@@ -17,7 +17,7 @@ Deno.test("a client takes a status that it doesn't know by its class", async () 
   }
 });
 
-Deno.test("a client refuses an interim response, alone and before a final one", async () => {
+Deno.test("a client refuses an interim response, alone and before a final response", async () => {
   for (const status of [100, 101, 103, 199]) {
     for (const final of ["", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]) {
       using ends = await connect();

@@ -20,11 +20,11 @@ for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   });
 }
 
-Deno.test("the termination signal is one, and keeps no process alive", async () => {
+Deno.test("there is one termination signal, and it keeps no process alive", async () => {
   assertEquals(await runProgram("termination.ts"), "true\nready\n");
 });
 
-Deno.test("a program of one call that is terminated prints one line, without a stack", async () => {
+Deno.test("a program that awaits one call prints one line without a stack when it is terminated", async () => {
   await using dir = await createTempDir();
   using server = new RawServer();
   const [, port] = server.address;

@@ -66,7 +66,7 @@ const failing: App = () => {
   throw new SyntaxError("a bug");
 };
 
-Deno.test("record gets each line in place of the four methods: its kind, the peer, and the error", async (t) => {
+Deno.test("record gets each line instead of the four methods, with its kind, the peer, and the error", async (t) => {
   const upstream = new Client(["127.0.0.1", await findUnusedPort()]);
   const refusing: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
   type Row = [
@@ -128,7 +128,7 @@ Deno.test("record gets a failed handshake, and a connection without a slot", asy
   assertEquals([level, message], ["info", `${who}: closed, because no slot became free`]);
 });
 
-Deno.test("no peer forges a line or controls a terminal by text that the error of an app quotes", async (t) => {
+Deno.test("a peer can't forge a line or control a terminal with text that the error of an app quotes", async (t) => {
   const sent = "x\n2026 FAKE\r\x1b[2J\u202e";
   const fails: Record<string, (text: string, session: Session) => unknown> = {
     "the message of an error": (text) => JSON.parse(text),
@@ -188,7 +188,7 @@ Deno.test("the logger of an app may also have record", async () => {
   }
 });
 
-Deno.test("a record that throws or rejects changes nothing, and one that is no function is refused", async () => {
+Deno.test("a record that throws or rejects has no effect, and a record that is not a function is refused", async () => {
   const { debug, info, warn, error } = console;
   const failures = [
     () => {
@@ -211,7 +211,7 @@ const recordWith = (logger: Required<Logger>, kind: LogDetails["kind"]) => (line
   logger.record("info", line, { kind, who: null, error: undefined });
 };
 
-Deno.test("standardLogger prints in another way, with the same limit, and without debug unless it is asked for", async (t) => {
+Deno.test("standardLogger prints with options.print, with the same limit, and prints debug lines only on request", async (t) => {
   const all = { debug: true } as const;
   const rows: [rule: string, options: object, printed: string[]][] = [
     ["usual", {}, ["info 1", "warn 1", "warn 2", "error 1", "error 2", "info 2"]],
@@ -237,7 +237,7 @@ Deno.test("standardLogger prints in another way, with the same limit, and withou
   });
 });
 
-Deno.test("a program rewords the lines, and the limit is per kind", () => {
+Deno.test("a program can reword lines, and the limit still applies to each kind", () => {
   using time = new FakeTime();
   const printed: string[] = [];
   using standard = standardLogger({ print: (line) => void printed.push(line) });
@@ -256,7 +256,7 @@ Deno.test("a program rewords the lines, and the limit is per kind", () => {
   assertEquals(printed, ["a handshake", "d body", "c handshake (and 1 more of this kind)"]);
 });
 
-Deno.test("a print that fails is ignored, and a line after the end is printed at once", () => {
+Deno.test("an error of print is ignored, and a line after disposal is printed at once", () => {
   const lines: string[] = [];
   const logger = standardLogger({
     print: (line) => {
@@ -273,7 +273,7 @@ Deno.test("a print that fails is ignored, and a line after the end is printed at
   assertEquals(lines, ["1", "2", "3"]);
 });
 
-Deno.test("options of standardLogger that are wrong are a TypeError", () => {
+Deno.test("standardLogger refuses invalid options", () => {
   const wrong = [{ print: "stderr" }, { print: null }, { debug: 1 }, { level: "warn" }, null];
   for (const options of wrong) {
     assertThrows(() => callWith(standardLogger, options), TypeError);

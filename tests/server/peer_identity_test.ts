@@ -20,7 +20,7 @@ function identifying(returned: unknown): AppObject {
   return { onConnect: (() => returned) as OnConnect, handle: showUser as AppObject["handle"] };
 }
 
-Deno.test("a peer has the name that onConnect returns, and none after true", async () => {
+Deno.test("a peer has the user name that onConnect returns, and no name if onConnect returns true", async () => {
   for (const returned of [{ user: "anna" }, true]) {
     await using serving = serve(identifying(returned));
     const response = await serving.makeClient().request("GET", "/");
@@ -28,7 +28,7 @@ Deno.test("a peer has the name that onConnect returns, and none after true", asy
   }
 });
 
-Deno.test("a result of onConnect that is neither true nor an identity refuses, and the log has the reason", async (t) => {
+Deno.test("a result of onConnect that is neither true nor an identity refuses the peer, and the log has the reason", async (t) => {
   const rows: [returned: unknown, why: string][] = [
     [false, "refused by onConnect"],
     [1, "refused by onConnect"],
@@ -75,16 +75,16 @@ async function refuseAll(
   }
 }
 
-Deno.test("the identities of a table must name one user, and all must trust", async (t) => {
+Deno.test("the identities of a table must name the same user, and each must trust the peer", async (t) => {
   let trusts = true;
   const anna: PeerIdentity = { user: "anna" };
   const watched: PeerIdentity = { user: "anna", isTrusted: () => trusts };
   const rows: [what: string, of: unknown[], user: string | null][] = [
     ["true alone", [true, true], "null"],
     ["one identity", [true, anna, true], "anna"],
-    ["the same twice", [anna, watched], "anna"],
+    ["the same user twice", [anna, watched], "anna"],
     ["two users", [anna, { user: "bert" }], null],
-    ["a refusal behind it", [anna, false], null],
+    ["a refusal after an identity", [anna, false], null],
   ];
   await testEachRow(t, rows, async (_what, returned, user) => {
     const table: Record<string, App> = { "GET /": showUser };
@@ -106,7 +106,7 @@ Deno.test("the identities of a table must name one user, and all must trust", as
   });
 });
 
-Deno.test("the end of each signal ends the session with its reason", async () => {
+Deno.test("each identity's signal ends the session with its reason", async () => {
   for (const index of [0, 1]) {
     const controllers = [new AbortController(), new AbortController()];
     const [one, other] = controllers.map(({ signal }) => identifying({ user: "anna", signal }));
@@ -122,7 +122,7 @@ Deno.test("the end of each signal ends the session with its reason", async () =>
   }
 });
 
-Deno.test("a signal that ends after its session has no effect", async () => {
+Deno.test("a signal that is aborted after its session has no effect", async () => {
   const controller = new AbortController();
   const sessions: Session[] = [];
   const app = identifying({ user: "anna", signal: controller.signal });
@@ -140,7 +140,7 @@ Deno.test("a signal that ends after its session has no effect", async () => {
   assertEquals(sessions[0]!.message, message);
 });
 
-Deno.test("a FilesApp changes nothing for a session that is no longer trusted, of any kind", async () => {
+Deno.test("a FilesApp refuses all changes by a session that is no longer trusted", async () => {
   await using dir = await createTempDir();
   let trusts: unknown = true;
   const files = new FilesApp(dir.path, { write: true });
@@ -189,7 +189,7 @@ Deno.test("trust fails closed between two copies of the package, in both combina
   }
 });
 
-Deno.test("an app of a device's server gives no name, and may refuse and end the trust", async () => {
+Deno.test("an app of a device's server can't change the user name, but may refuse the peer and end the trust", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
   const controller = new AbortController();
@@ -220,7 +220,7 @@ Deno.test("an app of a device's server gives no name, and may refuse and end the
   assertEquals(reasons[1], "enough");
 });
 
-Deno.test("a peer that another process forgets while an app identifies it is not accepted", async () => {
+Deno.test("a peer whose record another process removes during onConnect is not accepted", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
   let requests = 0;

@@ -46,7 +46,7 @@ Deno.test("an app or option of a wrong type, or an unknown option, is a TypeErro
   }
 });
 
-Deno.test("options at a limit are accepted, and kept as they were passed, frozen; console is a valid logger", async () => {
+Deno.test("options at a limit are accepted and frozen; console is a valid logger", async () => {
   const rows: readonly ServerOptions[] = [
     { maxConnections: 1, maxRequests: 1, timeout: 0.001 },
     { timeout: 3600 },
@@ -64,7 +64,7 @@ Deno.test("options at a limit are accepted, and kept as they were passed, frozen
   }
 });
 
-Deno.test("an invalid argument leaves nothing bound", async () => {
+Deno.test("an invalid argument leaves no address bound", async () => {
   const path = `${await Deno.makeTempDir()}/socket`;
   assertThrows(() => constructWith(Server, path, null), TypeError);
   assertThrows(() => constructWith(Server, path, ok, { timeout: 0 }), RangeError);
@@ -72,7 +72,7 @@ Deno.test("an invalid argument leaves nothing bound", async () => {
   await Deno.remove(path.slice(0, path.lastIndexOf("/")));
 });
 
-Deno.test("onConnect accepts by exactly true, and by no other value that is no identity", async (t) => {
+Deno.test("onConnect accepts a peer only with true or an identity", async (t) => {
   const accepting: readonly unknown[] = [true, Promise.resolve(true)];
   const refusing = [false, undefined, null, 0, 1, "true", {}, new Boolean(true)];
   for (const value of [...accepting, ...refusing, Promise.resolve(1), Promise.resolve(false)]) {
@@ -380,7 +380,7 @@ Deno.test("port is that of the address, or null without one", async () => {
   }
 });
 
-Deno.test("values of session.store that can only be disposed of asynchronously are, too, the last first", async () => {
+Deno.test("values of session.store are also disposed of asynchronously, in reverse order", async () => {
   const ended: string[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
   const both = {

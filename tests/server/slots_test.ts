@@ -76,7 +76,7 @@ async function answeredPeer(address: Address): Promise<RawPeer> {
 }
 
 for (const what of ["was answered", "has sent nothing"]) {
-  Deno.test(`a session that ${what} and is idle for a second ends in good order for a connection that waits`, async () => {
+  Deno.test(`a session that ${what} and is idle for a second is ended cleanly for a connection that waits`, async () => {
     await using meeting = await connectRawPeer(ok, what === "was answered" ? get : "", {
       maxConnections: 1,
     });
@@ -96,7 +96,7 @@ for (const what of ["was answered", "has sent nothing"]) {
   });
 }
 
-Deno.test("the session that gives way is of the host with the most sessions, and idle for the longest time", async () => {
+Deno.test("the session that gives way belongs to the host with the most sessions, and has been idle for the longest time", async () => {
   await using serving = serve(ok, { maxConnections: 4 }, ["::", 0]);
   const { port } = serving.server;
   const oldest = await answeredPeer(["::1", port!]);
@@ -118,7 +118,7 @@ Deno.test("the session that gives way is of the host with the most sessions, and
   for (const peer of [oldest, ...peers, ...newcomers]) peer.close();
 });
 
-Deno.test("the peer of a session is its key, where it has one", async () => {
+Deno.test("sessions with a key are counted per key, not per host", async () => {
   await using temp = await TempDevices.create("camera", "one", "other");
   const { devices } = temp;
   await using server = await devices.camera.serve(["127.0.0.1", 0], ok, { maxConnections: 3 });
@@ -138,16 +138,16 @@ Deno.test("the peer of a session is its key, where it has one", async () => {
   for (const conn of [other, ...ones, newcomer]) conn.close();
 });
 
-Deno.test("a session with a byte of a request, at work or in onConnect never gives way", async () => {
+Deno.test("a session never gives way during a request, a response or onConnect", async () => {
   const never = new Promise<never>(() => {});
   const body = new ReadableStream({ pull: () => never });
   const rows: [what: string, app: App, sent: string][] = [
     ["a byte of a request", ok, "G"],
     ["a request and a byte", ok, `${get}G`],
     ["an unread body", async ({ body }) => [200, "OK", {}, await body!.text()], put],
-    ["an app at work", () => never, get],
-    ["a response under way", () => [200, "OK", {}, body], get],
-    ["onConnect at work", { handle: ok, onConnect: () => never }, ""],
+    ["a pending app", () => never, get],
+    ["an unfinished response", () => [200, "OK", {}, body], get],
+    ["a pending onConnect", { handle: ok, onConnect: () => never }, ""],
   ];
   await Promise.all(rows.map(async ([what, app, sent]) => {
     await using serving = serve(app, { maxConnections: 1 });
@@ -160,7 +160,7 @@ Deno.test("a session with a byte of a request, at work or in onConnect never giv
   }));
 });
 
-Deno.test("60 connections that a client keeps lock no other client out", async () => {
+Deno.test("60 connections that a client keeps open don't block another client", async () => {
   await using serving = serve(ok);
   const kept = await Promise.all(Array.from({ length: 60 }, () => answeredPeer(serving.address)));
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
@@ -225,7 +225,7 @@ Deno.test("an unlimited number of connections is served if maxConnections is Inf
   for (const peer of peers) peer.close();
 });
 
-Deno.test("a server that onConnect closes or shuts down closes that connection, too", async () => {
+Deno.test("a server that is closed or shut down in onConnect also closes the connection", async () => {
   for (const end of ["close", "shutdown"] as const) {
     let calls = 0;
     const endings: (Promise<void> | void)[] = [];
@@ -283,7 +283,7 @@ const before: Readonly<Record<string, ((holder: Session) => Promise<void>) | nul
 };
 
 for (const [what, begin] of Object.entries(before)) {
-  Deno.test(`closing a server at any moment after a connection ${what} closes that, too`, async () => {
+  Deno.test(`closing a server at any moment after a connection ${what} also closes the connection`, async () => {
     for (let turn = 0; turn < 30; turn++) {
       const { server, serving, holder, waiting, listener, logger } = await holdSlot();
       listener.offer(waiting);

@@ -22,7 +22,7 @@ function printed() {
   return { lines, [Symbol.dispose]: () => void Object.assign(console, { warn, error }) };
 }
 
-Deno.test("of each kind a line per second is printed; the latest withheld line follows a second later, with a count", () => {
+Deno.test("one line of each kind is printed per second; the latest withheld line follows a second later, with a count", () => {
   using time = new FakeTime();
   using all = printed();
   const logger = standardLogger();
@@ -60,7 +60,7 @@ Deno.test("of each kind a line per second is printed; the latest withheld line f
 
 const GET = "GET / HTTP/1.1\r\n\r\n";
 
-Deno.test("a flood of refused requests prints as many lines as kinds; a given logger gets all of them", async () => {
+Deno.test("a flood of refused requests prints few lines; options.logger gets all lines", async () => {
   const app: App = () => [200, "OK", {}, null];
   const send = async (server: Server) => {
     for (let n = 0; n < 20; n++) {
@@ -121,7 +121,7 @@ const FORTY: readonly string[] = [
   `GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}\r\n\r\n`,
 ];
 
-Deno.test("README's first server prints on the terminal why each of forty requests was refused", async () => {
+Deno.test("README's first server prints the reasons why it refused forty requests", async () => {
   assertEquals(FORTY.length, 40);
   const [, hello = ""] =
     /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await readProjectFile("README.md")) ?? [];

@@ -30,7 +30,7 @@ async function kinds() {
   };
 }
 
-Deno.test("start resolves to a server that is bound and serves", async () => {
+Deno.test("Server.start resolves to a server that is bound and serves", async () => {
   await using both = await kinds();
   for (const [name, start] of Object.entries(both.starts)) {
     await using server = await start(anywhere);
@@ -44,7 +44,7 @@ Deno.test("start resolves to a server that is bound and serves", async () => {
   assertEquals(await (await new Client(server.address).request("GET", "/")).text(), "hello");
 });
 
-Deno.test("an address that is in use rejects only start", async () => {
+Deno.test("an address that is in use rejects only Server.start", async () => {
   await using both = await kinds();
   using rejections = recordUnhandledRejections();
   for (const start of Object.values(both.starts)) {
@@ -55,7 +55,7 @@ Deno.test("an address that is in use rejects only start", async () => {
   assertEquals(rejections.reasons, []);
 });
 
-Deno.test("start rejects for wrong arguments, as the constructor throws", async () => {
+Deno.test("Server.start rejects invalid arguments with the constructor's error", async () => {
   for (
     const [address, given, options, kind] of [
       [5, app, {}, TypeError],
@@ -69,7 +69,7 @@ Deno.test("start rejects for wrong arguments, as the constructor throws", async 
   }
 });
 
-Deno.test("serveForever() counts as handled once ready, which was asked for, has rejected", async () => {
+Deno.test("if ready rejects, a rejection of serveForever() counts as handled", async () => {
   await using both = await kinds();
   await using first = await both.starts.TLS(anywhere);
   const make = () => new SSLServer(both.pki.serverSslconfig, first.address as typeof anywhere, app);
@@ -91,7 +91,7 @@ Deno.test("serveForever() counts as handled once ready, which was asked for, has
   await ignored[Symbol.asyncDispose]();
 });
 
-Deno.test("a server that doesn't serve for 3 seconds logs a warning, one that serves or is closed doesn't", async () => {
+Deno.test("a server that doesn't serve for 3 seconds logs a warning, unless it serves or is closed", async () => {
   using time = new FakeTime();
   const logger = new RecordingLogger();
   const unserved = new Server(anywhere, app, { logger });
@@ -108,7 +108,7 @@ Deno.test("a server that doesn't serve for 3 seconds logs a warning, one that se
   await serving;
 });
 
-Deno.test("a program that makes a server, and does not serve, ends with a warning", async () => {
+Deno.test("a program that constructs a server, and does not serve, ends with a warning", async () => {
   const script = `
     import { Server } from "./server.ts";
     new Server(["127.0.0.1", 0], () => [200, "OK", {}, "hello"]);

@@ -78,7 +78,7 @@ const ignore = Deno.build.os === "windows";
 
 for (const [what, start] of Object.entries(kinds)) {
   Deno.test(
-    `${what} answers what is in progress at the first signal, and ends`,
+    `${what} finishes pending requests at the first signal, and ends`,
     { ignore },
     async () => {
       const gate = new Gate();
@@ -149,7 +149,7 @@ Deno.test(
 );
 
 Deno.test(
-  "it resolves when the server ends in another way, and the signal has no effect any more",
+  "serveUntilSignal resolves if the server is closed or shut down, and the signal then has no effect",
   { ignore },
   async () => {
     for (const end of ["close", "shutdown"] as const) {
@@ -172,7 +172,7 @@ Deno.test(
   },
 );
 
-Deno.test("options that are not allowed are refused, and it does not serve", async () => {
+Deno.test("serveUntilSignal refuses invalid options, and doesn't serve", async () => {
   const rows: [unknown, new () => Error, string][] = [
     [null, TypeError, "options: must be an object"],
     [{ signal: "SIGINT" }, TypeError, 'options: unknown option "signal"'],
@@ -188,7 +188,7 @@ Deno.test("options that are not allowed are refused, and it does not serve", asy
   }
 });
 
-Deno.test("it rejects if the address can't be bound", async () => {
+Deno.test("serveUntilSignal rejects if the address can't be bound", async () => {
   const { serverSslconfig } = await openSharedPki();
   await using first = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
   const second = new SSLServer(serverSslconfig, first.address, () => [204, "OK", {}, null]);

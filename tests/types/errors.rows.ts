@@ -18,7 +18,7 @@ export const WRONG: readonly WrongProgram[] = [
     "Argument of type 'null'",
   ],
   [
-    "headers of an error that are set",
+    "assigning to headers of an error",
     `(error as StatusError).headers["x-seen"] = "a";`,
     `({ ...(error as StatusError).headers, "x-seen": "a" }) satisfies HeaderDict;`,
     "only permits reading",
@@ -36,7 +36,7 @@ export const WRONG: readonly WrongProgram[] = [
     "possibly 'null'",
   ],
   [
-    "a fault that there is none of",
+    "a fault that doesn't exist",
     `describeConnectionError(error)?.fault === "timeout";`,
     `describeConnectionError(error)?.fault === "timed out";`,
     "no overlap",
@@ -72,7 +72,7 @@ await retry(async (moved) => {
   onRetry: ({ error, number }) => console.log(number, describeConnectionError(error)?.fault),
 });
 `,
-  "what errors say": `
+  "reading the fields of errors": `
 if (error instanceof DeguError) console.log(error.code ?? "", error.problem);
 if (error instanceof StatusError) {
   const { status, reason, method, uri, headers, text, retryAfter } = error;

@@ -13,13 +13,13 @@ export const WRONG: readonly WrongProgram[] = [
     "TS2532",
   ],
   [
-    "headers as fetch has them",
+    "headers as in fetch",
     `response.headers.get("content-type");`,
     `response.headers["content-type"];`,
     "TS2349",
   ],
   [
-    "a received header that is set",
+    "assigning to a received header",
     `request.headers["x-new"] = "a";`,
     `({ ...request.headers, "x-new": "a" }) satisfies HeaderDict;`,
     "only permits reading",
@@ -37,7 +37,7 @@ export const WRONG: readonly WrongProgram[] = [
     "TS2339",
   ],
   [
-    "what fetch takes in the place of headers and body",
+    "the init of fetch in place of headers and body",
     `client.request("POST", "/", { headers: { a: "b" }, body: "c" });`,
     `client.request("POST", "/", { a: "b" }, "c");`,
     "TS2353",
@@ -69,7 +69,7 @@ await Promise.all([pool.request("GET", "/a"), pool.request("GET", "/b")]);`,
     ["DeguError", "another request is in flight"],
   ],
   [
-    "a response that nobody reads before the next request",
+    "a response that is not read before the next request",
     `using connection = await client.connect();
 await connection.get("/a");
 await connection.get("/b");`,
@@ -144,7 +144,7 @@ await connection.get("/b");`,
     "'Promise<Response>'",
   ],
   [
-    "a method that is nearly onConnect",
+    "a method whose name resembles onConnect",
     `const guarded = { handle: app, onConnected: () => false };
 new Server(["127.0.0.1", 0], guarded);`,
     `const guarded = { handle: app, onConnect: () => false };
@@ -170,7 +170,7 @@ new Server(["127.0.0.1", 0], guarded);`,
     "'Requester | Connector'",
   ],
   [
-    "a number that nobody confirms",
+    "a number that is not confirmed",
     `device.invite({
   confirm({ number }) {
     console.log(number);
@@ -236,7 +236,7 @@ const copied: App = async (request) => {
 };
 const whole: App = () => client.request("GET", "/");
 `,
-  "headers from elsewhere": `
+  "headers of other types": `
 const given: Readonly<Record<string, string>> = Object.freeze({ a: "b" });
 client.request("GET", "/", given);
 client.request("GET", "/", Object.fromEntries(new Headers({ a: "b" })));
@@ -247,7 +247,7 @@ for (const [name, value] of Object.entries(given)) built[name] = value;
 built["content-length"] = 5;
 const length: number | undefined = request.headers["content-length"];
 `,
-  "wrappers of clients and connections, as the documents of the original show them": `
+  "wrappers of clients and connections, as in the documentation of the original Degu": `
 class WrappedConnection {
   readonly conn: Connection;
   constructor(conn: Connection) {
@@ -321,7 +321,7 @@ new Connection(await Deno.connect({ port: 80 }), null);
 await Deno.writeFile("/tmp/a", response.body!.readable);
 response.body!.writeTo(Deno.stdout);
 `,
-  "work that is repeated and tried again": `
+  "actions that are repeated and retried": `
 repeat((signal) => download(client, "/a", "/tmp/a", { signal }), { seconds: 5, signal });
 retry((moved) => upload(client, "/tmp/a", "/a", { onProgress: moved }), { seconds: 2, signal });
 retry(() =>

@@ -135,19 +135,19 @@ client.post("/", {}, form);`,
     "Argument of type 'Promise<ArrayBuffer>' is not assignable",
   ],
   [
-    "memory that is shared, without a view",
+    "a SharedArrayBuffer without a view",
     `client.put("/", {}, new SharedArrayBuffer(4));`,
     `client.put("/", {}, new Uint8Array(new SharedArrayBuffer(4)));`,
     "Argument of type 'SharedArrayBuffer' is not assignable",
   ],
   [
-    "the body of a Response of the platform, where there may be none",
+    "the body of a Response of the platform, which may be null",
     `new Server(address, async () => reply(200, (await fetch("http://127.0.0.1")).body!.getReader()));`,
     `new Server(address, async () => reply(200, await (await fetch("http://127.0.0.1")).blob()));`,
     "ReadableStreamDefaultReader",
   ],
   [
-    "a Blob whose type no header can have",
+    "a Blob whose type is no header value",
     `await client.put("/", {}, new Blob(["a"], { type: "text/{x}" }));`,
     `await client.put("/", { "content-type": "text/x" }, new Blob(["a"], { type: "text/{x}" }));`,
     ["RangeError", 'body: its type "text/{x}" has a character that a header can\'t have'],
@@ -222,7 +222,7 @@ await client.request(method, "/", {}, method === "PUT" ? "hello" : null);`,
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {
-  "headers to send, from everywhere": `
+  "headers to send, from different sources": `
 const built: HeadersToSend = {};
 built["content-length"] = 5;
 built["x-a"] = "b";

@@ -4,19 +4,19 @@ import type { RightPrograms, WrongProgram } from "./programs.ts";
 
 export const WRONG: readonly WrongProgram[] = [
   [
-    "the reach of a text that may be no host",
+    "the reach of a text that may not be a host",
     `if (parseHost("camera.local").reach === "any") console.log("far");`,
     `if (parseHost("camera.local")?.reach === "any") console.log("far");`,
     "Object is possibly 'null'",
   ],
   [
-    "an address that is checked for no side",
+    "an address that is checked without a side",
     `checkAddress(["127.0.0.1", 80]);`,
     `checkAddress(["127.0.0.1", 80], "client");`,
     "Expected 2 arguments, but got 1",
   ],
   [
-    "an address that is checked for a side of another name",
+    "an address that is checked for an unknown side",
     `checkAddress(["127.0.0.1", 80], "listen");`,
     `checkAddress(["127.0.0.1", 80], "server");`,
     `'"listen"' is not assignable to parameter`,
@@ -28,7 +28,7 @@ export const WRONG: readonly WrongProgram[] = [
     "'Console' is not assignable",
   ],
   [
-    "a kind of lines that there is none of",
+    "a kind of log lines that doesn't exist",
     `const isOfPeers = ({ kind }: LogDetails) => kind === "bytes";`,
     `const isOfPeers = ({ kind }: LogDetails) => kind === "protocol";`,
     "have no overlap",
@@ -40,7 +40,7 @@ export const WRONG: readonly WrongProgram[] = [
     "is missing the following properties",
   ],
   [
-    "a record that is not a function in an object from elsewhere",
+    "a record of unknown type that is not a function",
     `const logger = { ...console, record: JSON.parse('"/var/log/degu"') };
      await Server.start(["127.0.0.1", 0], () => reply(204), { logger });`,
     `const { debug, info, warn, error } = console;

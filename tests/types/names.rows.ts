@@ -47,25 +47,25 @@ export const WRONG: readonly WrongProgram[] = [
     "has no exported member 'Next'",
   ],
   [
-    "a request that a program makes",
+    "a Request that a program constructs",
     `new degu.Request("GET", "/", {}, null, [], [], null);`,
     `mkreq("GET", "/");`,
     "TS2554",
   ],
   [
-    "a request that a program makes, without types",
+    "a Request that a program constructs, without types",
     `Reflect.construct(degu.Request, ["GET", "/", {}, null, [], [], null]);`,
     `mkreq("GET", "/");`,
     ["TypeError", "use mkreq()"],
   ],
   [
-    "a session that a program makes",
+    "a Session that a program constructs",
     `await callApp(app, mkreq("GET", "/"), { session: new degu.Session("test", null, 10) });`,
     `await callApp(app, mkreq("GET", "/"), { session: { address: null } });`,
     "TS2554",
   ],
   [
-    "a session that a program makes, without types",
+    "a Session that a program constructs, without types",
     `Reflect.construct(degu.Session, ["test", null, 10]);`,
     `await callApp(app, mkreq("GET", "/"), { session: { address: null } });`,
     ["TypeError", "use callApp()"],
@@ -105,19 +105,19 @@ export const WRONG: readonly WrongProgram[] = [
     "TS2322",
   ],
   [
-    "how long a pool keeps a connection as idle",
+    "the idle timeout of a pool as idle",
     `new ConnectionPool(client, { idle: 5 });`,
     `new ConnectionPool(client, { idleTimeout: 5 });`,
     "'idle' does not exist in type 'ConnectionPoolOptions'",
   ],
   [
-    "an unknown option of a pool in an object from elsewhere",
+    "an unknown option of a pool in an object of unknown type",
     `new ConnectionPool(client, JSON.parse('{ "max": 2 }'));`,
     `new ConnectionPool(client, JSON.parse('{ "maxConnections": 2 }'));`,
     ["TypeError", '"max"'],
   ],
   [
-    "the deletions of a tree that were not made as deletionsKept",
+    "the skipped deletions of a tree as deletionsKept",
     `(await downloadTree(client, "/a/", "/tmp/a")).deletionsKept;`,
     `(await downloadTree(client, "/a/", "/tmp/a")).deletionsSkipped;`,
     "Property 'deletionsKept' does not exist",
@@ -132,7 +132,7 @@ export const WRONG: readonly WrongProgram[] = [
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {
-  "what wrapApp makes of a function": `
+  "the result of wrapApp for a function": `
 const plain: AppFunction = wrapApp(() => reply(200), (next, { uri }) => uri === "/" ? next() : reply(404));
 plain(request, session, undefined as unknown as Api);
 type LampRequest = degu.RouteRequest<"GET /lamp/{name}">;
@@ -149,7 +149,7 @@ routes({
   "GET /light/{id}": wrapApp(({ parameters }) => reply(200, parameters.id), (next) => next()),
 });
 `,
-  "what wrapApp makes of an object, and of either": `
+  "the result of wrapApp for an object, and for either": `
 const object: AppObject = wrapApp({ handle: app, onConnect: () => true }, (next, _request, session) => {
   return session.user === null ? reply(403) : next();
 });

@@ -36,7 +36,7 @@ const RIGHT = {
   ...errors.RIGHT,
 };
 
-Deno.test("wrong programs don't compile, and right ones do", async () => {
+Deno.test("invalid programs don't compile, and valid programs compile", async () => {
   const programs: Record<string, string> = { ...RIGHT };
   for (const [name, mistake, meant] of WRONG) {
     programs[name] = mistake;
@@ -58,7 +58,7 @@ Deno.test("wrong programs don't compile, and right ones do", async () => {
   assertEquals({ compiling, otherErrors, unexpected: errors }, expected);
 });
 
-Deno.test("a wrong program that compiles fails with an error that names the mistake", async (t) => {
+Deno.test("an invalid program that compiles fails with an error that names the mistake", async (t) => {
   await using dir = await createTempDir();
   const compiling = WRONG.flatMap(([name, mistake, , error]) =>
     typeof error === "string" ? [] : [[name, mistake, error]] as const

@@ -15,13 +15,13 @@ export const WRONG: readonly WrongProgram[] = [
     "is missing the following properties from type 'Request'",
   ],
   [
-    "a path that is set",
+    "assigning to the path of a request",
     `request.path = ["a"];`,
     `request.with({ path: ["a"] });`,
     "'path' because it is a read-only property",
   ],
   [
-    "a header that is removed from a request",
+    "deleting a header of a request",
     `delete request.headers["cookie"];`,
     `request.with({ headers: { ...request.headers, cookie: undefined } });`,
     "only permits reading",
@@ -39,7 +39,7 @@ export const WRONG: readonly WrongProgram[] = [
     "'string' is not assignable to type 'readonly string[]'",
   ],
   [
-    "a copy of a request with a path that leads out of its directory",
+    "a copy of a request with a path that leaves its directory",
     `mkreq("GET", "/").with({ path: ["..", "secret"] });`,
     `mkreq("GET", "/").with({ path: ["secret"] });`,
     ["RangeError", 'changes.path[0]: ".." is not allowed'],
@@ -115,7 +115,7 @@ await callApp(() => upstream(), mkreq("GET", "/"));`,
     ["StatusError", 'the server answered 404 "Not Found"'],
   ],
   [
-    "a status that is no answer",
+    "a status that no response can have",
     `reply(100);`,
     `reply(200);`,
     "'100' is not assignable to parameter of type 'never'",
@@ -127,13 +127,13 @@ await callApp(() => upstream(), mkreq("GET", "/"));`,
     ["RangeError", "return [418, reason, headers, body]"],
   ],
   [
-    "a body with a status that has none",
+    "a body with a status that allows no body",
     `reply(204, "x");`,
     `reply(204);`,
     `'"x"' is not assignable to parameter of type 'null | undefined'`,
   ],
   [
-    "nothing as JSON",
+    "undefined as JSON",
     `json(undefined);`,
     `json(null);`,
     "'undefined' is not assignable to parameter of type 'never'",
@@ -171,7 +171,7 @@ new Response(200, "OK", {}, null);`,
     "'null' is not assignable to parameter of type",
   ],
   [
-    "an object that writes itself as body",
+    "a custom object with writeTo as body",
     `reply(200, { chunked: true, used: false, writeTo() {}, cancel() {} });`,
     `reply(200, new BodyIter([bytes], bytes.length));`,
     "is not assignable to parameter of type 'BodyOut | undefined'",
@@ -180,19 +180,19 @@ new Response(200, "OK", {}, null);`,
   // ───────────────────────── routes and URIs
 
   [
-    "a name as Express has it",
+    "a parameter as in Express",
     `routes({ "GET /user/:id": () => reply(200) });`,
     `routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });`,
     "'never'",
   ],
   [
-    "a name as Express has it, above other components",
+    "a parameter as in Express, before other components",
     `routes({ "/user/:id/": app });`,
     `routes({ "/user/{id}/": app });`,
     "'never'",
   ],
   [
-    "a name as Express has it, in keys that are made at run time",
+    "a parameter as in Express, in keys that are made at run time",
     `const table: Record<string, App> = { "GET /user/:id": app };
 routes(table);`,
     `const table: Record<string, App> = { "GET /user/{id}": app };
@@ -231,13 +231,13 @@ routes(table);`,
   // object
 
   [
-    "whether a server is verified, as Python has it",
+    "the verification of a server as in Python",
     `new SSLClient({}, address).sslctx.verify_mode;`,
     `new SSLClient({}, address).sslctx.verify satisfies true;`,
     "'verify_mode' does not exist on type 'ClientSslctx'",
   ],
   [
-    "the version of TLS, as Python has it",
+    "the version of TLS as in Python",
     `new SSLClient({}, address).sslctx.protocol;`,
     `new SSLClient({}, address).sslctx.minVersion satisfies "TLSv1.2";`,
     "'protocol' does not exist on type 'ClientSslctx'",

@@ -47,13 +47,13 @@ if (failed > 0) console.error(failed);`,
     ["TypeError", "must belong to a DeviceServer"],
   ],
   [
-    "a code that no transfer has",
+    "a code that is not a TransferError's",
     `const isThere = (error: TransferError) => error.code === "CONFLICT";`,
     `const isThere = (error: TransferError) => error.code === "EXISTS";`,
     "TS2367",
   ],
   [
-    "a status that knows of a full disk",
+    "needed bytes of a StatusError",
     `const needed = (error: StatusError) => error.needed;`,
     `const needed = (error: TransferError) => error.at === "remote" ? error.needed : null;`,
     "Property 'needed' does not exist on type 'StatusError'",
@@ -74,7 +74,7 @@ if (failed > 0) console.error(failed);`,
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {
-  "what has become of a transfer": `
+  "reading the fields of a TransferError": `
 try {
   await upload(client, "/tmp/a", ["a"], { replace: false, modified: undefined });
   await uploadTree(client, "/tmp/a", [], { partial: false });

@@ -55,7 +55,7 @@ export const WRONG: readonly WrongProgram[] = [
     ["TypeError", "must have ca, caFile or caPath"],
   ],
   [
-    "a context that replaces trust by nothing",
+    "a context without authorities",
     `(await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });`,
     `(await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
   certFile,
@@ -65,7 +65,7 @@ export const WRONG: readonly WrongProgram[] = [
     "Property 'caFile' is missing",
   ],
   [
-    "whether clients are accepted, as text",
+    "a text as allowUnauthenticatedClients",
     `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: "yes" }, address, app);`,
     `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: flag }, address, app);`,
     "'boolean | undefined'",
@@ -77,7 +77,7 @@ export const WRONG: readonly WrongProgram[] = [
     "'checkHostname' does not exist",
   ],
   [
-    "the server of a device that no device has made",
+    "a DeviceServer that no device has started",
     `await DeviceServer.start(address, app);`,
     `await device.serve(address, app);`,
     "TS2349",
@@ -205,7 +205,7 @@ new SSLClient({ caFile: args.ca, certFile: args.cert, keyFile: args.key }, addre
 const own = flag ? { certFile, keyFile } : {};
 new SSLClient({ ...own, ca }, address);
 `,
-  "configurations from elsewhere": `
+  "configurations of other types": `
 new SSLServer(JSON.parse("{}"), address, app);
 new SSLServer(JSON.parse("{}") as ServerSslconfig, address, app);
 const { server } = JSON.parse("{}") as { server: ServerSslconfig };

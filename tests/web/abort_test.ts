@@ -235,7 +235,7 @@ for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
   });
 }
 
-test("a stream that a handler creates after its client has left is canceled, too", async () => {
+test("a stream that a handler creates after its client has left is canceled", async () => {
   const { stream, cancelled } = events();
   await using serving = serveHandler(async ({ signal }) => {
     await waitForAbort(signal);

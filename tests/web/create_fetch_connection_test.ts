@@ -116,7 +116,7 @@ Deno.test("redirects with any body use the connection", async (t) => {
       assertEquals(await (await connected.fetch("/new")).text(), "1 /new ");
     });
   }
-  await t.step("one too long to be read ends it", async () => {
+  await t.step("a body that is too long to be read closes the connection", async () => {
     const long = new Uint8Array(100_000);
     await using connected = await connect(() => [302, "Found", { location: "/new" }, long]);
     await assertCause(connected.fetch("/old"), ConnectionClosedError);
@@ -231,7 +231,7 @@ Deno.test("over a named socket a redirect to the host that was sent is followed"
 
 // createFetch: its errors.
 
-Deno.test("a failure is a TypeError, which quotes what is wrong but no secret, and whose cause says why", async (t) => {
+Deno.test("a failure is a TypeError that quotes the invalid part but no secret, and its cause has the reason", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(serving.makeClient(), { anyHost: true });
   const used = new Request("http://a/", { method: "POST", body: "a" });
@@ -259,16 +259,28 @@ Deno.test("a failure is a TypeError, which quotes what is wrong but no secret, a
     ["a header's name", "/", { headers: { a_b: "c" } }, '"a_b"', RangeError],
     ["an open range", "/", { headers: { range: "bytes=1-" } }, "bytes=1-", RangeError],
     ["several cookies", "/", { headers: several }, "set-cookie", RangeError],
-    ["a length of nothing", "/", { ...put("1"), body: null }, "content-length", RangeError],
-    ["a length of GET", "/", { headers: { "content-length": "1" } }, "content-length", RangeError],
-    ["another length", "/", put("2"), "2", RangeError],
-    ["a length that is none", "/", put("x"), '"x"', RangeError],
+    [
+      "a content-length without a body",
+      "/",
+      { ...put("1"), body: null },
+      "content-length",
+      RangeError,
+    ],
+    [
+      "a content-length of GET",
+      "/",
+      { headers: { "content-length": "1" } },
+      "content-length",
+      RangeError,
+    ],
+    ["a wrong content-length", "/", put("2"), "2", RangeError],
+    ["a content-length that is not a number", "/", put("x"), '"x"', RangeError],
     ["a body of DELETE", "/", { method: "DELETE", body: "a" }, "DELETE", RangeError],
     ["another scheme", "ftp://a/", {}, "ftp:", TypeError],
     ["data", "data:,a", {}, "data:", TypeError],
-    ["a URL that is none", "http://", {}, '"http://"'],
+    ["an invalid URL", "http://", {}, '"http://"'],
     ["a space in a host", "http://a b/", {}, '"http://a b/"'],
-    ["half a host", "http://[::1", {}, '"http://[::1"'],
+    ["a truncated host", "http://[::1", {}, '"http://[::1"'],
     ["no host", "//:80", {}, '"//:80"'],
     // Arguments that the platform refuses.
     ["a body of GET", "/", { body: "a" }, ""],
@@ -277,8 +289,8 @@ Deno.test("a failure is a TypeError, which quotes what is wrong but no secret, a
     ["Deno's own clients", "/", { client: {} } as RequestInit, ""],
     // Credentials must not be in a log.
     ["a user and a password", location, {}, user],
-    ["a URL with them", new URL(location), {}, user],
-    ["a Request with them", new Request(location), {}, user],
+    ["a URL with a user and a password", new URL(location), {}, user],
+    ["a Request with a user and a password", new Request(location), {}, user],
     ["with a body", new Request(location, { method: "POST", body: "a" }), {}, user],
     ["a user", "http://secret@device.local/", {}, user],
     ["a password", "http://:secret@device.local/", {}, user],
@@ -286,8 +298,13 @@ Deno.test("a failure is a TypeError, which quotes what is wrong but no secret, a
     ["no path", "http://name:secret@", {}, hidden],
     ["backslashes", "http:\\\\user:secret@device.local", {}, user],
     ["relative to the scheme", "//user:secret@device.local/", {}, user],
-    ["one that is no URL", "http://user:secret@device.local:x/", {}, hidden],
-    ["one without slashes that is no URL", "https:user:secret@device.local:x", {}, hidden],
+    ["an invalid URL with a user and a password", "http://user:secret@device.local:x/", {}, hidden],
+    [
+      "an invalid URL without slashes, with a user and a password",
+      "https:user:secret@device.local:x",
+      {},
+      hidden,
+    ],
     ["another scheme and a user", "ftp://user:secret@device.local/", {}, user],
   ];
   await testEachRow(t, rows, async (name, input, init, said, cause?: ErrorConstructor) => {

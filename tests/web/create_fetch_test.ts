@@ -76,8 +76,13 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ],
     ["a blob", new Blob(["abc"], { type: "a/b" }), "content-length: 3|content-type: a/b||abc"],
     ["a stream", makeSlowStream("he", "llo"), "transfer-encoding: chunked||2|he|3|llo|0||"],
-    ["a stream of what is there", available(), "content-length: 5||hello"],
-    ["what is there, chunked", available(), "transfer-encoding: chunked||3|hel|2|lo|0||", chunked],
+    ["a stream of available bytes", available(), "content-length: 5||hello"],
+    [
+      "available bytes, chunked",
+      available(),
+      "transfer-encoding: chunked||3|hel|2|lo|0||",
+      chunked,
+    ],
     ["a stream of known length", makeSlowStream("he", "llo"), "content-length: 5||hello", {
       "content-length": "5",
     }],
@@ -192,7 +197,7 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
   const bodies: [name: string, make: () => BodyOut][] = [
     ["null", () => null],
     ["no bytes", () => new Uint8Array(0)],
-    ["bytes that are not to be there", () => encoder.encode("hello")],
+    ["unexpected bytes", () => encoder.encode("hello")],
     ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
   ];
   await testEachRow(t, bodies, async (_name, make) => {
@@ -348,7 +353,7 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
   }
 });
 
-Deno.test("20 redirects are followed, and not one more", async () => {
+Deno.test("at most 20 redirects are followed", async () => {
   let count = 0;
   await using serving = serveRedirects((path) => {
     const left = Number(path[0]);

@@ -19,7 +19,7 @@ async function guardOfThePage(): Promise<Guard> {
   return (await import(module)).onlyAt;
 }
 
-Deno.test("DNS rebinding: a page whose name leads to this server reaches no app, nor does any other page", async () => {
+Deno.test("DNS rebinding: a page reaches no app, not even if its host name resolves to this server", async () => {
   const hosts = new Set<string>();
   let calls = 0;
   const guarded = (await guardOfThePage())(hosts, () => {

@@ -38,7 +38,7 @@ Deno.test("the handler gets method, URL and headers", async () => {
   assertEquals(seen, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
 });
 
-Deno.test("the URL has the origin of the host header, or of the option; without one, or with a host that URL parsing changes, it is 400", async (t) => {
+Deno.test("the URL has the origin of the host header, or of the option; a missing host, or a host that URL parsing changes, causes 400", async (t) => {
   const uris = ["/", "/a/", "/...", "/.a/b.", "/a?", "/?=&%zz%41+~", "/a:b+c_~-", "/a?.."];
   const badHosts = [
     "a/b",
@@ -96,7 +96,7 @@ Deno.test("the URL has the origin of the host header, or of the option; without 
   }
 });
 
-Deno.test("behind a router the URL does not contain what the router has consumed", async () => {
+Deno.test("behind a router the URL does not contain the components that the router has consumed", async () => {
   const app = fromFetchHandler((request, info) =>
     Response.json([request.url, info.request.mount, info.request.uri])
   );
@@ -164,7 +164,7 @@ Deno.test("the body of a request arrives whole with any framing", async () => {
   }
 });
 
-Deno.test("a request without a body and one of length 0 have none", async () => {
+Deno.test("a request without a body, or with a body of length 0, has a null body", async () => {
   await using serving = serveHandler(async (request) =>
     Response.json([request.body, request.headers.get("content-length"), await request.text()])
   );
@@ -263,7 +263,7 @@ Deno.test("a response keeps status, headers and body", async (t) => {
   });
 });
 
-Deno.test("a piece larger than the largest chunk is split, and one larger than the largest array has a length", async () => {
+Deno.test("a piece larger than the largest chunk is split, and a body larger than the largest array has a length", async () => {
   const size = 16777217;
   const body = () => new Uint8Array(size).fill(7);
   const chunked = { "transfer-encoding": "chunked" };
@@ -349,7 +349,7 @@ Deno.test("a response that can't be sent cancels its body", async (t) => {
   });
 });
 
-Deno.test("a stream whose chunks are not bytes is an error, and canceled", async () => {
+Deno.test("a stream whose chunks are not bytes is an error, and is canceled", async () => {
   const source = new TrackedStream<unknown>([5, 6]);
   const body = source.stream as ReadableStream<Uint8Array>;
   await using serving = serveHandler(() => new Response(body));
@@ -382,19 +382,19 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
 
 // fromFetchHandler: what happens to a request's body that a handler does not read.
 
-Deno.test("an answer is sent for every outcome of the request's body, and the session ends with a line of level info", async (t) => {
+Deno.test("a response is sent for every outcome of the request's body, and the session ends with a line of level info", async (t) => {
   const reader = (request: Request) => request.body!.getReader();
   const stuck = () => new WritableStream({ write: () => new Promise(() => {}) });
   const uses: [name: string, use: (request: Request) => unknown][] = [
     ["untouched", () => {}],
     ["canceled", (request) => request.body?.cancel("not wanted")],
     ["read in part", (request) => reader(request).read()],
-    ["left inside a loop", async (request) => {
+    ["abandoned inside a loop", async (request) => {
       for await (const _piece of request.body!) break;
     }],
-    ["held by a clone", (request) => request.clone()],
-    ["held by a read that is not awaited", (request) => void request.text().catch(() => {})],
-    ["held by a pipe", (request) => void request.body!.pipeTo(stuck()).catch(() => {})],
+    ["locked by a clone", (request) => request.clone()],
+    ["locked by a read that is not awaited", (request) => void request.text().catch(() => {})],
+    ["locked by a pipe", (request) => void request.body!.pipeTo(stuck()).catch(() => {})],
   ];
   const large: Chunk = [null, new Uint8Array(250_000)];
   const bodies: (() => Uint8Array | ChunkedBodyIter)[] = [
@@ -417,7 +417,7 @@ Deno.test("an answer is sent for every outcome of the request's body, and the se
   });
 });
 
-Deno.test("after a body that was read, and an empty one, the session goes on", async () => {
+Deno.test("the session continues after a body that was read, and after an empty body", async () => {
   await using serving = serveHandler(async (request) => new Response(await request.text()));
   using conn = await serving.makeClient().connect();
   for (const text of ["hello", "", "world"]) {
@@ -426,7 +426,7 @@ Deno.test("after a body that was read, and an empty one, the session goes on", a
   assertEquals(serving.logger.lines, []);
 });
 
-Deno.test("a handler that responds while its client still sends is heard", async () => {
+Deno.test("a client that still sends receives the handler's response", async () => {
   await using serving = serveHandler(() => new Response("hello"));
   const framings: [string, piece: string][] = [
     ["content-length: 900000", "x".repeat(100_000)],
@@ -451,7 +451,7 @@ Deno.test("the body of a request can't be the body of its response", async () =>
   assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "can't be the body");
 });
 
-Deno.test("a reader of the request's body gets an error when the answer was sent: a truncated body doesn't look complete", async () => {
+Deno.test("a reader of the request's body gets an error after the response was sent: a truncated body doesn't look complete", async () => {
   const told = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request) => {
     const reader = request.clone().body!.getReader();

@@ -9,7 +9,7 @@ import { serveHandler } from "@degu/testing/web_serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
-Deno.test("available bytes are read ahead, and no byte is lost of a stream that is late, long, not of bytes or broken", async () => {
+Deno.test("available bytes are read ahead, and no byte is lost from a late, long, failing or non-byte stream", async () => {
   const whole = await readAhead(
     sources.streamOf(encodeLatin1("a"), encodeLatin1(""), encodeLatin1("b")),
   );

@@ -7,7 +7,7 @@ function cross(thrown: unknown): Error {
   return fromPostedError(structuredClone(toPostedError(thrown)));
 }
 
-Deno.test("an error arrives with its class, name, message, stack and cause", () => {
+Deno.test("an error of a worker is restored with its class, name, message, stack and cause", () => {
   const errors: Error[] = [
     new RangeError("too large"),
     new Deno.errors.AddrInUse("taken"),
@@ -29,7 +29,7 @@ Deno.test("an error arrives with its class, name, message, stack and cause", () 
   }
 });
 
-Deno.test("every thrown value becomes an error that describes it, if it can be read", () => {
+Deno.test("every value that a worker throws becomes an error that describes it, if it can be read", () => {
   for (const thrown of [undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
     const { name, message } = cross(thrown);
     assertEquals([name, message], ["Error", Deno.inspect(thrown)]);

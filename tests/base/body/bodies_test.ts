@@ -82,7 +82,7 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
   assertThrows(() => makeOutputFromInput(used), BodyError);
 });
 
-Deno.test("a body of another copy of the package is a TypeError that says so", async () => {
+Deno.test("a body of another copy of the package is a TypeError that names the cause", async () => {
   const copyOf = async (name: string, module: string) => {
     const url = import.meta.resolve(`@degu/internal/base/body/${module}.ts`);
     return (await import(`${url}?another-copy`))[name];
@@ -108,7 +108,7 @@ Deno.test("a body of another copy of the package is a TypeError that says so", a
   assertThrows(() => checkBodies(wrongClass), TypeError, "Body one that extends ours");
 });
 
-Deno.test("checkBodies requires all four classes, ours or those that extend them", () => {
+Deno.test("checkBodies requires all four classes of the library, or classes that extend them", () => {
   checkBodies(bodies);
   class Extended extends Body {}
   class Twice extends Extended {}
@@ -181,7 +181,7 @@ Deno.test("a chunk whose array is transferred between its line and its data cuts
   assertEquals(writes, 1);
 });
 
-Deno.test("canceling an empty body has no effect once its use has begun, as its connection goes on", async () => {
+Deno.test("canceling an empty body has no effect once its use has begun", async () => {
   const uses: ((body: Body) => Promise<unknown>)[] = [
     (body) => body.read(),
     (body) => body.writeTo(new RecordingSink()),
@@ -207,7 +207,7 @@ Deno.test("an empty body is consumed from the start, a failed one never", async 
   assertEquals(readerOf(broken).isConsumed, false);
 });
 
-Deno.test("each listener to the end of a body is called once, however the body ends, and at once afterward", async () => {
+Deno.test("each end listener of a body is called once, however the body ends, and at once if the body has ended", async () => {
   const reason = new Error("enough");
   const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
     consumed: (body) => body.read(),
@@ -482,7 +482,7 @@ Deno.test("an item of a stream that shrinks while it is copied is an error", asy
   assertInstanceOf(await posting, BodyError);
 });
 
-Deno.test("LengthEncoderStream passes on what was written, even if the writer changes it afterwards", async () => {
+Deno.test("LengthEncoderStream passes on the written bytes, even if the writer changes them afterwards", async () => {
   const { bytes, change } = growing(5);
   const stream = new LengthEncoderStream(5);
   const writer = stream.writable.getWriter();

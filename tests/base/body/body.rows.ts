@@ -135,16 +135,16 @@ const noItems = (what: string, items: readonly unknown[], ...more: unknown[]): F
 /** Invalid items of a body of ten bytes. */
 const lengthFaults: readonly Fault[] = [
   ...faults("BodyError", {
-    "a last item with a byte more": text("12345", "678901"),
-    "an item more": text("12345", "67890", "1"),
-    "an item more after small ones": [...cutBytes(DIGITS, 1), DIGITS],
+    "a last item with an additional byte": text("12345", "678901"),
+    "an additional item": text("12345", "67890", "1"),
+    "an additional item after small items": [...cutBytes(DIGITS, 1), DIGITS],
     "one item that is too long": text("12345678901"),
-    "no end in sight": Array(1000).fill(DIGITS),
+    "an endless source": Array(1000).fill(DIGITS),
   }),
   ...faults("cut short", {
-    "no bytes at all": [],
+    "no bytes": [],
     "a byte too few": text("123456789"),
-    "a byte too few, one by one": cutBytes(encodeLatin1("123456789"), 1),
+    "a byte too few, in single bytes": cutBytes(encodeLatin1("123456789"), 1),
   }),
   ...noItems("bytes", noBytes),
 ];
@@ -154,13 +154,13 @@ const codingFaults: readonly Fault[] = [
   ...faults("BodyError", {
     "a byte after the end": text("3\r\n123\r\n", "0\r\n\r\n", "X"),
     "a byte after the end, in its item": text("0\r\n\r\nX"),
-    "a second end": text("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
+    "a second last chunk": text("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
     "a chunk after the end": text("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
   }),
   ...faults("cut short", {
-    "no bytes at all": [],
+    "no bytes": [],
     "no last chunk": text("3\r\n123\r\n", "3\r\n123\r\n"),
-    "half an end": text("3\r\n123\r\n", "0\r\n\r"),
+    "a part of the last chunk": text("3\r\n123\r\n", "0\r\n\r"),
   }),
   ...faults("ProtocolError", { "a trailer": text("0\r\na: b\r\n\r\n") }),
   ...noItems("bytes", noBytes),
@@ -171,9 +171,9 @@ const data = encodeLatin1("123");
 /** Invalid chunks. */
 const chunkFaults: readonly Fault[] = [
   ...faults("BodyError", {
-    "nothing at all": [],
+    "no chunks": [],
     "no last chunk": [[null, data]],
-    "a chunk after the last one": [[null, data], END, [null, data]],
+    "a chunk after the last chunk": [[null, data], END, [null, data]],
     "two last chunks": [[null, data], END, END],
     "an empty chunk before others": [END, [null, data], END],
     "a chunk above 16 MiB": [[null, new Uint8Array(limits.chunkData + 1)], END],
@@ -229,7 +229,7 @@ export const bodyRows: readonly BodyRow[] = [
     tracks: iterables,
     sources: {
       ...iterablesOf(cutBytes(DIGITS, 3)),
-      "items with empty ones": () => text("", "12", "", "345", "67890", ""),
+      "items, some of them empty": () => text("", "12", "", "345", "67890", ""),
     },
     refused: [...noIterables, "1234567890"],
     faults: lengthFaults,

@@ -97,13 +97,13 @@ for (const row of bodyRows) {
     }
   });
 
-  Deno.test(`${row.name} refuses what it can't be made from`, () => {
+  Deno.test(`${row.name} refuses invalid sources`, () => {
     for (const source of row.refused) {
       assertTypeError(() => row.make(source), Deno.inspect(source));
     }
   });
 
-  Deno.test(`${row.name} refuses what is not a sink`, async () => {
+  Deno.test(`${row.name} refuses invalid sinks`, async () => {
     for (const sink of [null, undefined, "a", 5, {}, [], { write: 5 }, new Uint8Array(5)]) {
       for (const track of Object.values(row.tracks)) {
         const body = row.make(track(row.items).source);
@@ -192,7 +192,7 @@ testEach("writes its end only after its source has ended", async (row, track) =>
   assertEquals(decodeLatin1(sink.bytes), row.written);
 });
 
-testEach("writes what has arrived without waiting for the rest", async (row, track) => {
+testEach("writes the bytes that have arrived without waiting for more", async (row, track) => {
   const sink = new RecordingSink();
   const written = Promise.withResolvers<void>();
   const watched = {
@@ -274,18 +274,21 @@ for (const row of bodyRows.filter(({ name }) => name === "Body" || name === "Chu
   });
 }
 
-testEach("fails as its source does, even in place of its end", async (row, track) => {
-  const failure = new Error("the disk is gone");
-  for (const count of [0, 1, row.items.length]) {
-    const sink = new RecordingSink();
-    const body = row.make(track(row.items.slice(0, count), { failure }).source);
-    assertStrictEquals(cause(await catchRejection(body.writeTo(sink), "it")), failure);
-    assertIncomplete(row, sink);
-    await assertDead(body);
-  }
-});
+testEach(
+  "fails with its source's error, even if the source fails instead of ending",
+  async (row, track) => {
+    const failure = new Error("the disk is gone");
+    for (const count of [0, 1, row.items.length]) {
+      const sink = new RecordingSink();
+      const body = row.make(track(row.items.slice(0, count), { failure }).source);
+      assertStrictEquals(cause(await catchRejection(body.writeTo(sink), "it")), failure);
+      assertIncomplete(row, sink);
+      await assertDead(body);
+    }
+  },
+);
 
-testEach("fails as its sink does, and cancels its source", async (row, track) => {
+testEach("fails with its sink's error, and cancels its source", async (row, track) => {
   const extraItems = row.name === "ChunkedBodyIter" ? row.items.slice(0, 3) : [];
   const items = [...extraItems, ...row.items];
   for (const delay of [0, 1]) {
@@ -317,7 +320,7 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
   assertEquals([tracked.isCanceled, writable.locked], [true, false]);
 });
 
-testEach("is sent once, and by one at a time", async (row, track) => {
+testEach("can be written once, and by one operation at a time", async (row, track) => {
   const gate = Promise.withResolvers<void>();
   const first = new RecordingSink();
   const gated = {
@@ -345,7 +348,7 @@ testEach("can be canceled before it is sent", async (row, track) => {
   await assertDead(body);
 });
 
-Deno.test("each body writes any bytes in any pieces, and doesn't change bytes that a stream keeps", async () => {
+Deno.test("each body writes any bytes in any pieces, and doesn't change bytes that a stream has queued", async () => {
   const writeToSlowStream = async (body: AnyBody) => {
     const strategy = { highWaterMark: 1e6 };
     const slowStream = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
@@ -374,7 +377,7 @@ Deno.test("each body writes any bytes in any pieces, and doesn't change bytes th
   );
 });
 
-Deno.test("bodies from iterables accept one that reuses its memory for each item", async () => {
+Deno.test("bodies from iterables accept an iterable that reuses its memory for each item", async () => {
   const source = function* () {
     const buffer = new Uint8Array(2);
     for (let i = 0; i < DIGITS.length; i += 2) {
@@ -436,7 +439,7 @@ Deno.test("items of known length may be above 16 MiB, chunks up to it", async ()
   assertEquals([await chunked.writeTo({ write }), count], [total, total]);
 });
 
-Deno.test("ChunkedBodyIter writes a chunk of up to 128 KiB at once, and a larger one in three parts, but to a stream", async () => {
+Deno.test("ChunkedBodyIter writes a chunk of up to 128 KiB at once, and a larger chunk to a sink in three parts", async () => {
   const maxData = 131072 - "1fff8\r\n\r\n".length;
   for (const [size, parts] of [[maxData, [131072]], [maxData + 1, [7, maxData + 1, 2]]] as const) {
     const make = () =>
@@ -554,7 +557,7 @@ Deno.test("a reason that is not an error becomes the cause of a BodyError", asyn
   }
 });
 
-Deno.test("an iteration or a stream whose body is canceled between two items rejects with the reason, and reads no more", async () => {
+Deno.test("an iteration or a stream whose body is canceled between two items rejects with the reason, and stops reading", async () => {
   for (const bytes of ["hello", "5\r\nhello\r\n"]) {
     for (const way of ["iteration", "stream"]) {
       const source = new PieceSource([encodeLatin1(bytes), encodeLatin1("more")]);

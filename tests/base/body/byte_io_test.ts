@@ -160,7 +160,7 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
   assertEquals([await reader.settleReadAhead(), source.rooms.length], [3, 1]);
 });
 
-Deno.test("a read-ahead does not move views that are on loan", async () => {
+Deno.test("a read-ahead does not move views that the caller still uses", async () => {
   const reader = await readerOf("12345678");
   const view = reader.bytes.subarray(0, 4);
   reader.start = 4;
@@ -176,7 +176,7 @@ Deno.test("a read-ahead does not move views that are on loan", async () => {
   assertEquals([grown.bytes.length, textIn(grown)], [8, "123"]);
 });
 
-Deno.test("the failure of a read-ahead is kept for the next read", async () => {
+Deno.test("the next read rejects with the failure of a read-ahead", async () => {
   const failure = new Error("reset");
   const faults: ((source: ManualSource) => Promise<void>)[] = [
     (source) => source.fail(failure),
@@ -228,7 +228,7 @@ class Messages {
   }
 }
 
-Deno.test("a ReadBuffer is small at first, and adapts to the last message: it grows if that filled it, or shrinks by a step", async () => {
+Deno.test("a ReadBuffer is small at first, grows if the last message filled it, and else shrinks by a step", async () => {
   assertEquals(new Messages().reader.bytes.length, 0);
   const rows: [sizes: number[], lengths: number[]][] = [
     [[100], [2048]],
@@ -248,7 +248,7 @@ Deno.test("a ReadBuffer is small at first, and adapts to the last message: it gr
   }
 });
 
-Deno.test("a ReadBuffer is small again after a body for which it has grown", async () => {
+Deno.test("a ReadBuffer shrinks after a body for which it has grown", async () => {
   const messages = new Messages();
   await messages.receive(65536);
   messages.reader.grow(2 ** 20);

@@ -66,7 +66,7 @@ Deno.test("bytes that are appended to a file while it is sent are not sent", asy
   assertEquals(await body.text(), "hello");
 });
 
-Deno.test("a server that answers with a file closes it, also in answer to HEAD, and with an invalid reason", async () => {
+Deno.test("a server closes the file of a response, also after HEAD, and with an invalid reason", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   await Deno.writeTextFile(path, "hello");

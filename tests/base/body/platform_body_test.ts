@@ -63,7 +63,7 @@ const SENT: readonly (readonly [
     "content-length: 5\r\ncontent-type: a/b\r\n\r\nhello",
   ],
   [
-    "a Blob, and a content-type that is left out",
+    "a Blob, and an omitted content-type",
     TYPED,
     { "content-type": undefined },
     "content-length: 5\r\n\r\nhello",
@@ -75,7 +75,7 @@ const SENT: readonly (readonly [
     "content-length: 5\r\ncontent-type: a/b\r\n\r\nhello",
   ],
   [
-    "a Blob whose type no header can have, and a content-type of the headers",
+    "a Blob whose type is no header value, and a content-type of the headers",
     new Blob(["a"], { type: "text/{x}" }),
     { "content-type": "a/b" },
     "content-length: 1\r\ncontent-type: a/b\r\n\r\na",
@@ -139,7 +139,7 @@ Deno.test("a body of the platform is sent with its length and its type, unless t
   });
 });
 
-Deno.test("a body of the platform and its type are seen by a middleware, callApp and mkreq, and can be read", async (t) => {
+Deno.test("a middleware, callApp and mkreq see a body of the platform with its type, and can read it", async (t) => {
   await testEachRow(t, SENT, async (_what, body, headers, sent) => {
     const [lines = "", content] = sent.split("\r\n\r\n");
     const type = /^content-type: (.*)$/m.exec(lines)?.[1];
@@ -188,7 +188,7 @@ Deno.test("a FormData is sent as the Blob that the platform makes of it", async 
   assertEquals(await response.text(), "ä lamp a.txt hello");
 });
 
-Deno.test("a Blob of many pieces arrives whole, through each end", async () => {
+Deno.test("a Blob of many pieces arrives whole, from a client and from a server", async () => {
   const parts = Array.from({ length: 7 }, (_, i) => new Uint8Array(500_001 + i).fill(i));
   const blob = new Blob([...parts, new Blob(["end"])], { type: "a/b" });
   const expected = new Uint8Array(await blob.arrayBuffer());
@@ -206,7 +206,7 @@ Deno.test("a Blob of many pieces arrives whole, through each end", async () => {
   assertEquals(new Uint8Array(await fetched.arrayBuffer()), expected);
 });
 
-Deno.test("a pool makes a request with a body of the platform once more, with the whole body", async (t) => {
+Deno.test("a pool repeats a request with a body of the platform, with the whole body", async (t) => {
   await testEachRow(t, SENT, async (_what, body, headers, sent) => {
     using server = new RawServer();
     const client = new Client(server.address, { host: null });
@@ -227,7 +227,7 @@ Deno.test("a pool makes a request with a body of the platform once more, with th
   });
 });
 
-Deno.test("a Blob whose type no header can have is refused before anything is sent, with what to do", async () => {
+Deno.test("a Blob whose type is no header value is refused before the request is sent, with advice", async () => {
   const odd = new Blob(["a"], { type: "text/{x}" });
   const message = 'body: its type "text/{x}" has a character that a header can\'t have; ' +
     'set headers["content-type"]';
@@ -272,7 +272,7 @@ class Lying extends Blob {
   }
 }
 
-Deno.test("a Blob of a class that lies breaks no message", async (t) => {
+Deno.test("a Blob that reports a wrong size or type doesn't break the framing", async (t) => {
   const rows: readonly (readonly [what: string, lies: Record<string, unknown>, error: string])[] = [
     ["parts without bytes", { slice: () => new Blob([]) }, "BodyError"],
     ["parts that are too long", { slice: () => new Blob(["hello, hello"]) }, "RangeError"],

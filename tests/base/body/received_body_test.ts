@@ -145,7 +145,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     });
   });
 
-  Deno.test(`${name} answers one read after its end with an empty array, and rejects all else`, async () => {
+  Deno.test(`${name} resolves one read after its end to an empty array, and rejects all other operations`, async () => {
     const sized = (size: number) => (body: Received) => (body as Body).read(size);
     const reads = {
       ...{ "read()": operations["read()"]!, "bytes()": operations["bytes()"]! },
@@ -173,7 +173,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${name} starts whole operations only if it is untouched`, async () => {
+  Deno.test(`${name} refuses an operation on the whole body after any other use`, async () => {
     const starts: Record<string, (body: Received) => unknown> = {
       "a part": part,
       "its stream": (body) => body.readable.getReader().read(),
@@ -194,7 +194,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     assertEquals(decodeLatin1(await freshBody.read()), "4567890");
   });
 
-  Deno.test(`${name} rejects a second operation while one is pending, which continues`, async () => {
+  Deno.test(`${name} rejects a second operation while the first is pending, and the first continues`, async () => {
     const gate = Promise.withResolvers<void>();
     const inner = new PieceSource([bytes]);
     const body = make({ read: (into) => gate.promise.then(() => inner.read(into)) });
@@ -223,7 +223,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     });
   });
 
-  Deno.test(`${name} fails as its source does`, async () => {
+  Deno.test(`${name} fails with its source's error`, async () => {
     const failure = new Error("the disk is gone");
     const start = bytes.slice(0, 2);
     for (const [operation, run] of Object.entries(finishers)) {
@@ -244,7 +244,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${name} cancels its stream if it is left before its end, and then unlocks it`, async () => {
+  Deno.test(`${name} cancels its stream if it is abandoned before its end, and then unlocks it`, async () => {
     const failure = new Error("no more, please");
     const leaving: Record<string, (body: Received) => Promise<unknown>> = {
       "a loop that is left": async (body) => {
@@ -276,7 +276,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     assertTypeError(() => make(locked), "a locked stream");
   });
 
-  Deno.test(`${name} leaves what follows it in a byte source and in a file`, async () => {
+  Deno.test(`${name} doesn't read bytes after its end from a byte source or a file`, async () => {
     const followed = concat([bytes, bytes]);
     for (const [operation, run] of Object.entries(finishers)) {
       for (const lengths of [[100], [1], [7]]) {
@@ -296,7 +296,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${name} passes on what has arrived without waiting for the rest`, async () => {
+  Deno.test(`${name} passes on the bytes that have arrived without waiting for more`, async () => {
     const start = bytes.slice(0, 8);
     const had = decodeLatin1(name === "Body" ? start : DATA.slice(0, 3));
     const firsts: Record<string, (body: Received) => Promise<unknown>> = {
@@ -319,7 +319,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     await assertCutShort(sent, "the rest");
   });
 
-  Deno.test(`${name} allocates little for what is only announced`, async () => {
+  Deno.test(`${name} allocates little for bytes that are only announced`, async () => {
     const startBytes = Deno.memoryUsage().external;
     const start = name === "Body" ? DATA : encodeLatin1("1000000\r\nabc");
     const sources = Array.from({ length: 40 }, () => new StallingSource(start));
@@ -349,7 +349,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${name} returns arrays of their own`, async () => {
+  Deno.test(`${name} returns arrays that share no memory`, async () => {
     for (const open of Object.values(sourcesOf(bytes, 100))) {
       const body = make(open());
       const first = await part(body);
@@ -508,7 +508,7 @@ Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async 
   }
 });
 
-Deno.test("Body of one byte has it in every operation", async () => {
+Deno.test("a Body of one byte has it in every operation", async () => {
   for (const [operation, run] of Object.entries(operations)) {
     for (const open of Object.values(sourcesOf(encodeLatin1("1"), 1))) {
       assertEquals(await run(new Body(open(), 1)), encodeLatin1("1"), operation);
@@ -538,7 +538,7 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
   await assertBodyError(Array.fromAsync(new Body(streamOf(DATA), 0)), "a byte of none");
 });
 
-Deno.test("memory for an announced size is what docs/security.md says: some first, then in proportion to what has arrived", async () => {
+Deno.test("memory for an announced size is limited as in docs/security.md: a fixed size first, then in proportion to the bytes that have arrived", async () => {
   const row = /memory for an announced size +\| (\d+) KiB, then (\d+) × the received bytes/;
   const first = 1024 * await readStatedNumber("docs/security.md", row);
   const growth = await readStatedNumber(
@@ -581,7 +581,7 @@ Deno.test("Body.writeTo enlarges its reads only if the source fills them", async
   assertEquals(Math.max(...slow.bufferLengths), 2 ** 16);
 });
 
-Deno.test("an item of an iterated body keeps at most twice its own size alive, and is copied only for that", async () => {
+Deno.test("an item of an iterated body keeps at most twice its size alive, and is copied only for this purpose", async () => {
   const lengths = [1, 100, 20_000, 32_767, 32_768, 65_536, 1];
   const total = lengths.reduce((sum, length) => sum + length);
   const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);

@@ -93,7 +93,7 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
   }
 });
 
-Deno.test("a source is canceled if its message is not sent: an invalid answer, an answer to HEAD, a refused request", async () => {
+Deno.test("a source is canceled if its message is not sent: an invalid response, a response to HEAD, a refused request", async () => {
   const settled = async (send: (body: BodyOut) => Promise<unknown>) => {
     const items = new TrackedItems(["a"]);
     const stream = new TrackedStream([encodeLatin1("a")]);
@@ -131,7 +131,7 @@ Deno.test("a source that waits is canceled when its reader leaves", async () => 
   await withTimeout(closeReason.promise, "the stream is canceled");
 });
 
-Deno.test("a stream is sent once: it is used afterward, and a locked one is a TypeError", async () => {
+Deno.test("a stream is sent once, and a used or locked stream is a TypeError", async () => {
   await using serving = serve(async ({ body }) => reply(200, await body?.text() ?? ""));
   const client = serving.makeClient();
   for (const [name, make] of sources) {
@@ -148,7 +148,7 @@ Deno.test("a stream is sent once: it is used afterward, and a locked one is a Ty
   assertStringIncludes(refused.message, "body: must be an unlocked stream");
 });
 
-Deno.test("a request with a stream or generator is never made again: not by a pool, and not by retry", async () => {
+Deno.test("neither a pool nor retry repeats a request with a stream or generator", async () => {
   for (const [name, make] of sources) {
     using server = new RawServer();
     await using pool = new ConnectionPool(new Client(server.address));
@@ -166,7 +166,7 @@ Deno.test("a request with a stream or generator is never made again: not by a po
   }
 });
 
-Deno.test("a body of another copy of the package is a TypeError, and is not taken for an iterable", async () => {
+Deno.test("a body of another copy of the package is a TypeError, and isn't used as an iterable", async () => {
   const { [Symbol.asyncIterator]: iterate } = Body.prototype;
   const foreignBody = { chunked: false, contentLength: 1, used: false, writeTo() {}, cancel() {} };
   const body = Object.assign(foreignBody, {

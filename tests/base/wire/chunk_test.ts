@@ -129,7 +129,7 @@ function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: num
   }
 }
 
-Deno.test("minRemainingBytes returns the size of all that must follow in the shortest coding", () => {
+Deno.test("minRemainingBytes returns the size of the shortest valid remainder", () => {
   const rows: [seen: string, least: number][] = [
     ["", 5],
     ["0", 3],

@@ -41,17 +41,17 @@ const TABLE: readonly (readonly [
   rule: string, rfc: string, methods: readonly Method[], statuses: readonly number[] | null, bodies: readonly Outcome[],
 ])[] = [
   // The headers: neither length 5 length 0 chunked both, and with length 0
-  ["PUT and POST: as a header says, 0 bytes are no body", "RFC 9112 §6.3 (3)–(7)",
+  ["PUT and POST: framing by header, and 0 bytes are a null body", "RFC 9112 §6.3 (3)–(7)",
     ["PUT", "POST"], null,                                                  [null,       5,          null,       "chunked",  conflict, conflict]],
-  ["no body where none may be, which 0 bytes may say", "RFC 9110 §9.3.1",
+  ["GET, HEAD and DELETE have no body; content-length: 0 is allowed", "RFC 9110 §9.3.1",
     ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  null,       forbidden,  conflict, conflict]],
-  ["a response: as a header says, an error like any other", "RFC 9112 §6.3 (3)–(8)",
+  ["a response: framing by header, also of an error status", "RFC 9112 §6.3 (3)–(8)",
     NOT_HEAD, [200, 404],                                                   ["unframed", 5,          null,       "chunked",  conflict, conflict]],
-  ["to HEAD: never, its headers stay", "RFC 9112 §6.3 (1)",
+  ["a response to HEAD: no body, but framing headers", "RFC 9112 §6.3 (1)",
     ["HEAD"], [200, 404],                                                   [null,       null,       null,       null,       conflict, conflict]],
-  ["304: never, its headers stay", "RFC 9110 §15.4.5",
+  ["304: no body, but framing headers", "RFC 9110 §15.4.5",
     ANY, [304],                                                             [null,       null,       null,       null,       conflict, conflict]],
-  ["204: never, and no header may speak of one", "RFC 9110 §8.6, RFC 9112 §6.1",
+  ["204: neither a body nor framing headers", "RFC 9110 §8.6, RFC 9112 §6.1",
     ANY, [204],                                                             [null,       unexpected, unexpected, unexpected, conflict, conflict]],
   ["1xx: one request has one response", "RFC 9110 §15.2",
     ANY, [100, 103, 199],                                                   [unexpected, unexpected, unexpected, unexpected, conflict, conflict]],
@@ -78,14 +78,14 @@ const OTHERS: readonly (readonly [
   ["content-range", "RFC 9110 §14.4", ["GET"], 206, [LENGTH_5, CONTENT_RANGE], 5],
   ["content-range", "RFC 9110 §14.4", ["GET"], 206, [CHUNKED, CONTENT_RANGE], "chunked"],
   [
-    "content-range says nothing of a body",
+    "content-range doesn't frame a body",
     "RFC 9110 §14.4",
     ["GET"],
     200,
     [CONTENT_RANGE],
     "unframed",
   ],
-  ["a response never ends with its connection", "RFC 9112 §6.3 (8)", NOT_HEAD, 200, [
+  ["the end of the connection doesn't frame a response", "RFC 9112 §6.3 (8)", NOT_HEAD, 200, [
     "connection: close",
   ], "unframed"],
 ];

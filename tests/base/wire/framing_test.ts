@@ -61,7 +61,7 @@ Deno.test("the parser frames each message as the table says", async (t) => {
   }
 });
 
-Deno.test("a server frames each request as the table says, and finds the next one after it", async (t) => {
+Deno.test("a server frames each request as the table says, and parses the next request after it", async (t) => {
   const requests: [uri: string, ...Awaited<ReturnType<typeof shape>>][] = [];
   await using serving = serve(async ({ uri, body }) => {
     requests.push([uri, ...await shape(body)]);
@@ -102,7 +102,7 @@ async function exchange(address: Address, server: RawServer, method: Method, byt
   return { headers, arrived, next: (await second).status };
 }
 
-Deno.test("a client frames each response as the table says, and takes no byte behind it for the next one", async (t) => {
+Deno.test("a client frames each response as the table says, and uses no byte after it for the next response", async (t) => {
   using server = new RawServer();
   for (const row of responseFraming) {
     await t.step(nameOf(row), async () => {
@@ -134,7 +134,7 @@ Deno.test("a client frames each response as the table says, and takes no byte be
   }
 });
 
-Deno.test("a proxy passes each request on with its framing, and refuses what the table refuses", async (t) => {
+Deno.test("a proxy passes each request on with its framing, and refuses each request that the table refuses", async (t) => {
   for (const row of requestFraming.filter(({ method }) => method !== "HEAD")) {
     await t.step(nameOf(row), async () => {
       await using ends = await connectThrough();

@@ -166,7 +166,7 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
 
 for (const [name, { read }] of Object.entries(parsers)) {
   const [accepted, refused] = rows[name as keyof typeof parsers];
-  Deno.test(`the parser of ${name} reads what each of its rows says`, async (t) => {
+  Deno.test(`the parser of ${name} returns the value of each row`, async (t) => {
     for (const [text, expected] of accepted) {
       await t.step(formatLabel(text), () => assertEquals(read(text), expected));
     }
@@ -308,7 +308,7 @@ for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
   });
 }
 
-Deno.test("no formatter can be made to forge a line by a value that changes while it is read", async (t) => {
+Deno.test("no formatter forges a line if a value changes while it is read", async (t) => {
   const forged = "v\r\nevil: 1";
   const changing = <T extends object>(target: T, name: PropertyKey, first: unknown): T => {
     let reads = 0;

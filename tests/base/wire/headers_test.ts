@@ -18,7 +18,7 @@ function formatBlock(headers: HeaderDict): string {
   return decodeLatin1(formatHeaders(headers));
 }
 
-Deno.test("the headers of each message are an object of their own, even after a refused message", () => {
+Deno.test("each message has its own object of headers, even after a refused message", () => {
   const blocks: HeaderDict[] = [];
   for (let count = 0; count < 300; count++) {
     assertProtocolError(
@@ -72,7 +72,7 @@ Deno.test("parseHeaders and formatHeaders do not limit the number of lines", () 
   assertEquals(Object.keys(parseHeaders(encodeLatin1(block))).length, names.length);
 });
 
-Deno.test("parseHeaders returns the same for names in any case, however often it has seen them", () => {
+Deno.test("parseHeaders returns the same for names in any case, whether or not they are cached", () => {
   const names = Array.from({ length: 700 }, (_, i) => `n-${i.toString(36)}`);
   const cases = [(name: string) => name, (name: string) => name.toUpperCase()];
   for (const inCase of [...cases, ...cases]) {
@@ -139,7 +139,7 @@ Deno.test("formatHeaders refuses names and values that can't be read back", () =
   }
 });
 
-Deno.test("formatHeaders advises lower case where that is all that is wrong with a name", () => {
+Deno.test("formatHeaders advises lower case if a name is valid in lower case", () => {
   const rows: [name: string, advice: string][] = [
     ["Content-Type", '; write it in lower case: "content-type"'],
     ["a b", ""],
@@ -207,7 +207,7 @@ Deno.test("formatHeaders refuses anything but a plain object", () => {
   }
 });
 
-Deno.test("formatHeaders gives each name its own value, also if the object changes while it is read", () => {
+Deno.test("formatHeaders writes each name with its own value, also if the object changes while it is read", () => {
   const removing = {
     get a() {
       Reflect.deleteProperty(this, "b");

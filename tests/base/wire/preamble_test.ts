@@ -110,7 +110,7 @@ Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
   assertEquals(response(`HTTP/1.1 200 ${"R".repeat(32764 - 13)}`)?.reason.length, 32764 - 13);
 });
 
-Deno.test("a first byte that begins no message is refused, with a hint if it begins one of TLS", () => {
+Deno.test("a first byte that can't begin a message is refused, with a hint if it may begin a TLS record", () => {
   for (let byte = 0; byte < 256; byte++) {
     const character = String.fromCharCode(byte);
     const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -131,7 +131,7 @@ Deno.test("a first byte that begins no message is refused, with a hint if it beg
   }
 });
 
-Deno.test("a preamble is read from the middle of a buffer, which stays as it is", () => {
+Deno.test("a preamble is read from the middle of a buffer, which doesn't change", () => {
   const parseResponse = (bytes: Uint8Array, start: number, end: number) => {
     return parseResponsePreamble("GET", bytes, start, end);
   };
@@ -185,7 +185,7 @@ Deno.test("formatRequest and formatResponse refuse headers that their message ma
   }
 });
 
-Deno.test("a request's base headers stand in place of the caller's, which are left as they are", () => {
+Deno.test("a request's base headers replace the caller's headers, whose object doesn't change", () => {
   const into = new Uint8Array(limits.preamble);
   const headers = Object.freeze({ host: "its", a: "b" });
   const length = formatRequestPreamble(into, "GET", "/", headers, { host: "my", c: "d" }, null);

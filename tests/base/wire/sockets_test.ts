@@ -42,7 +42,7 @@ const responses: readonly RefusedRow[] = [
   ...withLine("HTTP/1.1 200 OK", refusedBlocks),
 ].filter(isOneMessage);
 
-Deno.test("a server refuses every request that breaks a rule, with one answer or silence and before its app", async (t) => {
+Deno.test("a server refuses every request that breaks a rule, with one response or silence, and doesn't call its app", async (t) => {
   let calls = 0;
   await using serving = serve(() => {
     calls++;

@@ -16,7 +16,7 @@ import { acceptedUris } from "./uri.rows.ts";
 /** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
 const LOOK_ALIKES = ["\u0141", "\u012f", "\u212a", "\u017f", "\u0130", "\uff0f", "\ud800", "😀"];
 
-Deno.test("the path of each URI is an array of its own", () => {
+Deno.test("parseUri returns a new path array for each URI", () => {
   for (const text of ["/", "/?q=1", "/a"]) {
     const { path } = parseUri(text);
     const length = path.push("added");
@@ -45,7 +45,7 @@ Deno.test("buildUri returns the root for a path of one empty component", () => {
   assertEquals(buildUri([""], "a=b"), "/?a=b");
 });
 
-Deno.test("buildUri refuses what could not be read back", async (t) => {
+Deno.test("buildUri refuses paths and queries that could not be read back", async (t) => {
   // Each character by itself is in grammar_test.ts.
   const paths: string[][] = [
     ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
@@ -67,7 +67,7 @@ Deno.test("buildUri refuses what could not be read back", async (t) => {
   }
 });
 
-Deno.test("a character that a query can't have is an error that names buildUri, and one of a path doesn't", async () => {
+Deno.test("the error for an invalid character in a query names buildUri, and the error for a path doesn't", async () => {
   const client = new Client(["127.0.0.1", 9]);
   const advice = "; buildUri(path, parameters) escapes parameters";
   const uris: [uri: string, isInQuery: boolean][] = [
@@ -138,7 +138,7 @@ Deno.test("Request.searchParams are new at each call", () => {
   assertEquals([...mkreq("GET", "/a").searchParams], []);
 });
 
-Deno.test("the error for a URI names the character that is not allowed, and says why", () => {
+Deno.test("the error for a URI names the character that is not allowed, and the reason", () => {
   const uri = "a URI has letters, digits and - + . : _ ~ % & = / ?";
   const path = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
   const query = "a query has letters, digits and - + . : _ ~ % & =";
@@ -167,7 +167,7 @@ Deno.test("the error for a URI names the character that is not allowed, and says
   }
 });
 
-Deno.test("buildUri says which character of which part is not allowed", () => {
+Deno.test("buildUri names the invalid character and its part", () => {
   const path = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
   const query =
     "a query has letters, digits and - + . : _ ~ % & =; buildUri(path, parameters) escapes parameters";

@@ -84,8 +84,8 @@ const PATHS: readonly [string, readonly Limits[], Partial<Record<Role, true>>][]
   ["no limits", [NONE], { client: true, server: true }],
   ["pathlen:0, directly below", [{ pathLength: 0 }], { client: true, server: true }],
   ["pathlen:0, above an intermediate", [{ pathLength: 0 }, NONE], {}],
-  ["pathlen:1, above one", [{ pathLength: 1 }, NONE], { client: true, server: true }],
-  ["pathlen:1, above two", [{ pathLength: 1 }, NONE, NONE], {}],
+  ["pathlen:1, above one intermediate", [{ pathLength: 1 }, NONE], { client: true, server: true }],
+  ["pathlen:1, above two intermediates", [{ pathLength: 1 }, NONE, NONE], {}],
   ["for clients", [{ isFor: ["clientAuth"] }], { client: true }],
   ["for servers", [{ isFor: ["serverAuth"] }], { server: true }],
   ["for servers, above an intermediate", [{ isFor: ["serverAuth"] }, NONE], { server: true }],
@@ -115,7 +115,7 @@ Deno.test("limits of one trusted authority are no limits of another", async () =
   assertEquals(await isAccepted("client", [leaf, between, root], [same, free]), true);
 });
 
-Deno.test("an authority that may not sign certificates is refused where the configuration is read", () => {
+Deno.test("an authority that may not sign certificates is refused when the configuration is read", () => {
   const [leaf, wrong] = makePath([{ keyUsage: "signsLists" }]);
   assert(wrong !== undefined);
   const ca = [other.pem, other.pem + wrong.pem];

@@ -171,21 +171,31 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
     extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
   });
   const rows: readonly [string, Shown, readonly IssuedCertificate[], IssuedCertificate][] = [
-    ["two of one name", { own: ofTwo }, [one, two], two],
-    ["two of one name, turned round", { own: ofTwo }, [two, one], two],
-    ["no hint at the key", { own: unhinted }, [one, two], two],
-    ["no hint at the key, turned round", { own: unhinted }, [two, one], two],
-    ["a hint at another's key", { own: misleading }, [one, two], two],
-    ["a hint at another's key, turned round", { own: misleading }, [two, one], two],
-    ["the other is sent along", { own: ofTwo, between: [one] }, [one, two], two],
+    ["two authorities of one name", { own: ofTwo }, [one, two], two],
+    ["two authorities of one name, in reverse order", { own: ofTwo }, [two, one], two],
+    ["no authority key identifier", { own: unhinted }, [one, two], two],
+    ["no authority key identifier, in reverse order", { own: unhinted }, [two, one], two],
+    ["the key identifier of another authority", { own: misleading }, [one, two], two],
+    [
+      "the key identifier of another authority, in reverse order",
+      { own: misleading },
+      [two, one],
+      two,
+    ],
+    ["the other authority is sent with the leaf", { own: ofTwo, between: [one] }, [one, two], two],
     ["one key in two certificates: the first", { own: ofTwo }, [one, sameKey, two], sameKey],
-    ["one key in two, turned round", { own: ofTwo }, [two, sameKey], two],
+    ["one key in two certificates, in reverse order", { own: ofTwo }, [two, sameKey], two],
     ["an intermediate", { own: below, between: [between] }, [two, one], one],
-    ["among strangers", { own: below, between: [two, own, between, one] }, [three, one], one],
-    ["two ways: the first", { own: below, between: [between, crossed] }, [three, one], three],
-    ["two ways, turned round", { own: below, between: [between, crossed] }, [one, three], one],
-    ["a way that has expired", { own: below, between: [old, between] }, [two, one], one],
-    ["the shortest", { own: below, between: [between] }, [one, between], between],
+    [
+      "an intermediate among unrelated certificates",
+      { own: below, between: [two, own, between, one] },
+      [three, one],
+      one,
+    ],
+    ["two paths: the first", { own: below, between: [between, crossed] }, [three, one], three],
+    ["two paths, in reverse order", { own: below, between: [between, crossed] }, [one, three], one],
+    ["a path that has expired", { own: below, between: [old, between] }, [two, one], one],
+    ["the shortest path", { own: below, between: [between] }, [one, between], between],
   ];
   await testEachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
     const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
@@ -194,7 +204,7 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
   });
 });
 
-testWithOpenssl("each kind of signature that TLS accepts is recognized", async (pki, t) => {
+testWithOpenssl("each kind of signature that TLS accepts is verified", async (pki, t) => {
   const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
   const kinds: readonly [string, readonly string[], readonly string[]][] = [
     ["ECDSA P-256", KEY.p256, []],
@@ -241,13 +251,16 @@ testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async
     assertThrows(() => buildClientSslctx({ caFile }), RangeError, advice);
   });
   const authority = await pki.createAuthority("authority", { key, signOptions: ["-sha512"] });
-  await t.step("as an authority's signature on another one, which nobody looks at", async () => {
-    const between = await pki.createAuthority("between", {
-      issuer: authority,
-      signOptions: ["-sha256"],
-    });
-    buildClientSslctx({ caFile: between.certFile });
-  });
+  await t.step(
+    "as an authority's signature on another authority, which is not verified",
+    async () => {
+      const between = await pki.createAuthority("between", {
+        issuer: authority,
+        signOptions: ["-sha256"],
+      });
+      buildClientSslctx({ caFile: between.certFile });
+    },
+  );
   await t.step("as a client's signature", async () => {
     const client = await pki.createClientCertificate("client", {
       issuer: authority,
@@ -281,7 +294,7 @@ function assertFound(
 const { authority, noAuthority, signsCertificates, signsLists, signsHandshakes, enciphers } =
   EXTENSIONS;
 
-Deno.test("an authority with rules that are not checked is refused, and no path leads over one", () => {
+Deno.test("an authority with rules that are not checked is refused, and no path contains such an authority", () => {
   const [one, two] = [makeAuthority(), makeAuthority()];
   const { pem: cert, keyPem: key } = makeLeaf(one);
   const { nameConstraints, unknown } = EXTENSIONS;
@@ -311,7 +324,7 @@ Deno.test("an authority with rules that are not checked is refused, and no path 
   buildServerSslctx({ cert, key, ca: free.pem });
 });
 
-Deno.test("among 131 authorities with one name each client's own is found, and more than 100 cause a warning", async () => {
+Deno.test("among 131 authorities of the same name the authority of each client is found, and more than 100 cause a warning", async () => {
   const all = Array.from({ length: 131 }, () => makeAuthority({ name: "same" }));
   const [own, client, last] = [0, 99, 130].map((index) => makeLeaf(all[index]!));
   assertFound([own!], all, all[0]!);
@@ -349,23 +362,30 @@ Deno.test("no authority is found if no path is valid", () => {
   const saying = (usage: ReturnType<typeof signsLists>) =>
     make({ extensions: [authority(), usage] });
   const rows: [string, TestAuthority[], TestAuthority[], TestAuthority | null][] = [
-    ["signed by it", [leaf], [root], root],
-    ["signed by a namesake", [leaf], [namesake], null],
-    ["nobody is trusted", [leaf], [], null],
-    ["itself", [leaf], [leaf], null],
+    ["a leaf that the authority signed", [leaf], [root], root],
+    ["another authority of the same name", [leaf], [namesake], null],
+    ["no trusted authority", [leaf], [], null],
+    ["a leaf as its own authority", [leaf], [leaf], null],
     ["an intermediate is missing", make({}).slice(0, 1), [root], null],
     ["an intermediate", saying(signsCertificates()), [root], root],
-    ["it may not sign certificates", saying(signsLists()), [root], null],
-    ["it may encipher", saying(enciphers()), [root], null],
-    ["it has expired", make({ valid: [-2, -1] }), [root], null],
-    ["it is not valid yet", make({ valid: [1, 2] }), [root], null],
+    ["an intermediate that may not sign certificates", saying(signsLists()), [root], null],
+    ["an intermediate that may only encipher", saying(enciphers()), [root], null],
+    ["an expired intermediate", make({ valid: [-2, -1] }), [root], null],
+    ["an intermediate that is not valid yet", make({ valid: [1, 2] }), [root], null],
     ["a circle", [makeLeaf(circle1), circle1, circle2], [root], null],
     ["a leaf in between", [makeLeaf(leaf), leaf], [root], null],
-    ["its pathlen is enough", [makeLeaf(short), short], [root], root],
-    ["its pathlen is exceeded", [makeLeaf(tooDeep), tooDeep, short], [root], null],
-    ["it is for servers only", make({ extensions: forServers }), [root], null],
-    ["one without a keyUsage", make({ extensions: [noAuthority()] }), [root], null],
-    ["it has no basicConstraints", make({ extensions: [signsCertificates()] }), [root], null],
+    ["a sufficient pathlen", [makeLeaf(short), short], [root], root],
+    ["an exceeded pathlen", [makeLeaf(tooDeep), tooDeep, short], [root], null],
+    ["an intermediate for servers only", make({ extensions: forServers }), [root], null],
+    [
+      "an intermediate that is no authority, without a keyUsage",
+      make({ extensions: [noAuthority()] }),
+      [root],
+      null,
+    ],
+    ["an intermediate without basicConstraints", make({ extensions: [signsCertificates()] }), [
+      root,
+    ], null],
   ];
   for (const [what, chain, trusted, expected] of rows) assertFound(chain, trusted, expected, what);
   const [below, between] = make({});
@@ -374,7 +394,7 @@ Deno.test("no authority is found if no path is valid", () => {
   assertFound([below!, ...junk, between!], [root], root, "unreadable ones are skipped");
 });
 
-Deno.test("as many signatures are verified for one peer as docs/security.md says, and not one more", async () => {
+Deno.test("at most as many signatures are verified for a peer as docs/security.md says", async () => {
   const limit = await readStatedNumber(
     "docs/security.md",
     /verifying signatures, at most (\d+) and two for each/,
@@ -402,7 +422,7 @@ Deno.test("as many signatures are verified for one peer as docs/security.md says
   }
 });
 
-Deno.test("an authority that remains after others were skipped is not mistaken for the signer", () => {
+Deno.test("after other authorities are skipped, the remaining authority is not reported as the signer", () => {
   const victim = makeAuthority({ key: "P-521" });
   const attacker = makeAuthority();
   const trusted = [victim, attacker];

@@ -28,7 +28,7 @@ const profile: LeafProfile = {
 
 const authority = createAuthority({ commonName: "authority" });
 
-Deno.test("an authority signs leaves, and no further authority", () => {
+Deno.test("an authority may sign leaves, and no other authority", () => {
   const { certificate, privateKey } = authority;
   const own = new X509Certificate(certificate);
   assert(own.ca && own.verify(own.publicKey) && own.checkPrivateKey(createPrivateKey(privateKey)));
@@ -49,7 +49,7 @@ Deno.test("a certificate has the key, the usages and the names that were request
   assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
 });
 
-Deno.test("the extensions for a certificate's use are critical, and no others are", () => {
+Deno.test("only the extensions for a certificate's use are critical", () => {
   const leaf = createLeaf(authority, profile);
   // RFC 5280 §4.2.1: basicConstraints, keyUsage; extKeyUsage, identifiers of keys, subjectAltName.
   const rows: [pem: string, critical: string[], others: string[]][] = [
@@ -66,7 +66,7 @@ Deno.test("the extensions for a certificate's use are critical, and no others ar
   }
 });
 
-Deno.test("an authority and its certificates have no end, and begin before any clock that works", () => {
+Deno.test("an authority and its certificates don't expire, and are valid before the time of any correct clock", () => {
   const leaf = createLeaf(authority, profile);
   for (const { certificate } of [authority, leaf]) {
     const { validFrom, validTo } = parseCertificate(derOf(certificate));
@@ -75,7 +75,7 @@ Deno.test("an authority and its certificates have no end, and begin before any c
   }
 });
 
-Deno.test("another library of certificates verifies an authority and a leaf, and writes them in the same bytes", async () => {
+Deno.test("another library verifies an authority and a leaf, and encodes them to the same bytes", async () => {
   const leaf = createLeaf(authority, profile);
   const publicKey = await new x509.X509Certificate(authority.certificate).publicKey.export(crypto);
   for (const { certificate } of [authority, leaf]) {
@@ -93,7 +93,7 @@ Deno.test("another library of certificates verifies an authority and a leaf, and
 });
 
 Deno.test(
-  "openssl verifies an authority and its certificates by all rules",
+  "openssl verifies an authority and its certificates with strict rules",
   needsOpenssl,
   async () => {
     await using dir = await createTempDir();

@@ -108,7 +108,7 @@ Deno.test("a client sends HTTP as application data, and an alert before it close
   });
 });
 
-Deno.test("a client sends no alert for a request that it gives up, and resets its connection", async () => {
+Deno.test("a client that abandons a request sends no alert, and resets its connection", async () => {
   await using through = await connectThrough();
   const { relay, conn, requested } = through;
   const stop = new AbortController();

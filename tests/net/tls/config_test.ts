@@ -86,8 +86,8 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
       ["a leaf", { cert, key, ca: [ca, cert] }, /^ca: certificate 1 in text 2, .*CA:TRUE/],
       ["a key as authority", { cert, key, ca: key }, /^ca: the text holds no certificate/],
       ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, /^ca: certificate 1 in the text/],
-      ["a key of another", { cert, key: otherKey, ca }, /^key: .* does not belong/],
-      ["a key without a key", { cert, key: cert, ca }, /^key: must have one private key/],
+      ["the key of another certificate", { cert, key: otherKey, ca }, /^key: .* does not belong/],
+      ["a key in PEM without a key", { cert, key: cert, ca }, /^key: must have one private key/],
       ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, /^key: the/],
       ["a text as path", { certFile, keyFile: key, ca }, /^keyFile: .*belongs in key$/],
       ["a text as caFile", { caFile: ca, cert, key }, /^caFile: .*belongs in ca$/],
@@ -362,7 +362,7 @@ Deno.test("an sslctx has the policy, is frozen, and doesn't contain the files", 
   assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
 });
 
-Deno.test("a client uses a given sslctx unchanged, and builds an sslctx of a config", async () => {
+Deno.test("a client uses a passed sslctx unchanged, and builds an sslctx from a config", async () => {
   const sslctx = buildClientSslctx(pki.clientSslconfig);
   assertStrictEquals(new SSLClient(sslctx, "/run/socket").sslctx, sslctx);
   assertEquals(new SSLClient(pki.clientSslconfig, "/run/socket").sslctx, sslctx);

@@ -29,7 +29,7 @@ function leastBytes({ length }: Uint8Array): number {
 
 const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 0x1f);
 
-Deno.test("a length has one form: one with more bytes than it needs is refused", () => {
+Deno.test("a length with more bytes than necessary is refused", () => {
   for (const length of [0, 1, 127, 128, 255, 256, 65535, 65536]) {
     const content = new Uint8Array(length);
     const least = leastBytes(content);
@@ -46,7 +46,7 @@ Deno.test("a length has one form: one with more bytes than it needs is refused",
   }
 });
 
-Deno.test("an element that is cut anywhere is a RangeError, and is never read past its end", () => {
+Deno.test("a truncated element is a RangeError, and is never read past its end", () => {
   const whole = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
   for (let length = 0; length < whole.length; length++) {
     assertThrows(
@@ -60,7 +60,7 @@ Deno.test("an element that is cut anywhere is a RangeError, and is never read pa
   }
 });
 
-Deno.test("an indefinite length, one of more than four bytes, and a long tag are refused", () => {
+Deno.test("an indefinite length, a length of more than four bytes, and a long tag are refused", () => {
   const wrong = [
     [0x30, 0x80, 0, 0],
     [0x30, 0x85, 0, 0, 0, 0, 0],
@@ -117,7 +117,7 @@ const CONTENTS: Readonly<
 };
 
 for (const [what, { tag, read, good, bad }] of Object.entries(CONTENTS)) {
-  Deno.test(`${what} has one form for each value, and any other is refused`, () => {
+  Deno.test(`${what} has one form for each value, and other forms are refused`, () => {
     for (const [hex, value] of good) {
       assertEquals(readDer(encodeDer(tag, Uint8Array.fromHex(hex)), read), value, hex);
     }
@@ -211,7 +211,7 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   assertThrows(() => decodeTime(crossed), RangeError);
 });
 
-Deno.test("an encoding is parsed again, with the shortest length", () => {
+Deno.test("an encoded element has the shortest length, and is parsed unchanged", () => {
   const pieces = fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 3 });
   fc.assert(fc.property(tags, pieces, (tag, pieces) => {
     const content = Uint8Array.from(pieces.flatMap((piece) => [...piece]));
@@ -224,7 +224,7 @@ Deno.test("an encoding is parsed again, with the shortest length", () => {
   }));
 });
 
-Deno.test("an object identifier is encoded as it is formatted", () => {
+Deno.test("an object identifier is encoded from its text, and formatted to the same text", () => {
   const arcs = fc.array(fc.nat({ max: 2 ** 40 }), { maxLength: 8 });
   fc.assert(fc.property(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arcs, (first, second, rest) => {
     const text = [first, second, ...rest].join(".");

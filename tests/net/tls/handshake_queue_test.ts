@@ -89,7 +89,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
   }
 });
 
-Deno.test("the oldest silent one of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
+Deno.test("the oldest silent connection of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
   await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
   // The peer has sent the first bytes of a ClientHello, and sends the rest slowly.
   using slow = await RawPeer.connect(endpoint.server.address);
@@ -116,7 +116,7 @@ Deno.test("the oldest silent one of 64 handshakes is closed for the next, withou
   for (const peer of peers) peer.close();
 });
 
-Deno.test("waiting for a slot and handshakes don't block one another", async () => {
+Deno.test("connections that wait for a slot and handshakes don't block each other", async () => {
   const options = { server: { maxConnections: 1, timeout: null } };
   await retryUntilInTime("who waited was not served within its 2 s", async () => {
     await using endpoint = await startTls(pki, noContent, options);
@@ -168,7 +168,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
   }
 });
 
-Deno.test("65 connections to a server that doesn't serve yet: the oldest that is silent is closed, the others with the server", async () => {
+Deno.test("of 65 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server", async () => {
   const logger = new RecordingLogger();
   const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noContent, { logger });
   await server.ready;
@@ -243,7 +243,7 @@ async function soon(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await null;
 }
 
-Deno.test("a handshake that gives way to another one has had as long as docs/security.md and docs/server.md say, to the millisecond", async () => {
+Deno.test("a handshake gives way to another only after the time in docs/security.md and docs/server.md, to the millisecond", async () => {
   const least = await readStatedNumber(
     "docs/security.md",
     /the minimum time for a handshake +\| (\d+) ms/,
@@ -271,7 +271,7 @@ Deno.test("a handshake that gives way to another one has had as long as docs/sec
   await Promise.all([serving, soon()]);
 });
 
-Deno.test("a handshake fails when its time is over, to the millisecond, whether one is after it or not", async () => {
+Deno.test("a handshake fails at its time limit, to the millisecond, whether or not another connection waits", async () => {
   using time = stopAllClocks();
   const desk = new Desk(30);
   const serving = desk.begin();
@@ -288,7 +288,7 @@ Deno.test("a handshake fails when its time is over, to the millisecond, whether 
   await Promise.all([serving, soon()]);
 });
 
-Deno.test("connections that have sent something get their handshake first, in the order of their arrival", async () => {
+Deno.test("connections that have sent bytes get their handshake first, in the order of their arrival", async () => {
   const all = fc.array(fc.boolean(), { maxLength: 8 });
   await fc.assert(fc.asyncProperty(all, async (flags) => {
     const desk = new Desk();
@@ -309,7 +309,7 @@ function closedOf(all: readonly Stranger[]): number[] {
   return all.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
 }
 
-Deno.test("if none is silent any older one is closed, never the new one", () => {
+Deno.test("if no connection is silent a random older connection is closed, never the new connection", () => {
   const gone = new Set<number>();
   for (let round = 0; round < 200; round++) {
     const desk = new Desk();
@@ -320,7 +320,7 @@ Deno.test("if none is silent any older one is closed, never the new one", () => 
   assert(!gone.has(64) && gone.size > 20, `${[...gone]}`);
 });
 
-Deno.test("64 with a finished handshake wait, in their order; one more is closed, and the rest with the listener", async () => {
+Deno.test("64 connections with a finished handshake wait in order; a further connection is closed, and the others are closed with the listener", async () => {
   const desk = new Desk();
   const first = desk.admission.accept();
   const results = [];
@@ -373,7 +373,7 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
   }
 });
 
-Deno.test("a time-out that is over before its timer is started is kept, without a warning of the platform", async () => {
+Deno.test("a time-out that has expired before its timer starts takes effect, without a warning of the platform", async () => {
   const warnings: Error[] = [];
   const listen = (warning: Error) => void warnings.push(warning);
   process.on("warning", listen);

@@ -190,7 +190,7 @@ Deno.test("the modules for TLS are loaded only when they are needed", async () =
 
 const sendNoContent: App = () => [204, "No Content", {}, null];
 
-Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async () => {
+Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net doesn't support", async () => {
   if (!hasIPv6) return console.warn("there is no IPv6: skipped");
   const app: App = async ({ body }) => [200, "OK", {}, await body!.bytes()];
   // The index of the loopback interface.
@@ -280,7 +280,7 @@ Deno.test("each session has its own client's certificate, even if many clients c
   }
 });
 
-Deno.test("an app receives the requests of clients that send a large body with the handshake and disconnect", async () => {
+Deno.test("an app gets the requests of clients that send a large body with the handshake and disconnect", async () => {
   const clientCount = 10;
   let abortedCount = 0;
   const allAborted = Promise.withResolvers<void>();

@@ -15,12 +15,12 @@ Deno.test("isSignedBy is true for the authority that has signed a certificate di
   const rows: [what: string, certificate: Uint8Array, authority: Uint8Array, boolean][] = [
     ["its authority", leaf.der, root.der, true],
     ["another certificate of the same key", leaf.der, renewed.der, true],
-    ["an authority above another one", below.der, root.der, false],
-    ["the authority between", below.der, between.der, true],
+    ["the root above an intermediate", below.der, root.der, false],
+    ["the intermediate", below.der, between.der, true],
     ["the authority of an authority", between.der, root.der, true],
     ["another authority of the same name", leaf.der, sameName.der, false],
     ["an authority itself", root.der, root.der, true],
-    ["the wrong way round", root.der, leaf.der, false],
+    ["the arguments swapped", root.der, leaf.der, false],
   ];
   for (const [what, certificate, authority, expected] of rows) {
     assertEquals(isSignedBy(certificate, authority), expected, what);
@@ -28,7 +28,7 @@ Deno.test("isSignedBy is true for the authority that has signed a certificate di
   assertEquals(ofServer, isSignedBy);
 });
 
-Deno.test("isSignedBy takes the certificate of a peer and its authority", async () => {
+Deno.test("isSignedBy accepts the certificate of a peer and of its authority", async () => {
   await using pki = await TempPKI.create();
   const peers: PeerCertificate[] = [];
   const app = {

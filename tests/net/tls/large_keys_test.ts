@@ -67,7 +67,7 @@ function assertTooLarge(build: () => unknown, message: RegExp): void {
 }
 
 testWithOpenssl(
-  "an own certificate with an RSA key above 4096 bits is a TlsError",
+  "a local certificate with an RSA key above 4096 bits is a TlsError",
   async (pki, t) => {
     const { small, large, server, largeServer, largeClient } = await makeAll(pki);
     await t.step("a server's, in files and as text", async () => {
@@ -97,7 +97,7 @@ testWithOpenssl(
 );
 
 testWithOpenssl(
-  "authorities of which each has an RSA key above 4096 bits are a TlsError",
+  "authorities that all have RSA keys above 4096 bits are a TlsError",
   async (pki) => {
     const { large, server, client } = await makeAll(pki);
     const inFile = about("caFile: certificate 1 in .*", "large");
@@ -111,7 +111,7 @@ testWithOpenssl(
 );
 
 testWithOpenssl(
-  "an authority with an RSA key above 4096 bits beside a usable one is a warning",
+  "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
   async (pki, t) => {
     const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeAll(pki);
     const both = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
@@ -127,14 +127,14 @@ testWithOpenssl(
       await using endpoint = await startTls(trust, app);
       assertEquals((await endpoint.client.request("GET", "/")).status, 204);
     });
-    await t.step("a client of the other one is refused", async () => {
+    await t.step("a client of the other authority is refused", async () => {
       const trust = { serverSslconfig: forServer, clientSslconfig: config(clientOfLarge, both) };
       await using endpoint = await startTls({ ...trust }, app);
       await assertRejects(() => endpoint.client.request("GET", "/"));
       const [line] = await endpoint.logger.waitFor("info");
       assertMatch(line!, /the handshake failed: UNTRUSTED: /);
     });
-    await t.step("a server of the other one is refused", async () => {
+    await t.step("a server of the other authority is refused", async () => {
       const serverSslconfig = config(serverOfLarge, small.certFile);
       await using endpoint = await startTls({ serverSslconfig, clientSslconfig: forClient }, app);
       const error = await assertRejects(() => endpoint.client.connect(), TlsError);
@@ -193,7 +193,7 @@ testWithOpenssl(
 );
 
 testWithOpenssl(
-  "RSA keys of 4096 bits are accepted, of both ends and of their authority",
+  "RSA keys of 4096 bits are accepted for clients, servers and authorities",
   async (pki) => {
     const authority = await pki.createAuthority("authority", { key: KEY.rsa4096 });
     const wanted = { issuer: authority, keyOf: authority };

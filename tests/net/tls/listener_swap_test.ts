@@ -148,7 +148,7 @@ function isRefusal(error: unknown): boolean {
 
 const VERSIONS = [["TLSv1.2"], ["TLSv1.3"]] as const;
 
-Deno.test("setSslctx admits a new client and refuses an old one, and existing sessions continue", async () => {
+Deno.test("setSslctx admits clients of the new authority and refuses clients of the old, and existing sessions continue", async () => {
   await using endpoint = await start(trusting());
   const { server } = endpoint;
   const first = buildServerSslctx(trusting(one));
@@ -259,46 +259,49 @@ for (const { what, from, to, clients, answers, refusal, later } of changes) {
   });
 }
 
-testWithOpenssl("a pending handshake goes on if another authority vouches", async (pki, t) => {
-  const issuer = await pki.createAuthority("server_authority");
-  const own = await pki.createServerCertificate("server", { issuer });
-  const ca = issuer.certFile;
-  const root = await pki.createAuthority("root");
-  const middle = await pki.createAuthority("middle", { issuer: root });
-  const client = await pki.createClientCertificate("client", { issuer: middle });
-  const stranger = await pki.createAuthority("stranger");
-  const limited = await pki.createAuthority("limited", {
-    commonName: "root",
-    keyOf: root,
-    extensions: ["extendedKeyUsage=serverAuth"],
-  });
-  const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
-  const begun = { ...own, caFile: root.certFile };
-  const [rootKey, middleKey] = await Promise.all(
-    [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
-  );
-  const rows: readonly [string, string, string | undefined][] = [
-    ["the one in between", middle.certFile, middleKey],
-    ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
-    ["the same one", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
-    ["neither", stranger.certFile, REFUSED],
-    ["the same one, for servers only", limited.certFile, REFUSED],
-  ];
-  await testEachRow(t, rows, async (_name, caFile, expected) => {
-    const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
-    await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
-      return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
+testWithOpenssl(
+  "a pending handshake succeeds if another trusted authority has signed the certificate",
+  async (pki, t) => {
+    const issuer = await pki.createAuthority("server_authority");
+    const own = await pki.createServerCertificate("server", { issuer });
+    const ca = issuer.certFile;
+    const root = await pki.createAuthority("root");
+    const middle = await pki.createAuthority("middle", { issuer: root });
+    const client = await pki.createClientCertificate("client", { issuer: middle });
+    const stranger = await pki.createAuthority("stranger");
+    const limited = await pki.createAuthority("limited", {
+      commonName: "root",
+      keyOf: root,
+      extensions: ["extendedKeyUsage=serverAuth"],
     });
-    await using relay = new HandshakeRelay(endpoint.server.address);
-    const asking = whoAmI(
-      new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
+    const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
+    const begun = { ...own, caFile: root.certFile };
+    const [rootKey, middleKey] = await Promise.all(
+      [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
     );
-    await relay.waitForHeld(1);
-    endpoint.server.setSslctx({ ...own, caFile });
-    relay.release();
-    assertEquals(await asking, expected);
-  });
-});
+    const rows: readonly [string, string, string | undefined][] = [
+      ["the intermediate", middle.certFile, middleKey],
+      ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
+      ["the same authority", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
+      ["neither", stranger.certFile, REFUSED],
+      ["the same authority, for servers only", limited.certFile, REFUSED],
+    ];
+    await testEachRow(t, rows, async (_name, caFile, expected) => {
+      const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
+      await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
+        return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
+      });
+      await using relay = new HandshakeRelay(endpoint.server.address);
+      const asking = whoAmI(
+        new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
+      );
+      await relay.waitForHeld(1);
+      endpoint.server.setSslctx({ ...own, caFile });
+      relay.release();
+      assertEquals(await asking, expected);
+    });
+  },
+);
 
 Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
   const begun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
@@ -327,7 +330,7 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
   assertMatch(logger.messagesOf("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
 });
 
-Deno.test("a client that waits for a slot is refused without onConnect if it is not trusted by then", async (t) => {
+Deno.test("a client that is no longer trusted when it gets a slot is refused without onConnect", async (t) => {
   const rows: readonly [string, ServerSslconfig, holder: Device | null, waiting: Device | null][] =
     [
       ["its authority is no longer trusted", trusting(one, two), two, one],
@@ -365,7 +368,7 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
     ["a list", [trusting(two)], TypeError],
     ["a client's context", buildClientSslctx({ ca }), TypeError],
     ["a copy of a context", { ...before }, TypeError],
-    ["the key of another", { certFile, keyFile: two.keyFile, ca }, RangeError],
+    ["the key of another certificate", { certFile, keyFile: two.keyFile, ca }, RangeError],
     ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
   ];
   await testEachRow(t, rows, async (_name, value, Class) => {
@@ -380,7 +383,7 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
   });
 });
 
-Deno.test("while contexts are swapped no trusted client is lost, and no other is admitted", async () => {
+Deno.test("while contexts are swapped, all trusted clients are admitted, and no others", async () => {
   let trustsTwo = true;
   const strangers: string[] = [];
   const app: App = {

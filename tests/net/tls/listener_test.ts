@@ -65,7 +65,7 @@ async function* addresses(): AsyncGenerator<Address> {
   yield `${directory.path}/socket`;
 }
 
-Deno.test("of a waiting connection only the first bytes are read, and none are lost", async () => {
+Deno.test("a waiting connection reads only its first bytes, and loses none", async () => {
   for await (const asked of addresses()) {
     using listening = await Listening.start(asked);
     using conn = await dial(listening.raw.address);
@@ -156,7 +156,7 @@ function collect(stream: Duplex) {
   };
 }
 
-test("nothing is read while it is held, and nothing is lost", async (rawStream, peer) => {
+test("a paused stream reads no bytes, and loses none", async (rawStream, peer) => {
   const received = collect(rawStream.stream);
   // A socket begins to read in the next turn.
   await waitForTick();
@@ -171,7 +171,7 @@ test("nothing is read while it is held, and nothing is lost", async (rawStream, 
   assertEquals(await received.upTo(5), "hello");
 });
 
-test("close() works while it is held, and may be called again", async (rawStream, peer) => {
+test("a paused stream can be closed, also repeatedly", async (rawStream, peer) => {
   rawStream.stream.resume();
   rawStream.pause();
   const closed = once(rawStream.stream, "close");
@@ -183,7 +183,7 @@ test("close() works while it is held, and may be called again", async (rawStream
   rawStream.freeUsedMemory();
 });
 
-test("a reset by the peer is an error of the stream only", async ({ stream }, peer) => {
+test("a reset by the peer only destroys the stream", async ({ stream }, peer) => {
   const failed = once(stream, "close");
   stream.resume();
   // Unread bytes make the kernel send a reset instead of a close.
@@ -194,20 +194,23 @@ test("a reset by the peer is an error of the stream only", async ({ stream }, pe
   assert(stream.destroyed);
 });
 
-test("reused memory: what is passed on at once is in one buffer", async (rawStream, peer) => {
-  const received = collect(rawStream.stream);
-  await waitForTick();
-  const isNode = rawStream.conn === null;
-  // Of Deno's connection a read is under way, in a buffer of its own.
-  rawStream.freeUsedMemory();
-  const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
-  const sent = peer.send(text);
-  assertEquals(await received.upTo(text.length), text);
-  await sent;
-  await waitForTick();
-  if (isNode) assert(received.pieces.every(({ length }) => length < 4096));
-  else assertEquals(received.buffers.size, 1);
-});
+test(
+  "reused memory: pieces that are consumed at once share one buffer",
+  async (rawStream, peer) => {
+    const received = collect(rawStream.stream);
+    await waitForTick();
+    const isNode = rawStream.conn === null;
+    // Of Deno's connection a read is under way, in a buffer of its own.
+    rawStream.freeUsedMemory();
+    const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
+    const sent = peer.send(text);
+    assertEquals(await received.upTo(text.length), text);
+    await sent;
+    await waitForTick();
+    if (isNode) assert(received.pieces.every(({ length }) => length < 4096));
+    else assertEquals(received.buffers.size, 1);
+  },
+);
 
 test("reused memory: pieces that wait keep their bytes", async (rawStream, peer) => {
   if (rawStream.conn === null) return;
@@ -224,7 +227,7 @@ test("reused memory: pieces that wait keep their bytes", async (rawStream, peer)
   assertEquals(await received.upTo(30_000), text);
 });
 
-test("reused memory: what was written arrives, and is freed", async (rawStream, peer) => {
+test("reused memory: written bytes arrive, and their memory is freed", async (rawStream, peer) => {
   rawStream.freeUsedMemory();
   const piece = new Uint8Array(200_000).fill(120);
   const written = Promise.withResolvers<void>();
@@ -234,7 +237,7 @@ test("reused memory: what was written arrives, and is freed", async (rawStream, 
   if (rawStream.conn !== null) assertEquals(piece.length, 0);
 });
 
-Deno.test("memory that was freed can't be used any more; parts of a buffer and small ones are not freed", () => {
+Deno.test("freed memory can't be used; parts of buffers and small buffers are not freed", () => {
   const rows: readonly [Uint8Array<ArrayBuffer>, number][] = [
     [new Uint8Array(4096), 0],
     [new Uint8Array(100_000), 0],

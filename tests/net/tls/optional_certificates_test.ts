@@ -22,7 +22,7 @@ function asking(pki: TempClientPKI) {
   return { ...pki.serverSslconfig, allowUnauthenticatedClients: true } satisfies ServerSslconfig;
 }
 
-Deno.test("with authorities and allowUnauthenticatedClients a client is known by its certificate, and accepted without one", async () => {
+Deno.test("with authorities and allowUnauthenticatedClients a client is identified by its certificate, and accepted without a certificate", async () => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   const logger = new RecordingLogger();
@@ -45,7 +45,7 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is known by
   assertEquals(buildServerSslctx({ ...asking(pki), caFile: undefined, ca: [] }).warnings, []);
 });
 
-Deno.test("a client that was known by its certificate is trusted only while its authority is", async () => {
+Deno.test("a client with a certificate is trusted only while its authority is trusted", async () => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   await using server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app);
@@ -63,7 +63,7 @@ Deno.test("a client that was known by its certificate is trusted only while its 
   assertEquals([headers.key, headers.trusted], ["none", "true"]);
 });
 
-Deno.test("with authorities, allowUnauthenticatedClients: false is the default: a client without their certificate is refused", async () => {
+Deno.test("with authorities, allowUnauthenticatedClients is false by default, and a client without a certificate of an authority is refused", async () => {
   await using pki = await TempPKI.create();
   const sslconfig = { ...pki.serverSslconfig, allowUnauthenticatedClients: false };
   const logger = new RecordingLogger();

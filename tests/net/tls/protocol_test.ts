@@ -34,7 +34,7 @@ async function serve(options: SSLServerOptions) {
   };
 }
 
-Deno.test("a server with a protocol accepts only clients that name it", async () => {
+Deno.test("a server with a protocol accepts only clients that offer it", async () => {
   await using served = await serve({ protocol: "lamp/1" });
   assertEquals(served.server.options.protocol, "lamp/1");
   assertEquals(await served.ask({ protocol: "lamp/1" }), 204);
@@ -46,7 +46,7 @@ Deno.test("a server with a protocol accepts only clients that name it", async ()
   assertEquals(served.logger.messagesOf("info").length, 3);
 });
 
-Deno.test("a client with a protocol accepts only servers that name it", async () => {
+Deno.test("a client with a protocol accepts only servers that select it", async () => {
   await using served = await serve({});
   assertEquals(await served.ask({ protocol: "lamp/1" }), "POLICY");
   assertEquals(await served.ask({}), 204);

@@ -44,7 +44,7 @@ function readReceivedText(socket: tls.TLSSocket): Promise<string> {
   return withTimeout(promise, "the connection ends");
 }
 
-Deno.test("a client that closes its write side after its request is still answered", async () => {
+Deno.test("a client that closes its write side after its request still gets the response", async () => {
   const body = new Uint8Array(300_000).fill(120);
   await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
   const port = Number(endpoint.server.address[1]);

@@ -73,11 +73,11 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
     });
     const rows: readonly [string, string, "resumed, answered" | "resumed, refused"][] = [
       ["the same authority again", authority.certFile, "resumed, answered"],
-      ["that one and another", both, "resumed, answered"],
-      ["its authority is withdrawn", other.certFile, "resumed, refused"],
-      ["it is trusted again", authority.certFile, "resumed, answered"],
-      ["its authority with the same key", renewed, "resumed, answered"],
-      ["with the same key, for servers only", limited, "resumed, refused"],
+      ["the same authority and another", both, "resumed, answered"],
+      ["without its authority", other.certFile, "resumed, refused"],
+      ["with its authority again", authority.certFile, "resumed, answered"],
+      ["another certificate of its authority's key", renewed, "resumed, answered"],
+      ["another certificate of its authority's key, for servers only", limited, "resumed, refused"],
     ];
     for (const [name, caFile, expected] of rows) {
       await t.step(`${version}: ${name}`, async () => {
@@ -91,12 +91,12 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
         assertEquals(await ask(ssl.address, ...anew), "refused");
       });
     }
-    await t.step(`${version}: at another server, which never trusted it`, async () => {
+    await t.step(`${version}: at another server, which never trusted the authority`, async () => {
       await using another = await startCounting(trusting(other.certFile));
       assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
       assertEquals(another.counted.requests, 0);
     });
-    await t.step(`${version}: at another server, when the first one is gone`, async () => {
+    await t.step(`${version}: at another server, after the first has closed`, async () => {
       ssl.close();
       await using another = await startCounting(trusting(both));
       assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
@@ -104,7 +104,7 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
   }
 });
 
-testWithOpenssl("a session is not resumed by the trust in another authority", async (pki, t) => {
+testWithOpenssl("a session is not resumed if only another authority is trusted", async (pki, t) => {
   const own = await pki.createServerCertificate("server", {
     issuer: await pki.createAuthority("server_authority"),
   });
@@ -128,25 +128,28 @@ testWithOpenssl("a session is not resumed by the trust in another authority", as
   });
 });
 
-testWithOpenssl("a session without a certificate is not resumed if one is due", async (pki, t) => {
-  const own = await pki.createServerCertificate("server", {
-    issuer: await pki.createAuthority("server_authority"),
-  });
-  const authority = await pki.createAuthority("authority");
-  const client = await pki.createClientCertificate("client", { issuer: authority });
-  await testEachRow(t, VERSIONS, async (version) => {
-    const open = { ...own, allowUnauthenticatedClients: true } as const;
-    await using server = await startCounting(open);
-    const { server: ssl, counted } = server;
-    const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
-    assertEquals(await ask(ssl.address, ...first), "answered");
-    ssl.setSslctx({ ...own, caFile: authority.certFile });
-    assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
-    assertEquals(counted.requests, 1);
-    assertEquals(await ask(ssl.address, ...anew), "answered");
-    for (const line of server.logger.messagesOf("info")) assertMatch(line, /was not verified/);
-  });
-});
+testWithOpenssl(
+  "a session without a certificate is not resumed if a certificate is required",
+  async (pki, t) => {
+    const own = await pki.createServerCertificate("server", {
+      issuer: await pki.createAuthority("server_authority"),
+    });
+    const authority = await pki.createAuthority("authority");
+    const client = await pki.createClientCertificate("client", { issuer: authority });
+    await testEachRow(t, VERSIONS, async (version) => {
+      const open = { ...own, allowUnauthenticatedClients: true } as const;
+      await using server = await startCounting(open);
+      const { server: ssl, counted } = server;
+      const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
+      assertEquals(await ask(ssl.address, ...first), "answered");
+      ssl.setSslctx({ ...own, caFile: authority.certFile });
+      assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
+      assertEquals(counted.requests, 1);
+      assertEquals(await ask(ssl.address, ...anew), "answered");
+      for (const line of server.logger.messagesOf("info")) assertMatch(line, /was not verified/);
+    });
+  },
+);
 
 testWithOpenssl("a session of a node:tls server is resumed once it is verified", async (pki, t) => {
   const own = await pki.createServerCertificate("server", {
