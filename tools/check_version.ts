@@ -17,13 +17,13 @@ if (tag !== `v${version}`) {
 for (const { directory, version: packageVersion, imports } of packages) {
   if (packageVersion !== version) {
     problems.push(
-      `${directory}deno.json has the version ${packageVersion}, but deno.json ${version}`,
+      `${directory}deno.json has the version ${packageVersion}, but deno.json has ${version}`,
     );
   }
   for (const { name } of packages) {
     const expected = `jsr:${name}@${version}`;
     if (name in imports && imports[name] !== expected) {
-      problems.push(`${directory}deno.json has ${imports[name]} in place of ${expected}`);
+      problems.push(`${directory}deno.json has ${imports[name]} instead of ${expected}`);
     }
   }
 }

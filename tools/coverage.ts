@@ -22,7 +22,7 @@ try {
   await Deno.remove(directory, { recursive: true });
 }
 
-/** Removes the incomplete files of processes that a test has killed. */
+/** Removes the incomplete coverage files of processes that a test killed. */
 async function removeIncompleteFiles(directory: string): Promise<void> {
   for await (const { name } of Deno.readDir(directory)) {
     const path = `${directory}/${name}`;

@@ -1,12 +1,12 @@
 /**
- * `deno task interop`: runs other programs with Degu, as clients, servers and proxies, prints the
- * tables, and fails if those of docs/interop.md differ. The arguments are the parts to run:
- * clients, refused, servers, proxies.
+ * `deno task interop`: runs other programs as clients, servers and proxies of Degu, and prints
+ * tables of the results. Fails if the tables of docs/interop.md differ. The arguments are the parts
+ * to run: clients, refused, servers, proxies.
  */
 
 import { TempPKI } from "@degu/degu/misc";
 import { tryClients } from "./interop/clients.ts";
-import { Served } from "./interop/programs.ts";
+import { DeguServers } from "./interop/programs.ts";
 import { tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
 import { findDifferences, printTable } from "./interop/tables.ts";
 
@@ -27,11 +27,11 @@ try {
   await Deno.mkdir(`${dir}/files`);
   await Deno.writeTextFile(`${dir}/files/digits`, "0123456789");
   await using pki = await TempPKI.create();
-  await using served = await Served.start(pki, `${dir}/files`);
+  await using deguServers = await DeguServers.start(pki, `${dir}/files`);
   for (const [name, tryPart] of Object.entries(PARTS)) {
     if (Deno.args.length > 0 && !Deno.args.includes(name)) continue;
     console.log(`\n## ${name}\n`);
-    for (const table of await tryPart(served, pki, dir)) {
+    for (const table of await tryPart(deguServers, pki, dir)) {
       printTable(table);
       differences.push(...findDifferences(page, table));
     }

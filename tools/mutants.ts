@@ -1,13 +1,13 @@
-/** The mutants of a module: small changes of its code, which a test should detect. */
+/** The mutants of a module: small changes of its code that a test should detect. */
 
 import ts from "npm:typescript@5.9.3";
 
 export interface Mutant {
   readonly path: string;
   readonly line: number;
-  readonly before: string;
-  readonly after: string;
-  /** The range of the code in the module's text, in UTF-16 code units. */
+  readonly originalCode: string;
+  readonly mutatedCode: string;
+  /** The range of the original code in the module's text, in UTF-16 code units. */
   readonly start: number;
   readonly end: number;
 }
@@ -37,13 +37,20 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
 export function mutantsOf(path: string, text: string): Mutant[] {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
   const mutants: Mutant[] = [];
-  const add = (start: number, end: number, after: string) => {
+  const addMutant = (start: number, end: number, mutatedCode: string) => {
     const line = source.getLineAndCharacterOfPosition(start).line + 1;
-    mutants.push({ path, line, before: text.slice(start, end), after, start, end });
+    mutants.push({
+      path,
+      line,
+      originalCode: text.slice(start, end),
+      mutatedCode: mutatedCode,
+      start,
+      end,
+    });
   };
   const visit = (node: ts.Node): void => {
     if (isExcluded(node)) return;
-    mutate(node, source, add);
+    mutate(node, source, addMutant);
     ts.forEachChild(node, visit);
   };
   visit(source);
@@ -51,7 +58,7 @@ export function mutantsOf(path: string, text: string): Mutant[] {
 }
 
 /**
- * Reports whether a node is excluded: types don't run, and texts of errors have tests of their own.
+ * Reports whether a node is excluded: types don't run, and the messages of errors have other tests.
  */
 function isExcluded(node: ts.Node): boolean {
   return ts.isTypeNode(node) || ts.isInterfaceDeclaration(node) ||
@@ -62,31 +69,33 @@ function isExcluded(node: ts.Node): boolean {
 
 type AddMutant = (start: number, end: number, after: string) => void;
 
-function mutate(node: ts.Node, source: ts.SourceFile, add: AddMutant): void {
+function mutate(node: ts.Node, source: ts.SourceFile, addMutant: AddMutant): void {
   if (ts.isBinaryExpression(node)) {
     const { operatorToken } = node;
-    const after = OPERATORS.get(operatorToken.kind);
-    if (after !== undefined && !isText(node.left) && !isText(node.right)) {
-      add(operatorToken.getStart(source), operatorToken.end, after);
+    const mutatedOperator = OPERATORS.get(operatorToken.kind);
+    if (
+      mutatedOperator !== undefined && !isStringLiteral(node.left) && !isStringLiteral(node.right)
+    ) {
+      addMutant(operatorToken.getStart(source), operatorToken.end, mutatedOperator);
     }
   }
   const condition = conditionOf(node);
   if (condition !== undefined && !isConstant(condition)) {
     const [start, end] = [condition.getStart(source), condition.end];
-    // Don't make endless loops, which only a slow time-out would detect.
-    if (!isLoop(node)) add(start, end, "true");
-    add(start, end, "false");
+    // Don't make endless loops: only the time-out would detect them.
+    if (!isLoop(node)) addMutant(start, end, "true");
+    addMutant(start, end, "false");
   }
   if (ts.isNumericLiteral(node) && !isInDeclaredName(node)) {
-    add(node.getStart(source), node.end, String(Number(node.text.replaceAll("_", "")) + 1));
+    addMutant(node.getStart(source), node.end, String(Number(node.text.replaceAll("_", "")) + 1));
   }
-  if (node.kind === ts.SyntaxKind.TrueKeyword) add(node.getStart(source), node.end, "false");
-  if (node.kind === ts.SyntaxKind.FalseKeyword) add(node.getStart(source), node.end, "true");
+  if (node.kind === ts.SyntaxKind.TrueKeyword) addMutant(node.getStart(source), node.end, "false");
+  if (node.kind === ts.SyntaxKind.FalseKeyword) addMutant(node.getStart(source), node.end, "true");
   if (ts.isExpressionStatement(node) && !isSuperCall(node.expression)) {
-    add(node.getStart(source), node.end, ";");
+    addMutant(node.getStart(source), node.end, ";");
   }
   if (ts.isPrefixUnaryExpression(node) && node.operator === ts.SyntaxKind.ExclamationToken) {
-    add(node.getStart(source), node.operand.getStart(source), "");
+    addMutant(node.getStart(source), node.operand.getStart(source), "");
   }
 }
 
@@ -106,7 +115,7 @@ function isConstant(node: ts.Expression): boolean {
   return node.kind === ts.SyntaxKind.TrueKeyword || node.kind === ts.SyntaxKind.FalseKeyword;
 }
 
-function isText(node: ts.Expression): boolean {
+function isStringLiteral(node: ts.Expression): boolean {
   return ts.isStringLiteralLike(node) || ts.isTemplateExpression(node);
 }
 

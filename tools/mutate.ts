@@ -1,5 +1,5 @@
 /**
- * Mutation testing: changes the code in one spot at a time, and checks whether a test fails. See
+ * Mutation testing: changes one piece of code at a time, and checks whether a test fails. See
  * `--help`.
  */
 
@@ -11,15 +11,15 @@ import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
 const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
 
-Tests N mutants (400) of base/, net/, client.ts and server.ts, or of the given paths. The sample is
-the same for the same seed, and takes from each module in proportion to its size. After --seconds,
-no further mutant starts. A mutant is killed if a test module that runs its line fails, or takes
-much longer than without the mutant. With paths, the tests of their folders run (tests/base/ for
-base/wire); --tests names other tests. With a path without a slash (files, not files/) all tests
-run. A path may end with the number of a line: base/wire/uri.ts:80.
+Tests N mutants (by default 400) of base/, net/, client.ts and server.ts, or of the given paths. The
+sample depends only on the seed and the code, and each module has a share in proportion to its size.
+After --seconds, no further mutant starts. A mutant is killed if a test module that runs its line
+fails, or takes much longer than without the mutant. With paths, the tests of their folders run
+(tests/base/ for base/wire); --tests names other tests. If a path has no slash (files instead of
+files/), all tests run. A path may end with the number of a line: base/wire/uri.ts:80.
 
-Prints the mutants that survive. Decide which of them need a test: many have no visible effect, or
-change only the speed.`;
+Prints the mutants that survive. Decide which of them need a test: many have no effect, or change
+only the speed.`;
 
 /** The directories of the packages below the root, each with its own tests. */
 const PACKAGE_DIRECTORIES = (await readPackages()).map(({ directory }) => directory).filter(
@@ -28,24 +28,21 @@ const PACKAGE_DIRECTORIES = (await readPackages()).map(({ directory }) => direct
 const TESTS = ["", ...PACKAGE_DIRECTORIES].map((directory) => `${directory}tests/`);
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
-/** The total duration of the tests in the first batch, which kills most mutants. */
+/** The maximum duration of the tests in the first batch, which kills most mutants. */
 const FIRST_BATCH_SECONDS = 6;
 
-/**
- * The total duration of all tests of a mutant. Beyond it, only the tests of the mutant's own folder
- * run.
- */
+/** The maximum duration of a mutant's tests. The tests of the mutant's own folder may exceed it. */
 const MAX_TOTAL_SECONDS = 60;
 
 function readOptions() {
-  const number = (fallback: string) => ({ type: "string", default: fallback }) as const;
+  const numberOption = (fallback: string) => ({ type: "string", default: fallback }) as const;
   const { values, positionals: paths } = parseArgs({
     args: Deno.args,
     allowPositionals: true,
     options: {
-      count: number("400"),
-      seed: number("1"),
-      seconds: number("Infinity"),
+      count: numberOption("400"),
+      seed: numberOption("1"),
+      seconds: numberOption("Infinity"),
       tests: { type: "string", multiple: true },
       help: { type: "boolean", default: false },
     },
@@ -61,8 +58,8 @@ function readOptions() {
     throw new RangeError("--count, --seed and --seconds take a number above 0");
   }
   const folders = paths.filter((path) => path.includes("/"));
-  const runsAll = folders.length === 0 || folders.length < paths.length;
-  const defaultTests = runsAll
+  const shouldRunAll = folders.length === 0 || folders.length < paths.length;
+  const defaultTests = shouldRunAll
     ? TESTS
     : folders.map((path) => `${testPathOf(path).split("/").slice(0, 2).join("/")}/`);
   const { tests = defaultTests } = values;
@@ -70,18 +67,19 @@ function readOptions() {
 }
 
 /**
- * Reports whether a test module is excluded: a slow one, or one that reads or runs all modules,
- * such as the tests of the layout and the permissions, and the fuzzers.
+ * Reports whether a test module is excluded, because it is slow, or reads or runs all modules, as
+ * the tests of the layout and the permissions and the fuzzers do.
  */
 function isExcluded(path: string): boolean {
-  const inFolder = path.slice(TESTS.find((folder) => path.startsWith(folder))?.length ?? 0);
-  return /^(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(inFolder);
+  const pathInFolder = path.slice(TESTS.find((folder) => path.startsWith(folder))?.length ?? 0);
+  return /^(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(pathInFolder);
 }
 
 /** Returns the path of the tests for a path: `tests/files/` for `files/`. */
 function testPathOf(path: string): string {
-  const member = PACKAGE_DIRECTORIES.find((directory) => path.startsWith(directory)) ?? "";
-  return `${member}tests/${path.slice(member.length)}`;
+  const packageDirectory = PACKAGE_DIRECTORIES.find((directory) => path.startsWith(directory)) ??
+    "";
+  return `${packageDirectory}tests/${path.slice(packageDirectory.length)}`;
 }
 
 /** Lists the existing files that git doesn't ignore. */
@@ -96,7 +94,10 @@ async function listSourceFiles(): Promise<string[]> {
   return (await Promise.all(paths.map(isFile))).flat();
 }
 
-/** Returns evenly spaced mutants, the same for the same seed (xorshift32), in random order. */
+/**
+ * Returns a mutant of each of `count` equal intervals, in random order. The random numbers
+ * (xorshift32) depend only on the seed.
+ */
 function sample(mutants: readonly Mutant[], count: number, seed: number): Mutant[] {
   let state = (seed * 2654435761) >>> 0 || 1;
   const random = () => {
@@ -112,7 +113,7 @@ function sample(mutants: readonly Mutant[], count: number, seed: number): Mutant
     const mutant = mutants[Math.floor(start + random() * span)];
     if (mutant !== undefined) sampled.push(mutant);
   }
-  // In random order, an interrupted run has tested a part of each module.
+  // Because of the random order, an interrupted run has tested a part of each module.
   return sampled.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
     .map(([, mutant]) => mutant);
 }
@@ -135,15 +136,15 @@ class Checkout implements AsyncDisposable {
     return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
   }
 
-  /** Runs test modules until the first failure; returns whether all have passed in time. */
+  /** Runs test modules until the first failure; returns whether all passed before the time-out. */
   async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
-    const covering = coverage === undefined
+    const coverageFlags = coverage === undefined
       ? []
       : [`--coverage=${coverage}`, "--coverage-raw-data-only"];
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...covering, ...paths],
+      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...coverageFlags, ...paths],
       cwd: this.root,
-      // The programs that a test starts write their coverage to the same directory.
+      // With DENO_COVERAGE_DIR, programs that a test starts also write their coverage.
       env: {
         TMPDIR: "/tmp",
         NO_COLOR: "1",
@@ -164,11 +165,11 @@ class Checkout implements AsyncDisposable {
   }
 }
 
-/** A test module: its duration, and the modules and lines of the library that it runs. */
+/** A test module, with its duration and coverage. */
 interface TestModule {
   readonly path: string;
   readonly seconds: number;
-  /** Modules, `base/wire/uri.ts`, and lines, `base/wire/uri.ts:80`. */
+  /** The modules (`base/wire/uri.ts`) and lines (`base/wire/uri.ts:80`) that the test runs. */
   readonly coverage: ReadonlySet<string>;
 }
 
@@ -182,25 +183,25 @@ async function measureCoverage(checkout: Checkout, path: string): Promise<TestMo
       return [];
     }
     const seconds = (performance.now() - startTime) / 1000;
-    const coverage = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
-    const { stdout } = await runCommand(coverage, { cwd: checkout.root });
-    const covered = new Set<string>();
+    const coverageCommand = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
+    const { stdout } = await runCommand(coverageCommand, { cwd: checkout.root });
+    const coveredLines = new Set<string>();
     let module = "";
     for (const row of stdout.split("\n")) {
       if (row.startsWith("SF:")) module = row.slice(3 + checkout.root.length);
       const [, line, count] = /^DA:(\d+),(\d+)/.exec(row) ?? [];
-      if (line !== undefined && count !== "0") covered.add(`${module}:${line}`).add(module);
+      if (line !== undefined && count !== "0") coveredLines.add(`${module}:${line}`).add(module);
     }
-    return [{ path, seconds, coverage: covered }];
+    return [{ path, seconds, coverage: coveredLines }];
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
 }
 
 /**
- * Returns the tests that run a mutant's line: the nearest and fastest, then all others. The tests
- * of the mutant's module are always included, because coverage misses lines. If no test runs the
- * line, all tests that run the module are included.
+ * Returns the tests that run a mutant's line, in up to two batches: the nearest and fastest tests,
+ * then all others. The tests of the mutant's module are always included, because coverage misses
+ * lines. If no test runs the line, all tests that run the module are included.
  */
 function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
   const testPath = testPathOf(path);
@@ -224,15 +225,16 @@ function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestM
   return batches.filter((batch) => batch.length > 0);
 }
 
-async function survives(
+/** Tests a mutant in a checkout; returns true if it survives. */
+async function testMutant(
   checkout: Checkout,
   mutant: Mutant,
   tests: readonly TestModule[],
 ): Promise<boolean> {
   const path = checkout.root + mutant.path;
   const original = await Deno.readTextFile(path);
-  const { start, end, after } = mutant;
-  await Deno.writeTextFile(path, original.slice(0, start) + after + original.slice(end));
+  const { start, end, mutatedCode } = mutant;
+  await Deno.writeTextFile(path, original.slice(0, start) + mutatedCode + original.slice(end));
   try {
     for (const batch of batchesFor(mutant, tests)) {
       const usualSeconds = batch.reduce((sum, { seconds }) => sum + seconds, 0);
@@ -261,33 +263,33 @@ async function main(): Promise<void> {
   const startTime = performance.now();
   const elapsedSeconds = () => (performance.now() - startTime) / 1000;
   const files = await listSourceFiles();
-  const isIn = (prefixes: readonly string[]) => (path: string) =>
+  const startsWithAny = (prefixes: readonly string[]) => (path: string) =>
     prefixes.some((prefix) => path.startsWith(prefix));
   const allMutants: Mutant[] = [];
-  const isMutated = isIn(paths.map((path) => path.replace(/:.*/, "")));
+  const isMutated = startsWithAny(paths.map((path) => path.replace(/:.*/, "")));
   for (const path of files.filter((file) => file.endsWith(".ts") && isMutated(file))) {
     allMutants.push(...mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT))));
   }
   const isSelected = ({ path, line }: Mutant) =>
-    isIn(paths)(path) || paths.includes(`${path}:${line}`);
+    startsWithAny(paths)(path) || paths.includes(`${path}:${line}`);
   const mutants = sample(allMutants.filter(isSelected), count, seed);
   console.log(`${mutants.length} of ${allMutants.length} mutants, seed ${seed}`);
 
-  await using first = await Checkout.make(files);
-  await using second = await Checkout.make(files);
+  await using firstCheckout = await Checkout.make(files);
+  await using secondCheckout = await Checkout.make(files);
   const modules: TestModule[] = [];
   const testPaths = files.filter((path) => path.endsWith("_test.ts") && !isExcluded(path))
-    .filter(isIn(tests));
-  await distribute([first, second], testPaths, async (checkout, path) => {
+    .filter(startsWithAny(tests));
+  await distribute([firstCheckout, secondCheckout], testPaths, async (checkout, path) => {
     modules.push(...await measureCoverage(checkout, path));
   });
   console.log(`${modules.length} test modules, ${Math.round(elapsedSeconds())} s`);
 
   const survivors: Mutant[] = [];
   let testedCount = 0;
-  await distribute([first, second], mutants, async (checkout, mutant) => {
+  await distribute([firstCheckout, secondCheckout], mutants, async (checkout, mutant) => {
     if (elapsedSeconds() > seconds) return;
-    if (await survives(checkout, mutant, modules)) {
+    if (await testMutant(checkout, mutant, modules)) {
       survivors.push(mutant);
       console.log(
         `survived (${testedCount + 1}., ${Math.round(elapsedSeconds())} s): ${
@@ -303,9 +305,9 @@ async function main(): Promise<void> {
   for (const text of survivors.map(describeMutant).sort()) console.log(`  ${text}`);
 }
 
-function describeMutant({ path, line, before, after }: Mutant): string {
-  const oneLine = (code: string) => code.replaceAll(/\s+/g, " ");
-  return `${path}:${line}  ${oneLine(before)}  →  ${oneLine(after) || "(nothing)"}`;
+function describeMutant({ path, line, originalCode, mutatedCode }: Mutant): string {
+  const joinLines = (code: string) => code.replaceAll(/\s+/g, " ");
+  return `${path}:${line}  ${joinLines(originalCode)}  →  ${joinLines(mutatedCode) || "(nothing)"}`;
 }
 
 await main();

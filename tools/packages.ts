@@ -1,14 +1,14 @@
-/** The packages of this workspace, for the tests, the tools, and publishing. */
+/** The packages of this workspace. */
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** A package, as its `deno.json` describes it. */
 export interface Package {
-  /** The path from the project's directory: empty, or with a slash at the end. */
+  /** The path from the project's directory, with a slash at the end; empty for the root. */
   readonly directory: string;
   readonly name: string;
   readonly version: string;
-  /** The paths of the entries, from the project's directory, by their names: `@degu/degu/files`. */
+  /** The paths of the entries from the project's directory, by name: `@degu/degu/files`. */
   readonly entries: ReadonlyMap<string, string>;
   readonly imports: Readonly<Record<string, string>>;
   readonly include: readonly string[];
@@ -36,9 +36,9 @@ export async function readPackages(): Promise<[library: Package, agent: Package,
     const [directory, { name, version, exports, imports, publish }] of await readConfigurations()
   ) {
     if (exports === undefined) continue;
-    const byName = typeof exports === "string" ? { ".": exports } : exports;
+    const exportsByName = typeof exports === "string" ? { ".": exports } : exports;
     const entries = new Map(
-      Object.entries(byName).map(([entry, path]) =>
+      Object.entries(exportsByName).map(([entry, path]) =>
         [`${name}${entry.slice(1)}`, path.replace("./", directory)] as const
       ),
     );

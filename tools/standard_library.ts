@@ -1,8 +1,8 @@
 /**
  * The source of the tests' `@std` packages: JSR if it is reachable, otherwise the stand-ins in
  * tests/support/offline. As a program, this module runs `deno` with its arguments and these
- * packages: `tools/standard_library.ts check .`. In `--allow-run`, `deno` means the running
- * executable.
+ * packages: `tools/standard_library.ts check .`. In `--allow-run`, it replaces `deno` by the path
+ * of the running executable.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
@@ -24,9 +24,9 @@ interface StandardLibrary {
 }
 
 /**
- * Determines whether every JSR package that deno.json maps is available, from the cache or the
- * network. Returns at once if the network reports that JSR is unreachable, after two seconds
- * without a connection, and otherwise waits for JSR.
+ * Determines whether every JSR package in deno.json is available, from the cache or the network.
+ * Returns at once if the network reports that JSR is unreachable, and after two seconds without a
+ * connection. Otherwise waits for JSR.
  *
  * The variable `DEGU_STD` overrides this: `jsr` for the real packages, `offline` for the stand-ins.
  *
@@ -67,7 +67,7 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
   const packages = Object.values<string>(imports).filter((target) => target.startsWith("jsr:"));
   const abortController = new AbortController();
-  const loading = new Deno.Command(Deno.execPath(), {
+  const cacheCommand = new Deno.Command(Deno.execPath(), {
     args: ["cache", "--quiet", "--no-config", ...packages],
     env,
     signal: abortController.signal,
@@ -75,7 +75,7 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
     stdout: "null",
     stderr: "null",
   }).output();
-  const loaded = loading.then(({ success }) => success ? null : "JSR is unreachable");
+  const cacheFailure = cacheCommand.then(({ success }) => success ? null : "JSR is unreachable");
   const timeouts = [
     delay(LOAD_SECONDS * 1000, `JSR did not respond within ${LOAD_SECONDS} s`, abortController),
   ];
@@ -83,14 +83,14 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
   if (!hasProxy) timeouts.push(waitForConnectTimeout(env, abortController.signal));
   try {
-    return await Promise.race([loaded, ...timeouts]);
+    return await Promise.race([cacheFailure, ...timeouts]);
   } finally {
     abortController.abort();
-    await loading;
+    await cacheCommand;
   }
 }
 
-/** Resolves after the time-out if there is no connection to JSR. Deno reports any other error. */
+/** Resolves after the time-out, unless a connection to JSR has been opened or refused. */
 async function waitForConnectTimeout(
   env: Record<string, string>,
   signal: AbortSignal,
@@ -100,10 +100,10 @@ async function waitForConnectTimeout(
     hostname: hostname.replace(/^\[|\]$/g, ""),
     port: Number(port || (protocol === "http:" ? 80 : 443)),
   };
-  const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
+  const connected = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
   const never = new Promise<never>(() => {});
   const timeout = delay(CONNECT_SECONDS * 1000, "JSR is unreachable", { signal });
-  return await Promise.race([timeout, attempt]) ?? never;
+  return await Promise.race([timeout, connected]) ?? never;
 }
 
 /**

@@ -2,12 +2,12 @@
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
  * Passes its arguments to `deno test`. Each file among the arguments runs in its own worker. In the
- * whole suite, and in a folder among the arguments, modules share workers, and so do code blocks,
+ * whole suite and in a folder among the arguments, several modules or code blocks share a worker,
  * because each worker must load and compile the library. Only the long tests, which mostly wait,
  * have their own workers. `deno task check` checks the types, also of all code blocks. In
- * `--allow-run`, `deno` means the running executable, which may be outside of the PATH. Programs
- * that are not installed are removed from this flag, because Deno would warn of them in every
- * worker.
+ * `--allow-run`, `deno` is replaced by the path of the running executable, which may not be in the
+ * PATH. Programs that are not installed are removed from this flag, because Deno would print a
+ * warning about them in every worker.
  */
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
@@ -15,28 +15,28 @@ import { listFiles, listPublishedFiles, readPackages } from "./packages.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /**
- * The number of modules that share a worker. With 12 instead of 3, the suite needs a quarter less
- * processor time; with more, some processors would be idle.
+ * The number of modules that share a worker. With 12 instead of 3, the suite needs 25 % less
+ * processor time. With more than 12, some processors would be idle.
  */
 const MODULES_PER_WORKER = 12;
 /**
  * The number of workers for a folder. With fewer, a processor would be idle while a worker waits.
  */
 const FOLDER_WORKERS = 4;
-/** The limit of the RAM disk. The suite needs a fifth of it. */
+/** The maximum size of the RAM disk. The suite needs 20 % of it. */
 const RAM_DISK = "1g";
 const packages = await readPackages();
 /** The folders of tests. */
 const TESTS = packages.map(({ directory }) => `${directory}tests/`);
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);
-/** The folders with slow modules, which are distributed among all workers except the last ones. */
+/** The folders with slow modules, which are distributed among all workers except the last. */
 const SLOW_TESTS = [
   ...TESTS.slice(1),
   ...["tests/examples/", "tests/integration/", "tests/project/"],
 ];
 const WORKERS_WITHOUT_SLOW_TESTS = 3;
-/** The number of workers for code blocks. Two instead of six need a fifth less processor time. */
+/** The number of workers for code blocks. Two need 20 % less processor time than six. */
 const CODE_BLOCK_WORKERS = 2;
 
 if (!isSupportedDeno(Deno.version.deno)) {
@@ -50,13 +50,13 @@ if (!isSupportedDeno(Deno.version.deno)) {
 const flags = await chooseStandardLibrary();
 const args = Deno.args.map(removeMissingPrograms);
 const directory = await Deno.makeTempDir({ prefix: "degu_" });
-let code: number;
+let exitCode: number;
 try {
-  code = await run();
+  exitCode = await run();
 } finally {
   await Deno.remove(directory, { recursive: true });
 }
-Deno.exit(code);
+Deno.exit(exitCode);
 
 /** Runs `deno test` with the paths of the arguments, or the whole suite; returns the exit code. */
 async function run(): Promise<number> {
@@ -64,19 +64,19 @@ async function run(): Promise<number> {
   const targets = paths.size > 0
     ? (await Promise.all(dropOuterFolders([...paths.values()]).map(expandTarget))).flat()
     : [...await writeTestGroups(), ...await writeCodeBlocks()];
-  const end = args.includes("--") ? args.indexOf("--") : args.length;
-  const options = args.slice(0, end).filter((_, i) => !paths.has(i));
-  const testArgs = ["test", ...flags, ...options, ...targets, ...args.slice(end)];
+  const optionsEnd = args.includes("--") ? args.indexOf("--") : args.length;
+  const options = args.slice(0, optionsEnd).filter((_, i) => !paths.has(i));
+  const testArgs = ["test", ...flags, ...options, ...targets, ...args.slice(optionsEnd)];
   // Some tests of long/ need real disks, or more space than a RAM disk has.
   const needsDisk = [...paths.values()].some(({ path }) => isIn(folderOf(path), LONG_TESTS));
   return await runDeno(testArgs, needsDisk ? [] : await findRamDiskCommand());
 }
 
 /**
- * Returns a command that runs another command with a RAM disk as directory for temporary files, so
- * that tests don't wait for a disk, and leave no files. The mount is visible only to this command,
- * and ends with it. Returns an empty command if the user can't mount (as in most containers), or
- * `unshare` isn't installed: then tests use the disk of `TMPDIR`.
+ * Returns a command that runs another command with a RAM disk as the directory for temporary files,
+ * so that tests don't wait for a disk, and leave no files. The mount is visible only to this
+ * command, and ends with it. Returns an empty command if the user can't mount (as in most
+ * containers), or `unshare` isn't installed. Then tests use the disk of `TMPDIR`.
  */
 async function findRamDiskCommand(): Promise<string[]> {
   const path = `${directory}/t`;
@@ -85,7 +85,7 @@ async function findRamDiskCommand(): Promise<string[]> {
   const uid = Deno.uid();
   const command = uid === 0
     ? ["unshare", "--mount", "sh", "-c", `${mount} "$@"`, path]
-    // Mounting needs root in a first namespace. A second namespace restores the unprivileged user.
+    // To mount, the user must be root in a namespace. A second namespace restores the user.
     : [
       ...["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"],
       ...[`${mount} unshare --user --map-user=${uid} --map-group=${Deno.gid()} "$@"`, path],
@@ -110,7 +110,7 @@ function dropOuterFolders(targets: readonly Target[]): Target[] {
   );
   return targets.filter((target) =>
     !(hasLongTest && isLongFolder(target)) &&
-    !targets.some((other) => isInside(other, folderOf(target.path)))
+    !targets.some((otherTarget) => isInside(otherTarget, folderOf(target.path)))
   );
 }
 
@@ -119,8 +119,8 @@ function folderOf(path: string): string {
 }
 
 /**
- * Returns the paths that `deno test` runs for a target. A folder is replaced by modules that each
- * import some modules of the folder.
+ * Returns the paths that `deno test` runs for a target: a file itself, or for a folder new modules
+ * that each import some of its modules.
  */
 async function expandTarget({ path, isDirectory }: Target): Promise<string[]> {
   const folder = folderOf(path);
@@ -128,11 +128,11 @@ async function expandTarget({ path, isDirectory }: Target): Promise<string[]> {
   const modules = (await listFiles(folder)).filter(isQuickTest);
   if (modules.length === 0) return [path];
   const groups = new Array<string>(Math.min(FOLDER_WORKERS, modules.length)).fill("");
-  for (const [i, module] of modules.entries()) groups[i % groups.length] += importOf(module);
+  for (const [i, module] of modules.entries()) groups[i % groups.length] += formatImport(module);
   return await writeGroups(folder.replaceAll("/", "-") + "tests", groups);
 }
 
-function importOf(module: string): string {
+function formatImport(module: string): string {
   return `import "${new URL(module, PROJECT_ROOT)}";\n`;
 }
 
@@ -143,12 +143,12 @@ async function writeTestGroups(): Promise<string[]> {
     .filter(isQuickTest)
     .sort((a, b) => Number(isIn(b, SLOW_TESTS)) - Number(isIn(a, SLOW_TESTS)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
-  // Modules of one folder take about the same time, so distribute them among the workers.
+  // Distribute the modules of a folder among the workers, because they take about the same time.
   for (const [i, module] of modules.entries()) {
     const count = isIn(module, SLOW_TESTS)
       ? groups.length - WORKERS_WITHOUT_SLOW_TESTS
       : groups.length;
-    groups[i % count] += importOf(module);
+    groups[i % count] += formatImport(module);
   }
   return await writeGroups("tests", groups);
 }
@@ -168,15 +168,15 @@ async function writeGroups(name: string, groups: readonly string[]): Promise<str
 async function writeCodeBlocks(): Promise<string[]> {
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
   let count = 0;
-  const published = (await Promise.all(packages.map(listPublishedFiles))).flat();
-  for (const path of published.filter((path) => /\.(ts|md)$/.test(path))) {
+  const publishedPaths = (await Promise.all(packages.map(listPublishedFiles))).flat();
+  for (const path of publishedPaths.filter((path) => /\.(ts|md)$/.test(path))) {
     for (const { line, code } of await readCodeBlocks(path)) {
       const module = `./block-${++count}.ts`;
       await Deno.writeTextFile(`${directory}/${module}`, code);
       let test = `import "${module}";\n`;
       if (!code.includes("Deno.test(")) {
-        // Load the imports of a block before it runs, so that resources that a module keeps open
-        // don't count as leaks of the block.
+        // Load the imports of a block before the test, so that resources that the imported modules
+        // keep open don't count as leaks of the block.
         test = code.match(/(?<= from |^import )"[^"]+";/gm)!.map((name) =>
           `import ${name}\n`
         ).join("") +
@@ -188,13 +188,13 @@ async function writeCodeBlocks(): Promise<string[]> {
   return await writeGroups("code", groups);
 }
 
-/** Reads the code blocks of a page or of a module's doc comments, with their first lines. */
+/** Reads the code blocks of a page or a module's doc comments, with the numbers of their lines. */
 async function readCodeBlocks(path: string): Promise<{ line: number; code: string }[]> {
   const url = new URL(path, PROJECT_ROOT);
   const text = await Deno.readTextFile(url);
-  const plain = path.endsWith(".ts") ? text.replaceAll(/^ *\* ?/gm, "") : text;
-  return Array.from(plain.matchAll(/^```ts\n(.*?)^```$/gms), ({ 1: code, index }) => ({
-    line: plain.slice(0, index).split("\n").length,
+  const markdown = path.endsWith(".ts") ? text.replaceAll(/^ *\* ?/gm, "") : text;
+  return Array.from(markdown.matchAll(/^```ts\n(.*?)^```$/gms), ({ 1: code, index }) => ({
+    line: markdown.slice(0, index).split("\n").length,
     // Resolve URLs, because the module isn't in the directory of the page.
     code: code!.replaceAll(
       /import\.meta\.(?:url|resolve\("(\.[^"]*)"\))/g,
@@ -216,7 +216,7 @@ interface Target {
   readonly isDirectory: boolean;
 }
 
-/** Finds the arguments that are paths of files and folders, by their indexes. */
+/** Finds the arguments that are paths of files or folders; returns them by index. */
 async function findTargets(args: readonly string[]): Promise<Map<number, Target>> {
   const targets = new Map<number, Target>();
   for (const [i, arg] of args.entries()) {
@@ -236,12 +236,12 @@ function removeMissingPrograms(arg: string): string {
   const [flag, programs] = arg.split("=", 2);
   if (flag !== "--allow-run" || programs === undefined) return arg;
   const names = programs.split(",");
-  const missing = names.filter((name) => name !== "deno" && !isInstalled(name));
-  if (missing.length > 0) {
-    console.log(`Not installed, so tests that need them are skipped: ${missing.join(", ")}`);
+  const missingNames = names.filter((name) => name !== "deno" && !isInstalled(name));
+  if (missingNames.length > 0) {
+    console.log(`Not installed, so tests that need them are skipped: ${missingNames.join(", ")}`);
   }
-  const installed = names.filter((name) => !missing.includes(name));
-  return `${flag}=${installed.map((name) => name === "deno" ? Deno.execPath() : name)}`;
+  const installedNames = names.filter((name) => !missingNames.includes(name));
+  return `${flag}=${installedNames.map((name) => name === "deno" ? Deno.execPath() : name)}`;
 }
 
 function isInstalled(program: string): boolean {

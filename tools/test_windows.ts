@@ -1,10 +1,10 @@
 /**
- * Runs the tests of files, devices and the program with the Windows version of Deno under Wine, and
- * lets two devices pair and exchange files: two of Windows, and one of each system. The first run
- * installs Wine below /tmp.
+ * Runs the tests of files, devices and the program with the Windows version of Deno under Wine.
+ * Then two devices pair and exchange files: two Windows devices, and one of each system. The first
+ * run installs Wine below /tmp.
  *
  * The arguments are test modules or folders; by default all. `--no-minute` skips the devices,
- * `--minute` runs only the devices, and `--here` runs the tests on a real Windows.
+ * `--minute` runs only the devices, and `--here` runs the tests on a real Windows, without Wine.
  *
  * Exits with 1 if a test fails, if a test passes that tests/wine/rows.ts expects to fail, or if all
  * tests ran and a row of that table is not a test.
@@ -14,36 +14,44 @@ import { ROWS } from "../tests/wine/rows.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 import { findWine, findWineObstacles, type Wine } from "./wine.ts";
 
-const ROOMS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
+const TEST_FOLDERS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
 const IMPORT_MAP = ["--import-map", "tests/support/offline/import_map.json"];
-const TEST = [
+const TEST_ARGUMENTS = [
   ...["test", "--no-check", "--allow-all", "--preload", "tests/wine/preload.ts", ...IMPORT_MAP],
 ];
-/** The systems of two devices that pair: of the serving device, and of the other. */
+/** The systems of two devices that pair: the serving device, and the other device. */
 const SYSTEM_PAIRS = [["windows", "windows"], ["windows", "linux"], ["linux", "windows"]];
-/** Runs a command in its own network namespace, with its own /run. */
-const LAB = ["--net", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "lab"];
+/** The arguments of `unshare` that run a command in a new network namespace with an empty /run. */
+const NAMESPACE_ARGUMENTS = [
+  "--net",
+  "--mount",
+  "sh",
+  "-c",
+  'mount -t tmpfs tmpfs /run && exec "$@"',
+  "lab",
+];
 
 const namedPaths = Deno.args.filter((arg) => !arg.startsWith("--"));
-const has = (option: string) => Deno.args.includes(`--${option}`);
-const modules = (await Promise.all((namedPaths.length > 0 ? namedPaths : ROOMS).map(listModules)))
-  .flat();
-const wine = has("here") ? null : await prepare();
-let isOk = has("minute") || await runTests();
-if (wine !== null && !has("no-minute")) {
-  for (const systems of SYSTEM_PAIRS) isOk = await pairDevices(wine, systems) && isOk;
+const hasOption = (option: string) => Deno.args.includes(`--${option}`);
+const modules =
+  (await Promise.all((namedPaths.length > 0 ? namedPaths : TEST_FOLDERS).map(listModules)))
+    .flat();
+const wine = hasOption("here") ? null : await prepareWine();
+let hasPassed = hasOption("minute") || await runTests();
+if (wine !== null && !hasOption("no-minute")) {
+  for (const systems of SYSTEM_PAIRS) hasPassed = await pairDevices(wine, systems) && hasPassed;
 }
 if (wine !== null) await Deno.remove(wine.script);
-Deno.exit(isOk ? 0 : 1);
+Deno.exit(hasPassed ? 0 : 1);
 
-async function prepare(): Promise<Wine> {
-  const missing = await findWineObstacles();
-  if (missing.length === 0) return await findWine(modules);
-  console.error(`Wine can't be installed: ${missing.join("; ")}`);
+async function prepareWine(): Promise<Wine> {
+  const obstacles = await findWineObstacles();
+  if (obstacles.length === 0) return await findWine(modules);
+  console.error(`Wine can't be installed: ${obstacles.join("; ")}`);
   Deno.exit(1);
 }
 
-/** Lists the test modules of a folder, without the long ones; or returns the module itself. */
+/** Lists the test modules of a folder, except long tests. For a module, returns the module. */
 async function listModules(path: string): Promise<string[]> {
   if (path.endsWith(".ts")) return [path];
   const paths: string[] = [];
@@ -58,7 +66,7 @@ async function listModules(path: string): Promise<string[]> {
 async function runTests(): Promise<boolean> {
   const [program, ...args] = wine === null ? [Deno.execPath()] : ["sh", wine.script];
   const child = new Deno.Command(program!, {
-    args: [...args, ...TEST, ...modules],
+    args: [...args, ...TEST_ARGUMENTS, ...modules],
     cwd: PROJECT_ROOT,
     stdin: "null",
     stdout: "piped",
@@ -75,15 +83,17 @@ async function runTests(): Promise<boolean> {
   const rows = Object.entries(ROWS).flatMap(([reason, names]) =>
     names.map((name) => [name, reason])
   );
-  const passed = rows.filter(([name]) => text.includes(`PASSES: ${name}\n`));
-  const missing = namedPaths.length > 0 ? [] : rows.filter((row) => {
-    return !passed.includes(row) && !text.includes(`${row[0]}: ${row[1]}`);
+  const unexpectedPasses = rows.filter(([name]) => text.includes(`PASSES: ${name}\n`));
+  const missingRows = namedPaths.length > 0 ? [] : rows.filter((row) => {
+    return !unexpectedPasses.includes(row) && !text.includes(`${row[0]}: ${row[1]}`);
   });
-  for (const [name] of passed) {
+  for (const [name] of unexpectedPasses) {
     console.log(`passes, although tests/wine/rows.ts expects a failure: ${name}`);
   }
-  for (const [name] of missing) console.log(`is in tests/wine/rows.ts, but is not a test: ${name}`);
-  return success && passed.length === 0 && missing.length === 0;
+  for (const [name] of missingRows) {
+    console.log(`is in tests/wine/rows.ts, but is not a test: ${name}`);
+  }
+  return success && unexpectedPasses.length === 0 && missingRows.length === 0;
 }
 
 /** Lets two devices pair and exchange files; returns false if that fails. */
@@ -91,7 +101,7 @@ async function pairDevices({ script }: Wine, systems: readonly string[]): Promis
   console.log(`\nserving on ${systems[0]}, the other device on ${systems[1]}:`);
   const program = ["run", "--allow-all", "--no-check", ...IMPORT_MAP, "tests/wine/first_minute.ts"];
   const { success } = await new Deno.Command("unshare", {
-    args: [...LAB, Deno.execPath(), ...program, script, ...systems],
+    args: [...NAMESPACE_ARGUMENTS, Deno.execPath(), ...program, script, ...systems],
     cwd: PROJECT_ROOT,
     stdin: "null",
   }).spawn().status;

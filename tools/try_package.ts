@@ -3,9 +3,10 @@
  * and runs programs with them: `deno task package`.
  *
  * The registry replaces JSR, and serves exactly the files that `deno publish` has uploaded, with
- * the specifiers that it has rewritten. A project in a temporary directory fills its own empty
- * cache. Then the registry is closed, and each program runs from the cache, with only the
- * permissions that it needs. So does `degu`, which is installed as its page says.
+ * the specifiers that `deno publish` has rewritten. A project in a temporary directory fills its
+ * own empty cache. Then the registry is closed, and each program runs from the cache, with only the
+ * permissions that it needs. `degu` is installed with the command in its guide, and also runs from
+ * the cache.
  *
  * Finally, a program that imports every public module through `links` is type-checked with each set
  * of compiler options. With `links`, Deno also checks the code of the packages with these options.
@@ -16,7 +17,7 @@ import { runCommand, runOrThrow } from "../tests/support/commands.ts";
 import { type Package, readEntries, readPackages } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** A program of the new project. */
+/** A program in the new project. */
 interface Program {
   readonly name: string;
   readonly source: string;
@@ -24,7 +25,7 @@ interface Program {
   readonly flags: readonly string[] | null;
 }
 
-const SECONDS = 120;
+const COMMAND_TIMEOUT_SECONDS = 120;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
 
@@ -32,8 +33,8 @@ const NET = "--allow-net=127.0.0.1";
 const KNOWN_WARNING =
   /^warning\[unanalyzable-dynamic-import\].*\n *--> .*\/worker\/server_worker\.ts:/m;
 
-/** Options besides `strict` that make the type check stricter. */
-const STRICTER = [
+/** Compiler options besides `strict` that make the type check stricter. */
+const STRICTER_OPTIONS = [
   "exactOptionalPropertyTypes",
   "noUncheckedIndexedAccess",
   "noImplicitOverride",
@@ -43,12 +44,12 @@ const STRICTER = [
 ];
 /** The types of a browser and of Deno, a common combination with web frameworks. */
 const LIB = ["dom", "dom.iterable", "dom.asynciterable", "deno.ns", "deno.unstable"];
-const allStrict = Object.fromEntries(["strict", ...STRICTER].map((name) => [name, true]));
+const allStrict = Object.fromEntries(["strict", ...STRICTER_OPTIONS].map((name) => [name, true]));
 /** The sets of compiler options under which the library's own code is type-checked. */
 const COMPILER_OPTIONS: readonly Readonly<Record<string, unknown>>[] = [
   {},
   { strict: true },
-  ...STRICTER.map((name) => ({ [name]: true })),
+  ...STRICTER_OPTIONS.map((name) => ({ [name]: true })),
   allStrict,
   { lib: ["dom", "deno.ns", "deno.unstable"] },
   { lib: LIB },
@@ -74,8 +75,8 @@ async function tryPackages(): Promise<void> {
     await Deno.writeTextFile(`${dir}/project/${name}`, source);
   }
   for (const name of ["assert.ts", "equal.ts"]) {
-    const from = new URL(`tests/support/offline/${name}`, PROJECT_ROOT);
-    await Deno.copyFile(from, `${dir}/project/std/${name}`);
+    const sourceUrl = new URL(`tests/support/offline/${name}`, PROJECT_ROOT);
+    await Deno.copyFile(sourceUrl, `${dir}/project/std/${name}`);
   }
   await writeConfiguration({});
   let registryUrl;
@@ -91,11 +92,11 @@ async function tryPackages(): Promise<void> {
     await runDeno(["run", "--no-prompt", "--cached-only", ...flags, name], registryUrl);
     console.log(`PASS ${name}`);
   }
-  await runInstalled(registryUrl);
-  await checkLinked();
+  await runInstalledProgram(registryUrl);
+  await checkLinkedPackages();
 }
 
-/** Publishes a package; throws if that fails, or prints an unexpected warning. */
+/** Publishes a package; throws if `deno publish` fails or prints an unexpected warning. */
 async function publish({ directory, name }: Package, registryUrl: string): Promise<void> {
   const { success, stdout, stderr } = await runCommand(
     [Deno.execPath(), "publish", "--allow-dirty", "--no-provenance", "--token=any"],
@@ -107,52 +108,52 @@ async function publish({ directory, name }: Package, registryUrl: string): Promi
   const output = stdout + stderr;
   const isPublished = output.includes(`Successfully published ${name}@${version}`);
   if (!success || !isPublished || /^warning\b/mi.test(output.replace(KNOWN_WARNING, ""))) {
-    throw new Error(`deno publish of ${name} fails, or warns:\n${output}`);
+    throw new Error(`deno publish of ${name} failed or printed a warning:\n${output}`);
   }
   console.log(`PASS deno publish of ${name}`);
 }
 
-/** Serves a registry with the part of JSR's interface that `deno publish` and imports need. */
+/** Serves a registry with the part of JSR's API that `deno publish` and imports need. */
 function serveRegistry(): Deno.HttpServer<Deno.NetAddr> {
   const root = `${dir}/published`;
-  const missing = () => Response.json({ code: "packageVersionNotFound" }, { status: 404 });
+  const respondNotFound = () => Response.json({ code: "packageVersionNotFound" }, { status: 404 });
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
     const [, publishedName, isVersion] =
       /^\/api\/scopes\/degu\/packages\/(\w+)(\/versions\/[\d.]+)?$/.exec(pathname) ?? [];
     if (publishedName !== undefined) {
-      const described = {
+      const packageInfo = {
         scope: "degu",
         name: publishedName,
         description: "",
         latestVersion: null,
       };
-      if (!isVersion) return Response.json(described);
-      if (request.method !== "POST") return missing();
+      if (!isVersion) return Response.json(packageInfo);
+      if (request.method !== "POST") return respondNotFound();
       await unpack(
         new Uint8Array(await request.arrayBuffer()),
         `${root}/@degu/${publishedName}/${version}`,
       );
       const task = { id: crypto.randomUUID(), status: "success", error: null };
-      const published = {
+      const versionInfo = {
         packageScope: "degu",
         packageName: publishedName,
         packageVersion: version,
       };
-      return Response.json({ ...task, ...published });
+      return Response.json({ ...task, ...versionInfo });
     }
     const [, name, file = ""] = /^\/(@degu\/\w+)\/(.+)$/.exec(pathname) ?? [];
-    const published = packages.find((item) => item.name === name);
-    if (published === undefined) return missing();
+    const publishedPackage = packages.find((item) => item.name === name);
+    if (publishedPackage === undefined) return respondNotFound();
     if (file === "meta.json") {
       return Response.json({ versions: { [version]: {} }, latest: version });
     }
     if (file === `${version}_meta.json`) {
-      return Response.json(await makeManifest(published, `${root}/${name}/${version}`));
+      return Response.json(await makeManifest(publishedPackage, `${root}/${name}/${version}`));
     }
     const bytes = await Deno.readFile(`${root}/${name}/${file}`).catch(() => null);
     const headers = { "content-type": "application/typescript" };
-    return bytes === null ? missing() : new Response(bytes, { headers });
+    return bytes === null ? respondNotFound() : new Response(bytes, { headers });
   });
 }
 
@@ -188,7 +189,7 @@ async function listFiles(directory: string, prefix = ""): Promise<string[]> {
   return paths;
 }
 
-/** Installs the program from the registry, with the command of its page. */
+/** Installs the program from the registry with the command in its guide. */
 async function installProgram(registryUrl: string): Promise<void> {
   const page = await Deno.readTextFile(new URL("agent/docs/guide.md", PROJECT_ROOT));
   const [, command = ""] = /^deno (install [^`]*? jsr:@degu\/agent)$/m.exec(page) ?? [];
@@ -197,7 +198,7 @@ async function installProgram(registryUrl: string): Promise<void> {
 }
 
 /** Runs the installed program from the cache. */
-async function runInstalled(registryUrl: string): Promise<void> {
+async function runInstalledProgram(registryUrl: string): Promise<void> {
   const run = (...args: string[]) =>
     runInProject([`${dir}/installed/bin/degu`, ...args], registryUrl);
   assertEquals(await run("--version"), `${version}\n`);
@@ -211,7 +212,7 @@ async function runInstalled(registryUrl: string): Promise<void> {
  * Type-checks a program that imports the packages through `links`, under each set of compiler
  * options.
  */
-async function checkLinked(): Promise<void> {
+async function checkLinkedPackages(): Promise<void> {
   const links = packages.map(({ name }) => `../published/${name}/${version}`);
   for (const compilerOptions of COMPILER_OPTIONS) {
     await writeConfiguration({ links, compilerOptions });
@@ -224,8 +225,8 @@ async function checkLinked(): Promise<void> {
 }
 
 /**
- * Returns the programs of tools/package/programs, the programs of the README that end by
- * themselves, and a program that loads every public module.
+ * Returns the programs of tools/package/programs, the programs of the README except servers, and a
+ * program that imports every public module.
  */
 async function findPrograms(): Promise<Program[]> {
   const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
@@ -241,7 +242,7 @@ async function findPrograms(): Promise<Program[]> {
   // Servers run until a signal; tests/project/readme_project_test.ts runs those of README.md.
   const blocks = examples.filter((code) => !code.includes("serveUntilSignal"));
   return [
-    { name: "entries.ts", source: await importAll(), flags: [] },
+    { name: "entries.ts", source: await makeImportingProgram(), flags: [] },
     ...blocks.map((source, i) => ({ name: `readme_${i + 1}.ts`, source, flags: standardFlags })),
     await readProgram("app.ts", null),
     await readProgram("temp_server.ts", [NET, `--allow-read=${dir}/project`]),
@@ -250,13 +251,13 @@ async function findPrograms(): Promise<Program[]> {
   ];
 }
 
-/** Returns a program that loads every public module, which needs no permission. */
-async function importAll(): Promise<string> {
+/** Returns a program that imports every public module. It needs no permission. */
+async function makeImportingProgram(): Promise<string> {
   const names = [...(await readEntries()).keys()];
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
 }
 
-/** Writes the `deno.json` of the project, which maps `@std/assert` to a file of the project. */
+/** Writes the `deno.json` of the new project, which maps `@std/assert` to a file of the project. */
 async function writeConfiguration(options: Readonly<Record<string, unknown>>): Promise<void> {
   const imports = {
     "@std/assert": "./std/assert.ts",
@@ -266,7 +267,7 @@ async function writeConfiguration(options: Readonly<Record<string, unknown>>): P
   await Deno.writeTextFile(`${dir}/project/deno.json`, JSON.stringify(configuration));
 }
 
-/** Runs Deno in the new project; throws an error with its output if it fails. */
+/** Runs Deno in the new project; throws an error with the output if it fails. */
 async function runDeno(args: readonly string[], registryUrl = ""): Promise<void> {
   await runInProject([Deno.execPath(), ...args], registryUrl);
 }
@@ -281,6 +282,6 @@ async function runInProject(command: readonly string[], registryUrl: string): Pr
       NO_COLOR: "1",
       ...(registryUrl === "" ? {} : { JSR_URL: registryUrl }),
     },
-    signal: AbortSignal.timeout(SECONDS * 1000),
+    signal: AbortSignal.timeout(COMMAND_TIMEOUT_SECONDS * 1000),
   });
 }

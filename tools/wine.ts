@@ -1,4 +1,4 @@
-/** Wine and Deno for Windows, in a Debian system below /tmp that is installed once. */
+/** Wine and Deno for Windows, in a Debian system below /tmp, which the first run installs. */
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
@@ -10,9 +10,9 @@ const PROGRAMS = ["debootstrap", "unshare", "chroot", "mount", "npm", "tar"];
 
 /**
  * Runs Deno for Windows in new namespaces with a new Wine server. When Deno ends, the mounts and
- * processes end as well. The project is `Z:\w\degu`. If the variable WINE_HOME is set, its
- * directory is `Z:\w\home`, has the local data of the profile, and is the working directory of
- * Deno.
+ * all processes also end. The project is `Z:\w\degu`. If the variable WINE_HOME names a directory,
+ * the directory is `Z:\w\home` and Deno's working directory, and contains the local data of the
+ * profile.
  */
 const SCRIPT = String.raw`#!/bin/sh
 home=$WINE_HOME
@@ -64,35 +64,35 @@ chroot "$root" env HOME=/root WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp \
 
 /** Wine with Deno for Windows. */
 export interface Wine {
-  /** A shell script whose arguments are those of Deno for Windows. */
+  /** A shell script that runs Deno for Windows with its arguments. */
   readonly script: string;
 }
 
 /** Returns the reasons why Wine can't be installed, as text for users. */
 export async function findWineObstacles(): Promise<string[]> {
   const { os, arch } = Deno.build;
-  if (os !== "linux" || arch !== "x86_64") return ["it needs Linux for x86-64"];
-  const missing = Deno.uid() === 0 ? [] : ["it needs root, for mounts and a chroot: use sudo"];
+  if (os !== "linux" || arch !== "x86_64") return ["it needs Linux on x86-64"];
+  const obstacles = Deno.uid() === 0 ? [] : ["it needs root, for mounts and a chroot: use sudo"];
   for (const program of PROGRAMS) {
     const args = ["-c", 'command -v -- "$0"', program];
     const { success } = await new Deno.Command("sh", { args, stdout: "null" }).output();
-    if (!success) missing.push(`${program} is not installed`);
+    if (!success) obstacles.push(`${program} is not installed`);
   }
-  return missing;
+  return obstacles;
 }
 
 /**
- * Finds Wine, and installs it first where it is missing: about 2 GB, in two minutes. Fills the
- * cache of Deno for Windows with the packages that modules import.
+ * Finds Wine. Installs it if it is missing, which takes two minutes and about 2 GB. Fills the cache
+ * of Deno for Windows with the packages that `modules` import.
  */
 export async function findWine(modules: readonly string[]): Promise<Wine> {
-  const installed = `${DIRECTORY}/installed`;
-  if (!await exists(installed)) {
+  const installedMarker = `${DIRECTORY}/installed`;
+  if (!await exists(installedMarker)) {
     console.log(`installing Wine and Deno for Windows in ${DIRECTORY}`);
     await Deno.mkdir(`${DIRECTORY}/cache`, { recursive: true });
     const values = [DIRECTORY, MIRROR, SUITE, Deno.version.deno];
     await run("unshare", ["--mount", "sh", "-c", INSTALL, ...values]);
-    await Deno.writeTextFile(installed, "");
+    await Deno.writeTextFile(installedMarker, "");
   }
   const importMap = ["--import-map", "tests/support/offline/import_map.json"];
   const installArgs = [

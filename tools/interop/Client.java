@@ -16,15 +16,15 @@ import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
 /**
- * A request by Java: Client HttpClient|HttpURLConnection OPERATION URL [CA PKCS12]. Prints the
- * status and the body.
+ * Sends a request with a Java library: Client HttpClient|HttpURLConnection OPERATION URL [CA PKCS12].
+ * Prints the status and the body of the response.
  */
 class Client {
   static final byte[] HELLO = "hello".getBytes(StandardCharsets.US_ASCII);
   static final char[] PASSWORD = "degu".toCharArray();
 
   public static void main(String[] args) throws Exception {
-    SSLContext tls = args.length > 3 ? context(args[3], args[4]) : null;
+    SSLContext tls = args.length > 3 ? makeContext(args[3], args[4]) : null;
     int count = args[1].equals("keep-alive") ? 2 : 1;
     String query = args[1].equals("query") ? "?q=" + URLEncoder.encode("a/b@c,d", StandardCharsets.UTF_8) : "";
     URI uri = URI.create(args[2] + query);
@@ -69,22 +69,22 @@ class Client {
     }
   }
 
-  static SSLContext context(String authority, String identity) throws Exception {
-    KeyStore trusted = KeyStore.getInstance("PKCS12");
-    trusted.load(null, null);
-    try (var in = new FileInputStream(authority)) {
-      trusted.setCertificateEntry("authority", CertificateFactory.getInstance("X.509").generateCertificate(in));
+  static SSLContext makeContext(String authorityPath, String identityPath) throws Exception {
+    KeyStore trustStore = KeyStore.getInstance("PKCS12");
+    trustStore.load(null, null);
+    try (var in = new FileInputStream(authorityPath)) {
+      trustStore.setCertificateEntry("authority", CertificateFactory.getInstance("X.509").generateCertificate(in));
     }
-    KeyStore own = KeyStore.getInstance("PKCS12");
-    try (var in = new FileInputStream(identity)) {
-      own.load(in, PASSWORD);
+    KeyStore identityStore = KeyStore.getInstance("PKCS12");
+    try (var in = new FileInputStream(identityPath)) {
+      identityStore.load(in, PASSWORD);
     }
-    var trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
-    trust.init(trusted);
-    var keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
-    keys.init(own, PASSWORD);
-    SSLContext made = SSLContext.getInstance("TLS");
-    made.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
-    return made;
+    var trustManagers = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+    trustManagers.init(trustStore);
+    var keyManagers = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+    keyManagers.init(identityStore, PASSWORD);
+    SSLContext context = SSLContext.getInstance("TLS");
+    context.init(keyManagers.getKeyManagers(), trustManagers.getTrustManagers(), null);
+    return context;
   }
 }

@@ -1,4 +1,5 @@
-// A request by Go's net/http: client OPERATION URL [CA CERT KEY]. Prints the status and the body.
+// Sends a request with Go's net/http: client OPERATION URL [CA CERT KEY]. Prints the status and the
+// body of the response.
 package main
 
 import (
@@ -21,14 +22,14 @@ func must(err error) {
 }
 
 func main() {
-	operation, address, files := os.Args[1], os.Args[2], os.Args[3:]
+	operation, address, tlsFiles := os.Args[1], os.Args[2], os.Args[3:]
 	transport := &http.Transport{}
-	if len(files) == 3 {
-		authority, err := os.ReadFile(files[0])
+	if len(tlsFiles) == 3 {
+		authority, err := os.ReadFile(tlsFiles[0])
 		must(err)
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM(authority)
-		certificate, err := tls.LoadX509KeyPair(files[1], files[2])
+		certificate, err := tls.LoadX509KeyPair(tlsFiles[1], tlsFiles[2])
 		must(err)
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}}
 	}
@@ -42,7 +43,7 @@ func main() {
 		// A reader of unknown length is sent in chunks.
 		method, body = http.MethodPut, io.MultiReader(strings.NewReader("hello"))
 	case "writer-to":
-		// An io.WriterTo of unknown length is sent in one chunk, here of 17 MiB.
+		// An io.WriterTo of unknown length is sent in one chunk, of 17 MiB in this case.
 		method, body = http.MethodPut, io.NopCloser(bytes.NewReader(make([]byte, 17<<20)))
 	case "query":
 		address += "?" + url.Values{"q": {"a/b@c,d"}}.Encode()

@@ -1,6 +1,6 @@
 /**
- * A request by Node: client.mjs fetch|http OPERATION URL [CA CERT KEY]. Prints the status and the
- * body.
+ * Sends a request with Node: client.mjs fetch|http OPERATION URL [CA CERT KEY]. Prints the status
+ * and the body of the response.
  */
 import { readFileSync } from "node:fs";
 import { Agent as HttpAgent, request as httpRequest } from "node:http";

@@ -1,10 +1,11 @@
 /**
- * Clients of a Degu server: the table of operations that work, and the server's log of the others.
+ * Clients of a Degu server: a table of the operations that work. Notes have the server's log of
+ * the other operations.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
-import { problemOf, run, type Served } from "./programs.ts";
+import { type DeguServers, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 /** The operations of a client: a path, and the expected body of the response. */
@@ -25,18 +26,19 @@ const OPERATIONS = {
 } as const;
 type Operation = keyof typeof OPERATIONS;
 
-/** The files for TLS with a client certificate, and the certificate with its key again for Java. */
+/** The files for TLS with a client certificate. For Java, `pkcs12` has certificate and key. */
 type TlsFiles = readonly [ca: string, cert: string, key: string, pkcs12: string];
 
-/** A client: the command for an operation, or `null` without such an operation. */
+/** A client that is not Degu. */
 interface ForeignClient {
   readonly name: string;
+  /** Returns the command for an operation; `null` if the client doesn't have the operation. */
   command(operation: Operation, url: string, tls?: TlsFiles): readonly string[] | null;
 }
 
-/** The time in which a client must notice that a response without `content-length` is complete. */
-const PATIENCE_MS = 2000;
-const HERE = import.meta.dirname ?? "";
+/** The time in which a client must detect the end of a response whose body is `null`. */
+const NULL_BODY_TIMEOUT_MILLISECONDS = 2000;
+const DIRECTORY = import.meta.dirname ?? "";
 
 const curl: ForeignClient = {
   name: "curl",
@@ -76,8 +78,8 @@ const wget: ForeignClient = {
 };
 
 /**
- * Makes a client of a program in this directory, whose arguments are the operation, the URL and the
- * paths of the files for TLS.
+ * Makes a client from a program of this directory, whose arguments are the operation, the URL and
+ * the paths of the files for TLS.
  */
 function makeScriptClient(name: string, ...program: string[]): ForeignClient {
   return {
@@ -86,7 +88,11 @@ function makeScriptClient(name: string, ...program: string[]): ForeignClient {
   };
 }
 
-export async function tryClients(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
+export async function tryClients(
+  deguServers: DeguServers,
+  pki: TempPKI,
+  dir: string,
+): Promise<Table[]> {
   const tls = await makeTlsFiles(pki, dir);
   const notes = new Notes();
   const operations = Object.keys(OPERATIONS) as Operation[];
@@ -95,7 +101,7 @@ export async function tryClients(served: Served, pki: TempPKI, dir: string): Pro
   for (const client of clients) {
     const row = [client.name];
     for (const operation of operations) {
-      row.push(await tryOperation(client, operation, served, tls, notes));
+      row.push(await tryOperation(client, operation, deguServers, tls, notes));
     }
     rows.push(row.includes("not installed") ? [client.name] : row);
   }
@@ -105,32 +111,39 @@ export async function tryClients(served: Served, pki: TempPKI, dir: string): Pro
 async function tryOperation(
   client: ForeignClient,
   operation: Operation,
-  served: Served,
+  deguServers: DeguServers,
   tls: TlsFiles,
   notes: Notes,
 ): Promise<string> {
-  const [path, expected] = OPERATIONS[operation];
-  const origin = operation === "mtls" ? served.https : served.http;
+  const [path, expectedText] = OPERATIONS[operation];
+  const origin = operation === "mtls" ? deguServers.httpsUrl : deguServers.httpUrl;
   const command = client.command(operation, origin + path, operation === "mtls" ? tls : undefined);
   if (command === null) return "–";
-  served.reset();
-  const waiting = new AbortController();
+  deguServers.reset();
+  const abortController = new AbortController();
   if (path === "/null") {
-    served.nextExchange().then(() => delay(PATIENCE_MS)).then(() => waiting.abort());
+    deguServers.waitForExchange().then(() => delay(NULL_BODY_TIMEOUT_MILLISECONDS)).then(() =>
+      abortController.abort()
+    );
   }
-  const ending = await run(command, AbortSignal.any([waiting.signal, AbortSignal.timeout(60_000)]));
-  if (ending === null) return "not installed";
-  const { log: [logged], connections } = served;
-  if (logged !== undefined) return notes.cell(logged);
-  if (waiting.signal.aborted) return "waits";
-  if (!ending.success) return notes.cell(problemOf(ending));
-  if (!ending.stdout.includes(expected)) return notes.cell(`printed ${ending.stdout}`);
-  return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;
+  const result = await run(
+    command,
+    AbortSignal.any([abortController.signal, AbortSignal.timeout(60_000)]),
+  );
+  if (result === null) return "not installed";
+  const { log: [loggedLine], connectionCount } = deguServers;
+  if (loggedLine !== undefined) return notes.cell(loggedLine);
+  if (abortController.signal.aborted) return "waits";
+  if (!result.success) return notes.cell(problemOf(result));
+  if (!result.stdout.includes(expectedText)) return notes.cell(`printed ${result.stdout}`);
+  return operation !== "keep-alive" || connectionCount === 1
+    ? "yes"
+    : `${connectionCount} connections`;
 }
 
-/** Finds the installed clients, and the names of the missing ones; prints the versions. */
+/** Finds the installed clients, and the names of the other clients; prints their versions. */
 async function findClients(dir: string): Promise<{ clients: ForeignClient[]; missing: string[] }> {
-  const node = ["node", `${HERE}/client.mjs`];
+  const node = ["node", `${DIRECTORY}/client.mjs`];
   const nodeFetch: ForeignClient = {
     name: "Node fetch",
     command: (operation, url, tls) => tls ? null : [...node, "fetch", operation, url],
@@ -138,15 +151,18 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
   const clients = [curl, wget, nodeFetch, makeScriptClient("node:http", ...node, "http")];
   const missing: string[] = [];
   for (const library of ["requests", "urllib3", "httpx", "aiohttp", "http.client"]) {
-    const client = await pythonClient(library);
+    const client = await findPythonClient(library);
     if (client === null) missing.push(library);
     else clients.push(client);
   }
-  const built = await run(["go", "build", "-o", `${dir}/client`, `${HERE}/client.go`]);
-  if (!built?.success) console.log(`Go: ${problemOf(built)}`);
-  const go = [makeScriptClient("Go net/http", `${dir}/client`), goWriterTo(`${dir}/client`)];
-  const compiled = await run(["javac", "-d", dir, `${HERE}/Client.java`]);
-  if (!compiled?.success) console.log(`Java: ${problemOf(compiled)}`);
+  const goBuild = await run(["go", "build", "-o", `${dir}/client`, `${DIRECTORY}/client.go`]);
+  if (!goBuild?.success) console.log(`Go: ${problemOf(goBuild)}`);
+  const go = [
+    makeScriptClient("Go net/http", `${dir}/client`),
+    makeGoWriterToClient(`${dir}/client`),
+  ];
+  const javaBuild = await run(["javac", "-d", dir, `${DIRECTORY}/Client.java`]);
+  if (!javaBuild?.success) console.log(`Java: ${problemOf(javaBuild)}`);
   const java = ["HttpClient", "HttpURLConnection"].map((library): ForeignClient => ({
     name: `Java ${library}`,
     command(operation, url, tls) {
@@ -156,35 +172,37 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
       return ["java", "-cp", dir, "Client", library, operation, url, ...files];
     },
   }));
-  for (const [isInstalled, group] of [[built?.success, go], [compiled?.success, java]] as const) {
+  for (
+    const [isInstalled, group] of [[goBuild?.success, go], [javaBuild?.success, java]] as const
+  ) {
     if (isInstalled) clients.push(...group);
     else missing.push(...group.map(({ name }) => name));
   }
   return { clients, missing };
 }
 
-async function pythonClient(library: string): Promise<ForeignClient | null> {
-  // Distributions often have libraries for their own Python only.
+async function findPythonClient(library: string): Promise<ForeignClient | null> {
+  // Distributions often install libraries only for their own Python.
   for (const python of ["python3", "/usr/bin/python3"]) {
-    const program = [python, `${HERE}/client.py`, library];
-    const ending = await run([...program, "version", ""]);
-    if (!ending?.success) continue;
-    console.log(`${library}: ${ending.stdout.trim()}`);
+    const program = [python, `${DIRECTORY}/client.py`, library];
+    const result = await run([...program, "version", ""]);
+    if (!result?.success) continue;
+    console.log(`${library}: ${result.stdout.trim()}`);
     return makeScriptClient(library, ...program);
   }
   console.log(`${library}: not installed`);
   return null;
 }
 
-/** Makes a Go reader of unknown length, whose bytes Go sends as one chunk. */
-function goWriterTo(program: string): ForeignClient {
+/** Makes a client whose body is a Go reader of unknown length, which Go sends as one chunk. */
+function makeGoWriterToClient(program: string): ForeignClient {
   return {
     name: "Go io.WriterTo",
     command: (operation, url) => operation === "chunked" ? [program, "writer-to", url] : null,
   };
 }
 
-/** Makes the files of a client, with its certificate and key in PKCS #12 for Java. */
+/** Returns the files of a client, and writes its certificate and key as PKCS #12 for Java. */
 async function makeTlsFiles(pki: TempPKI, dir: string): Promise<TlsFiles> {
   const { caFile: ca = "", certFile: cert = "", keyFile: key = "" } = pki.clientSslconfig;
   const pkcs12 = `${dir}/client.p12`;

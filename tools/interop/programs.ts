@@ -1,4 +1,4 @@
-/** Programs that may be installed, and the Degu server that they talk to. */
+/** Runs programs, which may not be installed, and the Degu servers for them. */
 
 import {
   type App,
@@ -12,7 +12,7 @@ import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
 import { type CommandEnd, MISSING_PROGRAM_CODE, runCommand } from "../../tests/support/commands.ts";
 
-/** Variables that switch off proxies of the environment. */
+/** Environment variables that disable proxies. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
 
 /** Runs a program until it ends or a signal ends it; `null` if the program isn't installed. */
@@ -21,59 +21,59 @@ export async function run(
   signal: AbortSignal = AbortSignal.timeout(60_000),
   env: Readonly<Record<string, string>> = {},
 ): Promise<CommandEnd | null> {
-  const ending = await runCommand(command, { env: { ...ENV, ...env }, signal });
-  return ending.code === MISSING_PROGRAM_CODE ? null : ending;
+  const result = await runCommand(command, { env: { ...ENV, ...env }, signal });
+  return result.code === MISSING_PROGRAM_CODE ? null : result;
 }
 
 /** Returns the last line of output that explains a program's failure. */
-export function problemOf(ending: CommandEnd | null): string {
-  if (ending === null) return "not installed";
-  const lines = `${ending.stdout}\n${ending.stderr}`.split("\n").map((line) => line.trim())
+export function problemOf(result: CommandEnd | null): string {
+  if (result === null) return "not installed";
+  const lines = `${result.stdout}\n${result.stderr}`.split("\n").map((line) => line.trim())
     .filter(Boolean);
   return lines.findLast((line) => /error|exception|curl:|failed|refused/i.test(line)) ??
     lines.at(-1) ?? "nothing was printed";
 }
 
-/** Degu servers over TCP and over TLS, and a record of their clients. */
-export class Served implements AsyncDisposable {
+/** Degu servers over TCP and TLS, which record their log and their connections. */
+export class DeguServers implements AsyncDisposable {
   /** The lines that the servers logged since the last `reset`, without `debug`. */
   log: string[] = [];
-  /** The URL without a slash at the end. */
-  http = "";
-  https = "";
+  /** The URLs of the servers, without a slash at the end. */
+  httpUrl = "";
+  httpsUrl = "";
   #sessions = new Set<Session>();
-  #exchanged = Promise.withResolvers<void>();
+  #exchangeEnded = Promise.withResolvers<void>();
   readonly #stack = new AsyncDisposableStack();
 
   /**
    * Serves `directory` below `/files`, a `null` body at `/null`, and elsewhere a description of the
    * request.
    */
-  static async start(pki: TempPKI, directory: string): Promise<Served> {
-    const served = new Served();
-    const keep = (line: string) => void served.log.push(line.split("\n")[0] ?? "");
-    const logger: Logger = { debug() {}, info: keep, warn: keep, error: keep };
+  static async start(pki: TempPKI, directory: string): Promise<DeguServers> {
+    const servers = new DeguServers();
+    const addLogLine = (line: string) => void servers.log.push(line.split("\n")[0] ?? "");
+    const logger: Logger = { debug() {}, info: addLogLine, warn: addLogLine, error: addLogLine };
     const onExchange: ServerOptions["onExchange"] = ({ session }) => {
-      served.#sessions.add(session);
-      served.#exchanged.resolve();
-      served.#exchanged = Promise.withResolvers();
+      servers.#sessions.add(session);
+      servers.#exchangeEnded.resolve();
+      servers.#exchangeEnded = Promise.withResolvers();
     };
-    const app = describingApp(new FilesApp(directory, { write: true }));
+    const app = makeDescribingApp(new FilesApp(directory, { write: true }));
     const options = { logger, onExchange };
-    const plain = served.#stack.use(new Server(["127.0.0.1", 0], app, options));
-    const secure = served.#stack.use(
+    const tcpServer = servers.#stack.use(new Server(["127.0.0.1", 0], app, options));
+    const tlsServer = servers.#stack.use(
       new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, options),
     );
-    await Promise.all([plain.ready, secure.ready]);
-    plain.serveForever();
-    secure.serveForever();
-    served.http = `http://127.0.0.1:${plain.address[1]}`;
-    served.https = `https://127.0.0.1:${secure.address[1]}`;
-    return served;
+    await Promise.all([tcpServer.ready, tlsServer.ready]);
+    tcpServer.serveForever();
+    tlsServer.serveForever();
+    servers.httpUrl = `http://127.0.0.1:${tcpServer.address[1]}`;
+    servers.httpsUrl = `https://127.0.0.1:${tlsServer.address[1]}`;
+    return servers;
   }
 
   /** The number of connections with a request since the last `reset`. */
-  get connections(): number {
+  get connectionCount(): number {
     return this.#sessions.size;
   }
 
@@ -82,8 +82,8 @@ export class Served implements AsyncDisposable {
     this.#sessions = new Set();
   }
 
-  nextExchange(): Promise<void> {
-    return this.#exchanged.promise;
+  waitForExchange(): Promise<void> {
+    return this.#exchangeEnded.promise;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -91,11 +91,11 @@ export class Served implements AsyncDisposable {
   }
 }
 
-function describingApp(files: FilesApp): App {
+function makeDescribingApp(files: FilesApp): App {
   return async (request, session, api) => {
-    const [first] = request.path;
-    if (first === "null") return [200, "OK", {}, null];
-    if (first === "files") {
+    const [firstSegment] = request.path;
+    if (firstSegment === "null") return [200, "OK", {}, null];
+    if (firstSegment === "files") {
       request.shiftPath();
       return await files.handle(request, session, api);
     }

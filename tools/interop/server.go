@@ -1,4 +1,4 @@
-// Go as a server of files, and as a proxy: its arguments are NAME=VALUE.
+// A server of files and a proxy with Go's net/http. The arguments are NAME=VALUE.
 package main
 
 import (
@@ -18,20 +18,20 @@ func must(err error) {
 	}
 }
 
-func pool(path string) *x509.CertPool {
-	made := x509.NewCertPool()
+func readPool(path string) *x509.CertPool {
+	pool := x509.NewCertPool()
 	text, err := os.ReadFile(path)
 	must(err)
-	made.AppendCertsFromPEM(text)
-	return made
+	pool.AppendCertsFromPEM(text)
+	return pool
 }
 
-func proxy(target string, transport http.RoundTripper) http.Handler {
-	at, err := url.Parse(target)
+func newProxy(target string, transport http.RoundTripper) http.Handler {
+	targetURL, err := url.Parse(target)
 	must(err)
-	made := httputil.NewSingleHostReverseProxy(at)
-	made.Transport = transport
-	return made
+	proxy := httputil.NewSingleHostReverseProxy(targetURL)
+	proxy.Transport = transport
+	return proxy
 }
 
 func main() {
@@ -43,15 +43,15 @@ func main() {
 	address := func(name string) string { return "127.0.0.1:" + values[name] }
 	serve := func(name string, handler http.Handler) { must(http.ListenAndServe(address(name), handler)) }
 	files := http.FileServer(http.Dir(values["DIR"] + "/files"))
-	own, err := tls.LoadX509KeyPair(values["CLIENT_CERT"], values["CLIENT_KEY"])
+	identity, err := tls.LoadX509KeyPair(values["CLIENT_CERT"], values["CLIENT_KEY"])
 	must(err)
-	config := &tls.Config{RootCAs: pool(values["SERVER_CA"]), Certificates: []tls.Certificate{own}, ServerName: "localhost"}
+	config := &tls.Config{RootCAs: readPool(values["SERVER_CA"]), Certificates: []tls.Certificate{identity}, ServerName: "localhost"}
 	go serve("FILES", files)
-	go serve("PROXY", proxy("http://"+address("DEGU"), http.DefaultTransport))
-	go serve("PROXY_TLS", proxy("https://"+address("DEGU_TLS"), &http.Transport{TLSClientConfig: config}))
+	go serve("PROXY", newProxy("http://"+address("DEGU"), http.DefaultTransport))
+	go serve("PROXY_TLS", newProxy("https://"+address("DEGU_TLS"), &http.Transport{TLSClientConfig: config}))
 	server := &http.Server{Addr: address("FILES_TLS"), Handler: files, TLSConfig: &tls.Config{
 		ClientAuth: tls.RequireAndVerifyClientCert,
-		ClientCAs:  pool(values["CLIENT_CA"]),
+		ClientCAs:  readPool(values["CLIENT_CA"]),
 	}}
 	must(server.ListenAndServeTLS(values["SERVER_CERT"], values["SERVER_KEY"]))
 }

@@ -1,4 +1,4 @@
-/** Node as a server of one file, and as a proxy: its arguments are NAME=VALUE. */
+/** A server of one file and a proxy with Node. The arguments are NAME=VALUE. */
 import { readFileSync } from "node:fs";
 import { createServer, request as httpRequest } from "node:http";
 import { createServer as createSecureServer, request as httpsRequest } from "node:https";
@@ -32,7 +32,7 @@ const REFUSED = {
   },
 };
 
-function answer(request, response) {
+function respond(request, response) {
   if (request.url in REFUSED) return REFUSED[request.url](response);
   response.setHeader("content-length", content.length).end(content);
 }
@@ -41,19 +41,19 @@ function proxyTo(request, target) {
   return (incoming, response) => {
     const { method, url, headers } = incoming;
     const outgoing = request({ ...target, method, path: url, headers });
-    outgoing.on("response", (from) => {
-      response.writeHead(from.statusCode, from.headers);
-      pipeline(from, response, () => {});
+    outgoing.on("response", (upstreamResponse) => {
+      response.writeHead(upstreamResponse.statusCode, upstreamResponse.headers);
+      pipeline(upstreamResponse, response, () => {});
     });
     pipeline(incoming, outgoing, () => {});
   };
 }
 
-const own = { cert: readFileSync(values.CLIENT_CERT), key: readFileSync(values.CLIENT_KEY) };
-const trust = { ca: readFileSync(values.SERVER_CA), servername: "localhost" };
-createServer(answer).listen(address("FILES"));
+const identity = { cert: readFileSync(values.CLIENT_CERT), key: readFileSync(values.CLIENT_KEY) };
+const trustOptions = { ca: readFileSync(values.SERVER_CA), servername: "localhost" };
+createServer(respond).listen(address("FILES"));
 createServer(proxyTo(httpRequest, address("DEGU"))).listen(address("PROXY"));
-createServer(proxyTo(httpsRequest, { ...address("DEGU_TLS"), ...own, ...trust }))
+createServer(proxyTo(httpsRequest, { ...address("DEGU_TLS"), ...identity, ...trustOptions }))
   .listen(address("PROXY_TLS"));
 createSecureServer({
   cert: readFileSync(values.SERVER_CERT),
@@ -61,4 +61,4 @@ createSecureServer({
   ca: readFileSync(values.CLIENT_CA),
   requestCert: true,
   rejectUnauthorized: true,
-}, answer).listen(address("FILES_TLS"));
+}, respond).listen(address("FILES_TLS"));

@@ -7,95 +7,118 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
-import { problemOf, run, type Served } from "./programs.ts";
+import { type DeguServers, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 const TIMEOUT_SECONDS = 5;
-const HERE = import.meta.dirname ?? "";
+const DIRECTORY = import.meta.dirname ?? "";
 /** The cell of a feature that the configuration lacks. */
 const NOT_TRIED = "–";
 
-/** The ports of a program: for files, and as a proxy in front of a `Server` and an `SSLServer`. */
+/**
+ * The ports of a program: as a server of files over TCP and TLS, and as a proxy in front of a
+ * `Server` and an `SSLServer`.
+ */
 type Ports = Readonly<Record<"FILES" | "FILES_TLS" | "PROXY" | "PROXY_TLS", number>>;
 
 type Values = Readonly<Record<string, string | number>>;
-const asArguments = (values: Values) => Object.entries(values).map(([k, v]) => `${k}=${v}`);
+const formatArguments = (values: Values) =>
+  Object.entries(values).map(([name, value]) => `${name}=${value}`);
 
-interface Start {
+/** A program that is a server of files and a proxy. */
+interface ForeignServer {
   readonly name: string;
-  /** The name of its configuration in this directory, if any. */
-  readonly file?: string;
+  /** The name of the configuration file in this directory, if the program has one. */
+  readonly configName?: string;
   command(config: string, values: Values): Promise<readonly string[]> | readonly string[];
 }
 
-const NODE: Start = {
+const NODE: ForeignServer = {
   name: "Node",
-  command: (_, values) => ["node", `${HERE}/server.mjs`, ...asArguments(values)],
+  command: (_, values) => ["node", `${DIRECTORY}/server.mjs`, ...formatArguments(values)],
 };
-const STARTS: readonly Start[] = [
-  { name: "nginx", file: "nginx.conf", command: (config) => ["nginx", "-c", config] },
-  { name: "Apache", file: "apache.conf", command: (config) => ["apache2", "-X", "-f", config] },
-  { name: "HAProxy", file: "haproxy.cfg", command: (config) => ["haproxy", "-db", "-f", config] },
+const FOREIGN_SERVERS: readonly ForeignServer[] = [
+  { name: "nginx", configName: "nginx.conf", command: (config) => ["nginx", "-c", config] },
+  {
+    name: "Apache",
+    configName: "apache.conf",
+    command: (config) => ["apache2", "-X", "-f", config],
+  },
+  {
+    name: "HAProxy",
+    configName: "haproxy.cfg",
+    command: (config) => ["haproxy", "-db", "-f", config],
+  },
   {
     name: "Caddy",
-    file: "Caddyfile",
+    configName: "Caddyfile",
     command: (config) => ["caddy", "run", "--adapter", "caddyfile", "--config", config],
   },
-  { name: "lighttpd", file: "lighttpd.conf", command: (file) => ["lighttpd", "-D", "-f", file] },
+  {
+    name: "lighttpd",
+    configName: "lighttpd.conf",
+    command: (file) => ["lighttpd", "-D", "-f", file],
+  },
   NODE,
   {
     name: "Go",
     async command(_, values) {
       const program = `${values["DIR"]}/server`;
-      const built = await run(["go", "build", "-o", program, `${HERE}/server.go`]);
-      if (built !== null && !built.success) throw new Error(problemOf(built));
-      return [program, ...asArguments(values)];
+      const build = await run(["go", "build", "-o", program, `${DIRECTORY}/server.go`]);
+      if (build !== null && !build.success) throw new Error(problemOf(build));
+      return [program, ...formatArguments(values)];
     },
   },
 ];
 
 /** Starts a server and waits until it listens; `null` if it isn't installed. */
-async function startServer(start: Start, served: Served, pki: TempPKI, dir: string, tries = 5) {
-  const ports = freePorts();
+async function startServer(
+  foreignServer: ForeignServer,
+  deguServers: DeguServers,
+  pki: TempPKI,
+  dir: string,
+  attempts = 5,
+) {
+  const ports = findFreePorts();
   const values: Values = {
     DIR: dir,
     ...ports,
-    DEGU: new URL(served.http).port,
-    DEGU_TLS: new URL(served.https).port,
+    DEGU: new URL(deguServers.httpUrl).port,
+    DEGU_TLS: new URL(deguServers.httpsUrl).port,
     ...await writeIdentities(pki, dir),
   };
-  const config = `${dir}/${start.file}`;
-  if (start.file !== undefined) {
-    const text = await Deno.readTextFile(`${HERE}/${start.file}`);
-    const filled = text.replaceAll(/\{([A-Z_]+)\}/g, (_, name) => String(values[name]));
-    await Deno.writeTextFile(config, filled);
+  const config = `${dir}/${foreignServer.configName}`;
+  if (foreignServer.configName !== undefined) {
+    const text = await Deno.readTextFile(`${DIRECTORY}/${foreignServer.configName}`);
+    const configText = text.replaceAll(/\{([A-Z_]+)\}/g, (_, name) => String(values[name]));
+    await Deno.writeTextFile(config, configText);
   }
-  const ending = new AbortController();
-  // Caddy saves its configuration in this directory.
+  const abortController = new AbortController();
+  // Caddy writes its configuration to this directory.
   const env = { XDG_CONFIG_HOME: dir };
-  const running = run(await start.command(config, values), ending.signal, env);
+  const result = run(await foreignServer.command(config, values), abortController.signal, env);
   const stop = () => {
-    ending.abort();
-    return running;
+    abortController.abort();
+    return result;
   };
   for (let attempt = 0; attempt < 100; attempt++) {
     if (await isListening(ports.FILES) && await isListening(ports.PROXY)) {
       return { ports, [Symbol.asyncDispose]: async () => void await stop() };
     }
-    const output = await Promise.race([running, delay(100)]);
+    const output = await Promise.race([result, delay(100)]);
     if (output === null) return null;
     if (output !== undefined) break;
   }
   const problem = problemOf(await stop());
-  // Another program may have taken one of the ports.
-  if (tries > 1) return await startServer(start, served, pki, dir, tries - 1);
-  throw new Error(`${start.name} does not listen: ${problem}`);
+  // Another program may use one of the ports.
+  if (attempts > 1) return await startServer(foreignServer, deguServers, pki, dir, attempts - 1);
+  throw new Error(`${foreignServer.name} does not listen: ${problem}`);
 }
 
-/** Writes certificates and keys, for some programs both in one file; returns the paths. */
+/** Returns the paths of certificates and keys, and of new files with both for some programs. */
 async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string, string>> {
   const { serverSslconfig: server, clientSslconfig: client } = pki;
-  const join = async (name: string, ...paths: string[]) => {
+  const concatenate = async (name: string, ...paths: string[]) => {
     const texts = await Promise.all(paths.map((path) => Deno.readTextFile(path)));
     await Deno.writeTextFile(`${dir}/${name}`, texts.join("\n"));
     return `${dir}/${name}`;
@@ -104,20 +127,22 @@ async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string
   return {
     SERVER_CERT: server.certFile,
     SERVER_KEY: server.keyFile,
-    SERVER_BOTH: await join("server_both.pem", server.certFile, server.keyFile),
+    SERVER_BOTH: await concatenate("server_both.pem", server.certFile, server.keyFile),
     SERVER_CA: client.caFile ?? "",
     CLIENT_CERT: certFile,
     CLIENT_KEY: keyFile,
-    CLIENT_BOTH: await join("client_both.pem", certFile, keyFile),
+    CLIENT_BOTH: await concatenate("client_both.pem", certFile, keyFile),
     CLIENT_CA: server.caFile ?? "",
   };
 }
 
-/** Finds free ports, because these programs can't choose a port. */
-function freePorts(): Ports {
+/** Finds free ports, because these programs can't choose a free port. */
+function findFreePorts(): Ports {
   const hostname = "127.0.0.1";
   const listeners = Array.from({ length: 4 }, () => Deno.listen({ hostname, port: 0 }));
-  const [FILES = 0, FILES_TLS = 0, PROXY = 0, PROXY_TLS = 0] = listeners.map((l) => l.addr.port);
+  const [FILES = 0, FILES_TLS = 0, PROXY = 0, PROXY_TLS = 0] = listeners.map((listener) =>
+    listener.addr.port
+  );
   for (const listener of listeners) listener.close();
   return { FILES, FILES_TLS, PROXY, PROXY_TLS };
 }
@@ -138,7 +163,7 @@ interface Trial {
 }
 
 const hello = () => new TextEncoder().encode("hello");
-const inChunks = () => new ChunkedBodyIter([[null, hello()], [null, new Uint8Array(0)]]);
+const helloInChunks = () => new ChunkedBodyIter([[null, hello()], [null, new Uint8Array(0)]]);
 const RANGE = { range: new Range(2, 5) };
 
 const FILE_TRIALS: Record<string, Trial> = {
@@ -151,17 +176,21 @@ const PROXY_TRIALS: Record<string, Trial> = {
   get: { path: "/", expected: "200 GET" },
   null: { path: "/null", expected: "200 " },
   put: { method: "PUT", path: "/", body: hello, expected: "200 PUT length hello" },
-  chunked: { method: "PUT", path: "/", body: inChunks, expected: "200 PUT chunked hello" },
+  chunked: { method: "PUT", path: "/", body: helloInChunks, expected: "200 PUT chunked hello" },
   delete: { method: "DELETE", path: "/", expected: "200 DELETE" },
   range: { path: "/files/digits", headers: RANGE, expected: "206 234" },
 };
 
-/** Tries the features of a server; returns the cells of its row. */
-type Trier = (ports: Ports, notes: Notes) => Promise<string[]>;
+/** Tests the features of a program; returns the cells of its row. */
+type FeatureTest = (ports: Ports, notes: Notes) => Promise<string[]>;
 
-/** Runs every server with a Degu client in front. */
-export async function tryServers(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
-  const tryServer: Trier = async ({ FILES, FILES_TLS }, notes) => {
+/** Tests a Degu client with every server. */
+export async function tryServers(
+  deguServers: DeguServers,
+  pki: TempPKI,
+  dir: string,
+): Promise<Table[]> {
+  const tryServer: FeatureTest = async ({ FILES, FILES_TLS }, notes) => {
     const cells = [];
     for (const trial of Object.values(FILE_TRIALS)) {
       cells.push(notes.cell(await attempt(clientOf(FILES), trial)));
@@ -176,42 +205,49 @@ export async function tryServers(served: Served, pki: TempPKI, dir: string): Pro
     return [...cells, notes.cell(await attempt(secure, FILE_TRIALS["get"]!))];
   };
   const columns = [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"];
-  return [await tryEach(served, pki, dir, ["server", ...columns], tryServer)];
+  return [await tryAll(deguServers, pki, dir, ["server", ...columns], tryServer)];
 }
 
-/** Runs every proxy between a Degu client and a Degu server. */
-export async function tryProxies(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
+/** Tests every proxy between a Degu client and a Degu server. */
+export async function tryProxies(
+  deguServers: DeguServers,
+  pki: TempPKI,
+  dir: string,
+): Promise<Table[]> {
   const get = PROXY_TRIALS["get"]!;
-  const tryProxy: Trier = async ({ PROXY, PROXY_TLS }, notes) => {
+  const tryProxy: FeatureTest = async ({ PROXY, PROXY_TLS }, notes) => {
     const cells = [];
     for (const trial of Object.values(PROXY_TRIALS)) {
-      served.reset();
+      deguServers.reset();
       const problem = await attempt(clientOf(PROXY), trial);
-      cells.push(notes.cell(served.log[0] ?? problem));
+      cells.push(notes.cell(deguServers.log[0] ?? problem));
     }
-    served.reset();
+    deguServers.reset();
     for (let i = 0; i < 4; i++) notes.cell(await attempt(clientOf(PROXY), get));
-    cells.push(`${served.connections} for 4`);
+    cells.push(`${deguServers.connectionCount} for 4`);
     if (!await isListening(PROXY_TLS)) return [...cells, NOT_TRIED];
     return [...cells, notes.cell(await attempt(clientOf(PROXY_TLS), get))];
   };
   const columns = [...Object.keys(PROXY_TRIALS), "connections", "mtls"];
-  return [await tryEach(served, pki, dir, ["proxy", ...columns], tryProxy)];
+  return [await tryAll(deguServers, pki, dir, ["proxy", ...columns], tryProxy)];
 }
 
-async function tryEach(
-  served: Served,
+async function tryAll(
+  deguServers: DeguServers,
   pki: TempPKI,
   dir: string,
   header: readonly string[],
-  trier: Trier,
+  tryFeatures: FeatureTest,
 ): Promise<Table> {
   const notes = new Notes();
   const rows: string[][] = [];
-  for (const start of STARTS) {
-    await using server = await startServer(start, served, pki, dir);
-    if (server === null) console.log(`${start.name}: not installed`);
-    rows.push([start.name, ...server === null ? [] : await trier(server.ports, notes)]);
+  for (const foreignServer of FOREIGN_SERVERS) {
+    await using server = await startServer(foreignServer, deguServers, pki, dir);
+    if (server === null) console.log(`${foreignServer.name}: not installed`);
+    rows.push([
+      foreignServer.name,
+      ...server === null ? [] : await tryFeatures(server.ports, notes),
+    ]);
   }
   return { header, rows, notes: notes.texts };
 }
@@ -232,11 +268,11 @@ async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promis
 }
 
 async function attempt(client: Client, trial: Trial): Promise<string | null> {
-  const got = await outcomeOf(client, trial);
-  return got === trial.expected ? null : got.split("\n")[0] ?? "";
+  const outcome = await outcomeOf(client, trial);
+  return outcome === trial.expected ? null : outcome.split("\n")[0] ?? "";
 }
 
-/** Sends two requests over one connection; returns the problem, or `null`. */
+/** Sends two requests over one connection; returns the error as text, or `null`. */
 async function attemptTwice(client: Client): Promise<string | null> {
   try {
     using conn = await client.connect();
@@ -291,26 +327,30 @@ const REFUSED_RESPONSES = {
 };
 
 /**
- * Tests the messages that are refused by design; returns the server's log and the client's errors.
+ * Tests messages that Degu refuses by design; returns the server's log and the client's errors.
  */
-export async function tryRefused(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
+export async function tryRefused(
+  deguServers: DeguServers,
+  pki: TempPKI,
+  dir: string,
+): Promise<Table[]> {
   const tables: Table[] = [];
   const requests = [];
-  for (const line of REFUSED) {
-    served.reset();
-    const args = (line.match(/'[^']*'|\S+/g) ?? []).map((arg) =>
-      arg.replaceAll("'", "").replace("…", served.http)
+  for (const curlArguments of REFUSED) {
+    deguServers.reset();
+    const args = (curlArguments.match(/'[^']*'|\S+/g) ?? []).map((arg) =>
+      arg.replaceAll("'", "").replace("…", deguServers.httpUrl)
     );
-    const ending = await run(["curl", "-sS", "--fail", ...args]);
-    const refused = /returned error: (400|501|505)/.test(ending?.stderr ?? "");
-    const logged = served.log[0]?.replace(/^\S+: /, "") ?? "";
-    const outcome = logged !== "" && refused ? logged : `not refused: ${logged}`;
-    requests.push([`curl ${line}`, ...ending === null ? [] : [outcome]]);
+    const result = await run(["curl", "-sS", "--fail", ...args]);
+    const isRefused = /returned error: (400|501|505)/.test(result?.stderr ?? "");
+    const logLine = deguServers.log[0]?.replace(/^\S+: /, "") ?? "";
+    const outcome = logLine !== "" && isRefused ? logLine : `not refused: ${logLine}`;
+    requests.push([`curl ${curlArguments}`, ...result === null ? [] : [outcome]]);
   }
   if (requests.some((row) => row.length === 1)) console.log("curl: not installed");
   tables.push({ header: ["request", "log"], rows: requests, notes: [] });
 
-  await using server = await startServer(NODE, served, pki, dir);
+  await using server = await startServer(NODE, deguServers, pki, dir);
   if (server === null) console.log("Node: not installed");
   const responses = [];
   for (const [name, path] of Object.entries(REFUSED_RESPONSES)) {

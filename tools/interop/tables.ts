@@ -1,15 +1,15 @@
-/** Tables of measured results, and a comparison with the tables of docs/interop.md. */
+/** Tables of test results, and a comparison with the tables of docs/interop.md. */
 
 export interface Table {
   /** The names of the columns; the first is also the name of the table. */
   readonly header: readonly string[];
-  /** A row with only a name is that of a program that is not installed. */
+  /** The cells of each program. If the program is not installed, the row has only its name. */
   readonly rows: readonly (readonly string[])[];
-  /** The notes to which cells refer by number: `no (1)`. */
+  /** The notes, to which cells refer by number: `no (1)`. */
   readonly notes: readonly string[];
 }
 
-/** The notes of a table, which several cells may share. */
+/** The notes of a table. Several cells may refer to the same note. */
 export class Notes {
   readonly texts: string[] = [];
 

@@ -1,4 +1,4 @@
-// The app of temp_server.ts, which its worker imports.
+// The app that the worker of temp_server.ts imports.
 import type { App } from "@degu/degu";
 
 export function buildApp(from: string): App {

@@ -1,4 +1,4 @@
-// Two devices are paired, and know each other.
+// Pairs two devices, and sends a request from one to the other.
 import { Device, peerOf } from "@degu/degu/device";
 import { assertEquals } from "@std/assert";
 
@@ -13,4 +13,4 @@ await viewer.join(invitation.line);
 const client = await viewer.client("camera");
 assertEquals((await client.request("GET", "/")).headers["x-peer"], "viewer");
 await Deno.remove(dir, { recursive: true });
-console.log("two devices were paired, and one has asked the other");
+console.log("two devices were paired, and one sent the other a request");

@@ -1,4 +1,4 @@
-// A directory is served, and takes a file.
+// Serves a directory, downloads a file from it, and uploads another.
 import { Client, Server } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri, listDirectory, upload } from "@degu/degu/files";
@@ -21,4 +21,4 @@ await upload(client, `${dir}/b b.txt`, fileUri("b b.txt"));
 const names = await Array.fromAsync(listDirectory(client, fileUri("")), ({ name }) => name);
 assertEquals(names.toSorted(), ["a.txt", "b b.txt"]);
 await Deno.remove(dir, { recursive: true });
-console.log("a file was served and another one taken");
+console.log("one file was downloaded, and another was uploaded");
