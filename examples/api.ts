@@ -10,7 +10,7 @@ interface Lamp {
   readonly on: boolean;
 }
 
-/** Makes the API, without lamps. */
+/** Makes the API, initially without lamps. */
 export function buildApi(): App {
   const lamps = new Map<string, Lamp>();
   const noLamp = () => json({ error: "no such lamp" }, 404);

@@ -16,8 +16,8 @@ function makeApi() {
 Deno.test("a lamp that was set is listed, until it is removed", async () => {
   const request = makeApi();
   assertEquals(await (await request("GET", "/lamps")).json(), {});
-  const set = await request("PUT", "/lamp/kitchen", '{"on": true}');
-  assertEquals([set.status, await set.json()], [201, { on: true }]);
+  const response = await request("PUT", "/lamp/kitchen", '{"on": true}');
+  assertEquals([response.status, await response.json()], [201, { on: true }]);
   assertEquals((await request("PUT", "/lamp/kitchen", '{"on": false}')).status, 200);
   assertEquals(await (await request("GET", "/lamp/kitchen")).json(), { on: false });
   assertEquals(await (await request("GET", "/lamps")).json(), { kitchen: { on: false } });

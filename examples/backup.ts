@@ -27,10 +27,10 @@ await repeat(async (signal) => {
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
 /** Prints an error that the next backup may not have; throws any other error. */
-function onError(error: unknown, wait: number): void {
+function onError(error: unknown, waitSeconds: number): void {
   const code = error instanceof TransferError ? error.code : null;
   const isFull = code === "DISK_FULL";
   if (!isFull && code !== "INCOMPLETE" && !isTransient(error)) throw error;
   const problem = isFull ? "the disk of the recorder is full" : printable(String(error));
-  console.error(`${problem}; the next backup starts in ${wait} s`);
+  console.error(`${problem}; the next backup starts in ${waitSeconds} s`);
 }

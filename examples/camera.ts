@@ -14,8 +14,8 @@ await Deno.mkdir("outbox", { recursive: true });
 await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
 
 // A recording counts as complete if it was not modified for 3 seconds. If the connection is lost,
-// `retries` resumes the upload. Other errors, including refused files, are printed on stderr; the
-// pause before the next run then becomes longer each time.
+// `retries` resumes the upload. Other errors, including refused files, are printed on stderr. After
+// each error, the pause before the next run becomes longer.
 const client = await camera.client("recorder");
 await repeat(async (signal) => {
   await uploadTree(client, "outbox", [], { move: true, settled: 3, retries: 3, signal, onEvent });
@@ -27,8 +27,8 @@ function onEvent(event: TreeEvent): void {
   const name = printable(event.path.join("/"));
   if (event.type === "copied") {
     const { total, resumedFrom } = event;
-    console.log(`${name} has arrived: ${total} bytes, of which ${resumedFrom} were there already`);
+    console.log(`moved ${name}: ${total} bytes, of which the recorder already had ${resumedFrom}`);
   } else if (event.type === "failed") {
-    console.error(`${name} stays here: ${printable(String(event.error))}`);
+    console.error(`${name} stays in outbox: ${printable(String(event.error))}`);
   }
 }

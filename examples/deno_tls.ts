@@ -22,8 +22,8 @@ const sock = await Deno.connectTls({ hostname, port, caCerts: [ca!], cert: cert!
 using conn = new Connection(sock, { host: `${hostname}:${port}` }); // also closes the socket
 await sock.handshake(); // rejects unless the server's certificate is trusted and valid for this host
 
-const sent = crypto.getRandomValues(new Uint8Array(65536));
-const response = await conn.put("/", {}, sent);
-const received = await response.body?.bytes();
-const isEqual = received?.every((byte, i) => byte === sent[i]) ?? false;
-console.log(response.headers["subject"], received?.length, isEqual ? "equal" : "different");
+const sentBytes = crypto.getRandomValues(new Uint8Array(65536));
+const response = await conn.put("/", {}, sentBytes);
+const receivedBytes = await response.body?.bytes();
+const isEqual = receivedBytes?.every((byte, i) => byte === sentBytes[i]) ?? false;
+console.log(response.headers["subject"], receivedBytes?.length, isEqual ? "equal" : "different");

@@ -35,7 +35,9 @@ try {
   // ───────────────────────── once: a person copies a line from the camera to the viewer
 
   await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-  console.log(`\nThe line to carry, ${invitation.line.length} characters, must stay secret.`);
+  console.log(
+    `\nThe invitation, a line of ${invitation.line.length} characters, must stay secret.`,
+  );
   await viewer.join(invitation.line);
   const peer = await invitation.paired;
   console.log(`The camera is paired with ${peer.name} (${peer.id}).\n`);
@@ -44,22 +46,30 @@ try {
 
   const client = await viewer.client("camera");
   await writeFile(`${dir}/video`);
-  const sent = await show("upload", (options) => upload(client, `${dir}/video`, "/video", options));
+  const uploadResult = await runAndPrint(
+    "upload",
+    (options) => upload(client, `${dir}/video`, "/video", options),
+  );
   await new Promise((resolve) => setTimeout(resolve, ENTITY_TAG_MILLISECONDS));
 
-  const get = (options: TransferOptions) => download(client, "/video", `${dir}/copy`, options);
+  const downloadCopy = (options: TransferOptions) =>
+    download(client, "/video", `${dir}/copy`, options);
   const abortController = new AbortController();
   const signal = abortController.signal;
   try {
-    await show("download", (options) => get({ ...options, signal }), ({ bytes, total }) => {
-      if (bytes >= total / 4) abortController.abort(new Error("cut in the middle"));
-    });
+    await runAndPrint(
+      "download",
+      (options) => downloadCopy({ ...options, signal }),
+      ({ bytes, total }) => {
+        if (bytes >= total / 4) abortController.abort(new Error("cut in the middle"));
+      },
+    );
   } catch (error) {
     if (error !== signal.reason) throw error;
     console.log(`${isTerminal ? "\n" : ""}download was ${signal.reason.message}.`);
   }
-  const received = await show("download", get);
-  console.log(`\nBoth ends agree on the SHA-256: ${received.sha256 === sent.sha256}`);
+  const downloadResult = await runAndPrint("download", downloadCopy);
+  console.log(`\nBoth ends agree on the SHA-256: ${downloadResult.sha256 === uploadResult.sha256}`);
 } finally {
   await Deno.remove(dir, { recursive: true });
 }
@@ -67,22 +77,22 @@ try {
 /** Writes a file of random bytes. */
 async function writeFile(path: string): Promise<void> {
   const piece = new Uint8Array(MEBIBYTE);
-  for (let i = 0; i < piece.length; i += 65536) {
-    crypto.getRandomValues(piece.subarray(i, i + 65536));
+  for (let offset = 0; offset < piece.length; offset += 65536) {
+    crypto.getRandomValues(piece.subarray(offset, offset + 65536));
   }
   using file = await Deno.create(path);
   for (let written = 0; written < FILE_BYTES; written += piece.length) {
-    for (let at = 0; at < piece.length;) at += await file.write(piece.subarray(at));
+    for (let offset = 0; offset < piece.length;) offset += await file.write(piece.subarray(offset));
   }
 }
 
 /**
- * Runs a transfer, and prints its progress, on a terminal as a bar that is redrawn, and then its
- * rate.
+ * Runs a transfer, and prints its progress and then its rate. On a terminal, the progress is a bar
+ * in one line.
  *
- * @param onEachProgress Also called with each progress.
+ * @param onEachProgress Called with each progress, after it is printed.
  */
-async function show(
+async function runAndPrint(
   name: string,
   run: (options: TransferOptions) => Promise<TransferResult>,
   onEachProgress?: (progress: TransferProgress) => void,

@@ -1,8 +1,9 @@
 // deno run --allow-net --allow-read=gateway-device,camera.socket --allow-write=gateway-device,camera.socket --allow-sys=uid examples/gateway.ts
 
-// Lets paired devices use services of this machine, by rules for each device. The services need
-// neither TLS nor their own rules: one listens at a Unix socket, and one is a fetch handler. Start
-// this program, which creates its device, and then pair each device once, by its name in the rules:
+// Gives paired devices access to services of this machine, by rules for each device. The services
+// need neither TLS nor their own rules: one listens at a Unix socket, and one is a fetch handler.
+// Start this program, which creates its device. Then pair each device once, with its name in the
+// rules:
 //   degu --home gateway-device pair --as phone
 
 import {

@@ -22,7 +22,7 @@ export class Pictures {
     this.#changed = Promise.withResolvers();
   }
 
-  /** Ends the wait of all viewers: no more pictures follow. */
+  /** Ends the wait of all viewers. Must be called after the last picture. */
   end(): void {
     this.#hasEnded = true;
     this.#changed.resolve();

@@ -1,8 +1,8 @@
 // deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,statfs examples/recorder.ts
 
-// Stores the files that paired devices send, such as camera.ts and backup.ts, in a directory for
-// each device below "recordings". Start this program, which creates its device, and then pair each
-// device once:
+// Stores the files of paired devices, such as camera.ts and backup.ts, in a directory for each
+// device below "recordings". Start this program, which creates its device. Then pair each device
+// once:
 //   degu --home recorder-device pair
 
 import { accessLog } from "@degu/degu";

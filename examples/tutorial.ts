@@ -16,17 +16,17 @@ setTimeout(() => {
 
 // ───────────────────────── an app, a server for it, and a client
 
-/** Builds an app. A worker gets the function as source code, so it can't use other variables. */
+/** Builds an app. The worker receives its source code, so it can't use other variables. */
 const buildApp = (downloadBytes: number): App => async (request, _session, api) => {
   if (request.method === "PUT" && request.body !== null) {
-    let received = 0;
+    let receivedBytes = 0;
     await request.body.writeTo({
       write(bytes) {
-        received += bytes.length;
+        receivedBytes += bytes.length;
         return Promise.resolve();
       },
     });
-    return [200, "OK", { received: `${received}` }, null];
+    return [200, "OK", { received: `${receivedBytes}` }, null];
   }
   if (request.path[0] === "download") {
     const piece = new Uint8Array(1024 * 1024);
@@ -43,7 +43,7 @@ console.log(await client.request("GET", "/"));
 
 // ───────────────────────── a reverse proxy to the server, and a client of the proxy
 
-/** An export of a module, which the worker imports, and which can use other variables. */
+/** A function that the worker imports from a module. It can use other variables of the module. */
 const buildProxy = { module: import.meta.resolve("./proxy_app.ts"), name: "buildProxyApp" };
 
 const ipv6 = hasIPv6();
@@ -73,7 +73,7 @@ function hasIPv6(): boolean {
 await transfer("upload", async (progress) => {
   function* pieces(): Iterable<Uint8Array> {
     const piece = new Uint8Array(MEBIBYTE);
-    for (let sent = 0; sent < TRANSFER_BYTES; sent += piece.length) {
+    for (let sentBytes = 0; sentBytes < TRANSFER_BYTES; sentBytes += piece.length) {
       yield piece;
       progress(piece.length);
     }
@@ -85,19 +85,19 @@ await transfer("upload", async (progress) => {
 
 await transfer("download", async (progress) => {
   const { body } = await proxyClient.request("GET", "/download");
-  let received = 0;
+  let receivedBytes = 0;
   await body?.writeTo({
     write(bytes) {
-      received += bytes.length;
+      receivedBytes += bytes.length;
       progress(bytes.length);
       return Promise.resolve();
     },
   });
-  return received;
+  return receivedBytes;
 });
 
 /**
- * Runs a transfer, and prints its progress and its rate: on a terminal in a line that is rewritten,
+ * Runs a transfer, and prints its progress and its rate: on a terminal in one line that is updated,
  * otherwise in a line for each quarter.
  *
  * @param run Reports transferred bytes to `progress`; resolves to the number of received bytes.
@@ -108,7 +108,7 @@ async function transfer(
 ): Promise<void> {
   const isTerminal = Deno.stdout.isTerminal();
   const steps = isTerminal ? 100 : 4;
-  let transferred = 0;
+  let transferredBytes = 0;
   let step = 0;
   const show = (bytes: number, suffix: string) => {
     const text = `${name.padEnd(8)} ${mebibytes(bytes).padStart(4)} of ${
@@ -118,19 +118,19 @@ async function transfer(
   };
 
   const start = performance.now();
-  const received = await run((bytes) => {
-    transferred += bytes;
-    const nextStep = Math.floor(steps * transferred / TRANSFER_BYTES);
+  const receivedBytes = await run((bytes) => {
+    transferredBytes += bytes;
+    const nextStep = Math.floor(steps * transferredBytes / TRANSFER_BYTES);
     if (nextStep === step || nextStep === steps) return;
     step = nextStep;
-    show(transferred, "");
+    show(transferredBytes, "");
   });
   const seconds = (performance.now() - start) / 1000;
-  if (received !== TRANSFER_BYTES) {
-    throw new Error(`${name}: received ${received} of ${TRANSFER_BYTES} bytes`);
+  if (receivedBytes !== TRANSFER_BYTES) {
+    throw new Error(`${name}: received ${receivedBytes} of ${TRANSFER_BYTES} bytes`);
   }
-  const rate = mebibytes(received / seconds);
-  show(received, ` in ${seconds.toFixed(2)} s: ${rate} MiB/s${isTerminal ? "\n" : ""}`);
+  const rate = mebibytes(receivedBytes / seconds);
+  show(receivedBytes, ` in ${seconds.toFixed(2)} s: ${rate} MiB/s${isTerminal ? "\n" : ""}`);
 }
 
 function mebibytes(bytes: number): string {

@@ -19,7 +19,7 @@ const RECORDER = "examples/recorder.ts";
 const CAMERA = "examples/camera.ts";
 const MEBIBYTE = 1024 * 1024;
 const LARGE = 32 * MEBIBYTE;
-const ARRIVED = /^.* has arrived: .*$/m;
+const ARRIVED = /^moved .*$/m;
 
 /** A relay that lets the first bytes of an upload through, and the others when it is told. */
 class Gate extends Relay {
@@ -107,7 +107,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await using first = await lab.startRecorder();
   await first.waitForStdout(/^Recording/m);
   await using porch = await lab.startCamera("porch");
-  await porch.waitForStdout(/^small has arrived: 1000 bytes, of which 0 were there already$/m);
+  await porch.waitForStdout(/^moved small: 1000 bytes, of which the recorder already had 0$/m);
 
   // The recorder is killed when a part of the large one is there.
   await lab.record("porch", "large", LARGE);
@@ -137,10 +137,12 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   );
   await Deno.writeTextFile(growing, "the end", { append: true });
   garden.gate.open();
-  await garden.waitForStdout(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
+  await garden.waitForStdout(new RegExp(`^moved large: ${LARGE + 7} bytes`, "m"));
   const arrived = [await porch.waitForStdout(ARRIVED), await porch.waitForStdout(ARRIVED)]
     .toSorted();
-  const [, bytes, already] = /: (\d+) bytes, of which (\d+)/.exec(arrived[0]!)!;
+  const [, bytes, already] = /: (\d+) bytes, of which the recorder already had (\d+)/.exec(
+    arrived[0]!,
+  )!;
   assertEquals(bytes, `${LARGE}`);
   assert(Number(already) >= MEBIBYTE, `resumed from ${already}`);
   for (const [name, bytes] of [["large", LARGE], ["later", 3000], ["small", 1000]] as const) {
@@ -171,7 +173,7 @@ Deno.test("a file that the recorder refuses stays in the outbox, and each of the
   await recorder.waitForStdout(/^Recording/m);
   await using porch = await lab.startCamera("porch");
   for (const _ of good!) await porch.waitForStdout(ARRIVED);
-  await porch.waitForStderr(/^bad3 stays here: .* a directory has this name/m);
+  await porch.waitForStderr(/^bad3 stays in outbox: .* a directory has this name/m);
   await porch.waitForStderr(
     /^TransferError: 8 entries could not be copied or deleted; the first: .*; next run in /m,
   );
