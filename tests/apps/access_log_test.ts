@@ -13,7 +13,7 @@ import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
-/** The line for a request target, as if any had got through the parser, and a user. */
+/** Returns the log line for any request target, also invalid ones, and a user. */
 function lineOf(target: string, options?: AccessLogOptions): string {
   const lines: string[] = [];
   const session = makeSession({ name: "a session", address: ["::1", 80, 0, 0] });
@@ -32,7 +32,7 @@ function lineOf(target: string, options?: AccessLogOptions): string {
   return lines[0]!;
 }
 
-/** Asserts that the line for a target is one line, and has that target. */
+/** Asserts that the log entry for a target is one line with the target. */
 function assertTells(target: string): void {
   const { request, status, bytes } = readAccessLine(lineOf(target)) ?? {};
   assertEquals([request, status, bytes], [`GET ${target} HTTP/1.1`, 200, 2]);
@@ -149,7 +149,7 @@ Deno.test("accessLog refuses invalid arguments", () => {
   assertThrows(() => log(null), TypeError, "options");
 });
 
-/** A line, as strictly as a program that analyzes them reads it. */
+/** Matches a log line as strictly as a program that analyzes logs. */
 const LINE = new RegExp(
   [
     /^(?<host>[^ ]+) - (?<user>(?:[!#-[\]-~]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4})+) /,
@@ -159,13 +159,13 @@ const LINE = new RegExp(
   ].map(({ source }) => source).join(""),
 );
 
-/** Reads a line, and undoes its escapes; `null` where it is none. */
+/** Parses a log line, and undoes its escapes; `null` for an invalid line. */
 function readAccessLine(line: string) {
   const { host, user, request, status, bytes } = LINE.exec(line)?.groups ?? {};
   if (host === undefined || user === undefined || request === undefined) return null;
   return {
     host,
-    /** `null` where there is a dash, as in `status`. */
+    /** `null` for a dash. */
     user: user === "-" ? null : unescape(user),
     request: unescape(request),
     status: status === "-" ? null : Number(status),

@@ -1,4 +1,4 @@
-/** Misspelled hooks of an app, such as `onConnected`, are refused. */
+/** The refusal of misspelled hooks of an app, such as `onConnected`. */
 import { type App, reply, routes, Server, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";

@@ -1,4 +1,4 @@
-/** ProxyApp: connections that it shares, that fail, and that clients leave. */
+/** ProxyApp: shared connections, failing connections, and clients that leave. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type AppFunction, ProxyApp } from "@degu/degu";
 import { BodyIter, ProtocolError } from "@degu/degu/base";
@@ -24,7 +24,7 @@ import {
 
 const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-// ───────────────────────── what goes wrong upstream
+// ───────────────────────── failures of the upstream
 
 Deno.test("an early error response of the upstream reaches the client", async () => {
   const headers = { why: "too large" };
@@ -162,7 +162,7 @@ Deno.test("a response that the upstream breaks off is never completed, and isn't
   }
 });
 
-// ───────────────────────── what goes wrong on the client's side
+// ───────────────────────── failures of the client
 
 Deno.test("an upload that the client breaks off also breaks off upstream, and gets 400 only if it broke the grammar", async () => {
   const logger = new RecordingLogger();
@@ -237,7 +237,7 @@ Deno.test("a request whose body was already read is an error of the app that rea
 
 // ───────────────────────── connections
 
-/** An app that tells which session and which request of it this is. */
+/** An app that responds with the number of the session and of the request. */
 function countSessions(): AppFunction {
   const sessions: unknown[] = [];
   return (_request, session) => {
@@ -247,10 +247,10 @@ function countSessions(): AppFunction {
   };
 }
 
-/** A connection through a proxy, both of whose far ends speak bytes. */
+/** A connection through a proxy, with raw peers on both sides. */
 type Through = Awaited<ReturnType<typeof connectThrough>>;
 
-/** Makes the first exchange; returns the upstream's end of its connection, which stays open. */
+/** Makes the first exchange; returns the upstream's side of the connection, which stays open. */
 async function exchange({ near, upstream }: Through): Promise<RawPeer> {
   await near.send("GET /first HTTP/1.1\r\n\r\n");
   const far = await upstream.accept();
@@ -285,7 +285,7 @@ Deno.test("a disposed proxy closes its connections, and answers with 502", async
   assertEquals((await conn.get("/")).status, 502);
 });
 
-/** Makes the upstream close its idle connection after an answer, and waits until that is known. */
+/** Closes the upstream's idle connection after a response, and waits until the proxy detects it. */
 async function exchangeAndClose(through: Through): Promise<void> {
   (await exchange(through)).close();
   await waitForTick();
@@ -328,7 +328,7 @@ Deno.test("a request is not repeated after a byte of its body has been used", as
   await through.near.send("world");
   const { received } = await through.near.readToEnd();
   assertEquals(received, BAD_GATEWAY);
-  // The next that connects to the upstream is not the proxy.
+  // The proxy has not connected to the upstream again: the next connection is the probe's.
   using probe = await RawPeer.connect(through.upstream.address);
   await probe.send("probe");
   assertEquals(await (await through.upstream.accept()).readExactly(5), "probe");
@@ -397,7 +397,7 @@ for (const [whose, leave] of Object.entries(departures)) {
       }
       await leave(through);
       assertEquals((await withTimeout(far.readToEnd(), "the upstream ends", 2)).received, "");
-      // Not an error of either side.
+      // The end is not logged as an error.
       await through.proxy.logger.waitFor("debug");
       assertEquals(through.proxy.server.sessions.size, 0);
       assertEquals(through.proxy.logger.messagesOf("error"), []);

@@ -37,7 +37,7 @@ import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 
 // ProxyApp relays messages unchanged, except for headers of a single connection.
 
-// ───────────────────────── nothing is changed
+// ───────────────────────── unchanged messages
 
 const OK = "HTTP/1.1 200 OK";
 
@@ -66,7 +66,7 @@ const RESPONSES: readonly (readonly [method: string, response: string])[] = [
   ["GET", "HTTP/1.1 409 Conflict\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"],
 ];
 
-/** The same message, whose sender names the headers that must stay in `connection`. */
+/** Returns the message with a `connection` header that names the headers that must stay. */
 function naming(message: string): string {
   const all = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
   return message.replace("\r\n", `\r\nconnection: ${all}\r\nx-one: 1\r\n`);
@@ -160,7 +160,7 @@ Deno.test("the client's base headers replace those of the request", async () => 
     [{ host: null }, "its.host", "its authorization"],
     [{ host: "my.host" }, "my.host", "its authorization"],
     [{ host: null, authorization: "mine" }, "its.host", "mine"],
-    // Also if `connection` names them.
+    // The client's headers also replace headers that `connection` names.
     [{ host: null, authorization: "mine" }, "its.host", "mine", { connection: "authorization" }],
   ];
   for (const [options, host, authorization, more] of cases) {
@@ -291,7 +291,7 @@ Deno.test("ProxyApp relays from each kind of address to each other kind", async 
   };
   const all = Object.entries(kinds);
   for (const [i, [near, startNear]] of all.entries()) {
-    // Each kind once on either side: neither side knows the other.
+    // Each kind is once the client's side and once the upstream's.
     const [far, startFar] = all[(i + 1) % all.length]!;
     await t.step(`${near} → ${far}`, async () => {
       await using upstream = await startFar(echo);
@@ -346,7 +346,7 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
 
 // ProxyApp: headers of a single connection are not forwarded (RFC 9110 §7.6.1).
 
-/** Header lines that a proxy keeps to itself, and those beside them that go on. */
+/** Header lines that a proxy drops, and lines of the same message that it forwards. */
 const LINES: readonly (readonly [what: string, dropped: string, kept?: string])[] = [
   ["nothing", "", "a: b"],
   ["a connection that is kept", "connection: keep-alive|keep-alive: timeout=5, max=9"],
@@ -395,7 +395,7 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
     const far = await through.upstream.accept();
     assertEquals(await far.readPreamble(), message("DELETE / HTTP/1.1", stays));
     await far.send(message("HTTP/1.1 204 No Content", [...gone, ...stays]));
-    // The proxy ends the session itself if its client has asked for that.
+    // The proxy ends the session if its client has sent connection: close.
     const isLast = /^connection: (.*[ ,])?close( *,|\||$)/i.test(dropped);
     const lines = isLast ? [...stays, "connection: close"].toSorted() : stays;
     assertEquals(await through.near.readPreamble(), message("HTTP/1.1 204 No Content", lines));
@@ -415,7 +415,7 @@ Deno.test("an upstream that sends connection: close gets no other request, and t
         const upload = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nworld";
         for (let i = 0; i < 3; i++) {
           await through.near.send(upload);
-          // Each over a connection of its own.
+          // Each request uses a new connection.
           const far = await through.upstream.accept();
           assertEquals(await far.readExactly(upload.length), upload);
           // This server announces the close without closing.

@@ -1,4 +1,4 @@
-/** Answers in one call. */
+/** reply() and json(). */
 import { type App, type HeaderDict, json, reply } from "@degu/degu";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
@@ -137,7 +137,7 @@ Deno.test("json refuses a promise, which would be {}", () => {
     const error = assertThrows(() => callWith(json, value), TypeError);
     assertEquals(error.message, "value: must be a value; got a promise, which has to be awaited");
   }
-  // @ts-expect-error A promise is an error of types, too.
+  // @ts-expect-error A promise is also a type error.
   assertTypeError(() => json(Promise.resolve(5)), "a promise");
   assertEquals(text(json({ then: 5 })[3]), '{"then":5}');
 });

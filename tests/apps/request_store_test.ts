@@ -16,10 +16,10 @@ import { callWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
-/** The token of each user; no token is a guest, who may only ask for the name. */
+/** The user of each token; a request without a token has no user. */
 const USERS = new Map([["secret-a", "anna"], ["secret-b", "bert"]]);
 
-/** A middleware that remembers who asks, in a store, if the request says so. */
+/** A middleware that stores the user of the request's token, if it has one. */
 function withUser(app: App, storeOf: (request: Request, store: Map<string, unknown>) => unknown) {
   return wrapApp(app, (next, request, session) => {
     const user = USERS.get(`${request.headers["authorization"]}`);
@@ -30,8 +30,8 @@ function withUser(app: App, storeOf: (request: Request, store: Map<string, unkno
 }
 
 /**
- * Returns the users that an app behind a proxy sees for two clients and a stranger, over one
- * connection.
+ * Returns the users that an app behind a proxy sees for three clients over one connection; the
+ * third client has no token.
  */
 async function namesBehindProxy(app: App): Promise<string[]> {
   await using upstream = serve(app);

@@ -1,4 +1,4 @@
-/** The body methods of a request, and the answers to invalid bodies. */
+/** The body methods of a request, and the responses to invalid bodies. */
 import { type App, BodyError, json, reply, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection } from "@degu/testing/expectations.ts";

@@ -1,4 +1,4 @@
-/** Answers that an app throws, and answers that are objects: who sees them. */
+/** Responses that an app throws, and responses as objects, in logs, wrappers and proxies. */
 import {
   accessLog,
   type App,
@@ -28,7 +28,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 
-/** An answer in each form. */
+/** A response in each form. */
 const ANSWERS: readonly (() => ResponseTuple | ResponseObject)[] = [
   () => [404, "No Lamp", { "x-a": "b" }, "none"],
   () => ({ status: 404, reason: "No Lamp", headers: { "x-a": "b" }, body: "none" }),

@@ -58,7 +58,7 @@ Deno.test("routes calls the app of a method and a path, with the parameters", as
     ["GET", "/lamp/constructor", "lamp name constructor"],
     ["PUT", "/lamp/kitchen", "put other kitchen"],
     ["DELETE", "/lamp/a/bulb/b", "bulb name a bulb_2 b"],
-    // A rest is one component or more, joined as received.
+    // `{rest...}` is one component or more, joined as received.
     ["GET", "/log/2026/11/23", "day and rest day 2026 rest 11/23"],
     ["GET", "/log/2026/11/", "day and rest day 2026 rest 11/"],
     ["GET", "/log/2026", "day day 2026"],
@@ -77,7 +77,7 @@ Deno.test("a mount gets the remaining path with any method, with and without a s
     ["GET", "/files/a", 'files at files: ["a"]'],
     ["PUT", "/files/a/b/", 'files at files: ["a","b",""]'],
     ["GET", "/files/status", "status"],
-    // The route with precedence has no app for this method.
+    // The more specific route has no app for this method.
     ["PUT", "/files/status", 'files at files: ["status"]'],
     ["GET", "/files/status/", 'files at files: ["status",""]'],
     ["GET", "/files/status/info", "info name status"],
@@ -120,7 +120,7 @@ Deno.test("a literal component precedes a parameter, from left to right, in any 
   assertEquals(await ask("GET", "/lamp/all"), "all");
   assertEquals(await ask("GET", "/heater/all"), "first first heater");
   assertEquals(await ask("GET", "/heater"), "any any heater");
-  // Only a name has an app for this method.
+  // Only the route with a parameter has an app for this method.
   assertEquals(await ask("PUT", "/lamp/all"), "put other all");
 });
 

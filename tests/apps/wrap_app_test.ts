@@ -21,7 +21,7 @@ import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 
-/** A class, whose private fields only its own methods can use. */
+/** An app with a private field, which works only if the method is called on the app. */
 class Guarded {
   readonly #events: string[];
 

@@ -241,7 +241,7 @@ Deno.test("flowinfo, which has no text form, does not prevent connecting", async
   assert(!(error instanceof RangeError) && error !== null, String(error));
 });
 
-// Which hosts, paths, names and scopes are valid in an address.
+// The valid hosts, paths, names and scopes of an address.
 
 const longName = (length: number) => `${"a".repeat(50)}.`.repeat(6).slice(0, length);
 const path = (bytes: number) => `/${"a".repeat(bytes - 1)}`;
@@ -309,7 +309,7 @@ const questions: Record<
   ],
 };
 
-/** Whether a check lets something pass; it refuses with a `RangeError`. */
+/** Makes a predicate from a check that refuses with a `RangeError`. */
 function accepts<T>(check: (value: T) => unknown): (value: T) => boolean {
   return (value) => {
     try {

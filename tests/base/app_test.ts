@@ -55,7 +55,7 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
   }
 });
 
-// Requests and responses, and the rules for what may answer a request.
+// Requests and responses.
 
 Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
   const headers: HeaderDict = { hello: "world" };
@@ -95,8 +95,7 @@ Deno.test("shiftPath moves one component after the other to mount, and a proxy o
   assertEquals(steps, [["a", "a", "/b/?c"], ["b", "a,b", "/?c"], ["", "a,b,", "/?c"], last]);
 });
 
-// Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still
-// admitted.
+// Sessions: their properties, their store, and the reason of their end.
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 
@@ -141,7 +140,7 @@ Deno.test("a session counts the requests that were answered, and has its own sto
 });
 
 Deno.test("message is null until the session ends, and then its reason; only requests with a response are counted", async (t) => {
-  // How sessions end otherwise is in tests/net/server_connection_end_test.ts.
+  // Other ends of sessions are in tests/net/server_connection_end_test.ts.
   const endings: readonly (readonly [
     what: string,
     request: string,

@@ -1,4 +1,4 @@
-/** Errors, checks of arguments, loggers, and how values are shown. */
+/** Errors, checks of arguments, loggers, and the formatting of values. */
 import {
   BodyError,
   ConnectionClosedError,
@@ -340,7 +340,7 @@ Deno.test("only the name of a line with a secret is quoted", () => {
   assertEquals(quoteLine(encodeLatin1("x-a: b")), '"x-a: b"');
 });
 
-// Names that peers choose, in messages.
+// Names chosen by peers, in messages.
 
 Deno.test("invisible characters, and those that break a line, are replaced by their code points", () => {
   const cases: Record<string, string> = {

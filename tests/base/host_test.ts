@@ -1,4 +1,4 @@
-/** Hosts: which texts are hosts, their one form for comparisons, and how far each reaches. */
+/** Hosts: parsing, the canonical form, and the reach. */
 import { checkAddress, formatAddress, parseHost } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
@@ -123,7 +123,7 @@ Deno.test("checkAddress accepts for each side the addresses that the constructor
     );
     assertEquals([client === null, server === null], accepted, Deno.inspect(address));
     assertEquals(messageOf(() => Reflect.construct(Client, [address])), client);
-    // An address that is accepted would be bound.
+    // The server's constructor would bind a valid address.
     if (server === null) continue;
     assertEquals(messageOf(() => Reflect.construct(Server, [address, () => {}])), server);
   }

@@ -30,7 +30,7 @@ import {
 import { FakeTime } from "@std/testing/time";
 import { connectSocket, runWithTimeoutAndSignal } from "@degu/internal/net/connect.ts";
 
-// How a client connects: `connect()` and the one-shot `request()`.
+// Connecting: `connect()` and the one-shot `request()`.
 
 const encoder = new TextEncoder();
 
@@ -85,7 +85,7 @@ Deno.test("a loop of connects that fail at once doesn't block timers and sockets
     let left = 2;
     setTimeout(() => left--, 0);
     waitForTick().then(() => left--);
-    // Far more connects than either of the two needs.
+    // Far more connects than the timer or the socket requires.
     for (let tries = 0; left > 0; tries++) {
       assert(tries < 1000, what);
       await assertRejects(() => client.request("GET", "/"));
@@ -94,7 +94,7 @@ Deno.test("a loop of connects that fail at once doesn't block timers and sockets
 });
 
 Deno.test("the error for a missing permission has advice, and names the address", async () => {
-  // The tests may neither read nor write there.
+  // The tests may neither read nor write below /dev/null.
   const error = await assertRejects(() => new Client("/dev/null/a").connect());
   assert(error instanceof Deno.errors.NotCapable, "it keeps its class");
   assertMatch(error.message, /^Requires read access to "\/dev\/null\/a", run again/);
@@ -185,7 +185,7 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
     assertEquals(tracked.cancelReasons, [reason]);
   }
   using plain = await RawPeer.connect(server.address);
-  // The accepted connection is this client's, since no other has connected.
+  // The accepted connection is this client's, because no other client has connected.
   const accepted = await server.accept();
   await plain.send("x");
   assertEquals(await accepted.readExactly(1), "x");
@@ -297,9 +297,9 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
   }
 });
 
-// The options of a client: which are refused, and how.
+// Refused options of a client, and their errors.
 
-/** Invalid values of each option: of a wrong type, and not allowed ones. */
+/** Values of a wrong type, and disallowed values, of each option. */
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", "a#b"] },
   timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity, 3600.1] },
@@ -359,7 +359,7 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
   assertEquals(conn.closed, false);
 });
 
-// The timers of a client: how many its requests start, and when they end.
+// The timers of a client.
 
 async function answerNext(server: RawServer): Promise<void> {
   using peer = await server.accept();
@@ -373,7 +373,7 @@ Deno.test("consecutive requests, each over its own connection, share one timer, 
   const client = new Client(server.address, { timeout: 1000 });
   using timers = recordIntervals();
   const answering: Promise<void>[] = [];
-  // Three functions around each request, as a program may have.
+  // Each request is made inside three functions, as in a program.
   const ask = async () => await (await client.request("GET", "/")).body?.text();
   const again = async () => await ask();
   for (let count = 0; count < 5; count++) {
@@ -419,7 +419,7 @@ Deno.test("no timer remains for a pending onConnect after its connection is clos
 
 // Attempts with a time limit.
 
-/** Something that can be closed, and how often it was. */
+/** Makes an object that counts its calls of close(). */
 function closable() {
   return {
     closed: 0,
@@ -447,7 +447,7 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
     time.tick(2500);
     assert(!seen?.aborted);
     time.tick(625);
-    // The timer is cleared in the time in which it was set.
+    // Wait while the clock is still fake: the timer is cleared with the clock that set it.
     await rejected;
   }
   assert(seen?.aborted);
@@ -464,7 +464,7 @@ Deno.test("an abort at the moment at which a socket is connected leaves no socke
     const { signal, abort } = withAbort();
     const connecting = connectSocket(address, { timeout: 10, signal });
     setTimeout(abort, 1, reason);
-    // The socket is connected, and the timer due, when the event loop next turns.
+    // In the next tick of the event loop the socket is connected and the timer is due.
     const until = performance.now() + 3;
     while (performance.now() < until);
     await connecting.then((socket) => socket.close(), () => {});

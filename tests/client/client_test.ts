@@ -1,4 +1,4 @@
-/** Client: requests, headers, and secrets that it keeps. */
+/** Client: requests, headers, and hidden secrets. */
 import { ConnectionPool, createFetch } from "@degu/degu";
 import { type Address, bodies, Body, type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
@@ -243,7 +243,7 @@ Deno.test("headers of a client are copied when the client is constructed", async
 
 const SECRET = "Basic c2VjcmV0";
 
-/** Everything that can be seen of a value by printing it. */
+/** Returns all texts that result from printing a value. */
 function printed(value: unknown): string {
   const deep = { depth: Infinity, showHidden: true };
   return [
@@ -314,7 +314,7 @@ Deno.test("an invalid credential of a request or a connection is not quoted", as
   }
 });
 
-/** The mistakes in a request, in a header with a secret or next to it. */
+/** Requests with a mistake in a header with a secret, or next to it. */
 const broken: readonly string[] = [
   ...[
     `Authorization: ${SECRET}\t`,

@@ -1,4 +1,4 @@
-/** A request over a connection of its own: a small body is read at once, and the connection closed. */
+/** One-shot requests: a small body is prefetched, and the connection closed. */
 import { Client, createFetch, expectOk, reply } from "@degu/degu";
 import { bodies, Body, BodyError, BodyIter, ProtocolError } from "@degu/degu/base";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -17,7 +17,7 @@ Deno.test("many responses with unread small bodies occupy no slot of the server"
   const kept = [];
   for (let i = 0; i < 50; i++) kept.push(await client.get("/"));
   while (serving.server.sessions.size > 0) await waitForTick();
-  // The bodies are available nevertheless.
+  // The bodies are available although the connections are closed.
   for (const response of kept) assertEquals(await response.text(), "hello");
 });
 

@@ -14,7 +14,7 @@ interface Packet {
   readonly additionals: readonly DnsRecord[];
 }
 
-// The package has no types of its own.
+// The package has no types.
 const dnsPacket = coder as unknown as {
   encode(packet: Packet & { readonly type: "query" | "response" }): Uint8Array;
   decode(bytes: Uint8Array): Packet;
@@ -62,7 +62,7 @@ export const mdnsPackets: Fuzzer = {
     try {
       packet = dnsPacket.decode(Buffer.from(encodeLatin1(input)));
     } catch {
-      return "rejected"; // as the library does, which reports a warning then
+      return "rejected"; // The library also ignores the packet, and logs a warning.
     }
     const hints = new AddressHints(ID, `-${SHORT}.${SERVICE}`);
     for (let again = 0; again < 2; again++) {

@@ -1,6 +1,6 @@
 /**
- * Apps that answer HEAD as GET and leave bodies unread: the responses, the end of the session, and
- * the log.
+ * Apps that respond to HEAD as to GET and don't read bodies: the responses, the end of the session,
+ * and the log.
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";
@@ -17,11 +17,11 @@ const HI = encodeLatin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
 const MOST_SPLITS = 12;
 
-/** The behavior of the app, which the length of its target decides. */
+/** The app's behavior depends on the length of the request target. */
 const reads = (uri: string) => uri.length % 3 > 0;
 const kindOf = (uri: string) => (["bytes", "pieces", "chunks", "null"] as const)[uri.length % 4]!;
 
-/** The answers on the wire, by kind: the header of the body, and the body. */
+/** The framing header and the encoded body of each kind of response. */
 const ANSWERS = {
   "bytes": ["content-length: 2\r\n", "hi"],
   "pieces": ["content-length: 2\r\n", "hi"],
@@ -30,8 +30,8 @@ const ANSWERS = {
 } as const;
 
 /**
- * All responses that a server may send: of a request with a broken body, an app that doesn't read
- * the body learns nothing.
+ * Returns all response texts that a server may send. An app that doesn't read the body doesn't
+ * detect that the body is broken.
  */
 function answersTo(input: string): string[] {
   const { requests, broken, answers: last } = readRequests(input);
@@ -43,7 +43,7 @@ function answersTo(input: string): string[] {
     if (reads(uri) && body === undefined) break;
     const isUnread = !reads(uri) && body !== null;
     const kind = kindOf(uri);
-    // A body that is sent may still read that of the request.
+    // A streamed response body may still read the request's body.
     const isTold = saysLast(message) || isUnread && ["bytes", "null"].includes(kind);
     const close = isTold ? "connection: close\r\n" : "";
     const isNone = kind === "null" && method === "HEAD";
@@ -54,7 +54,7 @@ function answersTo(input: string): string[] {
   return last.map((own) => answers + own);
 }
 
-/** Streams of requests to such an app, over sockets in memory. */
+/** Makes a fuzzer of streams of requests to such an app, over sockets in memory. */
 export function carelessApps(): Fuzzer {
   const sources: TrackedItems<unknown>[] = [];
   const track = <T>(items: readonly T[]): Iterable<T> => {

@@ -1,4 +1,7 @@
-/** The decoder of chunked bodies as a stream, split at boundaries: what is read of a connection is in requests.ts and responses.ts. */
+/**
+ * The decoding stream for chunked bodies, split at boundaries. requests.ts and responses.ts have
+ * chunked bodies on connections.
+ */
 
 import { ChunkedDecoderStream } from "@degu/internal/base/body/encoder_streams.ts";
 import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
@@ -8,7 +11,7 @@ import { chunks } from "./grammar.ts";
 import { splits } from "./memory.ts";
 import { type ModelBody, readChunks } from "./oracle.ts";
 
-/** Each takes a stream of its own. */
+/** Each split requires a new stream. */
 const MOST_SPLITS = 8;
 
 /** Bytes after the last chunk are an error. */

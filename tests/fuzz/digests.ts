@@ -22,7 +22,10 @@ function valueOf<T>(parse: () => T): T | null {
   }
 }
 
-/** The SHA-256 of a dictionary of digests, read in another way than the library does; `undefined` if it is none. */
+/**
+ * Reads the SHA-256 of a dictionary of digests by another algorithm than the library's; `undefined`
+ * if the text is invalid.
+ */
 function readDigests(value: string): string | null | undefined {
   const member = "[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}:";
   if (!new RegExp(`^${member}(?: *, *${member})*$`).test(value)) return undefined;

@@ -1,4 +1,4 @@
-/** Texts that are valid or nearly so: what the grammar produces, with the values at which the rules change. */
+/** Generators of texts that are valid or almost valid, with values at the limits of the rules. */
 
 import { allowedBytes, limits } from "../support/wire_grammar.ts";
 import type { Random } from "./random.ts";
@@ -111,7 +111,7 @@ function headerName(random: Random): string {
   return dice < 60 ? random.pick(NAMES) : random.text(allowedBytes.headerName, 1, 12);
 }
 
-/** Header lines, each with a CR LF before it. */
+/** Returns header lines, each with a CR LF before it. */
 function headerLines(random: Random): string {
   let lines = "";
   for (let n = random.below(5); n > 0; n--) {
@@ -123,7 +123,7 @@ function headerLines(random: Random): string {
   return lines;
 }
 
-/** With so many more lines that the preamble is about as long as it may be. */
+/** Adds lines until the preamble is about as long as the limit. */
 function padded(lines: string, random: Random): string {
   const length = limits.preamble - 80 + random.below(100);
   for (let i = 0; lines.length < length - 300; i++) lines += `\r\np${i}: ${"v".repeat(200)}`;
@@ -147,17 +147,17 @@ function statusLine(random: Random): string {
   return `${random.chance(97) ? "HTTP/1.1" : random.pick(PROTOCOLS)} ${status} ${reason}`;
 }
 
-/** A request preamble without its final CR LF CR LF. */
+/** Returns a request preamble without its final CR LF CR LF. */
 export function requestPreamble(random: Random): string {
   return requestLine(random) + headerLines(random);
 }
 
-/** A response preamble without its final CR LF CR LF. */
+/** Returns a response preamble without its final CR LF CR LF. */
 export function responsePreamble(random: Random): string {
   return statusLine(random) + headerLines(random);
 }
 
-/** A chunk line without its CR LF. */
+/** Returns a chunk header without its CR LF. */
 export function chunkLine(size: number, random: Random): string {
   let digits = size.toString(16);
   if (random.chance(20)) digits = digits.toUpperCase();
@@ -192,7 +192,7 @@ function chunk(size: number, random: Random): string {
   return `${chunkLine(size, random)}\r\n${data}${end}`;
 }
 
-/** A whole request: right as a rule, with a body that fits its headers. */
+/** Returns a whole request, which is usually valid, with the body that its headers announce. */
 export function request(random: Random): string {
   return message(random, requestLine(random), random.chance(90) ? ["PUT ", "POST "] : null);
 }

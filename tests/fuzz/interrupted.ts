@@ -1,6 +1,6 @@
 /**
- * Bodies that are canceled at any moment while they are read, at both ends of a connection, and sessions that are closed at
- * any moment.
+ * Bodies that are canceled at any moment while a client or a server reads them, and sessions that
+ * are closed at any moment.
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";
@@ -20,10 +20,12 @@ import { receive, WAYS } from "./received.ts";
 
 const MOST_TURNS = 60;
 
-/** A body on the wire, how it is cut, how it is read, and after how many turns something happens to it. */
+/**
+ * The pieces of a message, the way to read its body, and the microtasks before the interruption.
+ */
 type CutBody = ReturnType<typeof caseOf>;
 
-/** Reads a case from a text: `way turns (chunked? size cut)…`. */
+/** Parses a case: `c` or `l` for the framing, and the numbers `way turns pieceLength size…`. */
 function caseOf(input: string, start: string, after: string) {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
   const [way = 0, turns = 0, least = 7, ...sizes] = numbers;
@@ -64,7 +66,7 @@ async function cancelMeanwhile(
   await body.cancel(reason);
   const failure = await reading;
   if (failure === null) return "read";
-  // One that began after the cancellation has the reason as its cause.
+  // A read that began after the cancellation has the reason as its cause.
   const { error } = failure;
   demand(error === reason || isRefused(error, reason), `the read rejected with ${error}`);
   const after = await body.read().then(() => null, (later: unknown) => later);
@@ -72,7 +74,7 @@ async function cancelMeanwhile(
   return "cancelled";
 }
 
-/** Whether a body has refused an operation because it was cancelled for the reason. */
+/** Whether a body has refused an operation because it was canceled with the reason. */
 function isRefused(error: unknown, reason: unknown): boolean {
   return error instanceof BodyError && error.cause === reason;
 }
@@ -82,7 +84,7 @@ async function checkClient(input: string): Promise<boolean> {
   const socket = new AnsweringSocket([each.pieces]);
   using connection = new Connection(socket, null, undefined, null);
   const { body } = await connection.get("/");
-  // No bytes are no body.
+  // A response of 0 bytes has a null body.
   if (body === null) return true;
   const outcome = await cancelMeanwhile(body, each);
   demand(
@@ -93,7 +95,7 @@ async function checkClient(input: string): Promise<boolean> {
 }
 
 const ANSWER = "HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n";
-/** The answer behind which a body was left unread. */
+/** The response to a request whose body was not read to its end. */
 const LAST_ANSWER = "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 export function cancelledBodies(): Fuzzer {
@@ -133,7 +135,7 @@ export function cancelledBodies(): Fuzzer {
 
 const reason = new Error("closed");
 
-/** A connection, and how it has ended. */
+/** A connection, and its end. */
 class Run {
   readonly disposed = Promise.withResolvers<void>();
   readonly failures: unknown[] = [];
@@ -148,7 +150,10 @@ class Run {
 
   constructor(readonly each: CutBody, readonly socket: MemorySocket) {}
 
-  /** The number of bytes that the body has given decides, not the time. */
+  /**
+   * Whether the session is closed after a number of pieces of the body, not after a number of
+   * microtasks.
+   */
   get fromInside(): boolean {
     return this.each.turns % 3 === 0;
   }

@@ -1,6 +1,6 @@
 /**
- * Time that grows no faster than the input: a part of a text is repeated until the text is long, and longer, and what is longer has to
- * take as much longer and no more.
+ * Linear time: a part of a text is repeated to a short and a long text, and the time for the long
+ * text must be longer in proportion at most.
  */
 
 import process from "node:process";
@@ -25,17 +25,20 @@ import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./gra
 import { MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 
-/** How much longer the long text is than the short one. */
+/** The ratio of the lengths of the long and the short text. */
 const LONGER = 16;
-/** How much more time a byte of the long text may take. Quadratic time would be 16 times as much. */
+/**
+ * The allowed ratio of the times per byte of the long and the short text. For quadratic time the
+ * ratio would be 16.
+ */
 const MOST_GROWTH = 6;
 /** Shorter times can't be distinguished from the cost of measuring. */
 const LEAST_MILLISECONDS = 0.02;
 const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 40;
 
-/** Something whose time is measured. */
+/** A function whose time is measured. */
 interface Target {
-  /** Characters of the long text: within the limit up to which it is read at all. */
+  /** The length of the long text in characters, within the limit of the parser. */
   readonly long: number;
   /** Prepares a text, and returns the function to measure. */
   make(text: string): () => unknown;
@@ -50,7 +53,7 @@ function ofBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
   };
 }
 
-/** As it comes in one byte at a time. */
+/** Makes a target whose text arrives one byte at a time. */
 function ofDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
   return (text) => {
     const pieces = cutBytes(encodeLatin1(text), 1);
@@ -60,7 +63,10 @@ function ofDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
 
 const line = (random: Random) => chunkLine(random.below(20), random);
 
-/** Headers whose `connection` is one half of the text, and that are as many as fit in the other half. */
+/**
+ * Headers that have one half of the text as `connection`, and fill the other half with other
+ * headers.
+ */
 export const namedHeaders: Target = {
   long: PREAMBLE,
   make(text) {
@@ -97,7 +103,7 @@ async function receivePreamble(socket: MemorySocket): Promise<void> {
   while (transport.searchPreamble() < 0) transport.endReceive(await transport.beginReceive());
 }
 
-/** The chunked coding as it comes in one byte at a time. */
+/** Scans the chunked coding one byte at a time. */
 function scanDrip(bytes: Uint8Array): void {
   const scanner = new ChunkScanner();
   let at = 0;
@@ -107,7 +113,7 @@ function scanDrip(bytes: Uint8Array): void {
   }
 }
 
-/** The list of a tree as it comes in one byte at a time. */
+/** Reads the list of a tree one byte at a time. */
 function readListDrip(bytes: Uint8Array): void {
   const parser = EntryParser.ofTree();
   for (let at = 0; at < bytes.length; at++) {
@@ -122,8 +128,9 @@ function processorTime(): number {
 }
 
 /**
- * The time of one call, as the mean of a few, of which there are fewer where they are long: that of the processor, unless
- * less has passed, since other threads of this process count, too.
+ * Returns the mean time of a call; long calls are repeated fewer times. This is the processor time,
+ * or the elapsed time if that is shorter, because processor time includes other threads of this
+ * process.
  */
 async function measure(work: () => unknown): Promise<number> {
   const [start, begin] = [processorTime(), performance.now()];
@@ -131,7 +138,7 @@ async function measure(work: () => unknown): Promise<number> {
     try {
       await work();
     } catch {
-      // Whether it is accepted is judged elsewhere.
+      // Other fuzzers check whether the text is accepted.
     }
     const spent = Math.min(processorTime() - start, performance.now() - begin);
     if (done === REPETITIONS || spent > MOST_MILLISECONDS) return spent / done;
@@ -144,7 +151,7 @@ function pump(before: string, part: string, after: string, length: number): stri
   return before + part.repeat(Math.ceil(room / part.length)).slice(0, room) + after;
 }
 
-/** The options that `connection` names. */
+/** Returns the options of a `connection` header. */
 function connectionOptions(random: Random): string {
   const names = Array.from(
     { length: 1 + random.below(4) },
@@ -153,7 +160,7 @@ function connectionOptions(random: Random): string {
   return names.join(random.pick([",", ", ", " , "]));
 }
 
-/** A list, and its possible items. */
+/** Returns a list of some items. */
 function list(random: Random): string {
   const part = () =>
     random.pick(["{", "}", '"', "\\", " ", "\n", ",", "[", "]", "a", '"path":["a"]']);
@@ -165,7 +172,7 @@ function pumped(random: Random): string {
   const text = TARGETS[target]![0](random).slice(0, 300);
   const start = random.below(text.length + 1);
   const end = start + 1 + random.below(random.chance(60) ? 4 : 40);
-  // The parts are separated by characters that no grammar has.
+  // The separators are characters that no grammar contains.
   const parts = [text.slice(0, start), text.slice(start, end), text.slice(end)];
   return [String.fromCharCode(target), ...parts].join("\x1e");
 }
@@ -181,7 +188,7 @@ export async function checkLinear(
   const workShort = make(pump(before, part, after, short));
   const workLong = make(pump(before, part, after, long));
   let shortTime = Infinity, longTime = Infinity;
-  // A compilation or a collection makes a single measurement longer, never shorter.
+  // A compilation or a garbage collection makes a single measurement longer, never shorter.
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     shortTime = Math.min(shortTime, await measure(workShort));
     longTime = Math.min(longTime, await measure(workLong));
@@ -192,7 +199,7 @@ export async function checkLinear(
   throw new Objection(`${short} characters took ${times}`);
 }
 
-/** The time that every scanner and parser takes. */
+/** Checks that every scanner and parser takes linear time. */
 export const linearTime: Fuzzer = {
   name: "linear-time",
   grammar: pumped,

@@ -1,8 +1,8 @@
 /**
- * `deno task fuzz [--seconds N] [--seed N] [--target name]…`: runs the fuzzers, each for its part of the time.
- *
- * Prints the seed, and for each target the inputs, how many there were in a second, and what part of them was accepted. At the first objection of an oracle it prints the seed and the smallest bytes that still show it, and ends
- * with status 1.
+ * `deno task fuzz [--seconds N] [--seed N] [--target name]…`: runs the fuzzers, each for its part
+ * of the time. Prints the seed, and for each target the number of inputs, the inputs per second,
+ * and the fraction that was accepted. At the first objection of an oracle it prints the seed and
+ * the smallest failing input, and ends with status 1.
  */
 
 import { parseArgs } from "node:util";
@@ -10,7 +10,7 @@ import { treesCommand } from "../trees/command.ts";
 import { Finding, type Report, run } from "./fuzzer.ts";
 import { targets } from "./targets.ts";
 
-/** A target that is a program of its own. */
+/** A target that runs as a separate program. */
 const TREES = "trees";
 const ALL = [...Object.keys(targets), TREES];
 
@@ -51,12 +51,13 @@ function format({ name, inputs, accepted, seconds }: Report): string {
   ].join("  ");
 }
 
-/** How long a run may go on beyond its time: a case that was begun, and making a counterexample smaller. */
+/** How long a run may exceed its time, to finish a case and to shrink a counterexample. */
 const PATIENCE_SECONDS = 240;
 
 /**
- * Transfers random trees of files with faults for some seconds, and compares them with a model, in a process that may do
- * more than this one: see `tests/trees/main.ts`. Throws a {@linkcode Finding} where one differs.
+ * Transfers random trees of files with faults for some seconds, and compares them with a model, in
+ * a process with more permissions: see `tests/trees/main.ts`. Throws a {@linkcode Finding} if a
+ * tree differs.
  */
 async function fuzzTrees(seed: number, seconds: number): Promise<Report> {
   const caseFile = await Deno.makeTempFile({ prefix: "degu-trees-" });
@@ -79,7 +80,7 @@ async function fuzzTrees(seed: number, seconds: number): Promise<Report> {
 }
 
 const { seconds, seed, names } = readOptions();
-// Most of the cost of an error that is not reported is its stack.
+// The stack is most of the cost of an unreported error.
 Error.stackTraceLimit = 0;
 console.log(`seed ${seed}`);
 console.log(

@@ -1,6 +1,4 @@
-/**
- * Connections in memory: what the peer sends is a list of pieces, as they arrive; and a server of such connections.
- */
+/** Connections in memory, whose peer sends a list of pieces, and a server for such connections. */
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
@@ -23,7 +21,7 @@ export class MemorySocket implements Socket {
   #next = 0;
   #taken = 0;
 
-  /** Makes a socket with these pieces, none of them empty, and then a close. */
+  /** Makes a socket that reads these pieces, none of them empty, and then the end. */
   constructor(pieces: readonly Uint8Array[]) {
     this.#pieces = pieces;
   }
@@ -63,7 +61,7 @@ export class MemorySocket implements Socket {
   }
 }
 
-/** A peer that answers each request with the next bytes, and ends where it is asked for more. */
+/** A peer that responds to each request with the next bytes, and ends at any further read. */
 export class AnsweringSocket extends MemorySocket {
   readonly #answers: (readonly Uint8Array[])[];
   #answering = false;
@@ -76,7 +74,7 @@ export class AnsweringSocket extends MemorySocket {
 
   override read(into: Uint8Array): Promise<number | null> {
     if (!this.empty || this.#answering || this.isClosed) return super.read(into);
-    // Without a read so far, no bytes are available before the first read.
+    // No bytes are available before the request is written.
     return new Promise((resolve) => this.#waiting = { into, resolve });
   }
 
@@ -90,7 +88,7 @@ export class AnsweringSocket extends MemorySocket {
     return super.write(bytes);
   }
 
-  /** The exchange has ended: remaining bytes are too early for the next request. */
+  /** Ends the exchange: remaining bytes come too early for the next request. */
   rest(): void {
     this.#answering = false;
   }
@@ -104,8 +102,8 @@ export class AnsweringSocket extends MemorySocket {
 }
 
 /**
- * The ways in which the bytes are cut: whole, byte by byte, and in two at every boundary, or, where there are more than `most` of
- * these, at as many that lie evenly.
+ * Yields the ways to cut the bytes: whole, byte by byte, and in two at every boundary, or at `most`
+ * evenly distributed boundaries if there are more.
  */
 export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]> {
   yield cutBytes(bytes);
@@ -120,14 +118,14 @@ export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]
 /** Discards log lines, except that a reported bug of Degu ends the program. */
 export const quiet = { debug() {}, info() {}, warn() {}, error: failAtBugs };
 
-/** Accepts sockets that are handed to it. */
+/** A listener that accepts the sockets of {@linkcode MemoryListener.offer}. */
 export class MemoryListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address = ["127.0.0.1", 1];
   readonly #waiting: Socket[] = [];
   #accept: PromiseWithResolvers<AcceptedConnection> | null = null;
 
-  /** Lets a socket connect. */
+  /** Connects a socket. */
   offer(socket: Socket): void {
     this.#waiting.push(socket);
     this.#match();
@@ -156,7 +154,7 @@ export class MemoryListener implements Listener {
   }
 }
 
-/** A server whose connections are in memory; all else is the real one. */
+/** A real server whose connections are in memory. */
 export class MemoryServer extends Server {
   readonly #memory: MemoryListener;
   readonly #serving: Promise<void>;
@@ -174,7 +172,7 @@ export class MemoryServer extends Server {
     this.#serving = this.serveForever();
   }
 
-  /** Lets a socket connect, and resolves once it has been closed. */
+  /** Connects a socket, and resolves when it is closed. */
   async connect(socket: MemorySocket): Promise<void> {
     this.#memory.offer(socket);
     await socket.closed;

@@ -1,7 +1,7 @@
 /**
- * What whole messages and streams of them say, by the grammar of `tests/support/wire_grammar.ts`:
- * independent of the parsers, which scan tables. Works on Latin-1 text; answers `null` where the
- * wire's rules refuse.
+ * Parses whole messages and streams of messages by the grammar of `tests/support/wire_grammar.ts`:
+ * independent of the parsers, which scan tables. Works on Latin-1 text; returns `null` for invalid
+ * text.
  */
 
 import { findErrorResponse, formatErrorResponse } from "../support/error_answers.ts";
@@ -26,12 +26,12 @@ interface ReferenceResponse {
   readonly headers: FlatHeaders;
 }
 
-/** The first line of a preamble without its final CR LF CR LF, and its header block. */
+/** Splits a preamble without its final CR LF CR LF into its first line and its header block. */
 function readPreamble(preamble: string): readonly [line: string, block: string] | null {
   if (preamble.length > limits.preamble - 4) return null;
   const end = preamble.indexOf("\r\n");
   if (end < 0) return [preamble, ""];
-  // No line is empty, the only one neither.
+  // No line may be empty, not even a single line.
   return end + 2 === preamble.length ? null : [preamble.slice(0, end), preamble.slice(end + 2)];
 }
 
@@ -48,7 +48,7 @@ export function readRequest(preamble: string): ReferenceRequest | null {
   return headers === null ? null : { ...start, headers: withoutZero(headers) };
 }
 
-/** Reads a response preamble without its final CR LF CR LF, as it stands. */
+/** Reads a response preamble without its final CR LF CR LF, and keeps a content-length of 0. */
 function readWrittenResponse(preamble: string): ReferenceResponse | null {
   const [line, block] = readPreamble(preamble) ?? [];
   const start = line === undefined ? null : parseReferenceStatusLine(line);
@@ -56,19 +56,19 @@ function readWrittenResponse(preamble: string): ReferenceResponse | null {
   return start === null || headers === null ? null : { ...start, headers };
 }
 
-/** The same, as the answer to a request. */
+/** Reads the preamble of the response to a request, as the library does. */
 export function readResponse(preamble: string, method = "GET"): ReferenceResponse | null {
   const response = readWrittenResponse(preamble);
   if (response === null || isBodiless(method, response.status)) return response;
   return { ...response, headers: withoutZero(response.headers) };
 }
 
-/** Whether the headers speak of another response's body, or of none. */
+/** Whether a response has no body, although it may have framing headers. */
 function isBodiless(method: string, status: number): boolean {
   return method === "HEAD" || status === 204 || status === 304;
 }
 
-/** No bytes are no body, and no header says how long it is. */
+/** Removes a content-length of 0: zero bytes are a null body. */
 function withoutZero(headers: FlatHeaders): FlatHeaders {
   if (headers["content-length"] === 0) delete headers["content-length"];
   return headers;
@@ -80,7 +80,7 @@ type ReferenceChunk = readonly [
   data: string,
 ];
 
-/** Reads a chunked body that starts at a position; gives its chunks and the position after it. */
+/** Reads a chunked body that starts at a position; returns its chunks and its end. */
 export function readChunks(
   text: string,
   start: number,
@@ -100,30 +100,28 @@ export function readChunks(
   }
 }
 
-/** A body: none, its bytes, or its chunks; as Latin-1 text. */
+/** A body as Latin-1 text: `null`, its bytes, or its chunks. */
 export type ModelBody = null | string | readonly ReferenceChunk[];
 
 export interface ModelRequest extends ReferenceRequest {
   readonly body: ModelBody;
 }
 
-/** Returns the messages that a server must find in the bytes of a peer. */
+/** The messages that a server must find in the bytes of a peer. */
 interface RequestStream {
   /** The requests that are complete. */
   readonly requests: readonly ModelRequest[];
-  /** The preamble of one more, whose body is broken or cut. */
+  /** The preamble of the next request, if its body is broken or cut. */
   readonly broken: ReferenceRequest | null;
-  /** True where the bytes end where a message does. */
+  /** Whether the bytes end with a complete message. */
   readonly clean: boolean;
-  /**
-   * What a server may send at the end of its answers to the requests: one of its own, or nothing.
-   */
+  /** The texts that a server may send after the app's responses: an error response, or `""`. */
   readonly answers: readonly string[];
 }
 
 /**
- * Reads the requests in the bytes of a peer, up to the first invalid one, or one that announces
- * that it is the last.
+ * Reads the requests in the bytes of a peer, up to the first invalid request, or a request with
+ * `connection: close`.
  */
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
@@ -136,15 +134,15 @@ export function readRequests(text: string): RequestStream {
     }
     const content = readBody(text, end + 4, preamble.headers);
     if (content === null) {
-      // Of a body with a length only the end can be missing. Of one in chunks it depends on how far
-      // they were read before they ended.
+      // A body with a length can only be incomplete. For a chunked body the response depends on how
+      // far the server has read before the end.
       const chunked = "transfer-encoding" in preamble.headers;
       const answers = chunked ? ["", formatErrorResponse(400)] : [""];
       return { requests, broken: preamble, clean: false, answers };
     }
     requests.push({ ...preamble, body: content.body });
     at = content.end;
-    // Nothing behind it is a request (RFC 9112 §9.6).
+    // Bytes after it are not a request (RFC 9112 §9.6).
     if (hasConnectionClose(preamble.headers)) {
       return { requests, broken: null, clean: true, answers: [""] };
     }
@@ -155,14 +153,14 @@ function hasConnectionClose({ connection }: FlatHeaders): boolean {
   return /(^|,) *close *(,|$)/i.test(String(connection));
 }
 
-/** Returns the response that a client must find in the bytes after one request, if any. */
+/** The response that a client must find in the bytes after a request. */
 interface ModelResponse extends ReferenceResponse {
-  /** `undefined` where it is broken or cut. */
+  /** `undefined` if the body is broken or cut. */
   readonly body: ModelBody | undefined;
   readonly excess: number;
   /** Whether the message has no framing. */
   readonly unframed: boolean;
-  /** True where the connection ends with it. */
+  /** Whether the connection ends with the response. */
   readonly closes: boolean;
 }
 
@@ -187,7 +185,10 @@ export function readOneResponse(method: string, text: string): ModelResponse | n
   return { ...preamble, ...ending, body: content.body, excess: text.length - content.end };
 }
 
-/** Where the CR LF CR LF of a preamble is, or -1 where it is not in time. */
+/**
+ * Returns the position of the CR LF CR LF of a preamble, or -1 if it is missing or beyond the
+ * limit.
+ */
 function preambleEnd(text: string, start: number): number {
   const end = text.indexOf("\r\n\r\n", start);
   return end < 0 || end + 4 - start > limits.preamble ? -1 : end;
@@ -208,10 +209,7 @@ function readBody(
   return { body: text.slice(start, start + length), end: start + length };
 }
 
-/**
- * A value as text that is equal where the values are; the order of keys, as of headers, does not
- * count.
- */
+/** Formats a value as text that is equal for equal values. The order of keys doesn't matter. */
 export function describe(value: unknown): string {
   return JSON.stringify(value, (_key, inner) => {
     const isDictionary = typeof inner === "object" && inner !== null && !Array.isArray(inner);

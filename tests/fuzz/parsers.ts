@@ -1,6 +1,6 @@
 /**
- * The parsers, compared with an oracle and with their own formatters, and the formatters, with input from a careless app:
- * they either refuse it, or write exactly what was meant.
+ * The parsers, compared with an oracle and with their formatters; and the formatters, which either
+ * refuse the values of a careless app, or write exactly these values.
  */
 
 import type { Method } from "@degu/internal/base/wire/preamble.ts";
@@ -65,13 +65,13 @@ function writtenBy(format: () => Uint8Array): string | null {
   }
 }
 
-/** The name and the value of a line, as far as it has both. */
+/** Returns the name and the value of a line; a missing part is empty. */
 export function namedValue(line: string): readonly [name: string, value: string] {
   const colon = line.indexOf(": ");
   return colon < 0 ? [line, ""] : [line.slice(0, colon), line.slice(colon + 2)];
 }
 
-/** Splits the text at its colons and line ends, and nothing is checked: the values are as bad as the text is. */
+/** Splits lines at their colons without any check, so the values may be invalid. */
 function carelessHeaders(lines: readonly string[]): HeaderDict {
   return Object.fromEntries(
     lines.map(namedValue).map(([name, value]) => [name, typed(name, value)]),
@@ -91,7 +91,7 @@ function typed(name: string, value: string): HeaderDict[string] {
   return value;
 }
 
-/** The given headers, as lines sorted by name. */
+/** Returns the text that the formatter must write: the headers as lines, sorted by name. */
 function wanted(firstLine: string, headers: HeaderDict): string {
   const names = Object.keys(headers).sort();
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";
@@ -171,7 +171,7 @@ const chunkFormats: Fuzzer = {
       demand(parseReferenceChunkLine(line) === null, "refused what can be read");
       return "rejected";
     }
-    // A last chunk ends the body by itself.
+    // An empty chunk ends the body.
     const body = data === "" ? written : `${written}0\r\n\r\n`;
     const read = readChunks(body, 0);
     demand(read !== null && read.end === body.length, "wrote what the oracle refuses to read");

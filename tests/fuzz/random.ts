@@ -8,7 +8,7 @@ export class Random {
     this.#state = seed | 0;
   }
 
-  /** The next number, from 0 up to, not including, 2³². */
+  /** Returns the next number, from 0 up to, not including, 2³². */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let mixed = this.#state;
@@ -17,22 +17,22 @@ export class Random {
     return (mixed ^ (mixed >>> 14)) >>> 0;
   }
 
-  /** An integer from 0 up to, not including, `limit`. */
+  /** Returns an integer from 0 up to, not including, `limit`. */
   below(limit: number): number {
     return Math.floor(this.next() / 4294967296 * limit);
   }
 
-  /** True in `percent` of a hundred cases. */
+  /** Returns true with a probability of `percent` %. */
   chance(percent: number): boolean {
     return this.below(100) < percent;
   }
 
-  /** One of the items, of which there is at least one. */
+  /** Returns one of the items; there must be at least one. */
   pick<T>(items: readonly T[]): T {
     return items[this.below(items.length)] as T;
   }
 
-  /** A text of `least` to `most` characters of a set. */
+  /** Returns a text of `least` to `most` characters of a set. */
   text(set: string, least: number, most: number): string {
     let text = "";
     for (let n = least + this.below(most - least + 1); n > 0; n--) {

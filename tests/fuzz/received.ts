@@ -7,7 +7,7 @@ import { RecordingSink } from "../support/streams.ts";
 import { decodeLatin1, type FlatHeaders } from "../support/wire_grammar.ts";
 import type { ModelBody } from "./oracle.ts";
 
-/** Headers with ranges as their text. */
+/** Returns the headers with ranges as text. */
 export function flatten(headers: HeaderDict): FlatHeaders {
   const flat: FlatHeaders = {};
   for (const [name, value] of Object.entries(headers)) {
@@ -21,10 +21,12 @@ export const WAYS = ["read", "pieces", "iterate", "readable", "writeTo"] as cons
 
 export type Way = typeof WAYS[number];
 
-/** The bytes that one read without a size collects. */
+/** The maximum number of bytes of a read without a size. */
 const MOST_AT_ONCE = 16777216;
 
-/** Reads a body to its end; `null` for none. Chunks are kept where the way of reading shows them. */
+/**
+ * Reads a body to its end; `null` for a null body. Returns chunks if the way of reading has chunks.
+ */
 export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
   if (body === null) return null;
   if (body.chunked) {
@@ -55,7 +57,7 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
   return await collect(way === "readable" ? body.readable : body);
 }
 
-/** One read does not collect so much: it says so, and leaves the body as it was. */
+/** Asserts that one read refuses to collect a body of this size, and leaves the body unused. */
 async function refuseToCollect(body: Body): Promise<void> {
   try {
     await body.read();
@@ -83,7 +85,7 @@ export function seenAs(body: ModelBody, way: Way): ModelBody {
   if (body === null || typeof body === "string") return body;
   if (way === "iterate" || way === "pieces") return body;
   if (way !== "writeTo") return body.map(([, data]) => data).join("");
-  // As it stands on the wire, with sizes in lower case.
+  // The encoded body, with sizes in lower case.
   return body.map(([extension, data]) => {
     const suffix = extension === null ? "" : `;${extension.join("=")}`;
     return `${data.length.toString(16)}${suffix}\r\n${data}\r\n`;

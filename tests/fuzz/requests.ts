@@ -1,4 +1,7 @@
-/** Streams of requests to a server: over sockets in memory, split at every boundary, and over real ones. */
+/**
+ * Streams of requests to a server: over sockets in memory, split at every boundary, and over
+ * loopback sockets.
+ */
 
 import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
@@ -13,25 +16,25 @@ import { describe, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
-/** Whether a client says that this is its last request. */
+/** Whether a request has `connection: close`. */
 export function saysLast({ headers }: ReferenceRequest): boolean {
   const { connection = "" } = headers;
   return String(connection).toLowerCase().split(",").some((option) => option.trim() === "close");
 }
 
-/** The answer of status 200 without a body, of a server whose app has read the request. */
+/** Returns the response with status 200 and a null body. */
 export function emptyAnswer(request: ReferenceRequest): string {
   const close = saysLast(request) ? "connection: close\r\n" : "";
   const length = request.method === "HEAD" ? "" : "content-length: 0\r\n";
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
 }
 
-/** The requests that the app of the server was given. */
+/** The requests that the server has passed to the app. */
 class Record {
   way: Way = "read";
   calls = 0;
   readonly requests: string[] = [];
-  /** The requests that were reported as exchanges, with the status. */
+  /** The requests that were reported to onExchange, with the status. */
   readonly exchanges: string[] = [];
   readonly strange: unknown[] = [];
 
@@ -59,7 +62,7 @@ class Record {
   }
 }
 
-/** Requires that the server has found the same requests as the oracle. */
+/** Demands that the server has found the same requests as the oracle. */
 function checkRecord(
   record: Record,
   input: string,
@@ -87,7 +90,7 @@ function checkRecord(
   return expected.clean && complete.length > 0;
 }
 
-/** Demands that an exchange was reported for each request for which the application was called, and no other. */
+/** Demands that exactly the requests for which the app was called were reported as exchanges. */
 function checkExchanges({ exchanges }: Record, input: string, where: string): void {
   const { requests, broken } = readRequests(input);
   const expected = requests.map(({ method, uri }) => `${method} ${uri} 200`);
@@ -101,14 +104,14 @@ function checkExchanges({ exchanges }: Record, input: string, where: string): vo
 
 const MOST_SPLITS = 400;
 
-/** One to three requests, right or nearly so. */
+/** Returns one to three requests that are valid or almost valid. */
 export function requestStream(random: Random): string {
   let text = "";
   for (let n = 1 + random.below(3); n > 0; n--) text += request(random);
   return text;
 }
 
-/** Streams of requests over sockets in memory, cut at every boundary. */
+/** Makes a fuzzer of streams of requests over sockets in memory, cut at every boundary. */
 export function requestStreams(): Fuzzer {
   const record = new Record();
   const server = new MemoryServer(record.app, record.onExchange);
@@ -132,7 +135,7 @@ export function requestStreams(): Fuzzer {
   };
 }
 
-/** Streams of requests over sockets of the loopback interface, in one piece or two. */
+/** Makes a fuzzer of streams of requests over loopback sockets, in one piece or two. */
 export function loopbackRequests(): Fuzzer {
   const record = new Record();
   const server = new Server(["127.0.0.1", 0], record.app, { logger: quiet, maxRequests: Infinity });

@@ -16,7 +16,9 @@ import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
 
-/** Separates the answers within an input; the first character of each selects the request's method. */
+/**
+ * Separates the responses in an input; the first character of each selects the request's method.
+ */
 const SEPARATOR = "\x1e";
 
 type Exchange = ReturnType<typeof exchangesOf>[number];
@@ -38,9 +40,9 @@ function answers(random: Random): string {
 
 interface Seen {
   readonly messages: string[];
-  /** The code of the error that ended it, or `null`. */
+  /** The code of the error that ended the exchange, or `null`. */
   code: string | null;
-  /** The preamble of a response whose body then failed. */
+  /** The preamble of a response whose body failed. */
   broken: string | null;
 }
 
@@ -76,7 +78,7 @@ interface Expected extends Seen {
   readonly clean: boolean;
 }
 
-/** The responses that the oracle finds. */
+/** Returns the responses that the oracle finds. */
 function expect(exchanges: readonly Exchange[], way: Way): Expected {
   const messages: string[] = [];
   for (const [i, { method, answer }] of exchanges.entries()) {
@@ -130,7 +132,10 @@ export function responseStreams(): Fuzzer {
   };
 }
 
-/** All whole, all byte by byte, and each answer in turn cut at every boundary. */
+/**
+ * Yields ways to cut the responses: all whole, all byte by byte, and each response in turn cut at
+ * every boundary.
+ */
 function* splitsOfAll(
   answers: readonly Uint8Array[],
   most: number,

@@ -1,6 +1,6 @@
 /**
- * Bodies with careless code: they write without waiting, and change arrays while they are sent. Whatever
- * they do, the peer gets the announced message, or a beginning of it and then an end.
+ * Bodies of careless code, which writes without waiting, and changes arrays while they are sent.
+ * The peer must always get the announced message, or a prefix of it and then the end.
  */
 
 import type { BodyOut } from "@degu/internal/base/body/bodies.ts";
@@ -13,7 +13,7 @@ import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
-/** The bytes of an array that is sent. Other received bytes were never announced. */
+/** The bytes inside and behind a sent array. The peer must not receive other bytes. */
 const FILLING = "x", BEHIND = "y";
 const ANSWER = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -23,7 +23,7 @@ const ANSWER = "HTTP/1.1 204 No Content\r\n\r\n";
  */
 const SIZES: readonly number[] = [1, 5, 1000, 70_000, 140_000];
 
-/** A socket that takes its time over each write, and looks at the bytes only then. */
+/** A slow socket: it reads the bytes of a write only after a pause. */
 class SlowSocket implements Socket {
   received = "";
   readonly #isWhole: (received: string) => boolean;
@@ -62,7 +62,7 @@ class SlowSocket implements Socket {
   }
 }
 
-/** An array, and its possible changes: `change` is called after the array was passed. */
+/** Makes an array, and a function that changes it after it was passed. */
 function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): void } {
   const buffer = new ArrayBuffer(size, { maxByteLength: size + 100 });
   const bytes = new Uint8Array(buffer).fill(FILLING.charCodeAt(0));
@@ -86,7 +86,7 @@ function stepsOf(script: string) {
   }));
 }
 
-/** Changes an array some turns later: before, while or after its bytes go out. */
+/** Changes an array some microtasks later: before, while or after its bytes are written. */
 async function changeSoon({ late }: Step, least: number, change: () => void): Promise<void> {
   for (let turn = 0; turn < least + (late ? 4 : 0); turn++) await null;
   change();
@@ -125,7 +125,7 @@ function makeBody(input: string, steps: readonly Step[]): { body: BodyOut; annou
   return { body: new BodyIter(arrays(steps), total), announced };
 }
 
-/** Bodies of all kinds whose arrays change. */
+/** A fuzzer of bodies of all kinds whose arrays change. */
 export const carelessSenders: Fuzzer = {
   name: "careless-sender",
   grammar(random: Random): string {

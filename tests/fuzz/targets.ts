@@ -24,7 +24,7 @@ const pure: readonly Fuzzer[] = [
   linearTime,
 ];
 
-/** Makes each fuzzer, by its name. One that is made has to be closed. */
+/** Functions that make the fuzzers, by name. The caller must close the fuzzer. */
 export const targets: Readonly<Record<string, () => Fuzzer>> = {
   ...Object.fromEntries(pure.map((fuzzer) => [fuzzer.name, () => fuzzer])),
   "request-stream": requestStreams,

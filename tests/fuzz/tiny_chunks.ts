@@ -1,5 +1,6 @@
 /**
- * Bodies in tiny chunks, collected in every way: the right bytes, and memory that follows the data and not the number of chunks.
+ * Bodies in tiny chunks, collected in every way: the bytes must be right, and the memory in
+ * proportion to the data, not to the number of chunks.
  */
 
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
@@ -11,7 +12,7 @@ const CHUNKS = 20_000;
 const PIECE_BYTES = 10_000;
 const FIXED_BYTES = 1_048_576;
 
-/** Collects the garbage, where the process was started with --v8-flags=--expose-gc. */
+/** Collects garbage, if the process was started with --v8-flags=--expose-gc. */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 
 function heldBytes(): number {
@@ -27,7 +28,10 @@ const WAYS = {
   json: async (body: ChunkedBody) => String(await body.json()),
 };
 
-/** One chunk for each letter of a script, again and again: `a` has a byte of data, `b` two …; a capital has an extension. */
+/**
+ * Encodes one chunk for each letter of a script, which is repeated: `a` has a byte of data, `b` two
+ * bytes, and so on; a capital letter has an extension.
+ */
 function encode(script: string): { encoded: string; data: string; whole: boolean } {
   let encoded = "", data = "";
   for (let i = 0; i < CHUNKS; i++) {

@@ -10,11 +10,11 @@ import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
-// Both ends over every kind of address, in one process.
+// A client and a server over every kind of address, in one process.
 
 const MEBIBYTE = 1048576;
 
-/** Bytes that depend on their place, in pieces of odd sizes. */
+/** Yields bytes that depend on their position, in pieces of odd sizes. */
 function* pattern(total: number): Generator<Uint8Array> {
   for (let at = 0; at < total;) {
     const piece = new Uint8Array(Math.min(total - at, 70_001));

@@ -1,6 +1,6 @@
 /**
- * What a server answers by itself, byte by byte: over every kind of connection, in a worker, and in
- * front of and behind a proxy.
+ * The responses of the server itself, byte by byte: over every kind of connection, in a worker, and
+ * in front of and behind a proxy.
  */
 import { ProxyApp } from "@degu/degu";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
@@ -15,7 +15,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
-/** An app that reads each body; a worker is given its text. */
+/** An app that reads each body. Its source text is transferred to the worker. */
 const tell: AppFunction = async ({ method, uri, body }) => {
   await body?.bytes();
   if (uri === "/throws") throw new Error("no");
@@ -60,12 +60,12 @@ const ROWS: readonly (readonly [sent: string, received: string])[] = [
   [`HEAD /throws HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(500)],
   [`PUT /throws HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello${NEXT}`, formatErrorResponse(500)],
   [`GET /wrong HTTP/1.1\r\n\r\n${NEXT}`, formatErrorResponse(500)],
-  // The answers before it stand.
+  // Responses to earlier requests are sent.
   [
     `${NEXT}${NEXT}TRACE / HTTP/1.1\r\n\r\n`,
     ok("GET", "/next").repeat(2) + formatErrorResponse(501),
   ],
-  // The last answer says so.
+  // The response to connection: close has connection: close.
   ["GET / HTTP/1.1\r\nconnection: close\r\n\r\n", ok("GET", "/", "connection: close\r\n")],
   ["DELETE / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", ok("DELETE", "/")],
   // Bytes that are not HTTP, or not a complete request, get no response.
@@ -101,7 +101,7 @@ async function converse(socket: Socket, text: string): Promise<string> {
       received += decodeLatin1(into.subarray(0, count));
     }
   } catch (error) {
-    // A connection that ends in silence may be reset.
+    // A connection that the server closes without a response may be reset.
     if (!isBroken(error)) throw error;
   }
   await sending;
@@ -168,7 +168,7 @@ for (const [what, start] of Object.entries(PLACES)) {
       const received = await converse(await place.client.createSocket(), sent);
       assertEquals(received, expected, sent.slice(0, 100));
     }
-    // A stranger can't cause lines above level info, except by an app that throws.
+    // A peer can't cause lines above level info, unless the app throws.
     const loud = place.logger?.lines.filter(([level, line]) =>
       level !== "debug" && level !== "info" && !/an error of the app/.test(line)
     );

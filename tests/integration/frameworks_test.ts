@@ -1,4 +1,4 @@
-/** Hono and ky. */
+/** Hono, itty-router and ky. */
 import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
@@ -14,7 +14,7 @@ import { etag } from "hono/etag";
 import { HTTPException } from "hono/http-exception";
 import { secureHeaders } from "hono/secure-headers";
 
-// Frameworks from npm over our own server: Hono and itty-router, unmodified.
+// Unmodified frameworks from npm on a server of the library: Hono and itty-router.
 
 const encoder = new TextEncoder();
 
@@ -221,15 +221,15 @@ Deno.test("itty-router: routes, parameters, middleware and errors", async () => 
   assert(conn.closed || serving.logger.messagesOf("error").length === 0);
 });
 
-// ky from npm, unmodified, over one of our clients.
+// Unmodified ky from npm over a client of the library.
 
-/** A ky whose requests go to the server. */
+/** Makes a ky that sends its requests to the server. */
 function makeKy(serving: Serving, options: Parameters<typeof ky.create>[0] = {}) {
   const fetch = createFetch(serving.makeClient(), { anyHost: true });
   return ky.create({ fetch, prefix: "http://device.local", retry: 0, ...options });
 }
 
-/** Responds with the request. */
+/** An app that responds with its request. */
 const echo: AppFunction = async (request) => {
   const { method, uri, headers } = request;
   const type = headers["content-type"] ?? null;

@@ -1,6 +1,6 @@
 /**
- * Apps that answer HEAD as they answer GET (RFC 9110 §9.3.2): the headers of GET, no body, and no
- * byte is read for it.
+ * Apps that respond to HEAD as to GET (RFC 9110 §9.3.2): the server sends the headers of GET
+ * without a body, and reads no byte of the body.
  */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type App, Client, createFetch, ProxyApp, routes } from "@degu/degu";
@@ -28,7 +28,7 @@ const hello = encodeLatin1("hello");
 const chunks: readonly Chunk[] = [[null, hello], [["end", "yes"], new Uint8Array(0)]];
 const encoded = encodeLatin1("5\r\nhello\r\n0;end=yes\r\n\r\n");
 
-/** A body for an answer, and the state of its source. */
+/** A body for a response, and a check of its source. */
 interface Made {
   readonly body: BodyOut;
   /** Throws unless the source was canceled without a read. */
@@ -100,12 +100,12 @@ Deno.test("a server answers HEAD as GET, without the body", async (t) => {
       made.push(make());
       return [200, "OK", { "x-a": "b" }, made.at(-1)!.body];
     };
-    // The routes of a table change nothing.
+    // Routes don't change the result.
     await using meeting = await connectRawPeer(routes({ "GET /a": app }), head + head);
     const { peer, logger } = meeting;
     await peer.closeWrite();
     const lines = framing < "x" ? `${framing}x-a: b\r\n` : `x-a: b\r\n${framing}`;
-    // The session goes on: nothing is left of the body, and nothing of it was sent.
+    // The session continues, and no byte of the body was sent.
     const answer = `HTTP/1.1 200 OK\r\n${lines}\r\n`;
     assertEquals(await peer.readToEnd(), { received: answer + answer, kind: "end" });
     for (const { check } of made) check();
@@ -154,7 +154,7 @@ Deno.test("canceling the body of a response to HEAD may close its session", asyn
   );
   const { peer, logger } = meeting;
   const { received } = await peer.readToEnd();
-  // Whether it was on its way before the session was closed is up to the system.
+  // The response may or may not be sent before the session is closed.
   const answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
   assert(["", answer].includes(received), received);
   assertEquals(logger.lines.map(([level]) => level), ["debug"]);
@@ -260,7 +260,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
     for (const body of made) {
       if (body instanceof TrackedStream) assertEquals(body.cancelReasons.length, 1);
     }
-    // The request was answered: an unwanted body is no reason to abort it.
+    // The server doesn't abort the request because of the unused body.
     assertEquals([aborted, serving.logger.lines], [[], []]);
   });
 });

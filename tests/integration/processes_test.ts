@@ -7,12 +7,12 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 
-// The program of docs/operations.md: how it responds to the signals of a service manager.
+// The program of docs/operations.md, and its reaction to the signals of a service manager.
 
-/** The steps of the page that a service manager would do. */
+/** The line of the program that replaces a service manager. */
 const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
 
-/** The code below a heading, made to say when it listens. */
+/** Returns the code below a heading, with a line that prints when the server listens. */
 async function programBelow(heading: string): Promise<string> {
   const page = await readProjectFile("docs/operations.md");
   const [, code = ""] = /```ts\n([^]*?)```/.exec(page.slice(page.indexOf(heading))) ?? [];
@@ -55,7 +55,7 @@ Deno.test({
   },
 });
 
-// Few file descriptors, in a process of its own.
+// Few file descriptors, in a separate process.
 
 /** Runs a command with few file descriptors. */
 const FEW_DESCRIPTORS = `

@@ -1,4 +1,7 @@
-/** Which messages a proxy passes on, over sockets on both sides (RFC 9110 §7.6, RFC 9112). */
+/**
+ * The messages that a proxy forwards or refuses, over sockets on both sides (RFC 9110 §7.6, RFC
+ * 9112).
+ */
 import { ProxyApp } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
@@ -43,7 +46,7 @@ Deno.test("a proxy replaces a response that breaks a rule by 502, passes no byte
 });
 
 const ABSOLUTE = "http://127.0.0.1:1/a";
-/** Requests that break a rule, and the status of the answer. */
+/** Requests that break a rule, and the status of the response. */
 const REQUESTS: readonly (readonly [request: string, status: 400 | 501 | 505])[] = [
   [`GET ${ABSOLUTE} HTTP/1.1\r\nhost: b\r\n\r\n`, 400],
   ["GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", 505],
@@ -66,7 +69,7 @@ Deno.test("a proxy itself refuses a request that breaks a rule, and doesn't conn
     const { near, proxy, upstream } = through;
     await near.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
     assertEquals((await near.readToEnd()).received, formatErrorResponse(status));
-    // The first connection to the upstream is that of the next client.
+    // The proxy first connects to the upstream for the next client.
     using next = await RawPeer.connect(proxy.address);
     await next.send("GET /next HTTP/1.1\r\n\r\n");
     const far = await upstream.accept();

@@ -1,7 +1,8 @@
 /**
- * Ways to make two parties see different requests in the same bytes: the warnings of RFC 9112 (§2.2, §3,
- * §5, §6, §7, §9, §11), and the public literature on request smuggling and desynchronization, as bytes that
- * a peer sends on one connection. Text is Latin-1, one character per byte.
+ * Ways to make two recipients parse different requests from the same bytes: the warnings of RFC
+ * 9112 (§2.2, §3, §5, §6, §7, §9, §11), and the public literature on request smuggling and
+ * desynchronization, as bytes that a peer sends on one connection. Text is Latin-1, one character
+ * per byte.
  */
 
 import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -14,11 +15,14 @@ import { type ModelRequest, readRequests } from "../fuzz/oracle.ts";
 export interface SmugglingRow {
   readonly name: string;
   readonly bytes: string;
-  /** How many requests the row says are accepted, and whether one more has a right preamble and a wrong body. */
+  /**
+   * The expected number of accepted requests, and whether the next request has a valid preamble and
+   * an invalid body.
+   */
   readonly says: readonly [accepted: number, isBroken: boolean];
   /** The requests that the grammar finds in the bytes. */
   readonly accepted: readonly ModelRequest[];
-  /** The request target of the one whose body is wrong. */
+  /** The request target of the request whose body is invalid. */
   readonly broken: string | undefined;
   /** The error response that the server may send last; `""` for none. */
   readonly answers: readonly string[];
@@ -28,7 +32,7 @@ type Rows = readonly (readonly [name: string, text: string])[];
 
 const REFUSED = [0, false] as const, BROKEN = [0, true] as const, ACCEPTED = [1, false] as const;
 
-/** Rows of one outcome, whose bytes are made of their texts. */
+/** Returns rows of one outcome; `build` makes the bytes from the texts. */
 function rows(
   says: SmugglingRow["says"],
   texts: Rows,
@@ -438,7 +442,7 @@ const pipelines: Rows = [
 const named = (kind: string, list: Rows): Rows =>
   list.map(([name, text]) => [`${kind}: ${name}`, text]);
 
-/** Bytes behind a request that says that it is the last (RFC 9112 §9.6). */
+/** Bytes after a request with `connection: close` (RFC 9112 §9.6). */
 const lastRequests: Rows = [
   ["connection: close, and another request", getWith("connection: close") + SMUGGLED],
   [
@@ -452,7 +456,7 @@ const lastRequests: Rows = [
   ["connection: close, and what is no request", `${getWith("connection: close")}\0`],
 ];
 
-/** Every row, with names that are all different. */
+/** All rows, with unique names. */
 export const smugglingCorpus: readonly SmugglingRow[] = [
   ...rows(REFUSED, bothFramings),
   ...rows(

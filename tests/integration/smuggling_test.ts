@@ -1,4 +1,7 @@
-/** Bytes that two parties could interpret in two ways: at our server, behind our proxy, and under Deno's server. */
+/**
+ * Bytes that two recipients could interpret in different ways: at a server, and at other servers
+ * behind a proxy.
+ */
 import { ProxyApp } from "@degu/degu";
 import { type Address, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -61,7 +64,7 @@ function assertAnswered({ name, accepted, answers }: SmugglingRow, received: str
   assert(whole.includes(received), `${name}: ${received}`);
 }
 
-/** Keeps every byte that a proxy sends to its upstream. */
+/** A relay that records every byte that a proxy sends to its upstream. */
 class Tap extends Relay {
   #taps: { sent: string }[] = [];
 
@@ -70,7 +73,7 @@ class Tap extends Relay {
    * sent on each.
    */
   async takeSent(): Promise<string[]> {
-    // A connection that was broken off may still wait to be accepted.
+    // An aborted connection may still wait to be accepted.
     await waitForTick();
     await this.waitForClose();
     return this.#taps.splice(0).map(({ sent }) => sent);
@@ -98,21 +101,21 @@ class Tap extends Relay {
   }
 }
 
-/** A request as a back end has seen it to its end; the body as Latin-1 text. */
+/** A complete request as the back end has received it; the body as Latin-1 text. */
 interface SeenRequest {
   readonly method: string;
   readonly uri: string;
   readonly body: string;
 }
 
-/** A back end that runs. */
+/** A running back end. */
 interface BackEnd extends AsyncDisposable {
   readonly address: Address;
   /** Returns the requests since the last call. */
   take(): SeenRequest[];
 }
 
-/** The server of `node:http`. */
+/** Starts a server of `node:http`. */
 async function startNodeHttp(): Promise<BackEnd> {
   const seen: SeenRequest[] = [];
   const server = createServer((request, response) => {
@@ -138,7 +141,7 @@ async function startNodeHttp(): Promise<BackEnd> {
   };
 }
 
-/** The server of Deno. */
+/** Starts a server of Deno. */
 function startDenoServe(): Promise<BackEnd> {
   const seen: SeenRequest[] = [];
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
@@ -149,7 +152,7 @@ function startDenoServe(): Promise<BackEnd> {
       return new Response("cut", { status: 400 });
     }
     const { pathname, search } = new URL(request.url);
-    // A URL does not tell an empty query from none.
+    // A URL doesn't distinguish an empty query from a missing one.
     const mark = search === "" && request.url.endsWith("?") ? "?" : search;
     seen.push({ method: request.method, uri: pathname + mark, body });
     return new Response("seen");
@@ -186,7 +189,7 @@ http {
 }
 `;
 
-/** nginx, which relays to `node:http`: the output of both proxies counts. */
+/** Starts nginx, which relays to `node:http`: the requests pass through both proxies. */
 function startNginx(): Promise<BackEnd> {
   return startProgram("nginx", (dir, port) => ({
     address: `${dir}/socket`,
@@ -213,9 +216,9 @@ ProxyPreserveHost On
 ProxyPass "/" "http://127.0.0.1:${port}/" nocanon
 `;
 
-/** Apache, which relays to `node:http`. */
+/** Starts Apache, which relays to `node:http`. */
 async function startApache(): Promise<BackEnd> {
-  const own = await findUnusedPort(); // it can't be asked to choose one
+  const own = await findUnusedPort(); // Apache can't choose a free port.
   return await startProgram("apache2", (dir, port) => ({
     address: ["127.0.0.1", own],
     configuration: APACHE(dir, own, port),
@@ -225,7 +228,10 @@ async function startApache(): Promise<BackEnd> {
 
 const MOST_ATTEMPTS = 500, PAUSE_MILLISECONDS = 10;
 
-/** Starts a program that relays to `node:http`; `plan` is told its directory, and that server's port. */
+/**
+ * Starts a program that relays to `node:http`; `plan` gets the directory of the program, and the
+ * port of the server.
+ */
 async function startProgram(
   program: string,
   plan: (
@@ -251,7 +257,7 @@ async function startProgram(
     if (ended || attempt === MOST_ATTEMPTS) {
       throw new Error(`${program} does not listen: ${await stop()}`);
     }
-    // The program doesn't print when it listens.
+    // The program doesn't report when it listens.
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
   }
   return { address, take: last.take, [Symbol.asyncDispose]: async () => void await stop() };
@@ -261,14 +267,14 @@ async function accepts(address: Address): Promise<boolean> {
   return await dial(address).then((conn) => (conn.close(), true), () => false);
 }
 
-/** Returns why a program can't be used; `null` if it can. */
+/** Returns the reason why a program can't be used; `null` if it can. */
 const whyNot = (program: string) => findObstacle([program, "-v"]);
 
 interface Kind {
   readonly name: string;
   readonly program?: string;
   start(): Promise<BackEnd>;
-  /** The request target as this back end tells it. */
+  /** Converts a request target to the form that this back end reports. */
   uriOf?(uri: string): string;
 }
 
@@ -299,7 +305,7 @@ for (const kind of kinds) {
 async function forwardAll(kind: Kind): Promise<void> {
   await using backEnd = await kind.start();
   await using tap = new Tap(backEnd.address);
-  // The headers have to come out as they went in, without a host of the client's own.
+  // The headers must be forwarded unchanged, so the client doesn't add a host.
   const client = new Client(tap.address, { host: null, timeout: 60 });
   let app = new ProxyApp(client);
   await using proxy = serve((request, session) => app.handle(request, session));
@@ -340,8 +346,8 @@ Deno.test("a response has no bytes of another session, though sessions share con
 });
 
 /**
- * What went over the wire is the accepted requests, each whole but for what is for one connection, in order and once, and of a broken one
- * no end.
+ * Asserts that the proxy has sent the accepted requests, once and in order, without headers of a
+ * single connection, and that a broken request stays incomplete.
  */
 function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
   const streams = sent.map(readRequests);
@@ -353,7 +359,7 @@ function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
   for (const { broken } of unfinished) assertEquals(broken?.uri, row.broken, row.name);
 }
 
-/** The requests of a row as a back end tells them. */
+/** Returns the requests of a row in the form that a back end reports. */
 function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow): SeenRequest[] {
   return accepted.map(({ method, uri, body }) => ({
     method,
@@ -363,8 +369,8 @@ function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow):
 }
 
 /**
- * Takes out what belongs to the row before: where our client gives up a back end that is a proxy itself, what is behind that one may see
- * the request later.
+ * Removes requests of the previous row: if the proxy under test closes its connection to a back end
+ * that is also a proxy, the server behind that may receive the request later.
  */
 function dropLate(seen: SeenRequest[], expected: SeenRequest[], late: SeenRequest[]): void {
   const same = (a?: SeenRequest, b?: SeenRequest) => JSON.stringify(a) === JSON.stringify(b);

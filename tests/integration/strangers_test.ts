@@ -1,7 +1,4 @@
-/**
- * The log of README.md's server, which strangers can make say nothing above level info, whatever
- * they send.
- */
+/** The log of README.md's server: peers can't cause lines above level info, whatever they send. */
 import type { App } from "@degu/degu/server";
 import { dial, exchange } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
@@ -11,7 +8,7 @@ import { request, requestPreamble } from "../fuzz/grammar.ts";
 import { Random } from "../fuzz/random.ts";
 import { smugglingCorpus } from "./smuggling.rows.ts";
 
-/** The app of README.md, which that does not export. */
+/** Loads the app of README.md, which doesn't export it. */
 async function helloApp(): Promise<App> {
   const [, source = ""] =
     /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await readProjectFile("README.md")) ?? [];
@@ -19,7 +16,7 @@ async function helloApp(): Promise<App> {
   return (await import(`data:application/typescript,${text}`)).app;
 }
 
-/** Sends each text over a connection of its own; returns the answers. */
+/** Sends each text over a new connection; returns the responses. */
 async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>): Promise<string> {
   let answers = "";
   for (const text of texts) {
@@ -28,7 +25,7 @@ async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>):
     answers += (await exchange(serving.address, text)).received;
     for (const [level, line] of logger.lines.slice(before)) {
       assert(level === "info" || level === "debug", `${level}: ${line}`);
-      // An exception is logged with its stack, and an action of a stranger with one line.
+      // An exception is logged with its stack, and an action of a peer with one line.
       assert(!line.includes("\n"), line);
     }
   }
@@ -39,7 +36,7 @@ async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>):
 const GREETING =
   /^HTTP\/1\.1 200 OK\r\n(?:connection: close\r\n)?content-length: 13\r\ncontent-type: text\/plain;charset=utf-8\r\n\r\n/;
 
-/** The same requests for the one path that the app greets. */
+/** Replaces the targets of requests by the path that the app serves. */
 const aimed = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
 
 Deno.test("the server of README.md doesn't log above info for the corpus of smuggling", async () => {
@@ -56,7 +53,8 @@ Deno.test("the server of README.md doesn't log above info for inputs of the fuzz
     const text = random.chance(80)
       ? Array.from({ length: 1 + random.below(3) }, () => request(random)).join("")
       : `${requestPreamble(random)}\r\n\r\n`;
-    // Both answers of the app are wanted, and messages that are cut.
+    // Half of the requests get the path of the app, so that it responds with 200 and with 404. Some
+    // messages are incomplete.
     const sent = random.chance(50) ? aimed(text) : text;
     return random.chance(80) ? sent : sent.slice(0, random.below(sent.length));
   });
@@ -92,7 +90,7 @@ Deno.test("the server of README.md doesn't log above info for peers that leave a
     await conn.write(new TextEncoder().encode(text.slice(0, at)));
     conn.close();
   }
-  // The server gets to the last one after all others.
+  // The server handles this request after all others.
   await sendEach(serving, ["GET /hello HTTP/1.1\r\nconnection: close\r\n\r\n"]);
   await serving.server.shutdown();
   for (const [level, line] of serving.logger.lines) assert(!/warn|error/.test(level), line);

@@ -23,7 +23,7 @@ const pki = await openSharedPki();
 
 // Peers with every kind of certificate, and the expected outcome for each.
 
-/** Accepted, or refused with this code and for this reason. */
+/** The peer is accepted, or refused with this code and reason. */
 type Verdict = "accepted" | RegExp;
 
 /** The options with which openssl uses weak keys. */
@@ -48,7 +48,7 @@ type Peer = readonly [name: string, verdict: Verdict, args: readonly string[], s
 
 const NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1";
 
-/** Peers of either role that show a certificate of this kind. */
+/** Makes peers of either role with every kind of certificate. */
 async function makePeers(
   pki: OpensslPki,
   trusted: IssuedCertificate,
@@ -137,7 +137,7 @@ async function eachPeer(
   }
 }
 
-/** Peers in both versions of TLS. */
+/** Returns the peers in both versions of TLS. */
 function inBothVersions(peers: readonly Peer[]): Peer[] {
   return ["tls1_3", "tls1_2"].flatMap((version) =>
     peers.map(([name, verdict, args]): Peer => {
@@ -146,7 +146,7 @@ function inBothVersions(peers: readonly Peer[]): Peer[] {
   );
 }
 
-/** The arguments with which openssl shows a certificate and those between it and the authority. */
+/** Returns the arguments with which openssl sends a certificate and its intermediates. */
 function show(
   { certFile, keyFile }: IssuedCertificate,
   ...chain: readonly IssuedCertificate[]
@@ -156,9 +156,9 @@ function show(
   return ["-cert", certFile, "-key", keyFile, ...more];
 }
 
-// Independent programs at the other end of a connection with certificates on both sides.
+// Other programs as peers, with certificates on both sides.
 
-/** Says who asked, and sends the body back. */
+/** An app that responds with the subject of the client and the request's body. */
 const echo: App = async (request, session) => {
   return [200, "OK", { who: session.peerCertificate?.subject ?? "nobody" }, await request.bytes()];
 };
@@ -350,13 +350,12 @@ Deno.test({
   },
 });
 
-/** The words of a command line. */
+/** Returns the words of a command line. */
 function argumentsOf(line: string): string[] {
   return (line.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ""));
 }
 
-// Which clients are accepted and which servers are trusted, with certificates and peers of the
-// openssl program.
+// Accepted clients and trusted servers, with certificates and peers of the openssl program.
 
 const INCOMPATIBLE =
   /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion)$/;
@@ -422,7 +421,7 @@ testWithOpenssl("each end accepts only the certificates of its authority", async
 interface Certificates {
   readonly pki: OpensslPki;
   readonly trusted: IssuedCertificate;
-  /** The authority of the end that is tested. */
+  /** The authority of the tested client or server. */
   readonly ownAuthority: IssuedCertificate;
 }
 

@@ -11,14 +11,14 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and other bytes to
     const ascii = [...bytes].every((byte) => byte < 0x80);
     assertEquals(/^[\0-\x7f]*$/.test(text), ascii);
     if (ascii) assertEquals(text, String.fromCharCode(...bytes));
-    // What is ASCII comes out in its order, so nothing of it can hide behind another byte.
+    // ASCII characters keep their order, so no other byte can hide one.
     const kept = [...text].filter((character) => character < "\x80").join("");
     assertEquals(kept, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
   }));
   assertEquals(decodeAscii(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)), "\ufeffa");
 });
 
-// Maps that strangers can't fill without limit.
+// Pauses.
 
 Deno.test("pause() resolves after its milliseconds", async () => {
   using time = new FakeTime();

@@ -70,14 +70,14 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
   await makeLinks({ [path]: "other" });
   await open(true, "");
   assertEquals(await Deno.readTextFile(other), "content");
-  // The holder of the lock removes, or renames, it meanwhile.
+  // The holder of the lock renames the file while another process waits for the lock.
   let turns = 0;
   await open(true, "", async () => {
     if (turns++ === 0) await Deno.rename(path, join(dir.path, "complete"));
     return true;
   });
   assertEquals(turns, 2);
-  // It is removed between the look at it and its opening.
+  // The file is removed between lstat() and open().
   using patched = patch(Deno, "openSync", (open) => (...args) => {
     patched[Symbol.dispose]();
     Deno.removeSync(path);
@@ -148,7 +148,7 @@ Deno.test({
       setMode(path, 0o104640);
       assertEquals(await readMode(path), 0o640, before.toString(8));
     }
-    // What it has already is left alone: the suite may not write this file.
+    // Permission bits that the file already has are not set: the suite may not write this file.
     setMode("deno.json", await readMode("deno.json"));
   },
 });
@@ -165,7 +165,7 @@ Deno.test("BackgroundSync syncs a file every 64 MiB, and reports the synced posi
     return sync.syncedPosition;
   };
   assertEquals(await synced(interval - 1), 100);
-  // One at a time.
+  // Only one sync runs at a time.
   assertEquals(await synced(1, interval), 100 + interval);
   assertEquals(await synced(5), 2 * interval + 105);
 });
@@ -248,7 +248,7 @@ Deno.test("removal accepts a missing path, and removes the contents of a directo
     await remove(path);
     await Deno.writeTextFile(path, "");
     assertEquals(await exists(path), true);
-    // A file has nothing below it.
+    // A path below a file doesn't exist.
     await removeIfPossible(join(path, "below"));
     await remove(path);
     await Deno.mkdir(path);
@@ -273,7 +273,7 @@ Deno.test("directories are synced and closed; a missing or replaced directory is
   const paths = Array.from({ length: 100 }, (_, i) => join(dir.path, `${i}`));
   await Deno.writeTextFile(`${dir.path}/file`, "");
   const replaced = ["file", "file/below"];
-  // Opening it must not wait.
+  // Opening a FIFO must not wait.
   if (await makeFifo(`${dir.path}/fifo`)) replaced.push("fifo");
   await syncDirectory(dir.path);
   for (const name of ["", "none", ...replaced]) await syncIfPossible(`${dir.path}/${name}`);
@@ -282,7 +282,7 @@ Deno.test("directories are synced and closed; a missing or replaced directory is
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
   if (Deno.build.os === "windows") return;
   await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
-  // By O_DIRECTORY, whose number differs by processor.
+  // The error is caused by O_DIRECTORY, whose number differs by processor.
   await assertRejects(() => syncDirectory(`${dir.path}/file`), Error, "ENOTDIR");
 });
 

@@ -1,4 +1,4 @@
-/** Which names a disk can't hold, or takes for something else. */
+/** File names that a system doesn't allow, or interprets in another way. */
 import { findNameProblem, isReservedByWindows } from "@degu/internal/internal/disk/file_names.ts";
 import { assert, assertEquals } from "@std/assert";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";

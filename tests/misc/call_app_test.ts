@@ -1,4 +1,4 @@
-/** Apps that are called without a server. */
+/** Calls of apps without a server. */
 import {
   type App,
   Body,
@@ -83,12 +83,12 @@ Deno.test("callApp doesn't call onConnect", async () => {
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 200);
 });
 
-/** Asserts that a promise rejects with just this class and a message that begins so. */
+/** Asserts that a promise rejects with exactly this class, and a message with this start. */
 async function assertFails(promise: Promise<unknown>, beginning: string) {
   assertEquals(`${await catchRejection(promise, beginning)}`.slice(0, beginning.length), beginning);
 }
 
-/** Rows by the class of their error, whose messages begin so. */
+/** Rows by the class of their error; each row begins with the start of the message. */
 type ByClass<Rest extends readonly unknown[]> = Record<string, (readonly [string, ...Rest])[]>;
 
 function beginnings<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
@@ -239,7 +239,7 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
   ];
   await testEachRow(t, rows, async (beginning, response) => {
     await assertFails(validate(response), beginning);
-    // A response that is an object is refused in the same words.
+    // A response as an object is refused with the same message.
     if (!Array.isArray(response) || response.length !== 4) return;
     const [status, reason, headers, body] = response;
     // The refused body was canceled, and can't be used again.

@@ -1,4 +1,4 @@
-/** TempPKI: what it makes, where, and what it accepts. */
+/** TempPKI: its files, its options, and the connections that its certificates allow. */
 import {
   assert,
   assertEquals,
@@ -108,7 +108,8 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   async fn() {
     await using dir = await createTempDir();
-    // So deep that a directory of 25 characters still has a valid path, but no file in it has.
+    // The path is so long that a directory of 25 characters has a valid path, but a file in it
+    // doesn't.
     const deep = deepPath(dir.path, 4060);
     await Deno.mkdir(deep, { recursive: true });
     const output = await runScript(
@@ -188,7 +189,7 @@ function directory(pki: TempPKI): string {
   return dirname(pki.serverSslconfig.certFile);
 }
 
-/** A path of exactly this many bytes below a directory. */
+/** Returns a path of exactly this many bytes below a directory. */
 function deepPath(root: string, length: number): string {
   let path = root;
   while (path.length < length) {

@@ -1,4 +1,4 @@
-/** TempServer: what it serves, its worker, and its errors. */
+/** TempServer: its app, its worker, and its errors. */
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
@@ -23,7 +23,7 @@ import {
   assertThrows,
 } from "@std/assert";
 
-// Servers in workers: what they run, what is transferred, what fails, and that they end.
+// Servers in workers: apps, transferred arguments, failures, and closing.
 
 const anywhere: Address = ["127.0.0.1", 0];
 
@@ -31,7 +31,7 @@ const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
 
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 
-/** Calls it as a program in JavaScript may; returns why it rejects. */
+/** Calls TempServer.start() without types; returns the error. */
 const refusal = (...args: readonly unknown[]): Promise<unknown> =>
   catchRejection(Reflect.apply(TempServer.start, TempServer, args), Deno.inspect(args));
 
@@ -147,9 +147,9 @@ Deno.test("close() waits for a busy app, but not for an app that never responds"
   }
 });
 
-// The worker of a temporary server: its end is noticed, it can be stopped, and its code is found.
+// The worker of a temporary server: its end, stopping it, and loading its code.
 
-/** Seconds: the suite checks the types of the worker's module before the first one starts. */
+/** Seconds. The suite checks the types of the worker's module before the first worker starts. */
 const PATIENCE = 60;
 
 Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
@@ -208,7 +208,7 @@ Deno.test("a worker that terminates later is reported, and does not block close(
 });
 
 Deno.test("importing the worker's module has no effect in another thread", async () => {
-  // In a process of its own: what shares this one loads modules, too.
+  // In a separate process, because other tests in this process also load modules.
   const program = `
     const globals = Object.getOwnPropertyNames(globalThis);
     await import("./worker/server_worker.ts");
@@ -250,8 +250,8 @@ Deno.test("a cached program finds the worker without its server", async () => {
 });
 
 /**
- * Loads a program from a web server into a cache of its own, runs it without the server, and
- * returns what it prints.
+ * Loads a program from a web server into a new cache, runs it without the server, and returns its
+ * output.
  *
  * @param texts The texts of its modules by path; `/main.ts` is the program.
  */
@@ -275,7 +275,7 @@ async function runFromCache(
   });
   const host = `127.0.0.1:${site.addr.port}`;
   const main = `http://${host}/main.ts`;
-  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // prevents other connections
+  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // Unread connections would block others.
   try {
     await run(["cache", `--allow-import=${host}`, main], environment);
   } finally {
@@ -342,7 +342,7 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
   }
 });
 
-// TempServer: what is refused, and how errors are returned from its worker.
+// TempServer: refused arguments, and errors of its worker.
 
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 

@@ -1,4 +1,4 @@
-/** Addresses of clients and servers: invalid ones, and binding and accepting in spite of faults. */
+/** Addresses of clients and servers: invalid addresses, binding, and faults of accepting. */
 import {
   assert,
   assertEquals,
@@ -31,8 +31,8 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
-// tests/base/address_test.ts has the rules of hosts, scopes, paths and names; these are the
-// functions that apply them.
+// tests/base/address_test.ts has the rules of hosts, scopes, paths and names. These tests are about
+// the classes that apply the rules.
 const make = (end: "client" | "server", address: unknown) =>
   end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
 
@@ -186,7 +186,7 @@ Deno.test("every way to close removes the socket file", async () => {
       await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
     }
   }
-  // One that was already removed is not an error.
+  // A socket file that was already removed is not an error.
   const server = new Server(path, ok);
   await Deno.remove(path);
   server.close();
@@ -201,7 +201,7 @@ Deno.test(
     await using serving = serve(app, {}, ["::1", 0]);
     const [, port] = serving.address as readonly [string, number];
     const client = new Client(["::1/128", port, 0, 0]);
-    // The header is as the caller wrote it.
+    // The header has the host as the caller wrote it.
     assertEquals((await client.request("GET", "/")).headers["host"], `[::1/128]:${port}`);
     assertEquals(new SSLClient({}, ["2001:db8::1/64", 443, 0, 0]).sslHost, "2001:db8::1");
     const gone = new Client(["fe80::1/64", port, 0, 2 ** 31]);
@@ -217,7 +217,7 @@ Deno.test("the address of a peer has the same form as the server's", () => {
     [["::", 1], "fe80::1", ["fe80::1", 80]],
     [["fe80::2", 1, 0, 3], "fe80::1", ["fe80::1", 80, 0, 3]],
     [["::1", 1, 0, 0], "::1", ["::1", 80, 0, 0]],
-    // The interface is named where it is needed: if both are addresses of a link.
+    // The address names the interface only if both addresses are link-local.
     [["fe80::2%eth0", 1], "fe80::1", ["fe80::1%eth0", 80]],
     [["fe80::2%eth0", 1], "fd00::1", ["fd00::1", 80]],
     [["fe80::2%3", 1, 0, 3], "fd00::1", ["fd00::1", 80, 0, 0]],
@@ -230,7 +230,7 @@ Deno.test("the address of a peer has the same form as the server's", () => {
   }
 });
 
-// ───────────────────────── listening: faults of accepting, ports that are shared, and sockets that outlive their server
+// ───────────────────────── accepting connections
 
 /** The arguments of the calls of `setNoDelay`. */
 interface NoDelay {
@@ -241,7 +241,7 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
   const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
   const [hostname, port] = listener.address as [string, number];
   using client = await Deno.connect({ hostname, port });
-  // The option can't be read back, so this watches that it is set.
+  // The option can't be read, so the test records the calls that set it.
   const prototype: NoDelay = Object.getPrototypeOf(client);
   const calls: unknown[] = [];
   using _seen = patch(prototype, "setNoDelay", (setNoDelay) => {
@@ -259,7 +259,8 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
 });
 
 Deno.test("a fault of accept(2) is reported once until a connection arrives, and tried again after a pause", async () => {
-  // Faults of the system, in front of a real listener: it has enough descriptors, and its sockets take every option.
+  // Simulate faults of the system: the real listener has enough descriptors, and its sockets accept
+  // every option.
   const outcomes = ["EMFILE", "EMFILE", "none", "EMFILE", "EINVAL", "none"];
   const accepted: Deno.Conn[] = [];
   const makeFaulty = (listen: typeof Deno.listen) => (options: Deno.TcpListenOptions) => {
@@ -377,11 +378,11 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     const client = isSecure
       ? new SSLClient(pki.clientSslconfig, [host, port], { timeout: 60 })
       : new Client([host, port], { timeout: 60 });
-    // With a pause of 50 ms for each of them it would take 3 s.
+    // With a pause of 50 ms for each reset the request would take 3 s.
     const asking = client.request("GET", "/");
     assertEquals((await withTimeout(asking, "another client is served")).status, 204);
     assertEquals(logger.messagesOf("warn"), []);
-    // A reset may also come right after the connection was accepted.
+    // A reset may also arrive just after the connection was accepted.
     const gone = logger.messagesOf("debug").filter((line) =>
       line.includes("before it was accepted")
     ).length;

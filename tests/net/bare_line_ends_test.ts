@@ -1,4 +1,7 @@
-/** A bare line feed or carriage return is refused when it is read, however the bytes arrive. */
+/**
+ * Bare line feeds and carriage returns are refused as soon as they are read, however the bytes
+ * arrive.
+ */
 
 import { Connection } from "@degu/degu/client";
 import type { ProtocolError, ProtocolErrorCode } from "@degu/degu/base";
@@ -27,10 +30,10 @@ const REQUESTS: readonly (readonly [sent: string, received: string])[] = [
   ["GET / HTTP/1.1\r\na\n", formatErrorResponse(400)],
   ["GET / HTTP/1.1\r\n\n", formatErrorResponse(400)],
   ["GET / HTTP/1.1\r\n\r\r", formatErrorResponse(400)],
-  // The line before it has said which method and version.
+  // The method and version were valid in the line before.
   ["BREW / HTTP/1.1\r\na: b\n", formatErrorResponse(501)],
   ["GET / HTTP/1.0\r\na: b\n", formatErrorResponse(505)],
-  // Nothing that begins so is HTTP.
+  // Bytes with this start are not HTTP.
   ["GET\n", ""],
   ["\n", ""],
   ["\r\n", ""],

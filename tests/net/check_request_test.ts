@@ -1,4 +1,4 @@
-/** Requesters check a request before they connect, or wait for a connection. */
+/** The checks of requests before a requester connects, or waits for a connection. */
 import {
   Client,
   ConnectionPool,

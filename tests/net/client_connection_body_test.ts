@@ -34,7 +34,7 @@ const kinds: readonly (readonly [kind: string, preamble: string, half: string, r
 
 type AnyBody = Body | ChunkedBody;
 
-/** A response of which half of the body has arrived. */
+/** Returns the body of a response of which half has arrived. */
 async function halfOf(ends: ConnectedClient, preamble: string, half: string): Promise<AnyBody> {
   const { body } = await ends.answer(preamble + half);
   assert(body !== null);
@@ -96,7 +96,7 @@ const endings: Readonly<
 for (const [kind, preamble, half, rest] of kinds) {
   Deno.test(`${kind}: ending a body early closes the connection, and later reads reject`, async (t) => {
     for (const [what, end] of Object.entries(endings)) {
-      // Of a body that has arrived whole nothing is read after close(), either.
+      // close() also ends a body that has arrived whole.
       for (const arrived of what.startsWith("close() after") ? [half, half + rest] : [half]) {
         await t.step(`${what}, ${arrived.length} bytes`, async () => {
           using ends = await connect();
@@ -160,14 +160,14 @@ Deno.test("injected classes construct the bodies of responses", async (t) => {
   });
 });
 
-/** Bytes of each body: many pieces, and a last one that is short. */
+/** The length of each body: many pieces, the last of which is short. */
 const LENGTH = 1_000_003;
-/** Bytes of one write, less and more than a piece has. */
+/** The lengths of writes, shorter and longer than a piece. */
 const WRITES = [70_000, 30_001, 200_000];
 
 type Piece = Uint8Array<ArrayBuffer>;
 
-/** Bytes that differ from one position and one message to the next. */
+/** Returns bytes that differ by position and by message. */
 function pattern(message: number): Piece {
   const bytes = new Uint8Array(LENGTH);
   for (let at = 0; at < LENGTH; at++) bytes[at] = at * 31 + (at >> 8) * 7 + message * 101;
@@ -199,7 +199,7 @@ const ways: Record<string, Way> = {
 };
 
 /**
- * Reads a body: transfers one piece of three at once, overwrites another, and keeps copies of all.
+ * Reads a body: of each three pieces, transfers one at once, overwrites another, and copies all.
  */
 async function* takeAll(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piece> {
   let index = 0;

@@ -1,7 +1,4 @@
-/**
- * The requests of a client: one write where possible, headers, bodies, and a server that refuses
- * the body.
- */
+/** The requests of a client: writes, headers, bodies, and servers that refuse the body. */
 import {
   assert,
   assertEquals,
@@ -234,7 +231,7 @@ Deno.test("a reset by the source of a request's body is not reported as a reset 
   const body = new Body(source, 1_000_000);
   const putting = catchRejection(connected.conn.put("/", {}, body), "the upload");
   await connected.peer.readPreamble();
-  // A buffered response is not taken as the response to an incomplete request.
+  // A buffered response is not returned as the response to an incomplete request.
   await connected.peer.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
   assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);

@@ -1,4 +1,4 @@
-/** The bytes that a client's connection accepts as a response, and the errors for all others. */
+/** The bytes that a client's connection accepts as a response, and the errors for other bytes. */
 import {
   assertEquals,
   assertInstanceOf,
@@ -35,7 +35,7 @@ const chunkedResponse =
   "HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
 const bareResponse = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx: y\r\n\r\n";
 
-/** Everything that a response says. */
+/** Returns all parts of a response. */
 async function told({ status, reason, headers, body }: Response): Promise<unknown> {
   const chunks = [];
   if (body instanceof ChunkedBody) {
@@ -46,7 +46,7 @@ async function told({ status, reason, headers, body }: Response): Promise<unknow
   return { status, reason, headers: { ...headers }, chunks };
 }
 
-/** Makes a request over a socket of the test, and gives this as its response. */
+/** Makes a request over a socket of the test, which returns these bytes as the response. */
 async function begin(bytes: string, portions?: Portions) {
   const socket = new RecordingSocket(portions);
   const conn = new Connection(socket, null);
@@ -144,7 +144,7 @@ const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 const closing = (value: string, status = "200 OK", lines = "") =>
   `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n${lines}\r\n`;
-/** The same, with a body of no bytes. */
+/** Returns the same preamble with a body of 0 bytes. */
 const closingNone = (value: string) => closing(value, "200 OK", "content-length: 0\r\n");
 const CLOSE = `${OK}connection: close\r\n`;
 const CLOSES = [
@@ -155,7 +155,7 @@ const DOES_NOT_CLOSE = [
   ...["keep-alive", "closed", "not-close", "close-not", "close:", '"close"', "close x", "x close"],
 ];
 
-/** The pieces that a peer sends, with pauses in between; `null` is its close. */
+/** The pieces that a peer sends, with pauses in between; `null` is the close. */
 type Sent = readonly (string | null)[];
 /** The status and the text of the response, or the code of its error. */
 type Outcome = readonly [status: number, text: string | null] | string;
@@ -165,17 +165,21 @@ interface Row {
   readonly method: Method;
   readonly sent: Sent;
   readonly outcome: Outcome;
-  /** Whether the connection stays usable, is closed, or the next request finds bytes that it must not take. */
+  /**
+   * The state of the connection: usable, closed, or with excess bytes that fail the next request.
+   */
   readonly after: "usable" | "closed" | "EXCESS_BYTES";
 }
 
-/** Rows of one rule: a connection that is usable after a response, and closed after an error. */
+/**
+ * Returns rows of one rule: the connection is usable after a response, and closed after an error.
+ */
 function rows(rule: string, method: Method, outcome: Outcome, ...all: (string | Sent)[]): Row[] {
   const after = typeof outcome === "string" ? "closed" : "usable";
   return all.map((sent) => ({ rule, method, sent: [sent].flat(), outcome, after }));
 }
 
-/** The same, but with bytes behind the response, in one piece with it or later. */
+/** Returns rows with excess bytes after the response, in one piece with it or later. */
 function excess(rule: string, method: Method, outcome: Outcome, response: string): Row[] {
   return rows(rule, method, outcome, response + FORGED, [response, FORGED])
     .map((row) => ({ ...row, after: "EXCESS_BYTES" }));
@@ -205,7 +209,7 @@ const responses: readonly Row[] = [
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
   ...rows("bytes after it", "GET", [200, null], [`${OK}content-length: 0\r\n\r\n`, FORGED])
     .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
-  // A request has one response, and none that can't be (RFC 9110 §15.2, §15.3.5).
+  // Interim responses, and 204 with a framing header, are refused (RFC 9110 §15.2, §15.3.5).
   ...(["GET", "HEAD"] as const).flatMap((method) => [
     ...[100, 101, 103, 150, 199].flatMap((status) =>
       ["", "content-length: 0\r\n", "connection: close\r\n"].flatMap((lines) => {
@@ -225,7 +229,7 @@ const responses: readonly Row[] = [
   ...["", "\r\n\r\n"].flatMap((end) =>
     rows("too large", "GET", "PREAMBLE_TOO_LARGE", `${OK}a: ${"b".repeat(32768)}${end}`)
   ),
-  // The end of such a body is unknown (RFC 9112 §6.3, case 8).
+  // The length of a body without framing is unknown (RFC 9112 §6.3, case 8).
   ...[
     ...[`${OK}\r\n`, "HTTP/1.1 205 xx\r\nx: y\r\n\r\n", "HTTP/1.1 404 xx\r\n\r\n"],
     ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => closing(value)),
@@ -318,7 +322,7 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
   const { address } = endpoint.server;
   const { certFile, keyFile } = other.clientSslconfig;
   const stranger = { ...pki.clientSslconfig, certFile: certFile!, keyFile: keyFile! };
-  /** Requests something over a connection, explained or not. */
+  /** Makes a request over a connection, with or without the socket's explanation of errors. */
   const ask = async (client: Client, isExplained: boolean) => {
     using connection = await client.connect();
     if (isExplained) setRefusalHint(connection, HINT);
@@ -362,9 +366,9 @@ Deno.test("if a plain server refuses a request, the client's error refers to the
   assertMatch(logger.messagesOf("info")[0] ?? "", /refused by onConnect$/);
 });
 
-// ───────────────────────── what stands on a connection
+// ───────────────────────── all requesters
 
-/** The value or error with which a promise settles. */
+/** Returns the status, or the error, with which a promise settles. */
 async function outcome(promise: Promise<{ readonly status: number }>): Promise<unknown> {
   try {
     const response = await promise;

@@ -132,7 +132,9 @@ Deno.test("a request that is made while another request is checked is refused", 
   }
 });
 
-/** Mistakes of a caller, one of each rule, and the error that tells of them; tests/base/ has every byte that a part may have. */
+/**
+ * A caller's mistake against each rule, and its error. tests/base/ tests every byte of each part.
+ */
 const mistakes: readonly (readonly [what: string, args: readonly unknown[], Class: ErrorClass])[] =
   [
     ["method unknown", ["FOO", "/", {}, null], RangeError],
@@ -253,9 +255,9 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
   }
 });
 
-// ───────────────────────── foreign sockets that misbehave, and closing a connection at any moment
+// ───────────────────────── custom sockets that misbehave, and closing a connection at any moment
 
-/** A valid socket, except for the given methods. */
+/** Makes a valid socket, except for the given methods. */
 function socketWith(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
   const inner = new RecordingSocket();
   const socket: Socket = {
@@ -487,7 +489,7 @@ Deno.test("a caller's connection: close closes the connection after the response
     using conn = new Connection(ends.conn.sock, base);
     const putting = conn.put("/", headers, encodeLatin1("hello"));
     const response = await sendAndAnswer(ends, putting, `${OK}content-length: 5\r\n\r\nworld`);
-    // The body is still to be read, and nothing may be sent meanwhile.
+    // The body must still be read, and no request may be sent before.
     assertEquals(conn.closed, false);
     assertEquals(await response.body?.text(), "world");
     assertEquals(conn.closed, closes);

@@ -175,7 +175,7 @@ Deno.test("the error of a request has the details of its connection, and is tran
       const isSafe = method === "GET" || method === "HEAD";
       const expected = transient === "always" || transient !== "never" && isSafe;
       assertEquals(isTransient(explained), expected, method);
-      // The next method takes the same error.
+      // The next method uses the same error.
       clearMaybeProcessed(explained);
     }
   });

@@ -24,7 +24,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:net";
 import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 
-/** The description of a connection that was established, except for the given fields. */
+/** Returns the description of an established connection, except for the given fields. */
 function described(
   fault: ConnectionFault,
   fields: Partial<ConnectionErrorDescription> = {},
@@ -40,13 +40,13 @@ function described(
   };
 }
 
-/** An address at which nothing listens any more. */
+/** Returns an address without a listener. */
 function freeAddress(): readonly [host: string, port: number] {
   using server = new RawServer();
   return server.address as readonly [string, number];
 }
 
-/** Fails with a server's bytes and its end, in answer to a GET. */
+/** Makes a GET request fail: the server sends these bytes and ends. */
 async function failsAfter(
   bytes: string,
   read: "preamble" | "body" = "preamble",
@@ -65,7 +65,7 @@ async function failsAfter(
   return await failed;
 }
 
-/** Fails with a server that resets the connection in answer to a GET. */
+/** Makes a GET request fail: the server resets the connection. */
 async function failsByReset(): Promise<unknown> {
   const server = createServer((socket) => socket.once("data", () => socket.resetAndDestroy()));
   const listening = Promise.withResolvers<void>();
@@ -249,7 +249,7 @@ testUnless(
         const { description, transient, systemCode } = found[`${kind} ${host}`]!;
         const expected = described("unreachable", { address: [host, 80], isConnecting: true });
         assertEquals([description, transient], [expected, true], `${kind} ${host}`);
-        // Deno's node:net says EINVAL of an address that no interface has.
+        // Deno's node:net reports EINVAL for an address that no interface has.
         if (kind === "Client") assertMatch(`${systemCode}`, code);
       }
       const { description } = found[`${kind} name.invalid`]!;

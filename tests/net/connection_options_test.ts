@@ -1,4 +1,7 @@
-/** The options in `connection`, as both ends read them from a socket (RFC 9110 §5.6.1.2, §7.6.1). */
+/**
+ * The options in `connection`, read from a socket by a server and a client (RFC 9110 §5.6.1.2,
+ * §7.6.1).
+ */
 import { ConnectionClosedError } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

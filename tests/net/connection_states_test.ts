@@ -1,5 +1,5 @@
 /**
- * The states of connections: late events have no effect, and any other event that no table names is
+ * The states of connections: late events have no effect, and events that a table doesn't name are
  * reported.
  */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
@@ -81,7 +81,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     assertEquals(session.message, bug);
     assertEquals(`${session.signal.reason}`, session.message);
     assertEquals(meeting.serving.server.sessions.size, 0);
-    // The app never gets a request that the state has no place for.
+    // The app is not called for a request that is invalid in this state.
     assertEquals(calls, event.startsWith("receiveRequest") ? 0 : 1);
     await peer.readToEnd();
   });
@@ -128,7 +128,7 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
 
 // Late events, which the tables name.
 
-/** A sink that takes bytes once it is released. */
+/** Makes a sink whose writes wait until it is released. */
 function slowSink() {
   const begun = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();

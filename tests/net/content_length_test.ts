@@ -1,4 +1,4 @@
-/** The content-length that both ends accept from a socket (RFC 9110 §8.6, RFC 9112 §6.3). */
+/** The content-length that a client and a server accept (RFC 9110 §8.6, RFC 9112 §6.3). */
 import { connect } from "@degu/testing/connected.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assertProtocolRejection } from "@degu/testing/expectations.ts";

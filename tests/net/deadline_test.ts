@@ -15,7 +15,7 @@ import fc from "fast-check";
 /** Seconds. */
 const TIMEOUT = 8;
 
-/** A deadline in fake time, and the milliseconds at which it expired. */
+/** Starts a deadline in fake time, and records the times at which it expired. */
 function startDeadline(timeout: number | null = TIMEOUT) {
   const time = new FakeTime(0);
   const expired: number[] = [];
@@ -99,7 +99,7 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
   const expired: number[] = [];
   const deadline = new Deadline(1e12, () => expired.push(time.now));
   deadline.startWait();
-  // An interval above this one would be one of a millisecond.
+  // The engine would convert a longer interval to a millisecond.
   assertEquals([...intervals.running.values()], [2 ** 31 - 1]);
   time.tick(2 ** 31);
   assertEquals(expired, []);
@@ -109,22 +109,25 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
 const SHORT = 0.3;
 const MEBIBYTE = 1048576;
 
-/** Waits, because the time itself is under test. */
+/** Waits in real time, which is under test. */
 function seconds(count: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, count * 1000));
 }
 
-/** Asserts that something takes as long as a time-out, from the start of the call. */
+/** Asserts that a call takes at least the time-out. */
 async function assertTimedOut(what: string, event: () => Promise<unknown>): Promise<void> {
   const start = performance.now();
   await event();
   const elapsed = (performance.now() - start) / 1000;
   assert(elapsed >= SHORT, `${what}: after ${elapsed} s`);
-  // Far less than the time-out of the waiting code, and enough for a busy machine.
+  // The limit allows for a busy machine, and is far below the time-out of the waiting code.
   assert(elapsed < 30, `${what}: after ${elapsed} s`);
 }
 
-/** Each piece after a while, until the peer does not take them any more; all of them take longer than any patience. */
+/**
+ * Sends pieces with pauses until the peer closes the connection. All pieces would take longer than
+ * any time-out.
+ */
 async function drip(peer: RawPeer, pieces: Iterable<string>, pause: number): Promise<void> {
   try {
     for (const piece of pieces) {
@@ -132,11 +135,11 @@ async function drip(peer: RawPeer, pieces: Iterable<string>, pause: number): Pro
       await seconds(pause);
     }
   } catch {
-    // The deadline was closed, which the test waits for.
+    // The peer has closed the connection, as expected.
   }
 }
 
-/** On a busy machine it may have been closed already. */
+/** Sends text; on a busy machine the connection may already be closed. */
 async function sendIfOpen(peer: RawPeer, text: string): Promise<void> {
   try {
     await peer.send(text);
@@ -150,14 +153,15 @@ const reader: App = async ({ body }) => {
   return [200, "OK", { length: `${length}` }, null];
 };
 
-/** A server and a raw client, with the events between them. */
+/** Asserts that a server closes the connection of a raw peer after its time-out. */
 async function atServer(
   what: string,
   begin: string,
   then: (peer: RawPeer) => Promise<unknown> = async () => {},
 ): Promise<void> {
   await using serving = serve(reader, { timeout: SHORT });
-  // All of it: on a busy machine the server may wait long before the peer gets to look.
+  // Measure from the connect: on a busy machine the peer may run long after the server's wait
+  // began.
   await assertTimedOut(what, async () => {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(begin);
@@ -215,7 +219,7 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
   });
 });
 
-/** Resolves once a server has given up a peer; it does not matter how the peer sees it. */
+/** Resolves when a server has closed a connection after its time-out, by a close or a reset. */
 async function untilTimedOut(what: string, app: App, request: string, late = ""): Promise<void> {
   await using serving = serve(app, { timeout: SHORT });
   await assertTimedOut(what, async () => {
@@ -249,7 +253,8 @@ Deno.test("a server closes the connection of a peer that never reads", async () 
 Deno.test("a client waits for a peer as long as its timeout", async () => {
   const scenario = async (what: string, begin: string, drips = "") => {
     using ends = await connect({ timeout: SHORT });
-    // All of it: on a busy machine the client may wait long before the peer gets to look.
+    // Measure from the connect: on a busy machine the peer may run long after the client's wait
+    // began.
     await assertTimedOut(what, async () => {
       const request = ends.conn.get("/").then(({ body }) => body?.read());
       await ends.peer.readPreamble();
@@ -281,7 +286,7 @@ Deno.test("a client closes the connection to a peer that never reads", async () 
 
 Deno.test("a client's request body has no time limit, nor has a wait that the peer does not cause", async () => {
   await using serving = serve(reader, { timeout: 60 });
-  // Long enough for a server on a busy machine.
+  // The time-out is long enough for a server on a busy machine.
   using conn = await serving.makeClient({ timeout: 1 }).connect();
   async function* slow() {
     yield new Uint8Array(1);

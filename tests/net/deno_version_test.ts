@@ -1,4 +1,4 @@
-/** Which versions of Deno are accepted; others are refused before TLS is used. */
+/** The supported versions of Deno; others are refused before TLS is used. */
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** Listening to IPv4 and IPv6 where the system needs a socket for each. */
+/** Listening at IPv4 and IPv6 on systems that need a socket for each. */
 import type { Address } from "@degu/degu/base";
 import {
   DualStackListener,
@@ -11,7 +11,7 @@ import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeSafeLogger } from "@degu/internal/net/logger.ts";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 
-/** Listens at the loopback addresses in place of all. */
+/** Listens at the loopback address instead of all addresses. */
 function listenAtLoopback([host, port]: Address): PlainListener {
   const log = makeSafeLogger(new RecordingLogger());
   return new PlainListener([host === "::" ? "::1" : "127.0.0.1", port as number], log);

@@ -24,9 +24,9 @@ import {
 import fc from "fast-check";
 import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
-/** Keeps exchanges until a test asks for them. */
+/** Buffers exchanges until a test reads them. */
 function keepExchanges() {
-  /** The reported exchanges that the test has not taken yet. */
+  /** The reported exchanges that the test has not read yet. */
   const seen: Exchange[] = [];
   let added = Promise.withResolvers<void>();
   const onExchange = (exchange: Exchange): void => {
@@ -34,7 +34,7 @@ function keepExchanges() {
     added.resolve();
     added = Promise.withResolvers();
   };
-  /** The next exchange, once it is reported. */
+  /** Resolves to the next exchange when it is reported. */
   const next = async (): Promise<Exchange> => {
     while (seen.length === 0) await withTimeout(added.promise, "an exchange is reported");
     return seen.shift()!;
@@ -42,7 +42,7 @@ function keepExchanges() {
   return { seen, next, onExchange };
 }
 
-/** Starts a server whose exchanges are kept. */
+/** Starts a server whose exchanges are buffered. */
 function watch(app: App, options: ServerOptions = {}) {
   const { onExchange, ...kept } = keepExchanges();
   return Object.assign(serve(app, { onExchange, ...options }), kept);
@@ -222,7 +222,7 @@ const drain: App = async (request) => {
 Deno.test("only a request with a valid preamble is an exchange", async () => {
   await using watched = watch(drain);
   const silent = { name: "nothing", bytes: "", accepted: [], broken: undefined };
-  // Of the messages that are refused at once some are enough: none of them is an exchange.
+  // Messages without an accepted request cause no exchange, so a part of them suffices.
   const corpus = smugglingCorpus.filter(({ accepted, broken }, i) =>
     accepted.length > 0 || broken !== undefined || i % 8 === 0
   );
@@ -253,7 +253,7 @@ Deno.test("requests after the last one that is answered are not exchanges", asyn
   assertEquals(watched.seen, []);
 });
 
-/** Chunks of which some have an extension; the last one is empty. */
+/** Chunks, some with an extension; the last chunk is empty. */
 const chunks = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.boolean()), { maxLength: 8 })
   .map((sizes): Chunk[] => [
     ...sizes.map(([size, extended]): Chunk => [
@@ -263,7 +263,7 @@ const chunks = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.boolean())
     [null, new Uint8Array()],
   ]);
 
-/** The chunks as they are sent. */
+/** Encodes chunks. */
 function encode(sent: readonly Chunk[]): string {
   return sent.map(([extension, data]) => {
     const suffix = extension === null ? "" : `;${extension.join("=")}`;
@@ -287,7 +287,7 @@ Deno.test("an upload that is cut anywhere counts the bytes that were read, as th
       await peer.closeWrite();
       await peer.readToEnd();
       const { requestBytes, responseBytes, firstByteSeconds, status, error } = await watched.next();
-      // The beginning of a line, or of the end of a chunk, counts with the rest of it.
+      // An incomplete chunk header, or end of a chunk, is not counted until it is complete.
       const partly = chunked ? /\r$|\r\n[0-9a-f][^\0]*$|^[0-9a-f][^\n]*$/ : /$^/;
       const least = arrived.lastIndexOf("\0") + 1;
       assert(requestBytes >= least && requestBytes <= arrived.length, `${requestBytes}`);
@@ -307,7 +307,7 @@ Deno.test("a download counts the bytes that the peer receives, in any portions t
   let portions = [Infinity];
   await using watched = watch({
     onConnect(_session, sock) {
-      // A socket that takes as many bytes at a time.
+      // Let the socket write this many bytes at a time.
       const { write } = sock;
       let writes = 0;
       sock.write = (bytes) =>
@@ -372,12 +372,12 @@ Deno.test("the next request waits only while onExchange runs", async () => {
   assertEquals(order.slice(0, 5), expected.slice(0, 5));
 });
 
-// ───────────────────────── exchanges that are cut
+// ───────────────────────── interrupted exchanges
 
 const MiB = 1048576;
 const TOTAL = 1024 * MiB;
 
-/** Pieces of a body, the last of which never comes. */
+/** Yields pieces of a body, and then waits forever. */
 async function* pieces(...sizes: number[]) {
   for (const size of sizes) yield new Uint8Array(size);
   await makePendingPromise();
@@ -388,7 +388,7 @@ function* endless() {
   for (let i = 0; i < TOTAL / MiB; i++) yield piece;
 }
 
-/** Reads so much of a response's body. */
+/** Reads this many bytes of a response's body. */
 async function readPart(connection: Connection, bytes: number): Promise<void> {
   const { body } = await connection.get("/");
   assertInstanceOf(body, Body);

@@ -1,4 +1,4 @@
-/** Responses that have to be a success. */
+/** expectOk() and StatusError. */
 import {
   Client,
   ConnectionPool,

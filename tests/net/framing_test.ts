@@ -1,4 +1,4 @@
-/** No message on a connection is ever mistaken for a part of another. */
+/** Bytes of one message are never read as part of another message. */
 import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import {
   Body,
@@ -23,7 +23,7 @@ const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
 const failing = () => new TrackedStream([encodeLatin1("he")], { failure: new Error("no") });
 const coded = (bytes: string) => new ChunkedBody(streamOf(encodeLatin1(bytes)));
 
-/** The allowed output for a body that breaks its framing: nothing, or its first bytes. */
+/** The allowed output for a body that breaks its framing: no bytes, or its first bytes. */
 const [nothing, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
 
 /** Bodies that break their framing after the preamble could be sent, and the allowed output. */

@@ -10,7 +10,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals } from "@std/assert";
 
-/** A server whose responses tell the host of the request. */
+/** Starts a server that responds with the host of the request. */
 const serveHost = (address?: Address) =>
   serve(({ headers }) => [200, "OK", {}, headers["host"] ?? "none"], {}, address);
 

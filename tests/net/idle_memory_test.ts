@@ -17,7 +17,7 @@ Deno.test("the buffer of a connection that waits for the next preamble is no lar
     unref() {},
   };
   const transport = new Transport(socket, null);
-  // As after a body that was large.
+  // Grow the buffer as after a large body.
   transport.readBuffer.grow(65536);
   new IdleRead(transport, socket).start();
   assertEquals(offered, [16384]);

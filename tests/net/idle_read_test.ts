@@ -16,7 +16,7 @@ import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
-/** A connection, and the other end of it, which can send anything and can end. */
+/** A client's connection, and functions by which its peer sends bytes or ends. */
 interface Ends extends AsyncDisposable {
   readonly conn: Connection;
   send(text: string): Promise<void>;
@@ -68,7 +68,7 @@ const EMPTY = "HTTP/1.1 204 No Content\r\n\r\n";
 const HELLO = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 
-/** Makes a request, which is answered with these bytes, and reads the response. */
+/** Makes a request, responds with these bytes, and reads the response. */
 async function exchange({ conn, send }: Ends, bytes: string): Promise<void> {
   const asked = conn.get("/");
   await send(bytes);
@@ -177,7 +177,7 @@ Deno.test("a pool removes a connection as soon as it has ended", async () => {
   }
 });
 
-/** Keeps the event loop from going on, as work does. */
+/** Blocks the event loop, as a computation does. */
 function compute(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
@@ -190,7 +190,7 @@ Deno.test("a pool's GET succeeds although the server closes while the program co
   await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
   for (let i = 0; i < 5; i++) {
     assertEquals(await (await pool.request("GET", "/")).text(), "hello");
-    // The server closes the connection meanwhile, of which the runtime knows nothing.
+    // The server closes the connection during the computation, before the runtime can detect it.
     compute(200);
   }
 });

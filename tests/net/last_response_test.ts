@@ -1,4 +1,4 @@
-/** How long a response of nothing is, and which response is the last one of its connection: the same for all clients. */
+/** The framing of a null body, and connection: close in last responses, for all clients. */
 import type { HeaderDict, Method } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";

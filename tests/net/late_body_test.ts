@@ -1,4 +1,4 @@
-/** Bytes of a response without framing that come late never answer another request. */
+/** Late bytes of a response without framing are never read as the response to another request. */
 
 import {
   Client,
@@ -27,7 +27,7 @@ const HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
 const FORGED = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
 const ACCOUNT = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\naccount";
 
-/** Answers `/file` without framing, and goes on with a forged response after the delay. */
+/** Responds to `/file` without framing, and sends a forged response after the delay. */
 function attack(socket: net.Socket, delay: number): void {
   let isLate = false;
   socket.on("error", () => {});
@@ -69,7 +69,7 @@ async function serveAttack(isEncrypted: boolean, delay: number) {
   };
 }
 
-/** Reads a resource in the place of one of several users. */
+/** Reads a resource for a user. */
 type Get = (uri: string) => Promise<string>;
 
 const textOf = (requester: Requester): Get => async (uri) => {
@@ -130,7 +130,7 @@ for (const isEncrypted of [false, true]) {
           });
           const answers = await withTimeout(Promise.all(tries), "all tries end");
           assertEquals(answers.filter((answer) => answer.includes("forged")), [], `${delay} ms`);
-          // Where a new connection is made, the second user gets the right answer.
+          // If the second request uses a new connection, it gets the right response.
           if (way.includes("pool") || way === "a ProxyApp") {
             assertEquals(answers, Array(TRIES).fill("account"), `${delay} ms`);
           }

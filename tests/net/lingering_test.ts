@@ -1,6 +1,6 @@
 /**
- * Bytes that are dropped after the last response, so that a reset can't destroy it, and for how
- * long: docs/security.md says how much.
+ * Bytes that are discarded after the last response, so that a reset can't destroy the response.
+ * docs/security.md has the limits.
  */
 import { linger } from "@degu/internal/net/lingering.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
@@ -12,8 +12,7 @@ import { FakeTime } from "@std/testing/time";
 const ROW = "bytes discarded after the last response +";
 
 /**
- * The end of a connection whose peer sends so many bytes more, and then ends its side, or waits for
- * ever.
+ * Ends a connection whose peer sends this many bytes more, and then ends its side or waits forever.
  */
 function endOf(bytes: number, ends = true) {
   const seen = { read: 0, sawEnd: false, isClosed: false };

@@ -1,4 +1,4 @@
-/** The ranges that both ends know, over sockets (RFC 9110 §14.2, §15.3.7). */
+/** The ranges that a client and a server support, over sockets (RFC 9110 §14.2, §15.3.7). */
 import { Range } from "@degu/degu/base";
 import { connect, readSentRequest, requestWith } from "@degu/testing/connected.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";

@@ -1,4 +1,7 @@
-/** Chunks as both ends read them from a socket: sizes, extensions, trailers (RFC 9112 §7.1). */
+/**
+ * Chunks that a client and a server read from a socket: sizes, extensions, trailers (RFC 9112
+ * §7.1).
+ */
 import type { Chunk, ChunkedBody, ProtocolErrorCode } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
@@ -46,7 +49,7 @@ Deno.test("a client and a server pass on one extension of a chunk", async (t) =>
   }
 });
 
-/** Lines that RFC 9112 §7.1.1 allows. */
+/** Other extensions that RFC 9112 §7.1.1 allows. */
 const OTHER_EXTENSIONS = [
   ...["a", "a;b", "a=b;c=d", " a=b", "a =b", "a= b", "a=b ", 'a="b c"', "a_b=c", "a=b/c"],
 ].map((extension) => `5;${extension}\r\nhello\r\n0\r\n\r\n`);

@@ -1,4 +1,4 @@
-/** Work that is repeated. */
+/** repeat(). */
 import { DeguError, EmptyPreambleError, repeat, type RepeatOptions } from "@degu/degu";
 import { patch } from "@degu/testing/patching.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

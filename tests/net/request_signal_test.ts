@@ -1,4 +1,4 @@
-/** The signal of one request, at every moment of it. */
+/** The signal of a request, aborted at every moment. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
   Body,
@@ -36,7 +36,7 @@ const ways: Readonly<Record<string, Make>> = {
   getRange: (conn, options) => conn.getRange("/", {}, 2, 5, options),
 };
 
-/** Asserts that nothing was sent, by a request that is. */
+/** Asserts that no byte was sent, by making a request. */
 async function assertUntouched(ends: ConnectedClient) {
   assertEquals(await readSentRequest(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
 }
@@ -177,7 +177,7 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
   const rejecting = assertReason(responding, reason);
   await ends.peer.readPreamble();
   await withTimeout(more.promise, "some pieces are taken");
-  // One of the buffers of the kernel is full sooner or later; which one doesn't matter.
+  // A buffer of the kernel is full now; which one doesn't matter.
   abort(reason);
   await rejecting;
   assert(ends.conn.closed && isLeft);
@@ -197,7 +197,7 @@ Deno.test("invalid options are a TypeError, and the request is not sent", async 
     { timeout: 5 },
     { deadline: 5 },
   ];
-  // Without a listener: a client that began to connect would fail in another way.
+  // There is no listener, so a client that tries to connect fails with another error.
   const client = new Client(["127.0.0.1", 1]);
   for (const options of wrong) {
     for (const target of [conn, client]) {
@@ -273,7 +273,7 @@ for (
           const { body } = await ends.answer(answer, { signal });
           assert(body !== null);
           const reading = isEarly ? assertReason(read(body), expected, name) : null;
-          // The body has taken the buffered bytes, and waits.
+          // The body has read the buffered bytes, and waits.
           if (isEarly) await new Promise((resolve) => setTimeout(resolve));
           abort(expected);
           assert(ends.conn.closed);
@@ -293,7 +293,7 @@ Deno.test("an abort while the last byte is passed on takes effect, and a later a
     const { signal, abort } = withAbort();
     const { body } = await ends.answer(`${HALF_RESPONSE}world`, { signal });
     const write = () => Promise.resolve(abort(reason));
-    // All bytes are buffered, so text() takes the last byte at once.
+    // All bytes are buffered, so text() reads the last byte at once.
     const reading = isLate ? body!.text() : body!.writeTo({ write });
     if (isLate) abort(reason);
     if (isLate) assertEquals(await reading, "helloworld");
@@ -349,7 +349,7 @@ for (const phase of ["in onConnect", "waiting", "reading"]) {
   }
 }
 
-/** A signal that counts who listens. */
+/** Makes a signal count its listeners. */
 function counted(signal: AbortSignal) {
   const count = { now: 0, most: 0 };
   const { addEventListener, removeEventListener } = signal;
@@ -384,7 +384,7 @@ Deno.test("no listener remains on a signal after hundreds of requests", async ()
     assertEquals(count.now, 0);
   }
   for (let i = 0; i < 9; i++) {
-    // Read, cancelled, and left when the connection closes.
+    // Bodies are read, canceled, or unread when the connection closes.
     const { body } = await client.request("GET", "/5", {}, null, options);
     if (i % 3 === 0) await body!.text();
     else if (i % 3 === 1) await body!.cancel();

@@ -1,5 +1,6 @@
 /**
- * Requesters and connectors are recognized by their shape: wrappers work like the wrapped objects.
+ * Requesters and connectors are recognized by their methods: wrappers work like the wrapped
+ * objects.
  */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
@@ -37,7 +38,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-/** A wrapper as in the original's documents: four arguments, and no more. */
+/** A wrapper as in the documentation of the original Degu, with only four arguments. */
 class WrappedConnection {
   readonly #conn: Connection;
 
@@ -78,7 +79,10 @@ class WrappedClient {
   }
 }
 
-/** The same server by each kind of requester; concurrent requests don't use a single connection. */
+/**
+ * Returns each kind of requester for the same server. A pool, not a single connection, makes
+ * concurrent requests.
+ */
 async function shapesOf(client: Client) {
   const wrapped = new WrappedClient(client);
   const conn = await client.connect();

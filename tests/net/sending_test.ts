@@ -1,4 +1,7 @@
-/** How messages are written: in how many writes, from which buffer, and which bodies are trusted to be encoded. */
+/**
+ * Writing messages: the number of writes, buffers, and bodies that are sent without scanning them
+ * again.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { type App, Client, Connection, type Response } from "@degu/degu";
 import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
@@ -13,11 +16,13 @@ import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const ENCODED = "5\r\nhello\r\n0\r\n\r\n";
 const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
-/** Bytes of the preamble of a PUT with a `content-length` of so many digits. */
+/** Returns the length of the preamble of a PUT request with this content-length. */
 const preambleBytes = (length: number) =>
   `PUT / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n`.length;
 
-/** A socket that responds to each request when it begins, and records the buffer of each write. */
+/**
+ * A socket that responds to each request at its first write, and records the buffer of each write.
+ */
 class Recorder extends RecordingSocket {
   readonly buffers: ArrayBufferLike[] = [];
   /** The promise that each write waits for. */
@@ -75,7 +80,7 @@ Deno.test("messages of the same length are sent whole, also from another buffer 
     const written = await put(new Uint8Array(length).fill(fill));
     const sent = written.join("").slice(preambleBytes(length));
     assertEquals(sent, String.fromCharCode(fill).repeat(length));
-    // A socket of another kind may do this; the buffer is no shared one.
+    // A custom socket may transfer the buffer, which other connections must not share.
     if (fill % 2 === 0) (socket.buffers.at(-1) as ArrayBuffer).transfer();
   }
 });
@@ -94,7 +99,7 @@ Deno.test("the buffer of a connection adapts to its current and its last message
 Deno.test("a request soon after a response doesn't wait for a tick of the event loop", async () => {
   const { setTimeout } = globalThis;
   let timers = -1;
-  // On a busy machine it may take long all the same.
+  // Retry, because a busy machine may be too slow.
   for (let attempt = 0; attempt < 50 && timers !== 0; attempt++) {
     const { put } = open();
     const end = performance.now() + 15;
@@ -130,9 +135,9 @@ Deno.test("a preamble is sent even if the body waits for its source, and an empt
   assertEquals(socket.writes.slice(1), ["hello"]);
 });
 
-// ───────────────────────── bodies of classes that extend ours, and impostors
+// ───────────────────────── bodies of derived classes, and imitations
 
-/** Asserts that a body is sent in its coding or cut, and never followed by another message. */
+/** Asserts that a body is sent encoded or cut, and never followed by another message. */
 async function assertHarmless(body: BodyOut, what: string): Promise<void> {
   const { socket, conn } = open();
   const error = await socket.put(conn, body).then(() => null, (error) => error);
@@ -222,7 +227,7 @@ Deno.test("a body of known length that claims to be chunked, or to be longer, is
 
 // ───────────────────────── messages of several connections
 
-/** Responds with the received body. */
+/** An app that responds with its URI and headers. */
 const tell: App = ({ uri, headers }) => {
   return [200, "OK", { "x-seen": `${uri} ${headers["x-name"]}` }, null];
 };

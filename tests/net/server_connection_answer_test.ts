@@ -1,4 +1,4 @@
-/** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
+/** Valid and invalid responses of apps, and errors that apps throw. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
@@ -43,7 +43,7 @@ async function exchange(
   return { received, errors: meeting.logger.messagesOf("error") };
 }
 
-/** Answers that must never get out, one of each rule; tests/base/ has every value that a part may have. */
+/** An invalid response for each rule. tests/base/ tests every value of each part. */
 const wrong: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
   ["text", "200"],
@@ -116,7 +116,7 @@ Deno.test("valid responses at the limits are sent", async (t) => {
       [206, "Partial Content", { "content-range": new ContentRange(2, 5, 10) }, abc],
       "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\nabc",
     ],
-    // To HEAD a body sets the header that it sets to GET.
+    // In a response to HEAD a body sets the same header as for GET.
     [[200, "OK", {}, hello], "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", head],
     [[404, "xx", {}, encodeLatin1("")], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n", head],
     [
@@ -124,7 +124,7 @@ Deno.test("valid responses at the limits are sent", async (t) => {
       "HTTP/1.1 206 xx\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\n",
       head,
     ],
-    // For HEAD and 304 one of the headers of a body is sent as given.
+    // Responses to HEAD and with 304 keep the framing header of the app.
     ...[[head, 200], [head, 404], [head, 304], [get, 304]].flatMap(([request, status]) =>
       Object.entries({ "content-length": 7, "transfer-encoding": "chunked" }).map((header) => {
         const answer = [status, "xx", Object.fromEntries([header]), null];
@@ -139,7 +139,7 @@ Deno.test("valid responses at the limits are sent", async (t) => {
       if (request === get || expected.includes(" 304 ")) {
         assertEquals([received, errors], [expected + expected, []]);
       } else {
-        // The request behind it is a GET: its answer has the body, or may not be valid.
+        // The next request is a GET, whose response has the body, or is invalid.
         assert(received.startsWith(expected), received);
         assertMatch(received.slice(expected.length), /^($|HTTP\/1\.1 )/);
       }
@@ -330,7 +330,7 @@ Deno.test("if a body is too long for its app, the server responds with 413, and 
   for (const [framing, parts] of Object.entries(framings)) {
     for (const [how, read] of Object.entries(READS)) {
       const isLimited = how.includes("4");
-      // 16 MiB are sent for one of them.
+      // Send 16 MiB only for one of these methods.
       if (framing === "in chunks" && !isLimited && how !== "bytes") continue;
       await t.step(`${how}, ${framing}`, async () => {
         await using meeting = await connectRawPeer(async ({ body }) => {

@@ -1,4 +1,4 @@
-/** Closing a session from an app, at every moment of it. */
+/** Closing a session by an app, at every moment. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { AppFunction, ResponseTuple, Session } from "@degu/degu/server";
@@ -9,12 +9,11 @@ import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { connectRawPeer, makeServerConnection, type ServedRawPeer } from "@degu/testing/serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
-/** Why a session is closed. */
 const reason = new Error("revoked");
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
 
-/** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
+/** Asserts that a session has ended with a reason, and that no error was logged. */
 function assertClosed({ serving, session, logger }: ServedRawPeer, why: unknown = reason): void {
   assertStrictEquals(session.signal.reason, why);
   assertEquals(serving.server.sessions.has(session), false);
@@ -41,7 +40,7 @@ const bodies = {
   "a ChunkedBody": "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
 };
 
-/** Every way to read a body to its end, with the operation on each piece. */
+/** The ways to read a body to its end; `onPiece` is called for each piece. */
 const reads: Record<string, (body: NonNullable<BodyIn>, onPiece: () => void) => Promise<unknown>> =
   {
     "bytes": (body) => body.bytes(),

@@ -28,7 +28,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
 
-/** Sends two requests at once, and returns the number of answers. */
+/** Sends two requests at once, and returns the number of responses. */
 async function countAnswers(app: App, request: string): Promise<number> {
   await using meeting = await connectRawPeer(app, request + get);
   await meeting.peer.closeWrite();
@@ -654,7 +654,7 @@ for (
   });
 }
 
-// ───────────────────────── peers that reset, flood or stall don't affect others, and leave no resources
+// ───────────────────────── peers that reset, flood or stall
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 

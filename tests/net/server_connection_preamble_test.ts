@@ -1,4 +1,4 @@
-/** How a server reads requests from a stream of bytes: where they begin and end, however the bytes are split. */
+/** Parsing requests from a stream of bytes, however the bytes are split. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { type Chunk, ChunkedBody } from "@degu/degu/base";
@@ -14,7 +14,7 @@ const chunkedRequest =
   "POST /chunked HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
 const stream = getRequest + lengthRequest + chunkedRequest + getRequest;
 
-/** Everything that a request says, as one line of text. */
+/** Formats all parts of a request as one line. */
 async function told({ method, uri, headers, body, path, query }: Request): Promise<string> {
   const content: unknown[] = [];
   if (body instanceof ChunkedBody) {
@@ -29,7 +29,7 @@ async function told({ method, uri, headers, body, path, query }: Request): Promi
 
 const teller: App = async (request) => [200, "OK", {}, encodeLatin1(await told(request))];
 
-/** A server, and how many bytes it has taken. */
+/** Starts a server that counts the bytes that it has read. */
 function serveCounting(app: App) {
   let taken = 0;
   let arrived = Promise.withResolvers<void>();
@@ -43,7 +43,7 @@ function serveCounting(app: App) {
     };
     return true;
   };
-  /** Sends bytes, and waits until the server has taken them. */
+  /** Sends bytes, and waits until the server has read them. */
   const give = async (peer: RawPeer, bytes: string) => {
     const whole = taken + bytes.length;
     await peer.send(bytes);
@@ -95,7 +95,7 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
     if (/[-!#$%&'*+.^_`|~0-9A-Za-z]/.test(first)) continue;
-    // So it is behind an answered request.
+    // The same byte is refused as the first byte of a later request.
     for (const before of ["", "GET / HTTP/1.1\r\n\r\n"]) {
       using peer = await RawPeer.connect(serving.address);
       if (before !== "") {
@@ -106,7 +106,7 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
       await peer.assertClosedSilently(`${formatLabel(first)} behind ${formatLabel(before)}`);
     }
   }
-  // A word that no method is as long as, or another byte within it.
+  // A word that is longer than any method, or has an invalid byte.
   for (const start of ["A".repeat(65), "GETTER/", "SSH:", "GET\t", "GET\n", "GET\r"]) {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(start);
@@ -143,7 +143,7 @@ Deno.test("a preamble of 32768 bytes is read, and a longer preamble is refused",
       assertEquals(received.endsWith(formatErrorResponse(431)), extra === 1);
     }
   }
-  // The end doesn't fit after these bytes.
+  // The end of the preamble would exceed the limit.
   using peer = await RawPeer.connect(serving.address);
   await peer.send(start.padEnd(32768, "b"));
   assertEquals((await peer.readToEnd()).received, formatErrorResponse(431));

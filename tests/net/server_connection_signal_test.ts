@@ -1,4 +1,4 @@
-/** The signal of a session: a client that leaves is noticed, and nothing that it sends is lost. */
+/** The signal of a session: a client that leaves is detected, and no byte that it sends is lost. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import {
@@ -24,7 +24,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
 const OK = "HTTP/1.1 200 OK\r\n";
 
-/** Concurrent rows take no longer than a single one, a part of a second. */
+/** Runs the rows concurrently, because each waits for a part of a second. */
 function sideBySide<T>(rows: Readonly<Record<string, T>>, run: (what: string, row: T) => unknown) {
   return Promise.all(Object.entries(rows).map(([what, row]) => run(what, row)));
 }
@@ -85,7 +85,7 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
     const told = waitForAbort(meeting.session.signal);
     await leave(meeting.peer);
     assertInstanceOf(await told, ConnectionClosedError);
-    // A peer that has closed only its writing side gets the rest.
+    // A peer that has closed only its write side receives the rest.
     if (how !== "closes") await meeting.peer.readUntil("world");
   });
   assert(intervals.started.includes(300), "how often it is looked for");
@@ -243,9 +243,9 @@ for (const { name, available, start } of endpointKinds) {
   );
 }
 
-// ───────────────────────── whose mistake it is if a response fails once the client has left
+// ───────────────────────── responses that fail after the client has left
 
-/** A body that begins, and once the client has left goes on with the rest. */
+/** Yields a frame, and the rest after the client has left. */
 async function* frames(session: Session, rest: () => Iterable<Uint8Array> | Promise<never>) {
   yield encodeLatin1("frame");
   await waitForAbort(session.signal);
@@ -256,7 +256,7 @@ async function* chunksOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chun
   for await (const piece of pieces) yield [null, piece];
 }
 
-/** How the source of an endless body may end, or fail, once its viewer has left. */
+/** The ends and failures of a body's source after the client has left. */
 const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
   "chunks that just end": (session) => new ChunkedBodyIter(chunksOf(frames(session, () => []))),
   "pieces that end too early": (session) => new BodyIter(frames(session, () => []), 1000),
@@ -331,9 +331,9 @@ test("a mistake of an app is an error of the app, even after the client has left
   await meeting.logger.waitFor("error");
 });
 
-// ───────────────────────── watching a client loses nothing
+// ───────────────────────── watching a client loses no bytes
 
-/** Long enough for a connection to be watched a few times, every 30 ms. */
+/** Enough for a few probes of a connection, which occur every 30 ms. */
 const WATCHED_MILLISECONDS = 90;
 
 test("watching a client loses none of the bytes that the client sends", async () => {
@@ -362,13 +362,13 @@ const answer = (uri: string, text: string) =>
 const MEBIBYTE = `100000\r\n${"x".repeat(1048576)}\r\n`;
 const LARGE = `PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${MEBIBYTE}${MEBIBYTE}`;
 
-/** An app that works for long on the first request, while the client is watched, and then reads its body. */
+/** An app that reads the body of the first request late, while the client is watched. */
 const slow: App = async ({ uri, body }, { signal, requests }) => {
   assert(!signal.aborted);
   if (requests === 0) await delay(WATCHED_MILLISECONDS);
   return [200, "OK", { uri }, await body?.bytes() ?? null];
 };
-/** The same, but it works while it takes the end of a large body. */
+/** An app that is slow at the end of a large body, while the client is watched. */
 const slowAtEnd: App = async ({ uri, body }, { signal }) => {
   assert(!signal.aborted);
   let left = 2 * 1048576;
@@ -415,7 +415,7 @@ test("requests that arrive while a client is watched, or later, get responses in
 });
 
 test("watching a client changes no byte that the sink of a body has not written yet", async () => {
-  // As many as the buffer holds before them, and more.
+  // The later bytes are as many as the buffered ones, so they could overwrite them.
   const [x, y] = ["x".repeat(256), "y".repeat(256)];
   const framings = {
     "content-length: 512": [x, y],
@@ -448,7 +448,7 @@ test("watching a client while onConnect is pending loses no byte that the client
     onConnect: ({ signal }) => !signal.aborted && waited.promise,
     handle: async ({ body }) => [200, "OK", { uri: "/" }, await body!.bytes()],
   }, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
-  // By then the connection was probed, before and after the bytes had arrived.
+  // The connection is probed before and after the bytes arrive.
   await delay(WATCHED_MILLISECONDS);
   await meeting.peer.send("l");
   waited.resolve(true);

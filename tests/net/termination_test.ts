@@ -1,4 +1,4 @@
-/** The end of a program by a signal of the system: each test is about a process. */
+/** Terminating programs by signals of the system, in separate processes. */
 import { createTempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";

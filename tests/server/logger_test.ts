@@ -1,4 +1,4 @@
-/** Loggers: what each line tells as data, and what a program makes of the standard logger. */
+/** Loggers: the data of each line, and programs that adapt the standard logger. */
 import { ProxyApp, type TlsError } from "@degu/degu";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -28,7 +28,7 @@ interface Line extends LogDetails {
   readonly message: string;
 }
 
-/** A logger that may call nothing but `record`. */
+/** A logger that fails if another method than `record` is called. */
 class RecordLogger implements Required<Logger> {
   readonly lines: Line[] = [];
   #onLine: (() => void) | null = null;
@@ -206,7 +206,7 @@ Deno.test("a record that throws or rejects has no effect, and a record that is n
   assertThrows(make, TypeError, "logger: must be an object with the method record");
 });
 
-/** Records lines of the standard logger that have this kind. */
+/** Returns a function that logs lines of this kind with the standard logger. */
 const recordWith = (logger: Required<Logger>, kind: LogDetails["kind"]) => (line: string) => {
   logger.record("info", line, { kind, who: null, error: undefined });
 };

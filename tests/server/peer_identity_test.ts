@@ -1,4 +1,4 @@
-/** The identity that `onConnect` gives a peer: its name, and how long the peer is trusted. */
+/** The identity that `onConnect` returns: the user name of the peer, and its trust. */
 import { type App, Client, reply, routes, Server, wrapApp } from "@degu/degu";
 import { perPeer } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
@@ -15,7 +15,7 @@ type OnConnect = NonNullable<AppObject["onConnect"]>;
 
 const showUser: App = (_request, session) => reply(200, `${session.user}`);
 
-/** An app that gives its peer this identity, and tells the name. */
+/** Makes an app whose `onConnect` returns this value, and that responds with the user name. */
 function identifying(returned: unknown): AppObject {
   return { onConnect: (() => returned) as OnConnect, handle: showUser as AppObject["handle"] };
 }
@@ -68,7 +68,7 @@ async function refuseAll(
     await using serving = serve(makeApp(returned));
     using peer = await RawPeer.connect(serving.address);
     await peer.assertClosedSilently(Deno.inspect(returned));
-    // A wrong result is a mistake of the app, and an operator must see it.
+    // An invalid result is a mistake of the app, which an operator must see.
     const isMistake = /must be|unknown|gone/.test(why);
     const level = isMistake ? "error" : "info";
     if (why !== "") assertStringIncludes((await serving.logger.waitFor(level)).join(), why);
@@ -153,7 +153,7 @@ Deno.test("a FilesApp refuses all changes by a session that is no longer trusted
   const client = serving.makeClient();
   const put = async (text: string) => {
     using conn = await client.connect();
-    // The session is accepted while the peer is trusted.
+    // The peer is still trusted when the session begins.
     await (await conn.get("/")).discard();
     trusts = answer;
     const { status } = await conn.put("/a", {}, text);

@@ -1,4 +1,4 @@
-/** Server: its options, its sessions, and its life. */
+/** Server: options, sessions, and closing. */
 import { type Address, Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
@@ -11,7 +11,7 @@ import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
-// Constructing a server, and which connections it accepts.
+// Constructing a server, and accepting connections.
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: App = () => [200, "OK", {}, null];
@@ -20,7 +20,7 @@ const anywhere = ["127.0.0.1", 0] as const;
 const counts = { types: ["5", null, 5n], values: [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53] };
 const levels = ["debug", "info", "warn", "error"];
 
-/** Invalid values of each option: of a wrong type, and not allowed ones. */
+/** Values of a wrong type, and disallowed values, of each option. */
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   maxConnections: counts,
   maxRequests: counts,
@@ -87,7 +87,7 @@ Deno.test("onConnect accepts a peer only with true or an identity", async (t) =>
       if (isAccepted) {
         assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
       } else await peer.assertClosedSilently("who was not let in");
-      // An object that is no identity is a mistake of the app.
+      // An object that is not an identity is a mistake of the app.
       const errors = serving.logger.messagesOf("error");
       const isMistake = typeof value === "object" && value !== null && !(value instanceof Promise);
       assertEquals([calls, errors.length], [isAccepted ? 1 : 0, isMistake ? 1 : 0]);
@@ -147,7 +147,7 @@ Deno.test("a server that never served is closed by await using", async () => {
   (await listenAgain(() => new Server(address, ok))).close();
 });
 
-// How a server ends: `close()`, `shutdown()`, dispose.
+// Closing a server: `close()`, `shutdown()`, dispose.
 
 Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
   const cancelled = Promise.withResolvers<void>();
@@ -175,7 +175,7 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
   await down;
 });
 
-/** An application that answers when it is told to, and says when it has been asked. */
+/** Makes an app that responds after `answer()`; `asked` resolves when the app is called. */
 function gated(): { app: App; asked: Promise<void>; answer: () => void } {
   const asked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
@@ -281,7 +281,7 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
   (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
-// The properties of a server: its sessions at every moment, and its options.
+// The properties of a server: its sessions, and its options.
 
 Deno.test("a server's sessions are those that were accepted and have not ended", async () => {
   const deciding = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()];
@@ -349,7 +349,7 @@ Deno.test("the sessions of a server are read-only", async () => {
       assertEquals(sessions[name](other), copy[name](other), name);
     }
   }
-  // A set that was made of it is the caller's own.
+  // A set that is made from the sessions belongs to the caller.
   sessions.union(copy).clear();
   assertEquals(sessions.size, 1);
   assert(Deno.inspect(sessions).includes("Session"), Deno.inspect(sessions));

@@ -1,4 +1,6 @@
-/** Which connections get a slot of a server, and what becomes of the others; server_test.ts has how it ends. */
+/**
+ * The slots of a server, and the connections that wait for a slot. server_test.ts tests closing.
+ */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { TempDevices } from "@degu/degu/misc";
@@ -49,7 +51,7 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
   await first.assertClosedSilently("who waited");
   const seconds = (performance.now() - start) / 1000;
   assert(seconds >= 1.999, `${seconds} s`);
-  // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
+  // The kernel has accepted this connection, but the server hasn't, so the connection only waits.
   using second = await RawPeer.connect(serving.address);
   await second.send("GET /second HTTP/1.1\r\n\r\n");
   const logged = serving.logger.messagesOf("info").join();
@@ -60,14 +62,14 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
   assertEquals(calls, ["/", "/second"]);
 });
 
-// ───────────────────────── idle sessions, which give way
+// ───────────────────────── idle sessions that give way
 
-/** Lets sessions that are idle now have been so for two seconds, until disposed of. */
+/** Advances the clock by two seconds until disposed of. */
 function twoSecondsLater(): Disposable {
   return patch(performance, "now", (now) => () => now.call(performance) + 2000);
 }
 
-/** Resolves when this peer has been answered, and its session is idle. */
+/** Connects a peer, and resolves when it has got a response, and its session is idle. */
 async function answeredPeer(address: Address): Promise<RawPeer> {
   const peer = await RawPeer.connect(address);
   await peer.send(get);
@@ -83,7 +85,8 @@ for (const what of ["was answered", "has sent nothing"]) {
     const { peer, session, logger, serving } = meeting;
     const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     using newcomer = await answeredPeer(serving.address);
-    // The newcomer has the slot while the peer may still read, and what the peer sends is dropped.
+    // The new connection has the slot while the peer still reads, and bytes of the peer are
+    // discarded.
     await peer.send("GET /late HTTP/1.1\r\n\r\n");
     const received = what === "was answered" ? preamble : "";
     assertEquals(await peer.readToEnd(), { received, kind: "end" });
@@ -105,7 +108,7 @@ Deno.test("the session that gives way belongs to the host with the most sessions
   await peers[0]!.send(get);
   await peers[0]!.readPreamble();
   using _clock = twoSecondsLater();
-  // Two hosts have two sessions each after the first one has given way.
+  // After the first session has given way, both hosts have two sessions.
   const newcomers = [];
   for (const expected of [peers[1]!, oldest]) {
     newcomers.push(await answeredPeer(["::1", port!]));
@@ -132,7 +135,7 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
   const ones = [await connect("one"), await connect("one")];
   using _clock = twoSecondsLater();
   const newcomer = await connect("other");
-  // The next request is refused, or finds the end of the connection.
+  // The connection has ended or refuses the next request.
   await assertRejects(() => ones[0]!.get("/"));
   for (const conn of [other, ones[1]!, newcomer]) assertEquals((await conn.get("/")).status, 200);
   for (const conn of [other, ...ones, newcomer]) conn.close();
@@ -249,7 +252,9 @@ Deno.test("a server that is closed or shut down in onConnect also closes the con
   }
 });
 
-/** A server with one slot, which a first connection holds, and the socket of a second one. */
+/**
+ * Starts a server whose only slot a connection holds, and makes the socket of another connection.
+ */
 async function holdSlot(app: App = ok) {
   const listener = new MemoryListener();
   const logger = new RecordingLogger();

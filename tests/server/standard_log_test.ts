@@ -1,7 +1,4 @@
-/**
- * The output of a server with the standard logger: refusals, and at most one line per second of
- * each kind.
- */
+/** The output of the standard logger: refusals, and at most one line per second of each kind. */
 import { type App, type LogDetails, Server, standardLogger } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
@@ -14,7 +11,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { fromFileUrl, join } from "@std/path";
 
-/** Keeps what is printed to stderr until it is disposed of. */
+/** Records the lines that are printed to stderr, until disposed of. */
 function printed() {
   const lines: string[] = [];
   const { warn, error } = console;
@@ -103,7 +100,7 @@ Deno.test("each error of an app is printed, and a logger that fails has no effec
   await waitForTick();
 });
 
-/** Requests of curl, browsers, old proxies and strangers to a server that has just started. */
+/** Invalid requests of curl, browsers, old proxies and scanners. */
 const FORTY: readonly string[] = [
   ...["OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "LOCK", "QUERY", "BREW"]
     .map((method) => `${method} /hello HTTP/1.1\r\nhost: a\r\n\r\n`),

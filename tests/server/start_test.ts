@@ -1,4 +1,4 @@
-/** Starting a server in one call. */
+/** Server.start() and SSLServer.start(). */
 import { formatAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
@@ -14,7 +14,7 @@ const app: App = () => [200, "OK", {}, "hello"];
 const anywhere = ["127.0.0.1", 0] as const;
 const turn = () => new Promise((resolve) => setTimeout(resolve));
 
-/** The two kinds of servers, each started in one call. */
+/** Makes functions that start each kind of server. */
 async function kinds() {
   const pki = await TempPKI.create();
   const { serverSslconfig } = pki;
@@ -35,7 +35,7 @@ Deno.test("Server.start resolves to a server that is bound and serves", async ()
   for (const [name, start] of Object.entries(both.starts)) {
     await using server = await start(anywhere);
     assertInstanceOf(server, name === "TLS" ? SSLServer : Server);
-    // The type of an address with a port says that there is one.
+    // The type of the server has a port, because the address has one.
     const port: number = server.port;
     assert(port > 0);
     (await Deno.connect({ port })).close();

@@ -1,7 +1,6 @@
 /**
- * serveUntilSignal: the signals of a service manager, and of a person at a terminal. Those that it
- * waits for would end other tests in this process, too, so programs of their own get them, and here
- * another one has their place.
+ * serveUntilSignal(): SIGTERM and SIGINT. These signals would also end other tests in this process,
+ * so separate programs get them, and the tests in this process use another signal.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
@@ -15,9 +14,9 @@ import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 
-/** Nothing else in this process listens to it, and without a listener it has no effect. */
+/** A signal without other listeners in this process; without a listener it has no effect. */
 const SIGNAL = "SIGURG";
-/** Seconds: programs are compiled first. */
+/** Seconds. Programs are compiled first. */
 const PATIENCE = 60;
 
 function signal(): void {
@@ -28,7 +27,7 @@ function until(serving: StoppableServer, options: UntilSignalOptions = {}): Prom
   return serveUntilSignal(serving, options, [SIGNAL]);
 }
 
-/** An app whose answers wait for {@linkcode answer}. */
+/** An app whose responses wait for {@linkcode answer}. */
 class Gate {
   readonly app: App = async () => {
     this.#asked.resolve();
@@ -38,7 +37,7 @@ class Gate {
   readonly #asked = Promise.withResolvers<void>();
   readonly #answer = Promise.withResolvers<void>();
 
-  /** Resolves once a request has reached the app. */
+  /** Waits until a request has reached the app. */
   async asked(): Promise<void> {
     await withTimeout(this.#asked.promise, "a request reaches the app", 20);
   }
@@ -48,7 +47,7 @@ class Gate {
   }
 }
 
-/** A server that serves until a signal, a client of it, and its maker. */
+/** A server, and a client of it. */
 interface Kind extends AsyncDisposable {
   readonly server: StoppableServer;
   readonly client: Pick<Client, "connect">;
@@ -73,7 +72,7 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
   },
 };
 
-/** Deno has no signals but SIGINT and SIGBREAK on Windows, and can't send them. */
+/** On Windows Deno supports only SIGINT and SIGBREAK, and can't send them. */
 const ignore = Deno.build.os === "windows";
 
 for (const [what, start] of Object.entries(kinds)) {
@@ -108,7 +107,7 @@ for (const [what, start] of Object.entries(kinds)) {
     await gate.asked();
     signal();
     await assertRefused(kind.client);
-    // No limit is no limit of 0 s, either.
+    // `null` is no time limit, not a time limit of 0 s.
     const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
     assertEquals(await Promise.race([answer, late]), "waits");
     signal();
@@ -166,7 +165,7 @@ Deno.test(
       await withTimeout(received, "the signal arrives");
       Deno.removeSignalListener(SIGNAL, resolve);
       assertEquals(stopped, 0);
-      // When it has ended it is over at once.
+      // If the server has ended, the call resolves at once.
       await withTimeout(until(server), "it has ended");
     }
   },

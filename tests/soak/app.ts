@@ -1,6 +1,6 @@
 /**
- * The app under load: it checks its requests, generates what is requested, and fails in every way on
- * request.
+ * The app under load: it checks its requests, generates the requested content, and fails in every
+ * way on request.
  */
 
 import { crc32 } from "node:zlib";
@@ -15,7 +15,7 @@ import {
 } from "@degu/degu";
 import { concat } from "../support/streams.ts";
 
-// Bytes derived from a number, so that both ends can detect loss, change and duplication.
+// Bytes derived from a number, so that client and server can detect loss, change and duplication.
 
 /** The content of a body: `size` bytes, generated from `seed`. */
 export interface Payload {
@@ -25,7 +25,7 @@ export interface Payload {
 
 const BLOCK = 65536;
 
-/** The bytes, in pieces of uneven lengths. */
+/** Yields the bytes, in pieces of uneven lengths. */
 export function* pieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuffer>> {
   let state = seed | 0;
   for (let made = 0; made < size;) {
@@ -40,7 +40,7 @@ export function* pieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuff
   }
 }
 
-/** The same as chunks, some of them with an extension, and the empty one. */
+/** Yields the bytes as chunks, some with an extension, and the empty chunk. */
 export function* chunks(payload: Payload): Generator<Chunk> {
   let index = 0;
   for (const piece of pieces(payload)) {
@@ -54,7 +54,7 @@ export function whole(payload: Payload): Uint8Array {
   return concat(pieces(payload));
 }
 
-/** A checksum that grows with the pieces. */
+/** A checksum that is updated with each piece. */
 export class Checksum {
   #value = 0;
   size = 0;
@@ -89,14 +89,14 @@ export async function checksumOfBody(body: BodyIn): Promise<string> {
   return String(checksum);
 }
 
-/** The body of a response, of the kind that the query asks for. */
+/** Makes the body of a response, of the kind that the query requests. */
 function makeBody(kind: string | null, payload: Payload): BodyOut {
   if (kind === "chunked") return new ChunkedBodyIter(chunks(payload));
   if (kind === "iter") return new BodyIter(pieces(payload), payload.size);
   return payload.size === 0 ? null : whole(payload);
 }
 
-/** Makes the application; what it sees is written down. */
+/** Makes the app, which records violations in the ledger. */
 export function makeApp(ledger: Ledger): App {
   return async (request) => {
     const [kind, fault = ""] = request.path;
@@ -124,7 +124,7 @@ function* failing(): Generator<Uint8Array> {
   throw new Planned("inside the body");
 }
 
-/** Cancels a body that is being read: what reads it has to hear that, and nothing else. */
+/** Cancels a body during a read, which must reject with the reason. */
 async function cancelWhileReading(body: BodyIn): Promise<ResponseTuple> {
   const reason = new Planned("cancelled");
   const reading = body?.read().then(() => null, (error: unknown) => error);

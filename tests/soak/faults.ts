@@ -1,4 +1,7 @@
-/** Clients and servers that are broken, slow, hostile or gone: none of it may affect any other connection. */
+/**
+ * Clients and servers that are broken, slow, hostile or gone. No fault may affect another
+ * connection.
+ */
 
 import {
   BodyError,
@@ -23,7 +26,7 @@ async function send(socket: Socket, text: string): Promise<void> {
   while (bytes.length > 0) bytes = bytes.subarray(await socket.write(bytes));
 }
 
-/** Reads to the end, or up to a number of bytes; resolves to how many there were. A reset is an end. */
+/** Reads to the end or a reset, or up to a number of bytes; resolves to the number of bytes. */
 async function readUpTo(socket: Socket, most: number): Promise<number> {
   const buffer = new Uint8Array(16384);
   let total = 0;
@@ -34,12 +37,12 @@ async function readUpTo(socket: Socket, most: number): Promise<number> {
       total += count;
     }
   } catch {
-    // A hostile client must expect that.
+    // The server may reset the connection of a hostile client.
   }
   return total;
 }
 
-/** Something that goes wrong on a socket; resolves to what must not be. */
+/** A fault on a socket; resolves to a violation, or to none. */
 type SocketFault = (socket: Socket, random: Random) => Promise<string | null | void>;
 
 const CHUNKED = "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -48,7 +51,7 @@ function get(query: string): string {
   return `GET /data?${query} HTTP/1.1\r\nchecksum: 0-0\r\n\r\n`;
 }
 
-/** Behavior that clients of this package never have. */
+/** Faults that clients of this package never cause. */
 const socketFaults: Readonly<Record<string, SocketFault>> = {
   "connects and goes": () => Promise.resolve(),
   "sends garbage": async (socket, random) => {
@@ -115,10 +118,10 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   },
 };
 
-/** Something that goes wrong over a connection of ours; resolves to what must not be, or to `null`. */
+/** A fault over a client's connection; resolves to a violation, or to `null`. */
 type ConnectionFault = (connection: Connection, random: Random) => Promise<string | null>;
 
-/** Some pieces, and then none for ever. */
+/** Yields some pieces, and then waits forever. */
 async function* waiting(pieces: number): AsyncGenerator<Uint8Array> {
   for (let i = 0; i < pieces; i++) yield new Uint8Array(80000);
   await new Promise(() => {});
@@ -133,7 +136,7 @@ function fails(promise: Promise<unknown>): Promise<boolean> {
   return promise.then(() => false, () => true);
 }
 
-/** Faults of a sent body, each of which must fail the request and close the connection. */
+/** Sends a broken body, which must fail the request and close the connection. */
 async function sendBroken(connection: Connection, body: BodyOut): Promise<string | null> {
   const failed = await fails(connection.put("/data", { checksum: "x" }, body));
   return failed && connection.closed ? null : "a broken body was taken for whole";
@@ -149,7 +152,7 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     const putting = connection.put("/data", { checksum: "x" }, body).catch((error) => error);
     setTimeout(() => body.cancel(reason), random.below(10));
     const error = await putting;
-    // One that was canceled before it was begun fails with that as its cause.
+    // A body that was canceled before its use fails with the reason as its cause.
     const told = error === reason || (error instanceof BodyError && error.cause === reason);
     return told && connection.closed ? null : `a canceled body: ${error}`;
   },
@@ -202,7 +205,7 @@ async function serverFault(
     const response = await connection.request("POST", `/fault/${name}`, {}, body);
     await response.body?.read();
     if (response.status === expected) return null;
-    // A proxy tells that what is behind it broke off.
+    // A proxy reports with 502 that its upstream broke off.
     return expected === null && response.status === 502 ? null : `status ${response.status}`;
   } catch (error) {
     return expected === null ? null : String(error);
@@ -231,7 +234,7 @@ async function injectOne(client: Client, random: Random): Promise<[string, strin
     try {
       return [`client: ${name}`, await fault(socket, random) ?? null];
     } catch (error) {
-      // A server that closes at once may do so before everything has been sent.
+      // A server may close before the client has sent all bytes.
       return [`client: ${name}`, isBroken(error) ? null : Deno.inspect(error)];
     } finally {
       socket.close();

@@ -1,6 +1,6 @@
 /**
  * `deno task soak MINUTES`: well-behaved and hostile traffic over TCP, Unix sockets, abstract names, mutual TLS whose trust changes and a
- * proxy, with faults on both sides, and with sessions that are closed, for as long as it is told. Every byte is checksummed at both ends.
+ * proxy, with faults on both sides, and with sessions that are closed, for MINUTES. Client and server checksum every byte.
  *
  * Reports requests, faults, memory and descriptors at the start and at the end, and ends with status 1 after any mismatch, failure of
  * a well-behaved client, leak or unhandled rejection.
@@ -27,10 +27,10 @@ const WARM_UP_SECONDS = 25;
  * The allowed growth at the end: a leak of a hundred bytes per request in two minutes exceeds it.
  */
 const MOST_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
-/** The allocator keeps what was needed at some time. */
+/** The allocator doesn't return all freed memory to the system. */
 const MOST_RSS_GROWTH_BYTES = 96 * 1024 * 1024;
 
-/** Lets all clients of all servers run for some seconds, and waits for each to end. */
+/** Runs all clients of all servers for some seconds, and waits until each has ended. */
 async function runTraffic(
   servers: Servers,
   dir: string,
@@ -87,8 +87,8 @@ type Resources = Awaited<ReturnType<typeof measure>>;
 const COLLECTIONS = 8, PAUSE_MILLISECONDS = 25;
 
 /**
- * Measures memory in bytes, and counts open files, sockets and pipes, after collections where the process was started with
- * `--v8-flags=--expose-gc`.
+ * Measures memory in bytes, and counts open files, sockets and pipes; first collects garbage if the
+ * process was started with `--v8-flags=--expose-gc`.
  */
 async function measure() {
   // Objects that a finalizer releases are collected only by the next collection.
@@ -110,13 +110,13 @@ async function countDescriptors(): Promise<number> {
   return new TextDecoder().decode(stdout).split("\n").length - 1;
 }
 
-/** Longer than any time-out of the servers, to which some connections may be left. */
+/** Longer than any time-out of the servers, because some connections end only by a time-out. */
 const MOST_SETTLE_SECONDS = 90;
 const MOST_ATTEMPTS = 20;
 
 /**
- * Waits until no session is left, and then until there are no more descriptors and not much more
- * memory than before, but not for ever: what is freed is not given back to the system at once.
+ * Waits until all sessions have ended, and then until descriptors and memory are about as before,
+ * but only up to a limit: freed memory isn't returned to the system at once.
  */
 async function settle(servers: Servers, before: Resources): Promise<Resources> {
   const end = performance.now() + MOST_SETTLE_SECONDS * 1000;
@@ -160,7 +160,7 @@ function problemsOf(
     ...ledger.mismatches.map((text) => `the server received ${text}`),
     ...rejections.map((text) => `unhandled rejection: ${text}`),
   ];
-  // The first traffic opens what stays open, so it is the second that shows a leak.
+  // The first traffic opens descriptors that stay open, so only the second shows a leak.
   const leaked = end.descriptors - Math.max(before.descriptors, start.descriptors);
   if (leaked > 0) problems.push(`${leaked} descriptors have leaked`);
   const heap = end.heap - start.heap;

@@ -1,6 +1,6 @@
 /**
- * The servers under load: one over each kind of connection, and a proxy. The trust of one changes while it runs: clients that stay
- * trusted are not affected, and others are refused.
+ * The servers under load: one over each kind of connection, and a proxy. The trust of one server
+ * changes while it runs: clients that stay trusted are not affected, and others are refused.
  */
 
 import {
@@ -19,10 +19,10 @@ import { TempPKI } from "@degu/degu/misc";
 import { quiet } from "../fuzz/memory.ts";
 import { type Closing, noting, pause, type Run, type Tally } from "./traffic.ts";
 
-/** Servers that run, with a client of each. */
+/** The running servers, with a client of each. */
 export type Servers = Awaited<ReturnType<typeof startServers>>;
 
-/** A server, of whose clients one is not always trusted. */
+/** A server that trusts one of its clients only at times. */
 type Swapping = Servers["swapping"];
 
 async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) {
@@ -41,18 +41,18 @@ async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) 
      */
     withoutGuest: { ...withGuest, ca: ca.slice(0, 1) },
     withGuest,
-    /** The client that is not always trusted. */
+    /** The client that is trusted only at times. */
     guest: new SSLClient(sslconfig, server.address, CLIENT_OPTIONS),
-    /** The SHA-256 of the key of its authority. */
+    /** The SHA-256 of the key of the guest's authority. */
     guestKey: publicKey256(ca[1]!),
   };
 }
 
 const OPTIONS: ServerOptions = {
   maxConnections: 200,
-  // A well-behaved client is never that slow, on a busy machine neither.
+  // A well-behaved client is never that slow, not even on a busy machine.
   timeout: 30,
-  // The faults would fill the screen.
+  // Faults would log too many lines.
   logger: quiet,
 };
 const CLIENT_OPTIONS = { timeout: 60 };
@@ -91,11 +91,11 @@ export async function startServers(app: App, dir: string) {
       ["mTLS", new SSLClient(pki.clientSslconfig, tls.address, CLIENT_OPTIONS)],
       ["proxy", new Client(proxy.address, CLIENT_OPTIONS)],
     ]),
-    /** A server with TLS, and the one of its clients that it does not always trust. */
+    /** A server with TLS, and a client that it trusts only at times. */
     swapping: await makeSwapping(tls, pki, guest),
     /** A client of the server with TLS that has no certificate. */
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
-    /** Servers whose sessions are closed by themselves. */
+    /** Servers whose sessions are closed at random. */
     closing: [
       closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),
       closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address, CLIENT_OPTIONS)),
@@ -107,13 +107,13 @@ export async function startServers(app: App, dir: string) {
 
 const GUESTS = 2;
 
-/** Whom the server trusts at the moment. */
+/** The current trust of the server. */
 interface Trust {
   version: number;
   guest: boolean;
 }
 
-/** Swaps the contexts of a server at random, and lets the guest connect meanwhile. */
+/** Swaps the contexts of a server at random, while the guest connects. */
 export async function runSwaps(swapping: Swapping, run: Run): Promise<void> {
   const trust: Trust = { version: 0, guest: false };
   const guests = Array.from({ length: GUESTS }, () => runGuest(swapping, trust, run));
@@ -147,7 +147,7 @@ async function swapAtRandom(
     trust.guest = guest;
     tally.count(`server: a context ${guest ? "with" : "without"} the guest`);
     if (!guest && random.below(2) === 0) closeGuests(swapping, tally);
-    // Now and then long enough for whole connections under one and the same context.
+    // Sometimes wait long enough for whole connections under the same context.
     const most = random.chance(50) ? 100 : 2000;
     await pause(random.below(most));
   }
@@ -162,7 +162,7 @@ function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
   }
 }
 
-/** Connects as the guest, who has to be let in just while it is trusted. */
+/** Connects as the guest, which must be accepted exactly while it is trusted. */
 async function runGuest(
   { guest }: Swapping,
   trust: Trust,

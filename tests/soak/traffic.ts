@@ -1,6 +1,6 @@
 /**
- * Well-behaved clients: exchanges of every kind, each checked to the last byte, with requests that are aborted at any time, and
- * sessions that are closed under them.
+ * Well-behaved clients: exchanges of every kind, each checked to the last byte, with requests that
+ * are aborted and sessions that are closed at any time.
  */
 
 import {
@@ -18,9 +18,9 @@ import {
 import type { Random } from "../fuzz/random.ts";
 import { checksumOf, checksumOfBody, chunks, type Payload, pieces, whole } from "./app.ts";
 
-/** Failures are said of so many; where everything fails, there is no end to it. */
+/** The maximum number of reported failures. */
 const MOST_FAILURES = 1000;
-/** After a failure, so that clients of a server that is gone don't spin. */
+/** The pause after a failure, so that clients of a closed server don't spin. */
 const FAILURE_PAUSE_MILLISECONDS = 20;
 
 export class Tally {
@@ -51,7 +51,7 @@ export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** One of a few sizes of which some are around the limits of buffers. */
+/** Returns one of a few sizes, some of them around the limits of buffers. */
 function someSize(random: Random): number {
   const dice = random.below(100);
   if (dice < 25) return 0;
@@ -116,12 +116,12 @@ function makeBody(payload: Payload, random: Random): BodyOut {
   return new ChunkedBodyIter(chunks(payload));
 }
 
-// Requests that are aborted: each returns its whole response, or rejects with the reason of its own abort.
+// Aborted requests: each returns its whole response, or rejects with the reason of its abort.
 
-/** A signal of all requests that is never aborted: listeners that remain on it are a leak. */
+/** A signal of all requests that is never aborted, to detect listeners that are not removed. */
 const { signal: everlasting } = new AbortController();
 
-/** Makes requests of which some are aborted, over one connection after the other. */
+/** Makes requests and aborts some of them, over one connection after the other. */
 export async function runAborting(name: string, client: Client, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {
@@ -139,7 +139,7 @@ export async function runAborting(name: string, client: Client, run: Run): Promi
   }
 }
 
-/** Makes a request and aborts it; resolves to what must not be, or to `null`. */
+/** Makes a request and aborts it; resolves to a violation, or to `null`. */
 async function abortOne(connection: Connection, run: Run): Promise<string | null> {
   const { random, tally } = run;
   const aborter = new AbortController();
@@ -167,9 +167,12 @@ async function abortOne(connection: Connection, run: Run): Promise<string | null
   }
 }
 
-// Sessions that are closed at random under load: nothing else may be lost.
+// Sessions that are closed at random under load: only their requests may fail.
 
-/** A server whose sessions are closed, a client of it, and whom they were closed for. */
+/**
+ * A server whose sessions are closed, its client, and the ids of the clients whose sessions were
+ * closed.
+ */
 export interface Closing {
   readonly server: Server;
   readonly client: Client;
@@ -178,7 +181,7 @@ export interface Closing {
 
 const NAME = "server: closes a session";
 
-/** An application that notes in each session who its client says to be. */
+/** Wraps an app, and stores in each session the id that its client sends. */
 export function noting(app: App): AppFunction {
   const handle = typeof app === "function" ? app : app.handle.bind(app);
   return (request, session, api) => {
@@ -201,7 +204,9 @@ export async function runCloser({ server, closed }: Closing, run: Run): Promise<
   }
 }
 
-/** Makes requests over one connection after the other, which fail only where they were closed. */
+/**
+ * Makes requests over one connection after the other; only requests of closed sessions may fail.
+ */
 export async function runAmongClosed({ client, closed }: Closing, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {

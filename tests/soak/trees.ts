@@ -1,6 +1,6 @@
 /**
- * Trees of files that are downloaded and uploaded while connections end, runs are aborted and files change: nothing may be torn or lost, and
- * a run that is not disturbed makes both ends the same.
+ * Trees of files that are downloaded and uploaded while connections end, runs are aborted and files
+ * change. No file may be torn or lost, and an undisturbed run makes source and target equal.
  */
 
 import { Client } from "@degu/degu/client";
@@ -11,10 +11,10 @@ import { quiet } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../trees/changing.ts";
 import { pause, type Run } from "./traffic.ts";
 
-/** When a fault comes: sometimes after the end. */
+/** The latest time of a fault, which may be after the end of the run. */
 const MOST_MILLISECONDS = 120;
 
-/** Moves a tree to a directory, and another one back, with faults. */
+/** Moves a tree to a directory, and another tree back, with faults. */
 export async function runTrees(dir: string, run: Run): Promise<void> {
   const { tally, signal } = run;
   for (let round = 0; !signal.aborted; round++) {
@@ -52,7 +52,7 @@ function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: 
     : downloadTree(client, "/", trees.target, all);
 }
 
-/** Moves a tree, of which something goes wrong on the way. */
+/** Moves a tree, with a fault during the run. */
 async function moveWithFault(
   trees: ChangingTrees,
   isUpload: boolean,
@@ -75,14 +75,15 @@ async function moveWithFault(
     tally.bytes += bytes;
     isComplete = failed === 0 && fault !== "change";
   } catch (error) {
-    // The list of a directory that is a file by now is cut: what it would say could delete files.
+    // The list of a directory that was replaced by a file is cut, because a complete list could
+    // delete files.
     const isExpected = fault === "cut" || fault === "abort" && error === name ||
       fault === "change" && isTransient(error);
     if (!isExpected) tally.fail(`${name}: ${Deno.inspect(error)}`);
   } finally {
     clearTimeout(timer);
   }
-  // What a server has received whole it still writes.
+  // The server still writes completely received files.
   while (server.sessions.size > 0) await pause(1);
   const problems = trees.problems(isComplete, fault !== "change");
   for (const problem of problems) tally.fail(`${name}: ${problem}`);

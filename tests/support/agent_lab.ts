@@ -49,9 +49,7 @@ export async function testInLab<T>(
   testUnless(await findLabObstacle(), name, run);
 }
 
-/**
- * Runs a program in tests/programs with a directory of its own and the permission to make machines.
- */
+/** Runs a program in tests/programs with a new directory and the permission to make machines. */
 export async function runInLab(program: string, devices: readonly string[] = []): Promise<string> {
   await using dir = await createTempDir();
   for (const name of devices) await makeDevice(makeHomePath(`${dir.path}/${name}`), name);
@@ -137,7 +135,7 @@ export class Machine {
     return { through, env: { XDG_STATE_HOME: `${this.dir}/.local/state` }, flags };
   }
 
-  /** Starts the agent in a process of its own, which can be killed. */
+  /** Starts the agent in a separate process, which can be killed. */
   spawn(args: readonly string[]): RunningAgent {
     return spawnAgent(args, this.through);
   }
@@ -262,7 +260,7 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
-/** Waits until the server of another machine has seen that it is paired with this one. */
+/** Waits until the server of the machine `by` has detected that it is paired with `machine`. */
 export async function waitUntilTrusted(machine: Machine, by: Machine): Promise<void> {
   const isTrusted = async () => (await machine.run(["ping", by.name])).code === 0;
   await waitUntil(`${by.name} trusts ${machine.name}`, isTrusted);

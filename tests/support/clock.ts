@@ -29,8 +29,8 @@ export function stopAllClocks() {
 }
 
 /**
- * Records the durations of intervals until disposed of: of all started ones, and of the ones that
- * still run.
+ * Records the durations of intervals until disposed of: of all started intervals, and of the
+ * running ones.
  *
  * @param speed The factor by which intervals below a second are shortened.
  */

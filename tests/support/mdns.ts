@@ -1,4 +1,4 @@
-/** mDNS on the loopback interface, with a port of its own. */
+/** mDNS on the loopback interface, with a separate port. */
 import type { InterfaceAddress, Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 

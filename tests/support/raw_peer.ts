@@ -87,7 +87,7 @@ export class RawPeer implements Disposable {
   #closed = false;
 
   constructor(readonly conn: Deno.Conn) {
-    // A piece must not wait for the acknowledgement of the one before.
+    // A piece must not wait for the acknowledgement of the previous piece.
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
   }
 

@@ -28,7 +28,7 @@ export function testBothDirections(
 
 export type AppResponse = Awaited<ReturnType<FilesApp["handle"]>>;
 
-/** Wraps an app, and replaces its responses by those of `change`, except if that is `null`. */
+/** Wraps an app, and replaces its response by the result of `change`, unless that is `null`. */
 export function changeResponses(
   change: (
     request: Request,

@@ -1,4 +1,4 @@
-/** Programs that make requests again, and look at errors. */
+/** Programs that retry requests, and use fields of errors. */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Programs that people write who know `fetch`, Hono, Express, `node:http` or Go: wrong ones, each
- * with what was meant, and right ones that a type that is too narrow would refuse.
+ * Programs by people who know `fetch`, Hono, Express, `node:http` or Go: wrong programs, each with
+ * the intended program, and right programs that too narrow types would refuse.
  */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";

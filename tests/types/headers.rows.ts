@@ -1,4 +1,4 @@
-/** Programs about the headers and bodies of messages, and the arguments beside them. */
+/** Programs with headers, bodies, and other arguments of requests and responses. */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";
 

@@ -1,4 +1,4 @@
-/** Programs with loggers, and with hosts and addresses that are checked before they are used. */
+/** Programs with loggers, hosts and checked addresses. */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";
 

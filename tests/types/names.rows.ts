@@ -1,8 +1,8 @@
-/** Programs with names that the package doesn't export, and what each name is now. */
+/** Programs with names that the package doesn't export, and the exported names. */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";
 
-/** Types and classes that `@degu/degu` doesn't export, by the module that does. */
+/** Types and classes that `@degu/degu` doesn't export, by the module that exports them. */
 const ELSEWHERE = {
   base: "Bodies BodyInput BodyReadOptions ByteSink ByteSource ChunkedDecoderStream " +
     "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream ParsedHost " +

@@ -38,8 +38,9 @@ const [certFile, keyFile, caFile] = ["/tmp/cert.pem", "/tmp/key.pem", "/tmp/ca.p
 `;
 
 /**
- * A mistake, what was meant, and the error: a part of the compiler's message, which begins with the
- * code, such as `TS2322`. If the mistake compiles, the error with which the program ends.
+ * A name, a wrong program, the intended program, and the error: a part of the compiler's message,
+ * which begins with the code, such as `TS2322`. If the wrong program compiles, the error with which
+ * it ends.
  */
 export type WrongProgram = readonly [
   name: string,
@@ -51,12 +52,12 @@ export type WrongProgram = readonly [
 /** Programs that must compile, by their names. */
 export type RightPrograms = Readonly<Record<string, string>>;
 
-/** The code of a program, in a block of its own. */
+/** Returns the code of a program in a block. */
 export const blockOf = (code: string): string => `{\n${code}\n}\n`;
 
 /**
- * Type-checks programs as blocks of one module, in a project of its own; returns the errors,
- * without the lines of the program, by the name of the program.
+ * Type-checks programs as blocks of one module in a temporary project; returns the errors, without
+ * the lines of the program, by the name of the program.
  */
 export async function typeErrors(programs: RightPrograms): Promise<Record<string, string>> {
   await using dir = await createTempDir();

@@ -1,4 +1,4 @@
-/** Wrong programs don't compile, each with the right program beside it; right programs compile. */
+/** Wrong programs don't compile, or fail; right programs compile. */
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";

@@ -1,12 +1,9 @@
-/**
- * Programs about one request and its answer: values and copies of a request, answers in each form,
- * and what is often written in their place.
- */
+/** Programs with requests, responses and routes, and frequent mistakes. */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";
 
 export const WRONG: readonly WrongProgram[] = [
-  // ───────────────────────── a request
+  // ───────────────────────── requests
 
   [
     "a copy of a request by its fields",
@@ -70,7 +67,7 @@ new Request("GET", "/");`,
     "TS2554",
   ],
 
-  // ───────────────────────── an answer
+  // ───────────────────────── responses
 
   [
     "an answer as an object without a reason",
@@ -227,8 +224,7 @@ routes(table);`,
     ["RangeError", "buildUri(path, parameters) escapes parameters"],
   ],
 
-  // ───────────────────────── what the documents of the original show, and methods without their
-  // object
+  // ───────────────────────── properties as in Python, and methods without their object
 
   [
     "the verification of a server as in Python",

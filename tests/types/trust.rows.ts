@@ -1,6 +1,6 @@
 /**
- * Programs about trust: the configuration of TLS, the server of a device, the identity of a peer,
- * and the session of a call without a server.
+ * Programs with trust: TLS configurations, servers of devices, identities of peers, and sessions of
+ * callApp().
  */
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";

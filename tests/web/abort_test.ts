@@ -11,18 +11,20 @@ import { serve } from "@degu/testing/serving.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
-// Aborts and cancellation through the bridge: each side learns that the other has stopped, and
-// why.
+// Aborts and cancellation through the fetch adapters: each side is notified with the reason.
 
 const PIECE = new Uint8Array(65536);
 const encode = (text: string) => new TextEncoder().encode(text);
 
-/** Returns the error with which a promise rejects soon. */
+/** Returns the error with which a promise rejects in time. */
 function rejectsSoon(promise: Promise<unknown>, what: string): Promise<unknown> {
   return withTimeout(catchRejection(promise, what), `${what} rejects`);
 }
 
-/** A stream that gives the bytes, once or again and again, but never an end; and what it is told when it is canceled. */
+/**
+ * Makes a stream that enqueues the bytes once or repeatedly and never ends; `cancelled` resolves to
+ * the reason of its cancellation.
+ */
 function source(bytes: Uint8Array, goesOn = false) {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const give = (controller: ReadableStreamDefaultController<Uint8Array>) =>
@@ -46,7 +48,7 @@ Deno.test("fetch rejects with the reason of a signal that is already aborted", a
   const reason = new Error("not now");
   const signal = AbortSignal.abort(reason);
   const { stream, cancelled } = stuck();
-  // Without a listener: a fetch that began to connect would fail in another way.
+  // There is no listener, so a fetch that tries to connect fails with another error.
   const fetch = createFetch(new Client(["127.0.0.1", 1]));
   const rows: [name: string, start: () => Promise<Response>][] = [
     ["by init", () => fetch("/", { signal })],
@@ -107,7 +109,7 @@ for (const [name, make] of streams) {
         aborter.abort(reason);
         assertStrictEquals(await reading, reason);
       } else await reader.cancel(reason);
-      // A server learns that its peer has gone when it writes.
+      // A server detects at a write that its peer has gone; a stuck stream doesn't write.
       if (make === stuck) serving.server.close();
       await cancelled;
       assert((await signal.promise).aborted);
@@ -124,7 +126,7 @@ Deno.test("the client's own signal aborts its fetches", async () => {
   const rejection = rejectsSoon(fetch("/"), "an aborted fetch");
   await (await server.accept()).readPreamble();
   aborter.abort(reason);
-  // The reason that aborts the client is the cause, like any other failure of a request.
+  // The reason of the client's signal is the cause, like any other failure of a request.
   assertStrictEquals((await rejection as Error).cause, reason);
   const refused = await rejectsSoon(fetch("/"), "an aborted client");
   assertStrictEquals((refused as Error).cause, reason);
@@ -190,7 +192,7 @@ Deno.test("a request whose stream errors rejects the fetch, and is detectably cu
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
-// How the bridge to fetch learns of the end of a session, and ends one.
+// Ends of sessions through fromFetchHandler.
 
 const get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const reason = new Error("revoked");

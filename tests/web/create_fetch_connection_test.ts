@@ -28,7 +28,7 @@ import {
 
 const encoder = new TextEncoder();
 
-/** Tells which request of the connection it was, and what it carried. */
+/** An app that responds with the number of the request on its connection, and with its parts. */
 const countingApp: AppFunction = async (request, session) => {
   const text = await request.body?.text() ?? "";
   return [200, "OK", {}, encoder.encode(`${session.requests} ${request.uri} ${text}`)];
@@ -136,9 +136,12 @@ Deno.test("a signal that is aborted before the first byte leaves the connection 
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
-// createFetch: which URL and host a request is for, and its body, each time that it is sent.
+// createFetch: the URL, host and body of each request.
 
-/** Lets a client answer by itself: it redirects so many times, and keeps the body of each request. */
+/**
+ * Replaces the requests of a client: it responds with `redirects` redirects, and records each
+ * request's body.
+ */
 function answering<T extends Client>(client: T, redirects = 0): { client: T; bodies: BodyOut[] } {
   const bodies: BodyOut[] = [];
   client.request = (_method, _uri, _headers, body = null) => {

@@ -1,4 +1,4 @@
-/** createFetch: what it sends and returns, and redirects. */
+/** createFetch: sent requests, returned responses, and redirects. */
 import { createFetch } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
@@ -11,12 +11,15 @@ import { streamOf } from "@degu/testing/streams.ts";
 import { makeSlowStream } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
-// createFetch: what is sent for a Request, and how the response is converted.
+// createFetch: the sent bytes of a Request, and the conversion of the response.
 
 type Fetch = typeof fetch;
 const encoder = new TextEncoder();
 
-/** Makes a fetch at a peer that answers with these bytes; resolves to what was sent, and the response. */
+/**
+ * Makes a fetch to a peer that responds with these bytes; resolves to the sent bytes and the
+ * response.
+ */
 async function answered(
   start: (fetch: Fetch) => Promise<Response>,
   answer: string,
@@ -43,7 +46,7 @@ async function answered(
 
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/** A message with its line ends written as `|`. */
+/** Decodes a message with its line ends written as `|`. */
 const wire = (text: string) => text.replaceAll("|", "\r\n");
 
 Deno.test("a request is sent unchanged, and only the client's headers are added", async (t) => {
@@ -224,7 +227,10 @@ interface Arrival {
   readonly headers: string[];
 }
 
-/** Answers `/to/<status>` without a query with a redirect to what the header `target` says, and else with what arrived. */
+/**
+ * Responds to `/to/<status>` without a query with a redirect to the header `target`, and to other
+ * requests with the received request.
+ */
 function serveRedirects(
   more: (path: string[]) => ReturnType<AppFunction> | null = () => null,
 ): Serving {
@@ -288,7 +294,7 @@ Deno.test("a location is resolved against the URL of the request, and another or
     ["http://device.local/a", plain, "http://device.local/a"],
     ["http://device.local:80/a", plain, "http://device.local/a"],
     ["//device.local/a", plain, "http://device.local/a"],
-    // The server knows itself by the host that the client has sent.
+    // The server gets its own host from the client.
     [`http://${plain.host}/a`, plain, `http://${plain.host}/a`],
     ["http://other.local/a", named, "TypeError: http://other.local"],
     ["https://device.local/a", named, "TypeError: https://device.local"],

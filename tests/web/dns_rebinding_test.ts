@@ -9,7 +9,7 @@ import { assert, assertEquals } from "@std/assert";
 
 type Guard = (hosts: ReadonlySet<unknown>, app: AppFunction) => AppFunction;
 
-/** The function as the page has it. */
+/** Loads the function from the page. */
 async function guardOfThePage(): Promise<Guard> {
   const page = await readProjectFile("docs/cookbook.md");
   const section = page.slice(page.indexOf("\n## Keep web pages out\n"));
@@ -35,7 +35,7 @@ Deno.test("DNS rebinding: a page reaches no app, not even if its host name resol
   const rows: [host: string | null, origin: string | null, status: number][] = [
     [own, null, 200],
     [own, `http://${own}`, 200],
-    // The name of the page was rebound: it is of the same origin, as the browser sees it.
+    // The page's host name was rebound: for the browser the request has the same origin.
     [`evil.example:${port}`, `http://evil.example:${port}`, 421],
     [`evil.example:${port}`, null, 421],
     ["evil.example", null, 421],
@@ -45,7 +45,7 @@ Deno.test("DNS rebinding: a page reaches no app, not even if its host name resol
     [`localhost:${port}`, `http://localhost:${port}`, 421],
     ["127.0.0.1", null, 421],
     [null, null, 421],
-    // A page that was not rebound sends the right host.
+    // A page without rebinding sends the right host.
     [own, "http://evil.example", 421],
     [own, `https://${own}`, 421],
     [own, "null", 421],

@@ -19,7 +19,7 @@ import {
   assertThrows,
 } from "@std/assert";
 
-// fromFetchHandler: how a handler sees a request, and how its response is sent.
+// fromFetchHandler: converted requests, and sent responses.
 
 const encoder = new TextEncoder();
 
@@ -50,7 +50,7 @@ Deno.test("the URL has the origin of the host header, or of the option; a missin
     "a:99999",
     "1.2.3.999",
   ];
-  // URL parsing makes another host or port of each, which other readers of the header don't find.
+  // URL parsing changes the host or port of each, so other readers of the header get another value.
   const changedHosts = [
     ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "0", "010.0.0.1", "127.0.0.1.1:080", "0x7f.1."],
     ...["127.0.0.1.", "127.0.0.1.:8080", "10.0.0.1.:80"],
@@ -196,7 +196,7 @@ Deno.test("the body of a request can be read by a reader with its own buffer", a
 });
 
 Deno.test("the URL is https for a peer with a certificate, and so is the default port of its host", async () => {
-  // Only that there is one counts.
+  // Only the presence of a certificate matters.
   const certificate = {} as PeerCertificate;
   const app = fromFetchHandler((request) => new Response(request.url));
   const urlsAt = async (host: string) => {
@@ -213,7 +213,7 @@ Deno.test("the URL is https for a peer with a certificate, and so is the default
   assertEquals(await urlsAt("device:80"), ["https://device:80/a", "http://device/a"]);
 });
 
-// fromFetchHandler: the response of a handler on the wire, and which are refused.
+// fromFetchHandler: encoded responses, and refused responses.
 
 Deno.test("a response keeps status, headers and body", async (t) => {
   const a = { "content-type": "a" };
@@ -224,14 +224,14 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     ["200 OK|content-length: 5|content-type: a|x-thing: a, b||hello", "hello", {
       ...{ ...a, "x-thing": "a, b" },
     }],
-    // A reason of its own.
+    // A custom reason.
     ["201 Made It 2|content-length: 0||", null, {}, "Made It 2"],
     ["200 OK|content-length: 0|content-type: a||", "", a],
     ["200 OK|content-length: 0||", null],
     ["200 OK|content-length: 0||", null, { "content-length": "0" }],
     ["204 No Content||", null],
     ["205 Reset Content|content-length: 0||", null],
-    // The length of what it does not carry.
+    // The length of a body that is not sent.
     ["304 Not Modified|content-length: 99|etag: a||", null, { "content-length": "99", etag: "a" }],
     // An unregistered status.
     ["299 Unknown|content-length: 0||", null],
@@ -247,7 +247,7 @@ Deno.test("a response keeps status, headers and body", async (t) => {
         ...{ ...a, "content-range": "bytes 2-4/10" },
       },
     ],
-    // A coding, which is left alone.
+    // A content coding isn't decoded.
     ["200 OK|content-encoding: gzip|content-length: 3|content-type: a||zip", "zip", {
       ...{ ...a, "content-encoding": "gzip" },
     }],
@@ -283,7 +283,7 @@ Deno.test("a piece larger than the largest chunk is split, and a body larger tha
   assertEquals(lengths, [16777216, 1, 0]);
 });
 
-// ───────────────────────── what is refused
+// ───────────────────────── refused responses
 
 Deno.test("a response that can't be sent is an error that names the cause, and is answered with 500", async (t) => {
   const stream = () => new TrackedStream([encoder.encode("x")]).stream;
@@ -380,7 +380,7 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
   });
 });
 
-// fromFetchHandler: what happens to a request's body that a handler does not read.
+// fromFetchHandler: unread bodies of requests.
 
 Deno.test("a response is sent for every outcome of the request's body, and the session ends with a line of level info", async (t) => {
   const reader = (request: Request) => request.body!.getReader();

@@ -1,4 +1,4 @@
-/** Streams and headers between the two worlds. */
+/** Streams and headers through createFetch and fromFetchHandler. */
 import { createFetch } from "@degu/degu";
 import { toHeaderDict } from "@degu/internal/web/headers.ts";
 import { readAhead } from "@degu/internal/web/streams.ts";
@@ -43,19 +43,18 @@ Deno.test("available bytes are read ahead, and no byte is lost from a late, long
   assertEquals(unwanted.cancelReasons, [failure]);
 });
 
-// Bodies through the bridge: they stream in both directions, and nothing waits for the whole
-// body.
+// Bodies through the adapters: they stream in both directions, without waiting for the whole body.
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const WORDS = ["one", "two", "three", "four"];
 const TEXT = WORDS.join("");
 
-/** Words on their way from one side to the other; each is given when the one before has arrived. */
+/** Words that are sent to the other side, each when the previous word has arrived. */
 class Relay {
   readonly #arrived = WORDS.map(() => Promise.withResolvers<void>());
 
-  /** Gives the words. */
+  /** Yields the words. */
   async *send(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     for (const [i, word] of WORDS.entries()) {
       const before = this.#arrived[i - 1];
@@ -66,12 +65,12 @@ class Relay {
     }
   }
 
-  /** Gives the words as a stream. */
+  /** Returns a stream of the words. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return ReadableStream.from(this.send());
   }
 
-  /** Takes what arrives; resolves to all of it. */
+  /** Reads the pieces; resolves to the whole text. */
   async receive(pieces: AsyncIterable<Uint8Array>): Promise<string> {
     let text = "";
     for await (const piece of pieces) {
@@ -132,10 +131,10 @@ Deno.test("fromFetchHandler sends, and createFetch resolves with, a response bef
   assertEquals(await response.text(), "hello");
 });
 
-/** Far more than all buffers between the two ends can hold. */
+/** Far more pieces than all buffers between client and server can hold. */
 const MANY = 48;
 const PIECE_BYTES = 1048576;
-/** So many turns of the event loop without another piece are the sign that everything is full. */
+/** The buffers count as full after this many ticks of the event loop without another piece. */
 const QUIET_TURNS = 20;
 
 async function untilQuiet(count: () => number): Promise<void> {
@@ -146,7 +145,7 @@ async function untilQuiet(count: () => number): Promise<void> {
   }
 }
 
-/** A stream of that much, and how many pieces of it were taken. */
+/** Makes a stream of MANY pieces, and counts the pieces that were read. */
 function large() {
   const source = { taken: 0, stream: new ReadableStream<Uint8Array<ArrayBuffer>>() };
   source.stream = new ReadableStream({

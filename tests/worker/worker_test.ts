@@ -1,4 +1,4 @@
-/** Errors that cross between threads. */
+/** Errors that are posted to another thread. */
 import { fromPostedError, toPostedError } from "@degu/internal/worker/posted_error.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 

@@ -148,7 +148,7 @@ for (const [kind, make] of Object.entries(received)) {
       await use(body);
       const { bytesRead, isConsumed } = readerOf(body);
       assertEquals(isConsumed, consumed);
-      // The encoded sizes: those of a chunked body include the lines of chunks.
+      // The encoded sizes: the size of a chunked body includes the chunk headers.
       const [part, whole] = kind === "Body" ? [2, 5] : [10, 15];
       const isPart = operation.startsWith("read in part");
       assertEquals(
@@ -234,7 +234,7 @@ Deno.test("each end listener of a body is called once, however the body ends, an
   assertEquals(calls.length, 2);
 });
 
-// ───────────────────────── cancelled and kept
+// ───────────────────────── canceled
 
 Deno.test("canceling never throws, also for values that are not a body", async () => {
   using unhandled = recordUnhandledRejections();
@@ -353,7 +353,7 @@ function shrinking(size: number): { bytes: Uint8Array; change: () => void } {
 
 const arrays = { growing, transferred, shrinking };
 
-/** All that is sent up to the end, less what stands for the body. */
+/** Returns the received text without the bytes of the body. */
 function withoutBody(received: string): string {
   return received.replace(/\r\n\r\na*$/, "\r\n\r\n");
 }
@@ -540,7 +540,7 @@ Deno.test("a read that fails after a body was canceled doesn't affect its connec
   assertEquals(connection.told, ["canceled"]);
 });
 
-// BodyState: what is done with a body after it was stopped.
+// BodyState: operations on a body after an abort.
 
 function make(): { state: BodyState; interruption: Interruption } {
   const state = readerOf(new Body(new PieceSource([]), 5));

@@ -1,7 +1,7 @@
 /**
- * The contract of the four body classes as rows: what each is made of and writes, what else it can
- * be made from, and what its source may not do. docs/bodies.md, "States of a body"; RFC 9112 §6.2
- * (known length), §7.1 (chunked).
+ * The contract of the four body classes as rows: the bytes that each writes, its valid and its
+ * invalid sources. docs/bodies.md, "States of a body"; RFC 9112 §6.2 (known length), §7.1
+ * (chunked).
  */
 
 import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
@@ -25,7 +25,7 @@ export interface Tracked {
   readonly isCanceled: boolean;
 }
 
-/** How a source hands its items over: as a stream, or as an iterable of either kind. */
+/** Makes a tracked source of items: a stream, a synchronous or an asynchronous iterable. */
 export type Track = (
   items: readonly unknown[],
   options?: { onPull?: (index: number) => void; failure?: unknown },
@@ -62,11 +62,11 @@ export interface BodyRow {
   readonly items: readonly unknown[];
   /** The bytes that the body writes. */
   readonly written: string;
-  /** Makes a body for as many bytes as the sound source has. */
+  /** Makes a body with the length of the valid source. */
   make(source: unknown): AnyBody;
-  /** How the source of a body may hand its items over, and be tracked. */
+  /** The kinds of tracked sources that the class accepts. */
   readonly tracks: Readonly<Record<string, Track>>;
-  /** Everything else that a body can be made from. */
+  /** All other valid sources of the body. */
   readonly sources: Readonly<Record<string, () => unknown>>;
   /** Values that are not sources. */
   readonly refused: readonly unknown[];
@@ -81,12 +81,12 @@ const CHUNKS: readonly Chunk[] = [
   [null, encodeLatin1("890")],
   [["e", "1"], END[1]],
 ];
-/** A chunked body as it is sent. */
+/** An encoded chunked body. */
 const ENCODED = "3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0;e=1\r\n\r\n";
 
 const iterables = { "an iterable": iterable("sync"), "an async iterable": iterable("async") };
 
-/** Every kind of iterable over the items. */
+/** Returns every kind of iterable over the items. */
 function iterablesOf<T>(items: readonly T[]): Record<string, () => unknown> {
   return {
     "an array": () => items,
@@ -122,7 +122,7 @@ const noChunks = [
 
 const text = (...items: string[]) => items.map(encodeLatin1);
 
-/** Makes rows of invalid sources by the rules that they break, which fail in the same way. */
+/** Makes rows of invalid sources that fail in the same way, by the rules that they break. */
 const faults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
   Object.entries(rows).map(([rule, items]) => ({ rule, items, fails }));
 

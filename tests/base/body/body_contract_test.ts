@@ -50,10 +50,9 @@ import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
 import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
 
-// How bodies of the four classes are made, written and canceled, and how they fail. The rows are in
-// body.rows.ts.
+// Constructing, writing, canceling and failures of bodies. The rows are in body.rows.ts.
 
-/** A test of each class, with a step for each way in which its source may hand its items over. */
+/** Registers a test of each class, with a step for each kind of source. */
 function testEach(
   what: string,
   run: (row: BodyRow, track: BodyRow["tracks"][string]) => void | Promise<void>,
@@ -201,7 +200,7 @@ testEach("writes the bytes that have arrived without waiting for more", async (r
       written.resolve();
     },
   };
-  // An iterable that waits is asynchronous; a stream of it is a stream.
+  // A waiting source is an asynchronous iterable, or a stream of it.
   const items = async function* () {
     for (const [i, item] of row.items.entries()) {
       if (i === row.items.length - 1) await written.promise;
@@ -247,7 +246,7 @@ for (const row of bodyRows) {
   });
 }
 
-/** The ways to read a received body, which all find the same fault. */
+/** The ways to read a received body, which all report the same fault. */
 const readers: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
   "read()": (body) => body.read(),
   "text()": (body) => body.text(),
@@ -493,7 +492,7 @@ const revoked = new Error("revoked");
 
 type Received = Body | ChunkedBody;
 
-/** Everything that waits for more of a body. */
+/** All operations that wait for more bytes of a body. */
 const operations: Readonly<Record<string, (body: Received) => Promise<unknown>>> = {
   read: (body) => body.read(),
   bytes: (body) => body.bytes(),
@@ -637,7 +636,7 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
         await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
         await waitForTick();
         waiting.resolve();
-        // The peer is still sending, and the server doesn't wait for that.
+        // The server doesn't wait for the peer, which is still sending.
         const { received, kind } = await peer.readToEnd();
         assertEquals(
           received,

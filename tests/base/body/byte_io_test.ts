@@ -75,7 +75,7 @@ function textIn(reader: ReadBuffer): string {
   return decodeLatin1(reader.bytes.subarray(reader.start, reader.end));
 }
 
-/** A reader of 8 bytes in which this is buffered. */
+/** Makes a reader of 8 bytes with this text in its buffer. */
 async function readerOf(text: string, capacity = 8): Promise<ReadBuffer> {
   const reader = new ReadBuffer(new PieceSource([encodeLatin1(text)]), capacity);
   if (text !== "") await reader.fill();
@@ -206,7 +206,7 @@ function thrower(error: unknown): never {
 
 /** A reader of messages, and the sizes of its buffer. */
 class Messages {
-  /** Bytes that the source has and gives as far as there is room. */
+  /** The remaining bytes of the source, which returns as many as fit. */
   #left = 0;
   readonly reader: ReadBuffer = new ReadBuffer({
     read: (into) => {
@@ -216,7 +216,7 @@ class Messages {
     },
   });
 
-  /** Receives a message of so many bytes as a whole. */
+  /** Receives a whole message of `size` bytes. */
   async receive(size: number): Promise<number> {
     this.reader.shrinkToUse();
     this.#left = size;
@@ -232,7 +232,7 @@ Deno.test("a ReadBuffer is small at first, grows if the last message filled it, 
   assertEquals(new Messages().reader.bytes.length, 0);
   const rows: [sizes: number[], lengths: number[]][] = [
     [[100], [2048]],
-    // Fourfold when it is filled, up to its capacity.
+    // A full buffer grows fourfold, up to its capacity.
     ...[[2047, 2048], [2049, 8192], [8193, 32768], [32769, 65536], [65536, 65536]]
       .map(([size, length]): [number[], number[]] => [[size!], [length!]]),
     [
@@ -257,9 +257,9 @@ Deno.test("a ReadBuffer shrinks after a body for which it has grown", async () =
   assertEquals(await messages.receive(10), 2048);
 });
 
-// How much of a chunked body is read from its source at a time.
+// The sizes of reads of a chunked body.
 
-/** The lengths of the pieces in which a chunk of 4 MiB is passed on. */
+/** Returns the lengths of the pieces in which a chunk of 4 MiB is written. */
 async function sizesFor(pieceBytes?: number): Promise<number[]> {
   const size = 4194304;
   const [head, tail] = ["400000\r\n", "\r\n0\r\n\r\n"];

@@ -21,7 +21,7 @@ const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
 const TYPED = new Blob(["he", "llo"], { type: "Text/HTML; charset=utf-8" });
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/** Each body with given headers, and the headers and bytes that it is sent as. */
+/** Each body with its request headers, and the sent headers and bytes. */
 const SENT: readonly (readonly [
   what: string,
   body: Exclude<BodyOut, null>,

@@ -1,6 +1,6 @@
 /**
- * `Body` and `ChunkedBody`: what their operations return, when each is allowed, and what they leave
- * in their source.
+ * `Body` and `ChunkedBody`: results of their operations, allowed orders, and bytes that remain in
+ * their source.
  */
 import { Body, BodyError, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
@@ -75,7 +75,7 @@ const kinds: Record<string, Kind> = {
   },
 };
 
-/** Everything that can be done with a body, and the data that it got. */
+/** All operations that read a whole body; each returns the data. */
 const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
   "read()": (body) => body.read(),
   "bytes()": (body) => body.bytes(),
@@ -93,7 +93,7 @@ const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
   "readable": async (body) => new Uint8Array(await toArrayBuffer(body.readable)),
 };
 
-/** Operations that need an untouched body. */
+/** Operations that require an unused body. */
 const WHOLE = ["iteration", "writeTo()", "readable"];
 
 /** Returns the operations that read a body to its end, including those in parts. */
@@ -109,7 +109,7 @@ function finishersOf({ part }: Kind): typeof operations {
   };
 }
 
-/** Sources of all kinds with these bytes, in pieces of these lengths. */
+/** Returns sources of all kinds with these bytes, in pieces of these lengths. */
 function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () => BodyInput> {
   return {
     "a stream": () => streamOf(...cutBytes(bytes, ...lengths)),
@@ -118,8 +118,8 @@ function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () =
 }
 
 /**
- * Asserts that a body which has failed stays unusable; a stream that was taken reports the failure
- * itself.
+ * Asserts that a failed body stays unusable. A stream that was already requested reports the
+ * failure itself.
  */
 async function assertDead(body: Received, how = "") {
   for (const [name, run] of Object.entries(operations)) {
@@ -284,7 +284,7 @@ for (const [name, kind] of Object.entries(kinds)) {
         assertEquals(await run(make(source)), DATA, operation);
         assertEquals(source.readCount, bytes.length, operation);
       }
-      // Nor does it ask for more.
+      // The operation doesn't request further bytes.
       assertEquals(await run(make(new StallingSource(bytes))), DATA, operation);
       await withFile(concat([encodeLatin1("ab"), followed]), async (file) => {
         await file.seek(2, Deno.SeekMode.Start);
@@ -524,7 +524,7 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
       const body = make();
       assertEquals(await run(body), EMPTY);
       const reading = body.read();
-      // A read has reported the end; other operations leave that to the next read.
+      // A read has reported the end; after other operations the next read reports it.
       if (WHOLE.includes(operation)) assertEquals(await reading, EMPTY);
       else await assertBodyError(reading, `a read after ${operation}`);
     }
@@ -597,7 +597,7 @@ function flat([extension, data]: Chunk): [string | null, string] {
   return [extension && extension.join("="), decodeLatin1(data)];
 }
 
-/** All chunks that readChunk gives, the last one included. */
+/** Returns all chunks that readChunk() returns, including the last chunk. */
 async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
   const chunks: Chunk[] = [];
   do chunks.push(await body.readChunk()); while (chunks.at(-1)![1].length > 0);

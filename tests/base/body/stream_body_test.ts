@@ -1,4 +1,4 @@
-/** Streams and generators as bodies: of requests, and of answers. */
+/** Streams and generators as bodies of requests and responses. */
 import { type App, ConnectionPool, reply, retry } from "@degu/degu";
 import { Body, BodyError, type BodyOut, type Method, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -157,7 +157,8 @@ Deno.test("neither a pool nor retry repeats a request with a stream or generator
     await peer.readUntil("\r\n\r\na");
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     await (await first).text();
-    // The server closes a connection that rests; what has a length is sent over another one.
+    // The server closes an idle connection. A body with a length would be sent again over a new
+    // connection.
     peer.close();
     const options = { retries: 2, seconds: 0 };
     const body = make();

@@ -1,10 +1,10 @@
-/** The lines of chunks, without CR LF, rule by rule (RFC 9112 §7.1). */
+/** Chunk headers without CR LF, rule by rule (RFC 9112 §7.1). */
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
 const SIZE = "RFC 9112 §7.1";
 
-/** Chunk lines with what they say. */
+/** Valid chunk headers with their sizes and extensions. */
 export const acceptedChunkLines: readonly (readonly [
   line: string,
   size: number,
@@ -74,7 +74,7 @@ function extensions(rule: string, ...lines: string[]): RefusedRow[] {
   return makeRefusedRows(`extension: ${rule}`, "RFC 9112 §7.1.1", "BAD_CHUNK_EXTENSION", ...lines);
 }
 
-/** Codings that are refused wherever they are read: the lines above, and what follows a line. */
+/** Refused encodings: the refused chunk headers, and invalid bytes after a chunk header. */
 export const refusedCodings: readonly RefusedRow[] = [
   ...refusedChunkLines.map((row) => ({ ...row, text: `${row.text}\r\n` })),
   ...makeRefusedRows(

@@ -1,6 +1,6 @@
 /**
- * The chunked coding (RFC 9112 §7.1): lines, the scanner, and the walk over pieces of any size. The
- * rows are in chunk.rows.ts.
+ * The chunked coding (RFC 9112 §7.1): chunk headers, the scanner, and the validator for pieces of
+ * any size. The rows are in chunk.rows.ts.
  */
 import { type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk, parseChunkHeader } from "@degu/degu/misc";
@@ -119,7 +119,7 @@ Deno.test("ChunkScanner scans each byte of a line once, however few arrive at a 
   assert(reads <= bytes.length, `${reads} reads`);
 });
 
-/** Scans as far as the bytes go. */
+/** Scans up to the end of the bytes. */
 function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: number): number {
   let at = from;
   for (;;) {
@@ -170,7 +170,7 @@ Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is sti
 
 const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
 
-/** Walks over the pieces; returns the chunks that were reported and the bytes that were valid. */
+/** Validates the pieces; returns the reported chunks and the valid bytes. */
 function walk(
   pieces: Iterable<Uint8Array>,
 ): { chunks: Chunk[]; valid: Uint8Array; end: () => void } {

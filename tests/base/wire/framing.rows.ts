@@ -11,7 +11,7 @@ import type { Method } from "@degu/degu/base";
  */
 export type Outcome = number | "chunked" | "unframed" | null | { readonly code: string };
 
-/** A message with these headers. */
+/** A message with its headers and the expected framing. */
 export interface FramingRow {
   readonly rule: string;
   readonly rfc: string;

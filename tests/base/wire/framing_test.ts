@@ -16,7 +16,7 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { type FramingRow, type Outcome, requestFraming, responseFraming } from "./framing.rows.ts";
 
-/** The bytes of a body with this framing, and what it holds. */
+/** Returns the encoded bytes of a body with this framing, and its text. */
 const bodies = (framing: Outcome): [bytes: string, text: string | null] =>
   framing === "chunked"
     ? ["5\r\nhello\r\n0\r\n\r\n", "hello"]
@@ -24,7 +24,7 @@ const bodies = (framing: Outcome): [bytes: string, text: string | null] =>
     ? ["hello", "hello"]
     : ["", null];
 
-/** Every order of the lines, with others around them. */
+/** Returns preambles with every order of the lines, and with other lines around them. */
 function preambles({ method, status, lines }: FramingRow): string[] {
   const first = status === undefined ? `${method} /framed HTTP/1.1` : `HTTP/1.1 ${status} xx`;
   return [lines, lines.toReversed()].map((order) => [first, ...order, "x: y"].join("\r\n"))
@@ -85,7 +85,7 @@ Deno.test("a server frames each request as the table says, and parses the next r
   }
 });
 
-/** Makes a request that the bytes answer, and then a second one. */
+/** Makes a request, responds with the bytes, and makes a second request. */
 async function exchange(address: Address, server: RawServer, method: Method, bytes: string) {
   using conn = await new Client(address, { host: null, timeout: 60 }).connect();
   using peer = await server.accept();
@@ -96,7 +96,7 @@ async function exchange(address: Address, server: RawServer, method: Method, byt
   const { headers, body } = await first;
   const arrived = await shape(body);
   const second = conn.get("/next");
-  // A client that finds a byte too many sends no second request.
+  // A client that finds excess bytes doesn't send a second request.
   const answering = peer.readPreamble().then(() => peer.send("HTTP/1.1 204 No Content\r\n\r\n"));
   answering.catch(() => {});
   return { headers, arrived, next: (await second).status };
@@ -120,7 +120,7 @@ Deno.test("a client frames each response as the table says, and uses no byte aft
         const { headers, arrived, next } = await exchanged;
         assertEquals(arrived, [expected, text]);
         assertEquals(next, 204);
-        // A content-length of 0 is removed, unless it describes the response to another request.
+        // The proxy removes a content-length of 0, except from responses to HEAD and with 304.
         const isRemoved = row.method !== "HEAD" && row.status !== 304 &&
           row.lines.includes("content-length: 0");
         assertEquals(Object.keys(headers).length, row.lines.length + (isRemoved ? 0 : 1));

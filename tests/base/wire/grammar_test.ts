@@ -1,7 +1,7 @@
 /**
- * The grammar as a whole, seen from outside: each parser with its rows (*.rows.ts) and beside a
- * second statement of the grammar (wire_grammar.ts), the bytes of each region of a message as they
- * are read and sent, and what is no text or no bytes at all.
+ * The whole grammar: each parser with its rows (*.rows.ts), and compared with a second
+ * implementation of the grammar (wire_grammar.ts); the allowed bytes of each region of a message;
+ * and arguments that are not text or bytes.
  */
 import { buildUri, Range } from "@degu/degu/base";
 import {
@@ -50,7 +50,7 @@ import {
 } from "./range.rows.ts";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
-/** Texts that each parser reads, with all that has a meaning in them. */
+/** Valid texts for each parser, with all meaningful characters. */
 const samples: Record<keyof typeof parsers, readonly string[]> = {
   "uri": ["/foo/b.r/?k=v%20", "/a/..b", "/"],
   "range": ["bytes=8-10"],
@@ -64,7 +64,7 @@ const samples: Record<keyof typeof parsers, readonly string[]> = {
 
 type Accepted = readonly (readonly [text: string, expected: unknown])[];
 
-/** Numbers, each where a range has one. */
+/** Returns rows of refused numbers, each at each position of a number in a range. */
 const within = (code: string, ...places: ((number: string) => string)[]): RefusedRow[] =>
   refusedNumbers.flatMap((row) =>
     places.map((place) => ({ ...row, text: place(row.text), codes: [code] }))
@@ -82,7 +82,7 @@ const refusedContentRange = [
   ),
 ];
 
-/** Rows of a value as header lines. */
+/** Returns rows of header lines with these values. */
 const lines = (name: string, values: Accepted): Accepted =>
   values.map(([text]) => [`${name}: ${text}`, { [name]: text }]);
 const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =>
@@ -93,7 +93,7 @@ const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =
       ? row.codes
       : [...row.codes, "BAD_HEADER_VALUE", "BAD_HEADER_LINE"],
   }));
-/** A header of the other kind of message. */
+/** Returns rows of a header that is allowed only in the other kind of message. */
 const forbidden = (name: string, values: Accepted): RefusedRow[] =>
   values.flatMap(([text]) =>
     makeRefusedRows(`${name} here`, "RFC 9110 §14", "FORBIDDEN_HEADER", `${name}: ${text}`)
@@ -110,7 +110,7 @@ const blocks: Accepted = [
   ),
 ];
 
-/** Returns rows of first lines, each alone and before a header. */
+/** Returns rows of first lines, each with and without a header after it. */
 const withHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
   rows.flatMap((row) => [row, { ...row, text: `${row.text}\r\na: b` }]);
 
@@ -181,13 +181,13 @@ for (const [name, { read }] of Object.entries(parsers)) {
   });
 }
 
-// Texts that come close to these in more than one place are those of the fuzzers.
+// The fuzzers test texts that differ from the samples in more than one position.
 for (const [name, { read, reference }] of Object.entries(parsers)) {
   Deno.test(`the parser of ${name} agrees with the grammar for every byte at every position`, () => {
     for (const sample of samples[name as keyof typeof parsers]) {
       for (const text of mutateText(sample)) {
         const [parsed, expected] = [parseOrNull(() => read(text), text), reference(text)];
-        // Nearly all are refused by both.
+        // Both implementations refuse almost all texts.
         if (parsed !== null || expected !== null) assertEquals<unknown>(parsed, expected, text);
       }
     }
@@ -225,7 +225,7 @@ Deno.test("parsers refuse arguments of the wrong type", () => {
 const allBytes = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte));
 const noData = new Uint8Array(0);
 
-/** How each region is read and sent when it consists of the given text between harmless ones. */
+/** The allowed bytes of each region, and functions that parse and format a text in it. */
 const regions: Record<
   string,
   [allowed: string, parse: (text: string) => unknown, format: (text: string) => Uint8Array | string]
@@ -236,8 +236,8 @@ const regions: Record<
     (text) => formatHeaders({ a: text }),
   ],
   "path component": [
-    // The separators are no part of a component: a slash begins another one, a question mark the
-    // query.
+    // Separators don't belong to a component: a slash begins the next component, and a question
+    // mark the query.
     allowedBytes.path,
     (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
     (text) => buildUri([text], null),
@@ -259,7 +259,7 @@ const regions: Record<
   ],
   "chunk extension key": [
     allowedBytes.extensionKey,
-    // Two equal signs in a row are never right, so that this one can't end the key.
+    // Two consecutive equal signs are invalid, so an equal sign in the text can't end the key.
     (text) => parseChunkHeader(encodeLatin1(`5;k${text}=v`)),
     (text) => formatChunk([[text, "v"], noData]),
   ],
@@ -289,8 +289,8 @@ function sentOrNull(format: () => Uint8Array | string): string | null {
 }
 
 /**
- * Beyond Latin-1: each low byte once, in blocks where masks and case foldings are likely to err,
- * and some of the rest.
+ * Characters above Latin-1: each low byte once in blocks where masks and case folding could err,
+ * and some others.
  */
 const beyond = [
   ...[0x100, 0x2000, 0xff00].flatMap((block) => Array.from(allBytes, (_, i) => i + block)),

@@ -8,7 +8,7 @@ import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 import { allowedBytes, consistsOf, type FlatHeaders } from "@degu/testing/wire_grammar.ts";
 import { refusedNumbers } from "./range.rows.ts";
 
-/** A block that is accepted. */
+/** An accepted header block. */
 export interface AcceptedBlock {
   readonly rule: string;
   readonly rfc: string;

@@ -128,7 +128,7 @@ Deno.test("formatHeaders never writes properties of Object.prototype, also if ot
 });
 
 Deno.test("formatHeaders refuses names and values that can't be read back", () => {
-  // Each character by itself is in grammar_test.ts.
+  // grammar_test.ts has each single character.
   for (const name of ["", "Content-Length", "a b", " a", "a ", "a:", "a_b", "a\r\nb", "a\n"]) {
     assertRangeError(() => formatHeaders({ [name]: "v" }), `name ${formatLabel(name)}`);
   }

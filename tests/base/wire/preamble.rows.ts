@@ -67,7 +67,7 @@ function requests(rule: string, codes: string | readonly string[], ...lines: str
   return makeRefusedRows(rule, "RFC 9112 §3", codes, ...lines);
 }
 
-/** Status lines with what they say. */
+/** Valid status lines with their status and reason. */
 export const acceptedStatusLines: readonly (readonly [
   line: string,
   status: number,

@@ -155,7 +155,7 @@ Deno.test("a preamble is read from the middle of a buffer, which doesn't change"
   }
 });
 
-// Preambles that are sent, and how they frame their bodies.
+// Formatted preambles, and their framing.
 
 const chunked: HeaderDict = { "transfer-encoding": "chunked" };
 

@@ -1,10 +1,8 @@
-/**
- * Numbers and ranges in the one form that the wire knows, and every form that it refuses, by rule.
- */
+/** Numbers and ranges in their single valid form, and every refused form, by rule. */
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
-/** Values of content-length with the number they stand for. */
+/** Values of content-length with their numbers. */
 export const acceptedContentLengths: readonly (readonly [value: string, length: number])[] = [
   ["0", 0],
   ["1", 1],
@@ -13,10 +11,7 @@ export const acceptedContentLengths: readonly (readonly [value: string, length: 
   ["9007199254740991", 9007199254740991],
 ];
 
-/**
- * Texts that are not a number on the wire (RFC 9110 §8.6: `1*DIGIT`, narrowed to one spelling
- * each).
- */
+/** Invalid numbers (RFC 9110 §8.6: `1*DIGIT`, restricted to one spelling of each number). */
 export const refusedNumbers: readonly RefusedRow[] = [
   ...numbers("leading zeros", "00", "01", "007", "0000000000000001"),
   ...numbers("a sign", "+1", "-1", "-0"),
@@ -43,7 +38,7 @@ export const acceptedRanges: readonly (readonly [value: string, start: number, s
   ["bytes=9007199254740990-9007199254740990", 9007199254740990, 9007199254740991],
 ];
 
-/** Forms of range that the wire does not know; their numbers are right. */
+/** Invalid forms of range with valid numbers. */
 export const refusedRanges: readonly RefusedRow[] = [
   ...ranges("an open range", "bytes=0-", "bytes=0-*"),
   ...ranges("a suffix", "bytes=-5", "bytes=*-1"),
@@ -72,7 +67,7 @@ function ranges(rule: string, ...texts: string[]): RefusedRow[] {
   return makeRefusedRows(rule, "RFC 9110 §14.2", "BAD_RANGE", ...texts);
 }
 
-/** Values of content-range with the start, stop and total they stand for. */
+/** Values of content-range with start, stop and total. */
 export const acceptedContentRanges: readonly (readonly [
   value: string,
   start: number,
@@ -85,7 +80,7 @@ export const acceptedContentRanges: readonly (readonly [
   ["bytes 0-9007199254740990/9007199254740991", 0, 9007199254740991, 9007199254740991],
 ];
 
-/** Forms of content-range that the wire does not know; their numbers are right. */
+/** Invalid forms of content-range with valid numbers. */
 export const refusedContentRanges: readonly RefusedRow[] = [
   ...contentRanges("an unknown range or total", "bytes */10", "bytes 0-1/*"),
   ...contentRanges("the last position before the first", "bytes 1-0/2"),

@@ -1,6 +1,6 @@
 /**
- * The rows of the wire over sockets: what the parser accepts or refuses, a server and a client
- * accept or refuse.
+ * The rows of the parsers over sockets: a server and a client accept and refuse the same messages
+ * as the parsers.
  */
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -18,7 +18,7 @@ import { acceptedUris, refusedUris } from "./uri.rows.ts";
 const nameOfRow = ({ rule, rfc, text }: { rule: string; rfc: string; text: string }) =>
   `${rule} (${rfc}): ${formatLabel(text)}`;
 
-/** Rows whose text stands after a first line, which is not what they are about. */
+/** Returns the rows with a valid first line before each text. */
 function withLine(line: string, rows: readonly RefusedRow[], ...codes: string[]): RefusedRow[] {
   return rows.map((row) => ({
     ...row,
@@ -27,7 +27,7 @@ function withLine(line: string, rows: readonly RefusedRow[], ...codes: string[])
   }));
 }
 
-/** Whether the preamble ends before the text does: then what follows is no part of it. */
+/** Whether the text is a single preamble, without an empty line before its end. */
 const isOneMessage = ({ text }: RefusedRow) => !`${text}\r\n\r\n`.slice(0, -1).includes("\r\n\r\n");
 
 const requests: readonly RefusedRow[] = [
@@ -91,7 +91,7 @@ Deno.test("a server and a client accept every header, URI and status line that k
     for (const { text, headers } of acceptedBlocks) {
       expected.push([uri, headers]);
       const block = text === "" ? "" : `${text}\r\n`;
-      // A session may end with a request that names its connection.
+      // A request with `connection` may end its session, so it gets its own connection.
       using own = "connection" in headers ? await RawPeer.connect(serving.address) : null;
       await (own ?? peer).send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
       const { connection = "" } = headers;

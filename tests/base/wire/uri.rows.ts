@@ -2,7 +2,7 @@
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
-/** Where a part and the whole URI have a rule each, the code of either is right. */
+/** Codes of a path and of a whole URI: both are accepted where both rules are broken. */
 const PATH = ["BAD_URI", "BAD_PATH"];
 const QUERY = ["BAD_URI", "BAD_QUERY"];
 

@@ -13,7 +13,10 @@ import {
 import { testEachRow } from "@degu/testing/rows.ts";
 import { acceptedUris } from "./uri.rows.ts";
 
-/** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
+/**
+ * Characters above Latin-1 that a table, mask or case folding could confuse with an allowed
+ * character.
+ */
 const LOOK_ALIKES = ["\u0141", "\u012f", "\u212a", "\u017f", "\u0130", "\uff0f", "\ud800", "😀"];
 
 Deno.test("parseUri returns a new path array for each URI", () => {
@@ -46,7 +49,7 @@ Deno.test("buildUri returns the root for a path of one empty component", () => {
 });
 
 Deno.test("buildUri refuses paths and queries that could not be read back", async (t) => {
-  // Each character by itself is in grammar_test.ts.
+  // grammar_test.ts has each single character.
   const paths: string[][] = [
     ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
     ...[[".."], ["a", ".."], ["..", "a"], ["a", "..", "b"], ["a", "..", ""]],

@@ -1,4 +1,4 @@
-/** The limits that the certificate of a trusted authority sets, which the TLS library ignores. */
+/** The limits in certificates of trusted authorities, which the TLS library ignores. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
@@ -27,7 +27,7 @@ interface Limits {
   readonly rule?: "nameConstraints" | "unknown" | undefined;
 }
 
-/** A peer's certificate, those between, and the trusted one, in this order. */
+/** A peer's certificate, the intermediates, and the trusted authority, in this order. */
 type Path = readonly [leaf: TestAuthority, ...TestAuthority[]];
 
 /** Makes certificates; the first limits are for the trusted authority. */
@@ -52,7 +52,9 @@ function makePath(all: readonly Limits[]): Path {
 const other = makeAuthority();
 const ofOther = makeLeaf(other);
 
-/** Whether a peer that shows the path is accepted by one that trusts its end, and others. */
+/**
+ * Whether a peer with this path is accepted by a peer that trusts its last certificate and `more`.
+ */
 async function isAccepted(role: Role, path: Path, more: readonly TestAuthority[] = []) {
   const pem = (certificates: readonly TestAuthority[]) =>
     certificates.map(({ pem }) => pem).join("");
@@ -63,7 +65,7 @@ async function isAccepted(role: Role, path: Path, more: readonly TestAuthority[]
   const serverSslconfig = { ...server, ca: role === "client" ? trust : other.pem };
   const ca = role === "server" ? trust : other.pem;
   const clientSslconfig = { ...client, ca, checkHostname: false };
-  buildClientSslctx(clientSslconfig); // before a server is started
+  buildClientSslctx(clientSslconfig); // Check before a server is started.
   await using endpoint = await startTls(
     { serverSslconfig, clientSslconfig },
     () => [204, "No Content", {}, null],

@@ -1,4 +1,6 @@
-/** Which authority signed for a peer, with certificates of the openssl program. */
+/**
+ * Finding the authority that signed a peer's certificate, with certificates of the openssl program.
+ */
 import {
   assert,
   assertEquals,
@@ -32,13 +34,13 @@ import {
 
 const pki = await openSharedPki();
 
-/** Certificates as PEM text, one after the other. */
+/** Reads certificates as one PEM text. */
 async function readPem(...certificates: readonly IssuedCertificate[]): Promise<string> {
   const texts = await Promise.all(certificates.map(({ certFile }) => Deno.readTextFile(certFile)));
   return texts.join("");
 }
 
-/** Asserts that this is the authority that a session shows. */
+/** Asserts the authority that a session reports. */
 async function assertAuthority(
   actual: PeerAuthority | null | undefined,
   expected: IssuedCertificate,
@@ -50,7 +52,7 @@ async function assertAuthority(
   assertEquals(actual?.publicKey256, hashPublicKey(await readPem(expected)));
 }
 
-/** A certificate that comes with its chain, as a peer shows it. */
+/** A certificate with its intermediates, as a peer sends it. */
 interface Shown {
   readonly own: IssuedCertificate;
   readonly between?: readonly IssuedCertificate[];
@@ -222,7 +224,7 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
   const server = { own: await pki.createServerCertificate("server", { issuer: serverAuthority }) };
   for (const [index, [name, key, signOptions]] of kinds.entries()) {
     await t.step(name, async () => {
-      // An authority that signs with P-521 has also signed itself with SHA-512.
+      // An authority that signs with P-521 is also self-signed with SHA-512.
       const issuer = await pki.createAuthority(`issuer${index}`, {
         key,
         signOptions: key === KEY.p521 ? signOptions : [],
@@ -405,12 +407,12 @@ Deno.test("at most as many signatures are verified for a peer as docs/security.m
   for (let i = 1; i < 6; i++) path.push(makeAuthority({ issuer: path.at(-1)!, name }));
   const leaf = makeLeaf(path.at(-1)!);
   const decoys = Array.from({ length: 22 }, () => makeAuthority({ name }));
-  // In the order in which they are sent, each key is tried up to the right one: for the leaf that
-  // of 18 decoys and six authorities, for each of these one less, and for the topmost that of the
-  // root.
+  // Keys are tried in the order in which the certificates are sent, up to the right key: for the
+  // leaf the keys of 18 decoys and six authorities; for each authority one fewer; and for the
+  // topmost authority the key of the root.
   const least = 6 * 18 + 6 + 5 + 4 + 3 + 2 + 1 + 1;
   assertEquals(least, limit + 2);
-  // A decoy before the last authority costs the leaf one more.
+  // A decoy before the last authority costs one more verification for the leaf.
   for (const more of [0, 1, 2, 3, 4]) {
     const before = [...decoys.slice(0, 18), ...path.slice(0, -1)];
     const chain = [leaf, ...before, ...decoys.slice(18, 18 + more), path.at(-1)!];
@@ -426,7 +428,7 @@ Deno.test("after other authorities are skipped, the remaining authority is not r
   const victim = makeAuthority({ key: "P-521" });
   const attacker = makeAuthority();
   const trusted = [victim, attacker];
-  // The TLS library goes over it all the same: it does not look at keyUsage.
+  // The TLS library accepts such a path, because it ignores keyUsage.
   const handshakes = [authority(), signsHandshakes()];
   const namesake = { issuer: attacker, name: victim.name };
   const between = makeAuthority({ ...namesake, extensions: handshakes });

@@ -352,7 +352,7 @@ Deno.test("a host is an IP address, a DNS name or neither, but never both", () =
   fc.assert(fc.property(fc.domain(), (host) => assert(canonicalizeDnsName(host) !== null, host)));
 });
 
-/** A new certificate in DER, of at least this many bytes. */
+/** Makes a certificate in DER of at least this many bytes. */
 function issueCertificate(bytes = 0): Uint8Array {
   const alternativeNames = Array.from(
     { length: Math.ceil(bytes / 40) },
@@ -619,7 +619,7 @@ Deno.test("a socket returns the certificates that the peer sent, in order, witho
     undescribedConnection.socket.getPeerCertificate(true) as unknown,
     undescribedConnection.checked,
   ], [{}, {}]);
-  // A socket that returns only descriptions.
+  // This socket returns only descriptions.
   const { socket } = describedConnection;
   const otherSocket = {
     getPeerCertificate: () => socket.getPeerCertificate(true),

@@ -1,4 +1,4 @@
-/** Certificates as they are created, before they are written to files, and the names that they can be issued for. */
+/** Creating certificates, and the names that they can contain. */
 import { quote } from "@degu/internal/internal/quote.ts";
 import {
   createAuthority,

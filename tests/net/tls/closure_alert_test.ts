@@ -1,4 +1,7 @@
-/** The records that both ends send over TLS: application data, and the alert at the end (RFC 9112 §9.7, §9.8). */
+/**
+ * The TLS records of clients and servers: application data, and the alert at the end (RFC 9112
+ * §9.7, §9.8).
+ */
 import { once } from "node:events";
 import * as tls from "node:tls";
 import { BodyIter } from "@degu/degu/base";
@@ -16,7 +19,7 @@ const pki = await openSharedPki();
 /** Types of records (RFC 5246 §6.2.1), which TLS 1.2 doesn't encrypt. */
 const ALERT = 21, APPLICATION_DATA = 23;
 
-/** One direction of a connection, as the network sees it. */
+/** The bytes of one direction of a connection, as the relay receives them. */
 class Direction {
   #text = "";
   readonly #ended = Promise.withResolvers<"end" | "reset">();
@@ -28,12 +31,12 @@ class Direction {
     return this.#text;
   }
 
-  /** How the direction ends. */
+  /** Resolves to the way in which the direction ends. */
   get ended(): Promise<"end" | "reset"> {
     return withTimeout(this.#ended.promise, "the connection ends");
   }
 
-  /** The types of the records behind the handshake, without repetitions. */
+  /** The types of the records after the handshake, without repetitions. */
   get types(): number[] {
     const types: number[] = [];
     for (let at = 0; at + 5 <= this.#text.length;) {
@@ -45,7 +48,7 @@ class Direction {
   }
 }
 
-/** Passes one connection on, and keeps its bytes. */
+/** A relay that records the bytes of a connection. */
 class RecordRelay extends Relay {
   readonly fromClient = new Direction();
   readonly fromServer = new Direction();
@@ -67,7 +70,9 @@ class RecordRelay extends Relay {
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 const TLS_1_2 = { maxVersion: "TLSv1.2" } as const;
 
-/** Connects a client to a server of `node:tls` that answers each request but one for `/silent`. */
+/**
+ * Connects a client to a server of `node:tls` that responds to each request except for `/silent`.
+ */
 async function connectThrough() {
   const requested = Promise.withResolvers<void>();
   const server = await serveRaw(pki, (socket) => {
@@ -120,7 +125,7 @@ Deno.test("a client that abandons a request sends no alert, and resets its conne
   assertEquals(relay.fromClient.types, [APPLICATION_DATA]);
 });
 
-/** A client of `node:tls`. */
+/** Connects a client of `node:tls`. */
 async function connectTls(relay: RecordRelay): Promise<tls.TLSSocket> {
   const port = Number(relay.address[1]);
   const identity = await readIdentity(pki);
@@ -163,7 +168,7 @@ Deno.test("a server sends no alert if a session is closed in the middle of a res
   relay.released = promise;
   socket.on("error", () => {});
   socket.write("GET / HTTP/1.1\r\n\r\n");
-  // The server waits for the network once it takes no further piece.
+  // The server waits for the network when the number of pieces no longer grows.
   for (let before = -1, same = 0; same < 20;) {
     await waitForTick();
     same = before === pieces && pieces > 0 ? same + 1 : 0;

@@ -1,4 +1,4 @@
-/** DER, as far as certificates need it. */
+/** Encoding and decoding DER. */
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { concatenate } from "@degu/internal/internal/bytes.ts";
@@ -14,7 +14,9 @@ import {
 } from "@degu/internal/net/tls/der.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
-/** An element, its length in the form with so many bytes: 0 for the short one. */
+/**
+ * Encodes an element whose length has this many bytes after its first byte; 0 is the short form.
+ */
 function element(tag: number, content: Uint8Array, lengthBytes = leastBytes(content)): Uint8Array {
   const length = [];
   for (let i = lengthBytes - 1; i >= 0; i--) length.push((content.length / 256 ** i) & 0xff);
@@ -22,7 +24,7 @@ function element(tag: number, content: Uint8Array, lengthBytes = leastBytes(cont
   return Uint8Array.from([tag, ...head, ...content]);
 }
 
-/** The length's bytes in DER, which knows no other form for it. */
+/** Returns the number of bytes after the first byte of the length in DER. */
 function leastBytes({ length }: Uint8Array): number {
   return length < 0x80 ? 0 : length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
 }
@@ -206,7 +208,7 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   }
   const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
   assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
-  // Each form under the tag of the other.
+  // Each form with the tag of the other form.
   const crossed = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
   assertThrows(() => decodeTime(crossed), RangeError);
 });

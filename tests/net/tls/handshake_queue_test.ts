@@ -1,6 +1,6 @@
 /**
- * The queue of handshakes: a handshake occupies no slot, the oldest is closed first, and none
- * delays another.
+ * The queue of handshakes: handshakes occupy no slot, the oldest silent connection is closed first,
+ * and handshakes don't delay each other.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
@@ -27,7 +27,7 @@ const pki = await openSharedPki();
 const MAX_PENDING = 64;
 const noContent: App = () => [204, "No Content", {}, null];
 
-/** The reasons of handshakes that failed, without who it was. */
+/** Returns the logged reasons of failed handshakes, without the peer. */
 function reasonsOf({ logger }: TlsEndpoint): string[] {
   const failed = /^.*:\d+: the handshake failed: /;
   return [...logger.messagesOf("debug"), ...logger.messagesOf("info")]
@@ -63,7 +63,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
       const current = new Set<RawPeer>();
       const strangers = Array.from({ length: 120 }, async () => {
         while (!over) {
-          // The server may be gone: then the test has failed.
+          // If the server is closed, the test has already failed.
           using peer = await RawPeer.connect(endpoint.server.address).catch(() => null);
           if (over || peer === null) break;
           current.add(peer);
@@ -155,7 +155,8 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
       else await withTimeout(Promise.resolve(endpoint.server[end]()), `${end}() resolves`);
       await withTimeout(endpoint.done, "serveForever() settles");
       const [host, port] = endpoint.server.address as [string, number];
-      // Don't listen at the port: a connection of another test may use it as its local port.
+      // Don't listen at the port to check it: another test's connection may use it as its local
+      // port.
       await waitUntilRefused([host, port]);
       for (const conn of waiting) {
         await assertRejects(() => conn.get("/"), EmptyPreambleError);
@@ -208,7 +209,7 @@ function strangers(count: number, hasReceived = false): Stranger[] {
   return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived));
 }
 
-/** Queues strangers, whose handshakes last until the test finishes them by name. */
+/** A queue of strangers, whose handshakes last until the test finishes them by name. */
 class Desk {
   readonly log = new RecordingLogger();
   readonly begun: string[] = [];
@@ -224,7 +225,7 @@ class Desk {
     });
   }
 
-  /** Ends a handshake in success; returns whether the connection is closed. */
+  /** Completes a handshake; the result tells whether the connection is closed. */
   finish(name: string): { isClosed: boolean } {
     const state = { isClosed: false };
     const socket = { close: () => void (state.isClosed = true) };
@@ -232,13 +233,13 @@ class Desk {
     return state;
   }
 
-  /** Begins the handshakes, and waits for one that is never finished. */
+  /** Begins the handshakes, and accepts a connection, which rejects when the queue is closed. */
   begin(): Promise<Error> {
     return assertRejects(() => this.admission.accept(), Deno.errors.Interrupted);
   }
 }
 
-/** Well before any timer. */
+/** Waits for some microtasks, but not for a timer. */
 async function soon(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await null;
 }
@@ -355,7 +356,7 @@ Deno.test("a handshake that ends in the tick in which its listener is closed is 
 });
 
 Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
-  // The second one is longer than a timer can wait.
+  // The second time-out exceeds the longest timer.
   for (const timeout of [3600, 2 ** 31, null]) {
     const desk = new Desk(timeout);
     const serving = desk.begin();

@@ -193,7 +193,7 @@ const sendNoContent: App = () => [204, "No Content", {}, null];
 Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net doesn't support", async () => {
   if (!hasIPv6) return console.warn("there is no IPv6: skipped");
   const app: App = async ({ body }) => [200, "OK", {}, await body!.bytes()];
-  // The index of the loopback interface.
+  // The scope 1 is the loopback interface.
   await using endpoint = await startTls(pki, app, {}, ["::1", 0, 0, 1], (address) => address);
   const body = crypto.getRandomValues(new Uint8Array(65536));
   const response = await endpoint.client.request("POST", "/", {}, body);

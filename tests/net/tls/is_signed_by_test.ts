@@ -1,4 +1,4 @@
-/** Which certificate has signed another one. */
+/** isSignedBy(). */
 import { assertEquals, assertThrows } from "@std/assert";
 import { isSignedBy } from "@degu/degu/client";
 import { isSignedBy as ofServer } from "@degu/degu/server";

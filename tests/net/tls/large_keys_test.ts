@@ -17,7 +17,7 @@ import {
 
 const app = () => [204, "No Content", {}, null] as const;
 
-/** The options of an end: its own identity, and the authority that it trusts. */
+/** Makes the options of a client or server: its identity, and the authority that it trusts. */
 function config({ certFile, keyFile }: IssuedCertificate, caFile: string) {
   return { certFile, keyFile, caFile };
 }
@@ -36,9 +36,7 @@ async function makeLargeAuthority(pki: OpensslPki): Promise<IssuedCertificate> {
   return await pki.createAuthority("large", { keyOf: { certFile: "", keyFile } });
 }
 
-/**
- * An authority with a large key, one with another key, and the certificates that each has signed.
- */
+/** Makes an authority with a large key, an authority with another key, and certificates of each. */
 async function makeAll(pki: OpensslPki) {
   const [small, large] = [await pki.createAuthority("small"), await makeLargeAuthority(pki)];
   return {
@@ -55,7 +53,7 @@ async function makeAll(pki: OpensslPki) {
 
 const TOO_LARGE = "has an RSA key of 4098 bits, and Deno reads no key above 4096 bits";
 
-/** A message about a certificate, with nothing behind it but its end. */
+/** Matches a message about a certificate. */
 function about(begin: string, name: string, end = ""): RegExp {
   return new RegExp(`^${begin}, of "CN=${name}", ${TOO_LARGE}${end}$`);
 }

@@ -52,12 +52,12 @@ function nameOf(certificate: PeerCertificate | null): string {
   return NAMES.get(certificate.authority?.publicKey256 ?? "") ?? "somebody";
 }
 
-/** An app that answers with the identity of its client. */
+/** An app that responds with the name of its client. */
 const greet: AppFunction = (_request, { peerCertificate }) => {
   return [200, "OK", { who: nameOf(peerCertificate) }, null];
 };
 
-/** The same; it keeps who was asked in `onConnect`. */
+/** Makes the same app, which also records the clients of `onConnect`. */
 function record(asked: string[]): App {
   return {
     onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
@@ -65,13 +65,13 @@ function record(asked: string[]): App {
   };
 }
 
-/** A configuration of the camera with trusted authorities. */
+/** Makes a configuration of the camera with trusted authorities. */
 function trusting(...devices: readonly Device[]): ServerSslconfig {
   const { certFile, keyFile } = camera;
   return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
 }
 
-/** A configuration of the camera that accepts every client. */
+/** Makes a configuration of the camera that accepts every client. */
 function trustingAll(): ServerSslconfig {
   const { certFile, keyFile } = camera;
   return { certFile, keyFile, allowUnauthenticatedClients: true };
@@ -86,20 +86,22 @@ function start(
   return startTls({ serverSslconfig, clientSslconfig: { ca: camera.ca } }, app, { server });
 }
 
-/** A client with the identity of a device, or without one. */
+/** Makes a client with the identity of a device, or without a certificate. */
 function clientOf(device: Device | null, address: Address, server = camera): SSLClient {
   const own = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
   return new SSLClient({ ...own, ca: server.ca }, address, { sslHost: server.name, timeout: 60 });
 }
 
-/** Returns the camera's name for a client, over a new connection; or {@linkcode REFUSED}. */
+/**
+ * Returns the name that the camera has for a client, over a new connection; or {@linkcode REFUSED}.
+ */
 async function ask(device: Device | null, address: Address): Promise<string> {
   return await whoAmI(clientOf(device, address));
 }
 
 /**
- * The same for a client of `node:tls`, with one version of TLS; `secured` resolves when the client's side of the
- * handshake is over.
+ * Connects a client of `node:tls` with one version of TLS; `secured` resolves when the client's
+ * side of the handshake has ended, `answer` to the name or {@linkcode REFUSED}.
  */
 function connectWith(version: string, device: Device | null, address: Address) {
   const [host, port] = address as readonly [string, number];
@@ -129,7 +131,7 @@ function connectWith(version: string, device: Device | null, address: Address) {
   return { secured: secured.promise, answer };
 }
 
-/** Returns the camera's name for the client; or {@linkcode REFUSED}. */
+/** Returns the name that the camera has for the client; or {@linkcode REFUSED}. */
 async function whoAmI(client: SSLClient): Promise<string> {
   try {
     return String((await client.request("GET", "/")).headers["who"]);
@@ -139,7 +141,7 @@ async function whoAmI(client: SSLClient): Promise<string> {
   }
 }
 
-/** A server closes without a word, and a client that is writing meanwhile sees a broken connection. */
+/** The server closes without a response, so a client that is writing gets a broken connection. */
 function isRefusal(error: unknown): boolean {
   return error instanceof EmptyPreambleError || error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe ||
@@ -191,7 +193,7 @@ Deno.test("setSslctx changes the server's own certificate", async () => {
   await assertRejects(() => clientOf(one, server.address).connect(), Error, "was refused");
 });
 
-/** Changes of trust during handshakes, and their effect on these and on later clients. */
+/** A change of trust during handshakes, and its effect on pending and later clients. */
 interface Change {
   readonly what: string;
   readonly from: ServerSslconfig;
@@ -343,7 +345,7 @@ Deno.test("a client that is no longer trusted when it gets a slot is refused wit
     using live = await clientOf(holder, server.address).connect();
     const who = holder?.name ?? "nobody";
     assertEquals((await live.get("/")).headers["who"], who);
-    // The client's half of the handshake of TLS 1.2 is over when the server's is.
+    // In TLS 1.2 the handshake of the client ends after the server's.
     const { secured, answer } = connectWith("TLSv1.2", waiting, server.address);
     await withTimeout(secured, "the handshake is over");
     server.setSslctx(trusting(two));

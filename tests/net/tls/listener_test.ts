@@ -1,4 +1,4 @@
-/** The listener under a TLS server, which hands over connections as streams that node:tls can work on. */
+/** The listener of a TLS server, which returns connections as streams for node:tls. */
 import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
 import { createServer, type Socket as NetSocket } from "node:net";
@@ -58,7 +58,7 @@ class Listening implements Disposable {
   }
 }
 
-/** An address for each of the two ways to listen. */
+/** Yields an address for each of the two ways to listen. */
 async function* addresses(): AsyncGenerator<Address> {
   yield ["127.0.0.1", 0];
   await using directory = await createTempDir();
@@ -72,7 +72,7 @@ Deno.test("a waiting connection reads only its first bytes, and loses none", asy
     const size = 8 << 20;
     const sent = writeAll(conn, new Uint8Array(size)).then(() => conn.closeWrite());
     const { rawStream } = await listening.next();
-    rawStream.stream.read(0); // as the listener of TLS does
+    rawStream.stream.read(0); // The TLS listener also does this.
     const limit = 65_536;
     while (rawStream.stream.readableLength < limit) await waitForTick();
     for (let turn = 0; turn < 20; turn++) await waitForTick();
@@ -86,11 +86,11 @@ Deno.test("a waiting connection reads only its first bytes, and loses none", asy
   }
 });
 
-// ───────────────────────── the streams that it hands over, of either kind
+// ───────────────────────── both kinds of streams
 
 /**
- * The raw streams of sockets of node:net and of connections of Deno, and a function that stops
- * listening.
+ * Functions that make a raw stream of a socket of node:net or a connection of Deno, its peer, and a
+ * function that stops listening.
  */
 const kinds: Record<string, () => Promise<[RawStream, RawPeer, () => Promise<unknown>]>> = {
   async "node:net"() {
@@ -116,7 +116,7 @@ const kinds: Record<string, () => Promise<[RawStream, RawPeer, () => Promise<unk
   },
 };
 
-/** Tests a stream of each kind, which is closed at the end, with a peer. */
+/** Registers a test with a stream of each kind and its peer; the stream is closed at the end. */
 function test(name: string, run: (rawStream: RawStream, peer: RawPeer) => Promise<void>): void {
   for (const [kind, make] of Object.entries(kinds)) {
     Deno.test(`${kind}: ${name}`, async () => {
@@ -135,7 +135,7 @@ function test(name: string, run: (rawStream: RawStream, peer: RawPeer) => Promis
   }
 }
 
-/** Collects received bytes; each piece is used only during its event, as by TLS. */
+/** Collects received bytes; like TLS, it uses each piece only during its event. */
 function collect(stream: Duplex) {
   const pieces: Uint8Array[] = [];
   const buffers = new Set<ArrayBufferLike>();
@@ -158,10 +158,10 @@ function collect(stream: Duplex) {
 
 test("a paused stream reads no bytes, and loses none", async (rawStream, peer) => {
   const received = collect(rawStream.stream);
-  // A socket begins to read in the next turn.
+  // A socket begins to read in the next tick.
   await waitForTick();
   rawStream.pause();
-  // A read of Deno's may be under way: it is the last.
+  // A pending read of Deno's connection completes; no other read follows.
   await peer.send("h");
   await received.upTo(rawStream.conn === null ? 0 : 1);
   await peer.send("ello");
@@ -200,7 +200,7 @@ test(
     const received = collect(rawStream.stream);
     await waitForTick();
     const isNode = rawStream.conn === null;
-    // Of Deno's connection a read is under way, in a buffer of its own.
+    // A read of Deno's connection is pending, in a separate buffer.
     rawStream.freeUsedMemory();
     const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
     const sent = peer.send(text);

@@ -1,4 +1,4 @@
-/** A server that asks for a certificate accepts every client, and knows those with a certificate of its authorities. */
+/** Servers that request certificates, but also accept clients without one. */
 import { type ClientSslconfig, SSLClient, TlsError } from "@degu/degu/client";
 import { type TempClientPKI, TempPKI } from "@degu/degu/misc";
 import {
@@ -11,13 +11,13 @@ import {
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
-/** Answers with the key of the certificate, and with the trust in the client. */
+/** An app that responds with the key of the client's certificate, and with session.isTrusted(). */
 const app: App = async (_request, session) => {
   const key = session.peerCertificate?.publicKey256 ?? "none";
   return [200, "OK", { key, trusted: `${await session.isTrusted()}` }, null];
 };
 
-/** A configuration that asks clients for a certificate. */
+/** Makes a configuration that requests certificates of clients. */
 function asking(pki: TempClientPKI) {
   return { ...pki.serverSslconfig, allowUnauthenticatedClients: true } satisfies ServerSslconfig;
 }

@@ -1,4 +1,4 @@
-/** Servers and clients with a protocol of their own, named by ALPN (RFC 7301). */
+/** Servers and clients with a custom ALPN protocol (RFC 7301). */
 import { TlsError } from "@degu/degu/base";
 import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
@@ -8,7 +8,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 
 const app = () => [204, "No Content", {}, null] as const;
 
-/** Serves over TLS, and tells how a request fares. */
+/** Serves over TLS, and returns a function that reports the result of a request. */
 async function serve(options: SSLServerOptions) {
   const pki = await TempPKI.create();
   const logger = new RecordingLogger();

@@ -1,4 +1,4 @@
-/** TLS sessions are not resumed by clients whose trust was withdrawn. */
+/** Resuming TLS sessions of clients that are no longer trusted. */
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
@@ -13,10 +13,10 @@ import {
   testWithOpenssl,
 } from "@degu/testing/tls_openssl.ts";
 
-/** How a client fared that had a session to resume, or none. */
+/** The result of a client that resumes a session or makes a new handshake. */
 type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
 
-/** Asks with `openssl s_client`, which tells whether the session was resumed. */
+/** Sends a request with `openssl s_client`, which reports whether the session was resumed. */
 async function ask(address: Address, ...args: readonly string[]): Promise<Fate> {
   const [host, port] = address as readonly [string, number];
   const { stdout } = await runWithInput(
@@ -28,7 +28,7 @@ async function ask(address: Address, ...args: readonly string[]): Promise<Fate> 
   return `${resumed}${stdout.includes("HTTP/1.1 204") ? "answered" : "refused"}` as Fate;
 }
 
-/** Starts a server that counts its requests, of which each connection makes one. */
+/** Starts a server that counts its requests; each connection makes one request. */
 async function startCounting(serverSslconfig: ServerSslconfig) {
   const counted = { requests: 0 };
   const endpoint = await startTls({ serverSslconfig, clientSslconfig: {} }, () => {
@@ -40,7 +40,10 @@ async function startCounting(serverSslconfig: ServerSslconfig) {
 
 const VERSIONS = [["tls1_2"], ["tls1_3"]] as const;
 
-/** The arguments for a handshake that shows a certificate, and for resuming its session, with that certificate or without. */
+/**
+ * Returns the arguments for a handshake with a certificate, and for resuming its session with and
+ * without that certificate.
+ */
 function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: IssuedCertificate) {
   const ticket = pki.makePath(`${version}.ticket`);
   const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
@@ -120,7 +123,7 @@ testWithOpenssl("a session is not resumed if only another authority is trusted",
     assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
     ssl.setSslctx({ ...own, caFile: middle.certFile });
     assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
-    // A certificate that is used again is verified again.
+    // A certificate that is sent again is verified again.
     if (version === "tls1_3") {
       assertEquals(await ask(ssl.address, ...anew, ...chain), "answered");
       assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
@@ -158,7 +161,7 @@ testWithOpenssl("a session of a node:tls server is resumed once it is verified",
   const authority = await pki.createAuthority("authority");
   const { certFile: caFile } = authority;
   const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
-  // This server requests certificates, and accepts any.
+  // This server requests certificates, and accepts all.
   await using lax = await serveRaw(trust, (socket) => {
     socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
   }, { rejectUnauthorized: false });
