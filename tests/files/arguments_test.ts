@@ -1,4 +1,6 @@
-/** Where files and trees are: by their names or URIs on a server, by paths or URLs here. */
+/**
+ * The arguments that locate files and trees: names or URIs on a server, local paths or file URLs.
+ */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { ConnectionPool } from "@degu/degu/client";

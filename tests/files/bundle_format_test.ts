@@ -1,4 +1,7 @@
-/** The bytes of a bundle, many small files in one message: what is written is read back, and nothing else is. */
+/**
+ * The format of bundles, which have many small files in one message: formatting, parsing, and
+ * invalid input.
+ */
 import {
   BUNDLE_END,
   BundleError,
@@ -98,7 +101,10 @@ const withSize = (text: string) => LINE.replace('"size":3', `"size":${text}`);
 const withKey = (text: string) => LINE.replace("}", `,${text}}`);
 const withPath = (text: string) => LINE.replace('["a"]', text);
 
-/** Lines that are not the shortest form of their JSON, or of another record, by the rule. */
+/**
+ * Lines that aren't the shortest form of their JSON, or belong to another record, by the violated
+ * rule.
+ */
 const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines: string[]][] = [
   ["no record", PUT_REQUEST, "", " ", "null", "[]", "1", '"end"', "{}"],
   ["a bad end", PUT_REQUEST, '{"end":false}', '{"end":true,"path":["a"]}', '{"end":true }'],
@@ -169,7 +175,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
     ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}'],
     ...['{"path":["a"],"status":404,"size":0}', '{"path":[],"status":404}'],
   ],
-  // Where no content follows, nothing else shows that a size is wrong.
+  // Without content, no other error shows that the size is invalid.
   [
     "a bad size without content",
     DIGEST_ANSWER,
@@ -182,7 +188,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
 Deno.test("rejects a line that isn't the shortest form of its JSON, or has a missing or unknown key", async (t) => {
   await testEachRow(t, BAD_LINES, (rule, format, ...lines) => {
     for (const line of lines) {
-      // Bytes that belong to no record would be an error of their own.
+      // Bytes that belong to no record would cause another error.
       const content = format === PUT_REQUEST && line.includes('"size"') ? "abc" : "";
       const bytes = encode(`${line}\n${content}${BUNDLE_END}`);
       const says = rule === "a bad size without content" ? "a bad size" : undefined;

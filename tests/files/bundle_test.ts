@@ -1,4 +1,7 @@
-/** Bundles: many small files in one message, each with the promises of a single one. */
+/**
+ * Requests for bundles, and uploads of bundles: each file in a bundle is handled like a single
+ * file.
+ */
 import {
   Body,
   BodyIter,
@@ -52,7 +55,7 @@ const encode = (text: string) => new TextEncoder().encode(text);
 
 const mayMount = await canMount();
 
-/** A directory that is served for writing, with requests for bundles. */
+/** Serves a writable directory, with functions that send requests for bundles. */
 async function serveBundles(options: FilesOptions = {}) {
   const files = await serveWritableDirectory(options);
   return {
@@ -128,7 +131,7 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
 const paths = (count: number, name = "n".repeat(200)) =>
   formatPaths(Array.from({ length: count }, () => ["..", name]));
 const longest = (length: number) => formatPaths([["a".repeat(length)]]);
-/** 4 MiB. */
+/** The longest accepted list of paths: 4 MiB. */
 const FULL = concat(Array(128).fill(longest(32763)));
 const manySent = (count: number) =>
   concat([...Array(count).fill(makeRecord(["..", null])), encode(BUNDLE_END)]);
@@ -144,7 +147,7 @@ Deno.test("a bundle is cut if the served directory is missing, and reports no fi
 
 const GOOD = makeBundle([["good", "1"]]);
 
-/** Requests for bundles and with bundles, with the status of the answer, or those of the files. */
+/** Requests for bundles and uploads of bundles, with the status of the response or of each file. */
 const REQUESTS: readonly (readonly [
   rule: string,
   uri: string,
@@ -265,7 +268,7 @@ Deno.test("an unreadable file of a bundle gets the status of its error, and is r
     assertEquals(await statuses("file", "sub/file"), [status, 200], String(error));
   }
   assertEquals(files.warnings.length, 2, "of what the disk does not give");
-  // What changes all the time.
+  // A file whose content differs at each read.
   let compared = 0;
   using _differing = patch(Buffer, "compare", () => () => {
     compared++;
@@ -289,7 +292,7 @@ Deno.test("a file that is overwritten repeatedly gets 409, or is sent as one of 
 const SENT_TIME = new Date("2020-02-29T12:34:56.789Z");
 const IS_NEW = { "if-none-match": "*" };
 
-/** The records of one bundle, in this order, to an app that takes files of up to 1,000 bytes. */
+/** The records of one bundle, in this order, for an app that accepts files of up to 1,000 bytes. */
 const SENT: readonly [rule: string, sent: SentRecord, status: number][] = [
   ["a new file", ["new", "1", { modified: SENT_TIME }], 201],
   ["an existing file", ["file", "2"], 204],
@@ -392,7 +395,7 @@ Deno.test("an app writes a bundle from every kind of body, and with more files t
 Deno.test("only a writable app accepts a bundle; complete files of a bundle without a valid end stay", async () => {
   await using files = await serveBundles();
   for (const end of ["", "{}\n", '{"end":1}\n', '{"end":true}', BUNDLE_END + "\n", '["a"]\n']) {
-    // A client goes on behind it.
+    // The client continues to send after the end of the bundle.
     assertEquals(await files.sendAll([["kept", "1"]], "/?bundle=put", end), 400, end);
     assertEquals(await files.read("kept"), "1");
     await Deno.remove(`${files.root}/kept`);
@@ -430,7 +433,7 @@ Deno.test("a repeated name in a bundle counts as an existing file, even if the s
     ...many,
     ["sub/3a", "again"],
     ["sub/4a", "never", { "if-none-match": "*" }],
-    // Where names are compared exactly, it is another one.
+    // On a disk that distinguishes case, this is a new file.
     ["sub/5A", "other", { "if-none-match": "*" }],
   ];
   assertEquals(await files.sendAll(sent), [...many.map(() => 201), 204, 412, 201]);
@@ -451,7 +454,7 @@ Deno.test("if too many files are open, received files of a bundle get their name
       return openSync(path, options);
     });
     assertEquals(await files.sendAll(sent), sent.map(() => 201));
-    // As long as nothing else ends that.
+    // Too many files stay open, whatever the app closes.
     most = 0;
     assertEquals(await files.sendAll(sent), sent.map(() => 503));
   }
@@ -487,7 +490,7 @@ Deno.test("a stalled bundle has no open file (Linux)", async () => {
   await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
   for (let i = 0; i < 40; i++) await peer.send(makeRecord([`${i}`, "x"]));
   while ((await files.listUnfinished()).length < 40);
-  // The last one may still be written.
+  // The server may still be writing the last file.
   if (Deno.build.os === "linux") await waitForNoOpenFiles(files.root);
   await peer.closeWrite();
   await peer.readToEnd();
@@ -588,7 +591,7 @@ Deno.test({
       ["POST", "/?bundle=put", makeBundle(sent)],
       ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
       ["GET", "/?tree"],
-      // As much as there was before: nothing was left behind.
+      // These files need as much space as was free at first, so no leftovers may remain.
       ["POST", "/?bundle=put", makeBundle(sent.slice(0, 5))],
     ]);
     const [put, got, list, again] = answers;
@@ -602,7 +605,9 @@ Deno.test({
   },
 });
 
-/** Puts a file that can be opened and not read, as if its disk were damaged, in the place of one in the directory. */
+/**
+ * Replaces a file of the directory by one that can be opened but not read, as on a damaged disk.
+ */
 const DAMAGING = [
   ...IN_MOUNT_NAMESPACE,
   'mount --bind /sys/class/net/lo/speed "$0/damaged" && ! cat "$0/damaged" 2>/dev/null && exec "$@"',

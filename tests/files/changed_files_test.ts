@@ -26,18 +26,18 @@ import {
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 
-/** Files have settled, also by the whole seconds that Deno gives of their changes. */
+/** Makes the files count as settled, even though Deno reports their changes in whole seconds. */
 const LATER = 10_000;
 const LARGE = randomBytes(LARGE_BYTES);
 const SMALL = randomBytes(SMALL_BYTES);
-/** What a target has of the file: an older version, of which bytes can be reused. */
+/** The older version of the file at the target, whose bytes can be reused. */
 const OLDER = LARGE.subarray(0, 300_000);
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 
-/** Two directories, `here` with the client, and how a file of one comes into the other. */
+/** Two directories, `here` at the client, and the ways to copy a file between them. */
 interface Ends {
   readonly client: Client;
-  /** Another way to the server, which is cut after the first megabyte. */
+  /** A client whose connections are cut after the first megabyte. */
   readonly cut: Client;
   readonly here: string;
 }
@@ -46,9 +46,9 @@ interface Way {
   readonly name: string;
   readonly direction: "upload" | "download";
   readonly isSmall?: boolean;
-  /** What the target has by the name of the file, or by another one. */
+  /** What the target has: an older version under the same or another name, or a directory. */
   readonly target?: "older" | "renamed" | "directory";
-  /** Done before the file may change. */
+  /** Runs before the file may change. */
   readonly begin?: (ends: Ends) => Promise<unknown>;
   /** Copies the file; resolves to the errors of single files, or rejects. */
   readonly copy: (ends: Ends) => Promise<unknown>;
@@ -79,7 +79,7 @@ function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way
   };
 }
 
-/** Copies a megabyte of the file, and is cut. */
+/** Copies a megabyte of the file; then the connection is cut. */
 function partly(copy: Way["copy"]): Way["copy"] {
   return ({ here, cut }) => copy({ client: cut, cut, here }).catch(() => {});
 }
@@ -136,7 +136,7 @@ const WAYS: readonly Way[] = [
   { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: tree("download") },
 ];
 
-/** Two directories with a file to copy, which has just been written. */
+/** Creates two directories, and a file to copy that has just been written. */
 async function prepare({ direction, isSmall = false, target }: Way) {
   const files = await serveFiles((dir) => {
     return new FilesApp(dir, { list: true, write: true, reuse: true });
@@ -158,7 +158,7 @@ async function prepare({ direction, isSmall = false, target }: Way) {
   return { ...files, source, copy, content };
 }
 
-/** What has a name: the bytes of a file, or what else it is. */
+/** The bytes of a file, or the kind of another entry. */
 function contentOf(path: string): Uint8Array | string {
   try {
     return Deno.statSync(path).isDirectory ? "a directory" : Deno.readFileSync(path);
@@ -174,7 +174,7 @@ function isSame(one: Uint8Array | string, other: Uint8Array | string): boolean {
     : Buffer.compare(one, other) === 0;
 }
 
-/** Whether a file is the beginning of another one: as long as it was when it was opened. */
+/** Whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
 function isStart(one: Uint8Array | string, other: Uint8Array): boolean {
   return one.length === LARGE_BYTES && isSame(one, other.subarray(0, LARGE_BYTES));
 }
@@ -183,7 +183,7 @@ function hasChanged(error: unknown): boolean {
   return error instanceof TransferError && error.code === "CHANGED";
 }
 
-/** Copies a file that changes at a moment; returns false if the copying was over before. */
+/** Copies a file that changes at a given moment; returns false if the copy was complete before. */
 async function copyChanged(
   way: Way,
   { description, apply, mustArrive = false }: FileChange,
@@ -214,13 +214,13 @@ async function copyChanged(
     assertEquals([isTold, mustArrive], [true, false], about);
     assert(isSame(is, was), about);
   }
-  // With `move`, what has changed since it was read stays, or has arrived.
+  // With `move`, a source that has changed since it was read stays, or the new version was copied.
   const left = contentOf(source);
   assert(isSame(left, after) || way.moves && left === "nothing" && isSame(is, after), about);
   return hasRun;
 }
 
-/** Copies a file in many ways, each time with a change at another moment, and collects what is wrong. */
+/** Copies a file in many ways, each with a change at another moment, and collects the errors. */
 async function copyInEachWay(
   ways: readonly Way[],
   change: FileChange,
@@ -247,8 +247,9 @@ async function copyInEachWay(
 }
 
 /**
- * After up to so many reads of a large file, or looks at the clock while a small one is copied, it
- * changes. Between the fourth and the sixth look a small file is opened and read.
+ * A large file changes after this many reads of it, and a small file after this many reads of the
+ * clock during its copy. A small file is opened and read between the fourth and the sixth read of
+ * the clock.
  */
 const MOMENTS = { large: 4, small: 6 };
 

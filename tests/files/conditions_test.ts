@@ -1,4 +1,6 @@
-/** What a request may replace or delete: only what the client has seen there. */
+/**
+ * Conditions of requests: a request replaces or deletes only the version that the client has seen.
+ */
 import type { AppFunction } from "@degu/degu";
 import type { HeaderDict } from "@degu/degu/base";
 import {
@@ -37,7 +39,10 @@ import { makeUploadHeaders as announced } from "@degu/testing/written_directory.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
-/** Holds back the first request with a method until it is released, as a network may do. */
+/**
+ * Serves a directory, and delays the first request with a method until it is released, like a slow
+ * network.
+ */
 async function serveHolding(method: string) {
   const arrived = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
@@ -56,7 +61,7 @@ async function serveHolding(method: string) {
   return { ...files, arrived: arrived.promise, release: released.resolve };
 }
 
-/** Files that a late request would replace, and the options of the call. */
+/** Files that a delayed request would replace, and the options of the call. */
 const LATE: readonly [what: string, size: number, before: string | null, TransferOptions][] = [
   ["a small file that replaces another", 5, "old", {}],
   ["a large file that replaces another", 300_000, "old", {}],
@@ -83,7 +88,7 @@ for (const [what, size, before, options] of LATE) {
     assertEquals([error.code, (error.cause as StatusError).status], ["TARGET_CHANGED", 412]);
     assert(error.message.includes("changed during the call"), error.message);
     assertEquals((await Deno.readTextFile(`${serverDir}/f`))[0], "n");
-    // The next call has seen the newer one.
+    // The next call replaces the newer version, which it has seen.
     await upload(client, `${clientDir}/late`, "/f", options);
     assertEquals((await Deno.readTextFile(`${serverDir}/f`))[0], "l");
   });
@@ -117,7 +122,7 @@ Deno.test("an upload that is refused with 412 succeeds if the server has the sam
     const app = new FilesApp(dir, { write: true });
     return async (request, session, api) => {
       const answer = await app.handle(request, session, api);
-      // The answer to this request was lost, and it came once more.
+      // As if the response to the first PUT was lost, and the request was repeated.
       return request.method === "PUT" ? [412, "Precondition Failed", {}, null] : answer;
     };
   });
@@ -225,7 +230,7 @@ Deno.test("a download replaces the target that existed at its start, but not one
     assertEquals((await get()).resumedFrom, 200_000);
     assertEquals(await Deno.readFile(file), servedFile.content);
     assertEquals(await listNamesWithoutVersions(dir), ["copy"]);
-    // The same content is what was to be there.
+    // A file with the expected content counts as downloaded.
     await Deno.remove(file);
     servedFile.beforePiece = () => Deno.writeFileSync(file, servedFile.content);
     assertEquals((await get()).total, 200_000);
@@ -255,7 +260,7 @@ Deno.test("a file of a tree that changes after its comparison is neither replace
     assertEquals([outcomes.other, result.deletionsSkipped], ["copied", "failed"]);
     const left = await readTree(trees.target);
     for (const name of changed) assertEquals(left[name], "theirs", `${direction} ${name}`);
-    // Where nothing else fails, deletions are made.
+    // Deletions are made, because no other entry fails.
     const late = ({ type, ...event }: TreeEvent) => {
       const isLast = type === "copied" && "path" in event && event.path[0] === "large";
       if (isLast) Deno.writeTextFileSync(`${trees.target}/old`, "newer");
@@ -279,7 +284,7 @@ Deno.test("uploadTree: a file that another call has replaced with the same conte
   assertEquals(await readTree(trees.target), { f: "same", g: "new" });
 });
 
-// What an app does that only adds files.
+// Apps that only add files.
 
 const ADD: FilesOptions = { write: "add", list: true };
 
@@ -413,7 +418,9 @@ Deno.test("create: the app creates its directory and the parents of it", async (
   await assertRejects(() => download(serving.makeClient(), "/f", `${copied.path}/y`));
 });
 
-/** An app whose directory was removed since it was made: `a/b` of a temporary directory. */
+/**
+ * An app whose directory, `a/b` of a temporary directory, was removed after the app was created.
+ */
 async function withoutDirectory(options: FilesOptions) {
   const dir = await createTempDir();
   const path = `${dir.path}/a/b`;
@@ -449,7 +456,7 @@ Deno.test("create: a removed directory is not created again if its parent was re
     Record<string, (paths: { dir: string; path: string }) => Promise<unknown>>
   > = {
     "the parent was replaced": async ({ dir }) => {
-      // Its inode stays in use, so that the new directory has another one.
+      // Keep the old inode in use, so that the new directory gets another one.
       await Deno.rename(`${dir}/a`, `${dir}/old`);
       await Deno.mkdir(`${dir}/a`);
     },
@@ -466,7 +473,7 @@ Deno.test("create: a removed directory is not created again if its parent was re
   }
   await using gone = await withoutDirectory({});
   assertEquals([await gone.put(), await readTree(gone.dir)], [503, { a: null }]);
-  // A directory that peers only read is a source: moved away, it must not look empty.
+  // A read-only directory is a source. If it was moved away, it must not seem empty.
   await using source = await withoutDirectory({ create: true, write: false });
   assertEquals([await source.status("GET", "/"), await readTree(source.dir)], [503, { a: null }]);
 });

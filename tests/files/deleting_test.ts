@@ -1,4 +1,4 @@
-/** On a system where deleting was not tried, nothing deletes. */
+/** Peers and transfers can't delete files on Windows, where deletion has not been tested. */
 import { Client, Server } from "@degu/degu";
 import {
   deleteFile,

@@ -1,6 +1,6 @@
-/** Entries of directory listings, as they are sent. */
+/** Entries of directory listings, as a server sends them. */
 
-/** Names that are hard on escapes and limits. */
+/** Names that test the limits of escaping and length. */
 export const NAMES: readonly string[] = [
   "a b.txt",
   "Öl",
@@ -15,13 +15,13 @@ export const NAMES: readonly string[] = [
   "x".repeat(255),
 ];
 
-/** A list as it is sent: an array of which each element is a line. */
+/** Formats a list as a server sends it: a JSON array with one element in each line. */
 export function listText(elements: readonly unknown[]): string {
   return ["[", elements.map((element) => JSON.stringify(element)).join(",\n"), "]\n"]
     .filter((line) => line !== "").join("\n");
 }
 
-/** An entry as it is sent. */
+/** Makes an entry of a list, with defaults for missing fields. */
 export function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
   return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
 }

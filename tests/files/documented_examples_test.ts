@@ -1,4 +1,7 @@
-/** The examples of docs/files.md and docs/protocol.md, run until they end where nothing goes as planned. */
+/**
+ * Runs the examples of docs/files.md and docs/protocol.md with an unreachable server: each must
+ * end.
+ */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -7,7 +10,7 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const SERVES = /^await using server = await Server\.start\(.*;$/m;
-/** Delays between retries are of seconds. */
+/** Shortens the delays between retries, which are seconds. */
 const IN_HASTE = "const later = globalThis.setTimeout;\n" +
   "globalThis.setTimeout = (work, milliseconds = 0) => later(work, milliseconds / 100);\n";
 
@@ -25,7 +28,8 @@ Deno.test("every documented example ends if the server is unreachable", async ()
   const flags = maps.length > 0 ? maps : [`--config=${new URL("deno.json", ROOT).pathname}`];
   const serving = examples.filter((code) => SERVES.test(code));
   assert(serving.some((code) => code.includes("await retry(")), "no example retries");
-  // One after the other in one process, which ends only if none of them leaves something under way.
+  // Run the examples sequentially in one process. The process ends only if no example leaves an
+  // operation pending.
   let main = `${IN_HASTE}
 const fail = (error) => console.error(JSON.stringify(Deno.inspect(error)));
 // Deno ends a process that has nothing else to do before it tells of an import that has failed.

@@ -1,4 +1,4 @@
-/** download: the part of a file, its record, and what is resumed. */
+/** The part of a download and its record, and which parts are resumed. */
 import type { Api, AppFunction } from "@degu/degu";
 import {
   type Client,
@@ -35,31 +35,31 @@ import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
-// download: what is resumed, and what starts over.
+// Which downloads are resumed, and which start over.
 
 const SIZE = 1_000_000;
 const PART = ".copy.degu-part";
 
-/** The size of the part in a directory; `null` if there is none. */
+/** Returns the size of the part in a directory, or `null` if there is none. */
 async function sizeIn(dir: string): Promise<number | null> {
   const path = await findPart(dir);
   return path === null ? null : (await Deno.stat(path)).size;
 }
 
-/** A file that is served, and downloads of it that end early. */
+/** Serves a file, with functions that interrupt and complete downloads of it. */
 async function setUp() {
   const files = await serveVersion(SIZE);
   const { servedFile, dir, file, client, get } = files;
   return {
     ...files,
-    /** Downloads this much more of it. */
+    /** Downloads this many more bytes of the file; then the connection is cut. */
     async cut(
       cutAfter: number,
       options?: TransferOptions,
       from: Requester | Connector = client,
     ): Promise<void> {
       const wanted = (await sizeIn(dir) ?? 0) + cutAfter;
-      // A connection that is cut may lose what was on its way: then some of it is downloaded again.
+      // A cut connection may lose bytes in transit. Then some bytes are downloaded again.
       let at: number | null = wanted - cutAfter;
       for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
         servedFile.cutAfterBytes = wanted - at;
@@ -69,7 +69,7 @@ async function setUp() {
       servedFile.cutAfterBytes = Infinity;
       servedFile.requests.length = 0;
     },
-    /** Downloads the rest, and makes sure of it. */
+    /** Downloads the rest of the file, and checks the result. */
     async complete(resumedFrom: number, options?: TransferOptions): Promise<void> {
       const total = servedFile.content.length;
       const sha256 = servedFile.computeSha256();
@@ -108,16 +108,16 @@ Deno.test("a download over a pool is resumed, by the pool and by a client of the
   }
 });
 
-/** What becomes of a download that is cut, and of the next one. */
+/** A download that is interrupted, and the expected result of the next download. */
 interface ResumedRow {
-  /** The file when the download is cut, and for the next call. */
+  /** The served file during the interrupted download, and during the next one. */
   readonly first?: Partial<ServedVersion>;
   readonly then?: Partial<ServedVersion>;
-  /** The options of both calls. */
+  /** The options of the interrupted download, and of the next one. */
   readonly cut?: TransferOptions;
   readonly options?: TransferOptions;
   readonly isKept?: boolean;
-  /** What others do to the part in between. */
+  /** The change of the part between the two downloads. */
   readonly change?: (dir: string) => Promise<void>;
   readonly resumedFrom?: number;
   readonly requests?: readonly string[];
@@ -361,7 +361,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
     else {
       const error = await assertRejects(downloading, TransferError, "another range");
       assertEquals(error.code, "UNEXPECTED_RESPONSE");
-      // What was unwanted has been read.
+      // The unwanted body was read, so the connection is usable.
       assertEquals((await connection.head("/file")).status, 200);
     }
   }
@@ -500,13 +500,13 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
     }
     assertEquals([await readMode(file), [...modes]], [expected, [0o600]]);
     assertEquals(await listNames(dir), ["copy", "plain"]);
-    // What is replaced next.
+    // Prepare the file that the next download replaces.
     if (expected === 0o640) await Deno.remove(file);
     else await Deno.chmod(file, expected === usual ? 0o600 : 0o640);
   }
 });
 
-// What is told of a part.
+// Error messages about the part.
 
 Deno.test("the error names a full disk or an exceeded quota, and other errors are unchanged", () => {
   for (const code of ["ENOSPC", "EDQUOT"]) {
@@ -514,7 +514,7 @@ Deno.test("the error names a full disk or an exceeded quota, and other errors ar
     const error = toDiskFullError(cause, "/the/file");
     assert(error instanceof TransferError && error.message.startsWith("/the/file: "));
     assertEquals([error.code, error.cause], ["DISK_FULL", cause]);
-    // Nothing has arrived, so nothing is said of it.
+    // No byte was received, so the message names no part.
     assertMatch(error.message, /call again to resume$/);
   }
   for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {

@@ -1,4 +1,7 @@
-/** download: whole files, options, broken connections, failures, and what other calls ask of a server. */
+/**
+ * download: whole files, options, broken connections and failures; other calls that send requests
+ * to a server.
+ */
 import { type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import {
@@ -38,7 +41,7 @@ import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
-// download: whole files, and what a call checks, reports and leaves.
+// download: whole files, arguments, results and leftovers.
 
 const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const BYTE = new Uint8Array(1);
@@ -52,7 +55,7 @@ Deno.test("files of every size are uploaded and downloaded, over a client and ov
   using conn = await client.connect();
   for (const [index, size] of SIZES.entries()) {
     await t.step(`${size} bytes`, async () => {
-      // Each of them with every second size.
+      // Use the client and the connection alternately, so that each has every second size.
       const both = [client, conn];
       for (const [turn, options] of [{}, { resume: false }].entries()) {
         const peer = both[(index + turn) % 2]!;
@@ -81,7 +84,8 @@ Deno.test("files of every size are uploaded and downloaded, over a client and ov
 Deno.test("local and remote file names may be in any language, and directories are created", async () => {
   await using files = await serveFiles(both);
   const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
-  // From 236 on a part, with its record, has no room for the name. Only a file that has settled, and is not small, has one.
+  // The name of a part, with its record, is too long for a file name of 236 bytes or more. Only
+  // settled files that aren't small have a part.
   using _later = setClockAhead();
   for (const name of [...names, "x".repeat(235), "x".repeat(236), "x".repeat(255)]) {
     const content = `content of ${name}`.padEnd(65536);
@@ -103,7 +107,7 @@ Deno.test("a file gets the specified time", async () => {
     const moving = isUpload
       ? upload(files.client, `${files.clientDir}/file`, "/copy", { modified })
       : download(files.client, "/copy", `${files.clientDir}/copy`, { modified });
-    // It has been copied.
+    // The call has copied the date, so a later change has no effect.
     modified.setTime(0);
     await moving;
     assertEquals((await Deno.stat(`${path}/copy`)).mtime, new Date(time));
@@ -136,7 +140,7 @@ for (const direction of ["upload", "download"] as const) {
         const same = { ...first, bytes: 0, resumedFrom: size };
         assertEquals([await copy({ replace: false }), await timeOfCopy()], [same, new Date(1000)]);
         assertEquals([await copy(), await timeOfCopy()], [same, time]);
-        // Of an upload of no byte it can't be seen whether it is there.
+        // An empty upload is always sent, because offset 0 also means that no file exists.
         if (size > 0) assertEquals((await Deno.stat(`${to}/a`)).ino, ino);
         assertEquals((await copy({ resume: false })).bytes, size, "from the beginning");
       });
@@ -185,7 +189,7 @@ Deno.test("a local file that is touched during its comparison keeps its time", a
   assertEquals((await Deno.stat(file)).mtime, new Date(1000));
 });
 
-/** Every call, with its arguments in one order. */
+/** All calls, with their arguments in the same order. */
 const CALLS: Readonly<Record<string, (...args: [Client, string, string, object]) => unknown>> = {
   download: (peer, uri, path, options) => download(peer, uri, path, options),
   upload: (peer, uri, path, options) => upload(peer, path, uri, options),
@@ -201,7 +205,7 @@ const ALL = Object.keys(CALLS);
 const FILES = ["download", "upload"];
 const TREES = ["downloadTree", "uploadTree"];
 
-/** Which calls refuse what: a wrong peer, URI, path on this device or option. */
+/** Invalid arguments, by the calls that reject them: peers, URIs, local paths and options. */
 const REFUSED: readonly [
   names: readonly string[],
   wrong: { peer?: unknown; uri?: unknown; path?: unknown } | { options: unknown },
@@ -271,7 +275,7 @@ Deno.test("every call checks its arguments before it connects, reads or writes",
       await assertRejects(called, Class, message, `${name}: ${Deno.inspect(wrong)}`);
     }
   }
-  // A connection would be logged.
+  // The server would have logged a connection.
   assertEquals([files.serving.logger.lines, await listNames(clientDir)], [[], []]);
 });
 
@@ -318,7 +322,7 @@ for (const direction of ["download", "upload"] as const) {
   });
 }
 
-// download: failures, and what they leave behind.
+// download: failures and their leftovers.
 
 Deno.test("a file that differs from the server's is not kept", async () => {
   for (const digest of ["get", "head"] as const) {
@@ -331,7 +335,10 @@ Deno.test("a file that differs from the server's is not kept", async () => {
   }
 });
 
-/** What becomes of a file while it is sent, whether its connection breaks off, and whether that is a change. */
+/**
+ * Changes of the file during a download, whether the connection is cut, and whether the change is
+ * reported.
+ */
 const CHANGES: readonly [
   what: string,
   Partial<ServedVersion>,
@@ -364,7 +371,7 @@ Deno.test("a file that changes during a download is not kept, even if the connec
       assertEquals(await Deno.readFile(files.file), servedFile.content);
       continue;
     }
-    // Of a connection the next call finds out.
+    // Over a Connection only the next call can detect the change.
     using connection = await client.connect();
     const failed = await download(connection, "/f", `${dir}/g`).catch((error) => error);
     assertEquals(isTransient(failed), true, what);
@@ -421,7 +428,7 @@ Deno.test("download rejects unreliable responses of other servers", async () => 
       message,
     );
     assertEquals(error.code, "UNEXPECTED_RESPONSE");
-    // What is not wanted is not read.
+    // The body of a rejected response is not read.
     assertEquals(conn.closed, body === chunked || "repr-digest" in get);
     assertEquals(error.cause instanceof RangeError, message.includes("invalid"));
     assertEquals(await listNames(dir.path), []);
@@ -444,7 +451,7 @@ Deno.test("a signal aborts a download with its reason, and the received bytes ar
   const aborted = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
   assertEquals([servedFile.requests, await listNames(dir)], [[], []]);
-  // The signal comes before anything that is wrong here.
+  // The signal takes precedence over the missing directory.
   const nowhere = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
   assertEquals(await assertRejects(() => nowhere, Error), reason);
   const controller = new AbortController();
@@ -458,7 +465,7 @@ Deno.test("a signal aborts a download with its reason, and the received bytes ar
   never.resolve();
   assertEquals((await get()).resumedFrom, 524_288);
   assertEquals(await Deno.readFile(files.file), servedFile.content);
-  // At last while it is synced to the disk.
+  // Abort while the file is synced to the disk.
   const last = new AbortController();
   using _aborting = patch(Deno.FsFile.prototype, "sync", (sync) => {
     return function (this: Deno.FsFile) {
@@ -492,11 +499,11 @@ Deno.test("replace: false keeps an existing file, even one that was created duri
   assertEquals(await listNames(files.dir), ["copy"]);
 });
 
-// Options of transfers, and their progress: how often it is reported, and what it counts.
+// Options and progress of transfers.
 
 Deno.test("progress is reported at most ten times a second, and at the end", async () => {
   await using files = await serveVersion(30 * 65536);
-  // A sender of about 2 MB a second.
+  // A server that sends about 2 MB a second.
   files.servedFile.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
@@ -534,7 +541,7 @@ Deno.test("an error of the progress callback rejects the download", async () => 
   assertEquals(await assertRejects(() => files.get({ onProgress }), Error), reason);
 });
 
-// Errors of transfers: their codes, and what they say.
+// Error codes and messages of transfers.
 
 Deno.test("the error for a status names the request and has advice, and the connection stays usable", async () => {
   const hints: [number, string, string][] = [
@@ -578,7 +585,7 @@ Deno.test("the error for a status names the request and has advice, and the conn
   }
 });
 
-// Directories that are made on another device, and files that are deleted.
+// Creating directories and deleting files on a server.
 
 const write = (dir: string) => new FilesApp(dir, { write: true });
 
@@ -622,7 +629,7 @@ Deno.test("the error of an unsupported operation has the status of the response"
   assertEquals(await listVisible(serverDir), ["file", "full"]);
 });
 
-// The connection of a transfer: its peer, and how often it is used.
+// The connection of a transfer: its peer, and its reuse.
 
 const LARGE_SIZE = 6_000_000;
 

@@ -45,7 +45,7 @@ import { Buffer } from "node:buffer";
 import { lstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 
-// FilesApp: ranges of files, and the pieces that are sent.
+// FilesApp: ranges of files, and the pieces that a body is sent in.
 
 Deno.test("FilesApp serves every form of a single range", async () => {
   await using files = await serveDirectory();
@@ -125,7 +125,7 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
   let position = 0;
   await body.writeTo({
     async write(bytes) {
-      // Long enough for the next piece to have been read.
+      // Wait until the next piece has been read.
       for (let turn = 0; turn < 3; turn++) await waitForTick();
       const expected = content.subarray(position, position += bytes.length);
       assertEquals(Buffer.compare(bytes, expected), 0);
@@ -138,14 +138,14 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
 
 const linux = Deno.build.os === "linux";
 
-/** Gives the large file a time long ago, so that whatever is written later has another one. */
+/** Sets the time of the large file to the past, so that later writes have another time. */
 async function age(root: string): Promise<void> {
   await Deno.utime(`${root}/large`, new Date(0), new Date(0));
 }
 
 Deno.test("a file that is overwritten in place cuts the response", async () => {
   await using large = await serveLargeFile();
-  // More than fits into all buffers on the way.
+  // More bytes than all buffers of the connection hold.
   await Deno.truncate(`${large.root}/large`, 64 * 1048576);
   await age(large.root);
   for (const at of [0, 30 * 1048576, 64 * 1048576 - 10]) {
@@ -160,7 +160,7 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
   if (linux) assertEquals(await listOpenFiles(large.root), []);
 });
 
-/** What may become of a file between its opening and its last byte, and whether that cuts it. */
+/** Changes of a file between its opening and its last byte, and whether they cut the response. */
 const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>, cut: boolean]> = {
   "left alone": [() => Promise.resolve(), false],
   "overwritten at its start": [(path) => overwrite(path, 0), true],
@@ -184,7 +184,8 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
   Deno.test(`a file that is ${what} is ${cut ? "never completed" : "sent in its old version"}`, async () => {
     await using tree = await makeTree();
     const path = `${tree.root}/large`;
-    // One piece; and several, of which the first may go out before the last is there.
+    // A file of one piece, and a file of several pieces, whose first may be sent before the last is
+    // read.
     for (const size of [40_000, 2_000_000]) {
       await Deno.writeFile(path, new Uint8Array(size).fill(1));
       await age(tree.root);
@@ -228,7 +229,7 @@ Deno.test("a small file that is overwritten while it is read is not sent", async
     assert(file !== null && file !== "directory");
     await Deno.writeTextFile(`${tree.root}/file`, content);
     const making = makeFileBody(file, 0, file.size, null, () => {});
-    // Of a file that has grown nobody can tell more than that.
+    // A change of a file that has grown can't be detected.
     if (content.length > file.size) assertEquals(await making, encodeLatin1("longer"));
     else await assertRejects(() => making, Refusal, "was overwritten", content);
     if (linux) assertEquals(await listOpenFiles(tree.root), []);
@@ -244,7 +245,7 @@ Deno.test("a small file that is overwritten while it is served gets 409 without 
   const handle = await open(path);
   const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
   await handle.close();
-  // Each read is followed by a write in place.
+  // Write in place after each read.
   using _read = patch(FileHandle, "read", (read) =>
     async function (this: unknown, ...args: []) {
       const result = await Reflect.apply(read, this, args);
@@ -289,7 +290,7 @@ Deno.test("a small file that changed in the last two seconds is read twice, and 
   assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
 });
 
-// When a file counts as changed since it was opened.
+// Metadata that shows a change since a file was opened.
 
 const first: FileStats = {
   dev: 1n,
@@ -326,7 +327,7 @@ Deno.test("a change of a file is detected by its metadata", () => {
 
 // repr-digest and want-repr-digest.
 
-// SHA-256 of nothing.
+// SHA-256 of the empty string.
 const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const BASE64 = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
@@ -359,7 +360,7 @@ Deno.test("an invalid digest is refused", () => {
     ...[`sha-256=:${HEX}:`, `sha-256=:${BASE64}`, `sha-256=${BASE64}:`, `SHA-256=:${BASE64}:`],
     ...[`sha-256=:${BASE64}:;a=1`, `sha-256=:${BASE64}:,`, `,sha-256=:${BASE64}:`, "sha-256=::"],
     ...[`sha-256=:${BASE64}:, sha-256=:${BASE64}:`, ` sha-256=:${BASE64}:`, `sha-256=:${BASE64}: `],
-    // Padding that is missing, bits that no byte has, another alphabet.
+    // Missing padding, invalid bits in the last character, and another alphabet.
     ...[`sha-256=:${BASE64.slice(0, -1)}:`, `sha-256=:${BASE64.slice(0, -2)}V=:`],
     ...[`sha-256=:${BASE64.replace("/", "_")}:`, `sha-256=: ${BASE64}:`, "sha-512=:A:"],
     "sha-512=:AB==:",
@@ -435,7 +436,7 @@ Deno.test("GET returns the digest of a file that was sent whole, or hashed, befo
   await files.write("small", makePattern(1000));
   assertEquals(await digestSent(files, "/small"), undefined, "it has just been changed");
   using _clock = setClockAhead();
-  // It is hashed when it is sent.
+  // The server hashes the file while it sends it.
   assertEquals(await digestSent(files, "/small"), digestOf(makePattern(1000)));
   const digest = digestOf(makePattern(100_000));
   assertEquals(await digestSent(files, "/sent"), undefined);
@@ -500,7 +501,7 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
   await file.handle.close();
   const again = await opened();
   assertEquals(await digests.findOrCompute(again), sha256Of(makePattern(1000)));
-  // It changes while it is hashed.
+  // The file changes while it is hashed.
   const touch = () => Deno.utimeSync(`${tree.root}/large`, 5, 5);
   const signal = { throwIfAborted: touch } as unknown as AbortSignal;
   assertEquals(await digests.findOrCompute(again, signal), null);

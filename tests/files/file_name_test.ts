@@ -1,4 +1,4 @@
-/** Names and paths: what a peer may name, how deep, and what is reserved. */
+/** Names and paths: their escaping, depth, and reserved names. */
 import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
@@ -64,7 +64,7 @@ Deno.test("a name is escaped in exactly one way, and unescaped again", () => {
   }
 });
 
-/** Texts that can't be the name of a file. */
+/** Texts that aren't valid file names. */
 const BAD_NAMES = [
   ...["", ".", "..", "/", "a/b", "\0", "a\0", "\ud800", "a\udc00b", "\udc00\ud800"],
   ...["n".repeat(256), "é".repeat(128), "€".repeat(86)],
@@ -96,7 +96,7 @@ Deno.test("a component that escapeName can't have produced is refused", () => {
 });
 
 Deno.test("every possible name survives conversion to a URI and back", () => {
-  // Not with `unit: "binary"`, which takes a second to begin with.
+  // Without `unit: "binary"`, whose setup takes a second.
   const text = (last: number) => {
     const points = fc.array(fc.nat(last), { maxLength: 90 });
     return points.map((points) => String.fromCodePoint(...points));
@@ -136,7 +136,7 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
   assertRangeError(() => fileUri("a", "", ""), "two of them");
 });
 
-// The reserved directory: who can reach it, and how it is made.
+// Access to the reserved directory, and its creation.
 
 const mayMount = await canMount();
 
@@ -169,8 +169,8 @@ Deno.test({
   ignore: !mayMount,
   async fn() {
     await using dir = await createTempDir();
-    // As a file system does that ignores case, or has short names beside long ones; also where
-    // another app serves what is below.
+    // Names that are aliases on a file system that ignores case or has short names; also where
+    // another app serves a subdirectory.
     for (const above of ["", "sub/"]) {
       await Deno.mkdir(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}`, {
         recursive: true,
@@ -220,12 +220,11 @@ Deno.test("only the parts of downloads have the names of such parts", () => {
   for (const name of others) assertEquals(isPartName(name), false, name);
 });
 
-// How deep trees may be: a check of where a path leads costs more than in proportion to its
-// length.
+// The depth of trees is limited, because the time to check a path grows faster than its length.
 
 const MAX_DEPTH = 256;
 
-/** The entries of a tree with longer paths than can be asked for. */
+/** Returns the entries of a tree whose paths are too long to be requested. */
 async function tooDeep(entries: AsyncIterable<TreeEntry>): Promise<unknown[]> {
   const deep = await Array.fromAsync(entries);
   return deep.filter(({ path }) => path.length > MAX_DEPTH)
@@ -247,7 +246,7 @@ Deno.test("a path has at most 256 names; deeper entries are listed as not reques
   const status = async (method: "GET" | "PUT", ...path: string[]) => {
     const body = method === "PUT" ? new Uint8Array(1) : null;
     const response = await client.request(method, fileUri(...path), {}, body);
-    // Else the connection stays open until it is garbage-collected.
+    // Otherwise, the connection stays open until it is garbage-collected.
     await response.body?.bytes();
     return response.status;
   };

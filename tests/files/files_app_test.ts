@@ -1,4 +1,4 @@
-/** FilesApp: what it serves, how it answers other requests, and under which conditions. */
+/** FilesApp: served files, responses to other requests, and conditional requests. */
 import { type App, routes } from "@degu/degu";
 import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
@@ -17,7 +17,7 @@ import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
 import mime from "mime";
 
-// FilesApp: what it serves, and how it answers all other requests.
+// FilesApp: served files, and responses to all other requests.
 
 Deno.test("FilesApp finds and lists files by every name that a path can contain", async () => {
   await using files = await serveDirectory((dir) => new FilesApp(dir, { list: true }));
@@ -54,7 +54,7 @@ Deno.test("FilesApp answers 404 for a missing file", async () => {
   const uris = [
     ...["/", "/none", "/none/", "/none/none", "/empty/", "/empty/none", "/.", "/./file.txt"],
     ...["/file.txt/", "/file.txt/none", "/file.txt/.", "/" + "n".repeat(300)],
-    // What no name is escaped to.
+    // Components that escapeName() never returns.
     ...["/a:b", "/~61", "/~66ile.txt", "/file~2etxt", "/~2E", "/~2E~2E/", "/~00", "/~2F", "/~C3"],
     ...["/~", "/" + "n/".repeat(5000)],
   ];
@@ -95,7 +95,7 @@ Deno.test({
       ["304 ", "/file.txt", "--header", "if-none-match: *"],
       ["200 text/plain", "/file.txt"],
       ["405 ", "/file.txt", "--request", "DELETE"],
-      // After this the server closes.
+      // The server closes the connection after this response.
       ["416 ", "/file.txt", "--range", "10-20"],
     ];
     const [, port] = files.serving.address as [string, number];
@@ -109,7 +109,7 @@ Deno.test({
     const { stdout, code } = await runWithInput("curl", args, "");
     assertEquals(stdout, asked.map(([expected]) => `${expected}\n`).join(""));
     assertEquals(code, 0);
-    // Only the 416 ends a session.
+    // Only the response 416 ends a session.
     const lines = await files.serving.logger.waitFor("debug", "ended after");
     assertEquals(lines.filter((line) => line.includes("ended after")).length, 1);
   },
@@ -310,8 +310,9 @@ const LATER = "Sun, 06 Nov 1994 08:49:38 GMT";
 const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
 
 /**
- * Conditions, and the status that they lead to: for a file of TIME, for one that was just written, and for one that was just given a time
- * in the same second. ETAG stands for the file's own, which only the first one has.
+ * Conditions and the resulting status: for a file of TIME, for a file that was just written, and
+ * for a file that was just given a time in the same second. ETAG stands for the file's own etag,
+ * which only the first file has.
  */
 const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTime?: number][] = [
   [{}, 200, 200, 200],
@@ -330,7 +331,7 @@ const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTim
   [{ "if-modified-since": "yesterday" }, 200],
   [{ "if-modified-since": "2100-01-01" }, 200],
   [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
-  // The obsolete forms of LATER and EARLIER, and what looks like them.
+  // The obsolete date formats for LATER and EARLIER, and invalid variants.
   [{ "if-modified-since": "Sunday, 06-Nov-94 08:49:38 GMT" }, 304],
   [{ "if-modified-since": "Sun Nov  6 08:49:38 1994" }, 304],
   [{ "if-unmodified-since": "Sunday, 06-Nov-94 08:49:36 GMT" }, 412, 412, 412],
@@ -373,13 +374,13 @@ const REASONS: Record<number, string> = {
   416: "Range Not Satisfiable",
 };
 
-/** Writes a file as if it had been written at TIME, which ctime tells from the truth. */
+/** Writes a file with the time TIME; its ctime is the current time. */
 async function writeOld(files: Files, name: string, content: string, time = TIME): Promise<void> {
   await files.write(name, content);
   await Deno.utime(`${files.path}/${name}`, new Date(time), new Date(time));
 }
 
-/** The tag of a file; its last change has to be two seconds ago. */
+/** Returns the etag of a file that was changed two seconds ago or earlier. */
 async function tagOf(files: Files, name: string): Promise<string> {
   const { etag } = (await files.conn.head(`/${name}`)).headers;
   assert(typeof etag === "string", `${name} has no tag`);
@@ -414,8 +415,8 @@ Deno.test("a file that has not changed for two seconds has a tag, and is answere
     for (const [i, name] of names.entries()) assertEquals(await tagOf(files, name), tags[i]);
   });
 
-  // It has the same size and the same time again. What differs is ctime, which Deno cuts to seconds and
-  // nobody can set: the clock of the file system is waited for.
+  // The size and the time are the same again, and only ctime differs. Deno reports ctime in whole
+  // seconds, and no program can set it, so wait for the next second of the file system's clock.
   await new Promise((resolve) => setTimeout(resolve, 1050 - new Date().getMilliseconds()));
   await writeOld(files, "rewritten", "abcdefghij");
   await t.step("a file that was just rewritten has no tag yet", async () => {
@@ -428,7 +429,7 @@ Deno.test("a file that has not changed for two seconds has a tag, and is answere
     for (const [conditions, status] of CONDITIONS) {
       await t.step(`${method} ${Deno.inspect(conditions)} → ${status}`, async () => {
         const headers = fillIn(conditions, etag);
-        // After a refused range the server closes.
+        // The server closes the connection after a refused range.
         using conn = await files.serving.makeClient().connect();
         const response = await conn.request(method, "/file", headers, null);
         const text = (await response.body?.text()) ?? null;
@@ -521,7 +522,7 @@ Deno.test("the tag includes everything that distinguishes versions, from two sec
   const told = (mtimeNs: bigint) => makeValidators({ ...old, mtimeNs }, now).lastModified;
   assertEquals(told(ns(now - 2000)), (now - 2000) / 1000);
   for (const age of [1999, 0]) assertEquals(told(ns(now - age)), null, `${age} ms ago`);
-  // Of a time in the future only what can't be this second again.
+  // A time in the future is reported as the current second, unless it is in that second.
   assertEquals(told(ns(now + 999)), null);
   assertEquals(told(ns(now + 1000)), now / 1000);
   assertEquals(told(ns(now + 3_600_000)), now / 1000);

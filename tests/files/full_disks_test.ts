@@ -1,4 +1,4 @@
-/** Disks with too little space, at either end: small ones in a mount namespace. */
+/** Transfers to full disks, at both ends: small file systems in a mount namespace. */
 import { TransferError } from "@degu/degu/files";
 import { partSize, UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
@@ -31,7 +31,7 @@ const noDisk = obstacle && `no tmpfs can be mounted here (${obstacle})`;
 
 type Results = Record<string, { readonly found?: Found; readonly error?: string }>;
 
-/** Tries something on small disks, in a process of its own with these permissions. */
+/** Runs scenarios on small disks, in a separate process with these permissions. */
 async function tryAll(
   scenarios: readonly string[],
   permissions: readonly string[],
@@ -48,7 +48,10 @@ async function tryAll(
   return JSON.parse(await runProgram("full_disks.ts", options));
 }
 
-/** What is tried where it is known what is free, and where it is not: once, by the first test of these. */
+/**
+ * The scenarios that are tested with and without a known free space. The first test that needs them
+ * runs all at once.
+ */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
@@ -57,7 +60,7 @@ const WITH_FIGURES = [
 const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees", "reused"];
 const results = new Map<string, Promise<Results>>();
 
-/** What has become of a scenario with these permissions. */
+/** Returns the result of a scenario with these permissions. */
 async function tried(scenario: string, permissions: readonly string[] = [STATFS]): Promise<Found> {
   const all = results.get(permissions.join()) ??
     tryAll(permissions.length > 0 ? WITH_FIGURES : WITHOUT_FIGURES, permissions);
@@ -179,7 +182,7 @@ testUnless(
     assertStringIncludes(some.message, some.kept.path);
     assertEquals(some.kept.bytes, MEBIBYTE);
     assertEquals(kept[".copy.degu-part"], MEBIBYTE);
-    // The rest did fit, though all of the file would not have.
+    // The remaining bytes fit, though the whole file wouldn't.
     assertEquals([resumedFrom, bytes], [MEBIBYTE, 2 * MEBIBYTE]);
   },
 );
@@ -220,7 +223,8 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
           return isWritten ? count : await full();
         },
     );
-    // Only the first sync fails, as with a real loss: the next one does not report it.
+    // Only the first sync fails, as after a real loss of data. The next one doesn't report the
+    // loss.
     using patched = patch(Deno.FsFile.prototype, "sync", () => () => {
       patched[Symbol.dispose]();
       return full();
@@ -234,7 +238,7 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
   }
   assertEquals((await get()).resumedFrom, 131_072);
 
-  // A server does the same.
+  // A part at a server is handled in the same way.
   await using dir = await createTempDir();
   const files = new UnfinishedFiles(dir.path);
   const part = files.partOf(null, ["a"]);
@@ -346,7 +350,7 @@ testUnless(
   },
 );
 
-/** A disk of 8 MiB, of which one half is reserved for root. */
+/** Makes a disk of 8 MiB, half of which is reserved for root. */
 async function makeReserved(dir: string): Promise<string | null> {
   await Deno.writeFile(`${dir}/image`, new Uint8Array(0));
   await Deno.truncate(`${dir}/image`, 8 * MEBIBYTE);
@@ -416,6 +420,6 @@ Deno.test("the message of a full disk counts the bytes of interrupted uploads, a
   const full = Object.assign(new Error("full"), { code: "ENOSPC" });
   const said = (part: string | null) => `${unfinished.toDiskFullRefusal(full, 20_000, part)}`;
   assertStringIncludes(said(null), ".degu-files keeps 1000 bytes of interrupted uploads");
-  // The upload that the disk has stopped stays.
+  // The upload that the full disk has stopped stays.
   assertStringIncludes(said(own), ".degu-files keeps 11000 bytes of interrupted uploads");
 });

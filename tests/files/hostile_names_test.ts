@@ -1,6 +1,6 @@
 /**
- * Names of the other end that lead elsewhere on Windows. On every system nothing outside of the
- * directory is read, written or deleted; where the disk can't hold the names, nothing inside is.
+ * Names from a peer that lead to other directories on Windows. On each system, no file outside of
+ * the root is read, written or deleted, and none inside if the disk can't store such names.
  */
 import type { BodyOut } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
@@ -35,7 +35,7 @@ import { listText } from "./directory_entries.ts";
 const TEXT = new TextEncoder().encode("evil");
 const ENTRY = { kind: "file", size: TEXT.length, modified: "2024-05-06T07:08:09.123Z" };
 
-/** Runs a test on this system, and with the rule for names of Windows. */
+/** Runs a test on this system, and with the naming rules of Windows. */
 function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
   for (const os of new Set([Deno.build.os, "windows"] as const)) {
     Deno.test(`${rule}: names of ${os}`, async () => {
@@ -49,7 +49,7 @@ function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
 test("no request writes, reads or deletes outside of the root, or inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true, reuse: true });
   const before = [await readTree(files.root), await listNames(files.path)];
-  /** The statuses of a request for each path with each of the names. */
+  /** Returns the statuses of a request for each path with each of the names. */
   const statuses = async (
     ask: (uri: string) => Promise<number>,
   ): Promise<Set<number>> => {
@@ -85,7 +85,7 @@ test("no request writes, reads or deletes outside of the root, or inside by anot
       "upload-offset": "4",
     });
   });
-  if (holdsNames) return; // what is outside is compared at the end
+  if (holdsNames) return; // files outside are compared at the end
   assertEquals(all.map((each) => [...each]), [
     ...[[404], [404], [403], [403], [403], [403], [403], [403]],
   ]);
@@ -112,10 +112,10 @@ test("no bundle writes or reads outside of the root, or inside by another name",
   assert(found.every(({ content }) => holdsNames || content.length === 0));
 });
 
-/** The names that are not reserved: a list has those as something that is skipped. */
+/** The names that are not reserved. A list has reserved names as skipped entries. */
 const LISTED_NAMES = HOSTILE_NAMES.filter((name) => !isReservedName(name));
 
-/** A server whose list has all the names, as files and as directories, and one harmless file. */
+/** Serves a list with all the names, as files and as directories, and one harmless file. */
 function serveHostile() {
   const file = (...path: string[]) => ({ path, ...ENTRY });
   const directory = (...path: string[]) => ({ path, ...ENTRY, kind: "directory", size: 0 });

@@ -1,4 +1,7 @@
-/** A request that the network delivers late changes nothing that was written since it was sent. */
+/**
+ * A request that the network delays doesn't change a file that was written after the request was
+ * sent.
+ */
 import { Client } from "@degu/degu";
 import { deleteFile, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -11,18 +14,21 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const LARGE = 300_000;
 
-/** A call whose request is late; it finds `f` here, and replaces `f` there. */
+/**
+ * A call whose request is delayed. It reads `f` of a local directory, and replaces or deletes `f`
+ * at the server.
+ */
 type Call = (client: Client, here: string, signal?: AbortSignal) => Promise<unknown>;
 
 interface Late {
   readonly call: Call;
-  /** The beginning of the request; the first one that has it. */
+  /** The start of the request to delay; the first match is delayed. */
   readonly start: string;
-  /** What the request must have. */
+  /** A text that the request must contain. */
   readonly has?: string;
-  /** The size of `f` here; with `null` the call deletes it there. */
+  /** The size of the local file; `null` if the call deletes the file at the server. */
   readonly size: number | null;
-  /** What is there before. */
+  /** The existing content of the file at the server. */
   readonly before?: string;
 }
 
@@ -78,7 +84,7 @@ async function deliverLate({ call, start, has = "", size, before }: Late) {
   await fill(serverDir, { ...before === undefined ? {} : { f: before }, other: "o" });
   await fill(clientDir, { ...size === null ? {} : { f: "l".repeat(size) }, other: "o" });
   for (const dir of [clientDir, serverDir]) await Deno.utime(`${dir}/other`, 1, 1);
-  // Files in an outbox, and parts, are those of files that have not changed for some seconds.
+  // Only files that haven't changed for some seconds are moved or resumed.
   using _clock = setClockAhead(10_000);
   let isHeld = false;
   const isMeant = (text: string) => text.startsWith(start) && !isHeld && (isHeld = true);
@@ -106,7 +112,7 @@ Deno.test("a delayed request doesn't change a newer file: a resumed upload", asy
   await fill(clientDir, { f: "l".repeat(size) });
   using _clock = setClockAhead(10_000);
   await using cutting = new CuttingRelay(files.serving.address);
-  // A server that is busy gets nothing of what had arrived when the connection was reset.
+  // After a reset, a busy server may not have read the received bytes.
   await retryUntilInTime("nothing was kept", async () => {
     cutting.cutAfter(size / 2);
     await assertRejects(() => single(new Client(cutting.address, { timeout: 30 }), clientDir));

@@ -1,4 +1,7 @@
-/** Listings of directories and trees: what a server sends, what a client makes of it, and entries piece by piece. */
+/**
+ * Lists of directories and trees: the responses of a server, how a client parses them, and invalid
+ * lists.
+ */
 import type { App } from "@degu/degu";
 import { BodyError, ChunkedBodyIter, type Response } from "@degu/degu/base";
 import {
@@ -134,13 +137,13 @@ Deno.test("a peer that leaves during a listing is not an error", async () => {
   assertEquals((await entriesOf(await files.conn.get("/"))).length, 3000);
 });
 
-/** What the entries of a tree say, by path. */
+/** Formats the entries of a tree, by path. */
 function linesOf(entries: readonly Omit<TreeEntry, "name" | "modified">[]) {
   const lines = entries.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
   return lines.toSorted(([one], [other]) => `${one}` < `${other}` ? -1 : 1);
 }
 
-/** The entries of a tree, in the order of the response, which has one in each line. */
+/** Returns the entries of a tree in the order of the response, which has one entry in each line. */
 async function treeOf(response: Response): Promise<ListedEntry[]> {
   assertEquals([response.status, response.headers["content-type"]], [200, "application/json"]);
   const text = new TextDecoder().decode(await response.body!.bytes());
@@ -162,7 +165,8 @@ Deno.test("the work of listing nested directories is proportional to their depth
     calls.push(count);
   }
   const [few, many] = calls as [number, number];
-  // Four times the depth is four times the work, but for looks at random moments, and not sixteen.
+  // Four times the depth takes four times the work, with some calls to lstat() at random moments,
+  // and not sixteen times.
   assert(many < 6 * few, `${calls}`);
 });
 
@@ -228,7 +232,8 @@ Deno.test("the list of a tree is complete, has directories before their entries,
 
 Deno.test("names that can't be requested are listed as such", async () => {
   await using files = await serveDirectory(listing);
-  // A path of 4095 bytes is the longest that can be opened: one level more is possible from within.
+  // The longest path that can be opened has 4095 bytes. Entries at one more level can be created
+  // with a relative path.
   const name = "n".repeat(250);
   const line = 'cd "$0" && for _ in {1..20}; do mkdir "$1" && cd "$1" || exit; done';
   await runOrThrow(["bash", "-c", line, files.path, name]);
@@ -239,10 +244,10 @@ Deno.test("names that can't be requested are listed as such", async () => {
   await runOrThrow(["bash", "-c", 'rm -r "$0"', `${files.path}/${name}`]);
 });
 
-// Lists of trees of which something vanishes meanwhile: what is removed is left out, and what has
-// only lost its place is not.
+// Lists of trees during a change: removed entries are omitted, but a replaced directory makes the
+// list fail.
 
-/** Lists a tree, and calls a function in between; resolves to the paths. */
+/** Lists a tree, and calls a function during the listing; resolves to the paths. */
 async function pathsWhile(
   path: string,
   isLocal: boolean,
@@ -327,7 +332,7 @@ Deno.test("a list is refused if its root is replaced before the list is complete
   assert(count > 0);
 });
 
-/** Errors of a single entry, as Deno has them: many without a code. */
+/** Errors of a single entry, as Deno reports them: many have no code. */
 const DAMAGES: readonly [code: string | undefined, message: string][] = [
   ...["EPERM", "EIO", "EACCES", "EBUSY"].map((code): [string, string] => [code, code]),
   // EBADMSG, EUCLEAN, ESTALE, EREMOTEIO, ENXIO.
@@ -351,7 +356,7 @@ Deno.test("an entry whose lstat fails is listed as unreadable; without file desc
     assertEquals(await listed(code, message), ["unreadable"], message);
   }
   assertEquals(await listed("ENAMETOOLONG", ""), ["name"]);
-  // The disk still lists it: it was not removed meanwhile.
+  // The disk still lists the entry, so it was not removed.
   assertEquals(await listed("ENOENT", ""), ["unreadable"]);
   const full: [string | undefined, string][] = [["EMFILE", "full"], [undefined, "(os error 23)"]];
   for (const [code, message] of full) {
@@ -400,7 +405,7 @@ Deno.test("a list is cut if a directory is replaced before it is listed complete
     ["a link", (path) => makeLinks({ [path]: "/etc" })],
   ];
   for (const [what, replace] of rows) {
-    // The entries are listed 128 at a time, and a directory may be replaced before any is.
+    // Entries are listed in groups of 128, and a directory may be replaced before the first group.
     for (const count of [500, 129, 1]) {
       await using dir = await createTempDir();
       const path = `${await realPath(dir.path)}/root`;
@@ -428,9 +433,9 @@ Deno.test("a list is cut if a directory is replaced before it is listed complete
   }
 });
 
-// listDirectory and listTree: what arrives early, and invalid responses.
+// listDirectory and listTree: entries before the end of the list, and invalid responses.
 
-/** An app that answers with this text, in chunks of so many bytes. */
+/** An app that responds with this text, in chunks of `length` bytes. */
 function answering(text: string, length = 7): App {
   const bytes = new TextEncoder().encode(text);
   const pieces: Uint8Array[] = [];
@@ -481,7 +486,7 @@ Deno.test("an abandoned or aborted list closes the connection; a complete list k
   assertEquals((await Array.fromAsync(list)).length, more.length, "each iteration is a request");
   assertEquals(conn.closed, false);
   for await (const _entry of list) {
-    // One request at a time.
+    // A connection has one request at a time.
     await assertRejects(() => download(conn, "/a", "/tmp/never"), BodyError);
     break;
   }
@@ -543,7 +548,7 @@ Deno.test("the error of an incomplete list names the directory, and is transient
 
 // Directory entries, parsed piece by piece.
 
-/** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
+/** Parses a text, in pieces of `length` bytes, and adds its entries to a list. */
 function parseWith<E>(
   parser: { push(bytes: Uint8Array): Iterable<E>; end(): void },
   text: string | Uint8Array,
@@ -552,7 +557,7 @@ function parseWith<E>(
 ): E[] {
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
   for (let at = 0; at < bytes.length; at += length) {
-    // A piece is only valid until the next one.
+    // A piece is only valid until the next piece.
     const piece = bytes.slice(at, at + length);
     for (const entry of parser.push(piece)) parsed.push(entry);
     piece.fill(0);
@@ -721,7 +726,7 @@ Deno.test("a line of a list has at most 65,536 bytes, in one piece or many", () 
       const pad = "x".repeat(length - JSON.stringify(element).length - 1);
       return listText([{ ...element, pad }, ..."path" in more ? [{ end: true }] : []]);
     };
-    // The comma behind an element of a tree is part of its line.
+    // The comma after an element of a tree belongs to its line.
     const most = "path" in more ? 65_535 : 65_536;
     for (const cut of [1000, 200_000]) {
       assertEquals(parseAny(text(most), cut).length, 1);

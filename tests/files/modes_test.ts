@@ -1,4 +1,4 @@
-/** The permission bits of files, which travel with them. */
+/** Copying the permission bits of files. */
 import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { setTransferHints } from "@degu/internal/files/transfer/client.ts";
@@ -11,7 +11,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";
 const TIME = new Date("2020-02-29T12:34:56.789Z");
-/** In a bundle, in a request of its own, and in a part that is resumed. */
+/** Sizes of files in a bundle, in a request of their own, and with a part that is resumed. */
 const SIZES = [0, 5, 65_535, 65_536, 300_000];
 /** The bits of a source, and those of its copy with the umask 022. */
 const MODES: [source: number, copy: number][] = [
@@ -25,14 +25,14 @@ const MODES: [source: number, copy: number][] = [
   [0o000, 0o600],
 ];
 
-/** What this process gives to a file that asks for all bits; 0755 with the umask 022. */
+/** The permission bits of a new file created with mode 0777; 0755 with the umask 022. */
 const GRANTED = await (async () => {
   await using dir = await createTempDir();
   (await Deno.open(`${dir.path}/file`, { write: true, createNew: true, mode: 0o777 })).close();
   return await readMode(`${dir.path}/file`);
 })();
 
-/** The superuser reads whatever the bits are. */
+/** The superuser can read a file with any permission bits. */
 const isRoot = await (async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
@@ -40,7 +40,7 @@ const isRoot = await (async () => {
   return await Deno.readTextFile(`${dir.path}/file`).then(() => true, () => false);
 })();
 
-/** The bits of a copy, if they are those with the umask 022. */
+/** Converts the bits of a copy with the umask 022 to the bits with this process's umask. */
 function granted(bits: number): number {
   return GRANTED === 0o755 ? bits : bits & GRANTED | 0o600;
 }
@@ -65,7 +65,7 @@ async function write(path: string, size: number, bits: number, time = TIME): Pro
   await Deno.chmod(path, bits);
 }
 
-/** Those that this user can read. */
+/** The modes of sources that this user can read. */
 const READABLE = MODES.filter(([source]) => isRoot || (source & 0o400) !== 0)
   .map(([source, copy]): [number, number] => [source, granted(copy)]);
 
@@ -184,7 +184,7 @@ inBoth("a single file gets the bits of the source, new and replaced", async (dir
       await write(`${from}/f`, size, source);
       await send();
       assertEquals(await readMode(`${to}/f`), copy, `${size} ${source.toString(8)}`);
-      // Identical, then another one.
+      // First an identical file, then a different one.
       await Deno.chmod(`${to}/f`, 0o640);
       await send(false);
       assertEquals(await readMode(`${to}/f`), 0o640);

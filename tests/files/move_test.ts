@@ -1,4 +1,4 @@
-/** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
+/** uploadTree with `move`: copied files are removed from the source, and no file is lost. */
 import { Client, type Request, routes } from "@degu/degu";
 import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
@@ -19,12 +19,12 @@ import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.
 const MOVE: UploadTreeOptions = { move: true };
 const LARGE = "l".repeat(70_000);
 const SIZES = { "a small file": "small", "a large file": LARGE };
-/** As long ago as the times of files are before which nothing shows that they changed. */
+/** Makes file times older than the resolution below which a change can't be detected. */
 const LATER = 10_000;
 
 type Tree = Readonly<Record<string, string | null>>;
 
-/** Trees for an upload, whose files have not changed for some seconds. */
+/** Makes trees for an upload, with files that haven't changed for some seconds. */
 async function makeOutbox(
   source: Tree,
   target: Tree = {},
@@ -122,7 +122,7 @@ Deno.test("move: a file that the server refuses after it was sent stays", async 
   }
 });
 
-/** What another program does to a file of the source as soon as the file is at the target. */
+/** Changes of a source file by another process, as soon as the file is at the target. */
 const CHANGES: Readonly<Record<string, [(path: string) => void, left: (text: string) => Tree]>> = {
   "is appended to": [
     (path) => Deno.writeTextFileSync(path, "more", { append: true }),
@@ -154,9 +154,9 @@ for (const [what, [change, left]] of Object.entries(CHANGES)) {
       });
       path = `${trees.source}/x`;
       const { result } = await trees.copy(MOVE);
-      // A file of the same size and time may be the copy, if the server serves this directory.
+      // A file with the same size and time may be the copy itself, if the server serves the source.
       const failed = what.includes("of the same size and time") ? 1 : 0;
-      // What is gone is not here any more, either.
+      // A removed file can't fail, and counts as moved.
       const files = what === "is removed" ? 1 : 0;
       const { removed, skipped } = result;
       assertEquals([result.files, removed, result.failed], [files, 0, failed], name);
@@ -256,7 +256,7 @@ Deno.test("move: a file that is written after it was listed is copied, and stays
     { ...written, old: "2", d: null },
     {},
     changeResponses(({ query }) => {
-      // The first files that are written are directories.
+      // The first bundle creates directories.
       if (query === "bundle=put" && !isListed) {
         isListed = true;
         for (const name of Object.keys(written)) {
@@ -284,14 +284,14 @@ Deno.test("move: a file with times in the future, from a wrong clock, is removed
   assertEquals(await readTree(trees.source), {});
   await Deno.writeTextFile(`${trees.source}/x`, "1");
   const { ctime } = await Deno.stat(`${trees.source}/x`);
-  // A time of this very moment is that of a change until now.
+  // A file with the current time may have changed at this moment.
   for (const [ahead, removed] of [[0, 0], [1, 1]] as const) {
     using _clock = patch(Date, "now", () => () => ctime!.getTime() - ahead);
     assertEquals((await trees.copy({ ...MOVE, settled: 0 })).result.removed, removed, `${ahead}`);
   }
 });
 
-/** What the target has before, and what becomes of a file, by its options. */
+/** The files at the target before the move, and the outcome by the options. */
 const BEFORE: readonly [
   what: string,
   there: string,
@@ -321,7 +321,7 @@ for (const [what, there, options, outcome] of BEFORE) {
       const isMoved = outcome === "copied";
       assertEquals(await readTree(trees.source), isMoved ? {} : { x: ours.x });
       assertEquals(await readTree(trees.target), isMoved ? ours : theirs);
-      // What is there already is compared, and is not the file here by its inode.
+      // An identical file is only compared. Its inode differs from the source's.
       const isSent = there !== "12345";
       if (isMoved) assertEquals(result.bytes, isSent ? ours.x.length : 0);
       else assertEquals((errors.x as TransferError).code, "EXISTS");
@@ -334,7 +334,8 @@ for (const moment of ["requested again", "written again"]) {
     for (const text of Object.values(SIZES)) {
       const theirs = "t".repeat(text.length);
       let path = "";
-      // The first attempt finds that the name is taken. A large one asks twice: for a part, and to compare.
+      // The first attempt finds that the name is taken. A large file causes two HEAD requests: for
+      // its part, and for the comparison.
       let left = moment === "written again" ? 1 : text === LARGE ? 2 : 0;
       await using trees = await makeOutbox({ x: text }, { x: text }, (request) => {
         const counts = moment === "written again" ? writes(request) : request.method === "HEAD";
@@ -421,7 +422,7 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
     const copy = () => copyTree("upload", client, trees.source, "/", all);
     assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
     let clock: Disposable | null = null;
-    // Two seconds are over at once.
+    // Make the pause of two seconds end at once.
     using _pauses = speedUpTimeouts((ms) => {
       if (ms === 2000) clock ??= setClockAhead(LATER);
       return ms === 2000;
@@ -437,7 +438,7 @@ Deno.test("move: an add-only app keeps its files, and only identical files are r
   for (const text of Object.values(SIZES)) {
     const other = text.replace(/./, "o");
     await using trees = await makeOutbox({ x: text, y: text }, { x: text, y: other });
-    // Before 1970 a number in the tag is negative.
+    // The time in the etag is negative before 1970.
     for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, -1, -1);
     await using serving = serve(new FilesApp(trees.target, { list: true, write: "add" }));
     const client = serving.makeClient();
@@ -509,7 +510,7 @@ Deno.test("move: a dry run reports the files that would be removed, and keeps th
   assertEquals(await readTree(trees.target), {});
 });
 
-/** Servers of the source itself: the directory that is served, and the URI of the source there. */
+/** Servers of the source itself: the served directory, and the URI of the source at the server. */
 const OVERLAPS: readonly [what: string, served: string, uri: readonly string[]][] = [
   ["serves the source", "in/out", []],
   ["serves a directory that the source is in", "in", ["out"]],
@@ -680,7 +681,7 @@ for (const before of [undefined, "old"]) {
         assertStringIncludes(`${errors.x}`, "changed during the call");
         const both = [await readTree(trees.source), await readTree(trees.target)];
         assertEquals(both, [{ x: text }, { x: theirs }]);
-        // The next call replaces what it sees.
+        // The next call replaces the file, which it has seen.
         assertEquals((await uploadTree(client, trees.source, "/", MOVE)).removed, 1);
         const moved = [await readTree(trees.source), await readTree(trees.target)];
         assertEquals(moved, [{}, { x: text }]);
@@ -698,7 +699,7 @@ for (const before of [undefined, "old"]) {
           );
           let isCut = false, isRetried = false;
           using _pauses = speedUpTimeouts((ms) => {
-            // A server has a timer of a second, too.
+            // The server also has a timer of one second.
             const isPause = isCut && ms === 1000;
             if (isPause) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
             isRetried ||= isPause;
@@ -726,7 +727,7 @@ for (const before of [undefined, "old"]) {
 Deno.test("move: a server that doesn't list its directory replaces files of the same names", async () => {
   for (const text of Object.values(SIZES)) {
     const files = { new: text, taken: text, same: text, "d/taken": text };
-    // The server sends this file in the place of a list.
+    // The server sends this file instead of a list.
     const index = { "d/index.html": "a page" };
     const before = { taken: "3", same: text, "d/taken": LARGE, ...index };
     await using trees = await makeOutbox(files, before);

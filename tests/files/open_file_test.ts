@@ -1,4 +1,4 @@
-/** Opening files for peers: what is never served, no leaked descriptors, little memory. */
+/** Opening files for peers: files that are never served, file descriptors, and memory use. */
 import type { App } from "@degu/degu";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
@@ -32,7 +32,7 @@ import { listOpenFiles, makeLinks, waitForNoOpenFiles } from "@degu/testing/spec
 import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
-// FilesApp: what it must never serve, whoever asks and whatever is in the directory.
+// FilesApp: entries that are never served, whatever the request and the directory.
 
 /** Paths that are served; a path in an array has slashes within its names. */
 const SERVED: readonly string[] = [
@@ -41,15 +41,15 @@ const SERVED: readonly string[] = [
 
 /** Paths that are never served. */
 const NOT_SERVED: readonly (string | readonly string[])[] = [
-  // By a link, though it leads to a file in the root.
+  // Links, even to a file in the root.
   ...["in", "in-absolute", "in-dir/file", "sub/up", "out-and-in", "in-dir/", "self/"],
   ...["self/file", "self/self/sub/file"],
-  // Out of the root, by a name or a link.
+  // Paths out of the root, by name or by link.
   ...["../secret", "sub/../../secret", "../root/file", "../outside/secret", "/etc/hostname"],
   ...["out", "out-absolute", "out-dir", "out-dir/", "out-dir/secret", "out-beside/secret"],
   ...["out-root/etc/passwd", "parent/secret", "parent/root/../secret", "second", "sub/"],
   ...["device", "proc"],
-  // What can't be a name, although it would lead to something.
+  // Components that aren't valid names, although the path would lead to an entry.
   ...[".", "..", "../", "./", "./file", "sub/./file", "sub/../file", "", "/file", "sub//file"],
   ...["file\0", "file\0.html", "\0", "a\0", "n".repeat(256), `${"n/".repeat(3000)}a`],
   ...["%2e%2e/secret", "%2E%2E%2Fsecret", "..%2fsecret", "..\\secret", "f\u0131le", "file\n"],
@@ -64,7 +64,7 @@ const NOT_SERVED: readonly (string | readonly string[])[] = [
     return [dir, `${dir}/`, `${dir}/part`];
   }),
   ...["part", "deep-part", "sub/.a.degu-part", "in-dir/.a.degu-part", "download", ".b.degu-part"],
-  // Nothing, or no file.
+  // Missing entries, and entries that aren't files.
   ...["none", "none/none", "sub/none", "file/none", "file/", "loop", "loop/a"],
 ];
 
@@ -85,7 +85,7 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
   await t.step("by GET", async () => {
     const plain = new FilesApp(root);
     for (const [i, path] of paths.entries()) {
-      // Components that no client can send come from routers.
+      // Only routers make components that no client can send.
       const request = new Request(INTERNAL, "GET", "/", {}, null, [], [...path], null);
       assertEquals(answer(path, (await plain.handle(request))[0]), expected[i]);
     }
@@ -205,13 +205,13 @@ async function ask(peer: RawPeer, text: string): Promise<void> {
   await peer.readPreamble();
 }
 
-/** Sends a request whose response can't be sent. */
+/** Sends a request, and makes its response fail. */
 async function fail(peer: RawPeer): Promise<void> {
   await peer.send(GET);
   assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
 }
 
-/** What a peer, or an app around it, may do to a response. */
+/** How a peer, or an app around FilesApp, may end a response. */
 const LEAVINGS: readonly [
   what: string,
   leave: (peer: RawPeer, client: Client) => Promise<unknown>,
@@ -239,7 +239,7 @@ const LEAVINGS: readonly [
   ["that leaves during the response", (peer) => ask(peer, GET)],
   ["that doesn't read the response", async (peer) => {
     await ask(peer, GET.repeat(10));
-    // Not a sleep: the server closes when it has waited long enough, and then this fails.
+    // No sleep: the server closes the connection after its time-out, and then this call fails.
     await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);
   }, { timeout: 0.1 }],
   ["whose response is broken by another app", fail, {}, (app) => async (request) => {
@@ -267,7 +267,7 @@ for (const [what, leave, options, wrap] of LEAVINGS) {
         using peer = await RawPeer.connect(large.serving.address);
         await leave(peer, large.serving.makeClient());
       }
-      // The last that a server does for a connection is to log its end; a read of the file ends by itself.
+      // The server logs the end of a connection last. A pending read of the file ends by itself.
       await large.serving.server.shutdown();
       await waitForNoOpenFiles(large.root);
     },

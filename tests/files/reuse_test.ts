@@ -1,4 +1,4 @@
-/** Bytes that the target has already don't travel again: files that have grown, and renamed ones. */
+/** Reuse of bytes that the target already has, for grown and renamed files. */
 import type { Request } from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
@@ -32,7 +32,7 @@ import {
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 
-/** Files have settled, also by the whole seconds that Deno gives of their changes. */
+/** Makes the files count as settled, even though Deno reports their changes in whole seconds. */
 const LATER = 10_000;
 const KIBIBYTE = 1024;
 const SIZE = 200 * KIBIBYTE;
@@ -52,7 +52,7 @@ async function write(dir: string, content: Content): Promise<void> {
   }
 }
 
-/** What a directory has: the SHA-256 of each file. */
+/** Returns the SHA-256 of each file in a directory, by path. */
 function read(dir: string, below = ""): Record<string, string> {
   const found: Record<string, string> = {};
   for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${dir}/${below}`)) {
@@ -70,7 +70,10 @@ function digests(content: Content): Record<string, string> {
   );
 }
 
-/** Tells which requests compare or copy a beginning: before a file is requested, not after it. */
+/**
+ * Makes a function that detects requests to compare or copy a prefix, before the file itself is
+ * requested.
+ */
 function reuseTeller(): (method: string, uri: string, headers: HeaderDict) => boolean {
   const requested = new Set<string>();
   return (method, uri, headers) => {
@@ -80,7 +83,7 @@ function reuseTeller(): (method: string, uri: string, headers: HeaderDict) => bo
   };
 }
 
-/** Two trees, and the requests by which bytes are reused. */
+/** Makes two trees, and records the requests that compare or copy bytes of the target. */
 async function makeReusing(
   direction: TreeDirection,
   source: Content,
@@ -121,14 +124,14 @@ interface Row {
   readonly source: Content;
   readonly target: Content;
   readonly options?: UploadTreeOptions;
-  /** The bytes that travel, and that are reused. */
+  /** The number of bytes that are sent, and that are reused. */
   readonly moves: readonly [bytes: number, reused: number];
-  /** The methods of the requests that compare or copy: those of an upload, if they are others. */
+  /** The methods of the requests that compare or copy; for uploads also separately. */
   readonly asked?: readonly string[];
   readonly askedByUpload?: readonly string[];
-  /** Whether the plan expects bytes to be reused that are not. */
+  /** Whether the plan expects bytes to be reused that are then sent. */
   readonly isVain?: boolean;
-  /** What the target has beside the source. */
+  /** The files that the target has in addition to those of the source. */
   readonly left?: Content;
 }
 
@@ -325,7 +328,7 @@ testBothDirections("less than 1 % of a renamed directory of photos is sent", asy
   assertEquals(read(trees.target), digests(named("2026/01 new")));
 });
 
-/** What becomes of an upload whose PUT the server can't carry out with what it has. */
+/** Changes of a basis file after its comparison, so that the server can't copy it. */
 const OVERTAKEN: readonly [
   what: string,
   change: (dir: string) => void | Promise<void>,
@@ -373,7 +376,7 @@ Deno.test("download: a file is requested whole, once, if its basis file has chan
     (request, answer) => {
       if (request.headers["digest-length"] === undefined) return null;
       return answer().then((answered) => {
-        // The other end has hashed, and this one may have.
+        // The server has hashed the file, and the client may have hashed its own.
         Deno.writeFileSync(`${target}/old`, OTHER);
         return answered;
       });
@@ -440,7 +443,7 @@ testBothDirections(
     );
     source = trees.source;
     await trees.copy();
-    // The call may have read all of the file before, or not.
+    // The call may or may not have read the whole file before the change.
     const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
     assert([BYTES, GROWN, OTHER].some((version) => sha256Of(version) === copied()));
     await trees.copy();
@@ -448,7 +451,7 @@ testBothDirections(
   },
 );
 
-/** An app that serves a directory `tree` with a file `old`, and things that no peer may read. */
+/** An app that serves a directory `tree` with a file `old`, and entries that no peer can read. */
 async function makeApp(options: FilesOptions = {}) {
   const files = await serveFiles();
   const dir = `${files.serverDir}/root`;
@@ -470,7 +473,7 @@ async function makeApp(options: FilesOptions = {}) {
   return { ...files, dir, app, log };
 }
 
-/** The headers of a whole file that is reused. */
+/** The headers of a whole file that reuses bytes. */
 function announced(reuse: string, more: HeaderDict = {}): HeaderDict {
   const digest = `sha-256=:${Uint8Array.fromHex(sha256Of(BYTES)).toBase64()}:`;
   const whole = { "repr-digest": digest, "upload-length": `${SIZE}`, "upload-offset": `${SIZE}` };
@@ -611,7 +614,7 @@ for (const [what, options] of SINGLE) {
   }
 }
 
-/** A file whose first bytes are at the target, and that is large enough to be cut in its rest. */
+/** A file whose prefix is at the target, and whose remaining bytes suffice for a cut. */
 const LARGE = concat([BYTES, randomBytes(3_000_000)]);
 
 testBothDirections(
@@ -644,7 +647,7 @@ testBothDirections(
     await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
     using _clock = setClockAhead(LATER);
     await using relay = new CuttingRelay(trees.serving.address);
-    // Not where all bytes have gone and the answer is still to come: a lost answer leaves nothing to copy.
+    // Don't cut after the last byte: if only the response is lost, no bytes are left to copy.
     relay.cutEachAfter(1_100_000);
     const { result, events } = await trees.over(new Client(relay.address), { retries: 5 });
     assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
@@ -685,7 +688,7 @@ Deno.test("upload: a tree sends a file if its server takes too long to copy the 
 });
 
 Deno.test("upload: whole files are sent to a server that doesn't support reuse any more", async () => {
-  // As after the list of another process, behind the same address.
+  // As if the list came from another process at the same address.
   await using trees = await makeTrees("upload", {}, {}, (app) => {
     return async (request, session, api) => {
       const { headers } = request;
@@ -719,7 +722,7 @@ Deno.test("upload: a directory with the name of a file that could reuse bytes is
   assertEquals(error.code, "IN_THE_WAY");
 });
 
-/** Bytes of which all files of random trees have the beginnings, so that many begin alike. */
+/** The prefixes of the random files, so that many files have the same prefix. */
 const BASES = [randomBytes(200_000), randomBytes(200_000)];
 
 const randomFile = fc.record({
@@ -788,7 +791,7 @@ testBothDirections(
   },
 );
 
-/** A client to which the answers to some requests take too long. */
+/** A client whose requests time out if they match. */
 class ImpatientClient implements Connector {
   waited = 0;
   readonly #client: Connector;
@@ -821,7 +824,7 @@ class ImpatientClient implements Connector {
 
 const TOO_SLOW: readonly [what: string, header: string, TreeDirection, waited: number][] = [
   ["compares", "digest-length", "download", 2],
-  // A file with all of the bytes is copied at once.
+  // A basis file that has all of the bytes is copied without a comparison.
   ["compares", "digest-length", "upload", 1],
   ["copies", "reuse", "upload", 2],
 ];

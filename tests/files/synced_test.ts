@@ -1,4 +1,7 @@
-/** What survives a power failure: files, and the names in their directories, are synced to the disk before an answer. */
+/**
+ * Data survives a power failure: files and their directories are synced to the disk before the
+ * response.
+ */
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
@@ -25,7 +28,7 @@ import { open } from "node:fs/promises";
 const SENT = makeBundle([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", null]]);
 const RESUMED = makeUploadHeaders(encodeLatin1("12345"), 0);
 
-/** Requests, and what has to be synced for each; the directory that is served is `.`. */
+/** Requests, and the paths that must be synced for each; `.` is the served directory. */
 const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly string[]][] = [
   ["PUT", "/new", {}, encodeLatin1("1"), [".", "./new"]],
   ["PUT", "/file", {}, encodeLatin1("1"), [".", "./file"]],
@@ -84,7 +87,9 @@ Deno.test("a resumable file with its final name is complete, even if its directo
 
 const LARGE = "l".repeat(70_000);
 
-/** What is done in a directory of this device, with that of a server. */
+/**
+ * Operations on a local directory with a server of another one, and the paths that must be synced.
+ */
 const HERE: Readonly<
   Record<string, [(here: string, from: Client, there: string) => Promise<unknown>, string[]]>
 > = {
@@ -134,7 +139,7 @@ const HERE: Readonly<
   "deletions": tree({ "a/x": "x" }, { "a/x": "x", "a/y": "y" }, ["./a"]),
 };
 
-/** Copies a tree, and deletes what else is at the target. */
+/** Copies a tree, and deletes superfluous entries of the target. */
 function tree(
   source: Readonly<Record<string, string | null>>,
   target: Readonly<Record<string, string | null>>,

@@ -1,4 +1,7 @@
-/** What is at the target of a transfer: one fact has one code in both directions, and is said once. */
+/**
+ * Error codes of transfers for the state of the target: one code for each state, in both
+ * directions.
+ */
 import type { AppFunction } from "@degu/degu";
 import {
   deleteFile,
@@ -22,7 +25,7 @@ const DIRECTIONS = ["download", "upload"] as const;
 
 type Files = Awaited<ReturnType<typeof setUp>>;
 
-/** A file `f` with the text "source", and a target for it. */
+/** Creates a file `f` with the text "source", and a target for it. */
 async function setUp(direction: typeof DIRECTIONS[number], target: Record<string, string | null>) {
   const files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { serverDir, clientDir, client } = files;
@@ -43,7 +46,7 @@ interface Row {
   readonly options?: TransferOptions;
   /** `null` if the call resolves. */
   readonly code: TransferErrorCode | null;
-  /** The status that comes, if the target is a server's. */
+  /** The status of the response, for an upload. */
   readonly status?: number;
   readonly prepare?: (files: Files) => Promise<void>;
 }

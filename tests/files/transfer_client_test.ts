@@ -1,4 +1,6 @@
-/** Over which connections the requests of transfers go: of a client, of a pool, or the one that was given. */
+/**
+ * The connections of transfers: over a client, over a pool, and over a connection of the caller.
+ */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import {
@@ -28,7 +30,7 @@ function setUp(
     sessions,
     client,
     pool,
-    /** Makes requests by as many clients at a time. */
+    /** Makes requests over this many simultaneous clients. */
     ask: (clients: number) =>
       Promise.all(Array.from({ length: clients }, async () => {
         using client = new TransferClient("from", pool);
@@ -102,7 +104,7 @@ Deno.test("a lost response to makeDirectory or deleteFile is transient only over
     for (const call of [() => makeDirectory(to, ["a", ""]), () => deleteFile(to, ["a"])]) {
       const rejected = assertRejects(call, EmptyPreambleError);
       if (`${call}`.includes("deleteFile")) {
-        // It asks first what is there.
+        // The client first requests the file's stamp.
         const asked = await server.accept();
         await asked.readPreamble();
         await asked.send(
@@ -144,7 +146,7 @@ Deno.test("a transfer doesn't use a pool's connection that the client has closed
 });
 
 Deno.test("a connection whose last response was not read is closed, and frees its slot in a pool", async () => {
-  // Longer than what a pool takes at once.
+  // More bytes than a pool reads at once.
   const body = () => new BodyIter([new Uint8Array(100_000)], 100_000);
   await using test = setUp(() => [200, "OK", {}, body()], { maxConnections: 1 });
   await withTimeout(test.ask(1), "the first");

@@ -1,4 +1,4 @@
-/** Trees whose calls go on by themselves after a connection was lost: `retries`. */
+/** Transfers of trees that continue after a lost connection: the option `retries`. */
 import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -7,13 +7,13 @@ import { readTree } from "@degu/testing/directories.ts";
 import { changeResponses, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-/** The waits before retries, in milliseconds. */
+/** The pauses before retries, in milliseconds. */
 const PAUSES = [1000, 2000, 4000];
 const SMALL = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, `${i}`]));
 const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat(900_000) };
 const BYTES = Object.values(FILES).reduce((sum, { length }) => sum + length, 0);
 
-/** The requests that copy files. */
+/** Whether a request copies files. */
 const copies = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
@@ -35,7 +35,7 @@ testBothDirections(
     assertEquals(await readTree(trees.target), { ...FILES, d: null });
     assertEquals(Object.values(outcomes), Object.keys(FILES).map(() => "copied"));
     assertEquals([result.files, result.failed, result.deleted], [22, 0, 1]);
-    // What an attempt has moved, and a later one has gone on from, is of this call.
+    // The result also counts the bytes of earlier attempts of the same call.
     assertEquals(result.bytes, BYTES);
     for (const event of events) {
       if (event.type === "copied") assertEquals([event.bytes, event.resumedFrom], [event.total, 0]);
@@ -192,7 +192,7 @@ for (const grows of [false, true]) {
   });
 }
 
-/** As long behind the clock of the disk, no file counts as settled, so that none is resumed. */
+/** With a clock this many milliseconds behind, no file counts as settled, so none is resumed. */
 const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
 
@@ -201,7 +201,7 @@ testBothDirections(
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     let isCut = false, isRetried = false;
-    // A server has a timer of a second, too.
+    // The server also has a timer of one second.
     using _pauses = speedUpTimeouts((ms) => {
       isRetried ||= isCut && ms === 1000;
       return PAUSES.includes(ms);
@@ -225,7 +225,7 @@ testBothDirections(
     const [retry, ...others] = retriesOf(events);
     assert(retry?.type === "retry" && others.length === 0, Deno.inspect(events));
     assertEquals([retry.number, retry.seconds, isTransient(retry.error)], [1, 1, true]);
-    // What the attempt before had copied was told before.
+    // The files that the earlier attempt has copied are reported only once.
     const types = events.map(({ type }) => type);
     assert(types.indexOf("copied") < types.indexOf("retry"));
   },
@@ -238,7 +238,7 @@ testBothDirections(
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), small: "1" });
     await using relay = new CuttingRelay(trees.serving.address);
-    // Each connection gets further than the one before.
+    // Each connection transfers more bytes than the one before.
     let bytes = 200_000;
     relay.cutEachAfter(bytes);
     const client = new Client(relay.address, { timeout: 30 });
@@ -269,7 +269,7 @@ testBothDirections(
     let connections = 0;
     const connector: Connector = {
       connect: (options) => {
-        // The large file is written, so that it is not resumed, and the log grows.
+        // Change the time of the large file, so that it isn't resumed, and let the log grow.
         Deno.writeTextFileSync(`${trees.source}/log`, `${++connections}\n`, { append: true });
         const now = new Date();
         Deno.utimeSync(`${trees.source}/large`, now, now);
@@ -316,7 +316,7 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
         throw new Error("the connection is cut here");
       }),
     );
-    // The answer for b is there when the call learns that the connection for a is cut.
+    // Let the response for b arrive before the call detects that the connection for a is cut.
     const connect: Connector["connect"] = async (options) => {
       const connection = await trees.client.connect(options);
       const request = connection.request.bind(connection);

@@ -1,4 +1,7 @@
-/** downloadTree and uploadTree with a server that refuses or lies: which answer fails a file alone, and which the whole. */
+/**
+ * downloadTree and uploadTree with a server that sends errors or invalid responses: which of them
+ * fail one file, and which the whole call.
+ */
 import type { Request } from "@degu/degu";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import {
@@ -28,7 +31,7 @@ import { listText } from "./directory_entries.ts";
 
 const encoder = new TextEncoder();
 
-/** An answer of these pieces. */
+/** Makes a response with a body of these pieces. */
 function streamed(type: string, pieces: readonly string[]): AppResponse {
   const chunks = [...pieces.map((piece) => encoder.encode(piece)), new Uint8Array(0)];
   return [
@@ -44,36 +47,36 @@ const MODIFIED = new Date(ENTRY.modified);
 
 type Tree = Readonly<Record<string, string | null>>;
 
-/** A server that answers some requests in its own way, and what comes of it. */
+/** A server with its own responses to some requests, and the expected result. */
 interface Row {
   readonly rule: string;
-  /** The direction that the rule is about; both if it is left out. */
+  /** The direction that the rule applies to; both by default. */
   readonly only?: TreeDirection;
   readonly source?: Tree;
   readonly target?: Tree;
   readonly options?: UploadTreeOptions;
-  /** The requests that are counted, and answered by `answer`; all if it is left out. */
+  /** Selects the requests that are counted, and answered by `answer`; all by default. */
   readonly at?: (request: Request) => boolean;
-  /** The answer to a request, the first of which has the number 1; `null` is that of the app. */
+  /** Returns the response to a request, counted from 1; `null` for the response of the app. */
   readonly answer: (count: number, request: Request) => AppResponse | null;
-  /** The outcome of each path, or the status or the code with which the whole is rejected. */
+  /** The outcome of each path, or the status or code that the call rejects with. */
   readonly expected: Readonly<Record<string, string>> | number | string;
-  /** What an error with which the whole is rejected says. */
+  /** A text in the error that the call rejects with. */
   readonly says?: string;
-  /** The codes of the errors of paths. */
+  /** The error codes of paths. */
   readonly codes?: Readonly<Record<string, string>>;
-  /** The end at which each path failed that did. */
+  /** The end at which all failed paths failed. */
   readonly failedAt?: "source" | "target";
   readonly deleted?: readonly string[];
-  /** How many requests are counted. */
+  /** The expected number of counted requests. */
   readonly requests?: number;
-  /** The target in the end. */
+  /** The files of the target after the call. */
   readonly left?: Tree;
-  /** A part of the target in the end. */
+  /** Some files of the target after the call. */
   readonly stays?: Tree;
 }
 
-/** In the place of a status: the connection is cut, and with it each that replaces it. */
+/** In place of a status: the connection is cut, and all later ones also. */
 const CUT = "a cut connection";
 
 const COPIED = { a: "copied", b: "copied", c: "copied" };
@@ -100,7 +103,7 @@ function bundle(...records: readonly string[]): AppResponse {
   return streamed(BUNDLE_TYPE, [...records, BUNDLE_END]);
 }
 
-/** A record of a bundle, with the byte of its content. */
+/** Formats a record of a bundle, with a content of one byte. */
 function recordOf(path: string, content: string, sha256: string): string {
   const record = { path: [path], status: 200, size: 1, modified: MODIFIED, sha256 } as const;
   return formatRecord(record) + content;
@@ -110,7 +113,7 @@ const A = { path: ["a"], ...ENTRY };
 const BELOW_A = { path: ["a", "b"], ...ENTRY };
 const pathOf = (...path: unknown[]) => list({ path, ...ENTRY });
 
-/** Lists of a server, all of which are refused. */
+/** Invalid lists, all of which are refused. */
 const BAD_LISTS: Readonly<Record<string, AppResponse>> = {
   "empty, without its last element": streamed("application/json", [listText([])]),
   "without its last element": streamed("application/json", [listText([A])]),
@@ -131,7 +134,7 @@ const BAD_LISTS: Readonly<Record<string, AppResponse>> = {
 const SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
 const A_RECORD = recordOf("a", "a", SHA256_OF_A);
 
-/** Bundles of a server for a request of the file `a`, all of which are refused. */
+/** Invalid bundles for a request of the file `a`, all of which are refused. */
 const BAD_BUNDLES: Readonly<Record<string, AppResponse>> = {
   "another path": bundle(recordOf("b", "a", SHA256_OF_A)),
   "an additional record": bundle(A_RECORD, A_RECORD),
@@ -159,10 +162,10 @@ const RECORD_STATUSES: readonly [
 
 const LARGE = "l".repeat(100_000);
 const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, `text ${i}`]));
-/** Larger than a server lists them. */
+/** Files that are larger than the server lists them. */
 const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
 
-/** A server that lists files of one byte each. */
+/** Lists files with a size of one byte each. */
 function understating({ query }: Request): AppResponse | null {
   if (query !== "tree") return null;
   return list(...["large", "small"].map((name) => ({ path: [name], ...ENTRY })));
@@ -323,7 +326,7 @@ const rows: readonly Row[] = [
     answer: (count, request) => {
       if (request.query === "tree") return refusal(404, request);
       if (request.method === "PUT") return refusal(403, request);
-      // Directories are made first, after two lists.
+      // Directories are created first, after two requests for lists.
       return bundle(formatRecord({ status: count === 4 ? 201 : 403 }));
     },
     expected: { a: "failed" },
@@ -478,7 +481,7 @@ Deno.test("outcomes of small files before an error are reported", async () => {
     assertEquals(await readTree(trees.target), { a: "a" });
     assertEquals(events.splice(0), ["copied a"]);
   }
-  // The first file is a directory by now, and the request for the second one is refused.
+  // The first file has been replaced by a directory, and the request for the second one is refused.
   await using trees = await makeTrees(
     "upload",
     { a: "a", b: "b" },

@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree: what is copied, unchanged and reported; what filters and signals do. */
+/** downloadTree and uploadTree: copied and unchanged files, events, filters and signals. */
 import {
   downloadTree,
   FilesApp,
@@ -22,7 +22,7 @@ import { copyTree, makeTrees, testBothDirections } from "@degu/testing/trees.ts"
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { NAMES } from "./directory_entries.ts";
 
-// downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
+// downloadTree and uploadTree: copied and unchanged files, and events.
 
 const NOTHING = {
   files: 0,
@@ -35,7 +35,7 @@ const NOTHING = {
   failed: 0,
 };
 
-/** Changes the times of a file. */
+/** Sets the time of a file. */
 async function touch(path: string, time: string): Promise<void> {
   await Deno.utime(path, new Date(time), new Date(time));
 }
@@ -110,7 +110,7 @@ testBothDirections(
       return app.handle(request, ...others);
     });
     const { result, outcomes } = await trees.copy({ connections: 3 });
-    // A server makes the seven directories in one more.
+    // An upload creates the seven directories by a request of its own.
     assertEquals([bundles, most], [direction === "download" ? 2 : 3, 3]);
     assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
     assertEquals(await readTree(trees.target), await readTree(trees.source));
@@ -119,7 +119,7 @@ testBothDirections(
 );
 
 testBothDirections("a request has at most about 4 MiB of small files", async (direction) => {
-  // 69 of them are less, and 70 more.
+  // 69 of these files have less than 4 MiB, and 70 have more.
   const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
   const content = Object.fromEntries(texts);
   let bundles = 0;
@@ -136,7 +136,7 @@ testBothDirections("a request has at most about 4 MiB of small files", async (di
   assertEquals(bundles, 3);
 });
 
-/** Whether a condition comes true. */
+/** Waits until a condition is true; resolves to false after a time-out. */
 async function eventually(condition: () => boolean): Promise<boolean> {
   for (const end = performance.now() + 60_000; !condition() && performance.now() < end;) {
     await new Promise((go) => setTimeout(go, 5));
@@ -258,7 +258,7 @@ Deno.test("download: a temporary file for a small file that replaces another has
   });
   await trees.copy({ modes: false });
   const usual = await readMode(`${trees.target}/b`);
-  // The first one is empty: it shows the bits that new files get.
+  // The first file is empty: it shows which permission bits new files get.
   assertEquals(made.map((bits) => bits & 0o666), [usual, 0o600, usual]);
 });
 
@@ -275,7 +275,7 @@ testBothDirections(
       filter,
     });
     const failed = { data: "failed", "data/a": "failed", old: "failed" };
-    // What fails keeps deletions, also of what may give way.
+    // A failed entry prevents all deletions, including those of obstacles.
     assertEquals([outcomes, deletedPaths, result.deletionsSkipped], [
       { ...failed, new: "failed" },
       [],
@@ -302,7 +302,7 @@ testBothDirections(
     }
     assertEquals(await readTree(trees.target), { c: "c" });
     for (const type of ["plan", "copied", "progress"]) {
-      // Also while a large file arrives, and when it has.
+      // Report progress also during and after a large file.
       using _slow = slowDownClock();
       const filter = ({ name }: TreeEntry) => type === "plan" || name !== "a";
       const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
@@ -350,7 +350,7 @@ for (const ahead of [0, DAY, -DAY]) {
       const now = Date.now() + (direction === "download" ? ahead : 0);
       const set = (path: string, time: number) =>
         Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
-      // How long this process has run says nothing about the time of a list.
+      // The running time of this process must not affect the time of a list.
       using _clock = patch(performance, "now", (now) => () => now.call(performance) + 1e9);
       const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
       for (const [path, age] of Object.entries(ages)) await set(path, now - age);
@@ -398,7 +398,7 @@ testBothDirections(
       delete: true,
     });
     assertEquals([result.skipped, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
-    // A directory that has its name at the target is wanted, too.
+    // A directory of the target with the name of a source file is not superfluous.
     assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
   },
 );
@@ -459,7 +459,7 @@ Deno.test("upload: parents of the target are created; an unsupported operation r
     const error = await assertRejects(() => copyTo(uri, { list: true }), StatusError);
     assertEquals(error.status, 405);
   }
-  // A server that does not list takes everything, and deletes only where nothing was.
+  // A server that doesn't list accepts all files, but deletions need a new target.
   for (const uri of ["/", "/x/"]) {
     const copying = () => copyTo(uri, { write: true }, { delete: true });
     await assertRejects(copying, StatusError, "list: true");

@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree where something goes wrong: files that change or stay, peers that leave. */
+/** downloadTree and uploadTree with failures: changed files, obstacles, and peers that leave. */
 import { Client } from "@degu/degu/client";
 import {
   FilesApp,
@@ -123,7 +123,7 @@ testBothDirections(
     for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
     for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
     const gone = Promise.withResolvers<void>();
-    // However slow this process is, one file is not there when the server closes.
+    // Hold back one file until the server closes, even in a slow process.
     const hold = changeResponses(async ({ uri }) => {
       if (uri.endsWith("large~203")) await gone.promise;
       return null;
@@ -173,7 +173,7 @@ testBothDirections(
       const kept = { [small]: "theirs", large: "theirs" };
       const left = await readTree(trees.target);
       assertEquals(left, { ...await readTree(trees.source), ...kept });
-      // The next call has seen them.
+      // The next call replaces the entries, which it has seen.
       if (!replace) continue;
       await trees.copy();
       assertEquals(await readTree(trees.target), await readTree(trees.source));
@@ -184,7 +184,7 @@ testBothDirections(
 testBothDirections(
   "small files have at most two attempts, and over a connection one",
   async (direction) => {
-    // A request that can be repeated is, over another connection than that of the list.
+    // An idempotent request is repeated over another connection than that of the list.
     const most = direction === "download" ? 3 : 2;
     for (const isConnection of [false, true]) {
       let requests = 0;
@@ -286,7 +286,7 @@ testBothDirections(
       };
       const outcome = end === "source" ? "failed" : "copied";
       const { outcomes } = await trees.copy({ compare: "digest", filter });
-      // A file is sent to replace that which was compared, and none else.
+      // An upload replaces only the file that was compared, so a missing one fails.
       const each = direction === "upload" ? "failed" : outcome;
       assertEquals(outcomes, { large: each, small: each });
     }
@@ -310,7 +310,8 @@ for (const isReplaced of [false, true]) {
           Deno.renameSync(`${trees.source}/../new`, `${trees.source}/large`);
         }
       }
-      // The server has seen that a connection is cut before the next one asks what has arrived.
+      // Process requests sequentially, so that the server detects a cut connection before the next
+      // request for the offset.
       await before;
       const response = app.handle(request, ...others);
       before = response.catch(() => {});
@@ -318,14 +319,14 @@ for (const isReplaced of [false, true]) {
     });
     await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
     using _later = setClockAhead();
-    // Also that a file begins anew is reported.
+    // A restart of the file must also be reported.
     using _slow = slowDownClock();
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(500_000);
     const { signal } = controller;
     const { outcomes, events } = await trees.copy({ signal }, new Client(relay.address));
     assertEquals(outcomes, { large: isReplaced ? "failed" : "copied" });
-    // Of what has failed nothing counts.
+    // The bytes of a failed file don't count.
     const bytes = isReplaced ? 0 : 2_000_000;
     assertEquals(events.at(-1), { type: "progress", bytes, total: 2_000_000 });
     assert(requests > 4 || isReplaced, `${requests}`);
@@ -391,7 +392,7 @@ for (const direction of DIRECTIONS) {
         else if (/^part-|degu-part$/.test(name)) parts.push(Deno.readTextFileSync(path));
       }
     };
-    // A server keeps its parts in its root, above the tree.
+    // A server stores its parts in its root, above the tree.
     look(dirname(trees.target));
     assertEquals(parts.toSorted(), ["b", text]);
     const { result } = await trees.copy({ delete: true });
@@ -469,7 +470,7 @@ for (const direction of DIRECTIONS) {
       using _replacing = patch(Deno, "readDir", (readDir) => (path) => {
         const found = readDir(path);
         if (path !== replaced || changes === times) return found;
-        // The other one stays, so that this one has another inode.
+        // Keep the old directory, so that the new one has another inode.
         Deno.renameSync(replaced, `${replaced}/../../${direction}-${times}-${changes++}`);
         Deno.mkdirSync(replaced);
         Deno.writeTextFileSync(`${replaced}/a`, `${changes}`);
@@ -493,7 +494,7 @@ Deno.test("download: leftover parts of small files are removed, unless another p
   );
   for (const path of [free, held, deep]) await Deno.writeTextFile(path!, "old");
   const lock = Deno.openSync(held!, { write: true });
-  // A lock that is shared is one, too.
+  // A shared lock also counts.
   lock.lockSync(false);
   await trees.copy({ dryRun: true });
   assertEquals(Deno.statSync(free!).size, 3);
@@ -517,7 +518,7 @@ testBothDirections(
     held.lockSync(true);
     const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
     assertEquals(deletedPaths, ["d"]);
-    // Not those that it is in: they can't be empty.
+    // Their parent directories stay, because they aren't empty.
     assertEquals(outcomes, { a: "copied", "e/f": "failed" });
     const error = errors["e/f"];
     assertEquals((error as TransferError).code, "IN_USE");
@@ -526,17 +527,17 @@ testBothDirections(
   },
 );
 
-/** A tree of which this user may not read, search or write everything. */
+/** A tree with entries that this user may not read, search or write. */
 interface ClosedRow {
   readonly name: string;
-  /** Paths that begin with `source` or `target`, with their modes. */
+  /** Paths below `source` or `target`, with their modes. */
   readonly modes: Readonly<Record<string, number>>;
   readonly source: Readonly<Record<string, string>>;
   readonly target: Readonly<Record<string, string | null>>;
   readonly outcomes: Readonly<Record<string, string>>;
   readonly deleted: readonly string[];
   readonly kept: TreeResult["deletionsSkipped"];
-  /** The files at the target then. */
+  /** The files at the target after the call. */
   readonly left: readonly string[];
   readonly only?: TreeDirection;
 }
@@ -608,7 +609,7 @@ Deno.test({
     ]);
     for (const [i, { row, dir, direction }] of jobs.entries()) {
       for (const path of Object.keys(row.modes)) {
-        // What may not be written may be gone.
+        // An unwritable entry may have been removed.
         await Deno.chmod(`${dir}/${path}`, 0o700).catch(() => {});
       }
       const { outcomes, deletedPaths, result } = all[i]!;
@@ -617,7 +618,7 @@ Deno.test({
       assertEquals(result.deletionsSkipped, row.kept, shown);
       const left = Object.entries(await readTree(`${dir}/target`));
       assertEquals(left.flatMap(([path, text]) => text === null ? [] : path), row.left, shown);
-      // Without an attempt nobody knows whether a directory can be removed.
+      // Only an attempt shows whether a directory can be removed.
       if (row.name.includes("can't be removed")) continue;
       const again = Object.entries(row.outcomes).map(([path, outcome]) => {
         return [path, outcome === "copied" ? "unchanged" : outcome];
@@ -635,7 +636,8 @@ Deno.test({
     await using dir = await createTempDir();
     const jobs: CopyJob[] = [{ dir: `${dir.path}/upload`, direction: "upload" }];
     await fill(`${dir.path}/upload`, { "source/disk/d": "file", "target/disk": null });
-    // Nothing is in the way: a download may reach over disks, wherever an app keeps its unfinished files.
+    // Without an obstacle, a download can write to another disk, wherever the app stores its
+    // unfinished files.
     jobs.push({ dir: `${dir.path}/reaching`, direction: "download" });
     await fill(`${dir.path}/reaching`, {
       "source/disk/d/precious": "",
@@ -660,7 +662,7 @@ Deno.test("download: no part is written through a link that has replaced a direc
   await Deno.utime(`${target}/../outside`, 1, 1);
   await makeLinks({ [`${target}/../link`]: "../outside" });
   let time = performance.now();
-  // A turn is over once a part has been opened.
+  // The time slice ends after a part has been opened.
   using _clock = patch(performance, "now", () => () => time);
   using _opening = patch(Deno, "openSync", (openSync) => (path, options) => {
     if (`${path}`.includes("/.small-")) time += 10;
@@ -700,7 +702,7 @@ Deno.test("download: no part is written through a link that has replaced a direc
   using patched = patch(Deno, "openSync", (openSync) => (path, options) => {
     if (!`${path}`.includes("/.small-")) return openSync(path, options);
     patched[Symbol.dispose]();
-    // It is tried again in the same turn.
+    // The file is opened again in the same time slice.
     isStopped = true;
     Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
     Deno.renameSync(`${target}/../link`, `${target}/d`);

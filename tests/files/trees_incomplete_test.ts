@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree whose copy is not complete: they reject, unless that is wanted. */
+/** downloadTree and uploadTree with an incomplete copy: they reject, unless `partial` is set. */
 import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
@@ -13,7 +13,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
 
-/** Copies, as a program does that asks for nothing else. */
+/** Copies a tree with the default options of a caller. */
 function copy({ direction, client, source, target }: Trees, options: UploadTreeOptions = {}) {
   return direction === "download"
     ? downloadTree(client, "/tree/", target, options)
@@ -91,7 +91,7 @@ testBothDirections(
   },
 );
 
-/** Trees whose large files break off each time, until something is called. */
+/** Makes trees whose large files are interrupted until a function is called. */
 async function makeBreaking(direction: TreeDirection, target: Record<string, string> = {}) {
   let isCut = true;
   const app = changeResponses(({ method, path }) => {

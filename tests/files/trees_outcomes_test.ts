@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
+/** downloadTree and uploadTree: the outcome of each path, in rows that both functions run. */
 import type { TransferError, TreeEntry, TreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -6,25 +6,29 @@ import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.t
 import { assertEquals } from "@std/assert";
 
 /**
- * Entries of a tree, with spaces between them: `a` is a file with the text `a`, `a=b` one with another, `a=*` a large one, `a@3000` one that
- * is 3000 ms younger than the others; `d/` a directory, `l->a` a link, `f|` a FIFO.
+ * Entries of a tree, separated by spaces: `a` is a file with the text `a`, `a=b` a file with
+ * another text, `a=*` a large file, and `a@3000` a file that is 3000 ms younger than the others;
+ * `d/` is a directory, `l->a` a link, and `f|` a FIFO.
  */
 type Tree = string;
 
 interface Expected {
-  /** What is copied, `=` unchanged, `!` failed, and `l:link` skipped with its reason; `|` between a download and an upload. */
+  /**
+   * The outcome of each path: `=` for unchanged, `!` for failed, `l:link` for skipped with a
+   * reason, and otherwise copied; `|` separates the outcomes of a download from those of an upload.
+   */
   readonly outcomes?: string;
-  /** Of all errors. */
+  /** The codes of all errors. */
   readonly codes?: readonly string[];
   readonly deleted?: string;
   readonly kept?: TreeResult["deletionsSkipped"];
-  /** What is at the target then; what is at the source where it is left out. */
+  /** The entries of the target after the call; those of the source by default. */
   readonly left?: Tree;
-  /** Bytes of what is copied that are at the target already. */
+  /** The bytes of copied files that the target already has. */
   readonly there?: number;
-  /** Where it is not so for both. */
+  /** The direction of the row, if it isn't for both. */
   readonly only?: TreeDirection;
-  /** What others do after the plan. */
+  /** Changes the trees after the plan, like another process. */
   meanwhile?(source: string, target: string): void;
 }
 
@@ -34,12 +38,12 @@ const DELETE = { delete: true };
 const DELETE_ALL = { delete: true, deleteAll: true };
 const LARGE = "l".repeat(70_000);
 const LARGES: Readonly<Record<string, string>> = { "*": LARGE, "**": LARGE.toUpperCase() };
-/** In seconds, of everything that is made. */
+/** The time of all entries, in seconds. */
 const TIME = 1_600_000_000;
 const FAILS = { kept: "failed" } as const;
 
 const IN_THE_WAY = "a/x a/y/z b f";
-// A server lists a link to a file as the file.
+// A server lists a link to a file as a file.
 const LINKED =
   "a->../outside/file b->../outside/file d->../outside e->../outside f->file file ../outside/";
 
@@ -374,7 +378,7 @@ const rows: readonly Row[] = [
     meanwhile: (source) => Deno.writeTextFileSync(`${source}/a`, LARGE),
     outcomes: "a b",
   }],
-  // A server follows a link that stays in its directory.
+  // A server follows a link inside of its directory.
   ...([["upload", "../outside"], ["download", "nothing"]] as const).map(([only, to]): Row => [
     `a source that is replaced by a link to ${to} is not followed`,
     `d/a d/l=* b ../link->${to} ../outside/a=secret ../outside/l=*`,
@@ -388,7 +392,7 @@ const rows: readonly Row[] = [
     },
   ]),
   ...["../outside", "d"].map((to): Row => [
-    // Of the files in it two are one where capitals are not told apart.
+    // Two of the names are equal on a disk that ignores case.
     `a target that is replaced by a link to ${to} is not followed`,
     "d/a b d/l=* d/k d/\u212a d/s/a",
     `d/x d/s/x ../outside/ ../link->${to}`,
@@ -427,14 +431,14 @@ function makeEmpty(path: string): void {
   Deno.createSync(path).close();
 }
 
-/** A filter of names; checks what it is asked. */
+/** A filter by names, which checks its arguments. */
 function isKept({ path, name, kind, size, modified }: TreeEntry): boolean {
   assertEquals([name, typeof kind, typeof size], [path.at(-1), "string", "number"]);
   assertEquals([path[0] !== "skip" || path.length === 1, modified instanceof Date], [true, true]);
   return name !== "skip" && !name.endsWith(".tmp");
 }
 
-/** Puts the link that lies beside a tree in the place of a directory. */
+/** Replaces a directory by the link next to the tree. */
 function exchange(root: string, name: string): void {
   Deno.renameSync(`${root}/${name}`, `${root}/../exchanged`);
   Deno.renameSync(`${root}/../link`, `${root}/${name}`);
@@ -444,7 +448,10 @@ function wordsOf(text: string): string[] {
   return text.split(" ").filter((word) => word !== "");
 }
 
-/** The entries of a tree: the text of a file, `null` for a directory, where a link leads to. */
+/**
+ * Parses the entries of a tree: the text of a file, `null` for a directory, or the target of a
+ * link.
+ */
 function entriesOf(tree: Tree) {
   return wordsOf(tree).map((word) => {
     const [, path = "", mark, value = "", later = 0] = /^(.*?)(?:(=|->|\||\/$)(.*?))?(?:@(\d+))?$/
@@ -458,15 +465,15 @@ function entriesOf(tree: Tree) {
 }
 
 const stock = await createTempDir();
-/** Links, enough for all rows, and a FIFO: only a process of its own can make them. */
+/** Links and a FIFO for all rows. One separate process makes them, because this one can't. */
 const links = [...rows, ...rows].flatMap(([, source, target]) => entriesOf(`${source} ${target}`))
   .flatMap(({ link }, i) => link === null ? [] : { path: `${stock.path}/${i}`, link });
-// On Windows those rows alone fail.
+// On Windows only the rows with links fail.
 if (HAS_LINKS) await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])));
 const hasFifo = await makeFifo(`${stock.path}/fifo`);
 addEventListener("unload", () => Deno.removeSync(stock.path, { recursive: true }));
 
-/** Makes what is in a tree. */
+/** Creates the entries of a tree. */
 async function make(root: string, tree: Tree): Promise<void> {
   for (const { path, text, time, link, isFifo } of entriesOf(tree)) {
     const at = `${root}/${path}`;
@@ -484,7 +491,7 @@ async function make(root: string, tree: Tree): Promise<void> {
   }
 }
 
-/** A tree with all of its directories, as `content` shows it. */
+/** Returns a tree with all of its directories, in the form of `readTree()`. */
 function shown(tree: Tree): Record<string, string | null> {
   const all: Record<string, string | null> = {};
   for (const { path, text, link, isFifo } of entriesOf(tree)) {
@@ -497,7 +504,7 @@ function shown(tree: Tree): Record<string, string | null> {
   return all;
 }
 
-/** What is expected to become of paths. */
+/** Parses the expected outcomes. */
 function outcomesOf(words: string): Record<string, string> {
   return Object.fromEntries(
     wordsOf(words).map((word) => {
@@ -549,7 +556,7 @@ for (const [name, source, target, options, expected] of rows) {
       for (const [path, outcome] of Object.entries(wanted)) {
         if (outcome !== "copied" && outcome !== "unchanged") continue;
         const made = entriesOf(outcome === "copied" ? source : target);
-        // Of a link the time is that of the file that it leads to.
+        // The time of a link is the time of the file that it leads to.
         const { time = TIME } = made.find((entry) => entry.path === path) ?? {};
         assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, new Date(time * 1000));
       }

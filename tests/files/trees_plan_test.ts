@@ -1,4 +1,4 @@
-/** The plan of a copied tree: names, times, what is copied, kept and deleted. */
+/** The plan of a copied tree: names, times, and entries to copy, keep and delete. */
 import { isSameTime } from "@degu/internal/files/conditions.ts";
 import { isWithin, TreeNode } from "@degu/internal/files/tree/tree.ts";
 import type { PlanRules } from "@degu/internal/files/tree/options.ts";
@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 
 const TIME = 1_700_000_000_000;
 
-/** Makes a tree of paths of files of one byte; `d/l!link` is something else. */
+/** Makes a tree from paths of files of one byte; `d/l!link` is an entry of another kind. */
 function treeOf(paths: readonly string[]): TreeNode {
   const root = TreeNode.makeRoot();
   for (const path of paths) {
@@ -26,7 +26,7 @@ function treeOf(paths: readonly string[]): TreeNode {
 
 const pathOf = (node: TreeNode) => node.path.join("/");
 
-/** A plan in words. */
+/** Returns the lists of a plan as texts. */
 function planned(
   source: readonly string[],
   target: readonly string[] | null,

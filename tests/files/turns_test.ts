@@ -1,4 +1,4 @@
-/** However many small files are handled at once, others have their turn between two of them. */
+/** Work on many small files yields to the event loop between two files. */
 import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { Body, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
@@ -10,7 +10,10 @@ import { patch } from "@degu/testing/patching.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
-/** How many turns begin while something is done, each of which is over at once: at each a directory is looked at. */
+/**
+ * Counts how often an operation yields, with time slices that end at once. After each slice the
+ * operation calls lstat() for the directory.
+ */
 async function turnsWhile(
   directory: string,
   work: () => Promise<unknown>,

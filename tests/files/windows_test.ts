@@ -1,4 +1,6 @@
-/** What disks of Windows do otherwise: files that are replaced, junctions, and cases of names. */
+/**
+ * Behavior of disks on Windows: locked and read-only files, junctions, and names that ignore case.
+ */
 import type { Client } from "@degu/degu";
 import { download, downloadTree, TransferError, type TreeEvent, upload } from "@degu/degu/files";
 import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
@@ -14,7 +16,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { chmodSync } from "node:fs";
 import { listText } from "./directory_entries.ts";
 
-// Files that are replaced: what Windows refuses at first.
+// Replacing files that Windows refuses to replace at first.
 
 const LARGE = "l".repeat(70_000);
 
@@ -72,7 +74,9 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
   );
 }
 
-/** Refuses a number of times that a file is replaced, as Windows does while another program has it open. */
+/**
+ * Makes the next attempts to replace a file fail, as on Windows while another program has it open.
+ */
 function hold(path: string, attempts: number) {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
@@ -125,11 +129,11 @@ Deno.test({
   },
 });
 
-// Names that differ by case alone.
+// Names that differ only by case.
 
 const ENTRY = { kind: "file", modified: "2024-05-06T07:08:09.123Z" };
 
-/** A server whose list has these paths, each a file with its path as content, or a directory. */
+/** Serves a list of these paths, each a file with its path as content, or a directory. */
 function serveList(paths: readonly string[]) {
   const entries = paths.map((path) =>
     path.endsWith("/")
@@ -159,7 +163,7 @@ Deno.test({
     await using serving = serveList(paths);
     await using dir = await createTempDir();
     await fill(dir.path, { "superfluous": "1" });
-    // A second run finds what the first one has copied.
+    // A second call finds the files that the first one has copied.
     for (const copied of [5, 0]) {
       const codes: Record<string, unknown> = {};
       const onEvent = (event: TreeEvent) => {
