@@ -1,7 +1,8 @@
 /**
- * Trees that are copied to a target that has the beginnings of some files, cut after each system
- * call that changes its disk: by a kill, or by a power failure, which takes what was not synced. At
- * each of these moments nothing is lost or mixed, and the next call completes.
+ * Copies trees to a target that has the prefixes of some files, and cuts each copy after each
+ * system call that changes the disk: by a kill, or by a power failure, which also loses data that
+ * was not synced. In each state no file is lost or mixed with another, and the next call completes
+ * the copy.
  */
 import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -28,7 +29,7 @@ function tree(files: Readonly<Record<string, Plan>>): Plan {
 }
 
 /**
- * A file has grown, another one with other bytes; one was renamed, one was copied, a small one has
+ * One file has grown, one has other bytes, one was renamed, one was copied, a small one has
  * changed, and a directory has the name of a file.
  */
 const TARGET = tree({
@@ -50,12 +51,12 @@ const SOURCE = tree({
 });
 const REUSED = SIZE + (SIZE + 1) + (SIZE + 2);
 
-/** The states of the disk that a call makes, about. */
+/** About how many states of the disk a call creates. */
 const STATES = 100;
 
-/** Cuts an upload and a download at about `count` moments, evenly spread. */
+/** Cuts an upload and a download at about `cuts` moments, evenly spread. */
 export async function cutCopies(cuts: number): Promise<void> {
-  // Files that have just changed have no version by which their parts are resumed.
+  // Files that have just changed have no version, so their parts can't be resumed.
   using _clock = setClockAhead(10_000);
   for (const isUpload of [true, false]) await cutCall(isUpload, Math.ceil(2 * STATES / cuts));
 }
@@ -67,7 +68,7 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
   make(target, TARGET);
   await using serving = serve(new FilesApp(source, { list: true, reuse: true }));
   const copy = async (target: string) => {
-    // One after the other, so that each moment is one of a single file.
+    // Copy the files sequentially, so that each state is in the middle of one file.
     const options = { delete: true, connections: 1 };
     if (!isUpload) return await downloadTree(serving.makeClient(), "/", target, options);
     const app = new FilesApp(target, { list: true, write: true, reuse: true });
@@ -113,20 +114,22 @@ function checkWhole(
   }
 }
 
-/** A directory of which each state is kept, or one of several. */
+/** A directory that stores each of its states, or one of several. */
 class CutDisk {
   readonly states: { readonly path: string; readonly moment: string }[] = [];
   readonly #root: string;
   readonly #kept: string;
-  /** By inode: how many bytes of a file a power failure leaves; of the others all. */
+  /**
+   * By inode: the synced size of a file, which a power failure leaves. Other files stay complete.
+   */
   readonly #synced = new Map<number | null, number>();
   readonly #step: number;
-  /** The number of states that there were; the first one that is kept is any. */
+  /** The number of states so far. It starts at random, so the first stored state is random. */
   #count: number;
   #last = "";
   #isLooking = false;
 
-  /** @param kept The directory in which the states are kept. */
+  /** @param kept The directory for the states. */
   constructor(root: string, kept: string, step: number) {
     this.#step = step;
     this.#count = Math.floor(Math.random() * step);
@@ -135,7 +138,7 @@ class CutDisk {
     Deno.mkdirSync(kept);
   }
 
-  /** Records the state before and after each call that changes a disk, during an operation. */
+  /** Stores the state before and after each call of an operation that changes a disk. */
   async record<T>(work: () => Promise<T>): Promise<T> {
     using all = new DisposableStack();
     const ofFile = Deno.FsFile.prototype;
@@ -181,7 +184,7 @@ class CutDisk {
     all.use(patch(holder, name, make));
   }
 
-  /** Keeps the state as a kill leaves it, and as a power failure does. */
+  /** Stores the state after a kill, and after a power failure. */
   #keep(moment: string): void {
     const now = `${this.#stateOf(this.#root)} ${[...this.#synced]}`;
     if (now === this.#last) return;
@@ -217,7 +220,7 @@ class CutDisk {
     Deno.copyFileSync(from, to);
     const left = isWhole ? undefined : this.#synced.get(ino);
     if (left !== undefined) {
-      // The length of a file may be on the disk before its bytes.
+      // The size of a file may be on the disk before its bytes.
       Deno.truncateSync(to, left);
       Deno.truncateSync(to, size);
     }

@@ -1,4 +1,4 @@
-/** The peers on disk, whose writer is killed at any moment. */
+/** Kills processes that write the peers of devices to the disk, at random moments. */
 
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { authorityOf, openDevice, record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -10,14 +10,17 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { stateAfter } from "../programs/peer_writer.ts";
 
-/** Devices whose peers a process changes at the same time: a kill cuts all of these changes. */
+/**
+ * The number of devices whose peers a process changes at the same time. A kill interrupts all of
+ * these changes.
+ */
 const DEVICES = 5;
-/** Longer than a writer needs for its first changes, so that it is killed in the midst of any. */
+/** Longer than a writer needs for its first changes, so that a kill can interrupt any change. */
 const MOST_MILLISECONDS = 40;
 
 /**
- * Cuts so many changes of a device's peers by killing who writes them, and checks each time that the peers are as before
- * the change or as after it.
+ * Interrupts this many changes of a device's peers by killing the writer. After each kill, checks
+ * that the peers are in the state before or after the change.
  */
 export async function killPeerWriters(cuts: number): Promise<void> {
   await using devices = await TestDevices.create();

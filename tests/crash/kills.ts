@@ -1,6 +1,6 @@
 /**
- * Processes that move or write files and trees, or serve them, and are killed at random moments. What is left must be whole, and nothing
- * may be lost.
+ * Kills processes at random moments while they copy, write or serve files and trees. Each remaining
+ * file must be complete, and no file may be lost.
  */
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
@@ -18,19 +18,22 @@ import { ChangingTrees } from "../trees/changing.ts";
 import { cutCopies } from "./cuts.ts";
 import { killPeerWriters } from "./killed_peer_writers.ts";
 
-/** Processes at a time: while one starts another works. */
+/** The number of simultaneous processes: while one starts, another works. */
 const LANES = 4;
 
 interface Killed {
   readonly name: string;
-  /** How many are killed in a test, and by `deno task crash`. */
+  /** The number of kills in a test, and in `deno task crash`. */
   readonly ofTest: number;
   readonly kills: number;
-  /** Kills processes; rejects if the disk is wrong afterward. */
+  /** Kills processes; rejects if the files on the disk are wrong afterwards. */
   readonly run: (kills: number) => Promise<void>;
 }
 
-/** Kinds of processes that are killed: each does all of this at the same time, so a kill cuts all of it. */
+/**
+ * Kinds of processes to kill. Each does several things at the same time, so that a kill interrupts
+ * all of them.
+ */
 export const KILLED: readonly Killed[] = [
   { name: "writers of a device's peers", ofTest: 10, kills: 200, run: killPeerWriters },
   { name: "downloads, uploads and writers", ofTest: 4, kills: 100, run: killFiles },
@@ -47,17 +50,17 @@ export const KILLED: readonly Killed[] = [
 
 /** The work of a process until it is killed. */
 interface Work {
-  /** The directory that it needs. */
+  /** The directory that the process needs permissions for. */
   readonly dir: string;
   /** The arguments for `transfer.ts`. */
   readonly args: readonly [task: string, ...unknown[]];
   /** Checks the disk, and prepares the next kill. */
   check(isDone: boolean): Promise<void>;
-  /** Does the rest undisturbed. */
+  /** Completes the work without a kill. */
   complete(): Promise<void>;
 }
 
-/** Kills processes that do all of this, one after the other. */
+/** Kills processes that each do all of this work, one process after the other. */
 async function killInTurn(
   works: readonly Work[],
   kills: number,
@@ -72,7 +75,7 @@ async function killInTurn(
   for (const { complete } of works) await complete();
 }
 
-/** Runs `transfer.ts` with the right to these directories. */
+/** Makes a command that runs `transfer.ts` with permissions for these directories. */
 function transferCommand(dirs: readonly string[], args: readonly unknown[]): Deno.Command {
   const flags = ["--allow-net=127.0.0.1", `--allow-read=${dirs}`, `--allow-write=${dirs}`];
   return makeProgramCommand("transfer.ts", { flags, args: args.map(String) });
@@ -80,7 +83,7 @@ function transferCommand(dirs: readonly string[], args: readonly unknown[]): Den
 
 // Files.
 
-/** The whole download takes a tenth of a second: most of the time something is on its way. */
+/** The whole download takes a tenth of a second, so most kills interrupt a transfer. */
 const DOWNLOAD_BYTES = 1_600_000, PIECE_MILLISECONDS = 4, FILES_MILLISECONDS = 250;
 const UPLOAD_BYTES = 4_000_000;
 const WRITTEN_BYTES = 200_000;
@@ -98,7 +101,7 @@ async function killFiles(kills: number): Promise<void> {
   assertEquals([(await put("/replaced")).status, (await put("/after")).status], [204, 201]);
 }
 
-/** The target is always the old file or the new one, and the next download completes. */
+/** After each kill, the target is the old or the new file, and the next download completes. */
 async function startDownload(open: AsyncDisposableStack): Promise<Work> {
   const there = new ServedVersion(randomBytes(DOWNLOAD_BYTES));
   there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, PIECE_MILLISECONDS));
@@ -134,7 +137,7 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
   };
 }
 
-/** The file is missing or complete, and the next upload completes. */
+/** After each kill, the file is missing or complete, and the next upload completes. */
 async function startUpload(open: AsyncDisposableStack): Promise<Work> {
   const files = open.use(await serveFiles((dir) => new FilesApp(dir, { write: true })));
   const [file, copy] = [`${files.clientDir}/file`, `${files.serverDir}/copy`];
@@ -149,7 +152,7 @@ async function startUpload(open: AsyncDisposableStack): Promise<Work> {
       if (!isThere) return;
       assert(isSame(await Deno.readFile(copy), content), "it is another file");
       await Deno.remove(copy);
-      // Other content by its first bytes alone: to make so many at random takes longer than to move them.
+      // Only the first bytes differ, because random content takes longer than the transfer.
       content = content.slice();
       crypto.getRandomValues(content.subarray(0, 65536));
       await Deno.writeFile(file, content);
@@ -157,14 +160,14 @@ async function startUpload(open: AsyncDisposableStack): Promise<Work> {
     async complete() {
       await upload(files.client, file, "/copy");
       assert(isSame(await Deno.readFile(copy), content));
-      // A part whose upload was killed in its last moment may belong to an outdated version.
+      // The part of an upload that was killed at its end may belong to an outdated version.
       assert((await listParts(files.serverDir)).length <= 1);
     },
   };
 }
 
 /**
- * Asserts that each file that a peer can see is complete, and that leftovers don't block later
+ * Asserts that each file that peers can see is complete, and that leftovers don't block later
  * transfers.
  */
 function writing(dir: string): Work {
@@ -187,7 +190,7 @@ async function checkWhole(dir: string): Promise<number> {
       continue;
     }
     const bytes = await Deno.readFile(path).catch(() => null);
-    // Another process has deleted it meanwhile.
+    // Another process has deleted the file.
     if (bytes === null) continue;
     assertEquals(bytes.length, WRITTEN_BYTES, path);
     assert(bytes.every((byte) => byte === bytes[0]), `${path} is of two versions`);
@@ -202,7 +205,7 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 
 // Trees of files.
 
-/** When something has been moved for sure. */
+/** After this time at least one file has been transferred. */
 const TREES_MILLISECONDS = 250;
 
 /** Kills clients, each of which downloads one tree and uploads another. */
@@ -220,7 +223,7 @@ async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise
     dir: local,
     args: [isUpload ? "uploadTree" : "downloadTree", serving.address[1], local, "/"],
     async check(isDone) {
-      // What a server has received whole it still writes.
+      // The server still writes files that it has received completely.
       while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
       await check(isDone);
       trees.change();
@@ -229,7 +232,7 @@ async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise
   };
 }
 
-/** How much is moved before the outbox is filled again. */
+/** The number of files that are moved before the outbox is filled again. */
 const OUTBOX_FILES = 600, OUTBOX_LARGE = 4, OUTBOX_LARGE_BYTES = 500_000;
 
 /** Kills clients that empty an outbox: each file is complete, at the source or at the target. */
@@ -250,7 +253,7 @@ async function killMoves(kills: number): Promise<void> {
     }
   };
   const check = async (isDone: boolean) => {
-    // What a server has received whole it still writes.
+    // The server still writes files that it has received completely.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
     const [ours, theirs] = [await readTree(clientDir), await readTree(serverDir)];
     for (const [name, text] of texts) {
@@ -273,7 +276,7 @@ async function killMoves(kills: number): Promise<void> {
   await killInTurn([{ dir: clientDir, args, check, complete }], kills, TREES_MILLISECONDS);
 }
 
-/** Kills servers, and continues with another one: half of them while they receive. */
+/** Kills servers, half of them while they receive, and continues with another server. */
 async function killServers(kills: number): Promise<void> {
   await killServersOf(true, Math.ceil(kills / 2));
   await killServersOf(false, Math.floor(kills / 2));
@@ -298,7 +301,7 @@ async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
   await complete();
 }
 
-/** A tree that was changed, and its copy; one of them is to be served. */
+/** Makes a tree that has changed, and its copy; one of them is served. */
 async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
   const { path } = open.use(await createTempDir());
   const trees = new ChangingTrees(`${path}/source`, `${path}/target`);
@@ -308,7 +311,7 @@ async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
     isUpload
       ? await uploadTree(client, local, "/", { delete: true })
       : await downloadTree(client, "/", local, { delete: true });
-  /** Moves the rest, undisturbed: it has to end, and then both are the same. */
+  /** Copies the rest without a kill. The call must end, and both trees must be equal. */
   const moveRest = async () => {
     const options = { list: true, write: isUpload, reuse: true };
     await using serving = serve(new FilesApp(served, options));

@@ -1,6 +1,7 @@
 /**
- * `deno task crash`: kills programs at random moments, many times, and cuts a disk after each of many
- * system calls; checks what is left on the disk. `deno task test:long` does the same a few times. Ends with status 1 after the first run that fails.
+ * `deno task crash`: kills programs many times at random moments, and cuts a disk after each of
+ * many system calls; then checks the files on the disk. `deno task test:long` does the same a few
+ * times. The exit code is 1 after the first failed run.
  */
 
 import { KILLED } from "./kills.ts";

@@ -1,4 +1,4 @@
-/** The client of a peer: which server it accepts, at which address, and what its errors say. */
+/** The client of a peer: the servers that it accepts, their addresses, and its errors. */
 import { createFetch, ProxyApp } from "@degu/degu";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -42,11 +42,11 @@ Deno.test("device.client() accepts a name, an id or a peer object, and its clien
     assertEquals(client.host, `127.0.0.1:${server.address[1]}`);
     assertEquals([client.timeout, client.options.headers], [7, { a: "b" }]);
     await assertWorks(client);
-    // As they are read, without a cast.
+    // The stored addresses can be passed without a cast.
     const { addresses } = (await viewer.peer("camera"))!;
     await assertWorks(await viewer.client(peer, { addresses }));
   }
-  // The port of HTTPS is left out, as anywhere.
+  // The port of HTTPS is omitted, as in any URL.
   const hosts = [443, 444].map(async (port) => {
     return (await viewer.client("camera", { addresses: [["camera.local", port]] })).host;
   });
@@ -126,7 +126,7 @@ Deno.test("the address that worked last is tried first the next time", async () 
   await assertWorks(client);
   assertEquals(mute.conns.length, 1);
   {
-    // However long the handshake takes, no other address is tried meanwhile.
+    // No other address is tried, however long the handshake takes.
     using _patience = speedUpTimeouts((milliseconds) => milliseconds === 250, 0.001);
     for (let i = 0; i < 3; i++) await assertWorks(client);
   }
@@ -245,7 +245,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   const { viewer } = setup;
   const [camera, stranger] = [makeAuthority(), makeAuthority()];
   const leaf = makeLeaf(camera);
-  // A device in another language may refuse in the handshake.
+  // A device that is not written with Degu may refuse in the handshake.
   await using server = await serveWith(stranger.pem, leaf.pem, leaf.keyPem);
   await recordAuthority(viewer, camera, "rover", [server.address]);
   const client = await viewer.client("rover");

@@ -1,4 +1,4 @@
-/** The addresses of a device are tried in parallel (RFC 8305 §5), and the first that answers is taken. */
+/** The addresses of a device are tried in parallel (RFC 8305 §5); the first connection wins. */
 import type { Address } from "@degu/degu/base";
 import { raceAddresses } from "@degu/internal/device/device_connect.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 
 type Attempt = (port: number, signal: AbortSignal) => unknown;
 
-/** Tries the ports from 1 on, and says which were begun, when, and which sockets were closed. */
+/** Tries the ports from 1 on, and records the attempts, their times, and the closed sockets. */
 function race(attempt: Attempt, count = 4, signal?: AbortSignal) {
   const addresses = Array.from({ length: count }, (_, i): Address => ["127.0.0.1", i + 1]);
   const begin = performance.now();
@@ -21,7 +21,7 @@ function race(attempt: Attempt, count = 4, signal?: AbortSignal) {
   return { begun, closed, winner };
 }
 
-/** Rejects with the reason of its signal, and never otherwise. */
+/** Rejects with the reason of the signal when it is aborted. */
 function untilAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason));
@@ -43,7 +43,7 @@ Deno.test("the first address that answers wins; the next is tried when one fails
     const { winner, begun, closed } = race(attempt);
     assertEquals([await winner, begun.length, closed], [wins, began, []]);
     const took = begun.at(-1)!;
-    // Timers may be early by a part of a millisecond, and late by any time.
+    // Timers may fire a fraction of a millisecond early, or late.
     assert(waited === 0 ? took < 250 : took >= waited * 249, `${begun}`);
   }
   assertEquals(new Set(timeouts.started), new Set([250]));

@@ -1,4 +1,7 @@
-/** The server of a device accepts only its peers, and knows which; also after a theft, and on a shared machine. */
+/**
+ * The server of a device accepts and identifies only its peers, also after a theft or on a shared
+ * machine.
+ */
 import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type Device, DeviceServer, peerOf } from "@degu/degu/device";
@@ -154,7 +157,7 @@ Deno.test("device.serve resolves to a server that serves, and rejects for an add
   using rejections = recordUnhandledRejections();
   await assertRejects(() => camera.serve(server.address, respondWithName), Deno.errors.AddrInUse);
   assertEquals([await camera.serving(), rejections.reasons], [[server.address], []]);
-  // Closing the device closes its server, also for who holds it.
+  // Closing the device also closes a server that the caller references.
   await camera.close();
   await camera.close();
   await server.serveForever();
@@ -196,7 +199,7 @@ Deno.test("a server that can't listen, or whose device is closed before it serve
     });
     await assertRejects(() => camera.serve(LOOPBACK, respondWithName), Error, "broken");
   }
-  // After their end the servers don't listen to changes of the peers.
+  // Closed servers don't listen to changes of the peers.
   let followed = 0;
   {
     using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void followed++);
@@ -306,7 +309,8 @@ Deno.test("a copied directory can't be used to impersonate the peers in it", asy
   const { devices, camera, viewer } = setup;
   cpSync(viewer.dir, devices.makePath("stolen"), { recursive: true });
   const thief = await devices.open("stolen", { name: "viewer" });
-  // The directory has the camera's authority, but not its key, so peers of the camera aren't fooled.
+  // The directory has the camera's authority, but not the camera's key, so the camera's peers
+  // refuse the thief.
   const friend = await devices.open("friend");
   await record(friend, camera);
   await record(thief, friend);
@@ -324,7 +328,7 @@ testUnless(
   async () => {
     await using setup = await setUpClient();
     const { camera, devices } = setup;
-    // Everybody may come as far as the directory itself.
+    // Let all users access the parent of the directory.
     await Deno.chmod(devices.makePath("."), 0o755);
     const program = `
 import os, sys

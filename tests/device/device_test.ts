@@ -1,4 +1,4 @@
-/** Opening and closing a device, its directory, and two from pairing to forgetting, as their users see it. */
+/** Opening and closing a device, its directory, and two devices from pairing to forgetting. */
 import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
@@ -134,11 +134,11 @@ Deno.test("a FIFO in the directory of a device doesn't block the device", async 
   await withTimeout(opening, "the device is refused");
 });
 
-// The directory of a device: modes, name, addresses of servers, changes by several processes.
+// The directory of a device: modes, name, addresses of servers, and changes by several processes.
 
 Deno.test("a device's directories have mode 0700 and its files 0600", async () => {
   await using devices = await TestDevices.create();
-  // A directory that others can read is made private.
+  // A directory that other users can read is made private.
   await Deno.mkdir(devices.makePath("camera"), { mode: 0o755 });
   const camera = await devices.open("camera");
   await record(camera, await devices.open("viewer"));
@@ -170,7 +170,7 @@ Deno.test("Device.open rejects a directory that others could have written to", a
     "open to other users",
   );
   assertEquals(await listNames(path), []);
-  // The directories above are not checked.
+  // Parent directories are not checked.
   await using _device = await Device.open(join(path, "inner"), { name: "camera" });
 });
 
@@ -273,7 +273,7 @@ Deno.test("a writer removes the temporary files of an interrupted writer, and it
   const files = new StateDirectory(path, join(dir.path, "lock"));
   await Deno.writeTextFile(join(path, ".0123456789abcdef"), "half");
   await Deno.writeTextFile(join(path, ".notes"), "mine");
-  assertEquals(await files.listNames(), [".notes"]); // the other one is no valid name
+  assertEquals(await files.listNames(), [".notes"]); // the other name is invalid
   await files.withLock(() => files.write("a", "one"));
   assertEquals(await listNames(path), [".notes", "a"]);
   await Deno.mkdir(join(path, "b"));
@@ -316,11 +316,11 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   assertEquals(setup.logger.lines, []);
   const serving = server.serveForever();
   assertEquals(await camera.serving(), [server.address]);
-  // A killed process has left this record, which no process locks.
+  // The record of a killed process is not locked.
   const deadRecord = join(camera.dir, "serving", "0123456789abcdef");
   await Deno.writeTextFile(deadRecord, "127.0.0.1:9");
   {
-    // Another process looks at it at this moment.
+    // Another process has the record open.
     using other = await Deno.open(deadRecord);
     await other.lock(false);
     assertEquals(await camera.serving(), [server.address]);

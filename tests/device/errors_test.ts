@@ -1,4 +1,4 @@
-/** The codes of PairingError and of DeviceError: each is provoked by devices, sockets and people. */
+/** The codes of PairingError and DeviceError, caused by real devices and sockets. */
 import {
   type ConfirmNumber,
   DeviceError,
@@ -21,7 +21,7 @@ import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
 const yes: ConfirmNumber = () => true;
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
 
-/** A line of which only the version and the checksum are looked at. */
+/** Makes a line in which only the version and the checksum are valid. */
 async function lineOfVersion(version: number): Promise<string> {
   const bytes = new Uint8Array(40);
   bytes[0] = version;
@@ -31,7 +31,7 @@ async function lineOfVersion(version: number): Promise<string> {
   return `degu:${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
 }
 
-/** Holds the time limit of joining, 60 s, until a test ends it. */
+/** Delays the time limit of joining, 60 s, until a test ends it. */
 function heldLimit() {
   const { setTimeout } = globalThis;
   let end = () => {};
@@ -46,7 +46,7 @@ function heldLimit() {
 
 type Setup = Awaited<ReturnType<typeof open>>;
 
-/** A camera that invites by a line and a number, and two that may join it. */
+/** Opens a camera with an invitation for a line and a number, and two devices that can join it. */
 async function open() {
   const inviter = person();
   const setup = await openInvitation(["viewer", "other"], { confirm: inviter.confirm });
@@ -126,7 +126,7 @@ const PAIRING: Record<
       await viewer.joinByNumber({ addresses }, yes);
     }, /no device invites at these addresses: check that/],
     ["a name that can't be looked up", async ({ viewer }) => {
-      // As Deno rejects, without a question to a server of names.
+      // The error of Deno, without a DNS request.
       const fail = () => Promise.reject<never>(new Error("failed to lookup address information"));
       using _connect = patch(Deno, "connect", () => fail as typeof Deno.connect);
       await viewer.joinByNumber({ addresses: [["name.invalid", 80]] }, yes);

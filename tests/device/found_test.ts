@@ -1,4 +1,6 @@
-/** Addresses at which a peer is found: which device is accepted, and which address is stored. */
+/**
+ * Searched addresses of a peer: the devices that are accepted, and the addresses that are stored.
+ */
 import type { Address } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -7,7 +9,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
-/** A viewer that has an address of a camera without a listener; both listen at other addresses. */
+/** Makes a viewer with an outdated address of a camera. Both devices listen at other addresses. */
 async function setUp() {
   const stack = new AsyncDisposableStack();
   const devices = stack.use(await TestDevices.create());
@@ -28,7 +30,7 @@ async function setUp() {
     ...{ viewer: viewer!, peer, dead, addresses, logger },
     cameraAddress: await serve(camera),
     otherAddress: await serve(other),
-    /** Asks the camera, which is looked for with this result. */
+    /** Requests from the camera with these search results. */
     ask: async (found: readonly Address[], options: DeviceClientOptions = {}) => {
       let searches = 0;
       const find = () => (searches++, Promise.resolve(found));
@@ -47,7 +49,7 @@ Deno.test("a peer with a new address is found, and its address is stored, so tha
   assertEquals(await test.ask([cameraAddress]), [200, 1]);
   assertEquals(await test.addresses(), [dead[1], cameraAddress[1]]);
   assertEquals(await test.ask([]), [200, 0]);
-  // Of a peer that is renamed they are kept.
+  // Renaming a peer keeps the addresses.
   await test.viewer.rename("camera", "garden");
   assertEquals((await storeOf(test.viewer.dir).read(test.peer.id))?.addresses.length, 2);
 });

@@ -13,7 +13,7 @@ import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 import { addressOf, introductionOf, makeDevices, openInvitation, pair } from "./pairing.ts";
 
-/** A loopback address that no other test uses, so that a port that was freed stays free. */
+/** A loopback address that no other test uses, so that a freed port stays free. */
 const QUIET: HostAddress[] = [["127.86.75.30", 0]];
 
 Deno.test("two devices pair by a line, and each stores the other as a peer", async () => {
@@ -85,7 +85,7 @@ Deno.test("the line of an invitation is unusable after one pairing", async () =>
   await using setup = await openInvitation(["viewer", "late"]);
   const { camera, viewer, late, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  // The line has no name: only a peer has one for it.
+  // The line contains no name, because only a peer has a name for this device.
   for (
     const [device, who] of [[late, `the device ${camera.id}`], [
       viewer,
@@ -110,7 +110,7 @@ Deno.test("a device can have several invitations open, and join at the same time
   await using first = await camera.invite();
   await using second = await camera.invite();
   await using back = await two.invite();
-  // Two devices that join one another at once are paired all the same.
+  // Two devices that join each other at the same time are both paired.
   const peers = await withTimeout(
     Promise.all([one.join(first.line), two.join(second.line), camera.join(back.line)]),
     "all devices are paired",
@@ -133,7 +133,7 @@ Deno.test("the port of an invitation is free after the pairing has resolved, and
   await other.close();
   (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
   await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
-  // Their device keeps neither, and so doesn't close them again.
+  // A device doesn't reference its ended invitations, and so doesn't close them again.
   let closed = 0;
   for (const counted of [invitation, other]) {
     counted[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
@@ -223,7 +223,7 @@ Deno.test("pairing the same device again renews its entry and keeps its name", a
   assert(again.atInviter.pairedAt > firstPeers.atInviter.pairedAt);
   const renamed = await pair(camera, viewer, { peerName: "tv" }, { peerName: "eye" });
   assertEquals([renamed.atInviter.name, renamed.atJoiner.name], ["tv", "eye"]);
-  // A name that the joined device has already is its own.
+  // The current name of a peer isn't taken for that peer.
   assertEquals((await pair(camera, viewer, {}, { peerName: "EYE" })).atJoiner.name, "EYE");
   assertEquals([(await camera.peers()).length, (await viewer.peers()).length], [1, 1]);
 });
@@ -289,7 +289,7 @@ Deno.test("without the option listen, an invitation needs one usable address; wi
       permissions.requestSync = requestSync;
     }
   };
-  const missing = "192.0.2.1"; // RFC 5737: of no machine
+  const missing = "192.0.2.1"; // RFC 5737: an address of no machine
   assertEquals(await invite(["0.0.0.0", missing]), "0.0.0.0");
   assertEquals(await invite([missing, "0.0.0.0"]), "0.0.0.0");
   const { cause } = await assertRejects(() => invite([missing]), DeguError, "set `listen`");
@@ -333,7 +333,7 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
       `listen[1]: can't listen at ${addressOf(invitation).join(":")}: `,
     ],
     [
-      { listen: [["192.0.2.1", 0]] }, // RFC 5737: of no machine
+      { listen: [["192.0.2.1", 0]] }, // RFC 5737: an address of no machine
       Deno.errors.AddrNotAvailable,
       "listen[0]: can't listen at 192.0.2.1:0: ",
     ],

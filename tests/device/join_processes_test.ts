@@ -15,9 +15,9 @@ import {
 } from "./pairing.ts";
 import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
 
-/** Starts a process that invites, joins, or serves and invites, as the device in a directory. */
+/** Starts a process that invites, joins, or serves and invites, with the device of a directory. */
 function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
-  // Without --allow-sys=networkInterfaces, as it is told where to listen.
+  // --allow-sys=networkInterfaces isn't needed if the addresses are given.
   const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
   const flags = ["--allow-net=127.0.0.1,0.0.0.0", "--allow-sys=uid", ...paths];
   const stdin = args[0] === "ask" ? "piped" : "null";
@@ -25,7 +25,7 @@ function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
   return new RunningProcess(command.spawn());
 }
 
-/** The line of a process that invites, which is printed first. */
+/** Returns the line of a process that invites, which prints it first. */
 const lineOf = async (inviting: RunningProcess) =>
   (await inviting.waitForStdout(/^.*\n/)).trimEnd();
 

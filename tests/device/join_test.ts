@@ -1,4 +1,4 @@
-/** Joining a device by the line of its invitation: errors, attacks of the inviter, secrecy. */
+/** Joining a device by the line of its invitation: errors, malicious inviters, and secrecy. */
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -59,17 +59,17 @@ Deno.test("a device can't join itself, or a copy of its directory, by the line o
   assertEquals([await camera.written(), await twin.written()], [[], []]);
 });
 
-/** The valid first response of an inviter. */
+/** The valid response of an inviter to the first step. */
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
 
-/** An inviter that answers right in the first step, and like this in the second. */
+/** Starts an inviter with a valid response to the first step, and the given one to the second. */
 const inviteUntilSecond = (device: PairingDevice, answer: (socket: TLSSocket) => string | null) =>
   startInviter(
     device,
     (_request, socket, count) => count === 0 ? answerOf(RIGHT) : answer(socket),
   );
 
-/** A port that closes the first connections during their handshake, and relays the others. */
+/** Starts a port that closes the first connections during the handshake, and relays the others. */
 function startCutter(
   to: readonly [string, number],
   cuts: number,
@@ -116,7 +116,8 @@ async function assertTenTries(place: "TLS" | "plain") {
     return lineWith(invitation.line, [[host, encrypted, plain]]);
   };
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds < 1000);
-  // Half of each pause is random; the others are limits of seconds, and turns of the event loop.
+  // Half of each pause is random. The other timers are limits in seconds, and ticks of the event
+  // loop.
   const { random } = Math;
   const pauses = () => timeouts.started.splice(0).filter((each) => each >= 25 && each < 1000);
   {
@@ -165,7 +166,7 @@ Deno.test("an unreachable device and one that refuses this device cause differen
   const { camera, viewer, invitation } = setup;
   const { NetworkUnreachable, TimedOut, ConnectionRefused, NotCapable } = Deno.errors;
   const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
-  // A link-local address, tried at an interface without such addresses.
+  // A link-local address, tried at an interface that has no such addresses.
   const invalid = Object.assign(new Error("invalid argument"), { code: "EINVAL" });
   const silentErrors = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable, invalid];
   const refused = new ConnectionRefused("no");
@@ -253,7 +254,7 @@ Deno.test("an error response is not mistaken for success", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (const status of [201, 404, 500]) {
-    // The right authority, with a status other than 200.
+    // A valid authority, with a status other than 200.
     await using inviter = await startInviter(camera, () => answerOf(RIGHT), { status });
     const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError);
     assertEquals([code, inviter.requests], ["NOT_OPEN", []]);
@@ -266,7 +267,7 @@ Deno.test("an error response is not mistaken for success", async () => {
   }
   for (const status of ["200 OK", "403 Forbidden", "500 Error"]) {
     await using inviter = await inviteUntilSecond(camera, () => answerOf("", status));
-    const who = `hall (${camera.id}) has refused`; // by now it has said its name
+    const who = `hall (${camera.id}) has refused`; // the inviter has sent its name
     const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError, who);
     assertEquals(code, "REFUSED");
   }
@@ -292,7 +293,7 @@ Deno.test("aborting the signal or closing the device ends joining at any moment,
   const rows = [
     (end: () => unknown) => (end(), [invitation.line, null] as const),
     (end: () => unknown) => cutting(1, end),
-    (end: () => unknown) => cutting(5, end), // in the wait before the next attempt
+    (end: () => unknown) => cutting(5, end), // during the wait before the next attempt
     (end: () => unknown) => answering(0, end),
     (end: () => unknown) => answering(1, end),
   ];
@@ -325,8 +326,8 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
   const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
   assertEquals(await assertRejects(() => joining), reason);
   await using other = await camera.invite();
-  await viewer.join(other.line); // which has none of those addresses
-  // If the line has another address, Deno doesn't prompt for the permission.
+  await viewer.join(other.line); // the interface has none of these addresses
+  // Deno doesn't prompt for the permission if the line has another address.
   using _asking = patch(Deno.permissions, "querySync", () => () => ({ state: "prompt" }) as never);
   await viewer.join(both);
 });
@@ -371,7 +372,7 @@ Deno.test("the joiner sends messages only to a server with degu-pair/2 and a cer
     await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"), options);
     const message = isTold ? "has refused" : "not open any more";
     const error = await assertRejects(() => viewer.join(inviter.line), PairingError, message);
-    // Without a name.
+    // The message has no name.
     if (isTold) assertMatch(error.message, /^the device [a-z2-7]{52} has refused/);
     assertEquals(inviter.requests.length, isTold ? 1 : 0);
   }

@@ -1,4 +1,4 @@
-/** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
+/** Attacks on pairing by number: by strangers at either port, and by a man in the middle. */
 import { Device, type Invitation, type PairingError } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
@@ -31,14 +31,14 @@ import {
   Stranger,
 } from "./pairing.ts";
 
-/** An invitation that a person confirms. */
+/** Opens an invitation that a person confirms. */
 async function openAsking<Name extends string>(...others: readonly Name[]) {
   const inviter = person();
   const setup = await openInvitation(others, { confirm: inviter.confirm });
   return Object.assign(setup, { inviter });
 }
 
-/** Asserts that the number is as good as on the first moment. */
+/** Asserts that the number still works. */
 async function assertNumberIsGood(
   invitation: Invitation,
   inviter: ReturnType<typeof person>,
@@ -53,12 +53,12 @@ async function assertNumberIsGood(
   ]);
 }
 
-// Between two devices.
+// A man in the middle.
 
 Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total", async () => {
   await using setup = await openAsking("viewer", "stranger");
   const { camera, viewer, stranger, invitation, inviter } = setup;
-  // No time limit ends, even on a slow machine.
+  // No time limit may end, even on a slow machine.
   using _timeouts = speedUpTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
   let isExhausted = false;
   invitation.exhausted.then(() => isExhausted = true);
@@ -123,7 +123,7 @@ Deno.test("a man in the middle can't choose the numbers by white space or field 
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = person();
-  // The joiner's commitment is relayed with the same fields, written otherwise.
+  // The joiner's commitment is relayed with the same fields in another encoding.
   const writings: ((fields: Record<string, unknown>) => string)[] = [
     (fields) => JSON.stringify(fields),
     (fields) => `${JSON.stringify(fields)} `,
@@ -139,14 +139,15 @@ Deno.test("a man in the middle can't choose the numbers by white space or field 
     joining.catch(() => {});
     const [atInviter, atJoiner] = [await inviter.asked(), await joiner.asked()];
     assertEquals(atInviter.id, viewer.id);
-    // One number in a million is the same by chance.
+    // The numbers are equal by chance in one of a million cases.
     if (index === 0) assertEquals(atInviter.number, atJoiner.number);
     else assertNotEquals(atInviter.number, atJoiner.number);
     atInviter.answer(false);
     await assertRejects(() => withTimeout(joining, "it ends"));
     await camera.logger.waitFor("info", "not paired by a number", index + 1);
   }
-  // The text of the last message, which is sent when all else is known, doesn't change the number.
+  // The text of the last message doesn't change the number, because all inputs of the number are
+  // known before.
   using last = await RawJoiner.commit(invitation, viewer);
   await last.reveal(` {\n"random" : "${base64url(last.random)}"\t} `);
   assertEquals((await inviter.asked()).number, last.number);
@@ -223,7 +224,7 @@ Deno.test("a replayed session has another number, and its random value fits only
   assertEquals(await camera.written(), []);
 });
 
-// At the plain port.
+// Attacks at the plain port.
 
 Deno.test("a random value without its commitment, sent twice, or sent over another connection closes the connection", async () => {
   await using setup = await openAsking("viewer");
@@ -302,7 +303,7 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
     `POST /commitment HTTP/1.1\r\n\r\n${text}`,
     `POST /commitment HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n` +
     `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`,
-    // The requests of a web page.
+    // Requests as sent by a web page.
     `POST /commitment HTTP/1.1\r\norigin: null\r\n${head}\r\n${text}`,
     `POST /commitment HTTP/1.1\r\norigin: http://a.example\r\n${head}\r\n${text}`,
     "GET /authority HTTP/1.1\r\norigin: http://a.example\r\n\r\n",
@@ -311,7 +312,7 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
   for (const request of requests) {
     using stranger = await Stranger.plain(plainOf(invitation));
     stranger.write(request);
-    // Bytes that aren't HTTP/1.1 get the response of every server, and no other.
+    // Bytes that aren't HTTP/1.1 get the same response as from every server.
     const received = await stranger.end();
     const answers = ["", formatErrorResponse(400), formatErrorResponse(501)];
     assert(answers.includes(received), `${request.slice(0, 300)}: ${received}`);
@@ -326,7 +327,7 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
   const receivedBefore = joiner.stranger.received;
   joiner.stranger.post("/commitment", fields);
   assertEquals(await joiner.stranger.end(), receivedBefore);
-  // The one try is used up.
+  // The only try is used up.
   for (let tries = 1; tries < 5; tries++) {
     await camera.logger.waitFor("info", "not paired by a number", tries);
     using another = await RawJoiner.commit(invitation, viewer);
@@ -346,7 +347,7 @@ Deno.test("a connection to the plain port has two seconds, and the oldest of 64 
       stranger.write(text);
       assertEquals(await stranger.end(), "");
     }));
-    // An answer gives no more time.
+    // A response doesn't extend the time limit.
     using stranger = await Stranger.plain(plainOf(invitation));
     stranger.write("GET /authority HTTP/1.1\r\n\r\n");
     await stranger.text(200);
@@ -369,7 +370,7 @@ Deno.test("a connection to the plain port has two seconds, and the oldest of 64 
     1,
   );
   assert(connections.slice(1).every(({ socket }) => !socket.destroyed));
-  // A joiner commits at once.
+  // A joiner commits immediately.
   await assertNumberIsGood(invitation, inviter, viewer);
 });
 
@@ -385,7 +386,7 @@ Deno.test("an attempt whose joiner has left before its start ends at once, so th
   assertEquals([attempt.state, attempt.abortController.signal.reason], ["ended", reason]);
 });
 
-// At the port for TLS.
+// Attacks at the TLS port.
 
 /** Sends `/confirmed`, and asserts that the connection is closed without an answer. */
 async function assertRefused(joiner: RawJoiner, options: object, body: unknown = {}) {
@@ -397,7 +398,7 @@ Deno.test("only the certificate of the device in the question can confirm, over 
   await using setup = await openAsking("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
-  // Before the random value it is too early.
+  // Too early, before the random value.
   await assertRefused(joiner, viewer);
   await joiner.reveal();
   const { answer, signal } = await inviter.asked();
@@ -415,7 +416,7 @@ Deno.test("only the certificate of the device in the question can confirm, over 
   assertEquals([signal.aborted, await camera.written()], [false, []]);
   using secure = await joiner.confirm();
   secure.write("");
-  // A second one while the first waits.
+  // A second request while the first one waits.
   await assertRefused(joiner, viewer);
   answer(true);
   assertEquals(await secure.text(200), "{}");
@@ -438,7 +439,7 @@ Deno.test("a certificate issued by an intermediate of the authority can't confir
   assertEquals(await camera.written(), []);
 });
 
-/** Asks to be stored with `openssl s_client`; returns what that has printed. */
+/** Requests the confirmation with `openssl s_client`; returns its output. */
 async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Promise<string> {
   const [host, port] = addressOf(invitation);
   const { stdout } = await runWithInput(
@@ -452,7 +453,7 @@ async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Pr
 testWithOpenssl("a resumed session has a certificate only if that was verified", async (pki) => {
   await using setup = await openAsking("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
-  // A device whose certificate no other test has shown to this process.
+  // A device whose certificate this process has not seen in another test.
   const authority = makeAuthority();
   const leaf = makeLeaf(authority);
   const device = { ...viewer, authority: { ...viewer.authority, raw: authority.der } };
@@ -460,7 +461,7 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
   await Deno.writeTextFile(pki.makePath("key.pem"), leaf.keyPem);
   const certificateArgs = ["-cert", pki.makePath("cert.pem"), "-key", pki.makePath("key.pem")];
   for (const version of ["-tls1_2", "-tls1_3"]) {
-    // Without a question the session has no certificate.
+    // The session has no certificate if no question is open.
     const ticket = pki.makePath("without.ticket");
     await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
     using joiner = await RawJoiner.commit(invitation, device);
@@ -479,7 +480,7 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
     joiner.stranger.socket.end();
     await abortOf(signal);
   }
-  // The certificate is shown while another device is asked about, so that it is not verified.
+  // The certificate is presented while the question is about another device, so it is not verified.
   const unverified = pki.makePath("unverified.ticket");
   {
     using joiner = await RawJoiner.commit(invitation, other);
@@ -516,7 +517,8 @@ testWithOpenssl(
     const jwkOf = (pem: string) => createPrivateKey(pem).export({ format: "jwk" });
     const bytes = (text: unknown) => Uint8Array.fromBase64(String(text), { alphabet: "base64url" });
     const jwk = jwkOf(key);
-    // A key (RFC 5915) with the public half of the device's own, and the private half of another one.
+    // A key (RFC 5915) with the public half of the device's key, and the private half of another
+    // key.
     const der = Uint8Array.from([
       ...Uint8Array.fromHex("30770201010420"),
       ...bytes(jwkOf(makeAuthority().keyPem)["d"]),
@@ -575,7 +577,7 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   using thief = await Stranger.connect(addressOf(invitation));
   const beingChecked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
-  // The answer needs to know where this device serves, which may take long.
+  // The response needs the addresses of this device's servers, which may take long.
   const slow = patch(Deno, "readDir", (readDir) => (path) => {
     slow[Symbol.dispose]();
     beingChecked.resolve();

@@ -1,4 +1,4 @@
-/** Pairing by a number between two devices, one of which may do anything. */
+/** Pairing by number between two devices, one of which may send anything. */
 import { type Address, ConnectionClosedError, type HostAddress } from "@degu/degu/base";
 import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "@degu/degu/device";
 import {
@@ -43,7 +43,7 @@ async function openAsking<Name extends string>(others: readonly Name[], options:
   return Object.assign(setup, { inviter });
 }
 
-/** Asserts that no peer is stored, and that the line still pairs. */
+/** Asserts that no peer is stored, and that the line still works. */
 async function assertLineIsGood(
   camera: PairingDevice,
   viewer: PairingDevice,
@@ -73,7 +73,7 @@ Deno.test("two devices pair by a number, in either order of the confirmations", 
       assertEquals([questions.inviter.name, questions.inviter.id], ["viewer", viewer.id]);
       assertEquals([questions.joiner.name, questions.joiner.id], ["camera", camera.id]);
       questions[firstConfirmer].answer(true);
-      // No peer is stored before both have confirmed.
+      // No peer is stored before both users have confirmed.
       await waitForTick();
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
       questions[firstConfirmer === "inviter" ? "joiner" : "inviter"].answer(true);
@@ -95,7 +95,7 @@ Deno.test("two devices pair by a number, in either order of the confirmations", 
 Deno.test("the number and the commitment are those of the documentation", async () => {
   const random = new Uint8Array(32).fill(7);
   const text = (value: string) => new TextEncoder().encode(value);
-  // Computed by Python's hashlib.
+  // Computed with Python's hashlib.
   assertEquals(
     computeCommitment(text("authority"), random).toHex(),
     "0890ca8a099aa5cfa1434828082138e499dd37e22ef477b7f42bf1739270bfdf",
@@ -117,7 +117,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   {
-    // The port sends the authority at any time, and has no time limit after it.
+    // The port sends the authority at any time, and doesn't limit the time after it.
     using timeouts = speedUpTimeouts(() => false);
     joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
     assertEquals(encodeLatin1(await joiner.stranger.text(200)), camera.authority.raw);
@@ -171,7 +171,7 @@ Deno.test("a joiner that has confirmed gets the inviter's rejection, in time or 
   await joiner.reveal();
   const { answer } = await inviter.asked();
   using secure = await joiner.confirm();
-  // By now the inviter has read it, and waits for the answer.
+  // The inviter has read the confirmation, and waits for its user.
   for (let i = 0; i < 10; i++) await waitForTick();
   answer(false);
   assertEquals(await secure.text(403), "");
@@ -227,7 +227,7 @@ Deno.test("if no user answers, both ends stop after 120 s, and the signals are a
     );
     assertMatch((await abortOf(atJoiner.signal) as Error).message, /^no answer within 120 s; /);
     await abortOf(atInviter.signal);
-    // The inviter's own time, where the joiner only waits.
+    // The inviter's own time limit; the joiner only waits.
     using silent = await RawJoiner.commit(invitation, viewer);
     await silent.reveal();
     const { signal } = await inviter.asked();
@@ -254,7 +254,7 @@ Deno.test("a joiner that has confirmed waits for the inviter longer than the two
   await joiner.reveal();
   const { answer } = await inviter.asked();
   using secure = await joiner.confirm();
-  // Another connection is refused once the first one is known.
+  // A second connection is refused after the first one is accepted.
   using another = await joiner.confirm();
   assertEquals(await another.end(), "");
   timeouts.end();
@@ -283,7 +283,7 @@ Deno.test("the close of either connection of the joiner ends the inviter's quest
   assertEquals((await joiner.stranger.end()).endsWith("{}"), true);
   answer(true);
   await assertLineIsGood(camera, viewer, invitation);
-  // A question that is not answered any more is no failure of `confirm`.
+  // A question that ends without a reply isn't logged as a failure of `confirm`.
   assertEquals(camera.logger.messagesOf("error"), []);
 });
 
@@ -373,7 +373,7 @@ Deno.test("an answered commitment counts as a try even without a question; a ref
   const { camera, viewer, invitation, inviter } = setup;
   for (let i = 0; i < 4; i++) {
     using joiner = await RawJoiner.commit(invitation, viewer);
-    // Busy, and its own authority: refused as often as asked.
+    // Refused as busy, and because of its own authority, however often.
     for (const [device, reason] of [[viewer, "busy"], [camera, "self"]] as const) {
       using other = await Stranger.plain(plainOf(invitation));
       for (let j = 0; j < 3; j++) {
@@ -472,7 +472,7 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
   assertEquals(addresses[0], ["127.0.0.1", port, port + 1]);
   assert(addresses.every(([host]) => host !== "0.0.0.0"));
   assert(Object.isFrozen(invitation.addresses) && Object.isFrozen(invitation.addresses[0]));
-  // A wildcard has one pair of ports for all of its addresses.
+  // A wildcard address has one pair of ports for all of its addresses.
   const pairs = addresses.slice(2).map(([, ...ports]) => ports.join());
   assertEquals(new Set(pairs).size, 1);
   await assertRejects(
@@ -480,7 +480,7 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
     RangeError,
     "listen[1][1]: must be below 65535",
   );
-  // The next port is taken.
+  // The next port is in use.
   await assertRejects(
     () => camera.invite({ listen: [["127.0.0.1", port - 1]] }),
     Deno.errors.AddrInUse,
@@ -488,7 +488,7 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
   );
 });
 
-/** A port that is free, as its neighbors are. */
+/** Returns a free port whose neighbors are also free. */
 async function freePair(): Promise<number> {
   for (;;) {
     const port = await findUnusedPort();
@@ -532,7 +532,7 @@ Deno.test("joinByNumber rejects invalid arguments", async () => {
   assertEquals(inviter.questions, []);
 });
 
-/** An inviter that answers as a test wants, and counts what it is asked. */
+/** Starts an inviter with the responses of the test, and counts the requests. */
 function startHostile(answers: (request: string, count: number) => string | null) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const conns: Deno.Conn[] = [];
@@ -563,7 +563,7 @@ function startHostile(answers: (request: string, count: number) => string | null
       try {
         conn.close();
       } catch {
-        // The connection has closed already.
+        // The connection is already closed.
       }
     }
     await Promise.all(running);
@@ -643,7 +643,7 @@ Deno.test("the joiner tries the next address if one doesn't answer the commitmen
     assertEquals(errors.length, 4);
     assert(timeouts.started.includes(5000));
   }
-  // An address that answers has the whole time, even on a slow machine.
+  // An address that responds has the full time limit, even on a slow machine.
   const answering = { addresses: addresses.toSpliced(1, 1) };
   const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
   await withTimeout(both, "the devices are paired");
@@ -765,7 +765,7 @@ Deno.test("the response to the random value, which needs no user, has five secon
       "camera has not answered in 5 s",
     );
     assertEquals(error.code, "UNREACHABLE");
-    // The limits of the commitment and of the random value.
+    // The time limits of the commitment and of the random value.
     assertEquals(timeouts.started.filter((each) => each === 5000).length, 2);
   } finally {
     clearInterval(trickling);
@@ -822,7 +822,7 @@ Deno.test("closing an invitation at any moment after its confirmation leaves an 
     const { answer } = await inviter.asked();
     using secure = await joiner.confirm();
     secure.text(200).then(() => secure.socket.end(), () => {});
-    // By now the inviter has read it, and waits for the yes.
+    // The inviter has read the request, and waits for its user.
     for (let i = 0; i < 10; i++) await waitForTick();
     answer(true);
     for (let i = 0; i < turns; i++) await null;
@@ -831,7 +831,7 @@ Deno.test("closing an invitation at any moment after its confirmation leaves an 
     const outcome = await withTimeout(paired, "the invitation ends");
     await closing;
     outcomes.add(outcome);
-    // Waits until the peer is stored.
+    // Wait until the peer is stored.
     const wasStored = await camera.device.forget(viewer.id);
     assertEquals(wasStored, outcome === "paired", `${turns} turns`);
   }

@@ -1,4 +1,4 @@
-/** Paired devices, and peers that can break the pairing protocol. */
+/** Paired devices, and peers that can violate the pairing protocol. */
 
 import type { HostAddress } from "@degu/degu/base";
 import type {
@@ -20,10 +20,10 @@ import { once } from "node:events";
 import * as net from "node:net";
 import * as tls from "node:tls";
 
-/** The addresses of the invitations of tests. */
+/** The listening addresses of invitations in tests. */
 export const LOOPBACK: HostAddress[] = [["127.0.0.1", 0]];
 
-/** Opens or creates a device whose invitations listen on loopback, with the data for a test. */
+/** Opens or creates a device whose invitations listen on loopback, with helpers for tests. */
 async function open(dir: string, name: string, part = name) {
   const logger = new RecordingLogger();
   const device = await openDevice(dir, part, { name, logger });
@@ -42,7 +42,7 @@ async function open(dir: string, name: string, part = name) {
       options: JoinOptions = {},
     ) => device.join(addresses, { serving: [], confirm, ...options }),
     peers: () => device.peers(),
-    /** The names of the files of its peers. */
+    /** Returns the names of the files of the device's peers. */
     written: () => listNames(join(dir, "peers")),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   };
@@ -51,7 +51,7 @@ async function open(dir: string, name: string, part = name) {
 export type PairingDevice = Awaited<ReturnType<typeof open>>;
 export const PairingDevice = { open };
 
-/** Two or more devices, in a directory that is removed on dispose. */
+/** Makes two or more devices, in a directory that is removed on dispose. */
 export async function makeDevices<Name extends string>(
   ...names: readonly Name[]
 ): Promise<Record<Name, PairingDevice> & AsyncDisposable> {
@@ -69,7 +69,7 @@ export async function makeDevices<Name extends string>(
   return Object.assign(devices, { [Symbol.asyncDispose]: dispose });
 }
 
-/** A camera with an open invitation, and others that may join it. */
+/** Makes a camera with an open invitation, and other devices that can join it. */
 export async function openInvitation<Name extends string>(
   others: readonly Name[],
   options: InviteOptions = {},
@@ -96,15 +96,15 @@ export async function pair(
 /** The certificate and the protocols of a stranger. */
 interface StrangerOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
-  /** The names by ALPN. */
+  /** The protocol names for ALPN. */
   readonly protocols?: readonly string[];
 }
 
-/** A connection to a port of an invitation, in bytes. */
+/** A raw connection to a port of an invitation. */
 export class Stranger implements Disposable {
   readonly #closed = Promise.withResolvers<{ received: string; error: Error | null }>();
   #received = "";
-  /** The bytes that were read as a response. */
+  /** The number of received characters that were returned as responses. */
   #taken = 0;
   #heard = Promise.withResolvers<void>();
 
@@ -122,7 +122,7 @@ export class Stranger implements Disposable {
     });
   }
 
-  /** Connects, and waits for the handshake; rejects where that fails. */
+  /** Connects, and waits for the handshake; rejects if the handshake fails. */
   static async connect(
     [host, port]: readonly [string, number],
     { identity, protocols = ["degu-pair/2"] }: StrangerOptions = {},
@@ -166,12 +166,12 @@ export class Stranger implements Disposable {
     this.write(requestOf(uri, body));
   }
 
-  /** Everything that was received until now. */
+  /** The text that has been received so far. */
   get received(): string {
     return this.#received;
   }
 
-  /** Everything that was received once the other end has closed. */
+  /** Waits until the other end closes; resolves to all received text. */
   async end(seconds?: number): Promise<string> {
     return (await withTimeout(
       this.#closed.promise,
@@ -180,13 +180,16 @@ export class Stranger implements Disposable {
     )).received;
   }
 
-  /** The body of the next answer, which must have come whole with this status. */
+  /**
+   * Waits for the next response, which must be complete and have this status; resolves to its JSON
+   * body.
+   */
   async answer(status: number): Promise<Record<string, unknown>> {
     const text = await this.text(status);
     return text === "" ? {} : JSON.parse(text);
   }
 
-  /** The same as text, a character for each byte. */
+  /** Like `answer()`, but resolves to the body as text, with one character for each byte. */
   async text(status: number): Promise<string> {
     for (;;) {
       const unread = this.#received.slice(this.#taken);
@@ -208,7 +211,7 @@ export class Stranger implements Disposable {
   }
 }
 
-/** A message with a JSON body, or with a text as its body. */
+/** Formats a message with a JSON or text body. */
 export function messageOf(line: string, body: unknown): string {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   const { length } = new TextEncoder().encode(text);
@@ -217,7 +220,7 @@ export function messageOf(line: string, body: unknown): string {
 
 export const requestOf = (uri: string, body: unknown) => messageOf(`POST ${uri} HTTP/1.1`, body);
 
-/** The first message of a device that has the line. */
+/** Returns the first message of a device that has the line. */
 export function introductionOf(line: string, device: PairingDevice): Record<string, unknown> {
   return {
     secret: base64url(decodeLine(line).secret),
@@ -227,23 +230,23 @@ export function introductionOf(line: string, device: PairingDevice): Record<stri
   };
 }
 
-/** Bytes as pairing writes them. */
+/** Encodes bytes as in pairing messages. */
 export function base64url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** The address of an invitation for TLS. */
+/** Returns the TLS address of an invitation. */
 export function addressOf({ line }: Pick<Invitation, "line">): readonly [string, number] {
   const [host, port] = lineAddressOf({ line });
   return [host, port];
 }
 
-/** The address of an invitation, with both ports. */
+/** Returns the address of an invitation, with both ports. */
 export function lineAddressOf({ line }: Pick<Invitation, "line">): LineAddress {
   return decodeLine(line).addresses[0]!;
 }
 
-/** Replaces the addresses of a line. The default plain port is that of the first address. */
+/** Replaces the addresses of a line. By default, the plain port is that of the first address. */
 export function lineWith(
   line: string,
   addresses: (readonly [string, number, plainPort?: number])[],
@@ -255,7 +258,7 @@ export function lineWith(
   return encodeLine({ ...decodeLine(line), addresses: lineAddresses });
 }
 
-/** Takes the first step as a device would, and returns the value of the answer, for a connection of its own. */
+/** Sends the first step over a separate connection, and returns the value of the response. */
 export async function introduce(
   invitation: Invitation,
   device: PairingDevice,
@@ -266,7 +269,7 @@ export async function introduce(
   return (await stranger.answer(200))["value"];
 }
 
-/** Takes the second step, and returns the received bytes: none if the handshake was refused. */
+/** Sends the second step, and returns the received bytes: none if the handshake was refused. */
 export async function sendValue(
   invitation: Invitation,
   value: unknown,
@@ -281,9 +284,9 @@ export async function sendValue(
   }
 }
 
-// Pairing by a number, by the documentation alone: the library doesn't compute these values.
+// Pairing by number, implemented from the documentation without the library.
 
-/** The address of an invitation for plain HTTP. */
+/** Returns the address of an invitation for plain HTTP. */
 export function plainOf({ addresses }: Pick<Invitation, "addresses">): readonly [string, number] {
   return addresses[0] as HostAddress;
 }
@@ -294,7 +297,7 @@ export function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
   return hash.digest();
 }
 
-/** The first message of a joiner, and the random value of its commitment. */
+/** Makes the first message of a joiner, and the random value of its commitment. */
 export function commitmentOf(
   { authority: { raw: der }, name }: PairingDevice,
   addresses: unknown = [],
@@ -304,7 +307,7 @@ export function commitmentOf(
   return { random, fields: { authority: base64url(der), name, addresses, commitment } };
 }
 
-/** The number that follows from both bodies and the random value. */
+/** Computes the number from both bodies and the random value. */
 export function numberOf(request: string, response: string, random: Uint8Array): string {
   const both = [request, response].map((text) => sha256(encodeLatin1(text)));
   const hash = sha256("degu-pair number 2", ...both, random);
@@ -312,7 +315,7 @@ export function numberOf(request: string, response: string, random: Uint8Array):
   return String(integer % 1_000_000n).padStart(6, "0");
 }
 
-/** A joiner by a number, in bytes. */
+/** A joiner by number that sends raw messages. */
 export class RawJoiner implements Disposable {
   private constructor(
     readonly device: PairingDevice,
@@ -322,7 +325,7 @@ export class RawJoiner implements Disposable {
     readonly address: readonly [string, number],
   ) {}
 
-  /** Commits, and must be answered. */
+  /** Sends a commitment, which must be accepted. */
   static async commit(
     invitation: Pick<Invitation, "addresses">,
     device: PairingDevice,
@@ -338,14 +341,16 @@ export class RawJoiner implements Disposable {
     return new RawJoiner(device, stranger, random, number, address);
   }
 
-  /** Reveals its random value, or sends another body. */
+  /** Sends the random value, or another body. */
   async reveal(body: unknown = { random: base64url(this.random) }): Promise<void> {
     this.stranger.post("/random", body);
     const text = await this.stranger.text(200);
     if (text !== "{}") throw new Error(`got ${text}`);
   }
 
-  /** Comes back over TLS, by default with its certificate, and asks to be stored. */
+  /**
+   * Reconnects over TLS, by default with the device's certificate, and requests the confirmation.
+   */
   async confirm(options: StrangerOptions = this.device, body: unknown = {}): Promise<Stranger> {
     const stranger = await Stranger.connect(this.address, options);
     stranger.post("/confirmed", body);
@@ -357,7 +362,7 @@ export class RawJoiner implements Disposable {
   }
 }
 
-/** A person that gets one question after the other, and answers when a test says so. */
+/** A user that receives questions, and replies when the test says so. */
 export function person() {
   const questions: Question[] = [];
   let questionAdded = Promise.withResolvers<void>();
@@ -371,7 +376,7 @@ export function person() {
   return {
     confirm,
     questions,
-    /** The next question. */
+    /** Waits for the next question. */
     async asked(): Promise<Question> {
       while (questions.length <= takenCount) {
         questionAdded = Promise.withResolvers();
@@ -387,7 +392,7 @@ type Question = Parameters<ConfirmNumber>[0] & {
   fail(error: unknown): void;
 };
 
-/** The reason with which a signal is aborted. */
+/** Waits until a signal is aborted; resolves to its reason. */
 export async function abortOf(signal: AbortSignal): Promise<unknown> {
   if (!signal.aborted) await withTimeout(once(signal, "abort"), "a signal is aborted");
   return signal.reason;

@@ -1,4 +1,4 @@
-/** The addresses that two devices exchange, and those of this machine. */
+/** The addresses that two devices exchange, and the addresses of this machine. */
 import type { Address } from "@degu/degu/base";
 import {
   listLinkLocalScopes,
@@ -103,7 +103,7 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
   const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
   const socket = { localAddr, read: never, write: never, close: never };
   const store = () => selectAddressesToStore([["fe80::1", 80]], null, socket);
-  assertThrows(() => on(never, store), Error, "asked"); // what is no missing permission
+  assertThrows(() => on(never, store), Error, "asked"); // an error other than a missing permission
 });
 
 Deno.test("an address of this machine is stored only for a device on this machine", () => {
@@ -163,7 +163,7 @@ Deno.test("the addresses of serving are sent without scopes, and a wildcard is r
   assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
   assertEquals(await find([]), []);
-  assertThrows(() => on(never, () => makeAddressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
+  assertThrows(() => on(never, () => makeAddressFinder({} as never, [["::", 80]])), Error, "asked"); // immediately
   // For servers that listen later, an error other than a missing permission is also an error.
   const servingRecords = { listAddresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
@@ -205,7 +205,7 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
     [HOME, [v4, other4, v6, other6, link6, link4]],
     [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
-    // A link without other addresses, such as a cable between two devices, is among the first.
+    // A link without other addresses, such as a cable between two devices, is near the top.
     [[of("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries], [
       v4,
       ...ofMore,
@@ -215,7 +215,7 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
       link6,
       link4,
     ]],
-    // Addresses of the loopback interface are listed only without others.
+    // Addresses of the loopback interface are listed only if there are no others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
     [[...LOOPBACK, of("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
     [[], []],

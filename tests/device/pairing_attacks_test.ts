@@ -1,4 +1,4 @@
-/** Attacks on the port of an invitation, without its line and with it. */
+/** Attacks on the port of an invitation, with and without its line. */
 import { Invitation, PairingError, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
@@ -29,11 +29,11 @@ import {
   Stranger,
 } from "./pairing.ts";
 
-// From the network, without the line.
+// Attacks from the network, without the line.
 
 const WRONG = base64url(new Uint8Array(16));
 
-/** Asserts that an invitation is as good as on its first moment. */
+/** Asserts that the line of an invitation still works. */
 async function assertStillOpen(
   invitation: Invitation,
   camera: PairingDevice,
@@ -123,7 +123,7 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
     if (text !== "") stranger.write(text);
     assertEquals(await stranger.end(), "");
   });
-  // A byte now and then doesn't extend the time limit.
+  // Single bytes don't extend the time limit.
   waits.push((async () => {
     using stranger = await Stranger.connect(addressOf(invitation));
     let position = 0;
@@ -153,9 +153,9 @@ Deno.test("strangers that only connect don't block a joiner, because the oldest 
     const closedLines = camera.logger.messagesOf("debug").filter((line) =>
       line.includes("a newer connection")
     );
-    // On a slow machine the oldest has had its two seconds.
+    // On a slow machine the oldest connection may have had its two seconds.
     if (performance.now() - begin < 2000) assert(closedLines.length >= 6, closedLines.join("\n"));
-    // The rest of five seconds for the handshake.
+    // The remainder of five seconds for the handshake.
     const longest = Math.max(...timeouts.started.filter((each) => each < 10_000));
     assert(longest > 4000 && longest <= 5000, `${longest}`);
   } finally {
@@ -203,7 +203,7 @@ Deno.test("the first valid secret closes all other connections, and clients with
     assertEquals(await sendValue(invitation, value, { identity }), "");
   }
   assertEquals(await sendValue(invitation, value), "");
-  // The first connection has no certificate, so it is not the second step either.
+  // The first connection has no certificate, so it can't send the second step.
   joiner.post("/value", { value });
   await joiner.end();
   assertEquals(await camera.written(), []);
@@ -265,7 +265,7 @@ Deno.test("a joiner that commits and leaves before the response uses up no try, 
   const options = { listen: LOOPBACK, confirm: () => true };
   await using invitation = await camera.device.invite(options);
   for (let i = 0; i < 7; i++) {
-    // The answer needs to know where this device serves.
+    // The response needs the addresses of this device's servers.
     const beingAnswered = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     using _slow = patch(Deno, "readDir", (readDir) => (path) => {
@@ -285,9 +285,12 @@ Deno.test("a joiner that commits and leaves before the response uses up no try, 
   assertEquals([camera.logger.messagesOf("info"), camera.logger.messagesOf("warn")], [[], []]);
 });
 
-// With the line.
+// Attacks with the line.
 
-/** Takes the first step, and sends the value with the device's certificate; the answer is not read. */
+/**
+ * Sends the first step, and then the value with the device's certificate; doesn't read the
+ * response.
+ */
 async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
   const value = await introduce(invitation, device);
   const stranger = await Stranger.connect(addressOf(invitation), device);
@@ -302,7 +305,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   const { authority, signsCertificates, nameConstraints } = EXTENSIONS;
   const extensions = [authority(), signsCertificates(), nameConstraints(false)];
   const table = [
-    // The authority of the inviter itself, which causes the one warning of this second.
+    // The authority of the inviter itself, which causes the only warning of this second.
     { authority: base64url(camera.authority.raw) },
     { authority: base64url(makeAuthority({ extensions }).der) },
     { authority: base64url(new Uint8Array(300)) },
@@ -318,7 +321,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
     await stranger.answer(403);
   }
   assertEquals(await camera.written(), []);
-  // At most one a second is logged.
+  // At most one warning a second is logged.
   const [first = "", ...more] = camera.logger.messagesOf("warn");
   assert(first.includes("a copy of it; 1 refused so far"), first);
   assert(more.length < table.length - 1);
@@ -343,7 +346,7 @@ Deno.test("the value of the first step is valid only for its authority, and only
   wrongUri.post("/", { value });
   assertEquals(await wrongUri.end(), "");
   assertEquals(await camera.written(), []);
-  // Of many at once one is taken.
+  // One of many simultaneous joiners is accepted.
   const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
   const strangers = await Promise.all(connected);
   for (const stranger of strangers) stranger.post("/value", { value });
@@ -399,14 +402,14 @@ Deno.test("a second device with the valid secret is refused, with a warning to t
   assertEquals(limits.length, 2, "it has as long again for its answer");
   using second = await introduce(other);
   assertEquals(await second.end(), "");
-  // Nor do those who only connect put it out.
+  // Connections without a message also don't displace the joiner.
   for (let i = 0; i < 65; i++) strangers.use(await Stranger.connect(addressOf(invitation)));
   gate.resolve([]);
   await first.answer(200);
   assert(camera.logger.messagesOf("warn")[0]!.includes("somebody else may have seen the line"));
 });
 
-/** The services of a device for a pairing. */
+/** Makes the services of a device for a pairing. */
 async function servicesOf(
   { dir, name, logger }: PairingDevice,
   peers?: PeerStore,
@@ -453,7 +456,7 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
   const { camera, viewer, invitation } = setup;
   const value = await introduce(invitation, viewer);
   using stranger = await Stranger.connect(addressOf(invitation), viewer);
-  // The time for its request, which is as long, passes at its own pace.
+  // Don't speed up the time limit for the request, which has the same length.
   await waitForTick();
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
   stranger.post("/value", { value });
@@ -468,7 +471,7 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
 Deno.test("an inviter that can't store the peer sends no response, and has no entry", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
-  // A name that is given was free when the invitation was made, and is not when it is used.
+  // The name was free when the invitation was made, and is taken when it is used.
   await using invitation = await camera.invite({ peerName: "other" });
   await pair(camera, other);
   const joining = viewer.join(invitation.line);
@@ -483,7 +486,7 @@ Deno.test("an inviter that can't store the peer sends no response, and has no en
   assertEquals(await viewer.written(), []);
 });
 
-/** Peers whose next entry is stored when a test wants it. */
+/** A store that writes the next entry when the test allows it. */
 class SlowStore extends PeerStore {
   readonly asked = Promise.withResolvers<void>();
   readonly gate = Promise.withResolvers<void>();
@@ -505,9 +508,9 @@ Deno.test("closing an invitation while its peer is being stored completes the pa
   await using invitation = await Invitation.open(services, options);
   const joining = viewer.join(invitation.line);
   await withTimeout(peers.asked.promise, "the pairing is being stored");
-  time.tick(2000); // It may take longer than a request.
+  time.tick(2000); // The time limit of a request doesn't apply.
   const closing = invitation.close();
-  // Until then it stays open.
+  // The invitation stays open until then.
   const [hostname, port] = addressOf(invitation);
   (await Deno.connect({ hostname, port })).close();
   peers.gate.resolve();

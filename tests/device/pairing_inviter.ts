@@ -1,4 +1,4 @@
-/** An inviter that can send any answer. */
+/** An inviter that can send any response. */
 
 import { Server } from "@degu/degu/server";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
@@ -17,11 +17,11 @@ export interface InviterOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
   /** The authority of the plain port and of the line, in DER. */
   readonly authority?: Uint8Array;
-  /** The status with which its plain port gives that. */
+  /** The status of the response with the authority, at the plain port. */
   readonly status?: number;
 }
 
-/** A server that answers as it likes, and a line that leads to it. */
+/** Starts a server with the responses of the test, and makes a line that leads to it. */
 export async function startInviter(
   device: PairingDevice,
   answer: Responder,
@@ -67,10 +67,10 @@ export async function startInviter(
 /** The value in the response of an inviter. */
 export const VALUE: string = base64url(new Uint8Array(16).fill(2));
 
-/** An answer with JSON, or a text, as its body. */
+/** Formats a response with a JSON or text body. */
 export function answerOf(fields: Record<string, unknown> | string, status = "200 OK"): string {
   return messageOf(`HTTP/1.1 ${status}`, fields);
 }
 
-/** The last answer. */
+/** The last response. */
 export const DONE = "HTTP/1.1 204 No Content\r\n\r\n";

@@ -116,7 +116,7 @@ const sample: InvitationLine = {
   expires: new Date(Date.now() + 600_000),
 };
 
-/** A line of any bytes, with the right checksum. */
+/** Makes a line from any bytes, with a valid checksum. */
 function lineOf(version: number, rest: Uint8Array): string {
   const digest = createHash("sha256").update(Uint8Array.of(version)).update(rest).digest();
   const lineBytes = Uint8Array.from([version, ...digest.subarray(0, 4), ...rest]);
@@ -202,7 +202,7 @@ Deno.test("an invitation line is refused if it expired more than a day ago, to t
     using _ = patch(Date, "now", () => () => end + 1);
     assertThrows(() => decodeLine(line), PairingError, `expired at ${expires.toISOString()}`);
   }
-  // A clock that is behind doesn't matter.
+  // A slow clock has no effect.
   using _ = patch(Date, "now", () => () => 0);
   assertEquals(decodeLine(line).expires, expires);
 });

@@ -1,4 +1,4 @@
-/** The states of a pairing: the ways through the tables, and unknown events. */
+/** The states of a pairing: paths through the transition tables, and unknown events. */
 import { PairingError } from "@degu/degu/device";
 import { LINE_TRANSITIONS, NUMBER_TRANSITIONS } from "@degu/internal/device/pairing_state.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -20,7 +20,7 @@ import {
 
 type AnyTable = Readonly<Record<string, Readonly<Partial<Record<string, string>>>>>;
 
-/** The events of each way from a state to another one that passes no state twice. */
+/** Returns the events of each path from a state to another that enters no state twice. */
 function waysTo(
   table: AnyTable,
   from: string,
@@ -46,7 +46,7 @@ Deno.test("a joiner by number is stored only after the response, the random valu
 Deno.test("an invitation stores the device that has sent the secret and the value, or a confirmed number; the secret has precedence", () => {
   const ways = waysTo(LINE_TRANSITIONS, "open", "storing").map((way) => way.join(" ")).toSorted();
   assertEquals(ways, ["claim answer reconnect", "confirm"]);
-  // After the response no other device can claim the line.
+  // After the response, no other device can use the line.
   for (const state of ["answered", "storing", "ended"]) {
     assertEquals(waysTo(LINE_TRANSITIONS, state, "open"), [], state);
     assertEquals(waysTo(LINE_TRANSITIONS, state, "claimed"), [], state);
@@ -68,7 +68,7 @@ Deno.test("an unknown event is logged as an error by the inviter, and no peer is
   };
   globalThis.addEventListener("error", onError);
   const { revealed, reconnected } = NUMBER_TRANSITIONS;
-  // The joiner reconnects before the answer of the person at the inviter, or after it.
+  // The joiner reconnects before or after the reply of the inviter's user.
   const withoutAccept = {
     revealed: { ...revealed, accept: undefined },
     reconnected: { ...reconnected, accept: undefined },
@@ -97,7 +97,7 @@ Deno.test("an invitation that ends during the check of the introduction stores n
     await using devices = await makeDevices("camera", "viewer");
     const { camera, viewer } = devices;
     await using invitation = await camera.device.invite({ listen: LOOPBACK });
-    // The answer needs to know where this device serves.
+    // The response needs the addresses of this device's servers.
     const beingChecked = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     gate.promise.catch(() => {});
@@ -122,7 +122,7 @@ Deno.test("an invitation that ends during the check of the introduction stores n
   });
 });
 
-/** Numbers from 0 up to 1 that are the same in each run. */
+/** Generates numbers from 0 to 1, the same in each run. */
 function* randomNumbers(seed: number): Generator<number, never> {
   for (let state = seed;;) {
     state = Math.imul(state ^ state >>> 15, state | 1) + 0x9E3779B9 | 0;
@@ -130,7 +130,7 @@ function* randomNumbers(seed: number): Generator<number, never> {
   }
 }
 
-/** An invitation with a joiner by a number, and perhaps one by its line, and an early end. */
+/** Runs an invitation with a joiner by number, and perhaps a joiner by line and an early end. */
 async function race(round: number): Promise<string> {
   const random = randomNumbers(round);
   const nextRandom = () => random.next().value;

@@ -13,7 +13,7 @@ Deno.test("parseInvitation returns the id, the addresses and the time of an invi
   const { line, addresses, expires } = invitation;
   const parsed = parseInvitation(line);
   assertEquals(parsed, { id: camera.id, addresses: addresses as typeof parsed.addresses, expires });
-  // White space of a wrapped line doesn't count.
+  // White space in a wrapped line is ignored.
   assertEquals(parseInvitation(` ${line.replaceAll(/.{20}/g, "$&\r\n")}`), parsed);
   assert(Object.isFrozen(parsed.addresses));
 });

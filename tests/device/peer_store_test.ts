@@ -1,4 +1,7 @@
-/** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
+/**
+ * The peers of a device: storing, finding, renaming and forgetting them; their files, and which
+ * files are trusted.
+ */
 import type { Address } from "@degu/degu/base";
 import { Device, DeviceError, type Peer } from "@degu/degu/device";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
@@ -111,7 +114,7 @@ Deno.test("forget() removes a peer once, by id, by name or by object, even an ou
   for (const wrong of [1, null] as unknown[] as string[]) {
     await assertRejects(() => camera.forget(wrong), TypeError);
   }
-  // An earlier object stands for a peer that was renamed meanwhile, not for one that has its name now.
+  // An outdated object identifies a peer that was renamed, not the peer that has its name now.
   const earlier = await record(camera, one!);
   await camera.rename(earlier, "uno");
   await record(camera, two!, { peerName: "one" });
@@ -166,7 +169,8 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
   const path = fileOf(two!);
   const original = await Deno.readTextFile(path);
   const fields = JSON.parse(original);
-  // At once: the device watches, and on Windows has the file open for a moment.
+  // Write in one call: the device watches the directory, and on Windows it has the file open for a
+  // moment.
   const put = async (text: string) => {
     await Deno.writeTextFile(join(camera.dir, "new"), text, { mode: 0o600 });
     await retryReplace(() => Deno.renameSync(join(camera.dir, "new"), path));
@@ -226,7 +230,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await Deno.remove(join(camera.dir, "peers", "notes.txt"));
     await camera.peers();
     await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
-    // The problem is logged again if it comes back, and to each opener of the device.
+    // A problem is logged again if it recurs, and for each time the device is opened.
     await camera.peers();
     assertEquals(logger.messagesOf("warn").length, 3);
     const otherLogger = new RecordingLogger();
@@ -273,7 +277,7 @@ Deno.test("a peer whose file has another version is not trusted, a warning names
       }
       if (typeof nameOrPeer === "string") assertEquals(await opened.peer(nameOrPeer), null);
     }
-    // No other peer gets its name.
+    // No other peer can get its name.
     if (name === "one") {
       const rename = () => opened.rename("two", "ONE");
       await assertRejects(rename, RangeError, `is taken, by the peer with the id ${one!.id}`);
@@ -356,7 +360,7 @@ Deno.test("watch() detects the changes of other processes, even if the directory
   const { setTimeout } = globalThis;
   let [looks, changes] = [0, 0];
   store.onChange(() => {
-    throw new Error("not now"); // which the others don't notice
+    throw new Error("not now"); // the other listeners are still called
   });
   store.onChange(() => changes++);
   using _looks = patch(Deno, "lstat", (lstat) => (path) => {
@@ -380,7 +384,7 @@ Deno.test("watch() detects the changes of other processes, even if the directory
     const fail = () => Promise.reject(new Error("Too many open files"));
     const unreadBefore = unread();
     using _failing = patch(Deno, "readTextFile", () => fail);
-    // A look that is under way has opened its file, and must not read the change.
+    // A running check has opened its file, and must not read the change.
     await goOn(() => unread() > unreadBefore, "a failed read");
     await change();
     await goOnLooking();
@@ -419,7 +423,7 @@ Deno.test("no read is running after a watch has ended, not even one that a sessi
   await using setup = await setUpPeers("viewer");
   const { camera, others: [viewer] } = setup;
   await record(camera, viewer!);
-  await camera[Symbol.asyncDispose](); // whose watch reads, too
+  await camera[Symbol.asyncDispose](); // its watch also reads
   const store = storeOf(camera.dir);
   using time = new FakeTime();
   const seen = Promise.withResolvers<void>();
@@ -433,7 +437,7 @@ Deno.test("no read is running after a watch has ended, not even one that a sessi
   ];
   for (const [index, begin] of rows.entries()) {
     const watch = store.watch();
-    // So slow is the disk.
+    // Simulates a slow disk.
     using _slow = patch(Deno, "lstat", (lstat) => (path) => {
       return waitForTick().then(() => lstat(path));
     });

@@ -1,4 +1,4 @@
-/** An app of its own for each peer. */
+/** Separate apps for each peer. */
 import { type App, EmptyPreambleError, reply } from "@degu/degu";
 import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
@@ -93,7 +93,7 @@ Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", a
   assertEquals(await replyTo(recorder), "recorder 1");
   await camera.forget("viewer");
   assertEquals(await replyTo(recorder), "recorder 2");
-  // A peer that is paired again begins anew.
+  // A peer that is paired again gets a new app.
   await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
   await viewer.join(invitation.line);
   assertEquals(await replyTo(viewer), "viewer 1");

@@ -1,7 +1,4 @@
-/**
- * A device survives a power failure: its files, and the names in their directories, are
- * synced to the disk.
- */
+/** A device survives a power failure: its files and their directories are synced to the disk. */
 import { Device } from "@degu/degu/device";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { recordSyncedPaths } from "@degu/testing/synced.ts";

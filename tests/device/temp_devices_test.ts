@@ -1,4 +1,4 @@
-/** Devices for one test. */
+/** Temporary devices for tests. */
 import { reply } from "@degu/degu";
 import { type Device, peerOf } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";

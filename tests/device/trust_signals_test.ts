@@ -1,4 +1,6 @@
-/** Forgetting a peer ends its sessions, handshakes, requests, connections and attempts to connect. */
+/**
+ * Forgetting a peer ends its sessions, handshakes, requests, connections and connection attempts.
+ */
 import { bodies, DeguError } from "@degu/degu/base";
 import { DeviceError, peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
@@ -33,7 +35,7 @@ Deno.test("forget ends only the sessions of that peer, and the peer can't reconn
   const otherDevice = await devices.open("other");
   await record(camera, otherDevice);
   await record(otherDevice, camera, { addresses: [server.address] });
-  // A client is connected before the server has accepted it: the answers make the order certain.
+  // A client is connected before the server has accepted it. The responses make the order certain.
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
   using kept = await (await otherDevice.client("camera")).connect();
@@ -49,7 +51,7 @@ Deno.test("forget ends only the sessions of that peer, and the peer can't reconn
   await conn.get("/").then(() => assert(false), () => {});
   assertEquals(await setup.ask(), REFUSED);
   assertEquals((await kept.get("/")).headers["name"], "other");
-  // Paired again it is let in again.
+  // After it is paired again, it is accepted again.
   await record(camera, viewer);
   assertEquals(await setup.ask(), "viewer");
 });
@@ -58,7 +60,7 @@ Deno.test("forget in another process ends sessions and connections within a seco
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
   const attempts: number[] = [];
-  // A machine that is busy with other things may be late for once.
+  // A busy machine may be late once.
   while (attempts.length < 10 && !attempts.some((milliseconds) => milliseconds < 1000)) {
     using conn = await (await viewer.client("camera")).connect();
     await conn.get("/");
@@ -90,12 +92,12 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     using _failing = patch(Deno, "readDir", () => () => {
       throw new Error("Too many open files (os error 24)");
     });
-    await assertRejects(() => camera.peers(), Error, "Too many"); // so none is being read any more
+    await assertRejects(() => camera.peers(), Error, "Too many"); // no read is pending any more
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(session!.signal.aborted, false);
-    assertEquals(await session!.isTrusted(), false); // as its own file says
+    assertEquals(await session!.isTrusted(), false); // its own file is missing
   }
   await withTimeout(ended, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
@@ -116,7 +118,7 @@ Deno.test("a peer with a slow handshake is not accepted after it was forgotten",
   assertEquals(heldPeers.sessions, []);
 });
 
-/** An app whose `onConnect` holds a peer, from `isSlow` on, until it is released. */
+/** An app whose `onConnect` blocks while `isSlow` is set, until `release()` is called. */
 function holdPeers() {
   const entered = Promise.withResolvers<Session>();
   const released = Promise.withResolvers<void>();
@@ -145,7 +147,7 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
   const asking = setup.ask();
   const session = await heldPeers.entered();
   assertEquals(peerOf(session).name, "viewer");
-  // As another process does it, and before this one can have seen it.
+  // Like a change by another process that this process has not detected yet.
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   heldPeers.release();
   assertEquals(await asking, REFUSED);
@@ -162,7 +164,7 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
   const { signal } = await heldPeers.entered();
   const ended = untilAborted(signal);
   try {
-    // As another process does it.
+    // Like a change by another process.
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     await withTimeout(ended, "the session ends");
     assertMatch(String(signal.reason), /forgotten/);
@@ -203,7 +205,7 @@ Deno.test("an upload whose peer is forgotten never gets its name, even if the pe
   const { camera, viewer, server } = setup;
   const forgetting = [
     () => camera.forget("viewer").then(() => record(camera, viewer)),
-    // As another process does it, and before this one can have seen it.
+    // Like a change by another process that this process has not detected yet.
     () => Promise.resolve(Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`)),
   ];
   for (const forget of forgetting) {
@@ -212,7 +214,7 @@ Deno.test("an upload whose peer is forgotten never gets its name, even if the pe
     let forgotten: Promise<unknown> | undefined;
     const source = async function* () {
       yield half;
-      // Until then it has not been let in, and may be by the new trust.
+      // Before that the peer is not accepted, and could be accepted with the new trust.
       while (server.sessions.size === 0) await waitForTick();
       await (forgotten = forget());
       yield half;
@@ -222,7 +224,7 @@ Deno.test("an upload whose peer is forgotten never gets its name, even if the pe
       ({ status }) => assert(status >= 400, `${status}`),
       () => {},
     );
-    // The request may end first, and what is paired again must not be so in the next row.
+    // The request may end first, and the peer must not be paired again during the next row.
     await forgotten;
     assertEquals((await listNames(dir.path)).filter((name) => name === "file"), []);
   }
@@ -300,7 +302,7 @@ Deno.test("forget in another process closes connections, and pending requests re
   const client = await viewer.client("camera", { addresses: [slow.address] });
   using conn = await client.connect();
   const asking = assertRejects(() => conn.get("/"), DeviceError, "forgotten");
-  // As another process does it.
+  // Like a change by another process.
   Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
   await withTimeout(asking, "the request ends");
 });

@@ -1,4 +1,4 @@
-/** The JSON API of the examples, as a program. Its own test, examples/api_test.ts, says what it answers. */
+/** The JSON API of the examples, run as a program. examples/api_test.ts tests its responses. */
 import { Client } from "@degu/degu";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";

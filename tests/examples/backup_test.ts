@@ -1,4 +1,7 @@
-/** The backup of the examples: what it copies, and what it says when the recorder is off or has forgotten it. */
+/**
+ * The backup of the examples: the copied files, and the messages if the recorder is offline or has
+ * forgotten this device.
+ */
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
@@ -38,7 +41,7 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   await backup.waitForStdout(/^complete: copied 2, unchanged 0, deleted 0$/m);
   assertEquals(await readTree(kept), { "a": "first", "below": null, "below/b": "second" });
 
-  // A directory that is not there is a mistake, not a reason to delete the backup.
+  // A missing directory is an error, not a reason to delete the backup.
   const missing = await runExample(BACKUP, { cwd, args: ["missing"] });
   assertEquals(missing.success, false);
   assertMatch(missing.stderr, /missing/);

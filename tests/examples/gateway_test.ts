@@ -1,4 +1,4 @@
-/** The gateway of the examples: each peer reaches what the rules have for it, and nothing else. */
+/** The gateway of the examples: each peer can send only the requests that the rules allow. */
 import { type App, Client, ConnectionPool, type Method, reply, Server } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
@@ -12,11 +12,14 @@ import { assert, assertEquals } from "@std/assert";
 
 const GATEWAY = "examples/gateway.ts";
 
-/** What the camera behind the gateway answers: who asks, and for what. */
+/** The response of the camera behind the gateway: the peer and the request. */
 const camera: App = ({ method, uri, headers }) =>
   reply(200, `${headers["x-peer"]} ${method} ${uri}`);
 
-/** Asks the gateway as a peer of this name; resolves to the status and the text of the answer. */
+/**
+ * Sends a request to the gateway as the peer with this name; resolves to the status and the text of
+ * the response.
+ */
 async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>) {
   const session = makePeerSession(peer);
   const response = await callApp(app, mkreq(...request), { session });
@@ -81,7 +84,7 @@ Deno.test("the gateway knows a device by the name that the rules have, and outli
     const response = await client.request(method, uri);
     return [response.status, await response.text()];
   };
-  // The gateway notices within a second that another process has paired its device.
+  // The gateway detects within a second that another process has paired its device.
   const isKnown = () => client.request("GET", "/notes/").then(() => true, () => false);
   await withTimeout(
     (async () => {

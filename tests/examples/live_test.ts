@@ -1,4 +1,4 @@
-/** The live pictures of the examples, for viewers that are fast, slow and gone. */
+/** The live pictures of the examples, with fast, slow and disconnected viewers. */
 import { Client, Server, type Session } from "@degu/degu";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -8,11 +8,11 @@ import { liveApp, Pictures, watch } from "@degu/internal/examples/live.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LIVE = "examples/live.ts";
-/** So many bytes fit into no buffer of a connection. */
+/** More bytes than the buffers of a connection hold. */
 const PICTURE_BYTES = 16_777_216;
 const PICTURES = 20;
 
-/** A picture with its number, which other pictures don't have. */
+/** Makes a picture from a number; pictures with other numbers differ. */
 function picture(number: number): Uint8Array {
   const data = new Uint8Array(PICTURE_BYTES);
   new DataView(data.buffer).setUint32(0, number);
@@ -21,7 +21,7 @@ function picture(number: number): Uint8Array {
 
 const numberOf = (data: Uint8Array) => new DataView(data.buffer, data.byteOffset).getUint32(0);
 
-/** Hands pictures on, and tells when the app asks for one, and when a viewer no longer reads. */
+/** Pictures whose requests, and whose viewers that stop reading, a test can wait for. */
 class Watched extends Pictures {
   asked = Promise.withResolvers<void>();
   readonly left = Promise.withResolvers<void>();

@@ -1,6 +1,7 @@
 /**
- * What agent/docs/guide.md has for daily work, over three devices on a switch: in the middle of each command the cable of the one that
- * serves goes out, and half of the times it is started anew meanwhile. Prints what the commands have said, and what is where, as JSON.
+ * Runs the commands for daily work of agent/docs/guide.md with three devices on a switch. During
+ * each command the cable of the server is unplugged, and every other time the server is restarted.
+ * Prints the output of the commands, and the resulting files, as JSON.
  */
 
 import {
@@ -50,7 +51,10 @@ async function makeFiles(root: string, generation: string): Promise<void> {
 const ended: unknown[] = [];
 const same: [string, boolean][] = [];
 
-/** Runs a command whose cable goes out once something has happened, and every other time the one that serves is started anew. */
+/**
+ * Runs a command, unplugs the server's cable after an event, and restarts the server every other
+ * time.
+ */
 async function cut(
   machine: Machine,
   args: string[],
@@ -80,7 +84,7 @@ await makeFiles(photos, "photo");
 await cut(phone, ["put", "-r", photos, "laptop:"], await makeGrowthCheck(inbox, A_PART));
 await compare("put", photos, `${inbox}/photos`);
 
-/** The commands of a device for the photos of another one. */
+/** Runs a command of a device for another device's photos, which must fail. */
 async function failsAt(machine: Machine, ...args: string[]): Promise<void> {
   await using running = machine.start(args);
   same.push([`of another device: ${args[0]}`, (await running.waitForEnd()).code === 1]);

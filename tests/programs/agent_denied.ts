@@ -1,6 +1,6 @@
 /**
- * Commands of the program as a user who may not read, search or write some of the files; prints how
- * each has ended as JSON.
+ * Runs commands of the program as a user who may not read, search or write some of the files;
+ * prints each result as JSON.
  */
 
 import { AgentFiles } from "@degu/testing/agent_files.ts";
@@ -55,7 +55,7 @@ await run("the served end", inbox, 0o500, "put", `${local}/c`, "camera:new");
 ends.push({ rule: "what serve says", code: 0, said: await served() });
 console.log(JSON.stringify(ends));
 
-/** The camera's lines on the last command. */
+/** Returns the camera's log lines for the last command. */
 async function served(): Promise<string> {
   return (await files.waitForMessage("may not write")).replaceAll(homes.path, "");
 }

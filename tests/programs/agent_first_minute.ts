@@ -1,7 +1,7 @@
 /**
- * The first minute of the help, at terminals of two machines that have nothing but what
- * agent/docs/guide.md installs. Prints what the machine has that has received, the mode of its inbox and
- * the files of the other machine in it, and what is left there, as JSON.
+ * Runs the first minute of the help at the terminals of two machines with only the installation of
+ * agent/docs/guide.md. Prints the entries of the receiving machine, the mode of its inbox with the
+ * files of the sender, and the remaining files of the sender, as JSON.
  */
 
 import { readFirstMinute } from "@degu/testing/agent_documentation.ts";

@@ -1,6 +1,7 @@
 /**
- * Three devices at a switch, without a route to anywhere. One is looked for; another one, with which
- * nobody is paired, says that it is that one, and takes its address. Prints what the third one sees as JSON.
+ * Three devices on a switch without a route to other networks. The first is searched for; the
+ * second, which is not paired, announces the first one's name and takes its address. Prints the
+ * output of the third as JSON.
  */
 
 import { connectMachines, Machine, pair } from "@degu/testing/agent_lab.ts";
@@ -15,12 +16,12 @@ await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"], [
   stranger,
   "192.0.2.3/24",
 ]]);
-// Where it served when the two were paired it does not serve any more.
+// The first device doesn't serve at the address that it had when they were paired.
 await pair(camera, viewer);
 const serving = camera.start(["serve", "--inbox", `${camera.dir}/inbox`, "--listen", "[::]:7555"]);
 await serving.waitForMessage("announced in the local network as camera");
 const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
-/** A busy machine can make any answer late, so it is looked for up to five times. */
+/** A busy machine can delay any response, so the search is repeated up to five times. */
 const find = async () => {
   let ended = await ping();
   for (let again = 0; again < 4 && ended.code !== 0; again++) ended = await ping();

@@ -1,4 +1,7 @@
-/** Gets files to a small disk, puts files to one, and downloads a file to one, until it is full, and again once it is larger. */
+/**
+ * Gets files to a small disk, puts files to one, and downloads a file to one, until it is full;
+ * then repeats each command with a larger disk.
+ */
 import { Client } from "@degu/degu/client";
 import { download, type TransferError } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
@@ -30,7 +33,7 @@ for (const direction of ["get", "put"]) {
   const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
   const full = await files.run(...args);
   const fitting = Object.keys(await readTree(`${target}/${direction}`)).filter(isVisible).length;
-  // Two files by their names: only the second one fits.
+  // Two files by name: only the second one fits.
   await Deno.remove(`${target}/${direction}`, { recursive: true });
   await Deno.writeFile(`${source}/large`, new Uint8Array(2000 * KIBIBYTE));
   const named = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);

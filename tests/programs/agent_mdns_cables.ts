@@ -1,6 +1,6 @@
 /**
- * Three machines on two cables: the one in the middle is announced, and looked for from both ends,
- * then looks for what both ends offer. Prints what each has found, as JSON.
+ * Three machines on two cables. The middle machine is announced and searched for from both ends,
+ * and then searches for the offers of both ends. Prints the results of each machine as JSON.
  */
 
 import { connectMachines, Machine } from "@degu/testing/agent_lab.ts";
@@ -24,7 +24,7 @@ const start = ({ name }: Machine, ...args: string[]) =>
     }).spawn(),
   );
 const idOf = (letter: string) => letter.repeat(52);
-/** A busy machine can make any answer late, so it is looked for up to five times. */
+/** A busy machine can delay any response, so the search is repeated up to five times. */
 const look = async (machine: Machine, count: number, ...args: string[]) => {
   for (let again = 0;; again++) {
     await using process = start(machine, ...args);

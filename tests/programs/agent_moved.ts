@@ -1,6 +1,7 @@
 /**
- * Transfers in the middle of which a device gets another address: first the one that runs the command, then the one that serves; and a
- * command whose peer is off. Prints what the commands have said, and how long they took, as JSON.
+ * Transfers during which a device gets another address: first the device that runs the command,
+ * then the server; and a command whose peer is offline. Prints the output and the duration of each
+ * command as JSON.
  */
 
 import {
@@ -23,7 +24,7 @@ const [camera, viewer] = await Promise.all([
   Machine.make("viewer", dir),
 ]);
 await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"]]);
-// Nothing is at the address that is known.
+// No device uses the stored address.
 await recordPairing(camera, viewer, "fd00::1");
 const [share, inbox] = [`${camera.dir}/share`, `${camera.dir}/inbox`];
 await Deno.mkdir(share);

@@ -1,6 +1,6 @@
 /**
- * Three machines in one network: two of them send, and the third one has to choose. Prints what it
- * shows, and how it has ended, as JSON.
+ * Three machines in one network: two of them send, and the third one must choose. Prints the output
+ * and the exit code of the third as JSON.
  */
 
 import { SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
@@ -31,12 +31,12 @@ const show = async (line: string, machine = three) => {
   const sending = both.map((machine) => stack.use(type(machine, "degu send file")));
   await Promise.all(sending.map((each) => each.waitForLine("degu:")));
   await show("degu receive");
-  // A pipe can't have compared anything.
+  // A pipe can't confirm the number.
   await show("echo yes | degu receive --from one");
   await confirmNumbers(sending[0]!, stack.use(type(three, "degu receive --from one")));
 }
 {
-  // An impostor announces another id for a device that sends.
+  // An impostor announces another id for a sending device.
   await using sending = type(one, "degu send file");
   const [, port = ""] = /--address \S+:(\d+)/.exec(await sending.waitForLine("--address")) ?? [];
   await using impostor = new RunningProcess(

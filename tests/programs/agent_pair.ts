@@ -1,6 +1,6 @@
 /**
- * `degu pair` at terminals of three machines in one network. Prints as JSON what they have shown in
- * each scene, and how they have ended.
+ * Runs `degu pair` at the terminals of three machines in one network. Prints the output of each
+ * scene and the exit codes as JSON.
  */
 
 import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
@@ -28,7 +28,7 @@ const ended = async (agent: RunningAgent): Promise<End> => {
   return { code, shown };
 };
 
-/** Runs a scene, at whose end every command has ended. */
+/** Runs a scene, and waits until all of its commands have ended. */
 async function scene(
   name: string,
   lines: readonly (readonly [Machine, string])[],
@@ -42,14 +42,14 @@ async function scene(
 
 const both = [[one, "degu pair"], [two, "degu pair"]] as const;
 
-/** Waits until both others are listed; returns the number of the one with this name. */
+/** Waits until both other devices are listed; returns the number of the device with this name. */
 const numberOf = async (agent: RunningAgent, name: string) => {
   const line = await agent.waitForLine(`  ${name} `);
   await agent.waitForLine("Type its number");
   return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
 };
 await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
-  // Text that is typed before the list is ignored.
+  // Text that is typed before the list appears is ignored.
   await c!.waitForLine("this is");
   c!.writeInput("1\n");
   await numberOf(c!, "one");
@@ -66,7 +66,7 @@ await scene("left while a person chose", [...both, [three, "degu pair"]], async 
   await numberOf(b!, "one");
   b!.writeInput("\x03");
   await b!.waitForEnd();
-  await pause(4000); // so long a device that is not announced is near
+  await pause(4000); // until a device that stopped announcing itself is removed from the list
   a!.writeInput(`${atOne}\n`);
   await a!.waitForLine("two is not found any more");
   for (const each of [a!, c!]) each.writeInput("\x03");

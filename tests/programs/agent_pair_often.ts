@@ -1,6 +1,6 @@
 /**
- * `degu pair` on two machines, three times at the same moment, each time followed at once by
- * commands. Prints as JSON the seconds until the numbers, and how the commands have ended.
+ * Runs `degu pair` on two machines at the same moment, three times, each followed immediately by
+ * commands. Prints the seconds until the numbers, and the results of the commands, as JSON.
  */
 
 import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";

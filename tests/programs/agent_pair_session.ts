@@ -1,6 +1,6 @@
 /**
- * Two machines that have nothing yet are paired, and a file is put from one to the other. Prints
- * what README.md shows of the two terminals, where others are opened beside `degu serve`.
+ * Pairs two new machines, and puts a file from one to the other. Prints the two terminals as
+ * README.md shows them, where `degu serve` runs in a second terminal.
  */
 
 import { confirmNumbers } from "@degu/testing/agent_lab.ts";

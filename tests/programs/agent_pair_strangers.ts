@@ -1,6 +1,6 @@
 /**
- * `degu pair` at terminals of two machines, while a stranger on a third one disturbs. Prints as
- * JSON what they have shown in each scene, and how they have ended.
+ * Runs `degu pair` at the terminals of two machines while a stranger on a third machine interferes.
+ * Prints the output of each scene and the exit codes as JSON.
  */
 
 import type { Address } from "@degu/degu";
@@ -19,9 +19,7 @@ import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
 const [dir = "", task, count] = Deno.args;
 
-/**
- * What the stranger does at device one: five times, once so many devices have announced themselves.
- */
+/** Joins device one as a stranger, five times, after so many devices have announced themselves. */
 async function disturb(): Promise<void> {
   await using device = await Device.open(`${dir}/stranger`, { name: "stranger" });
   await using own = await device.invite({ listen: [["127.0.0.1", 0]] });
@@ -41,7 +39,7 @@ async function disturb(): Promise<void> {
   Deno.addSignalListener("SIGUSR1", () => isShown.resolve());
   for (let i = 0; i < 5; i++) {
     if (task === "ask") {
-      // A no once the number is shown there: the other end takes it for a device that has left.
+      // Reject after the other device shows the number, which then reports a device that has left.
       const confirm = async ({ number }: { readonly number: string }) => {
         isShown = Promise.withResolvers();
         console.log(`${number.slice(0, 3)} ${number.slice(3)}`);
@@ -57,7 +55,7 @@ async function disturb(): Promise<void> {
       const commitment = computeCommitment(authority, makeRandomValue(32));
       const message = encodeMessage({ authority, name: "stranger", addresses: [], commitment });
       const { status } = await connection.post("/commitment", {}, message);
-      if (status !== 200) i--; // the last try is not over yet
+      if (status !== 200) i--; // the last try is still running
     }
   }
   console.log("done");

@@ -1,4 +1,4 @@
-/** Commands of the program, one after the other in this process. Prints how each has ended as JSON. */
+/** Runs commands of the program sequentially in this process. Prints the result of each as JSON. */
 
 import { type AgentEnd, startAgentHere } from "@degu/testing/agents.ts";
 import { beginStep } from "@degu/testing/permissions.ts";
@@ -13,7 +13,7 @@ export interface Step {
   readonly until?: string | undefined;
   /** Whether it runs on a terminal. */
   readonly onTerminal?: boolean | undefined;
-  /** A directory that is removed afterwards. */
+  /** A directory that is removed after the command. */
   readonly made?: string | undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A file that was really sent from one machine to another one in the same network, without pairing.
- * Prints what agent/docs/guide.md shows of the receiver's terminal.
+ * Sends a file from one machine to another in the same network, without pairing. Prints the
+ * receiver's terminal as agent/docs/guide.md shows it.
  */
 
 import { confirmNumbers } from "@degu/testing/agent_lab.ts";

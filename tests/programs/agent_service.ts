@@ -1,7 +1,7 @@
 /**
- * `degu service` beside a systemd of its own: installs `serve` and `sync`, each with exactly the
- * permissions of its row, uses both, and removes them. Prints the ends of the commands, and the units
- * that there were, as JSON.
+ * Runs `degu service` with a separate systemd: installs `serve` and `sync`, each with exactly the
+ * permissions of its row, uses both, and removes them. Prints the results of the commands, and the
+ * installed units, as JSON.
  */
 
 import { waitUntil } from "@degu/testing/agent_lab.ts";

@@ -1,4 +1,7 @@
-/** Three devices on two cables, with link-local addresses only: the one in the middle serves. Prints what the others see as JSON. */
+/**
+ * Three devices on two cables, with only link-local addresses; the middle device serves. Prints the
+ * output of the other two as JSON.
+ */
 import { connectMachines, Machine, pair, waitUntilTrusted } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;

@@ -1,7 +1,8 @@
 /**
- * Makes requests to a FilesApp, and prints the status and the body, in base64, of each as JSON. The first argument is the directory,
- * the second a file with the requests as JSON: method, URI, the body, which
- * only PUT and POST send, in base64 or as a number of sevens, and headers. HEAD wants a digest.
+ * Sends requests to a FilesApp, and prints the status and the body, in base64, of each response as
+ * JSON. The first argument is the directory, and the second is a file with the requests as JSON:
+ * method, URI, body, and headers. The body, which only PUT and POST send, is in base64, or a number
+ * of bytes with the value 7. HEAD requests a digest.
  */
 
 import { Body, ChunkedBody, type HeaderDict, type Method } from "@degu/degu/base";

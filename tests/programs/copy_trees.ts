@@ -1,6 +1,7 @@
 /**
- * Copies trees between two directories of one disk, with a server of one of them; prints results and outcomes as JSON, for
- * each call. The argument is a list of jobs, in the format of `copyInProcess` in `trees.ts`.
+ * Copies trees between two directories of one disk, with a server of one of them; prints the
+ * results and outcomes of each call as JSON. The argument is a list of jobs, in the format of
+ * `copyInProcess` in `trees.ts`.
  */
 
 import { FilesApp } from "@degu/degu/files";
@@ -31,7 +32,7 @@ async function copy(
     const { code, message } = error as { code?: string; message: string };
     copied = { rejection: `${code}: ${message}` };
   }
-  // Empty if a part of the target is unreadable.
+  // The list is empty if a part of the target is unreadable.
   const targetPaths = Object.keys(await readTree(`${dir}/target`).catch(() => ({})));
   return { ...copied, targetPaths };
 }

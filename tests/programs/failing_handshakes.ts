@@ -1,6 +1,6 @@
 /**
- * Makes handshakes fail in every way, and prints by how many bytes the heap and the buffers have grown two
- * seconds later, as JSON; run with `--v8-flags=--expose-gc`. Its argument is the configurations of both
+ * Makes handshakes fail in each way, and prints the growth of the heap and of the buffers after two
+ * seconds as JSON. Run with `--v8-flags=--expose-gc`. The argument has the configurations of both
  * ends and the timeouts of the servers, in JSON.
  */
 
@@ -29,7 +29,7 @@ const servers = timeouts.map((timeout) =>
 const serving = servers.map((server) => server.serveForever());
 await Promise.all(servers.map(({ ready }) => ready));
 
-/** Sends bytes, and then ends or waits to be closed. */
+/** Sends bytes, and then ends the connection or waits until it is closed. */
 async function send(
   { address: [hostname, port] }: SSLServer,
   bytes: Uint8Array,
@@ -45,7 +45,7 @@ const anonymous = { caFile: clientSslconfig.caFile!, checkHostname: false };
 const ways = servers.flatMap((server): (() => Promise<unknown>)[] => {
   const client = new SSLClient(anonymous, server.address);
   return [
-    // No certificate, plain HTTP, and the beginning of a handshake.
+    // No certificate, plain HTTP, and an incomplete handshake.
     () => client.request("GET", "/").catch(() => {}),
     () => send(server, new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), "wait"),
     () => send(server, Uint8Array.of(0x16, 3, 1, 2, 0, 1), "end"),

@@ -1,6 +1,7 @@
 /**
- * Serves with so few file descriptors that accepting fails; run with a low limit. Its argument are addresses, each
- * with the configurations of both ends for TLS, in JSON. Prints its findings about each as JSON.
+ * Serves with so few file descriptors that accept() fails; run with a low limit. The argument has
+ * addresses, each with the TLS configurations of both ends, in JSON. Prints the findings for each
+ * address as JSON.
  */
 
 import type { Address } from "@degu/degu/base";
@@ -26,7 +27,7 @@ async function measure({ address, trust }: Task) {
   const client = trust === undefined
     ? new Client(server.address, { timeout: 5 })
     : new SSLClient(trust.clientSslconfig, server.address, { timeout: 5 });
-  // Everything that needs a descriptor of its own when it is used first is used now.
+  // Use everything that opens a descriptor at its first use now.
   await client.request("GET", "/");
   const first = await client.connect();
 
@@ -35,13 +36,13 @@ async function measure({ address, trust }: Task) {
   try {
     for (let i = 0; i < 1000; i++) conns.push(await dial(server.address));
   } catch {
-    // There is none.
+    // No descriptor is free.
   }
   const opened = conns.length;
   if (trust === undefined || typeof address === "string") {
     await logger.waitFor("warn");
   } else {
-    // `node:net` gives no sign of it; some turns of the event loop are enough.
+    // `node:net` doesn't report the failure; some ticks of the event loop are enough.
     for (let i = 0; i < 50; i++) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
@@ -57,7 +58,7 @@ async function measure({ address, trust }: Task) {
   return { opened, answered, status, warnings, errors };
 }
 
-// Deno ends the process where there is no descriptor for its signals.
+// Without a descriptor for its signals, Deno ends the process.
 Deno.addSignalListener("SIGUSR2", () => {});
 const found = [];
 for (const task of JSON.parse(Deno.args[0]!)) found.push(await measure(task));

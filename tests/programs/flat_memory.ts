@@ -1,6 +1,6 @@
 /**
- * Sends large bodies to slow readers and measures its memory; run with `--v8-flags=--expose-gc`. Prints its findings
- * as JSON, in MiB.
+ * Sends large bodies to slow readers and measures the memory of this process; run with
+ * `--v8-flags=--expose-gc`. Prints the findings as JSON, in MiB.
  */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
@@ -27,13 +27,16 @@ function* chunks(): Generator<Chunk> {
 declare const gc: () => void;
 
 let peak = 0;
-/** Garbage that V8 has not got round to collecting is not what is measured. */
+/** Collect garbage first, so that only live objects are measured. */
 function look(): void {
   gc();
   peak = Math.max(peak, Deno.memoryUsage().rss);
 }
 
-/** Takes a few MiB, waits for a while without reading, takes the rest; returns how much was produced meanwhile. */
+/**
+ * Reads a few MiB, pauses, and reads the rest; returns how many bytes were produced during the
+ * pause.
+ */
 async function readSlowly(body: ReadableStream<Uint8Array>): Promise<number> {
   let taken = 0;
   let ahead = 0;
@@ -69,7 +72,7 @@ async function measure(what: string, run: () => Promise<number>): Promise<void> 
   found[`${what}: produced ahead of the reader`] = await run() / MEBIBYTE;
 }
 
-// Once around, so that code and buffers are there.
+// Warm up, so that code and buffers are allocated.
 await measure("warm-up", async () => await readSlowly((await conn.get("/length")).body!.readable));
 const before = Deno.memoryUsage().rss;
 peak = 0;

@@ -1,7 +1,7 @@
 /**
- * Moves files to small disks that are mounted below the first argument, and prints as JSON what has
- * become of them, or the error. The other arguments name the scenarios. Without `--allow-sys=statfs` nobody knows
- * what is free.
+ * Transfers files to small disks that are mounted below the first argument, and prints the results
+ * or errors as JSON. The other arguments name the scenarios. Without `--allow-sys=statfs` the free
+ * space is unknown.
  */
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import {
@@ -27,13 +27,13 @@ const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
 
 const [base = "", ...scenarios] = Deno.args;
-/** The directory of a scenario, and its disk there. */
+/** The directory of a scenario, and its disk. */
 let root: string, disk: string;
 
 const mount = (...options: string[]) =>
   runOrThrow(["mount", "-t", "tmpfs", "-o", options.join(), "tmpfs", disk]);
 
-/** Gives up the disk that is mounted, where something may still be open, and mounts another one. */
+/** Detaches the mounted disk, which may still have open files, and mounts a new one. */
 async function anew(...options: string[]): Promise<void> {
   await runOrThrow(["umount", "--lazy", disk]);
   await mount(...options);
@@ -41,7 +41,7 @@ async function anew(...options: string[]): Promise<void> {
 
 const filled = (bytes: number) => new Uint8Array(bytes).fill(7);
 
-/** The files on the disk with their sizes; random parts of names are left out. */
+/** Returns the sizes of the files on the disk; random parts of their names are omitted. */
 function onDisk(directory = disk): Record<string, number> {
   const found: Record<string, number> = {};
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
@@ -54,7 +54,7 @@ function onDisk(directory = disk): Record<string, number> {
   return found;
 }
 
-/** The session of a client, vouched for by an authority. */
+/** Makes the session of a client with a certificate of an authority. */
 function sessionOf(key: string, authority: string): Session {
   const vouching = {
     subject: "",
@@ -70,7 +70,7 @@ function sessionOf(key: string, authority: string): Session {
   return makeSession({ name: "peer", address: null, peerCertificate: certificate });
 }
 
-/** An app on the disk, and what it has logged. */
+/** Makes an app on the disk, and records its log. */
 function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
   const log: string[] = [];
   const logger = { warn: (text: string) => void log.push(text) };
@@ -78,7 +78,7 @@ function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
   return { app, log };
 }
 
-/** A PUT of so many bytes, and how many of them were read. */
+/** Sends a PUT of this many bytes, and returns how many of them were read. */
 async function put(
   app: FilesApp,
   uri: string,
@@ -109,7 +109,7 @@ async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: S
   return { status, offset: sent["upload-offset"] ?? null };
 }
 
-/** The headers of an upload that can be resumed; with an offset those of its PUT. */
+/** Makes the headers of a resumable upload; with an offset, those of its PUT. */
 async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", filled(bytes))).toBase64();
   return {
@@ -119,7 +119,7 @@ async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
   };
 }
 
-/** The error of a transfer, as far as it is told. */
+/** Returns the properties of the error of a transfer. */
 async function failureOf(transfer: Promise<unknown>) {
   const error = await transfer.catch((error) => error);
   if (!(error instanceof TransferError)) return { message: Deno.inspect(error) };
@@ -133,15 +133,15 @@ async function failureOf(transfer: Promise<unknown>) {
   };
 }
 
-/** The properties of an error. */
+/** Returns the properties of an error. */
 function told(error: unknown) {
   const { code, at, needed } = error as TransferError;
   return { code, at, needed };
 }
 
 /**
- * How trees are copied. After a refusal a server ends the connection, and so an upload over a
- * single one.
+ * Ways to copy trees. A server closes the connection after a refusal, which ends an upload over a
+ * single connection.
  */
 const WAYS = [
   ["download", "client"],
@@ -151,7 +151,7 @@ const WAYS = [
 
 const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /**
-   * Files that can't fit are refused before their bodies are read, and answers of a HEAD as well.
+   * Files that don't fit are refused before their bodies are read, also in the response to HEAD.
    */
   async refusedAtOnce() {
     const { app, log } = makeApp();
@@ -161,12 +161,12 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const fits = await head(app, "/a", await announced(MEBIBYTE));
     const left = onDisk();
     const small = await put(app, "/a", MEBIBYTE);
-    // The file that is replaced stays until the new one is complete.
+    // The replaced file stays until the new one is complete.
     const replacing = await put(app, "/a", 1.5 * MEBIBYTE);
     return { whole, resumable, asked, fits, left, small, replacing, log };
   },
 
-  /** A file that is there already, on a disk that is nearly full. */
+  /** An upload of an identical file, to a nearly full disk. */
   async alreadyThere() {
     const file = `${root}/file`;
     await Deno.writeFile(file, filled(MEBIBYTE));
@@ -175,13 +175,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const first = await upload(client, file, "/a");
     await Deno.writeFile(`${disk}/other`, filled(0.75 * MEBIBYTE));
     const again = await upload(client, file, "/a");
-    // The file changes and keeps its size.
+    // The file changes, but not its size.
     await Deno.writeFile(file, filled(MEBIBYTE).fill(8));
     const differs = await failureOf(upload(client, file, "/a"));
     return { first, again, differs };
   },
 
-  /** An upload that goes on needs space for its rest only. */
+  /** A resumed upload needs space only for its remaining bytes. */
   async resumedHere() {
     const { app } = makeApp();
     const bytes = 1.5 * MEBIBYTE;
@@ -191,18 +191,19 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const begun = onDisk();
     const asked = await head(app, "/a", await announced(bytes));
     const other = await head(app, "/b", await announced(bytes - 1));
-    // The same file from its beginning: its part gives way to it.
+    // The same file from the start: its part is removed first.
     const again = await put(app, "/a", bytes, await announced(bytes, 0));
     return { begun, asked, other, again, left: onDisk() };
   },
 
   /**
-   * A disk that fills up while a file is written: its part is kept, and the next request goes on.
+   * A disk that becomes full while a file is written: its part stays, and the next request resumes
+   * it.
    */
   async filledUp() {
     const { app, log } = makeApp();
     const bytes = 3 * MEBIBYTE;
-    // Another process fills the space that was free at the start, in a program that may query free
+    // Another process uses up the space that was free at the start, if the app can query the free
     // space.
     const cut = (sent: number) =>
       sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
@@ -231,7 +232,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { before, full, kept, asked, offset, rest, left: onDisk(), log };
   },
 
-  /** The same where a sync loses the bytes that were written since. */
+  /** Like `filledUp`, but a failed sync loses the bytes that were written since the last one. */
   async filledUpUnsynced() {
     const { prototype } = Deno.FsFile;
     const { sync } = prototype;
@@ -242,7 +243,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return await SCENARIOS.filledUp!();
   },
 
-  /** A complete file that can't get its name, as there is no space for its directory. */
+  /** A complete file that can't be renamed, because there is no space for its directory. */
   async withoutName() {
     await anew("size=2m", "nr_inodes=4");
     const { app } = makeApp();
@@ -257,7 +258,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { full, kept, modes, asked, again, left: onDisk() };
   },
 
-  /** Parts of clients that would take more than half of what is free. */
+  /** Parts of clients that would use more than half of the free space. */
   async halfTaken() {
     const { app } = makeApp();
     const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
@@ -266,7 +267,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       const stop = (sent: number) => sent < bytes ? Promise.resolve() : Promise.reject(new Error());
       const headers = await announced(bytes + 10, 0);
       await put(app, uri, bytes + 10, headers, stop, session).catch(() => {});
-      // The clock of the disk has large steps.
+      // The clock of the file system has a low resolution.
       for (const { name } of Deno.readDirSync(`${disk}/.degu-files`)) {
         const time = new Date(Date.now() - 1_000_000 + 1000 * known.size);
         if (!known.has(name)) Deno.utimeSync(`${disk}/.degu-files/${name}`, time, time);
@@ -300,7 +301,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return statuses;
   },
 
-  /** A file that can't fit is not downloaded, and its part stays as it is. */
+  /** A file that doesn't fit is not downloaded, and its part stays unchanged. */
   async downloads() {
     const served = new ServedVersion(filled(3 * MEBIBYTE));
     await using serving = serve(served.app);
@@ -314,13 +315,15 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     served.cutAfterBytes = Infinity;
     const some = await failureOf(download(client, "/f", `${disk}/copy`));
     const kept = onDisk();
-    // The rest of the file fits, though all of it would not.
+    // The remaining bytes fit, though the whole file wouldn't.
     await mount("remount", "size=3600k");
     const { resumedFrom, bytes } = await download(client, "/f", `${disk}/copy`);
     return { none, left, some, kept, resumedFrom, bytes };
   },
 
-  /** A disk that fills up during a download: what has arrived stays, and the message says so. */
+  /**
+   * A disk that becomes full during a download: the received bytes stay, and the message says so.
+   */
   async downloadFilledUp() {
     const served = new ServedVersion(filled(3 * MEBIBYTE));
     await using serving = serve(served.app);
@@ -339,7 +342,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { full, kept, resumedFrom, isRight: sha256 === served.computeSha256() };
   },
 
-  /** In a tree a file that can't fit fails alone, in both directions. */
+  /** A file of a tree that doesn't fit fails alone, in both directions. */
   async trees() {
     const results = [];
     for (const [i, [direction, over]] of WAYS.entries()) {
@@ -367,7 +370,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
-  /** Of a file of a tree that has been cut only the rest has to fit. */
+  /** Only the remaining bytes of an interrupted file of a tree must fit. */
   async treeResumed() {
     const source = `${root}/source`;
     await Deno.mkdir(source);
@@ -381,7 +384,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await using serving = serve(async (request, session, api) => {
       const answer = await files.handle(request, session, api);
       if (!isCut || request.method !== "GET" || request.uri !== "/file") return answer;
-      // The next request would get further: only the first one is answered.
+      // Answer only the first request, because the next one would transfer more bytes.
       if (++requests > 1) return [404, "Not Found", {}, null];
       const [status, reason, headers] = answer;
       const cut = async function* () {
@@ -438,7 +441,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
-  /** A file system without figures is not taken for a full one. */
+  /** A file system that doesn't report its space doesn't count as full. */
   async withoutFigures() {
     await anew("size=0");
     const free = readFreeBytes(disk);
@@ -450,7 +453,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { free, status, bytes };
   },
 
-  /** Blocks that are reserved for root are not free: one half of 8 MiB. */
+  /** Blocks that are reserved for root, half of 8 MiB, don't count as free. */
   async reserved() {
     await runOrThrow(["umount", "--lazy", disk]);
     await runOrThrow(["mount", "-o", "loop", `${base}/image`, disk]);

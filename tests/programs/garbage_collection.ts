@@ -15,7 +15,7 @@ const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
 const address = ["127.0.0.1", listener.addr.port] as const;
 const findings: (readonly [what: string, found: unknown])[] = [];
 
-/** Collects garbage until the promise settles, or for a while; tells whether it has settled. */
+/** Collects garbage until the promise settles, or for a while; returns whether it has settled. */
 async function settlesByCollection(promise: Promise<unknown>, rounds = 60): Promise<boolean> {
   let settled = false;
   promise.then(() => settled = true);
@@ -38,11 +38,11 @@ async function closed(peer: Deno.Conn): Promise<void> {
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** Makes a request over a connection of its own. */
+/** Makes a request over a separate connection. */
 const ask = (options?: RequestOptions) => async (client: Client) =>
   await (await client.connect()).get("/", {}, options);
 
-/** Answers a request; resolves to the response and the other end of its connection. */
+/** Responds to a request; resolves to the response and the server's side of its connection. */
 async function respond<T = Response>(
   answer: string,
   request: (client: Client) => Promise<T> = ask() as () => Promise<T>,
@@ -54,14 +54,14 @@ async function respond<T = Response>(
   return { response: await responding, peer };
 }
 
-/** Connects, and makes no request. */
+/** Connects without a request. */
 async function connectOnly(options: ClientOptions = {}): Promise<{ peer: Deno.Conn }> {
   await new Client(address, options).connect();
   return { peer: await listener.accept() };
 }
 
 const half = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe";
-/** Too long to be read at once, as the small body of a one-shot request is. */
+/** Longer than the small body of a one-shot request, which is read immediately. */
 const long = half.replace("5", "65537");
 const wholeChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
 const { signal } = new AbortController();
@@ -139,7 +139,7 @@ for (const [what, make] of Object.entries(forgotten)) {
   await serving;
 }
 
-/** A part of a response keeps its connection alive, and receives later bytes. */
+/** Checks that a part of a response keeps its connection alive, and receives later bytes. */
 async function keeps<Taken>(
   what: string,
   take: (response: Response) => Taken,

@@ -1,6 +1,6 @@
 /**
- * Makes a request over each kind of connection and over a pool of each, gives up the first request
- * over another connection before anything was sent, and leaves them open.
+ * Makes a request over each kind of connection, and over a pool of each; aborts the first request
+ * over another connection before anything was sent; and leaves the connections open.
  */
 import { Client, ConnectionPool, SSLClient } from "@degu/degu";
 

@@ -1,7 +1,7 @@
 /**
- * Transfers the file `large` of a directory, its first argument, through a server and a client, and prints
- * how many bytes arrived and by how many the resident memory has grown meanwhile, as JSON. It is a separate
- * process because memory is counted for a whole process.
+ * Transfers the file `large` of the directory in its first argument through a server and a client,
+ * and prints the number of bytes and the growth of the resident memory as JSON. Memory is counted
+ * per process, so this is a separate program.
  */
 
 import { Client } from "@degu/degu/client";

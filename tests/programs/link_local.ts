@@ -1,6 +1,7 @@
 /**
- * Connects over link-local addresses, in a network namespace that it may set up: run it through `unshare
- * -rn`. Its argument is the configurations of both ends for TLS, in JSON. Prints its findings as JSON.
+ * Connects over link-local addresses, in a network namespace that it configures; run it through
+ * `unshare -rn`. The argument has the TLS configurations of both ends, in JSON. Prints the findings
+ * as JSON.
  */
 
 import { type Address, Client, SSLClient } from "@degu/degu/client";
@@ -75,7 +76,7 @@ for (const asked of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as const) 
 }
 found["secured"] = secured;
 
-// An address without a host: packets to it are lost without an error.
+// An address without a host, so packets to it are lost without an error.
 await runIp("address", "add", "10.9.8.1/24", "dev", "left");
 await runIp("neighbour", "add", "10.9.8.7", "lladdr", "02:00:00:00:00:07", "dev", "left");
 const start = performance.now();

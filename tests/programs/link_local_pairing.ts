@@ -1,13 +1,13 @@
 /**
- * Pairs two devices over link-local addresses, in a network namespace that it may set up: run it through
- * `unshare -rn`, with a separate directory. Prints its findings as JSON.
+ * Pairs two devices over link-local addresses, in a network namespace that it configures; run it
+ * through `unshare -rn`, with a separate directory. Prints the findings as JSON.
  */
 
 import { Device } from "@degu/degu/device";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 
-// The first pair is only in the way: its interfaces are tried, and lead nowhere.
+// The first pair is a decoy: its interfaces are tried, but lead to no device.
 await runIp("link", "add", "decoy", "type", "veth", "peer", "name", "end");
 await runIp("address", "add", "fe80::9/64", "dev", "decoy", "nodad");
 await createCable();

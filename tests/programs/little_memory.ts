@@ -1,6 +1,6 @@
 /**
- * Meets a peer that sends as much as it may, with a heap that can't hold all of it (flag
- * `--v8-flags=--max-old-space-size=64`). The argument says what the peer sends.
+ * Receives as many bytes as a peer may send, with a heap that can't hold them all (flag
+ * `--v8-flags=--max-old-space-size=64`). The argument names the data of the peer.
  */
 
 import { Client, Server } from "@degu/degu";
@@ -42,7 +42,7 @@ async function meet(): Promise<string | number> {
   throw new RangeError(Deno.args[0]);
 }
 
-/** The status that a `FilesApp` answers to a request with many equal pieces. */
+/** Returns the status of a `FilesApp` for a request with many equal pieces. */
 async function answerTo(head: string, piece: string, count: number): Promise<string> {
   await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir));
   using connection = await Deno.connect({ hostname: "127.0.0.1", port: server.port! });
@@ -53,7 +53,7 @@ async function answerTo(head: string, piece: string, count: number): Promise<str
   return (await new Response(connection.readable).text()).split("\r\n")[0]!;
 }
 
-/** Answers one request with the list of a tree: of directories in each other, then of elements. */
+/** Responds to one request with the list of a tree: nested directories, and then elements. */
 function serveTree(directories: string[], element: (i: number) => object, count: number) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   (async () => {

@@ -1,6 +1,7 @@
 /**
- * A machine of a lab: runs commands of the program that it is told on stdin, a JSON object a line, and tells on stdout what they
- * print and how they end; see `Machine` in tests/support/agent_lab.ts.
+ * A machine of a lab: runs commands of the program that it reads from stdin, one JSON object in
+ * each line, and writes their output and exit codes to stdout; see `Machine` in
+ * tests/support/agent_lab.ts.
  */
 
 import { type RunningAgent, startAgentHere } from "@degu/testing/agents.ts";
@@ -8,7 +9,7 @@ import { ProgramOutput } from "@degu/testing/processes.ts";
 
 export interface Order {
   readonly id: number;
-  /** To begin; left out to send a signal. */
+  /** The arguments of a command to start; absent to send a signal. */
   readonly args?: readonly string[];
   readonly stdin?: string;
 }
@@ -20,7 +21,7 @@ export type Report =
     | { readonly code: number }
   );
 
-/** A time limit in seconds that no step reaches. */
+/** A time limit in seconds that no step exceeds. */
 const PATIENCE = 3600;
 
 const tell = (report: Report) => console.log(JSON.stringify(report));

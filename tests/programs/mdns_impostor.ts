@@ -1,5 +1,6 @@
 /**
- * Announces a device that is another one, at a port of this machine, and sends bytes that are no packet, until it is killed.
+ * Announces the id of another device at a port of this machine, and sends malformed packets, until
+ * it is killed.
  */
 
 import { Announcement } from "@degu/internal/agent/mdns.ts";

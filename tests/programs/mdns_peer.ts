@@ -1,6 +1,6 @@
 /**
- * Announces a device until it is killed, or looks for one, or for offers, and prints what is found
- * as JSON. It has the permissions for mDNS and no others.
+ * Announces a device until it is killed, or searches for a device or for offers, and prints the
+ * results as JSON. It has only the permissions for mDNS.
  */
 
 import {

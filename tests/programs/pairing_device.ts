@@ -1,7 +1,8 @@
 /**
- * A device in a process of its own, that can be killed: `invite` prints a line and waits, `join` joins the
- * line that follows. `only-serve` prints the address of a server, and serves until it is killed. `serve` invites while a server listens on every address. `ask` prints where a joiner finds it,
- * and asks its person by a read of the standard input, which blocks the process.
+ * A device in a process that can be killed. `invite` prints a line and waits; `join` joins the line
+ * in the next argument. `only-serve` prints the address of a server, and serves until it is killed.
+ * `serve` invites while a server listens on every address. `ask` prints its addresses for a joiner,
+ * and asks its user with a blocking read from the standard input.
  */
 import { Device } from "@degu/degu/device";
 

@@ -1,6 +1,7 @@
 /**
- * Opens the part with the name in its first argument, below the root in its second, and reports that. Keeps it open until
- * its standard input ends, like a process that waits for more of an upload.
+ * Opens the part with the name in its first argument, below the root in its second, and prints a
+ * line. Keeps the part open until the standard input ends, like a process that waits for more bytes
+ * of an upload.
  */
 
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";

@@ -1,11 +1,11 @@
 /**
- * Serves a directory and uses it: each step begins with a look at a path that nothing has, with the name of the step, so that a
- * trace of this program shows which calls to the system belong to which step.
+ * Serves a directory and uses it. Each step begins with lstat() of a missing path with the name of
+ * the step, so that a trace of this program shows the system calls of each step.
  */
 import { Client, Server } from "@degu/degu";
 import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 
-// No turn ends early on a busy machine: then the number of calls is always the same.
+// Time slices don't end early on a busy machine, so the number of calls is always the same.
 performance.now = () => 0;
 const [dir = "", count = "", levels = ""] = Deno.args;
 const DEEP = "one/two/three";

@@ -1,13 +1,13 @@
 /**
- * Changes the peers of devices in endless loops, in a separate process that is to be killed, and reports
- * each change when it is complete. Arguments: the certificates of two peers, and for each device its directory and the
+ * Changes the peers of devices in endless loops until it is killed, and reports each completed
+ * change. Arguments: the certificates of two peers, and for each device its directory and the
  * number of the last change.
  */
 
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 
-/** The name of one peer and the port of the other after `count` changes. */
+/** Returns the name of one peer, and the port of the other, after this many changes. */
 export function stateAfter(changes: number): { name: string; port: number | null } {
   const port = changes % 3 === 1 ? changes : null;
   return { name: `n-${changes - changes % 3}`, port };

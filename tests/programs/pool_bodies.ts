@@ -1,4 +1,4 @@
-/** Makes requests over one connection of a pool, whose small bodies arrive in two pieces. */
+/** Makes requests over one connection of a pool; the small response bodies arrive in two pieces. */
 import { Client, ConnectionPool } from "@degu/degu";
 
 const pool = new ConnectionPool(new Client(JSON.parse(Deno.args[0]!)), { maxConnections: 1 });

@@ -1,7 +1,7 @@
 /**
- * Writes a number of new files into a directory, its first argument, through FilesApp: each only if its
- * name is free. Prints the status of each as JSON. Reports that it is ready, and begins when it gets a byte
- * from its standard input.
+ * Writes new files into the directory in its first argument through FilesApp, each only if its name
+ * is free. Prints a line when it is ready, starts after it reads a byte from the standard input,
+ * and prints the statuses as JSON.
  */
 
 import { FilesApp } from "@degu/degu/files";

@@ -1,6 +1,6 @@
 /**
- * Prints the status of a request to an app whose directory was a mount point, and was removed; and
- * whether the directory is there again.
+ * Prints the status of a request to an app whose directory was a removed mount point, and whether
+ * the directory was created again.
  */
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";

@@ -1,4 +1,4 @@
-/** Waits for the end that the system asks for, and says what it sees. */
+/** Waits for a termination signal, and prints the events. */
 import { Client, terminationSignal } from "@degu/degu";
 import { download, uploadTree } from "@degu/degu/files";
 
@@ -12,7 +12,7 @@ if (mode === "wait") {
 }
 console.log("ready");
 
-/** Programs of one call, to a server that does not answer. */
+/** Programs that call one function, for a server that doesn't respond. */
 const client = () => new Client(["127.0.0.1", Number(port)], { signal });
 if (mode === "request") await client().request("GET", "/");
 if (mode === "download") await download(client(), "/f", `${dir}/f`, { signal });

@@ -1,6 +1,6 @@
 /**
- * Moves files and trees, writes files or serves a directory, as its arguments say: four for each of what it does at the same time.
- * Prints a line when it begins, and another one for each that is done.
+ * Transfers files and trees, writes files, or serves a directory, several tasks at the same time
+ * with four arguments each. Prints a line at the start, and one for each completed transfer.
  */
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -35,7 +35,7 @@ const tasks: Readonly<Record<string, Task>> = {
 };
 
 /**
- * Writes files of one repeated byte through FilesApp, as many times or without an end: new files,
+ * Writes files of one repeated byte through FilesApp, `turns` times or endlessly: new files,
  * replaced files, and resumed uploads.
  */
 async function write(root: string, length: number, turns = Infinity): Promise<void> {
@@ -43,7 +43,7 @@ async function write(root: string, length: number, turns = Infinity): Promise<vo
   const put = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) => {
     const body = new Body(new Blob([content]).stream(), content.length);
     const [status] = await app.handle(mkreq("PUT", uri, headers, body));
-    // Another process may be at the same file.
+    // Another process may write the same file.
     if (![201, 204, 409, 412].includes(status)) throw new Error(`${uri}: ${status}`);
   };
   for (let turn = 0; turn < turns; turn++) {
@@ -67,7 +67,8 @@ async function run([task = "", port = "", path = "", uri = ""]: string[]): Promi
 const count = Math.ceil(Deno.args.length / 4);
 const all = Array.from({ length: count }, (_, i) => Deno.args.slice(4 * i, 4 * i + 4));
 for (const [task, , path = "", length] of all) {
-  // A kill comes so long after "ready" that a busy machine might not have written anything by then.
+  // After "ready" the process is killed within a short time, in which a busy machine might not
+  // write anything.
   if (task === "write") await write(path, Number(length), 1);
 }
 if (Deno.args[0] !== "serve") console.log("ready");

@@ -1,6 +1,5 @@
 /**
- * Serves a directory, which is mounted, while it is unmounted and mounted again; prints the
- * statuses as JSON.
+ * Serves a mounted directory while it is unmounted and mounted again; prints the statuses as JSON.
  */
 
 import { FilesApp } from "@degu/degu/files";

@@ -1,7 +1,7 @@
 /**
- * Connects to addresses to which there is no way, in a network namespace that it may set up: run it
- * through `unshare -rn`. Its argument is a client's configuration for TLS, in JSON. Prints what the
- * errors say, as JSON.
+ * Connects to unreachable addresses, in a network namespace that it configures; run it through
+ * `unshare -rn`. The argument is a client's TLS configuration in JSON. Prints the error messages as
+ * JSON.
  */
 
 import { Client, describeConnectionError, isTransient, SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Waits for one small body of a response, and then leaves another one unread. */
+/** Reads one small response body, and leaves another one unread. */
 import { Client } from "@degu/degu";
 
 const client = new Client(JSON.parse(Deno.args[0]!));

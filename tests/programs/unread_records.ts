@@ -1,6 +1,6 @@
 /**
- * Serves over TLS an app that reads bodies slowly or not at all, and prints its address as JSON. Its
- * arguments are the configuration and the address, both in JSON, and `slowly` or `never`.
+ * Serves over TLS an app that reads bodies slowly or not at all, and prints its address as JSON.
+ * The arguments are the configuration and the address, both in JSON, and `slowly` or `never`.
  */
 
 import type { Address } from "@degu/degu/base";

@@ -1,4 +1,7 @@
-/** The pages about the program match it: its options, and the services, which run unchanged. */
+/**
+ * The pages about the program match its options and services; the commands on the pages are run
+ * unchanged.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { parseCommands, readFirstMinute } from "@degu/testing/agent_documentation.ts";
@@ -11,7 +14,7 @@ import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const program = await makeProgram(() => () => Promise.resolve());
 const permissions = await readProjectFile("agent/docs/permissions.md");
-/** The pages about the program, one after the other. */
+/** The concatenated pages about the program. */
 const page = [
   await readProjectFile("agent/docs/guide.md"),
   await readProjectFile("agent/docs/reference.md"),
@@ -20,7 +23,7 @@ const page = [
   permissions.split("\n## ")[0],
 ].join("\n");
 
-/** The options of other programs that the text names: of Deno, systemctl and docker. */
+/** The options of other programs in the text: of Deno, systemctl and docker. */
 const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global", "--network"];
 
 /** Returns the section of a heading, including its subsections. */
@@ -62,7 +65,7 @@ Deno.test("every command has a section with each of its options", () => {
     const level = command.name() === "service" ? "##" : "###";
     const named = optionsIn(sectionOf(`${level} degu ${command.name()}`));
     for (const { long, hidden } of command.options) {
-      if (hidden || long === "--address" || long === "--no-find") continue; // of all that connect
+      if (hidden || long === "--address" || long === "--no-find") continue; // options of all commands that connect
       assert(named.has(long!), `no page says anything of ${command.name()} ${long}`);
     }
   }
@@ -84,7 +87,7 @@ Deno.test("no unknown option is explained", () => {
     "--help",
     ...OF_OTHERS,
   ]);
-  // Code blocks have commands, units and property lists.
+  // Code blocks contain commands, units and property lists.
   const prose = page.replaceAll(/^( *)```.*?^\1```/gms, "").replaceAll(
     /`deno [^`]*`|--allow-\w+/g,
     "",
@@ -109,7 +112,7 @@ Deno.test("the program accepts every command of the pages' blocks", async () => 
 
 const noBash = await findShellObstacle("bash");
 
-/** Runs a command of a page in a shell, in a directory; returns what it prints. */
+/** Runs a command of a page in a shell, in a directory; returns its output. */
 function runLine(line: string, cwd: string | URL): Promise<string> {
   return runOrThrow(["bash", "-c", line], { cwd, env: { NO_COLOR: "1" } });
 }
@@ -140,7 +143,7 @@ testUnless(noBash, "paths of deno task agent begin where it is typed", async () 
   const typed = `${dir.path}/a b`;
   await Deno.mkdir(typed);
   const config = new URL("deno.json", ROOT).pathname;
-  // The suite may be run by a task itself.
+  // The suite may itself be run by a task.
   await runLine(
     `unset INIT_CWD; deno task --quiet --config ${config} agent --home home init --name x`,
     typed,
@@ -154,7 +157,7 @@ function block(language: string): string {
   return code;
 }
 
-/** The command line of the unit, as systemd splits it. */
+/** Returns the command line of the unit, split like systemd does. */
 function unitCommand(): string[] {
   const line = /^ExecStart=((?:.*\\\n)*.*)$/m.exec(block("ini"))?.[1] ?? "";
   return line.replaceAll("\\\n", " ").split(/ +/);
@@ -164,7 +167,7 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
   await using dir = await createTempDir();
   const command = unitCommand().map((arg) => arg.replaceAll("/home/anna", dir.path));
   const at = command.findIndex((arg) => arg.startsWith("jsr:"));
-  // Not loaded from JSR, and at a port that is free.
+  // Load the program from this checkout instead of JSR, and use a free port.
   const flags = command.slice(2, at).map((flag) => flag.replace("[::]:7443", "127.0.0.1:0"))
     .filter((flag) => !["--no-prompt", "--cached-only"].includes(flag));
   const args = command.slice(at + 1);
@@ -226,7 +229,7 @@ testUnless(
     assertEquals(units.map(([name]) => name), [...names, names[1]!.replace("service", "timer")]);
     const paths = units.map(([name]) => homes.joinPath(name));
     for (const [i, [, text]] of units.entries()) await Deno.writeTextFile(paths[i]!, text);
-    // For systemd-analyze, a mistake is only a warning.
+    // systemd-analyze reports a mistake only as a warning.
     const verify = ["systemd-analyze", "verify", "--user", ...paths];
     const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: homes.path } });
     const about = `${stdout}${stderr}`.split("\n").filter((line) =>

@@ -1,4 +1,4 @@
-/** docs/conformance.md: its tables have a test for each row, which exists by that name. */
+/** Each row of the tables in docs/conformance.md names an existing test. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readProjectFile } from "@degu/testing/tree.ts";
 
@@ -13,7 +13,7 @@ const SCOPE: Record<string, RegExp> = {
   "RFC 9110": /^§(5|6\.4|7\.6|8\.6|9\.3|15)(\.\d+)*$/,
 };
 
-/** The rows of the tables, each with the heading of its RFC. */
+/** Returns the rows of the tables, each with the heading of its RFC. */
 async function rowsOfPage(): Promise<Row[]> {
   const rows: Row[] = [];
   let rfc = "";
@@ -29,12 +29,15 @@ async function rowsOfPage(): Promise<Row[]> {
 }
 
 const LITERAL = '("(?:[^"\\\\\\n]|\\\\.)*"|`[^`]*`)';
-/** Names of tests and steps, as a test module calls for them. */
+/** Matches the names of tests and steps in a test module. */
 const TESTS = new RegExp(`(?:\\bDeno\\.test|\\.step)\\(\\s*(?:\\{\\s*name:\\s*)?${LITERAL}`, "g");
 /** Names of rows: the first item of an array or the first argument of a call. */
 const ROWS = new RegExp(`[[(]\\s*${LITERAL},`, "g");
 
-/** The names in a module: of its tests and steps, or of its rows; of a template its beginning. */
+/**
+ * Returns the names of the tests and steps, or of the rows, in a module; for a template, its
+ * literal prefix.
+ */
 async function namesIn(path: string): Promise<Set<string>> {
   const source = await readProjectFile(path);
   const literals = source.matchAll(path.endsWith(".rows.ts") ? ROWS : TESTS);

@@ -1,4 +1,4 @@
-/** The references of the documentation, the examples and the tasks. */
+/** References in the documentation, the examples and the tasks. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { replaceFigures } from "@degu/internal/bench/summary.ts";
@@ -54,8 +54,8 @@ Deno.test("each npm package has an exact version, and those of the library stand
     packages.push(...Object.values<string>(JSON.parse(await readProjectFile(path)).imports ?? {}));
   }
   const library = new Set(await listLibraryFiles());
-  // A package that only one test or tool needs is imported there, because `deno task` loads all
-  // packages of deno.json.
+  // A package that only one test or tool needs is imported in its module, because `deno task` loads
+  // all packages of deno.json.
   for (const path of await listFiles("", ".ts")) {
     const inPlace = [...(await readCode(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
     if (library.has(path)) assertEquals(inPlace, [], path);
@@ -77,7 +77,7 @@ Deno.test("the suite runs every code block of the documentation", async () => {
 });
 
 /**
- * The code blocks of other languages than TypeScript, by their first line: the test that runs or
+ * The code blocks in other languages than TypeScript, by their first line: the test that runs or
  * checks them, or the reason why they have no test.
  */
 const OTHER_BLOCKS: Record<string, string> = {
@@ -114,7 +114,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   // protocol.md
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
-  // interop.md: tests/project/interop_test.ts compares the configurations with those that are run.
+  // interop.md: tests/project/interop_test.ts compares the configurations with the tested ones.
   "from urllib.parse import urlencode": "the library is not installed everywhere",
   "upstream degu {": "tests/project/interop_test.ts",
   "proxy_pass https://127.0.0.1:8443;": "tests/project/interop_test.ts",
@@ -156,7 +156,7 @@ Deno.test("a block of the documentation is TypeScript, which the suite runs, or 
   }
 });
 
-/** The blocks of a page by their languages, and the lines of blocks that are only indented. */
+/** Returns the code blocks of a page by language, and the lines of indented blocks. */
 function blocksOf(page: string) {
   const blocks: { language: string; firstLine: string }[] = [];
   const outside = page.replaceAll(

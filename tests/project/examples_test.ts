@@ -1,6 +1,6 @@
 /**
  * Each program in examples/ that ends by itself runs with the permissions in its first line, and
- * needs them. Servers, which run until a signal, have their own tests in tests/examples.
+ * needs them. Servers, which run until a signal, are tested in tests/examples.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { findObstacle, runCommand } from "@degu/testing/commands.ts";
@@ -10,11 +10,11 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const DIRECTORY = "examples/";
-/** The start of the first line of a module that is not a program. */
+/** The prefix of the first line of a module that is not a program. */
 const NO_PROGRAM = "// Not a program: ";
-/** How the first line of a test begins. */
+/** The prefix of the first line of a test. */
 const TEST = "// deno test ";
-/** MiB that a program sends in place of 256: so much that a download lasts until it is cut. */
+/** The MiB that a program sends instead of 256: enough to cut a download before its end. */
 const MEBIBYTES: Readonly<Record<string, readonly string[]>> = {
   [`${DIRECTORY}tutorial.ts`]: ["32"],
   [`${DIRECTORY}devices.ts`]: ["96"],
@@ -81,7 +81,7 @@ for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
   const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
   if (path.slice(DIRECTORY.length) in SERVING) continue;
   if (firstLine.startsWith(NO_PROGRAM)) {
-    // Left out for the reason that its first line gives.
+    // Ignored, with the reason in its first line.
     const reason = firstLine.slice(NO_PROGRAM.length);
     Deno.test({ name: `${path} is not a program: ${reason}`, ignore: true, fn() {} });
   } else if (firstLine.startsWith(TEST)) {
@@ -122,7 +122,7 @@ Deno.test({
     const path = `${DIRECTORY}tutorial.ts`;
     const options = { args: MEBIBYTES[path] ?? [], through: WITHOUT_IPV6 };
     await using running = await startExample(path, options);
-    // The transfers follow, which are the same.
+    // The following transfers are the same as with IPv6.
     const lines = (await running.waitForStdout(/^(?:.*\n){5}/)).split("\n");
     assertStringIncludes(lines[2] ?? "", "no IPv6");
     assertMatch(lines[3] ?? "", /proxy.* 127\.0\.0\.1:\d+:$/);

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { run } from "../fuzz/fuzzer.ts";
 import { targets } from "../fuzz/targets.ts";
 
-/** How many inputs a target gets: a tenth of a second. */
+/** The number of inputs of a target: a tenth of a second. */
 const INPUTS: Readonly<Record<string, number>> = {
   "chunk-stream": 40,
   "request-stream": 20,

@@ -4,9 +4,7 @@ import { fromFileUrl } from "@std/path";
 import { type CommandEnd, runCommand } from "@degu/testing/commands.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
-/**
- * The configurations that are run, with the values that the page has in place of ports and paths.
- */
+/** The tested configurations, with the values that the page has instead of ports and paths. */
 const VALUES: Record<string, string> = {
   CLIENT_BOTH: "client_both.pem",
   CLIENT_CERT: "client.pem",
@@ -40,7 +38,7 @@ Deno.test("each configuration line on the page is in the configuration that is r
 Deno.test("the messages and requests that the page lists are refused, with these errors", async (t) => {
   const { code, stdout, stderr } = await runInterop("refused");
   if (stdout.includes("not installed")) {
-    // Left out with what is printed as the reason: a program that is missing.
+    // Ignored, because a program is missing; the test prints the reason.
     await t.step({ name: "curl or Node is not installed", ignore: true, fn() {} });
   }
   assertEquals(code, 0, stderr);

@@ -1,4 +1,6 @@
-/** Rules for the whole tree: which folder may import which, and what a module may contain. */
+/**
+ * Rules for the whole project: the imports that each folder may have, and the content of modules.
+ */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
 import {
@@ -14,13 +16,13 @@ import {
 
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
 /**
- * The rooms below files/ and device/ that both may import. They don't import each other. Of
- * net/tls/, they import only the module that writes certificates.
+ * The folders that files/ and device/ may both import. They don't import each other. In net/tls/,
+ * they import only the module that writes certificates.
  */
 const LIBRARY =
   "internal/* internal/disk/ base/ net/* net/tls/certificate_writer.ts base.ts client.ts server.ts";
 
-/** The parts of the library, and the beginnings of what each may import. */
+/** The parts of the library, and the prefixes of modules that each may import. */
 const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["internal/*", "internal/*"],
   ["internal/disk/", "internal/disk/ node:fs node:path"],
@@ -48,13 +50,14 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
 ];
 
 /**
- * How many names of base/ and net/ each folder imports that no user of the package can import so.
+ * The number of names of base/ and net/ that each folder imports, and that users of the package
+ * can't import.
  */
 const deepImports = {
   "device/": 34,
   "files/": 26,
 } as const;
-/** How many names of the library only the program can import. The aim is 0. */
+/** The number of names of the library that only the program can import. The aim is 0. */
 const AGENT_SUPPORT_NAMES = 8;
 
 Deno.test("the top level has no symbolic links", async () => {
@@ -86,7 +89,7 @@ Deno.test("the names that only the program can import are counted, used, and hav
   assertEquals((await readProjectFile(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
 
-/** The folders with a README.md, and the most lines of it. */
+/** The folders with a README.md, and its maximal number of lines. */
 const pages = { agent: 70, device: 40, files: 40, internal: 40 };
 
 for (const [folder, maxLines] of Object.entries(pages)) {
@@ -95,11 +98,11 @@ for (const [folder, maxLines] of Object.entries(pages)) {
     assert(page.split("\n").length <= maxLines);
     const named = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => `${folder}/${path}`);
     const isOwn = (path: string) => path.startsWith(`${folder}/`);
-    // Of the program, a command is named after its module.
+    // A command of the program has the name of its module.
     const modules = (await listLibraryFiles()).filter(isOwn)
       .filter((path) => !path.startsWith("agent/commands/"));
     assertEquals(modules.filter((path) => !named.includes(path)), []);
-    // The entries at the top are the only others.
+    // The page names no other modules than those of the top level.
     const otherModules = named.map((path) => path.slice(folder.length + 1))
       .filter((path) => !modules.includes(`${folder}/${path}`));
     const entries = ["base.ts", "client.ts", "server.ts", `${folder}.ts`];
@@ -129,7 +132,7 @@ Deno.test("device/ and files/ import so many names of base/ and net/, and not on
     const names = new Set<string>();
     for (const [path, targets] of imports.filter(([path]) => path.startsWith(folder))) {
       const named = (await readImportedNames(path)).filter(([target]) => isDeep(target));
-      // No form of an import is overlooked.
+      // The parser must not overlook any form of import.
       assertEquals(
         new Set(named.map(([target]) => target)),
         new Set(targets.filter(isDeep)),
@@ -209,7 +212,7 @@ function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] 
   return circles;
 }
 
-/** Whether a path begins with a prefix; `dir/*` stands for the files of a directory itself. */
+/** Whether a path begins with a prefix; `dir/*` stands for the files directly in a directory. */
 function isUnder(prefix: string, path: string): boolean {
   const dir = prefix.endsWith("/*") ? prefix.slice(0, -1) : prefix;
   return path.startsWith(dir) && (dir === prefix || !path.slice(dir.length).includes("/"));

@@ -1,5 +1,5 @@
 /**
- * The links of the documentation and of the doc comments are valid, and stay inside the package.
+ * The links of the documentation and of the doc comments are valid, and don't leave the package.
  */
 import { assert, assertEquals } from "@std/assert";
 import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
@@ -7,7 +7,7 @@ import { listFiles, listLibraryFiles, readProjectFile, ROOT } from "@degu/testin
 
 const packages = await readPackages();
 const published = await Promise.all(packages.map(listPublishedFiles));
-/** A file of a version of a package, on the site of JSR. */
+/** Matches the address of a file of a package version on the site of JSR. */
 const ADDRESS = /^https:\/\/jsr\.io\/(@degu\/\w+)\/(\d[^/]*)\/([^#]+)(#.*)?$/;
 const folders = await Promise.all(
   ["agent", "docs", "tests", "bench"].map((name) => listFiles(name, ".md")),
@@ -64,7 +64,7 @@ Deno.test("the links from doc comments to pages are absolute, because the refere
   }
 });
 
-/** The targets of the links in Markdown, without those of the web. */
+/** Returns the targets of the links in Markdown, except for web addresses. */
 function relativeLinksOf(markdown: string): string[] {
   const text = withoutCode(markdown);
   const forms =
@@ -79,7 +79,7 @@ function withoutCode(markdown: string): string {
     code.replaceAll(/[[\]]/g, ""));
 }
 
-/** Where a link of a page leads, from the project's directory. */
+/** Returns the path that a link of a page leads to, relative to the project's directory. */
 function pathOf(page: string, link: string): string {
   const { href } = new URL(link.replace(/#.*/s, ""), new URL(page, ROOT));
   assert(href.startsWith(ROOT.href), `${page}: ${link} is outside of the project`);

@@ -1,5 +1,6 @@
 /**
- * Frequent mistakes: the error says what to do. Tests of a rule also have the errors of that rule.
+ * The error messages of frequent mistakes give advice. Other tests have further errors of their
+ * rules.
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import {

@@ -41,7 +41,7 @@ type Undefined<Options> = {
   readonly [Name in keyof Options as undefined extends Options[Name] ? Name : never]-?: undefined;
 };
 
-/** Fails to compile if an option is missing, or must not be `undefined`. */
+/** Fails to compile if an option is missing, or can't be `undefined`. */
 const unset = <Options>(options: Undefined<Options> & Options) => options;
 
 const clientOptions = unset<ClientOptions>({
@@ -153,7 +153,7 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
 Deno.test("the options of createDevicePki may be undefined", async () => {
   const options = unset<DevicePkiOptions>({ create: undefined });
   await using dir = await createTempDir();
-  const device = await createDevicePki(dir.path, "camera-1", options); // made, as by default
+  const device = await createDevicePki(dir.path, "camera-1", options); // created, which is the default
   assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);
 });
 

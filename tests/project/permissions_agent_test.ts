@@ -21,12 +21,12 @@ import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
 
 /**
- * A permission that every command does without: agent/tests/long/work_test.ts has full disks
- * with it and without.
+ * An optional permission for all commands. agent/tests/long/work_test.ts tests full disks with and
+ * without it.
  */
 const OPTIONAL = "sys=statfs";
 
-/** The permissions of each row of the table of agent/docs/permissions.md. */
+/** The permissions in each row of the table in agent/docs/permissions.md. */
 const section = await readProjectFile("agent/docs/permissions.md");
 const ROWS = new Map(
   Array.from(
@@ -35,29 +35,29 @@ const ROWS = new Map(
   ),
 );
 
-/** Whether a row needs a systemd. */
+/** Whether a row needs systemd. */
 const isOfService = (row: string) => row.startsWith("service ");
 
 /** A command for a row of the table. */
 interface Case {
   readonly args: readonly string[];
-  /** Whose home it is; the viewer's if left out. `null` to find it by the environment. */
+  /** The home to use; by default the viewer's. `null` to find it by the environment. */
   readonly home?: string | null;
-  /** The values of the other words in capitals in the row. */
+  /** The values for the other capitalized words of the row. */
   readonly values?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   /**
-   * The output before which the test must not interrupt the command; by default it ends by itself.
+   * The output after which the test interrupts the command; by default the command ends by itself.
    */
   readonly until?: string;
   readonly onTerminal?: boolean;
-  /** The exit code with all permissions; 0 if left out. */
+  /** The exit code with all permissions; 0 by default. */
   readonly code?: number;
 }
 
 /**
- * A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the
- * commands.
+ * Makes a camera that serves a share and an inbox, a viewer that is paired with it, other devices,
+ * and the commands.
  */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [share, inbox, localDirectory] = [
@@ -99,7 +99,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     `${localDirectory}/synced`,
     `${localDirectory}/own`,
   ];
-  // A file is moved three seconds after its last change, and no test can set that time (ctime).
+  // A file is moved three seconds after its last change, whose time (ctime) no test can set.
   const changed = (await Deno.stat(`${outbox}/file`)).ctime!.getTime();
   await new Promise((resolve) => setTimeout(resolve, changed + 3_100 - Date.now()));
   return {
@@ -186,7 +186,7 @@ interface Command extends Case {
   readonly permissions: readonly string[];
 }
 
-/** Runs commands in one process; checks how they have ended, and what they have asked for. */
+/** Runs commands in one process; checks their exit codes, and the permissions that they request. */
 async function run(homes: AgentHomes, commands: readonly Command[]): Promise<void> {
   const steps = commands.map(({ args, home = "viewer", stdin = "", until, onTerminal }): Step => {
     const at = home === null ? [] : ["--home", homes.joinPath(home)];
@@ -211,7 +211,8 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
   for (const [i, command] of commands.entries()) {
     const { code, stdout, stderr } = ends[i]!;
     assertEquals(code, command.code ?? 0, `${command.row}: ${stdout}${stderr}`);
-    // A server requests it when a peer sends a file, which doesn't happen in these tests.
+    // A server requests the permission when a peer sends a file, which doesn't happen in these
+    // tests.
     const unasked = command.until === undefined ? null : OPTIONAL;
     const expected = command.permissions.filter((each) => each !== unasked);
     assertAsked(asked[i]!, expected, command.row);
@@ -267,7 +268,7 @@ testUnless(
       assertEquals(code, 0, `${row}: ${stdout}${stderr}`);
     }
     const sync = ["service", "timer"].map((kind) => `degu-sync-to-desk-copy.${kind}`);
-    const customUnit = "degu-sync-own.service"; // of the person, who has written it
+    const customUnit = "degu-sync-own.service"; // the unit of the user who wrote it
     const installed = [
       "default.target.wants",
       customUnit,

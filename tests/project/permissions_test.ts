@@ -19,11 +19,11 @@ import { toText } from "@std/streams";
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
 
-/** Seconds that a process may take on a busy machine. */
+/** The maximal duration of a process on a busy machine, in seconds. */
 const PATIENCE = 120;
 
 /**
- * The start of each program. `serve` makes a server, and closes it after one request of the test.
+ * The start of each program. `serve` starts a server, and closes it after one request of the test.
  */
 const PRELUDE = `
 import { beginStep } from "./tests/support/permissions.ts";
@@ -72,7 +72,7 @@ function needs(
   return Object.entries(parts).map(([name, code]) => ({ name, permissions, code, client }));
 }
 
-/** Runs rows in one process; checks that they work, and what they ask for. */
+/** Runs rows in one process; checks that they work, and which permissions they request. */
 async function run(dir: string, rows: readonly Row[]): Promise<void> {
   const steps = rows.map(({ code }) => `async () => {${code}}`);
   const script = `${PRELUDE}
@@ -121,7 +121,7 @@ Deno.test("importing every module needs no permission", async () => {
   assertEquals(await runScript(script, [], { NO_COLOR: "1" }), "");
 });
 
-/** The files of a configuration, each as a permission. */
+/** Returns a read permission for each file of a configuration. */
 function readsOf(sslconfig: object): string[] {
   return Object.entries(sslconfig).filter(([key]) => key.endsWith("File"))
     .map(([, path]) => `read=${path}`);
@@ -195,7 +195,7 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
     }),
   );
 
-  // With TLS.
+  // TLS.
 
   const { serverSslconfig, clientSslconfig } = await openSharedPki();
   await using tls = new SSLServer(serverSslconfig, ["127.0.0.1", 0], ok);

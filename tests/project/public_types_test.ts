@@ -1,4 +1,4 @@
-/** The public interface: this test fails after any change of a name or a type. */
+/** The public API: this test fails after any change of a name or a type. */
 import { assertEquals } from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";

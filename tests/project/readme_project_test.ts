@@ -1,6 +1,6 @@
 /**
- * The first programs of README.md and the tutorial, beside a checkout and in a project of its own,
- * as the pages say.
+ * The first programs of README.md and the tutorial, next to a checkout and in a separate project,
+ * as on the pages.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
@@ -13,7 +13,7 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 /**
- * Seconds that a command may take: on a busy machine every module is compiled and type-checked
+ * The maximal duration of a command in seconds: a busy machine compiles and type-checks each module
  * first.
  */
 const PATIENCE = 120;
@@ -101,7 +101,7 @@ Deno.test("the first program of the tutorial runs beside a checkout", async () =
   await using project = await createTempDir();
   await Deno.writeTextFile(join(project.path, "hello.ts"), program);
   assert(flags.includes(CONFIG) && flags.endsWith("--allow-read=."));
-  // The checkout is not below the directory, where the page has it, but elsewhere.
+  // The checkout is in another place than on the page, where it is below the directory.
   const flagList = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(
     " ",
   );

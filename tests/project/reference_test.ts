@@ -31,10 +31,10 @@ Deno.test("the comment of every public module links each function, class and con
   const ofBase = values.get("base.ts")!;
   const repeated = [ofBase, ...["client.ts", "server.ts"].map((path) => values.get(path)!)];
   for (const [path, { text }] of references) {
-    // Errors, and classes of arguments, are those of base.
+    // base has the errors and the classes of arguments.
     const otherNames = path === "mod.ts" ? repeated.flat() : path === "base.ts" ? [] : ofBase;
     const ownNames = new Set(values.get(path)).difference(new Set(otherNames));
-    // A link to a name that Deno has, too, would lead to that.
+    // A link to a name that Deno also has would lead to Deno's page.
     const missing = [...ownNames.difference(new Set(linksOf(text)))].filter((name) =>
       !(name in globalThis)
     );
@@ -87,7 +87,7 @@ Deno.test("every link of a doc comment leads to a documented export", () => {
   for (const [path, reference] of references) {
     for (const { location, text } of [{ location: path, text: reference.text }, ...reference.all]) {
       for (const target of linksOf(text)) {
-        // On the page of all symbols a link leads to what Deno has of this name.
+        // On the page of all symbols, a link leads to the symbol of Deno with this name.
         if (everywhere.has(target) && !(target in globalThis)) continue;
         wrong.add(`${location}: {@linkcode ${target}}`);
       }
@@ -111,13 +111,13 @@ function targetsOf({ all }: Reference): string[] {
   return all.map(({ name }) => name);
 }
 
-/** The words of a text, or in a name in camelCase, in lower case and without a plural. */
+/** Returns the words of a text or of a camelCase name, in lower case and singular. */
 function wordsOf(text: string): Set<string> {
   const plain = text.replace(/\{@\w+ ([^|}]+)[^}]*\}/g, "$1").replace(/([a-z])([A-Z])/g, "$1 $2");
   return new Set(plain.toLowerCase().match(/[a-z0-9]+/g)?.map((word) => word.replace(/s$/, "")));
 }
 
-/** The names that a comment links to; links to a URL are not meant. */
+/** Returns the names that a comment links to, without links to URLs. */
 function linksOf(text: string): string[] {
   const links = text.matchAll(/\{@link(?:code|plain)?\s+([^\s|}]+)[^}]*\}/g);
   return [...links].flatMap(([, target = ""]) => /^https?:/.test(target) ? [] : target);
@@ -156,7 +156,7 @@ interface Parameter {
   readonly arg?: Parameter;
 }
 
-/** The reference of a public module, from `deno doc --json`. */
+/** Returns the reference of a public module, from `deno doc --json`. */
 async function readReference(path: string) {
   const json = await runOrThrow([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
   const { nodes } = JSON.parse(json);
@@ -172,25 +172,25 @@ async function readReference(path: string) {
   return {
     text: textOf(module_doc),
     all: entries,
-    /** The names of the types in its signatures that belong to the platform. */
+    /** The names of platform types in the signatures. */
     platformTypes: new Set(platformTypesIn(symbols)),
   };
 }
 
-/** Whether this is a function behind its overloads. */
+/** Whether this is the implementation of an overloaded function. */
 function isImplementation({ kind, def }: DocNode, declarations: readonly DocNode[]): boolean {
   const isFunction = kind === "function" && def?.hasBody === true;
   return isFunction && declarations.some(({ def }) => def?.hasBody !== true);
 }
 
-/** A type that is neither declared nor imported has no resolution. */
+/** Finds types that are neither declared nor imported, which have no resolution. */
 function* platformTypesIn(value: unknown): Generator<string, void> {
   if (typeof value !== "object" || value === null) return;
   if ("typeName" in value && !("resolution" in value)) yield String(value.typeName);
   for (const property of Object.values(value)) yield* platformTypesIn(property);
 }
 
-/** A symbol and its members, without what users can't reach. */
+/** Yields a symbol and its public members. */
 function* describe(name: string, node: DocNode): Generator<Documented, void> {
   const { def = {} as NonNullable<DocNode["def"]>, kind } = node;
   const isCallable = kind === "function";
@@ -212,7 +212,8 @@ function* describe(name: string, node: DocNode): Generator<Documented, void> {
 }
 
 /**
- * Whether this is no part of the interface: private, protected, internal, or behind its overloads.
+ * Whether this is not part of the API: private, protected, internal, or the implementation of
+ * overloads.
  */
 function isHidden({ accessibility, jsDoc, kind, params }: DocNode): boolean {
   const isOverloaded = kind === undefined && params !== undefined && jsDoc === undefined;
@@ -221,9 +222,10 @@ function isHidden({ accessibility, jsDoc, kind, params }: DocNode): boolean {
 }
 
 /**
- * @param name How a link names it: `Server`, `Server.prototype.close`, `Device.open`,
+ * @param name Its name in links: `Server`, `Server.prototype.close`, `Device.open`,
  * `ServerOptions.timeout`.
- * @param parameters For what can be called: a function, a constructor or a method of a class; else
+ *
+ * @param parameters The parameters of a function, a constructor or a method of a class; otherwise
  * `null`.
  */
 function documented(
@@ -234,14 +236,14 @@ function documented(
   const tags = jsDoc?.tags ?? [];
   return {
     name,
-    /** `file:line` of its declaration, in this project. */
+    /** The `file:line` of its declaration in this project. */
     location: `${location?.filename.replace(ROOT.href, "")}:${location?.line}`,
     /** The text of the comment, including tags; empty without a comment. */
     text: textOf(jsDoc),
     parameters: parameters && parameters.map(nameOf),
     documentedParameters: tags.flatMap((tag) => tag.kind === "param" ? tag.name ?? [] : []),
     hasThrows: tags.some((tag) => tag.kind === "throws"),
-    /** Whether the module exports it from another public one, which documents it. */
+    /** Whether the module re-exports it from another public module, which documents it. */
     isReference: false as boolean,
   };
 }

@@ -1,10 +1,10 @@
-/** The messages that the pages of troubleshooting explain are those of the code. */
+/** The messages on the troubleshooting pages are in the code. */
 import { assert, assertEquals } from "@std/assert";
 import { listLibraryFiles, readCode, readProjectFile } from "@degu/testing/tree.ts";
 
 /**
- * Where a message is put together from parts: what differs from case to case, a label in front, a
- * rule that several messages share, numbers, and what is quoted.
+ * Splits a message where the code composes it: at variable values, a label at the start, a rule
+ * that several messages share, numbers, and quoted text.
  */
 const JOINTS =
   /…|^[\w.[\]]+: |\bmust be(?: null)?\b|; got\b|'s certificate |\ballowed in |\berror of |, which |\d+|"[^"]*"/;
@@ -27,7 +27,7 @@ Deno.test("every message that a page explains is in the code", async () => {
   assertEquals(missing, []);
 });
 
-/** The messages in the first cells of the tables' rows. */
+/** Returns the messages in the first cells of the tables' rows. */
 function explainedMessages(page: string): string[] {
   const rows = page.matchAll(/^\| ([^|]*`[^|]*?) +\|/gm);
   return [...rows].flatMap(([, cell = ""]) =>
@@ -41,7 +41,9 @@ function partsOf(message: string): string[] {
     .filter((part) => /\w{3}/.test(part));
 }
 
-/** The source with its string literals joined, and gaps in place of what templates insert. */
+/**
+ * Returns the source with its string literals joined, and gaps in place of template expressions.
+ */
 function textOf(source: string): string {
   let text = source;
   for (let previous = ""; previous !== text;) {

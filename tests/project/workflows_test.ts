@@ -1,4 +1,4 @@
-/** The workflows: what they run, with which Deno, and with which permissions. */
+/** The workflows: their tasks, versions of Deno, and permissions. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";

@@ -1,23 +1,26 @@
-/** Random cases: two trees that have much in common, options, and what happens meanwhile. */
+/** Random cases: two similar trees, options, and changes during the transfer. */
 
 import fc from "fast-check";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
 
-/** The value of an arbitrary; any other type is unchanged. */
+/** The type of the values of an arbitrary; any other type is unchanged. */
 export type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
 
 export type Side = Made<typeof side>;
 /** The entry of the target under a name, relative to that of the source. */
 export type Relation = Made<typeof relation>;
-/** The options of a transfer that are no functions. */
+/** The options of a transfer, except for functions. */
 export type Options = Made<typeof options>;
 /** Changes of other processes to an entry of a side during the copy. */
 export type Change = Made<typeof change>;
 /** One run. */
 export type Case = Made<ReturnType<typeof cases>>;
 
-/** A name with what both sides have there. What lies below belongs to each side that has a directory. */
+/**
+ * A name with the entries of both sides. The entries below it belong to each side that has a
+ * directory.
+ */
 export interface Pair {
   readonly name: string;
   readonly source: Side;
@@ -49,7 +52,7 @@ const reservedNames = [
   ".x y.degu-part",
 ];
 
-/** One of some values, or of what some arbitraries make, each as often as its weight says. */
+/** Makes an arbitrary of some values and of other arbitraries, by weight. */
 function oneOf<const Choices extends readonly (readonly [weight: number, of: unknown])[]>(
   ...choices: Choices
 ) {
@@ -69,7 +72,7 @@ const name = oneOf(
 
 const size = oneOf([10, anyOf(4, 5, 100, 3000)], [2, 0], [2, anyOf(65_535, 65_536)], [1, 200_001]);
 
-/** Odd and even seconds, whole ones, before 1970, and in the future. */
+/** Times with odd, even and whole seconds, before 1970, and in the future. */
 export const times = [
   1_700_000_001_123,
   1_700_000_002_456,
@@ -93,7 +96,7 @@ const directory = fc.record({
   unnamed: oneOf([30, false], [1, true]),
 });
 
-/** The targets of links: `%outside` and `%beside` stand for directories that are not in the tree. */
+/** The targets of links: `%outside` and `%beside` stand for directories outside of the tree. */
 const link = fc.record({
   is: fc.constant("link"),
   to: anyOf(
@@ -143,7 +146,7 @@ const options = fc.record({
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
   retries: oneOf([3, 0], [1, 2]),
-  /** Whether an empty source deletes everything, with `delete`. */
+  /** Whether an empty source deletes all entries, with `delete`. */
   deleteAll: oneOf([2, false], [1, true]),
   maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
   /** The paths that the filter refuses. */
@@ -154,8 +157,8 @@ const options = fc.record({
 });
 
 /**
- * At the n-th event, at the n-th request, so many milliseconds after the plan; or at each second
- * time before, else after, a request that compares or copies a beginning.
+ * The moment of a change: at the n-th event, at the n-th request, or this many milliseconds after
+ * the plan; or a request that compares or copies a prefix, before or after every second one.
  */
 const when = fc.record({
   on: anyOf("event", "request", "milliseconds", "reuse"),
@@ -165,7 +168,7 @@ const when = fc.record({
 const change = fc.record({
   when,
   side: anyOf("source", "target"),
-  /** Which entry: the remainder by their number. */
+  /** The index of an entry, modulo their number. */
   which: fc.nat(40),
   what: oneOf(
     [3, "link to a directory"],
@@ -183,7 +186,7 @@ const change = fc.record({
 /** Changes of a second writer to a file of the target that the source also has. */
 const write = fc.record({
   when,
-  /** Which file: the remainder by their number. */
+  /** The index of a file, modulo their number. */
   which: fc.nat(40),
   what: oneOf(
     [4, "other content"],
@@ -207,15 +210,15 @@ function faults(canFill: boolean) {
   );
 }
 
-/** Cases; with a disk that gets full only where there is one of its own for that. */
+/** Makes cases; with a disk that becomes full only if a separate disk can be mounted. */
 export function cases(canFill: boolean) {
   return fc.record({
     download: fc.boolean(),
-    /** Whether bytes that the target has are reused; most files are large enough for it then. */
+    /** Whether bytes of the target are reused. Then most files are large enough for reuse. */
     reuse: fc.boolean(),
-    /** Whether a Connection is passed in place of a Client. */
+    /** Whether a Connection is passed instead of a Client. */
     connection: oneOf([3, false], [1, true]),
-    /** Where the tree lies below the server's root: at it, or in a directory of this name. */
+    /** The directory of the tree below the server's root; empty for the root itself. */
     place: anyOf("t", "", "a b/\u00e9"),
     /** Whether the local root is a link to a directory. */
     linked: oneOf([8, false], [1, true]),
@@ -227,7 +230,10 @@ export function cases(canFill: boolean) {
   });
 }
 
-/** The same without anything that keeps deletions from being made: links, special files, modes and names that are not UTF-8. */
+/**
+ * Removes entries that prevent deletions: links, special files, modes, and names that are not
+ * UTF-8.
+ */
 export function plain(pairs: readonly Pair[]): readonly Pair[] {
   const plainSide = (side: Side): Side => {
     if (side.is === "file") return { ...side, mode: 0o644 };
@@ -242,7 +248,10 @@ export function plain(pairs: readonly Pair[]): readonly Pair[] {
   }));
 }
 
-/** Cases in which most files begin as others do, which change while they are compared or copied. */
+/**
+ * Cases in which most files have the same prefix as others, and change while they are compared or
+ * copied.
+ */
 export const reusing = fc.record({
   it: cases(false),
   first: fc.nat(9),
@@ -266,25 +275,25 @@ export const reusing = fc.record({
 });
 const anyKept = ["renamed", "grown", "copied"] as const;
 
-/** Directories that are not in the tree, to which links lead. */
+/** Directories outside of the tree that links lead to. */
 export interface LinkTargets {
   readonly outside: string;
   readonly beside: string;
 }
 
-/** Where the trees of a case lie. */
+/** The locations of a case's trees. */
 export interface Site extends LinkTargets {
   readonly dir: string;
   /** The server's root. */
   readonly root: string;
-  /** The tree below it. */
+  /** The tree below the server's root. */
   readonly remote: string;
   readonly uri: string;
-  /** The local tree, as the call gets it. */
+  /** The local tree, as passed to the call. */
   readonly local: string;
 }
 
-/** As long a file is whose bytes are reused. */
+/** The minimal size of a file whose bytes are reused. */
 export const REUSED_FROM_BYTES = 65_536;
 const DAY = 86_400_001;
 
@@ -376,8 +385,8 @@ export function plansOf(
 }
 
 /**
- * Returns the leftover of a transfer under a reserved name: an empty directory, or a file; `null`
- * for any other entry.
+ * Returns a leftover of a transfer under a reserved name: an empty directory, or a file; `null` for
+ * any other entry.
  */
 function asPart(name: string, plan: Plan): Plan | null {
   if (plan.kind === "file") return name.endsWith("-files") ? null : { ...plan, mode: 0o600 };

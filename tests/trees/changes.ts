@@ -1,6 +1,6 @@
 /**
- * Changes of other processes to trees while they are copied, and the invariants that hold in spite
- * of them.
+ * Changes by other processes while trees are copied, and the invariants that must hold
+ * nevertheless.
  */
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
@@ -24,14 +24,14 @@ import {
 } from "./disk.ts";
 import { accepts, miscounts, outcomesOf } from "./model.ts";
 
-/** A writer beside a copy, whose files replace those of the target as a whole. */
+/** A second writer during a copy, which replaces files of the target atomically. */
 export class SecondWriter {
   readonly #root: string;
   readonly #temporary: string;
   readonly #files: readonly (readonly [path: string, file: RawFile])[];
   /**
-   * What was written last at each path, how many events had been told then, and whether nothing
-   * else was written there.
+   * By path: the last content, the number of events before it, and whether no other entry was
+   * written at this path.
    */
   readonly #written = new Map<string, {
     readonly key: string;
@@ -39,9 +39,9 @@ export class SecondWriter {
     readonly isOnly: boolean;
   }>();
   readonly #touched = new Set<string>();
-  /** Files that had been copied when something was written there. */
+  /** Files that had been copied before the second writer replaced them. */
   readonly #copied = new Set<string>();
-  /** The number of files that were written. */
+  /** The number of written files. */
   count = 0;
 
   constructor({ download }: Case, { dir, local, remote }: Site, source: RawDirectory) {
@@ -73,12 +73,12 @@ export class SecondWriter {
     return this.#touched.has(path);
   }
 
-  /** Whether the copy of a file was there when something else was written in its place. */
+  /** Whether the second writer has replaced the copy of a file. */
   hasReplacedCopy(path: string): boolean {
     return this.#copied.has(path);
   }
 
-  /** Whether a file, or nothing, has this name, and no link leads to it. */
+  /** Whether this path is a file or free, and not below a link. */
   #canWrite(path: string): boolean {
     let raw: Raw | null | undefined = seeDirectory(this.#root);
     const names = path.split("/");
@@ -89,7 +89,7 @@ export class SecondWriter {
     return (raw.entries.get(names.at(-1)!)?.kind ?? "file") === "file";
   }
 
-  /** The results of the copy for files that were written. */
+  /** Checks the results of the copy for files that were written. */
   objections(
     events: readonly TreeEvent[],
     target: ReadonlyMap<string, RawFile>,
@@ -114,12 +114,12 @@ export class SecondWriter {
   }
 }
 
-/** Changes that others make meanwhile, and what nevertheless has to hold. */
+/** Changes by other processes, and the invariants that must hold nevertheless. */
 export class Changes {
   #id = 1000;
-  /** The source's state after the last change. */
+  /** The state of the source after the last change. */
   #latest: RawDirectory;
-  /** Each content that ever was at a path of the source or, by itself, of the target. */
+  /** Each content that a path of the source ever had; also for the target, separately. */
   readonly #versions = new Map<string, Set<string>>();
   readonly #touched = { source: new Set<string>(), target: new Set<string>() };
   /** Files that appeared at the target after the plan, with their keys. */
@@ -154,7 +154,7 @@ export class Changes {
   /**
    * Makes a change now.
    *
-   * @param wanted The path that is changed, if it is there.
+   * @param wanted The path to change, if it exists.
    */
   make({ side, which, what }: Change, isPlanned: boolean, wanted: string): void {
     const { download } = this.it;
@@ -173,7 +173,7 @@ export class Changes {
     try {
       this.#apply(side, what, root, path, isPlanned);
     } catch (error) {
-      // Directories may be closed to this user, and so many other things.
+      // This user may not access the directory, and many other errors can occur.
       if (!(error instanceof Error)) throw error;
     }
     if (side === "source") {
@@ -226,13 +226,13 @@ export class Changes {
           this.#addVersion(path, keyOf(id, size));
         });
       case "rewrite in place":
-        // The same size, and the same time: of all changes the hardest to see.
+        // The same size and time: the change that is hardest to detect.
         if (!info.isFile) return;
         write(path, info.size);
         Deno.utimeSync(full, info.mtime!, info.mtime!);
         return;
       case "grow":
-        // Appended bytes are ignored; a file that was overwritten and is longer counts as appended.
+        // Appended bytes are ignored. A file that was overwritten and is longer counts as appended.
         if (info.isFile) append(full, (key) => this.#addVersion(path, key));
         return;
       case "remove":
@@ -294,7 +294,7 @@ export class Changes {
     for (const [path, key] of this.#added) {
       const isWanted = sources.has(path);
       const isThere = now.get(path)?.startsWith(`file ${key} `);
-      // Something that was changed could have taken it along.
+      // A change of a parent directory may have removed the entry.
       const isTaken = [...this.#touched.target].some((it) => path.startsWith(`${it}/`));
       if (isThere || isWanted && options.replace || isTaken) continue;
       found.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
@@ -315,7 +315,7 @@ export class Changes {
     });
   }
 
-  /** Whether an entry of the target must stay in all cases. */
+  /** Whether an entry of the target must stay in each case. */
   #isProtected(path: string): boolean {
     const { options } = this.it;
     const names = path.split("/");
@@ -353,7 +353,7 @@ export class Changes {
   }
 }
 
-/** Appends to a file of which we know the content. */
+/** Appends to a file whose content is known. */
 function append(path: string, added: (key: string) => void): void {
   const raw = see(path);
   if (raw?.kind !== "file" || !/^\d+\//.test(raw.key)) return;

@@ -1,10 +1,10 @@
-/** A tree of files that changes, and its copy. */
+/** A tree that changes, and its copy. */
 
 import { contentOf, keyOf, type RawFile, see } from "./disk.ts";
 
-/** Files of the trees; a few are so large that each is moved by itself. */
+/** The files of the trees; a few are large enough for separate requests. */
 const SMALL_FILES = 120, LARGE_FILES = 4, LARGE_BYTES = 750_000;
-/** Bits that a file gets with any umask that leaves its owner all of them. */
+/** Modes that a new file gets with any umask that doesn't restrict its owner. */
 const MODES = [0o600, 0o700];
 
 /** A source that changes between two runs, and its copy. */
@@ -13,11 +13,11 @@ export class ChangingTrees {
   readonly target: string;
   /** The version of each file of the source. */
   readonly #files = new Map<string, { id: number; size: number; mode: number }>();
-  /** Every content that there has ever been at a path, with the bits that it had. */
+  /** Each content that a path ever had, with its mode. */
   readonly #versions = new Map<string, Set<string>>();
   #ids = 1;
 
-  /** Makes both directories, and the files of the source. */
+  /** Creates both directories, and the files of the source. */
   constructor(source: string, target: string) {
     this.source = source;
     this.target = target;
@@ -27,7 +27,7 @@ export class ChangingTrees {
     for (let i = 0; i < LARGE_FILES; i++) this.#write(`large/f${i}`, LARGE_BYTES);
   }
 
-  /** Writes a file in place, or replaces it by one with other bits. */
+  /** Writes a file in place, or replaces it by a file with another mode. */
   #write(path: string, size: number): void {
     const id = this.#ids++;
     Deno.mkdirSync(`${this.source}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
@@ -39,14 +39,14 @@ export class ChangingTrees {
     Deno.writeFileSync(at, contentOf(id, size), { mode });
     if (!isInPlace) Deno.renameSync(at, file);
     this.#note(path, { id, size, mode });
-    // A process that rewrites a file has emptied it a moment before.
+    // A process that rewrites a file truncates it first.
     this.#versions.get(path)!.add(versionOf("empty", mode));
   }
 
-  /** Notes what a file has now. */
+  /** Records the current version of a file. */
   #note(path: string, file: { id: number; size: number; mode: number }): void {
     const at = `${this.source}/${path}`;
-    // A later time of the same second is taken for this one if it is whole: it may have been cut by a file system.
+    // Whole seconds may be truncated, so a later time in the same second counts as equal.
     const time = Deno.statSync(at).mtime!.getTime();
     if (time % 1000 === 0) Deno.utimeSync(at, new Date(time), new Date(time + 1));
     this.#files.set(path, file);
@@ -54,7 +54,7 @@ export class ChangingTrees {
     this.#versions.set(path, versions.add(versionOf(keyOf(file.id, file.size), file.mode)));
   }
 
-  /** Appends to a large file, and gives another one a new name: the target has those bytes. */
+  /** Appends to a large file, and renames another: the target already has their bytes. */
   #keepBytes(): void {
     const [renamed, grown] = [...this.#files].filter(([path]) => path.startsWith("large/"));
     const [path, file] = renamed!, name = `large/r${this.#ids++}`;
@@ -67,7 +67,10 @@ export class ChangingTrees {
     this.#note(log, { id, size: more, mode });
   }
 
-  /** Changes a part of the source: new contents, files that are gone or new, a file in place of a directory, and back. */
+  /**
+   * Changes a part of the source: new contents, removed and new files, and a file in place of a
+   * directory or vice versa.
+   */
   change(): void {
     const paths = [...this.#files.keys()];
     const pick = () => paths[Math.floor(Math.random() * paths.length)]!;
@@ -99,11 +102,11 @@ export class ChangingTrees {
   }
 
   /**
-   * What is wrong at the target: a file that is torn, or something that the source has and was lost.
+   * Returns the errors of the target: mixed files, or lost files of the source.
    *
-   * @param isComplete Whether both must be the same by now.
-   * @param isSteady Whether the source was the same all the time: else what was deleted may have been gone when all that there
-   * was had been copied, and something else was changed afterwards.
+   * @param isComplete Whether both trees must be equal. @param isSteady Whether the source was
+   * unchanged during the run. Otherwise, a deleted file may have been missing at a time when all
+   * other files were copied, and another file may have changed later.
    */
   problems(isComplete: boolean, isSteady = true): string[] {
     const problems: string[] = [];
@@ -122,9 +125,9 @@ export class ChangingTrees {
     const hidden = new Set([...all.values()].map(({ key }) => key));
     const contents = new Set([...this.#versions.values()].flatMap((each) => [...each]));
     for (const [path, { key, mode }] of all) {
-      // A part has the bits of its file when it is whole and verified.
+      // A part gets the mode of its file after it is complete and verified.
       const isWhole = contents.has(versionOf(key, mode));
-      // An empty file has shown which bits a new file gets, and nothing was ever written into it.
+      // An empty file, which only shows the mode of new files.
       if (found.has(path) || mode === 0o600 || isWhole || key === "empty") continue;
       if (isSmallPart(path)) continue;
       problems.push(`the part ${path} is ${versionOf(key, mode)}`);
@@ -145,12 +148,12 @@ export class ChangingTrees {
     return problems;
   }
 
-  /** The target after the previous run. */
+  /** The files of the target after the previous run. */
   #had = new Set<string>();
 
   /**
-   * The parts at the target of files that the source has, and of all small and late ones; what a server keeps, it keeps
-   * for a day.
+   * Returns the parts at the target of files in the source, and of all small files and files that
+   * wait for their name. A server keeps its parts for a day.
    */
   leftParts(): string[] {
     const parts = [...filesBelow(this.target, true).keys()];
@@ -162,17 +165,17 @@ export class ChangingTrees {
   }
 }
 
-/** The parts of small files are written when their content is verified. */
+/** The parts of small files are written after their content is verified. */
 function isSmallPart(path: string): boolean {
   return /\.small-[^/]*$/.test(path);
 }
 
-/** A content, with the bits of a file that has it. */
+/** Returns a text for a content with a mode. */
 function versionOf(key: string, mode: number): string {
   return `${key} with the bits 0${mode.toString(8)}`;
 }
 
-/** The files below a directory. */
+/** Returns the files below a directory. */
 function filesBelow(dir: string, hasReserved = false): Map<string, RawFile> {
   const found = new Map<string, RawFile>();
   for (const { name, isDirectory } of Deno.readDirSync(dir)) {

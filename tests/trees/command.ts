@@ -1,16 +1,19 @@
-/** The command that runs random transfers of trees: in a process of its own, which may make links and mount disks. */
+/**
+ * The command that runs random transfers of trees, in a process that may create links and mount
+ * disks.
+ */
 
 import { fileURLToPath } from "node:url";
 
-/** In these disks can be mounted; of all kinds in the first, which only root can make. */
+/** Namespaces in which disks can be mounted. The first needs root, and allows all file systems. */
 const NAMESPACES = [["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]];
-/** Without these rights even root may not read what its modes close. */
+/** Without these capabilities, even root can't bypass file modes. */
 const OVERRIDES = "-dac_override,-dac_read_search";
 const WITHOUT_OVERRIDES = ["setpriv", `--bounding-set=${OVERRIDES}`, `--inh-caps=${OVERRIDES}`];
 
 /**
- * Returns the command, with the arguments of `tests/trees/main.ts`. Where it can it runs in a mount namespace, so that a disk can be filled,
- * and without the right to read everything.
+ * Returns the command, with the arguments of `tests/trees/main.ts`. If possible, it runs in a mount
+ * namespace, so that a disk can become full, and without the capability to read all files.
  */
 export async function treesCommand(...args: string[]): Promise<Deno.Command> {
   const main = fileURLToPath(import.meta.resolve("./main.ts"));

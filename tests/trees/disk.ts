@@ -1,4 +1,4 @@
-/** Trees on the disk: made from a description, seen as they are, changed, and removed. */
+/** Trees on the disk: creating them from a description, reading, changing, and removing them. */
 
 import { Buffer } from "node:buffer";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
@@ -8,7 +8,7 @@ export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;
 
 export interface RawFile {
   readonly kind: "file";
-  /** Which content: two files have the same one if their keys are equal. */
+  /** Identifies the content: two files are equal if their keys are. */
   readonly key: string;
   readonly size: number;
   /** Milliseconds since 1970. */
@@ -21,7 +21,7 @@ export interface RawDirectory {
   readonly mode: number;
   readonly modified: number;
   readonly entries: ReadonlyMap<string, Raw>;
-  /** How many entries have names that are not UTF-8. */
+  /** The number of entries whose names are not UTF-8. */
   readonly unnamed: number;
 }
 
@@ -44,8 +44,8 @@ export type Plan =
   | { readonly kind: "fifo" | "socket" };
 
 /**
- * The content of a version of a file. Each group of eight bytes says which version and which group it is, so any mix
- * of two versions, and any part that is missing, shows.
+ * Makes the content of a version of a file. Each group of eight bytes contains the version and its
+ * own index, so any mix of two versions and any missing part can be detected.
  */
 export function contentOf(id: number, size: number): Uint8Array<ArrayBuffer> {
   const words = new Uint32Array(Math.ceil(size / 8) * 2);
@@ -56,7 +56,7 @@ export function contentOf(id: number, size: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(words.buffer, 0, size);
 }
 
-/** The key of a version. */
+/** Returns the key of a version. */
 export function keyOf(id: number, size: number): string {
   return size === 0 ? "empty" : `${id}/${size}`;
 }
@@ -69,8 +69,8 @@ function identify(bytes: Uint8Array): string {
 }
 
 /**
- * Entries that Deno can't create, or only slowly; hard links are made from them, and directories
- * renamed.
+ * Entries that Deno can't create, or only slowly. Trees get hard links to them, and renamed
+ * directories.
  */
 export class Stock {
   readonly #dir: string;
@@ -92,7 +92,7 @@ export class Stock {
     Deno.linkSync(`${this.#dir}/${what}`, path);
   }
 
-  /** Makes a directory that has an entry whose name is not UTF-8. */
+  /** Moves a directory with an entry whose name is not UTF-8 to a path. */
   makeUnnamed(path: string): void {
     if (this.#directories.length === 0) {
       const first = this.#made, last = this.#made += 50;
@@ -108,7 +108,7 @@ export class Stock {
   }
 }
 
-/** Runs a program to its end. */
+/** Runs a program, and waits for its end. */
 export function run(program: string, ...args: string[]): string {
   const { success, stdout, stderr } = new Deno.Command(program, { args, stdin: "null" })
     .outputSync();
@@ -125,7 +125,7 @@ export function exists(path: string): boolean {
   }
 }
 
-/** Makes a tree at a path at which nothing is. */
+/** Creates a tree at a free path. */
 export function make(path: string, plan: Plan, stock: Stock | null = null): void {
   switch (plan.kind) {
     case "file":
@@ -197,7 +197,7 @@ export function see(path: string, isFollowed = false): Raw | null {
   return { kind: "directory", mode, modified, entries, unnamed };
 }
 
-/** The directory at a path; `null` if nothing is. */
+/** Returns the directory at a path; `null` if the path is free. */
 export function seeDirectory(path: string): RawDirectory | null {
   const raw = see(path, true);
   if (raw !== null && raw.kind !== "directory") throw new Error(`${path} is a ${raw.kind}`);
@@ -214,7 +214,7 @@ function opened<T>(path: string, mode: number, needed: number, work: () => T): T
   }
 }
 
-/** Removes a tree with any modes. */
+/** Removes a tree, whatever its modes. */
 export function removeTree(path: string): void {
   try {
     Deno.removeSync(path, { recursive: true });
@@ -224,12 +224,15 @@ export function removeTree(path: string): void {
   }
 }
 
-/** The path of an entry of a directory, whose own is empty if it is the root. */
+/** Joins the path of a directory, which is empty for the root, and the name of an entry. */
 export function below(directory: string, name: string): string {
   return directory === "" ? name : `${directory}/${name}`;
 }
 
-/** A text for each path of a tree, for comparing; times of directories and what is reserved are left out. */
+/**
+ * Returns a text for each path of a tree, for comparisons. Times of directories and reserved
+ * entries are omitted.
+ */
 export function flatten(
   raw: Raw | null,
   options: { reserved?: boolean; directoryTimes?: boolean; modes?: boolean } = {},
@@ -252,12 +255,12 @@ export function flatten(
   return texts;
 }
 
-/** The same with everything that is left out. */
+/** Like `flatten()`, with all entries and times. */
 export function flattenWhole(raw: Raw | null): Map<string, string> {
   return flatten(raw, { reserved: true, directoryTimes: true });
 }
 
-/** The differences of two flattened trees. */
+/** Returns the differences of two flattened trees. */
 export function differences(
   before: ReadonlyMap<string, string>,
   after: ReadonlyMap<string, string>,
@@ -273,7 +276,7 @@ export function differences(
   return found;
 }
 
-/** The files of a tree, by their paths. */
+/** Returns the files of a tree, by path. */
 export function filesIn(
   raw: Raw | null,
   path = "",
@@ -287,7 +290,7 @@ export function filesIn(
   return files;
 }
 
-/** Whether something is neither a file nor a directory that can be read. */
+/** Whether an entry is neither a file nor a readable directory. */
 export function isOther(raw: Raw): boolean {
   switch (raw.kind) {
     case "special":

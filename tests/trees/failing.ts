@@ -1,4 +1,4 @@
-/** Random trees on a disk that fails: nothing may be lost, and nothing left out in silence. */
+/** Random trees on a disk that fails: no file may be lost, or omitted without a report. */
 
 import fc from "fast-check";
 import { Client } from "@degu/degu/client";
@@ -10,7 +10,7 @@ import { contentOf, exists, removeTree, run } from "./disk.ts";
 
 type Case = Made<typeof failingCases>;
 
-/** The operation that fails; `readdir` after so many entries. */
+/** The operation that fails; `readdir` fails after some entries. */
 export const FAULTS = ["readdir", "lstat", "open", "read"] as const;
 /** Errors of damaged, removed and remote disks. */
 const CODES = [
@@ -36,12 +36,12 @@ const fault = fc.record({
   after: fc.nat(3),
   code: fc.constantFrom(...CODES),
   side: fc.constantFrom("source", "source", "target"),
-  /** The path of that side: the remainder by their number. */
+  /** The index of a path of that side, modulo their number. */
   which: fc.nat(30),
 });
 
 /**
- * A source, what an earlier run has brought to the target of it and of other trees, and up to three
+ * A source, the target after a copy of another version of it and of other trees, and up to three
  * faults.
  */
 export const failingCases = fc.record({
@@ -50,22 +50,22 @@ export const failingCases = fc.record({
   source: entries,
   target: entries,
   earlier: fc.boolean(),
-  /** Whether the files of that run have grown at the source since, and the first was renamed. */
+  /** Whether the files of that copy have since grown at the source, and the first was renamed. */
   grown: fc.boolean(),
   reuse: fc.boolean(),
   faults: fc.array(fault, { minLength: 1, maxLength: 3 }),
 });
 
-/** A mounted disk, of which what is below it can be seen without faults. */
+/** A mounted disk whose content is also accessible without faults. */
 export interface FailingDisk {
   readonly path: string;
   readonly backing: string;
-  /** The file that says what fails. */
+  /** The file that configures the faults. */
   readonly faults: string;
   unmount(): Promise<void>;
 }
 
-/** Mounts a disk; rejects where that can't be. */
+/** Mounts a disk; rejects if that isn't possible. */
 export async function mountFailing(dir: string): Promise<FailingDisk> {
   const [path, backing, faults] = [`${dir}/mounted`, `${dir}/backing`, `${dir}/faults`];
   for (const each of [path, backing]) Deno.mkdirSync(each, { recursive: true });
@@ -75,8 +75,8 @@ export async function mountFailing(dir: string): Promise<FailingDisk> {
 }
 
 /**
- * Runs a case with one kind of fault; throws what is lost, or left out in silence. Resolves to
- * whether anything failed.
+ * Runs a case with one kind of fault; throws if a file is lost, or omitted without a report.
+ * Resolves to whether any operation failed.
  */
 export async function checkFailing(
   kind: typeof FAULTS[number],
@@ -96,7 +96,7 @@ export async function checkFailing(
     const sides = { source: ["", ...wanted.keys()], target: ["", ...before.keys()] };
     const faults = it.faults.map(({ side, which, ...fault }) => {
       const path = sides[side as "source" | "target"][which % sides[side as "source"].length]!;
-      // To the C library that is the end of a directory.
+      // The C library treats ENOENT as the end of a directory.
       const code = kind === "readdir" && fault.code === "ENOENT" ? "EIO" : fault.code;
       return { ...fault, code, side, path };
     });
@@ -116,7 +116,7 @@ export async function checkFailing(
     }
     const isTold = (path: string) => rejected || prefixes(path).some((each) => failed.has(each));
     const found: string[] = [];
-    // Entries that the list of the source lacks.
+    // Entries that are missing in the list of the source.
     const hidden = faults.filter(({ side, path }) => {
       const isFile = wanted.get(path) !== undefined && wanted.get(path) !== "directory";
       if (side !== "source" || kind === "read" || kind === "open" && isFile) return false;
@@ -126,7 +126,7 @@ export async function checkFailing(
       if (!isTold(path)) found.push(`${path || "the source"} can't be read, in silence`);
     }
     for (const [path, content] of before) {
-      // A file has taken the place of a directory.
+      // A file has replaced a directory.
       const isReplaced = prefixes(path).some((each) => {
         return wanted.has(each) && wanted.get(each) !== "directory" && after.has(each);
       });
@@ -136,7 +136,7 @@ export async function checkFailing(
     }
     for (const [path, content] of wanted) {
       if (after.get(path) === content || isTold(path)) continue;
-      // A file stays in the way of a directory of which nothing arrives.
+      // A file stays in the way of a directory if no entry of the directory is copied.
       const isBelow = [...failed].some((each) => each.startsWith(`${path}/`));
       if (content === "directory" && isBelow) continue;
       found.push(`${path} has ${after.get(path)} in place of ${content}, in silence`);
@@ -156,7 +156,7 @@ export async function checkFailing(
 
 async function transfer(it: Case, app: FilesApp, source: string, target: string) {
   const events: TreeEvent[] = [];
-  // Faults at the target are expected.
+  // Failures at the target are expected.
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
   await using server = new Server(["127.0.0.1", 0], app, { logger });
   const serving = server.serveForever();
@@ -176,7 +176,7 @@ async function transfer(it: Case, app: FilesApp, source: string, target: string)
   return { events, rejected };
 }
 
-/** Writes those files that are possible there; no two are the same. */
+/** Writes the files that don't conflict with others; each has another content. */
 function write(root: string, entries: Case["source"], id: number): number {
   for (const { path, size } of entries) {
     const file = [root, ...path].join("/");
@@ -185,14 +185,14 @@ function write(root: string, entries: Case["source"], id: number): number {
       Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
       Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
     } catch (error) {
-      // There is a file, or a directory, of that name.
+      // A file or a directory already has this name.
       if (!(error instanceof Error)) throw error;
     }
   }
   return id;
 }
 
-/** Appends to each file, and gives the first one a new name, with its time. */
+/** Appends to each file, and renames the first one with its time. */
 function growAll(root: string): void {
   for (const [path, content] of see(root)) {
     if (content === "directory") continue;
@@ -206,7 +206,8 @@ function growAll(root: string): void {
 }
 
 /**
- * The tree below a directory, by path: `"directory"`, or the content of a file in few characters.
+ * Returns the tree below a directory, by path: `"directory"`, or a short text for the content of a
+ * file.
  */
 function see(root: string, below = "", found = new Map<string, string>()): Map<string, string> {
   for (const { name, isDirectory } of Deno.readDirSync(below === "" ? root : `${root}/${below}`)) {
@@ -221,7 +222,7 @@ function see(root: string, below = "", found = new Map<string, string>()): Map<s
   return found;
 }
 
-/** A path, and those of the directories that it is in, with the root. */
+/** Returns a path and its parent directories, including the root. */
 function prefixes(path: string): string[] {
   const names = path.split("/");
   return ["", ...names.map((_, i) => names.slice(0, i + 1).join("/"))];

@@ -1,6 +1,6 @@
 /**
- * Runs a case: makes its trees, transfers one to the other through a real server, with faults, and compares what is on the disk, and
- * what was told, with the model.
+ * Runs a case: creates its trees, transfers one through a real server, with faults, and compares
+ * the files on the disk and the events with the model.
  */
 
 import { Client, type Connection } from "@degu/degu/client";
@@ -49,12 +49,12 @@ import {
 import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
 
-/** A transfer that was run. */
+/** The result of a transfer. */
 interface Transferred {
   readonly events: readonly TreeEvent[];
   readonly result: TreeResult | null;
   readonly error: unknown;
-  /** Paths that were passed to the filter, but must not be. */
+  /** Paths that must not be passed to the filter, but were. */
   readonly objections: readonly string[];
 }
 
@@ -63,17 +63,17 @@ interface Hooks {
   readonly signal: AbortSignal | undefined;
   readonly triggers: {
     readonly when: Change["when"];
-    /** @param compared The path of the file whose beginning is compared, or copied. */
+    /** @param compared The path of the file whose prefix is compared or copied. */
     work(isPlanned: boolean, told: readonly TreeEvent[], compared: string): void;
   }[];
 }
 
 const PATIENCE_MILLISECONDS = 120_000;
 
-/** Directories, and a server, in which one case after the other is run. */
+/** Directories and a server, in which cases run one after the other. */
 export class Lab implements AsyncDisposable {
   readonly #dir: string;
-  /** A small disk, which can be filled. */
+  /** A small disk that can become full; `null` without one. */
   readonly #small: string | null;
   readonly #stock: Stock;
   readonly #smallStock: Stock | null;
@@ -86,16 +86,16 @@ export class Lab implements AsyncDisposable {
   /** Called when a request arrives that writes files. */
   #onFiles: (() => void) | null = null;
   #reuses = 0;
-  /** The path, below the server's root, of the file whose beginning was compared last. */
+  /** The path, below the server's root, of the file whose prefix was compared last. */
   #compared = "";
   #cases = 0;
-  /** How many transfers have been made. */
+  /** The number of transfers so far. */
   transfers = 0;
-  /** Files of which bytes were reused. */
+  /** The number of files with reused bytes. */
   reused = 0;
-  /** Whether modes keep this process out of anything. */
+  /** Whether file modes restrict this process. */
   readonly isKeptOut: boolean;
-  /** Lines of the server's log that say that something failed in it. */
+  /** Lines of the server's log that report a failure of the server itself. */
   readonly errors: string[] = [];
 
   constructor(dir: string, small: string | null) {
@@ -112,9 +112,9 @@ export class Lab implements AsyncDisposable {
       try {
         this.#onRequest?.(this.#requests++);
         if (reuses) this.#onRequest?.(this.#reuses++, true);
-        // A bundle of directories is not chunked.
+        // A bundle that only creates directories is not chunked.
         const isBundle = query === "bundle=put" && body?.chunked === true;
-        // The root has no names, and the name of a directory ends in an empty one.
+        // The path of the root is empty, and the path of a directory ends with an empty name.
         if (isBundle || method === "PUT" && (path.at(-1) ?? "") !== "") this.#onFiles?.();
         const answer = await this.#app!.handle(...args);
         if (reuses) this.#onRequest?.(this.#reuses++, true);
@@ -123,7 +123,7 @@ export class Lab implements AsyncDisposable {
         this.#running--;
       }
     };
-    // A list that a change has overtaken is cut, and asked for again.
+    // A list that is cut because of a change is requested again.
     const hasListChanged = (message: string) => message.includes("while it was listed");
     const log = (message: string) => {
       if (!hasListChanged(message)) this.errors.push(message);
@@ -133,7 +133,7 @@ export class Lab implements AsyncDisposable {
     this.#serving = this.#server.serveForever();
   }
 
-  /** Runs a case; rejects with an {@linkcode Objection} where it differs from the model. */
+  /** Runs a case; rejects with an {@linkcode Objection} if it differs from the model. */
   async run(it: Case): Promise<void> {
     const site = this.#prepare(it);
     try {
@@ -151,7 +151,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Makes the trees of a case. */
+  /** Creates the trees of a case. */
   #prepare(it: Case, write: true | "add" = true): Site {
     const dir = `${this.#dir}/case${this.#cases++}`;
     Deno.mkdirSync(dir);
@@ -188,9 +188,9 @@ export class Lab implements AsyncDisposable {
     return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
   }
 
-  /** Entries beside the trees, which no transfer may change. */
+  /** Returns the entries next to the trees, which no transfer may change. */
   #surroundings(it: Case, site: Site): Map<string, string> {
-    // A part, or its record, that is written just when its directory is exchanged for a link does not stay there.
+    // A part or its record is lost if its directory is replaced by a link while it is written.
     const options = { reserved: true, directoryTimes: it.fault.is !== "changes" };
     const all = flatten(see(site.outside), options);
     for (const [path, text] of flatten(see(site.beside), options)) {
@@ -251,7 +251,7 @@ export class Lab implements AsyncDisposable {
     if (different.length > 0) throw objection("the dry run and the run differ", different);
   }
 
-  /** Compares a run that nothing has disturbed with the model. */
+  /** Compares an undisturbed run with the model. */
   #judge(
     it: Case,
     { root }: Site,
@@ -360,12 +360,12 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Ends every connection. */
+  /** Closes all connections. */
   #cut(): void {
     for (const session of this.#server.sessions) session.close(new Error("cut"));
   }
 
-  /** Waits until the server works on nothing. */
+  /** Waits until the server has no running requests. */
   async #settle(): Promise<void> {
     const end = performance.now() + PATIENCE_MILLISECONDS;
     while (this.#running > 0 || this.#server.sessions.size > 0) {
@@ -374,7 +374,10 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Transfers a case's trees twice, with a new source in between, and lets rsync do the same; returns the names of the differences that are meant. */
+  /**
+   * Transfers a case's trees twice, with a new source in between, and does the same with rsync;
+   * returns the names of the intended differences.
+   */
   async compareWithRsync(it: Case, next: Case["pairs"]): Promise<string[]> {
     const options: Options = {
       ...it.options,
@@ -436,17 +439,18 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Moves the source of a case in two passes. In the first one connections are lost, and a second
-   * writer replaces files of the target, each time when a request with files arrives: what that one
-   * has written stays. Each file is afterwards here as it was, or there with the same content, and
-   * what else is there stays. Returns how many were moved, and how many were written meanwhile.
+   * Moves the source of a case in two passes. In the first pass connections are cut, and a second
+   * writer replaces files of the target at each request with files; its files must stay.
+   * Afterwards, each file is unchanged at the source, or at the target with the same content, and
+   * other entries of the target stay. Returns how many files were moved, and how many the second
+   * writer wrote.
    */
   async checkMove(it: Case, writes: readonly Write[]): Promise<readonly [number, number]> {
     const asMove: Case = { ...it, download: false, targetMissing: false, fault: { is: "nothing" } };
     const site = this.#prepare(asMove);
     const { now } = Date;
     Date.now = () => now() + 10_000;
-    // The waits before retries.
+    // The pauses before retries.
     using _pauses = patch(globalThis, "setTimeout", (setTimeout) => {
       const fast = (run: () => void, ms = 0) => {
         return setTimeout(run, ms === 1000 || ms === 2000 ? 1 : ms);
@@ -465,7 +469,7 @@ export class Lab implements AsyncDisposable {
         let fileRequests = 0;
         this.#requests = 0;
         this.#onRequest = (count, reuses) => {
-          // Each file takes several attempts, and some of them a retry of the whole.
+          // Each file has several attempts, and some attempts retry the whole call.
           if (!reuses && count >= cutAt && count < cutAt + 3) this.#cut();
         };
         this.#onFiles = () => {
@@ -522,10 +526,10 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Copies a case's tree while a second writer replaces files of the target: what that one has
-   * written stays, and no file is told to be copied that is not there. Nothing of it is closed to
-   * this user: what can't be read has no size and time in a list. Resolves to how many files were
-   * written.
+   * Copies a case's tree while a second writer replaces files of the target. The files of the
+   * second writer must stay, and each file that is reported as copied must exist. This user can
+   * read all entries, because unreadable entries have no size and time in a list. Resolves to the
+   * number of written files.
    */
   async checkWriter(it: Case, writes: readonly Write[]): Promise<number> {
     const asWritten: Case = { ...it, targetMissing: false, fault: { is: "nothing" } };
@@ -549,7 +553,7 @@ export class Lab implements AsyncDisposable {
       const after = this.#see(asWritten, site);
       const found = writer.objections(events, filesIn(after.target));
       found.push(...differences(flattenWhole(before.source), flattenWhole(after.source)));
-      // A server ends a connection when it refuses a file, and a `Connection` is all there is.
+      // The server closes the connection after a refusal, and a `Connection` can't reconnect.
       if (result === null && !it.connection) found.push(Deno.inspect(error));
       if (result !== null) found.push(...miscounts(events, result));
       if (found.length > 0) {
@@ -568,9 +572,9 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Uploads a case's tree to an app that only adds files, in two passes, the first of which loses
-   * its connections: whatever was there is as it was, and whatever is told to be copied is there.
-   * Resolves to how many files were added.
+   * Uploads a case's tree to an add-only app in two passes, the first of which loses its
+   * connections. Existing entries must be unchanged, and each file that is reported as copied must
+   * exist. Resolves to the number of added files.
    */
   async checkAdd(it: Case): Promise<number> {
     const options = { ...it.options, delete: false };
@@ -676,7 +680,7 @@ export class Lab implements AsyncDisposable {
     await this.#runAgain(it, site, now);
   }
 
-  /** After a fault the same call does what it would have done at once. */
+  /** Runs the same call after a fault; it must have the result of an undisturbed run. */
   async #runAgain(
     it: Case,
     site: Site,
@@ -720,7 +724,7 @@ function isKeptOut(path: string): boolean {
   }
 }
 
-/** Removes modes without an effect from a plan. */
+/** Removes modes that have no effect from a plan. */
 function open(plan: Plan): void {
   if (plan.kind === "file") plan.mode |= 0o400;
   if (plan.kind !== "directory") return;
@@ -729,9 +733,9 @@ function open(plan: Plan): void {
 }
 
 /**
- * Whether a transfer may have ended early: a server may end a connection after a refusal, and a
- * `Connection` can't be opened again. The refusal of a file that is asked for by itself is the error
- * of the whole then.
+ * Whether a transfer may have ended early: a server may close a connection after a refusal, and a
+ * `Connection` can't reconnect. Then the refusal of a separately requested file is the error of the
+ * whole call.
  */
 function isEnded(
   { connection }: Case,
@@ -763,7 +767,7 @@ async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise
   }
 }
 
-/** Answers as a filter, and notes what it must not be asked. */
+/** Calls a filter, and records entries that must not be passed to it. */
 function ask(
   options: Options,
   entry: TreeEntry,

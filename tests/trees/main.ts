@@ -23,10 +23,10 @@ const seed = Number(args.get("--seed") ?? Math.floor(Math.random() * 2 ** 31));
 const seconds = Number(args.get("--seconds") ?? 3600);
 const numRuns = Number(args.get("--runs") ?? 1e9);
 const replay = args.get("--replay");
-// Where the case that is being run can be read by a process that waits for this one in vain.
+// The current case, for a process that kills this one after a time-out.
 const caseFile = args.get("--case-file");
 
-// The model knows what bits a new file gets.
+// The model needs to know the mode of new files.
 Deno.umask(UMASK);
 const dir = await Deno.makeTempDir({ prefix: "degu-trees-" });
 const small = mountDisks(dir);
@@ -50,7 +50,10 @@ try {
   await Deno.remove(dir, { recursive: true });
 }
 
-/** Mounts a disk for the trees and a small one, where this process may; else the trees lie on the disk of the system. */
+/**
+ * Mounts a disk for the trees and a small disk, if this process may; otherwise the trees are on the
+ * system's disk.
+ */
 function mountDisks(dir: string): string | null {
   Deno.mkdirSync(`${dir}/large`);
   Deno.mkdirSync(`${dir}/small`);
@@ -79,11 +82,13 @@ async function checkModel(lab: Lab): Promise<void> {
     const elapsed = (performance.now() - start) / 1000;
     return { runs, faults, transfers: lab.transfers, reused: lab.reused, seconds: elapsed };
   });
-  // After the time limit the last run is not awaited.
+  // The last run is not awaited after the time limit.
   await running.catch(() => {});
 }
 
-/** Checks a property, and prints what `told` returns then, or a case that does not hold and how to run it again. */
+/**
+ * Checks a property, and prints the result of `told`, or a failing case and how to run it again.
+ */
 async function check<Args extends unknown[]>(
   property: fc.IAsyncProperty<Args>,
   numRuns: number,

@@ -1,6 +1,7 @@
 /**
- * What a transfer of a tree must have done, from its documentation alone: what each path may become, what is deleted, and what must be
- * there afterwards. It shares no code with the library but the rule of which names are reserved.
+ * A model of the transfer of a tree, written from its documentation: the allowed outcomes of each
+ * path, the deletions, and the resulting target. It shares only the rule for reserved names with
+ * the library.
  */
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
@@ -8,7 +9,7 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { type Options, REUSED_FROM_BYTES } from "./cases.ts";
 import { below, differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 
-/** An entry as the end that lists it sees it. */
+/** An entry as listed by its end. */
 interface View {
   readonly name: string;
   /** The path, joined by slashes. */
@@ -18,10 +19,10 @@ interface View {
   readonly raw: Raw;
   readonly file: RawFile | null;
   readonly isHidden: boolean;
-  /** False for a file that its owner may not read. */
+  /** False for a file that its owner can't read. */
   readonly isReadable: boolean;
   readonly below: ReadonlyMap<string, View>;
-  /** How many entries have names that are not UTF-8. */
+  /** The number of entries whose names are not UTF-8. */
   readonly unnamed: number;
   /** Reserved names in a directory. */
   readonly reserved: readonly string[];
@@ -45,7 +46,7 @@ export interface Run {
   readonly result: TreeResult;
 }
 
-/** Differences between the counts of a result and its events. */
+/** Returns the differences between the counts of a result and its events. */
 export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
   const counted = [
     ["files", "copied"],
@@ -71,7 +72,7 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
 
 type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted">;
 
-/** The events of each path, except deletions. */
+/** Returns the outcomes of each path, without deletions. */
 export function outcomesOf(events: readonly TreeEvent[]): ReadonlyMap<string, readonly Outcome[]> {
   const outcomes = new Map<string, Outcome[]>();
   for (const event of events) {
@@ -88,12 +89,12 @@ export function accepts(
   entry: { readonly name: string; readonly kind: string; readonly reason?: string | null },
 ): boolean {
   if (hidden.names.includes(entry.name)) return false;
-  // Not every end opens a file to list it, so the filter does not ask for what can't be read.
+  // Some ends don't open files to list them, so the filter must not depend on readability.
   const isPlain = entry.kind !== "other" || entry.reason === "link" || entry.reason === "special";
   return hidden.kind !== entry.kind || !isPlain;
 }
 
-/** Whether two times are one and the same, as far as either end can store them. */
+/** Whether two times are equal, as far as both ends can store them. */
 export function isSameTime(one: number, other: number): boolean {
   if (Math.abs(one - other) < 1) return true;
   return [1000, 2000].some((unit) =>
@@ -105,19 +106,22 @@ const canRead = (mode: number) => (mode & 0o400) !== 0;
 const canSearch = (mode: number) => (mode & 0o500) === 0o500;
 const canWrite = (mode: number) => (mode & 0o300) === 0o300;
 
-/** The bits of a copy, with the umask 022: those that a new file gets, and what its owner needs. */
+/**
+ * The mode of a copy with the umask 022: the mode of a new file, and the access that its owner
+ * needs.
+ */
 const modeOfCopy = ({ mode }: RawFile) => mode & 0o755 | 0o600;
 
 const show = (path: string) => JSON.stringify(path);
 
-/** Everything that a run did otherwise than documented; empty where there is nothing. */
+/** Returns all deviations of a run from the documentation. */
 export function objections(run: Run): string[] {
   return new Judge(run).judge();
 }
 
 /** The expected state of a path of the target. */
 interface Expected {
-  /** Anything may be there: nothing is promised. */
+  /** Any entry is allowed. */
   readonly isOpen?: boolean;
   /** The entry may also be missing. */
   readonly mayBeGone?: boolean;
@@ -131,10 +135,10 @@ interface Expected {
   readonly entries?: Map<string, Expected>;
 }
 
-/** How far the target lets a directory of the source be written. */
+/** Whether a directory of the source can be written at the target. */
 type Way =
   | "free"
-  /** A parent can't be passed: all entries below fail. */
+  /** A parent can't be created or entered, so all entries below fail. */
   | "blocked"
   /** The entry is unknown. */
   | "unknown";
@@ -151,13 +155,13 @@ class Judge {
   /** Paths that may have failed because they could not be deleted. */
   readonly #mayFail = new Set<string>();
   readonly #hidesUnnamed: boolean;
-  /** Whether deletions at the end are made, or supposed. */
+  /** Whether deletions at the end are made, or only assumed. */
   #deletes = false;
 
   constructor(run: Run) {
     this.#run = run;
     const { source, target, download, root, options, events } = run;
-    // A server opens its files to list them, a program need not.
+    // A server opens its files to list them. A local tree may be listed without that.
     const [from, to] = download ? [root, null] : [null, root];
     this.#source = view("", source, null, from, options);
     this.#target = target && view("", target, this.#source, to, options);
@@ -190,7 +194,7 @@ class Judge {
     this.#objections.push(text);
   }
 
-  /** The rules for the events of all trees. */
+  /** Checks the rules for the events of all trees. */
   #checkEvents(): void {
     const { events, result, dryRun, options } = this.#run;
     let plan: { files: number; bytes: number } | null = null;
@@ -203,7 +207,7 @@ class Judge {
         if (plan === null) this.#object("progress before the plan");
         if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
         total = event.total;
-        // Bytes that could be reused may be sent nevertheless.
+        // Reusable bytes may also be sent.
         const isExact = !this.#run.reuse;
         if (isExact ? total !== plan?.bytes : total < (plan?.bytes ?? 0)) {
           this.#object(`total ${total}, plan ${plan?.bytes}`);
@@ -236,7 +240,7 @@ class Judge {
     }
   }
 
-  /** Bytes that the target has, with another time or at another path, need not be sent. */
+  /** Checks that bytes are reused if the target has them with another time or at another path. */
   #checkBytes(planned: number): void {
     const { events, result, dryRun, isResumed } = this.#run;
     let there = 0, sum = 0;
@@ -245,7 +249,8 @@ class Judge {
       const path = event.path.join("/");
       const { file } = find(this.#source, path) ?? {};
       const found = this.#target && find(this.#target, path)?.file;
-      // A file that was to get its name after a deletion may have been received in an earlier call.
+      // A file that waits for its name until the deletions may have been received in an earlier
+      // call.
       const mayBeThere = !dryRun &&
         (isResumed || file && found?.key === file.key || this.#inTheWay(path));
       if (file && mayBeThere) there += file.size;
@@ -261,7 +266,10 @@ class Judge {
     }
   }
 
-  /** The least and the most bytes of a file that are reused: those of a file that may begin so. */
+  /**
+   * Returns the minimal and maximal number of reused bytes of a file, from files that may have the
+   * same prefix.
+   */
   #reusable(path: string): [number, number] {
     const { file } = find(this.#source, path) ?? {};
     if (!this.#run.reuse || !file || file.size < REUSED_FROM_BYTES || this.#target === null) {
@@ -311,13 +319,15 @@ class Judge {
     return options.delete && options.replace;
   }
 
-  /** Whether what is in the way is deleted: by the same rules as everything that only the target has. */
+  /** Whether obstacles are deleted, by the same rules as other superfluous entries. */
   get #frees(): boolean {
     const { deletionsSkipped } = this.#run.result;
     return this.#givesWay && (deletionsSkipped === null || deletionsSkipped === "spelling");
   }
 
-  /** The obstacles at the target for paths of the source, by the path or one of its directories. */
+  /**
+   * Returns the obstacle at the target for a path of the source, at the path or one of its parents.
+   */
   #inTheWay(path: string): View | null {
     for (const each of prefixes(path)) {
       const entry = find(this.#source, each), there = this.#target && find(this.#target, each);
@@ -336,7 +346,7 @@ class Judge {
       else if (entry.kind === "file") this.#checkFile(entry, there, way, writable);
       else this.#checkEntryDirectory(entry, there, way, writable);
     }
-    // A server skips reserved names; a sender reports them.
+    // A server omits reserved names from its list; a sender reports them.
     for (const name of source.reserved) {
       if (!accepts(this.#run.options, { name, kind: "other", reason: null })) continue;
       this.#outcome(below(source.path, name), this.#run.download ? [null] : ["skipped", null]);
@@ -357,13 +367,13 @@ class Judge {
     else allowed = this.#allowed(entry, there);
     const copies = allowed.includes("copied");
     if (copies && !isWritable) {
-      // Where only the time differs, that can be set in place.
+      // If only the time differs, it can be set in place.
       const isInPlace = there?.file?.key === entry.file!.key;
       allowed = allowed.filter((outcome) => outcome !== "copied" || dryRun || isInPlace);
       allowed.push("failed");
     }
     if (!entry.isReadable) {
-      // A list need not have opened the entry.
+      // Listing may not have opened the entry.
       const isEqual = allowed.includes("unchanged");
       allowed = ["failed", "skipped"];
       if (isEqual && options.compare === "time") allowed.push("unchanged");
@@ -377,14 +387,14 @@ class Judge {
     if (there === null) return ["copied"];
     const wanted = entry.file!;
     if (there.kind === "directory") {
-      // The entry is deleted with all others, and only then the file gets its name.
+      // The entry is deleted with all others; then the file gets its name.
       const clear = this.#frees && isClear(there);
       return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
     }
     const found = there.file;
     // The list alone doesn't show whether the entry is a file.
     if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
-    // A link that is not followed, or something that is never deleted.
+    // A link is not followed, and special files are never deleted.
     if (found === null) return ["failed"];
     const changed: Outcome[] = [replace ? "copied" : "failed"];
     if (!there.isReadable || there.kind === "other") {
@@ -392,7 +402,8 @@ class Judge {
     }
     const isEqual = found.size === wanted.size &&
       (compare === "time" ? isSameTime(found.modified, wanted.modified) : found.key === wanted.key);
-    // Whether the same content at another time is another file is not said.
+    // The documentation doesn't say whether the same content with another time counts as another
+    // file.
     if (!isEqual && !replace && found.key === wanted.key) return [...changed, "unchanged"];
     return isEqual ? ["unchanged"] : changed;
   }
@@ -417,7 +428,7 @@ class Judge {
     this.#checkDirectory(entry, directory, next, writable);
   }
 
-  /** Whether a directory can take the place of something else. */
+  /** Whether a directory can replace this entry. */
   #wayThrough({ raw, kind, isReadable, isHidden }: View): Way {
     switch (raw.kind) {
       case "directory":
@@ -457,7 +468,8 @@ class Judge {
     const failed = this.#run.events.flatMap((event) =>
       event.type === "failed" && event.at === "source" ? [event.path.join("/")] : []
     );
-    // A link is in the way of its own path alone; what gets its name last may fail after deletions.
+    // A link only obstructs its own path. A file that gets its name last may fail after the
+    // deletions.
     const isLate = (path: string) => {
       const there = this.#inTheWay(path);
       return there !== null && (there.kind === "directory" || there.kind === "file");
@@ -480,7 +492,7 @@ class Judge {
         allowed.push(orFailed);
       }
     }
-    // With nothing to delete there may be no reason to name one.
+    // If no entry would be deleted, there may be no reason.
     if (allowed[0] !== null && must + may === 0) allowed.push(null);
     if (!allowed.includes(result.deletionsSkipped)) {
       this.#object(`deletionsSkipped is ${result.deletionsSkipped}; allowed: ${allowed}`);
@@ -491,9 +503,12 @@ class Judge {
     return entries.length === 0 && !this.#showsUnnamed;
   }
 
-  /** How many entries would be deleted if nothing kept them: certainly, and perhaps more. */
+  /**
+   * Returns how many entries would be deleted without restrictions: certainly, and possibly in
+   * addition.
+   */
   #supposed(): { must: number; may: number } {
-    // The limit is compared before anything shows that it can't be deleted, as in a dry run.
+    // The limit applies before undeletable entries are detected, as in a dry run.
     const other = new Judge({ ...this.#run, dryRun: true });
     other.#deletes = true;
     other.#expectDirectory(other.#source, other.#target, true);
@@ -539,7 +554,7 @@ class Judge {
           return { kept: { ...there.raw, mode } };
         }
         if (there?.kind !== "directory" || !this.#frees || isClear(there) !== null) return kept;
-        // Something in it could not be deleted.
+        // An entry in the directory could not be deleted.
         this.#noteAll(there, this.#mayBeDeleted);
         this.#noteAll(there, this.#mayFail);
         return { isOpen: true };
@@ -560,7 +575,8 @@ class Judge {
     if (there.raw.kind === "file") {
       if (!this.#frees) return kept;
       if (!hasFile(entry, true) && hasFile(entry)) {
-        // Whether it is one without a file depends on whether its files were opened to list them.
+        // Whether the directory counts as empty depends on whether its files were opened to list
+        // them.
         this.#mayBeDeleted.add(there.path);
         return { isOpen: true };
       }
@@ -573,7 +589,7 @@ class Judge {
     return kept;
   }
 
-  /** The fate of an entry that the source does not have. */
+  /** Returns the expected state of an entry that the source doesn't have. */
   #expectForeign(there: View, isDeleting: boolean): Expected | null {
     const kept = { kept: there.raw };
     const { path } = there;
@@ -581,7 +597,7 @@ class Judge {
       return kept;
     }
     if (!isDeleting && there.kind === "file") {
-      // In a directory that can't be changed this is a failure; a dry run doesn't try.
+      // In a read-only directory this is a failure; a dry run doesn't try.
       this.#mayFail.add(path);
       if (!this.#run.dryRun) return { ...kept, isStuck: true };
       this.#mayBeDeleted.add(path);
@@ -610,7 +626,7 @@ class Judge {
       if (isStuck) this.#mayFail.add(path);
       return { entries, isStuck };
     }
-    // Reserved entries stay in a directory that can't be changed.
+    // Reserved entries stay in a read-only directory.
     if (entries.size > 0 || !isWritable && there.reserved.length > 0) {
       this.#mayBeDeleted.add(path);
       this.#mayFail.add(path);
@@ -637,7 +653,10 @@ class Judge {
     }
   }
 
-  /** Outcomes of paths that the source doesn't have: only of what could not be deleted. */
+  /**
+   * Checks the outcomes of paths that the source doesn't have: only entries that could not be
+   * deleted have one.
+   */
   #checkForeignOutcomes(): void {
     const unnamed = new Set<View>();
     for (const [path, outcomes] of this.#outcomes) {
@@ -700,10 +719,10 @@ class Judge {
 }
 
 /**
- * Sees a tree as one of the ends does.
+ * Makes the view of a tree from one end.
  *
- * @param asked The view of the source at the same path, about which the filter was asked; `null` if there is none.
- * @param root The real path of the server's root; `null` for a local tree.
+ * @param asked The view of the source at the same path, for which the filter was called; `null`
+ * without one. @param root The real path of the server's root; `null` for a local tree.
  */
 function view(
   path: string,
@@ -752,7 +771,7 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
         ? { kind: "directory", reason: null, file: null }
         : { kind: "other", reason: "unreadable", file: null };
     case "file":
-      // A program need not open its own files to list them.
+      // A local tree may be listed without opening its files.
       return canRead(raw.mode) || root === null
         ? { kind: "file", reason: null, file: raw }
         : { kind: "other", reason: "unreadable", file: raw };
@@ -761,7 +780,7 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
   }
 }
 
-/** Whether nothing in a directory keeps it from being deleted; `null` where only the attempt tells. */
+/** Whether all entries of a directory can be deleted; `null` if only an attempt shows that. */
 function isClear(directory: View): boolean | null {
   let isDoubtful = false;
   if (directory.isHidden || directory.unnamed > 0) return false;
@@ -778,7 +797,7 @@ function isClear(directory: View): boolean | null {
   return isDoubtful ? null : true;
 }
 
-/** The files that a list of a tree has. */
+/** Returns the files in the list of a tree. */
 function filesOf(root: View): View[] {
   return [...root.below.values()].flatMap((it) => {
     return it.kind === "directory" ? filesOf(it) : it.kind === "file" ? [it] : [];
@@ -793,7 +812,7 @@ function hasFile(directory: View, isReadable = false): boolean {
   return entriesOf(directory).some((it) => it.kind === "file" && (it.isReadable || !isReadable));
 }
 
-/** A directory, and those in it that are not hidden. */
+/** Returns a directory and the visible directories below it. */
 function directoriesOf(root: View): View[] {
   return [root, ...entriesOf(root).filter(({ kind }) => kind === "directory")];
 }
@@ -805,7 +824,7 @@ function entriesOf(root: View): View[] {
   );
 }
 
-/** A path with those of the directories that it lies in, the outermost first. */
+/** Returns a path and its parent directories, the outermost first. */
 export function prefixes(path: string): string[] {
   const names = path.split("/");
   return names.map((_, at) => names.slice(0, at + 1).join("/"));

@@ -1,6 +1,6 @@
 /**
- * Random trees to disks that spell names their own way: nothing that was copied may be lost,
- * whatever its spelling.
+ * Random trees on disks that change the spelling of names: no copied file may be lost, whatever its
+ * spelling.
  */
 
 import fc from "fast-check";
@@ -20,22 +20,22 @@ import { contentOf, differences, exists, flatten, removeTree, run, see } from ".
 import { outcomesOf } from "./model.ts";
 import { hasRsync, rsync } from "./rsync.ts";
 
-/** A disk that spells names its own way. */
+/** A disk that changes the spelling of names. */
 export interface OddDisk {
   readonly name: string;
-  /** Names are the same there if this makes the same of them. */
+  /** Maps names that are equal on the disk to the same text. */
   readonly fold: (name: string) => string;
-  /** Names of which some are. */
+  /** Names for cases, some of which are equal on the disk. */
   readonly names: readonly string[];
-  /** Mounts it; what is returned unmounts it. */
+  /** Mounts the disk; the returned function unmounts it. */
   mount(dir: string, at: string): Promise<() => Promise<void>>;
 }
 
 const foldCase = (name: string) => name.toUpperCase().toLowerCase();
-// The last letter of two has another small form at the end of a word.
+// The last letter of two names has another lower-case form at the end of a word.
 const CASES = ["a", "A", "b", "B", "\u00e9", "\u00c9", "a\u03a3", "a\u03c3"];
 
-/** The first is one that does not, so that the others differ in nothing else. */
+/** The first disk doesn't change names, so that the others differ only in that. */
 export const ODD_DISKS: readonly OddDisk[] = [
   {
     name: "ext4",
@@ -61,7 +61,10 @@ export const ODD_DISKS: readonly OddDisk[] = [
 
 type Case = Made<ReturnType<typeof oddCases>>;
 
-/** Cases with many names that are one there: the target has some of the source's, too. */
+/**
+ * Makes cases with many names that are equal on the disk; the target also has some names of the
+ * source.
+ */
 export function oddCases({ names }: OddDisk) {
   const name = fc.constantFrom(...names);
   const entries = fc.array(
@@ -82,9 +85,7 @@ export function oddCases({ names }: OddDisk) {
       replace: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, fc.constant(false)),
       compare: fc.constantFrom("time" as const, "time" as const, "digest" as const),
       source: fc.constant(source),
-      /**
-       * The source before the run that is looked at: what an earlier run has brought to the target.
-       */
+      /** The source of an earlier run, which has copied it to the target. */
       earlier: some,
       target: some,
     });
@@ -110,7 +111,7 @@ function mountFuse(this: OddDisk, dir: string, at: string): Promise<() => Promis
   return mountOddDisk(`${dir}/backing`, at, this.name, "/dev/null");
 }
 
-/** Runs a case; throws what is otherwise than documented. */
+/** Runs a case; throws if a result deviates from the documentation. */
 export async function checkOdd(
   disk: OddDisk,
   it: Case,
@@ -157,8 +158,8 @@ export async function checkOdd(
 }
 
 /**
- * Entries that rsync brings to the same target, and we have not brought. Its own deletions are no
- * model here.
+ * Returns the entries that rsync copies to the same target, and Degu doesn't. The deletions of
+ * rsync are no model.
  */
 function besideRsync({ disk, it, source, target }: OddRun, theirs: string): string[] {
   if (!it.replace || it.compare !== "time" || it.source.length === 0) return [];
@@ -179,17 +180,17 @@ function foldedTree({ fold }: OddDisk, root: string): Map<string, string> {
   return new Map([...tree].map(([path, text]) => [path.split("/").map(fold).join("/"), text]));
 }
 
-/** Writes those files that are possible there. */
+/** Writes the files that don't conflict with others. */
 function write(root: string, entries: Case["target"], id: number): number {
   for (const { path, size } of entries) {
     try {
       Deno.mkdirSync([root, ...path.slice(0, -1)].join("/"), { recursive: true });
       const file = [root, ...path].join("/");
       Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
-      // No two files have the same time.
+      // Each file has another time.
       Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
     } catch (error) {
-      // There is a file, or a directory, of that name.
+      // A file or a directory already has this name.
       if (!(error instanceof Error)) throw error;
     }
   }
@@ -213,7 +214,7 @@ async function transfer(it: Case, source: string, target: string) {
   return { events, result };
 }
 
-/** A case, and where it runs. */
+/** A case and its location. */
 interface OddRun {
   readonly disk: OddDisk;
   readonly it: Case;
@@ -221,7 +222,10 @@ interface OddRun {
   readonly target: string;
 }
 
-/** Whether an event says that nothing in a directory is deleted, since a name is listed otherwise. */
+/**
+ * Whether an event reports that deletions in a directory are skipped, because the disk lists a name
+ * differently.
+ */
 function isRespelled(event: TreeEvent): event is TreeEvent & { readonly type: "failed" } {
   return event.type === "failed" && `${event.error}`.includes("the target's disk does not list");
 }
@@ -272,8 +276,8 @@ function objections(
     found.push(`deletionsSkipped is ${result.deletionsSkipped}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled);
-  // The directory that determines superfluous entries: the innermost one whose name the source
-  // spells in the same way.
+  // The directory that determines superfluous entries: the innermost parent whose name has the same
+  // spelling in the source.
   const judging = (path: string) => {
     const names = path.split("/").slice(0, -1);
     let depth = 0;

@@ -5,7 +5,7 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { isSameTime } from "./model.ts";
 
-/** A target after the same transfer by both. */
+/** A target after the same transfer by Degu and by rsync. */
 export interface Compared {
   readonly download: boolean;
   /** The real path of the server's root. */
@@ -17,24 +17,24 @@ export interface Compared {
   readonly result: TreeResult;
   /** The paths, joined by slashes, that failed. */
   readonly failed: ReadonlySet<string>;
-  /** The output of rsync. */
+  /** The exit code of rsync. */
   readonly code: number;
 }
 
-/** A path at which the two targets are not the same. */
+/** A path at which the two targets differ. */
 interface Difference {
   readonly path: readonly string[];
   readonly ours: string | null;
   readonly theirs: string | null;
 }
 
-/** A difference that is meant, and where agent/docs/guide.md says so. */
+/** An intended difference, and the sentence of agent/docs/guide.md that mentions it. */
 interface Named {
   readonly name: string;
   explains(difference: Difference, compared: Compared): boolean;
 }
 
-/** Every difference from rsync that is meant. */
+/** All intended differences from rsync. */
 export const NAMED: readonly Named[] = [
   {
     name: "after a failure, an incomplete list or an empty source nothing is deleted at the end",
@@ -110,10 +110,10 @@ export const NAMED: readonly Named[] = [
   },
 ];
 
-/** The bits that no new file gets. */
+/** The permission bits that no new file gets. */
 export const UMASK = 0o022;
 
-/** The permission bits at the end of the text of a file, and the text without them. */
+/** Splits the text of a file into its permission bits and the rest. */
 function bitsOf(text: string | null): { readonly rest: string; readonly mode: number } | null {
   const [, rest, mode] = /^(file .*) ([0-7]+)$/.exec(text ?? "") ?? [];
   return rest === undefined ? null : { rest, mode: Number.parseInt(mode!, 8) };
@@ -140,10 +140,10 @@ export function hasRsync(): boolean {
   }
 }
 
-/** The names of the differences; those that have none are returned as texts. */
+/** Returns the names of the differences; differences without a name are returned as texts. */
 export function compare(compared: Compared): { named: string[]; unnamed: string[] } {
   const [ours, theirs] = [compared.ours, compared.theirs].map((raw) => {
-    // Directories keep the modes that they are made with.
+    // Directories keep the modes that they were created with.
     return new Map(
       [...flatten(raw)].map(([path, text]) => [path, text.replace(/^directory \d+/, "directory")]),
     );

@@ -24,10 +24,10 @@ const machines: Machine[] = [];
 for (const name of ["one", "two"]) machines.push(await Machine.make(name, dir));
 const [one, two] = machines as [Machine, Machine];
 await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
-// Wine joins multicast groups by the default route.
+// Wine joins multicast groups over the default route.
 for (const machine of machines) await machine.runIp("route", "add", "default", "dev", "lan");
 
-/** The program of a device that begins with its own directory as the current one. */
+/** Starts the program of a device in the device's own directory. */
 function start(machine: Machine, args: readonly string[], hasTerminal = false): RunningAgent {
   const isWindows = systems[machines.indexOf(machine)] === "windows";
   const deno = ["run", "--no-prompt", "--quiet", "--no-check", ...flags];
@@ -51,7 +51,7 @@ async function run(machine: Machine, ...args: string[]): Promise<AgentEnd> {
   return end;
 }
 
-/** Runs two commands on terminals that show the same number. */
+/** Runs two commands on terminals, which must show the same number. */
 async function compare(first: readonly string[], second: readonly string[], ready: string) {
   await using one_ = start(one, first, true);
   await one_.waitForLine(ready);
@@ -61,7 +61,7 @@ async function compare(first: readonly string[], second: readonly string[], read
 }
 
 try {
-  // By a line, for devices that nothing else uses.
+  // By line, with devices that no other step uses.
   {
     await using inviting = start(one, ["--home", "lines", "invite"]);
     const line = (await inviting.waitForLine("degu:")).trim();
@@ -96,7 +96,7 @@ try {
     await run(two, "sync", "one:", "mirror");
     assertEquals(await Deno.readTextFile(`${two.dir}/a b.txt`), "1");
     assertEquals((await readTree(`${two.dir}/mirror`))["deep/er/file"], "2");
-    // A second run finds everything as it is.
+    // A second run finds all files unchanged.
     const { stdout: again } = await run(two, "sync", "one:", "mirror", "--json");
     assert(!again.includes('"from"'), again);
   }

@@ -15,17 +15,17 @@ for (const name of ["makeTempDirSync", "makeTempFileSync"] as const) {
   patch(Deno, name, (make) => (options) => replaceBackslashes(make(options)));
 }
 
-// Deletions are refused on Windows until this suite has passed there.
+// Deletions are disabled on Windows until this suite has passed there.
 windowsDeletions.areTested = true;
 
 const reasons = new Map(
   Object.entries(ROWS).flatMap(([reason, names]) => names.map((name) => [name, reason])),
 );
-/** Rows that pass or fail with the load of the machine. */
+/** Rows that pass or fail depending on the machine's load. */
 const isIgnored = (reason: string) => reason.startsWith("Wine is too slow");
 
 let hasBegunRow = false;
-// A failed row may leave promises and workers behind, which would end the tests of its module.
+// A failed test may leave promises and workers, which would end the other tests of its module.
 for (const type of ["unhandledrejection", "error"]) {
   addEventListener(type, (event) => {
     if (hasBegunRow) event.preventDefault();
@@ -35,7 +35,7 @@ for (const type of ["unhandledrejection", "error"]) {
 type Context = Deno.TestContext;
 type Run = (context: Context) => unknown;
 
-/** The arguments of `Deno.test` and of `step`, which have several forms. */
+/** Parses the arguments of `Deno.test` and of `step`, which have several forms. */
 function readArguments(args: unknown[]): { options: Record<string, unknown>; fn: Run } {
   const fn = args.find((each) => typeof each === "function") as Run | undefined;
   const name = args.find((each) => typeof each === "string");
@@ -44,7 +44,7 @@ function readArguments(args: unknown[]): { options: Record<string, unknown>; fn:
   return { options: { name: fn?.name, ...options }, fn: fn ?? (given.fn as Run) };
 }
 
-/** The arguments for a test that is in the table, or that has steps there. */
+/** Makes the arguments for a test that is in the table, or that has steps in the table. */
 function convert(
   args: unknown[],
   above: string,

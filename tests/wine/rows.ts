@@ -1,6 +1,6 @@
 /**
- * The tests of files, devices and the program that can't pass under Wine, by the reason. They run all
- * the same, and one that passes is reported; those for which Wine is too slow don't run.
+ * The tests of files, devices and the program that can't pass under Wine, by reason. They run
+ * nevertheless, and a test that passes is reported. Tests for which Wine is too slow don't run.
  */
 
 export const ROWS: Readonly<Record<string, readonly string[]>> = {

@@ -87,7 +87,7 @@ Deno.test("readAuthorityDer accepts 2048 bytes, and no more", () => {
 
 Deno.test("readAuthorityDer rejects a certificate that is changed, truncated or extended, and random bytes", () => {
   const { der } = makeAuthority();
-  // Every fifth: one or two of each byte.
+  // Every fifth bit: one or two bits of each byte.
   for (let bit = 0; bit < der.length * 8; bit += 5) {
     const changed = Uint8Array.from(der);
     changed[bit >> 3]! ^= 1 << (bit & 7);
@@ -108,7 +108,8 @@ Deno.test("readAuthorityDer rejects a certificate with a length in non-minimal f
   assertEquals([...der.subarray(0, 2)], [0x30, 0x82]);
   const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
   assertThrows(() => readAuthorityDer(longer), RangeError, "DER");
-  // The signed part, the algorithm in 12 bytes, the signature: 03, its length, 00, its bytes.
+  // After the signed part and the 12 bytes of the algorithm, the signature has 03, its length, 00,
+  // and its bytes.
   const position = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
   assertEquals([der[position], der[position + 1]], [0x03, der.length - position - 2]);
   const inner = [...der.subarray(4, position + 1), 0x81, ...der.subarray(position + 1)];
@@ -130,7 +131,7 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
   };
   const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
   readAuthorityDer(make(body, 2));
-  // The version is a0 03, and the number 2 as 02 01 02.
+  // The version is encoded as a0 03, with the number 2 as 02 01 02.
   assertEquals(body.slice(0, 5), [0xa0, 3, 2, 1, 2]);
   const remainder = body.slice(5);
   assertThrows(
@@ -153,7 +154,8 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
     );
   }
   assertThrows(() => readAuthorityDer(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
-  // 3 is SHA-384 (RFC 5758 §3.2); its own algorithm follows the version and the serial.
+  // 3 is SHA-384 (RFC 5758 §3.2). The algorithm in the signed part follows the version and the
+  // serial number.
   for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
     assertThrows(() => readAuthorityDer(wrong), RangeError, "DER");
   }

@@ -1,9 +1,12 @@
-/** Changes to the identity of a device. */
+/** Helpers for tests of device identities. */
 
 import { createDevicePki } from "@degu/degu/device";
 import { assertRejects } from "@std/assert";
 
-/** Asserts that the identity of a camera is refused, for example because something in its directory is open to others. */
+/**
+ * Asserts that the identity of a camera is refused, for example because other users can access its
+ * directory.
+ */
 export async function assertRefused(
   dir: string,
   name: "InvalidData" | "NotFound" | "PermissionDenied",

@@ -1,4 +1,7 @@
-/** A device's identity in files: created once, loaded from then on; missing, mismatched, or open to others. */
+/**
+ * Files of a device's identity: created once and then loaded; missing, mismatched, or accessible to
+ * other users.
+ */
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
 import { createTempDir, listNames, readMode, readTexts } from "@degu/testing/directories.ts";
@@ -132,7 +135,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
     [dir.path, "camera-1", false],
   ];
   for (const [index, values] of wrong.entries()) {
-    // A program in JavaScript may pass any values.
+    // A JavaScript program can pass values of any type.
     const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
     const words = ["name: ", "name: ", "dir: "][index] ?? "";
     await assertRejects(() => call(...values), TypeError, words, Deno.inspect(values));

@@ -94,7 +94,7 @@ Deno.test("isDeviceId is true only for texts that formatDeviceId returns", () =>
     id.toUpperCase(),
     `${id}\n`,
     ` ${id}`,
-    id.replace(/.$/, "b"), // its last four bits are not 0
+    id.replace(/.$/, "b"), // the last four bits are not 0
     id.replace(/^./, "1"),
     id.replace(/^./, "8"),
   ];

@@ -1,4 +1,7 @@
-/** Private files: how they are written, and who can write to the directory of an identity, and read its keys. */
+/**
+ * Private files: how they are written, and which users can access the directory and the keys of an
+ * identity.
+ */
 import { createDevicePki } from "@degu/degu/device";
 import {
   checkPrivate,
@@ -65,7 +68,7 @@ Deno.test("an error of writing a private file names the file, and the file is re
 
 const ANOTHER_USER = 12345;
 
-/** Why this user can't give a file to another one, as root can; `null` if it can. */
+/** Returns why this user can't give a file to another user, as root can; `null` if it can. */
 async function giftObstacle(): Promise<string | null> {
   await using dir = await createTempDir();
   return await Deno.chown(dir.path, ANOTHER_USER, null).then(() => null, String);
@@ -100,7 +103,8 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
     }
     await Deno.chmod(changed, modeBefore);
   }
-  // No key is written into a directory that others can write; one that all share is left as it is.
+  // No key is written into a directory that other users can write. A shared directory is left
+  // unchanged.
   await using open = await createTempDir();
   await Deno.chmod(open.path, 0o777);
   await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");

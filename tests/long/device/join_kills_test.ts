@@ -1,4 +1,4 @@
-/** Devices that are killed at any moment of a pairing. */
+/** Kills devices at random moments of a pairing. */
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -18,7 +18,7 @@ Deno.test("a joiner that is killed at any time has an entry only if the inviter 
   for (let round = 0; round < 4; round++) {
     await using invitation = await camera.invite();
     await using joining = startJoining(viewer.dir, invitation.line);
-    // Some at a moment of their own, some as soon as they are done.
+    // Kill some processes at a fixed time, and some as soon as they are done.
     await (round % 4 === 3 ? joining.waitForStdout(/\n/) : pause(100 + round * 90));
     joining.kill();
     await joining.waitForEnd();
@@ -34,7 +34,7 @@ Deno.test("a joiner that is killed at any time has an entry only if the inviter 
   assert(outcomes.has("1 1"), [...outcomes].join(", "));
 });
 
-/** The test can't wait for the moment at which a process is killed. */
+/** A kill at a random moment needs a real pause. */
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -1,4 +1,6 @@
-/** The recorder and the cameras of the examples: recordings arrive in spite of interruptions. */
+/**
+ * The recorder and the cameras of the examples: recordings are copied in spite of interruptions.
+ */
 import type { HostAddress } from "@degu/degu/base";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
@@ -21,7 +23,7 @@ const MEBIBYTE = 1024 * 1024;
 const LARGE = 32 * MEBIBYTE;
 const ARRIVED = /^moved .*$/m;
 
-/** A relay that lets the first bytes of an upload through, and the others when it is told. */
+/** A relay that passes on the first bytes of an upload, and the others after `open` is called. */
 class Gate extends Relay {
   static readonly #OPEN_BYTES = 4 * MEBIBYTE;
   readonly #opened = Promise.withResolvers<void>();
@@ -32,7 +34,7 @@ class Gate extends Relay {
       bytes += length;
       return bytes > Gate.#OPEN_BYTES ? this.#opened.promise : undefined;
     };
-    // Either end may be killed.
+    // Either side may be killed.
     return [passOn(camera, recorder, hold), passOn(recorder, camera, () => {})].map((passing) =>
       passing.catch(() => {}).finally(() => [camera, recorder].forEach((end) => this.close(end)))
     );
@@ -43,7 +45,7 @@ class Gate extends Relay {
   }
 }
 
-/** Directories of a recorder and of two cameras, and how to start each of the three. */
+/** Makes directories for a recorder and two cameras, and functions that start them. */
 async function makeLab() {
   const dir = await createTempDir();
   const port = `${await findUnusedPort()}`;
@@ -53,7 +55,7 @@ async function makeLab() {
     audit: `${dir.path}/${name}-audit`,
   });
   for (const each of ["porch", "garden"]) {
-    // The recorder would make it later, but a test looks into it from the beginning.
+    // The recorder would create the directory later, but the test reads it from the start.
     await Deno.mkdir(`${dir.path}/desk/recordings/${each}`, { recursive: true });
     await Deno.mkdir(`${dir.path}/${each}/outbox`, { recursive: true });
   }
@@ -65,7 +67,7 @@ async function makeLab() {
     },
     recordings: `${dir.path}/desk/recordings`,
     startRecorder: () => startExample(RECORDER, { ...inOf("desk"), args: ["127.0.0.1", port] }),
-    /** Pairs a camera with the recorder, which it reaches through a gate, and starts it. */
+    /** Pairs a camera with the recorder, connects them through a gate, and starts the camera. */
     async startCamera(name: string) {
       const [desk, camera] = [`${dir.path}/desk`, inOf(name).cwd];
       await initDevice(`${camera}/camera-device`, "camera");
@@ -77,7 +79,7 @@ async function makeLab() {
       await pairExamples(`${desk}/recorder-device`, `${camera}/camera-device`, name, serving);
       return Object.assign(await startExample(CAMERA, inOf(name)), { gate });
     },
-    /** Makes a recording that was written long ago, gives it its name now, and returns its path. */
+    /** Creates a recording with an old time, renames it now, and returns its path. */
     async record(camera: string, name: string, bytes: number) {
       const whole = `${dir.path}/${camera}/recording`;
       await Deno.writeTextFile(whole, `${camera} ${name}`);
@@ -88,7 +90,7 @@ async function makeLab() {
       await Deno.rename(whole, file);
       return file;
     },
-    /** Ends a program as systemd does, and looks whether it has needed its permissions. */
+    /** Ends a program like systemd, and checks that it needed all of its permissions. */
     async end(program: RunningProcess, path: string, name: string) {
       program.child.kill("SIGTERM");
       const { success, stderr } = await program.waitForEnd();
@@ -109,7 +111,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await using porch = await lab.startCamera("porch");
   await porch.waitForStdout(/^moved small: 1000 bytes, of which the recorder already had 0$/m);
 
-  // The recorder is killed when a part of the large one is there.
+  // Kill the recorder when a part of the large recording exists.
   await lab.record("porch", "large", LARGE);
   await withTimeout(waitForFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
   first.kill();
@@ -117,18 +119,18 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   porch.gate.open();
   assertEquals(await listNames(kept), [".degu-files", "small"], "the large one is not complete");
 
-  // While it is off, more is recorded, and nothing is removed.
+  // While the recorder is off, new recordings are made, and none is removed.
   await porch.waitForStderr(/next run in 1 s\n/);
   await lab.record("porch", "later", 3000);
   await porch.waitForStderr(/next run in 1 s\n/);
   assertEquals(await listNames(`${lab.path}/porch/outbox`), ["large", "later"]);
 
-  // The recorder restarts, and is paired with another camera at the same time.
+  // Restart the recorder, and pair it with another camera at the same time.
   await using second = await lab.startRecorder();
   await second.waitForStdout(/^Recording/m);
   await using garden = await lab.startCamera("garden");
 
-  // A recording that grows while it is sent is sent again.
+  // A recording that grows during its upload is sent again.
   const ofGarden = `${lab.recordings}/garden`;
   await withTimeout(
     waitForFile(ofGarden, (_name, size) => size >= MEBIBYTE),
@@ -164,7 +166,7 @@ Deno.test("a file that the recorder refuses stays in the outbox, and each of the
   await using lab = await makeLab();
   const [good, bad] = ["good", "bad"].map((kind) => [1, 2, 3, 4, 5, 6, 7, 8].map((n) => kind + n));
   for (const [i, name] of bad!.entries()) {
-    // A directory that has the name of a file refuses it.
+    // A directory with the name of a file causes a refusal.
     await Deno.mkdir(`${lab.recordings}/porch/${name}`);
     await lab.record("porch", name, 10);
     await lab.record("porch", good![i]!, 10);

@@ -1,6 +1,6 @@
 /**
- * Disks that fail: a directory that can't be read to its end, a damaged entry, and a served
- * directory that is gone.
+ * Disks that fail: a directory that can't be read completely, a damaged entry, and a missing served
+ * directory.
  */
 import {
   download,
@@ -29,7 +29,7 @@ import {
   requestResponses,
 } from "../../files/refused_writes.ts";
 
-/** The command that runs the command behind it where `disk` in a directory fails as told. */
+/** Returns a command that runs its arguments with a disk `disk` that has these faults. */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
   await fill(dir, { faults: faults.map((line) => `${line}\n`).join("") });
   return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, 'plain "$0/faults"'), dir];
@@ -47,10 +47,10 @@ interface Row {
   readonly faults: readonly string[];
   readonly source: Readonly<Record<string, string | null>>;
   readonly target: Readonly<Record<string, string | null>>;
-  /** The paths that failed; `null` if the whole was rejected. */
+  /** The paths that failed; `null` if the whole call rejects. */
   readonly failed: readonly string[] | null;
   readonly kept: TreeResult["deletionsSkipped"];
-  /** The paths of the target in the end. */
+  /** The paths of the target after the call. */
   readonly left: readonly string[];
 }
 
@@ -224,7 +224,7 @@ Deno.test({
         ["GET", "/none"],
       ],
     );
-    // Only a list of everything below reads the directory.
+    // Only a list of the whole tree reads the directory.
     for (const [answer, directory] of [[list, "directory"], [tree, "unreadable"]] as const) {
       const listed = JSON.parse(new TextDecoder().decode(answer![1])) as Record<string, string>[];
       const reasons = listed.map(({ name, path, kind, reason }) => {
@@ -242,7 +242,7 @@ Deno.test({
   },
 });
 
-/** A damaged ext4 with 400 files; its root has a block of which only zeros are left. */
+/** Makes a damaged ext4 with 400 files: a block of the directory is filled with zeros. */
 const DAMAGED_EXT4 = 'truncate -s 20M "$0/image" && mkfs.ext4 -q -O ^has_journal "$0/image" && ' +
   'mount -o loop "$0/image" "$0/disk" && mkdir "$0/disk/source" "$0/disk/source/d" && ' +
   'for i in $(seq 400); do echo "$i" > "$0/disk/source/d/a-file-with-a-long-name-$i"; done && ' +
@@ -251,7 +251,7 @@ const DAMAGED_EXT4 = 'truncate -s 20M "$0/image" && mkfs.ext4 -q -O ^has_journal
   'dd if=/dev/zero of="$0/image" bs=1024 seek="$block" count=1 conv=notrunc status=none && ' +
   'mount -o loop,ro,errors=continue "$0/image" "$0/disk" && ! ls "$0/disk/source/d" >/dev/null 2>&1 && ' +
   'ln -s "$0/disk/source" "$0/source"';
-/** A loop device needs a user that is root outside as well. */
+/** A loop device needs a user that is also root outside of the namespace. */
 const MOUNTING_LOOPS = ["unshare", "--mount", "sh", "-c"];
 
 async function mountDamaged(dir: string): Promise<string[]> {
@@ -321,7 +321,7 @@ Deno.test("while the served directory is gone everything is 503, and each call r
     assertEquals([code, (cause as StatusError).status], ["ROOT_GONE", 503]);
   }
   assertEquals(events, []);
-  // The directory is back.
+  // Restore the directory.
   await Deno.rename(`${root}.moved`, root);
   await download(client, "/a", `${here.path}/copy`);
   assertEquals(await Deno.readTextFile(`${here.path}/copy`), "1");

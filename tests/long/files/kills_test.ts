@@ -1,4 +1,4 @@
-/** Processes that are killed at any moment while they move files and trees. */
+/** Kills processes at random moments while they copy files and trees. */
 import { KILLED } from "../../crash/kills.ts";
 
 for (const { name, ofTest, run } of KILLED) {

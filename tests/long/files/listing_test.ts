@@ -1,4 +1,4 @@
-/** A list at its limit. */
+/** The maximal size of a list. */
 import { listTree, TransferError } from "@degu/degu/files";
 import { serve } from "@degu/testing/serving.ts";
 import { makeChunkedBody } from "@degu/testing/written_directory.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 
-/** A peer that sends more than a heap of 64 MiB can hold. */
+/** Data from a peer that doesn't fit into a heap of 64 MiB. */
 const ROWS = [
   ["paths in chunks of one byte", "HTTP/1.1 400 Bad Request"],
   ["names for messages", "2500"],

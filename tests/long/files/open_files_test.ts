@@ -1,4 +1,4 @@
-/** Trees in processes that may open few files. */
+/** Copying trees in processes with a low limit of open files. */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";

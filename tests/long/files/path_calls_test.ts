@@ -1,6 +1,6 @@
 /**
- * How many calls to the system with a path below a served directory a request takes. A path is looked at before it is used and
- * once afterwards; more looks cost every request, and rule nothing out.
+ * Counts the system calls with a path below the served directory in each request. A path is checked
+ * before and after its use; further checks would slow down each request, and detect nothing more.
  */
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -10,10 +10,10 @@ import { assert } from "@std/assert";
 
 const TRACE = ["strace", "-f", "-qq", "-e", "trace=%file", "-o"];
 
-/** Small files of a tree. */
+/** The number of small files of a tree. */
 const FILES = 100;
 
-/** The most calls of a request with the path of the served directory's content. */
+/** The maximal number of calls of a request with a path in the served directory. */
 const REQUESTS: Record<string, number> = {
   "GET at the top": 5,
   "GET below three directories": 8,
@@ -25,7 +25,10 @@ const REQUESTS: Record<string, number> = {
   "a bundle with a pipe": 5,
 };
 
-/** The most calls for each small file of a tree with a path at one end: its own, or that of a directory on the way. */
+/**
+ * The maximal number of calls for each small file of a tree at one end, with its path or the path
+ * of a parent directory.
+ */
 const TREES: Record<string, number> = {
   "downloadTree /served": 3.5,
   "downloadTree /downloaded": 5.5,
@@ -33,10 +36,13 @@ const TREES: Record<string, number> = {
   "uploadTree /local": 6.5,
 };
 
-/** Directories in one another, with a file in each. */
+/** The number of nested directories, each with a file. */
 const LEVELS = 240;
 
-/** The most calls for each of these directories and its file. A look at each directory above would be 120 more. */
+/**
+ * The maximal number of calls for each nested directory and its file. A check of each parent
+ * directory would need 120 more.
+ */
 const DEEP: Record<string, number> = {
   "uploadTree, deep /served": 20,
   "uploadTree, deep /local": 12,
@@ -73,7 +79,7 @@ testUnless(
   },
 );
 
-/** The first path below a directory of each traced call that has one, by steps. */
+/** Returns the first path below a directory of each traced call, by step. */
 function callsOf(trace: string, directory: string): Map<string, string[]> {
   const steps = new Map<string, string[]>();
   let calls: string[] = [];

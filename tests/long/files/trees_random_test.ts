@@ -1,9 +1,10 @@
-/** downloadTree and uploadTree: random trees beside a model of what has to come of them, and beside rsync. */
+/** downloadTree and uploadTree: random trees, compared with a model and with rsync. */
 import { assert } from "@std/assert";
 import { treesCommand } from "../../trees/command.ts";
 
 Deno.test("trees come out as documented, as with rsync -rtp --delete, from an outbox, beside a second writer, on disks that spell names their own way, and on disks that fail", async () => {
-  // Always the same trees, so that a change passes or fails for its own sake; `deno task fuzz` makes others.
+  // Use the same trees in each run, so that the result depends only on the code. `deno task fuzz`
+  // uses other trees.
   const args = [
     "--runs",
     "20",

@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree: names that the disk of the target spells its own way, over FUSE. */
+/** downloadTree and uploadTree: disks that change the spelling of names, over FUSE. */
 import type { TreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
@@ -7,7 +7,9 @@ import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts"
 import { assertEquals } from "@std/assert";
 import { canRun, IN_MOUNT_NAMESPACE } from "../../files/refused_writes.ts";
 
-/** The command that runs the command behind it where `disk` in a directory spells names so. */
+/**
+ * Returns a command that runs its arguments with a disk `disk` that changes the spelling of names.
+ */
 async function mounting(dir: string, how: string): Promise<string[]> {
   return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, how), dir];
 }
@@ -20,17 +22,17 @@ async function canSpell(): Promise<boolean> {
 type Tree = Readonly<Record<string, string | null>>;
 
 interface Expected {
-  /** The outcomes: a failed one with a `!`, an unchanged one with a `=`, a skipped one with a `~`. */
+  /** The outcomes: `!` for failed, `=` for unchanged, `~` for skipped, and otherwise copied. */
   readonly outcomes: string;
   readonly deleted?: string;
   readonly kept?: TreeResult["deletionsSkipped"];
-  /** The paths because of which something is kept. */
+  /** The paths because of which deletions are skipped. */
   readonly respelled?: string;
-  /** The target in the end. */
+  /** The entries of the target after the call. */
   readonly left: Tree;
   /**
-   * The result of a second run, which copies and deletes nothing, says of what is kept; that of the
-   * first if it is left out.
+   * `deletionsSkipped` of a second run, which copies and deletes no files; by default that of the
+   * first run.
    */
   readonly again?: TreeResult["deletionsSkipped"];
 }
@@ -46,7 +48,7 @@ type Row = readonly [
 
 const DELETE = { delete: true };
 const LARGE = "x".repeat(70_000);
-/** In place of a content: a link to a directory. */
+/** Stands for a link to a directory. */
 const LINK = "a link";
 
 const rows: readonly Row[] = [
@@ -125,7 +127,7 @@ const rows: readonly Row[] = [
     {},
     DELETE,
     {
-      // Directories are made first.
+      // Directories are created first.
       outcomes: "A/x !a b/y !B",
       kept: "failed",
       left: { a: null, "a/x": "2", b: null, "b/y": "4" },
@@ -230,7 +232,7 @@ const MARKS: Readonly<Record<string, string>> = {
   "~": "skipped: link",
 };
 
-/** Outcomes in words; `_` stands for a space at the end of a name. */
+/** Parses outcomes; `_` stands for a space at the end of a name. */
 function outcomesOf(words: string): Record<string, string> {
   return Object.fromEntries(
     words.split(" ").map((word) => {
@@ -252,7 +254,7 @@ Deno.test({
     ]) as [string, string][];
     await using dir = await createTempDir();
     const jobs: { row: Row; job: CopyJob; title: string; target: string }[] = [];
-    // All disks for one process, which copies all trees.
+    // Mount all disks for one process, which copies all trees.
     const through: string[] = [...IN_MOUNT_NAMESPACE, 'exec "$@"', "sh"];
     for (const [spelling, how] of spellings) {
       const place = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
@@ -270,7 +272,7 @@ Deno.test({
           const there = `${place}/backing/${at}`;
           await fill(`${place}/backing`, { [at]: null });
           await fill(there, target);
-          // No two files have the same time.
+          // Each file has another time.
           let time = 1_600_000_000;
           for (const [root, tree] of [[there, target], [`${job.dir}/source`, source]] as const) {
             for (const path of Object.keys(tree)) {
@@ -292,7 +294,7 @@ Deno.test({
         const { outcomes, deletedPaths, result } = copied[at]!;
         const { kept = null, left, respelled = "" } = expected;
         const told = outcomesOf(expected.outcomes);
-        // The directory in which something is kept because of a name fails at the target.
+        // A directory fails at the target if an entry in it stays because of its name.
         const directories = wordsOf(respelled).map((path) =>
           path.split("/").slice(0, -1).join("/")
         );
@@ -308,7 +310,7 @@ Deno.test({
         const isStuck = kept === "failed" || expected.outcomes.includes("!");
         const expectedAgain = expected.again ?? kept;
         for (const [path, outcome] of Object.entries(again.outcomes)) {
-          // An entry that has failed once can fail earlier, with its contents.
+          // An entry that failed once may fail with its directory in the second run.
           const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
             outcome === "failed" && (isStuck || (left[path] ?? null) === null);
           assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);

@@ -1,4 +1,4 @@
-/** Link-local IPv6 with its scope, in network namespaces that the tests make. */
+/** Link-local IPv6 addresses with scopes, in network namespaces. */
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -58,9 +58,10 @@ testUnless(
     const found = JSON.parse(await runProgram("link_local_pairing.ts", options));
     const { left, right } = found;
     assert(left > 0 && right > 0);
-    // Without a scope, which means nothing at the other end.
+    // The line has no scope, which would be meaningless to the joiner.
     assertEquals(found["inLine"], ["fe80::1"]);
-    // Over the cable or directly, whichever is faster, because both devices are on this machine.
+    // Over the cable or over loopback, whichever is faster, because both devices are on this
+    // machine.
     const [[, , , scope]] = found["atViewer"];
     assert(scope === left || scope === right, `${scope} is not ${left} or ${right}`);
     assertEquals(found["atViewer"], [["fe80::1", 7443, 0, scope], ["10.0.0.1", 80]]);

@@ -1,4 +1,4 @@
-/** Memory and garbage of connections, measured in processes of their own. */
+/** Memory use and garbage collection of connections, measured in separate processes. */
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -17,7 +17,7 @@ Deno.test("failed handshakes don't keep memory with any timeout", async () => {
   const output = await runProgram("failing_handshakes.ts", { flags, args });
   const { failed, growth } = JSON.parse(output);
   assertEquals(failed, 0, "handshakes that have not failed");
-  // Of 180 that have, at each of two servers; each that is kept takes 9 KB.
+  // 180 handshakes failed at each of two servers. Each one that isn't released takes 9 KB.
   assert(growth < 1_000_000, `${growth} bytes`);
 });
 
@@ -26,7 +26,7 @@ Deno.test("a slow reader occupies the socket, and memory use stays flat", async 
     await runProgram("flat_memory.ts", { flags: ["--v8-flags=--expose-gc", "--allow-net"] }),
   );
   for (const [what, mebibytes] of Object.entries(found)) {
-    // Buffers of the kernel are what is ahead of a reader.
+    // Data ahead of a reader is in buffers of the kernel.
     const most = what === "growth of the peak" ? 40 : 24;
     await t.step(`${what}: at most ${most} MiB`, () => {
       assert(mebibytes <= most, `${mebibytes} MiB`);
@@ -42,19 +42,19 @@ Deno.test("unreferenced objects close themselves, and objects in use keep what t
   for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
 });
 
-/** The most resident memory that a process has had, in MiB; on Linux. */
+/** Returns the peak resident memory of a process, in MiB; only on Linux. */
 async function peakMemoryOf(pid: number): Promise<number> {
   const line = await runOrThrow(["bash", "-c", 'grep VmHWM "/proc/$0/status"', `${pid}`]);
   return Number(/\d+/.exec(line)![0]) / 1024;
 }
 
 const CONNECTIONS = 20;
-/** Records of one byte on each connection, unless the server stops reading before. */
+/** The number of one-byte records on each connection, unless the server stops reading before. */
 const RECORDS = 20_000;
 
-/** Sends bodies in records of one byte; the connections stay open until disposed of. */
+/** Sends bodies in one-byte records. The connections stay open until dispose. */
 async function sendRecords(address: Address): Promise<Disposable> {
-  // The server reads so much ahead into one buffer, whatever the size of the records is.
+  // The server reads ahead this many bytes into one buffer, whatever the size of the records.
   const ahead = /bytes read ahead on a connection +\| (\d+) KiB/;
   const aheadBytes = 1024 * await readStatedNumber("docs/security.md", ahead);
   const client = new SSLClient((await openSharedPki()).clientSslconfig, address, { timeout: null });
@@ -71,10 +71,10 @@ async function sendRecords(address: Address): Promise<Disposable> {
     for (const socket of sockets) {
       if (writing.has(socket)) continue;
       writing.add(socket);
-      // A write that waits for the server fails with its socket.
+      // A pending write fails when its socket closes.
       socket.write(Uint8Array.of(i)).then(() => writing.delete(socket), () => {});
     }
-    // The server reads meanwhile: records that it reads together would become one piece.
+    // Let the server read now: records that it reads together would become one piece.
     assertEquals((await conn.get("/")).status, 204);
   }
   return {

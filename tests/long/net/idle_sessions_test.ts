@@ -1,4 +1,4 @@
-/** Requests that meet the end of their idle session at a full server. */
+/** Requests that are sent while a full server closes their idle session. */
 import { ConnectionPool } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
 import { serve } from "@degu/testing/serving.ts";
@@ -23,7 +23,8 @@ for (const kind of ["plain", "TLS"]) {
     await Promise.all(Array.from({ length: CLIENTS }, async (_, index) => {
       await using pool = new ConnectionPool(client, { maxConnections: 1, idleTimeout: null });
       for (let round = 0; round < ROUNDS; round++) {
-        // A session gives way after a second: requests come just before, meanwhile and just after.
+        // An idle session is closed after a second. Send requests just before, during and just
+        // after that.
         await new Promise((resolve) => setTimeout(resolve, 900 + Math.random() * 200));
         const uri = `/${index}/${round}`;
         try {
@@ -41,7 +42,7 @@ for (const kind of ["plain", "TLS"]) {
     );
     const twice = [...carriedOut].filter(([, count]) => count > 1);
     assertEquals(twice, []);
-    // Enough of each, or the two never met.
+    // Both outcomes must be frequent, or the race was not tested.
     assert(ended.length > CLIENTS, `${ended.length} sessions gave way`);
     assert(answered > CLIENTS * ROUNDS / 2, `${answered} answered`);
   });
@@ -51,7 +52,7 @@ function withClient(serving: ReturnType<typeof serve>) {
   return { ...serving, client: serving.makeClient() };
 }
 
-/** Whether a connection ended instead of a response, as it may for a POST. */
+/** Whether the connection was closed instead of a response, which is allowed for a POST. */
 function isEnd(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe ||
     error instanceof Error &&

@@ -1,4 +1,7 @@
-/** Pages show what the program prints, as it was printed in real sessions; with `-- --record`, now. */
+/**
+ * Sessions of the program on the pages match real output. With `-- --record`, the pages are
+ * updated.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { findLabObstacle, runInLab } from "@degu/testing/agent_lab.ts";
 import { findTerminalObstacle, testUnless } from "@degu/testing/terminals.ts";
@@ -31,13 +34,13 @@ for (
   );
 }
 
-/** The block of a page that a program in tests/programs has recorded. */
+/** Matches the block of a page that a program in tests/programs has recorded. */
 function blockOf(program: string): RegExp {
   const mark = `<!-- recorded by deno task record: ${program} -->`;
   return new RegExp(`(?<=${RegExp.escape(mark)}\\n+\`\`\`text\\n)[^]*?(?=\`\`\`\\n)`);
 }
 
-/** A session without what is another one each time. */
+/** Masks the parts of a session that differ in each run. */
 function masked(session: string): string {
   return session
     .replace(/\b[a-z2-7]{52}\b|\b[a-z2-7]{8}…/g, "ID")
