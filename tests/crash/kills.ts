@@ -95,7 +95,7 @@ async function killFiles(kills: number): Promise<void> {
     const works = [await startDownload(open), await startUpload(open), writing(dir.path)];
     await killInTurn(works, count, FILES_MILLISECONDS);
   });
-  assert(await checkWhole(dir.path) > 0, "nothing was written at all");
+  assert(await checkWhole(dir.path) > 0, "no file was written");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
   const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
   assertEquals([(await put("/replaced")).status, (await put("/after")).status], [204, 201]);
@@ -118,12 +118,15 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
     async check(isDone) {
       const now = await Deno.readFile(file);
       if (isDone) {
-        assert(isSame(now, there.content), "it is another file");
+        assert(isSame(now, there.content), "a different file");
         there.content = versions[++completed % 2]!;
         there.etag = `"${completed}"`;
       } else {
         // The process may have been killed after the rename.
-        assert([last, there.content].some((version) => isSame(now, version)), "a torn file");
+        assert(
+          [last, there.content].some((version) => isSame(now, version)),
+          "a mix of two versions",
+        );
       }
       last = now;
     },
@@ -148,9 +151,9 @@ async function startUpload(open: AsyncDisposableStack): Promise<Work> {
     args: ["upload", files.serving.address[1], file, "/copy"],
     async check(isDone) {
       const isThere = (await listVisible(files.serverDir)).length > 0;
-      if (isDone) assert(isThere, "it has completed, and there is nothing");
+      if (isDone) assert(isThere, "the upload completed, but the file is missing");
       if (!isThere) return;
-      assert(isSame(await Deno.readFile(copy), content), "it is another file");
+      assert(isSame(await Deno.readFile(copy), content), "a different file");
       await Deno.remove(copy);
       // Only the first bytes differ, because random content takes longer than the transfer.
       content = content.slice();

@@ -588,7 +588,7 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   });
   using _slow = slow;
   thief.post("/secret", introductionOf(invitation.line, other));
-  await withTimeout(beingChecked.promise, "the secret is right");
+  await withTimeout(beingChecked.promise, "the secret is being checked");
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   using secure = await joiner.confirm();

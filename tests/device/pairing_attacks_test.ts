@@ -397,9 +397,9 @@ Deno.test("a second device with the valid secret is refused, with a warning to t
   };
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000, 1 / 10);
   using first = await introduce(viewer);
-  await withTimeout(beingChecked.promise, "the first one is being answered");
+  await withTimeout(beingChecked.promise, "the first joiner is being checked");
   const limits = timeouts.started.filter((each) => each === 2000);
-  assertEquals(limits.length, 2, "it has as long again for its answer");
+  assertEquals(limits.length, 2, "the response has its own time limit");
   using second = await introduce(other);
   assertEquals(await second.end(), "");
   // Connections without a message also don't displace the joiner.
@@ -463,7 +463,7 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
   await stranger.answer(204);
   // The peer is stored before the response.
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
-  await withTimeout(invitation.paired, "the inviter ends it");
+  await withTimeout(invitation.paired, "the inviter closes the connection");
   assert(timeouts.started.includes(2000));
   assertEquals(await stranger.end(), "HTTP/1.1 204 No Content\r\n\r\n");
 });

@@ -19,7 +19,7 @@ async function fillSettled(dir: string, files: Record<string, string>): Promise<
   for (const name of Object.keys(files)) await Deno.utime(`${dir}/${name}`, hourAgo, hourAgo);
 }
 
-Deno.test("a backup copies what is complete, deletes, goes on when the recorder was off, and says what it can't copy and that it was forgotten", async () => {
+Deno.test("a backup copies complete files, deletes superfluous ones, continues after the recorder was offline, and reports failed files and that it was forgotten", async () => {
   await using dir = await createTempDir();
   const [kept, source, audit] = [`${dir.path}/kept`, `${dir.path}/source`, `${dir.path}/audit`];
   await fillSettled(source, { "a": "first", "below/b": "second" });

@@ -28,7 +28,7 @@ async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>)
   return answered;
 }
 
-Deno.test("each peer can do what the rules say", async () => {
+Deno.test("the gateway accepts from each peer only the requests that the rules allow", async () => {
   await using dir = await createTempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
   await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
@@ -52,7 +52,7 @@ Deno.test("each peer can do what the rules say", async () => {
   }
 });
 
-Deno.test("no peer can tell the camera that it is another one", async () => {
+Deno.test("no peer can impersonate another to the camera", async () => {
   await using dir = await createTempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
   await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
@@ -62,7 +62,7 @@ Deno.test("no peer can tell the camera that it is another one", async () => {
   }
 });
 
-Deno.test("the gateway knows a device by the name that the rules have, and outlives the camera", async () => {
+Deno.test("the gateway identifies a device by its name in the rules, and survives the camera's end", async () => {
   await using dir = await createTempDir();
   const [cwd, audit, port] = [
     `${dir.path}/gateway`,

@@ -34,7 +34,7 @@ class Watched extends Pictures {
   }
 }
 
-Deno.test("a viewer that pauses gets the newest picture next, has missed those between, and delays no other viewer", async () => {
+Deno.test("a viewer that pauses misses pictures, gets the newest one next, and doesn't delay other viewers", async () => {
   const pictures = new Watched();
   await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
   const client = new Client(server.address);
@@ -60,7 +60,7 @@ Deno.test("a viewer that pauses gets the newest picture next, has missed those b
   assertEquals(numberOf(await (await next).bytes()), PICTURES + 1, "no picture comes twice");
 });
 
-Deno.test("when a viewer leaves, its wait ends, though no picture comes any more", async () => {
+Deno.test("the wait of a viewer ends when it leaves, even without a new picture", async () => {
   const watched = new Watched();
   watched.set(picture(1));
   await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
@@ -74,7 +74,7 @@ Deno.test("when a viewer leaves, its wait ends, though no picture comes any more
   await withTimeout(watched.left.promise, "its wait ends", 60);
 });
 
-Deno.test("when there are no more pictures, a viewer that waits for one is told so", async () => {
+Deno.test("a waiting viewer gets 503 when the pictures end", async () => {
   const pictures = new Pictures();
   await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
   const waiting = new Client(server.address).request("GET", "/");
@@ -82,7 +82,7 @@ Deno.test("when there are no more pictures, a viewer that waits for one is told 
   assertEquals((await waiting).status, 503);
 });
 
-Deno.test("a viewer connects again when the camera was off, and both end when they are told to", async () => {
+Deno.test("a viewer reconnects after the camera was offline, and both end on SIGTERM", async () => {
   await using dir = await createTempDir();
   const [port, audit] = [`${await findUnusedPort()}`, `${dir.path}/audit`];
   const camera = () => startExample(LIVE, { args: ["serve", port], audit });

@@ -267,7 +267,7 @@ Deno.test("an unreadable file of a bundle gets the status of its error, and is r
     });
     assertEquals(await statuses("file", "sub/file"), [status, 200], String(error));
   }
-  assertEquals(files.warnings.length, 2, "of what the disk does not give");
+  assertEquals(files.warnings.length, 2, "one for each unreadable file");
   // A file whose content differs at each read.
   let compared = 0;
   using _differing = patch(Buffer, "compare", () => () => {

@@ -494,7 +494,7 @@ Deno.test("replace: false keeps an existing file, even one that was created duri
   servedFile.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   assertEquals((await assertRejects(get, TransferError, "replace: true")).code, "EXISTS");
   assertEquals(await Deno.readTextFile(file), "mine");
-  assertEquals(await readMode((await findPart(files.dir))!), 0o600, "what is kept stays private");
+  assertEquals(await readMode((await findPart(files.dir))!), 0o600, "the part stays private");
   assertEquals((await files.get()).resumedFrom, 300_000);
   assertEquals(await listNames(files.dir), ["copy"]);
 });

@@ -195,7 +195,7 @@ Deno.test("FilesApp rejects unknown options", async () => {
     assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
   }
   new FilesApp(dir.path, { list: undefined, write: true });
-  assertEquals(await listNames(dir.path), [], "nothing is made before it is needed");
+  assertEquals(await listNames(dir.path), [], "no directory is created before it is needed");
 });
 
 Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a directory", async () => {

@@ -81,7 +81,7 @@ testUnless(
     );
     assertEquals([whole, resumable, asked], [REFUSED, REFUSED, { status: 507, offset: "0" }]);
     assertEquals(fits, { status: 200, offset: "0" });
-    assertEquals(left, {}, "nothing was left behind");
+    assertEquals(left, {}, "no leftovers");
     assertEquals([small.status, small.read], [201, MEBIBYTE]);
     assertEquals(replacing, REFUSED, "the file that is replaced is not free space");
     assertEquals(log.length, 4);

@@ -254,14 +254,14 @@ for (const { rule, source, target, options, moves, isVain, left = {}, ...row } o
     const [bytes, reused] = moves;
     assertEquals([moved.bytes, moved.reused, moved.failed], [bytes, reused, 0]);
     if (asked !== undefined) assertEquals(trees.asked, asked);
-    if (!isVain) assertEquals(plan?.bytes, bytes, "the plan leaves out what is reused");
+    if (!isVain) assertEquals(plan?.bytes, bytes, "the plan excludes reused bytes");
     assertEquals([last?.bytes, last?.total], [bytes, bytes]);
     if (options?.dryRun) return assertEquals(read(trees.target), digests(target));
     assertEquals(read(trees.target), digests({ ...left, ...source }));
     for (const [path, [, modified]] of Object.entries(source)) {
       assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, modified);
     }
-    assertEquals((await trees.copy()).moved.files, 0, "a second call finds nothing to do");
+    assertEquals((await trees.copy()).moved.files, 0, "a second call copies no file");
   });
 }
 

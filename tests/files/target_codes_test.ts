@@ -112,7 +112,7 @@ for (const direction of DIRECTIONS) {
       const error = await assertRejects(() => files.copy(path, options), TransferError);
       assertEquals([error.code, isTransient(error)], [code, false], error.message);
       if (direction === "upload") assertEquals((error.cause as StatusError).status, status);
-      assertEquals(await readTree(files.to), before, "nothing is replaced, and nothing is left");
+      assertEquals(await readTree(files.to), before, "no file is replaced, and no part stays");
     });
   }
 }

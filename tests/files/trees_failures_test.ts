@@ -136,7 +136,7 @@ testBothDirections(
     const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
     gone.resolve();
     assert(isTransient(error), String(error));
-    assert("superfluous" in await readTree(trees.target), "nothing is deleted");
+    assert("superfluous" in await readTree(trees.target), "no entry is deleted");
     const isDownload = direction === "download";
     const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
     await using serving = serve(new FilesApp(served, { list: true, write: true }));

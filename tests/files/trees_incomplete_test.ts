@@ -87,7 +87,7 @@ testBothDirections(
     assertEquals((await copy(trees)).deletionsSkipped, null);
     assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 1);
     const nothing = await copy(trees, { delete: true });
-    assertEquals(nothing.deletionsSkipped, null, "there is nothing to delete any more");
+    assertEquals(nothing.deletionsSkipped, null, "no superfluous entry remains");
   },
 );
 

@@ -174,11 +174,11 @@ Deno.test("plan: excluded entries are ignored at both ends", () => {
   });
   assertEquals(reasons, { "u/.l": "unreadable", "u/.r": "name" }, "as in a list");
   assertEquals(new Set(asked).size, asked.length, "each path once");
-  assertEquals(asked.includes(".git/a") || asked.includes(".git/z"), false, "nothing below it");
+  assertEquals(asked.includes(".git/a") || asked.includes(".git/z"), false, "no entries below it");
   assertEquals(asked.indexOf("c") < asked.indexOf("c/d"), true, "parents first");
   asked.length = 0;
   assertEquals(planned(["a"], ["b"], { filter }), { copies: ["a"] });
-  assertEquals(asked, ["a"], "without delete nobody asks for what only the target has");
+  assertEquals(asked, ["a"], "without delete the filter is not called for superfluous entries");
   assertEquals(planned(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
   assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
 });

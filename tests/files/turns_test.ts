@@ -90,6 +90,6 @@ Deno.test("a signal that aborts while a call yields ends the creation of directo
     const rejects = () => assertRejects(copying, Error, "enough");
     await turnsWhile(here, rejects, () => ++count === 3 && controller.abort(reason));
     const left = Object.keys(await readTree(trees.target)).length;
-    assertEquals(left, target === FILES ? 6 : 1, "and nothing after that");
+    assertEquals(left, target === FILES ? 6 : 1, "no entry is changed after the abort");
   }
 });

@@ -119,7 +119,7 @@ function runLine(line: string, cwd: string | URL): Promise<string> {
 
 testUnless(
   noBash,
-  "the program is installed from a checkout, and uninstalled, with the commands that are documented",
+  "the documented commands install the program from a checkout, and uninstall it",
   async () => {
     const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\/main\.ts$/m) ?? [];
     const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
@@ -138,7 +138,7 @@ testUnless(
   },
 );
 
-testUnless(noBash, "paths of deno task agent begin where it is typed", async () => {
+testUnless(noBash, "paths of deno task agent are relative to the current directory", async () => {
   await using dir = await createTempDir();
   const typed = `${dir.path}/a b`;
   await Deno.mkdir(typed);
@@ -189,7 +189,7 @@ async function unitsOf(home: string, ...args: string[]): Promise<[name: string, 
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
 }
 
-Deno.test("the unit of agent/docs/service.md is the one that degu service installs", async () => {
+Deno.test("the unit of agent/docs/service.md equals the one that degu service installs", async () => {
   await using dir = await createTempDir();
   const home = `${dir.path}/.local/state/degu`;
   await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });
@@ -208,7 +208,7 @@ Deno.test("the unit of agent/docs/service.md is the one that degu service instal
 
 testUnless(
   await findProgramObstacle("systemd-analyze", "--version"),
-  "systemd finds nothing wrong with the units, whatever the names of directories",
+  "systemd accepts the units, whatever the names of directories",
   async () => {
     await using homes = await AgentHomes.create("desk", "laptop");
     await homes.pair("desk", "laptop");
@@ -241,7 +241,7 @@ testUnless(
 
 testUnless(
   await findProgramObstacle("python3", "--version"),
-  "the command of the launchd plist serves, and is that of the systemd unit",
+  "the command of the launchd plist serves, and equals that of the systemd unit",
   async () => {
     await using dir = await createTempDir();
     const path = `${dir.path}/degu.plist`;

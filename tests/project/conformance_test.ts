@@ -82,7 +82,7 @@ Deno.test("no two rows of docs/conformance.md have the same section, requirement
   assertEquals(keys.filter((key, i) => keys.indexOf(key) !== i), []);
 });
 
-Deno.test("each row of docs/conformance.md names a test that exists", async () => {
+Deno.test("each row of docs/conformance.md names an existing test", async () => {
   const titlesByFile = new Map<string, ReadonlySet<string>>();
   const missing: string[] = [];
   for (const { cells } of await rowsOfPage()) {

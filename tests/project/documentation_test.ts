@@ -36,19 +36,19 @@ Deno.test("the offline import map has every name that the packages and their tes
   assertEquals(new Set(Object.keys(map)), names);
 });
 
-Deno.test("the packages have one version, and the program names exactly that of the library", async () => {
+Deno.test("the packages have one version, and the program depends on exactly that version of the library", async () => {
   const [library, agent, ...others] = await readPackages();
   assertEquals([library.name, agent.name, others], ["@degu/degu", "@degu/agent", []]);
   assertEquals(agent.version, library.version);
   assertEquals(agent.imports["@degu/degu"], `jsr:@degu/degu@${library.version}`);
 });
 
-Deno.test("a module that is published can't import by the names that only tests have", async () => {
+Deno.test("a published module can't import names of the tests' import map", async () => {
   const ofPackages = (await readPackages()).flatMap(({ imports }) => Object.keys(imports));
   assertEquals(ofPackages.filter((name) => /^@degu\/(?!degu$)/.test(name)), []);
 });
 
-Deno.test("each npm package has an exact version, and those of the library stand in a deno.json", async () => {
+Deno.test("each npm package has an exact version, and the library's packages are in a deno.json", async () => {
   const packages: string[] = [];
   for (const path of await listFiles("", "deno.json")) {
     packages.push(...Object.values<string>(JSON.parse(await readProjectFile(path)).imports ?? {}));
@@ -134,7 +134,7 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/readme_project_test.ts",
 };
 
-Deno.test("a block of the documentation is TypeScript, which the suite runs, or has a test or a reason", async () => {
+Deno.test("each block of the documentation is run as TypeScript, has another test, or has a reason for none", async () => {
   const pages = await listPublishedPages();
   const unexplained: string[] = [];
   const firstLines = new Set<string>();
@@ -186,7 +186,7 @@ Deno.test("the demo task runs as the demo's first line says", async () => {
   assertEquals((await readTasks())["demo"]?.command, command);
 });
 
-Deno.test("the page for users of Python Degu names its versions, their defaults, and what has no counterpart", async () => {
+Deno.test("the page for users of Python Degu names its versions, their defaults, and features without a counterpart", async () => {
   const page = await readProjectFile("docs/coming_from.md");
   const rows = [...page.matchAll(/^\|(.*)\|$/gm)].map(([, row = ""]) =>
     row.split("|").map((cell) => cell.trim())

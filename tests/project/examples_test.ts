@@ -116,7 +116,7 @@ Deno.test("each program that runs until a signal has a test", async () => {
 });
 
 Deno.test({
-  name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
+  name: "the tutorial uses 127.0.0.1 without IPv6, and says so (needs unshare, python3)",
   ignore: obstacle !== null,
   async fn() {
     const path = `${DIRECTORY}tutorial.ts`;

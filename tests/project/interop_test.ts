@@ -22,7 +22,7 @@ const CONFIGURATIONS: Record<string, string> = {
   caddyfile: "Caddyfile",
 };
 
-Deno.test("each configuration line on the page is in the configuration that is run", async () => {
+Deno.test("each configuration line on the page is in the tested configuration", async () => {
   const page = await readProjectFile("docs/interop.md");
   for (const [language, file] of Object.entries(CONFIGURATIONS)) {
     const text = (await readProjectFile(`tools/interop/${file}`))

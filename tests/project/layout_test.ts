@@ -111,7 +111,7 @@ for (const [folder, maxLines] of Object.entries(pages)) {
   });
 }
 
-Deno.test("imports go one way", async () => {
+Deno.test("each folder imports only from the folders that its layer allows", async () => {
   for (const [path, targets] of await readLibraryImports()) {
     const ownLayers = layers.filter(([modules]) =>
       modules.split(" ").some((each) => isUnder(each, path))
@@ -124,7 +124,7 @@ Deno.test("imports go one way", async () => {
   }
 });
 
-Deno.test("device/ and files/ import so many names of base/ and net/, and not one more", async () => {
+Deno.test("device/ and files/ import only the counted number of internal names of base/ and net/", async () => {
   const isDeep = (target: string) => /^(?:base|net)\//.test(target);
   const counted: Record<string, number> = {};
   const imports = [...await readLibraryImports()];
@@ -145,7 +145,7 @@ Deno.test("device/ and files/ import so many names of base/ and net/, and not on
   assertEquals(counted, deepImports);
 });
 
-Deno.test("no module imports itself through others, including types", async () => {
+Deno.test("no imports are circular, including types", async () => {
   assertEquals(findCircles(await readLibraryImports()), []);
 });
 
@@ -177,7 +177,7 @@ Deno.test("only the default logger prints", async () => {
   assertEquals(printing, ["net/logger.ts"]);
 });
 
-Deno.test("comments of the library end at 100 columns", async () => {
+Deno.test("comments of the library have at most 100 columns", async () => {
   const wide: string[] = [];
   for (const path of await listLibraryFiles()) {
     const longLines = (await readProjectFile(path)).split("\n").filter((line) =>

@@ -36,7 +36,7 @@ Deno.test("no relative link of a published page leaves its package", async () =>
   assertEquals(leaving, []);
 });
 
-Deno.test("every address of a file of a package names its version, and an existing file and anchor", async () => {
+Deno.test("every JSR address names the current version, and an existing file and anchor", async () => {
   const broken: string[] = [];
   for (const page of [...pages, ...await listLibraryFiles()]) {
     for (

@@ -91,7 +91,7 @@ Deno.test("the error of a frequent mistake says what to do", async (t) => {
   });
 });
 
-Deno.test("the error of an argument names it for programs, too", async () => {
+Deno.test("the error of an invalid argument has its name as a property", async () => {
   await using pki = await TempPKI.create();
   await using empty = await createTempDir();
   await using dir = await createTempDir();

@@ -245,7 +245,7 @@ Deno.test("each command needs the flags of its row, every command has a row, and
 
 testUnless(
   await findSystemdObstacle(),
-  "service installs serve and sync, which work, and removes them, with the flags of its rows",
+  "degu service installs serve and sync, which work, and removes them, with the flags of its rows",
   async () => {
     await using dir = await createTempDir();
     const { denoDir: DENO_DIR } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));

@@ -57,7 +57,7 @@ Deno.test("@degu/degu has what a program calls; the other types have base, clien
   assertEquals(new Set(Object.keys(all)), names.difference(new Set(ofBaseAlone)));
 });
 
-Deno.test("an argument behind the options is ignored, also by what speaks TLS", async () => {
+Deno.test("an argument after the options is ignored, also by the TLS classes", async () => {
   const refuse = () => {
     throw new Error("this was called");
   };

@@ -28,7 +28,7 @@ const projects: [
   files: (readme: string) => Record<string, string>,
   configFlag: string,
 ][] = [
-  ["beside a checkout", () => ({}), `--config=${CHECKOUT}/deno.json`],
+  ["next to a checkout", () => ({}), `--config=${CHECKOUT}/deno.json`],
   ["in a project that names a checkout", (readme) => {
     const configuration = /^```json\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
     assertMatch(configuration, /"\.\.\/degu"/);
@@ -94,7 +94,7 @@ for (const [place, files, configFlag] of projects) {
   );
 }
 
-Deno.test("the first program of the tutorial runs beside a checkout", async () => {
+Deno.test("the first program of the tutorial runs next to a checkout", async () => {
   const page = await readProjectFile("docs/tutorial.md");
   const [program = "", flags = ""] = [/^```ts\n(.*?)^```$/ms, /^deno run (.*) hello\.ts$/m]
     .map((part) => part.exec(page)?.[1]);

@@ -73,7 +73,7 @@ Deno.test("every parameter of a public function or method has its @param", () =>
   assertEquals([...wrong], []);
 });
 
-Deno.test("every public function or method with parameters documents what it throws", () => {
+Deno.test("every public function or method with parameters documents its errors", () => {
   const silent = new Map<string, string>();
   for (const { name, location, parameters, hasThrows } of everything()) {
     if (parameters?.length && !hasThrows) silent.set(name, location);

@@ -68,7 +68,7 @@ Deno.test("CI runs with the oldest supported Deno and the newest, on Linux for x
   assertEquals(commandsOf(jobs["windows"]!), ["deno task test:windows --here"]);
 });
 
-Deno.test("a published version has passed the checks, and its tag names it", async () => {
+Deno.test("a version is published only after the checks, with its number as the tag", async () => {
   const { on, jobs } = await readWorkflow("publish.yml");
   assertEquals(on, { push: { tags: ["v*"] } });
   const publish = jobs["publish"]!;
@@ -79,7 +79,7 @@ Deno.test("a published version has passed the checks, and its tag names it", asy
   assertEquals(new Set(publishing), new Set(["deno publish"]));
 });
 
-Deno.test("a release has the program for each system, with the permissions that the guide has, and says first that it was not tried", async () => {
+Deno.test("a release has the program for each system, with the permissions of the guide, and starts with the note that it is untested", async () => {
   const text = await readProjectFile(".github/workflows/release.yml");
   assert(text.startsWith("# NOT TRIED: "));
   const { jobs } = await readWorkflow("release.yml");
@@ -108,7 +108,7 @@ Deno.test("a release has the program for each system, with the permissions that 
   assertMatch(await readProjectFile("RELEASING.md"), /\*\*not tried\*\*/);
 });
 
-Deno.test("every package is published, the one of the library before the one that needs it", async () => {
+Deno.test("every package is published, the library before the program that needs it", async () => {
   const { jobs } = await readWorkflow("publish.yml");
   const publishing = jobs["publish"]?.steps?.filter(({ run }) => run === "deno publish") ?? [];
   assertEquals(

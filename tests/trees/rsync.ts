@@ -28,7 +28,7 @@ interface Difference {
   readonly theirs: string | null;
 }
 
-/** An intended difference, and the sentence of agent/docs/guide.md that mentions it. */
+/** An intended difference, and a function that recognizes it. */
 interface Named {
   readonly name: string;
   explains(difference: Difference, compared: Compared): boolean;
@@ -37,12 +37,12 @@ interface Named {
 /** All intended differences from rsync. */
 export const NAMED: readonly Named[] = [
   {
-    name: "after a failure, an incomplete list or an empty source nothing is deleted at the end",
+    name: "no entry is deleted at the end after a failure, an incomplete list or an empty source",
     explains: ({ ours, theirs }, { result }) =>
       result.deletionsSkipped !== null && ours !== null && theirs === null,
   },
   {
-    name: "links, special files and what can't be read stay at the target, and what they lie in",
+    name: "links, special files and unreadable entries stay at the target, with their directories",
     explains: ({ path, theirs, ours }, { before }) => {
       const raw = at(before, path);
       return ours !== null && theirs !== ours &&
@@ -54,19 +54,20 @@ export const NAMED: readonly Named[] = [
     },
   },
   {
-    name: "what can't take its place fails, and so does what lies below it",
+    name: "an obstructed entry fails, and so do the entries below it",
     explains: ({ path }, { failed }) =>
       path.some((_, index) => failed.has(path.slice(0, index + 1).join("/"))) ||
       [...failed].some((it) => it.startsWith(`${path.join("/")}/`)),
   },
   {
-    name: "what has a special file, a link or an unreadable entry of its name in the source stays",
+    name:
+      "an entry stays if the source has a special file, a link or an unreadable entry with its name",
     explains: ({ path, ours }, { source, before }) =>
       ours !== null && at(before, path) !== null &&
       onTheWay(source, path).some((raw) => raw !== null && isOther(raw)),
   },
   {
-    name: "times that differ only by how a disk rounds them are the same",
+    name: "times that differ only by a disk's rounding are equal",
     explains: ({ path, ours }, { source, before }) => {
       const one = at(source, path), other = at(before, path);
       return one?.kind === "file" && other?.kind === "file" && one.size === other.size &&
@@ -88,7 +89,7 @@ export const NAMED: readonly Named[] = [
       ),
   },
   {
-    name: "a new directory can be written, whatever the mode of the source's",
+    name: "a new directory is writable, whatever its mode at the source",
     explains: ({ path, ours }, { source }) =>
       ours !== null &&
       [source, ...onTheWay(source, path.slice(0, -1))].some((raw) =>
@@ -96,7 +97,7 @@ export const NAMED: readonly Named[] = [
       ),
   },
   {
-    name: "a copy gets no bits that a new file does not get, and its owner can read and write it",
+    name: "a copy has only the bits of a new file, and its owner can read and write it",
     explains: ({ ours, theirs }) => {
       const [our, their] = [bitsOf(ours), bitsOf(theirs)];
       return our !== null && their !== null && our.rest === their.rest &&
@@ -104,7 +105,7 @@ export const NAMED: readonly Named[] = [
     },
   },
   {
-    name: "rsync gives up deletions after an error",
+    name: "rsync skips deletions after an error",
     explains: ({ ours, theirs }, { code, before, source }) =>
       ours === null && theirs !== null && code !== 0 && before !== source,
   },

@@ -11,7 +11,7 @@ function startJoining(dir: string, line: string): RunningProcess {
   return new RunningProcess(command.spawn());
 }
 
-Deno.test("a joiner that is killed at any time has an entry only if the inviter has one", async () => {
+Deno.test("a joiner that is killed at any time has stored the inviter only if the inviter has stored it", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const outcomes = new Set<string>();

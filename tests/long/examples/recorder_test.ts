@@ -101,7 +101,7 @@ async function makeLab() {
   };
 }
 
-Deno.test("nothing is lost while the recorder is killed in the middle of an upload and off, and uploads are resumed", async () => {
+Deno.test("no recording is lost if the recorder is killed during an upload and restarted, and uploads are resumed", async () => {
   await using lab = await makeLab();
   const kept = `${lab.recordings}/porch`;
   const growing = await lab.record("garden", "large", LARGE);
@@ -158,11 +158,11 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await lab.end(garden, CAMERA, "garden");
   await lab.end(second, RECORDER, "desk");
   for (const name of ["porch", "garden"]) {
-    assertEquals(await listNames(`${lab.path}/${name}/outbox`), [], "what has arrived is removed");
+    assertEquals(await listNames(`${lab.path}/${name}/outbox`), [], "copied files are removed");
   }
 });
 
-Deno.test("a file that the recorder refuses stays in the outbox, and each of the others arrives", async () => {
+Deno.test("a file that the recorder refuses stays in the outbox, and the others are copied", async () => {
   await using lab = await makeLab();
   const [good, bad] = ["good", "bad"].map((kind) => [1, 2, 3, 4, 5, 6, 7, 8].map((n) => kind + n));
   for (const [i, name] of bad!.entries()) {

@@ -143,7 +143,7 @@ const rows: readonly Row[] = [
 ];
 
 Deno.test({
-  name: "what a disk does not give fails alone, and nothing is deleted for it (needs FUSE)",
+  name: "an entry that a disk can't read fails alone, and prevents deletions (needs FUSE)",
   ignore: !mayFail,
   async fn() {
     await using dir = await createTempDir();
@@ -189,7 +189,7 @@ async function filesBelow(dir: string, below = ""): Promise<string[]> {
 }
 
 Deno.test({
-  name: "what a disk does not give is 403, and unreadable in lists (needs FUSE)",
+  name: "an entry that a disk can't read gets 403, and is unreadable in lists (needs FUSE)",
   ignore: !mayFail,
   async fn() {
     await using dir = await createTempDir();
@@ -269,7 +269,8 @@ async function canDamage(): Promise<boolean> {
 }
 
 Deno.test({
-  name: "of a damaged ext4 nothing is deleted, and what can't be read is said (needs loop mounts)",
+  name:
+    "a damaged ext4 causes no deletions, and unreadable entries are reported (needs loop mounts)",
   ignore: !await canDamage(),
   async fn() {
     for (const direction of DIRECTIONS) {
@@ -284,7 +285,7 @@ Deno.test({
   },
 });
 
-Deno.test("while the served directory is gone everything is 503, and each call rejects as a whole", async () => {
+Deno.test("while the served directory is missing, each request gets 503, and each call rejects as a whole", async () => {
   await using there = await createTempDir();
   await using here = await createTempDir();
   const root = `${there.path}/root`;
@@ -329,7 +330,7 @@ Deno.test("while the served directory is gone everything is 503, and each call r
 
 Deno.test({
   name:
-    "a served disk that is unmounted is gone, though its directory is there; mounted again it is served (needs unshare)",
+    "an unmounted served disk counts as missing, though its directory exists, and is served again after mounting (needs unshare)",
   ignore: !await canMount(),
   async fn() {
     await using dir = await createTempDir();

@@ -2,7 +2,7 @@
 import { KILLED } from "../../crash/kills.ts";
 
 for (const { name, ofTest, run } of KILLED) {
-  Deno.test(`${name} that are killed at any moment tear and lose nothing, and are continued`, () => {
+  Deno.test(`${name} that are killed at any moment lose or mix no files, and can be continued`, () => {
     return run(ofTest);
   });
 }

@@ -6,7 +6,7 @@ import { canRun } from "../../files/refused_writes.ts";
 
 const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
 Deno.test({
-  name: "more files and directories than can be open at once (needs unshare)",
+  name: "trees can have more files and directories than can be open at once (needs unshare)",
   ignore: !await canRun(...LIMITED),
   async fn() {
     await using dir = await createTempDir();

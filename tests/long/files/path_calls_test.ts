@@ -54,7 +54,7 @@ const noStrace = await findObstacle([...TRACE, "/dev/null", "true"]);
 
 testUnless(
   noStrace && `calls to the system can't be traced (${noStrace})`,
-  "a request takes few calls to the system with a path, and so does each small file of a tree at either end",
+  "a request needs few system calls with a path, and so does each small file of a tree at either end",
   async () => {
     await using dir = await createTempDir();
     const path = await Deno.realPath(dir.path);

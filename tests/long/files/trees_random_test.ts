@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { treesCommand } from "../../trees/command.ts";
 
-Deno.test("trees come out as documented, as with rsync -rtp --delete, from an outbox, beside a second writer, on disks that spell names their own way, and on disks that fail", async () => {
+Deno.test("random trees are copied as documented: like rsync -rtp --delete, from an outbox, with a second writer, on disks that change the spelling of names, and on failing disks", async () => {
   // Use the same trees in each run, so that the result depends only on the code. `deno task fuzz`
   // uses other trees.
   const args = [

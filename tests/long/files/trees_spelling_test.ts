@@ -52,13 +52,13 @@ const LARGE = "x".repeat(70_000);
 const LINK = "a link";
 
 const rows: readonly Row[] = [
-  ["what was copied is not deleted by the next run", "strip", { "a.": "1", b: "2" }, {}, DELETE, {
+  ["copied files are not deleted by the next run", "strip", { "a.": "1", b: "2" }, {}, DELETE, {
     outcomes: "a. b",
     left: { a: "1", b: "2" },
     again: "spelling",
   }],
   [
-    "beside a name that is spelled otherwise nothing is deleted; a directory that is not is judged by its own",
+    "no entry is deleted next to a respelled name, except in directories with unchanged names",
     "strip",
     { "a.": "1", "d/x": "2", "e/y ": "3" },
     { old: "3", "d/old": "4", "f/old": "5", "e/f/old": "6" },
@@ -83,20 +83,20 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "a file is copied over what is superfluous, if that is the same file",
+    "a file replaces a superfluous entry that is the same file on the disk",
     "strip",
     { "a.": "11" },
     { a: "2" },
     DELETE,
     { outcomes: "a.", kept: "spelling", respelled: "a.", left: { a: "11" } },
   ],
-  ["of two names that are one file the second fails", "strip", { a: "1", "a.": "2" }, {}, DELETE, {
+  ["the second of two names of one file fails", "strip", { a: "1", "a.": "2" }, {}, DELETE, {
     outcomes: "a !a.",
     kept: "failed",
     left: { a: "1" },
   }],
   [
-    "of two names that are one directory the second fails, with all below it",
+    "the second of two names of one directory fails, with its entries",
     "strip",
     { "d/x": "1", "d./x": "2", "d./y/z": "3" },
     { "d/old": "4" },
@@ -108,7 +108,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "of two names that are one directory the second fails, where a file was in the way of both",
+    "the second of two names of one directory fails, after an obstacle of both is deleted",
     "strip",
     { "p/d/x": "1", "p/d./y/z": "2" },
     { p: "old" },
@@ -121,7 +121,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "two names that are a file and a directory",
+    "a file and a directory with names of one entry",
     "fold",
     { "a": "1", "A/x": "2", "B": "3", "b/y": "4" },
     {},
@@ -140,7 +140,7 @@ const rows: readonly Row[] = [
     left: { a: "1", b: "2" },
   }],
   [
-    "a directory that is spelled otherwise keeps all below it",
+    "a respelled directory prevents deletions below it",
     "fold",
     { "Dir/Sub/x": "1", "Dir/e": null },
     { "dir/sub/x": "0", "dir/sub/old": "2", "dir/old": "3" },
@@ -183,7 +183,7 @@ const rows: readonly Row[] = [
     compare: "digest",
   }, { outcomes: "a. =b.", left: { a: "1", b: "2" } }],
   [
-    "what is in the way by another spelling stays",
+    "an obstacle with another spelling stays",
     "fold",
     { A: "1", "B/x": "2" },
     { "a/y": "3", b: "4" },
@@ -195,7 +195,7 @@ const rows: readonly Row[] = [
     },
   ],
   [
-    "what has the name of something that is skipped stays",
+    "an entry with the name of a skipped one stays",
     "strip",
     { "a.": LINK, b: "2" },
     { a: "1", b: "2", "c/d": "3" },
@@ -216,7 +216,7 @@ const rows: readonly Row[] = [
     { outcomes: "l. m !m.", left: { l: `1${LARGE}`, m: `2${LARGE}` } },
   ],
   [
-    "of two names that are one file the later copy fails, though its name is the first",
+    "the later copy of two names of one file fails, even if its name is the first",
     "fold",
     { A: `1${LARGE}`, a: "2" },
     {},
@@ -245,7 +245,8 @@ function outcomesOf(words: string): Record<string, string> {
 const wordsOf = (words = "") => words.split(" ").filter((word) => word !== "").toSorted();
 
 Deno.test({
-  name: "a disk that spells names its own way (needs unshare, FUSE and python3-fusepy)",
+  name:
+    "trees are copied to disks that change the spelling of names (needs unshare, FUSE and python3-fusepy)",
   ignore: !await canSpell(),
   async fn(t) {
     const spellings = ["strip", "fold", "nfd"].flatMap((spelling) => [

@@ -13,7 +13,7 @@ const through = THROUGH_NAMESPACE;
 
 testUnless(
   obstacle,
-  "link-local addresses: server, client, zones, names, TLS, and an address where nobody is",
+  "link-local addresses work: server, client, zones, names, TLS, and an unused address",
   async () => {
     const pki = await openSharedPki();
     const options = { flags: [...flags, "--allow-read"], args: [JSON.stringify(pki)], through };
@@ -50,7 +50,7 @@ testUnless(
 
 testUnless(
   obstacle,
-  "two devices on one link are paired, and each has the other's link-local addresses with its own scope",
+  "two devices on one link are paired, and each stores the other's link-local addresses with its own scope",
   async () => {
     await using dir = await createTempDir();
     const paths = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];

@@ -9,7 +9,7 @@ import { readStatedNumber } from "@degu/testing/stated.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
-Deno.test("failed handshakes don't keep memory with any timeout", async () => {
+Deno.test("failed handshakes don't leak memory with any timeout", async () => {
   const pki = await openSharedPki();
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
@@ -21,7 +21,7 @@ Deno.test("failed handshakes don't keep memory with any timeout", async () => {
   assert(growth < 1_000_000, `${growth} bytes`);
 });
 
-Deno.test("a slow reader occupies the socket, and memory use stays flat", async (t) => {
+Deno.test("a slow reader doesn't increase memory use", async (t) => {
   const found: Record<string, number> = JSON.parse(
     await runProgram("flat_memory.ts", { flags: ["--v8-flags=--expose-gc", "--allow-net"] }),
   );
@@ -34,7 +34,7 @@ Deno.test("a slow reader occupies the socket, and memory use stays flat", async 
   }
 });
 
-Deno.test("unreferenced objects close themselves, and objects in use keep what they need", async (t) => {
+Deno.test("unreferenced objects are closed by garbage collection, and objects in use are not", async (t) => {
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
   const output = await runProgram("garbage_collection.ts", { patience: 180, flags });
   const findings: [string, unknown][] = JSON.parse(output);
@@ -84,7 +84,7 @@ async function sendRecords(address: Address): Promise<Disposable> {
   };
 }
 
-Deno.test("a record of one byte that arrives over TLS and is not read takes little memory", async (t) => {
+Deno.test("an unread TLS record of one byte needs little memory", async (t) => {
   const { serverSslconfig } = await openSharedPki();
   for (const how of ["over a socket of node:net", "over a connection of Deno"]) {
     for (const reads of ["never", "slowly"]) {

@@ -17,7 +17,7 @@ for (
 ) {
   testUnless(
     why,
-    `the session in ${page} is what happens now, but for ids, figures and times`,
+    `the session in ${page} matches the current output, except for ids, figures and times`,
     async () => {
       const block = blockOf(program);
       const text = await readProjectFile(page);
