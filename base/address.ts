@@ -31,7 +31,7 @@ const UNIX_PREFIX = "unix:";
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
 /** The zone of an IPv6 address, if it is a number; any other zone is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
-/** Characters that are invisible in a log or end its lines, and the percent sign of escapes. */
+/** Characters that are invisible in a log or end a line of it, and the percent sign of escapes. */
 const INVISIBLE_CHARACTERS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
@@ -487,7 +487,9 @@ export function formatIPAddress(bytes: Uint8Array): string | null {
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) return null;
   const groups = [];
-  for (let at = 0; at < 16; at += 2) groups.push((bytes[at]! * 256 + bytes[at + 1]!).toString(16));
+  for (let offset = 0; offset < 16; offset += 2) {
+    groups.push((bytes[offset]! * 256 + bytes[offset + 1]!).toString(16));
+  }
   return canonicalizeIPAddress(groups.join(":"));
 }
 

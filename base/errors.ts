@@ -1,5 +1,5 @@
 /**
- * The errors of this library. The errors for arguments are not among them: a `TypeError` for a
+ * The errors of this library. Invalid arguments cause standard errors instead: a `TypeError` for a
  * wrong type, and a `RangeError` for a value that is not allowed.
  */
 
@@ -19,15 +19,15 @@ export interface DeguErrorOptions extends ErrorOptions {
 }
 
 /**
- * The base class of all errors that are specific to this library. A class of your own may extend
- * it; one with a `status` of 408, 429, 502, 503 or 504 is transient.
+ * The base class of all errors that are specific to this library. Your own class may extend this
+ * class. An error with a `status` of 408, 429, 502, 503 or 504 is transient.
  */
 export class DeguError extends Error {
   /** The name of the class. */
   override readonly name: string = "DeguError";
   /**
-   * The reason, in capitals, one of the values of the class; `null` without one. Stable, unlike the
-   * message.
+   * The reason, in capitals; `null` without a reason. Each class lists its values. They are stable,
+   * unlike the message.
    */
   readonly code: string | null = null;
   readonly #problem: string | undefined;
@@ -45,7 +45,7 @@ export class DeguError extends Error {
 
   /**
    * The problem, without the path at the start of the message and the advice at its end, for
-   * programs that add their own. The text may change, like the message.
+   * programs that add their own advice. The text may change, like the message.
    */
   get problem(): string {
     return this.#problem ?? this.message;

@@ -62,9 +62,9 @@ export interface Api extends Bodies {
 }
 
 /**
- * An app that is a function: it gets a request, and returns a status, a reason, headers and a body.
- * The function may throw a response as a {@linkcode ResponseError}. The requests of `routes()` have
- * the type `RouteRequest`.
+ * An app that is a function. The function gets a request, and returns a status, a reason, headers
+ * and a body. The function may throw a response as a {@linkcode ResponseError}. The requests of
+ * `routes()` have the type `RouteRequest`.
  */
 export type AppFunction<R extends Request = Request> = (
   request: R,
@@ -77,8 +77,8 @@ export interface AppObject {
   /** Handles a request, and returns its response. */
   handle: AppFunction;
   /**
-   * Called when a peer connects: accepts it by returning exactly `true`, or its
-   * {@linkcode PeerIdentity}, and refuses it with anything else.
+   * Called when a peer connects. The app accepts the peer by returning exactly `true`, or the
+   * {@linkcode PeerIdentity} of the peer. Any other result refuses the peer.
    */
   onConnect?(
     session: Session,

@@ -61,7 +61,7 @@ export interface ResponseObject {
 }
 
 /**
- * A response as a client gets it; an app may return it as it is. The values are checked when the
+ * A response as a client gets it. An app may return it unchanged. The values are checked when the
  * response is sent.
  *
  * @example
@@ -471,8 +471,8 @@ export class Request {
   }
 
   /**
-   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`; else like
-   * {@linkcode Request.prototype.bytes}.
+   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`. In other
+   * respects, this method works like {@linkcode Request.prototype.bytes}.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
@@ -482,7 +482,7 @@ export class Request {
   }
 
   /**
-   * Reads the data of the body, and parses it as JSON; else like
+   * Reads the data of the body, and parses it as JSON. In other respects, this method works like
    * {@linkcode Request.prototype.bytes}. If the app doesn't catch the `SyntaxError`, the response
    * is `400 Bad Request`.
    *

@@ -67,8 +67,8 @@ interface SessionInternals {
   /** Records why a session ended; the first reason is kept. For servers. */
   endSession(session: Session, message: string): void;
   /**
-   * Aborts the signal of a session; only the first call has an effect. The reason is made when the
-   * app has read the signal. For servers.
+   * Aborts the signal of a session; only the first call has an effect. `makeReason` is called only
+   * if the app reads the signal. For servers.
    */
   abortSession(session: Session, makeReason: () => unknown): void;
   /** Connects a session to its server connection. For servers. */
@@ -86,8 +86,8 @@ interface SessionInternals {
   /** Removes the listeners of the signals of a session's identities. */
   removeTrustListeners(session: Session): void;
   /**
-   * Logs a line about the peer by the logger of the session's server. Has no effect without a
-   * server. For apps without a logger of their own.
+   * Logs a line about the peer with the logger of the session's server. Has no effect without a
+   * server. For apps without their own logger.
    */
   logToServer(session: Session, logLine: string, error?: unknown): void;
 }

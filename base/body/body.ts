@@ -4,12 +4,12 @@
  * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has two
  * parts:
  *
- * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory. Its
- *   buffer holds bytes that were received, possibly including bytes of the next message.
- * - The *reader* (`body_reader.ts`) finds the end of the body: after `contentLength` bytes, or with
- *   the last chunk. The reader takes bytes from the buffer, then reads from the socket into the
- *   memory that the program gets, and never reads beyond the body. As a state (`body_state.ts`),
- *   the reader allows one operation at a time, until the body has ended.
+ * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory.
+ *   Its buffer holds bytes that were received, possibly including bytes of the next message.
+ * - The *reader* (`body_reader.ts`) finds the end of the body: after `contentLength` bytes, or
+ *   with the last chunk. The reader takes bytes from the buffer, then reads from the socket into
+ *   the memory that the program gets, and never reads beyond the body. As a state
+ *   (`body_state.ts`), the reader allows one operation at a time, until the body has ended.
  *
  * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
  * operation doesn't await buffered bytes: each await costs a tick of the event loop, which is 7 %
@@ -23,15 +23,15 @@
  *   without reading the request. A client closes its connection. A server sends its response, then
  *   lingers: it drops the remaining bytes, because a close with unread bytes would reset the
  *   connection, and the peer would lose the response.
- * - *broken*: the source has failed, because the peer disconnected, sent no bytes in time, or sent
- *   invalid chunks. The connection is closed; after invalid chunks, a server first sends a 400 if
- *   it can.
+ * - *broken*: the source has failed, because the peer disconnected, sent no bytes in time, or
+ *   sent invalid chunks. The connection is closed; after invalid chunks, a server first sends a 400
+ *   if it can.
  *
  * A canceled or broken body rejects the pending operation and every later operation, as does a body
  * whose request's signal was aborted. If a request body exceeds the app's limit (`TOO_LONG`), the
  * response is 413; if its content-length shows that, the body can still be read in another way.
  * `Response.discard` reads a few remaining bytes, which consumes the body, and cancels a longer
- * one.
+ * body.
  *
  * **A sent body** is a text or an array, which `net/transport.ts` writes together with the
  * preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from a

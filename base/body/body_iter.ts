@@ -17,7 +17,10 @@ type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 abstract class IterableWriter<T> extends BodyState {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
-  /** The state of the iterator. `"idle"` also before the first call of `next()`, which opens it. */
+  /**
+   * The state of the iterator. The first call of `next()` opens the iterator; before, its state is
+   * `"idle"`.
+   */
   #phase: "idle" | "pending" | "ended" = "idle";
 
   constructor(source: AnyIterable<T>, framing: number | "chunked") {
@@ -122,7 +125,7 @@ class PieceWriter extends IterableWriter<Uint8Array> {
     this.#contentLength = contentLength;
   }
 
-  protected override async writePieces(out: OpenSink): Promise<number> {
+  protected override async writePieces(sink: OpenSink): Promise<number> {
     const checker = new ContentLengthChecker(this.#contentLength);
     for (;;) {
       const { done, value } = await this.awaitItem();
@@ -131,10 +134,10 @@ class PieceWriter extends IterableWriter<Uint8Array> {
         throw new BodyError(`the source's items must be Uint8Arrays; got ${typeNameOf(value)}`);
       }
       const bytes = checker.count(value);
-      if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
+      if (bytes !== null) await sink.write(sink.keepsBytes ? bytes.slice() : bytes);
     }
     const lastBytes = checker.finish();
-    if (lastBytes !== null) await out.write(lastBytes);
+    if (lastBytes !== null) await sink.write(lastBytes);
     this.endOperation(true);
     return this.#contentLength;
   }
@@ -186,23 +189,23 @@ const MAX_JOINED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
 /** Writes an encoded chunk; returns its number of bytes. */
-async function writeChunk(out: OpenSink, chunk: PreparedChunk): Promise<number> {
+async function writeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<number> {
   const totalBytes = chunk.line.length + chunk.size + CRLF.length;
-  if (out.keepsBytes || totalBytes <= MAX_JOINED_BYTES) {
+  if (sink.keepsBytes || totalBytes <= MAX_JOINED_BYTES) {
     checkUnchanged(chunk.data, chunk.size);
-    await out.write(encodeChunk(chunk));
+    await sink.write(encodeChunk(chunk));
   } else {
-    await out.write(chunk.line);
+    await sink.write(chunk.line);
     checkUnchanged(chunk.data, chunk.size);
-    await out.write(chunk.data);
-    await out.write(CRLF);
+    await sink.write(chunk.data);
+    await sink.write(CRLF);
   }
   return totalBytes;
 }
 
 /** Writes the chunks of a body. */
 class ChunkWriter extends IterableWriter<Chunk> {
-  protected override async writePieces(out: OpenSink): Promise<number> {
+  protected override async writePieces(sink: OpenSink): Promise<number> {
     let writtenBytes = 0;
     let lastChunk: PreparedChunk | null = null;
     for (;;) {
@@ -211,10 +214,10 @@ class ChunkWriter extends IterableWriter<Chunk> {
       if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
       const chunk = prepareSourceChunk(value);
       if (chunk.size === 0) lastChunk = chunk;
-      else writtenBytes += await writeChunk(out, chunk);
+      else writtenBytes += await writeChunk(sink, chunk);
     }
     if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
-    writtenBytes += await writeChunk(out, lastChunk);
+    writtenBytes += await writeChunk(sink, lastChunk);
     this.endOperation(true);
     return writtenBytes;
   }

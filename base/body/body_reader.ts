@@ -75,8 +75,8 @@ export abstract class BodyReader extends BodyState {
   /** Copies buffered data to an array, without the framing of chunks; returns its size. */
   protected abstract copyBufferedData(into: Uint8Array): number;
   /**
-   * Counts bytes of data that were read without {@linkcode copyBufferedData} and {@linkcode
-   * validateBuffered}.
+   * Counts bytes of data that were read without {@linkcode copyBufferedData} and
+   * {@linkcode validateBuffered}.
    */
   protected abstract countDataRead(count: number): void;
   /**
@@ -266,12 +266,12 @@ export abstract class BodyReader extends BodyState {
 
   /** Iterates over the body; leaving the loop early cancels the body. */
   async *iterate<Item extends { readonly length: number }>(
-    next: () => Item | Promise<Item>,
+    readItem: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
     this.beginWholeOperation("iterate");
     try {
       while (!this.isDone) {
-        let item = this.readFromSource(next);
+        let item = this.readFromSource(readItem);
         // Don't await a buffered item: the exchange could end during the await, which stops a body
         // in use.
         if (item instanceof Promise) item = await item;
@@ -320,15 +320,15 @@ export abstract class BodyReader extends BodyState {
     return count;
   }
 
-  protected override async writePieces(out: OpenSink): Promise<number> {
-    const next = () => this.readPiece(out);
+  protected override async writePieces(sink: OpenSink): Promise<number> {
+    const readNextPiece = () => this.readPiece(sink);
     let writtenBytes = 0;
     while (!this.isDone) {
-      let piece = this.readFromSource(next);
+      let piece = this.readFromSource(readNextPiece);
       // Don't await a buffered piece, so that it is sent together with the preamble.
       if (piece instanceof Promise) piece = await piece;
       writtenBytes += piece.length;
-      if (piece.length > 0) await out.write(piece);
+      if (piece.length > 0) await sink.write(piece);
     }
     this.endOperation(true);
     return writtenBytes;
@@ -434,12 +434,12 @@ export class ChunkedReader extends BodyReader {
       const { start } = buffer;
       const isData = scanner.phase === "data";
       const end = isData ? Math.min(buffer.end, start + into.length - count) : buffer.end;
-      const next = scanner.advance(buffer.bytes, start, end);
-      if (next === -1) break;
-      buffer.start = next;
+      const nextPosition = scanner.advance(buffer.bytes, start, end);
+      if (nextPosition === -1) break;
+      buffer.start = nextPosition;
       if (!isData) continue;
-      into.set(buffer.bytes.subarray(start, next), count);
-      count += next - start;
+      into.set(buffer.bytes.subarray(start, nextPosition), count);
+      count += nextPosition - start;
     }
     return count;
   }
@@ -454,13 +454,13 @@ export class ChunkedReader extends BodyReader {
   protected validateBuffered(): number {
     const { bytes, start, end } = this.buffer;
     const scanner = this.#scanner;
-    let at = start;
+    let position = start;
     for (;;) {
       const { phase } = scanner;
-      const next = scanner.advance(bytes, at, end);
-      if (next === -1) return at - start;
-      if (phase === "line") convertSizeToLowerCase(bytes, at, next);
-      at = next;
+      const nextPosition = scanner.advance(bytes, position, end);
+      if (nextPosition === -1) return position - start;
+      if (phase === "line") convertSizeToLowerCase(bytes, position, nextPosition);
+      position = nextPosition;
     }
   }
 
@@ -503,9 +503,9 @@ export class ChunkedReader extends BodyReader {
   /** Skips the line or the end of a chunk; returns false if it is not completely buffered. */
   #skipFraming(): boolean {
     const { buffer } = this;
-    const next = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
-    if (next === -1) return false;
-    buffer.start = next;
+    const nextPosition = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
+    if (nextPosition === -1) return false;
+    buffer.start = nextPosition;
     return true;
   }
 }
@@ -513,9 +513,9 @@ export class ChunkedReader extends BodyReader {
 const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
 
 /** Converts the hexadecimal size in a chunk's line to lower case. Digits don't change. */
-function convertSizeToLowerCase(bytes: Uint8Array, at: number, end: number): void {
-  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
-    bytes[at]! |= LOWER_CASE_BIT;
+function convertSizeToLowerCase(bytes: Uint8Array, position: number, end: number): void {
+  for (; position < end && bytes[position] !== SEMICOLON && bytes[position] !== CR; position++) {
+    bytes[position]! |= LOWER_CASE_BIT;
   }
 }
 

@@ -65,7 +65,7 @@ export interface BodySource extends ByteSource {
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** Makes the source of a body of the argument of the body's constructor. */
+/** Makes the source of a body from the argument of the body's constructor. */
 export function openSource(input: BodyInput): BodySource {
   // Only this package has buffers of this class, so the input is a BodySource.
   if ((input as BodySource | null)?.buffer instanceof ReadBuffer) return input as BodySource;

@@ -92,7 +92,7 @@ export abstract class BodyState {
   ): Promise<void> | void;
 
   /** Writes the body, ends the operation, and resolves to the number of bytes written. */
-  protected abstract writePieces(out: OpenSink): Promise<number>;
+  protected abstract writePieces(sink: OpenSink): Promise<number>;
 
   /** Whether an operation has begun. */
   get used(): boolean {
@@ -273,20 +273,23 @@ export abstract class BodyState {
   ): Promise<number> {
     if (allowsPartlyRead) this.#begin("discard", READ_REFUSALS[this.#phase].chunk);
     else this.beginWholeOperation("write");
-    let out: OpenSink;
+    let openedSink: OpenSink;
     try {
-      out = openSink(sink);
+      openedSink = openSink(sink);
     } catch (error) {
       this.rollback();
       throw error;
     }
     try {
-      return await this.writePieces({ ...out, write: (bytes) => this.waitFor(out.write(bytes)) });
+      return await this.writePieces({
+        ...openedSink,
+        write: (bytes) => this.waitFor(openedSink.write(bytes)),
+      });
     } catch (error) {
       this.cancel(error);
       throw error;
     } finally {
-      out.release();
+      openedSink.release();
     }
   }
 

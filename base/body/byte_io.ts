@@ -23,8 +23,8 @@ export interface ReadAheadSource extends ByteSource {
 export interface ByteSink {
   /**
    * Writes bytes, which are valid only until the promise settles, and whose buffer must not be
-   * transferred. If the promise resolves to a number, so many bytes were written, and the next call
-   * gets the other bytes.
+   * transferred. If the promise resolves to a number, only that number of bytes was written, and
+   * the next call gets the other bytes.
    */
   write(bytes: Uint8Array): Promise<number | void>;
   /** The preferred number of bytes of one write, up to 2097152. */
@@ -313,7 +313,9 @@ export class ReadBuffer {
     this.#failure = { error };
   }
 
-  /** Reads up to `limit` more bytes; resolves to their number, or to 0 at the end of the source. */
+  /**
+   * Reads up to `maxBytes` more bytes; resolves to their number, or to 0 at the end of the source.
+   */
   async fill(maxBytes = Infinity): Promise<number> {
     if (this.#pendingRead !== null) {
       const previousCount = this.bufferedBytes;
@@ -331,7 +333,7 @@ export class ReadBuffer {
 
   /**
    * Counts the bytes that a read has written to the array of {@linkcode makeRoom}, or to its first
-   * `room` bytes; returns their number.
+   * `maxBytes` bytes; returns their number.
    */
   countRead(count: number | null, maxBytes: number = this.bytes.length - this.end): number {
     const addedCount = checkReadCount(count, maxBytes);
@@ -357,7 +359,10 @@ export class ReadBuffer {
 
 /** The growth factor for an announced size, relative to the collected bytes. */
 const ANNOUNCED_GROWTH_FACTOR = 8;
-/** The growth factor for an unknown size. Smaller, because a copy briefly needs both memories. */
+/**
+ * The growth factor for an unknown size. This factor is smaller, because a copy briefly needs the
+ * old and the new memory.
+ */
 const UNKNOWN_GROWTH_FACTOR = 2;
 /** The initial allocation for an unknown size. */
 const UNKNOWN_INITIAL_BYTES = 4096;

@@ -82,7 +82,7 @@ export function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBo
 
 /** Iterates over the items of a source as chunks, and adds the empty last chunk. */
 class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
-  readonly #read: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
+  readonly #readItem: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
   readonly #cancel: (reason: unknown) => unknown;
   /** The remaining bytes of the last item; `null` after the source has ended. */
   #remainder: Uint8Array | null = EMPTY_BYTES;
@@ -90,12 +90,12 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   constructor(source: StreamedBody) {
     if ("getReader" in source) {
       const reader = source.getReader();
-      this.#read = () => reader.read();
+      this.#readItem = () => reader.read();
       // The iterator of the stream would cancel only after a pending item.
       this.#cancel = (reason) => reader.cancel(reason);
     } else {
       const iterator = source[Symbol.asyncIterator]();
-      this.#read = () => iterator.next();
+      this.#readItem = () => iterator.next();
       this.#cancel = (reason) => iterator.return?.(reason);
     }
   }
@@ -103,7 +103,7 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   async next(): Promise<IteratorResult<Chunk, undefined>> {
     if (this.#remainder === null) return { done: true, value: undefined };
     while (this.#remainder.length === 0) {
-      const { done, value } = await this.#read();
+      const { done, value } = await this.#readItem();
       if (done) {
         this.#remainder = null;
         return { done: false, value: [null, EMPTY_BYTES] };

@@ -51,8 +51,8 @@ export type HeaderDict = Record<string, string | number | Range | ContentRange |
 
 /**
  * Headers by lower-case name, to be sent: a plain object, such as a {@linkcode HeaderDict} or
- * {@linkcode ReceivedHeaders}. Every header is a string, except for the three below. A header that
- * is `undefined` is left out.
+ * {@linkcode ReceivedHeaders}. Every header is a string, except `content-length`, `range` and
+ * `content-range`. A header that is `undefined` is left out.
  */
 export interface HeadersToSend {
   /** Any header. */
@@ -423,8 +423,8 @@ export function formatHeaderLines(
   const sortedNames = sortNames(names, label);
   let presentBits = 0;
   let hasZeroLength = false;
-  for (let n = 0; n < sortedNames.length; n++) {
-    const { name, bytes, typedHeader, index } = sortedNames[n]!;
+  for (let i = 0; i < sortedNames.length; i++) {
+    const { name, bytes, typedHeader, index } = sortedNames[i]!;
     let value = values[index];
     if (typedHeader !== null) {
       presentBits |= typedHeader.bit;
