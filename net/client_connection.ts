@@ -164,8 +164,8 @@ export class Connection extends RequestShortcuts implements Disposable {
   /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
   #refusalHint: string | null = null;
   /**
-   * The error of a write that the server interrupted to refuse a body; its response must be an
-   * error.
+   * The error of a write that failed because the server refused the body. The server's response
+   * must then have an error status.
    */
   #writeError: unknown = null;
   // Created for the first request that has a signal.
@@ -469,7 +469,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       connection.#isLastExchange = true;
       const transport = connection.#transport;
       if (transport.closed) return;
-      // The same client often opens its next connection at once.
+      // Keep the timer running, because the same client often opens its next connection at once.
       const runningTimer = keepTimerRunning(timeout);
       transport.addCloseListener(() => releaseAfterTick(runningTimer));
     },

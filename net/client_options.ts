@@ -38,7 +38,8 @@ export interface ClientOptions {
    */
   timeout?: number | null | undefined;
   /**
-   * The classes that the bodies of responses are made from: ours, or classes that extend them.
+   * The classes that the bodies of responses are made from: the classes of this package, or classes
+   * that extend them.
    *
    * @default {bodies}
    */
@@ -48,9 +49,9 @@ export interface ClientOptions {
   /**
    * Headers of each request that doesn't have them: a header of the request replaces a header of
    * the same name, and `undefined` in the request leaves out that header. In a request that a
-   * `ProxyApp` relays, these headers replace those that the request came with. Not allowed are
-   * `host` and `authorization`, which have their own options, and headers that describe one
-   * message: `content-length`, `transfer-encoding`, `range`, `content-range`.
+   * `ProxyApp` relays, these headers replace received headers. Not allowed are `host` and
+   * `authorization`, which have their own options, and headers that describe one message:
+   * `content-length`, `transfer-encoding`, `range`, `content-range`.
    */
   headers?: HeadersToSend | undefined;
   /**
@@ -66,7 +67,7 @@ export interface ClientOptions {
   /**
    * Whether `null` has no framing, for servers with the original Degu: requests send `null` without
    * `content-length: 0`, and a response without `content-length` and `transfer-encoding` has no
-   * body. Bytes that come late answer the next request of a {@linkcode Connection}; a
+   * body. Late bytes are read as the response to the next request of a {@linkcode Connection}; a
    * `ConnectionPool`, a `ProxyApp` and `createFetch` close such a connection.
    *
    * @default {false}
@@ -126,8 +127,8 @@ export function checkClientOptions(
 }
 
 /**
- * Checks headers that a client sends by default: their names and values, and that none has an
- * option of its own or describes a single message.
+ * Checks headers that a client sends by default: their names and values, and that no header has its
+ * own option or describes a single message.
  */
 function checkDefaultHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);

@@ -34,13 +34,14 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
 
 /**
  * Describes the error of a connection that could not be made, or that ended too early: what
- * happened, and where. The error may be one of the system, of Deno, of this package or of another
- * copy of it: the details are a property that isn't enumerable, `Symbol.for("degu.connection")`.
+ * happened, and where. The error may come from the system, from Deno, from this package or from
+ * another copy of this package: the details are a property that isn't enumerable,
+ * `Symbol.for("degu.connection")`.
  *
  * - A `TlsError` `"CLOSED"`, an `EmptyPreambleError` and a `ProtocolError` `"BODY_INCOMPLETE"` or
  *   `"PREAMBLE_INCOMPLETE"` are `"broken"`, or `"reset"` if the peer has reset the connection.
  * - A `DeviceError` `"UNREACHABLE"` has the description of the most informative attempt; its
- *   `cause` is an `AggregateError` with all of them.
+ *   `cause` is an `AggregateError` of all attempts.
  *
  * @param error A thrown value.
  * @returns `null` if the connection isn't the reason: for a status, another error of TLS or of the

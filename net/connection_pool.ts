@@ -110,8 +110,8 @@ export function peerOfConnection(connection: object): PoolPeer {
 }
 
 /**
- * Makes requests over a few connections, which are kept and reused: a request needs no handshake if
- * another one was made shortly before.
+ * Makes requests over a few connections, which stay open and are reused: a request that follows
+ * another within a short time needs no handshake.
  *
  * A connection is free again when the body of its response has been consumed or canceled. A body
  * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
@@ -434,8 +434,8 @@ function timeoutOf(connector: Connector): number | null {
 }
 
 /**
- * Makes the error of a request that waited for unread responses. Final, because a retry would wait
- * as long.
+ * Makes the error of a request that waited for unread responses. The error is final, because a
+ * retry would wait as long.
  */
 function unreadResponsesError(count: number): Error {
   return markFinal(

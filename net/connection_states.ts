@@ -22,7 +22,7 @@
 
 /**
  * For each state of one side of a connection, the state that follows an event. The events of
- * `Always` may happen at any time, so the types demand them of every state.
+ * `AlwaysAllowed` may happen at any time, so the type requires them in every state.
  */
 export type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
   Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;
@@ -97,8 +97,8 @@ export const SERVER_TRANSITIONS: Transitions<ServerState, ServerEvent, "closeByA
  *   in this state means that the server has not responded.
  * - `"responding"`: the rest of the preamble is being checked.
  * - `"bodyUnread"`: the response's body was not read to its end.
- * - `"closed"`: an error closed the connection before a response was returned. If the connection
- *   closes later, only its transport knows.
+ * - `"closed"`: an error closed the connection before a response was returned. A later close of
+ *   the connection is stored only by its transport.
  */
 export type ClientState = "idle" | "requesting" | "responding" | "bodyUnread" | "closed";
 

@@ -6,8 +6,8 @@ import { DeguError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
 
 /**
- * The oldest Deno that is supported. All TLS is built on `node:tls`, which is young in Deno: until
- * the spring of 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed
+ * The oldest supported version of Deno. TLS uses Deno's `node:tls`, which was incomplete before:
+ * until spring 2026, servers did not request client certificates, and up to 2.9.5, clients resumed
  * sessions across contexts.
  */
 export const MIN_DENO_VERSION = "2.9.6";

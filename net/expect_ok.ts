@@ -18,8 +18,8 @@ const TEXT_TIMEOUT_MILLISECONDS = 1000;
 /**
  * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. For a
  * GET, a HEAD and a transfer 408, 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so
- * {@linkcode retry} tries again; for another request 429 and 503, which mean that the server didn't
- * process the request.
+ * {@linkcode retry} tries again; for any other request, only 429 and 503 are transient, because
+ * they mean that the server didn't process the request.
  */
 export class StatusError extends DeguError {
   /** The name of the class. */
@@ -101,7 +101,7 @@ export function makeStatusError(fields: StatusErrorFields): StatusError {
  *
  * @param response The response, or the promise of a request.
  * @returns The same response.
- * @throws {StatusError} if the status is another one.
+ * @throws {StatusError} if the status is not a success.
  * @throws {TypeError} if there is no response.
  * @throws the errors of the request.
  *

@@ -15,7 +15,7 @@ export class IdleRead {
   readonly #transport: Transport;
   readonly #socket: Socket;
   /**
-   * - `"inactive"`: a request is in progress, or none was made yet.
+   * - `"inactive"`: a request is in progress, or no request was made yet.
    * - `"probing"`: a read was started just before a request.
    * - `"waiting"`: a read is pending, and doesn't keep the process alive.
    */
@@ -60,9 +60,7 @@ export class IdleRead {
     this.#transport.isAwaitingResponse = true;
   }
 
-  /**
-   * Returns the error that closed the idle connection, and forgets it; `null` without an error.
-   */
+  /** Returns and clears the error that closed the idle connection; `null` without an error. */
   takeError(): unknown {
     const error = this.#error;
     this.#error = null;

@@ -18,9 +18,9 @@ const MAX_LINGER_BYTES = 1048576;
  */
 const DRAIN_MILLISECONDS = 20;
 /**
- * The number of such waits over TLS. A TLS client needs more time: if one of its writes fails, the
- * client loses bytes that it has not decrypted yet. Several short waits, instead of a long one,
- * become longer on a busy machine.
+ * The number of waits of {@linkcode DRAIN_MILLISECONDS} over TLS. A TLS client needs more time: if
+ * one of its writes fails, the client loses bytes that it has not decrypted yet. Several short
+ * waits, instead of a long one, become longer on a busy machine.
  */
 const TLS_DRAIN_ROUNDS = 10;
 /** The maximum number of connections that linger without a slot of the server. */

@@ -8,10 +8,10 @@ import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../inter
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
 import { type Interval, unrefTimer } from "./deadline.ts";
 
-/** The level of a line of a log. */
+/** The level of a log line. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** The details of a line of a log, as data. */
+/** The details of a log line, as data. */
 export interface LogDetails {
   /**
    * The kind of the line:
@@ -22,7 +22,7 @@ export interface LogDetails {
    * - `"body"`: an app left the body of a request unread, or the body was too long for the app
    * - `"handshake"`: a TLS handshake failed
    * - `"slot"`: no slot of the server became free
-   * - `"app"`: an app threw, returned what can't be sent, or could not fulfill a request
+   * - `"app"`: an app threw, returned a value that can't be sent, or could not fulfill a request
    * - `"other"`: every other line
    */
   readonly kind:
@@ -47,8 +47,7 @@ export interface LogDetails {
 /** The logger of a server; `console` works. */
 export interface Logger {
   /**
-   * Connections that have ended or were reset, also during a response, and handshakes that were
-   * cut.
+   * Connections that have ended or were reset, also during a response, and interrupted handshakes.
    */
   debug(message: string): void;
   /**
@@ -58,7 +57,7 @@ export interface Logger {
   info(message: string): void;
   /** Security concerns, and failures to accept. */
   warn(message: string): void;
-  /** Exceptions of the app, answers that are not allowed, and bugs of this package. */
+  /** Exceptions of the app, responses that are not allowed, and bugs of this package. */
   error(message: string): void;
   /**
    * Called in place of the other four methods if a logger has it: for a logger that writes objects,
@@ -263,7 +262,7 @@ function ignoreFailure(call: () => unknown): void {
 }
 
 /**
- * Logs a line that a peer has caused: to the logger of the app, or else to that of the server,
+ * Logs a line that a peer has caused: to the logger of the app, or else to the server's logger,
  * which limits such lines. The line may quote text from the peer.
  */
 export function logPeerWarning(

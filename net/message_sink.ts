@@ -43,7 +43,8 @@ export class MessageSink implements ByteSink {
     this.#preambleBytes = preambleBytes;
     this.#body = body;
     this.#framing = framing;
-    // A body that throws synchronously may have closed the connection before this is awaited.
+    // A body that throws synchronously may have closed the connection before this promise is
+    // awaited.
     this.#failurePromise.promise.catch(() => {});
   }
 

@@ -124,8 +124,8 @@ class PrefetchedSource implements BodySource {
   }
 
   /**
-   * Sets whether reading the other body keeps the process alive. Has no effect once that body was
-   * read: its connection may then serve another request.
+   * Sets whether reading the other body keeps the process alive. Has no effect after the other body
+   * was read: its connection may then serve another request.
    */
   #setKeepAlive(isAwaited: boolean): void {
     if (this.#reader.isConsumed) return;

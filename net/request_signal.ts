@@ -11,8 +11,8 @@ export interface RequestOptions {
    * Aborts the request until the response's body is consumed, or the response has arrived without a
    * body. Pending operations and later reads of the body reject with the signal's reason. The
    * connection stays open and usable if no byte of the request was sent, and closes otherwise.
-   * `AbortSignal.timeout(10_000)` bounds the whole request: with connecting, waiting in a pool, and
-   * the response's body.
+   * `AbortSignal.timeout(10_000)` limits the whole request, including connecting, waiting in a
+   * pool, and the response's body.
    */
   signal?: AbortSignal | undefined;
 }

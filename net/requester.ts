@@ -143,15 +143,15 @@ export abstract class RequestShortcuts implements Requester {
 
   /**
    * Makes a `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
-   * A server that supports ranges responds with the status 206 and a `content-range`, any other
-   * with 200 and everything.
+   * A server that supports ranges responds with the status 206 and a `content-range`. Any other
+   * server responds with 200 and the whole representation.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; a `range` among them must be the same range.
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
    * @param options A signal that aborts this request.
-   * @throws {RangeError} if the range is not valid, or `headers` have another one.
+   * @throws {RangeError} if the range is not valid, or `headers` have another range.
    * @throws the same errors as {@linkcode Requester.request}.
    */
   async getRange(

@@ -55,8 +55,8 @@ export interface RetryOptions {
    */
   retries?: number | undefined;
   /**
-   * Seconds before the first retry, 0 to 60; doubled each time, up to a minute. If a
-   * `StatusError` has a longer `retryAfter`, that counts, up to a minute.
+   * Seconds before the first retry, 0 to 60; doubled each time, up to a minute. If a `StatusError`
+   * has a longer `retryAfter`, its time is used, up to a minute.
    *
    * @default {1}
    */
@@ -279,7 +279,8 @@ export function markFinal<E extends Error>(error: E): E {
  * has a `status`. Of a `StatusError` for another request only 429 and 503 are.
  *
  * The error may be one of another copy of this package: a property that isn't enumerable,
- * `Symbol.for("degu.transient")`, decides. An error of your own is transient if that is `true`.
+ * `Symbol.for("degu.transient")`, decides. An error of your own is transient if this property is
+ * `true`.
  *
  * @param error The error of a transfer, a request or `connect`.
  *

@@ -33,7 +33,8 @@ export interface ServerOptions {
   /**
    * The logger to report to; `console` works.
    *
-   * @default {all but level `debug` to stderr, with a limit for what peers cause}
+   * @default {writes all lines except those of level `debug` to stderr, and limits the lines that
+   * peers cause}
    */
   logger?: Logger | undefined;
   /**
@@ -41,13 +42,13 @@ export interface ServerOptions {
    * ended. The call must be quick, since the connection waits. An error that the function throws,
    * or its promise rejects with, is logged and ignored.
    *
-   * @default {nothing is counted}
+   * @default {no figures are recorded}
    */
   onExchange?: ((exchange: Exchange) => void) | undefined;
   /**
    * Whether a body of `null` is sent without framing, for clients with the original Degu, which
-   * take a response without `content-length` and `transfer-encoding` as one without a body. All
-   * other clients wait for the end of the connection.
+   * treat a response without `content-length` and `transfer-encoding` as a response without a body.
+   * All other clients wait for the end of the connection.
    *
    * @default {false}
    */
@@ -60,7 +61,7 @@ export interface SSLServerOptions extends ServerOptions {
    * The name of the protocol by ALPN (RFC 7301): 1 to 255 visible ASCII characters. A client that
    * doesn't offer this name is refused in its handshake. Both sides use HTTP/1.1 with any name.
    *
-   * @default {none; what a client offers doesn't matter}
+   * @default {none; the names that a client offers are ignored}
    */
   protocol?: string | undefined;
 }

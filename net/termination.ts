@@ -18,15 +18,15 @@ const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = {
 let cachedSignal: AbortSignal | null = null;
 
 /**
- * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, on Windows SIGINT, SIGBREAK or
- * SIGHUP (a closed window), always the same one. Its
- * reason is a {@linkcode DeguError} with the code `"TERMINATED"`, whose message names the signal of
- * the system. A second SIGINT or SIGTERM ends the process with the code 130 or 143.
+ * Returns an abort signal, the same for each call. The first SIGINT (Ctrl-C) or SIGTERM aborts it;
+ * on Windows, the first SIGINT, SIGBREAK or SIGHUP (a closed window). Its reason is a
+ * {@linkcode DeguError} with the code `"TERMINATED"`, whose message names the signal of the system.
+ * A second SIGINT or SIGTERM ends the process with the code 130 or 143.
  *
  * From the first call on these signals no longer end the program by themselves. Waiting for them
  * keeps no program alive.
  *
- * @example A service that works until it is told to end
+ * @example A service that runs until a signal ends it
  * ```ts
  * import { repeat, terminationSignal } from "@degu/degu";
  *

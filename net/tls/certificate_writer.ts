@@ -293,7 +293,7 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
  * Checks that a certificate has the algorithm of {@linkcode createAuthority}, and no fields of
  * other versions.
  */
-function checkAuthorityForm({ signedPart: signedPart }: Certificate): void {
+function checkAuthorityForm({ signedPart }: Certificate): void {
   const algorithm = readDer(signedPart, (reader) =>
     reader.readNested(TAG.sequence, (body) => {
       body.readContent(0xa0);

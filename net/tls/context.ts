@@ -33,7 +33,7 @@ import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts"
 
 /** The certificate of a client or server and its private key, as PEM files. */
 export interface CertificateFiles {
-  /** PEM file with the certificate, followed by those that lead to its authority. */
+  /** PEM file with the certificate, followed by the intermediates that lead to its authority. */
   certFile?: string | undefined;
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
@@ -45,7 +45,7 @@ export interface CertificateFiles {
 
 /** The certificate of a client or server and its private key, as PEM text. */
 export interface CertificateTexts {
-  /** PEM text of the certificate, followed by those that lead to its authority. */
+  /** PEM text of the certificate, followed by the intermediates that lead to its authority. */
   cert?: string | undefined;
   /** PEM text of the private key of that certificate. */
   key?: string | undefined;
@@ -118,8 +118,8 @@ export type ClientSslconfig =
  * `allowUnauthenticatedClients`.
  */
 export type ServerSslconfig =
-  // If several types match equally well, the compiler reports the last one. So it is the most
-  // common.
+  // The last type is the most common, because the compiler reports the last of several types that
+  // match equally well.
   & (
     | CertificateTexts & { cert: string; key: string }
     | CertificateFiles & { certFile: string; keyFile: string }
@@ -147,8 +147,8 @@ export interface Sslctx {
 }
 
 /**
- * The authorities that a client trusts, and its identity: read and checked by {@linkcode
- * buildClientSslctx}.
+ * The authorities that a client trusts, and its identity: read and checked by
+ * {@linkcode buildClientSslctx}.
  */
 export interface ClientSslctx extends Sslctx {
   /** The server's certificate is verified. */
@@ -158,8 +158,8 @@ export interface ClientSslctx extends Sslctx {
 }
 
 /**
- * The authorities that a server trusts, and its identity: read and checked by {@linkcode
- * buildServerSslctx}.
+ * The authorities that a server trusts, and its identity: read and checked by
+ * {@linkcode buildServerSslctx}.
  */
 export interface ServerSslctx extends Sslctx {
   /** Whether clients need a certificate, which is then verified. */
@@ -177,7 +177,7 @@ export interface ServerSslctx extends Sslctx {
  *
  * @param sslconfig The identity of the server, and the authorities whose clients are accepted.
  * @throws {TypeError} if a value has a wrong type, an option is unknown, text and files are given
- * together, or no option says which clients are accepted.
+ * together, or no option determines which clients are accepted.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
  * belong together, or the key is encrypted.
  * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has

@@ -93,9 +93,9 @@ export class DerReader {
    */
   readInteger(): Uint8Array {
     const bytes = this.readContent(TAG.integer);
-    const { length, 0: first, 1: second = 0 } = bytes;
+    const { length, 0: firstByte, 1: secondByte = 0 } = bytes;
     const isPadded = length > 1 &&
-      (first === 0 && second < 0x80 || first === 0xff && second > 0x7f);
+      (firstByte === 0 && secondByte < 0x80 || firstByte === 0xff && secondByte > 0x7f);
     if (length === 0 || isPadded) {
       throw notAllowedError("DER", "an integer that is padded, or empty");
     }
@@ -133,9 +133,9 @@ export class DerReader {
   }
 
   #readLength(): number {
-    const first = this.#readByte();
-    if (first < 0x80) return first;
-    const byteCount = first & 0x7f;
+    const firstByte = this.#readByte();
+    if (firstByte < 0x80) return firstByte;
+    const byteCount = firstByte & 0x7f;
     if (byteCount === 0 || byteCount > 4) {
       throw notAllowedError("DER", "a length that is not allowed");
     }
@@ -174,8 +174,8 @@ export function encodeDer(tag: number, ...pieces: Uint8Array[]): Uint8Array<Arra
 
 /** Encodes an object identifier, in the form of {@linkcode formatObjectIdentifier}. */
 export function encodeObjectIdentifier(text: string): Uint8Array<ArrayBuffer> {
-  const [first = 0, second = 0, ...furtherArcs] = text.split(".").map(Number);
-  const bytes = [first * 40 + second, ...furtherArcs].flatMap((arc) => {
+  const [firstArc = 0, secondArc = 0, ...furtherArcs] = text.split(".").map(Number);
+  const bytes = [firstArc * 40 + secondArc, ...furtherArcs].flatMap((arc) => {
     const digits = [arc % 128];
     for (let remainder = arc; remainder >= 128;) {
       remainder = Math.floor(remainder / 128);
@@ -202,8 +202,8 @@ export function formatObjectIdentifier(content: Uint8Array): string {
     arc = arc * 128 + (byte & 0x7f);
     if (byte & 0x80) continue;
     if (arcs.length === 0) {
-      const first = Math.min(Math.floor(arc / 40), 2);
-      arcs.push(first, arc - first * 40);
+      const firstArc = Math.min(Math.floor(arc / 40), 2);
+      arcs.push(firstArc, arc - firstArc * 40);
     } else {
       arcs.push(arc);
     }

@@ -2,8 +2,8 @@
  * The identification of a peer, by the same rules for clients and servers, after the TLS library
  * has verified the certificates that the peer has presented.
  *
- * {@linkcode identifyClient} and {@linkcode identifyServer} decide when a handshake ends,
- * {@linkcode isStillTrusted} at later checks of a server.
+ * {@linkcode identifyClient} and {@linkcode identifyServer} decide at the end of a handshake
+ * whether the peer is accepted. {@linkcode isStillTrusted} decides at later checks of a server.
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
@@ -271,7 +271,10 @@ export function rememberVerifiedClient(certificate256: string, publicKey256: str
   evictOldest(verifiedClients, MAX_VERIFIED_CLIENTS);
 }
 
-/** Returns the keys of the authorities of a verified certificate; an empty set for any other. */
+/**
+ * Returns the keys of the authorities of a verified certificate; an empty set for any other
+ * certificate.
+ */
 export function useVerifiedIssuers(certificate256: string): Set<string> {
   const issuerKeys = verifiedClients.get(certificate256);
   if (issuerKeys === undefined) return new Set();

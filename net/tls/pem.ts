@@ -29,8 +29,8 @@ export interface PemConfig {
 }
 
 /**
- * A certificate, followed by those that lead to its authority, and its private key, as PEM text:
- * read and checked.
+ * A certificate, followed by the intermediates that lead to its authority, and its private key, as
+ * PEM text: read and checked.
  */
 export interface Identity {
   readonly cert: string;
@@ -64,8 +64,8 @@ const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 const MAX_AUTHORITIES_PER_SUBJECT = 100;
 
 /**
- * Returns the names of the options of an identity: those of text if one is given, otherwise those
- * of files.
+ * Returns the names of the options of an identity: the options with text if one of them is given,
+ * otherwise the options with files.
  */
 export function findIdentityOptions(
   { cert, key }: PemConfig,
@@ -116,7 +116,7 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
 }
 
-/** Reads the authorities to trust: those of all options. */
+/** Reads the trusted authorities of all options. */
 export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAuthorities {
   const warnings: string[] = [];
   const sources = typeof ca === "string"
@@ -153,9 +153,9 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAutho
   }
   const [error] = unusableKeys.values();
   if (authorities.size === 0 && error !== undefined) throw error;
-  for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
+  for (const { length, 0: firstAuthority } of groupBySubject(authorities.values()).values()) {
     if (length <= MAX_AUTHORITIES_PER_SUBJECT) continue;
-    const name = quote(first!.subject);
+    const name = quote(firstAuthority!.subject);
     warnings.push(
       `${length} authorities have the name ${name}, and the TLS library tries only the first ` +
         `${MAX_AUTHORITIES_PER_SUBJECT} of them: give each its own name`,

@@ -88,7 +88,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   let hasReceived = false;
   let mayFreeMemory = false;
   let pausePromise: PromiseWithResolvers<void> | null = null;
-  const read = async (): Promise<Uint8Array | null> => {
+  const readPiece = async (): Promise<Uint8Array | null> => {
     while (pausePromise !== null) await pausePromise.promise;
     if (mayFreeMemory && stream.readableLength === 0) {
       unusedBuffer = new Uint8Array(unusedBuffer.buffer);
@@ -109,7 +109,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     allowHalfOpen: false,
     highWaterMark: BUFFER_BYTES,
     read(): void {
-      read().then((piece) => this.push(piece), (error) => this.destroy(error));
+      readPiece().then((piece) => this.push(piece), (error) => this.destroy(error));
     },
     write(bytes: Uint8Array<ArrayBuffer>, _encoding, callback): void {
       writeAll(conn, bytes).then(() => {

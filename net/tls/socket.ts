@@ -135,7 +135,7 @@ export class TlsSocket implements Socket {
   /** Closes the writing side. */
   async closeWrite(): Promise<void> {
     if (this.#isClosed) throw new Deno.errors.BadResource("the socket is closed");
-    await this.#write((done) => this.#socket.end(done), 0);
+    await this.#write((callback) => this.#socket.end(callback), 0);
   }
 
   /** Closes the connection; pending operations reject. */
