@@ -5,10 +5,10 @@
  * make requests, which resolve to a `Response`; {@linkcode ConnectionPool} makes many requests over
  * a few connections. {@linkcode expectOk} throws a {@linkcode StatusError} for a status that is not
  * a success, and {@linkcode retry} retries after errors that are {@linkcode isTransient};
- * {@linkcode describeConnectionError} says what happened to a connection.
+ * {@linkcode describeConnectionError} describes why a connection failed.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients,
- * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
- * signature of one. Every other name is a type that these refer to.
+ * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies the
+ * signature of a certificate. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -325,8 +325,8 @@ export class Client extends RequestShortcuts implements Connector {
   /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     // The headers may hold secrets.
-    const { address, host, timeout, options: given } = this;
-    const fields = { address, host, timeout, options: given };
+    const { address, host, timeout, options: ownOptions } = this;
+    const fields = { address, host, timeout, options: ownOptions };
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
 }
@@ -336,7 +336,8 @@ export interface ConnectOptions {
   /** Aborts connecting, the handshake and `onConnect`; rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
   /**
-   * The classes that the bodies of responses are made from: ours, or classes that extend them.
+   * The classes that the bodies of responses are made from: the classes of this package, or classes
+   * that extend them.
    *
    * @default {the client's}
    */
@@ -431,8 +432,8 @@ export class SSLClient extends Client {
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,
   ): string {
-    const { address, host, sslHost, timeout, options: given, sslctx } = this;
-    const fields = { address, host, sslHost, timeout, options: given, sslctx };
+    const { address, host, sslHost, timeout, options: ownOptions, sslctx } = this;
+    const fields = { address, host, sslHost, timeout, options: ownOptions, sslctx };
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
 }

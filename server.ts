@@ -3,9 +3,9 @@
  *
  * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with
  * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
- * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
- * signature of one. {@linkcode standardLogger} makes the logger that a server has by default. Every
- * other name is a type that these refer to.
+ * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies the
+ * signature of a certificate. {@linkcode standardLogger} makes the logger that a server has by
+ * default. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -343,8 +343,8 @@ export class Server implements AsyncDisposable {
   async #acceptConnections(): Promise<void> {
     const context = this.#context;
     const slots = this.#slots;
-    // Keep the timer of the deadlines running: otherwise each connection that has no other
-    // connection beside it would start a timer.
+    // Keep the timer of the deadlines running: otherwise each connection that is the only one would
+    // start a timer.
     using _ = keepTimerRunning(context.timeout);
     while (!context.isStopping) {
       let acceptedConnection: AcceptedConnection;
@@ -437,7 +437,7 @@ export class Server implements AsyncDisposable {
  * A refused client gets no byte of HTTP, and the app is never called. `session.peerCertificate` is
  * the certificate of an accepted client, also in `onConnect`, which may still refuse the client.
  *
- * Unlike that of a plain server, the address is bound later: await
+ * Unlike a plain server, the server is not bound to its address at once: await
  * {@linkcode Server.prototype.ready} before reading the port. If the address can't be bound,
  * `ready` and `serveForever()` reject.
  *

@@ -56,8 +56,8 @@ export interface ProxyOptions {
  *
  * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
  * requests of a session that has ended, or whose client leaves, are aborted within a second, even
- * while the upstream processes them. A client that closes its writing side counts as gone. If
- * `client` can't make connections, as a pool of your own, it makes the requests.
+ * while the upstream processes them. A client that closes its writing side counts as disconnected.
+ * If `client` can't make connections, such as your own pool, it makes the requests.
  *
  * The connections are closed ten seconds after their last request, or when the proxy is disposed
  * of.
@@ -117,7 +117,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    *
    * @param request The request; its path without the `mount` is relayed.
    * @param session The session, whose end aborts the request.
-   * @throws {ResponseError} if the client throws one.
+   * @throws {ResponseError} if the client throws a `ResponseError`.
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {RangeError} if a header of the client can't be sent with the request.
    * @throws {Deno.errors.NotCapable} without the permission to connect.

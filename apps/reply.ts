@@ -63,7 +63,7 @@ export function reply<S extends number>(
  * status of an error: `json(404, 200)`.
  * @throws {TypeError} if the value can't be JSON: `undefined`, a function, a promise, or a value
  * that contains itself.
- * @throws {RangeError} if {@linkcode reply} throws one.
+ * @throws {RangeError} if {@linkcode reply} throws a `RangeError`.
  *
  * @example
  * ```ts

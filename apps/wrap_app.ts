@@ -29,8 +29,8 @@ export type NextApp<R extends Request = Request> = (
 /**
  * Wraps an app in a function that gets each request first.
  *
- * The result is a function if the app is one, for requests of the same type. If the app is an
- * object, the result is an object with the app's hooks: its `onConnect`, without which a wrapper
+ * If the app is a function, the result is a function for requests of the same type. If the app is
+ * an object, the result is an object with the app's hooks: its `onConnect`, without which a wrapper
  * would accept every client, and its disposal. If the app has no `onConnect`, the result has none.
  *
  * @param app The app to wrap.
@@ -64,7 +64,7 @@ export function wrapApp<R extends Request = Request>(
  * Wraps an app that is an object.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next()` resolves to the answer of the app.
+ * @param handle Answers a request; `next()` resolves to the response of the app.
  * @throws the same errors.
  */
 export function wrapApp(

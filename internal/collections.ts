@@ -47,7 +47,7 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
 }
 
 /**
- * Removes the oldest entry of a map that has more than `maxSize` entries: strangers could otherwise
+ * Removes the oldest entry of a map that has more than `maxSize` entries: otherwise peers could
  * fill the map without limit.
  */
 export function evictOldest<Key>(map: Map<Key, unknown>, maxSize: number): void {

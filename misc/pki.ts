@@ -179,7 +179,7 @@ export class TempPKI implements AsyncDisposable {
     options?: TempPKIOptions & { clientPki?: true | undefined },
   ): Promise<TempClientPKI>;
   /**
-   * Makes a PKI with or without certificates of clients, as `clientPki` says.
+   * Makes a PKI with or without certificates of clients, depending on `clientPki`.
    *
    * @param options The names of the server, and whether clients have an identity.
    * @throws {TypeError} if an option is unknown or has the wrong type.

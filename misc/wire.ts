@@ -80,11 +80,11 @@ export interface ParsedResponse {
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Copies a preamble to the buffer, and appends `end`; returns the length of both. */
-function copyWithEnd(preamble: Uint8Array, end: string): number {
+function copyWithSuffix(preamble: Uint8Array, suffix: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
   scratchBuffer.set(preamble);
-  for (let i = 0; i < end.length; i++) scratchBuffer[preamble.length + i] = end.charCodeAt(i);
-  return preamble.length + end.length;
+  for (let i = 0; i < suffix.length; i++) scratchBuffer[preamble.length + i] = suffix.charCodeAt(i);
+  return preamble.length + suffix.length;
 }
 
 /**
@@ -107,7 +107,7 @@ function copyWithEnd(preamble: Uint8Array, end: string): number {
 export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
   checkUint8Array("block", block);
   checkBoolean("isResponse", isResponse);
-  const end = copyWithEnd(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
+  const end = copyWithSuffix(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratchBuffer.subarray(0, end));
   const context = isResponse ? "response" : "request";
   return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers;
@@ -137,7 +137,7 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
   checkUint8Array("preamble", preamble);
-  const end = copyWithEnd(preamble, "\r\n\r\n");
+  const end = copyWithSuffix(preamble, "\r\n\r\n");
   const { method, uri, headers, path, query } = parseRequestPreamble(scratchBuffer, 0, end);
   return { method, uri, headers, path, query };
 }
@@ -152,7 +152,7 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
   checkMethod(method);
   checkUint8Array("preamble", preamble);
-  const end = copyWithEnd(preamble, "\r\n\r\n");
+  const end = copyWithSuffix(preamble, "\r\n\r\n");
   const { status, reason, headers } = parseResponsePreamble(method, scratchBuffer, 0, end);
   return { status, reason, headers };
 }

@@ -32,7 +32,7 @@ const BODY_HEADERS = [
 /** The hosts of URLs that a `fetch` accepts. */
 export interface CreateFetchOptions {
   /**
-   * Whether the host of a URL may be any, although all requests go to the one server.
+   * Whether URLs may have any host. All requests go to the same server in any case.
    *
    * @default {false}
    */
@@ -44,10 +44,10 @@ export interface CreateFetchOptions {
  *
  * The origin of a URL can be left out. If a URL has an origin, its host and port must be those of
  * the client's `host`, unless the options allow others. A client without a `host`, over a Unix
- * socket or an abstract name, sends that of the URL. The only added headers are the client's and
- * those that the Fetch standard derives from the body. Redirects are followed within the origin. As
- * with any `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an
- * abort rejects with the signal's reason. docs/web.md has the details.
+ * socket or an abstract name, sends the host of the URL. Only the headers of the client, and the
+ * headers that the Fetch standard derives from the body, are added. Redirects are followed within
+ * the origin. As with any `fetch`, every failure is a `TypeError` with the error itself as its
+ * `cause`, and an abort rejects with the signal's reason. docs/web.md has the details.
  *
  * @param client A client, a connection, or an object of the same shape. With a client, each request
  * has its own connection, which is closed once the body of the response has been read or canceled.

@@ -51,8 +51,8 @@ export interface FromFetchHandlerOptions {
  * a Hono app.
  *
  * Bodies stream in both directions. Some responses have no form in the strict grammar, because of
- * several `set-cookie` headers, a character, or a header's name: these are errors, which go to the
- * server's logger, like the handler's exceptions. docs/web.md lists all of them.
+ * several `set-cookie` headers, a character, or a header's name: these are errors, which the server
+ * logs, like exceptions of the handler. docs/web.md lists all of them.
  *
  * @param handler The handler, or an object whose method `fetch` is the handler.
  * @param options The origin of the URLs of requests.

@@ -1,4 +1,4 @@
-/** The refusal of deletions on a system on which they were not tested. */
+/** The refusal of deletions on a system on which deletions were not tested. */
 
 /**
  * The state of deletions on Windows. Set `areTested` to true once the suite has passed on Windows,

@@ -1,6 +1,6 @@
 /**
  * Functions that look up, list, rename, remove and sync names on the disk, so that a crash leaves
- * no half of a change; and functions that classify errors of the system.
+ * no incomplete change; and functions that classify errors of the system.
  */
 
 import { type BigIntStats, chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
@@ -69,8 +69,8 @@ export async function readNames(path: string): Promise<string[]> {
   const entries = Deno.readDir(path)[Symbol.asyncIterator]();
   try {
     // `for await` takes 25 % longer for each name.
-    for (let next = await entries.next(); !next.done; next = await entries.next()) {
-      const { name } = next.value;
+    for (let result = await entries.next(); !result.done; result = await entries.next()) {
+      const { name } = result.value;
       if (names.has(name) && name.includes(REPLACEMENT_CHARACTER)) lookalikeNames.push(name);
       else names.add(name);
     }
@@ -196,22 +196,22 @@ export function makeRandomSuffix(): string {
  *
  * @returns False if the path exists.
  */
-export function renameNoReplace(from: string, to: string): boolean {
+export function renameNoReplace(oldPath: string, newPath: string): boolean {
   let isLinked = true;
   try {
-    Deno.linkSync(from, to);
+    Deno.linkSync(oldPath, newPath);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
     isLinked = false;
   }
   if (isLinked) {
-    unlinkSync(from);
+    unlinkSync(oldPath);
     return true;
   }
   // On a file system without hard links another process may create the path after this check.
-  if (lstatOrNull(to) !== null) return false;
-  Deno.renameSync(from, to);
+  if (lstatOrNull(newPath) !== null) return false;
+  Deno.renameSync(oldPath, newPath);
   return true;
 }
 
@@ -219,13 +219,14 @@ export function renameNoReplace(from: string, to: string): boolean {
  * Renames a file to a path at which another file may exist. Windows doesn't replace a read-only
  * file, so this function first makes that file writable.
  */
-export function replaceFile(from: string, to: string): void {
+export function replaceFile(oldPath: string, newPath: string): void {
   if (
-    Deno.build.os === "windows" && ((lstatOrNull(to)?.mode ?? WRITABLE_MODE) & WRITABLE_MODE) === 0
+    Deno.build.os === "windows" &&
+    ((lstatOrNull(newPath)?.mode ?? WRITABLE_MODE) & WRITABLE_MODE) === 0
   ) {
-    chmodSync(to, WRITABLE_MODE);
+    chmodSync(newPath, WRITABLE_MODE);
   }
-  Deno.renameSync(from, to);
+  Deno.renameSync(oldPath, newPath);
 }
 
 /** The permission bits that node:fs reports for a file of Windows that is not read-only. */
