@@ -213,7 +213,7 @@ async function requestWithRedirects(
       if (redirectUrl !== null && redirects === MAX_REDIRECTS) {
         throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
       }
-      if (redirectUrl !== null && status !== 303 && !requestContent.replayable) {
+      if (redirectUrl !== null && status !== 303 && !requestContent.isReplayable) {
         throw new TypeError(
           `a redirect (status ${status}), but the body is a stream and has been sent`,
         );
@@ -269,12 +269,12 @@ function findRedirect(
 /** The content of a request, which a redirect may send again. */
 interface RequestContent {
   /** False for a stream, which can be sent only once. */
-  readonly replayable: boolean;
+  readonly isReplayable: boolean;
   /** The body for the next request. */
   takeBody(): BodyOut;
 }
 
-const NO_CONTENT: RequestContent = { replayable: true, takeBody: () => null };
+const NO_CONTENT: RequestContent = { isReplayable: true, takeBody: () => null };
 
 async function readContent(
   request: Request,
@@ -282,7 +282,7 @@ async function readContent(
   headers: HeaderDict,
 ): Promise<RequestContent> {
   if (givenBody instanceof Blob) {
-    return { replayable: true, takeBody: () => givenBody };
+    return { isReplayable: true, takeBody: () => givenBody };
   }
   if (request.body === null) return NO_CONTENT;
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
@@ -295,11 +295,11 @@ async function readContent(
     ? await readAhead(request.body)
     : request.body;
   if (!(content instanceof ReadableStream)) {
-    return { replayable: true, takeBody: () => makeBody(content) };
+    return { isReplayable: true, takeBody: () => makeBody(content) };
   }
   const { "content-length": length } = headers;
   const takeBody = () => typeof length === "number" ? new Body(content, length) : content;
-  return { replayable: false, takeBody };
+  return { isReplayable: false, takeBody };
 }
 
 // ───────────────────────── the response
