@@ -22,7 +22,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
       for (const tls of [null, setting.tls]) {
         // With a handshake, an exchange takes ten times as long.
         const amount = (isSlow || tls !== null ? 500 : 4000) / (isReused ? 1 : 2) /
-          (setting.quick ? 4 : 1);
+          (setting.isQuick ? 4 : 1);
         yield {
           id: String(++number),
           title: `${name}, ${isReused ? "a reused connection" : "its own connection"}, ` +
@@ -32,7 +32,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
           references: [commit],
           contenders: Object.entries(roots).map(([label, root]): Contender => ({
             name: label,
-            async start(running) {
+            async start(programStack) {
               const args = [root, `${name}`, isReused ? "reused" : "new", JSON.stringify(tls)];
               const run = [Deno.execPath(), "run", "--quiet", "--no-check", "-A"];
               const command = [
@@ -40,7 +40,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
                 ...run,
                 "--v8-flags=--expose-gc",
               ];
-              const { request } = await startProgram([...command, program, ...args], running);
+              const { request } = await startProgram([...command, program, ...args], programStack);
               // Let V8 optimize the code.
               await request({ command: "run", amount: 2 * amount });
               return () => request({ command: "run", amount });

@@ -70,11 +70,11 @@ function parseOptions() {
       rounds: { type: "string" },
     },
   });
-  const { quick, save, help, against, rows, rounds = quick ? "3" : "7" } = values;
+  const { quick: isQuick, save, help, against, rows, rounds = isQuick ? "3" : "7" } = values;
   if (!/^[1-9]\d{0,3}$/.test(rounds)) {
     throw new RangeError(`--rounds takes a number of 1 or more, not "${rounds}"`);
   }
-  const selectedRows = rows?.split(",").map(Number) ?? (quick ? [1, 2, 3, 4] : rowNumbers);
+  const selectedRows = rows?.split(",").map(Number) ?? (isQuick ? [1, 2, 3, 4] : rowNumbers);
   if (!selectedRows.every((row) => rowNumbers.includes(row))) {
     throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
   }
@@ -87,9 +87,9 @@ function parseOptions() {
       throw new RangeError(`--against takes rows ${comparedRows.join(", ")}, not ${invalidRow}`);
     }
   }
-  if (save && quick) throw new RangeError("--save can't be combined with --quick");
-  const compared = rows === undefined ? null : selectedRows;
-  return { quick, save, help, against, compared, rows: selectedRows, rounds: Number(rounds) };
+  if (save && isQuick) throw new RangeError("--save can't be combined with --quick");
+  const namedRows = rows === undefined ? null : selectedRows;
+  return { isQuick, save, help, against, namedRows, rows: selectedRows, rounds: Number(rounds) };
 }
 
 let options: ReturnType<typeof parseOptions>;
@@ -110,14 +110,14 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
 // Ignore the failures of other programs, which may not be installed.
 const isOwnContender = (name: string) => options.against !== undefined || name.startsWith("degu");
-let failed = false;
+let hasFailed = false;
 try {
   await using pki = await TempPKI.create();
-  const { quick, rounds } = options;
+  const { isQuick, rounds } = options;
   const setting: RowSetting = {
     cores: await findCores(),
     directory,
-    quick,
+    isQuick,
     // The PKI also has client certificates, so both configurations have all three files.
     tls: {
       server: pki.serverSslconfig as CertificateFiles,
@@ -128,21 +128,21 @@ try {
     const results = await measureGroup(group, rounds);
     const text = formatGroup(group, results);
     console.log(text);
-    failed ||= results.some(({ name, error }) => isOwnContender(name) && error !== null);
+    hasFailed ||= results.some(({ name, error }) => isOwnContender(name) && error !== null);
     return text;
   };
   if (options.against !== undefined) {
-    console.log(`${await describeCircumstances(rounds, quick)}\n`);
-    const { against, compared } = options;
-    const groups = compared === null
+    console.log(`${await describeCircumstances(rounds, isQuick)}\n`);
+    const { against, namedRows } = options;
+    const groups = namedRows === null
       ? groupsAgainst(against, setting)
-      : rowsAgainst(against, rows.filter(({ number }) => compared.includes(number)), setting);
+      : rowsAgainst(against, rows.filter(({ number }) => namedRows.includes(number)), setting);
     for await (const group of groups) await measureAndPrint(group);
   }
   const selectedRows = options.against === undefined ? options.rows : [];
   const sections: string[] = [];
   for (const row of rows.filter(({ number }) => selectedRows.includes(number))) {
-    const circumstances = await describeCircumstances(rounds, quick);
+    const circumstances = await describeCircumstances(rounds, isQuick);
     let section = `## Row ${row.number}: ${row.title}\n\n${circumstances}\n`;
     console.log(section);
     for await (const group of row.groups(setting)) section += `\n${await measureAndPrint(group)}`;
@@ -150,17 +150,17 @@ try {
   }
   if (options.save && !abortController.signal.aborted) {
     const results = formatPage(
-      options.compared === null ? "" : await Deno.readTextFile(pagePath),
+      options.namedRows === null ? "" : await Deno.readTextFile(pagePath),
       sections,
     );
     await Deno.writeTextFile(pagePath, results);
     const summary = replaceFigures(await Deno.readTextFile(summaryPath), results);
     await Deno.writeTextFile(summaryPath, summary);
   }
-  failed ||= abortController.signal.aborted;
+  hasFailed ||= abortController.signal.aborted;
 } finally {
   abortController.abort();
   await Deno.remove(directory, { recursive: true });
 }
 // Exit explicitly, because the signal listeners keep the process alive.
-Deno.exit(failed ? 1 : 0);
+Deno.exit(hasFailed ? 1 : 0);

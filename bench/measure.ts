@@ -9,10 +9,10 @@ export type Measure = () => Promise<number>;
 export interface Contender {
   readonly name: string;
   /**
-   * Starts the measured programs, which end when `running` is disposed of, and warms up caches and
-   * compilers.
+   * Starts the measured programs, and warms up caches and compilers. The programs end when
+   * `programStack` is disposed of.
    */
-  start(running: AsyncDisposableStack): Promise<Measure>;
+  start(programStack: AsyncDisposableStack): Promise<Measure>;
 }
 
 export interface Group {
@@ -44,18 +44,18 @@ export async function measureGroup({ id, contenders }: Group, rounds: number): P
   const results = contenders.map(({ name }): Result => ({ name, samples: [], error: null }));
   for (const [index, result] of results.entries()) {
     printProgress(`${id}: starting ${result.name}`);
-    const running = programs.use(new AsyncDisposableStack());
+    const programStack = programs.use(new AsyncDisposableStack());
     const runUnlessFailed = async (action: () => Promise<unknown>) => {
       if (result.error !== null) return;
       try {
         await action();
       } catch (error) {
         result.error = error instanceof Error ? error.message : String(error);
-        await running.disposeAsync();
+        await programStack.disposeAsync();
       }
     };
     let measure: Measure;
-    await runUnlessFailed(async () => measure = await contenders[index]!.start(running));
+    await runUnlessFailed(async () => measure = await contenders[index]!.start(programStack));
     steps.push(() => runUnlessFailed(async () => result.samples.push(await measure())));
   }
   for (let round = 1; round <= rounds; round++) {

@@ -28,7 +28,7 @@ export interface RowSetting {
   /** A directory for sockets and files, removed at the end. */
   readonly directory: string;
   /** Whether to use small sizes, for a run of a few seconds. */
-  readonly quick: boolean;
+  readonly isQuick: boolean;
   readonly tls: TlsFiles;
   /** Directories with versions of this project to compare instead of peers, by name in tables. */
   readonly trees?: Readonly<Record<string, string>>;
@@ -70,8 +70,8 @@ export type Cores = Readonly<Record<Placement, string>>;
 export async function findCores(): Promise<Cores> {
   const args = ["-c", "-p", String(Deno.pid)];
   const { stdout } = await new Deno.Command("taskset", { args }).output();
-  const list = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
-  const [secondCore, firstCore] = list.split(",").flatMap((range) => {
+  const coreList = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
+  const [secondCore, firstCore] = coreList.split(",").flatMap((range) => {
     const [start = 0, end = start] = range.split("-").map(Number);
     return Array.from({ length: end - start + 1 }, (_, index) => String(start + index));
   });
@@ -125,17 +125,17 @@ export interface Pair {
 
 let socketCount = 0;
 
-/** Returns a function that starts programs of a peer, which end when `running` is disposed of. */
+/** Returns a function that starts programs of a peer, which end when `programStack` is disposed of. */
 function makeStarter(
   { peer, tree, tls, placement }: Pick<Pair, "peer" | "tree" | "tls" | "placement">,
   setting: RowSetting,
-  running: AsyncDisposableStack,
+  programStack: AsyncDisposableStack,
 ) {
   const file = peer === "raw" && tls !== undefined ? "node_tls" : peer;
   const command = programCommand(`peers/${file}.ts`, placement, setting, tree);
   return (role: "serve" | "drive", address: Address, work: ServerWork): Promise<Program> => {
     const argument: PeerArgument = { endpoint: { address, tls }, work };
-    return startProgram([...command, role, JSON.stringify(argument)], running);
+    return startProgram([...command, role, JSON.stringify(argument)], programStack);
   };
 }
 
@@ -143,10 +143,10 @@ function makeStarter(
 export async function startPair(
   pair: Pair,
   setting: RowSetting,
-  running: AsyncDisposableStack,
+  programStack: AsyncDisposableStack,
 ): Promise<{ readonly server: Program; readonly client: Program }> {
   const { work, usesUnixSocket: isUnix, tls, isRelayed } = pair;
-  const start = makeStarter(pair, setting, running);
+  const start = makeStarter(pair, setting, programStack);
   const serve = (work: ServerWork) =>
     start("serve", isUnix ? `${setting.directory}/${++socketCount}.sock` : 0, work);
   const server = await serve(work);
@@ -168,8 +168,8 @@ export function makePairContender(
 ): Contender {
   return {
     name,
-    async start(running) {
-      const { client, server } = await startPair(pair, setting, running);
+    async start(programStack) {
+      const { client, server } = await startPair(pair, setting, programStack);
       const run = (amount: number) => client.request({ command: "run", amount });
       await run(warmUp);
       if (setting.trees !== undefined) {
@@ -195,9 +195,9 @@ export function makePairContender(
 export function startServer(
   peer: PeerName,
   setting: RowSetting,
-  running: AsyncDisposableStack,
+  programStack: AsyncDisposableStack,
 ): Promise<Program> {
-  return makeStarter({ peer, placement: "first core" }, setting, running)("serve", 0, {
+  return makeStarter({ peer, placement: "first core" }, setting, programStack)("serve", 0, {
     kind: "answer",
   });
 }

@@ -85,7 +85,7 @@ export interface Peer<Handler> {
   serve(endpoint: Endpoint, handler: Handler): Address | Promise<Address>;
   exchange(endpoint: Endpoint, work: ExchangeWork): Exchange | Promise<Exchange>;
   /** Whether {@link exchange} supports {@link ExchangeWork.connectsPerMessage} itself. */
-  readonly handlesConnectsPerMessage?: boolean;
+  readonly supportsConnectPerMessage?: boolean;
   /** Sends or receives a body over its own connection, and checks the bytes. */
   transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void>;
 }
@@ -141,7 +141,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
     return await replyToCommands(null, { run });
   }
   const open = () => peer.exchange(endpoint, work);
-  const makeExchange = work.connectsPerMessage && !peer.handlesConnectsPerMessage
+  const makeExchange = work.connectsPerMessage && !peer.supportsConnectPerMessage
     ? () => makeReconnectingExchange(open)
     : open;
   const openExchanges: Exchange[] = [];

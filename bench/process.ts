@@ -25,9 +25,9 @@ export interface Program {
 
 export async function startProgram(
   command: readonly string[],
-  running: AsyncDisposableStack,
+  programStack: AsyncDisposableStack,
 ): Promise<Program> {
-  const process = running.use(spawn(command));
+  const process = programStack.use(spawn(command));
   const input = process.stdin.getWriter();
   const lines = readLines(process.stdout);
   const readReply = async (timeoutSeconds: number) => {

@@ -16,7 +16,7 @@ reasons, \`docs/performance.md\` the summary.
 
 export const pagePath = new URL("results.md", import.meta.url);
 
-export async function describeCircumstances(rounds: number, quick: boolean): Promise<string> {
+export async function describeCircumstances(rounds: number, isQuick: boolean): Promise<string> {
   const cwd = new URL("../", import.meta.url);
   const commit = (await runOrThrow(["git", "rev-parse", "--short", "HEAD"], { cwd })).trim();
   const hasChanges = await runOrThrow(["git", "status", "--porcelain"], { cwd }) !== "";
@@ -28,7 +28,7 @@ export async function describeCircumstances(rounds: number, quick: boolean): Pro
     hasChanges ? " and changes" : ""
   }, ` +
     `Deno ${Deno.version.deno}, ${system}, ` +
-    `${cores}, ${memory} GiB; ${rounds} rounds${quick ? " of a quick run" : ""}; ` +
+    `${cores}, ${memory} GiB; ${rounds} rounds${isQuick ? " of a quick run" : ""}; ` +
     `load average at the start ${load}.`;
 }
 

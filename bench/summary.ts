@@ -101,12 +101,12 @@ function formatFigures(results: string): string {
     return [[work, unit, ...figures, letterOf([...runs.values()].indexOf(run))]];
   });
   const table = formatTable([["work", "unit", ...columns, "run"], ...rows]).join("\n");
-  const list = [...runs.values()].map(({ circumstances, spreads }, i) =>
+  const runList = [...runs.values()].map(({ circumstances, spreads }, i) =>
     `- ${letterOf(i)}: ${circumstances} The rounds spread by up to ± ${Math.max(...spreads)} %.`
   ).join("\n");
   const meaning =
     "Each figure is the median of its rounds, over loopback. The runs are listed below the table.";
-  return `## Figures\n\n${meaning}\n\n${table}\n\n${list}\n\n`;
+  return `## Figures\n\n${meaning}\n\n${table}\n\n${runList}\n\n`;
 }
 
 function letterOf(index: number): string {

@@ -28,9 +28,12 @@ try {
 
   // ───────────────────────── the camera serves a directory to its peers
 
-  const served = `${dir}/served`;
-  await Deno.mkdir(served);
-  await using _server = await camera.serve(["127.0.0.1", 0], new FilesApp(served, { write: true }));
+  const servedDirectory = `${dir}/served`;
+  await Deno.mkdir(servedDirectory);
+  await using _server = await camera.serve(
+    ["127.0.0.1", 0],
+    new FilesApp(servedDirectory, { write: true }),
+  );
 
   // ───────────────────────── once: a person copies a line from the camera to the viewer
 
@@ -102,8 +105,8 @@ async function runAndPrint(
   const onProgress = (progress: TransferProgress) => {
     const { bytes, total, resumedFrom } = progress;
     const fraction = (resumedFrom + bytes) / total;
-    const resumed = resumedFrom === 0 ? "" : `, resumed from ${mebibytes(resumedFrom)}`;
-    const amount = `${mebibytes(resumedFrom + bytes)} of ${mebibytes(total)} MiB${resumed}`;
+    const suffix = resumedFrom === 0 ? "" : `, resumed from ${mebibytes(resumedFrom)}`;
+    const amount = `${mebibytes(resumedFrom + bytes)} of ${mebibytes(total)} MiB${suffix}`;
     const bar = isTerminal ? `[${"#".repeat(30 * fraction).padEnd(30)}] ` : "";
     lastLine = `${name.padEnd(8)} ${bar}${amount}`;
     print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);

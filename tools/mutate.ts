@@ -107,14 +107,14 @@ function sample(mutants: readonly Mutant[], count: number, seed: number): Mutant
     return (state >>> 0) / 2 ** 32;
   };
   const step = Math.max(1, mutants.length / count);
-  const sampled: Mutant[] = [];
+  const sampledMutants: Mutant[] = [];
   for (let start = 0; start < mutants.length; start += step) {
     const span = Math.min(step, mutants.length - start);
     const mutant = mutants[Math.floor(start + random() * span)];
-    if (mutant !== undefined) sampled.push(mutant);
+    if (mutant !== undefined) sampledMutants.push(mutant);
   }
   // Because of the random order, an interrupted run has tested a part of each module.
-  return sampled.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
+  return sampledMutants.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
     .map(([, mutant]) => mutant);
 }
 
@@ -211,13 +211,13 @@ function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestM
     test.path.startsWith(modulePrefix) ? 0 : test.path.startsWith(folder) ? 1 : 2;
   const moduleTests = tests.filter(({ coverage }) => coverage.has(path));
   const lineTests = moduleTests.filter(({ coverage }) => coverage.has(`${path}:${line}`));
-  const selected = lineTests.length === 0
+  const selectedTests = lineTests.length === 0
     ? moduleTests
     : moduleTests.filter((test) => distance(test) === 0 || lineTests.includes(test));
-  selected.sort((a, b) => distance(a) - distance(b) || a.seconds - b.seconds);
+  selectedTests.sort((a, b) => distance(a) - distance(b) || a.seconds - b.seconds);
   const batches: [TestModule[], TestModule[]] = [[], []];
   let sum = 0;
-  for (const [i, test] of selected.entries()) {
+  for (const [i, test] of selectedTests.entries()) {
     sum += test.seconds;
     if (i === 0 || sum <= FIRST_BATCH_SECONDS) batches[0].push(test);
     else if (sum <= MAX_TOTAL_SECONDS || distance(test) < 2) batches[1].push(test);

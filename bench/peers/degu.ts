@@ -142,5 +142,5 @@ async function checkBody(body: BodyOut, work: TransferWork, bodyLength: number):
 }
 
 if (import.meta.main) {
-  await runPeer({ serve, handlers, exchange, handlesConnectsPerMessage: true, transfer });
+  await runPeer({ serve, handlers, exchange, supportsConnectPerMessage: true, transfer });
 }

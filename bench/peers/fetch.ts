@@ -127,5 +127,5 @@ async function checkBody(
 }
 
 if (import.meta.main) {
-  await runPeer({ serve, handlers, exchange, handlesConnectsPerMessage: true, transfer });
+  await runPeer({ serve, handlers, exchange, supportsConnectPerMessage: true, transfer });
 }

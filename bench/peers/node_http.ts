@@ -151,15 +151,17 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
 async function transfer(endpoint: Endpoint, work: TransferWork, bodyLength: number): Promise<void> {
   const requester = makeRequester(endpoint);
   try {
-    const download = work.direction === "download";
-    const headers = !download && work.framing === "length" ? { "content-length": bodyLength } : {};
-    const request = requester.request(download ? "GET" : "POST", `/${bodyLength}`, headers);
+    const isDownload = work.direction === "download";
+    const headers = !isDownload && work.framing === "length"
+      ? { "content-length": bodyLength }
+      : {};
+    const request = requester.request(isDownload ? "GET" : "POST", `/${bodyLength}`, headers);
     const responseReceived = once(request, "response");
-    if (!download) await sendBody(request, bodyLength, work);
+    if (!isDownload) await sendBody(request, bodyLength, work);
     request.end();
     const [response]: http.IncomingMessage[] = await responseReceived;
     messages.checkStatus(response?.statusCode);
-    await checkBody(response!, download ? bodyLength : 0);
+    await checkBody(response!, isDownload ? bodyLength : 0);
   } finally {
     requester.close();
   }
@@ -183,5 +185,5 @@ async function checkBody(message: http.IncomingMessage, bodyLength: number): Pro
 }
 
 if (import.meta.main) {
-  await runPeer({ serve, handlers, exchange, handlesConnectsPerMessage: true, transfer });
+  await runPeer({ serve, handlers, exchange, supportsConnectPerMessage: true, transfer });
 }

@@ -70,11 +70,11 @@ export function* makeTransferGroups(
       description: "chunks of 16 KiB",
     },
   ] as const;
-  const amount = (setting.quick ? 64 : 1024) * mebibyte;
+  const amount = (setting.isQuick ? 64 : 1024) * mebibyte;
   const amounts = { amount, warmUp: Math.min(amount, 256 * mebibyte), unit: mebibyte };
   for (const { framing, pieceLength, id, description } of framings) {
     // Chunks of 1 MiB take about as long as a Body.
-    if (setting.quick && id === "chunked-1024k") continue;
+    if (setting.isQuick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {
       const selectedPeers = peers.filter(({ onlyDirection = direction, isOnlyPlain }) =>
         onlyDirection === direction && !(isOnlyPlain && tls !== undefined)

@@ -35,9 +35,9 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const work: ExchangeWork = { kind: "exchange", message, connections, connectsPerMessage };
   const tls = group.usesTls ? setting.tls : undefined;
   // A connection takes at least ten times as long as a message.
-  const amount = (setting.quick ? 2000 : 20_000) / (connectsPerMessage ? 10 : 1);
+  const amount = (setting.isQuick ? 2000 : 20_000) / (connectsPerMessage ? 10 : 1);
   // After only ten thousand messages, the first round was still a quarter slower than the others.
-  const warmUp = setting.quick ? amount : amount * 2.5;
+  const warmUp = setting.isQuick ? amount : amount * 2.5;
   const selectedPeers = chooseContenders(group.peers ?? peers, setting);
   return {
     id,
@@ -115,7 +115,7 @@ export const exchangeRows: readonly Row[] = [
 ];
 
 function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined> {
-  const amount = setting.quick ? 200 : 1000;
+  const amount = setting.isQuick ? 200 : 1000;
   for (const tls of [undefined, setting.tls]) {
     const kind = tls === undefined ? "plain" : "tls";
     for (const side of ["server", "client"] as const) {
@@ -134,12 +134,17 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
           const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
           const pair: Pair = { ...implementation, work, tls, placement: "both cores" };
           const measure = async () => {
-            await using running = new AsyncDisposableStack();
-            const { client, [side]: measured } = await startPair(pair, setting, running);
+            await using programStack = new AsyncDisposableStack();
+            const { client, [side]: measuredProgram } = await startPair(
+              pair,
+              setting,
+              programStack,
+            );
             await client.request({ command: "keep-open", amount });
-            const startBytes = await measured.request({ command: "memory" });
+            const startBytes = await measuredProgram.request({ command: "memory" });
             await client.request({ command: "keep-open", amount });
-            return (await measured.request({ command: "memory" }) - startBytes) / amount / 1000;
+            return (await measuredProgram.request({ command: "memory" }) - startBytes) / amount /
+              1000;
           };
           return { name, start: () => Promise.resolve(measure) };
         }),

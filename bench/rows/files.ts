@@ -17,7 +17,7 @@ export const filesRow: Row = {
   async *groups(setting) {
     // Trees come first, in a file system without recent deletions.
     yield* treeGroups(setting);
-    const size = (setting.quick ? 128 : 4096) * mebibyte;
+    const size = (setting.isQuick ? 128 : 4096) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "files" });
     const directories = { serverDirectory: `${root}/server`, clientDirectory: `${root}/client` };
     for (const directory of Object.values(directories)) {
@@ -48,10 +48,10 @@ function makeGroup(
   const startFilesProgram = (
     task: FilesWork["task"],
     port: number,
-    running: AsyncDisposableStack,
+    programStack: AsyncDisposableStack,
   ) => {
     const command = programCommand("peers/files.ts", "both cores", setting);
-    return startProgram([...command, JSON.stringify({ task, port, ...directories })], running);
+    return startProgram([...command, JSON.stringify({ task, port, ...directories })], programStack);
   };
   const runCurl = async (port: number) => {
     const uri = `http://${hostname}:${port}`;
@@ -80,9 +80,9 @@ function makeGroup(
   /** Makes a contender of a server and a client that transfers the file: without a task, curl. */
   const makeContender = (task: Task | null): Contender => ({
     name: task === null ? `curl ${direction}` : `degu ${task}`,
-    async start(running) {
-      const port = (await startFilesProgram(null, 0, running)).address as number;
-      const client = task === null ? null : await startFilesProgram(task, port, running);
+    async start(programStack) {
+      const port = (await startFilesProgram(null, 0, programStack)).address as number;
+      const client = task === null ? null : await startFilesProgram(task, port, programStack);
       const transfer = () => client?.request({ command: "run" }) ?? runCurl(port);
       return async () => size / mebibyte / await transfer();
     },

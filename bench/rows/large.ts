@@ -16,9 +16,9 @@ export const largeRow: Row = {
   title: "A large file over TLS: beside a bare script, and rsync over ssh",
   async *groups(setting) {
     const requiredCommands = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
-    const skip = await findSkip("21", "A large file over TLS", ...requiredCommands);
-    if (skip !== null) return yield skip;
-    const size = (setting.quick ? 128 : 1024) * mebibyte;
+    const skippedGroup = await findSkip("21", "A large file over TLS", ...requiredCommands);
+    if (skippedGroup !== null) return yield skippedGroup;
+    const size = (setting.isQuick ? 128 : 1024) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "large" });
     const directories = { serverDirectory: `${root}/server`, clientDirectory: `${root}/client` };
     for (const directory of Object.values(directories)) {
@@ -51,11 +51,11 @@ function makeGroup(
   const perSecond = (seconds: number) => size / mebibyte / seconds;
   const makeScriptContender = (name: string, path: string): Contender => ({
     name,
-    async start(running) {
+    async start(programStack) {
       const start = (task: FilesWork["task"], port: number) => {
         const work: FilesWork = { task, port, serverDirectory, clientDirectory, tls: setting.tls };
         const command = programCommand(path, "both cores", setting);
-        return startProgram([...command, JSON.stringify(work)], running);
+        return startProgram([...command, JSON.stringify(work)], programStack);
       };
       const server = await start(null, 0);
       const client = await start(direction, server.address as number);

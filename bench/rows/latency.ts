@@ -34,8 +34,8 @@ export const latencyRow: Row = {
 
 /** Measures the maximum number of requests per second of Degu's server. */
 async function measureMaxRate(setting: RowSetting): Promise<number> {
-  await using running = new AsyncDisposableStack();
-  const server = await startServer("degu", setting, running);
+  await using programStack = new AsyncDisposableStack();
+  const server = await startServer("degu", setting, programStack);
   let maxRate = 0;
   // Other load on the machine makes a run slower, never faster.
   for (let run = 0; run < 3; run++) {
@@ -61,10 +61,10 @@ function* makeGroups(
       references: ["raw", "Deno.serve"],
       contenders: servers.map(([name, peer], serverIndex): Contender => ({
         name,
-        async start(running) {
+        async start(programStack) {
           const ownReports = reports[serverIndex]!;
           const samples = ownReports.values();
-          const server = index === 0 ? await startServer(peer, setting, running) : null;
+          const server = index === 0 ? await startServer(peer, setting, programStack) : null;
           if (server !== null) await runLoad(server, rate, setting);
           return async () => {
             if (server !== null) ownReports.push(await runLoad(server, rate, setting));
@@ -87,7 +87,7 @@ async function runLoad(
   rate: number | null,
   setting: RowSetting,
 ): Promise<LatencyReport> {
-  const work = { port, rate, seconds: setting.quick ? 1 : 3 };
+  const work = { port, rate, seconds: setting.isQuick ? 1 : 3 };
   const command = programCommand("rows/latency.ts", "second core", setting);
   return JSON.parse(await runToEnd([...command, JSON.stringify(work)]));
 }

@@ -18,10 +18,10 @@ export const loadRow: Row = {
   number: 7,
   title: "Servers alone under wrk with 1, 8 and 64 connections",
   async *groups(setting) {
-    const skip = await findSkip("7", "Servers alone under wrk", "command -v wrk");
-    if (skip !== null) return yield skip;
+    const skippedGroup = await findSkip("7", "Servers alone under wrk", "command -v wrk");
+    if (skippedGroup !== null) return yield skippedGroup;
     for (const connections of [1, 8, 64]) {
-      if (setting.quick && connections !== 8) continue;
+      if (setting.isQuick && connections !== 8) continue;
       const runWrk = async (url: string, seconds: number) => {
         const amounts = ["--connections", `${connections}`, "--duration", `${seconds}s`];
         const command = [
@@ -47,14 +47,14 @@ export const loadRow: Row = {
         references: ["raw", "Deno.serve", "node:http"],
         contenders: servers.map(([name, peer]): Contender => ({
           name,
-          async start(running) {
-            const { address } = await startServer(peer, setting, running);
+          async start(programStack) {
+            const { address } = await startServer(peer, setting, programStack);
             const url = `http://${hostname}:${address}/`;
             await checkResponse(url);
             await runWrk(url, 1);
             // Check that the response is the same after a hundred thousand requests.
             await checkResponse(url);
-            return () => runWrk(url, setting.quick ? 1 : 4);
+            return () => runWrk(url, setting.isQuick ? 1 : 4);
           },
         })),
         notes: ["“raw” answers every read with the same response, and doesn't parse the requests."],

@@ -41,7 +41,7 @@ export const pacedRow: Row = {
   title: "A POST 108 B → 108 B after a pause, over a kept connection",
   *groups(setting) {
     for (
-      const milliseconds of setting.quick ? pausesMilliseconds.slice(0, 1) : pausesMilliseconds
+      const milliseconds of setting.isQuick ? pausesMilliseconds.slice(0, 1) : pausesMilliseconds
     ) {
       for (const [id, title, { isPooled = false, ...settings }, excludedPeers = []] of variants) {
         const tls = id === "tls" ? setting.tls : undefined;
@@ -55,7 +55,7 @@ export const pacedRow: Row = {
           references: chooseReferences(selectedPeers, setting),
           contenders: selectedPeers.map(([name, implementation]) => ({
             name,
-            async start(running) {
+            async start(programStack) {
               const work = { kind: "exchange", message: "post", connections: 1, isPooled } as const;
               const pair: Pair = {
                 ...implementation,
@@ -64,7 +64,7 @@ export const pacedRow: Row = {
                 placement: "first core",
                 ...settings,
               };
-              const { client } = await startPair(pair, setting, running);
+              const { client } = await startPair(pair, setting, programStack);
               // Let V8 optimize the code, as in a program that has run for a while.
               await client.request({ command: "run", amount: 2000 });
               return async () =>

@@ -59,13 +59,17 @@ export const reuseRow: Row = {
   title:
     "Bytes that the target already has: a grown log, renamed photos, a moved video, beside rsync",
   async *groups(setting: RowSetting) {
-    const skip = await findSkip("20-reuse", "Bytes that the target already has", "rsync --version");
-    if (skip !== null) return yield skip;
+    const skippedGroup = await findSkip(
+      "20-reuse",
+      "Bytes that the target already has",
+      "rsync --version",
+    );
+    if (skippedGroup !== null) return yield skippedGroup;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "reuse" });
     const files = `${root}/files`;
     await Deno.mkdir(`${files}/inbox`, { recursive: true });
     const ports = [await serveRsync(root, files), await serveDegu(root, files)] as const;
-    for (const work of makeWorks(setting.quick)) yield* makeGroups(root, work, ports);
+    for (const work of makeWorks(setting.isQuick)) yield* makeGroups(root, work, ports);
   },
 };
 
@@ -112,8 +116,8 @@ async function* makeGroups(
     makeCommand: typeof makeSyncCommand,
   ): Contender => ({
     name,
-    async start(running) {
-      const relay = running.use(await startCountingRelay(port));
+    async start(programStack) {
+      const relay = programStack.use(await startCountingRelay(port));
       const byteCounts: number[] = [];
       bytesByContender.set(name, byteCounts);
       return async () => {

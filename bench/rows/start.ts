@@ -11,8 +11,13 @@ export const startRow: Row = {
   title: "Start: programs that only import, and short commands",
   async *groups(setting) {
     yield await makeImports(setting);
-    const skip = await findSkip("18-command", "Commands", "ssh -V", "test -x /usr/sbin/sshd");
-    yield skip ?? await makeCommands(setting);
+    const skippedGroup = await findSkip(
+      "18-command",
+      "Commands",
+      "ssh -V",
+      "test -x /usr/sbin/sshd",
+    );
+    yield skippedGroup ?? await makeCommands(setting);
   },
 };
 

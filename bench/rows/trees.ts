@@ -41,9 +41,9 @@ type Task = typeof tasks[number];
 
 export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, void, undefined> {
   const requiredCommands = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
-  const skip = await findSkip("11-tree", "Trees of small files", ...requiredCommands);
-  if (skip !== null) return yield skip;
-  const count = setting.quick ? 1000 : 10_000;
+  const skippedGroup = await findSkip("11-tree", "Trees of small files", ...requiredCommands);
+  if (skippedGroup !== null) return yield skippedGroup;
+  const count = setting.isQuick ? 1000 : 10_000;
   const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "trees" });
   const setup = await makeSetup(root, count);
   for (const task of tasks) yield makeGroup(setup, task, count, false);
@@ -144,9 +144,9 @@ export async function serveDegu(root: string, files: string): Promise<number> {
     await b.join(invitation.line, { serving: [] });
     await invitation.paired;
   }
-  const shared = ["--share", files, "--inbox-for-all", `${files}/inbox`];
+  const shareOptions = ["--share", files, "--inbox-for-all", `${files}/inbox`];
   return await startServer((port) => [
-    ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shared],
+    ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shareOptions],
     ...["--listen", `${hostname}:${port}`],
   ]);
 }
