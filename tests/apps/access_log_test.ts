@@ -43,9 +43,10 @@ const nasty = fc.string({ unit: fc.constantFrom(...specials) });
 
 Deno.test("a user's name can't end its field, or look like another name", () => {
   fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (user) => {
-    const { host, user: found, request } = readAccessLine(lineOf("/", { user: () => user })) ?? {};
+    const { host, user: loggedUser, request } = readAccessLine(lineOf("/", { user: () => user })) ??
+      {};
     const expected = user === "" || user === "-" ? null : user;
-    assertEquals([host, found, request], ["::1", expected, "GET / HTTP/1.1"]);
+    assertEquals([host, loggedUser, request], ["::1", expected, "GET / HTTP/1.1"]);
   }));
 });
 
@@ -62,7 +63,7 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   await record(camera, viewer);
   const usersOf = async (
     options: AccessLogOptions,
-    between = () => Promise.resolve<unknown>(0),
+    act = () => Promise.resolve<unknown>(0),
   ) => {
     const lines: string[] = [];
     const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -73,7 +74,7 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
     using conn = await (await viewer.client(camera.id)).connect();
     await conn.get("/");
     await withTimeout(logged[0]!.promise, "the first line");
-    await between();
+    await act();
     await conn.get("/");
     await withTimeout(logged[1]!.promise, "the second line");
     return lines.map((line) => readAccessLine(line)?.user);

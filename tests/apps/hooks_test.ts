@@ -14,7 +14,7 @@ const users: Record<string, (app: App) => unknown> = {
   callApp: (app) => callApp(app, mkreq("GET", "/")),
 };
 
-const wrong = [
+const misspelled = [
   "onconnect",
   "ONCONNECT",
   "OnConnect",
@@ -22,12 +22,12 @@ const wrong = [
   "onConnection",
   "onConnectPeer",
 ];
-const right = ["onConnect", "onDisconnect", "onMessage", "on", "connect", "reOnConnect"];
+const allowed = ["onConnect", "onDisconnect", "onMessage", "on", "connect", "reOnConnect"];
 
 for (const [name, use] of Object.entries(users)) {
   Deno.test(`${name} refuses an app with a misspelled onConnect, own or inherited, and names onConnect`, async () => {
     const attempt = (app: unknown) => Promise.resolve().then(() => use(app as App));
-    for (const method of wrong) {
+    for (const method of misspelled) {
       class Base {
         handle = handle;
         [method]() {
@@ -44,11 +44,11 @@ for (const [name, use] of Object.entries(users)) {
         );
       }
     }
-    for (const method of right) {
-      const made = await attempt({ handle, [method]: () => true });
-      if (made instanceof Server) made.close();
+    for (const method of allowed) {
+      const result = await attempt({ handle, [method]: () => true });
+      if (result instanceof Server) result.close();
     }
-    const named = await attempt({ handle, onConnected: true });
-    if (named instanceof Server) named.close();
+    const accepted = await attempt({ handle, onConnected: true });
+    if (accepted instanceof Server) accepted.close();
   });
 }

@@ -31,9 +31,9 @@ Deno.test("an early error response of the upstream reaches the client", async ()
   await using upstream = serve(() => [413, "Content Too Large", headers, encodeLatin1("no more")]);
   await using proxy = serveProxy(upstream.address);
   const mebibyte = new Uint8Array(1048576);
-  let taken = 0;
+  let readBytes = 0;
   function* pieces(): Iterable<Uint8Array> {
-    for (; taken < 256; taken++) yield mebibyte;
+    for (; readBytes < 256; readBytes++) yield mebibyte;
   }
   const body = new BodyIter(pieces(), 256 * mebibyte.length);
   const response = await proxy.makeClient().request("PUT", "/", {}, body);
@@ -44,12 +44,12 @@ Deno.test("an early error response of the upstream reaches the client", async ()
     why: "too large",
   });
   assertEquals(await response.body?.text(), "no more");
-  assert(taken < 256, "everything was uploaded");
+  assert(readBytes < 256, "everything was uploaded");
   for (const { logger } of [upstream, proxy]) assertEquals(logger.messagesOf("error"), []);
 });
 
 Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", async (t) => {
-  const answers: Record<string, string> = {
+  const responses: Record<string, string> = {
     "nothing": "",
     "nonsense": "nonsense\r\n\r\n",
     "a part of a preamble": "HTTP/1.1 200 OK\r\nfoo: ",
@@ -60,12 +60,12 @@ Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", 
     "a status of 600": "HTTP/1.1 600 OK\r\n\r\n",
     "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
   };
-  await testEachRow(t, Object.entries(answers), async (_what, answer) => {
+  await testEachRow(t, Object.entries(responses), async (_what, response) => {
     await using through = await relayRequest("GET / HTTP/1.1\r\n\r\n");
-    const { far } = through;
-    await far.send(answer);
-    far.close();
-    const { received } = await through.near.readToEnd();
+    const { upstreamPeer } = through;
+    await upstreamPeer.send(response);
+    upstreamPeer.close();
+    const { received } = await through.clientPeer.readToEnd();
     assertEquals(received, BAD_GATEWAY);
     assertEquals(through.proxy.logger.messagesOf("error"), []);
   });
@@ -86,14 +86,14 @@ Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", 
 });
 
 Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
-  for (const answer of ["", "HTTP/1.1 200 OK\r\n"]) {
-    await t.step(`after ${JSON.stringify(answer)}`, async () => {
+  for (const response of ["", "HTTP/1.1 200 OK\r\n"]) {
+    await t.step(`after ${JSON.stringify(response)}`, async () => {
       await using through = await connectThrough({ timeout: 1 });
-      await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
-      const far = await through.upstream.accept();
-      await far.readUntil("hello");
-      await far.send(answer);
-      const { received } = await through.near.readToEnd();
+      await through.clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+      const upstreamPeer = await through.upstream.accept();
+      await upstreamPeer.readUntil("hello");
+      await upstreamPeer.send(response);
+      const { received } = await through.clientPeer.readToEnd();
       assertEquals(
         received,
         "HTTP/1.1 504 Gateway Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -104,8 +104,8 @@ Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
 
 Deno.test("the proxy logs the reason for a 502, and doesn't send it to the client", async () => {
   const logger = new RecordingLogger();
-  const gone = new Client(["127.0.0.1", await findUnusedPort()]);
-  await using app = new ProxyApp(gone, { logger });
+  const unreachable = new Client(["127.0.0.1", await findUnusedPort()]);
+  await using app = new ProxyApp(unreachable, { logger });
   await using proxy = serve(app);
   using conn = await proxy.makeClient().connect();
   const response = await conn.get("/");
@@ -149,11 +149,11 @@ Deno.test("a response that the upstream breaks off is never completed, and isn't
     await using proxy = serveProxy(upstream.address);
     using conn = await proxy.makeClient().connect();
     const responding = conn.get("/");
-    const far = await upstream.accept();
-    await far.readPreamble();
-    await far.send(beginning);
+    const upstreamPeer = await upstream.accept();
+    await upstreamPeer.readPreamble();
+    await upstreamPeer.send(beginning);
     const { body } = await responding;
-    far.close();
+    upstreamPeer.close();
     const error = await assertRejects(() => body!.bytes(), ProtocolError);
     assertEquals(error.code, "BODY_INCOMPLETE");
     const [line = ""] = await proxy.logger.waitFor("warn");
@@ -170,47 +170,47 @@ Deno.test("an upload that the client breaks off also breaks off upstream, and ge
   await using proxy = serve(new ProxyApp(new Client(upstream.address), { logger }));
   const endings = ["", "5\r\nworld", "nonsense\r\n"];
   for (const ending of endings) {
-    using near = await RawPeer.connect(proxy.address);
-    await near.send("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
-    const far = await upstream.accept();
-    await far.readUntil("hello\r\n");
-    await near.send(ending);
-    await near.closeWrite();
-    const answer = ending === "nonsense\r\n" ? formatErrorResponse(400) : "";
-    assertEquals((await near.readToEnd()).received, answer);
-    const { received } = await far.readToEnd();
+    using clientPeer = await RawPeer.connect(proxy.address);
+    await clientPeer.send("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    const upstreamPeer = await upstream.accept();
+    await upstreamPeer.readUntil("hello\r\n");
+    await clientPeer.send(ending);
+    await clientPeer.closeWrite();
+    const response = ending === "nonsense\r\n" ? formatErrorResponse(400) : "";
+    assertEquals((await clientPeer.readToEnd()).received, response);
+    const { received } = await upstreamPeer.readToEnd();
     assert(ending.startsWith(received), `what never came arrived: ${received}`);
   }
   assertEquals([logger.messagesOf("warn"), proxy.logger.messagesOf("error")], [[], []]);
   // The proxy still serves.
-  using near = await RawPeer.connect(proxy.address);
-  await near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await upstream.accept();
-  await far.readPreamble();
-  await far.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  using clientPeer = await RawPeer.connect(proxy.address);
+  await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await upstream.accept();
+  await upstreamPeer.readPreamble();
+  await upstreamPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  assertEquals(await clientPeer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 });
 
 Deno.test("an upload that stalls times out, and the proxy ends it upstream", async () => {
   using upstream = new RawServer();
   await using app = new ProxyApp(new Client(upstream.address));
   await using proxy = serve(app, { timeout: 1 });
-  using near = await RawPeer.connect(proxy.address);
-  await near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
-  const far = await upstream.accept();
-  await far.readUntil("hello");
-  await near.assertClosedSilently();
-  assertEquals((await far.readToEnd()).received, "");
+  using clientPeer = await RawPeer.connect(proxy.address);
+  await clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  const upstreamPeer = await upstream.accept();
+  await upstreamPeer.readUntil("hello");
+  await clientPeer.assertClosedSilently();
+  assertEquals((await upstreamPeer.readToEnd()).received, "");
   assertEquals(proxy.logger.messagesOf("error"), []);
 });
 
 Deno.test("headers that are too large together with the base headers get 431, and aren't logged above info", async () => {
   await using upstream = serve(echo);
   await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
-  using near = await RawPeer.connect(proxy.address);
+  using clientPeer = await RawPeer.connect(proxy.address);
   const long = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
-  await near.send(`GET / HTTP/1.1\r\na: ${long}\r\n\r\n`);
-  const { received, kind } = await near.readToEnd();
+  await clientPeer.send(`GET / HTTP/1.1\r\na: ${long}\r\n\r\n`);
+  const { received, kind } = await clientPeer.readToEnd();
   const status = "HTTP/1.1 431 Request Header Fields Too Large";
   assertEquals([received, kind], [
     `${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
@@ -226,9 +226,9 @@ Deno.test("a request whose body was already read is an error of the app that rea
     await request.body?.bytes();
     return await app.handle(request, session);
   });
-  using near = await RawPeer.connect(proxy.address);
-  await near.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
-  assertEquals((await near.readToEnd()).received, formatErrorResponse(500));
+  using clientPeer = await RawPeer.connect(proxy.address);
+  await clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+  assertEquals((await clientPeer.readToEnd()).received, formatErrorResponse(500));
   const [error = ""] = await proxy.logger.waitFor("error");
   assertStringIncludes(error, "BodyError");
 });
@@ -251,13 +251,13 @@ function countSessions(): AppFunction {
 type Through = Awaited<ReturnType<typeof connectThrough>>;
 
 /** Makes the first exchange; returns the upstream's side of the connection, which stays open. */
-async function exchange({ near, upstream }: Through): Promise<RawPeer> {
-  await near.send("GET /first HTTP/1.1\r\n\r\n");
-  const far = await upstream.accept();
-  assertEquals(await far.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
-  await far.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  return far;
+async function exchange({ clientPeer, upstream }: Through): Promise<RawPeer> {
+  await clientPeer.send("GET /first HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await upstream.accept();
+  assertEquals(await upstreamPeer.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
+  await upstreamPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  assertEquals(await clientPeer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  return upstreamPeer;
 }
 
 Deno.test("sessions share upstream connections, as many as they need at a time", async () => {
@@ -265,12 +265,12 @@ Deno.test("sessions share upstream connections, as many as they need at a time",
   await using proxy = serveProxy(upstream.address);
   using first = await proxy.makeClient().connect();
   using second = await proxy.makeClient().connect();
-  const seen: unknown[] = [];
+  const results: unknown[] = [];
   for (let i = 0; i < 3; i++) {
-    for (const conn of [first, second]) seen.push({ ...(await conn.get("/")).headers });
+    for (const conn of [first, second]) results.push({ ...(await conn.get("/")).headers });
   }
   const expected = ["0", "1", "2", "3", "4", "5"].map((request) => ({ session: "0", request }));
-  assertEquals(seen, expected);
+  assertEquals(results, expected);
 });
 
 Deno.test("a disposed proxy closes its connections, and answers with 502", async () => {
@@ -296,12 +296,12 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
     await t.step(JSON.stringify(request), async () => {
       await using through = await connectThrough();
       await exchangeAndClose(through);
-      await through.near.send(request);
-      const far = await through.upstream.accept();
-      assertEquals(await far.readExactly(request.length), request);
-      await far.send("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n");
+      await through.clientPeer.send(request);
+      const upstreamPeer = await through.upstream.accept();
+      assertEquals(await upstreamPeer.readExactly(request.length), request);
+      await upstreamPeer.send("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n");
       assertEquals(
-        await through.near.readPreamble(),
+        await through.clientPeer.readPreamble(),
         "HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n",
       );
       assertEquals(through.proxy.logger.messagesOf("error"), []);
@@ -312,21 +312,21 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
 Deno.test("an idle connection is replaced only once for a request", async () => {
   await using through = await connectThrough();
   await exchangeAndClose(through);
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
-  far.close();
-  assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
+  await through.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await through.upstream.accept();
+  await upstreamPeer.readPreamble();
+  upstreamPeer.close();
+  assertEquals((await through.clientPeer.readToEnd()).received, BAD_GATEWAY);
 });
 
 Deno.test("a request is not repeated after a byte of its body has been used", async () => {
   await using through = await connectThrough();
-  const far = await exchange(through);
-  await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
-  await far.readUntil("hello");
-  far.close();
-  await through.near.send("world");
-  const { received } = await through.near.readToEnd();
+  const upstreamPeer = await exchange(through);
+  await through.clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  await upstreamPeer.readUntil("hello");
+  upstreamPeer.close();
+  await through.clientPeer.send("world");
+  const { received } = await through.clientPeer.readToEnd();
   assertEquals(received, BAD_GATEWAY);
   // The proxy has not connected to the upstream again: the next connection is the probe's.
   using probe = await RawPeer.connect(through.upstream.address);
@@ -340,16 +340,16 @@ Deno.test("only GET and HEAD are repeated if the upstream closes without a respo
   ) {
     await using through = await connectThrough();
     const first = await exchange(through);
-    await through.near.send(`${request} / HTTP/1.1\r\n\r\n`);
+    await through.clientPeer.send(`${request} / HTTP/1.1\r\n\r\n`);
     await first.readPreamble();
     first.close();
     if (isRepeated) {
       const second = await through.upstream.accept();
       await second.readPreamble();
       await second.send("HTTP/1.1 204 No Content\r\n\r\n");
-      assertEquals(await through.near.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
+      assertEquals(await through.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
     } else {
-      assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
+      assertEquals((await through.clientPeer.readToEnd()).received, BAD_GATEWAY);
     }
   }
 });
@@ -370,12 +370,12 @@ Deno.test("a response that a middleware drops does not affect the next response"
 // ProxyApp: when a client leaves, its upstream connection is closed.
 
 const departures: Readonly<Record<string, (through: Through) => unknown>> = {
-  "of a client that closes": ({ near }) => near.close(),
-  "of a client that ends its writing side": ({ near }) => near.closeWrite(),
-  "of a session that is closed": async ({ near, proxy }) => {
+  "of a client that closes": ({ clientPeer }) => clientPeer.close(),
+  "of a client that ends its writing side": ({ clientPeer }) => clientPeer.closeWrite(),
+  "of a session that is closed": async ({ clientPeer, proxy }) => {
     const [session] = proxy.server.sessions;
     session!.close(new Error("revoked"));
-    await near.assertClosedSilently();
+    await clientPeer.assertClosedSilently();
   },
 };
 const get = "GET / HTTP/1.1\r\n\r\n";
@@ -388,15 +388,18 @@ const states: readonly (readonly [state: string, request: string, answer: string
 
 for (const [whose, leave] of Object.entries(departures)) {
   test(`the upstream connection ${whose} is closed`, async (t) => {
-    await testEachRow(t, states, async (_state, request, answer) => {
+    await testEachRow(t, states, async (_state, request, response) => {
       await using through = await relayRequest(request);
-      const { far } = through;
-      if (answer !== "") {
-        await far.send(`HTTP/1.1 200 OK\r\n${answer}`);
-        await through.near.readUntil("hello\r\n");
+      const { upstreamPeer } = through;
+      if (response !== "") {
+        await upstreamPeer.send(`HTTP/1.1 200 OK\r\n${response}`);
+        await through.clientPeer.readUntil("hello\r\n");
       }
       await leave(through);
-      assertEquals((await withTimeout(far.readToEnd(), "the upstream ends", 2)).received, "");
+      assertEquals(
+        (await withTimeout(upstreamPeer.readToEnd(), "the upstream ends", 2)).received,
+        "",
+      );
       // The end is not logged as an error.
       await through.proxy.logger.waitFor("debug");
       assertEquals(through.proxy.server.sessions.size, 0);
@@ -411,24 +414,24 @@ test("a request whose client has left is not repeated, and logs no warning", asy
   const client = new Client(upstream.address, { host: null, timeout: 60 });
   const logger = { warn: (message: string) => void warnings.push(message) };
   await using proxy = new ProxyApp(client, { logger });
-  const ended = Promise.withResolvers<unknown>();
+  const handled = Promise.withResolvers<unknown>();
   await using serving = serve(async (request, session) => {
     const response = await proxy.handle(request, session);
-    if (request.uri === "/2") ended.resolve(response);
+    if (request.uri === "/2") handled.resolve(response);
     return response;
   });
-  using near = await RawPeer.connect(serving.address);
-  await near.send("GET /1 HTTP/1.1\r\n\r\n");
-  const far = await upstream.accept();
-  await far.readPreamble();
-  await far.send("HTTP/1.1 204 No Content\r\n\r\n");
-  await near.readPreamble();
+  using clientPeer = await RawPeer.connect(serving.address);
+  await clientPeer.send("GET /1 HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await upstream.accept();
+  await upstreamPeer.readPreamble();
+  await upstreamPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  await clientPeer.readPreamble();
   // The second request uses the open connection, which is closed with the client.
-  await near.send("GET /2 HTTP/1.1\r\n\r\n");
-  await far.readPreamble();
-  near.close();
-  assertEquals((await far.readToEnd()).received, "");
-  const [status] = await withTimeout(ended.promise, "the proxy gives up") as [number];
+  await clientPeer.send("GET /2 HTTP/1.1\r\n\r\n");
+  await upstreamPeer.readPreamble();
+  clientPeer.close();
+  assertEquals((await upstreamPeer.readToEnd()).received, "");
+  const [status] = await withTimeout(handled.promise, "the proxy gives up") as [number];
   assertEquals(status, 502);
   assertEquals(warnings, []);
 });
@@ -439,11 +442,11 @@ test("a client that leaves while the upstream is being connected ends its sessio
   using upstream = new RawServer();
   const client = new SSLClient(pki.clientSslconfig, upstream.address, { timeout: 30 });
   await using serving = serve(new ProxyApp(client), { maxConnections: 1 });
-  using near = await RawPeer.connect(serving.address);
-  await near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await upstream.accept();
-  near.close();
-  await withTimeout(far.readToEnd(), "the connection to the upstream is given up", 2);
+  using clientPeer = await RawPeer.connect(serving.address);
+  await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await upstream.accept();
+  clientPeer.close();
+  await withTimeout(upstreamPeer.readToEnd(), "the connection to the upstream is given up", 2);
   const [message] = await serving.logger.waitFor("debug");
   assertEquals(serving.logger.messagesOf("error"), [], message);
   assertEquals(serving.server.sessions.size, 0);

@@ -68,8 +68,8 @@ const RESPONSES: readonly (readonly [method: string, response: string])[] = [
 
 /** Returns the message with a `connection` header that names the headers that must stay. */
 function naming(message: string): string {
-  const all = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
-  return message.replace("\r\n", `\r\nconnection: ${all}\r\nx-one: 1\r\n`);
+  const names = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
+  return message.replace("\r\n", `\r\nconnection: ${names}\r\nx-one: 1\r\n`);
 }
 
 Deno.test("ProxyApp relays each message byte by byte, even if connection names its host or framing", async (t) => {
@@ -81,12 +81,12 @@ Deno.test("ProxyApp relays each message byte by byte, even if connection names i
     for (const change of [String, naming]) {
       await t.step(`${change.name} ${JSON.stringify([request, response])}`, async () => {
         await using through = await connectThrough();
-        await through.near.send(change(request));
-        const far = await through.upstream.accept();
-        assertEquals(await far.readExactly(request.length), request);
-        await far.send(change(response));
-        assertEquals(await through.near.readExactly(response.length), response);
-        assertEquals([far.text, through.near.text], ["", ""]);
+        await through.clientPeer.send(change(request));
+        const upstreamPeer = await through.upstream.accept();
+        assertEquals(await upstreamPeer.readExactly(request.length), request);
+        await upstreamPeer.send(change(response));
+        assertEquals(await through.clientPeer.readExactly(response.length), response);
+        assertEquals([upstreamPeer.text, through.clientPeer.text], ["", ""]);
       });
     }
   }
@@ -106,7 +106,7 @@ const wireBody = fc.oneof(
 
 Deno.test("ProxyApp changes no byte of any exchange", async () => {
   await using through = await connectThrough();
-  let far: RawPeer | null = null;
+  let upstreamPeer: RawPeer | null = null;
   await fc.assert(
     fc.asyncProperty(
       arbitrary.uri,
@@ -125,12 +125,12 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
           formatResponse(status, reason, { ...responseHeaders, ...download.headers }),
           download.bytes,
         ]));
-        await through.near.send(request);
-        far ??= await through.upstream.accept();
-        assertEquals(await far.readExactly(request.length), request);
-        await far.send(response);
-        assertEquals(await through.near.readExactly(response.length), response);
-        assertEquals([far.text, through.near.text], ["", ""]);
+        await through.clientPeer.send(request);
+        upstreamPeer ??= await through.upstream.accept();
+        assertEquals(await upstreamPeer.readExactly(request.length), request);
+        await upstreamPeer.send(response);
+        assertEquals(await through.clientPeer.readExactly(response.length), response);
+        assertEquals([upstreamPeer.text, through.clientPeer.text], ["", ""]);
       },
     ),
     { numRuns: 100 },
@@ -146,8 +146,8 @@ Deno.test("ProxyApp removes the path components that were shifted to mount", asy
   });
   const client = proxy.makeClient();
   const cases = { "/": "/", "/foo": "/", "/foo/": "/", "/foo/bar/?a=b": "/bar/?a=b" };
-  for (const [asked, relayed] of Object.entries(cases)) {
-    assertEquals((await client.request("GET", asked)).headers["uri"], relayed, asked);
+  for (const [uri, relayed] of Object.entries(cases)) {
+    assertEquals((await client.request("GET", uri)).headers["uri"], relayed, uri);
   }
 });
 
@@ -163,11 +163,11 @@ Deno.test("the client's base headers replace those of the request", async () => 
     // The client's headers also replace headers that `connection` names.
     [{ host: null, authorization: "mine" }, "its.host", "mine", { connection: "authorization" }],
   ];
-  for (const [options, host, authorization, more] of cases) {
+  for (const [options, host, authorization, extraHeaders] of cases) {
     await using proxy = serveProxy(upstream.address, options);
     const response = await proxy.makeClient({ host: "its.host" }).request("GET", "/", {
       authorization: "its authorization",
-      ...more,
+      ...extraHeaders,
     });
     assertEquals({ ...response.headers }, { host, authorization });
   }
@@ -216,7 +216,9 @@ const UPSTREAMS: readonly (readonly [
 ];
 
 Deno.test("headers of the client replace those that a request came with, and the headers that ProxyApp adds replace both", async (t) => {
-  await using upstream = serve(({ headers: { "x-added": _added, ...others } }) => json(others));
+  await using upstream = serve(({ headers: { "x-added": _added, ...otherHeaders } }) =>
+    json(otherHeaders)
+  );
   const headers = { "x-user": "proxy", "x-role": "none", "x-key": "a" };
   const client = upstream.makeClient({ host: null, authorization: "mine", headers });
   const authorization = "mine";
@@ -226,8 +228,10 @@ Deno.test("headers of the client replace those that a request came with, and the
       const target = wrap(client);
       await using app = new ProxyApp(target, options);
       await using proxy = serve(app);
-      const own = options.headers?.() ?? { "x-role": "none", "x-key": "a" };
-      const expected = JSON.parse(JSON.stringify({ authorization, "x-user": "proxy", ...own }));
+      const ownHeaders = options.headers?.() ?? { "x-role": "none", "x-key": "a" };
+      const expected = JSON.parse(
+        JSON.stringify({ authorization, "x-user": "proxy", ...ownHeaders }),
+      );
       const requests: HeaderDict[] = [
         {},
         { "x-user": "admin", "x-role": "admin", "x-key": "b", authorization: "stolen" },
@@ -249,7 +253,7 @@ Deno.test("headers of the client replace those that a request came with, and the
 
 Deno.test("invalid options.headers of ProxyApp is an error of the app", async () => {
   await using upstream = serve(() => [200, "OK", {}, null]);
-  const wrong: (() => unknown)[] = [
+  const invalidHeaders: (() => unknown)[] = [
     () => ({ "X-Upper": "1" }),
     () => ({ "x-empty": "" }),
     () => 5,
@@ -258,7 +262,7 @@ Deno.test("invalid options.headers of ProxyApp is an error of the app", async ()
       throw new RangeError("a mistake");
     },
   ];
-  for (const headers of wrong) {
+  for (const headers of invalidHeaders) {
     await using app = constructWith(ProxyApp, upstream.makeClient(), { headers }) as ProxyApp;
     const error = await catchRejection(callApp(app, mkreq("GET", "/")), `${headers}`);
     assert(error instanceof TypeError || error instanceof RangeError, `${headers}: ${error}`);
@@ -273,7 +277,7 @@ interface Endpoint extends AsyncDisposable {
 Deno.test("ProxyApp relays from each kind of address to each other kind", async (t) => {
   await using dir = await createTempDir();
   await using pki = await TempPKI.create();
-  const plain = (app: App, address: Address): Endpoint => {
+  const servePlain = (app: App, address: Address): Endpoint => {
     const serving = serve(app, {}, address);
     return { client: serving.makeClient(), [Symbol.asyncDispose]: serving[Symbol.asyncDispose] };
   };
@@ -283,20 +287,20 @@ Deno.test("ProxyApp relays from each kind of address to each other kind", async 
   };
   const makePath = () => `${dir.path}/${crypto.randomUUID()}`;
   const kinds: Record<string, (app: App) => Endpoint | Promise<Endpoint>> = {
-    "TCP": (app) => plain(app, ["127.0.0.1", 0]),
-    "Unix": (app) => plain(app, makePath()),
-    "abstract": (app) => plain(app, encodeLatin1(`\0degu-${crypto.randomUUID()}`)),
+    "TCP": (app) => servePlain(app, ["127.0.0.1", 0]),
+    "Unix": (app) => servePlain(app, makePath()),
+    "abstract": (app) => servePlain(app, encodeLatin1(`\0degu-${crypto.randomUUID()}`)),
     "TLS": (app) => startTls(trust, app),
     "TLS over Unix": (app) => startTls(trust, app, {}, makePath()),
   };
-  const all = Object.entries(kinds);
-  for (const [i, [near, startNear]] of all.entries()) {
+  const entries = Object.entries(kinds);
+  for (const [i, [proxyKind, startProxySide]] of entries.entries()) {
     // Each kind is once the client's side and once the upstream's.
-    const [far, startFar] = all[(i + 1) % all.length]!;
-    await t.step(`${near} → ${far}`, async () => {
-      await using upstream = await startFar(echo);
+    const [upstreamKind, startUpstream] = entries[(i + 1) % entries.length]!;
+    await t.step(`${proxyKind} → ${upstreamKind}`, async () => {
+      await using upstream = await startUpstream(echo);
       await using app = new ProxyApp(upstream.client);
-      await using proxy = await startNear(app);
+      await using proxy = await startProxySide(app);
       using conn = await proxy.client.connect();
       for (const text of ["hello", "world"]) {
         const { body } = await conn.post("/", {}, encodeLatin1(text));
@@ -313,15 +317,15 @@ Deno.test("ProxyApp relays from each kind of address to each other kind", async 
 
 Deno.test("ProxyApp refuses arguments of a wrong type", () => {
   const client = new Client(["127.0.0.1", 1]);
-  for (const wrong of [undefined, null, 5, ["127.0.0.1", 1], {}, { connect: 5 }]) {
-    assertTypeError(() => constructWith(ProxyApp, wrong), Deno.inspect(wrong));
+  for (const value of [undefined, null, 5, ["127.0.0.1", 1], {}, { connect: 5 }]) {
+    assertTypeError(() => constructWith(ProxyApp, value), Deno.inspect(value));
   }
   for (
-    const wrong of [null, 5, "conn", { log: console }, { logger: null }, { logger: {} }, {
+    const options of [null, 5, "conn", { log: console }, { logger: null }, { logger: {} }, {
       headers: {},
     }]
   ) {
-    assertTypeError(() => constructWith(ProxyApp, client, wrong), Deno.inspect(wrong));
+    assertTypeError(() => constructWith(ProxyApp, client, options), Deno.inspect(options));
   }
 });
 
@@ -332,12 +336,12 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
   const response = `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
   await using through = await connectThrough();
   const uploading = await countLines(async () => {
-    await through.near.send(request);
-    const far = await through.upstream.accept();
-    assertEquals(await far.readExactly(request.length), request);
+    await through.clientPeer.send(request);
+    const upstreamPeer = await through.upstream.accept();
+    assertEquals(await upstreamPeer.readExactly(request.length), request);
     const downloading = await countLines(async () => {
-      await far.send(response);
-      assertEquals(await through.near.readExactly(response.length), response);
+      await upstreamPeer.send(response);
+      assertEquals(await through.clientPeer.readExactly(response.length), response);
     });
     assertEquals(downloading, lines);
   });
@@ -388,23 +392,26 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
   const linesOf = (text: string) => text === "" ? [] : text.split("|");
   const message = (line: string, headers: readonly string[]) =>
     [line, ...headers, "", ""].join("\r\n");
-  await testEachRow(t, LINES, async (_what, dropped, kept = "") => {
-    const [gone, stays] = [linesOf(dropped), linesOf(kept)];
+  await testEachRow(t, LINES, async (_what, dropped, forwarded = "") => {
+    const [droppedLines, stays] = [linesOf(dropped), linesOf(forwarded)];
     await using through = await connectThrough();
-    await through.near.send(message("DELETE / HTTP/1.1", [...gone, ...stays]));
-    const far = await through.upstream.accept();
-    assertEquals(await far.readPreamble(), message("DELETE / HTTP/1.1", stays));
-    await far.send(message("HTTP/1.1 204 No Content", [...gone, ...stays]));
+    await through.clientPeer.send(message("DELETE / HTTP/1.1", [...droppedLines, ...stays]));
+    const upstreamPeer = await through.upstream.accept();
+    assertEquals(await upstreamPeer.readPreamble(), message("DELETE / HTTP/1.1", stays));
+    await upstreamPeer.send(message("HTTP/1.1 204 No Content", [...droppedLines, ...stays]));
     // The proxy ends the session if its client has sent connection: close.
     const isLast = /^connection: (.*[ ,])?close( *,|\||$)/i.test(dropped);
     const lines = isLast ? [...stays, "connection: close"].toSorted() : stays;
-    assertEquals(await through.near.readPreamble(), message("HTTP/1.1 204 No Content", lines));
+    assertEquals(
+      await through.clientPeer.readPreamble(),
+      message("HTTP/1.1 204 No Content", lines),
+    );
   });
 });
 
 Deno.test("the time to remove the headers that connection names grows linearly with their number", async () => {
   const cases = [["", "a,", ""], ["x-1", ", x-1", ""], ["x-", "1", ",x-1"]] as const;
-  for (const [before, part, after] of cases) await checkLinear(namedHeaders, before, part, after);
+  for (const [prefix, part, suffix] of cases) await checkLinear(namedHeaders, prefix, part, suffix);
 });
 
 Deno.test("an upstream that sends connection: close gets no other request, and the session continues", async (t) => {
@@ -414,16 +421,16 @@ Deno.test("an upstream that sends connection: close gets no other request, and t
         await using through = await connectThrough();
         const upload = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nworld";
         for (let i = 0; i < 3; i++) {
-          await through.near.send(upload);
+          await through.clientPeer.send(upload);
           // Each request uses a new connection.
-          const far = await through.upstream.accept();
-          assertEquals(await far.readExactly(upload.length), upload);
+          const upstreamPeer = await through.upstream.accept();
+          assertEquals(await upstreamPeer.readExactly(upload.length), upload);
           // This server announces the close without closing.
-          await far.send(`HTTP/1.1 200 OK\r\nconnection: ${connection}\r\n${body}`);
+          await upstreamPeer.send(`HTTP/1.1 200 OK\r\nconnection: ${connection}\r\n${body}`);
           const expected = `HTTP/1.1 200 OK\r\n${body}`;
-          assertEquals(await through.near.readExactly(expected.length), expected);
+          assertEquals(await through.clientPeer.readExactly(expected.length), expected);
         }
-        assertEquals(through.near.text, "");
+        assertEquals(through.clientPeer.text, "");
       });
     }
   }

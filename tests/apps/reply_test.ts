@@ -28,14 +28,14 @@ Deno.test("reply gives each status its standard reason phrase", () => {
 });
 
 Deno.test("reply has the reasons of exactly 47 statuses", () => {
-  const known = Array.from({ length: 400 }, (_, i) => i + 200).filter((status) => {
+  const knownStatuses = Array.from({ length: 400 }, (_, i) => i + 200).filter((status) => {
     try {
       return reply(status)[1].length > 1;
     } catch {
       return false;
     }
   });
-  assertEquals(known.length, 47);
+  assertEquals(knownStatuses.length, 47);
 });
 
 Deno.test("reply refuses a status without a standard reason", () => {
@@ -54,9 +54,9 @@ Deno.test("reply sends a string as UTF-8 text unless the headers say otherwise",
     ["<p>", { "content-type": "text/html" }, { "content-type": "text/html" }],
     ["", undefined, { "content-type": PLAIN }],
   ];
-  for (const [body, given, headers] of rows) {
-    const answer = reply(200, body, given);
-    assertEquals([text(answer[3]), answer[2]], [body, headers]);
+  for (const [body, options, headers] of rows) {
+    const response = reply(200, body, options);
+    assertEquals([text(response[3]), response[2]], [body, headers]);
   }
   assertRangeError(() => reply(200, "a\ud800b"), "a lone surrogate");
 });
@@ -74,11 +74,11 @@ Deno.test("reply has no body by default, and refuses one with 204 and 304", () =
 });
 
 Deno.test("reply copies the headers, and passes any other body on", () => {
-  const given = { a: "b" };
+  const passedHeaders = { a: "b" };
   const bytes = new Uint8Array(3);
-  const [, , headers, body] = reply(200, bytes, given);
+  const [, , headers, body] = reply(200, bytes, passedHeaders);
   headers["c"] = "d";
-  assertEquals(given, { a: "b" });
+  assertEquals(passedHeaders, { a: "b" });
   assertStrictEquals(body, bytes);
 });
 

@@ -196,11 +196,11 @@ Deno.test("an invalid change to a request is an error that names the change", ()
     [{ mount: ["", "a"] }, RangeError, 'changes.mount[0]: "" is allowed only as the last'],
   ];
   const request = mkreq("GET", "/");
-  for (const [changes, error, said] of rows) {
+  for (const [changes, error, message] of rows) {
     assertThrows(
-      () => callWith((given: RequestChanges) => request.with(given), changes),
+      () => callWith((requestChanges: RequestChanges) => request.with(requestChanges), changes),
       error,
-      said,
+      message,
     );
   }
 });

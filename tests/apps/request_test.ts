@@ -42,35 +42,36 @@ Deno.test("a body that isn't JSON is answered with 400, and one that is too long
     ["12345", 413],
   ];
   for (const [sent, status] of rows) {
-    const called = await callApp(wrapped, mkreq("PUT", "/", {}, sent));
-    assertEquals(called.status, status, sent);
+    const callResponse = await callApp(wrapped, mkreq("PUT", "/", {}, sent));
+    assertEquals(callResponse.status, status, sent);
     const response = await serving.makeClient().request("PUT", "/", {}, sent);
     assertEquals(response.status, status, sent);
     assertEquals(await response.text(), status === 200 ? sent : "");
   }
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 400);
   assertEquals(serving.logger.messagesOf("error"), []);
-  const own: App = async (request) => {
+  const ownApp: App = async (request) => {
     const value = await request.json().catch(() => "none");
     return json(value, value === "none" ? 422 : 200);
   };
-  assertEquals((await callApp(own, mkreq("PUT", "/", {}, "five"))).status, 422);
+  assertEquals((await callApp(ownApp, mkreq("PUT", "/", {}, "five"))).status, 422);
   const text: App = async (request) => reply(200, await request.text({ maxBytes: 1 }));
   assertEquals((await callApp(text, mkreq("PUT", "/", {}, "ab"))).status, 413);
 });
 
 Deno.test("a SyntaxError that doesn't come from the body is an error of the app", async () => {
-  const other = mkreq("PUT", "/", {}, "five");
+  const otherRequest = mkreq("PUT", "/", {}, "five");
   const apps: App[] = [
     () => JSON.parse("five"),
     async ({ body }) => json(await body!.json() ?? null),
-    async () => json(await other.json() ?? null),
+    async () => json(await otherRequest.json() ?? null),
     () => Promise.reject(new SyntaxError("mine")),
   ];
   for (const app of apps) {
     const error = await catchRejection(callApp(app, mkreq("PUT", "/", {}, "five")), "an error");
     assertInstanceOf(error, SyntaxError);
   }
-  const late: App = async () => reply(200, await mkreq("PUT", "/", {}, "ab").text({ maxBytes: 1 }));
-  await assertRejects(() => callApp(late, mkreq("PUT", "/", {}, "ab")), BodyError);
+  const lateApp: App = async () =>
+    reply(200, await mkreq("PUT", "/", {}, "ab").text({ maxBytes: 1 }));
+  await assertRejects(() => callApp(lateApp, mkreq("PUT", "/", {}, "ab")), BodyError);
 });

@@ -47,25 +47,25 @@ async function assertNoLamp(response: Response): Promise<void> {
   assertEquals(await response.text(), "none");
 }
 
-const fail = (answer: () => ResponseTuple | ResponseObject): never => {
-  throw new ResponseError(answer());
+const fail = (response: () => ResponseTuple | ResponseObject): never => {
+  throw new ResponseError(response());
 };
 
 Deno.test("the server sends a response that an app returns or throws, as an array or an object", async () => {
-  for (const answer of ANSWERS) {
+  for (const response of ANSWERS) {
     const apps: App[] = [
-      answer,
-      () => Promise.resolve(answer()),
-      () => fail(answer),
+      response,
+      () => Promise.resolve(response()),
+      () => fail(response),
       async () => {
         await Promise.resolve();
-        return fail(answer);
+        return fail(response);
       },
-      { handle: () => fail(answer) },
-      routes({ "GET /": () => fail(answer) }),
-      wrapApp(() => fail(answer), (next) => next()),
-      wrapApp(() => reply(200), () => fail(answer)),
-      fromFetchHandler(() => fail(answer)),
+      { handle: () => fail(response) },
+      routes({ "GET /": () => fail(response) }),
+      wrapApp(() => fail(response), (next) => next()),
+      wrapApp(() => reply(200), () => fail(response)),
+      fromFetchHandler(() => fail(response)),
     ];
     for (const app of apps) {
       await assertNoLamp(await callApp(app, mkreq("GET", "/")));
@@ -114,14 +114,14 @@ Deno.test("next() resolves to a response that the app throws, and to 413 and 400
 Deno.test("access logs and a server in a worker see a response that an app throws", async () => {
   const lines: string[] = [];
   const log = accessLog((line) => lines.push(line));
-  const ended = Promise.withResolvers<Exchange>();
+  const exchangeEnded = Promise.withResolvers<Exchange>();
   const onExchange = (exchange: Exchange) => {
     log(exchange);
-    ended.resolve(exchange);
+    exchangeEnded.resolve(exchange);
   };
   await using serving = serve(() => fail(() => reply(404, "none")), { onExchange });
   assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
-  assertEquals((await ended.promise).error, null);
+  assertEquals((await exchangeEnded.promise).error, null);
   assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
   const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
   await using temp = await TempServer.start(["127.0.0.1", 0], null, {
@@ -132,8 +132,8 @@ Deno.test("access logs and a server in a worker see a response that an app throw
 });
 
 Deno.test("a proxy sends a response that a custom client throws, and logs no error", async () => {
-  for (const answer of ANSWERS) {
-    await using app = new ProxyApp({ request: async () => await fail(answer) });
+  for (const response of ANSWERS) {
+    await using app = new ProxyApp({ request: async () => await fail(response) });
     await using serving = serve(app);
     await assertNoLamp(await serving.makeClient().request("GET", "/"));
     assertEquals([...serving.logger.messagesOf("error"), ...serving.logger.messagesOf("info")], []);
@@ -146,11 +146,11 @@ Deno.test("a server sends a response that another copy of the package throws", a
 });
 
 Deno.test("a ResponseError is a DeguError with the response, and is not transient", async () => {
-  const answer = reply(404, "none");
-  const error = new ResponseError(answer);
+  const response = reply(404, "none");
+  const error = new ResponseError(response);
   assertInstanceOf(error, DeguError);
   assertEquals(`${error}`, 'ResponseError: the app answers 404 "Not Found"');
-  assertStrictEquals(error.response, answer);
+  assertStrictEquals(error.response, response);
   let calls = 0;
   const call = () => {
     calls++;

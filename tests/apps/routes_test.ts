@@ -9,41 +9,41 @@ import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
 /** An app that responds with its label, its parameters and its path. */
-function told(route: string) {
+function makeApp(route: string) {
   return (
     { parameters, mount, path }: Pick<Request, "mount" | "path"> & { parameters: object },
   ) => {
     const values = Object.entries(parameters).flat();
-    const where = mount.length > 0 ? [`at ${mount.join("/")}: ${JSON.stringify(path)}`] : [];
-    return reply(200, [route, ...values, ...where].join(" "));
+    const location = mount.length > 0 ? [`at ${mount.join("/")}: ${JSON.stringify(path)}`] : [];
+    return reply(200, [route, ...values, ...location].join(" "));
   };
 }
 
 const app = routes({
-  "GET /{any}": told("any"),
-  "GET /{first}/all": told("first"),
+  "GET /{any}": makeApp("any"),
+  "GET /{first}/all": makeApp("first"),
   "HEAD /lamps/": () => reply(204),
-  "GET /": told("root"),
-  "GET /lamps": told("lamps"),
-  "POST /lamps": told("new"),
-  "GET /lamps/": told("slash"),
-  "GET /lamp/{name}": told("lamp"),
-  "PUT /lamp/{other}": told("put"),
-  "GET /lamp/all": told("all"),
-  "DELETE /lamp/{name}/bulb/{bulb_2}": told("bulb"),
-  "GET /log/{rest...}": told("log"),
-  "GET /log/{day}": told("day"),
-  "GET /log/{day}/{rest...}": told("day and rest"),
-  "/files/": told("files"),
-  "GET /files/status": told("status"),
-  "GET /files/{name}/info": told("info"),
-  "GET /files/old/{path...}": told("old"),
-  "/files/deep/": told("deep"),
-  "/{peer}/disk/": told("disk"),
+  "GET /": makeApp("root"),
+  "GET /lamps": makeApp("lamps"),
+  "POST /lamps": makeApp("new"),
+  "GET /lamps/": makeApp("slash"),
+  "GET /lamp/{name}": makeApp("lamp"),
+  "PUT /lamp/{other}": makeApp("put"),
+  "GET /lamp/all": makeApp("all"),
+  "DELETE /lamp/{name}/bulb/{bulb_2}": makeApp("bulb"),
+  "GET /log/{rest...}": makeApp("log"),
+  "GET /log/{day}": makeApp("day"),
+  "GET /log/{day}/{rest...}": makeApp("day and rest"),
+  "/files/": makeApp("files"),
+  "GET /files/status": makeApp("status"),
+  "GET /files/{name}/info": makeApp("info"),
+  "GET /files/old/{path...}": makeApp("old"),
+  "/files/deep/": makeApp("deep"),
+  "/{peer}/disk/": makeApp("disk"),
 });
 
-async function ask(method: Method, uri: string, of: App = app): Promise<string> {
-  const response = await callApp(of, mkreq(method, uri, {}, null));
+async function ask(method: Method, uri: string, table: App = app): Promise<string> {
+  const response = await callApp(table, mkreq(method, uri, {}, null));
   return response.ok ? await response.text() : `${response.status} ${response.headers["allow"]}`;
 }
 
@@ -66,7 +66,7 @@ Deno.test("routes calls the app of a method and a path, with the parameters", as
     ["GET", "/log", "any any log"],
     ["GET", "/log/", "404 undefined"],
   ];
-  for (const [method, uri, answer] of rows) assertEquals(await ask(method, uri), answer, uri);
+  for (const [method, uri, response] of rows) assertEquals(await ask(method, uri), response, uri);
 });
 
 Deno.test("a mount gets the remaining path with any method, with and without a slash", async () => {
@@ -90,18 +90,18 @@ Deno.test("a mount gets the remaining path with any method, with and without a s
     ["GET", "/anna/disk/a", 'disk peer anna at anna/disk: ["a"]'],
     ["GET", "/files/disk/a", 'files at files: ["disk","a"]'],
   ];
-  for (const [method, uri, answer] of rows) {
-    assertEquals(await ask(method, uri), answer, `${method} ${uri}`);
+  for (const [method, uri, response] of rows) {
+    assertEquals(await ask(method, uri), response, `${method} ${uri}`);
   }
-  const all = routes({ "/": told("all") });
-  for (const uri of ["/", "/a", "/a/"]) assertEquals(await ask("PUT", uri, all), "all", uri);
+  const allTable = routes({ "/": makeApp("all") });
+  for (const uri of ["/", "/a", "/a/"]) assertEquals(await ask("PUT", uri, allTable), "all", uri);
 });
 
 Deno.test("a nested table matches the remaining path, with and without a slash, and adds its parameters", async () => {
   const inner = routes({
-    "GET /": told("top"),
-    "GET /{name}": told("inner"),
-    "/sub/": told("sub"),
+    "GET /": makeApp("top"),
+    "GET /{name}": makeApp("inner"),
+    "/sub/": makeApp("sub"),
   });
   const outer = routes({ "/api/": inner, "/of/{peer}/": inner });
   const rows: [uri: string, answer: string][] = [
@@ -113,7 +113,7 @@ Deno.test("a nested table matches the remaining path, with and without a slash, 
     ["/api/x/y", "404 undefined"],
     ["/other", "404 undefined"],
   ];
-  for (const [uri, answer] of rows) assertEquals(await ask("GET", uri, outer), answer, uri);
+  for (const [uri, response] of rows) assertEquals(await ask("GET", uri, outer), response, uri);
 });
 
 Deno.test("a literal component precedes a parameter, from left to right, in any order of the table", async () => {
@@ -136,8 +136,8 @@ Deno.test("a path without a route is 404, a method without an app 405 with the a
     ["GET", "/lamp/a/bulb/b", "405 DELETE"],
     ["DELETE", "/log/a", "405 GET, HEAD"],
   ];
-  for (const [method, uri, answer] of rows) {
-    assertEquals(await ask(method, uri), answer, `${method} ${uri}`);
+  for (const [method, uri, response] of rows) {
+    assertEquals(await ask(method, uri), response, `${method} ${uri}`);
   }
 });
 
@@ -166,62 +166,62 @@ Deno.test("an app of GET answers HEAD, unless HEAD has its own app", async () =>
 });
 
 Deno.test("an app gets the request, the session and the classes, and routes passes on its response or error", async () => {
-  const answer = reply(200);
-  const seen: unknown[] = [];
+  const response = reply(200);
+  const receivedArgs: unknown[] = [];
   const failure = new Error("an app's error");
   const object: AppObject = {
     handle(...args) {
-      seen.push(...args);
-      return this === object ? answer : reply(500);
+      receivedArgs.push(...args);
+      return this === object ? response : reply(500);
     },
   };
   const table = routes({ "GET /a": object, "GET /b": () => Promise.reject(failure) });
-  const given = [mkreq("GET", "/a"), makeSession(), api] as const;
-  assertStrictEquals(await table.handle(...given), answer);
-  given.forEach((each, i) => assertStrictEquals(seen[i], each));
-  const failed = await callApp(table, mkreq("GET", "/b")).catch((error) => error);
-  assertStrictEquals(failed, failure);
+  const handleArgs = [mkreq("GET", "/a"), makeSession(), api] as const;
+  assertStrictEquals(await table.handle(...handleArgs), response);
+  handleArgs.forEach((arg, i) => assertStrictEquals(receivedArgs[i], arg));
+  const rejection = await callApp(table, mkreq("GET", "/b")).catch((error) => error);
+  assertStrictEquals(rejection, failure);
 });
 
 Deno.test("parameters have no prototype, can't be changed, and are shown", async () => {
-  const seen: Request[] = [];
+  const requests: Request[] = [];
   const table = routes({
     "GET /{constructor}/{a}": (request) => {
-      seen.push(request as Request);
+      requests.push(request as Request);
       return reply(200);
     },
     "GET /none": (request) => {
-      seen.push(request as Request);
+      requests.push(request as Request);
       return reply(200);
     },
   });
   await callApp(table, mkreq("GET", "/x/toString"));
   await callApp(table, mkreq("GET", "/none"));
-  const [named, none] = seen;
-  assertEquals(Object.entries(named!.parameters), [["constructor", "x"], ["a", "toString"]]);
-  assert(Deno.inspect(named).includes('a: "toString"'), Deno.inspect(named));
-  for (const { parameters } of seen) {
+  const [withName, withoutName] = requests;
+  assertEquals(Object.entries(withName!.parameters), [["constructor", "x"], ["a", "toString"]]);
+  assert(Deno.inspect(withName).includes('a: "toString"'), Deno.inspect(withName));
+  for (const { parameters } of requests) {
     assertEquals(Object.getPrototypeOf(parameters), null);
     assertThrows(() => Object.assign(parameters, { b: "" }), TypeError);
   }
-  assertEquals(Object.keys(none!.parameters), []);
+  assertEquals(Object.keys(withoutName!.parameters), []);
 });
 
 Deno.test("onConnect of each app is called once for a connection, in the order of the table, until a call doesn't return true", async () => {
-  const rows: [says: unknown[], asked: number, accepted: boolean][] = [
+  const rows: [results: unknown[], callCount: number, accepted: boolean][] = [
     [[true, true, true], 3, true],
     [[true, Promise.resolve(true), true], 3, true],
     [[true, false, true], 2, false],
     [[1, true, true], 1, false],
     [[true, true, undefined], 3, false],
   ];
-  for (const [says, asked, accepted] of rows) {
-    const seen: unknown[][] = [];
-    const [a, b, c] = says.map((answer) => ({
+  for (const [results, callCount, accepted] of rows) {
+    const calls: unknown[][] = [];
+    const [a, b, c] = results.map((result) => ({
       handle: () => reply(200),
       onConnect(...args: unknown[]) {
-        seen.push([this, ...args]);
-        return answer;
+        calls.push([this, ...args]);
+        return result;
       },
     })) as unknown as AppObject[];
     const inner = routes({ "GET /": c! });
@@ -234,7 +234,7 @@ Deno.test("onConnect of each app is called once for a connection, in the order o
     });
     const session = makeSession();
     assertEquals(await table.onConnect!(session, deadSocket), accepted);
-    assertEquals(seen, [a, b, c].slice(0, asked).map((each) => [each, session, deadSocket]));
+    assertEquals(calls, [a, b, c].slice(0, callCount).map((self) => [self, session, deadSocket]));
   }
   assertEquals(routes({ "GET /": () => reply(200) }).onConnect, undefined);
   const refusing = { handle: () => reply(200), onConnect: () => false };
@@ -305,9 +305,13 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
       ] as [object, string]
     ),
   ];
-  for (const [table, said] of rangeErrors) {
-    assertThrows(() => callWith(routes, table), RangeError, said);
+  for (const [table, message] of rangeErrors) {
+    assertThrows(() => callWith(routes, table), RangeError, message);
   }
-  const wrong = [null, "GET /", ok, { "GET /": null }, { "GET /": {} }, { "/": { handle: 5 } }];
-  for (const table of wrong) assertTypeError(() => callWith(routes, table), Deno.inspect(table));
+  const invalidTables = [null, "GET /", ok, { "GET /": null }, { "GET /": {} }, {
+    "/": { handle: 5 },
+  }];
+  for (const table of invalidTables) {
+    assertTypeError(() => callWith(routes, table), Deno.inspect(table));
+  }
 });

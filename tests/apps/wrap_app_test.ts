@@ -46,19 +46,21 @@ class Guarded {
 }
 
 Deno.test("wrapApp calls the function in place of the app, with the app as next", async () => {
-  const seen: unknown[] = [];
-  const app: AppFunction = (request, session, given) => {
-    seen.push(request, session, given);
+  const receivedArgs: unknown[] = [];
+  const app: AppFunction = (request, session, receivedApi) => {
+    receivedArgs.push(request, session, receivedApi);
     return reply(200);
   };
-  const wrapped = wrapApp(app, async (next, request, session, given) => {
-    const { status } = await next(request, session, given);
+  const wrapped = wrapApp(app, async (next, request, session, receivedApi) => {
+    const { status } = await next(request, session, receivedApi);
     return reply(status === 200 ? 201 : 500);
   });
   const request = mkreq("GET", "/");
   const session = makeSession();
   assertEquals(await wrapped(request, session, api), reply(201));
-  for (const [i, each] of [request, session, api].entries()) assertStrictEquals(seen[i], each);
+  for (const [i, arg] of [request, session, api].entries()) {
+    assertStrictEquals(receivedArgs[i], arg);
+  }
 });
 
 Deno.test("next() works without arguments or with replaced ones, and always resolves to a Response", async () => {
@@ -78,20 +80,20 @@ Deno.test("next() works without arguments or with replaced ones, and always reso
       const { status, reason, headers, body } = response;
       return [status, reason, { ...headers, "x-a": "b" }, body];
     });
-    for (const [asked, seen] of [["/a", "/a"], ["/other", "/another"]] as const) {
-      const { headers, ...response } = await callApp(wrapped, mkreq("GET", asked));
+    for (const [requestUri, expectedUri] of [["/a", "/a"], ["/other", "/another"]] as const) {
+      const { headers, ...response } = await callApp(wrapped, mkreq("GET", requestUri));
       const { uri, "x-a": added } = headers;
-      assertEquals([uri, added], [seen, "b"]);
+      assertEquals([uri, added], [expectedUri, "b"]);
       assertEquals(response.status, 200);
     }
     assertEquals(await (await callApp(wrapped, mkreq("GET", "/"))).text(), "hello");
   }
-  const wrong = wrapApp(() => [200, "OK"] as never, (next) => next());
-  await assertRejects(() => callApp(wrong, mkreq("GET", "/")), TypeError, "got 2 items");
+  const invalidApp = wrapApp(() => [200, "OK"] as never, (next) => next());
+  await assertRejects(() => callApp(invalidApp, mkreq("GET", "/")), TypeError, "got 2 items");
 });
 
 Deno.test("if next() rejects an invalid response, its body is canceled, which closes its file", async () => {
-  const answers: ((body: BodyOut) => unknown)[] = [
+  const responses: ((body: BodyOut) => unknown)[] = [
     (body) => [200, "OK", new Headers(), body],
     (body) => ({ status: 200, reason: "OK", headers: null, body }),
     (body) => [200, "OK", body],
@@ -99,11 +101,11 @@ Deno.test("if next() rejects an invalid response, its body is canceled, which cl
       throw new ResponseError([200, "OK", new Headers() as unknown as HeaderDict, body]);
     },
   ];
-  for (const answer of answers) {
+  for (const response of responses) {
     let reason: unknown;
-    const stream = new ReadableStream({ cancel: (given) => void (reason = given) });
+    const stream = new ReadableStream({ cancel: (cancelReason) => void (reason = cancelReason) });
     await using serving = serve(
-      wrapApp(makeUntypedApp(() => answer(new Body(stream, 5))), (next) => next()),
+      wrapApp(makeUntypedApp(() => response(new Body(stream, 5))), (next) => next()),
     );
     assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
     assertInstanceOf(reason, TypeError);
@@ -169,10 +171,10 @@ Deno.test("a wrapped app refuses each peer that the app refuses", async () => {
 
 Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {
   const app: App = () => reply(200);
-  for (const wrong of [undefined, null, {}, { handle: 5 }, { handle: app, onConnect: 5 }]) {
-    assertTypeError(() => callWith(wrapApp, wrong, () => reply(200)), Deno.inspect(wrong));
+  for (const value of [undefined, null, {}, { handle: 5 }, { handle: app, onConnect: 5 }]) {
+    assertTypeError(() => callWith(wrapApp, value, () => reply(200)), Deno.inspect(value));
   }
-  for (const wrong of [undefined, null, {}, "handle"]) {
-    assertTypeError(() => callWith(wrapApp, app, wrong), Deno.inspect(wrong));
+  for (const value of [undefined, null, {}, "handle"]) {
+    assertTypeError(() => callWith(wrapApp, app, value), Deno.inspect(value));
   }
 });

@@ -74,9 +74,9 @@ Deno.test("a scope of 0 and a prefix are omitted, and a numeric scope is written
     [["fe80::1/64", 80, 0, 3], "[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
     [["::1/128", 80, 0, 0], "[::1]:80", ["::1", 80]],
   ];
-  for (const [address, text, read] of rows) {
+  for (const [address, text, parsed] of rows) {
     assertEquals(formatAddress(address), text);
-    assertEquals(parseAddress(text), read);
+    assertEquals(parseAddress(text), parsed);
   }
 });
 
@@ -97,7 +97,7 @@ const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) 
   !/^[0-9]+$/.test(name)
 );
 const name = makeTextArbitrary(25).filter((text) => text.isWellFormed());
-const place = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
+const pathPart = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
 
 const addresses: Record<string, fc.Arbitrary<Address>> = {
   "IPv4": fc.tuple(ipv4, port),
@@ -106,7 +106,7 @@ const addresses: Record<string, fc.Arbitrary<Address>> = {
   "IPv6 with an interface by name": fc.tuple(linkLocal, interfaceName, port)
     .map(([host, zone, at]) => [`${host}%${zone}`, at] as const),
   "IPv6 with a scope": fc.tuple(fc.oneof(ipv6, linkLocal), port, fc.constant(0), scope),
-  "a path": fc.array(place, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}`)
+  "a path": fc.array(pathPart, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}`)
     .filter((path) => encoder.encode(path).length <= 107),
   "an abstract name": name.map(abstract).filter((bytes) => bytes.length <= 108),
 };
@@ -122,7 +122,7 @@ for (const [kind, arbitrary] of Object.entries(addresses)) {
 }
 
 Deno.test("every text that can be parsed is formatted unchanged", () => {
-  const near = fc.oneof(
+  const similarTexts = fc.oneof(
     fc.string({ unit: fc.constantFrom(..."[]:%0a1.@/ -unix\n"), maxLength: 14 }),
     fc.tuple(
       fc.constantFrom(...pairs.map(([text]) => text)),
@@ -132,7 +132,7 @@ Deno.test("every text that can be parsed is formatted unchanged", () => {
       .map(([text, at, change]) => text.slice(0, at) + change + text.slice(at + 1)),
   );
   fc.assert(
-    fc.property(near, (text) => {
+    fc.property(similarTexts, (text) => {
       let address;
       try {
         address = parseAddress(text);
@@ -204,7 +204,7 @@ Deno.test("a value that is not an address can't be formatted", () => {
     assertEquals(message.slice(0, 26), "address: must be a string;");
   }
   const hosts = ["fe80::1", "fe80::1%4294967296", "fe80::1%03", "::1/128", "unix"];
-  const wrong: readonly (readonly [address: Address, why?: string])[] = [
+  const invalidAddresses: readonly (readonly [address: Address, why?: string])[] = [
     ...[-1, 1.5, 2 ** 32].flatMap((n): [Address][] => [[["::1", 80, n, 0]], [["::1", 80, 0, n]]]),
     ...hosts.map((host): [Address] => [[host, 80]]),
     [["::1", 80, 5, 0]],
@@ -216,8 +216,8 @@ Deno.test("a value that is not an address can't be formatted", () => {
     [["localhost", 80, 0, 0], "must be an IPv6 address; got"],
     [["a b", 80], "must be an IP address or a DNS name; got"],
   ];
-  for (const [address, why = ""] of wrong) {
-    assertThrows(() => formatAddress(address), RangeError, why, Deno.inspect(address));
+  for (const [address, message = ""] of invalidAddresses) {
+    assertThrows(() => formatAddress(address), RangeError, message, Deno.inspect(address));
   }
 });
 
@@ -398,9 +398,9 @@ Deno.test("the error for an invalid host names the likely mistake", () => {
   ];
   for (const [host, hint] of rows) {
     const { message } = invalidHostError(host, "a host");
-    const got = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
+    const suffix = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
     const looks = hint === null ? "" : `; this looks like ${hint}`;
-    const expected = `address[0]: must be a host${got}${looks}`;
+    const expected = `address[0]: must be a host${suffix}${looks}`;
     assertEquals(hint === null ? message : message.slice(0, expected.length), expected);
   }
 });

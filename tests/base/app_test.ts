@@ -48,8 +48,8 @@ Deno.test("the methods of an object are called on it, and looked up at each call
 
 Deno.test("an invalid app is a TypeError that names the argument", () => {
   const handle = () => {};
-  const wrong = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
-  for (const app of [...wrong, { handle, onConnect: 1 }, { handle, onConnect: null }]) {
+  const invalidApps = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
+  for (const app of [...invalidApps, { handle, onConnect: 1 }, { handle, onConnect: null }]) {
     const { message } = assertThrows(() => readApp(app as unknown as App, "admin"), TypeError);
     assert(message.startsWith("admin"), message);
   }
@@ -81,8 +81,8 @@ Deno.test("Deno.inspect shows a Response like the arguments that construct it", 
   const partial = Deno.inspect(new Response(206, "Partial Content", range, null));
   assert(partial.startsWith('Response(status=206, reason="Partial Content", headers={'), partial);
   const body = new Body(new PieceSource([]), 5);
-  const whole = Deno.inspect(new Response(200, "OK", {}, body));
-  assert(whole.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), whole);
+  const output = Deno.inspect(new Response(200, "OK", {}, body));
+  assert(output.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), output);
 });
 
 Deno.test("shiftPath moves one component after the other to mount, and a proxy omits them", () => {
@@ -130,12 +130,12 @@ Deno.test("a session counts the requests that were answered, and has its own sto
     return [200, "OK", { visits: `${visits}` }, null];
   }, { maxRequests: 7 });
   const client = serving.makeClient();
-  using one = await client.connect();
-  using two = await client.connect();
+  using conn1 = await client.connect();
+  using conn2 = await client.connect();
   for (const visits of ["1", "2", "3"]) {
-    assertEquals((await one.get("/")).headers["visits"], visits);
+    assertEquals((await conn1.get("/")).headers["visits"], visits);
   }
-  assertEquals((await two.get("/")).headers["visits"], "1");
+  assertEquals((await conn2.get("/")).headers["visits"], "1");
   assertEquals(counts, [0, 1, 2, 0]);
 });
 

@@ -84,8 +84,8 @@ Deno.test("each error has the name of its class, its message, and its own fields
 });
 
 Deno.test("the message about a long text of a peer or a caller is short, escaped and on one line", async (t) => {
-  const bad = `\x00\x1b[31m\r\n\x7f\x9b\xff${"x".repeat(20000)}`;
-  const line = bad.replaceAll("\r\n", "\r");
+  const hostileText = `\x00\x1b[31m\r\n\x7f\x9b\xff${"x".repeat(20000)}`;
+  const line = hostileText.replaceAll("\r\n", "\r");
   const long = "é\r\n\x1b".repeat(5000);
   const ofPeer: Record<string, () => unknown> = {
     "request line": () => parseRequest(encodeLatin1(line)),
@@ -105,19 +105,19 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
     "reason": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${line}`)),
     "chunk size": () => parseChunkHeader(encodeLatin1(line.slice(0, 4000))),
     "chunk extension": () => parseChunkHeader(encodeLatin1(`5;${line.slice(0, 4000)}`)),
-    "URI": () => parseUri(`/${bad}`),
-    "query": () => parseUri(`/?${bad}`),
-    "range": () => parseRange(bad),
-    "content-range": () => parseContentRange(bad),
+    "URI": () => parseUri(`/${hostileText}`),
+    "query": () => parseUri(`/?${hostileText}`),
+    "range": () => parseRange(hostileText),
+    "content-range": () => parseContentRange(hostileText),
   };
   const ofCaller: typeof ofPeer = {
     "name to be sent": () => formatHeaders({ [long]: "a" }),
     "value to be sent": () => formatHeaders({ a: long }),
     "URI to be sent": () => formatRequest("GET", `/${long}`, {}),
   };
-  await testEachRow(t, Object.entries({ ...ofPeer, ...ofCaller }), (what, call) => {
-    const error = catchThrown(call, what);
-    assert(error instanceof (what in ofPeer ? ProtocolError : RangeError));
+  await testEachRow(t, Object.entries({ ...ofPeer, ...ofCaller }), (label, call) => {
+    const error = catchThrown(call, label);
+    assert(error instanceof (label in ofPeer ? ProtocolError : RangeError));
     assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
     assert(error.message.length < 400, `${error.message.length} characters`);
     if ("code" in error) assertMatch(error.code as string, /^[A-Z]+(_[A-Z]+)*$/);
@@ -156,7 +156,7 @@ Deno.test("quote escapes all but printable ASCII, in as few digits as possible",
 
 Deno.test("every code of an error is in its type, documented and, of a ProtocolError, in use", async () => {
   const root = new URL("../../", import.meta.url);
-  const read = (path: string) => Deno.readTextFile(new URL(path, root));
+  const readFile = (path: string) => Deno.readTextFile(new URL(path, root));
   const codesIn = (text: string, pattern: RegExp) =>
     [...new Set([...text.matchAll(pattern)].map(([, code]) => code))].toSorted();
   const sources: string[] = [];
@@ -165,7 +165,7 @@ Deno.test("every code of an error is in its type, documented and, of a ProtocolE
       sources.push(await Deno.readTextFile(path));
     }
   }
-  const [types, docs] = [await read("base/errors.ts"), await read("docs/base.md")];
+  const [types, docs] = [await readFile("base/errors.ts"), await readFile("docs/base.md")];
   const thrown = /(?:new ProtocolError\(|super\()\s*"([A-Z_]+)"/g;
   for (const name of ["ProtocolError", "TlsError"]) {
     const [type = ""] = new RegExp(`type ${name}Code =[^;]*;`).exec(types) ?? [];
@@ -293,10 +293,10 @@ Deno.test("the value of a secret header is never printed or quoted, with a name 
       assertStringIncludes(output, '"a"'.slice(1, -1));
     }
     assert(!quoteValue(name, SECRET).includes(SECRET), name);
-    for (const between of [": ", ":", " : "]) {
+    for (const separator of [": ", ":", " : "]) {
       assert(
-        !quoteLine(encodeLatin1(`${name}${between}${SECRET}`)).includes(SECRET),
-        name + between,
+        !quoteLine(encodeLatin1(`${name}${separator}${SECRET}`)).includes(SECRET),
+        name + separator,
       );
     }
   }

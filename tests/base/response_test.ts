@@ -56,8 +56,8 @@ Deno.test("bytes, text and json accept maxBytes for every kind of body", async (
       assertInstanceOf(error, BodyError);
       assertEquals(error.code, "TOO_LONG");
     }
-    const wrong = callWith(respond(make()).bytes.bind(respond(make())), { maxBytes: "3" });
-    assertInstanceOf(await catchRejection(wrong as Promise<unknown>, "a text"), TypeError);
+    const rejected = callWith(respond(make()).bytes.bind(respond(make())), { maxBytes: "3" });
+    assertInstanceOf(await catchRejection(rejected as Promise<unknown>, "a text"), TypeError);
   });
 });
 
@@ -132,14 +132,14 @@ Deno.test("discard works after a part was read, counts the remaining bytes, and 
       true,
     ],
   ];
-  await testEachRow(t, rows, async (_what, make, read, kept) => {
+  await testEachRow(t, rows, async (_what, make, read, isKept) => {
     await using serving = serve(() => [200, "OK", {}, make()]);
     using conn = await serving.makeClient().connect();
     const response = await conn.get("/");
     await read(response.body as never);
     await response.discard();
-    assertEquals(conn.closed, !kept);
-    if (kept) await (await conn.get("/")).discard();
+    assertEquals(conn.closed, !isKept);
+    if (isKept) await (await conn.get("/")).discard();
   });
 });
 

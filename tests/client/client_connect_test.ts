@@ -66,8 +66,10 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
         assertMatch(error.message, hint);
         assert(error.cause instanceof Class);
         const { message } = error.cause;
-        const said = message.includes("lookup") ? ": the name can't be looked up; " : message;
-        assertStringIncludes(error.message, said);
+        const expectedMessage = message.includes("lookup")
+          ? ": the name can't be looked up; "
+          : message;
+        assertStringIncludes(error.message, expectedMessage);
       }
     });
   }
@@ -80,14 +82,14 @@ Deno.test("a loop of connects that fail at once doesn't block timers and sockets
     "a path without a permission": "/dev/null/a",
     "an address that can't be connected to, like a host without a route": ["224.0.0.1", 80],
   };
-  for (const [what, address] of Object.entries(failing)) {
+  for (const [label, address] of Object.entries(failing)) {
     const client = new Client(address);
-    let left = 2;
-    setTimeout(() => left--, 0);
-    waitForTick().then(() => left--);
+    let pendingCount = 2;
+    setTimeout(() => pendingCount--, 0);
+    waitForTick().then(() => pendingCount--);
     // Far more connects than the timer or the socket requires.
-    for (let tries = 0; left > 0; tries++) {
-      assert(tries < 1000, what);
+    for (let tries = 0; pendingCount > 0; tries++) {
+      assert(tries < 1000, label);
       await assertRejects(() => client.request("GET", "/"));
     }
   }
@@ -104,12 +106,12 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
   for (const value of [false, 1, "true", null, undefined, {}, [], new Boolean(true)]) {
     await t.step(Deno.inspect(value), async () => {
       using server = new RawServer();
-      const made: Connection[] = [];
-      const onConnect = (conn: Connection) => (made.push(conn), value as true);
+      const connections: Connection[] = [];
+      const onConnect = (conn: Connection) => (connections.push(conn), value as true);
       const client = new Client(server.address, { onConnect });
       const refused = await assertRejects(() => client.connect(), ConnectionClosedError);
       assertEquals(refused.code, "REFUSED");
-      assertEquals(made.map(({ closed }) => closed), [true]);
+      assertEquals(connections.map(({ closed }) => closed), [true]);
       await (await server.accept()).assertClosedSilently();
       await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
       await (await server.accept()).assertClosedSilently();
@@ -141,19 +143,19 @@ Deno.test("onConnect may make requests before it accepts", async () => {
 });
 
 Deno.test("request() closes its connection after the body is read, or at once without a body", async (t) => {
-  const answers = [
+  const responses = [
     ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""],
     ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""],
     ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"],
     ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hello"],
   ] as const;
-  for (const [answer, text] of answers) {
-    await t.step(JSON.stringify(answer), async () => {
+  for (const [response, text] of responses) {
+    await t.step(JSON.stringify(response), async () => {
       using server = new RawServer();
       const responding = new Client(server.address).request("GET", "/");
       const peer = await server.accept();
       await peer.readPreamble();
-      await peer.send(answer);
+      await peer.send(response);
       const { body } = await responding;
       if (text !== "") assertEquals(await body?.text(), text);
       assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
@@ -175,19 +177,25 @@ Deno.test("request() closes its connection after an error", async () => {
 Deno.test("a signal that is already aborted, the client's or the request's, prevents connecting", async () => {
   using server = new RawServer();
   const aborted = { signal: AbortSignal.abort(reason) };
-  for (const [options, own] of [[aborted, undefined], [{}, aborted]] as const) {
+  for (const [options, requestSignal] of [[aborted, undefined], [{}, aborted]] as const) {
     const client = new Client(server.address, options);
-    assertStrictEquals(await catchRejection(client.connect(undefined, own), "connect"), reason);
-    assertStrictEquals(await catchRejection(client.createSocket(own), "createSocket"), reason);
+    assertStrictEquals(
+      await catchRejection(client.connect(undefined, requestSignal), "connect"),
+      reason,
+    );
+    assertStrictEquals(
+      await catchRejection(client.createSocket(requestSignal), "createSocket"),
+      reason,
+    );
     const tracked = new TrackedStream([new Uint8Array(5)]);
-    const request = client.request("PUT", "/", {}, new Body(tracked.stream, 5), own);
+    const request = client.request("PUT", "/", {}, new Body(tracked.stream, 5), requestSignal);
     assertStrictEquals(await catchRejection(request, "request"), reason);
     assertEquals(tracked.cancelReasons, [reason]);
   }
-  using plain = await RawPeer.connect(server.address);
+  using plainPeer = await RawPeer.connect(server.address);
   // The accepted connection is this client's, because no other client has connected.
   const accepted = await server.accept();
-  await plain.send("x");
+  await plainPeer.send("x");
   assertEquals(await accepted.readExactly(1), "x");
 });
 
@@ -287,10 +295,12 @@ Deno.test("timeout limits connecting", async () => {
 
 Deno.test("connect() checks the classes of bodies before it connects", async () => {
   const client = new Client(await deadAddress());
-  for (const wrong of [{ ...bodies, Body: undefined }, { ChunkedBody: bodies.ChunkedBody }]) {
-    await assertRejects(() => client.connect(wrong as typeof bodies), TypeError, "bodies");
+  for (
+    const invalidBodies of [{ ...bodies, Body: undefined }, { ChunkedBody: bodies.ChunkedBody }]
+  ) {
+    await assertRejects(() => client.connect(invalidBodies as typeof bodies), TypeError, "bodies");
     await assertRejects(
-      () => client.connect({ bodies: wrong as typeof bodies }),
+      () => client.connect({ bodies: invalidBodies as typeof bodies }),
       TypeError,
       "bodies",
     );
@@ -375,10 +385,10 @@ Deno.test("consecutive requests, each over its own connection, share one timer, 
   const answering: Promise<void>[] = [];
   // Each request is made inside three functions, as in a program.
   const ask = async () => await (await client.request("GET", "/")).body?.text();
-  const again = async () => await ask();
+  const askTwiceNested = async () => await ask();
   for (let count = 0; count < 5; count++) {
     answering.push(answerNext(server));
-    assertEquals(await (async () => await again())(), "hi");
+    assertEquals(await (async () => await askTwiceNested())(), "hi");
   }
   await Promise.all(answering);
   assertEquals([timers.started.length, timers.running.size], [1, 0]);
@@ -388,11 +398,11 @@ Deno.test("no timer remains after a request that can't connect, or whose connect
   using server = new RawServer();
   const onConnect = (conn: Connection) => (conn.close(), true);
   const closing = new Client(server.address, { timeout: 1000, onConnect });
-  const late = new Client(await deadAddress(), { timeout: 1000 });
+  const unreachable = new Client(await deadAddress(), { timeout: 1000 });
   const rows = [
     [closing, ConnectionClosedError],
     [closing, ConnectionClosedError],
-    [late, Deno.errors.ConnectionRefused],
+    [unreachable, Deno.errors.ConnectionRefused],
   ] as const;
   using timers = recordIntervals();
   for (const [i, [client, Class]] of rows.entries()) {
@@ -403,17 +413,17 @@ Deno.test("no timer remains after a request that can't connect, or whose connect
 
 Deno.test("no timer remains for a pending onConnect after its connection is closed", async () => {
   using server = new RawServer();
-  const asked = Promise.withResolvers<Connection>();
-  const answer = Promise.withResolvers<boolean>();
-  const onConnect = (conn: Connection) => (asked.resolve(conn), answer.promise);
+  const connected = Promise.withResolvers<Connection>();
+  const response = Promise.withResolvers<boolean>();
+  const onConnect = (conn: Connection) => (connected.resolve(conn), response.promise);
   const client = new Client(server.address, { timeout: 1000, onConnect });
   using timers = recordIntervals();
   const connecting = client.connect();
-  const conn = await asked.promise;
+  const conn = await connected.promise;
   assertEquals(timers.running.size, 1);
   conn.close();
   assertEquals(timers.running.size, 0);
-  answer.resolve(false);
+  response.resolve(false);
   await assertRejects(() => connecting, ConnectionClosedError);
 });
 
@@ -430,8 +440,8 @@ function closable() {
 }
 
 Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result is closed", async () => {
-  const late = Promise.withResolvers<ReturnType<typeof closable>>();
-  let seen: AbortSignal | undefined;
+  const lateResult = Promise.withResolvers<ReturnType<typeof closable>>();
+  let attemptSignal: AbortSignal | undefined;
   let rejected;
   {
     using time = new FakeTime();
@@ -439,20 +449,20 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
       () => "trying",
       { timeout: 2.5, signal: undefined },
       (signal) => {
-        seen = signal;
-        return late.promise;
+        attemptSignal = signal;
+        return lateResult.promise;
       },
     );
     rejected = assertRejects(() => attempt, Deno.errors.TimedOut, "trying took over 2.5 s");
     time.tick(2500);
-    assert(!seen?.aborted);
+    assert(!attemptSignal?.aborted);
     time.tick(625);
     // Wait while the clock is still fake: the timer is cleared with the clock that set it.
     await rejected;
   }
-  assert(seen?.aborted);
+  assert(attemptSignal?.aborted);
   const thing = closable();
-  late.resolve(thing);
+  lateResult.resolve(thing);
   await waitForTick();
   assertEquals(thing.closed, 1);
 });

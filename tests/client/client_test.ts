@@ -65,13 +65,13 @@ Deno.test("options, timeout and bodies are the passed values, or the defaults", 
   const client = new Client(address);
   assertEquals([client.options, client.timeout, client.address], [{}, 90, address]);
   assertStrictEquals(client.bodies, bodies);
-  const own = { ...bodies, Body: class extends Body {} };
+  const ownBodies = { ...bodies, Body: class extends Body {} };
   for (const timeout of [0.5, null]) {
-    const given = { timeout, bodies: own };
-    const { options, ...other } = new Client(address, given);
-    assertEquals(options, given);
-    assertStrictEquals(other.timeout, timeout);
-    assertStrictEquals(other.bodies, own);
+    const passedOptions = { timeout, bodies: ownBodies };
+    const { options, ...otherFields } = new Client(address, passedOptions);
+    assertEquals(options, passedOptions);
+    assertStrictEquals(otherFields.timeout, timeout);
+    assertStrictEquals(otherFields.bodies, ownBodies);
   }
 });
 
@@ -88,27 +88,27 @@ Deno.test("an invalid host is a RangeError that names the likely mistake, withou
 
 Deno.test("headers of a client are sent with every request that doesn't have them; host and authorization of a client replace those of the request", async () => {
   const headers = { "user-agent": "camera", "x-kind": "default" };
-  using ends = await connect({ headers, host: "h", authorization: "a" });
-  const { conn } = ends;
+  using pair = await connect({ headers, host: "h", authorization: "a" });
+  const { conn } = pair;
   assertEquals(conn.baseHeaders, { host: "h", authorization: "a" });
   assert(Object.isFrozen(conn.baseHeaders));
-  const own = { "x-kind": "caller", host: "mine", authorization: "mine" };
-  const caller = Object.freeze({ accept: "b", zeta: "1", ...own });
+  const callerHeaders = { "x-kind": "caller", host: "mine", authorization: "mine" };
+  const caller = Object.freeze({ accept: "b", zeta: "1", ...callerHeaders });
   for (const method of ["get", "head", "delete"] as const) {
     assertEquals(
-      await readSentRequest(ends, conn[method]("/", caller)),
+      await readSentRequest(pair, conn[method]("/", caller)),
       `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
         "user-agent: camera\r\nx-kind: caller\r\nzeta: 1\r\n\r\n",
     );
   }
   // The object is frozen: a change would throw.
-  await readSentRequest(ends, conn.post("/", caller, null));
-  await readSentRequest(ends, conn.getRange("/", caller, 0, 5));
+  await readSentRequest(pair, conn.post("/", caller, null));
+  await readSentRequest(pair, conn.getRange("/", caller, 0, 5));
 });
 
 Deno.test("a header of the call replaces a header of the client, and undefined leaves it out", async (t) => {
   const headers = { "x-kind": "default", accept: "a" };
-  using ends = await connect({ headers, host: null });
+  using pair = await connect({ headers, host: null });
   const rows: [what: string, headers: HeaderDict, lines: string][] = [
     ["nothing", {}, "accept: a\r\nx-kind: default\r\n"],
     ["another name", { b: "c" }, "accept: a\r\nb: c\r\nx-kind: default\r\n"],
@@ -126,28 +126,28 @@ Deno.test("a header of the call replaces a header of the client, and undefined l
       "accept: a\r\nconstructor: own\r\nx-kind: default\r\n",
     ],
   ];
-  await testEachRow(t, rows, async (_what, given, lines) => {
+  await testEachRow(t, rows, async (_what, callHeaders, lines) => {
     assertEquals(
-      await readSentRequest(ends, ends.conn.get("/", given)),
+      await readSentRequest(pair, pair.conn.get("/", callHeaders)),
       `GET / HTTP/1.1\r\n${lines}\r\n`,
     );
   });
 });
 
 Deno.test("a header of the call in another spelling than the client's is refused, not sent twice", async () => {
-  using ends = await connect({ headers: { "x-kind": "default" }, host: null });
+  using pair = await connect({ headers: { "x-kind": "default" }, host: null });
   for (const name of ["X-Kind", "x-kind ", "x-kınd"]) {
-    const error = await catchRejection(ends.conn.get("/", { [name]: "own" }), name);
+    const error = await catchRejection(pair.conn.get("/", { [name]: "own" }), name);
     assertInstanceOf(error, RangeError);
     assertStringIncludes(error.message, "the name must be");
   }
-  assertEquals(ends.conn.closed, false);
+  assertEquals(pair.conn.closed, false);
 });
 
 Deno.test("headers of a client are sent with one-shot requests, over a pool, and by fetch", async () => {
-  const seen: HeaderDict[] = [];
+  const receivedHeaders: HeaderDict[] = [];
   await using serving = serve(({ headers }) => {
-    seen.push({ ...headers });
+    receivedHeaders.push({ ...headers });
     return [200, "OK", {}, null];
   });
   const client = serving.makeClient({ headers: { "x-kind": "default" }, host: null });
@@ -158,17 +158,19 @@ Deno.test("headers of a client are sent with one-shot requests, over a pool, and
     await createFetch(client)("/", { headers });
   }
   assertEquals(
-    seen.map((headers) => headers["x-kind"]),
+    receivedHeaders.map((headers) => headers["x-kind"]),
     ["default", "default", "default", "caller", "caller", "caller"],
   );
 });
 
 Deno.test("connection: close of a client ends each connection, unless a request replaces it", async () => {
   const headers = { connection: "close" };
-  for (const [own, closes] of [[{}, true], [{ connection: "keep-alive" }, false]] as const) {
-    using ends = await connect({ headers, host: null });
-    await readSentRequest(ends, ends.conn.get("/", own));
-    assertEquals(ends.conn.closed, closes);
+  for (
+    const [callerHeaders, closes] of [[{}, true], [{ connection: "keep-alive" }, false]] as const
+  ) {
+    using pair = await connect({ headers, host: null });
+    await readSentRequest(pair, pair.conn.get("/", callerHeaders));
+    assertEquals(pair.conn.closed, closes);
   }
 });
 
@@ -207,8 +209,8 @@ Deno.test("headers of a client can't contain a header that has its own option or
     [{ range: new Range(0, 5) }, "one message"],
     [{ "content-range": "bytes 0-4/5" }, "one message"],
   ];
-  for (const [headers, why] of elsewhere) {
-    const error = assertThrows(() => new Client(address, { headers }), RangeError, why);
+  for (const [headers, message] of elsewhere) {
+    const error = assertThrows(() => new Client(address, { headers }), RangeError, message);
     assert(!error.message.includes("secret"), error.message);
   }
 });
@@ -256,28 +258,28 @@ function printed(value: unknown): string {
 
 Deno.test("clients, connections, their options and headers are inspected without secrets", async () => {
   const headers = { cookie: SECRET, "proxy-authorization": SECRET, "x-kind": "camera" };
-  const given: ClientOptions = { authorization: SECRET, timeout: 5, headers };
-  const clients = [new Client(address, given), new SSLClient({}, address, given)];
-  using ends = await connect({ ...given, host: "example.com" });
-  const { conn } = ends;
+  const options: ClientOptions = { authorization: SECRET, timeout: 5, headers };
+  const clients = [new Client(address, options), new SSLClient({}, address, options)];
+  using pair = await connect({ ...options, host: "example.com" });
+  const { conn } = pair;
   assertEquals(conn.baseHeaders, { authorization: SECRET, host: "example.com" });
   for (const value of [conn, conn.baseHeaders]) {
     const text = printed(value);
     assert(!text.includes("c2VjcmV0"), text);
     assertStringIncludes(text, "authorization");
   }
-  using own = new Connection(new RecordingSocket(), { ...headers, authorization: SECRET });
-  const shown: unknown[] = [own];
+  using ownConn = new Connection(new RecordingSocket(), { ...headers, authorization: SECRET });
+  const inspected: unknown[] = [ownConn];
   for (const client of clients) {
-    assertEquals({ ...client.options }, given);
-    shown.push(client, client.options, client.options.headers, { ...client.options }.headers);
+    assertEquals({ ...client.options }, options);
+    inspected.push(client, client.options, client.options.headers, { ...client.options }.headers);
     assertStringIncludes(printed(client), "127.0.0.1:8080");
-    for (const each of [client, client.options]) {
-      assertStringIncludes(printed(each), "timeout");
-      assertStringIncludes(printed(each), " authorization");
+    for (const inspectable of [client, client.options]) {
+      assertStringIncludes(printed(inspectable), "timeout");
+      assertStringIncludes(printed(inspectable), " authorization");
     }
   }
-  for (const value of shown) {
+  for (const value of inspected) {
     const text = printed(value);
     assert(!text.includes("c2VjcmV0"), text);
     assertStringIncludes(text, "proxy-authorization");
@@ -294,15 +296,15 @@ Deno.test("clients, connections, their options and headers are inspected without
 Deno.test("an invalid credential of a request or a connection is not quoted", async (t) => {
   for (const name of ["authorization", "proxy-authorization", "cookie"]) {
     await t.step(name, async () => {
-      const bad = { [name]: `${SECRET}\n` };
-      using ends = await connect();
-      using own = new Connection(new RecordingSocket(), bad);
+      const invalidHeaders = { [name]: `${SECRET}\n` };
+      using pair = await connect();
+      using ownConn = new Connection(new RecordingSocket(), invalidHeaders);
       const errors = [
-        await catchRejection(ends.conn.get("/", bad), name),
-        await catchRejection(ends.conn.getRange("/", bad, 0, 1), name),
-        await catchRejection(own.get("/"), name),
+        await catchRejection(pair.conn.get("/", invalidHeaders), name),
+        await catchRejection(pair.conn.getRange("/", invalidHeaders, 0, 1), name),
+        await catchRejection(ownConn.get("/"), name),
         ...(name === "authorization" ? [] : [
-          catchThrown(() => new Client(address, { headers: bad }), name),
+          catchThrown(() => new Client(address, { headers: invalidHeaders }), name),
         ]),
       ];
       for (const error of errors) {
@@ -315,7 +317,7 @@ Deno.test("an invalid credential of a request or a connection is not quoted", as
 });
 
 /** Requests with a mistake in a header with a secret, or next to it. */
-const broken: readonly string[] = [
+const brokenRequests: readonly string[] = [
   ...[
     `Authorization: ${SECRET}\t`,
     `authorization:${SECRET}`,
@@ -333,7 +335,7 @@ const broken: readonly string[] = [
 ];
 
 Deno.test("a server's log never shows a secret of a peer, even if the secret or a header beside it is invalid", async () => {
-  for (const request of broken) {
+  for (const request of brokenRequests) {
     await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request);
     await meeting.peer.readToEnd();
     const [message = ""] = await meeting.logger.waitFor("info");
@@ -348,13 +350,13 @@ Deno.test("a URL with a password in place of a URI is not quoted", async () => {
 });
 
 Deno.test("requests and responses are inspected without secrets", async () => {
-  const shown: string[] = [];
+  const outputs: string[] = [];
   await using serving = serve((request) => {
-    shown.push(printed(request));
+    outputs.push(printed(request));
     return [200, "OK", { "set-cookie": "c2VjcmV0", "hello": "world" }, null];
   });
   const response = await serving.makeClient({ authorization: SECRET }).request("GET", "/");
   assertEquals(response.headers["set-cookie"], "c2VjcmV0");
-  for (const text of [...shown, printed(response)]) assert(!text.includes("c2VjcmV0"), text);
+  for (const text of [...outputs, printed(response)]) assert(!text.includes("c2VjcmV0"), text);
   assertStringIncludes(printed(response), "world");
 });

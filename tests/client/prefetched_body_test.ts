@@ -14,11 +14,11 @@ const MOST = 65_536;
 Deno.test("many responses with unread small bodies occupy no slot of the server", async () => {
   await using serving = serve(() => reply(200, "hello"), { maxConnections: 2 });
   const client = serving.makeClient();
-  const kept = [];
-  for (let i = 0; i < 50; i++) kept.push(await client.get("/"));
+  const responses = [];
+  for (let i = 0; i < 50; i++) responses.push(await client.get("/"));
   while (serving.server.sessions.size > 0) await waitForTick();
   // The bodies are available although the connections are closed.
-  for (const response of kept) assertEquals(await response.text(), "hello");
+  for (const response of responses) assertEquals(await response.text(), "hello");
 });
 
 Deno.test("a body of up to 64 KiB with a length is read at once, and any other body on demand", async (t) => {
@@ -69,8 +69,10 @@ Deno.test("a prefetched body can be used in every way, once", async (t) => {
     },
     readable: async (body) => await new Response(body.readable).json(),
     send: async (body) => {
-      await using other = serve(async (request) => [200, "OK", {}, await request.body!.text()]);
-      return await (await other.makeClient().put("/", {}, body)).json();
+      await using echoServing = serve(async (
+        request,
+      ) => [200, "OK", {}, await request.body!.text()]);
+      return await (await echoServing.makeClient().put("/", {}, body)).json();
     },
   };
   await testEachRow(t, Object.entries(ways), async (_how, use) => {
@@ -89,11 +91,11 @@ Deno.test("the response does not wait for a prefetched body, and an error while 
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 60 });
   for (const isRead of [true, false]) {
-    const asked = client.get("/");
+    const responding = client.get("/");
     const peer = await server.accept();
     await peer.readPreamble();
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
-    const { body } = await asked;
+    const { body } = await responding;
     peer.close();
     await waitForTick();
     if (!isRead) continue;
@@ -110,11 +112,11 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
   const client = new Client(server.address, { timeout: seconds });
   const LENGTH = 60_000;
   for (const isWanted of [true, false]) {
-    const asked = client.get("/");
+    const responding = client.get("/");
     const peer = await server.accept();
     await peer.readPreamble();
     await peer.send(`HTTP/1.1 200 OK\r\ncontent-length: ${LENGTH}\r\n\r\n`);
-    const { body } = await asked;
+    const { body } = await responding;
     let sent = 0;
     const drip = async (isEnough: () => boolean) => {
       while (!isEnough()) {
@@ -147,11 +149,11 @@ Deno.test("a prefetched body keeps the process alive only while the process wait
     args: [JSON.stringify(server.address)],
     patience: 20,
   });
-  const read = await server.accept();
-  await read.readPreamble();
-  await read.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  const firstPeer = await server.accept();
+  await firstPeer.readPreamble();
+  await firstPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   for (let i = 0; i < 20; i++) await waitForTick();
-  await read.send("llo");
+  await firstPeer.send("llo");
   const unread = await server.accept();
   await unread.readPreamble();
   await unread.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
@@ -161,19 +163,19 @@ Deno.test("a prefetched body keeps the process alive only while the process wait
 Deno.test("an abort, or a cancellation, before the last byte ends a prefetched body, and closes the connection", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 60 });
-  for (const how of ["abort", "cancel"]) {
+  for (const method of ["abort", "cancel"]) {
     const aborting = new AbortController();
-    const asked = client.get("/", {}, { signal: aborting.signal });
+    const responding = client.get("/", {}, { signal: aborting.signal });
     const peer = await server.accept();
     await peer.readPreamble();
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
-    const { body } = await asked;
+    const { body } = await responding;
     const reason = new Error("enough");
-    if (how === "abort") aborting.abort(reason);
+    if (method === "abort") aborting.abort(reason);
     else await body!.cancel(reason);
     await peer.assertClosedSilently();
-    const error = await catchRejection(body!.text(), how);
-    if (how === "cancel") assertInstanceOf(error, BodyError);
+    const error = await catchRejection(body!.text(), method);
+    if (method === "cancel") assertInstanceOf(error, BodyError);
     else {
       assertStrictEquals(error, reason);
       assertStrictEquals(await catchRejection(body!.text(), "again"), reason);

@@ -52,9 +52,9 @@ function makeRecord(random: Random): DnsRecord {
 export const mdnsPackets: Fuzzer = {
   name: "mdns-packet",
   grammar(random) {
-    const answers = Array.from({ length: 1 + random.below(8) }, () => makeRecord(random));
+    const responses = Array.from({ length: 1 + random.below(8) }, () => makeRecord(random));
     const type = random.pick(["response", "query"] as const);
-    const packet = { type, answers, additionals: [makeRecord(random)] };
+    const packet = { type, answers: responses, additionals: [makeRecord(random)] };
     return decodeLatin1(dnsPacket.encode(packet));
   },
   check(input): Outcome {
@@ -65,7 +65,7 @@ export const mdnsPackets: Fuzzer = {
       return "rejected"; // The library also ignores the packet, and logs a warning.
     }
     const hints = new AddressHints(ID, `-${SHORT}.${SERVICE}`);
-    for (let again = 0; again < 2; again++) {
+    for (let attempt = 0; attempt < 2; attempt++) {
       hints.add([...packet.answers, ...packet.additionals], []);
     }
     const addresses = hints.listAddresses();

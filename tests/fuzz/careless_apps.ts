@@ -35,7 +35,7 @@ const ANSWERS = {
  */
 function answersTo(input: string): string[] {
   const { requests, broken, answers: last } = readRequests(input);
-  let answers = "";
+  let responses = "";
   const messages: (ReferenceRequest & { body: ModelBody | undefined })[] = [...requests];
   if (broken !== null) messages.push({ ...broken, body: undefined });
   for (const message of messages) {
@@ -48,10 +48,10 @@ function answersTo(input: string): string[] {
     const close = isTold ? "connection: close\r\n" : "";
     const isNone = kind === "null" && method === "HEAD";
     const [header, content] = isNone ? ["", ""] : ANSWERS[kind];
-    answers += `HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`;
-    if (isUnread) return [answers];
+    responses += `HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`;
+    if (isUnread) return [responses];
   }
-  return last.map((own) => answers + own);
+  return last.map((lastResponse) => responses + lastResponse);
 }
 
 /** Makes a fuzzer of streams of requests to such an app, over sockets in memory. */

@@ -57,19 +57,19 @@ export const digests: Fuzzer = {
   grammar: dictionary,
   check(input): Outcome {
     let parsed: string | null | undefined;
-    const failed = valueOf(() => {
+    const formatted = valueOf(() => {
       parsed = parseReprDigest(input);
       return true;
     }) === null;
     const expected = readDigests(input);
     demand(
-      failed === (expected === undefined),
-      failed ? "refused a dictionary" : "accepted another text",
+      formatted === (expected === undefined),
+      formatted ? "refused a dictionary" : "accepted another text",
     );
     const preference = valueOf(() => parseWantReprDigest(input));
-    demand(preference === null || failed, "is a digest and a wish for one");
+    demand(preference === null || formatted, "is a digest and a wish for one");
     demand(preference === null || (preference >= 0 && preference <= 10), "another preference");
-    if (failed) return "rejected";
+    if (formatted) return "rejected";
     demand(parsed === expected, "another digest");
     if (typeof parsed === "string") {
       demand(parseReprDigest(formatReprDigest(parsed)) === parsed, "came back as another digest");

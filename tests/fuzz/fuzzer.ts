@@ -69,15 +69,15 @@ export class Objection extends Error {
 }
 
 /** Throws an {@linkcode Objection} unless the condition holds. */
-export function demand(condition: boolean, what: string): asserts condition {
-  if (!condition) throw new Objection(what);
+export function demand(condition: boolean, label: string): asserts condition {
+  if (!condition) throw new Objection(label);
 }
 
 const POOL = 256;
 
 /** Runs a fuzzer; throws a {@linkcode Finding} at the first objection. */
 export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
-  const { seed, seconds = Infinity, inputs: most = Infinity } = bounds;
+  const { seed, seconds = Infinity, inputs: maxInputs = Infinity } = bounds;
   const random = new Random(seed);
   // Accepted inputs, from which mutants are made.
   const pool: string[] = [];
@@ -85,7 +85,7 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
     pool.length > 0 && random.chance(40) ? random.pick(pool) : fuzzer.grammar(random);
   const start = performance.now();
   let inputs = 0, accepted = 0;
-  for (; inputs < most && performance.now() < start + seconds * 1000; inputs++) {
+  for (; inputs < maxInputs && performance.now() < start + seconds * 1000; inputs++) {
     const isMutant = random.chance(55);
     const input = isMutant ? mutate(base(), base(), random) : fuzzer.grammar(random);
     try {
@@ -133,9 +133,9 @@ async function shrink(
     }
   }
   for (let at = 0; at < smallest.length; at++) {
-    for (const plain of ["a", "0"]) {
-      if (smallest[at] === plain) break;
-      if (await stillFails(smallest.slice(0, at) + plain + smallest.slice(at + 1))) break;
+    for (const plainCharacter of ["a", "0"]) {
+      if (smallest[at] === plainCharacter) break;
+      if (await stillFails(smallest.slice(0, at) + plainCharacter + smallest.slice(at + 1))) break;
     }
   }
   return [smallest, cause];
@@ -162,23 +162,23 @@ export function mutate(text: string, other: string, random: Random): string {
 function mutateOnce(text: string, other: string, random: Random): string {
   const at = random.below(text.length + 1);
   const length = random.chance(70) ? 1 + random.below(4) : random.below(text.length + 1);
-  const before = text.slice(0, at);
+  const prefix = text.slice(0, at);
   switch (random.below(9)) {
     case 0:
     case 1:
-      return before + random.pick(TOKENS) + text.slice(at);
+      return prefix + random.pick(TOKENS) + text.slice(at);
     case 2:
-      return before + text.slice(at + length);
+      return prefix + text.slice(at + length);
     case 3:
-      return before + String.fromCharCode(random.below(256)) + text.slice(at + 1);
+      return prefix + String.fromCharCode(random.below(256)) + text.slice(at + 1);
     case 4:
-      return before + flipBit(text.slice(at, at + 1), random) + text.slice(at + 1);
+      return prefix + flipBit(text.slice(at, at + 1), random) + text.slice(at + 1);
     case 5:
-      return before + text.slice(at, at + length) + text.slice(at);
+      return prefix + text.slice(at, at + length) + text.slice(at);
     case 6:
-      return before + flipCase(text.slice(at, at + length)) + text.slice(at + length);
+      return prefix + flipCase(text.slice(at, at + length)) + text.slice(at + length);
     case 7:
-      return before + other.slice(random.below(other.length + 1));
+      return prefix + other.slice(random.below(other.length + 1));
     default:
       return swapLines(text, random);
   }

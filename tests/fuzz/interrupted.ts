@@ -28,7 +28,7 @@ type CutBody = ReturnType<typeof caseOf>;
 /** Parses a case: `c` or `l` for the framing, and the numbers `way turns pieceLength size…`. */
 function caseOf(input: string, start: string, after: string) {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
-  const [way = 0, turns = 0, least = 7, ...sizes] = numbers;
+  const [way = 0, turns = 0, pieceLength = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
   const content = chunked
     ? [...sizes.filter((size) => size > 0), 0]
@@ -37,7 +37,7 @@ function caseOf(input: string, start: string, after: string) {
   const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${content.length}`;
   const bytes = encodeLatin1(`${start}${framing}\r\n\r\n${content}${after}`);
   return {
-    pieces: cutBytes(bytes, least + 1),
+    pieces: cutBytes(bytes, pieceLength + 1),
     turns: turns % MOST_TURNS,
     way: WAYS[way % WAYS.length]!,
   };
@@ -62,14 +62,14 @@ async function cancelMeanwhile(
 ): Promise<"read" | "cancelled"> {
   const reason = new Error("cancelled");
   const reading = receive(body, way).then(() => null, (error: unknown) => ({ error }));
-  for (let turn = 0; turn < turns; turn++) await null;
+  for (let microtask = 0; microtask < turns; microtask++) await null;
   await body.cancel(reason);
   const failure = await reading;
   if (failure === null) return "read";
   // A read that began after the cancellation has the reason as its cause.
   const { error } = failure;
   demand(error === reason || isRefused(error, reason), `the read rejected with ${error}`);
-  const after = await body.read().then(() => null, (later: unknown) => later);
+  const after = await body.read().then(() => null, (laterError: unknown) => laterError);
   demand(isRefused(after, reason), `the next read rejected with ${after}`);
   return "cancelled";
 }
@@ -80,13 +80,13 @@ function isRefused(error: unknown, reason: unknown): boolean {
 }
 
 async function checkClient(input: string): Promise<boolean> {
-  const each = caseOf(input, "HTTP/1.1 200 OK\r\n", "");
-  const socket = new AnsweringSocket([each.pieces]);
+  const cutBodyCase = caseOf(input, "HTTP/1.1 200 OK\r\n", "");
+  const socket = new AnsweringSocket([cutBodyCase.pieces]);
   using connection = new Connection(socket, null, undefined, null);
   const { body } = await connection.get("/");
   // A response of 0 bytes has a null body.
   if (body === null) return true;
-  const outcome = await cancelMeanwhile(body, each);
+  const outcome = await cancelMeanwhile(body, cutBodyCase);
   demand(
     connection.closed === (outcome === "cancelled"),
     `${outcome}, closed: ${connection.closed}`,
@@ -122,12 +122,12 @@ export function cancelledBodies(): Fuzzer {
       const socket = new MemorySocket(current.pieces);
       await server.connect(socket);
       if (objection !== null && !(objection instanceof ProtocolError)) throw objection;
-      const whole = outcomes[0] === "read";
-      demand(outcomes.length === (whole ? 2 : 1), `${outcomes.length} requests: ${outcomes}`);
-      const expected = whole ? ANSWER.repeat(2) : LAST_ANSWER;
+      const wasRead = outcomes[0] === "read";
+      demand(outcomes.length === (wasRead ? 2 : 1), `${outcomes.length} requests: ${outcomes}`);
+      const expected = wasRead ? ANSWER.repeat(2) : LAST_ANSWER;
       demand(socket.written === expected, `answered ${socket.written}`);
-      const same = await checkClient(input);
-      return whole && same ? "accepted" : "rejected";
+      const clientWasRead = await checkClient(input);
+      return wasRead && clientWasRead ? "accepted" : "rejected";
     },
     close: () => server.end(),
   };
@@ -148,14 +148,14 @@ class Run {
   calls = 0;
   #due = false;
 
-  constructor(readonly each: CutBody, readonly socket: MemorySocket) {}
+  constructor(readonly cutBodyCase: CutBody, readonly socket: MemorySocket) {}
 
   /**
    * Whether the session is closed after a number of pieces of the body, not after a number of
    * microtasks.
    */
   get fromInside(): boolean {
-    return this.each.turns % 3 === 0;
+    return this.cutBodyCase.turns % 3 === 0;
   }
 
   begin(session: Session): void {
@@ -177,27 +177,29 @@ class Run {
     this.calls++;
     try {
       if (this.fromInside && body !== null) await this.#readAndClose(body);
-      else await receive(body, this.each.way);
+      else await receive(body, this.cutBodyCase.way);
     } catch (error) {
       this.failures.push(error);
     }
   }
 
   async #readAndClose(body: NonNullable<BodyIn>): Promise<void> {
-    let left = this.each.turns % 7;
-    const taken = () => {
-      if (left-- === 0) this.close();
+    let remainingPieces = this.cutBodyCase.turns % 7;
+    const countPiece = () => {
+      if (remainingPieces-- === 0) this.close();
     };
-    if (this.each.way === "writeTo") {
-      await body.writeTo({ write: () => Promise.resolve(taken()) });
+    if (this.cutBodyCase.way === "writeTo") {
+      await body.writeTo({ write: () => Promise.resolve(countPiece()) });
       return;
     }
-    const pieces: AsyncIterable<unknown> = this.each.way === "iterate" ? body : body.readable;
-    for await (const _ of pieces) taken();
+    const pieces: AsyncIterable<unknown> = this.cutBodyCase.way === "iterate"
+      ? body
+      : body.readable;
+    for await (const _ of pieces) countPiece();
   }
 
   makeBody(): BodyOut {
-    const kind = this.each.turns % 4;
+    const kind = this.cutBodyCase.turns % 4;
     if (kind === 0) return null;
     if (kind === 1) return new Uint8Array(100);
     if (kind === 2) return new BodyIter(this.#pieces(), 100);
@@ -235,12 +237,12 @@ export function closedSessions(): Fuzzer {
     name: "closed-session",
     grammar: cutBody,
     async check(input): Promise<Outcome> {
-      const each = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
-      const socket = new MemorySocket(each.pieces);
-      run = new Run(each, socket);
+      const cutBodyCase = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
+      const socket = new MemorySocket(cutBodyCase.pieces);
+      run = new Run(cutBodyCase, socket);
       server.connect(socket);
       if (!run.fromInside) {
-        for (let turn = 0; turn < each.turns * 2; turn++) await null;
+        for (let microtask = 0; microtask < cutBodyCase.turns * 2; microtask++) await null;
         run.close();
       }
       await run.disposed.promise;

@@ -134,21 +134,21 @@ function processorTime(): number {
  */
 async function measure(work: () => unknown): Promise<number> {
   const [start, begin] = [processorTime(), performance.now()];
-  for (let done = 1;; done++) {
+  for (let count = 1;; count++) {
     try {
       await work();
     } catch {
       // Other fuzzers check whether the text is accepted.
     }
     const spent = Math.min(processorTime() - start, performance.now() - begin);
-    if (done === REPETITIONS || spent > MOST_MILLISECONDS) return spent / done;
+    if (count === REPETITIONS || spent > MOST_MILLISECONDS) return spent / count;
   }
 }
 
 /** Repeats a part of a text until it has a length. */
-function pump(before: string, part: string, after: string, length: number): string {
-  const room = Math.max(0, length - before.length - after.length);
-  return before + part.repeat(Math.ceil(room / part.length)).slice(0, room) + after;
+function pump(prefix: string, part: string, suffix: string, length: number): string {
+  const room = Math.max(0, length - prefix.length - suffix.length);
+  return prefix + part.repeat(Math.ceil(room / part.length)).slice(0, room) + suffix;
 }
 
 /** Returns the options of a `connection` header. */
@@ -180,20 +180,20 @@ function pumped(random: Random): string {
 /** Checks that the time of a target grows no faster than a text in which a part is repeated. */
 export async function checkLinear(
   { long, make }: Target,
-  before: string,
+  prefix: string,
   part: string,
-  after: string,
+  suffix: string,
 ): Promise<void> {
   const short = Math.floor(long / LONGER);
-  const workShort = make(pump(before, part, after, short));
-  const workLong = make(pump(before, part, after, long));
+  const workShort = make(pump(prefix, part, suffix, short));
+  const workLong = make(pump(prefix, part, suffix, long));
   let shortTime = Infinity, longTime = Infinity;
   // A compilation or a garbage collection makes a single measurement longer, never shorter.
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     shortTime = Math.min(shortTime, await measure(workShort));
     longTime = Math.min(longTime, await measure(workLong));
-    const most = Math.max(shortTime, LEAST_MILLISECONDS) * MOST_GROWTH * LONGER;
-    if (longTime <= most) return;
+    const maxTime = Math.max(shortTime, LEAST_MILLISECONDS) * MOST_GROWTH * LONGER;
+    if (longTime <= maxTime) return;
   }
   const times = `${shortTime.toFixed(3)} ms, ${long} ${longTime.toFixed(3)} ms`;
   throw new Objection(`${short} characters took ${times}`);
@@ -204,10 +204,10 @@ export const linearTime: Fuzzer = {
   name: "linear-time",
   grammar: pumped,
   async check(input): Promise<Outcome> {
-    const [kind = "", before = "", part = "", after = ""] = input.split("\x1e");
+    const [kind = "", prefix = "", part = "", suffix = ""] = input.split("\x1e");
     if (part === "") return "rejected";
     const [, target] = TARGETS[(kind.charCodeAt(0) || 0) % TARGETS.length]!;
-    await checkLinear(target, before, part, after);
+    await checkLinear(target, prefix, part, suffix);
     return "accepted";
   },
 };

@@ -41,12 +41,12 @@ function readOptions() {
 
 function format({ name, inputs, accepted, seconds }: Report): string {
   const rate = Math.round(inputs / seconds);
-  const share = (accepted / inputs * 100).toFixed(1);
+  const percentage = (accepted / inputs * 100).toFixed(1);
   return [
     name.padEnd(18),
     inputs.toLocaleString("en").padStart(13),
     rate.toLocaleString("en").padStart(9) + "/s",
-    `${share.padStart(5)} %`,
+    `${percentage.padStart(5)} %`,
     `${seconds.toFixed(1).padStart(6)} s`,
   ].join("  ");
 }
@@ -86,12 +86,14 @@ console.log(`seed ${seed}`);
 console.log(
   `${"target".padEnd(18)}  ${"inputs".padStart(13)}  ${"speed".padStart(11)}  accepted     time`,
 );
-const share = seconds / names.length;
+const secondsPerTarget = seconds / names.length;
 try {
   for (const name of names) {
     const fuzzer = targets[name]?.();
     try {
-      const report = fuzzer ? run(fuzzer, { seed, seconds: share }) : fuzzTrees(seed, share);
+      const report = fuzzer
+        ? run(fuzzer, { seed, seconds: secondsPerTarget })
+        : fuzzTrees(seed, secondsPerTarget);
       console.log(format(await report));
     } finally {
       await fuzzer?.close?.();

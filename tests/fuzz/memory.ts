@@ -67,9 +67,9 @@ export class AnsweringSocket extends MemorySocket {
   #answering = false;
   #waiting: { into: Uint8Array; resolve(count: Promise<number | null>): void } | null = null;
 
-  constructor(answers: (readonly Uint8Array[])[]) {
+  constructor(responses: (readonly Uint8Array[])[]) {
     super([]);
-    this.#answers = answers;
+    this.#answers = responses;
   }
 
   override read(into: Uint8Array): Promise<number | null> {
@@ -105,10 +105,10 @@ export class AnsweringSocket extends MemorySocket {
  * Yields the ways to cut the bytes: whole, byte by byte, and in two at every boundary, or at `most`
  * evenly distributed boundaries if there are more.
  */
-export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]> {
+export function* splits(bytes: Uint8Array, maxSplits: number): Generator<Uint8Array[]> {
   yield cutBytes(bytes);
   yield cutBytes(bytes, 1);
-  const step = Math.max(1, (bytes.length - 1) / most);
+  const step = Math.max(1, (bytes.length - 1) / maxSplits);
   for (let at = 1; at < bytes.length; at += step) {
     const position = Math.floor(at);
     yield [bytes.subarray(0, position), bytes.subarray(position)];

@@ -92,7 +92,7 @@ function typed(name: string, value: string): HeaderDict[string] {
 }
 
 /** Returns the text that the formatter must write: the headers as lines, sorted by name. */
-function wanted(firstLine: string, headers: HeaderDict): string {
+function formatExpected(firstLine: string, headers: HeaderDict): string {
   const names = Object.keys(headers).sort();
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";
 }
@@ -101,7 +101,7 @@ function wanted(firstLine: string, headers: HeaderDict): string {
 function formatTarget(
   name: string,
   grammar: Fuzzer["grammar"],
-  prepare: (line: string, headers: HeaderDict) => { asked: string; format(): Uint8Array },
+  prepare: (line: string, headers: HeaderDict) => { firstLine: string; format(): Uint8Array },
   read: (preamble: string) => unknown,
 ): Fuzzer {
   return {
@@ -110,16 +110,16 @@ function formatTarget(
     check(input): Outcome {
       const [line = "", ...lines] = input.split("\r\n");
       const headers = carelessHeaders(lines);
-      const { asked: firstLine, format } = prepare(line, headers);
+      const { firstLine, format } = prepare(line, headers);
       const written = writtenBy(format);
-      const asked = wanted(firstLine, headers);
-      const readable = read(asked.slice(0, -4)) !== null;
+      const expectedText = formatExpected(firstLine, headers);
+      const readable = read(expectedText.slice(0, -4)) !== null;
       if (written === null) {
         const lower = Object.keys(headers).every((name) => name === name.toLowerCase());
         demand(!readable || !lower, "refused what the oracle reads");
         return "rejected";
       }
-      demand(written === asked, "wrote something else than what was asked for");
+      demand(written === expectedText, "wrote something else than what was asked for");
       demand(written.indexOf("\r\n\r\n") === written.length - 4, "wrote more than one preamble");
       demand(readable, "wrote what the oracle refuses to read");
       return "accepted";
@@ -134,7 +134,7 @@ const requestFormats = formatTarget(
     const space = line.indexOf(" "), end = line.lastIndexOf(" ");
     const method = line.slice(0, space) as Method, uri = line.slice(space + 1, end);
     return {
-      asked: `${method} ${uri} HTTP/1.1`,
+      firstLine: `${method} ${uri} HTTP/1.1`,
       format: () => formatRequest(method, uri, headers),
     };
   },
@@ -147,7 +147,7 @@ const responseFormats = formatTarget(
   (line, headers) => {
     const status = Number(line.slice(9, 12)), reason = line.slice(13);
     return {
-      asked: `HTTP/1.1 ${status} ${reason}`,
+      firstLine: `HTTP/1.1 ${status} ${reason}`,
       format: () => formatResponse(status, reason, headers),
     };
   },

@@ -33,9 +33,9 @@ export class Random {
   }
 
   /** Returns a text of `least` to `most` characters of a set. */
-  text(set: string, least: number, most: number): string {
+  text(set: string, minLength: number, maxLength: number): string {
     let text = "";
-    for (let n = least + this.below(most - least + 1); n > 0; n--) {
+    for (let n = minLength + this.below(maxLength - minLength + 1); n > 0; n--) {
       text += set[this.below(set.length)];
     }
     return text;

@@ -38,7 +38,7 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     }
     if (way === "read") return decodeLatin1(await body.read());
     if (way === "readable") return await collect(body.readable);
-    return await written(body);
+    return await readWithWriteTo(body);
   }
   if (way === "read" && body.contentLength > MOST_AT_ONCE) {
     await refuseToCollect(body);
@@ -53,7 +53,7 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     }
   }
   if (way === "read") return decodeLatin1(await body.read());
-  if (way === "writeTo") return await written(body);
+  if (way === "writeTo") return await readWithWriteTo(body);
   return await collect(way === "readable" ? body.readable : body);
 }
 
@@ -74,7 +74,7 @@ async function collect(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   return text;
 }
 
-async function written(body: NonNullable<BodyIn>): Promise<string> {
+async function readWithWriteTo(body: NonNullable<BodyIn>): Promise<string> {
   const sink = new RecordingSink();
   await body.writeTo(sink);
   return decodeLatin1(sink.bytes);

@@ -79,19 +79,22 @@ function checkRecord(
     requests.length === complete.length && requests.every((text, i) => text === complete[i]),
     `the application got ${requests.join(" | ")} in place of ${complete.join(" | ")} ${where}`,
   );
-  const begun = complete.length + (expected.broken === null ? 0 : 1);
-  demand(calls === begun, `${calls} calls of the application in place of ${begun} ${where}`);
-  const answers = expected.requests.map(emptyAnswer).join("");
+  const expectedCalls = complete.length + (expected.broken === null ? 0 : 1);
+  demand(
+    calls === expectedCalls,
+    `${calls} calls of the application in place of ${expectedCalls} ${where}`,
+  );
+  const responses = expected.requests.map(emptyAnswer).join("");
   // A reset may discard earlier responses.
-  const answered = expected.answers.map((last) => answers + last).some((all) =>
-    reset ? all.startsWith(written) : written === all
+  const answered = expected.answers.map((last) => responses + last).some((fullText) =>
+    reset ? fullText.startsWith(written) : written === fullText
   );
   demand(answered, `${written} was answered ${where}`);
   return expected.clean && complete.length > 0;
 }
 
 /** Demands that exactly the requests for which the app was called were reported as exchanges. */
-function checkExchanges({ exchanges }: Record, input: string, where: string): void {
+function checkExchanges({ exchanges }: Record, input: string, pieceLabel: string): void {
   const { requests, broken } = readRequests(input);
   const expected = requests.map(({ method, uri }) => `${method} ${uri} 200`);
   if (broken !== null) {
@@ -99,7 +102,10 @@ function checkExchanges({ exchanges }: Record, input: string, where: string): vo
     const isAnswered = last?.endsWith(" 400");
     expected.push(`${broken.method} ${broken.uri} ${isAnswered ? 400 : null}`);
   }
-  demand(exchanges.join() === expected.join(), `${exchanges} in place of ${expected} ${where}`);
+  demand(
+    exchanges.join() === expected.join(),
+    `${exchanges} in place of ${expected} ${pieceLabel}`,
+  );
 }
 
 const MOST_SPLITS = 400;
@@ -148,9 +154,9 @@ export function loopbackRequests(): Fuzzer {
       record.begin(WAYS[input.length % WAYS.length]!);
       const split = input.length * 31 % (bytes.length + 1);
       const pieces = cutBytes(bytes, ...input.length % 3 === 0 ? [] : [split, bytes.length]);
-      const { received: written, kind: how } = await exchange(server.address, ...pieces);
-      const answer = { written, reset: how === "reset" };
-      return checkRecord(record, input, answer, `over loopback, cut at ${split}`)
+      const { received: written, kind: ending } = await exchange(server.address, ...pieces);
+      const response = { written, reset: ending === "reset" };
+      return checkRecord(record, input, response, `over loopback, cut at ${split}`)
         ? "accepted"
         : "rejected";
     },

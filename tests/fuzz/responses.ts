@@ -30,7 +30,7 @@ function exchangesOf(input: string) {
   }));
 }
 
-function answers(random: Random): string {
+function makeResponses(random: Random): string {
   const parts = [];
   for (let n = 1 + random.below(3); n > 0; n--) {
     parts.push(random.pick(["\x00", "\x00", "\x01", "\x02", "\x03"]) + response(random));
@@ -104,7 +104,7 @@ const MOST_SPLITS = 400;
 export function responseStreams(): Fuzzer {
   return {
     name: "response-stream",
-    grammar: answers,
+    grammar: makeResponses,
     async check(input): Promise<Outcome> {
       const exchanges = exchangesOf(input);
       const bytes = exchanges.map(({ answer }) => encodeLatin1(answer));
@@ -115,7 +115,7 @@ export function responseStreams(): Fuzzer {
         const way = WAYS[(input.length + index++) % WAYS.length]!;
         const expected = expect(exchanges, way);
         const seen = await perform(exchanges, pieces, way);
-        const where = `(${way}, pieces ${pieces.map((list) => list.map((p) => p.length))})`;
+        const where = `(${way}, pieces ${pieces.map((list) => list.map((piece) => piece.length))})`;
         demand(
           seen.messages.join("\n") === expected.messages.join("\n"),
           `${seen.messages} in place of ${expected.messages} ${where}`,
@@ -137,15 +137,15 @@ export function responseStreams(): Fuzzer {
  * every boundary.
  */
 function* splitsOfAll(
-  answers: readonly Uint8Array[],
-  most: number,
+  responses: readonly Uint8Array[],
+  maxSplits: number,
 ): Generator<(readonly Uint8Array[])[]> {
-  const all = answers.map((bytes) => [...splits(bytes, most)]);
-  yield all.map(([whole]) => whole!);
-  yield all.map(([, single]) => single!);
-  for (const [i, ways] of all.entries()) {
+  const splitLists = responses.map((bytes) => [...splits(bytes, maxSplits)]);
+  yield splitLists.map(([whole]) => whole!);
+  yield splitLists.map(([, single]) => single!);
+  for (const [i, ways] of splitLists.entries()) {
     for (const pieces of ways.slice(2)) {
-      yield all.map(([whole], other) => other === i ? pieces : whole!);
+      yield splitLists.map(([whole], other) => other === i ? pieces : whole!);
     }
   }
 }

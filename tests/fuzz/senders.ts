@@ -28,7 +28,7 @@ class SlowSocket implements Socket {
   received = "";
   readonly #isWhole: (received: string) => boolean;
   readonly #portion: number;
-  readonly #over = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
   #answered = false;
   #isClosed = false;
 
@@ -39,7 +39,7 @@ class SlowSocket implements Socket {
 
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#answered) return null;
-    await this.#over.promise;
+    await this.#ended.promise;
     if (this.#isClosed) throw new Deno.errors.BadResource("closed");
     this.#answered = true;
     into.set(encodeLatin1(ANSWER));
@@ -48,17 +48,17 @@ class SlowSocket implements Socket {
 
   async write(bytes: Uint8Array): Promise<number> {
     const count = Math.min(this.#portion, bytes.length);
-    for (let turn = 0; turn < 3; turn++) await null;
+    for (let microtask = 0; microtask < 3; microtask++) await null;
     if (this.#isClosed) throw new Deno.errors.BadResource("closed");
     if (bytes.length < count) throw new Error("Bad address (os error 14)");
     this.received += decodeLatin1(bytes.subarray(0, count));
-    if (this.#isWhole(this.received)) this.#over.resolve();
+    if (this.#isWhole(this.received)) this.#ended.resolve();
     return count;
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#over.resolve();
+    this.#ended.resolve();
   }
 }
 
@@ -87,8 +87,12 @@ function stepsOf(script: string) {
 }
 
 /** Changes an array some microtasks later: before, while or after its bytes are written. */
-async function changeSoon({ late }: Step, least: number, change: () => void): Promise<void> {
-  for (let turn = 0; turn < least + (late ? 4 : 0); turn++) await null;
+async function changeSoon(
+  { late }: Step,
+  minMicrotasks: number,
+  change: () => void,
+): Promise<void> {
+  for (let microtask = 0; microtask < minMicrotasks + (late ? 4 : 0); microtask++) await null;
   change();
 }
 

@@ -32,7 +32,7 @@ const WAYS = {
  * Encodes one chunk for each letter of a script, which is repeated: `a` has a byte of data, `b` two
  * bytes, and so on; a capital letter has an extension.
  */
-function encode(script: string): { encoded: string; data: string; whole: boolean } {
+function encode(script: string): { encoded: string; data: string; isWhole: boolean } {
   let encoded = "", data = "";
   for (let i = 0; i < CHUNKS; i++) {
     const letter = script[i % script.length]!;
@@ -42,8 +42,8 @@ function encode(script: string): { encoded: string; data: string; whole: boolean
     data += content;
   }
   // A script with an exclamation mark is cut.
-  const whole = !script.includes("!");
-  return { encoded: whole ? `${encoded}0\r\n\r\n` : encoded, data, whole };
+  const isWhole = !script.includes("!");
+  return { encoded: isWhole ? `${encoded}0\r\n\r\n` : encoded, data, isWhole };
 }
 
 export const tinyChunks: Fuzzer = {
@@ -51,10 +51,10 @@ export const tinyChunks: Fuzzer = {
   grammar: (random: Random) => random.text("aAbBcdefgh", 1, 12) + (random.chance(30) ? "!" : ""),
   async check(input): Promise<Outcome> {
     if (input === "") return "rejected";
-    const { encoded, data, whole } = encode(input);
+    const { encoded, data, isWhole: whole } = encode(input);
     const [way, collect] = Object.entries(WAYS)[input.length % 4]!;
     let atEnd = 0;
-    const before = heldBytes();
+    const initialBytes = heldBytes();
     function* pieces(): Generator<Uint8Array> {
       for (let at = 0; at < encoded.length; at += PIECE_BYTES) {
         if (at + PIECE_BYTES >= encoded.length) atEnd = heldBytes();
@@ -68,8 +68,11 @@ export const tinyChunks: Fuzzer = {
       demand(!whole, `${way} of a whole body rejected with ${error}`);
     }
     if (collectGarbage !== undefined) {
-      const held = atEnd - before;
-      demand(held < 4 * data.length + FIXED_BYTES, `${held} bytes for ${data.length} (${way})`);
+      const heldPerBody = atEnd - initialBytes;
+      demand(
+        heldPerBody < 4 * data.length + FIXED_BYTES,
+        `${heldPerBody} bytes for ${data.length} (${way})`,
+      );
     }
     if (collected === null) return "rejected";
     const expected = way === "json" ? String(JSON.parse(data)) : data;

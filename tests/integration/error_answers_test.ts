@@ -22,8 +22,8 @@ const tell: AppFunction = async ({ method, uri, body }) => {
   return uri === "/wrong" ? [200, "", {}, null] : [200, "OK", { method, uri }, null];
 };
 
-const ok = (method: string, uri: string, more = "") =>
-  `HTTP/1.1 200 OK\r\n${more}content-length: 0\r\nmethod: ${method}\r\nuri: ${uri}\r\n\r\n`;
+const ok = (method: string, uri: string, extraLines = "") =>
+  `HTTP/1.1 200 OK\r\n${extraLines}content-length: 0\r\nmethod: ${method}\r\nuri: ${uri}\r\n\r\n`;
 const CHUNKS = "transfer-encoding: chunked\r\n\r\n";
 const NEXT = "GET /next HTTP/1.1\r\n\r\n";
 
@@ -146,22 +146,22 @@ const PLACES: Readonly<Record<string, (dir: string) => Promise<Place>>> = {
     return { client, logger: null, [Symbol.asyncDispose]: () => dispose(server) };
   },
   async "of a proxy in front"() {
-    const behind = await serveAt(["127.0.0.1", 0]);
-    const app = new ProxyApp(new Client(behind.client.address, { host: null }));
+    const upstream = await serveAt(["127.0.0.1", 0]);
+    const app = new ProxyApp(new Client(upstream.client.address, { host: null }));
     const front = await serveAt(["127.0.0.1", 0], app);
     return {
       ...front,
       async [Symbol.asyncDispose]() {
         await dispose(front);
         await dispose(app);
-        await dispose(behind);
+        await dispose(upstream);
       },
     };
   },
 };
 
-for (const [what, start] of Object.entries(PLACES)) {
-  Deno.test(`each invalid request gets exactly one response or silence, and then the end ${what}`, async () => {
+for (const [label, start] of Object.entries(PLACES)) {
+  Deno.test(`each invalid request gets exactly one response or silence, and then the end ${label}`, async () => {
     await using dir = await createTempDir();
     await using place = await start(dir.path);
     for (const [sent, expected] of ROWS) {
@@ -183,16 +183,16 @@ Deno.test("a proxy passes on a 400 and a 500 of its upstream, and sends 502 if t
   const client = proxy.makeClient();
   for (const status of [400, 500] as const) {
     const response = client.request("GET", "/");
-    const far = await upstream.accept();
-    await far.readPreamble();
-    await far.send(formatErrorResponse(status));
-    far.close();
+    const upstreamPeer = await upstream.accept();
+    await upstreamPeer.readPreamble();
+    await upstreamPeer.send(formatErrorResponse(status));
+    upstreamPeer.close();
     assertEquals((await response).status, status);
   }
   const response = client.request("POST", "/");
-  const far = await upstream.accept();
-  await far.readPreamble();
-  far.close();
+  const upstreamPeer = await upstream.accept();
+  await upstreamPeer.readPreamble();
+  upstreamPeer.close();
   assertEquals((await response).status, 502);
 });
 

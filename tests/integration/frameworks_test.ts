@@ -76,8 +76,8 @@ Deno.test("Hono: bodies of requests as JSON, form and bytes", async () => {
   const form = new FormData();
   form.set("name", "value");
   form.set("file", new File(["contents"], "file.txt"));
-  const answer = await fetch("/form", { method: "POST", body: form });
-  assertEquals(await answer.json(), ["value", "file.txt", "contents"]);
+  const response = await fetch("/form", { method: "POST", body: form });
+  assertEquals(await response.json(), ["value", "file.txt", "contents"]);
   const bytes = crypto.getRandomValues(new Uint8Array(60_000));
   assertEquals(await (await fetch("/bytes", { method: "PUT", body: bytes })).bytes(), bytes);
 });
@@ -203,9 +203,9 @@ Deno.test("itty-router: routes, parameters, middleware and errors", async () => 
   const headers = { "x-key": "let me in" };
   using conn = await serving.makeClient().connect();
   const json = encoder.encode('{"id":"2"}');
-  const made = await conn.post("/items", headers, json);
-  assertEquals([made.status, made.headers["location"]], [201, "/items/2"]);
-  await made.body?.bytes();
+  const created = await conn.post("/items", headers, json);
+  assertEquals([created.status, created.headers["location"]], [201, "/items/2"]);
+  await created.body?.bytes();
   assertEquals(JSON.parse((await get(conn, "/items", headers)).text ?? ""), [{ id: "1" }, {
     id: "2",
   }]);
@@ -235,8 +235,8 @@ const echo: AppFunction = async (request) => {
   const type = headers["content-type"] ?? null;
   const length = headers["content-length"] ?? null;
   const text = await request.body?.text() ?? null;
-  const answer = JSON.stringify({ method, uri, accept: headers["accept"], type, length, text });
-  return [200, "OK", { "content-type": "application/json" }, encoder.encode(answer)];
+  const response = JSON.stringify({ method, uri, accept: headers["accept"], type, length, text });
+  return [200, "OK", { "content-type": "application/json" }, encoder.encode(response)];
 };
 
 Deno.test("ky: methods, JSON, search parameters and headers", async () => {

@@ -67,11 +67,11 @@ function fromItems<T>(items: readonly T[], make: (items: TrackedItems<T>) => Bod
   return { body: make(tracked), check };
 }
 
-const nothing = () => {};
+const doNothing = () => {};
 const kinds: readonly Kind[] = [
-  ["null", "", () => ({ body: null, check: nothing })],
-  ["bytes", LENGTH, () => ({ body: hello, check: nothing })],
-  ["no bytes", "content-length: 0\r\n", () => ({ body: new Uint8Array(0), check: nothing })],
+  ["null", "", () => ({ body: null, check: doNothing })],
+  ["bytes", LENGTH, () => ({ body: hello, check: doNothing })],
+  ["no bytes", "content-length: 0\r\n", () => ({ body: new Uint8Array(0), check: doNothing })],
   ["Body of a stream", LENGTH, () => fromStream(hello, (stream) => new Body(stream, 5))],
   ["Body of a ByteSource", LENGTH, () => fromSource(hello, (source) => new Body(source, 5))],
   ["ChunkedBody of a stream", CODING, () => fromStream(encoded, (s) => new ChunkedBody(s))],
@@ -95,10 +95,10 @@ const head = "HEAD /a HTTP/1.1\r\n\r\n";
 Deno.test("a server answers HEAD as GET, without the body", async (t) => {
   await testEachRow(t, kinds, async (_kind, framing, make) => {
     using unhandled = recordUnhandledRejections();
-    const made: Made[] = [];
+    const bodies: Made[] = [];
     const app: App = () => {
-      made.push(make());
-      return [200, "OK", { "x-a": "b" }, made.at(-1)!.body];
+      bodies.push(make());
+      return [200, "OK", { "x-a": "b" }, bodies.at(-1)!.body];
     };
     // Routes don't change the result.
     await using meeting = await connectRawPeer(routes({ "GET /a": app }), head + head);
@@ -106,9 +106,9 @@ Deno.test("a server answers HEAD as GET, without the body", async (t) => {
     await peer.closeWrite();
     const lines = framing < "x" ? `${framing}x-a: b\r\n` : `x-a: b\r\n${framing}`;
     // The session continues, and no byte of the body was sent.
-    const answer = `HTTP/1.1 200 OK\r\n${lines}\r\n`;
-    assertEquals(await peer.readToEnd(), { received: answer + answer, kind: "end" });
-    for (const { check } of made) check();
+    const response = `HTTP/1.1 200 OK\r\n${lines}\r\n`;
+    assertEquals(await peer.readToEnd(), { received: response + response, kind: "end" });
+    for (const { check } of bodies) check();
     assertEquals(logger.lines.map(([level]) => level), ["debug"]);
     assertEquals(unhandled.reasons, []);
   });
@@ -118,18 +118,18 @@ Deno.test("canceling the body of a response to HEAD closes a file that the body 
   await using dir = await createTempDir();
   const path = `${dir.path}/file`;
   await Deno.writeFile(path, hello);
-  const own: Deno.FsFile[] = [];
+  const ownedFiles: Deno.FsFile[] = [];
   await using meeting = await connectRawPeer(async ({ uri }) => {
     const file = await Deno.open(path);
     // The sanitizer finds a stream that stays open.
     if (uri === "/stream") return [200, "OK", {}, new Body(file.readable, 5)];
-    own.push(file);
+    ownedFiles.push(file);
     return [200, "OK", {}, new Body(file, 5)];
   }, "HEAD /stream HTTP/1.1\r\n\r\nHEAD /file HTTP/1.1\r\n\r\n");
   await meeting.peer.closeWrite();
   const { received } = await meeting.peer.readToEnd();
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
-  using file = own[0]!;
+  using file = ownedFiles[0]!;
   assertEquals(await file.seek(0, Deno.SeekMode.Current), 0);
 });
 
@@ -155,8 +155,8 @@ Deno.test("canceling the body of a response to HEAD may close its session", asyn
   const { peer, logger } = meeting;
   const { received } = await peer.readToEnd();
   // The response may or may not be sent before the session is closed.
-  const answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-  assert(["", answer].includes(received), received);
+  const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+  assert(["", response].includes(received), received);
   assertEquals(logger.lines.map(([level]) => level), ["debug"]);
 });
 
@@ -193,22 +193,22 @@ Deno.test("a framing header that an app returns to HEAD must match its body", as
 
 Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behind it", async (t) => {
   await testEachRow(t, kinds, async (_kind, framing, make) => {
-    const made: Made[] = [];
-    const seen: unknown[] = [];
+    const bodies: Made[] = [];
+    const results: unknown[] = [];
     await using upstream = serve(({ headers }) => {
-      made.push(make());
-      seen.push({ ...headers });
-      return [200, "OK", {}, made.at(-1)!.body];
+      bodies.push(make());
+      results.push({ ...headers });
+      return [200, "OK", {}, bodies.at(-1)!.body];
     });
     await using proxy = serve(new ProxyApp(new Client(upstream.address, { host: null })));
     using peer = await RawPeer.connect(proxy.address);
     await peer.send(head, "HEAD /b HTTP/1.1\r\nconnection: close\r\n\r\n", head);
-    const answer = `HTTP/1.1 200 OK\r\n${framing}\r\n`;
+    const response = `HTTP/1.1 200 OK\r\n${framing}\r\n`;
     // The proxy's session ends with the second request, without notifying the server behind it.
     const last = `HTTP/1.1 200 OK\r\nconnection: close\r\n${framing}\r\n`;
-    assertEquals(await peer.readToEnd(), { received: answer + last, kind: "end" });
-    assertEquals([made.length, seen], [2, [{}, {}]]);
-    for (const { check } of made) check();
+    assertEquals(await peer.readToEnd(), { received: response + last, kind: "end" });
+    assertEquals([bodies.length, results], [2, [{}, {}]]);
+    for (const { check } of bodies) check();
     assertEquals([proxy.logger.messagesOf("error"), upstream.logger.messagesOf("error")], [[], []]);
   });
 });
@@ -227,7 +227,7 @@ Deno.test("a client, and fetch over it, get the headers of HEAD, and the connect
 
 Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the framing of GET, and is canceled", async (t) => {
   const endless = () => new TrackedStream(Array.from({ length: 100 }, () => hello));
-  const late = () =>
+  const makeLateStream = () =>
     new TrackedStream([hello], { onPull: () => new Promise((resolve) => setTimeout(resolve)) });
   type Row = [string, line: string, make: () => TrackedStream | BodyInit, headers?: HeadersInit];
   const rows: Row[] = [
@@ -238,15 +238,15 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
     ["an endless stream", CODING, endless],
     ["an endless stream with a length", LENGTH, endless, { "content-length": "5" }],
     ["an endless stream with the coding", CODING, endless, { "transfer-encoding": "chunked" }],
-    ["a stream with a length", LENGTH, late, { "content-length": "5" }],
+    ["a stream with a length", LENGTH, makeLateStream, { "content-length": "5" }],
   ];
   await testEachRow(t, rows, async (_what, line, make, headers = {}) => {
-    const made: (TrackedStream | BodyInit)[] = [];
+    const sources: (TrackedStream | BodyInit)[] = [];
     const aborted: unknown[] = [];
     await using serving = serveHandler((request) => {
       request.signal.addEventListener("abort", () => aborted.push(request.signal.reason));
       const body = make();
-      made.push(body);
+      sources.push(body);
       return new Response(body instanceof TrackedStream ? body.stream : body, {
         headers: { "content-type": "a/b", ...headers },
       });
@@ -257,7 +257,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
       await peer.send(head);
       assertEquals(await peer.readPreamble(), `HTTP/1.1 200 OK\r\n${lines}\r\n`);
     }
-    for (const body of made) {
+    for (const body of sources) {
       if (body instanceof TrackedStream) assertEquals(body.cancelReasons.length, 1);
     }
     // The server doesn't abort the request because of the unused body.

@@ -82,10 +82,10 @@ Deno.test("a server that runs out of file descriptors continues, and accepts aga
     args: [JSON.stringify(Object.values(rows))],
     through: ["python3", "-c", FEW_DESCRIPTORS],
   });
-  for (const [i, found] of JSON.parse(output).entries()) {
+  for (const [i, result] of JSON.parse(output).entries()) {
     const name = Object.keys(rows)[i]!;
     await t.step(name, () => {
-      const { opened, answered, status, warnings, errors } = found;
+      const { opened, answered, status, warnings, errors } = result;
       assert(opened > 5 && opened < 90, `${opened} connections`);
       assertEquals([answered, status, errors], [200, 200, []]);
       // `node:net`, which listens at ports for TLS, emits no event when it has stopped.

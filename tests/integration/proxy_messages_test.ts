@@ -35,13 +35,13 @@ const RESPONSES: readonly (readonly [rule: string, bytes: string])[] = [
 Deno.test("a proxy replaces a response that breaks a rule by 502, passes no byte of it on, and closes the connection", async (t) => {
   await testEachRow(t, RESPONSES, async (_rule, bytes) => {
     await using through = await connectThrough();
-    const { near, upstream } = through;
-    await near.send("GET / HTTP/1.1\r\n\r\n");
-    const far = await upstream.accept();
-    await far.readPreamble();
-    await far.send(bytes);
-    assertEquals((await near.readToEnd()).received, BAD_GATEWAY);
-    await far.assertClosedSilently();
+    const { clientPeer, upstream } = through;
+    await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+    const upstreamPeer = await upstream.accept();
+    await upstreamPeer.readPreamble();
+    await upstreamPeer.send(bytes);
+    assertEquals((await clientPeer.readToEnd()).received, BAD_GATEWAY);
+    await upstreamPeer.assertClosedSilently();
   });
 });
 
@@ -66,15 +66,15 @@ Deno.test("a proxy itself refuses a request that breaks a rule, and doesn't conn
   const rows = REQUESTS.map((row) => [JSON.stringify(row[0]), ...row] as const);
   await testEachRow(t, rows, async (_what, request, status) => {
     await using through = await connectThrough();
-    const { near, proxy, upstream } = through;
-    await near.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
-    assertEquals((await near.readToEnd()).received, formatErrorResponse(status));
+    const { clientPeer, proxy, upstream } = through;
+    await clientPeer.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
+    assertEquals((await clientPeer.readToEnd()).received, formatErrorResponse(status));
     // The proxy first connects to the upstream for the next client.
     using next = await RawPeer.connect(proxy.address);
     await next.send("GET /next HTTP/1.1\r\n\r\n");
-    const far = await upstream.accept();
-    assertEquals(await far.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
-    await far.send(FINAL);
+    const upstreamPeer = await upstream.accept();
+    assertEquals(await upstreamPeer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
+    await upstreamPeer.send(FINAL);
     assertEquals(await next.readPreamble(), FINAL);
   });
 });
@@ -87,11 +87,11 @@ Deno.test("a proxy that forwards to itself answers 502 once its slots are in use
     calls++;
     return proxyApp!.handle(...args);
   }, { logger, maxConnections: 3 });
-  await using own = proxyApp = new ProxyApp(new Client(server.address));
+  await using ownProxyApp = proxyApp = new ProxyApp(new Client(server.address));
   using peer = await RawPeer.connect(server.address);
   await peer.send("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
   assertEquals((await peer.readToEnd()).received, BAD_GATEWAY);
-  assertEquals([calls, own], [3, proxyApp]);
+  assertEquals([calls, ownProxyApp], [3, proxyApp]);
   await logger.waitFor("info", "no slot became free");
 });
 
@@ -100,11 +100,11 @@ const VIA = "via: 1.0 a, 1.1 b, 1.1 c";
 Deno.test("a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it", async (t) => {
   await testEachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_what, line) => {
     await using through = await connectThrough();
-    await through.near.send(`GET / HTTP/1.1\r\n${line}\r\n`);
-    const far = await through.upstream.accept();
-    assertEquals(await far.readPreamble(), `GET / HTTP/1.1\r\n${line}\r\n`);
-    await far.send(`HTTP/1.1 204 No Content\r\n${line}\r\n`);
-    assertEquals(await through.near.readPreamble(), `HTTP/1.1 204 No Content\r\n${line}\r\n`);
+    await through.clientPeer.send(`GET / HTTP/1.1\r\n${line}\r\n`);
+    const upstreamPeer = await through.upstream.accept();
+    assertEquals(await upstreamPeer.readPreamble(), `GET / HTTP/1.1\r\n${line}\r\n`);
+    await upstreamPeer.send(`HTTP/1.1 204 No Content\r\n${line}\r\n`);
+    assertEquals(await through.clientPeer.readPreamble(), `HTTP/1.1 204 No Content\r\n${line}\r\n`);
   });
   await t.step("headers", async () => {
     await using upstream = serve(({ headers }) => [200, "OK", {}, `${headers["via"]}`]);
@@ -118,14 +118,14 @@ Deno.test("a proxy adds no via, and passes a received via on unchanged, unless o
 Deno.test("a proxy sends HTTP/1.1 on both sides, and refuses HTTP/1.0", async () => {
   using upstream = new RawServer();
   await using proxy = serveProxy(upstream.address);
-  using near = await RawPeer.connect(proxy.address);
-  await near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await upstream.accept();
-  assert((await far.readPreamble()).startsWith("GET / HTTP/1.1\r\n"));
-  await far.send(FINAL);
-  assertEquals(await near.readPreamble(), FINAL);
-  await near.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
-  assertEquals((await near.readToEnd()).received, formatErrorResponse(505));
+  using clientPeer = await RawPeer.connect(proxy.address);
+  await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await upstream.accept();
+  assert((await upstreamPeer.readPreamble()).startsWith("GET / HTTP/1.1\r\n"));
+  await upstreamPeer.send(FINAL);
+  assertEquals(await clientPeer.readPreamble(), FINAL);
+  await clientPeer.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+  assertEquals((await clientPeer.readToEnd()).received, formatErrorResponse(505));
   const { received } = await exchange(proxy.address, "GET / HTTP/1.0\r\n\r\n");
   assertEquals(received, formatErrorResponse(505));
 });

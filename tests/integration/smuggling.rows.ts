@@ -439,7 +439,7 @@ const pipelines: Rows = [
   ["nearly connection: close, and another request", getWith("connection: closed") + get("/second")],
 ];
 
-const named = (kind: string, list: Rows): Rows =>
+const prefixNames = (kind: string, list: Rows): Rows =>
   list.map(([name, text]) => [`${kind}: ${name}`, text]);
 
 /** Bytes after a request with `connection: close` (RFC 9112 §9.6). */
@@ -461,15 +461,15 @@ export const smugglingCorpus: readonly SmugglingRow[] = [
   ...rows(REFUSED, bothFramings),
   ...rows(
     REFUSED,
-    named("TE.TE", codings),
+    prefixNames("TE.TE", codings),
     (line) => post(line, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`),
   ),
   ...rows(REFUSED, lengths, (lines) => post(lines, SMUGGLED)),
   ...rows(REFUSED, bodyless),
-  ...rows(BROKEN, named("chunks", chunks), postChunks),
+  ...rows(BROKEN, prefixNames("chunks", chunks), postChunks),
   ...rows(BROKEN, cutBodies, (line) => message("POST /c HTTP/1.1", line, SMUGGLED)),
   ...rows(REFUSED, headers, getWith),
-  ...rows(REFUSED, named("request line", requestLines), message),
+  ...rows(REFUSED, prefixNames("request line", requestLines), message),
   ...rows(REFUSED, preambles),
   ...rows(ACCEPTED, acceptedHeaders, getWith),
   ...rows(ACCEPTED, acceptedTargets, get),

@@ -49,8 +49,12 @@ Deno.test("the server accepts exactly the requests of each row, and sends at mos
     complete = [];
     const { received } = await exchange(serving.address, row.bytes);
     assertEquals(complete, row.accepted.map(describe), row.name);
-    const begun = row.accepted.map(({ uri }) => uri);
-    assertEquals(calls, row.broken === undefined ? begun : [...begun, row.broken], row.name);
+    const expectedUris = row.accepted.map(({ uri }) => uri);
+    assertEquals(
+      calls,
+      row.broken === undefined ? expectedUris : [...expectedUris, row.broken],
+      row.name,
+    );
     assertAnswered(row, received);
   }
 });
@@ -60,8 +64,8 @@ Deno.test("the server accepts exactly the requests of each row, and sends at mos
  * the row.
  */
 function assertAnswered({ name, accepted, answers }: SmugglingRow, received: string): void {
-  const whole = answers.map((last) => accepted.map(emptyAnswer).join("") + last);
-  assert(whole.includes(received), `${name}: ${received}`);
+  const expectedTexts = answers.map((last) => accepted.map(emptyAnswer).join("") + last);
+  assert(expectedTexts.includes(received), `${name}: ${received}`);
 }
 
 /** A relay that records every byte that a proxy sends to its upstream. */
@@ -82,11 +86,11 @@ class Tap extends Relay {
   protected relay(proxy: Deno.Conn, backEnd: Deno.Conn): Promise<void>[] {
     const tap = { sent: "" };
     this.#taps.push(tap);
-    const both = Promise.all([
+    const relaying = Promise.all([
       this.#passOn(proxy, backEnd, (bytes) => tap.sent += decodeLatin1(bytes)),
       this.#passOn(backEnd, proxy, () => {}),
     ]);
-    return [both.then(() => [proxy, backEnd].forEach((conn) => this.close(conn)))];
+    return [relaying.then(() => [proxy, backEnd].forEach((conn) => this.close(conn)))];
   }
 
   /** Relays one direction up to its end, which may be a reset. */
@@ -117,14 +121,14 @@ interface BackEnd extends AsyncDisposable {
 
 /** Starts a server of `node:http`. */
 async function startNodeHttp(): Promise<BackEnd> {
-  const seen: SeenRequest[] = [];
+  const seenRequests: SeenRequest[] = [];
   const server = createServer((request, response) => {
     let body = "";
     request.on("data", (bytes: Uint8Array) => body += decodeLatin1(bytes));
     request.on("error", () => {});
     request.on("end", () => {
       if (!request.complete) return;
-      seen.push({ method: request.method ?? "", uri: request.url ?? "", body });
+      seenRequests.push({ method: request.method ?? "", uri: request.url ?? "", body });
       response.end("seen");
     });
   });
@@ -132,7 +136,7 @@ async function startNodeHttp(): Promise<BackEnd> {
   const { port } = server.address() as AddressInfo;
   return {
     address: ["127.0.0.1", port],
-    take: () => seen.splice(0),
+    take: () => seenRequests.splice(0),
     async [Symbol.asyncDispose]() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
@@ -143,7 +147,7 @@ async function startNodeHttp(): Promise<BackEnd> {
 
 /** Starts a server of Deno. */
 function startDenoServe(): Promise<BackEnd> {
-  const seen: SeenRequest[] = [];
+  const seenRequests: SeenRequest[] = [];
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     let body;
     try {
@@ -154,12 +158,12 @@ function startDenoServe(): Promise<BackEnd> {
     const { pathname, search } = new URL(request.url);
     // A URL doesn't distinguish an empty query from a missing one.
     const mark = search === "" && request.url.endsWith("?") ? "?" : search;
-    seen.push({ method: request.method, uri: pathname + mark, body });
+    seenRequests.push({ method: request.method, uri: pathname + mark, body });
     return new Response("seen");
   });
   return Promise.resolve({
     address: ["127.0.0.1", server.addr.port],
-    take: () => seen.splice(0),
+    take: () => seenRequests.splice(0),
     [Symbol.asyncDispose]: () => server.shutdown(),
   });
 }
@@ -199,13 +203,13 @@ function startNginx(): Promise<BackEnd> {
 }
 
 const APACHE_MODULES = "/usr/lib/apache2/modules";
-const APACHE = (dir: string, own: number, port: unknown) => `
+const APACHE = (dir: string, listenPort: number, port: unknown) => `
 ServerName a
 ServerRoot ${dir}
 DefaultRuntimeDir ${dir}
 PidFile ${dir}/pid
 ErrorLog ${dir}/error.log
-Listen 127.0.0.1:${own}
+Listen 127.0.0.1:${listenPort}
 User www-data
 Group www-data
 LoadModule mpm_event_module ${APACHE_MODULES}/mod_mpm_event.so
@@ -218,10 +222,10 @@ ProxyPass "/" "http://127.0.0.1:${port}/" nocanon
 
 /** Starts Apache, which relays to `node:http`. */
 async function startApache(): Promise<BackEnd> {
-  const own = await findUnusedPort(); // Apache can't choose a free port.
+  const listenPort = await findUnusedPort(); // Apache can't choose a free port.
   return await startProgram("apache2", (dir, port) => ({
-    address: ["127.0.0.1", own],
-    configuration: APACHE(dir, own, port),
+    address: ["127.0.0.1", listenPort],
+    configuration: APACHE(dir, listenPort, port),
     args: ["-X", "-f", `${dir}/configuration`],
   }));
 }
@@ -244,17 +248,17 @@ async function startProgram(
   const { address, configuration, args } = plan(dir, last.address[1]);
   await Deno.writeTextFile(`${dir}/configuration`, configuration);
   const running = new RunningProcess(startCommand([program, ...args], { stdin: "null" }));
-  let ended = false;
-  running.child.status.then(() => ended = true);
+  let hasEnded = false;
+  running.child.status.then(() => hasEnded = true);
   const stop = async () => {
-    if (!ended) running.child.kill("SIGTERM");
+    if (!hasEnded) running.child.kill("SIGTERM");
     const { stderr } = await running.waitForEnd();
     await last[Symbol.asyncDispose]();
     await Deno.remove(dir, { recursive: true });
     return stderr;
   };
   for (let attempt = 0; !await accepts(address); attempt++) {
-    if (ended || attempt === MOST_ATTEMPTS) {
+    if (hasEnded || attempt === MOST_ATTEMPTS) {
       throw new Error(`${program} does not listen: ${await stop()}`);
     }
     // The program doesn't report when it listens.
@@ -310,21 +314,24 @@ async function forwardAll(kind: Kind): Promise<void> {
   let app = new ProxyApp(client);
   await using proxy = serve((request, session) => app.handle(request, session));
   let answered = 0;
-  let late: SeenRequest[] = [];
+  let lateRequests: SeenRequest[] = [];
   for (const row of smugglingCorpus) {
     const { received } = await exchange(proxy.address, row.bytes);
     await app[Symbol.asyncDispose]();
     app = new ProxyApp(client);
     assertForwarded(row, await tap.takeSent());
-    const answers = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
-    const seen = backEnd.take();
+    const responseCount = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
+    const seenRequests = backEnd.take();
     const expected = expectedAt(kind, row);
-    dropLate(seen, expected, late);
-    assert(answers <= seen.length, `${row.name}: ${answers} answers to ${seen.length} requests`);
+    dropLate(seenRequests, expected, lateRequests);
+    assert(
+      responseCount <= seenRequests.length,
+      `${row.name}: ${responseCount} answers to ${seenRequests.length} requests`,
+    );
     // The back end has seen a prefix of the accepted bytes, and no others.
-    assertEquals(seen, expected.slice(0, seen.length), row.name);
-    late = expected.slice(seen.length);
-    answered += answers;
+    assertEquals(seenRequests, expected.slice(0, seenRequests.length), row.name);
+    lateRequests = expected.slice(seenRequests.length);
+    answered += responseCount;
   }
   assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
 }
@@ -338,10 +345,10 @@ Deno.test("a response has no bytes of another session, though sessions share con
     // Requests of the previous session may still arrive.
     const uri = `/honest-${crypto.randomUUID()}`;
     assertEquals(await (await honest.get(uri)).text(), "seen", row.name);
-    const seen = backEnd.take().map((request) => request.uri);
-    assertEquals(seen.indexOf(uri), seen.length - 1, row.name);
+    const seenUris = backEnd.take().map((request) => request.uri);
+    assertEquals(seenUris.indexOf(uri), seenUris.length - 1, row.name);
     const accepted: unknown[] = row.accepted.map((request) => request.uri);
-    for (const other of seen.slice(0, -1)) assert(accepted.includes(other), row.name);
+    for (const otherUri of seenUris.slice(0, -1)) assert(accepted.includes(otherUri), row.name);
   }
 });
 
@@ -352,7 +359,10 @@ Deno.test("a response has no bytes of another session, though sessions share con
 function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
   const streams = sent.map(readRequests);
   const requests = streams.flatMap((stream) => stream.requests);
-  const expected = row.accepted.map((it) => ({ ...it, headers: endToEnd(it.headers) }));
+  const expected = row.accepted.map((request) => ({
+    ...request,
+    headers: endToEnd(request.headers),
+  }));
   assertEquals(requests.map(describe), expected.map(describe), row.name);
   const unfinished = streams.filter(({ clean }) => !clean);
   if (row.broken === undefined) assertEquals(unfinished, [], row.name);
@@ -372,11 +382,15 @@ function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow):
  * Removes requests of the previous row: if the proxy under test closes its connection to a back end
  * that is also a proxy, the server behind that may receive the request later.
  */
-function dropLate(seen: SeenRequest[], expected: SeenRequest[], late: SeenRequest[]): void {
-  const same = (a?: SeenRequest, b?: SeenRequest) => JSON.stringify(a) === JSON.stringify(b);
-  while (late.length > 0 && same(seen[0], late[0])) {
-    if (seen.length <= expected.length && same(seen[0], expected[0])) return;
-    seen.shift();
-    late.shift();
+function dropLate(
+  seenRequests: SeenRequest[],
+  expected: SeenRequest[],
+  lateRequests: SeenRequest[],
+): void {
+  const areEqual = (a?: SeenRequest, b?: SeenRequest) => JSON.stringify(a) === JSON.stringify(b);
+  while (lateRequests.length > 0 && areEqual(seenRequests[0], lateRequests[0])) {
+    if (seenRequests.length <= expected.length && areEqual(seenRequests[0], expected[0])) return;
+    seenRequests.shift();
+    lateRequests.shift();
   }
 }

@@ -18,18 +18,18 @@ async function helloApp(): Promise<App> {
 
 /** Sends each text over a new connection; returns the responses. */
 async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>): Promise<string> {
-  let answers = "";
+  let responses = "";
   for (const text of texts) {
     const { logger } = serving;
-    const before = logger.lines.length;
-    answers += (await exchange(serving.address, text)).received;
-    for (const [level, line] of logger.lines.slice(before)) {
+    const lineCount = logger.lines.length;
+    responses += (await exchange(serving.address, text)).received;
+    for (const [level, line] of logger.lines.slice(lineCount)) {
       assert(level === "info" || level === "debug", `${level}: ${line}`);
       // An exception is logged with its stack, and an action of a peer with one line.
       assert(!line.includes("\n"), line);
     }
   }
-  return answers;
+  return responses;
 }
 
 /** The preamble of the app's greeting. */
@@ -58,11 +58,11 @@ Deno.test("the server of README.md doesn't log above info for inputs of the fuzz
     const sent = random.chance(50) ? aimed(text) : text;
     return random.chance(80) ? sent : sent.slice(0, random.below(sent.length));
   });
-  const answers = await sendEach(serving, texts);
+  const responses = await sendEach(serving, texts);
   assertEquals(serving.logger.lines.length, texts.length);
-  for (const answer of ["200 OK", "404 Not Found"]) {
-    const count = answers.split(`HTTP/1.1 ${answer}\r\n`).length - 1;
-    assert(count > 100, `${count} answers ${answer}: too few to say anything`);
+  for (const response of ["200 OK", "404 Not Found"]) {
+    const count = responses.split(`HTTP/1.1 ${response}\r\n`).length - 1;
+    assert(count > 100, `${count} answers ${response}: too few to say anything`);
   }
 });
 
@@ -76,8 +76,8 @@ Deno.test("the server of README.md sends every method the same response, and HEA
   for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
     for (const body of /^P/.test(method) ? bodies : [""]) {
       const sent = `${method} /hello HTTP/1.1\r\nhost: a\r\n${body || "\r\n"}`;
-      const answer = await sendEach(serving, [sent]);
-      assertEquals(answer.replace(GREETING, ""), method === "HEAD" ? "" : "hello, world\n", sent);
+      const response = await sendEach(serving, [sent]);
+      assertEquals(response.replace(GREETING, ""), method === "HEAD" ? "" : "hello, world\n", sent);
     }
   }
 });

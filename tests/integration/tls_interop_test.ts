@@ -55,68 +55,68 @@ async function makePeers(
   ownAuthority: IssuedCertificate,
 ) {
   const extensions = ["extendedKeyUsage=clientAuth,serverAuth", NAMES];
-  const make = (name: string, wanted: CertificateOptions) =>
-    pki.createCertificate(name, { extensions, ...wanted });
-  const shown = async (name: string, wanted: CertificateOptions) =>
-    show(await make(name, { issuer: trusted, ...wanted }));
-  const other = await pki.createAuthority("other");
+  const make = (name: string, options: CertificateOptions) =>
+    pki.createCertificate(name, { extensions, ...options });
+  const makeArgs = async (name: string, options: CertificateOptions) =>
+    show(await make(name, { issuer: trusted, ...options }));
+  const otherAuthority = await pki.createAuthority("other");
   const intermediate = await pki.createAuthority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
   const below = await make("below", { issuer: intermediate });
   const belowLeaf = await make("below_leaf", { issuer: leaf });
   const version1 = show(await pki.createVersion1("version1", trusted));
   const forOne = (usage: string) =>
-    shown(usage, { extensions: [`extendedKeyUsage=${usage}`, NAMES] });
+    makeArgs(usage, { extensions: [`extendedKeyUsage=${usage}`, NAMES] });
   const usage = { client: await forOne("serverAuth"), server: await forOne("clientAuth") };
   const inBoth: Peer[] = [
     ["the right authority, ECDSA P-256", "accepted", show(leaf)],
-    ["ECDSA P-384", "accepted", await shown("p384", { key: KEY.p384 })],
-    ["RSA 2048", "accepted", await shown("rsa", { key: KEY.rsa2048 })],
-    ["Ed25519", "accepted", await shown("ed25519", { key: KEY.ed25519 })],
+    ["ECDSA P-384", "accepted", await makeArgs("p384", { key: KEY.p384 })],
+    ["RSA 2048", "accepted", await makeArgs("rsa", { key: KEY.rsa2048 })],
+    ["Ed25519", "accepted", await makeArgs("ed25519", { key: KEY.ed25519 })],
     ["an intermediate authority", "accepted", show(below, intermediate)],
     ["an intermediate authority that is missing", UNVERIFIED, show(below)],
     ["an intermediate that is no authority", UNVERIFIED, show(belowLeaf, leaf)],
-    ["another authority", UNVERIFIED, await shown("stranger", { issuer: other })],
+    ["another authority", UNVERIFIED, await makeArgs("stranger", { issuer: otherAuthority })],
     ["another authority, which is sent with the leaf", SELF_SIGNED, [
-      ...show(await make("stranger2", { issuer: other }), other),
+      ...show(await make("stranger2", { issuer: otherAuthority }), otherAuthority),
     ]],
     [
       "the authority of the other role",
       UNVERIFIED,
-      await shown("swapped", { issuer: ownAuthority }),
+      await makeArgs("swapped", { issuer: ownAuthority }),
     ],
     ["a self-signed certificate", SELF_SIGNED, show(await make("self", {}))],
     [
       "an expired certificate",
       UNVERIFIED,
-      await shown("expired", { to: formatTimeFromNow(-1) }),
+      await makeArgs("expired", { to: formatTimeFromNow(-1) }),
     ],
     [
       "a certificate that is not valid yet",
       UNVERIFIED,
-      await shown("early", { from: formatTimeFromNow(1) }),
+      await makeArgs("early", { from: formatTimeFromNow(1) }),
     ],
     [
       "a keyUsage without digitalSignature",
       /^WRONG_PURPOSE: .*keyUsage without digitalSignature|^REFUSED_BY_PEER: .*alert: HandshakeFailure/,
-      await shown("key_usage", { extensions: ["keyUsage=keyAgreement", NAMES] }),
+      await makeArgs("key_usage", { extensions: ["keyUsage=keyAgreement", NAMES] }),
     ],
     ["the authority itself", IS_AUTHORITY, show(trusted)],
     [
       "a certificate that is also an authority",
       SELF_SIGNED,
-      await shown("sub_authority", { isAuthority: true }),
+      await makeArgs("sub_authority", { isAuthority: true }),
     ],
     [
       "an extension that can't be read",
       /^UNTRUSTED: the .*certificate can't be read$|^REFUSED_BY_PEER: .*alert: HandshakeFailure$/,
-      await shown("unreadable", { extensions: [NAMES, "2.5.29.35=DER:01:01:ff"] }),
+      await makeArgs("unreadable", { extensions: [NAMES, "2.5.29.35=DER:01:01:ff"] }),
     ],
     ["a signature with SHA-1", UNVERIFIED, [
-      ...await shown("sha1", { signOptions: ["-sha1"] }),
+      ...await makeArgs("sha1", { signOptions: ["-sha1"] }),
       ...WEAK,
     ]],
-    ["RSA 1024", UNVERIFIED, [...await shown("short", { key: KEY.rsa1024 }), ...WEAK]],
+    ["RSA 1024", UNVERIFIED, [...await makeArgs("short", { key: KEY.rsa1024 }), ...WEAK]],
   ];
   return (role: "client" | "server"): Peer[] => [
     ...inBoth,
@@ -152,8 +152,8 @@ function show(
   ...chain: readonly IssuedCertificate[]
 ): string[] {
   const [first] = chain;
-  const more = first === undefined ? [] : ["-cert_chain", first.certFile];
-  return ["-cert", certFile, "-key", keyFile, ...more];
+  const chainArgs = first === undefined ? [] : ["-cert_chain", first.certFile];
+  return ["-cert", certFile, "-key", keyFile, ...chainArgs];
 }
 
 // Other programs as peers, with certificates on both sides.
@@ -372,9 +372,9 @@ const REFUSED_HANDSHAKES: readonly Peer[] = [
 
 /** Records the requests. */
 class Witness {
-  readonly asked = new Set<string>();
+  readonly requestedUris = new Set<string>();
   readonly app: App = (request) => {
-    this.asked.add(request.uri);
+    this.requestedUris.add(request.uri);
     return [200, "OK", {}, null];
   };
 }
@@ -406,7 +406,7 @@ async function assertAsked(
       .exec(refusals[0]!) ?? [];
     assertMatch(reason, verdict);
   }
-  assertEquals(witness.asked.has(uri), verdict === "accepted");
+  assertEquals(witness.requestedUris.has(uri), verdict === "accepted");
 }
 
 testWithOpenssl("each end accepts only the certificates of its authority", async (pki, t) => {
@@ -430,7 +430,7 @@ async function testServer(
   peers: readonly Peer[],
   t: Deno.TestContext,
 ): Promise<void> {
-  const own = await pki.createServerCertificate("own", { issuer: ownAuthority });
+  const ownCertificate = await pki.createServerCertificate("own", { issuer: ownAuthority });
   const rsa = await pki.createServerCertificate("own_rsa", {
     issuer: ownAuthority,
     key: KEY.rsa2048,
@@ -441,8 +441,8 @@ async function testServer(
     clientSslconfig: { caFile: ownAuthority.certFile },
   };
   await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
-  const good = peers[0]![2];
-  const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
+  const validArgs = peers[0]![2];
+  const noCertificate: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
   const handshakes: readonly Peer[] = [
     ...REFUSED_HANDSHAKES,
     ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
@@ -451,15 +451,23 @@ async function testServer(
     ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
     ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
   ];
-  const shown = handshakes.map((
+  const handshakePeers = handshakes.map((
     [name, verdict, args],
-  ): Peer => [name, verdict, [...good, ...args]]);
-  await eachPeer(t, [...inBothVersions([...peers, none]), ...shown], ([name, verdict, args]) => {
-    const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-    return assertAsked(endpoint, witness, uri, verdict, args);
-  });
+  ): Peer => [name, verdict, [...validArgs, ...args]]);
+  await eachPeer(
+    t,
+    [...inBothVersions([...peers, noCertificate]), ...handshakePeers],
+    ([name, verdict, args]) => {
+      const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+      return assertAsked(endpoint, witness, uri, verdict, args);
+    },
+  );
   await t.step("the wrong key: refused when the context is built", () => {
-    const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
+    const config = {
+      certFile: ownCertificate.certFile,
+      keyFile: rsa.keyFile,
+      caFile: trusted.certFile,
+    };
     assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
   });
 }
@@ -484,8 +492,8 @@ async function assertTrusted(
     const [, reason = ""] = /^the TLS handshake with 127\.0\.0\.1:\d+ failed: ([\x20-\x7e]+)$/
       .exec(error.message) ?? [];
     assertMatch(`${error.code}: ${reason}`, verdict);
-    const { stdout: said } = await program.waitForEnd();
-    assert(!said.includes("GET /"), said);
+    const { stdout: output } = await program.waitForEnd();
+    assert(!output.includes("GET /"), output);
   }
 }
 
@@ -494,43 +502,48 @@ async function testClient(
   peers: readonly Peer[],
   t: Deno.TestContext,
 ): Promise<void> {
-  const own = await pki.createClientCertificate("own_client", { issuer: ownAuthority });
-  const config = { ...own, caFile: trusted.certFile };
-  const [, , good] = peers[0]!;
-  const named = (name: string, ...extensions: string[]) =>
+  const ownCertificate = await pki.createClientCertificate("own_client", { issuer: ownAuthority });
+  const config = { ...ownCertificate, caFile: trusted.certFile };
+  const [, , validArgs] = peers[0]!;
+  const makeNamed = (name: string, ...extensions: string[]) =>
     pki.createCertificate(name, { issuer: trusted, extensions }).then((issued) => show(issued));
   const rsa = show(
     await pki.createServerCertificate("rsa_server", { issuer: trusted, key: KEY.rsa2048 }),
   );
   const DNS = "subjectAltName=DNS:";
   const hosts: readonly Peer[] = [
-    ["the address", "accepted", good, "127.0.0.1"],
-    ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
-    ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
-    ["a subdomain of the host", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
-    ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
+    ["the address", "accepted", validArgs, "127.0.0.1"],
+    ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, validArgs, "127.0.0.2"],
+    ["another host", /^WRONG_NAME: .* is not for "other\.example"/, validArgs, "other.example"],
+    [
+      "a subdomain of the host",
+      /^WRONG_NAME: .* is not for "a\.localhost"/,
+      validArgs,
+      "a.localhost",
+    ],
+    ["a wildcard", "accepted", await makeNamed("w1", `${DNS}*.a.example`), "b.a.example"],
     [
       "a wildcard, two labels",
       /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
-      await named("w2", `${DNS}*.a.example`),
+      await makeNamed("w2", `${DNS}*.a.example`),
       "c.b.a.example",
     ],
     [
       "a name in the subject alone",
       /^WRONG_NAME: .* has no subjectAltName/,
-      await named("localhost"),
+      await makeNamed("localhost"),
       "localhost",
     ],
     [
       "a name in the subject, another in the extension",
       /^WRONG_NAME: .* is not for "both\.example"/,
-      await named("both.example", `${DNS}localhost`),
+      await makeNamed("both.example", `${DNS}localhost`),
       "both.example",
     ],
     [
       "an address as a DNS name",
       /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
-      await named("ip", `${DNS}127.0.0.1`),
+      await makeNamed("ip", `${DNS}127.0.0.1`),
       "127.0.0.1",
     ],
   ];
@@ -544,12 +557,12 @@ async function testClient(
   });
   await t.step("the authority is checked even if names are not", async () => {
     const unnamed = { ...config, checkHostname: false };
-    await assertTrusted(unnamed, "other.example", "accepted", good);
+    await assertTrusted(unnamed, "other.example", "accepted", validArgs);
     const stranger = peers.find(([name]) => name === "another authority");
     await assertTrusted(unnamed, "localhost", UNVERIFIED, stranger![2]);
   });
   await t.step("the wrong key: refused when the context is built", () => {
-    const wrong = { ...config, keyFile: trusted.keyFile };
-    assertThrows(() => buildClientSslctx(wrong), RangeError, "does not belong to");
+    const wrongConfig = { ...config, keyFile: trusted.keyFile };
+    assertThrows(() => buildClientSslctx(wrongConfig), RangeError, "does not belong to");
   });
 }

@@ -12,8 +12,8 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and other bytes to
     assertEquals(/^[\0-\x7f]*$/.test(text), ascii);
     if (ascii) assertEquals(text, String.fromCharCode(...bytes));
     // ASCII characters keep their order, so no other byte can hide one.
-    const kept = [...text].filter((character) => character < "\x80").join("");
-    assertEquals(kept, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
+    const asciiText = [...text].filter((character) => character < "\x80").join("");
+    assertEquals(asciiText, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
   }));
   assertEquals(decodeAscii(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)), "\ufeffa");
 });
@@ -22,11 +22,11 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and other bytes to
 
 Deno.test("pause() resolves after its milliseconds", async () => {
   using time = new FakeTime();
-  let over = false;
-  const pausing = pause(1000, new AbortController().signal).then(() => over = true);
+  let hasEnded = false;
+  const pausing = pause(1000, new AbortController().signal).then(() => hasEnded = true);
   time.tick(999);
   await Promise.resolve();
-  assertEquals(over, false);
+  assertEquals(hasEnded, false);
   time.tick(1);
   await pausing;
 });
@@ -34,11 +34,11 @@ Deno.test("pause() resolves after its milliseconds", async () => {
 Deno.test("a signal ends a pause, also a pause without a limit, and leaves no timer", async () => {
   const stop = new AbortController();
   const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
-  let over = 0;
-  for (const each of pausing) each.then(() => over++);
+  let endedCount = 0;
+  for (const pausePromise of pausing) pausePromise.then(() => endedCount++);
   await pause(5);
-  assertEquals(over, 0);
+  assertEquals(endedCount, 0);
   stop.abort();
-  const other = new AbortController().signal;
-  await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, other, stop.signal)]);
+  const otherSignal = new AbortController().signal;
+  await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, otherSignal, stop.signal)]);
 });

@@ -49,16 +49,16 @@ Deno.test("a SwapRemoveSet doesn't remove an object that is not an entry, or was
 
 Deno.test("an iteration over a SwapRemoveSet skips entries that are removed or added during it", () => {
   const { set, entries } = makeSet("abcd");
-  const seen = [];
+  const visited = [];
   for (const { name } of set) {
-    seen.push(name);
+    visited.push(name);
     if (name === "a") {
       set.delete(entries["a"]!);
       set.delete(entries["c"]!);
       set.add({ name: "e", index: -1 });
     }
   }
-  assertEquals(seen.sort().join(""), "abd");
+  assertEquals(visited.sort().join(""), "abd");
   assertEquals(namesOf(set), "bde");
 });
 

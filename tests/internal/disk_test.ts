@@ -52,24 +52,24 @@ Deno.test("a file can be locked once, and again if the first lock is released so
 
 Deno.test("a temporary file is locked only if it is still at its path, and is no link or hard link", async () => {
   await using dir = await createTempDir();
-  const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
+  const [path, otherPath] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
     using opened = await TemporaryFile.open(path, lock);
     const { file, isKept, isInPlace } = opened!;
-    const found = [isKept, isInPlace, await Deno.readTextFile(path)];
-    assertEquals(found, [!isNew, true, content]);
+    const state = [isKept, isInPlace, await Deno.readTextFile(path)];
+    assertEquals(state, [!isNew, true, content]);
     opened!.isKept = true;
     await file.write(new TextEncoder().encode("content"));
     if (Deno.build.os !== "windows") assertEquals(await readMode(path), 0o600);
   };
   await open(true, "");
   await open(false, "content");
-  await Deno.link(path, other);
+  await Deno.link(path, otherPath);
   await open(true, "");
   await Deno.remove(path);
   await makeLinks({ [path]: "other" });
   await open(true, "");
-  assertEquals(await Deno.readTextFile(other), "content");
+  assertEquals(await Deno.readTextFile(otherPath), "content");
   // The holder of the lock renames the file while another process waits for the lock.
   let turns = 0;
   await open(true, "", async () => {
@@ -84,8 +84,8 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
     return open(...args);
   });
   await open(true, "");
-  using held = await Deno.open(path, { write: true });
-  await held.lock(true);
+  using lockedFile = await Deno.open(path, { write: true });
+  await lockedFile.lock(true);
   const refuse = async (file: Deno.FsFile) => {
     if (await lockFile(file)) return true;
     throw new Error("locked");
@@ -128,9 +128,9 @@ Deno.test("a time slice is used up after some milliseconds, and the next one beg
 
 Deno.test("probeModeMask returns the permission bits of new files, and removes its probe", async () => {
   await using dir = await createTempDir();
-  const how = { write: true, createNew: true, mode: 0o777 };
-  using plain = await Deno.open(join(dir.path, "plain"), how);
-  const { mode } = await plain.stat();
+  const options = { write: true, createNew: true, mode: 0o777 };
+  using plainFile = await Deno.open(join(dir.path, "plain"), options);
+  const { mode } = await plainFile.stat();
   const expected = Deno.build.os === "windows" ? null : mode! & 0o777;
   assertEquals(probeModeMask(join(dir.path, "probe")), expected);
   assertEquals(await listNames(dir.path), ["plain"]);
@@ -143,10 +143,10 @@ Deno.test({
     await using dir = await createTempDir();
     const path = join(dir.path, "file");
     await Deno.writeTextFile(path, "");
-    for (const before of [0o600, 0o640, 0o4640, 0o2640]) {
-      await Deno.chmod(path, before);
+    for (const previousMode of [0o600, 0o640, 0o4640, 0o2640]) {
+      await Deno.chmod(path, previousMode);
       setMode(path, 0o104640);
-      assertEquals(await readMode(path), 0o640, before.toString(8));
+      assertEquals(await readMode(path), 0o640, previousMode.toString(8));
     }
     // Permission bits that the file already has are not set: the suite may not write this file.
     setMode("deno.json", await readMode("deno.json"));
@@ -191,8 +191,8 @@ Deno.test("isFileAtPath reports whether a path is of a file, not of a link to it
   await Deno.writeTextFile(another, "");
   await makeLinks({ [link]: "a" });
   const opened = await file.stat();
-  const found = paths.map((path) => isFileAtPath(path, opened));
-  assertEquals(found, [true, false, false, false, false]);
+  const results = paths.map((path) => isFileAtPath(path, opened));
+  assertEquals(results, [true, false, false, false, false]);
   assertThrows(() => isFileAtPath(join(dir.path, "n".repeat(300)), opened), Error, "os error 36");
 });
 
@@ -200,10 +200,10 @@ Deno.test("isFileAtPath reports whether a path is of a file, not of a link to it
 
 Deno.test("a file is identified by its device and inode numbers, which are compared exactly where both are exact", () => {
   const large = { dev: 1n, ino: 2n ** 60n };
-  const others = [large, { dev: 2n, ino: large.ino }, { dev: 1n, ino: large.ino + 1n }];
-  assertEquals(others.map((other) => isSameFile(large, other)), [true, false, false]);
+  const identities = [large, { dev: 2n, ino: large.ino }, { dev: 1n, ino: large.ino + 1n }];
+  assertEquals(identities.map((identity) => isSameFile(large, identity)), [true, false, false]);
   const rounded = { dev: 1, ino: 2 ** 60 };
-  assertEquals(others.map((other) => isSameFile(rounded, other)), [true, false, true]);
+  assertEquals(identities.map((identity) => isSameFile(rounded, identity)), [true, false, true]);
 });
 
 Deno.test("isMissingPathError recognizes a missing path, and a path through a file", async () => {
@@ -243,7 +243,7 @@ Deno.test("removal accepts a missing path, and removes the contents of a directo
   for (const remove of [removeIfPresent, removeIfPossible]) {
     await using dir = await createTempDir();
     const path = join(dir.path, "a");
-    const failed = async () =>
+    const removalFailed = async () =>
       await remove(path).then(() => remove === removeIfPossible, () => remove === removeIfPresent);
     await remove(path);
     await Deno.writeTextFile(path, "");
@@ -256,7 +256,7 @@ Deno.test("removal accepts a missing path, and removes the contents of a directo
     await remove(path);
     assertEquals([await exists(path), await listNames(dir.path)], [false, []]);
     await Deno.mkdir(join(path, "b", "c"), { recursive: true });
-    assertEquals([await failed(), await listNames(path)], [true, ["b"]]);
+    assertEquals([await removalFailed(), await listNames(path)], [true, ["b"]]);
     await remove(path, { recursive: true });
     assertEquals(await listNames(dir.path), []);
   }
@@ -329,14 +329,14 @@ Deno.test("renameNoReplace renames only the first of several files to a name, wi
     await Deno.writeTextFile(path("a"), "a");
     await Deno.writeTextFile(path("b"), "b");
     using _patched = patch(Deno, "linkSync", () => link);
-    const given = ["a", "b"].map((name) => renameNoReplace(path(name), path("new")));
-    assertEquals(given, [true, false]);
+    const results = ["a", "b"].map((name) => renameNoReplace(path(name), path("new")));
+    assertEquals(results, [true, false]);
     assertEquals(await listNames(dir.path), ["b", "new"]);
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));
   }
-  for (const to of ["b", "c"]) {
-    const giving = () => Promise.try(() => renameNoReplace(path("none"), path(to)));
+  for (const newName of ["b", "c"]) {
+    const giving = () => Promise.try(() => renameNoReplace(path("none"), path(newName)));
     await assertRejects(giving, Deno.errors.NotFound);
   }
 });

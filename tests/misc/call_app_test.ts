@@ -67,8 +67,8 @@ Deno.test("callApp passes the request, the session and the classes to the app", 
   const session = makeSession({ name: "mine", address: null });
   const request = mkreq("GET", "/a/b?c");
   const response = await callApp(
-    (given, its, api) => {
-      assertStrictEquals(given, request);
+    (receivedRequest, its, api) => {
+      assertStrictEquals(receivedRequest, request);
       assertStrictEquals(its, session);
       return [200, "OK", {}, new api.Body(streamOf(new Uint8Array(2)), 2)];
     },
@@ -98,8 +98,8 @@ function beginnings<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
 }
 
 /** Calls callApp with an app that returns a value; by default for a GET without headers. */
-function validate(answer: unknown, request = mkreq("GET", "/")) {
-  return callApp((() => answer) as App, request);
+function validate(response: unknown, request = mkreq("GET", "/")) {
+  return callApp((() => response) as App, request);
 }
 
 Deno.test("callApp accepts every valid request, as mkreq makes it", async () => {
@@ -144,8 +144,8 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
   const bytes = new Uint8Array(5);
   const length = (length: unknown) => ({ "content-length": length });
   const coding = (coding: string) => ({ "transfer-encoding": coding });
-  const both = { ...coding("chunked"), ...length(5) };
-  const whole: ByClass<[response: unknown]> = {
+  const bothFramings = { ...coding("chunked"), ...length(5) };
+  const responses: ByClass<[response: unknown]> = {
     TypeError: [
       [
         "response: must be [status, reason, headers, body] or { status, reason, headers, body }",
@@ -216,7 +216,7 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
         coding("chunked"),
         bytes,
       ],
-      [".headers: headers that exclude each other", both, null, 304],
+      [".headers: headers that exclude each other", bothFramings, null, 304],
       [".headers: the header range", { range: new Range(0, 5) }],
       [".headers: must fit in a preamble", { a: "b".repeat(20000), c: "d".repeat(20000) }],
       [".body: must be a Blob, a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
@@ -225,7 +225,7 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
     ],
   };
   const rows = [
-    ...beginnings(whole),
+    ...beginnings(responses),
     ...beginnings(parts).map(([beginning, ...part]) => {
       const [headers, body = null, status = 200] = part;
       const responseBody = part.length === 2 ? part[1] : body;
@@ -304,7 +304,7 @@ Deno.test("callApp answers 413, as a server does, if the body of the request is 
 });
 
 Deno.test("callApp rejects with what the server logs", async () => {
-  const answers: unknown[] = [
+  const responses: unknown[] = [
     [200, "OK", { "Content-Type": "a" }, null],
     [700, "OK", {}, null],
     [200, "OK", { "content-length": 4 }, "hello"],
@@ -312,9 +312,9 @@ Deno.test("callApp rejects with what the server logs", async () => {
     [200, "OK", {}, 5],
     undefined,
   ];
-  for (const answer of answers) {
-    const error = await catchRejection(validate(answer), Deno.inspect(answer));
-    await using serving = serve((() => answer) as App);
+  for (const response of responses) {
+    const error = await catchRejection(validate(response), Deno.inspect(response));
+    await using serving = serve((() => response) as App);
     await serving.makeClient().request("GET", "/").catch(() => null);
     const [line = ""] = await serving.logger.waitFor("error");
     assertStringIncludes(line, `an error of the app: ${error}`);

@@ -74,13 +74,13 @@ Deno.test("TempPKI makes a directory of mode 0700 with files of mode 0600", asyn
 });
 
 Deno.test("TempPKI removes its directory on dispose, even after an error, and once", async () => {
-  let failed: TempPKI | null = null;
+  let failedPki: TempPKI | null = null;
   const fail = async () => {
-    await using pki = failed = await TempPKI.create();
+    await using pki = failedPki = await TempPKI.create();
     throw new Error(`the app failed in ${directory(pki)}`);
   };
   await assertRejects(fail, Error, "the app failed");
-  await assertRejects(() => Deno.stat(directory(failed!)), Deno.errors.NotFound);
+  await assertRejects(() => Deno.stat(directory(failedPki!)), Deno.errors.NotFound);
 
   const pki = await TempPKI.create();
   await Promise.all([pki.close(), pki.close()]);
@@ -130,22 +130,22 @@ Deno.test({
 });
 
 Deno.test("TempPKI: server and client of one PKI connect, and every other pair fails", async () => {
-  await using other = await TempPKI.create();
+  await using otherPki = await TempPKI.create();
   const { serverSslconfig: server, clientSslconfig: client } = pki;
-  const named = { ...client, checkHostname: true };
+  const namedConfig = { ...client, checkHostname: true };
   const { caFile } = client;
-  const stranger = other.clientSslconfig;
+  const stranger = otherPki.clientSslconfig;
   const rows: [string, ServerSslconfig, ClientSslconfig, sslHost: string | undefined, boolean][] = [
     ["same PKI", server, client, undefined, true],
-    ["same PKI, localhost", server, named, "localhost", true],
-    ["same PKI, name given", server, named, "camera-1.local", true],
-    ["same PKI, IP address", server, named, undefined, true],
-    ["same PKI, wrong name", server, named, "camera-2", false],
+    ["same PKI, localhost", server, namedConfig, "localhost", true],
+    ["same PKI, name given", server, namedConfig, "camera-1.local", true],
+    ["same PKI, IP address", server, namedConfig, undefined, true],
+    ["same PKI, wrong name", server, namedConfig, "camera-2", false],
     ["anonymous server", pki.anonymousServerSslconfig, client, undefined, true],
     ["both anonymous", pki.anonymousServerSslconfig, pki.anonymousClientSslconfig, undefined, true],
     ["client without certificate", server, pki.anonymousClientSslconfig, undefined, false],
     ["client of another PKI", server, { ...stranger, caFile }, undefined, false],
-    ["server of another PKI", other.anonymousServerSslconfig, client, undefined, false],
+    ["server of another PKI", otherPki.anonymousServerSslconfig, client, undefined, false],
   ];
   for (const [name, serverSslconfig, clientSslconfig, sslHost, isAccepted] of rows) {
     const trust = { serverSslconfig, clientSslconfig };

@@ -97,8 +97,8 @@ Deno.test("an export of a module is transferred by name, as a string or URL", as
 });
 
 Deno.test("the options of the server are transferred with the address", async () => {
-  const place = { address: anywhere, options: { maxRequests: 2, timeout: 5, maxConnections: 3 } };
-  await using server = await TempServer.start(place, null, uselessApp);
+  const options = { address: anywhere, options: { maxRequests: 2, timeout: 5, maxConnections: 3 } };
+  await using server = await TempServer.start(options, null, uselessApp);
   using conn = await new Client(server.address).connect();
   await conn.get("/");
   await conn.get("/");
@@ -118,8 +118,8 @@ Deno.test("an address that is in use rejects start() with AddrInUse", async () =
 
 Deno.test("close() is idempotent, ends connections, and frees the address; aborting a signal later has no effect", async () => {
   const controller = new AbortController();
-  const place = { address: anywhere, signal: controller.signal };
-  const server = await TempServer.start(place, null, uselessApp);
+  const options = { address: anywhere, signal: controller.signal };
+  const server = await TempServer.start(options, null, uselessApp);
   using conn = await new Client(server.address).connect();
   await conn.get("/");
   await Promise.all([server.close(), server.close()]);
@@ -132,11 +132,11 @@ Deno.test("close() is idempotent, ends connections, and frees the address; abort
 
 Deno.test("close() waits for a busy app, but not for an app that never responds", async () => {
   const never: AppFunction = () => new Promise(() => {});
-  const busy: AppFunction = () => {
+  const busyApp: AppFunction = () => {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);
     return [200, "OK", {}, null];
   };
-  for (const app of [never, busy]) {
+  for (const app of [never, busyApp]) {
     const server = await TempServer.start(anywhere, null, app);
     using conn = await new Client(server.address).connect();
     const error = conn.get("/").catch(() => {});
@@ -172,8 +172,8 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
       "the real cause",
     ],
   ];
-  await testEachRow(t, rows, async (what, build, words) => {
-    const start = () => withTimeout(TempServer.start(anywhere, build), what, PATIENCE);
+  await testEachRow(t, rows, async (label, build, words) => {
+    const start = () => withTimeout(TempServer.start(anywhere, build), label, PATIENCE);
     await assertRejects(start, Error, words);
   });
 });
@@ -294,11 +294,11 @@ Deno.test("a signal aborts starting a server", async (t) => {
   });
   await t.step("that never gets ready", async () => {
     const signal = AbortSignal.timeout(50);
-    const started = withTimeout(
+    const starting = withTimeout(
       TempServer.start({ address: anywhere, signal }, never),
       "it rejects",
     );
-    await assertRejects(() => started, DOMException, "aborted due to timeout");
+    await assertRejects(() => starting, DOMException, "aborted due to timeout");
   });
   await t.step("at the same moment", async () => {
     const controller = new AbortController();
@@ -312,10 +312,10 @@ Deno.test("a signal aborts starting a server", async (t) => {
 Deno.test("a signal closes a server that has started, with or without TLS", async () => {
   await using pki = await TempPKI.create();
   const controller = new AbortController();
-  const place = { address: anywhere, signal: controller.signal, options: { maxRequests: 5 } };
+  const options = { address: anywhere, signal: controller.signal, options: { maxRequests: 5 } };
   const servers = [
-    await TempServer.start(place, null, uselessApp),
-    await TempSSLServer.start(pki.serverSslconfig, place, null, uselessApp),
+    await TempServer.start(options, null, uselessApp),
+    await TempSSLServer.start(pki.serverSslconfig, options, null, uselessApp),
   ];
   controller.abort();
   for (const server of servers) {
@@ -335,8 +335,8 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
     [{ options: { logger: console } }, TypeError, `options.logger: ${crossing}`],
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
   ];
-  for (const [beside, Class, words] of rows) {
-    const error = await refusal({ address: anywhere, ...beside }, null, uselessApp);
+  for (const [properties, Class, words] of rows) {
+    const error = await refusal({ address: anywhere, ...properties }, null, uselessApp);
     assert(error instanceof Class, Deno.inspect(error));
     assertStringIncludes(error.message, words);
   }

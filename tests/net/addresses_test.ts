@@ -88,11 +88,11 @@ Deno.test("changing the address array later has no effect", async () => {
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
   const copy = Uint8Array.from(name);
   const clients = [new Client(address), new Client(name)];
-  await using named = new Server(name, ok);
+  await using abstractServer = new Server(name, ok);
   address[0] = "127.0.0.2";
   name.fill(0);
   assertEquals(clients.map((client) => client.address), [["127.0.0.1", 1234], copy]);
-  assertEquals(named.address, copy);
+  assertEquals(abstractServer.address, copy);
 });
 
 for (const { name, available, start } of plainKinds) {
@@ -106,8 +106,8 @@ for (const { name, available, start } of plainKinds) {
     assertEquals(server.address, address);
     if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
     if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
-    for (const each of [client, new Client(address)]) {
-      assertEquals((await each.request("GET", "/")).status, 200);
+    for (const sender of [client, new Client(address)]) {
+      assertEquals((await sender.request("GET", "/")).status, 200);
     }
     assertThrows(() => new Server(address, ok));
   });
@@ -129,9 +129,9 @@ Deno.test("an address is free again after close(), even if a client keeps its co
     await conn.get("/");
     serving.server.close();
     await serving.done;
-    await using again = await listenAgain(() => serve(ok, {}, address));
-    assertEquals(again.address, address);
-    assertEquals((await again.makeClient().request("GET", "/")).status, 200);
+    await using secondServing = await listenAgain(() => serve(ok, {}, address));
+    assertEquals(secondServing.address, address);
+    assertEquals((await secondServing.makeClient().request("GET", "/")).status, 200);
   }
 });
 
@@ -204,9 +204,9 @@ Deno.test(
     // The header has the host as the caller wrote it.
     assertEquals((await client.request("GET", "/")).headers["host"], `[::1/128]:${port}`);
     assertEquals(new SSLClient({}, ["2001:db8::1/64", 443, 0, 0]).sslHost, "2001:db8::1");
-    const gone = new Client(["fe80::1/64", port, 0, 2 ** 31]);
+    const unusedAddressClient = new Client(["fe80::1/64", port, 0, 2 ** 31]);
     const message = "can't connect to [fe80::1%2147483648]:";
-    await assertRejects(() => gone.connect(), Error, message);
+    await assertRejects(() => unusedAddressClient.connect(), Error, message);
   },
 );
 
@@ -383,10 +383,10 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     assertEquals((await withTimeout(asking, "another client is served")).status, 204);
     assertEquals(logger.messagesOf("warn"), []);
     // A reset may also arrive just after the connection was accepted.
-    const gone = logger.messagesOf("debug").filter((line) =>
+    const resetLines = logger.messagesOf("debug").filter((line) =>
       line.includes("before it was accepted")
     ).length;
-    assert(isSecure || gone > RESETS / 2, `${gone}`);
+    assert(isSecure || resetLines > RESETS / 2, `${resetLines}`);
     server.close();
     await withTimeout(serving, "serveForever() settles");
   });

@@ -109,12 +109,12 @@ Deno.test("a client rejects a bare line feed or carriage return as soon as it re
     for (const pieces of [[sent], [...sent], [`${sent}\r\n\r\n: b\r\n\r\n`]]) {
       const socket = new RecordingSocket();
       using conn = new Connection(socket, null);
-      const written = socket.waitForWrite();
+      const nextWrite = socket.waitForWrite();
       const reading = catchRejection(
         conn.get("/").then((response) => response.bytes()),
         "a response",
       );
-      await written;
+      await nextWrite;
       for (const piece of pieces) socket.receive(piece);
       const error = await reading;
       assertInstanceOf(error, Error);

@@ -53,13 +53,13 @@ Deno.test("a request with an invalid part is rejected before anything is connect
   const tls = new SSLClient((await openSharedPki()).clientSslconfig, ["127.0.0.1", 1]);
   const client = new CountingClient(serving.address);
   await using pool = new ConnectionPool(client);
-  await using full = new ConnectionPool(new Client(serving.address), { maxConnections: 1 });
-  const unread = await full.get("/");
-  const requesters: Record<string, Requester> = { client, pool, full, tls };
-  await testEachRow(t, INVALID, async (what, [method, uri, headers = {}, body = null], Class) => {
+  await using fullPool = new ConnectionPool(new Client(serving.address), { maxConnections: 1 });
+  const unread = await fullPool.get("/");
+  const requesters: Record<string, Requester> = { client, pool, full: fullPool, tls };
+  await testEachRow(t, INVALID, async (label, [method, uri, headers = {}, body = null], Class) => {
     for (const [name, requester] of Object.entries(requesters)) {
       const requesting = requester.request(method, uri, headers, body);
-      assertInstanceOf(await catchRejection(requesting, what), Class, name);
+      assertInstanceOf(await catchRejection(requesting, label), Class, name);
     }
     assertEquals(client.count, 0);
   });

@@ -35,8 +35,8 @@ const kinds: readonly (readonly [kind: string, preamble: string, half: string, r
 type AnyBody = Body | ChunkedBody;
 
 /** Returns the body of a response of which half has arrived. */
-async function halfOf(ends: ConnectedClient, preamble: string, half: string): Promise<AnyBody> {
-  const { body } = await ends.answer(preamble + half);
+async function halfOf(pair: ConnectedClient, preamble: string, half: string): Promise<AnyBody> {
+  const { body } = await pair.answer(preamble + half);
   assert(body !== null);
   return body;
 }
@@ -95,30 +95,30 @@ const endings: Readonly<
 
 for (const [kind, preamble, half, rest] of kinds) {
   Deno.test(`${kind}: ending a body early closes the connection, and later reads reject`, async (t) => {
-    for (const [what, end] of Object.entries(endings)) {
+    for (const [label, end] of Object.entries(endings)) {
       // close() also ends a body that has arrived whole.
-      for (const arrived of what.startsWith("close() after") ? [half, half + rest] : [half]) {
-        await t.step(`${what}, ${arrived.length} bytes`, async () => {
-          using ends = await connect();
-          const body = await halfOf(ends, preamble, arrived);
-          await end(body, ends);
-          assertEquals(ends.conn.closed, true);
-          for (const read of [() => body.read(), () => body.text(), () => ends.conn.get("/")]) {
+      for (const arrived of label.startsWith("close() after") ? [half, half + rest] : [half]) {
+        await t.step(`${label}, ${arrived.length} bytes`, async () => {
+          using pair = await connect();
+          const body = await halfOf(pair, preamble, arrived);
+          await end(body, pair);
+          assertEquals(pair.conn.closed, true);
+          for (const read of [() => body.read(), () => body.text(), () => pair.conn.get("/")]) {
             await assertRejects(async () => await read());
           }
-          await ends.peer.assertClosedSilently();
+          await pair.peer.assertClosedSilently();
         });
       }
     }
   });
 
   Deno.test(`${kind}: close() does not affect a body that was consumed`, async () => {
-    using ends = await connect();
-    const body = await halfOf(ends, preamble, half + rest);
+    using pair = await connect();
+    const body = await halfOf(pair, preamble, half + rest);
     await takeHalf(body);
     await takeHalf(body);
     if (body instanceof ChunkedBody) await body.readChunk();
-    ends.conn.close();
+    pair.conn.close();
     assertEquals((await body.read()).length, 0);
     await assertRejects(() => body.read(), BodyError);
   });
@@ -135,28 +135,28 @@ for (const [kind, preamble, half, rest] of kinds) {
       (body) => body.writeTo({ write: () => Promise.resolve() }),
       (body) => assertRejects(() => body.json(), SyntaxError),
     ];
-    using ends = await connect();
+    using pair = await connect();
     for (const consume of ways) {
-      const consuming = consume(await halfOf(ends, preamble, half));
+      const consuming = consume(await halfOf(pair, preamble, half));
       await waitForTick();
-      await ends.peer.send(rest);
+      await pair.peer.send(rest);
       await consuming;
-      assertEquals(ends.conn.closed, false);
+      assertEquals(pair.conn.closed, false);
     }
-    assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+    assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
   });
 }
 
 Deno.test("injected classes construct the bodies of responses", async (t) => {
   class OwnBody extends Body {}
   class OwnChunkedBody extends ChunkedBody {}
-  const own = { ...bodies, Body: OwnBody, ChunkedBody: OwnChunkedBody };
+  const ownBodies = { ...bodies, Body: OwnBody, ChunkedBody: OwnChunkedBody };
   await testEachRow(t, kinds, async (_kind, preamble, half, rest) => {
-    using ends = await connect({ bodies: own });
-    const body = await halfOf(ends, preamble, half + rest);
+    using pair = await connect({ bodies: ownBodies });
+    const body = await halfOf(pair, preamble, half + rest);
     assert(body instanceof OwnBody || body instanceof OwnChunkedBody);
     assertEquals(await body.text(), "helloworld");
-    assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
+    assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
   });
 });
 
@@ -206,9 +206,9 @@ async function* takeAll(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piec
   for await (const piece of pieces) {
     const turn = index++ % 3;
     if (turn === 0) {
-      const moved = structuredClone(piece, { transfer: [piece.buffer] });
+      const transferred = structuredClone(piece, { transfer: [piece.buffer] });
       assertEquals(piece.length, 0);
-      yield () => moved;
+      yield () => transferred;
     } else if (turn === 1) {
       const copy = piece.slice();
       new Uint8Array(piece.buffer).fill(255);
@@ -230,17 +230,17 @@ for (const [name, [path, take]] of Object.entries(ways)) {
       return [200, "OK", {}, new ChunkedBodyIter(chunks)];
     });
     using conn = await served.makeClient().connect();
-    const taken: (() => Piece)[][] = [];
+    const copies: (() => Piece)[][] = [];
     // The next message goes through the same connection, and so through the same buffers.
     for (const message of [1, 2, 3]) {
       const { body } = await conn.get(`${path}/${message}`);
-      taken.push(await Array.fromAsync(takeAll(take(body as never))));
+      copies.push(await Array.fromAsync(takeAll(take(body as never))));
     }
-    for (const [index, pieces] of taken.entries()) {
-      const got = concat(pieces.map((piece) => piece()));
-      assertEquals(got.length, LENGTH);
+    for (const [index, pieces] of copies.entries()) {
+      const receivedBytes = concat(pieces.map((piece) => piece()));
+      assertEquals(receivedBytes.length, LENGTH);
       const expected = pattern(index + 1);
-      assertEquals(got.findIndex((byte, at) => byte !== expected[at]), -1);
+      assertEquals(receivedBytes.findIndex((byte, at) => byte !== expected[at]), -1);
     }
   });
 }

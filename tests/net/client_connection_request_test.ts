@@ -52,9 +52,9 @@ async function writesOf(
 ): Promise<string> {
   const socket = new RecordingSocket(portions);
   using conn = new Connection(socket, baseHeaders);
-  const written = socket.waitForWrite();
+  const nextWrite = socket.waitForWrite();
   const responding = conn.put("/", headers, body);
-  await written;
+  await nextWrite;
   socket.receive("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await responding;
   return socket.writes.join("");
@@ -63,11 +63,11 @@ async function writesOf(
 Deno.test("a socket that writes only a part of the bytes at a time gets all bytes in order", async (t) => {
   for (const { name, make, header, bytes } of kinds) {
     const lines = [header, "host: example.com"].toSorted().join("\r\n");
-    const whole = `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`;
-    for (const perWrite of [1, 7, 100, whole.length - 1]) {
+    const message = `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`;
+    for (const perWrite of [1, 7, 100, message.length - 1]) {
       await t.step(`${perWrite} bytes at a time: ${name}`, async () => {
         const base = { host: "example.com" };
-        assertEquals(await writesOf({}, make(), { perWrite }, base), whole);
+        assertEquals(await writesOf({}, make(), { perWrite }, base), message);
       });
     }
   }
@@ -75,12 +75,14 @@ Deno.test("a socket that writes only a part of the bytes at a time gets all byte
 
 const MEBIBYTE = 1048576;
 
-for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as const) {
-  Deno.test(`an early response to an upload over ${place} is delivered`, async () => {
+for (const [transport, path] of [["TCP", null], ["a Unix socket", "socket"]] as const) {
+  Deno.test(`an early response to an upload over ${transport} is delivered`, async () => {
     const total = 64 * MEBIBYTE;
-    let taken = 0;
+    let readBytes = 0;
     function* zeros() {
-      for (const piece = new Uint8Array(65536); taken < total; taken += piece.length) yield piece;
+      for (const piece = new Uint8Array(65536); readBytes < total; readBytes += piece.length) {
+        yield piece;
+      }
     }
     await using directory = await createTempDir();
     const address = path === null ? ["127.0.0.1", 0] as const : `${directory.path}/${path}`;
@@ -92,41 +94,41 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
       );
       for (let i = 0; i < 2; i++) {
         using conn = await serving.makeClient().connect();
-        taken = 0;
+        readBytes = 0;
         const upload = new BodyIter(zeros(), total);
         const { status, headers, body } = await conn.put("/", {}, upload);
         assertEquals([status, headers["why"]], [413, "size"]);
         assertEquals((await body?.bytes())?.length, size);
         assertEquals(conn.closed, true, "a connection with half a request is of no use");
-        assert(taken < total, "nobody wanted that much");
+        assert(readBytes < total, "nobody wanted that much");
       }
     }
   });
 }
 
 Deno.test("an early response from a peer that keeps reading is delivered", async () => {
-  using ends = await connect();
-  const responding = ends.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
-  const preamble = await ends.peer.readPreamble();
-  await ends.peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
-  await ends.peer.readExactly(4 * MEBIBYTE);
+  using pair = await connect();
+  const responding = pair.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
+  const preamble = await pair.peer.readPreamble();
+  await pair.peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+  await pair.peer.readExactly(4 * MEBIBYTE);
   assertEquals(preamble, "PUT / HTTP/1.1\r\ncontent-length: 4194304\r\n\r\n");
   assertEquals((await responding).status, 404);
-  assertEquals(ends.conn.closed, false);
-  assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+  assertEquals(pair.conn.closed, false);
+  assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
 });
 
 Deno.test("a peer that closes without a response is an EmptyPreambleError, or the socket's own error", async () => {
   for (let i = 0; i < 2; i++) {
-    using ends = await connect();
+    using pair = await connect();
     const error = catchRejection(
-      ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE)),
+      pair.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE)),
       "an upload",
     );
-    await ends.peer.readPreamble();
-    ends.peer.close();
+    await pair.peer.readPreamble();
+    pair.peer.close();
     assertInstanceOf(await error, EmptyPreambleError);
-    assertEquals(ends.conn.closed, true);
+    assertEquals(pair.conn.closed, true);
   }
 });
 
@@ -134,9 +136,9 @@ Deno.test("the error for a connection that its peer has ended names the status o
   for (const [status, end] of [[400, ", after a response with status 400"], [200, ""]] as const) {
     const socket = new RecordingSocket();
     using conn = new Connection(socket, null);
-    const written = socket.waitForWrite();
+    const nextWrite = socket.waitForWrite();
     const responding = conn.get("/");
-    await written;
+    await nextWrite;
     socket.receive(`HTTP/1.1 ${status} OK\r\ncontent-length: 1\r\n\r\na`);
     assertEquals(await (await responding).text(), "a");
     socket.end();
@@ -150,7 +152,7 @@ Deno.test("the error for a connection that its peer has ended names the status o
 
 const { BrokenPipe, ConnectionReset } = Deno.errors;
 const cable = new Error("the cable was cut");
-const broken = new BrokenPipe("EPIPE");
+const brokenPipe = new BrokenPipe("EPIPE");
 
 /**
  * Errors of a write, the following behavior of the peer, and the status of the response, the error,
@@ -166,7 +168,7 @@ const refusals: readonly (readonly [
     (socket) => socket.receive("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
     cable,
   ],
-  ...[broken, new ConnectionReset("ECONNRESET")].flatMap((error) =>
+  ...[brokenPipe, new ConnectionReset("ECONNRESET")].flatMap((error) =>
     [
       [error, (socket) => socket.receive("HTTP/1.1 400 xx\r\ncontent-length: 2\r\n\r\nno"), 400],
       [error, (socket) => socket.receive("HTTP/1.1 400 xx\r\ncontent-length: 0\r\n\r\n"), 400],
@@ -180,18 +182,18 @@ const refusals: readonly (readonly [
 ];
 
 Deno.test("after a write that fails because the peer has closed, one attempt to read an error is made", async () => {
-  for (const [i, [error, then, outcome]] of refusals.entries()) {
+  for (const [i, [error, behavior, outcome]] of refusals.entries()) {
     const socket = new RecordingSocket();
     socket.writeFailure = error;
     using conn = new Connection(socket, null);
-    const written = socket.waitForWrite();
-    const settled = conn.put("/", {}, encodeLatin1("hello")).then(async ({ status, body }) => {
+    const nextWrite = socket.waitForWrite();
+    const result = conn.put("/", {}, encodeLatin1("hello")).then(async ({ status, body }) => {
       if (body !== null) assertEquals(await body.text(), "no");
       return status;
     }, (error) => error);
-    await written;
-    then(socket);
-    const settledTo = await withTimeout(settled, "the request settles");
+    await nextWrite;
+    behavior(socket);
+    const settledTo = await withTimeout(result, "the request settles");
     if (outcome === EmptyPreambleError) assertInstanceOf(settledTo, EmptyPreambleError, `${i}`);
     else assertStrictEquals(settledTo, outcome, `${i}`);
     assertEquals([conn.closed, socket.closeCount], [true, 1], `${i}`);
@@ -209,9 +211,9 @@ Deno.test("a body that fails at its start rejects, and leaves no resource open",
   for (const next of ways) {
     const source = { [Symbol.asyncIterator]: () => ({ next }) };
     for (const body of [new BodyIter(source, 5), new ChunkedBodyIter(source)]) {
-      using ends = await connect();
-      assertStrictEquals(await catchRejection(ends.conn.put("/", {}, body), "put"), failure);
-      assertEquals(ends.conn.closed, true);
+      using pair = await connect();
+      assertStrictEquals(await catchRejection(pair.conn.put("/", {}, body), "put"), failure);
+      assertEquals(pair.conn.closed, true);
     }
   }
 });
@@ -220,11 +222,11 @@ Deno.test("a reset by the source of a request's body is not reported as a reset 
   using connected = await connect();
   await connected.answer("HTTP/1.1 204 No Content\r\n\r\n");
   const failure = new Deno.errors.ConnectionReset("the source of the body");
-  let given = false;
+  let hasRead = false;
   const source = {
     read(into: Uint8Array): Promise<number | null> {
-      if (given) return Promise.reject(failure);
-      given = true;
+      if (hasRead) return Promise.reject(failure);
+      hasRead = true;
       return Promise.resolve(into.length);
     },
   };
@@ -238,9 +240,9 @@ Deno.test("a reset by the source of a request's body is not reported as a reset 
 });
 
 Deno.test("the error of a request names the character of its URI", async () => {
-  using ends = await connect();
-  const error = await catchRejection(ends.conn.get("/a b"), "a space");
+  using pair = await connect();
+  const error = await catchRejection(pair.conn.get("/a b"), "a space");
   assertInstanceOf(error, RangeError);
   assertEquals(error.message.startsWith('uri: bad URI "/a b": " " is not allowed; '), true);
-  assertEquals(ends.conn.closed, false);
+  assertEquals(pair.conn.closed, false);
 });

@@ -36,7 +36,7 @@ const chunkedResponse =
 const bareResponse = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx: y\r\n\r\n";
 
 /** Returns all parts of a response. */
-async function told({ status, reason, headers, body }: Response): Promise<unknown> {
+async function describeResponse({ status, reason, headers, body }: Response): Promise<unknown> {
   const chunks = [];
   if (body instanceof ChunkedBody) {
     for await (const [extension, data] of body) chunks.push([extension, [...data]]);
@@ -50,9 +50,9 @@ async function told({ status, reason, headers, body }: Response): Promise<unknow
 async function begin(bytes: string, portions?: Portions) {
   const socket = new RecordingSocket(portions);
   const conn = new Connection(socket, null);
-  const written = socket.waitForWrite();
+  const nextWrite = socket.waitForWrite();
   const responding = conn.get("/");
-  await written;
+  await nextWrite;
   socket.receive(bytes);
   return { socket, conn, responding, [Symbol.dispose]: () => conn.close() };
 }
@@ -60,24 +60,27 @@ async function begin(bytes: string, portions?: Portions) {
 Deno.test("a response is parsed the same byte by byte; a response that is cut after any byte is an error, and closes the connection", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(formatLabel(bytes), async () => {
-      using whole = await connect();
-      const expected = await told(await whole.answer(bytes));
+      using wholePair = await connect();
+      const expected = await describeResponse(await wholePair.answer(bytes));
       using slow = await begin(bytes, { perRead: 1 });
-      assertEquals(await slow.responding.then(told), expected);
+      assertEquals(await slow.responding.then(describeResponse), expected);
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
       for (let at = 0; at < bytes.length; at++) {
-        using ends = await connect();
-        const telling = catchRejection(ends.conn.get("/").then(told), `cut after ${at} bytes`);
-        await ends.peer.readPreamble();
-        await ends.peer.send(bytes.slice(0, at));
-        await ends.peer.closeWrite();
+        using pair = await connect();
+        const telling = catchRejection(
+          pair.conn.get("/").then(describeResponse),
+          `cut after ${at} bytes`,
+        );
+        await pair.peer.readPreamble();
+        await pair.peer.send(bytes.slice(0, at));
+        await pair.peer.closeWrite();
         const error = await telling;
         assertInstanceOf(error, ProtocolError);
         const code = at < preambleEnd ? "PREAMBLE_INCOMPLETE" : "BODY_INCOMPLETE";
         assertEquals(error.code, at === 0 ? "EMPTY_PREAMBLE" : code, `cut after ${at} bytes`);
         assertEquals(error instanceof EmptyPreambleError, at === 0);
-        assertEquals(ends.conn.closed, true);
-        await ends.peer.assertClosedSilently();
+        assertEquals(pair.conn.closed, true);
+        await pair.peer.assertClosedSilently();
       }
     });
   }
@@ -85,42 +88,46 @@ Deno.test("a response is parsed the same byte by byte; a response that is cut af
 
 Deno.test("a reset before the first byte of a response is an EmptyPreambleError", async (t) => {
   await t.step("after the request was read", async () => {
-    using ends = await connect();
-    const error = catchRejection(ends.conn.get("/"), "a request");
-    await ends.peer.readUntil("GET / HTTP");
+    using pair = await connect();
+    const error = catchRejection(pair.conn.get("/"), "a request");
+    await pair.peer.readUntil("GET / HTTP");
     // Unread bytes turn the close into a reset.
-    await ends.conn.sock.write(new Uint8Array(1));
+    await pair.conn.sock.write(new Uint8Array(1));
     await waitForTick();
-    ends.peer.close();
+    pair.peer.close();
     assertInstanceOf(await error, EmptyPreambleError);
-    assertEquals(ends.conn.closed, true);
+    assertEquals(pair.conn.closed, true);
   });
   await t.step("between requests", async () => {
-    using ends = await connect();
-    await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-    ends.peer.close();
+    using pair = await connect();
+    await pair.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    pair.peer.close();
     await waitForTick();
-    await assertRejects(() => ends.conn.get("/"), EmptyPreambleError);
-    assertEquals(ends.conn.closed, true);
+    await assertRejects(() => pair.conn.get("/"), EmptyPreambleError);
+    assertEquals(pair.conn.closed, true);
   });
 });
 
 Deno.test("only a reset, an abort and a broken pipe before a response mean that the peer has left", async (t) => {
   const { ConnectionReset, ConnectionAborted, BrokenPipe, TimedOut, BadResource, Interrupted } =
     Deno.errors;
-  const left = [ConnectionReset, ConnectionAborted, BrokenPipe].map((Class) => new Class("x"));
-  const others = [TimedOut, BadResource, Interrupted, Error].map((Class) => new Class("reset"));
-  for (const failure of [...left, ...others, "ConnectionReset"]) {
+  const peerErrors = [ConnectionReset, ConnectionAborted, BrokenPipe].map((Class) =>
+    new Class("x")
+  );
+  const otherErrors = [TimedOut, BadResource, Interrupted, Error].map((Class) =>
+    new Class("reset")
+  );
+  for (const failure of [...peerErrors, ...otherErrors, "ConnectionReset"]) {
     await t.step(Deno.inspect(failure).split("\n")[0]!, async () => {
       for (const isSent of [false, true]) {
         const socket = new RecordingSocket();
         if (!isSent) socket.fail(failure);
         using conn = new Connection(socket, null);
-        const written = socket.waitForWrite();
-        const settled = conn.get("/").catch((error) => error);
-        if (isSent) await written.then(() => socket.fail(failure));
-        const error = await settled;
-        if (left.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
+        const nextWrite = socket.waitForWrite();
+        const result = conn.get("/").catch((error) => error);
+        if (isSent) await nextWrite.then(() => socket.fail(failure));
+        const error = await result;
+        if (peerErrors.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
         else assertStrictEquals(error, failure);
         assertEquals([conn.closed, socket.closeCount], [true, 1]);
       }
@@ -130,9 +137,9 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
 
 Deno.test("an error of the socket in a body is passed on unchanged, and closes the connection", async () => {
   const failure = new Error("the cable was cut");
-  using begun = await begin("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-  const { socket, conn } = begun;
-  const { body } = await begun.responding;
+  using exchange = await begin("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  const { socket, conn } = exchange;
+  const { body } = await exchange.responding;
   const reads = catchRejection(body!.read(), "a read in the body");
   socket.fail(failure);
   assertStrictEquals(await reads, failure);
@@ -168,21 +175,21 @@ interface Row {
   /**
    * The state of the connection: usable, closed, or with excess bytes that fail the next request.
    */
-  readonly after: "usable" | "closed" | "EXCESS_BYTES";
+  readonly connectionState: "usable" | "closed" | "EXCESS_BYTES";
 }
 
 /**
  * Returns rows of one rule: the connection is usable after a response, and closed after an error.
  */
 function rows(rule: string, method: Method, outcome: Outcome, ...all: (string | Sent)[]): Row[] {
-  const after = typeof outcome === "string" ? "closed" : "usable";
-  return all.map((sent) => ({ rule, method, sent: [sent].flat(), outcome, after }));
+  const connectionState = typeof outcome === "string" ? "closed" : "usable";
+  return all.map((sent) => ({ rule, method, sent: [sent].flat(), outcome, connectionState }));
 }
 
 /** Returns rows with excess bytes after the response, in one piece with it or later. */
 function excess(rule: string, method: Method, outcome: Outcome, response: string): Row[] {
   return rows(rule, method, outcome, response + FORGED, [response, FORGED])
-    .map((row) => ({ ...row, after: "EXCESS_BYTES" }));
+    .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" }));
 }
 
 /**
@@ -205,10 +212,10 @@ const responses: readonly Row[] = [
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
   ...excess("bytes behind it", "GET", [200, null], `${OK}content-length: 0\r\n\r\n`),
   ...rows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
-    .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
+    .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" as const })),
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
   ...rows("bytes after it", "GET", [200, null], [`${OK}content-length: 0\r\n\r\n`, FORGED])
-    .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
+    .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" as const })),
   // Interim responses, and 204 with a framing header, are refused (RFC 9110 §15.2, §15.3.5).
   ...(["GET", "HEAD"] as const).flatMap((method) => [
     ...[100, 101, 103, 150, 199].flatMap((status) =>
@@ -243,16 +250,20 @@ const responses: readonly Row[] = [
   ...rows("connection: close", "GET", [200, null], `${CLOSE}content-length: 0\r\n\r\n`),
   ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}content-length: 5\r\n\r\nhello`),
   ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}${CHUNKED}5\r\nhello\r\n0\r\n\r\n`),
-].map((row) => row.rule === "connection: close" ? { ...row, after: "closed" } : row);
+].map((row) => row.rule === "connection: close" ? { ...row, connectionState: "closed" } : row);
 
 for (const rule of new Set(responses.map(({ rule }) => rule))) {
   Deno.test(`a response: ${rule}`, async () => {
-    for (const { method, sent, outcome, after } of responses.filter((row) => row.rule === rule)) {
-      const what = `${method} ${sent.map((bytes) => formatLabel(`${bytes}`))}`;
-      using ends = await connect();
-      const { conn, peer } = ends;
+    for (
+      const { method, sent, outcome, connectionState } of responses.filter((row) =>
+        row.rule === rule
+      )
+    ) {
+      const label = `${method} ${sent.map((bytes) => formatLabel(`${bytes}`))}`;
+      using pair = await connect();
+      const { conn, peer } = pair;
       const response = conn.request(method, "/", {}, null);
-      const settled = response.then(
+      const result = response.then(
         async ({ status, body }) => [status, body === null ? null : await body.text()],
         ({ code }) => code,
       );
@@ -261,25 +272,25 @@ for (const rule of new Set(responses.map(({ rule }) => rule))) {
         if (i > 0) await waitForTick();
         await (bytes === null ? peer.closeWrite() : peer.send(bytes));
       }
-      assertEquals(await settled, outcome, what);
-      if (after === "usable") {
-        assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204, what);
+      assertEquals(await result, outcome, label);
+      if (connectionState === "usable") {
+        assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204, label);
         continue;
       }
-      if (after === "EXCESS_BYTES") {
+      if (connectionState === "EXCESS_BYTES") {
         await waitForTick();
-        await assertProtocolRejection(conn.get("/"), [after], what);
+        await assertProtocolRejection(conn.get("/"), [connectionState], label);
       }
-      assertEquals(conn.closed, true, what);
-      await peer.assertClosedSilently(what);
+      assertEquals(conn.closed, true, label);
+      await peer.assertClosedSilently(label);
     }
   });
 }
 
 Deno.test("a response without a body keeps its headers", async () => {
-  using ends = await connect();
+  using pair = await connect();
   for (const header of ["content-length: 5", "transfer-encoding: chunked"]) {
-    const { headers, body } = await ends.answer(`HTTP/1.1 304 xx\r\n${header}\r\n\r\n`);
+    const { headers, body } = await pair.answer(`HTTP/1.1 304 xx\r\n${header}\r\n\r\n`);
     const [[name, value] = []] = Object.entries(headers);
     assertEquals([`${name}: ${value}`, body], [header, null]);
   }
@@ -289,16 +300,16 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
-    using begun = await begin(first);
+    using exchange = await begin(first);
     const failing = catchRejection(
-      begun.responding,
+      exchange.responding,
       `a response that begins with ${formatLabel(first)}`,
     );
     const error = await withTimeout(failing, `an error for ${formatLabel(first)}`);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_STATUS_LINE");
     assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
-    assertEquals(begun.conn.closed, true);
+    assertEquals(exchange.conn.closed, true);
   }
 });
 
@@ -306,9 +317,9 @@ Deno.test("a response preamble of 32768 bytes is read, with its body after it", 
   const start = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\na: ";
   const preamble = `${start}${"b".repeat(32768 - start.length - 4)}\r\n\r\n`;
   assertEquals(preamble.length, 32768);
-  using ends = await connect();
-  assertEquals(await (await ends.answer(`${preamble}hello`)).body?.text(), "hello");
-  const bare = await ends.answer(preamble.replace("content-length: 5", "content-length: 0"));
+  using pair = await connect();
+  assertEquals(await (await pair.answer(`${preamble}hello`)).body?.text(), "hello");
+  const bare = await pair.answer(preamble.replace("content-length: 5", "content-length: 0"));
   assertEquals(String(bare.headers["a"]).length, 32768 - start.length - 4);
 });
 
@@ -317,10 +328,10 @@ const noContent = () => [204, "No Content", {}, null] as const;
 
 Deno.test("before the first response, the error of a possible refusal over TLS has the socket's explanation or refers to the server's log", async (t) => {
   const pki = await openSharedPki();
-  await using other = await TempPKI.create();
+  await using otherPki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { address } = endpoint.server;
-  const { certFile, keyFile } = other.clientSslconfig;
+  const { certFile, keyFile } = otherPki.clientSslconfig;
   const stranger = { ...pki.clientSslconfig, certFile: certFile!, keyFile: keyFile! };
   /** Makes a request over a connection, with or without the socket's explanation of errors. */
   const ask = async (client: Client, isExplained: boolean) => {
@@ -341,8 +352,8 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
       const error = await ask(new SSLClient(stranger, address), isExplained);
       assertInstanceOf(error, EmptyPreambleError);
       assertMatch(error.message, /refuses this client's certificate: /);
-      const why = isExplained ? HINT : "the server's log says why, from level info on";
-      assertEquals(error.message.endsWith(why), true, error.message);
+      const hint = isExplained ? HINT : "the server's log says why, from level info on";
+      assertEquals(error.message.endsWith(hint), true, error.message);
     });
   }
   await t.step("the end of a connection after a response is no refusal", async () => {
@@ -361,8 +372,8 @@ Deno.test("if a plain server refuses a request, the client's error refers to the
   await using server = await Server.start(["127.0.0.1", 0], app, { logger });
   using connection = await new Client(server.address).connect();
   const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
-  const what = "the server closed the connection before it sent a response";
-  assertEquals(error.message, `${what}; the server's log says why, from level info on`);
+  const label = "the server closed the connection before it sent a response";
+  assertEquals(error.message, `${label}; the server's log says why, from level info on`);
   assertMatch(logger.messagesOf("info")[0] ?? "", /refused by onConnect$/);
 });
 
@@ -389,7 +400,7 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
   for (const [bytes, closes, client, proxy] of rows) {
     await t.step(`${formatLabel(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
       using server = new RawServer();
-      const answer = async (asking: Promise<{ readonly status: number }>) => {
+      const response = async (asking: Promise<{ readonly status: number }>) => {
         const settled = outcome(asking);
         const peer = await server.accept();
         await peer.readPreamble();
@@ -399,10 +410,10 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
       };
       const timeout = closes ? 60 : 0.5;
       const upstream = new Client(server.address, { timeout });
-      assertEquals(await answer(upstream.request("GET", "/")), client);
-      assertEquals(await answer(createFetch(upstream)("/")), client);
+      assertEquals(await response(upstream.request("GET", "/")), client);
+      assertEquals(await response(createFetch(upstream)("/")), client);
       await using relay = serveProxy(server.address, { timeout });
-      assertEquals(await answer(relay.makeClient().request("GET", "/")), proxy);
+      assertEquals(await response(relay.makeClient().request("GET", "/")), proxy);
     });
   }
 });
@@ -419,8 +430,8 @@ Deno.test("the error for an invalid response has the reason", async () => {
     ],
   ] as const;
   for (const [bytes, expected] of rows) {
-    using ends = await connect();
-    const error = await catchRejection(ends.answer(bytes), "a response that can't be");
+    using pair = await connect();
+    const error = await catchRejection(pair.answer(bytes), "a response that can't be");
     assertInstanceOf(error, Error);
     assertEquals(error.message, expected);
   }

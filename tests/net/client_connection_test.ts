@@ -35,37 +35,37 @@ import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 Deno.test("a request while another is pending rejects, and the other continues", async () => {
-  using ends = await connect();
-  const first = ends.conn.get("/first");
-  await assertRejects(() => ends.conn.get("/second"));
-  assertEquals(await readSentRequest(ends, first), "GET /first HTTP/1.1\r\n\r\n");
-  assertEquals(ends.conn.closed, false);
-  assertEquals(await readSentRequest(ends, ends.conn.get("/third")), "GET /third HTTP/1.1\r\n\r\n");
+  using pair = await connect();
+  const first = pair.conn.get("/first");
+  await assertRejects(() => pair.conn.get("/second"));
+  assertEquals(await readSentRequest(pair, first), "GET /first HTTP/1.1\r\n\r\n");
+  assertEquals(pair.conn.closed, false);
+  assertEquals(await readSentRequest(pair, pair.conn.get("/third")), "GET /third HTTP/1.1\r\n\r\n");
 });
 
 Deno.test("a request before the previous body is consumed rejects, and after that succeeds", async (t) => {
   const preamble = "HTTP/1.1 200 OK\r\n";
-  const answers = [
+  const responses = [
     `${preamble}content-length: 5\r\n\r\nhello`,
     `${preamble}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
   ];
-  for (const answer of answers) {
-    await t.step(JSON.stringify(answer), async () => {
-      using ends = await connect();
-      const { body } = await ends.answer(answer);
-      await assertRejects(() => ends.conn.get("/"), BodyError);
+  for (const response of responses) {
+    await t.step(JSON.stringify(response), async () => {
+      using pair = await connect();
+      const { body } = await pair.answer(response);
+      await assertRejects(() => pair.conn.get("/"), BodyError);
       if (body instanceof Body) await body.read(4);
       else await body?.readChunk();
-      await assertRejects(() => ends.conn.get("/"), BodyError);
+      await assertRejects(() => pair.conn.get("/"), BodyError);
       if (body instanceof ChunkedBody) await body.readChunk();
       else await body?.read();
-      assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+      assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
     });
   }
 });
 
 Deno.test("a method that returns a promise rejects and never throws", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const hostile: readonly unknown[] = [
     Object.defineProperty({}, "chunked", { get: () => fail() }),
     new Proxy({}, { get: () => fail() }),
@@ -76,25 +76,25 @@ Deno.test("a method that returns a promise rejects and never throws", async () =
   for (const body of hostile) {
     for (const method of ["GET", "PUT"]) {
       const headers = method === "GET" ? {} : { A: "wrong" };
-      const result = requestWith(ends.conn, method, "/", headers, body);
+      const result = requestWith(pair.conn, method, "/", headers, body);
       await assertRejects(() => result);
     }
   }
-  assertEquals(ends.conn.closed, false);
+  assertEquals(pair.conn.closed, false);
 });
 
 Deno.test("close() is final and idempotent, and `using` calls it", async () => {
-  const ends = await connect();
-  using _server = ends;
+  const pair = await connect();
+  using _server = pair;
   {
-    using conn = ends.conn;
+    using conn = pair.conn;
     assertEquals(conn.closed, false);
   }
-  assertEquals(ends.conn.closed, true);
-  ends.conn.close();
-  await assertRejects(() => ends.conn.get("/"), ConnectionClosedError);
-  await assertRejects(() => ends.conn.getRange("/", {}, 0, 1), ConnectionClosedError);
-  await ends.peer.assertClosedSilently();
+  assertEquals(pair.conn.closed, true);
+  pair.conn.close();
+  await assertRejects(() => pair.conn.get("/"), ConnectionClosedError);
+  await assertRejects(() => pair.conn.getRange("/", {}, 0, 1), ConnectionClosedError);
+  await pair.peer.assertClosedSilently();
 });
 
 Deno.test("a request that is made while another request is checked is refused", async () => {
@@ -116,19 +116,19 @@ Deno.test("a request that is made while another request is checked is refused", 
     },
   };
   for (const make of Object.values(makes)) {
-    using ends = await connect();
+    using pair = await connect();
     const refused: Promise<unknown>[] = [];
     const [headers, body] = make(() => {
-      if (refused.length === 0) refused.push(catchRejection(ends.conn.get("/inner"), "the second"));
+      if (refused.length === 0) refused.push(catchRejection(pair.conn.get("/inner"), "the second"));
     });
-    const outer = ends.conn.post("/outer", headers, body);
-    assertStringIncludes(await ends.peer.readPreamble(), "POST /outer HTTP/1.1\r\n");
-    if (body !== null) assertEquals(await ends.peer.readExactly(5), "hello");
-    await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    const outer = pair.conn.post("/outer", headers, body);
+    assertStringIncludes(await pair.peer.readPreamble(), "POST /outer HTTP/1.1\r\n");
+    if (body !== null) assertEquals(await pair.peer.readExactly(5), "hello");
+    await pair.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
     assertEquals((await outer).status, 204);
     assertStringIncludes(String(await refused[0]), "in flight");
     // Refused arguments have no lasting effect.
-    assertEquals(await readSentRequest(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
+    assertEquals(await readSentRequest(pair, pair.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
   }
 });
 
@@ -164,12 +164,12 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
 type ErrorClass = typeof TypeError | typeof RangeError;
 
 Deno.test("an invalid argument sends nothing and leaves the connection unchanged", async (t) => {
-  using ends = await connect();
-  await testEachRow(t, mistakes, async (what, args, Class) => {
-    const error = await catchRejection(requestWith(ends.conn, ...args), what);
+  using pair = await connect();
+  await testEachRow(t, mistakes, async (label, args, Class) => {
+    const error = await catchRejection(requestWith(pair.conn, ...args), label);
     assertInstanceOf(error, Class);
-    assertEquals(ends.conn.closed, false);
-    assertEquals(await readSentRequest(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    assertEquals(pair.conn.closed, false);
+    assertEquals(await readSentRequest(pair, pair.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
   });
 });
 
@@ -178,19 +178,19 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   closed.conn.close();
   using unread = await connect();
   await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
-  using free = await connect();
-  using early = await connect();
-  await early.peer.send("x");
+  using idlePair = await connect();
+  using excessPair = await connect();
+  await excessPair.peer.send("x");
   await waitForTick();
   const rows: readonly (readonly [what: string, ConnectedClient, args: readonly unknown[]])[] = [
-    ["unrequested bytes", early, ["PUT", "/", {}]],
+    ["unrequested bytes", excessPair, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
-    ["method", free, ["FOO", "/", {}]],
-    ["uri", free, ["PUT", "", {}]],
-    ["method without a body", free, ["GET", "/", {}]],
-    ["headers", free, ["PUT", "/", { A: "b" }]],
-    ["content-length", free, ["PUT", "/", { "content-length": 6 }]],
+    ["method", idlePair, ["FOO", "/", {}]],
+    ["uri", idlePair, ["PUT", "", {}]],
+    ["method without a body", idlePair, ["GET", "/", {}]],
+    ["headers", idlePair, ["PUT", "/", { A: "b" }]],
+    ["content-length", idlePair, ["PUT", "/", { "content-length": 6 }]],
   ];
   await testEachRow(t, rows, async (_what, { conn }, args) => {
     const stream = new TrackedStream([new Uint8Array(5)]);
@@ -203,12 +203,12 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
 });
 
 Deno.test("getRange() requests the bytes from start up to, but not including, stop", async () => {
-  const whole = new TextEncoder().encode("0123456789");
+  const content = new TextEncoder().encode("0123456789");
   await using serving = serve(({ headers }) => {
     const { range } = headers;
-    if (!(range instanceof Range)) return [200, "OK", {}, whole];
-    const part = whole.slice(range.start, Math.min(range.stop, whole.length));
-    const contentRange = range.contentRange(whole.length);
+    if (!(range instanceof Range)) return [200, "OK", {}, content];
+    const part = content.slice(range.start, Math.min(range.stop, content.length));
+    const contentRange = range.contentRange(content.length);
     return [206, "Partial Content", { "content-range": contentRange }, part];
   });
   using conn = await serving.makeClient().connect();
@@ -221,19 +221,19 @@ Deno.test("getRange() requests the bytes from start up to, but not including, st
 });
 
 Deno.test("getRange() accepts an existing range header only if it is equal", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const headers = { range: new Range(2, 5) };
-  const preamble = await readSentRequest(ends, ends.conn.getRange("/", headers, 2, 5));
+  const preamble = await readSentRequest(pair, pair.conn.getRange("/", headers, 2, 5));
   assertEquals(preamble, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
   assertEquals(headers, { range: new Range(2, 5) });
   for (const [start, stop] of [[2, 6], [1, 5], [0, 1]] as const) {
-    await assertRejects(() => ends.conn.getRange("/", headers, start, stop), RangeError);
+    await assertRejects(() => pair.conn.getRange("/", headers, start, stop), RangeError);
   }
-  assertEquals(ends.conn.closed, false);
+  assertEquals(pair.conn.closed, false);
 });
 
 Deno.test("getRange() refuses an invalid range, and leaves the connection as it was", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const rows: readonly (readonly [args: readonly unknown[], Class: typeof TypeError])[] = [
     [["/", {}, 0, 0], RangeError],
     [["/", {}, 0, 0.5], RangeError],
@@ -245,13 +245,13 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
     [["/", { A: "b" }, 0, 1], RangeError],
   ];
   for (const [args, Class] of rows) {
-    const { conn } = ends;
+    const { conn } = pair;
     const error = await catchRejection(
       Reflect.apply(conn.getRange, conn, args),
       Deno.inspect(args),
     );
     assertInstanceOf(error, Class, Deno.inspect([args, error]));
-    assertEquals(ends.conn.closed, false);
+    assertEquals(pair.conn.closed, false);
   }
 });
 
@@ -273,14 +273,14 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
   for (const count of [-1, 0.5, NaN, 65537, Infinity, 2 ** 40]) {
     for (const isSent of [false, true]) {
       await t.step(`a read of ${count} bytes, after the request was sent: ${isSent}`, async () => {
-        const late = Promise.withResolvers<number>();
-        const { socket, inner } = socketWith({ read: () => late.promise });
+        const lateRead = Promise.withResolvers<number>();
+        const { socket, inner } = socketWith({ read: () => lateRead.promise });
         using conn = new Connection(socket, null);
-        const written = inner.waitForWrite();
-        if (!isSent) late.resolve(count);
+        const nextWrite = inner.waitForWrite();
+        if (!isSent) lateRead.resolve(count);
         const error = catchRejection(conn.get("/"), `${count}`);
-        if (isSent) await written;
-        late.resolve(count);
+        if (isSent) await nextWrite;
+        lateRead.resolve(count);
         assertInstanceOf(await withTimeout(error, "the request rejects"), Error);
         assertEquals([conn.closed, inner.closeCount], [true, 1]);
       });
@@ -360,21 +360,21 @@ Deno.test("close() ends a request over a socket that never ends its reads", asyn
 });
 
 Deno.test("bytes that a socket returns after close() are discarded", async () => {
-  const answer = encodeLatin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  const response = encodeLatin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const isSent of [false, true]) {
-    const late = Promise.withResolvers<void>();
+    const lateRead = Promise.withResolvers<void>();
     const { socket, inner } = socketWith({
       read: async (into) => {
-        await late.promise;
-        into.set(answer);
-        return answer.length;
+        await lateRead.promise;
+        into.set(response);
+        return response.length;
       },
-      close: () => late.resolve(),
+      close: () => lateRead.resolve(),
     });
     const conn = new Connection(socket, null);
-    const written = inner.waitForWrite();
+    const nextWrite = inner.waitForWrite();
     const error = catchRejection(conn.get("/"), "a request that waits");
-    if (isSent) await written;
+    if (isSent) await nextWrite;
     conn.close();
     assertInstanceOf(await error, ConnectionClosedError);
   }
@@ -422,12 +422,12 @@ Deno.test("a connection releases the memory for relaying a body", async (t) => {
 });
 
 Deno.test("close() ends a request whose body waits for its source, and cancels the source", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const cancelled = Promise.withResolvers<void>();
   const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
-  const responding = catchRejection(ends.conn.post("/", {}, new Body(stream, 5)), "the request");
-  await ends.peer.readPreamble();
-  ends.conn.close();
+  const responding = catchRejection(pair.conn.post("/", {}, new Body(stream, 5)), "the request");
+  await pair.peer.readPreamble();
+  pair.conn.close();
   assertInstanceOf(await responding, ConnectionClosedError);
   await withTimeout(cancelled.promise, "the source is canceled");
 });
@@ -454,15 +454,15 @@ Deno.test("a connection that is closed while a read completes never returns stal
     };
     using conn = new Connection(socket, null, undefined, null);
     const { body } = await conn.get("/");
-    const seen: string[] = [];
+    const results: string[] = [];
     const reading = (async () => {
       if (body === null || !body.chunked) return;
-      for await (const [, data] of body) seen.push(new TextDecoder().decode(data));
+      for await (const [, data] of body) results.push(new TextDecoder().decode(data));
     })().catch((error) => assertInstanceOf(error, ConnectionClosedError));
-    for (let turn = 0; turn < turns; turn++) await null;
+    for (let microtask = 0; microtask < turns; microtask++) await null;
     conn.close();
     await reading;
-    assert("helloworld".startsWith(seen.join("")), `after ${turns} turns: ${seen}`);
+    assert("helloworld".startsWith(results.join("")), `after ${turns} turns: ${results}`);
   }
 });
 
@@ -480,32 +480,32 @@ Deno.test("a caller's connection: close closes the connection after the response
   ];
   await testEachRow(t, rows, async (_what, base, headers, closes) => {
     for (const answer of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {
-      using ends = await connect();
-      using conn = new Connection(ends.conn.sock, base);
-      await sendAndAnswer(ends, conn.get("/", headers), answer);
+      using pair = await connect();
+      using conn = new Connection(pair.conn.sock, base);
+      await sendAndAnswer(pair, conn.get("/", headers), answer);
       assertEquals(conn.closed, closes);
     }
-    using ends = await connect();
-    using conn = new Connection(ends.conn.sock, base);
+    using bodyPair = await connect();
+    using conn = new Connection(bodyPair.conn.sock, base);
     const putting = conn.put("/", headers, encodeLatin1("hello"));
-    const response = await sendAndAnswer(ends, putting, `${OK}content-length: 5\r\n\r\nworld`);
+    const response = await sendAndAnswer(bodyPair, putting, `${OK}content-length: 5\r\n\r\nworld`);
     // The body must still be read, and no request may be sent before.
     assertEquals(conn.closed, false);
     assertEquals(await response.body?.text(), "world");
     assertEquals(conn.closed, closes);
   });
   await t.step("not if the request was refused, or aborted before it was sent", async () => {
-    using ends = await connect();
-    await assertRejects(() => ends.conn.get("/", { ...close, "A": "b" }), RangeError);
+    using pair = await connect();
+    await assertRejects(() => pair.conn.get("/", { ...close, "A": "b" }), RangeError);
     const aborter = new AbortController();
     const aborted = catchRejection(
-      ends.conn.get("/", close, { signal: aborter.signal }),
+      pair.conn.get("/", close, { signal: aborter.signal }),
       "aborted",
     );
     aborter.abort("not wanted");
     assertEquals(await aborted, "not wanted");
-    assertEquals(await readSentRequest(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
-    assertEquals(ends.conn.closed, false);
+    assertEquals(await readSentRequest(pair, pair.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    assertEquals(pair.conn.closed, false);
   });
   await t.step("at a server of ours, which closes it, too", async () => {
     await using serving = serve(() => [200, "OK", {}, null]);
@@ -518,11 +518,11 @@ Deno.test("a caller's connection: close closes the connection after the response
 
 /** Waits for the preamble of a request, sends these bytes, and returns the response. */
 async function sendAndAnswer<T>(
-  ends: ConnectedClient,
+  pair: ConnectedClient,
   request: Promise<T>,
   bytes: string,
 ): Promise<T> {
-  await ends.peer.readPreamble();
-  await ends.peer.send(bytes);
+  await pair.peer.readPreamble();
+  await pair.peer.send(bytes);
   return await request;
 }

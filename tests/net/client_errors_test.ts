@@ -32,12 +32,12 @@ const byThisEnd = { isClosedByPeer: false };
 const reset = new ConnectionReset("reset");
 const end = noResponseError();
 const cable = new Error("the cable was cut");
-const broken = new BrokenPipe("EPIPE");
+const brokenPipe = new BrokenPipe("EPIPE");
 const alert = new TlsError("REFUSED_BY_PEER", "CertificateRequired");
 const untrusted = new TlsError("UNTRUSTED", "forgotten");
 const incomplete = new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
 const excess = new ProtocolError("EXCESS_BYTES", "bytes that nobody has asked for");
-const late = new TimedOut("too late");
+const timedOut = new TimedOut("too late");
 
 const WAS_RESET = "the peer reset the connection before it responded";
 const HAD_ENDED = "the peer had closed the connection before the request was sent";
@@ -61,32 +61,32 @@ const rows: readonly (readonly [
   [
     "the server doesn't read the body, and ends",
     end,
-    { writeError: broken },
+    { writeError: brokenPipe },
     end,
     "for GET and HEAD",
   ],
   [
     "the server doesn't read the body, and resets",
     reset,
-    { writeError: broken },
+    { writeError: brokenPipe },
     WAS_RESET,
     "for GET and HEAD",
   ],
   [
     "the server doesn't read the body, and the network fails",
     cable,
-    { writeError: broken },
-    broken,
+    { writeError: brokenPipe },
+    brokenPipe,
     "for GET and HEAD",
   ],
   [
     "the server doesn't read the body, and responds with 200",
-    broken,
-    { writeError: broken, ...answered },
-    broken,
+    brokenPipe,
+    { writeError: brokenPipe, ...answered },
+    brokenPipe,
     "for GET and HEAD",
   ],
-  ["the client times out", late, byThisEnd, late, "always"],
+  ["the client times out", timedOut, byThisEnd, timedOut, "always"],
   ["the source of the request's body is reset", reset, byThisEnd, reset, "always"],
   ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted, "never"],
 
@@ -166,12 +166,12 @@ const rows: readonly (readonly [
 ];
 
 Deno.test("the error of a request has the details of its connection, and is transient unless the server may have processed the request", async (t) => {
-  await testEachRow(t, rows, (_name, error, known, told, transient) => {
+  await testEachRow(t, rows, (_name, error, details, reported, transient) => {
     for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-      const explained = makeRequestError(error, { ...UNANSWERED, ...known, method });
+      const explained = makeRequestError(error, { ...UNANSWERED, ...details, method });
       assertInstanceOf(explained, Error);
-      if (typeof told === "string") assertEquals(explained.message, told);
-      else assertStrictEquals(explained, told);
+      if (typeof reported === "string") assertEquals(explained.message, reported);
+      else assertStrictEquals(explained, reported);
       const isSafe = method === "GET" || method === "HEAD";
       const expected = transient === "always" || transient !== "never" && isSafe;
       assertEquals(isTransient(explained), expected, method);

@@ -51,18 +51,18 @@ async function failsAfter(
   bytes: string,
   read: "preamble" | "body" = "preamble",
 ): Promise<unknown> {
-  using ends = await connect();
-  const failed = catchRejection(
+  using pair = await connect();
+  const error = catchRejection(
     (async () => {
-      const response = await ends.conn.get("/");
+      const response = await pair.conn.get("/");
       if (read === "body") await response.bytes();
     })(),
     "a request whose answer breaks off",
   );
-  await ends.peer.readPreamble();
-  await ends.peer.send(bytes);
-  ends.peer.close();
-  return await failed;
+  await pair.peer.readPreamble();
+  await pair.peer.send(bytes);
+  pair.peer.close();
+  return await error;
 }
 
 /** Makes a GET request fail: the server resets the connection. */
@@ -86,9 +86,9 @@ async function failsHandshake(
 ): Promise<[error: unknown, address: Address]> {
   using server = new RawServer();
   const client = new SSLClient((await openSharedPki()).clientSslconfig, server.address, options);
-  const failed = catchRejection(client.connect(), "a handshake");
+  const error = catchRejection(client.connect(), "a handshake");
   await act(server);
-  return [await failed, server.address];
+  return [await error, server.address];
 }
 
 const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
@@ -131,17 +131,17 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
     [
       "a client that times out",
       async () => {
-        using ends = await connect({ timeout: 0.02 });
-        return await catchRejection(ends.conn.get("/"), "it");
+        using pair = await connect({ timeout: 0.02 });
+        return await catchRejection(pair.conn.get("/"), "it");
       },
       described("timed out", { silentSeconds: 0.02 }),
     ],
     [
       "a server that doesn't read",
       async () => {
-        using ends = await connect({ timeout: 0.2 });
+        using pair = await connect({ timeout: 0.2 });
         const body = new Uint8Array(16 * 1024 * 1024);
-        return await catchRejection(ends.conn.put("/", {}, body), "it");
+        return await catchRejection(pair.conn.put("/", {}, body), "it");
       },
       described("timed out", { unreadSeconds: 0.2 }),
     ],
@@ -167,10 +167,10 @@ Deno.test("the error of a handshake that ends, or times out, has the address", a
     await peer.closeWrite();
     await peer.readToEnd();
   };
-  const [ended, address] = await failsHandshake({}, hangUp);
-  assertInstanceOf(ended, TlsError);
-  assertEquals([ended.code, ended.address, isTransient(ended)], ["CLOSED", address, true]);
-  assertEquals(describeConnectionError(ended), described("broken", { address }));
+  const [endError, address] = await failsHandshake({}, hangUp);
+  assertInstanceOf(endError, TlsError);
+  assertEquals([endError.code, endError.address, isTransient(endError)], ["CLOSED", address, true]);
+  assertEquals(describeConnectionError(endError), described("broken", { address }));
 
   const accept = (server: RawServer) => server.accept();
   const [silent, silentAddress] = await failsHandshake({ timeout: 0.05 }, accept);
@@ -207,7 +207,9 @@ Deno.test("an abort by the caller's signal is not described as a connection erro
     const signal = makeSignal();
     const tls = new SSLClient(clientSslconfig, server.address);
     const failing = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
-    for (const error of await Promise.all(failing.map((each) => catchRejection(each, "it")))) {
+    for (
+      const error of await Promise.all(failing.map((attempt) => catchRejection(attempt, "it")))
+    ) {
       assertEquals(describeConnectionError(error), null);
       assertEquals(error, signal.reason);
       assertEquals(Symbol.for("degu.connection") in (error as Error), false);
@@ -224,19 +226,19 @@ Deno.test("an error that the connection didn't cause has no description", async 
   assertEquals(notTls.code, "NOT_TLS");
   assertEquals(describeConnectionError(notTls), null);
   assertEquals((await serving.makeClient().request("GET", "/")).status, 503);
-  for (const other of [null, undefined, "text", 5, {}, new Error(), new TypeError("timeout: x")]) {
-    assertEquals(describeConnectionError(other), null);
+  for (const value of [null, undefined, "text", 5, {}, new Error(), new TypeError("timeout: x")]) {
+    assertEquals(describeConnectionError(value), null);
   }
 });
 
-const why = await findNetworkObstacle();
+const obstacle = await findNetworkObstacle();
 
 testUnless(
-  why && `no network namespace can be made here (${why})`,
+  obstacle && `no network namespace can be made here (${obstacle})`,
   "no route, no host, no address of that family, no name: over TCP and TLS",
   async () => {
     const pki = await openSharedPki();
-    const found: Record<string, Record<string, unknown>> = JSON.parse(
+    const results: Record<string, Record<string, unknown>> = JSON.parse(
       await runProgram("unreachable.ts", {
         flags: ["--allow-net", "--allow-read", "--allow-run=ip"],
         args: [JSON.stringify(pki.clientSslconfig)],
@@ -246,13 +248,13 @@ testUnless(
     const hosts = { "10.9.9.9": /EHOSTUNREACH/, "10.8.8.8": /ENETUNREACH/, "::1": /EADDRNOTAVAIL/ };
     for (const kind of ["Client", "SSLClient"]) {
       for (const [host, code] of Object.entries(hosts)) {
-        const { description, transient, systemCode } = found[`${kind} ${host}`]!;
+        const { description, transient, systemCode } = results[`${kind} ${host}`]!;
         const expected = described("unreachable", { address: [host, 80], isConnecting: true });
         assertEquals([description, transient], [expected, true], `${kind} ${host}`);
         // Deno's node:net reports EINVAL for an address that no interface has.
         if (kind === "Client") assertMatch(`${systemCode}`, code);
       }
-      const { description } = found[`${kind} name.invalid`]!;
+      const { description } = results[`${kind} name.invalid`]!;
       const address: Address = ["name.invalid", 80];
       assertEquals(description, described("unknown name", { address, isConnecting: true }));
     }
@@ -261,7 +263,7 @@ testUnless(
 
 Deno.test("a system error is described by its class or its code", () => {
   const { TimedOut, NetworkUnreachable, AddrNotAvailable, ConnectionRefused } = Deno.errors;
-  const codes = (...all: string[]) => all.map((code) => Object.assign(new Error(), { code }));
+  const codes = (...names: string[]) => names.map((code) => Object.assign(new Error(), { code }));
   const rows: readonly (readonly [ConnectionFault | null, readonly unknown[]])[] = [
     ["refused", [new ConnectionRefused()]],
     ["timed out", [new TimedOut()]],

@@ -26,11 +26,11 @@ Deno.test("a server recognizes close in any case, in a list, and beside empty el
 
 Deno.test("a client recognizes close in any case, in a list, and beside empty elements, and sends no further request", async (t) => {
   await testEachRow(t, OPTIONS, async (value) => {
-    using ends = await connect();
+    using pair = await connect();
     const lines = `connection: ${value}\r\ncontent-length: 2\r\n`;
-    const response = await ends.answer(`HTTP/1.1 200 OK\r\n${lines}\r\nhi`);
-    assertEquals([await response.text(), ends.conn.closed], ["hi", true]);
-    assertInstanceOf(await catchRejection(ends.conn.get("/"), "the next"), ConnectionClosedError);
-    await ends.peer.assertClosedSilently();
+    const response = await pair.answer(`HTTP/1.1 200 OK\r\n${lines}\r\nhi`);
+    assertEquals([await response.text(), pair.conn.closed], ["hi", true]);
+    assertInstanceOf(await catchRejection(pair.conn.get("/"), "the next"), ConnectionClosedError);
+    await pair.peer.assertClosedSilently();
   });
 });

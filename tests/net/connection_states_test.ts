@@ -112,17 +112,17 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
     ["bodyUnread", "finishBody"],
   ];
   await testEachRow(t, rows, async (state, event, headers = {}) => {
-    using ends = await connect();
+    using pair = await connect();
     using _ = without(CLIENT_TRANSITIONS, state, event);
-    const call = async () => await (await ends.conn.get("/", headers)).body!.bytes();
+    const call = async () => await (await pair.conn.get("/", headers)).body!.bytes();
     const failing = catchRejection(call(), "the call");
     if (state !== "idle" && event !== "rollback") {
-      await ends.peer.readPreamble();
-      await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+      await pair.peer.readPreamble();
+      await pair.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }
     assertEquals(`${await failing}`, bugOf(event, state));
-    assertEquals(ends.conn.closed, true);
-    assertEquals((await ends.peer.readToEnd()).received, "");
+    assertEquals(pair.conn.closed, true);
+    assertEquals((await pair.peer.readToEnd()).received, "");
   });
 });
 
@@ -130,10 +130,10 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
 
 /** Makes a sink whose writes wait until it is released. */
 function slowSink() {
-  const begun = Promise.withResolvers<void>();
+  const writeStarted = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
-  const write = () => (begun.resolve(), released.promise);
-  return { write, begun: begun.promise, release: released.resolve };
+  const write = () => (writeStarted.resolve(), released.promise);
+  return { write, begun: writeStarted.promise, release: released.resolve };
 }
 
 Deno.test("server: a body may end after its connection was closed, if a slow sink still writes its last bytes", async (t) => {
@@ -143,17 +143,17 @@ Deno.test("server: a body may end after its connection was closed, if a slow sin
   ];
   await testEachRow(t, rows, async (_how, close, message) => {
     const sink = slowSink();
-    const written = Promise.withResolvers<number>();
+    const writing = Promise.withResolvers<number>();
     await using meeting = await connectRawPeer(async ({ body }) => {
       const count = body!.writeTo(sink);
-      written.resolve(count);
+      writing.resolve(count);
       await count;
       return [200, "OK", {}, null];
     }, PUT);
     await sink.begun;
     close(meeting);
     sink.release();
-    assertEquals(await withTimeout(written.promise, "the body is written"), 5);
+    assertEquals(await withTimeout(writing.promise, "the body is written"), 5);
     await meeting.sessionEnded;
     assertEquals(meeting.session.message?.startsWith(message), true, `${meeting.session.message}`);
     assertEquals(meeting.logger.messagesOf("error"), []);
@@ -162,34 +162,34 @@ Deno.test("server: a body may end after its connection was closed, if a slow sin
 });
 
 Deno.test("client: a call rejects with the error of a body's constructor, also if the constructor has used the body", async (t) => {
-  const why = new Error("no body");
+  const bodyError = new Error("no body");
   const sink = slowSink();
   let conn: Connection;
   let next: Promise<unknown> | null = null;
-  let written: Promise<number> | null = null;
+  let writing: Promise<number> | null = null;
   const rows: [what: string, use: (body: Body) => void][] = [
     ["reads the whole body", (body) => void body.bytes()],
     ["makes the next request", (body) => {
       void body.bytes();
       next = catchRejection(conn.get("/"), "the next request");
     }],
-    ["has a slow sink that takes the last bytes", (body) => written = body.writeTo(sink)],
+    ["has a slow sink that takes the last bytes", (body) => writing = body.writeTo(sink)],
   ];
   await testEachRow(t, rows, async (_what, use) => {
     class Own extends Body {
       constructor(...args: ConstructorParameters<typeof Body>) {
         super(...args);
         use(this);
-        throw why;
+        throw bodyError;
       }
     }
-    using ends = await connect({ bodies: { ...bodies, Body: Own } });
-    conn = ends.conn;
-    const answer = ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
-    assertStrictEquals(await catchRejection(answer, "the request"), why);
+    using pair = await connect({ bodies: { ...bodies, Body: Own } });
+    conn = pair.conn;
+    const response = pair.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    assertStrictEquals(await catchRejection(response, "the request"), bodyError);
     assertEquals(conn.closed, true);
   });
-  assertStrictEquals(await withTimeout(next!, "the next request rejects"), why);
+  assertStrictEquals(await withTimeout(next!, "the next request rejects"), bodyError);
   sink.release();
-  assertEquals(await withTimeout(written!, "the body is written"), 5);
+  assertEquals(await withTimeout(writing!, "the body is written"), 5);
 });

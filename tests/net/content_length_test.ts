@@ -15,8 +15,8 @@ Deno.test("a client and a server accept a content-length of up to 2⁵³ − 1",
     await peer.readPreamble();
     assertEquals(await peer.readExactly(16), `${length}`);
 
-    using ends = await connect();
-    const { headers } = await ends.answer(`HTTP/1.1 304 xx\r\ncontent-length: ${length}\r\n\r\n`);
+    using pair = await connect();
+    const { headers } = await pair.answer(`HTTP/1.1 304 xx\r\ncontent-length: ${length}\r\n\r\n`);
     assertEquals(headers["content-length"], length);
   }
 });
@@ -29,17 +29,17 @@ const REFUSED = [
 Deno.test("a client and a server refuse any other content-length, also a list of the same number", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   await testEachRow(t, REFUSED.map((length) => [JSON.stringify(length), length] as const), async (
-    what,
+    label,
     length,
   ) => {
     const line = `content-length: ${length}\r\n\r\nhello`;
     const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${line}`);
     assertEquals(received, formatErrorResponse(400));
 
-    using ends = await connect();
-    const response = ends.answer(`HTTP/1.1 200 OK\r\n${line}`);
+    using pair = await connect();
+    const response = pair.answer(`HTTP/1.1 200 OK\r\n${line}`);
     const codes = ["BAD_CONTENT_LENGTH", "BAD_HEADER_VALUE"];
-    await assertProtocolRejection(response, codes, what);
-    assertEquals(ends.conn.closed, true);
+    await assertProtocolRejection(response, codes, label);
+    assertEquals(pair.conn.closed, true);
   });
 });

@@ -34,34 +34,34 @@ function startDeadline(timeout: number | null = TIMEOUT) {
 Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began", () => {
   const offsets = fc.integer({ min: 0, max: 3 * TIMEOUT * 1000 });
   fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
-    using it = startDeadline();
-    it.time.tick(offset);
-    if (isWriting) it.deadline.startWrite();
-    else it.deadline.startWait();
-    it.time.tick(TIMEOUT * 1000 - 1);
-    assertEquals(it.expired, [], "before its time is over");
-    it.time.tick(TIMEOUT * 1000 * 0.25 + 1);
-    assertEquals(it.expired.length, 1, "after 1.25 times its time");
-    it.time.tick(TIMEOUT * 1000 * 10);
-    assertEquals(it.expired.length, 1, "it fires once");
+    using timer = startDeadline();
+    timer.time.tick(offset);
+    if (isWriting) timer.deadline.startWrite();
+    else timer.deadline.startWait();
+    timer.time.tick(TIMEOUT * 1000 - 1);
+    assertEquals(timer.expired, [], "before its time is over");
+    timer.time.tick(TIMEOUT * 1000 * 0.25 + 1);
+    assertEquals(timer.expired.length, 1, "after 1.25 times its time");
+    timer.time.tick(TIMEOUT * 1000 * 10);
+    assertEquals(timer.expired.length, 1, "it fires once");
   }));
 });
 
 Deno.test("two waits have separate limits, and both end when the first one expires", () => {
-  using it = startDeadline();
-  it.deadline.startWait();
-  it.time.tick(TIMEOUT * 500);
-  it.deadline.startWrite();
-  it.time.tick(TIMEOUT * 750);
-  assertEquals(it.expired.length, 1);
-  assert(!it.deadline.isWaiting);
-  it.time.tick(TIMEOUT * 10_000);
-  assertEquals(it.expired.length, 1);
+  using timer = startDeadline();
+  timer.deadline.startWait();
+  timer.time.tick(TIMEOUT * 500);
+  timer.deadline.startWrite();
+  timer.time.tick(TIMEOUT * 750);
+  assertEquals(timer.expired.length, 1);
+  assert(!timer.deadline.isWaiting);
+  timer.time.tick(TIMEOUT * 10_000);
+  assertEquals(timer.expired.length, 1);
 });
 
 Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
   type Case = (deadline: Deadline, time: FakeTime) => void;
-  const ended: Record<string, Case> = {
+  const endedCases: Record<string, Case> = {
     "it never began": () => {},
     "ended at once": (deadline) => {
       deadline.startWait();
@@ -83,12 +83,12 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
   };
   const unlimited: Case = (deadline) => deadline.startWait();
   for (const timeout of [TIMEOUT, null]) {
-    const cases = timeout === null ? { ...ended, "goes on": unlimited } : ended;
-    for (const [what, run] of Object.entries(cases)) {
-      using it = startDeadline(timeout);
-      run(it.deadline, it.time);
-      it.time.tick(TIMEOUT * 10_000);
-      assertEquals(it.expired, [], `it ${what}, ${timeout} s`);
+    const cases = timeout === null ? { ...endedCases, "goes on": unlimited } : endedCases;
+    for (const [label, run] of Object.entries(cases)) {
+      using timer = startDeadline(timeout);
+      run(timer.deadline, timer.time);
+      timer.time.tick(TIMEOUT * 10_000);
+      assertEquals(timer.expired, [], `it ${label}, ${timeout} s`);
     }
   }
 });
@@ -115,13 +115,13 @@ function seconds(count: number): Promise<void> {
 }
 
 /** Asserts that a call takes at least the time-out. */
-async function assertTimedOut(what: string, event: () => Promise<unknown>): Promise<void> {
+async function assertTimedOut(label: string, event: () => Promise<unknown>): Promise<void> {
   const start = performance.now();
   await event();
   const elapsed = (performance.now() - start) / 1000;
-  assert(elapsed >= SHORT, `${what}: after ${elapsed} s`);
+  assert(elapsed >= SHORT, `${label}: after ${elapsed} s`);
   // The limit allows for a busy machine, and is far below the time-out of the waiting code.
-  assert(elapsed < 30, `${what}: after ${elapsed} s`);
+  assert(elapsed < 30, `${label}: after ${elapsed} s`);
 }
 
 /**
@@ -155,22 +155,22 @@ const reader: App = async ({ body }) => {
 
 /** Asserts that a server closes the connection of a raw peer after its time-out. */
 async function atServer(
-  what: string,
+  label: string,
   begin: string,
-  then: (peer: RawPeer) => Promise<unknown> = async () => {},
+  act: (peer: RawPeer) => Promise<unknown> = async () => {},
 ): Promise<void> {
   await using serving = serve(reader, { timeout: SHORT });
   // Measure from the connect: on a busy machine the peer may run long after the server's wait
   // began.
-  await assertTimedOut(what, async () => {
+  await assertTimedOut(label, async () => {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(begin);
-    const doing = then(peer);
-    await peer.assertClosedSilently(what);
+    const doing = act(peer);
+    await peer.assertClosedSilently(label);
     await doing;
   });
-  assertEquals(serving.logger.messagesOf("info").length, 1, what);
-  assertEquals(serving.logger.messagesOf("error"), [], what);
+  assertEquals(serving.logger.messagesOf("info").length, 1, label);
+  assertEquals(serving.logger.messagesOf("error"), [], label);
 }
 
 Deno.test("a server waits for a peer as long as its timeout", async () => {
@@ -220,13 +220,18 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
 });
 
 /** Resolves when a server has closed a connection after its time-out, by a close or a reset. */
-async function untilTimedOut(what: string, app: App, request: string, late = ""): Promise<void> {
+async function untilTimedOut(
+  label: string,
+  app: App,
+  request: string,
+  laterBytes = "",
+): Promise<void> {
   await using serving = serve(app, { timeout: SHORT });
-  await assertTimedOut(what, async () => {
+  await assertTimedOut(label, async () => {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(request);
     await peer.readExactly(1);
-    await peer.send(late);
+    await peer.send(laterBytes);
     const [line = ""] = await serving.logger.waitFor("info");
     assert(line.includes("TimedOut"), line);
   });
@@ -251,18 +256,18 @@ Deno.test("a server closes the connection of a peer that never reads", async () 
 });
 
 Deno.test("a client waits for a peer as long as its timeout", async () => {
-  const scenario = async (what: string, begin: string, drips = "") => {
-    using ends = await connect({ timeout: SHORT });
+  const scenario = async (label: string, begin: string, drips = "") => {
+    using pair = await connect({ timeout: SHORT });
     // Measure from the connect: on a busy machine the peer may run long after the client's wait
     // began.
-    await assertTimedOut(what, async () => {
-      const request = ends.conn.get("/").then(({ body }) => body?.read());
-      await ends.peer.readPreamble();
-      const rejection = catchRejection(request, what);
-      await ends.peer.send(begin);
-      const dripping = drip(ends.peer, drips, 0.05);
-      assertInstanceOf(await rejection, Deno.errors.TimedOut, what);
-      assertEquals(ends.conn.closed, true, what);
+    await assertTimedOut(label, async () => {
+      const request = pair.conn.get("/").then(({ body }) => body?.read());
+      await pair.peer.readPreamble();
+      const rejection = catchRejection(request, label);
+      await pair.peer.send(begin);
+      const dripping = drip(pair.peer, drips, 0.05);
+      assertInstanceOf(await rejection, Deno.errors.TimedOut, label);
+      assertEquals(pair.conn.closed, true, label);
       await dripping;
     });
   };
@@ -276,12 +281,12 @@ Deno.test("a client waits for a peer as long as its timeout", async () => {
 });
 
 Deno.test("a client closes the connection to a peer that never reads", async () => {
-  using ends = await connect({ timeout: SHORT });
+  using pair = await connect({ timeout: SHORT });
   await assertTimedOut("an upload", async () => {
-    const upload = ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE));
+    const upload = pair.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE));
     assertInstanceOf(await catchRejection(upload, "an upload"), Deno.errors.TimedOut);
   });
-  assertEquals(ends.conn.closed, true);
+  assertEquals(pair.conn.closed, true);
 });
 
 Deno.test("a client's request body has no time limit, nor has a wait that the peer does not cause", async () => {

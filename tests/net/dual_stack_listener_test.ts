@@ -42,8 +42,8 @@ Deno.test({
   name: "if the port is in use for IPv4, listening fails, and leaves the port free for IPv6",
   ignore: !hasIPv6,
   fn() {
-    using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = taken.addr;
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
     assertThrows(
       () => new DualStackListener(["::", port], listenAtLoopback),
       Deno.errors.AddrInUse,

@@ -27,25 +27,25 @@ import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 /** Buffers exchanges until a test reads them. */
 function keepExchanges() {
   /** The reported exchanges that the test has not read yet. */
-  const seen: Exchange[] = [];
+  const exchanges: Exchange[] = [];
   let added = Promise.withResolvers<void>();
   const onExchange = (exchange: Exchange): void => {
-    seen.push(exchange);
+    exchanges.push(exchange);
     added.resolve();
     added = Promise.withResolvers();
   };
   /** Resolves to the next exchange when it is reported. */
   const next = async (): Promise<Exchange> => {
-    while (seen.length === 0) await withTimeout(added.promise, "an exchange is reported");
-    return seen.shift()!;
+    while (exchanges.length === 0) await withTimeout(added.promise, "an exchange is reported");
+    return exchanges.shift()!;
   };
-  return { seen, next, onExchange };
+  return { seen: exchanges, next, onExchange };
 }
 
 /** Starts a server whose exchanges are buffered. */
 function watch(app: App, options: ServerOptions = {}) {
-  const { onExchange, ...kept } = keepExchanges();
-  return Object.assign(serve(app, { onExchange, ...options }), kept);
+  const { onExchange, ...recorder } = keepExchanges();
+  return Object.assign(serve(app, { onExchange, ...options }), recorder);
 }
 
 const echo: App = async (request) => {
@@ -77,7 +77,7 @@ for (const [name, make, bytes] of BODIES) {
       await request.body?.writeTo(new WritableStream());
       return [200, "OK", {}, make()];
     });
-    const before = performance.now();
+    const startTime = performance.now();
     const response = await watched.makeClient().request("PUT", "/a?b", {}, make());
     await response.body?.writeTo(new WritableStream());
     const {
@@ -93,7 +93,7 @@ for (const [name, make, bytes] of BODIES) {
     assertEquals([method, uri, status, error], ["PUT", "/a?b", 200, null]);
     assertEquals([requestBytes, responseBytes], [bytes, bytes]);
     assert(firstByteSeconds !== null && firstByteSeconds >= 0 && firstByteSeconds <= totalSeconds);
-    assert(totalSeconds * 1000 < performance.now() - before);
+    assert(totalSeconds * 1000 < performance.now() - startTime);
   });
 }
 
@@ -174,8 +174,8 @@ const REPORTED: readonly Row[] = [
   ],
 ];
 
-for (const [what, request, figures, expected, app] of REPORTED) {
-  Deno.test(`an exchange is reported once, with its figures: ${what}`, async () => {
+for (const [label, request, figures, expected, app] of REPORTED) {
+  Deno.test(`an exchange is reported once, with its figures: ${label}`, async () => {
     await using watched = watch(app, expected === Deno.errors.TimedOut ? { timeout: 0.3 } : {});
     using peer = await RawPeer.connect(watched.address);
     await peer.send(request);
@@ -275,9 +275,9 @@ const sizeOf = (sent: readonly Chunk[]) => sent.reduce((sum, [, data]) => sum + 
 
 Deno.test("an upload that is cut anywhere counts the bytes that were read, as they were sent", async () => {
   await using watched = watch(drain);
-  const cut = fc.double({ min: 0, max: 1, noNaN: true });
+  const fraction = fc.double({ min: 0, max: 1, noNaN: true });
   await fc.assert(
-    fc.asyncProperty(chunks, cut, fc.boolean(), async (sent, part, chunked) => {
+    fc.asyncProperty(chunks, fraction, fc.boolean(), async (sent, part, chunked) => {
       const size = sizeOf(sent);
       const body = chunked ? encode(sent) : "\0".repeat(size);
       const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${size}`;
@@ -289,8 +289,8 @@ Deno.test("an upload that is cut anywhere counts the bytes that were read, as th
       const { requestBytes, responseBytes, firstByteSeconds, status, error } = await watched.next();
       // An incomplete chunk header, or end of a chunk, is not counted until it is complete.
       const partly = chunked ? /\r$|\r\n[0-9a-f][^\0]*$|^[0-9a-f][^\n]*$/ : /$^/;
-      const least = arrived.lastIndexOf("\0") + 1;
-      assert(requestBytes >= least && requestBytes <= arrived.length, `${requestBytes}`);
+      const minBytes = arrived.lastIndexOf("\0") + 1;
+      assert(requestBytes >= minBytes && requestBytes <= arrived.length, `${requestBytes}`);
       if (!partly.test(arrived)) assertEquals(requestBytes, arrived.length);
       const isWhole = arrived === body;
       const figures = [status, responseBytes, firstByteSeconds !== null];
@@ -302,7 +302,7 @@ Deno.test("an upload that is cut anywhere counts the bytes that were read, as th
 });
 
 Deno.test("a download counts the bytes that the peer receives, in any portions that the socket takes", async () => {
-  let answer: Chunk[] = [];
+  let response: Chunk[] = [];
   let chunked = false;
   let portions = [Infinity];
   await using watched = watch({
@@ -315,15 +315,15 @@ Deno.test("a download counts the bytes that the peer receives, in any portions t
       return true;
     },
     handle() {
-      const data = answer.map(([, each]) => each).slice(0, -1);
-      const body = chunked ? new ChunkedBodyIter(answer) : new BodyIter(data, sizeOf(answer));
+      const data = response.map(([, piece]) => piece).slice(0, -1);
+      const body = chunked ? new ChunkedBodyIter(response) : new BodyIter(data, sizeOf(response));
       return [200, "OK", { connection: "close" }, body];
     },
   });
   const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 9 });
   await fc.assert(
     fc.asyncProperty(chunks, fc.boolean(), sizes, async (sent, isChunked, sizes) => {
-      [answer, chunked, portions] = [sent, isChunked, sizes];
+      [response, chunked, portions] = [sent, isChunked, sizes];
       using peer = await RawPeer.connect(watched.address);
       await peer.send("GET / HTTP/1.1\r\n\r\n");
       const { received } = await peer.readToEnd();
@@ -413,8 +413,8 @@ Deno.test("a session that is closed during a download is reported with an error"
   await using watched = watch(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
   using connection = await watched.makeClient().connect();
   await readPart(connection, 12);
-  const read = performance.now();
-  while (performance.now() < read + 3);
+  const readTime = performance.now();
+  while (performance.now() < readTime + 3);
   for (const session of watched.server.sessions) session.close(reason);
   const { status, responseBytes, firstByteSeconds, totalSeconds, error } = await watched.next();
   assertEquals([status, responseBytes], [200, 12]);
@@ -426,17 +426,17 @@ Deno.test("a session that is closed during a download is reported with an error"
 Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
   for (const how of ["shutdown", "close"] as const) {
     const called = Promise.withResolvers<void>();
-    const answer = Promise.withResolvers<void>();
+    const response = Promise.withResolvers<void>();
     await using watched = watch(async () => {
       called.resolve();
-      await answer.promise;
+      await response.promise;
       return [200, "OK", {}, new Uint8Array(5)];
     });
     const received = watched.makeClient().request("GET", "/")
       .then(async ({ body }) => (await body!.bytes()).length, () => null);
     await withTimeout(called.promise, "the app is called");
     const stopped = watched.server[how]();
-    answer.resolve();
+    response.resolve();
     await stopped;
     const { status, responseBytes, error } = await watched.next();
     if (how === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);

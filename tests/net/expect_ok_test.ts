@@ -52,9 +52,9 @@ Deno.test("the message of a StatusError names the method and the path of the req
   const client = serving.makeClient();
   using conn = await client.connect();
   await using pool = new ConnectionPool(client);
-  for (const from of [client, conn, pool]) {
-    const asked = () => expectOk(from.request("PUT", "/lamp/a?token=secret", {}, "on"));
-    const { message } = await assertRejects(asked, StatusError);
+  for (const requester of [client, conn, pool]) {
+    const request = () => expectOk(requester.request("PUT", "/lamp/a?token=secret", {}, "on"));
+    const { message } = await assertRejects(request, StatusError);
     assertEquals(message, 'PUT /lamp/a: the server answered 404 "Not Found", "no such lamp"');
   }
 });
@@ -62,26 +62,28 @@ Deno.test("the message of a StatusError names the method and the path of the req
 Deno.test("a StatusError has the request and the response, and prints neither headers nor the query", async () => {
   const headers = { "set-cookie": "id=secret", "x-token": "secret" };
   await using serving = serve(() => [404, "Not Found", headers, "no such lamp"]);
-  const asked = expectOk(serving.makeClient().request("POST", "/lamp?token=secret", {}, "secret"));
-  const error = await assertRejects(() => asked, StatusError);
+  const request = expectOk(
+    serving.makeClient().request("POST", "/lamp?token=secret", {}, "secret"),
+  );
+  const error = await assertRejects(() => request, StatusError);
   assertEquals([error.status, error.reason], [404, "Not Found"]);
   assertEquals([error.method, error.uri, error.code], ["POST", "/lamp", null]);
   assertEquals(error.headers["x-token"], "secret");
   assertEquals(error.problem, 'the server answered 404 "Not Found", "no such lamp"');
   assertEquals(error.message, `POST /lamp: ${error.problem}`);
-  for (const shown of [Deno.inspect(error), JSON.stringify(error), `${error.stack}`]) {
-    assertEquals(shown.includes("secret"), false, shown);
+  for (const text of [Deno.inspect(error), JSON.stringify(error), `${error.stack}`]) {
+    assertEquals(text.includes("secret"), false, text);
   }
-  const own = await assertRejects(
+  const ownError = await assertRejects(
     () => expectOk(new DeguResponse(404, "xx", {}, null)),
     StatusError,
   );
-  assertEquals([own.method, own.uri, own.headers], [null, null, {}]);
+  assertEquals([ownError.method, ownError.uri, ownError.headers], [null, null, {}]);
 });
 
 Deno.test("the constructor of StatusError refuses calls by programs", () => {
-  for (const given of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
-    const error = catchThrown(() => Reflect.construct(StatusError, given), "it");
+  for (const args of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
+    const error = catchThrown(() => Reflect.construct(StatusError, args), "it");
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, "reply(404)");
   }
@@ -147,8 +149,10 @@ Deno.test("retry waits for the retryAfter of a StatusError, up to a minute", asy
   const waits: number[] = [];
   let requests = 0;
   const call = () => {
-    const [status, after] = [[503, "7"], [429, "3600"], [200, "1"]][requests++]!;
-    return expectOk(new DeguResponse(status as number, "xx", { "retry-after": `${after}` }, null));
+    const [status, retryAfter] = [[503, "7"], [429, "3600"], [200, "1"]][requests++]!;
+    return expectOk(
+      new DeguResponse(status as number, "xx", { "retry-after": `${retryAfter}` }, null),
+    );
   };
   const result = retry(call, { onRetry: ({ seconds }) => waits.push(seconds) });
   for (let i = 0; i < 70; i++) await pass(time, 1000);
@@ -156,19 +160,23 @@ Deno.test("retry waits for the retryAfter of a StatusError, up to a minute", asy
 });
 
 Deno.test("retry repeats after the statuses of a busy server, and after no other status", async () => {
-  const busy = [408, 429, 502, 503, 504];
+  const busyStatuses = [408, 429, 502, 503, 504];
   for (let status = 300; status < 600; status++) {
     const error = await catchRejection(expectOk(new DeguResponse(status, "xx", {}, null)), "it");
     // The method is unknown, so only these statuses mean that the request was not processed.
     assertEquals(isTransient(error), status === 429 || status === 503, `${status}`);
   }
   for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-    for (const status of [...busy, 404, 500]) {
+    for (const status of [...busyStatuses, 404, 500]) {
       await using serving = serve(() => [status, "xx", {}, "a"]);
-      const asked = expectOk(serving.makeClient().request(method, "/"));
+      const request = expectOk(serving.makeClient().request(method, "/"));
       const isSafe = method === "GET" || method === "HEAD";
-      const expected = isSafe ? busy.includes(status) : status === 429 || status === 503;
-      assertEquals(isTransient(await catchRejection(asked, "it")), expected, `${method} ${status}`);
+      const expected = isSafe ? busyStatuses.includes(status) : status === 429 || status === 503;
+      assertEquals(
+        isTransient(await catchRejection(request, "it")),
+        expected,
+        `${method} ${status}`,
+      );
     }
   }
   let requests = 0;
@@ -181,9 +189,9 @@ Deno.test("retry repeats after the statuses of a busy server, and after no other
 Deno.test("expectOk rejects with the error of the request, and accepts only responses of this library", async () => {
   const refused = new Deno.errors.ConnectionRefused("nobody");
   assertStrictEquals(await catchRejection(expectOk(Promise.reject(refused)), "it"), refused);
-  for (const wrong of [undefined, null, 200, {}, new Response("a response of fetch")]) {
+  for (const value of [undefined, null, 200, {}, new Response("a response of fetch")]) {
     const call = expectOk as (response: unknown) => Promise<unknown>;
-    const error = await catchRejection(call(wrong), "it");
+    const error = await catchRejection(call(value), "it");
     assertInstanceOf(error, TypeError);
   }
 });

@@ -24,16 +24,16 @@ const failing = () => new TrackedStream([encodeLatin1("he")], { failure: new Err
 const coded = (bytes: string) => new ChunkedBody(streamOf(encodeLatin1(bytes)));
 
 /** The allowed output for a body that breaks its framing: no bytes, or its first bytes. */
-const [nothing, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
+const [noBytes, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
 
 /** Bodies that break their framing after the preamble could be sent, and the allowed output. */
 const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent: RegExp])[] = [
   ["a stream that is too short", () => new Body(streamOf(encodeLatin1("hell")), 5), /^(hell)?$/],
-  ["a stream that is too long", () => new Body(streamOf(hello, encodeLatin1("!")), 5), nothing],
-  ["an item that is too long", () => new Body(streamOf(encodeLatin1("hello!")), 5), nothing],
+  ["a stream that is too long", () => new Body(streamOf(hello, encodeLatin1("!")), 5), noBytes],
+  ["an item that is too long", () => new Body(streamOf(encodeLatin1("hello!")), 5), noBytes],
   ["a stream that fails", () => new Body(failing().stream, 5), /^(he)?$/],
   ["an iterable that is too short", () => new BodyIter([encodeLatin1("hell")], 5), /^(hell)?$/],
-  ["an iterable that is too long", () => new BodyIter([hello, encodeLatin1("!")], 5), nothing],
+  ["an iterable that is too long", () => new BodyIter([hello, encodeLatin1("!")], 5), noBytes],
   [
     "a last item that is too long",
     () => new BodyIter([encodeLatin1("hell"), encodeLatin1("o!")], 5),
@@ -44,12 +44,12 @@ const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent:
   [
     "a chunk after the last chunk",
     () => new ChunkedBodyIter([[null, encodeLatin1("")], [null, hello]]),
-    nothing,
+    noBytes,
   ],
   ["encoded chunks without a last chunk", () => coded(CHUNK), chunk],
   ["an encoded chunk that is cut", () => coded("5\r\nhe"), /^(5\r\nhe)?$/],
   ["bytes after encoded chunks", () => coded(`${CHUNK}${LAST}GET / HTTP/1.1\r\n\r\n`), chunk],
-  ["bytes that are not encoded chunks", () => coded("hello"), nothing],
+  ["bytes that are not encoded chunks", () => coded("hello"), noBytes],
 ];
 
 /** Returns the bytes of the body in a message. */
@@ -57,8 +57,8 @@ const bodyOf = (message: string) =>
   message.replace(/^(PUT \/ HTTP\/1\.1|HTTP\/1\.1 200 OK)\r\n[^\r]*\r\n\r\n/, "");
 
 Deno.test("a body that breaks its framing is cut, and the connection closes", async (t) => {
-  for (const [what, make, sent] of brokenBodies) {
-    await t.step(`server: ${what}`, async () => {
+  for (const [label, make, sent] of brokenBodies) {
+    await t.step(`server: ${label}`, async () => {
       const requests = "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n";
       await using meeting = await connectRawPeer(() => [200, "OK", {}, make()], requests);
       await meeting.peer.closeWrite();
@@ -66,39 +66,39 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
       assertMatch(bodyOf(received), sent);
       assertEquals((await meeting.logger.waitFor("error")).length, 1);
     });
-    await t.step(`client: ${what}`, async () => {
-      using ends = await connect({ timeout: 1 });
-      await assertRejects(() => ends.conn.put("/", {}, make()));
-      assertEquals(ends.conn.closed, true);
-      assertMatch(bodyOf((await ends.peer.readToEnd()).received), sent);
+    await t.step(`client: ${label}`, async () => {
+      using pair = await connect({ timeout: 1 });
+      await assertRejects(() => pair.conn.put("/", {}, make()));
+      assertEquals(pair.conn.closed, true);
+      assertMatch(bodyOf((await pair.peer.readToEnd()).received), sent);
     });
   }
 });
 
 Deno.test("client connection: bytes that arrive before a request is sent are never its response", async (t) => {
   const forged = encodeLatin1(FORGED);
-  const answers = {
+  const responses = {
     "before the first request": null,
     "between two requests": "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     "between the response and the reading of its body":
       "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
   };
-  await testEachRow(t, Object.entries(answers), async (_when, answer) => {
-    using ends = await connect();
-    const response = answer === null ? null : await ends.answer(answer);
-    const sending = await ends.peer.conn.write(forged);
+  await testEachRow(t, Object.entries(responses), async (_when, answer) => {
+    using pair = await connect();
+    const response = answer === null ? null : await pair.answer(answer);
+    const sending = await pair.peer.conn.write(forged);
     await waitForTick();
     await response?.body?.text();
-    await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
-    assertEquals([sending, ends.conn.closed], [forged.length, true]);
+    await assertProtocolRejection(pair.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+    assertEquals([sending, pair.conn.closed], [forged.length, true]);
   });
 });
 
 Deno.test("client connection: closing the connection during the check for early bytes ends the request, which is not sent", async () => {
-  using ends = await connect();
-  const responding = catchRejection(ends.conn.get("/"), "a request on a closed connection");
+  using pair = await connect();
+  const responding = catchRejection(pair.conn.get("/"), "a request on a closed connection");
   await null;
-  ends.conn.close();
+  pair.conn.close();
   assertInstanceOf(await responding, ConnectionClosedError);
-  await ends.peer.assertClosedSilently();
+  await pair.peer.assertClosedSilently();
 });

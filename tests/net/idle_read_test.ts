@@ -17,13 +17,13 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 /** A client's connection, and functions by which its peer sends bytes or ends. */
-interface Ends extends AsyncDisposable {
+interface ConnectionPair extends AsyncDisposable {
   readonly conn: Connection;
   send(text: string): Promise<void>;
   end(): Promise<void>;
 }
 
-async function openPlain(path?: string): Promise<Ends> {
+async function openPlain(path?: string): Promise<ConnectionPair> {
   const server = new RawServer(path);
   const conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
   const peer = await server.accept();
@@ -39,7 +39,7 @@ async function openPlain(path?: string): Promise<Ends> {
   };
 }
 
-async function openTls(): Promise<Ends> {
+async function openTls(): Promise<ConnectionPair> {
   const accepted = Promise.withResolvers<{ write(bytes: Uint8Array): unknown; end(): unknown }>();
   const server = await serveRaw(await openSharedPki(), (socket) => {
     socket.resume();
@@ -58,7 +58,7 @@ async function openTls(): Promise<Ends> {
   };
 }
 
-const kinds: Record<string, (dir: string) => Promise<Ends>> = {
+const kinds: Record<string, (dir: string) => Promise<ConnectionPair>> = {
   "TCP": () => openPlain(),
   "Unix": (dir) => openPlain(`${dir}/socket`),
   "TLS": () => openTls(),
@@ -69,10 +69,10 @@ const HELLO = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 
 /** Makes a request, responds with these bytes, and reads the response. */
-async function exchange({ conn, send }: Ends, bytes: string): Promise<void> {
-  const asked = conn.get("/");
+async function exchange({ conn, send }: ConnectionPair, bytes: string): Promise<void> {
+  const responding = conn.get("/");
   await send(bytes);
-  await (await asked).text();
+  await (await responding).text();
 }
 
 async function untilClosed(conn: Connection): Promise<void> {
@@ -89,11 +89,11 @@ for (const [kind, open] of Object.entries(kinds)) {
     await using dir = await createTempDir();
     for (const bytes of [EMPTY, HELLO, CHUNKED]) {
       await t.step(JSON.stringify(bytes), async () => {
-        await using ends = await open(`${dir.path}`);
-        const { conn } = ends;
-        for (let i = 0; i < 2; i++) await exchange(ends, bytes);
+        await using pair = await open(`${dir.path}`);
+        const { conn } = pair;
+        for (let i = 0; i < 2; i++) await exchange(pair, bytes);
         assertEquals(conn.closed, false);
-        await ends.end();
+        await pair.end();
         await untilClosed(conn);
         const error = await catchRejection(conn.post("/", {}, "hello"), "the first request");
         assertInstanceOf(error, EmptyPreambleError);
@@ -109,12 +109,12 @@ for (const [kind, open] of Object.entries(kinds)) {
     await using dir = await createTempDir();
     for (const isTogether of [true, false]) {
       await t.step(isTogether ? "with the response" : "later", async () => {
-        await using ends = await open(dir.path);
-        const { conn } = ends;
-        if (isTogether) await exchange(ends, HELLO + EMPTY);
+        await using pair = await open(dir.path);
+        const { conn } = pair;
+        if (isTogether) await exchange(pair, HELLO + EMPTY);
         else {
-          await exchange(ends, HELLO);
-          await ends.send(EMPTY);
+          await exchange(pair, HELLO);
+          await pair.send(EMPTY);
         }
         await untilClosed(conn);
         const error = await catchRejection(conn.get("/"), "the first request");
@@ -128,39 +128,39 @@ for (const [kind, open] of Object.entries(kinds)) {
 
   Deno.test(`${kind}: requests with and without pauses share the connection until close()`, async () => {
     await using dir = await createTempDir();
-    await using ends = await open(dir.path);
+    await using pair = await open(dir.path);
     for (let i = 0; i < 6; i++) {
-      await exchange(ends, [EMPTY, HELLO, CHUNKED][i % 3]!);
+      await exchange(pair, [EMPTY, HELLO, CHUNKED][i % 3]!);
       if (i > 2) await waitForTick();
     }
-    ends.conn.close();
-    assertInstanceOf(await catchRejection(ends.conn.get("/"), "a request"), ConnectionClosedError);
+    pair.conn.close();
+    assertInstanceOf(await catchRejection(pair.conn.get("/"), "a request"), ConnectionClosedError);
   });
 
   Deno.test(`${kind}: a request that was aborted before its first byte leaves the connection idle and open`, async () => {
     await using dir = await createTempDir();
-    await using ends = await open(dir.path);
-    const { conn } = ends;
-    await exchange(ends, HELLO);
+    await using pair = await open(dir.path);
+    const { conn } = pair;
+    await exchange(pair, HELLO);
     const aborting = new AbortController();
-    const asked = catchRejection(
+    const rejection = catchRejection(
       conn.get("/", {}, { signal: aborting.signal }),
       "an aborted request",
     );
     aborting.abort("enough");
-    assertEquals([await asked, conn.closed], ["enough", false]);
-    await exchange(ends, HELLO);
-    await ends.end();
+    assertEquals([await rejection, conn.closed], ["enough", false]);
+    await exchange(pair, HELLO);
+    await pair.end();
     await untilClosed(conn);
   });
 }
 
 Deno.test("the error of a request over a connection that the peer has ended names an error status before it", async () => {
-  await using ends = await openPlain();
-  await exchange(ends, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
-  await ends.end();
-  await untilClosed(ends.conn);
-  const error = await catchRejection(ends.conn.get("/"), "a request") as Error;
+  await using pair = await openPlain();
+  await exchange(pair, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
+  await pair.end();
+  await untilClosed(pair.conn);
+  const error = await catchRejection(pair.conn.get("/"), "a request") as Error;
   assertStringIncludes(error.message, ", after a response with status 500");
 });
 
@@ -198,9 +198,9 @@ Deno.test("a pool's GET succeeds although the server closes while the program co
 Deno.test("a socket that can't be unreferenced is read when the next request is made", async () => {
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null, undefined, null);
-  const asked = conn.get("/");
+  const responding = conn.get("/");
   socket.receive(EMPTY);
-  await asked;
+  await responding;
   socket.receive(EMPTY);
   await waitForTick();
   assertEquals(conn.closed, false);

@@ -56,8 +56,8 @@ Deno.test("a streamed response to a request whose body the app has canceled has 
 });
 
 Deno.test("with unframedNull a null body has no framing, unless the app returns content-length: 0; the last response has framing and connection: close", async () => {
-  const given: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
-  const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", given[uri]!, null];
+  const headersByUri: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
+  const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", headersByUri[uri]!, null];
   await using meeting = await connectRawPeer(
     app,
     "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n",
@@ -92,7 +92,8 @@ Deno.test("the last response has connection: close with any header of the app, a
     await body!.bytes();
     return [200, "OK", {}, null];
   };
-  const own = (value: string): AppFunction => () => [500, "As told", { connection: value }, null];
+  const makeApp =
+    (value: string): AppFunction => () => [500, "As told", { connection: value }, null];
   const rows: [
     what: string,
     app: App,
@@ -124,16 +125,30 @@ Deno.test("the last response has connection: close with any header of the app, a
     ["the third request, read", reading, put, CLOSE, "debug", "the limit of 3 requests"],
     [
       "keep-alive",
-      own("keep-alive"),
+      makeApp("keep-alive"),
       "\r\n",
       "connection: keep-alive, close\r\n",
       "debug",
       "a response with status 500",
     ],
-    ["te", own("te"), "\r\n", "connection: te, close\r\n", "debug", "a response with status 500"],
-    ["own", own("close"), "\r\n", CLOSE, "debug", "a response with connection: close (status 500)"],
+    [
+      "te",
+      makeApp("te"),
+      "\r\n",
+      "connection: te, close\r\n",
+      "debug",
+      "a response with status 500",
+    ],
+    [
+      "own",
+      makeApp("close"),
+      "\r\n",
+      CLOSE,
+      "debug",
+      "a response with connection: close (status 500)",
+    ],
   ];
-  await testEachRow(t, rows, async (_what, app, rest, lines, level, why) => {
+  await testEachRow(t, rows, async (_what, app, rest, lines, level, reason) => {
     const sent = `PUT / HTTP/1.1\r\n${rest}`;
     await using meeting = await connectRawPeer(app, sent.repeat(3), { maxRequests: 3 });
     const { received } = await meeting.peer.readToEnd();
@@ -142,8 +157,8 @@ Deno.test("the last response has connection: close with any header of the app, a
       ...EMPTY.split("\r\n"),
       "",
     ]);
-    assertEquals(meeting.session.message, why);
-    assertEquals(meeting.logger.lines, [[level, `${meeting.session}: ended after ${why}`]]);
+    assertEquals(meeting.session.message, reason);
+    assertEquals(meeting.logger.lines, [[level, `${meeting.session}: ended after ${reason}`]]);
   });
 });
 
@@ -156,15 +171,15 @@ Deno.test("a pool of node:http loses no request when its connections end", async
   }, { maxRequests: 5 });
   const [host, port] = serving.address as readonly [string, number];
   const agent = new Agent({ keepAlive: true, maxSockets: 2 });
-  const one = (n: number) =>
+  const makeRequest = (n: number) =>
     new Promise<number>((resolve, reject) => {
       ask({ agent, host, port, path: `/${n}`, method: "POST" }, (response) => {
         response.resume();
         response.on("end", () => resolve(response.statusCode!));
       }).on("error", reject).end();
     });
-  const got = await Promise.all(Array.from({ length: 100 }, (_, n) => one(n)));
+  const texts = await Promise.all(Array.from({ length: 100 }, (_, n) => makeRequest(n)));
   agent.destroy();
-  assertEquals(got, got.map((_, n) => statuses[n % 6]!));
+  assertEquals(texts, texts.map((_, n) => statuses[n % 6]!));
   assertEquals(calls, 100);
 });

@@ -128,11 +128,15 @@ for (const isEncrypted of [false, true]) {
             await file;
             return await get("/account").catch(String);
           });
-          const answers = await withTimeout(Promise.all(tries), "all tries end");
-          assertEquals(answers.filter((answer) => answer.includes("forged")), [], `${delay} ms`);
+          const responses = await withTimeout(Promise.all(tries), "all tries end");
+          assertEquals(
+            responses.filter((response) => response.includes("forged")),
+            [],
+            `${delay} ms`,
+          );
           // If the second request uses a new connection, it gets the right response.
           if (way.includes("pool") || way === "a ProxyApp") {
-            assertEquals(answers, Array(TRIES).fill("account"), `${delay} ms`);
+            assertEquals(responses, Array(TRIES).fill("account"), `${delay} ms`);
           }
         }
       });

@@ -15,39 +15,39 @@ const ROW = "bytes discarded after the last response +";
  * Ends a connection whose peer sends this many bytes more, and then ends its side or waits forever.
  */
 function endOf(bytes: number, ends = true) {
-  const seen = { read: 0, sawEnd: false, isClosed: false };
+  const state = { read: 0, sawEnd: false, isClosed: false };
   const waiting = Promise.withResolvers<number | null>();
   waiting.promise.catch(() => {});
   const socket: Socket = {
     read(into) {
-      const count = Math.min(into.length, bytes - seen.read);
-      seen.read += count;
+      const count = Math.min(into.length, bytes - state.read);
+      state.read += count;
       if (count > 0) return Promise.resolve(count);
-      seen.sawEnd = ends;
+      state.sawEnd = ends;
       return ends ? Promise.resolve(null) : waiting.promise;
     },
     write: (bytes) => Promise.resolve(bytes.length),
     close() {
-      seen.isClosed = true;
+      state.isClosed = true;
       waiting.reject(new Deno.errors.BadResource("closed"));
     },
   };
   const transport = new Transport(socket, null);
-  return { transport, seen, end: () => linger(transport, socket) };
+  return { transport, seen: state, end: () => linger(transport, socket) };
 }
 
 async function turns(): Promise<void> {
-  for (let turn = 0; turn < 100; turn++) await null;
+  for (let microtask = 0; microtask < 100; microtask++) await null;
 }
 
 Deno.test("later bytes of a peer are discarded up to the limit of docs/security.md, and no more are read", async () => {
   const limit = 2 ** 20 *
     await readStatedNumber("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
   for (const [bytes, sawEnd] of [[limit - 1, true], [limit, false], [limit + 1, false]] as const) {
-    const { transport, seen, end } = endOf(bytes);
+    const { transport, seen: state, end } = endOf(bytes);
     await end();
-    assertEquals(seen.sawEnd, sawEnd, `${bytes} bytes`);
-    assertEquals(seen.read, Math.min(bytes, limit));
+    assertEquals(state.sawEnd, sawEnd, `${bytes} bytes`);
+    assertEquals(state.read, Math.min(bytes, limit));
     transport.close();
   }
 });
@@ -58,13 +58,13 @@ Deno.test("a server waits for a peer that neither ends nor reads as long as docs
     new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`),
   );
   using time = new FakeTime();
-  const { seen, end } = endOf(1000, false);
+  const { seen: state, end } = endOf(1000, false);
   const lingering = end();
   await turns();
   time.tick(seconds * 1000 - 1);
   await turns();
-  assertEquals(seen, { read: 1000, sawEnd: false, isClosed: false });
+  assertEquals(state, { read: 1000, sawEnd: false, isClosed: false });
   time.tick(1);
   await lingering;
-  assertEquals(seen.isClosed, true);
+  assertEquals(state.isClosed, true);
 });

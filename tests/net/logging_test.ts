@@ -41,24 +41,24 @@ Deno.test("a value that can't be printed never makes logging fail", () => {
 });
 
 Deno.test("the message of an error is read without creating its stack", () => {
-  let made = 0;
-  const error = Object.defineProperty(new Error("a"), "stack", { get: () => `${++made}` });
-  assertEquals([messageOf(error), made], ["Error: a", 0]);
-  assertEquals([stackOf(error), made], ["1", 1]);
+  let stackCount = 0;
+  const error = Object.defineProperty(new Error("a"), "stack", { get: () => `${++stackCount}` });
+  assertEquals([messageOf(error), stackCount], ["Error: a", 0]);
+  assertEquals([stackOf(error), stackCount], ["1", 1]);
 });
 
 Deno.test("a logger that throws or rejects ends neither the server nor the process, and doesn't reach the peer", async () => {
   using unhandled = recordUnhandledRejections();
-  const gone = new Error("the log server is gone");
+  const failure = new Error("the log server is gone");
   const ways: Record<string, () => unknown> = {
     "throws": () => {
-      throw gone;
+      throw failure;
     },
-    "rejects": () => Promise.resolve().then(() => Promise.reject(gone)),
+    "rejects": () => Promise.resolve().then(() => Promise.reject(failure)),
   };
-  for (const [how, fail] of Object.entries(ways)) {
-    const called: string[] = [];
-    const level = (name: string) => () => (called.push(name), fail()) as undefined;
+  for (const [label, fail] of Object.entries(ways)) {
+    const calls: string[] = [];
+    const level = (name: string) => () => (calls.push(name), fail()) as undefined;
     const levels = ["debug", "info", "warn", "error"];
     const logger: unknown = Object.fromEntries(levels.map((name) => [name, level(name)]));
     const app: App = ({ uri }) => {
@@ -73,7 +73,7 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
       await peer.readToEnd();
     }
     assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-    assertEquals(called.slice(0, 2), ["error", "info"], how);
+    assertEquals(calls.slice(0, 2), ["error", "info"], label);
     await waitForTick();
   }
   assertEquals(unhandled.reasons, []);
@@ -115,10 +115,10 @@ Deno.test("the log line of a timeout mentions that the peer waits for 100 Contin
     ["a request whose body was sent", `${put}expect: 100-continue\r\n\r\nhello`, waiting],
     ["a next request without expect", `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`, waiting],
   ] as const;
-  await Promise.all(rows.map(async ([what, bytes, expected]) => {
+  await Promise.all(rows.map(async ([label, bytes, expected]) => {
     await using meeting = await connectRawPeer(app, bytes, { timeout: 0.2 });
     await meeting.peer.readToEnd();
     const [line = ""] = await meeting.logger.waitFor("info");
-    assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, what);
+    assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, label);
   }));
 });

@@ -8,13 +8,13 @@ import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 Deno.test("a client requests one range, and can't request several", async () => {
-  using ends = await connect();
-  const one = await readSentRequest(ends, ends.conn.get("/", { range: new Range(2, 5) }));
-  assertEquals(one, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
-  const requesting = requestWith(ends.conn, "GET", "/", { range: "bytes=0-1,3-4" }, null);
+  using pair = await connect();
+  const sentRequest = await readSentRequest(pair, pair.conn.get("/", { range: new Range(2, 5) }));
+  assertEquals(sentRequest, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
+  const requesting = requestWith(pair.conn, "GET", "/", { range: "bytes=0-1,3-4" }, null);
   assertInstanceOf(await catchRejection(requesting, "several"), TypeError);
-  ends.conn.close();
-  await ends.peer.assertClosedSilently();
+  pair.conn.close();
+  await pair.peer.assertClosedSilently();
 });
 
 Deno.test("a server refuses a request for several ranges", async () => {

@@ -31,11 +31,11 @@ async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolError
   const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${text?.length}\r\n\r\n${text}`;
   assertEquals(received, code === undefined ? answer : formatErrorResponse(400));
 
-  using ends = await connect();
-  const response = await ends.answer(`HTTP/1.1 200 OK\r\n${CODING}${coded}`);
+  using pair = await connect();
+  const response = await pair.answer(`HTTP/1.1 200 OK\r\n${CODING}${coded}`);
   if (code === undefined) return assertEquals(await chunksOf(response.body), text);
   await assertProtocolRejection(chunksOf(response.body), [code], coded);
-  assertEquals(ends.conn.closed, true);
+  assertEquals(pair.conn.closed, true);
 }
 
 Deno.test("a client and a server pass on one extension of a chunk", async (t) => {

@@ -93,11 +93,11 @@ Deno.test("repeat rejects with an error of onError", async () => {
 });
 
 Deno.test("a run that lasts longer than the wait before it resets the count", async () => {
-  let now = 0;
-  using _ = patch(performance, "now", () => () => now);
+  let clock = 0;
+  using _ = patch(performance, "now", () => () => clock);
   const { waits } = await runFor(60, 1, 2, (run) => {
     // The fourth run lasts longer than the 8 s before it, the sixth does not.
-    now += run === 4 ? 8001 : run === 6 ? 4000 : 1;
+    clock += run === 4 ? 8001 : run === 6 ? 4000 : 1;
     return Promise.reject(new Error("off"));
   });
   assertEquals(waits.slice(0, 7), [2, 4, 8, 2, 4, 8, 16]);
@@ -127,8 +127,8 @@ Deno.test("without onError a line on stderr has the error and the seconds, and t
   } finally {
     console.warn = warn;
   }
-  const shown = errors.map((error, i) => i < 4 ? `${error.name}: ${error.message}` : error.stack);
-  assertEquals(lines, shown.map((text) => `${text}; next run in 3 s`));
+  const texts = errors.map((error, i) => i < 4 ? `${error.name}: ${error.message}` : error.stack);
+  assertEquals(lines, texts.map((text) => `${text}; next run in 3 s`));
 });
 
 Deno.test("repeat refuses wrong arguments", async () => {
@@ -148,7 +148,7 @@ Deno.test("repeat refuses wrong arguments", async () => {
   ];
   for (const [action, options, kind] of rows) {
     const repeating = repeat(action as () => Promise<void>, options as RepeatOptions);
-    const what = Deno.inspect(options);
-    assertInstanceOf(await catchRejection(repeating, what), kind, what);
+    const label = Deno.inspect(options);
+    assertInstanceOf(await catchRejection(repeating, label), kind, label);
   }
 });

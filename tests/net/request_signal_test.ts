@@ -37,15 +37,15 @@ const ways: Readonly<Record<string, Make>> = {
 };
 
 /** Asserts that no byte was sent, by making a request. */
-async function assertUntouched(ends: ConnectedClient) {
-  assertEquals(await readSentRequest(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
+async function assertUntouched(pair: ConnectedClient) {
+  assertEquals(await readSentRequest(pair, pair.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
 }
 
 for (const [name, make] of Object.entries(ways)) {
   Deno.test(`${name}: an abort before the first byte sends no byte, and an abort while it waits closes the connection`, async () => {
-    using ends = await connect();
-    const { conn } = ends;
-    await assertUntouched(ends);
+    using pair = await connect();
+    const { conn } = pair;
+    await assertUntouched(pair);
     for (const expected of reasons) {
       await assertReason(make(conn, { signal: AbortSignal.abort(expected) }), expected, "aborted");
       const { signal, abort } = withAbort();
@@ -53,7 +53,7 @@ for (const [name, make] of Object.entries(ways)) {
       abort(expected);
       await assertReason(responding, expected, "in the same turn");
     }
-    await assertUntouched(ends);
+    await assertUntouched(pair);
     for (const expected of reasons) {
       using waiting = await connect();
       const { signal, abort } = withAbort();
@@ -70,8 +70,8 @@ for (const [name, make] of Object.entries(ways)) {
 Deno.test("an abort after the response has no effect", async () => {
   await using serving = serve(async ({ method, body }) => {
     await body?.read();
-    const answer = method === "HEAD" ? null : new Uint8Array(3);
-    return [200, "OK", method === "HEAD" ? { "content-length": 3 } : {}, answer];
+    const response = method === "HEAD" ? null : new Uint8Array(3);
+    return [200, "OK", method === "HEAD" ? { "content-length": 3 } : {}, response];
   });
   using conn = await serving.makeClient().connect();
   for (const make of [...Object.values(ways), ...Object.values(ways)]) {
@@ -84,26 +84,28 @@ Deno.test("an abort after the response has no effect", async () => {
 });
 
 Deno.test("the source of a body that is not sent is canceled", async () => {
-  using ends = await connect();
+  using pair = await connect();
   for (const isBefore of [true, false]) {
     const tracked = new TrackedStream([new Uint8Array(5)]);
-    const left: unknown[] = [];
+    const returnReasons: unknown[] = [];
     const items = {
       [Symbol.iterator]: () => ({
         next: () => ({ done: true, value: undefined } as const),
-        return: (why: unknown) => (left.push(why), { done: true, value: undefined } as const),
+        return: (
+          cause: unknown,
+        ) => (returnReasons.push(cause), { done: true, value: undefined } as const),
       }),
     };
     for (const body of [new Body(tracked.stream, 5), new BodyIter(items, 5)]) {
       const { signal, abort } = withAbort();
       if (isBefore) abort(reason);
-      const responding = ends.conn.put("/", {}, body, { signal });
+      const responding = pair.conn.put("/", {}, body, { signal });
       abort(reason);
       await assertReason(responding, reason);
     }
-    assertEquals([tracked.cancelReasons, left], [[reason], [reason]]);
+    assertEquals([tracked.cancelReasons, returnReasons], [[reason], [reason]]);
   }
-  await assertUntouched(ends);
+  await assertUntouched(pair);
 });
 
 /** Bodies whose source aborts the request, or waits until it is aborted. */
@@ -122,71 +124,71 @@ function* aborting<T>(abort: () => void, item: T): Generator<T> {
   yield item;
 }
 
-for (const [what, makeBody] of Object.entries(bodiesOf)) {
-  Deno.test(`a request is aborted while its body is ${what}`, async () => {
-    for (const expected of what.includes("waits") ? [reason] : reasons) {
-      using ends = await connect();
+for (const [label, makeBody] of Object.entries(bodiesOf)) {
+  Deno.test(`a request is aborted while its body is ${label}`, async () => {
+    for (const expected of label.includes("waits") ? [reason] : reasons) {
+      using pair = await connect();
       const { signal, abort } = withAbort();
       const canceled = Promise.withResolvers<unknown>();
       const body = makeBody(() => abort(expected), canceled.resolve as () => void);
-      const rejecting = assertReason(ends.conn.put("/", {}, body, { signal }), expected, what);
-      if (!what.includes("waits")) {
+      const rejecting = assertReason(pair.conn.put("/", {}, body, { signal }), expected, label);
+      if (!label.includes("waits")) {
         await rejecting;
-        await assertUntouched(ends);
+        await assertUntouched(pair);
         continue;
       }
-      await ends.peer.readPreamble();
+      await pair.peer.readPreamble();
       abort(expected);
       await rejecting;
       assertStrictEquals(await withTimeout(canceled.promise, "the stream is canceled"), expected);
-      await ends.peer.assertClosedSilently();
+      await pair.peer.assertClosedSilently();
     }
   });
 }
 
 Deno.test("a request is aborted by the source of its body, after the first byte", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const { signal, abort } = withAbort();
   async function* items() {
     yield new Uint8Array(5);
-    await ends.peer.readPreamble();
+    await pair.peer.readPreamble();
     abort(reason);
     yield new Uint8Array(5);
   }
-  await assertReason(ends.conn.put("/", {}, new BodyIter(items(), 10), { signal }), reason);
-  assert(ends.conn.closed);
-  assert((await ends.peer.readToEnd()).received.length < 10);
+  await assertReason(pair.conn.put("/", {}, new BodyIter(items(), 10), { signal }), reason);
+  assert(pair.conn.closed);
+  assert((await pair.peer.readToEnd()).received.length < 10);
 });
 
 Deno.test("a request is aborted while its body waits for the peer", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const { signal, abort } = withAbort();
-  const more = Promise.withResolvers<void>();
+  const thirdPiece = Promise.withResolvers<void>();
   let isLeft = false;
   function* pieces() {
     try {
-      for (let given = 1;; given++) {
-        if (given === 3) more.resolve();
+      for (let count = 1;; count++) {
+        if (count === 3) thirdPiece.resolve();
         yield new Uint8Array(1_000_000);
       }
     } finally {
       isLeft = true;
     }
   }
-  const responding = ends.conn.put("/", {}, new BodyIter(pieces(), 1e12), { signal });
+  const responding = pair.conn.put("/", {}, new BodyIter(pieces(), 1e12), { signal });
   const rejecting = assertReason(responding, reason);
-  await ends.peer.readPreamble();
-  await withTimeout(more.promise, "some pieces are taken");
+  await pair.peer.readPreamble();
+  await withTimeout(thirdPiece.promise, "some pieces are taken");
   // A buffer of the kernel is full now; which one doesn't matter.
   abort(reason);
   await rejecting;
-  assert(ends.conn.closed && isLeft);
+  assert(pair.conn.closed && isLeft);
 });
 
 Deno.test("invalid options are a TypeError, and the request is not sent", async () => {
   using connected = await connect();
   const { conn } = connected;
-  const wrong: readonly unknown[] = [
+  const invalidOptions: readonly unknown[] = [
     null,
     1,
     "signal",
@@ -199,7 +201,7 @@ Deno.test("invalid options are a TypeError, and the request is not sent", async 
   ];
   // There is no listener, so a client that tries to connect fails with another error.
   const client = new Client(["127.0.0.1", 1]);
-  for (const options of wrong) {
+  for (const options of invalidOptions) {
     for (const target of [conn, client]) {
       const tracked = new TrackedStream([new Uint8Array(5)]);
       const body = new Body(tracked.stream, 5);
@@ -262,21 +264,24 @@ const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unkno
 };
 
 for (
-  const [kind, answer] of Object.entries({ "known length": HALF_RESPONSE, "chunked": halfChunked })
+  const [kind, response] of Object.entries({
+    "known length": HALF_RESPONSE,
+    "chunked": halfChunked,
+  })
 ) {
   for (const [name, read] of Object.entries(reads)) {
     Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
       for (const expected of name === "read" ? reasons : [reason]) {
         for (const isEarly of [true, false]) {
-          using ends = await connect();
+          using pair = await connect();
           const { signal, abort } = withAbort();
-          const { body } = await ends.answer(answer, { signal });
+          const { body } = await pair.answer(response, { signal });
           assert(body !== null);
           const reading = isEarly ? assertReason(read(body), expected, name) : null;
           // The body has read the buffered bytes, and waits.
           if (isEarly) await new Promise((resolve) => setTimeout(resolve));
           abort(expected);
-          assert(ends.conn.closed);
+          assert(pair.conn.closed);
           await reading;
           await assertReason(read(body), expected, `${name}, later`);
           await assertReason(body.read(), expected, "read, again");
@@ -289,33 +294,33 @@ for (
 
 Deno.test("an abort while the last byte is passed on takes effect, and a later abort does not", async () => {
   for (const isLate of [false, true]) {
-    using ends = await connect();
+    using pair = await connect();
     const { signal, abort } = withAbort();
-    const { body } = await ends.answer(`${HALF_RESPONSE}world`, { signal });
+    const { body } = await pair.answer(`${HALF_RESPONSE}world`, { signal });
     const write = () => Promise.resolve(abort(reason));
     // All bytes are buffered, so text() reads the last byte at once.
     const reading = isLate ? body!.text() : body!.writeTo({ write });
     if (isLate) abort(reason);
     if (isLate) assertEquals(await reading, "helloworld");
     else await assertReason(reading, reason);
-    assertEquals(ends.conn.closed, !isLate);
+    assertEquals(pair.conn.closed, !isLate);
   }
 });
 
 Deno.test("an abort about when the last byte arrives yields the whole body, or the reason", async () => {
   let aborted = 0;
   for (let turns = 0; turns < 12; turns++) {
-    using ends = await connect();
+    using pair = await connect();
     const { signal, abort } = withAbort();
-    const { body } = await ends.answer(HALF_RESPONSE, { signal });
+    const { body } = await pair.answer(HALF_RESPONSE, { signal });
     const reading = body!.text().catch((error) => error);
-    const sending = ends.peer.send("world");
+    const sending = pair.peer.send("world");
     for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve));
     abort(reason);
     await sending.catch(() => {});
     const result = await withTimeout(reading, "reading ends");
-    if (ends.conn.closed) aborted++;
-    assertStrictEquals(result, ends.conn.closed ? reason : "helloworld");
+    if (pair.conn.closed) aborted++;
+    assertStrictEquals(result, pair.conn.closed ? reason : "helloworld");
   }
   assert(aborted > 0);
 });
@@ -323,8 +328,10 @@ Deno.test("an abort about when the last byte arrives yields the whole body, or t
 for (const phase of ["in onConnect", "waiting", "reading"]) {
   for (const first of ["the client's", "the request's", "one and the same"]) {
     Deno.test(`the first of two signals to be aborted counts: ${first}, ${phase}`, async () => {
-      const [one, other] = [new AbortController(), new AbortController()];
-      const [client, request] = first === "the request's" ? [other, one] : [one, other];
+      const [firstController, secondController] = [new AbortController(), new AbortController()];
+      const [client, request] = first === "the request's"
+        ? [secondController, firstController]
+        : [firstController, secondController];
       const options = { signal: first === "one and the same" ? client.signal : request.signal };
       using server = new RawServer();
       const connected = Promise.withResolvers<void>();
@@ -341,8 +348,8 @@ for (const phase of ["in onConnect", "waiting", "reading"]) {
       if (phase === "reading") await peer.send(HALF_RESPONSE);
       const failing = phase === "reading" ? (await responding).body!.text() : responding;
       const rejecting = assertReason(failing, reason);
-      one.abort(reason);
-      other.abort(new Error("too late"));
+      firstController.abort(reason);
+      secondController.abort(new Error("too late"));
       await rejecting;
       await peer.assertClosedSilently();
     });
@@ -390,9 +397,9 @@ Deno.test("no listener remains on a signal after hundreds of requests", async ()
     else if (i % 3 === 1) await body!.cancel();
     else await body!.read(3).then(() => body!.cancel());
     assertEquals([count.now, countOfClient.now], [0, 0]);
-    using other = await client.connect(undefined, options);
-    await other.get("/5", {}, options);
-    other.close();
+    using otherConn = await client.connect(undefined, options);
+    await otherConn.get("/5", {}, options);
+    otherConn.close();
     (await client.connect()).close();
     await catchRejection(conn.get("bad uri", {}, options), "a mistake");
     assertEquals([count.now, countOfClient.now], [0, 0]);

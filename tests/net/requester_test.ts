@@ -99,7 +99,7 @@ async function shapesOf(client: Client) {
     ["a pool of one", ofOne],
   ];
   const dispose = () => {
-    for (const each of [conn, pool, ofOne]) each.close();
+    for (const closable of [conn, pool, ofOne]) closable.close();
   };
   return Object.assign(shapes, { [Symbol.dispose]: dispose });
 }
@@ -145,12 +145,12 @@ Deno.test("a connection that createFetch opens is closed when the response's bod
 Deno.test("ProxyApp connects if it can, and keeps the connection; otherwise it relays each request", async () => {
   await using upstream = serve(async ({ uri, body }) => [200, "OK", { uri }, await body!.text()]);
   const wrapped = new WrappedClient(upstream.makeClient());
-  const alone: Requester = {
+  const requester: Requester = {
     request: (method, uri, headers = {}, body = null) => {
       return wrapped.request(method, uri, headers, body);
     },
   };
-  for (const [target, expected] of [[wrapped, 1], [alone, 0]] as const) {
+  for (const [target, expected] of [[wrapped, 1], [requester, 0]] as const) {
     wrapped.connections = 0;
     await using proxy = serve(new ProxyApp(target));
     using conn = await proxy.makeClient().connect();
@@ -163,48 +163,48 @@ Deno.test("ProxyApp connects if it can, and keeps the connection; otherwise it r
 });
 
 Deno.test("ProxyApp aborts a request of a requester without connections when its client leaves", async () => {
-  const asked = Promise.withResolvers<AbortSignal>();
+  const requestSignal = Promise.withResolvers<AbortSignal>();
   const target: Requester = {
     request: (_method, _uri, _headers, _body, options) => {
-      asked.resolve(options!.signal!);
+      requestSignal.resolve(options!.signal!);
       return waitForAbort(options!.signal!).then((reason) => Promise.reject(reason));
     },
   };
   await using proxy = serve(new ProxyApp(target));
   const conn = await proxy.makeClient().connect();
-  const left = assertRejects(() => conn.get("/"));
-  const signal = await asked.promise;
+  const rejection = assertRejects(() => conn.get("/"));
+  const signal = await requestSignal.promise;
   conn.close();
-  await left;
+  await rejection;
   await withTimeout(waitForAbort(signal), "the request is aborted");
 });
 
 Deno.test("files and trees are transferred over every kind of requester", async (t) => {
-  await using there = await createTempDir();
-  await using here = await createTempDir();
-  await using serving = serve(new FilesApp(there.path, { write: true, list: true }));
-  await Deno.mkdir(`${here.path}/tree`);
-  await Deno.writeTextFile(`${here.path}/tree/a`, "hello");
+  await using remoteDir = await createTempDir();
+  await using localDir = await createTempDir();
+  await using serving = serve(new FilesApp(remoteDir.path, { write: true, list: true }));
+  await Deno.mkdir(`${localDir.path}/tree`);
+  await Deno.writeTextFile(`${localDir.path}/tree/a`, "hello");
   using shapes = await shapesOf(serving.makeClient());
   await testEachRow(t, shapes, async (name, target) => {
     const uri = (...names: string[]) => fileUri(name, ...names);
     assertEquals(await makeDirectory(target, uri("")), true);
-    assertEquals((await upload(target, `${here.path}/tree/a`, uri("a"))).bytes, 5);
+    assertEquals((await upload(target, `${localDir.path}/tree/a`, uri("a"))).bytes, 5);
     assertEquals((await remoteDigest(target, uri("a"))).slice(0, 8), "2cf24dba");
-    assertEquals((await download(target, uri("a"), `${here.path}/copy of ${name}`)).bytes, 5);
-    assertEquals((await uploadTree(target, `${here.path}/tree`, uri("tree", ""))).files, 1);
-    const listed = await Array.fromAsync(listDirectory(target, uri("")));
-    assertEquals(listed.map(({ name }) => name).toSorted(), ["a", "tree"]);
+    assertEquals((await download(target, uri("a"), `${localDir.path}/copy of ${name}`)).bytes, 5);
+    assertEquals((await uploadTree(target, `${localDir.path}/tree`, uri("tree", ""))).files, 1);
+    const entries = await Array.fromAsync(listDirectory(target, uri("")));
+    assertEquals(entries.map(({ name }) => name).toSorted(), ["a", "tree"]);
     assertEquals((await Array.fromAsync(listTree(target, uri("")))).length, 3);
-    const copied = await downloadTree(target, uri("tree", ""), `${here.path}/tree of ${name}`);
+    const copied = await downloadTree(target, uri("tree", ""), `${localDir.path}/tree of ${name}`);
     assertEquals(copied.files, 1);
     await deleteFile(target, uri("a"));
   });
 });
 
 Deno.test("an object that makes neither requests nor connections is refused", async () => {
-  const wrong = [null, undefined, 5, {}, { connect: 1 }, { request: "" }] as never[];
-  for (const target of wrong) {
+  const invalidTargets = [null, undefined, 5, {}, { connect: 1 }, { request: "" }] as never[];
+  for (const target of invalidTargets) {
     assertThrows(() => createFetch(target), TypeError, "client: must be a Client or a Connection");
     assertThrows(() => new ProxyApp(target), TypeError, "client: must be a Client or a Connection");
     await assertRejects(() => download(target, "/a", "/tmp/a"), TypeError, "from: must be");
@@ -222,17 +222,20 @@ Deno.test("get, head, delete, put and post of a client and a pool work as on a c
   await using pool = new ConnectionPool(client);
   const aborted = { signal: AbortSignal.abort(new Error("enough")) };
   for (const target of [client, conn, pool]) {
-    const said = async (asked: Promise<Response>) => (await asked).headers["said"];
+    const readSaid = async (responding: Promise<Response>) => (await responding).headers["said"];
     for (const method of ["get", "head", "delete"] as const) {
       const name = method.toUpperCase();
-      assertEquals(await said(target[method]("/a")), `${name} /a undefined none`);
-      assertEquals(await said(target[method]("/a", { "x-a": "b" })), `${name} /a b none`);
+      assertEquals(await readSaid(target[method]("/a")), `${name} /a undefined none`);
+      assertEquals(await readSaid(target[method]("/a", { "x-a": "b" })), `${name} /a b none`);
       await assertRejects(() => target[method]("/a", {}, aborted), Error, "enough");
     }
     for (const method of ["put", "post"] as const) {
       const name = method.toUpperCase();
-      assertEquals(await said(target[method]("/a")), `${name} /a undefined none`);
-      assertEquals(await said(target[method]("/a", { "x-a": "b" }, "hello")), `${name} /a b hello`);
+      assertEquals(await readSaid(target[method]("/a")), `${name} /a undefined none`);
+      assertEquals(
+        await readSaid(target[method]("/a", { "x-a": "b" }, "hello")),
+        `${name} /a b hello`,
+      );
       await assertRejects(() => target[method]("/a", {}, "hello", aborted), Error, "enough");
     }
   }
@@ -251,8 +254,12 @@ Deno.test("getRange of a client and a pool works as on a connection", async () =
     assertEquals(headers["said"], "GET bytes=2-4 b");
     await assertRejects(() => target.getRange("/", {}, 2, 5, aborted), Error, "enough");
     await assertRejects(() => target.getRange("/", {}, 5, 2), RangeError);
-    const other = { range: new Range(0, 1) };
-    await assertRejects(() => target.getRange("/", other, 2, 5), RangeError, 'headers["range"]');
+    const otherOptions = { range: new Range(0, 1) };
+    await assertRejects(
+      () => target.getRange("/", otherOptions, 2, 5),
+      RangeError,
+      'headers["range"]',
+    );
   }
   assertEquals(pool.inUse, 0);
 });
@@ -261,7 +268,7 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
   await using serving = serve(() => [200, "OK", {}, "hello"]);
   const client = serving.makeClient();
   class Other extends bodies.Body {}
-  const others = { ...bodies, Body: Other };
+  const otherBodies = { ...bodies, Body: Other };
   const { signal } = new AbortController();
   const rows: [() => Promise<Connection>, boolean][] = [
     [() => client.connect(), false],
@@ -272,10 +279,10 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
     [() => client.connect(null, { signal }), false],
     [() => client.connect({ bodies: null }), false],
     [() => serving.makeClient({ bodies: null }).connect(), false],
-    [() => client.connect({ bodies: others }), true],
-    [() => client.connect({ signal, bodies: others }), true],
-    [() => client.connect(others), true],
-    [() => client.connect(others, { signal }), true],
+    [() => client.connect({ bodies: otherBodies }), true],
+    [() => client.connect({ signal, bodies: otherBodies }), true],
+    [() => client.connect(otherBodies), true],
+    [() => client.connect(otherBodies, { signal }), true],
   ];
   for (const [connect, isOther] of rows) {
     using conn = await connect();
@@ -291,7 +298,7 @@ Deno.test("connect rejects with the reason of its signal, and with errors of its
   const signal = AbortSignal.abort(new Error("enough"));
   await assertRejects(() => client.connect({ signal }), Error, "enough");
   await assertRejects(() => client.connect(bodies, { signal }), Error, "enough");
-  const wrong: [string, unknown[]][] = [
+  const invalidCalls: [string, unknown[]][] = [
     ["bodies: must be", [5]],
     ["bodies: must be", [{ bodies: {} }]],
     ["bodies: must be", [{ Body: 1 }]],
@@ -301,7 +308,7 @@ Deno.test("connect rejects with the reason of its signal, and with errors of its
     ['unknown option "bodies"', [bodies, { bodies }]],
     ["bodies: must be", [{}, {}]],
   ];
-  for (const [message, args] of wrong) {
+  for (const [message, args] of invalidCalls) {
     const connect = () => Reflect.apply(client.connect, client, args);
     await assertRejects(connect, TypeError, message);
   }

@@ -280,7 +280,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
   const isSafe = method === "GET" || method === "HEAD";
   Deno.test(`a close without a response to ${method} is ${isSafe ? "" : "not "}transient`, async () => {
     const body = method === "PUT" || method === "POST" ? "hello" : null;
-    for (const answer of ["", "HTTP/1.1 200"]) {
+    for (const response of ["", "HTTP/1.1 200"]) {
       for (const bytesRead of ["all", "some"]) {
         using connected = await connect();
         const requestFailure = catchRejection(
@@ -289,9 +289,9 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
         );
         if (bytesRead === "all") await connected.peer.readPreamble();
         else await connected.peer.conn.read(new Uint8Array(1));
-        if (answer !== "") await connected.peer.send(answer);
+        if (response !== "") await connected.peer.send(response);
         connected.peer.close();
-        assertEquals(isTransient(await requestFailure), isSafe, `${answer}, ${bytesRead} read`);
+        assertEquals(isTransient(await requestFailure), isSafe, `${response}, ${bytesRead} read`);
       }
     }
   });

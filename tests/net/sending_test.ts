@@ -27,23 +27,23 @@ class Recorder extends RecordingSocket {
   readonly buffers: ArrayBufferLike[] = [];
   /** The promise that each write waits for. */
   ready: Promise<void> = Promise.resolve();
-  #asked = false;
+  #isRequested = false;
 
   override async write(bytes: Uint8Array): Promise<number> {
     this.buffers.push(bytes.buffer);
     const written = super.write(bytes);
-    if (this.#asked) this.receive("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-    this.#asked = false;
+    if (this.#isRequested) this.receive("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    this.#isRequested = false;
     await this.ready;
     return written;
   }
 
   /** Sends a request with a body; resolves to each write. */
   async put(conn: Connection, body: BodyOut): Promise<string[]> {
-    const before = this.writes.length;
-    this.#asked = true;
+    const writeCount = this.writes.length;
+    this.#isRequested = true;
     await conn.put("/", {}, body);
-    return this.writes.slice(before);
+    return this.writes.slice(writeCount);
   }
 }
 
@@ -54,19 +54,22 @@ function open() {
 }
 
 Deno.test("a body that fits behind its preamble is sent with it in one write, and a longer body isn't copied whole", async () => {
-  const most = 65536 - preambleBytes(65000);
+  const maxLength = 65536 - preambleBytes(65000);
   const rows: [what: string, body: BodyOut, sizes: number[]][] = [
     ["none", null, ["PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".length]],
     ["an array", encodeLatin1("hello"), [preambleBytes(5) + 5]],
-    ["the largest array", new Uint8Array(most), [65536]],
-    ["one byte more", new Uint8Array(most + 1), [1024, most + 1 - 1024 + preambleBytes(65000)]],
+    ["the largest array", new Uint8Array(maxLength), [65536]],
+    ["one byte more", new Uint8Array(maxLength + 1), [
+      1024,
+      maxLength + 1 - 1024 + preambleBytes(65000),
+    ]],
     ["a large one", new Uint8Array(70_000), [1024, 70_000 + preambleBytes(70_000) - 1024]],
   ];
-  for (const [what, body, sizes] of rows) {
-    const written = await open().put(body);
-    assertEquals(written.map(({ length }) => length), sizes, what);
+  for (const [label, body, sizes] of rows) {
+    const writes = await open().put(body);
+    assertEquals(writes.map(({ length }) => length), sizes, label);
   }
-  for (const length of [65_400, most, most + 1, 70_000, 1_000_000]) {
+  for (const length of [65_400, maxLength, maxLength + 1, 70_000, 1_000_000]) {
     const bytes = Uint8Array.from({ length }, (_, i) => 97 + i % 26);
     const written = (await open().put(bytes)).join("");
     assert(written.slice(preambleBytes(length)) === decodeLatin1(bytes), `${length}, in order`);
@@ -138,12 +141,12 @@ Deno.test("a preamble is sent even if the body waits for its source, and an empt
 // ───────────────────────── bodies of derived classes, and imitations
 
 /** Asserts that a body is sent encoded or cut, and never followed by another message. */
-async function assertHarmless(body: BodyOut, what: string): Promise<void> {
+async function assertHarmless(body: BodyOut, label: string): Promise<void> {
   const { socket, conn } = open();
   const error = await socket.put(conn, body).then(() => null, (error) => error);
   const isHarmless = error === null || error instanceof BodyError || error instanceof TypeError;
-  assert(isHarmless, `${what}: ${error}`);
-  assert(!socket.writes.join("").includes("smuggled"), `${what}: ${socket.writes.join("")}`);
+  assert(isHarmless, `${label}: ${error}`);
+  assert(!socket.writes.join("").includes("smuggled"), `${label}: ${socket.writes.join("")}`);
   conn.close();
 }
 
@@ -197,7 +200,9 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
           }
         }((name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : chunks()) as never),
     };
-    for (const [how, impostor] of Object.entries(impostors)) await assertHarmless(impostor(), how);
+    for (const [label, impostor] of Object.entries(impostors)) {
+      await assertHarmless(impostor(), label);
+    }
     using _smuggling = patch(Base.prototype, "writeTo", () => smuggle as never);
     await assertHarmless(make(), "whose prototype has another writeTo");
   });
@@ -237,19 +242,19 @@ Deno.test("a header getter that makes a request over another connection affects 
   const client = new Client(serving.address);
   using outer = await client.connect();
   using inner = await client.connect();
-  let other: Promise<Response> | null = null;
+  let otherResponse: Promise<Response> | null = null;
   const headers = {
     get "x-name"() {
-      other ??= inner.get("/inner", { "x-name": "a longer value than the other one has" });
+      otherResponse ??= inner.get("/inner", { "x-name": "a longer value than the other one has" });
       return "outer";
     },
   };
   for (let count = 0; count < 3; count++) {
-    other = null;
+    otherResponse = null;
     const response = await outer.get("/outer", headers);
     assertEquals(response.headers["x-seen"], "/outer outer");
-    const { headers: seen } = await other!;
-    assertEquals(seen["x-seen"], "/inner a longer value than the other one has");
+    const { headers: otherHeaders } = await otherResponse!;
+    assertEquals(otherHeaders["x-seen"], "/inner a longer value than the other one has");
   }
 });
 
@@ -257,7 +262,7 @@ Deno.test("a header getter that throws affects no later message of any connectio
   await using serving = serve(tell);
   const client = new Client(serving.address);
   using conn = await client.connect();
-  using other = await client.connect();
+  using otherConn = await client.connect();
   const failure = new Error("no value");
   const headers = {
     "x-name": "secret",
@@ -266,8 +271,8 @@ Deno.test("a header getter that throws affects no later message of any connectio
     },
   };
   assertEquals(await conn.get("/secret", headers).catch((error) => error), failure);
-  for (const each of [other, conn]) {
-    const response = await each.get("/", { "x-name": "next" });
+  for (const connection of [otherConn, conn]) {
+    const response = await connection.get("/", { "x-name": "next" });
     assertEquals(response.headers["x-seen"], "/ next");
   }
 });

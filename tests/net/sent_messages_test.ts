@@ -24,26 +24,26 @@ const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /** Asserts that a client rejects a request before it sends a byte. */
 async function assertUnsent(...request: readonly unknown[]): Promise<void> {
-  using ends = await connect();
+  using pair = await connect();
   assertInstanceOf(
-    await catchRejection(requestWith(ends.conn, ...request), "a request"),
+    await catchRejection(requestWith(pair.conn, ...request), "a request"),
     RangeError,
   );
-  assertEquals(ends.conn.closed, false);
-  ends.conn.close();
-  await ends.peer.assertClosedSilently();
+  assertEquals(pair.conn.closed, false);
+  pair.conn.close();
+  await pair.peer.assertClosedSilently();
 }
 
 /** Asserts that a server sends 500 and no other byte in place of a response. */
-async function assertNotSent(answer: ResponseTuple): Promise<void> {
-  await using serving = serve(() => answer);
+async function assertNotSent(response: ResponseTuple): Promise<void> {
+  await using serving = serve(() => response);
   const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n");
   assertEquals(received, formatErrorResponse(500));
   assertEquals(serving.logger.messagesOf("error").length, 1);
 }
 
 Deno.test("a client sends no byte before, between or after its requests, and adds no header but the framing", async () => {
-  using ends = await connect();
+  using pair = await connect();
   const requests: [method: Method, uri: string, headers: HeaderDict, BodyOut, sent: string][] = [
     ["GET", "/a?b", {}, null, "GET /a?b HTTP/1.1\r\n\r\n"],
     ["POST", "/", {}, "a\r\n", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\na\r\n"],
@@ -52,15 +52,15 @@ Deno.test("a client sends no byte before, between or after its requests, and add
     ["DELETE", "/", {}, null, "DELETE / HTTP/1.1\r\n\r\n"],
   ];
   for (const [method, uri, headers, body, sent] of requests) {
-    const response = ends.conn.request(method, uri, headers, body);
-    assertEquals(await ends.peer.readExactly(sent.length), sent);
-    await ends.peer.send(OK);
+    const response = pair.conn.request(method, uri, headers, body);
+    assertEquals(await pair.peer.readExactly(sent.length), sent);
+    await pair.peer.send(OK);
     await response;
     await waitForTick();
-    assertEquals(ends.peer.text, "");
+    assertEquals(pair.peer.text, "");
   }
-  ends.conn.close();
-  await ends.peer.assertClosedSilently();
+  pair.conn.close();
+  await pair.peer.assertClosedSilently();
 });
 
 Deno.test("a server sends no byte between its responses, and adds no header but the framing", async () => {
@@ -123,11 +123,11 @@ Deno.test("a request with any kind of body has one header that frames it", async
     ],
   ];
   await testEachRow(t, rows, async (_what, body, rest) => {
-    using ends = await connect();
-    const response = ends.conn.post("/", {}, body);
+    using pair = await connect();
+    const response = pair.conn.post("/", {}, body);
     const sent = `POST / HTTP/1.1\r\n${rest}`;
-    assertEquals(await ends.peer.readExactly(sent.length), sent);
-    await ends.peer.send(OK);
+    assertEquals(await pair.peer.readExactly(sent.length), sent);
+    await pair.peer.send(OK);
     await response;
   });
 });
@@ -194,7 +194,7 @@ Deno.test("a server sends no interim status, no status line without a reason, an
     ["204 with a body", [204, "No Content", {}, "hello"]],
     ["304 with a body", [304, "Not Modified", {}, "hello"]],
   ];
-  await testEachRow(t, rows, async (_what, answer) => await assertNotSent(answer));
+  await testEachRow(t, rows, async (_what, response) => await assertNotSent(response));
 });
 
 Deno.test("304 and HEAD keep the content-length that an app returns, and have no body", async () => {
@@ -202,8 +202,8 @@ Deno.test("304 and HEAD keep the content-length that an app returns, and have no
   const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n".repeat(2));
   assertEquals(received, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n".repeat(2));
   await using head = serve(() => [200, "OK", { "content-length": 5 }, null]);
-  const { received: other } = await exchange(head.address, "HEAD / HTTP/1.1\r\n\r\n".repeat(2));
-  assertEquals(other, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
+  const { received: otherText } = await exchange(head.address, "HEAD / HTTP/1.1\r\n\r\n".repeat(2));
+  assertEquals(otherText, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
 });
 
 Deno.test("a body that an app returns with 205 is sent", async () => {
@@ -218,16 +218,16 @@ Deno.test("a body that an app returns with 205 is sent", async () => {
 
 Deno.test("a client sends chunks in its first request, and rejects a response of another version", async () => {
   for (const coding of ["content-length: 0", "transfer-encoding: chunked"]) {
-    using ends = await connect();
+    using pair = await connect();
     const response = catchRejection(
-      ends.conn.put("/", {}, streamOf(encodeLatin1("hello"))),
+      pair.conn.put("/", {}, streamOf(encodeLatin1("hello"))),
       "HTTP/1.0",
     );
     const sent = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-    assertEquals(await ends.peer.readExactly(sent.length), sent);
-    await ends.peer.send(`HTTP/1.0 200 OK\r\n${coding}\r\n\r\n0\r\n\r\n`);
+    assertEquals(await pair.peer.readExactly(sent.length), sent);
+    await pair.peer.send(`HTTP/1.0 200 OK\r\n${coding}\r\n\r\n0\r\n\r\n`);
     const error = await response;
     assertInstanceOf(error, ProtocolError);
-    assertEquals([error.code, ends.conn.closed], ["BAD_STATUS_LINE", true]);
+    assertEquals([error.code, pair.conn.closed], ["BAD_STATUS_LINE", true]);
   }
 });

@@ -44,7 +44,7 @@ async function exchange(
 }
 
 /** An invalid response for each rule. tests/base/ tests every value of each part. */
-const wrong: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
+const invalidResponses: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
   ["text", "200"],
   ["three items", [200, "OK", {}]],
@@ -89,8 +89,8 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
 ];
 
 Deno.test("an invalid response of an app is logged as an error, and replaced by 500", async (t) => {
-  await testEachRow(t, wrong, async (_what, answer, request = get) => {
-    const { received, errors } = await exchange(() => answer, request);
+  await testEachRow(t, invalidResponses, async (_what, response, request = get) => {
+    const { received, errors } = await exchange(() => response, request);
     assertEquals(received, formatErrorResponse(500));
     assertEquals(errors.length, 1);
   });
@@ -127,15 +127,15 @@ Deno.test("valid responses at the limits are sent", async (t) => {
     // Responses to HEAD and with 304 keep the framing header of the app.
     ...[[head, 200], [head, 404], [head, 304], [get, 304]].flatMap(([request, status]) =>
       Object.entries({ "content-length": 7, "transfer-encoding": "chunked" }).map((header) => {
-        const answer = [status, "xx", Object.fromEntries([header]), null];
+        const response = [status, "xx", Object.fromEntries([header]), null];
         const sent = `HTTP/1.1 ${status} xx\r\n${header.join(": ")}\r\n\r\n`;
-        return [answer, sent, `${request}`] as const;
+        return [response, sent, `${request}`] as const;
       })
     ),
   ];
-  for (const [answer, expected, request = get] of rows) {
+  for (const [response, expected, request = get] of rows) {
     await t.step(JSON.stringify(expected), async () => {
-      const { received, errors } = await exchange(() => answer, request);
+      const { received, errors } = await exchange(() => response, request);
       if (request === get || expected.includes(" 304 ")) {
         assertEquals([received, errors], [expected + expected, []]);
       } else {
@@ -148,7 +148,7 @@ Deno.test("valid responses at the limits are sent", async (t) => {
 });
 
 Deno.test("a response body that was used before, or belongs to a request, is an error, and the response is replaced by 500", async (t) => {
-  let kept: unknown = null;
+  let earlierBody: unknown = null;
   type Handle = (request: Request) => unknown;
   const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
     ["read before, in a response to HEAD", head, "", async () => {
@@ -177,8 +177,8 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
       put,
       "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
       async ({ body }) => {
-        if (body === null) return [200, "OK", {}, kept];
-        kept = body;
+        if (body === null) return [200, "OK", {}, earlierBody];
+        earlierBody = body;
         await body.read();
         return [200, "OK", {}, null];
       },
@@ -190,8 +190,8 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
   });
   await t.step("of another connection that is closed", async () => {
     await using serving = serve(makeUntypedApp(({ body }) => {
-      if (body === null) return [200, "OK", {}, kept];
-      kept = body;
+      if (body === null) return [200, "OK", {}, earlierBody];
+      earlierBody = body;
       return [400, "Bad Request", {}, null];
     }));
     using first = await RawPeer.connect(serving.address);
@@ -206,14 +206,14 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
 });
 
 Deno.test("the sources of every invalid response are canceled or closed", async (t) => {
-  const wrong: readonly (readonly [what: string, ...unknown[]])[] = [
+  const invalidRows: readonly (readonly [what: string, ...unknown[]])[] = [
     ["status", 199, "OK", {}],
     ["reason", 200, "O", {}],
     ["headers", 200, "OK", { A: "b" }],
     ["length", 200, "OK", { "content-length": 6 }],
     ["a body", 204, "No Content", {}],
   ];
-  await testEachRow(t, wrong, async (_what, ...preamble) => {
+  await testEachRow(t, invalidRows, async (_what, ...preamble) => {
     const stream = new TrackedStream([encodeLatin1("hello")]);
     await exchange(() => [...preamble, new Body(stream.stream, 5)], get);
     assert(stream.isSettled, "the stream was not canceled");
@@ -234,16 +234,16 @@ Deno.test("every value that an app throws is logged as an error and causes 500; 
     throw new Error("can't be shown");
   }
   for (const [i, value] of thrown.entries()) {
-    for (const when of ["handle", "onConnect"] as const) {
-      await t.step(`value ${i}, by ${when}`, async () => {
+    for (const hook of ["handle", "onConnect"] as const) {
+      await t.step(`value ${i}, by ${hook}`, async () => {
         const raise = () => {
           throw value;
         };
-        const onConnect = () => when === "handle" || raise();
+        const onConnect = () => hook === "handle" || raise();
         await using meeting = await connectRawPeer({ handle: raise, onConnect }, get);
         const { peer, logger } = meeting;
         const { received } = await peer.readToEnd();
-        assertEquals(received, when === "handle" ? formatErrorResponse(500) : "");
+        assertEquals(received, hook === "handle" ? formatErrorResponse(500) : "");
         const [message = ""] = await logger.waitFor("error");
         const { port } = peer.conn.localAddr as Deno.NetAddr;
         assert(message.startsWith(`127.0.0.1:${port}: `), message);
@@ -259,16 +259,19 @@ Deno.test("a response whose parts can't be read is an error of the app", async (
   for (const field of ["status", "reason", "headers", "body"]) {
     const object = { status: 200, reason: "OK", headers: {}, body: null };
     const array = [200, "OK", {}, null];
-    const answers = [
+    const responses = [
       Object.defineProperty(object, field, { get: fail }),
       Object.defineProperty(array, Object.keys(object).indexOf(field), { get: fail }),
     ];
-    for (const answer of answers) {
-      await t.step(`${field} of ${Array.isArray(answer) ? "an array" : "an object"}`, async () => {
-        await using meeting = await connectRawPeer(makeUntypedApp(() => answer), get);
-        assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));
-        await meeting.logger.waitFor("error");
-      });
+    for (const response of responses) {
+      await t.step(
+        `${field} of ${Array.isArray(response) ? "an array" : "an object"}`,
+        async () => {
+          await using meeting = await connectRawPeer(makeUntypedApp(() => response), get);
+          assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));
+          await meeting.logger.waitFor("error");
+        },
+      );
     }
   }
 });
@@ -282,14 +285,14 @@ Deno.test("a body that fails while its cancellation closes the server causes no 
     "rejects": () => Promise.reject(failure),
     "gives no chunk": () => Promise.resolve({ done: false, value: null as never }),
   };
-  for (const [how, next] of Object.entries(fails)) {
-    await t.step(`its source ${how}`, async () => {
+  for (const [label, next] of Object.entries(fails)) {
+    await t.step(`its source ${label}`, async () => {
       using unhandled = recordUnhandledRejections();
       const close = () => serving.server.close();
       const source = {
         [Symbol.asyncIterator]: () => ({
           next: () => {
-            if (how !== "gives no chunk") close();
+            if (label !== "gives no chunk") close();
             return next();
           },
           return: () => {
@@ -328,20 +331,20 @@ Deno.test("if a body is too long for its app, the server responds with 413, and 
   };
   const small = ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"];
   for (const [framing, parts] of Object.entries(framings)) {
-    for (const [how, read] of Object.entries(READS)) {
-      const isLimited = how.includes("4");
+    for (const [label, read] of Object.entries(READS)) {
+      const isLimited = label.includes("4");
       // Send 16 MiB only for one of these methods.
-      if (framing === "in chunks" && !isLimited && how !== "bytes") continue;
-      await t.step(`${how}, ${framing}`, async () => {
+      if (framing === "in chunks" && !isLimited && label !== "bytes") continue;
+      await t.step(`${label}, ${framing}`, async () => {
         await using meeting = await connectRawPeer(async ({ body }) => {
           await read(body!);
           return [200, "OK", {}, null];
         }, "PUT /upload HTTP/1.1\r\n");
         const { peer, logger } = meeting;
         await peer.send(...framing === "in chunks" && isLimited ? small : parts);
-        const answer =
+        const response =
           "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-        assertEquals(await peer.readPreamble(), answer);
+        assertEquals(await peer.readPreamble(), response);
         const [line = ""] = await logger.waitFor("info");
         assertStringIncludes(line, "the body of a request was left unread (status 413)");
         assertEquals(logger.messagesOf("error"), []);
@@ -380,8 +383,8 @@ Deno.test("a response may have a text as its body, encoded as UTF-8, and omits h
   await testEachRow(
     t,
     rows.map((row) => [row[2], ...row] as const),
-    async (_name, answer, request, expected) => {
-      await using meeting = await connectRawPeer(makeUntypedApp(() => answer), request);
+    async (_name, response, request, expected) => {
+      await using meeting = await connectRawPeer(makeUntypedApp(() => response), request);
       await meeting.peer.closeWrite();
       const { received } = await meeting.peer.readToEnd();
       assertEquals(received, expected);

@@ -14,8 +14,11 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
 
 /** Asserts that a session has ended with a reason, and that no error was logged. */
-function assertClosed({ serving, session, logger }: ServedRawPeer, why: unknown = reason): void {
-  assertStrictEquals(session.signal.reason, why);
+function assertClosed(
+  { serving, session, logger }: ServedRawPeer,
+  expectedReason: unknown = reason,
+): void {
+  assertStrictEquals(session.signal.reason, expectedReason);
   assertEquals(serving.server.sessions.has(session), false);
   assert(session.message?.startsWith("closed by the app"), `${session.message}`);
   assertEquals(logger.lines, [["debug", `${session}: ${session.message}`]]);
@@ -54,15 +57,15 @@ const reads: Record<string, (body: NonNullable<BodyIn>, onPiece: () => void) => 
     "writeTo": (body, onPiece) => body.writeTo({ write: () => Promise.resolve(onPiece()) }),
   };
 
-const isAsked: Moment["until"] = ({ appCalled: asked }) => asked;
+const waitForCall: Moment["until"] = ({ appCalled }) => appCalled;
 
-const readings = Object.entries(bodies).flatMap(([what, sent]) =>
-  Object.entries(reads).flatMap(([how, read]): Moment[] => {
-    const waits = { read: (body: NonNullable<BodyIn>) => read(body, () => {}), until: isAsked };
+const readings = Object.entries(bodies).flatMap(([label, sent]) =>
+  Object.entries(reads).flatMap(([method, read]): Moment[] => {
+    const waits = { read: (body: NonNullable<BodyIn>) => read(body, () => {}), until: waitForCall };
     const closes: Moment["read"] = (body, session) => read(body, () => session.close(reason));
-    const pending = { when: `while ${what} is read by ${how}`, sent, ...waits };
-    if (how === "bytes" || how === "read") return [pending];
-    return [pending, { when: `by who reads ${what} by ${how}`, sent, read: closes }];
+    const pending = { when: `while ${label} is read by ${method}`, sent, ...waits };
+    if (method === "bytes" || method === "read") return [pending];
+    return [pending, { when: `by the reader of ${label}, by ${method}`, sent, read: closes }];
   })
 );
 
@@ -130,11 +133,11 @@ const moments: readonly Moment[] = [
 for (const { when, sent = get, onConnect, handle, read, until, received = "" } of moments) {
   Deno.test(`a session can be closed ${when}`, async () => {
     const released = Promise.withResolvers<boolean>();
-    const failed = Promise.withResolvers<unknown>();
+    const bodyError = Promise.withResolvers<unknown>();
     await using meeting = await connectRawPeer({
       handle: handle ?? (async ({ body }, session) => {
         if (read !== undefined) {
-          failed.resolve(await catchRejection(read(body!, session), "the read"));
+          bodyError.resolve(await catchRejection(read(body!, session), "the read"));
         }
         return ok;
       }),
@@ -147,7 +150,7 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
       assertClosed(meeting);
     }
     if (read !== undefined) {
-      assertStrictEquals(await withTimeout(failed.promise, "it fails"), reason);
+      assertStrictEquals(await withTimeout(bodyError.promise, "it fails"), reason);
     }
     assertEquals((await peer.readToEnd()).received, received);
     released.resolve(true);
@@ -182,17 +185,17 @@ Deno.test("a session can be closed by the body of its response", async () => {
 });
 
 Deno.test("a session can be closed while its peer does not read the response", async () => {
-  let taken = 0;
+  let pieceCount = 0;
   function* pieces() {
-    for (;; taken++) yield new Uint8Array(1_000_000);
+    for (;; pieceCount++) yield new Uint8Array(1_000_000);
   }
   await using meeting = await connectRawPeer(
     () => [200, "OK", {}, new BodyIter(pieces(), 1e12)],
     get,
   );
   const blocked = async () => {
-    for (let before = -1; before !== taken || taken === 0;) {
-      before = taken;
+    for (let previousCount = -1; previousCount !== pieceCount || pieceCount === 0;) {
+      previousCount = pieceCount;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   };
@@ -215,33 +218,33 @@ Deno.test("closing a session after its last response has no effect, and the resp
   );
   const { peer, session, serving } = meeting;
   await peer.readPreamble();
-  const { received, kind: how } = await peer.readToEnd();
-  assertEquals([received.length, how, serving.server.sessions.size], [1000, "end", 0]);
+  const { received, kind: ending } = await peer.readToEnd();
+  assertEquals([received.length, ending, serving.server.sessions.size], [1000, "end", 0]);
   const { message, signal } = session;
   assertEquals(message, "the body of a request was left unread (status 413)");
-  const ended = signal.reason;
-  assertInstanceOf(ended, ConnectionClosedError);
+  const endReason = signal.reason;
+  assertInstanceOf(endReason, ConnectionClosedError);
   session.close(reason);
   assertEquals(session.message, message);
-  assertStrictEquals(signal.reason, ended);
+  assertStrictEquals(signal.reason, endReason);
   assertEquals(serving.logger.lines, [["info", `${session}: ended after ${message}`]]);
 });
 
 Deno.test("closing a session that has ended, or closing again, has no effect", async () => {
-  const ends: readonly ((meeting: ServedRawPeer) => void)[] = [
+  const endings: readonly ((meeting: ServedRawPeer) => void)[] = [
     ({ peer }) => peer.close(),
     ({ serving }) => serving.server.close(),
   ];
-  for (const end of ends) {
-    await using ended = await connectRawPeer(() => ok, get);
-    await ended.peer.readPreamble();
-    end(ended);
-    await ended.sessionEnded;
-    const { message, signal } = ended.session;
-    const why = signal.reason;
-    ended.session.close(reason);
-    assertEquals([ended.session.message, ended.logger.lines.length], [message, 1]);
-    assertStrictEquals(signal.reason, why);
+  for (const end of endings) {
+    await using endedMeeting = await connectRawPeer(() => ok, get);
+    await endedMeeting.peer.readPreamble();
+    end(endedMeeting);
+    await endedMeeting.sessionEnded;
+    const { message, signal } = endedMeeting.session;
+    const endReason = signal.reason;
+    endedMeeting.session.close(reason);
+    assertEquals([endedMeeting.session.message, endedMeeting.logger.lines.length], [message, 1]);
+    assertStrictEquals(signal.reason, endReason);
   }
 
   await using closed = await connectRawPeer(() => ok);
@@ -252,17 +255,17 @@ Deno.test("closing a session that has ended, or closing again, has no effect", a
 });
 
 Deno.test("a reason may be any value, and without one it is a ConnectionClosedError", async () => {
-  for (const given of ["text", 0, false, Symbol("reason"), { toString: null }, undefined, null]) {
-    const failed = Promise.withResolvers<unknown>();
+  for (const value of ["text", 0, false, Symbol("reason"), { toString: null }, undefined, null]) {
+    const bodyError = Promise.withResolvers<unknown>();
     await using meeting = await connectRawPeer(async ({ body }) => {
-      failed.resolve(await catchRejection(body!.bytes(), "the read"));
+      bodyError.resolve(await catchRejection(body!.bytes(), "the read"));
       return [400, "Bad Request", {}, null];
     }, bodies["a Body"]);
     await meeting.appCalled;
-    meeting.session.close(given);
-    const error = await withTimeout(failed.promise, "the read fails");
-    if (given === undefined || given === null) assertInstanceOf(error, ConnectionClosedError);
-    assertClosed(meeting, given ?? error);
+    meeting.session.close(value);
+    const error = await withTimeout(bodyError.promise, "the read fails");
+    if (value === undefined || value === null) assertInstanceOf(error, ConnectionClosedError);
+    assertClosed(meeting, value ?? error);
     await meeting.peer.assertClosedSilently();
   }
 });
@@ -282,10 +285,14 @@ Deno.test("a listener of its signal can close a session", async () => {
 });
 
 Deno.test("a closed session releases its slot, even if its app never returns", async () => {
-  let asked = 0;
-  await using first = await connectRawPeer(() => ++asked === 1 ? makePendingPromise() : ok, get, {
-    maxConnections: 1,
-  });
+  let callCount = 0;
+  await using first = await connectRawPeer(
+    () => ++callCount === 1 ? makePendingPromise() : ok,
+    get,
+    {
+      maxConnections: 1,
+    },
+  );
   using second = await RawPeer.connect(first.serving.address);
   await second.send(get);
   await first.appCalled;

@@ -151,10 +151,10 @@ Deno.test("a request with connection: close gets a response with connection: clo
       "HTTP/1.1 200 OK\r\nconnection: keep-alive, close\r\ncontent-length: 2\r\n\r\nhi",
     ],
   ];
-  for (const [answer, expected] of rows) {
+  for (const [response, expected] of rows) {
     const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
     // The server has no time-outs, and the client doesn't close its side.
-    await using meeting = await connectRawPeer(() => answer, request, { timeout: null });
+    await using meeting = await connectRawPeer(() => response, request, { timeout: null });
     assertEquals(await meeting.peer.readToEnd(), { received: expected, kind: "end" });
   }
 });
@@ -252,11 +252,11 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
       get.repeat(maxCount + 3),
       { maxRequests },
     );
-    const { received, kind: how } = await meeting.peer.readToEnd();
+    const { received, kind: ending } = await meeting.peer.readToEnd();
     const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
     assertEquals(numbers, Array.from({ length: maxCount }, (_, i) => i));
     const { session } = meeting;
-    assertEquals([how, session.maxRequests, session.requests], ["end", maxCount, maxCount]);
+    assertEquals([ending, session.maxRequests, session.requests], ["end", maxCount, maxCount]);
     assertEquals([...sessions], [session]);
   }
 });
@@ -276,10 +276,10 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
       await logger.waitFor("info");
       await peer.send(new Uint8Array(bodyLength));
       await peer.closeWrite();
-      const { received, kind: how } = await peer.readToEnd();
+      const { received, kind: ending } = await peer.readToEnd();
       const preamble =
         `HTTP/1.1 ${status} As it is\r\nconnection: close\r\ncontent-length: 50000\r\n\r\n`;
-      assertEquals([received.length, how], [preamble.length + body.length, "end"]);
+      assertEquals([received.length, ending], [preamble.length + body.length, "end"]);
     });
   }
 });
@@ -334,7 +334,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
     ["another method", readBodyApp, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
     ["an invalid body", readBodyApp, NO_CHUNKS, "info", formatErrorResponse(400)],
   ];
-  await testEachRow(t, faultRows, async (_what, app, request, level, answer) => {
+  await testEachRow(t, faultRows, async (_what, app, request, level, response) => {
     const appAfterFirst: App = (incoming, session, api) =>
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
     const firstRequest = "GET /first HTTP/1.1\r\n\r\n";
@@ -346,7 +346,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
       const start = performance.now();
       // The following bytes are not parsed as a request.
       await meeting.peer.send(request + firstRequest);
-      assertEquals((await meeting.peer.readToEnd()).received, answer);
+      assertEquals((await meeting.peer.readToEnd()).received, response);
       assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
       // The slot is free although the peer has not closed the connection.
       using nextPeer = await RawPeer.connect(meeting.serving.address);
@@ -377,9 +377,9 @@ Deno.test("an app that catches the error of its request's body may return any re
     ],
     ["it throws another error", rethrowingApp, formatErrorResponse(500), "error"],
   ];
-  await testEachRow(t, rows, async (_what, app, answer, level) => {
+  await testEachRow(t, rows, async (_what, app, response, level) => {
     await using meeting = await connectRawPeer(app, NO_CHUNKS + get);
-    assertEquals((await meeting.peer.readToEnd()).received, answer);
+    assertEquals((await meeting.peer.readToEnd()).received, response);
     assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
   });
   // After the start of a response, the server doesn't send another response.
@@ -627,12 +627,12 @@ const endRows: readonly {
 
 for (
   const {
-    cause: cause,
+    cause,
     level,
     message,
     line,
-    sentBytes: sentBytes = get,
-    answer,
+    sentBytes = get,
+    answer: response,
     accepts = true,
     act: act,
   } of endRows
@@ -642,7 +642,7 @@ for (
       onConnect: () => accepts,
       handle: async ({ body }) => {
         await body?.bytes();
-        return answer?.() ?? [200, "OK", {}, null];
+        return response?.() ?? [200, "OK", {}, null];
       },
     }, sentBytes);
     await act?.(meeting);

@@ -15,7 +15,9 @@ const chunkedRequest =
 const stream = getRequest + lengthRequest + chunkedRequest + getRequest;
 
 /** Formats all parts of a request as one line. */
-async function told({ method, uri, headers, body, path, query }: Request): Promise<string> {
+async function describeRequest(
+  { method, uri, headers, body, path, query }: Request,
+): Promise<string> {
   const content: unknown[] = [];
   if (body instanceof ChunkedBody) {
     for await (const [extension, data] of body as AsyncIterable<Chunk>) {
@@ -27,17 +29,19 @@ async function told({ method, uri, headers, body, path, query }: Request): Promi
   return JSON.stringify({ method, uri, headers, path, query, content });
 }
 
-const teller: App = async (request) => [200, "OK", {}, encodeLatin1(await told(request))];
+const teller: App = async (
+  request,
+) => [200, "OK", {}, encodeLatin1(await describeRequest(request))];
 
 /** Starts a server that counts the bytes that it has read. */
 function serveCounting(app: App) {
-  let taken = 0;
+  let readBytes = 0;
   let arrived = Promise.withResolvers<void>();
   const onConnect = (_session: Session, sock: Socket) => {
     const { read } = sock;
     sock.read = async (into) => {
       const count = await read.call(sock, into);
-      taken += count ?? 0;
+      readBytes += count ?? 0;
       arrived.resolve();
       return count;
     };
@@ -45,9 +49,9 @@ function serveCounting(app: App) {
   };
   /** Sends bytes, and waits until the server has read them. */
   const give = async (peer: RawPeer, bytes: string) => {
-    const whole = taken + bytes.length;
+    const expectedBytes = readBytes + bytes.length;
     await peer.send(bytes);
-    while (taken < whole) {
+    while (readBytes < expectedBytes) {
       arrived = Promise.withResolvers();
       await withTimeout(arrived.promise, "the server takes what was sent");
     }
@@ -77,13 +81,13 @@ Deno.test("requests are parsed the same however their bytes are split, and compl
   const uris = [...expected.matchAll(/"uri":"([^"]*)"/g)].map(([, uri]) => uri);
   assertEquals(uris, ["/a/b?c=d", "/length", "/chunked", "/a/b?c=d"]);
   const requests = [getRequest, lengthRequest, chunkedRequest, getRequest];
-  const ends = requests.map((_, i) => requests.slice(0, i + 1).join("").length);
+  const endPositions = requests.map((_, i) => requests.slice(0, i + 1).join("").length);
   for (let at = 1; at < stream.length; at++) {
     const [first, rest] = [stream.slice(0, at), stream.slice(at)];
     assertEquals(await answersTo(serving, first, rest), expected, `split at ${at}`);
-    const complete = ends.filter((end) => end <= at).length;
-    const answers = await answersTo(serving, first);
-    assertEquals(answers.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0, complete, `cut after ${at}`);
+    const complete = endPositions.filter((end) => end <= at).length;
+    const responses = await answersTo(serving, first);
+    assertEquals(responses.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0, complete, `cut after ${at}`);
   }
   assertEquals(await answersTo(serving, ...stream), expected, "byte by byte");
   assertEquals(serving.logger.messagesOf("error"), []);
@@ -96,14 +100,16 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
     const first = String.fromCharCode(byte);
     if (/[-!#$%&'*+.^_`|~0-9A-Za-z]/.test(first)) continue;
     // The same byte is refused as the first byte of a later request.
-    for (const before of ["", "GET / HTTP/1.1\r\n\r\n"]) {
+    for (const earlierRequest of ["", "GET / HTTP/1.1\r\n\r\n"]) {
       using peer = await RawPeer.connect(serving.address);
-      if (before !== "") {
-        await peer.send(before);
+      if (earlierRequest !== "") {
+        await peer.send(earlierRequest);
         await peer.readPreamble();
       }
       await peer.send(first);
-      await peer.assertClosedSilently(`${formatLabel(first)} behind ${formatLabel(before)}`);
+      await peer.assertClosedSilently(
+        `${formatLabel(first)} behind ${formatLabel(earlierRequest)}`,
+      );
     }
   }
   // A word that is longer than any method, or has an invalid byte.
@@ -136,9 +142,9 @@ Deno.test("a preamble of 32768 bytes is read, and a longer preamble is refused",
   const start = "GET / HTTP/1.1\r\na: ";
   for (const extra of [0, 1]) {
     // The count restarts after each message.
-    for (const before of ["", "GET /?first HTTP/1.1\r\na: b\r\n\r\n"]) {
+    for (const earlierRequest of ["", "GET /?first HTTP/1.1\r\na: b\r\n\r\n"]) {
       const value = "b".repeat(32768 - start.length - 4 + extra);
-      const received = await answersTo(serving, `${before}${start}${value}\r\n\r\n`);
+      const received = await answersTo(serving, `${earlierRequest}${start}${value}\r\n\r\n`);
       assertEquals(received.includes(`a-length: ${value.length}\r\n`), extra === 0);
       assertEquals(received.endsWith(formatErrorResponse(431)), extra === 1);
     }
@@ -174,14 +180,14 @@ Deno.test("a request contains exactly the parts that were sent", async () => {
   assertEquals([method, uri, body, query], ["GET", "/foo/bar/?k=v", null, "k=v"]);
   assertEquals([mount, path], [[], ["foo", "bar", ""]]);
   assertStrictEquals(Object.getPrototypeOf(headers), null);
-  const { range, ...others } = headers;
+  const { range, ...otherHeaders } = headers;
   assertEquals(String(range), "bytes=2-4");
-  assertEquals<unknown>(others, {
+  assertEquals<unknown>(otherHeaders, {
     proto: "x",
     constructor: "c",
     connection: "close",
     expect: "100-continue",
   });
-  const shown = Deno.inspect(request);
-  assert(/^Request\(method="GET", uri="\/foo\/bar\/\?k=v", headers=\{/.test(shown), shown);
+  const output = Deno.inspect(request);
+  assert(/^Request\(method="GET", uri="\/foo\/bar\/\?k=v", headers=\{/.test(output), output);
 });

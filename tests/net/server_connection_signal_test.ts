@@ -26,7 +26,7 @@ const OK = "HTTP/1.1 200 OK\r\n";
 
 /** Runs the rows concurrently, because each waits for a part of a second. */
 function sideBySide<T>(rows: Readonly<Record<string, T>>, run: (what: string, row: T) => unknown) {
-  return Promise.all(Object.entries(rows).map(([what, row]) => run(what, row)));
+  return Promise.all(Object.entries(rows).map(([label, row]) => run(label, row)));
 }
 
 const put = (length: number, bytes: string) =>
@@ -39,32 +39,32 @@ const requests: Readonly<Record<string, string>> = {
   "the next request after it": get + get,
 };
 
-for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
-  test(`the signal is aborted when a client ${how} while an app is pending`, async () => {
-    await sideBySide(requests, async (what, request) => {
+for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
+  test(`the signal is aborted when a client ${closing} while an app is pending`, async () => {
+    await sideBySide(requests, async (label, request) => {
       await using meeting = await connectRawPeer(async ({ body }, session) => {
         await waitForAbort(session.signal);
         await body?.cancel();
         return [400, "Bad Request", {}, null];
       }, request);
       await meeting.appCalled;
-      const told = waitForAbort(meeting.session.signal);
+      const signalAborted = waitForAbort(meeting.session.signal);
       await leave(meeting.peer);
-      assertInstanceOf(await told, ConnectionClosedError, what);
+      assertInstanceOf(await signalAborted, ConnectionClosedError, label);
     });
   });
 }
 
 test("the signal is aborted when a client leaves while onConnect is pending", async () => {
-  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
+  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
     let handled = 0;
     await using meeting = await connectRawPeer({
       onConnect: async (session) => await waitForAbort(session.signal) === null,
       handle: () => (handled++, ok),
     }, get);
-    const told = waitForAbort(meeting.session.signal);
+    const signalAborted = waitForAbort(meeting.session.signal);
     await leave(meeting.peer);
-    assertInstanceOf(await told, ConnectionClosedError, how);
+    assertInstanceOf(await signalAborted, ConnectionClosedError, closing);
     await meeting.logger.waitFor("info");
     assertEquals(handled, 0);
   });
@@ -72,7 +72,7 @@ test("the signal is aborted when a client leaves while onConnect is pending", as
 
 test("the signal is aborted when a client leaves while a response is idle", async () => {
   using intervals = recordIntervals();
-  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
+  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
     await using meeting = await connectRawPeer((_request, session) => {
       async function* pieces() {
         yield encodeLatin1("hello");
@@ -82,11 +82,11 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
       return [200, "OK", {}, new BodyIter(pieces(), 10)];
     }, get);
     await meeting.peer.readUntil("hello");
-    const told = waitForAbort(meeting.session.signal);
+    const signalAborted = waitForAbort(meeting.session.signal);
     await leave(meeting.peer);
-    assertInstanceOf(await told, ConnectionClosedError);
+    assertInstanceOf(await signalAborted, ConnectionClosedError);
     // A peer that has closed only its write side receives the rest.
-    if (how !== "closes") await meeting.peer.readUntil("world");
+    if (closing !== "closes") await meeting.peer.readUntil("world");
   });
   assert(intervals.started.includes(300), "how often it is looked for");
 });
@@ -115,8 +115,8 @@ const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) =>
 };
 
 test("a body of unknown length is canceled when its client leaves, and its slot is freed, even if the app doesn't read the signal", async () => {
-  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
-    await sideBySide(endless, async (what, makeBody) => {
+  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
+    await sideBySide(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
       await using meeting = await connectRawPeer(
         () => [200, "OK", {}, makeBody(canceled.resolve)],
@@ -124,16 +124,16 @@ test("a body of unknown length is canceled when its client leaves, and its slot 
       );
       await meeting.peer.readUntil("frame");
       await leave(meeting.peer);
-      await withTimeout(canceled.promise, `${what}: the client ${how}`);
-      await withTimeout(meeting.sessionEnded, `${what}: the end of the session`);
-      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], what);
+      await withTimeout(canceled.promise, `${label}: the client ${closing}`);
+      await withTimeout(meeting.sessionEnded, `${label}: the end of the session`);
+      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], label);
     });
   });
 });
 
 test("a body of unknown length is canceled if its client left before the app responded", async () => {
-  await sideBySide(CLOSING_ACTIONS, async (how, leave) => {
-    await sideBySide(endless, async (what, makeBody) => {
+  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
+    await sideBySide(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
       await using meeting = await connectRawPeer(async (_request, session) => {
         await waitForAbort(session.signal);
@@ -141,8 +141,8 @@ test("a body of unknown length is canceled if its client left before the app res
       }, get);
       await meeting.appCalled;
       await leave(meeting.peer);
-      await withTimeout(canceled.promise, `${what}: the client ${how}`);
-      await withTimeout(meeting.sessionEnded, `${what}: the end of the session`);
+      await withTimeout(canceled.promise, `${label}: the client ${closing}`);
+      await withTimeout(meeting.sessionEnded, `${label}: the end of the session`);
     });
   });
 });
@@ -152,11 +152,11 @@ test("the reason of the signal is that the server was closed, even while an app 
     const meeting = await connectRawPeer(handle, get);
     if (handle() === ok) await meeting.peer.readPreamble();
     else await meeting.appCalled;
-    const over = waitForAbort(meeting.session.signal);
+    const sessionAborted = waitForAbort(meeting.session.signal);
     await meeting[Symbol.asyncDispose]();
-    const why = await over;
-    assertInstanceOf(why, ConnectionClosedError);
-    assertEquals(why.message, "the session has ended: closed by the server");
+    const reason = await sessionAborted;
+    assertInstanceOf(reason, ConnectionClosedError);
+    assertEquals(reason.message, "the session has ended: closed by the server");
     assertEquals(meeting.session.message, "closed by the server");
   }
 });
@@ -174,14 +174,14 @@ test("the reason of the signal is an EmptyPreambleError if the client left betwe
     await using meeting = await connectRawPeer(() => ok, get);
     const { peer, session, logger } = meeting;
     await peer.readPreamble();
-    const early = isReadBefore ? waitForAbort(session.signal) : null;
+    const earlyAbort = isReadBefore ? waitForAbort(session.signal) : null;
     peer.close();
     const { message } = new EmptyPreambleError();
     assertEquals(await logger.waitFor("debug"), [`${session}: ended: ${message}`]);
     assertEquals(session.message, `EmptyPreambleError: ${message}`);
     const reason = await waitForAbort(session.signal);
     assertInstanceOf(reason, EmptyPreambleError);
-    assert(early === null || await early === reason);
+    assert(earlyAbort === null || await earlyAbort === reason);
     assert(session.signal.reason === reason);
   }
 });
@@ -197,9 +197,9 @@ test("a reset aborts the signal even after a read was abandoned", async () => {
     return [400, "Bad Request", {}, null];
   }, put(100, ""));
   await withTimeout(canceled.promise, "the body is canceled");
-  const told = waitForAbort(meeting.session.signal);
+  const signalAborted = waitForAbort(meeting.session.signal);
   meeting.peer.close();
-  await told;
+  await signalAborted;
 });
 
 for (const { name, available, start } of endpointKinds) {
@@ -211,24 +211,27 @@ for (const { name, available, start } of endpointKinds) {
     async () => {
       using _intervals = recordIntervals(10);
       const arrived = Promise.withResolvers<void>();
-      const told = Promise.withResolvers<unknown>();
+      const signalReason = Promise.withResolvers<unknown>();
       await using endpoint = await start(async ({ uri }, session) => {
         if (uri !== "/slow") return ok;
         arrived.resolve();
-        told.resolve(await waitForAbort(session.signal));
+        signalReason.resolve(await waitForAbort(session.signal));
         return ok;
       });
       const { server, client } = endpoint;
       const aborter = new AbortController();
       using first = await client.connect();
-      const answer = catchRejection(
+      const response = catchRejection(
         first.get("/slow", {}, { signal: aborter.signal }),
         "the request",
       );
       await withTimeout(arrived.promise, "the app works");
       aborter.abort();
-      assertInstanceOf(await withTimeout(told.promise, "the app is told"), ConnectionClosedError);
-      assert(await answer === aborter.signal.reason && first.closed);
+      assertInstanceOf(
+        await withTimeout(signalReason.promise, "the app is told"),
+        ConnectionClosedError,
+      );
+      assert(await response === aborter.signal.reason && first.closed);
 
       for (const close of ["session", "shutdown"] as const) {
         using second = await client.connect();
@@ -246,10 +249,10 @@ for (const { name, available, start } of endpointKinds) {
 // ───────────────────────── responses that fail after the client has left
 
 /** Yields a frame, and the rest after the client has left. */
-async function* frames(session: Session, rest: () => Iterable<Uint8Array> | Promise<never>) {
+async function* frames(session: Session, makeRest: () => Iterable<Uint8Array> | Promise<never>) {
   yield encodeLatin1("frame");
   await waitForAbort(session.signal);
-  yield* await rest();
+  yield* await makeRest();
 }
 
 async function* chunksOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk> {
@@ -282,7 +285,7 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
 
 test("however the source of a body ends after the client has left, the end is logged only at level debug", async () => {
   for (const leave of Object.values(CLOSING_ACTIONS)) {
-    await sideBySide(sources, async (what, makeBody) => {
+    await sideBySide(sources, async (label, makeBody) => {
       await using meeting = await connectRawPeer(
         (_, session) => [200, "OK", {}, makeBody(session)],
         get,
@@ -291,7 +294,7 @@ test("however the source of a body ends after the client has left, the end is lo
       await leave(meeting.peer);
       await waitForAbort(meeting.session.signal);
       const [line = ""] = await meeting.logger.waitFor("debug");
-      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], what);
+      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], label);
       assert(!line.includes("\n"), line);
     });
   }
@@ -308,17 +311,17 @@ test("an app that rethrows the signal's reason is not logged as an error", async
 });
 
 test("a mistake of an app is an error of the app, even after the client has left", async () => {
-  const wrong: Readonly<Record<string, () => ResponseTuple>> = {
+  const mistakes: Readonly<Record<string, () => ResponseTuple>> = {
     "an app that throws": () => {
       throw new Error("a mistake");
     },
     "an app that returns an invalid reason": () => [200, "bad reason!", {}, null],
     "an app that returns a body with 204": () => [204, "No Content", {}, new Uint8Array(1)],
   };
-  await sideBySide(wrong, async (_what, answer) => {
+  await sideBySide(mistakes, async (_what, response) => {
     await using meeting = await connectRawPeer(async (_request, session) => {
       await waitForAbort(session.signal);
-      return answer();
+      return response();
     }, get);
     await meeting.peer.closeWrite();
     await meeting.logger.waitFor("error");
@@ -371,12 +374,12 @@ const slow: App = async ({ uri, body }, { signal, requests }) => {
 /** An app that is slow at the end of a large body, while the client is watched. */
 const slowAtEnd: App = async ({ uri, body }, { signal }) => {
   assert(!signal.aborted);
-  let left = 2 * 1048576;
+  let remainingBytes = 2 * 1048576;
   await body?.writeTo({
     pieceBytes: 1048576,
     async write(bytes) {
-      left -= bytes.length;
-      if (left <= 0) await delay(WATCHED_MILLISECONDS);
+      remainingBytes -= bytes.length;
+      if (remainingBytes <= 0) await delay(WATCHED_MILLISECONDS);
     },
   });
   return [200, "OK", { uri }, null];
@@ -404,12 +407,12 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
 };
 
 test("requests that arrive while a client is watched, or later, get responses in order", async () => {
-  await sideBySide(watching, async (what, [app, ...texts]) => {
+  await sideBySide(watching, async (label, [app, ...texts]) => {
     await using meeting = await connectRawPeer(app);
     for (let i = 0; i < texts.length; i += 2) {
       await meeting.peer.send(texts[i]!);
       const expected = texts[i + 1]!;
-      assertEquals(await meeting.peer.readExactly(expected.length), expected, what);
+      assertEquals(await meeting.peer.readExactly(expected.length), expected, label);
     }
   });
 });
@@ -422,20 +425,20 @@ test("watching a client changes no byte that the sink of a body has not written 
     "transfer-encoding: chunked": [`100\r\n${x}\r\n`, `100\r\n${y}\r\n0\r\n\r\n`],
   };
   await sideBySide(framings, async (framing, [first, rest]) => {
-    const busy = Promise.withResolvers<void>();
+    const writeStarted = Promise.withResolvers<void>();
     await using meeting = await connectRawPeer(async ({ body }, { signal }) => {
       assert(!signal.aborted);
       let text = "";
       await body?.writeTo({
         async write(bytes) {
-          busy.resolve();
+          writeStarted.resolve();
           if (text === "") await delay(WATCHED_MILLISECONDS);
           text += decodeLatin1(bytes);
         },
       });
       return [200, "OK", { uri: "/" }, encodeLatin1(text)];
     }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${first}`);
-    await busy.promise;
+    await writeStarted.promise;
     await meeting.peer.send(rest!);
     const expected = answer("/", `${first}${rest}`);
     assertEquals(await meeting.peer.readExactly(expected.length), expected, framing);

@@ -5,13 +5,13 @@ import { assertProtocolRejection, catchRejection } from "@degu/testing/expectati
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 Deno.test("a client handles an unknown status by its class", async () => {
-  using ends = await connect();
+  using pair = await connect();
   for (const status of [200, 218, 299, 300, 399, 400, 471, 499, 500, 599]) {
     const bytes = `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`;
-    const response = await ends.answer(bytes);
+    const response = await pair.answer(bytes);
     const isSuccess = status < 300;
     assertEquals([response.status, response.ok], [status, isSuccess]);
-    const checked = expectOk(ends.answer(bytes));
+    const checked = expectOk(pair.answer(bytes));
     if (isSuccess) await checked;
     else assertInstanceOf(await catchRejection(checked, `${status}`), StatusError);
   }
@@ -20,10 +20,10 @@ Deno.test("a client handles an unknown status by its class", async () => {
 Deno.test("a client refuses an interim response, alone and before a final response", async () => {
   for (const status of [100, 101, 103, 199]) {
     for (const final of ["", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]) {
-      using ends = await connect();
-      const response = ends.answer(`HTTP/1.1 ${status} xx\r\n\r\n${final}`);
+      using pair = await connect();
+      const response = pair.answer(`HTTP/1.1 ${status} xx\r\n\r\n${final}`);
       await assertProtocolRejection(response, ["UNEXPECTED_STATUS"], `${status}`);
-      assertEquals(ends.conn.closed, true);
+      assertEquals(pair.conn.closed, true);
     }
   }
 });

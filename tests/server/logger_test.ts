@@ -50,7 +50,7 @@ class RecordLogger implements Required<Logger> {
   /** Resolves to the first line of a kind. */
   async waitFor(kind: LogDetails["kind"]): Promise<Line> {
     for (;;) {
-      const line = this.lines.find((each) => each.kind === kind);
+      const line = this.lines.find((recorded) => recorded.kind === kind);
       if (line !== undefined) return line;
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onLine = resolve;
@@ -61,7 +61,7 @@ class RecordLogger implements Required<Logger> {
 
 const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n";
-const nothing: App = () => [200, "OK", {}, null];
+const respondEmpty: App = () => [200, "OK", {}, null];
 const failing: App = () => {
   throw new SyntaxError("a bug");
 };
@@ -78,13 +78,13 @@ Deno.test("record gets each line instead of the four methods, with its kind, the
     options?: ServerOptions,
   ];
   const rows: Row[] = [
-    ["protocol", "info", "BREW / HTTP/1.1\r\n\r\n", nothing, ProtocolError],
-    ["timeout", "info", "GET", nothing, Deno.errors.TimedOut, { timeout: 0.05 }],
+    ["protocol", "info", "BREW / HTTP/1.1\r\n\r\n", respondEmpty, ProtocolError],
+    ["timeout", "info", "GET", respondEmpty, Deno.errors.TimedOut, { timeout: 0.05 }],
     ["refusal", "info", GET, refusing, undefined],
-    ["body", "info", PUT, nothing, undefined],
+    ["body", "info", PUT, respondEmpty, undefined],
     ["app", "error", GET, failing, SyntaxError],
     ["app", "info", GET, new ProxyApp(upstream), Deno.errors.ConnectionRefused],
-    ["other", "debug", "GET / HTTP/1.1\r\nconnection: close\r\n\r\n", nothing, undefined],
+    ["other", "debug", "GET / HTTP/1.1\r\nconnection: close\r\n\r\n", respondEmpty, undefined],
   ];
   for (const [kind, level, sent, app, Class, options] of rows) {
     await t.step(`${kind} ${level}`, async () => {
@@ -106,22 +106,24 @@ Deno.test("record gets a failed handshake, and a connection without a slot", asy
   const logger = new RecordLogger();
   const { serverSslconfig } = await openSharedPki();
   {
-    await using tls = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], nothing, { logger });
+    await using tls = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], respondEmpty, {
+      logger,
+    });
     await exchange(tls.address, GET);
     const { level, who, error } = await logger.waitFor("handshake");
     assertEquals([level, (error as TlsError).code], ["info", "NOT_TLS"]);
     assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
   }
-  const called = Promise.withResolvers<void>();
+  const appCalled = Promise.withResolvers<void>();
   const app: App = () => {
-    called.resolve();
+    appCalled.resolve();
     return new Promise(() => {});
   };
   const options = { logger, maxConnections: 1 };
   await using server = await Server.start(["127.0.0.1", 0], app, options);
   using holder = await RawPeer.connect(server.address);
   await holder.send(GET);
-  await called.promise;
+  await appCalled.promise;
   using waiting = await RawPeer.connect(server.address);
   await waiting.send(GET);
   const { level, who, message } = await logger.waitFor("slot");
@@ -173,10 +175,10 @@ Deno.test("the logger of an app may also have record", async () => {
   const port = await findUnusedPort();
   await using dir = await createTempDir();
   const logger = new RecordLogger();
-  const part = { warn: logger.warn, record: logger.record.bind(logger) };
+  const warnAndRecord = { warn: logger.warn, record: logger.record.bind(logger) };
   const apps = [
-    new ProxyApp(new Client(["127.0.0.1", port]), { logger: part }),
-    new FilesApp(dir.path, { write: true, logger: part }),
+    new ProxyApp(new Client(["127.0.0.1", port]), { logger: warnAndRecord }),
+    new FilesApp(dir.path, { write: true, logger: warnAndRecord }),
   ];
   for (const app of apps) {
     await using server = await Server.start(["127.0.0.1", 0], app, { logger });
@@ -202,7 +204,8 @@ Deno.test("a record that throws or rejects has no effect, and a record that is n
     assertMatch((await exchange(server.address, GET)).received, /^HTTP\/1\.1 500 /);
   }
   const logger = { debug, info, warn, error, record: "file" };
-  const make = () => callWith(Reflect.construct, Server, [["127.0.0.1", 0], nothing, { logger }]);
+  const make = () =>
+    callWith(Reflect.construct, Server, [["127.0.0.1", 0], respondEmpty, { logger }]);
   assertThrows(make, TypeError, "logger: must be an object with the method record");
 });
 
@@ -212,10 +215,10 @@ const recordWith = (logger: Required<Logger>, kind: LogDetails["kind"]) => (line
 };
 
 Deno.test("standardLogger prints with options.print, with the same limit, and prints debug lines only on request", async (t) => {
-  const all = { debug: true } as const;
+  const withDebug = { debug: true } as const;
   const rows: [rule: string, options: object, printed: string[]][] = [
     ["usual", {}, ["info 1", "warn 1", "warn 2", "error 1", "error 2", "info 2"]],
-    ["with debug", all, [
+    ["with debug", withDebug, [
       ...["debug 1", "info 1", "warn 1", "warn 2", "error 1", "error 2", "debug 2", "info 2"],
     ]],
   ];
@@ -243,8 +246,8 @@ Deno.test("a program can reword lines, and the limit still applies to each kind"
   using standard = standardLogger({ print: (line) => void printed.push(line) });
   const logger: Required<Logger> = {
     ...standard,
-    record: (level, _line, { kind, who, ...rest }) => {
-      standard.record(level, `${who} ${kind}`, { kind, who, ...rest });
+    record: (level, _line, { kind, who, ...details }) => {
+      standard.record(level, `${who} ${kind}`, { kind, who, ...details });
     },
   };
   const tell = (kind: LogDetails["kind"], who: string) => {
@@ -274,8 +277,14 @@ Deno.test("an error of print is ignored, and a line after disposal is printed at
 });
 
 Deno.test("standardLogger refuses invalid options", () => {
-  const wrong = [{ print: "stderr" }, { print: null }, { debug: 1 }, { level: "warn" }, null];
-  for (const options of wrong) {
+  const invalidOptions = [
+    { print: "stderr" },
+    { print: null },
+    { debug: 1 },
+    { level: "warn" },
+    null,
+  ];
+  for (const options of invalidOptions) {
     assertThrows(() => callWith(standardLogger, options), TypeError);
   }
 });

@@ -64,14 +64,14 @@ async function refuseAll(
   rows: [returned: unknown, why: string][],
   makeApp: (returned: unknown) => App,
 ): Promise<void> {
-  for (const [returned, why] of rows) {
+  for (const [returned, reason] of rows) {
     await using serving = serve(makeApp(returned));
     using peer = await RawPeer.connect(serving.address);
     await peer.assertClosedSilently(Deno.inspect(returned));
     // An invalid result is a mistake of the app, which an operator must see.
-    const isMistake = /must be|unknown|gone/.test(why);
+    const isMistake = /must be|unknown|gone/.test(reason);
     const level = isMistake ? "error" : "info";
-    if (why !== "") assertStringIncludes((await serving.logger.waitFor(level)).join(), why);
+    if (reason !== "") assertStringIncludes((await serving.logger.waitFor(level)).join(), reason);
   }
 }
 
@@ -88,7 +88,7 @@ Deno.test("the identities of a table must name the same user, and each must trus
   ];
   await testEachRow(t, rows, async (_what, returned, user) => {
     const table: Record<string, App> = { "GET /": showUser };
-    for (const [i, each] of returned.entries()) table[`/${i}/`] = identifying(each);
+    for (const [i, result] of returned.entries()) table[`/${i}/`] = identifying(result);
     await using serving = serve(routes(table));
     if (user === null) {
       await assertRejects(() => serving.makeClient().request("GET", "/"));
@@ -109,8 +109,8 @@ Deno.test("the identities of a table must name the same user, and each must trus
 Deno.test("each identity's signal ends the session with its reason", async () => {
   for (const index of [0, 1]) {
     const controllers = [new AbortController(), new AbortController()];
-    const [one, other] = controllers.map(({ signal }) => identifying({ user: "anna", signal }));
-    await using serving = serve(routes({ "GET /": showUser, "/a/": one!, "/b/": other! }));
+    const [app1, app2] = controllers.map(({ signal }) => identifying({ user: "anna", signal }));
+    await using serving = serve(routes({ "GET /": showUser, "/a/": app1!, "/b/": app2! }));
     using conn = await serving.makeClient().connect();
     await conn.get("/");
     const [session] = serving.server.sessions;
@@ -155,14 +155,14 @@ Deno.test("a FilesApp refuses all changes by a session that is no longer trusted
     using conn = await client.connect();
     // The peer is still trusted when the session begins.
     await (await conn.get("/")).discard();
-    trusts = answer;
+    trusts = response;
     const { status } = await conn.put("/a", {}, text);
     trusts = true;
     return status;
   };
-  let answer: unknown = true;
+  let response: unknown = true;
   assertEquals(await put("1"), 201);
-  for (answer of [false, undefined, 1, "true"]) assertEquals(await put("2"), 403);
+  for (response of [false, undefined, 1, "true"]) assertEquals(await put("2"), 403);
   assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
 });
 

@@ -55,10 +55,10 @@ Deno.test("options at a limit are accepted and frozen; console is a valid logger
     {},
   ];
   for (const options of rows) {
-    const given = { ...options };
-    await using server = new Server(anywhere, ok, given);
+    const passedOptions = { ...options };
+    await using server = new Server(anywhere, ok, passedOptions);
     await server.ready;
-    given.maxRequests = 8;
+    passedOptions.maxRequests = 8;
     assertEquals(server.options, options);
     assert(Object.isFrozen(server.options));
   }
@@ -112,9 +112,9 @@ Deno.test("onConnect gets the session and the socket, once per connection, befor
   using conn = await serving.makeClient().connect();
   assertEquals((await conn.get("/")).headers["greeting"], "hello");
   assertEquals((await conn.get("/")).headers["greeting"], "hello");
-  const [[session, sock] = [], ...more] = calls;
-  assertEquals(more, []);
-  for (const each of sessions) assertStrictEquals(each, session);
+  const [[session, sock] = [], ...moreCalls] = calls;
+  assertEquals(moreCalls, []);
+  for (const otherSession of sessions) assertStrictEquals(otherSession, session);
   assertEquals([typeof sock?.read, typeof sock?.write], ["function", "function"]);
 });
 
@@ -167,54 +167,54 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
   await using meeting = await connectRawPeer(app, request);
   const { peer, serving } = meeting;
   await serving.logger.waitFor("info");
-  const down = serving.server.shutdown();
+  const shutdown = serving.server.shutdown();
   await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
   const { received } = await peer.readToEnd();
   const preamble = "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2000000\r\n\r\n";
   assertEquals(received.length, preamble.length + size);
-  await down;
+  await shutdown;
 });
 
-/** Makes an app that responds after `answer()`; `asked` resolves when the app is called. */
-function gated(): { app: App; asked: Promise<void>; answer: () => void } {
-  const asked = Promise.withResolvers<void>();
+/** Makes an app that responds after `respond()`; `appCalled` resolves when the app is called. */
+function gated(): { app: App; appCalled: Promise<void>; respond: () => void } {
+  const appCalled = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   const app: App = async ({ uri }) => {
     if (uri === "/idle") return [200, "OK", {}, null];
     if (uri === "/large") return [200, "OK", {}, new Uint8Array(16_000_000)];
-    asked.resolve();
+    appCalled.resolve();
     await gate.promise;
     return [200, "OK", {}, encodeLatin1("finished")];
   };
-  return { app, asked: asked.promise, answer: gate.resolve };
+  return { app, appCalled: appCalled.promise, respond: gate.resolve };
 }
 
 Deno.test("shutdown(): pending requests finish, idle connections close, and new ones are refused", async () => {
-  const { app, asked, answer } = gated();
+  const { app, appCalled, respond } = gated();
   await using serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
   await idle.readPreamble();
   using fresh = await RawPeer.connect(serving.address);
-  using busy = await RawPeer.connect(serving.address);
-  await busy.send(get + "GET /idle HTTP/1.1\r\n\r\n");
-  await asked;
+  using busyPeer = await RawPeer.connect(serving.address);
+  await busyPeer.send(get + "GET /idle HTTP/1.1\r\n\r\n");
+  await appCalled;
   let isDown = false;
   serving.done.then(() => isDown = true);
-  const down = serving.server.shutdown().then(() => isDown = true);
+  const shutdown = serving.server.shutdown().then(() => isDown = true);
   await idle.assertClosedSilently("an idle connection");
   await fresh.assertClosedSilently("a connection without a request");
   await waitUntilRefused(serving.address);
   assertEquals(isDown, false);
-  answer();
-  const { received, kind: how } = await busy.readToEnd();
+  respond();
+  const { received, kind: ending } = await busyPeer.readToEnd();
   assertEquals(
     received,
     "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\nfinished",
   );
-  assertEquals(how, "end");
-  busy.close();
-  await Promise.all([down, serving.done]);
+  assertEquals(ending, "end");
+  busyPeer.close();
+  await Promise.all([shutdown, serving.done]);
   (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
@@ -223,12 +223,12 @@ Deno.test("shutdown(): a request whose first bytes have arrived is answered", as
   const { peer, serving } = meeting;
   await waitForTick();
   await waitForTick();
-  const down = serving.server.shutdown();
+  const shutdown = serving.server.shutdown();
   await peer.send("TP/1.1\r\n\r\n");
   await peer.closeWrite();
   const lines = "connection: close\r\ncontent-length: 0\r\n";
   assertEquals((await peer.readToEnd()).received, `HTTP/1.1 200 OK\r\n${lines}\r\n`);
-  await down;
+  await shutdown;
 });
 
 Deno.test("shutdown(): a response that is being written is completed", async () => {
@@ -236,29 +236,29 @@ Deno.test("shutdown(): a response that is being written is completed", async () 
   await using meeting = await connectRawPeer(() => [200, "OK", {}, new Uint8Array(total)], get);
   const { peer, serving } = meeting;
   await peer.readExactly(1000);
-  const down = serving.server.shutdown();
+  const shutdown = serving.server.shutdown();
   await peer.closeWrite();
-  const { received, kind: how } = await peer.readToEnd();
+  const { received, kind: ending } = await peer.readToEnd();
   const preamble = `HTTP/1.1 200 OK\r\ncontent-length: ${total}\r\n\r\n`;
-  assertEquals([received.length + 1000, how], [preamble.length + total, "end"]);
-  await down;
+  assertEquals([received.length + 1000, ending], [preamble.length + total, "end"]);
+  await shutdown;
 });
 
 Deno.test("shutdown() and then close(): pending responses are cut detectably", async () => {
-  const { app, asked, answer } = gated();
+  const { app, appCalled, respond } = gated();
   await using meeting = await connectRawPeer(app, get);
   const { peer, serving } = meeting;
-  await asked;
-  const down = serving.server.shutdown();
+  await appCalled;
+  const shutdown = serving.server.shutdown();
   serving.server.close();
-  await Promise.all([down, serving.done]);
+  await Promise.all([shutdown, serving.done]);
   await peer.assertClosedSilently();
-  answer();
+  respond();
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("close(): every connection ends at once, and a response is cut detectably", async () => {
-  const { app, asked, answer } = gated();
+  const { app, appCalled, respond } = gated();
   const serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
@@ -270,13 +270,13 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
   using large = await RawPeer.connect(serving.address);
   await large.send("GET /large HTTP/1.1\r\n\r\n");
   await large.readExactly(100);
-  await asked;
+  await appCalled;
   serving.server.close();
   await serving.done;
   for (const peer of [idle, partial, waiting]) await peer.assertClosedSilently();
   const { received } = await large.readToEnd();
   assert(received.length < 16_000_000, "a response that was not written is complete");
-  answer();
+  respond();
   assertEquals(serving.logger.messagesOf("error"), []);
   (await listenAgain(() => new Server(serving.address, app))).close();
 });
@@ -285,15 +285,15 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
 
 Deno.test("a server's sessions are those that were accepted and have not ended", async () => {
   const deciding = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()];
-  const asked: Session[] = [];
-  const seen: Session[][] = [];
+  const acceptedSessions: Session[] = [];
+  const sessionLists: Session[][] = [];
   await using serving = serve({
     onConnect(session) {
-      asked.push(session);
-      return deciding[asked.length - 1]!.promise;
+      acceptedSessions.push(session);
+      return deciding[acceptedSessions.length - 1]!.promise;
     },
     handle(_request, session) {
-      seen.push([...serving.server.sessions]);
+      sessionLists.push([...serving.server.sessions]);
       assert(serving.server.sessions.has(session));
       return [200, "OK", {}, null];
     },
@@ -306,17 +306,17 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
   assertEquals([...sessions], []);
   deciding[0]!.resolve(true);
   await first.readPreamble();
-  const [letIn] = asked;
-  assertEquals(seen, [[letIn!]]);
+  const [letIn] = acceptedSessions;
+  assertEquals(sessionLists, [[letIn!]]);
   assertEquals([...sessions], [letIn!]);
   assertStrictEquals(serving.server.sessions, sessions);
   deciding[1]!.resolve(false);
   await serving.logger.waitFor("info");
   assertEquals([...sessions], [letIn!]);
-  const over = Promise.all(Array.from(sessions, ({ signal }) => waitForAbort(signal)));
+  const allAborted = Promise.all(Array.from(sessions, ({ signal }) => waitForAbort(signal)));
   first.close();
   second.close();
-  await over;
+  await allAborted;
   assertEquals([...sessions], []);
 });
 
@@ -328,25 +328,25 @@ Deno.test("the sessions of a server are read-only", async () => {
   const loose = sessions as unknown as Record<string, unknown>;
   for (const name of ["add", "delete", "clear"]) assertEquals(loose[name], undefined);
   assertThrows(() => Set.prototype.clear.call(sessions), TypeError);
-  let called = 0;
-  sessions.forEach((one, same, set) => {
-    called++;
-    assertStrictEquals(one, same);
+  let calls = 0;
+  sessions.forEach((value, key, set) => {
+    calls++;
+    assertStrictEquals(value, key);
     assertStrictEquals(set, sessions);
   });
-  assertEquals(called, 1);
+  assertEquals(calls, 1);
   assertEquals(sessions.size, 1);
   assert(!(sessions instanceof Set));
   const copy = new Set(sessions);
   for (const name of ["keys", "values", "entries"] as const) {
     assertEquals([...sessions[name]()], [...copy[name]()]);
   }
-  for (const other of [new Set<Session>(), copy]) {
+  for (const otherSet of [new Set<Session>(), copy]) {
     for (const name of ["union", "intersection", "difference", "symmetricDifference"] as const) {
-      assertEquals(sessions[name](other), copy[name](other), name);
+      assertEquals(sessions[name](otherSet), copy[name](otherSet), name);
     }
     for (const name of ["isSupersetOf", "isSubsetOf", "isDisjointFrom"] as const) {
-      assertEquals(sessions[name](other), copy[name](other), name);
+      assertEquals(sessions[name](otherSet), copy[name](otherSet), name);
     }
   }
   // A set that is made from the sessions belongs to the caller.
@@ -381,17 +381,17 @@ Deno.test("port is that of the address, or null without one", async () => {
 });
 
 Deno.test("values of session.store are also disposed of asynchronously, in reverse order", async () => {
-  const ended: string[] = [];
+  const disposals: string[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
-  const both = {
-    [Symbol.dispose]: () => void ended.push("both, at once"),
-    [Symbol.asyncDispose]: () => Promise.resolve(void ended.push("never")),
+  const disposable = {
+    [Symbol.dispose]: () => void disposals.push("both, at once"),
+    [Symbol.asyncDispose]: () => Promise.resolve(void disposals.push("never")),
   };
   const app: App = (_request, { store }) => {
     store.set("first", {
-      [Symbol.asyncDispose]: () => Promise.resolve(resolve(void ended.push("asynchronous"))),
+      [Symbol.asyncDispose]: () => Promise.resolve(resolve(void disposals.push("asynchronous"))),
     });
-    store.set("second", both);
+    store.set("second", disposable);
     store.set("third", {
       [Symbol.asyncDispose]: () => Promise.reject(new Error("a disk is full")),
     });
@@ -400,7 +400,7 @@ Deno.test("values of session.store are also disposed of asynchronously, in rever
   await using serving = serve(app);
   await new Client(serving.server.address).request("GET", "/");
   await promise;
-  assertEquals(ended, ["both, at once", "asynchronous"]);
+  assertEquals(disposals, ["both, at once", "asynchronous"]);
   const [line = ""] = await serving.logger.waitFor("error");
   assert(line.includes("a disk is full"), line);
 });

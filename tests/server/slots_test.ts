@@ -77,9 +77,9 @@ async function answeredPeer(address: Address): Promise<RawPeer> {
   return peer;
 }
 
-for (const what of ["was answered", "has sent nothing"]) {
-  Deno.test(`a session that ${what} and is idle for a second is ended cleanly for a connection that waits`, async () => {
-    await using meeting = await connectRawPeer(ok, what === "was answered" ? get : "", {
+for (const label of ["was answered", "has sent nothing"]) {
+  Deno.test(`a session that ${label} and is idle for a second is ended cleanly for a connection that waits`, async () => {
+    await using meeting = await connectRawPeer(ok, label === "was answered" ? get : "", {
       maxConnections: 1,
     });
     const { peer, session, logger, serving } = meeting;
@@ -88,12 +88,12 @@ for (const what of ["was answered", "has sent nothing"]) {
     // The new connection has the slot while the peer still reads, and bytes of the peer are
     // discarded.
     await peer.send("GET /late HTTP/1.1\r\n\r\n");
-    const received = what === "was answered" ? preamble : "";
+    const received = label === "was answered" ? preamble : "";
     assertEquals(await peer.readToEnd(), { received, kind: "end" });
     assertEquals(session.signal.aborted, true);
-    const why = "ended while idle, because another connection waited for a slot";
-    assertEquals([session.message, session.requests], [why, received === "" ? 0 : 1]);
-    assertEquals(logger.lines, [["debug", `${session}: ${why}`]]);
+    const message = "ended while idle, because another connection waited for a slot";
+    assertEquals([session.message, session.requests], [message, received === "" ? 0 : 1]);
+    assertEquals(logger.lines, [["debug", `${session}: ${message}`]]);
     await newcomer.send(get);
     assertEquals(await newcomer.readPreamble(), preamble);
   });
@@ -131,14 +131,16 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
     await conn.get("/");
     return conn;
   };
-  const other = await connect("other");
+  const otherConn = await connect("other");
   const ones = [await connect("one"), await connect("one")];
   using _clock = twoSecondsLater();
   const newcomer = await connect("other");
   // The connection has ended or refuses the next request.
   await assertRejects(() => ones[0]!.get("/"));
-  for (const conn of [other, ones[1]!, newcomer]) assertEquals((await conn.get("/")).status, 200);
-  for (const conn of [other, ...ones, newcomer]) conn.close();
+  for (const conn of [otherConn, ones[1]!, newcomer]) {
+    assertEquals((await conn.get("/")).status, 200);
+  }
+  for (const conn of [otherConn, ...ones, newcomer]) conn.close();
 });
 
 Deno.test("a session never gives way during a request, a response or onConnect", async () => {
@@ -152,23 +154,23 @@ Deno.test("a session never gives way during a request, a response or onConnect",
     ["an unfinished response", () => [200, "OK", {}, body], get],
     ["a pending onConnect", { handle: ok, onConnect: () => never }, ""],
   ];
-  await Promise.all(rows.map(async ([what, app, sent]) => {
+  await Promise.all(rows.map(async ([label, app, sent]) => {
     await using serving = serve(app, { maxConnections: 1 });
     using holder = await RawPeer.connect(serving.address);
     await holder.send(sent);
     using newcomer = await RawPeer.connect(serving.address);
     await newcomer.send(get);
-    await newcomer.assertClosedSilently(what);
-    assertEquals(serving.logger.lines.map(([level]) => level), ["info"], what);
+    await newcomer.assertClosedSilently(label);
+    assertEquals(serving.logger.lines.map(([level]) => level), ["info"], label);
   }));
 });
 
 Deno.test("60 connections that a client keeps open don't block another client", async () => {
   await using serving = serve(ok);
-  const kept = await Promise.all(Array.from({ length: 60 }, () => answeredPeer(serving.address)));
+  const peers = await Promise.all(Array.from({ length: 60 }, () => answeredPeer(serving.address)));
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
   assertEquals(serving.logger.messagesOf("info"), []);
-  for (const peer of kept) peer.close();
+  for (const peer of peers) peer.close();
 });
 
 Deno.test("every way to end releases the slot", async (t) => {
@@ -275,11 +277,11 @@ async function holdSlot(app: App = ok) {
 }
 
 async function turns(count: number): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await null;
+  for (let microtask = 0; microtask < count; microtask++) await null;
 }
 
 /** The steps before a server is closed while a connection waits for its slot. */
-const before: Readonly<Record<string, ((holder: Session) => Promise<void>) | null>> = {
+const steps: Readonly<Record<string, ((holder: Session) => Promise<void>) | null>> = {
   "was accepted": null,
   "could get a free slot": async (holder) => {
     await turns(20);
@@ -287,30 +289,30 @@ const before: Readonly<Record<string, ((holder: Session) => Promise<void>) | nul
   },
 };
 
-for (const [what, begin] of Object.entries(before)) {
-  Deno.test(`closing a server at any moment after a connection ${what} also closes the connection`, async () => {
-    for (let turn = 0; turn < 30; turn++) {
+for (const [label, begin] of Object.entries(steps)) {
+  Deno.test(`closing a server at any moment after a connection ${label} also closes the connection`, async () => {
+    for (let microtasks = 0; microtasks < 30; microtasks++) {
       const { server, serving, holder, waiting, listener, logger } = await holdSlot();
       listener.offer(waiting);
       if (begin !== null) await begin(holder);
-      await turns(turn);
+      await turns(microtasks);
       server.close();
-      await withTimeout(serving, `closed ${turn} turns after it ${what}`);
+      await withTimeout(serving, `closed ${microtasks} turns after it ${label}`);
       assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []]);
     }
   });
 }
 
 Deno.test("shutting down at any moment closes every accepted connection before the last response", async () => {
-  for (let turn = 0; turn < 20; turn++) {
+  for (let microtasks = 0; microtasks < 20; microtasks++) {
     const answering = Promise.withResolvers<ResponseTuple>();
     const { server, serving, waiting, listener, logger } = await holdSlot(() => answering.promise);
     listener.offer(waiting);
-    await turns(turn);
+    await turns(microtasks);
     const shutdown = server.shutdown();
     await turns(20);
-    const what = `shut down ${turn} turns after it was accepted`;
-    assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []], what);
+    const label = `shut down ${microtasks} turns after it was accepted`;
+    assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []], label);
     answering.resolve([200, "OK", {}, null]);
     server.close();
     await Promise.all([shutdown, serving]);

@@ -21,38 +21,38 @@ function printed() {
 
 Deno.test("one line of each kind is printed per second; the latest withheld line follows a second later, with a count", () => {
   using time = new FakeTime();
-  using all = printed();
+  using output = printed();
   const logger = standardLogger();
   const info = (line: string, kind: LogDetails["kind"]) => {
     logger.record("info", line, { kind, who: null, error: undefined });
   };
-  const told = () => all.lines.splice(0);
+  const takeLines = () => output.lines.splice(0);
   for (let n = 1; n <= 5; n++) info(`bytes ${n}`, "protocol");
   info("another kind", "slot");
   logger.debug("never");
-  assertEquals(told(), ["bytes 1", "another kind"]);
+  assertEquals(takeLines(), ["bytes 1", "another kind"]);
   time.tick(999);
-  assertEquals(told(), []);
+  assertEquals(takeLines(), []);
   time.tick(1);
-  assertEquals(told(), ["bytes 5 (and 3 more of this kind)"]);
+  assertEquals(takeLines(), ["bytes 5 (and 3 more of this kind)"]);
   // That line also starts its second.
   info("bytes 6", "protocol");
   info("free again", "slot");
   time.tick(999);
-  assertEquals(told(), ["free again"]);
+  assertEquals(takeLines(), ["free again"]);
   time.tick(1);
-  assertEquals(told(), ["bytes 6"]);
+  assertEquals(takeLines(), ["bytes 6"]);
   time.tick(1000);
   for (const level of ["warn", "error"] as const) {
     for (let n = 0; n < 3; n++) logger[level](level);
   }
-  assertEquals(told(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
+  assertEquals(takeLines(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
   info("bytes 7", "protocol");
   info("bytes 8", "protocol");
   logger[Symbol.dispose]();
-  assertEquals(told(), ["bytes 7", "bytes 8"]);
+  assertEquals(takeLines(), ["bytes 7", "bytes 8"]);
   time.tick(5000);
-  assertEquals(told(), []);
+  assertEquals(takeLines(), []);
 });
 
 const GET = "GET / HTTP/1.1\r\n\r\n";
@@ -65,34 +65,34 @@ Deno.test("a flood of refused requests prints few lines; options.logger gets all
       await exchange(server.address, `PUT /${n} HTTP/1.1\r\ncontent-length: 9\r\n\r\n`);
     }
   };
-  using all = printed();
+  using output = printed();
   {
     await using server = await Server.start(["127.0.0.1", 0], app);
     await send(server);
     await exchange(server.address, GET);
   }
-  assert(all.lines.length < 12, all.lines.join("\n"));
-  assertMatch(all.lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "BREW"$/);
-  const more = all.lines.map((line) =>
+  assert(output.lines.length < 12, output.lines.join("\n"));
+  assertMatch(output.lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "BREW"$/);
+  const withheldCounts = output.lines.map((line) =>
     Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
   );
-  assertEquals(all.lines.length + more.reduce((sum, each) => sum + each, 0), 40);
-  all.lines.length = 0;
+  assertEquals(output.lines.length + withheldCounts.reduce((sum, count) => sum + count, 0), 40);
+  output.lines.length = 0;
   const logger = new RecordingLogger();
   await using serving = serve(app, { logger });
   await send(serving.server);
-  assertEquals([logger.messagesOf("info").length, all.lines.length], [40, 0]);
+  assertEquals([logger.messagesOf("info").length, output.lines.length], [40, 0]);
 });
 
 Deno.test("each error of an app is printed, and a logger that fails has no effect", async () => {
-  using all = printed();
+  using output = printed();
   const app: App = () => {
     throw new Error("the application broke");
   };
   await using server = await Server.start(["127.0.0.1", 0], app);
   for (let n = 0; n < 3; n++) await exchange(server.address, GET);
-  assertEquals(all.lines.length, 3);
-  for (const line of all.lines) assertMatch(line, /^127.*an error of the app: Error: the appl/);
+  assertEquals(output.lines.length, 3);
+  for (const line of output.lines) assertMatch(line, /^127.*an error of the app: Error: the appl/);
   console.error = () => {
     throw new Error("the terminal is gone");
   };
@@ -111,9 +111,9 @@ const FORTY: readonly string[] = [
   ...["a_b: c", "a: ", "a : b", "a: b\r\na: c", ": b", "cookie: ü", "a: b\r\n c", "range: bytes=0-"]
     .map((line) => `GET /hello HTTP/1.1\r\n${line}\r\n\r\n`),
   ...["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
-    .map((rest) => `GET /hello HTTP/1.1\r\n${rest}`),
+    .map((headerLines) => `GET /hello HTTP/1.1\r\n${headerLines}`),
   ...["content-length: 5\r\n\r\nhello", "content-length: +5\r\n\r\nhello"]
-    .map((rest) => `POST /hello HTTP/1.1\r\n${rest}`),
+    .map((headerLines) => `POST /hello HTTP/1.1\r\n${headerLines}`),
   ...["\x16\x03\x01\x02\x00\x01", "SSH-2.0-OpenSSH_9.9\r\n", "\0\0\0\0"],
   `GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}\r\n\r\n`,
 ];
@@ -137,8 +137,10 @@ Deno.test("README's first server prints the reasons why it refused forty request
   child.kill("SIGINT");
   const { stderr } = await server.waitForEnd();
   const lines = stderr.trimEnd().split("\n");
-  const more = lines.map((line) => Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0));
-  assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 40, stderr);
+  const withheldCounts = lines.map((line) =>
+    Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
+  );
+  assertEquals(lines.length + withheldCounts.reduce((sum, count) => sum + count, 0), 40, stderr);
   assertMatch(lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "OPTIONS"$/);
   for (const line of lines) {
     assertMatch(line, /^127\.0\.0\.1:\d+: (ProtocolError: |ended after the body of a request was)/);

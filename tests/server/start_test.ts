@@ -12,7 +12,7 @@ import { FakeTime } from "@std/testing/time";
 
 const app: App = () => [200, "OK", {}, "hello"];
 const anywhere = ["127.0.0.1", 0] as const;
-const turn = () => new Promise((resolve) => setTimeout(resolve));
+const waitForTimer = () => new Promise((resolve) => setTimeout(resolve));
 
 /** Makes functions that start each kind of server. */
 async function kinds() {
@@ -31,8 +31,8 @@ async function kinds() {
 }
 
 Deno.test("Server.start resolves to a server that is bound and serves", async () => {
-  await using both = await kinds();
-  for (const [name, start] of Object.entries(both.starts)) {
+  await using servers = await kinds();
+  for (const [name, start] of Object.entries(servers.starts)) {
     await using server = await start(anywhere);
     assertInstanceOf(server, name === "TLS" ? SSLServer : Server);
     // The type of the server has a port, because the address has one.
@@ -45,48 +45,49 @@ Deno.test("Server.start resolves to a server that is bound and serves", async ()
 });
 
 Deno.test("an address that is in use rejects only Server.start", async () => {
-  await using both = await kinds();
+  await using servers = await kinds();
   using rejections = recordUnhandledRejections();
-  for (const start of Object.values(both.starts)) {
+  for (const start of Object.values(servers.starts)) {
     await using first = await start(anywhere);
     await assertRejects(() => start(first.address as typeof anywhere), Deno.errors.AddrInUse);
-    await turn();
+    await waitForTimer();
   }
   assertEquals(rejections.reasons, []);
 });
 
 Deno.test("Server.start rejects invalid arguments with the constructor's error", async () => {
   for (
-    const [address, given, options, kind] of [
+    const [address, appValue, options, kind] of [
       [5, app, {}, TypeError],
       [anywhere, {}, {}, TypeError],
       [anywhere, app, { maxRequest: 1 }, TypeError],
       [anywhere, app, { maxRequests: 0 }, RangeError],
     ] as const
   ) {
-    const starting = Server.start(address as never, given as never, options as never);
+    const starting = Server.start(address as never, appValue as never, options as never);
     assertInstanceOf(await catchRejection(starting, Deno.inspect(options)), kind);
   }
 });
 
 Deno.test("if ready rejects, a rejection of serveForever() counts as handled", async () => {
-  await using both = await kinds();
-  await using first = await both.starts.TLS(anywhere);
-  const make = () => new SSLServer(both.pki.serverSslconfig, first.address as typeof anywhere, app);
+  await using servers = await kinds();
+  await using first = await servers.starts.TLS(anywhere);
+  const make = () =>
+    new SSLServer(servers.pki.serverSslconfig, first.address as typeof anywhere, app);
   using rejections = recordUnhandledRejections();
   for (const isServing of [true, false]) {
     await using server = make();
     if (isServing) server.serveForever();
     await assertRejects(() => server.ready, Deno.errors.AddrInUse);
-    await turn();
+    await waitForTimer();
     if (!isServing) server.serveForever();
-    await turn();
+    await waitForTimer();
   }
   assertEquals(rejections.reasons, []);
   // An error that the caller ignores is still reported.
   const ignored = make();
   ignored.serveForever();
-  while (rejections.reasons.length === 0) await turn();
+  while (rejections.reasons.length === 0) await waitForTimer();
   assertInstanceOf(rejections.reasons[0], Deno.errors.AddrInUse);
   await ignored[Symbol.asyncDispose]();
 });

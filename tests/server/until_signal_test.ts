@@ -27,23 +27,23 @@ function until(serving: StoppableServer, options: UntilSignalOptions = {}): Prom
   return serveUntilSignal(serving, options, [SIGNAL]);
 }
 
-/** An app whose responses wait for {@linkcode answer}. */
+/** An app whose responses wait for {@linkcode respond}. */
 class Gate {
   readonly app: App = async () => {
-    this.#asked.resolve();
-    await this.#answer.promise;
+    this.#appCalled.resolve();
+    await this.#released.promise;
     return [200, "OK", {}, "answer"];
   };
-  readonly #asked = Promise.withResolvers<void>();
-  readonly #answer = Promise.withResolvers<void>();
+  readonly #appCalled = Promise.withResolvers<void>();
+  readonly #released = Promise.withResolvers<void>();
 
   /** Waits until a request has reached the app. */
-  async asked(): Promise<void> {
-    await withTimeout(this.#asked.promise, "a request reaches the app", 20);
+  async waitForCall(): Promise<void> {
+    await withTimeout(this.#appCalled.promise, "a request reaches the app", 20);
   }
 
-  answer(): void {
-    this.#answer.resolve();
+  respond(): void {
+    this.#released.resolve();
   }
 }
 
@@ -75,44 +75,44 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
 /** On Windows Deno supports only SIGINT and SIGBREAK, and can't send them. */
 const ignore = Deno.build.os === "windows";
 
-for (const [what, start] of Object.entries(kinds)) {
+for (const [label, start] of Object.entries(kinds)) {
   Deno.test(
-    `${what} finishes pending requests at the first signal, and ends`,
+    `${label} finishes pending requests at the first signal, and ends`,
     { ignore },
     async () => {
       const gate = new Gate();
       await using kind = await start(gate);
-      const over = until(kind.server);
+      const serving = until(kind.server);
       using conn = await kind.client.connect();
-      const answer = conn.get("/");
-      await gate.asked();
+      const response = conn.get("/");
+      await gate.waitForCall();
       let isOver = false;
-      over.then(() => isOver = true);
+      serving.then(() => isOver = true);
       signal();
       await assertRefused(kind.client);
       assert(!isOver);
-      gate.answer();
-      assertEquals((await withTimeout(answer, "the answer")).status, 200);
+      gate.respond();
+      assertEquals((await withTimeout(response, "the answer")).status, 200);
       conn.close();
-      await withTimeout(over, "it ends");
+      await withTimeout(serving, "it ends");
     },
   );
 
-  Deno.test(`${what} is closed at the second signal`, { ignore }, async () => {
+  Deno.test(`${label} is closed at the second signal`, { ignore }, async () => {
     const gate = new Gate();
     await using kind = await start(gate);
-    const over = until(kind.server, { deadline: null });
+    const serving = until(kind.server, { deadline: null });
     using conn = await kind.client.connect();
-    const answer = conn.get("/").catch(() => "cut");
-    await gate.asked();
+    const response = conn.get("/").catch(() => "cut");
+    await gate.waitForCall();
     signal();
     await assertRefused(kind.client);
     // `null` is no time limit, not a time limit of 0 s.
-    const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
-    assertEquals(await Promise.race([answer, late]), "waits");
+    const timeout = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
+    assertEquals(await Promise.race([response, timeout]), "waits");
     signal();
-    assertEquals(await withTimeout(answer, "the connection is cut"), "cut");
-    await withTimeout(over, "it ends");
+    assertEquals(await withTimeout(response, "the connection is cut"), "cut");
+    await withTimeout(serving, "it ends");
   });
 }
 
@@ -135,14 +135,14 @@ Deno.test(
   async () => {
     const gate = new Gate();
     await using serving = serve(gate.app);
-    const over = until(serving.server, { deadline: 0.1 });
+    const untilSignal = until(serving.server, { deadline: 0.1 });
     using conn = await serving.makeClient().connect();
-    const answer = conn.get("/").catch(() => "cut");
-    await gate.asked();
+    const response = conn.get("/").catch(() => "cut");
+    await gate.waitForCall();
     const start = performance.now();
     signal();
-    assertEquals(await withTimeout(answer, "the connection is cut"), "cut");
-    await withTimeout(over, "it ends");
+    assertEquals(await withTimeout(response, "the connection is cut"), "cut");
+    await withTimeout(untilSignal, "it ends");
     assert(performance.now() - start >= 95);
   },
 );
@@ -154,9 +154,9 @@ Deno.test(
     for (const end of ["close", "shutdown"] as const) {
       await using serving = serve(new Gate().app);
       const { server } = serving;
-      const over = until(server);
+      const untilSignal = until(server);
       await server[end]();
-      await withTimeout(over, `it ends by ${end}()`);
+      await withTimeout(untilSignal, `it ends by ${end}()`);
       let stopped = 0;
       server.shutdown = () => Promise.resolve(void stopped++);
       const { promise: received, resolve } = Promise.withResolvers<void>();

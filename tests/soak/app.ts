@@ -28,14 +28,14 @@ const BLOCK = 65536;
 /** Yields the bytes, in pieces of uneven lengths. */
 export function* pieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuffer>> {
   let state = seed | 0;
-  for (let made = 0; made < size;) {
+  for (let sentBytes = 0; sentBytes < size;) {
     const words = new Uint32Array(1 + (state >>> 3) % (BLOCK / 4));
     for (let i = 0; i < words.length; i++) {
       state = (Math.imul(state, 1664525) + 1013904223) | 0;
       words[i] = state;
     }
-    const piece = new Uint8Array(words.buffer).subarray(0, size - made);
-    made += piece.length;
+    const piece = new Uint8Array(words.buffer).subarray(0, size - sentBytes);
+    sentBytes += piece.length;
     yield piece;
   }
 }
@@ -50,7 +50,7 @@ export function* chunks(payload: Payload): Generator<Chunk> {
   yield [["end", "yes"], new Uint8Array()];
 }
 
-export function whole(payload: Payload): Uint8Array {
+export function allBytes(payload: Payload): Uint8Array {
   return concat(pieces(payload));
 }
 
@@ -93,7 +93,7 @@ export async function checksumOfBody(body: BodyIn): Promise<string> {
 function makeBody(kind: string | null, payload: Payload): BodyOut {
   if (kind === "chunked") return new ChunkedBodyIter(chunks(payload));
   if (kind === "iter") return new BodyIter(pieces(payload), payload.size);
-  return payload.size === 0 ? null : whole(payload);
+  return payload.size === 0 ? null : allBytes(payload);
 }
 
 /** Makes the app, which records violations in the ledger. */

@@ -27,11 +27,11 @@ async function send(socket: Socket, text: string): Promise<void> {
 }
 
 /** Reads to the end or a reset, or up to a number of bytes; resolves to the number of bytes. */
-async function readUpTo(socket: Socket, most: number): Promise<number> {
+async function readUpTo(socket: Socket, maxBytes: number): Promise<number> {
   const buffer = new Uint8Array(16384);
   let total = 0;
   try {
-    while (total < most) {
+    while (total < maxBytes) {
       const count = await socket.read(buffer);
       if (count === null) break;
       total += count;
@@ -79,8 +79,8 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   "breaks a chunk": async (socket) => {
     await send(socket, `${CHUNKED}5\nhello\r\n0\r\n\r\n`);
     const answered = await readUpTo(socket, 1000);
-    const answer = formatErrorResponse(400).length;
-    return answered === answer ? null : `${answered} bytes in answer to a broken chunk`;
+    const response = formatErrorResponse(400).length;
+    return answered === response ? null : `${answered} bytes in answer to a broken chunk`;
   },
   "goes while a body is sent to it": async (socket, random) => {
     await send(socket, get("seed=5&size=3000000&kind=iter"));
@@ -97,20 +97,20 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     }
   },
   "pipelines": async (socket) => {
-    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\ncontent-length: 0\r\n\r\n";
+    const response = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\ncontent-length: 0\r\n\r\n";
     const count = 40;
     await send(socket, get("seed=0&size=0").repeat(count));
-    const received = await readUpTo(socket, answer.length * count);
-    return received === answer.length * count ? null : `${received} bytes in answer to ${count}`;
+    const received = await readUpTo(socket, response.length * count);
+    return received === response.length * count ? null : `${received} bytes in answer to ${count}`;
   },
   "sends another request behind its last one": async (socket) => {
-    const answer =
+    const response =
       "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     const request = get("seed=0&size=0");
     const last = request.replace("\r\n", "\r\nconnection: close\r\n");
     await send(socket, last + request);
-    const received = await readUpTo(socket, 2 * answer.length);
-    return received === answer.length ? null : `${received} bytes in answer to a last request`;
+    const received = await readUpTo(socket, 2 * response.length);
+    return received === response.length ? null : `${received} bytes in answer to a last request`;
   },
   "sends more than one request, the second wrong": async (socket) => {
     await send(socket, `${get("seed=0&size=0")}GET / HTTP/1.0\r\n\r\n`);
@@ -138,8 +138,8 @@ function fails(promise: Promise<unknown>): Promise<boolean> {
 
 /** Sends a broken body, which must fail the request and close the connection. */
 async function sendBroken(connection: Connection, body: BodyOut): Promise<string | null> {
-  const failed = await fails(connection.put("/data", { checksum: "x" }, body));
-  return failed && connection.closed ? null : "a broken body was taken for whole";
+  const hasFailed = await fails(connection.put("/data", { checksum: "x" }, body));
+  return hasFailed && connection.closed ? null : "a broken body was taken for whole";
 }
 
 const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
@@ -153,8 +153,8 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     setTimeout(() => body.cancel(reason), random.below(10));
     const error = await putting;
     // A body that was canceled before its use fails with the reason as its cause.
-    const told = error === reason || (error instanceof BodyError && error.cause === reason);
-    return told && connection.closed ? null : `a canceled body: ${error}`;
+    const hasReason = error === reason || (error instanceof BodyError && error.cause === reason);
+    return hasReason && connection.closed ? null : `a canceled body: ${error}`;
   },
   "its array is transferred while it is sent": async (connection, random) => {
     const bytes = new Uint8Array(100000 + random.below(2000000));
@@ -162,14 +162,14 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     checksum.add(bytes);
     const headers = { checksum: String(checksum) };
     const putting = connection.put("/data?seed=0&size=0", headers, bytes).catch((error) => error);
-    for (let turn = random.below(8); turn > 0; turn--) await null;
+    for (let microtask = random.below(8); microtask > 0; microtask--) await null;
     bytes.buffer.transfer();
     const outcome = await putting;
     // A body that the kernel had taken completely isn't a fault any more.
     const sent = !(outcome instanceof Error) && outcome.status === 200;
-    const cut = outcome instanceof BodyError && connection.closed;
+    const wasCut = outcome instanceof BodyError && connection.closed;
     if (sent) await outcome.body?.read();
-    return sent || cut ? null : `a transferred array: ${outcome}`;
+    return sent || wasCut ? null : `a transferred array: ${outcome}`;
   },
   "its body comes in tiny chunks": async (connection, random) => {
     const count = 1000 + random.below(4000);

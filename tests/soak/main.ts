@@ -122,10 +122,10 @@ async function settle(servers: Servers, before: Resources): Promise<Resources> {
   const end = performance.now() + MOST_SETTLE_SECONDS * 1000;
   while (servers.countSessions() > 0 && performance.now() < end) await pause(100);
   for (let attempt = 0;; attempt++) {
-    const now = await measure();
-    const isBack = now.descriptors <= before.descriptors &&
-      now.rss - before.rss <= MOST_RSS_GROWTH_BYTES;
-    if (isBack || attempt === MOST_ATTEMPTS) return now;
+    const current = await measure();
+    const isBack = current.descriptors <= before.descriptors &&
+      current.rss - before.rss <= MOST_RSS_GROWTH_BYTES;
+    if (isBack || attempt === MOST_ATTEMPTS) return current;
   }
 }
 
@@ -191,8 +191,8 @@ async function soak(minutes: number): Promise<readonly string[]> {
     const end = await settle(servers, start);
     console.log(`end:   ${describe(end)}, after ${minutes} min`);
     const problems = problemsOf([warmUp, tally], ledger, rejections, before, start, end);
-    const left = servers.countSessions();
-    if (left > 0) problems.push(`${left} sessions are left`);
+    const openSessions = servers.countSessions();
+    if (openSessions > 0) problems.push(`${openSessions} sessions are left`);
     return problems;
   } finally {
     await Deno.remove(dir, { recursive: true });

@@ -60,10 +60,10 @@ const CLIENT_OPTIONS = { timeout: 60 };
 /** Starts a server of the application over TCP, a Unix socket, an abstract name and mutual TLS, and a proxy. */
 export async function startServers(app: App, dir: string) {
   const stack = new AsyncDisposableStack();
-  const started: Server[] = [];
+  const servers: Server[] = [];
   const start = async <S extends Server>(server: S): Promise<S> => {
     stack.use(server);
-    started.push(server);
+    servers.push(server);
     server.serveForever();
     await server.ready;
     return server;
@@ -100,7 +100,7 @@ export async function startServers(app: App, dir: string) {
       closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),
       closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address, CLIENT_OPTIONS)),
     ],
-    countSessions: () => started.reduce((sum, { sessions }) => sum + sessions.size, 0),
+    countSessions: () => servers.reduce((sum, { sessions }) => sum + sessions.size, 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
@@ -128,18 +128,21 @@ async function swapAtRandom(
 ): Promise<void> {
   const { server, withGuest, withoutGuest } = swapping;
   const contexts = { true: buildServerSslctx(withGuest), false: buildServerSslctx(withoutGuest) };
-  const bad: ServerSslconfig = { ...withGuest, certFile: `${withGuest.certFile}.missing` };
+  const invalidConfig: ServerSslconfig = {
+    ...withGuest,
+    certFile: `${withGuest.certFile}.missing`,
+  };
   while (!signal.aborted) {
     const guest = random.below(2) === 0;
-    const before = server.sslctx;
+    const previousContext = server.sslctx;
     if (random.below(5) === 0) {
       try {
-        server.setSslctx(bad);
+        server.setSslctx(invalidConfig);
         tally.fail("setSslctx: took a certificate that is missing");
       } catch {
         tally.count("server: a context that can't be built");
       }
-      if (server.sslctx !== before) tally.fail("setSslctx: threw, and has changed");
+      if (server.sslctx !== previousContext) tally.fail("setSslctx: threw, and has changed");
     }
     const config = guest ? withGuest : withoutGuest;
     server.setSslctx(random.below(2) === 0 ? contexts[`${guest}`] : config);
@@ -148,8 +151,8 @@ async function swapAtRandom(
     tally.count(`server: a context ${guest ? "with" : "without"} the guest`);
     if (!guest && random.below(2) === 0) closeGuests(swapping, tally);
     // Sometimes wait long enough for whole connections under the same context.
-    const most = random.chance(50) ? 100 : 2000;
-    await pause(random.below(most));
+    const maxMilliseconds = random.chance(50) ? 100 : 2000;
+    await pause(random.below(maxMilliseconds));
   }
 }
 

@@ -16,7 +16,7 @@ import {
   type Server,
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
-import { checksumOf, checksumOfBody, chunks, type Payload, pieces, whole } from "./app.ts";
+import { allBytes, checksumOf, checksumOfBody, chunks, type Payload, pieces } from "./app.ts";
 
 /** The maximum number of reported failures. */
 const MOST_FAILURES = 1000;
@@ -71,12 +71,12 @@ export async function runHonestly(name: string, client: Client, run: Run): Promi
         await exchange(connection, run);
       }
     } catch (error) {
-      await failed(name, error, tally);
+      await handleFailure(name, error, tally);
     }
   }
 }
 
-function failed(name: string, error: unknown, tally: Tally): Promise<void> {
+function handleFailure(name: string, error: unknown, tally: Tally): Promise<void> {
   tally.fail(`${name}: ${Deno.inspect(error)}`);
   return pause(FAILURE_PAUSE_MILLISECONDS);
 }
@@ -88,17 +88,17 @@ async function exchange(
 ): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
   const sent: Payload = { seed: random.next(), size: someSize(random) };
-  const wanted: Payload = { seed: random.next(), size: someSize(random) };
+  const payload: Payload = { seed: random.next(), size: someSize(random) };
   const kind = random.pick(["array", "iter", "chunked"]);
-  const uri = `/data?seed=${wanted.seed}&size=${wanted.size}&kind=${kind}`;
+  const uri = `/data?seed=${payload.seed}&size=${payload.size}&kind=${kind}`;
   const body = method === "PUT" || method === "POST" ? makeBody(sent, random) : null;
   const headers: HeaderDict = { checksum: body === null ? "0-0" : checksumOf(sent) };
   const response = await connection.request(method, uri, headers, body, options);
-  const expected = checksumOf(wanted);
+  const expected = checksumOf(payload);
   const received = method === "HEAD" ? expected : await checksumOfBody(response.body);
-  const { "content-length": length = wanted.size } = response.headers;
-  if (method === "HEAD" && length !== wanted.size) {
-    tally.failures.push(`HEAD ${uri}: ${length} bytes in place of ${wanted.size}`);
+  const { "content-length": length = payload.size } = response.headers;
+  if (method === "HEAD" && length !== payload.size) {
+    tally.failures.push(`HEAD ${uri}: ${length} bytes in place of ${payload.size}`);
   }
   if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {
     tally.fail(
@@ -106,12 +106,12 @@ async function exchange(
     );
   }
   tally.requests++;
-  tally.bytes += (body === null ? 0 : sent.size) + (method === "HEAD" ? 0 : wanted.size);
+  tally.bytes += (body === null ? 0 : sent.size) + (method === "HEAD" ? 0 : payload.size);
 }
 
 function makeBody(payload: Payload, random: Random): BodyOut {
   const dice = random.below(3);
-  if (dice === 0) return whole(payload);
+  if (dice === 0) return allBytes(payload);
   if (dice === 1) return new BodyIter(pieces(payload), payload.size);
   return new ChunkedBodyIter(chunks(payload));
 }
@@ -134,7 +134,7 @@ export async function runAborting(name: string, client: Client, run: Run): Promi
         if (problem !== null) tally.fail(`${name}: ${problem}`);
       }
     } catch (error) {
-      await failed(name, error, tally);
+      await handleFailure(name, error, tally);
     }
   }
 }
@@ -145,23 +145,23 @@ async function abortOne(connection: Connection, run: Run): Promise<string | null
   const aborter = new AbortController();
   const reason = `abort ${random.next()}`;
   const abort = () => aborter.abort(reason);
-  const when = random.pick(["before", "at once", "in some turns", "in some milliseconds"]);
-  if (when === "before") abort();
+  const moment = random.pick(["before", "at once", "in some turns", "in some milliseconds"]);
+  if (moment === "before") abort();
   const making = exchange(connection, run, { signal: aborter.signal });
   // The promise may reject before it is awaited.
   making.catch(() => {});
-  if (when === "at once") abort();
+  if (moment === "at once") abort();
   for (let n = random.below(8); n > 0; n--) await null;
-  if (when === "in some turns") abort();
+  if (moment === "in some turns") abort();
   const timer = setTimeout(abort, random.below(6));
-  tally.count(`abort: ${when}`);
+  tally.count(`abort: ${moment}`);
   try {
     await making;
     return connection.closed ? `a request that was answered left a connection closed` : null;
   } catch (error) {
-    if (error !== reason) return `aborted ${when}: ${Deno.inspect(error)}`;
-    const unsent = when === "before" || when === "at once";
-    return unsent && connection.closed ? `aborted ${when}, the connection was closed` : null;
+    if (error !== reason) return `aborted ${moment}: ${Deno.inspect(error)}`;
+    const unsent = moment === "before" || moment === "at once";
+    return unsent && connection.closed ? `aborted ${moment}, the connection was closed` : null;
   } finally {
     clearTimeout(timer);
   }
@@ -210,15 +210,15 @@ export async function runCloser({ server, closed }: Closing, run: Run): Promise<
 export async function runAmongClosed({ client, closed }: Closing, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {
-    const who = crypto.randomUUID();
+    const clientId = crypto.randomUUID();
     try {
       const socket = await client.createSocket();
-      using connection = new Connection(socket, { who }, undefined, client.timeout);
+      using connection = new Connection(socket, { who: clientId }, undefined, client.timeout);
       tally.connections++;
       while (!signal.aborted && random.below(100) > 0) await exchange(connection, run);
     } catch (error) {
-      if (!closed.has(who)) await failed("among closed sessions", error, tally);
+      if (!closed.has(clientId)) await handleFailure("among closed sessions", error, tally);
     }
-    closed.delete(who);
+    closed.delete(clientId);
   }
 }

@@ -46,10 +46,10 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
 
 function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
   const client = new Client(server.address, { timeout: 60 });
-  const all = { delete: true, partial: true, ...options };
+  const treeOptions = { delete: true, partial: true, ...options };
   return isUpload
-    ? uploadTree(client, trees.source, "/", all)
-    : downloadTree(client, "/", trees.target, all);
+    ? uploadTree(client, trees.source, "/", treeOptions)
+    : downloadTree(client, "/", trees.target, treeOptions);
 }
 
 /** Moves a tree, with a fault during the run. */

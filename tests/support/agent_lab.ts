@@ -261,9 +261,9 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
 }
 
 /** Waits until the server of the machine `by` has detected that it is paired with `machine`. */
-export async function waitUntilTrusted(machine: Machine, by: Machine): Promise<void> {
-  const isTrusted = async () => (await machine.run(["ping", by.name])).code === 0;
-  await waitUntil(`${by.name} trusts ${machine.name}`, isTrusted);
+export async function waitUntilTrusted(machine: Machine, trustingMachine: Machine): Promise<void> {
+  const isTrusted = async () => (await machine.run(["ping", trustingMachine.name])).code === 0;
+  await waitUntil(`${trustingMachine.name} trusts ${machine.name}`, isTrusted);
 }
 
 /** Makes a machine send slowly, so that a transfer takes until an event; `rate` as in tc(8). */

@@ -43,11 +43,11 @@ export function requestWith(conn: Connection, ...args: readonly unknown[]): Prom
 
 /** Reads a request, responds with an empty response, and returns the bytes of the request. */
 export async function readSentRequest(
-  ends: ConnectedClient,
+  pair: ConnectedClient,
   request: Promise<unknown>,
 ): Promise<string> {
-  const preamble = await ends.peer.readPreamble();
-  await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  const preamble = await pair.peer.readPreamble();
+  await pair.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await request;
   return preamble;
 }

@@ -16,26 +16,26 @@ export function serveProxy(upstream: Address, options: ClientOptions = {}): Serv
 export async function connectThrough(options: ClientOptions = {}) {
   const upstream = new RawServer();
   const proxy = serveProxy(upstream.address, options);
-  const near = await RawPeer.connect(proxy.address);
+  const clientPeer = await RawPeer.connect(proxy.address);
   return {
     upstream,
     proxy,
-    near,
+    clientPeer,
     [Symbol.asyncDispose]: async () => {
-      near.close();
+      clientPeer.close();
       upstream[Symbol.dispose]();
       await proxy[Symbol.asyncDispose]();
     },
   };
 }
 
-/** Sends a request through a proxy, and reads its bytes at the upstream connection `far`. */
+/** Sends a request through a proxy, and reads its bytes at the upstream connection `upstreamPeer`. */
 export async function relayRequest(request: string, options?: ClientOptions) {
   const through = await connectThrough(options);
-  await through.near.send(request);
-  const far = await through.upstream.accept();
-  assertEquals(await far.readExactly(request.length), request);
-  return { ...through, far };
+  await through.clientPeer.send(request);
+  const upstreamPeer = await through.upstream.accept();
+  assertEquals(await upstreamPeer.readExactly(request.length), request);
+  return { ...through, upstreamPeer };
 }
 
 /** Requests of every kind. A proxy passes on every part of them. */

@@ -147,14 +147,14 @@ export class RawPeer implements Disposable {
   }
 
   async readToEnd(): Promise<ConnectionEnd> {
-    let how: ConnectionEnd["kind"] = "end";
+    let kind: ConnectionEnd["kind"] = "end";
     try {
       while (await this.#fill() > 0);
     } catch (error) {
       if (!isBroken(error)) throw error;
-      how = "reset";
+      kind = "reset";
     }
-    return { received: this.#take(this.#end), kind: how };
+    return { received: this.#take(this.#end), kind };
   }
 
   /** Asserts that the other side closes or resets the connection without sending another byte. */
@@ -261,9 +261,9 @@ export class RawServer implements Disposable {
 /** Waits for a tick of the event loop, in which all bytes that have arrived are read. */
 export async function waitForTick(): Promise<void> {
   using server = new RawServer();
-  using near = await RawPeer.connect(server.address);
-  const far = await server.accept();
-  const byteRead = far.readExactly(1);
-  await near.send("x");
+  using client = await RawPeer.connect(server.address);
+  const serverPeer = await server.accept();
+  const byteRead = serverPeer.readExactly(1);
+  await client.send("x");
   await byteRead;
 }

@@ -17,8 +17,8 @@ const PIECE = new Uint8Array(65536);
 const encode = (text: string) => new TextEncoder().encode(text);
 
 /** Returns the error with which a promise rejects in time. */
-function rejectsSoon(promise: Promise<unknown>, what: string): Promise<unknown> {
-  return withTimeout(catchRejection(promise, what), `${what} rejects`);
+function rejectsSoon(promise: Promise<unknown>, label: string): Promise<unknown> {
+  return withTimeout(catchRejection(promise, label), `${label} rejects`);
 }
 
 /**
@@ -65,13 +65,13 @@ for (const [name, make] of streams) {
   Deno.test(`an abort while sending a body ${name}`, async () => {
     const aborter = new AbortController();
     const reason = new Error("enough");
-    const started = Promise.withResolvers<void>();
-    const failed = Promise.withResolvers<unknown>();
+    const readStarted = Promise.withResolvers<void>();
+    const signalReason = Promise.withResolvers<unknown>();
     await using serving = serve(fromFetchHandler(async (request) => {
       const reader = request.body!.getReader();
-      request.signal.addEventListener("abort", () => failed.resolve(request.signal.reason));
+      request.signal.addEventListener("abort", () => signalReason.resolve(request.signal.reason));
       await reader.read();
-      started.resolve();
+      readStarted.resolve();
       while (!(await reader.read()).done);
       return new Response("complete");
     }));
@@ -79,12 +79,16 @@ for (const [name, make] of streams) {
     const fetch = createFetch(serving.makeClient());
     const responding = fetch("/", { method: "POST", body: stream, signal: aborter.signal });
     const rejection = rejectsSoon(responding, "an aborted fetch");
-    await withTimeout(started.promise, "the body arrives");
+    await withTimeout(readStarted.promise, "the body arrives");
     aborter.abort(reason);
     assertStrictEquals(await rejection, reason);
     assertStrictEquals(await cancelled, reason);
-    const seen = await withTimeout(failed.promise, "the handler's signal is aborted");
-    assert(seen instanceof ProtocolError || seen instanceof Deno.errors.ConnectionReset, `${seen}`);
+    const abortReason = await withTimeout(signalReason.promise, "the handler's signal is aborted");
+    assert(
+      abortReason instanceof ProtocolError ||
+        abortReason instanceof Deno.errors.ConnectionReset,
+      `${abortReason}`,
+    );
     assertEquals(serving.logger.messagesOf("error"), []);
   });
 
@@ -199,24 +203,27 @@ const reason = new Error("revoked");
 
 // ───────────────────────── fromFetchHandler
 
-for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
-  test(`request.signal is aborted when a client ${how} while a handler is pending`, async () => {
-    const begun = Promise.withResolvers<void>();
-    const told = Promise.withResolvers<unknown>();
+for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
+  test(`request.signal is aborted when a client ${closing} while a handler is pending`, async () => {
+    const handlerCalled = Promise.withResolvers<void>();
+    const signalReason = Promise.withResolvers<unknown>();
     await using serving = serveHandler(async ({ signal }) => {
-      begun.resolve();
-      told.resolve(await waitForAbort(signal));
+      handlerCalled.resolve();
+      signalReason.resolve(await waitForAbort(signal));
       return new Response("too late");
     });
     using peer = await RawPeer.connect(serving.address);
     await peer.send(get);
-    await withTimeout(begun.promise, "the handler works");
+    await withTimeout(handlerCalled.promise, "the handler works");
     await leave(peer);
-    assertInstanceOf(await withTimeout(told.promise, "the handler goes on"), ConnectionClosedError);
+    assertInstanceOf(
+      await withTimeout(signalReason.promise, "the handler goes on"),
+      ConnectionClosedError,
+    );
     if (leave === CLOSING_ACTIONS["ends its writing side"]) await peer.readUntil("too late");
   });
 
-  test(`an idle stream is canceled when a client ${how}`, async () => {
+  test(`an idle stream is canceled when a client ${closing}`, async () => {
     const { stream, cancelled } = events();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
@@ -228,10 +235,10 @@ for (const [how, leave] of Object.entries(CLOSING_ACTIONS)) {
     await peer.readUntil("hello");
     const [session] = serving.server.sessions;
     await leave(peer);
-    const why = await cancelled;
-    assertInstanceOf(why, ConnectionClosedError);
-    assertStrictEquals(signals[0]!.reason, why);
-    assertStrictEquals(session!.signal.reason, why);
+    const cancelReason = await cancelled;
+    assertInstanceOf(cancelReason, ConnectionClosedError);
+    assertStrictEquals(signals[0]!.reason, cancelReason);
+    assertStrictEquals(session!.signal.reason, cancelReason);
     while (serving.server.sessions.size > 0) await waitForTick();
     assertEquals(serving.logger.messagesOf("error"), []);
   });
@@ -252,9 +259,9 @@ test("a stream that a handler creates after its client has left is canceled", as
 
 Deno.test("a handler that closes its session cancels its stream with the reason", async () => {
   const { stream, cancelled } = events();
-  const ended = Promise.withResolvers<unknown>();
+  const cancelReason = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request, { session }) => {
-    request.signal.addEventListener("abort", () => ended.resolve(request.signal.reason));
+    request.signal.addEventListener("abort", () => cancelReason.resolve(request.signal.reason));
     setTimeout(() => session.close(reason), 50);
     return new Response(stream);
   });
@@ -262,6 +269,6 @@ Deno.test("a handler that closes its session cancels its stream with the reason"
   await peer.send(get);
   await peer.readToEnd();
   assertStrictEquals(await cancelled, reason);
-  assertStrictEquals(await ended.promise, reason);
+  assertStrictEquals(await cancelReason.promise, reason);
   assertEquals(serving.logger.messagesOf("error"), []);
 });

@@ -86,8 +86,8 @@ Deno.test("a URL without an origin gets that of the connection", async () => {
   await using dir = await createTempDir();
   await using serving = serve(countingApp, {}, `${dir.path}/socket`);
   using unix = await serving.makeClient().connect();
-  const other = await createFetch(unix)("/a");
-  assertEquals([other.url, await other.text()], ["http://localhost/a", "0 /a "]);
+  const unixResponse = await createFetch(unix)("/a");
+  assertEquals([unixResponse.url, await unixResponse.text()], ["http://localhost/a", "0 /a "]);
 });
 
 Deno.test("a caller's mistake leaves the connection usable", async () => {
@@ -128,11 +128,13 @@ Deno.test("a signal that is aborted before the first byte leaves the connection 
   const { fetch } = connected;
   const reason = new Error("never mind");
   const signal = AbortSignal.abort(reason);
-  const early = [
+  const abortedFetches = [
     fetch("/", { signal }),
     fetch(new Request(`http://${connected.conn.baseHeaders?.["host"]}/`, { signal })),
   ];
-  for (const each of early) assertEquals(await catchRejection(each, "an abort"), reason);
+  for (const aborted of abortedFetches) {
+    assertEquals(await catchRejection(aborted, "an abort"), reason);
+  }
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
@@ -310,16 +312,16 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ],
     ["another scheme and a user", "ftp://user:secret@device.local/", {}, user],
   ];
-  await testEachRow(t, rows, async (name, input, init, said, cause?: ErrorConstructor) => {
+  await testEachRow(t, rows, async (name, input, init, message, cause?: ErrorConstructor) => {
     const error = await catchRejection(fetch(input, init), name);
     assertInstanceOf(error, TypeError);
     if (cause !== undefined) assertInstanceOf(error.cause, cause);
-    assertStringIncludes(error.message, said);
+    assertStringIncludes(error.message, message);
     assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
   });
   await t.step("no server", async () => {
-    const gone = createFetch(new Client(["127.0.0.1", await findUnusedPort()]));
-    const error = await catchRejection(gone("/gone"), "a fetch that fails");
+    const fetchUnreachable = createFetch(new Client(["127.0.0.1", await findUnusedPort()]));
+    const error = await catchRejection(fetchUnreachable("/gone"), "a fetch that fails");
     assertInstanceOf(error, TypeError);
     assertInstanceOf(error.cause, Deno.errors.ConnectionRefused);
     assertStringIncludes(error.message, "/gone");
@@ -347,7 +349,7 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
     return [200, "OK", {}, null];
   });
   const { port } = serving.server;
-  const named = serving.makeClient({ host: "lamp:81" });
+  const namedClient = serving.makeClient({ host: "lamp:81" });
   using conn = await serving.makeClient().connect();
   const rows: [client: Client | Connection, url: string, isSent: boolean][] = [
     [serving.makeClient(), `http://127.0.0.1:${port}/`, true],
@@ -357,8 +359,8 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
     [serving.makeClient(), "//api.example/", false],
     [conn, `http://127.0.0.1:${port}/`, true],
     [conn, "http://api.example/", false],
-    [named, "http://LAMP:81/", true],
-    [named, "http://lamp/", false],
+    [namedClient, "http://LAMP:81/", true],
+    [namedClient, "http://lamp/", false],
     [serving.makeClient({ host: "lamp" }), "http://lamp:80/", true],
     [serving.makeClient({ host: null }), "http://any.example/", true],
     // No URL has this host.
@@ -367,10 +369,10 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
   ];
   for (const [client, url, isSent] of rows) {
     requests = 0;
-    const asked = createFetch(client)(url);
-    if (isSent) assertEquals((await asked).status, 200, url);
+    const fetching = createFetch(client)(url);
+    if (isSent) assertEquals((await fetching).status, 200, url);
     else {assertStringIncludes(
-        String(await catchRejection(asked, url)),
+        String(await catchRejection(fetching, url)),
         "TypeError: input: must be a URL of ",
       );}
     assertEquals(requests, isSent ? 1 : 0, url);
@@ -379,18 +381,22 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
   const redirect: AppFunction = () => [302, "Found", { location: "http://api.example/" }, null];
   await using redirecting = serve(redirect);
   await catchRejection(createFetch(redirecting.makeClient())("/"), "a redirect to another host");
-  const wrong = { anyHost: "yes" } as never;
-  assertThrows(() => createFetch(named, wrong), TypeError, "anyHost: must be a boolean");
+  const invalidOptions = { anyHost: "yes" } as never;
   assertThrows(
-    () => createFetch(named, { host: "a" } as never),
+    () => createFetch(namedClient, invalidOptions),
+    TypeError,
+    "anyHost: must be a boolean",
+  );
+  assertThrows(
+    () => createFetch(namedClient, { host: "a" } as never),
     TypeError,
     'unknown option "host"',
   );
 });
 
 Deno.test("createFetch requires a client or a connection", () => {
-  const wrong = [undefined, null, 1, "http://a/", {}, { request: 1 }, { close() {} }];
-  for (const client of [...wrong, Client, fetch]) {
+  const invalidClients = [undefined, null, 1, "http://a/", {}, { request: 1 }, { close() {} }];
+  for (const client of [...invalidClients, Client, fetch]) {
     assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "Client");
   }
 });

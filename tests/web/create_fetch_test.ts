@@ -232,13 +232,13 @@ interface Arrival {
  * requests with the received request.
  */
 function serveRedirects(
-  more: (path: string[]) => ReturnType<AppFunction> | null = () => null,
+  respond: (path: string[]) => ReturnType<AppFunction> | null = () => null,
 ): Serving {
   return serve(async (request) => {
     const { method, path, headers } = request;
     const body = request.body === null ? null : await request.body.text();
-    const answer = more(path);
-    if (answer !== null) return answer;
+    const response = respond(path);
+    if (response !== null) return response;
     if (path[0] === "to" && Number(path[1]) > 0 && request.query === null) {
       const redirect = new TextEncoder().encode("a redirect");
       const content = method === "HEAD" ? null : redirect;
@@ -283,29 +283,29 @@ Deno.test("a redirect is followed with the method that the standard requires", a
 
 Deno.test("a location is resolved against the URL of the request, and another origin is refused", async (t) => {
   await using serving = serveRedirects();
-  const plain = serving.makeClient();
-  const named = serving.makeClient({ host: "device.local" });
-  const from = "http://device.local/to/307";
+  const plainClient = serving.makeClient();
+  const namedClient = serving.makeClient({ host: "device.local" });
+  const fromUrl = "http://device.local/to/307";
   const rows: [location: string, client: Client, expected: string][] = [
-    ["/a?b", plain, "http://device.local/a?b"],
-    ["a", plain, "http://device.local/to/a"],
-    ["../a", plain, "http://device.local/a"],
-    ["?a", plain, "http://device.local/to/307?a"],
-    ["http://device.local/a", plain, "http://device.local/a"],
-    ["http://device.local:80/a", plain, "http://device.local/a"],
-    ["//device.local/a", plain, "http://device.local/a"],
+    ["/a?b", plainClient, "http://device.local/a?b"],
+    ["a", plainClient, "http://device.local/to/a"],
+    ["../a", plainClient, "http://device.local/a"],
+    ["?a", plainClient, "http://device.local/to/307?a"],
+    ["http://device.local/a", plainClient, "http://device.local/a"],
+    ["http://device.local:80/a", plainClient, "http://device.local/a"],
+    ["//device.local/a", plainClient, "http://device.local/a"],
     // The server gets its own host from the client.
-    [`http://${plain.host}/a`, plain, `http://${plain.host}/a`],
-    ["http://other.local/a", named, "TypeError: http://other.local"],
-    ["https://device.local/a", named, "TypeError: https://device.local"],
-    ["http://device.local:81/a", named, "TypeError: http://device.local:81"],
-    ["//other.local/", named, "TypeError: http://other.local"],
-    ["ftp://device.local/a", named, "TypeError: another origin"],
-    ["data:text/plain,a", named, "TypeError: another origin"],
-    ["http://[", named, "TypeError: not a URL"],
+    [`http://${plainClient.host}/a`, plainClient, `http://${plainClient.host}/a`],
+    ["http://other.local/a", namedClient, "TypeError: http://other.local"],
+    ["https://device.local/a", namedClient, "TypeError: https://device.local"],
+    ["http://device.local:81/a", namedClient, "TypeError: http://device.local:81"],
+    ["//other.local/", namedClient, "TypeError: http://other.local"],
+    ["ftp://device.local/a", namedClient, "TypeError: another origin"],
+    ["data:text/plain,a", namedClient, "TypeError: another origin"],
+    ["http://[", namedClient, "TypeError: not a URL"],
   ];
   await testEachRow(t, rows, async (location, client, expected) => {
-    const responding = createFetch(client, { anyHost: true })(from, {
+    const responding = createFetch(client, { anyHost: true })(fromUrl, {
       headers: { target: location },
     });
     if (expected.startsWith("http")) {
@@ -347,9 +347,9 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
   }
   for (const status of [300, 304, 305, 399]) {
     await t.step(`${status} is no redirect`, async () => {
-      await using other = serve(() => [status, "xx", { location: "/there" }, null]);
+      await using otherServing = serve(() => [status, "xx", { location: "/there" }, null]);
       for (const redirect of ["follow", "error", "manual"] as const) {
-        const response = await createFetch(other.makeClient(), { anyHost: true })("/", {
+        const response = await createFetch(otherServing.makeClient(), { anyHost: true })("/", {
           redirect,
         });
         assertEquals([response.status, response.redirected], [status, false]);
@@ -362,9 +362,11 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
 Deno.test("at most 20 redirects are followed", async () => {
   let count = 0;
   await using serving = serveRedirects((path) => {
-    const left = Number(path[0]);
+    const remainingRedirects = Number(path[0]);
     count++;
-    return left === 0 ? [200, "OK", {}, null] : [302, "Found", { location: `/${left - 1}` }, null];
+    return remainingRedirects === 0
+      ? [200, "OK", {}, null]
+      : [302, "Found", { location: `/${remainingRedirects - 1}` }, null];
   });
   const fetch = createFetch(serving.makeClient(), { anyHost: true });
   const response = await fetch("/20");
@@ -390,11 +392,11 @@ Deno.test("a body is sent again if possible", async (t) => {
     ["a form", () => form, true],
     ["a stream", () => makeSlowStream("hello"), false],
   ];
-  for (const [name, make, again] of bodies) {
+  for (const [name, make, isRepeatable] of bodies) {
     for (const status of STATUSES) {
       await t.step(`${name}, ${status}`, async () => {
         const responding = fetch(`/to/${status}`, { method: "PUT", headers, body: make() });
-        if (again || status === 303) {
+        if (isRepeatable || status === 303) {
           const { method, body }: Arrival = await (await responding).json();
           assertEquals([method, body !== null], status === 303 ? ["GET", false] : ["PUT", true]);
         } else {

@@ -28,28 +28,28 @@ Deno.test("DNS rebinding: a page reaches no app, not even if its host name resol
   });
   await using server = new Server(["127.0.0.1", 0], guarded);
   server.serveForever();
-  const own = formatAddress(server.address);
-  hosts.add(own);
-  const port = own.split(":")[1];
+  const ownHost = formatAddress(server.address);
+  hosts.add(ownHost);
+  const port = ownHost.split(":")[1];
 
   const rows: [host: string | null, origin: string | null, status: number][] = [
-    [own, null, 200],
-    [own, `http://${own}`, 200],
+    [ownHost, null, 200],
+    [ownHost, `http://${ownHost}`, 200],
     // The page's host name was rebound: for the browser the request has the same origin.
     [`evil.example:${port}`, `http://evil.example:${port}`, 421],
     [`evil.example:${port}`, null, 421],
     ["evil.example", null, 421],
     [`127.0.0.1.evil.example:${port}`, null, 421],
-    [`${own}.evil.example`, null, 421],
-    [`${own}, evil.example`, null, 421],
+    [`${ownHost}.evil.example`, null, 421],
+    [`${ownHost}, evil.example`, null, 421],
     [`localhost:${port}`, `http://localhost:${port}`, 421],
     ["127.0.0.1", null, 421],
     [null, null, 421],
     // A page without rebinding sends the right host.
-    [own, "http://evil.example", 421],
-    [own, `https://${own}`, 421],
-    [own, "null", 421],
-    [null, `http://${own}`, 421],
+    [ownHost, "http://evil.example", 421],
+    [ownHost, `https://${ownHost}`, 421],
+    [ownHost, "null", 421],
+    [null, `http://${ownHost}`, 421],
     [null, "http://undefined", 421],
   ];
   for (const [host, origin, expected] of rows) {

@@ -24,9 +24,14 @@ import {
 const encoder = new TextEncoder();
 
 Deno.test("the handler gets method, URL and headers", async () => {
-  const seen: unknown[] = [];
+  const seenRequests: unknown[] = [];
   await using serving = serveHandler((request) => {
-    seen.push([request.method, request.url, Object.fromEntries(request.headers), request.body]);
+    seenRequests.push([
+      request.method,
+      request.url,
+      Object.fromEntries(request.headers),
+      request.body,
+    ]);
     return new Response("hello");
   });
   await exchangeRequest(
@@ -35,7 +40,7 @@ Deno.test("the handler gets method, URL and headers", async () => {
       "Range: bytes=2-4\r\n\r\n",
   );
   const headers = { host: "device.local:8080", range: "bytes=2-4", "x-thing": "One: Two" };
-  assertEquals(seen, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
+  assertEquals(seenRequests, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
 });
 
 Deno.test("the URL has the origin of the host header, or of the option; a missing host, or a host that URL parsing changes, causes 400", async (t) => {
@@ -121,17 +126,17 @@ Deno.test("the handler gets information about the peer", async (t) => {
     using conn = await serving.makeClient().connect();
     const { hostname, port } = conn.sock.localAddr as Deno.NetAddr;
     for (const count of [1, 2]) {
-      const answer = await (await conn.get("/")).body?.json();
+      const response = await (await conn.get("/")).body?.json();
       const remoteAddr = { transport: "tcp", hostname, port };
-      assertEquals(answer, { remoteAddr, count, address: [hostname, port] });
+      assertEquals(response, { remoteAddr, count, address: [hostname, port] });
     }
   });
   await t.step("over a Unix socket", async () => {
     await using dir = await createTempDir();
     await using serving = serve(fromFetchHandler(handler), {}, `${dir.path}/socket`);
-    const answer = await (await serving.makeClient().request("GET", "/")).body?.json();
+    const response = await (await serving.makeClient().request("GET", "/")).body?.json();
     const remoteAddr = { transport: "unix", path: "" };
-    assertEquals(answer, { remoteAddr, count: 1, address: null });
+    assertEquals(response, { remoteAddr, count: 1, address: null });
   });
 });
 
@@ -271,10 +276,10 @@ Deno.test("a piece larger than the largest chunk is split, and a body larger tha
     url.endsWith("/chunked") ? new Response(body(), { headers: chunked }) : new Response(body())
   );
   using conn = await serving.makeClient().connect();
-  const whole = await conn.get("/");
-  assertEquals(whole.headers["content-length"], size);
+  const response = await conn.get("/");
+  assertEquals(response.headers["content-length"], size);
   let count = 0;
-  await whole.body?.writeTo({ write: (bytes) => Promise.resolve(void (count += bytes.length)) });
+  await response.body?.writeTo({ write: (bytes) => Promise.resolve(void (count += bytes.length)) });
   assertEquals(count, size);
   const pieces = await conn.get("/chunked");
   assert(pieces.body?.chunked);
@@ -293,10 +298,10 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     response.body?.getReader();
     return response;
   };
-  const both = { "content-length": "1", "transfer-encoding": "chunked" };
-  const none = { "content-length": "0" };
-  const row = (name: string, init: HeadersInit, ...said: string[]) =>
-    [name, () => new Response(null, { headers: init }), ...said] as const;
+  const bothFramings = { "content-length": "1", "transfer-encoding": "chunked" };
+  const zeroLength = { "content-length": "0" };
+  const row = (name: string, init: HeadersInit, ...messageParts: string[]) =>
+    [name, () => new Response(null, { headers: init }), ...messageParts] as const;
   const rows: (readonly [name: string, make: () => unknown, ...said: string[]])[] = [
     row("a character", { "x-a": "a@b" }, 'headers["x-a"]', '"a@b"'),
     row("a byte outside of ASCII", { "x-a": "caf\xe9" }, 'headers["x-a"]', "caf\\xe9"),
@@ -312,8 +317,12 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     row("an unknown total", { "content-range": "bytes */10" }, "content-range", "*/10"),
     row("a range", { range: "bytes=0-1" }, "range"),
     ["a reason", () => new Response(null, { statusText: "I'm fine" }), "reason", "I'm fine"],
-    ["both framings", () => new Response(stream(), { headers: both }), "transfer-encoding"],
-    ["a length of 204", () => new Response(null, { status: 204, headers: none }), "content-length"],
+    ["both framings", () => new Response(stream(), { headers: bothFramings }), "transfer-encoding"],
+    [
+      "a length of 204",
+      () => new Response(null, { status: 204, headers: zeroLength }),
+      "content-length",
+    ],
     ["a network error", () => Response.error(), "200 to 599; got 0"],
     ["a body that was used", used, "body is unused"],
     ["nothing", () => undefined, "must return a Response; got undefined"],
@@ -323,14 +332,14 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     }, "thrown on purpose"],
     ["a rejection", () => Promise.reject(new Error("rejected on purpose")), "rejected on purpose"],
   ];
-  await testEachRow(t, rows, async (_name, make, ...said) => {
+  await testEachRow(t, rows, async (_name, make, ...messageParts) => {
     await using serving = serveHandler(make as FetchHandler);
     using peer = await RawPeer.connect(serving.address);
     await peer.send("GET / HTTP/1.1\r\n\r\n");
     assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
-    const [message = "", ...others] = await serving.logger.waitFor("error");
-    assertEquals(others, []);
-    for (const part of said) assertStringIncludes(message, part);
+    const [message = "", ...otherMessages] = await serving.logger.waitFor("error");
+    assertEquals(otherMessages, []);
+    for (const part of messageParts) assertStringIncludes(message, part);
   });
 });
 
@@ -375,8 +384,8 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
     ["no URL", [handler, { origin: "a" }], RangeError, "origin"],
     ["an option that was", [handler, { chooseCookie: String }], TypeError, '"chooseCookie"'],
   ];
-  await testEachRow(t, rows, (_name, args, error, said) => {
-    assertThrows(() => Reflect.apply(fromFetchHandler, undefined, args), error, said);
+  await testEachRow(t, rows, (_name, args, error, message) => {
+    assertThrows(() => Reflect.apply(fromFetchHandler, undefined, args), error, message);
   });
 });
 
@@ -452,17 +461,17 @@ Deno.test("the body of a request can't be the body of its response", async () =>
 });
 
 Deno.test("a reader of the request's body gets an error after the response was sent: a truncated body doesn't look complete", async () => {
-  const told = Promise.withResolvers<unknown>();
+  const readResult = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request) => {
     const reader = request.clone().body!.getReader();
     const readAll = async () => {
       while (!(await reader.read()).done);
     };
     // The handler continues reading after it has made the response.
-    setTimeout(() => readAll().then(told.resolve, told.resolve));
+    setTimeout(() => readAll().then(readResult.resolve, readResult.resolve));
     return new Response("hello");
   });
   const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(3_000_000));
   assertEquals(await response.body?.text(), "hello");
-  assertInstanceOf(await withTimeout(told.promise, "the reader is told"), Error);
+  assertInstanceOf(await withTimeout(readResult.promise, "the reader is told"), Error);
 });

@@ -10,36 +10,40 @@ import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 Deno.test("available bytes are read ahead, and no byte is lost from a late, long, failing or non-byte stream", async () => {
-  const whole = await readAhead(
+  const wholeText = await readAhead(
     sources.streamOf(encodeLatin1("a"), encodeLatin1(""), encodeLatin1("b")),
   );
-  assert(!(whole instanceof ReadableStream));
-  assertEquals(whole.map(decodeLatin1), ["a", "", "b"]);
-  const rest = async (stream: ReadableStream<Uint8Array>) => {
+  assert(!(wholeText instanceof ReadableStream));
+  assertEquals(wholeText.map(decodeLatin1), ["a", "", "b"]);
+  const readRest = async (stream: ReadableStream<Uint8Array>) => {
     const read = await readAhead(stream);
     assert(read instanceof ReadableStream);
     return read;
   };
 
   let controller!: ReadableStreamDefaultController<Uint8Array>;
-  const late = await rest(new ReadableStream({ start: (given) => void (controller = given) }));
+  const lateText = await readRest(
+    new ReadableStream({ start: (streamController) => void (controller = streamController) }),
+  );
   controller.enqueue(encodeLatin1("a"));
   controller.close();
-  assertEquals((await Array.fromAsync(late)).map(decodeLatin1), ["a"]);
+  assertEquals((await Array.fromAsync(lateText)).map(decodeLatin1), ["a"]);
 
-  const long = await rest(sources.streamOf(...Array.from({ length: 20 }, () => encodeLatin1("x"))));
+  const long = await readRest(
+    sources.streamOf(...Array.from({ length: 20 }, () => encodeLatin1("x"))),
+  );
   assertEquals((await Array.fromAsync(long)).length, 20);
 
   const strange = new sources.TrackedStream<unknown>([5, 6]);
-  const pieces = await rest(strange.stream as ReadableStream<Uint8Array>);
+  const pieces = await readRest(strange.stream as ReadableStream<Uint8Array>);
   assertEquals(await Array.fromAsync(pieces as ReadableStream<unknown>), [5, 6]);
 
   const failure = new Error("broken");
-  const failing = await rest(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
+  const failing = await readRest(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
   assertStrictEquals(await catchRejection(Array.fromAsync(failing), "a failing stream"), failure);
 
   const unwanted = new sources.TrackedStream<unknown>([5, 6]);
-  await (await rest(unwanted.stream as ReadableStream<Uint8Array>)).cancel(failure);
+  await (await readRest(unwanted.stream as ReadableStream<Uint8Array>)).cancel(failure);
   assertEquals(unwanted.cancelReasons, [failure]);
 });
 
@@ -57,9 +61,9 @@ class Relay {
   /** Yields the words. */
   async *send(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     for (const [i, word] of WORDS.entries()) {
-      const before = this.#arrived[i - 1];
-      if (before !== undefined) {
-        await withTimeout(before.promise, `"${WORDS[i - 1]}" arrives alone`);
+      const previous = this.#arrived[i - 1];
+      if (previous !== undefined) {
+        await withTimeout(previous.promise, `"${WORDS[i - 1]}" arrives alone`);
       }
       yield encoder.encode(word);
     }
@@ -138,9 +142,9 @@ const PIECE_BYTES = 1048576;
 const QUIET_TURNS = 20;
 
 async function untilQuiet(count: () => number): Promise<void> {
-  for (let quiet = 0, before = -1; quiet < QUIET_TURNS; quiet++) {
-    if (count() !== before) quiet = 0;
-    before = count();
+  for (let quiet = 0, previousCount = -1; quiet < QUIET_TURNS; quiet++) {
+    if (count() !== previousCount) quiet = 0;
+    previousCount = count();
     await waitForTick();
   }
 }
@@ -164,35 +168,41 @@ async function lengthOf(stream: ReadableStream<Uint8Array>): Promise<number> {
 }
 
 Deno.test("a response is produced, and a request consumed, no faster than it is read", async () => {
-  const [up, down] = [large(), large()];
-  const read = Promise.withResolvers<void>();
+  const [upload, download] = [large(), large()];
+  const readAllowed = Promise.withResolvers<void>();
   await using serving = serveHandler(async ({ body }) => {
-    if (body === null) return new Response(down.stream);
-    await read.promise;
+    if (body === null) return new Response(download.stream);
+    await readAllowed.promise;
     return new Response(`${await lengthOf(body)}`);
   });
   const fetch = createFetch(serving.makeClient());
   const response = await fetch("/");
-  await untilQuiet(() => down.taken);
-  assert(down.taken < MANY / 2, `${down.taken} of ${MANY} pieces were made before one was read`);
+  await untilQuiet(() => download.taken);
+  assert(
+    download.taken < MANY / 2,
+    `${download.taken} of ${MANY} pieces were made before one was read`,
+  );
   assertEquals(await lengthOf(response.body!), MANY * PIECE_BYTES);
 
-  const responding = fetch("/", { method: "POST", body: up.stream });
-  await untilQuiet(() => up.taken);
-  assert(up.taken < MANY / 2, `${up.taken} of ${MANY} pieces were taken before one was read`);
-  read.resolve();
+  const responding = fetch("/", { method: "POST", body: upload.stream });
+  await untilQuiet(() => upload.taken);
+  assert(
+    upload.taken < MANY / 2,
+    `${upload.taken} of ${MANY} pieces were taken before one was read`,
+  );
+  readAllowed.resolve();
   assertEquals(await (await responding).text(), `${MANY * PIECE_BYTES}`);
 });
 
 // Converting headers in both directions.
 
 Deno.test("a header value in an unsupported form is a RangeError that names it", () => {
-  const wrong: Record<string, string[]> = {
+  const invalidHeaders: Record<string, string[]> = {
     "content-length": ["", "+1", "-1", "1.0", "0x1", "01", "1, 1", "1e3", "9007199254740993"],
     "range": ["", "bytes=0-", "bytes=-5", "bytes=0-1,3-4", "items=0-1", "bytes=2-1"],
     "content-range": ["", "bytes 0-1", "bytes */5", "bytes 0-5/5", "bytes 0-1/*"],
   };
-  for (const [name, values] of Object.entries(wrong)) {
+  for (const [name, values] of Object.entries(invalidHeaders)) {
     for (const value of values) {
       const { message } = assertThrows(
         () => toHeaderDict(new Headers({ [name]: value })),

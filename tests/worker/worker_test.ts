@@ -40,15 +40,15 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
   const fail = () => {
     throw new Error("in a getter");
   };
-  const changed = (property: string, descriptor: PropertyDescriptor) =>
+  const withProperty = (property: string, descriptor: PropertyDescriptor) =>
     Object.defineProperty(new Error("odd"), property, descriptor);
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
   const rows: [thrown: unknown, message: string][] = [
     ["text", "text"],
-    [changed("name", { value: () => 5 }), "odd"],
-    [changed("stack", { value: Symbol("s") }), "odd"],
-    [changed("message", { get: fail }), "the thrown value can't be read"],
+    [withProperty("name", { value: () => 5 }), "odd"],
+    [withProperty("stack", { value: Symbol("s") }), "odd"],
+    [withProperty("message", { get: fail }), "the thrown value can't be read"],
     [proxy, "the thrown value can't be read"],
     [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];

@@ -96,9 +96,9 @@ Deno.test("a body of another copy of the package is a TypeError that names the c
   ];
   using connected = await connect();
   for (const [label, make] of rows) {
-    const wrong = connected.conn.put("/", {}, make() as BodyOut);
+    const sending = connected.conn.put("/", {}, make() as BodyOut);
     await assertRejects(
-      () => wrong,
+      () => sending,
       TypeError,
       `got ${label} of another copy of it: import the class`,
     );
@@ -114,8 +114,8 @@ Deno.test("checkBodies requires all four classes of the library, or classes that
   class Twice extends Extended {}
   checkBodies({ ...bodies, Body: Twice });
   for (const [name, Class] of Object.entries(bodies)) {
-    for (const wrong of [null, class {}, Object, { prototype: Class }, Class.prototype]) {
-      const option = { ...bodies, [name]: wrong };
+    for (const invalidClass of [null, class {}, Object, { prototype: Class }, Class.prototype]) {
+      const option = { ...bodies, [name]: invalidClass };
       assertThrows(() => checkBodies(option), TypeError, `and ${name} one that extends ours`);
     }
   }
@@ -125,7 +125,7 @@ Deno.test("checkBodies requires all four classes of the library, or classes that
 
 // ───────────────────────── consumed
 
-const ends: Record<string, [consumed: boolean, use: (body: Body | ChunkedBody) => unknown]> = {
+const endings: Record<string, [consumed: boolean, use: (body: Body | ChunkedBody) => unknown]> = {
   untouched: [false, () => {}],
   "read to its end": [true, (body) => body.read()],
   "read in part": [false, (body) => body.chunked ? body.readChunk() : body.read(2)],
@@ -142,18 +142,18 @@ const ends: Record<string, [consumed: boolean, use: (body: Body | ChunkedBody) =
   }],
 };
 for (const [kind, make] of Object.entries(received)) {
-  for (const [operation, [consumed, use]] of Object.entries(ends)) {
+  for (const [operation, [consumed, use]] of Object.entries(endings)) {
     Deno.test(`a ${kind} that is ${operation} is ${consumed ? "" : "not "}consumed`, async () => {
       const body = make();
       await use(body);
       const { bytesRead, isConsumed } = readerOf(body);
       assertEquals(isConsumed, consumed);
       // The encoded sizes: the size of a chunked body includes the chunk headers.
-      const [part, whole] = kind === "Body" ? [2, 5] : [10, 15];
+      const [partSize, wholeSize] = kind === "Body" ? [2, 5] : [10, 15];
       const isPart = operation.startsWith("read in part");
       assertEquals(
         bytesRead,
-        operation === "untouched" || operation === "cancelled" ? 0 : isPart ? part : whole,
+        operation === "untouched" || operation === "cancelled" ? 0 : isPart ? partSize : wholeSize,
       );
     });
   }
@@ -199,12 +199,12 @@ Deno.test("canceling an empty body has no effect once its use has begun", async 
 
 Deno.test("an empty body is consumed from the start, a failed one never", async () => {
   assertEquals(readerOf(new Body(streamOf(), 0)).isConsumed, true);
-  const failed = new Body(streamOf(), 5);
-  await failed.read().catch(() => {});
-  assertEquals(readerOf(failed).isConsumed, false);
-  const broken = new ChunkedBody(streamOf(encodeLatin1("x")));
-  await broken.read().catch(() => {});
-  assertEquals(readerOf(broken).isConsumed, false);
+  const failedBody = new Body(streamOf(), 5);
+  await failedBody.read().catch(() => {});
+  assertEquals(readerOf(failedBody).isConsumed, false);
+  const brokenBody = new ChunkedBody(streamOf(encodeLatin1("x")));
+  await brokenBody.read().catch(() => {});
+  assertEquals(readerOf(brokenBody).isConsumed, false);
 });
 
 Deno.test("each end listener of a body is called once, however the body ends, and at once if the body has ended", async () => {
@@ -252,7 +252,7 @@ Deno.test("canceling never throws, also for values that are not a body", async (
 });
 
 Deno.test("the bodies of an answer that can't be read are canceled", async (t) => {
-  const answers: Record<string, (body: unknown) => unknown> = {
+  const responses: Record<string, (body: unknown) => unknown> = {
     "five items": (body) => [200, "OK", {}, body, null],
     "three items": (body) => [200, "OK", body],
     "no headers": (body) => ({ status: 200, reason: "OK", body }),
@@ -266,7 +266,7 @@ Deno.test("the bodies of an answer that can't be read are canceled", async (t) =
     }),
     "headers of a wrong type": (body) => [200, "OK", "none", body],
   };
-  await testEachRow(t, Object.entries(answers), async (_name, make) => {
+  await testEachRow(t, Object.entries(responses), async (_name, make) => {
     const cancelled: unknown[] = [];
     const source = new ReadableStream({ cancel: (reason) => void cancelled.push(reason) });
     await using serving = serve(
@@ -499,7 +499,7 @@ Deno.test("LengthEncoderStream passes on the written bytes, even if the writer c
 class Connected implements BodySource {
   readonly kind = "request";
   readonly buffer: ReadBuffer;
-  readonly told: string[] = [];
+  readonly events: string[] = [];
   readonly #pieces: ByteSource;
 
   constructor(pieces: Uint8Array[]) {
@@ -512,7 +512,7 @@ class Connected implements BodySource {
   }
 
   onEnd(outcome: BodyOutcome): void {
-    this.told.push(outcome);
+    this.events.push(outcome);
   }
 }
 
@@ -521,9 +521,9 @@ Deno.test("the buffered bytes of a body are written synchronously, together with
   await connection.buffer.fill();
   const pieces: string[] = [];
   const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(decodeLatin1(bytes)));
-  const written = new Body(connection, 12).writeTo({ write });
+  const writing = new Body(connection, 12).writeTo({ write });
   assertEquals(pieces, ["hello"]);
-  assertEquals([await written, pieces.join("")], [12, "hello, world"]);
+  assertEquals([await writing, pieces.join("")], [12, "hello, world"]);
 });
 
 Deno.test("a read that fails after a body was canceled doesn't affect its connection", async () => {
@@ -531,13 +531,13 @@ Deno.test("a read that fails after a body was canceled doesn't affect its connec
   const pending = Promise.withResolvers<number>();
   connection.read = () => pending.promise;
   const body = new Body(connection, 5);
-  const read = body.read();
+  const reading = body.read();
   const reason = new Error("not wanted");
   await body.cancel(reason);
-  assertStrictEquals(await read.catch((error) => error), reason);
+  assertStrictEquals(await reading.catch((error) => error), reason);
   pending.reject(new Error("reset"));
   await waitForTick();
-  assertEquals(connection.told, ["canceled"]);
+  assertEquals(connection.events, ["canceled"]);
 });
 
 // BodyState: operations on a body after an abort.
@@ -555,8 +555,8 @@ Deno.test("an abort rejects the pending operation once, and later ones, with the
     interruption.abort(reason);
     assertStrictEquals(await waiting, reason);
     assertEquals(interruption.failure, { error: reason, isAbort: true });
-    for (const later of [() => state.beginRead(), () => state.checkNotStopped()]) {
-      assertStrictEquals(catchThrown(later, "an aborted body"), reason);
+    for (const operation of [() => state.beginRead(), () => state.checkNotStopped()]) {
+      assertStrictEquals(catchThrown(operation, "an aborted body"), reason);
     }
     const wait = state.waitFor(Promise.resolve());
     assertStrictEquals(await catchRejection(wait, "a later wait"), reason);

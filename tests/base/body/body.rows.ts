@@ -126,9 +126,9 @@ const text = (...items: string[]) => items.map(encodeLatin1);
 const faults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
   Object.entries(rows).map(([rule, items]) => ({ rule, items, fails }));
 
-const noItems = (what: string, items: readonly unknown[], ...more: unknown[]): Fault[] =>
+const noItems = (label: string, items: readonly unknown[], ...more: unknown[]): Fault[] =>
   items.map((item) => ({
-    ...{ rule: `an item that is no ${what}: ${Deno.inspect(item)}`, items: [item, ...more] },
+    ...{ rule: `an item that is no ${label}: ${Deno.inspect(item)}`, items: [item, ...more] },
     fails: "no item",
   }));
 

@@ -54,11 +54,11 @@ import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
 
 /** Registers a test of each class, with a step for each kind of source. */
 function testEach(
-  what: string,
+  label: string,
   run: (row: BodyRow, track: BodyRow["tracks"][string]) => void | Promise<void>,
 ): void {
   for (const row of bodyRows) {
-    Deno.test(`${row.name} ${what}`, async (t) => {
+    Deno.test(`${row.name} ${label}`, async (t) => {
       for (const [kind, track] of Object.entries(row.tracks)) {
         await t.step(kind, async () => await run(row, track));
       }
@@ -193,17 +193,17 @@ testEach("writes its end only after its source has ended", async (row, track) =>
 
 testEach("writes the bytes that have arrived without waiting for more", async (row, track) => {
   const sink = new RecordingSink();
-  const written = Promise.withResolvers<void>();
+  const bytesWritten = Promise.withResolvers<void>();
   const watched = {
     async write(bytes: Uint8Array) {
       await sink.write(bytes);
-      written.resolve();
+      bytesWritten.resolve();
     },
   };
   // A waiting source is an asynchronous iterable, or a stream of it.
   const items = async function* () {
     for (const [i, item] of row.items.entries()) {
-      if (i === row.items.length - 1) await written.promise;
+      if (i === row.items.length - 1) await bytesWritten.promise;
       yield item;
     }
   };
@@ -299,10 +299,10 @@ testEach("fails with its sink's error, and cancels its source", async (row, trac
     await assertDead(body);
   }
   // The body was read to its end, so cancel() has no effect.
-  const whole = new RecordingSink();
-  await row.make(track(items).source).writeTo(whole);
+  const wholeSink = new RecordingSink();
+  await row.make(track(items).source).writeTo(wholeSink);
   const endedSource = track(items);
-  const failing = new FailingSink(whole.pieces.length - 1);
+  const failing = new FailingSink(wholeSink.pieces.length - 1);
   await catchRejection(row.make(endedSource.source).writeTo(failing), "its end");
   assertEquals([endedSource.hasEnded, endedSource.isCanceled], [true, false]);
   const failure = new Error("the stream broke");
@@ -600,17 +600,17 @@ Deno.test("a body from an iterable rejects if it is canceled while its sink is b
     },
   };
   const body = new BodyIter(items, 10);
-  const busy = Promise.withResolvers<void>();
+  const writeStarted = Promise.withResolvers<void>();
   const writing = catchRejection(
     body.writeTo({
       write() {
-        busy.resolve();
+        writeStarted.resolve();
         return new Promise(() => {});
       },
     }),
     "writeTo",
   );
-  await withTimeout(busy.promise, "the sink is written to");
+  await withTimeout(writeStarted.promise, "the sink is written to");
   await body.cancel(revoked);
   assertEquals(await withTimeout(writing, "it rejects"), revoked);
   assertEquals(returned, 1);

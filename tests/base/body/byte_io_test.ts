@@ -22,10 +22,14 @@ import fc from "fast-check";
 
 Deno.test("openSink locks a stream until it is released, and limits the size of writes to a sink", async () => {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  const out = openSink(writable);
-  assertEquals([writable.locked, out.keepsBytes, out.pieceBytes], [true, true, undefined]);
+  const streamSink = openSink(writable);
+  assertEquals([writable.locked, streamSink.keepsBytes, streamSink.pieceBytes], [
+    true,
+    true,
+    undefined,
+  ]);
   assertThrows(() => openSink(writable), TypeError);
-  out.release();
+  streamSink.release();
   assertEquals(writable.locked, false);
   await readable.cancel();
   for (const pieceBytes of [1, MAX_PIECE_BYTES, MAX_PIECE_BYTES + 1]) {
@@ -61,12 +65,12 @@ class ManualSource {
   async give(text: string | null): Promise<void> {
     if (text !== null) this.rooms.at(-1)!.set(encodeLatin1(text));
     this.#settle!.resolve(text === null ? null : text.length);
-    for (let turn = 0; turn < 5; turn++) await null;
+    for (let microtask = 0; microtask < 5; microtask++) await null;
   }
 
   async fail(error: unknown): Promise<void> {
     this.#settle!.reject(error);
-    for (let turn = 0; turn < 5; turn++) await null;
+    for (let microtask = 0; microtask < 5; microtask++) await null;
   }
 }
 
@@ -207,11 +211,11 @@ function thrower(error: unknown): never {
 /** A reader of messages, and the sizes of its buffer. */
 class Messages {
   /** The remaining bytes of the source, which returns as many as fit. */
-  #left = 0;
+  #remainingBytes = 0;
   readonly reader: ReadBuffer = new ReadBuffer({
     read: (into) => {
-      const count = Math.min(this.#left, into.length);
-      this.#left -= count;
+      const count = Math.min(this.#remainingBytes, into.length);
+      this.#remainingBytes -= count;
       return Promise.resolve(count);
     },
   });
@@ -219,8 +223,8 @@ class Messages {
   /** Receives a whole message of `size` bytes. */
   async receive(size: number): Promise<number> {
     this.reader.shrinkToUse();
-    this.#left = size;
-    while (this.#left > 0) await this.reader.fill();
+    this.#remainingBytes = size;
+    while (this.#remainingBytes > 0) await this.reader.fill();
     const { length } = this.reader.bytes;
     assertEquals(this.reader.bufferedBytes, size);
     this.reader.start = this.reader.end;
@@ -284,7 +288,7 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
       (await reader.readPiece({ keepsBytes: false, ...pieceBytes && { pieceBytes } })).length,
     );
   }
-  assertEquals(sizes.reduce((sum, each) => sum + each, 0), head.length + size + tail.length);
+  assertEquals(sizes.reduce((sum, length) => sum + length, 0), head.length + size + tail.length);
   return sizes;
 }
 

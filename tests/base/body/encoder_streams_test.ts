@@ -174,8 +174,8 @@ Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are spl
     await t.step(`${rule} (${rfc}): ${formatLabel(text)}`, async () => {
       const bytes = encodeLatin1(text);
       for (const start of ["", "3\r\nabc\r\n"]) {
-        const whole = concat([encodeLatin1(start), bytes]);
-        for (const pieces of [[whole], cutBytes(whole, 1), cutBytes(whole, 7, 2)]) {
+        const encoded = concat([encodeLatin1(start), bytes]);
+        for (const pieces of [[encoded], cutBytes(encoded, 1), cutBytes(encoded, 7, 2)]) {
           await assertProtocolRejection(decode(pieces), codes, formatLabel(text));
         }
       }
@@ -194,8 +194,8 @@ Deno.test("ChunkedDecoderStream errors if the bytes end anywhere before the last
 Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async () => {
   const bytes = encodeLatin1("2\r\nhi\r\n0\r\n\r\n");
   for (const extraBytes of ["X", "0\r\n\r\n", "\r\n", "\0"]) {
-    const whole = concat([bytes, encodeLatin1(extraBytes)]);
-    for (const pieces of [[whole], [bytes, encodeLatin1(extraBytes)], cutBytes(whole, 1)]) {
+    const encoded = concat([bytes, encodeLatin1(extraBytes)]);
+    for (const pieces of [[encoded], [bytes, encodeLatin1(extraBytes)], cutBytes(encoded, 1)]) {
       const source = new TrackedStream(pieces);
       const decoded = source.stream.pipeThrough(new ChunkedDecoderStream());
       await assertBodyError(Array.fromAsync(decoded), formatLabel(extraBytes));

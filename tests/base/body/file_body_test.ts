@@ -25,7 +25,7 @@ Deno.test("Body.fromFile has the bytes of a file, by its path or URL", async () 
 Deno.test("Body.fromFile closes the file when the body is consumed, canceled, disposed of, or fails", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/file`;
-  const ends: Record<string, (body: Body) => Promise<unknown>> = {
+  const endings: Record<string, (body: Body) => Promise<unknown>> = {
     read: (body) => body.read(),
     "in parts": async (body) => {
       while ((await body.read(2)).length > 0);
@@ -51,7 +51,7 @@ Deno.test("Body.fromFile closes the file when the body is consumed, canceled, di
       assertInstanceOf(await catchRejection(body.read(), "a truncated file"), BodyError);
     },
   };
-  for (const end of Object.values(ends)) {
+  for (const end of Object.values(endings)) {
     await Deno.writeTextFile(path, "hello");
     await end(await Body.fromFile(path));
   }

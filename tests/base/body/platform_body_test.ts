@@ -103,25 +103,25 @@ const SENT: readonly (readonly [
 Deno.test("a body of the platform is sent with its length and its type, unless the headers have a type, in requests and in responses", async (t) => {
   await testEachRow(t, SENT, async (_what, body, headers, sent) => {
     const frozenHeaders = Object.freeze({ ...headers });
-    using ends = await connect();
+    using pair = await connect();
     for (let i = 0; i < 2; i++) {
-      const responding = ends.conn.post("/", frozenHeaders, body);
+      const responding = pair.conn.post("/", frozenHeaders, body);
       const request = `POST / HTTP/1.1\r\n${sent}`;
-      assertEquals(await ends.peer.readExactly(request.length), request);
-      await ends.peer.send(OK);
+      assertEquals(await pair.peer.readExactly(request.length), request);
+      await pair.peer.send(OK);
       await responding;
     }
     const tuple: ResponseTuple = [200, "OK", frozenHeaders, body];
-    const answers = [
+    const responses = [
       tuple,
       reply(200, body, frozenHeaders),
       new Response(200, "OK", frozenHeaders, body),
     ];
-    await using serving = serve(({ path }) => answers[Number(path[0])]!);
+    await using serving = serve(({ path }) => responses[Number(path[0])]!);
     using peer = await RawPeer.connect(serving.address);
     const response = `HTTP/1.1 200 OK\r\n${sent}`;
     const preamble = response.slice(0, response.indexOf("\r\n\r\n") + 4);
-    for (const i of answers.keys()) {
+    for (const i of responses.keys()) {
       await peer.send(`GET /${i} HTTP/1.1\r\n\r\n`);
       assertEquals(await peer.readExactly(response.length), response);
       await peer.send(`HEAD /${i} HTTP/1.1\r\n\r\n`);
@@ -165,8 +165,8 @@ Deno.test("a middleware, callApp and mkreq see a body of the platform with its t
 
 Deno.test("a content-type among the headers of a client or the base headers of a connection replaces that of the body", async () => {
   await using serving = serve(({ headers }) => reply(200, `${headers["content-type"]}`));
-  const typeOf = async (headers: HeaderDict, own: HeaderDict = {}) =>
-    await (await serving.makeClient({ headers }).request("POST", "/", own, TYPED)).text();
+  const typeOf = async (headers: HeaderDict, baseHeaders: HeaderDict = {}) =>
+    await (await serving.makeClient({ headers }).request("POST", "/", baseHeaders, TYPED)).text();
   assertEquals(await typeOf({ "content-type": "a/b" }), "a/b");
   assertEquals(await typeOf({ "content-type": "a/b" }, { "content-type": "c/d" }), "c/d");
   assertEquals(await typeOf({ "content-type": "a/b" }, { "content-type": undefined }), "undefined");
@@ -198,9 +198,9 @@ Deno.test("a Blob of many pieces arrives whole, from a client and from a server"
     return reply(200, await body!.bytes());
   });
   const client = serving.makeClient();
-  const got = await client.request("GET", "/");
-  assertEquals(got.headers["content-length"], blob.size);
-  assertEquals(await got.bytes(), expected);
+  const response = await client.request("GET", "/");
+  assertEquals(response.headers["content-length"], blob.size);
+  assertEquals(await response.bytes(), expected);
   assertEquals(await (await client.request("PUT", "/", {}, blob)).bytes(), expected);
   const fetched = await createFetch(client)("/", { method: "PUT", body: blob });
   assertEquals(new Uint8Array(await fetched.arrayBuffer()), expected);
@@ -212,14 +212,14 @@ Deno.test("a pool repeats a request with a body of the platform, with the whole 
     const client = new Client(server.address, { host: null });
     await using pool = new ConnectionPool(client, { repeat: "any" });
     const first = pool.request("GET", "/");
-    using old = await server.accept();
-    await old.readPreamble();
-    await old.send(OK);
+    using firstPeer = await server.accept();
+    await firstPeer.readPreamble();
+    await firstPeer.send(OK);
     await first;
     const secondRequest = pool.request("PUT", "/", headers, body);
     const request = `PUT / HTTP/1.1\r\n${sent}`;
-    assertEquals(await old.readExactly(request.length), request);
-    old.close();
+    assertEquals(await firstPeer.readExactly(request.length), request);
+    firstPeer.close();
     using fresh = await server.accept();
     assertEquals(await fresh.readExactly(request.length), request);
     await fresh.send(OK);
@@ -231,11 +231,11 @@ Deno.test("a Blob whose type is no header value is refused before the request is
   const odd = new Blob(["a"], { type: "text/{x}" });
   const message = 'body: its type "text/{x}" has a character that a header can\'t have; ' +
     'set headers["content-type"]';
-  using ends = await connect();
-  const error = await catchRejection(ends.conn.put("/", {}, odd), "a request");
+  using pair = await connect();
+  const error = await catchRejection(pair.conn.put("/", {}, odd), "a request");
   assertInstanceOf(error, RangeError);
   assertEquals(error.message, message);
-  assertEquals(ends.conn.closed, false);
+  assertEquals(pair.conn.closed, false);
 
   let connected = 0;
   await using serving = serve({
@@ -282,22 +282,22 @@ Deno.test("a Blob that reports a wrong size or type doesn't break the framing", 
     ["a type that is no text", { type: 5 }, "TypeError"],
   ];
   await testEachRow(t, rows, async (_what, lies, name) => {
-    using ends = await connect();
-    const error = await catchRejection(ends.conn.put("/", {}, new Lying(lies)), "a lie");
+    using pair = await connect();
+    const error = await catchRejection(pair.conn.put("/", {}, new Lying(lies)), "a lie");
     assert(error instanceof Error);
     assertEquals(error.name, name);
-    assert(!ends.peer.text.includes("x-a"));
+    assert(!pair.peer.text.includes("x-a"));
   });
 });
 
 Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of the right size is sent", async () => {
   const transferred = encodeLatin1("hello").buffer;
   transferred.transfer();
-  using ends = await connect();
-  const error = await catchRejection(ends.conn.put("/", {}, transferred), "a transferred buffer");
+  using pair = await connect();
+  const error = await catchRejection(pair.conn.put("/", {}, transferred), "a transferred buffer");
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "body: must be an ArrayBuffer with its memory");
-  assertEquals(ends.conn.closed, false);
+  assertEquals(pair.conn.closed, false);
   assertInstanceOf(
     await catchRejection(callApp(() => reply(200, transferred), mkreq("GET", "/")), "a response"),
     TypeError,
@@ -305,10 +305,10 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of
 
   const resizable = new ArrayBuffer(5, { maxByteLength: 9 });
   resizable.resize(7);
-  const sending = ends.conn.put("/", {}, resizable);
+  const sending = pair.conn.put("/", {}, resizable);
   const sent = `PUT / HTTP/1.1\r\ncontent-length: 7\r\n\r\n${"\0".repeat(7)}`;
-  assertEquals(await ends.peer.readExactly(sent.length), sent);
-  await ends.peer.send(OK);
+  assertEquals(await pair.peer.readExactly(sent.length), sent);
+  await pair.peer.send(OK);
   await sending;
   const changes: [what: string, change: (buffer: ArrayBuffer) => void][] = [
     ["resized", (buffer) => buffer.resize(3)],
@@ -316,9 +316,9 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of
     ["transferred", (buffer) => buffer.transfer()],
   ];
   for (const [label, change] of changes) {
-    using others = await connect();
+    using otherPair = await connect();
     const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
-    const failing = catchRejection(others.conn.put("/", {}, buffer), label);
+    const failing = catchRejection(otherPair.conn.put("/", {}, buffer), label);
     change(buffer);
     assertInstanceOf(await failing, BodyError, label);
   }

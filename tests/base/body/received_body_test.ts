@@ -121,9 +121,9 @@ function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () =
  * Asserts that a failed body stays unusable. A stream that was already requested reports the
  * failure itself.
  */
-async function assertDead(body: Received, how = "") {
+async function assertDead(body: Received, label = "") {
   for (const [name, run] of Object.entries(operations)) {
-    if (name === "readable" && /readable|stream/.test(how)) continue;
+    if (name === "readable" && /readable|stream/.test(label)) continue;
     await assertBodyError(run(body), `${name} of a body with an error`);
   }
 }
@@ -333,19 +333,26 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 
   Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark; JSON has none`, async () => {
-    const of = (data: Uint8Array) => make(streamOf(...cutBytes(encode(data), 1)), data.length);
+    const makeBody = (data: Uint8Array) =>
+      make(streamOf(...cutBytes(encode(data), 1)), data.length);
     const encoder = new TextEncoder();
     for (const text of ["", "a", "é€😀", "\ufeffa", "\ufeff", "a\0b", "\ufeff\ufeffa"]) {
-      assertEquals(await of(encoder.encode(text)).text(), text);
+      assertEquals(await makeBody(encoder.encode(text)).text(), text);
     }
-    for (const wrong of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
-      assertInstanceOf(await catchRejection(of(Uint8Array.from(wrong)).text(), "it"), TypeError);
+    for (const invalidBytes of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
+      assertInstanceOf(
+        await catchRejection(makeBody(Uint8Array.from(invalidBytes)).text(), "it"),
+        TypeError,
+      );
     }
     for (const text of ['{"a": [1, "é"]}', "null", " 5 "]) {
-      assertEquals(await of(encoder.encode(text)).json(), JSON.parse(text));
+      assertEquals(await makeBody(encoder.encode(text)).json(), JSON.parse(text));
     }
     for (const text of ["{", "\ufeff5", "5 6", "undefined"]) {
-      assertInstanceOf(await catchRejection(of(encoder.encode(text)).json(), text), SyntaxError);
+      assertInstanceOf(
+        await catchRejection(makeBody(encoder.encode(text)).json(), text),
+        SyntaxError,
+      );
     }
   });
 
@@ -618,7 +625,10 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
   };
   const chunks = await readChunks(new ChunkedBody(streamOf(ENCODED)));
   const data = ["123", "k=v 4567", "890", ""];
-  assertEquals(chunks.map((chunk) => flat(chunk).filter((each) => each !== null).join(" ")), data);
+  assertEquals(
+    chunks.map((chunk) => flat(chunk).filter((field) => field !== null).join(" ")),
+    data,
+  );
   for (const pieces of splitEverywhere(ENCODED)) await check(chunks, pieces);
   await fc.assert(
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
@@ -640,11 +650,15 @@ Deno.test("ChunkedBody has the same result or error in every operation, however 
   await fc.assert(
     fc.asyncProperty(damageText(text), pieceLengths, async (bytes, lengths) => {
       for (const open of [streamOf, (...list: Uint8Array[]) => new PieceSource(list)]) {
-        const whole = await outcome(operations["read()"]!, open(...cutBytes(bytes)));
+        const wholeOutcome = await outcome(operations["read()"]!, open(...cutBytes(bytes)));
         for (const name of ["read()", "iteration", "writeTo()"]) {
           const run = operations[name]!;
-          assertEquals(await outcome(run, open(...cutBytes(bytes, ...lengths))), whole, name);
-          assertEquals(await outcome(run, open(...cutBytes(bytes, 1))), whole, name);
+          assertEquals(
+            await outcome(run, open(...cutBytes(bytes, ...lengths))),
+            wholeOutcome,
+            name,
+          );
+          assertEquals(await outcome(run, open(...cutBytes(bytes, 1))), wholeOutcome, name);
         }
       }
     }),

@@ -57,12 +57,12 @@ function routesOf(make: () => BodyOut, echo: App): App {
 
 Deno.test("an item is sent as soon as it is yielded, and one above the limit of a chunk is split", async () => {
   const first = Promise.withResolvers<void>();
-  async function* late() {
+  async function* makeLateStream() {
     yield "first";
     await first.promise;
     yield new Uint8Array(16777217);
   }
-  await using serving = serve(() => reply(200, late()));
+  await using serving = serve(() => reply(200, makeLateStream()));
   const { body } = await serving.makeClient().request("GET", "/");
   assert(body?.chunked);
   const sizes = [];
@@ -94,7 +94,7 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
 });
 
 Deno.test("a source is canceled if its message is not sent: an invalid response, a response to HEAD, a refused request", async () => {
-  const settled = async (send: (body: BodyOut) => Promise<unknown>) => {
+  const sendAndSettle = async (send: (body: BodyOut) => Promise<unknown>) => {
     const items = new TrackedItems(["a"]);
     const stream = new TrackedStream([encodeLatin1("a")]);
     for (const body of [items.toAsyncIterable(), stream.stream]) await send(body);
@@ -102,16 +102,18 @@ Deno.test("a source is canceled if its message is not sent: an invalid response,
     assertEquals([items.isSettled, stream.cancelReasons.length], [true, 1]);
   };
   const get = mkreq("GET", "/");
-  await settled((body) => catchRejection(callApp(() => [99, "OK", {}, body], get), "a bad status"));
+  await sendAndSettle((body) =>
+    catchRejection(callApp(() => [99, "OK", {}, body], get), "a bad status")
+  );
   await using serving = serve(() => reply(200));
   const method: Method = "GET" as Method;
-  await settled((body) =>
+  await sendAndSettle((body) =>
     catchRejection(serving.makeClient().request(method, "/", {}, body), "a GET")
   );
-  let answer: BodyOut = null;
-  await using heads = serve(() => reply(200, answer));
-  await settled(async (body) => {
-    answer = body;
+  let response: BodyOut = null;
+  await using heads = serve(() => reply(200, response));
+  await sendAndSettle(async (body) => {
+    response = body;
     const { headers } = await heads.makeClient().request("HEAD", "/");
     assertEquals(headers["transfer-encoding"], "chunked");
   });

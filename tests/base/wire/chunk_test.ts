@@ -91,8 +91,8 @@ function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, n
 }
 
 Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
-  const wrong = [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], ["0\r\n\rx", 5]] as const;
-  for (const [text, available] of wrong) {
+  const invalidEnds = [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], ["0\r\n\rx", 5]] as const;
+  for (const [text, available] of invalidEnds) {
     const error = catchThrown(() => scan(encodeLatin1(text), [available]), text);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");

@@ -137,17 +137,17 @@ Deno.test("a client frames each response as the table says, and uses no byte aft
 Deno.test("a proxy passes each request on with its framing, and refuses each request that the table refuses", async (t) => {
   for (const row of requestFraming.filter(({ method }) => method !== "HEAD")) {
     await t.step(nameOf(row), async () => {
-      await using ends = await connectThrough();
+      await using through = await connectThrough();
       const [preamble = ""] = preambles(row);
       const { body } = row;
       const [bytes] = bodies(body);
-      await ends.near.send(preamble + bytes);
+      await through.clientPeer.send(preamble + bytes);
       if (body !== null && typeof body === "object") {
-        assertEquals((await ends.near.readToEnd()).received, formatErrorResponse(400));
+        assertEquals((await through.clientPeer.readToEnd()).received, formatErrorResponse(400));
         return;
       }
-      const far = await ends.upstream.accept();
-      const forwarded = await far.readPreamble();
+      const upstreamPeer = await through.upstream.accept();
+      const forwarded = await upstreamPeer.readPreamble();
       const mayHaveBody = row.method === "PUT" || row.method === "POST";
       const emptyLength = body === null && mayHaveBody ? ["content-length: 0"] : [];
       const lines = row.lines.filter((line) => line !== "content-length: 0");
@@ -155,8 +155,8 @@ Deno.test("a proxy passes each request on with its framing, and refuses each req
         assert(forwarded.includes(`\r\n${line}\r\n`), forwarded);
       }
       assertEquals(forwarded.includes("content-length: 0"), emptyLength.length > 0);
-      await far.send("HTTP/1.1 204 No Content\r\n\r\n");
-      assert((await ends.near.readPreamble()).startsWith("HTTP/1.1 204 "));
+      await upstreamPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
+      assert((await through.clientPeer.readPreamble()).startsWith("HTTP/1.1 204 "));
     });
   }
 });

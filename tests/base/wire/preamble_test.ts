@@ -114,12 +114,12 @@ Deno.test("a first byte that can't begin a message is refused, with a hint if it
   for (let byte = 0; byte < 256; byte++) {
     const character = String.fromCharCode(byte);
     const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    const ends: [check: typeof checkRequestPrefix, starts: string, hint: string][] = [
+    const checks: [check: typeof checkRequestPrefix, starts: string, hint: string][] = [
       [checkRequestPrefix, token, "SSLServer"],
       [checkResponsePrefix, "H\r", "SSLClient"],
     ];
     const bytes = Uint8Array.of(0x47, byte);
-    for (const [check, starts, hint] of ends) {
+    for (const [check, starts, hint] of checks) {
       if (starts.includes(character)) check(bytes, 1, 1, 2);
       else {
         const error = catchThrown(() => check(bytes, 1, 1, 2), character);
@@ -298,17 +298,17 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
       for (const method of ["PUT", "POST"] as const) {
         const headers = Object.freeze({ a: "1", ...givenHeaders, z: "2" });
         const names = Object.keys(headers);
-        const whole = `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`;
-        assertEquals(decodeLatin1(formatRequest(method, "/", headers, make())), whole);
+        const message = `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`;
+        assertEquals(decodeLatin1(formatRequest(method, "/", headers, make())), message);
         assertEquals(Object.keys(headers), names);
       }
       const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
       assertEquals(decodeLatin1(formatResponse(200, "OK", givenHeaders, make())), answer);
     }
-    const wrong = isChunked
+    const wrongHeaders = isChunked
       ? [lengthHeaders(0), lengthHeaders(5)]
       : [chunked, lengthHeaders(4), lengthHeaders(6), { ...framingHeaders, ...chunked }];
-    for (const headers of wrong) {
+    for (const headers of wrongHeaders) {
       const label = Deno.inspect(headers);
       assertRangeError(() => formatRequest("PUT", "/", headers, make()), label);
       assertRangeError(() => formatResponse(200, "OK", headers, make()), label);

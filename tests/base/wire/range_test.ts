@@ -79,24 +79,27 @@ Deno.test("Range.contentLength and contentRange limit the range to the end of th
   ];
   for (const { start, stop, total, length, text } of rows) {
     await t.step(`${start}-${stop} of ${total}`, () => {
-      const part = new Range(start, stop);
-      assertEquals(part.contentLength(total), length);
-      assertInstanceOf(part.contentRange(total), ContentRange);
-      assertEquals(`${part.contentRange(total)}`, text);
+      const range = new Range(start, stop);
+      assertEquals(range.contentLength(total), length);
+      assertInstanceOf(range.contentRange(total), ContentRange);
+      assertEquals(`${range.contentRange(total)}`, text);
     });
   }
 });
 
 Deno.test("Range.contentLength and contentRange refuse a whole that ends before the start", () => {
-  const part = new Range(2, 5);
+  const range = new Range(2, 5);
   for (const total of [2, 1, 0, ...NOT_INTEGERS]) {
-    assertRangeError(() => part.contentLength(total), `contentLength(${total})`);
-    assertRangeError(() => part.contentRange(total), `contentRange(${total})`);
+    assertRangeError(() => range.contentLength(total), `contentLength(${total})`);
+    assertRangeError(() => range.contentRange(total), `contentRange(${total})`);
   }
   for (const total of NOT_NUMBERS) {
     const label = Deno.inspect(total);
-    assertTypeError(() => callWith(part.contentLength.bind(part), total), `contentLength ${label}`);
-    assertTypeError(() => callWith(part.contentRange.bind(part), total), `contentRange ${label}`);
+    assertTypeError(
+      () => callWith(range.contentLength.bind(range), total),
+      `contentLength ${label}`,
+    );
+    assertTypeError(() => callWith(range.contentRange.bind(range), total), `contentRange ${label}`);
   }
 });
 

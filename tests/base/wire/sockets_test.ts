@@ -67,10 +67,10 @@ Deno.test("a client refuses every response that breaks a rule, and closes its co
     await t.step(nameOfRow(row), async () => {
       using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
       using peer = await server.accept();
-      const answer = catchRejection(conn.get("/"), row.text);
+      const response = catchRejection(conn.get("/"), row.text);
       await peer.readPreamble();
       await peer.send(`${row.text}\r\n\r\n`);
-      const error = await answer;
+      const error = await response;
       assertInstanceOf(error, ProtocolError);
       // A byte that can't start a response is refused at once.
       assert([...row.codes, "BAD_STATUS_LINE"].includes(error.code), error.code);
@@ -92,12 +92,12 @@ Deno.test("a server and a client accept every header, URI and status line that k
       expected.push([uri, headers]);
       const block = text === "" ? "" : `${text}\r\n`;
       // A request with `connection` may end its session, so it gets its own connection.
-      using own = "connection" in headers ? await RawPeer.connect(serving.address) : null;
-      await (own ?? peer).send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
+      using ownPeer = "connection" in headers ? await RawPeer.connect(serving.address) : null;
+      await (ownPeer ?? peer).send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
       const { connection = "" } = headers;
       const last = /(^|,) *close *(,|$)/i.test(`${connection}`) ? "connection: close\r\n" : "";
-      const answer = `HTTP/1.1 204 No Content\r\n${last}\r\n`;
-      assertEquals(await (own ?? peer).readPreamble(), answer);
+      const response = `HTTP/1.1 204 No Content\r\n${last}\r\n`;
+      assertEquals(await (ownPeer ?? peer).readPreamble(), response);
     }
   }
   assertEquals(requests, expected);

@@ -31,10 +31,10 @@ interface Limits {
 type Path = readonly [leaf: TestAuthority, ...TestAuthority[]];
 
 /** Makes certificates; the first limits are for the trusted authority. */
-function makePath(all: readonly Limits[]): Path {
+function makePath(limits: readonly Limits[]): Path {
   let issuer: TestAuthority | undefined;
   const path: TestAuthority[] = [];
-  for (const { keyUsage, pathLength, isFor, rule } of all) {
+  for (const { keyUsage, pathLength, isFor, rule } of limits) {
     issuer = makeAuthority({
       ...(issuer === undefined ? {} : { issuer }),
       extensions: [
@@ -49,21 +49,21 @@ function makePath(all: readonly Limits[]): Path {
   return [makeLeaf(issuer!), ...path];
 }
 
-const other = makeAuthority();
-const ofOther = makeLeaf(other);
+const unrelatedAuthority = makeAuthority();
+const ofOther = makeLeaf(unrelatedAuthority);
 
 /**
  * Whether a peer with this path is accepted by a peer that trusts its last certificate and `more`.
  */
-async function isAccepted(role: Role, path: Path, more: readonly TestAuthority[] = []) {
+async function isAccepted(role: Role, path: Path, otherAuthorities: readonly TestAuthority[] = []) {
   const pem = (certificates: readonly TestAuthority[]) =>
     certificates.map(({ pem }) => pem).join("");
-  const shown = { cert: pem(path.slice(0, -1)), key: path[0].keyPem };
+  const identity = { cert: pem(path.slice(0, -1)), key: path[0].keyPem };
   const theirs = { cert: ofOther.pem, key: ofOther.keyPem };
-  const trust = pem([path.at(-1)!, ...more]);
-  const [client, server] = role === "client" ? [shown, theirs] : [theirs, shown];
-  const serverSslconfig = { ...server, ca: role === "client" ? trust : other.pem };
-  const ca = role === "server" ? trust : other.pem;
+  const trust = pem([path.at(-1)!, ...otherAuthorities]);
+  const [client, server] = role === "client" ? [identity, theirs] : [theirs, identity];
+  const serverSslconfig = { ...server, ca: role === "client" ? trust : unrelatedAuthority.pem };
+  const ca = role === "server" ? trust : unrelatedAuthority.pem;
   const clientSslconfig = { ...client, ca, checkHostname: false };
   buildClientSslctx(clientSslconfig); // Check before a server is started.
   await using endpoint = await startTls(
@@ -73,10 +73,10 @@ async function isAccepted(role: Role, path: Path, more: readonly TestAuthority[]
   try {
     return (await endpoint.client.request("GET", "/")).status === 204;
   } catch (error) {
-    const why = role === "server" && error instanceof TlsError
+    const reason = role === "server" && error instanceof TlsError
       ? error.code
       : (await endpoint.logger.waitFor("info"))[0]!;
-    if (why.includes("UNTRUSTED")) return false;
+    if (reason.includes("UNTRUSTED")) return false;
     throw error;
   }
 }
@@ -105,22 +105,25 @@ for (const [name, limits, accepted] of PATHS) {
 }
 
 Deno.test("limits of one trusted authority are no limits of another", async () => {
-  const [leaf, between, root] = makePath([{ pathLength: 0 }, NONE]);
-  assert(between !== undefined && root !== undefined);
-  assertEquals(await isAccepted("client", [leaf, between, root], [other]), false);
-  assertEquals(await isAccepted("client", [leaf, between, root], [between]), true);
+  const [leaf, intermediate, root] = makePath([{ pathLength: 0 }, NONE]);
+  assert(intermediate !== undefined && root !== undefined);
+  assertEquals(await isAccepted("client", [leaf, intermediate, root], [unrelatedAuthority]), false);
+  assertEquals(await isAccepted("client", [leaf, intermediate, root], [intermediate]), true);
   const { keys, name } = root;
   const extensions = [EXTENSIONS.authority(), EXTENSIONS.isFor("serverAuth")];
-  const same = makeAuthority({ keys, name, extensions });
-  assertEquals(await isAccepted("client", [leaf, between, root], [same]), false);
-  const free = makeAuthority({ keys, name });
-  assertEquals(await isAccepted("client", [leaf, between, root], [same, free]), true);
+  const sameAuthority = makeAuthority({ keys, name, extensions });
+  assertEquals(await isAccepted("client", [leaf, intermediate, root], [sameAuthority]), false);
+  const unlimitedAuthority = makeAuthority({ keys, name });
+  assertEquals(
+    await isAccepted("client", [leaf, intermediate, root], [sameAuthority, unlimitedAuthority]),
+    true,
+  );
 });
 
 Deno.test("an authority that may not sign certificates is refused when the configuration is read", () => {
-  const [leaf, wrong] = makePath([{ keyUsage: "signsLists" }]);
-  assert(wrong !== undefined);
-  const ca = [other.pem, other.pem + wrong.pem];
+  const [leaf, invalidAuthority] = makePath([{ keyUsage: "signsLists" }]);
+  assert(invalidAuthority !== undefined);
+  const ca = [unrelatedAuthority.pem, unrelatedAuthority.pem + invalidAuthority.pem];
   const builds = [
     () => buildClientSslctx({ ca }),
     () => buildServerSslctx({ cert: leaf.pem, key: leaf.keyPem, ca }),
@@ -156,8 +159,8 @@ Deno.test(
         for (const [index, part] of parts.entries()) {
           await Deno.writeTextFile(names[index]!, part.map(({ pem }) => pem).join(""));
         }
-        const [leaf, between, root] = names as [string, string, string];
-        const untrusted = path.length > 2 ? ["-untrusted", between] : [];
+        const [leaf, intermediate, root] = names as [string, string, string];
+        const untrusted = path.length > 2 ? ["-untrusted", intermediate] : [];
         const args = ["verify", "-purpose", `ssl${role}`, "-CAfile", root, ...untrusted, leaf];
         const { code } = await runWithInput("openssl", args, "");
         const isAllowed = await isAccepted(role, path).catch((error) => {

@@ -53,55 +53,73 @@ async function assertAuthority(
 }
 
 /** A certificate with its intermediates, as a peer sends it. */
-interface Shown {
-  readonly own: IssuedCertificate;
-  readonly between?: readonly IssuedCertificate[];
+interface Identity {
+  readonly certificate: IssuedCertificate;
+  readonly intermediates?: readonly IssuedCertificate[];
 }
 
 /** Makes a configuration with an identity and trusted authorities. */
-async function configOf({ own, between = [] }: Shown, authorities: readonly IssuedCertificate[]) {
+async function configOf(
+  { certificate, intermediates = [] }: Identity,
+  authorities: readonly IssuedCertificate[],
+) {
   const ca = await Promise.all(authorities.map((each) => readPem(each)));
-  return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile), ca };
+  return {
+    cert: await readPem(certificate, ...intermediates),
+    key: await Deno.readTextFile(certificate.keyFile),
+    ca,
+  };
 }
 
 /** The certificates that a client and a server present, and the authorities that each trusts. */
-type Ends =
-  & Record<"server" | "client", Shown>
+type Setup =
+  & Record<"server" | "client", Identity>
   & Record<"clientAuthorities" | "serverAuthorities", readonly IssuedCertificate[]>;
 
 /** Connects a client to a server; returns the result of each. */
-async function meet(ends: Ends): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
-  const seen: (PeerCertificate | null)[] = [];
-  const clientSslconfig = await configOf(ends.client, ends.serverAuthorities);
+async function meet(setup: Setup): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
+  const certificates: (PeerCertificate | null)[] = [];
+  const clientSslconfig = await configOf(setup.client, setup.serverAuthorities);
   await using endpoint = await startTls({
-    serverSslconfig: await configOf(ends.server, ends.clientAuthorities),
+    serverSslconfig: await configOf(setup.server, setup.clientAuthorities),
     clientSslconfig: { ...clientSslconfig, checkHostname: false },
   }, (_request, session) => {
-    seen.push(session.peerCertificate);
+    certificates.push(session.peerCertificate);
     return [204, "No Content", {}, null];
   });
   using conn = await endpoint.client.connect();
   assertEquals((await conn.get("/")).status, 204);
-  return { server: conn.sock.peerCertificate!, client: seen[0]! };
+  return { server: conn.sock.peerCertificate!, client: certificates[0]! };
 }
 
 testWithOpenssl("both ends report which authority signed for the other", async (pki) => {
   const authority = await pki.createAuthority("authority");
-  const other = await pki.createAuthority("other");
+  const otherAuthority = await pki.createAuthority("other");
   const client = await pki.createClientCertificate("client", { issuer: authority });
-  const server = await pki.createServerCertificate("server", { issuer: other });
+  const server = await pki.createServerCertificate("server", { issuer: otherAuthority });
   const renewed = await pki.createClientCertificate("renewed", {
     issuer: authority,
     keyOf: client,
   });
-  const trust = { clientAuthorities: [other, authority], serverAuthorities: [authority, other] };
-  const first = await meet({ client: { own: client }, server: { own: server }, ...trust });
+  const trust = {
+    clientAuthorities: [otherAuthority, authority],
+    serverAuthorities: [authority, otherAuthority],
+  };
+  const first = await meet({
+    client: { certificate: client },
+    server: { certificate: server },
+    ...trust,
+  });
   await assertAuthority(first.client.authority, authority);
-  await assertAuthority(first.server.authority, other);
+  await assertAuthority(first.server.authority, otherAuthority);
   assertEquals(first.client.publicKey256, hashPublicKey(await readPem(client)));
   assertEquals(first.server.publicKey256, hashPublicKey(await readPem(server)));
   assert(Object.isFrozen(first.client.authority));
-  const second = await meet({ client: { own: renewed }, server: { own: server }, ...trust });
+  const second = await meet({
+    client: { certificate: renewed },
+    server: { certificate: server },
+    ...trust,
+  });
   assertEquals(second.client.publicKey256, first.client.publicKey256);
   assertNotEquals(second.client.fingerprint256, first.client.fingerprint256);
   await assertAuthority(second.client.authority, authority);
@@ -110,21 +128,21 @@ testWithOpenssl("both ends report which authority signed for the other", async (
 testWithOpenssl(
   "both ends trust an authority before its first day and after its last",
   async (pki) => {
-    const [old, early] = await Promise.all([
+    const [expired, notYetValid] = await Promise.all([
       pki.createAuthority("old", { to: formatTimeFromNow(-1) }),
       pki.createAuthority("early", { from: formatTimeFromNow(1) }),
     ]);
-    for (const [name, authority] of Object.entries({ old, early })) {
+    for (const [name, authority] of Object.entries({ old: expired, early: notYetValid })) {
       const client = await pki.createClientCertificate(`client_${name}`, { issuer: authority });
       const server = await pki.createServerCertificate(`server_${name}`, { issuer: authority });
-      const met = await meet({
-        client: { own: client },
-        server: { own: server },
+      const peers = await meet({
+        client: { certificate: client },
+        server: { certificate: server },
         clientAuthorities: [authority],
         serverAuthorities: [authority],
       });
-      await assertAuthority(met.client.authority, authority);
-      await assertAuthority(met.server.authority, authority);
+      await assertAuthority(peers.client.authority, authority);
+      await assertAuthority(peers.server.authority, authority);
     }
   },
 );
@@ -132,9 +150,9 @@ testWithOpenssl(
 Deno.test("changes to the authority certificate of one session do not affect another", async () => {
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
     const raw = peerCertificate!.authority!.raw;
-    const told = raw.toHex();
+    const hex = raw.toHex();
     raw.fill(0);
-    return [200, "OK", {}, new TextEncoder().encode(told)];
+    return [200, "OK", {}, new TextEncoder().encode(hex)];
   });
   const expected = new X509Certificate(await Deno.readTextFile(pki.serverSslconfig.caFile!));
   for (let i = 0; i < 2; i++) {
@@ -145,64 +163,114 @@ Deno.test("changes to the authority certificate of one session do not affect ano
 
 testWithOpenssl("the authority is found by signatures, not by names", async (pki, t) => {
   const ownAuthority = await pki.createAuthority("server_authority");
-  const own = await pki.createServerCertificate("server", { issuer: ownAuthority });
-  const one = await pki.createAuthority("one", { commonName: "same" });
-  const two = await pki.createAuthority("two", { commonName: "same" });
-  const three = await pki.createAuthority("three");
-  const sameKey = await pki.createAuthority("same_key", { commonName: "same", keyOf: two });
-  const between = await pki.createAuthority("between", { issuer: one });
-  const cross = { commonName: "between", keyOf: between };
-  const crossed = await pki.createAuthority("crossed", { issuer: three, ...cross });
-  const old = await pki.createAuthority("old", {
-    issuer: two,
+  const serverCertificate = await pki.createServerCertificate("server", { issuer: ownAuthority });
+  const authority1 = await pki.createAuthority("one", { commonName: "same" });
+  const authority2 = await pki.createAuthority("two", { commonName: "same" });
+  const authority3 = await pki.createAuthority("three");
+  const sameKey = await pki.createAuthority("same_key", { commonName: "same", keyOf: authority2 });
+  const intermediate = await pki.createAuthority("intermediate", { issuer: authority1 });
+  const cross = { commonName: "intermediate", keyOf: intermediate };
+  const crossed = await pki.createAuthority("crossed", { issuer: authority3, ...cross });
+  const expiredIntermediate = await pki.createAuthority("old", {
+    issuer: authority2,
     ...cross,
     to: formatTimeFromNow(-1),
   });
-  const ofTwo = await pki.createClientCertificate("of_two", { issuer: two });
-  const below = await pki.createClientCertificate("below", { issuer: between });
+  const ofTwo = await pki.createClientCertificate("of_two", { issuer: authority2 });
+  const below = await pki.createClientCertificate("below", { issuer: intermediate });
   const purpose = "extendedKeyUsage=clientAuth";
   const unhinted = await pki.createClientCertificate("unhinted", {
-    issuer: two,
+    issuer: authority2,
     extensions: [purpose, "authorityKeyIdentifier=none"],
   });
   // [0] of the extension is the identifier of the key, in this case of another authority.
   const [, keyId] = /X509v3 Subject Key Identifier:\s+([0-9A-F:]{59})\n/
-    .exec(await pki.show(one)) ?? [];
+    .exec(await pki.show(authority1)) ?? [];
   const misleading = await pki.createClientCertificate("misleading", {
-    issuer: two,
+    issuer: authority2,
     extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
   });
-  const rows: readonly [string, Shown, readonly IssuedCertificate[], IssuedCertificate][] = [
-    ["two authorities of one name", { own: ofTwo }, [one, two], two],
-    ["two authorities of one name, in reverse order", { own: ofTwo }, [two, one], two],
-    ["no authority key identifier", { own: unhinted }, [one, two], two],
-    ["no authority key identifier, in reverse order", { own: unhinted }, [two, one], two],
-    ["the key identifier of another authority", { own: misleading }, [one, two], two],
+  const rows: readonly [string, Identity, readonly IssuedCertificate[], IssuedCertificate][] = [
+    ["two authorities of one name", { certificate: ofTwo }, [authority1, authority2], authority2],
+    ["two authorities of one name, in reverse order", { certificate: ofTwo }, [
+      authority2,
+      authority1,
+    ], authority2],
+    [
+      "no authority key identifier",
+      { certificate: unhinted },
+      [authority1, authority2],
+      authority2,
+    ],
+    ["no authority key identifier, in reverse order", { certificate: unhinted }, [
+      authority2,
+      authority1,
+    ], authority2],
+    ["the key identifier of another authority", { certificate: misleading }, [
+      authority1,
+      authority2,
+    ], authority2],
     [
       "the key identifier of another authority, in reverse order",
-      { own: misleading },
-      [two, one],
-      two,
+      { certificate: misleading },
+      [authority2, authority1],
+      authority2,
     ],
-    ["the other authority is sent with the leaf", { own: ofTwo, between: [one] }, [one, two], two],
-    ["one key in two certificates: the first", { own: ofTwo }, [one, sameKey, two], sameKey],
-    ["one key in two certificates, in reverse order", { own: ofTwo }, [two, sameKey], two],
-    ["an intermediate", { own: below, between: [between] }, [two, one], one],
+    [
+      "the other authority is sent with the leaf",
+      { certificate: ofTwo, intermediates: [authority1] },
+      [authority1, authority2],
+      authority2,
+    ],
+    ["one key in two certificates: the first", { certificate: ofTwo }, [
+      authority1,
+      sameKey,
+      authority2,
+    ], sameKey],
+    [
+      "one key in two certificates, in reverse order",
+      { certificate: ofTwo },
+      [authority2, sameKey],
+      authority2,
+    ],
+    ["an intermediate", { certificate: below, intermediates: [intermediate] }, [
+      authority2,
+      authority1,
+    ], authority1],
     [
       "an intermediate among unrelated certificates",
-      { own: below, between: [two, own, between, one] },
-      [three, one],
-      one,
+      {
+        certificate: below,
+        intermediates: [authority2, serverCertificate, intermediate, authority1],
+      },
+      [authority3, authority1],
+      authority1,
     ],
-    ["two paths: the first", { own: below, between: [between, crossed] }, [three, one], three],
-    ["two paths, in reverse order", { own: below, between: [between, crossed] }, [one, three], one],
-    ["a path that has expired", { own: below, between: [old, between] }, [two, one], one],
-    ["the shortest path", { own: below, between: [between] }, [one, between], between],
+    ["two paths: the first", { certificate: below, intermediates: [intermediate, crossed] }, [
+      authority3,
+      authority1,
+    ], authority3],
+    [
+      "two paths, in reverse order",
+      { certificate: below, intermediates: [intermediate, crossed] },
+      [authority1, authority3],
+      authority1,
+    ],
+    [
+      "a path that has expired",
+      { certificate: below, intermediates: [expiredIntermediate, intermediate] },
+      [authority2, authority1],
+      authority1,
+    ],
+    ["the shortest path", { certificate: below, intermediates: [intermediate] }, [
+      authority1,
+      intermediate,
+    ], intermediate],
   ];
   await testEachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
     const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
-    const seen = await meet({ server: { own }, client, ...trust });
-    await assertAuthority(seen.client.authority, expected);
+    const peers = await meet({ server: { certificate: serverCertificate }, client, ...trust });
+    await assertAuthority(peers.client.authority, expected);
   });
 });
 
@@ -221,7 +289,9 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
     ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
   ];
   const serverAuthority = await pki.createAuthority("server_authority");
-  const server = { own: await pki.createServerCertificate("server", { issuer: serverAuthority }) };
+  const server = {
+    certificate: await pki.createServerCertificate("server", { issuer: serverAuthority }),
+  };
   for (const [index, [name, key, signOptions]] of kinds.entries()) {
     await t.step(name, async () => {
       // An authority that signs with P-521 is also self-signed with SHA-512.
@@ -229,14 +299,14 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
         key,
         signOptions: key === KEY.p521 ? signOptions : [],
       });
-      const own = await pki.createClientCertificate(`client${index}`, {
+      const clientCertificate = await pki.createClientCertificate(`client${index}`, {
         issuer,
         signOptions,
       });
       const clientAuthorities = [serverAuthority, issuer];
       const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
-      const seen = await meet({ server, client: { own }, ...trust });
-      await assertAuthority(seen.client.authority, issuer);
+      const peers = await meet({ server, client: { certificate: clientCertificate }, ...trust });
+      await assertAuthority(peers.client.authority, issuer);
     });
   }
 });
@@ -244,23 +314,25 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
 testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async (pki, t) => {
   const key = KEY.p521;
   const serverAuthority = await pki.createAuthority("server_authority");
-  const own = await pki.createServerCertificate("server", { issuer: serverAuthority });
+  const serverCertificate = await pki.createServerCertificate("server", {
+    issuer: serverAuthority,
+  });
   const advice =
     "signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512";
   await t.step("as an authority", async () => {
     const { certFile: caFile } = await pki.createAuthority("refused", { key });
-    assertThrows(() => buildServerSslctx({ ...own, caFile }), RangeError, advice);
+    assertThrows(() => buildServerSslctx({ ...serverCertificate, caFile }), RangeError, advice);
     assertThrows(() => buildClientSslctx({ caFile }), RangeError, advice);
   });
   const authority = await pki.createAuthority("authority", { key, signOptions: ["-sha512"] });
   await t.step(
     "as an authority's signature on another authority, which is not verified",
     async () => {
-      const between = await pki.createAuthority("between", {
+      const intermediate = await pki.createAuthority("intermediate", {
         issuer: authority,
         signOptions: ["-sha256"],
       });
-      buildClientSslctx({ caFile: between.certFile });
+      buildClientSslctx({ caFile: intermediate.certFile });
     },
   );
   await t.step("as a client's signature", async () => {
@@ -271,7 +343,7 @@ testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async
     const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
     assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
     await using endpoint = await startTls(
-      { serverSslconfig: { ...own, caFile: authority.certFile }, clientSslconfig },
+      { serverSslconfig: { ...serverCertificate, caFile: authority.certFile }, clientSslconfig },
       () => [204, "No Content", {}, null],
     );
     await assertRejects(() => endpoint.client.request("GET", "/"));
@@ -282,23 +354,23 @@ testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async
 
 /** Asserts the authority that is found for the first certificate. */
 function assertFound(
-  [leaf, ...between]: readonly TestAuthority[],
+  [leaf, ...intermediates]: readonly TestAuthority[],
   trusted: readonly TestAuthority[],
   expected: TestAuthority | null,
-  what = "",
+  label = "",
 ): void {
   const authorities = new Authorities(trusted.map(({ der }) => readCertificate(der)));
-  const sent = between.map(({ der }) => der);
-  const found = authorities.findAuthority(readCertificate(leaf!.der), sent, "clientAuth");
-  assertEquals(found?.raw, expected?.der, what);
+  const sent = intermediates.map(({ der }) => der);
+  const actual = authorities.findAuthority(readCertificate(leaf!.der), sent, "clientAuth");
+  assertEquals(actual?.raw, expected?.der, label);
 }
 
 const { authority, noAuthority, signsCertificates, signsLists, signsHandshakes, enciphers } =
   EXTENSIONS;
 
 Deno.test("an authority with rules that are not checked is refused, and no path contains such an authority", () => {
-  const [one, two] = [makeAuthority(), makeAuthority()];
-  const { pem: cert, keyPem: key } = makeLeaf(one);
+  const [authority1, authority2] = [makeAuthority(), makeAuthority()];
+  const { pem: cert, keyPem: key } = makeLeaf(authority1);
   const { nameConstraints, unknown } = EXTENSIONS;
   const rules = [
     ["nameConstraints", nameConstraints(true)],
@@ -307,44 +379,57 @@ Deno.test("an authority with rules that are not checked is refused, and no path 
   ] as const;
   for (const [extension, rule] of rules) {
     const extensions = [authority(), rule];
-    const between = makeAuthority({ issuer: one, extensions });
-    const { keys, name } = between;
-    const crossed = makeAuthority({ issuer: two, keys, name, extensions });
-    const free = makeAuthority({ issuer: two, keys, name });
-    const leaf = makeLeaf(between);
-    assertFound([leaf, between], [one], null, "the only way");
-    assertFound([leaf, between, crossed], [one, two], null, "two ways to two authorities");
-    assertFound([leaf, between, free], [one, two], two, "one of the ways has none");
+    const intermediate = makeAuthority({ issuer: authority1, extensions });
+    const { keys, name } = intermediate;
+    const crossed = makeAuthority({ issuer: authority2, keys, name, extensions });
+    const unlimitedAuthority = makeAuthority({ issuer: authority2, keys, name });
+    const leaf = makeLeaf(intermediate);
+    assertFound([leaf, intermediate], [authority1], null, "the only way");
+    assertFound(
+      [leaf, intermediate, crossed],
+      [authority1, authority2],
+      null,
+      "two ways to two authorities",
+    );
+    assertFound(
+      [leaf, intermediate, unlimitedAuthority],
+      [authority1, authority2],
+      authority2,
+      "one of the ways has none",
+    );
     const message = `has an extension that can't be checked, ${extension}: `;
-    for (const { pem: ca } of [makeAuthority({ extensions }), between]) {
+    for (const { pem: ca } of [makeAuthority({ extensions }), intermediate]) {
       assertThrows(() => buildServerSslctx({ cert, key, ca }), RangeError, message);
       assertThrows(() => buildClientSslctx({ ca }), RangeError, message);
     }
   }
   // An unknown extension that isn't critical has no effect.
-  const free = makeAuthority({ extensions: [authority(), unknown(false)] });
-  buildServerSslctx({ cert, key, ca: free.pem });
+  const uncritical = makeAuthority({ extensions: [authority(), unknown(false)] });
+  buildServerSslctx({ cert, key, ca: uncritical.pem });
 });
 
 Deno.test("among 131 authorities of the same name the authority of each client is found, and more than 100 cause a warning", async () => {
-  const all = Array.from({ length: 131 }, () => makeAuthority({ name: "same" }));
-  const [own, client, last] = [0, 99, 130].map((index) => makeLeaf(all[index]!));
-  assertFound([own!], all, all[0]!);
-  assertFound([client!], all, all[99]!);
-  assertFound([last!], all, all[130]!);
-  const [identity, ca] = [{ cert: own!.pem, key: own!.keyPem }, all.map(({ pem }) => pem)];
+  const authorities = Array.from({ length: 131 }, () => makeAuthority({ name: "same" }));
+  const [serverLeaf, client, last] = [0, 99, 130].map((index) => makeLeaf(authorities[index]!));
+  assertFound([serverLeaf!], authorities, authorities[0]!);
+  assertFound([client!], authorities, authorities[99]!);
+  assertFound([last!], authorities, authorities[130]!);
+  const [identity, ca] = [
+    { cert: serverLeaf!.pem, key: serverLeaf!.keyPem },
+    authorities.map(({ pem }) => pem),
+  ];
   const serverSslconfig: ServerSslconfig = { ...identity, ca: ca.slice(0, 100) };
   assertEquals(buildServerSslctx(serverSslconfig).warnings, []);
   const { warnings } = buildServerSslctx({ ...identity, ca: ca.slice(0, 101) });
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0]!, '101 authorities have the name "CN=same"');
-  const shown = { cert: client!.pem, key: client!.keyPem };
-  const clientSslconfig = { ca: ca[0]!, ...shown, checkHostname: false };
+  const clientIdentity = { cert: client!.pem, key: client!.keyPem };
+  const clientSslconfig = { ca: ca[0]!, ...clientIdentity, checkHostname: false };
   await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, (_, session) => {
     return [200, "OK", {}, session.peerCertificate!.authority!.raw];
   });
   const { body } = await endpoint.client.request("GET", "/");
-  assertEquals(await body!.bytes(), all[99]!.der);
+  assertEquals(await body!.bytes(), authorities[99]!.der);
 });
 
 Deno.test("no authority is found if no path is valid", () => {
@@ -352,8 +437,8 @@ Deno.test("no authority is found if no path is valid", () => {
   const namesake = makeAuthority({ name: root.name });
   const leaf = makeLeaf(root);
   const make = (deviation: Deviation) => {
-    const between = makeAuthority({ issuer: root, ...deviation });
-    return [makeLeaf(between), between];
+    const intermediate = makeAuthority({ issuer: root, ...deviation });
+    return [makeLeaf(intermediate), intermediate];
   };
   const key1 = makeAuthority();
   const circle2 = makeAuthority({ issuer: key1 });
@@ -389,11 +474,13 @@ Deno.test("no authority is found if no path is valid", () => {
       root,
     ], null],
   ];
-  for (const [what, chain, trusted, expected] of rows) assertFound(chain, trusted, expected, what);
-  const [below, between] = make({});
-  const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.der.slice(0, -1)]
+  for (const [label, chain, trusted, expected] of rows) {
+    assertFound(chain, trusted, expected, label);
+  }
+  const [below, intermediate] = make({});
+  const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), intermediate!.der.slice(0, -1)]
     .map((der) => ({ ...root, der }));
-  assertFound([below!, ...junk, between!], [root], root, "unreadable ones are skipped");
+  assertFound([below!, ...junk, intermediate!], [root], root, "unreadable ones are skipped");
 });
 
 Deno.test("at most as many signatures are verified for a peer as docs/security.md says", async () => {
@@ -410,16 +497,16 @@ Deno.test("at most as many signatures are verified for a peer as docs/security.m
   // Keys are tried in the order in which the certificates are sent, up to the right key: for the
   // leaf the keys of 18 decoys and six authorities; for each authority one fewer; and for the
   // topmost authority the key of the root.
-  const least = 6 * 18 + 6 + 5 + 4 + 3 + 2 + 1 + 1;
-  assertEquals(least, limit + 2);
+  const signatureCount = 6 * 18 + 6 + 5 + 4 + 3 + 2 + 1 + 1;
+  assertEquals(signatureCount, limit + 2);
   // A decoy before the last authority costs one more verification for the leaf.
-  for (const more of [0, 1, 2, 3, 4]) {
-    const before = [...decoys.slice(0, 18), ...path.slice(0, -1)];
-    const chain = [leaf, ...before, ...decoys.slice(18, 18 + more), path.at(-1)!];
-    for (const others of [[], [makeAuthority()]]) {
-      const trusted = [root, ...others];
-      const isGranted = least + more <= limit + 2 * trusted.length;
-      assertFound(chain, trusted, isGranted ? root : null, `${more} more, ${trusted.length}`);
+  for (const extraCount of [0, 1, 2, 3, 4]) {
+    const otherCertificates = [...decoys.slice(0, 18), ...path.slice(0, -1)];
+    const chain = [leaf, ...otherCertificates, ...decoys.slice(18, 18 + extraCount), path.at(-1)!];
+    for (const otherAuthorities of [[], [makeAuthority()]]) {
+      const trusted = [root, ...otherAuthorities];
+      const isGranted = signatureCount + extraCount <= limit + 2 * trusted.length;
+      assertFound(chain, trusted, isGranted ? root : null, `${extraCount} more, ${trusted.length}`);
     }
   }
 });
@@ -431,21 +518,21 @@ Deno.test("after other authorities are skipped, the remaining authority is not r
   // The TLS library accepts such a path, because it ignores keyUsage.
   const handshakes = [authority(), signsHandshakes()];
   const namesake = { issuer: attacker, name: victim.name };
-  const between = makeAuthority({ ...namesake, extensions: handshakes });
-  assertFound([makeLeaf(between), between], trusted, null, "by its keyUsage");
+  const intermediate = makeAuthority({ ...namesake, extensions: handshakes });
+  assertFound([makeLeaf(intermediate), intermediate], trusted, null, "by its keyUsage");
 
   const signing = makeAuthority(namesake);
-  const own = makeLeaf(signing);
+  const leaf = makeLeaf(signing);
   const junk = new Array(40).fill(makeLeaf(attacker));
-  assertFound([own, ...junk, signing], trusted, null, "as one too many");
-  assertFound([own, signing], trusted, attacker);
+  assertFound([leaf, ...junk, signing], trusted, null, "as one too many");
+  assertFound([leaf, signing], trusted, attacker);
 
   const ruled = makeAuthority({
     issuer: attacker,
     extensions: [authority(), EXTENSIONS.nameConstraints(true)],
   });
   const { keys, name } = ruled;
-  const other = makeAuthority({ issuer: victim, keys, name, extensions: handshakes });
+  const otherAuthority = makeAuthority({ issuer: victim, keys, name, extensions: handshakes });
   const rules = "by the rules of another certificate of its key";
-  assertFound([makeLeaf(ruled), ruled, other], trusted, null, rules);
+  assertFound([makeLeaf(ruled), ruled, otherAuthority], trusted, null, rules);
 });

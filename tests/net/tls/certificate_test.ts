@@ -513,15 +513,15 @@ Deno.test("a signature is valid only for the key that made it", () => {
 Deno.test("a signature is invalid if any byte of the certificate was changed", () => {
   const certificate = parsePem(issuedLeaf);
   const key = keyOf(authority);
-  for (const part of ["signedPart", "signature"] as const) {
-    const bytes = certificate[part];
+  for (const field of ["signedPart", "signature"] as const) {
+    const bytes = certificate[field];
     for (let offset = 0; offset < bytes.length; offset += 7) {
       const changedBytes = bytes.slice();
       changedBytes[offset]! ^= 1;
-      const isValid = verifySignature({ ...certificate, [part]: changedBytes }, key);
-      assertEquals(isValid, false, `${part} ${offset}`);
+      const isValid = verifySignature({ ...certificate, [field]: changedBytes }, key);
+      assertEquals(isValid, false, `${field} ${offset}`);
     }
-    assertEquals(verifySignature({ ...certificate, [part]: bytes.slice(1) }, key), false);
+    assertEquals(verifySignature({ ...certificate, [field]: bytes.slice(1) }, key), false);
   }
 });
 

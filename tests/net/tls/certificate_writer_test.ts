@@ -38,10 +38,10 @@ Deno.test("an authority may sign leaves, and no other authority", () => {
 
 Deno.test("a certificate has the key, the usages and the names that were requested", () => {
   const leaf = createLeaf(authority, profile);
-  const own = new X509Certificate(leaf.certificate);
-  assert(own.verify(new X509Certificate(authority.certificate).publicKey));
-  assert(!own.ca && own.checkPrivateKey(createPrivateKey(leaf.privateKey)));
-  for (const name of ["device.local", "::1"]) assert(hasSubjectName(own, name), name);
+  const certificate = new X509Certificate(leaf.certificate);
+  assert(certificate.verify(new X509Certificate(authority.certificate).publicKey));
+  assert(!certificate.ca && certificate.checkPrivateKey(createPrivateKey(leaf.privateKey)));
+  for (const name of ["device.local", "::1"]) assert(hasSubjectName(certificate, name), name);
   const { names, purposes } = parseCertificate(derOf(leaf.certificate));
   assertEquals(names?.length, 2);
   assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth]);
@@ -56,13 +56,13 @@ Deno.test("only the extensions for a certificate's use are critical", () => {
     [authority.certificate, ["19", "15"], ["14"]],
     [leaf.certificate, ["19", "15"], ["37", "14", "35", "17"]],
   ];
-  for (const [pem, critical, others] of rows) {
-    const all = [...new x509.X509Certificate(pem).extensions];
+  for (const [pem, critical, uncritical] of rows) {
+    const extensions = [...new x509.X509Certificate(pem).extensions];
     const oids = (isCritical: boolean) =>
-      all.filter((each) => each.critical === isCritical).map(({ type }) =>
+      extensions.filter((extension) => extension.critical === isCritical).map(({ type }) =>
         type.slice("2.5.29.".length)
       );
-    assertEquals([oids(true), oids(false)], [critical, others]);
+    assertEquals([oids(true), oids(false)], [critical, uncritical]);
   }
 });
 
@@ -79,8 +79,8 @@ Deno.test("another library verifies an authority and a leaf, and encodes them to
   const leaf = createLeaf(authority, profile);
   const publicKey = await new x509.X509Certificate(authority.certificate).publicKey.export(crypto);
   for (const { certificate } of [authority, leaf]) {
-    const read = new x509.X509Certificate(certificate);
-    assert(await read.verify({ publicKey }, crypto));
+    const parsed = new x509.X509Certificate(certificate);
+    assert(await parsed.verify({ publicKey }, crypto));
     const tree = AsnConvert.parse(derOf(certificate), Certificate);
     assertEquals(new Uint8Array(AsnConvert.serialize(tree)), derOf(certificate));
   }
@@ -152,7 +152,7 @@ Deno.test("a DNS name is converted to lower case, and an IP address to its canon
   const dns = (name: string, value: string) =>
     assertEquals(parseAlternativeName("name", name), { type: "dns", value });
   fc.assert(fc.property(fc.domain(), (name) => {
-    for (const given of [name, name.toUpperCase()]) dns(given, name.toLowerCase());
+    for (const spelling of [name, name.toUpperCase()]) dns(spelling, name.toLowerCase());
   }));
   const label = "a".repeat(63);
   for (const name of ["localhost", "camera-1.local", "1a", "a.1b", label, `${label}.b`]) {
@@ -164,17 +164,33 @@ Deno.test("a DNS name is converted to lower case, and an IP address to its canon
     "0:0:0:0:0:0:0:1": "::1",
     "::ffff:1.2.3.4": "::ffff:102:304",
   };
-  for (const [given, value] of Object.entries(addresses)) {
-    assertEquals(parseAlternativeName("name", given), { type: "ip", value });
+  for (const [input, value] of Object.entries(addresses)) {
+    assertEquals(parseAlternativeName("name", input), { type: "ip", value });
   }
 });
 
 Deno.test("a name that a certificate can't contain is a RangeError that quotes it", () => {
   const long = [...new Array(4).fill("a".repeat(63))].join(".");
-  const wrong = ["", ".", "a.", ".a", "a..b", "*.a", "a_b", "-a", "a-", "a b", "a/b", "a:1", "ä"];
+  const invalidNames = [
+    "",
+    ".",
+    "a.",
+    ".a",
+    "a..b",
+    "*.a",
+    "a_b",
+    "-a",
+    "a-",
+    "a b",
+    "a/b",
+    "a:1",
+    "ä",
+  ];
   const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
   // The Kelvin sign becomes a k in lower case.
-  for (const text of [...wrong, ...numbers, long, "a".repeat(64), "\u212a", "a\0", "a\n", "a,b"]) {
+  for (
+    const text of [...invalidNames, ...numbers, long, "a".repeat(64), "\u212a", "a\0", "a\n", "a,b"]
+  ) {
     const { message } = assertThrows(() => parseAlternativeName("name", text), RangeError);
     assertStringIncludes(message, quote(text));
   }

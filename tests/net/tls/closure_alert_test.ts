@@ -25,7 +25,7 @@ class Direction {
   readonly #ended = Promise.withResolvers<"end" | "reset">();
 
   add = (bytes: Uint8Array): void => void (this.#text += decodeLatin1(bytes));
-  finish = (how: "end" | "reset"): void => this.#ended.resolve(how);
+  finish = (ending: "end" | "reset"): void => this.#ended.resolve(ending);
 
   get text(): string {
     return this.#text;
@@ -169,10 +169,10 @@ Deno.test("a server sends no alert if a session is closed in the middle of a res
   socket.on("error", () => {});
   socket.write("GET / HTTP/1.1\r\n\r\n");
   // The server waits for the network when the number of pieces no longer grows.
-  for (let before = -1, same = 0; same < 20;) {
+  for (let previousPieces = -1, unchangedTicks = 0; unchangedTicks < 20;) {
     await waitForTick();
-    same = before === pieces && pieces > 0 ? same + 1 : 0;
-    before = pieces;
+    unchangedTicks = previousPieces === pieces && pieces > 0 ? unchangedTicks + 1 : 0;
+    previousPieces = pieces;
   }
   [...endpoint.server.sessions][0]!.close();
   resolve();

@@ -34,43 +34,43 @@ const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 
 Deno.test("a length with more bytes than necessary is refused", () => {
   for (const length of [0, 1, 127, 128, 255, 256, 65535, 65536]) {
     const content = new Uint8Array(length);
-    const least = leastBytes(content);
-    assertEquals(new DerReader(element(4, content, least)).readContent(4), content);
-    for (let more = least + 1; more <= 4; more++) {
-      const bytes = element(4, content, more);
+    const minLengthBytes = leastBytes(content);
+    assertEquals(new DerReader(element(4, content, minLengthBytes)).readContent(4), content);
+    for (let lengthBytes = minLengthBytes + 1; lengthBytes <= 4; lengthBytes++) {
+      const bytes = element(4, content, lengthBytes);
       assertThrows(
         () => new DerReader(bytes).readElement(),
         RangeError,
         "fewer bytes",
-        `${length} ${more}`,
+        `${length} ${lengthBytes}`,
       );
     }
   }
 });
 
 Deno.test("a truncated element is a RangeError, and is never read past its end", () => {
-  const whole = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
-  for (let length = 0; length < whole.length; length++) {
+  const encoded = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
+  for (let length = 0; length < encoded.length; length++) {
     assertThrows(
-      () => new DerReader(whole.slice(0, length)).readElement(),
+      () => new DerReader(encoded.slice(0, length)).readElement(),
       RangeError,
       "",
       `${length}`,
     );
     // The bytes after the view in the same buffer are not part of it.
-    assertThrows(() => new DerReader(whole.subarray(0, length)).readElement(), RangeError);
+    assertThrows(() => new DerReader(encoded.subarray(0, length)).readElement(), RangeError);
   }
 });
 
 Deno.test("an indefinite length, a length of more than four bytes, and a long tag are refused", () => {
-  const wrong = [
+  const invalidElements = [
     [0x30, 0x80, 0, 0],
     [0x30, 0x85, 0, 0, 0, 0, 0],
     [0x30, 0xff],
     [0x1f, 0x01, 0],
     [0x3f, 0x81, 0x01, 0],
   ];
-  for (const bytes of wrong) {
+  for (const bytes of invalidElements) {
     assertThrows(() => new DerReader(Uint8Array.from(bytes)).readElement(), RangeError);
   }
   const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
@@ -82,71 +82,71 @@ const CONTENTS: Readonly<
   Record<string, {
     tag: number;
     read: (reader: DerReader) => unknown;
-    good: readonly (readonly [hex: string, value: unknown])[];
-    bad: readonly string[];
+    valid: readonly (readonly [hex: string, value: unknown])[];
+    invalid: readonly string[];
   }>
 > = {
   "a boolean": {
     tag: TAG.boolean,
     read: (reader) => reader.readBoolean(),
-    good: [["00", false], ["ff", true]],
-    bad: ["", "01", "fe", "0000", "ffff", "00ff"],
+    valid: [["00", false], ["ff", true]],
+    invalid: ["", "01", "fe", "0000", "ffff", "00ff"],
   },
   "an integer": {
     tag: TAG.integer,
     read: (reader) => reader.readInteger().toHex(),
-    good: ["00", "7f", "80", "ff", "0080", "00ff", "ff7f", "8000"].map((hex) => [hex, hex]),
-    bad: ["", "0000", "0001", "007f", "ff80", "ffff", "000080"],
+    valid: ["00", "7f", "80", "ff", "0080", "00ff", "ff7f", "8000"].map((hex) => [hex, hex]),
+    invalid: ["", "0000", "0001", "007f", "ff80", "ffff", "000080"],
   },
   "a number": {
     tag: TAG.integer,
     read: (reader) => reader.readNatural(),
-    good: [["00", 0], ["7f", 127], ["0080", 128], ["010000", 65536]],
-    bad: ["", "80", "ff", "ff7f", "0001"],
+    valid: [["00", 0], ["7f", 127], ["0080", 128], ["010000", 65536]],
+    invalid: ["", "80", "ff", "ff7f", "0001"],
   },
   "a bit string": {
     tag: TAG.bitString,
     read: (reader) => reader.readBitString().toHex(),
-    good: [["00", ""], ["00ff", "ff"], ["0780", "80"], ["0700", "00"], ["0106", "06"]],
-    bad: ["", "01", "07", "08ff", "0800", "0107", "07c0", "ff00"],
+    valid: [["00", ""], ["00ff", "ff"], ["0780", "80"], ["0700", "00"], ["0106", "06"]],
+    invalid: ["", "01", "07", "08ff", "0800", "0107", "07c0", "ff00"],
   },
   "a bit string of whole bytes": {
     tag: TAG.bitString,
     read: (reader) => reader.readBitString(0).toHex(),
-    good: [["00", ""], ["00ff80", "ff80"]],
-    bad: ["", "0180", "0100", "01"],
+    valid: [["00", ""], ["00ff80", "ff80"]],
+    invalid: ["", "0180", "0100", "01"],
   },
 };
 
-for (const [what, { tag, read, good, bad }] of Object.entries(CONTENTS)) {
-  Deno.test(`${what} has one form for each value, and other forms are refused`, () => {
-    for (const [hex, value] of good) {
+for (const [label, { tag, read, valid, invalid }] of Object.entries(CONTENTS)) {
+  Deno.test(`${label} has one form for each value, and other forms are refused`, () => {
+    for (const [hex, value] of valid) {
       assertEquals(readDer(encodeDer(tag, Uint8Array.fromHex(hex)), read), value, hex);
     }
-    for (const hex of bad) {
+    for (const hex of invalid) {
       const bytes = encodeDer(tag, Uint8Array.fromHex(hex));
       assertThrows(() => readDer(bytes, read), RangeError, "DER: ", hex);
     }
-    const [[hex] = [""]] = good;
-    const other = encodeDer(TAG.octetString, Uint8Array.fromHex(hex));
-    assertThrows(() => readDer(other, read), RangeError, "expected an element");
+    const [[hex] = [""]] = valid;
+    const otherTag = encodeDer(TAG.octetString, Uint8Array.fromHex(hex));
+    assertThrows(() => readDer(otherTag, read), RangeError, "expected an element");
   });
 }
 
 Deno.test("no bytes may follow the parsed part of an element", () => {
-  const one = encodeDer(TAG.integer, Uint8Array.of(1));
-  const two = concatenate([one, one]);
+  const integer = encodeDer(TAG.integer, Uint8Array.of(1));
+  const twoIntegers = concatenate([integer, integer]);
   const read = (reader: DerReader) => reader.readNatural();
-  assertEquals(readDer(one, read), 1);
+  assertEquals(readDer(integer, read), 1);
   assertEquals(
-    readDer(encodeDer(TAG.sequence, one), (all) => all.readNested(TAG.sequence, read)),
+    readDer(encodeDer(TAG.sequence, integer), (reader) => reader.readNested(TAG.sequence, read)),
     1,
   );
-  const behind = [two, concatenate([one, Uint8Array.of(0)])];
-  for (const bytes of behind) {
+  const excessRows = [twoIntegers, concatenate([integer, Uint8Array.of(0)])];
+  for (const bytes of excessRows) {
     assertThrows(() => readDer(bytes, read), RangeError, "more follows");
     const sequence = encodeDer(TAG.sequence, bytes);
-    const enter = (all: DerReader) => all.readNested(TAG.sequence, read);
+    const enter = (reader: DerReader) => reader.readNested(TAG.sequence, read);
     assertThrows(() => readDer(sequence, enter), RangeError, "more follows");
   }
 });
@@ -187,24 +187,33 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   for (const [tag, text, time] of rows) {
     assertEquals(decodeTime({ tag, content: encodeLatin1(text) }).toISOString(), time);
   }
-  const wrong = ["", "491231235959", "4912312359Z", "491231235959+0100", "20500101000000.5Z"];
-  for (const text of wrong) {
+  const invalidTimes = [
+    "",
+    "491231235959",
+    "4912312359Z",
+    "491231235959+0100",
+    "20500101000000.5Z",
+  ];
+  for (const text of invalidTimes) {
     for (const tag of [TAG.utcTime, TAG.generalizedTime, TAG.integer]) {
       assertThrows(() => decodeTime({ tag, content: encodeLatin1(text) }), RangeError, "", text);
     }
   }
   // Dates and times that don't exist.
   const impossible = ["1332256199", "0001000000", "0100000000", "0132000000", "0229000000"];
-  for (const rest of [...impossible, "0431000000", "0101240000", "0101006000", "0101000060"]) {
-    const content = { utc: encodeLatin1(`99${rest}Z`), generalized: encodeLatin1(`1999${rest}Z`) };
+  for (const digits of [...impossible, "0431000000", "0101240000", "0101006000", "0101000060"]) {
+    const content = {
+      utc: encodeLatin1(`99${digits}Z`),
+      generalized: encodeLatin1(`1999${digits}Z`),
+    };
     assertThrows(
       () => decodeTime({ tag: TAG.utcTime, content: content.utc }),
       RangeError,
       "",
-      rest,
+      digits,
     );
     const element = { tag: TAG.generalizedTime, content: content.generalized };
-    assertThrows(() => decodeTime(element), RangeError, "", rest);
+    assertThrows(() => decodeTime(element), RangeError, "", digits);
   }
   const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
   assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");

@@ -29,10 +29,10 @@ const noContent: App = () => [204, "No Content", {}, null];
 
 /** Returns the logged reasons of failed handshakes, without the peer. */
 function reasonsOf({ logger }: TlsEndpoint): string[] {
-  const failed = /^.*:\d+: the handshake failed: /;
+  const FAILURE_PREFIX = /^.*:\d+: the handshake failed: /;
   return [...logger.messagesOf("debug"), ...logger.messagesOf("info")]
-    .filter((line) => failed.test(line))
-    .map((line) => line.replace(failed, ""));
+    .filter((line) => FAILURE_PREFIX.test(line))
+    .map((line) => line.replace(FAILURE_PREFIX, ""));
 }
 
 async function connectSilently({ server }: TlsEndpoint, count: number): Promise<RawPeer[]> {
@@ -44,13 +44,13 @@ async function connectSilently({ server }: TlsEndpoint, count: number): Promise<
 Deno.test("a handshake occupies no slot, and lasts up to the timeout if no other connection waits", async () => {
   const options = { server: { maxConnections: 1, timeout: 2 } };
   await using endpoint = await startTls(pki, noContent, options);
-  const begun = performance.now();
+  const startTime = performance.now();
   using silent = await RawPeer.connect(endpoint.server.address);
   for (let i = 0; i < 5; i++) {
     assertEquals((await endpoint.client.request("GET", "/")).status, 204);
   }
   await silent.assertClosedSilently();
-  assert(performance.now() - begun >= 1990, "the silent peer was closed before its time");
+  assert(performance.now() - startTime >= 1990, "the silent peer was closed before its time");
   assertEquals(reasonsOf(endpoint), ["the TLS handshake took over 2 s"]);
 });
 
@@ -59,19 +59,19 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
     await t.step(`timeout ${timeout}`, async () => {
       const options = { server: { maxConnections: 1, timeout }, client: { timeout: 30 } };
       await using endpoint = await startTls(pki, noContent, options);
-      let over = false;
+      let isEnded = false;
       const current = new Set<RawPeer>();
       const strangers = Array.from({ length: 120 }, async () => {
-        while (!over) {
+        while (!isEnded) {
           // If the server is closed, the test has already failed.
           using peer = await RawPeer.connect(endpoint.server.address).catch(() => null);
-          if (over || peer === null) break;
+          if (isEnded || peer === null) break;
           current.add(peer);
           await peer.conn.read(new Uint8Array(1)).catch(() => {});
           current.delete(peer);
         }
       });
-      const gaveWay = () => reasonsOf(endpoint).filter((each) => /for a newer one/.test(each));
+      const gaveWay = () => reasonsOf(endpoint).filter((reason) => /for a newer one/.test(reason));
       while (gaveWay().length < 10) await waitForTick();
       const getIn = async () => {
         for (;;) {
@@ -82,7 +82,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
       for (let i = 0; i < 5; i++) {
         assertEquals(await withTimeout(getIn(), "the client gets in"), 204);
       }
-      over = true;
+      isEnded = true;
       for (const peer of current) peer.close();
       await Promise.all(strangers);
     });
@@ -95,14 +95,14 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
   using slow = await RawPeer.connect(endpoint.server.address);
   await slow.send("\x16\x03\x01\x02\x00");
   await waitForTick();
-  const begun = performance.now();
+  const startTime = performance.now();
   const peers = await connectSilently(endpoint, MAX_PENDING - 1);
   await waitForTick();
   assertEquals(reasonsOf(endpoint), []);
   for (const oldest of peers.slice(0, 3)) {
     peers.push(await RawPeer.connect(endpoint.server.address));
     await oldest.assertClosedSilently("the oldest");
-    assert(performance.now() - begun >= 250, "it had no time for its handshake");
+    assert(performance.now() - startTime >= 250, "it had no time for its handshake");
   }
   const evicted = new Array(3).fill("it was closed for a newer one, with 64 in progress");
   assertEquals(reasonsOf(endpoint), evicted);
@@ -110,9 +110,9 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
   // The slow peer is still connected, and fails by itself.
   await slow.send("x".repeat(0x200));
   await slow.readToEnd();
-  const [own, ...others] = reasonsOf(endpoint).reverse();
-  assertEquals(others, evicted);
-  assert(!evicted.includes(own), own);
+  const [slowReason, ...otherReasons] = reasonsOf(endpoint).reverse();
+  assertEquals(otherReasons, evicted);
+  assert(!evicted.includes(slowReason), slowReason);
   for (const peer of peers) peer.close();
 });
 
@@ -212,13 +212,13 @@ function strangers(count: number, hasReceived = false): Stranger[] {
 /** A queue of strangers, whose handshakes last until the test finishes them by name. */
 class Desk {
   readonly log = new RecordingLogger();
-  readonly begun: string[] = [];
+  readonly begunNames: string[] = [];
   readonly admission: HandshakeQueue<Stranger>;
   readonly #handshakes = new Map<string, PromiseWithResolvers<AcceptedConnection>>();
 
   constructor(timeout: number | null = null) {
     this.admission = new HandshakeQueue<Stranger>({ timeout, logger: this.log }, ({ name }) => {
-      this.begun.push(name);
+      this.begunNames.push(name);
       const handshake = Promise.withResolvers<AcceptedConnection>();
       this.#handshakes.set(name, handshake);
       return handshake.promise;
@@ -240,36 +240,39 @@ class Desk {
 }
 
 /** Waits for some microtasks, but not for a timer. */
-async function soon(): Promise<void> {
-  for (let turn = 0; turn < 20; turn++) await null;
+async function runMicrotasks(): Promise<void> {
+  for (let microtask = 0; microtask < 20; microtask++) await null;
 }
 
 Deno.test("a handshake gives way to another only after the time in docs/security.md and docs/server.md, to the millisecond", async () => {
-  const least = await readStatedNumber(
+  const minMilliseconds = await readStatedNumber(
     "docs/security.md",
     /the minimum time for a handshake +\| (\d+) ms/,
   );
   assertEquals(
     await readStatedNumber("docs/server.md", /handshake\s+gets at least (\d+) ms/),
-    least,
+    minMilliseconds,
   );
   using time = stopAllClocks();
   const desk = new Desk();
   const serving = desk.begin();
   const arrivals = strangers(MAX_PENDING + 2);
   const next = arrivals.slice(MAX_PENDING);
-  for (const each of arrivals.slice(0, -1)) desk.admission.push(each);
-  await soon();
-  time.tick(least - 1);
+  for (const stranger of arrivals.slice(0, -1)) desk.admission.push(stranger);
+  await runMicrotasks();
+  time.tick(minMilliseconds - 1);
   desk.admission.push(arrivals.at(-1)!);
-  await soon();
-  assertEquals([desk.begun.length, arrivals.filter((each) => each.isClosed)], [MAX_PENDING, []]);
+  await runMicrotasks();
+  assertEquals([desk.begunNames.length, arrivals.filter((stranger) => stranger.isClosed)], [
+    MAX_PENDING,
+    [],
+  ]);
   time.tick(1);
-  await soon();
-  assertEquals(desk.begun.slice(MAX_PENDING), next.map(({ name }) => name));
-  assertEquals(arrivals.filter((each) => each.isClosed), arrivals.slice(0, next.length));
+  await runMicrotasks();
+  assertEquals(desk.begunNames.slice(MAX_PENDING), next.map(({ name }) => name));
+  assertEquals(arrivals.filter((stranger) => stranger.isClosed), arrivals.slice(0, next.length));
   desk.admission.close();
-  await Promise.all([serving, soon()]);
+  await Promise.all([serving, runMicrotasks()]);
 });
 
 Deno.test("a handshake fails at its time limit, to the millisecond, whether or not another connection waits", async () => {
@@ -282,43 +285,45 @@ Deno.test("a handshake fails at its time limit, to the millisecond, whether or n
   desk.admission.push(second!);
   for (const [tick, closed] of [[29_998, []], [1, [first]], [1, [first, second]]] as const) {
     time.tick(tick);
-    await soon();
-    assertEquals([first, second].filter((each) => each!.isClosed), [...closed]);
+    await runMicrotasks();
+    assertEquals([first, second].filter((stranger) => stranger!.isClosed), [...closed]);
   }
   desk.admission.close();
-  await Promise.all([serving, soon()]);
+  await Promise.all([serving, runMicrotasks()]);
 });
 
 Deno.test("connections that have sent bytes get their handshake first, in the order of their arrival", async () => {
-  const all = fc.array(fc.boolean(), { maxLength: 8 });
-  await fc.assert(fc.asyncProperty(all, async (flags) => {
+  const flagLists = fc.array(fc.boolean(), { maxLength: 8 });
+  await fc.assert(fc.asyncProperty(flagLists, async (flags) => {
     const desk = new Desk();
     const arrivals = flags.map((hasReceived, id) => new Stranger(id, hasReceived));
-    for (const each of arrivals) desk.admission.push(each);
-    assertEquals(desk.begun, [], "none begins before the server serves");
+    for (const stranger of arrivals) desk.admission.push(stranger);
+    assertEquals(desk.begunNames, [], "none begins before the server serves");
     const serving = desk.begin();
-    const having = (wanted: boolean) =>
-      arrivals.filter(({ rawStream }) => rawStream.hasReceived === wanted).map(({ name }) => name);
-    assertEquals(desk.begun, [...having(true), ...having(false)]);
+    const having = (hasReceived: boolean) =>
+      arrivals.filter(({ rawStream }) => rawStream.hasReceived === hasReceived).map(({ name }) =>
+        name
+      );
+    assertEquals(desk.begunNames, [...having(true), ...having(false)]);
     desk.admission.close();
     await serving;
     await desk.admission.waitUntilEnded();
   }));
 });
 
-function closedOf(all: readonly Stranger[]): number[] {
-  return all.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
+function closedOf(connections: readonly Stranger[]): number[] {
+  return connections.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
 }
 
 Deno.test("if no connection is silent a random older connection is closed, never the new connection", () => {
-  const gone = new Set<number>();
+  const closedIndexes = new Set<number>();
   for (let round = 0; round < 200; round++) {
     const desk = new Desk();
-    const all = strangers(65, true);
-    for (const each of all) desk.admission.push(each);
-    for (const index of closedOf(all)) gone.add(index);
+    const arrivals = strangers(65, true);
+    for (const stranger of arrivals) desk.admission.push(stranger);
+    for (const index of closedOf(arrivals)) closedIndexes.add(index);
   }
-  assert(!gone.has(64) && gone.size > 20, `${[...gone]}`);
+  assert(!closedIndexes.has(64) && closedIndexes.size > 20, `${[...closedIndexes]}`);
 });
 
 Deno.test("64 connections with a finished handshake wait in order; a further connection is closed, and the others are closed with the listener", async () => {
@@ -328,7 +333,7 @@ Deno.test("64 connections with a finished handshake wait in order; a further con
   for (let id = 0; id < 67; id++) {
     desk.admission.push(new Stranger(id));
     results.push(desk.finish(`${id}`));
-    await soon();
+    await runMicrotasks();
   }
   assertEquals((await first).name, "0");
   assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
@@ -339,9 +344,9 @@ Deno.test("64 connections with a finished handshake wait in order; a further con
   desk.admission.close();
   assertEquals(results.filter(({ isClosed }) => !isClosed).length, 3);
   await assertRejects(() => desk.admission.accept(), Deno.errors.BadResource);
-  const late = new Stranger(99);
-  desk.admission.push(late);
-  assert(late.isClosed, "nothing is added once closed");
+  const lateStranger = new Stranger(99);
+  desk.admission.push(lateStranger);
+  assert(lateStranger.isClosed, "nothing is added once closed");
 });
 
 Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
@@ -360,17 +365,17 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
   for (const timeout of [3600, 2 ** 31, null]) {
     const desk = new Desk(timeout);
     const serving = desk.begin();
-    const all = strangers(MAX_PENDING + 1);
-    for (const each of all) desk.admission.push(each);
+    const arrivals = strangers(MAX_PENDING + 1);
+    for (const stranger of arrivals) desk.admission.push(stranger);
     desk.admission.close();
     await serving;
     await desk.admission.waitUntilEnded();
-    assertEquals(closedOf(all).length, MAX_PENDING + 1);
+    assertEquals(closedOf(arrivals).length, MAX_PENDING + 1);
     assertEquals(desk.log.messagesOf("info"), []);
     assertMatch(desk.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
-    const late = desk.finish("7");
-    await soon();
-    assert(late.isClosed);
+    const lateConnection = desk.finish("7");
+    await runMicrotasks();
+    assert(lateConnection.isClosed);
   }
 });
 

@@ -244,21 +244,23 @@ Deno.test("each session has its own client's certificate, even if many clients c
   await using dir = await createTempDir();
   const names = ["one", "two", "stranger"];
   const devices = await Promise.all(names.map((name) => createDevicePki(dir.path, name)));
-  const [one, two] = devices;
-  const texts = await Promise.all([one!, two!].map(({ caFile }) => Deno.readTextFile(caFile)));
+  const [device1, device2] = devices;
+  const texts = await Promise.all(
+    [device1!, device2!].map(({ caFile }) => Deno.readTextFile(caFile)),
+  );
   const caFile = join(dir.path, "trusted.pem");
   await Deno.writeTextFile(caFile, texts.join(""));
-  const serverFiles = { certFile: one!.certFile, keyFile: one!.keyFile };
+  const serverFiles = { certFile: device1!.certFile, keyFile: device1!.keyFile };
   const trust = {
     serverSslconfig: { ...serverFiles, caFile },
-    clientSslconfig: { caFile: one!.caFile },
+    clientSslconfig: { caFile: device1!.caFile },
   };
   await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
     return [200, "OK", { name: peerCertificate?.subjectAltNames.join() ?? "none" }, null];
   });
   const options = { sslHost: "one", timeout: 10 };
   const clients = devices.map(({ certFile, keyFile }) => {
-    const sslconfig = { certFile, keyFile, caFile: one!.caFile };
+    const sslconfig = { certFile, keyFile, caFile: device1!.caFile };
     return new SSLClient(sslconfig, endpoint.server.address, options);
   });
   const requestName = async (index: number): Promise<string> => {
@@ -426,9 +428,9 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
   using server = new RawServer();
   const closedMessage =
     /^CLOSED .*: the peer closed the connection; perhaps the server doesn't use TLS$/;
-  const answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+  const response = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
-    ["it speaks HTTP", (peer) => peer.send(answer), /^NOT_TLS .*corrupt message/],
+    ["it speaks HTTP", (peer) => peer.send(response), /^NOT_TLS .*corrupt message/],
     ["it sends zeros", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
     ["it closes", (peer) => Promise.resolve(peer.close()), closedMessage],
     ["it ends its side", (peer) => peer.closeWrite(), closedMessage],

@@ -8,22 +8,22 @@ import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 
 Deno.test("isSignedBy is true for the authority that has signed a certificate directly, and for no other", () => {
   const root = makeAuthority();
-  const between = makeAuthority({ issuer: root });
+  const intermediate = makeAuthority({ issuer: root });
   const sameName = makeAuthority({ name: root.name });
   const renewed = makeAuthority({ name: root.name, keys: root.keys });
-  const [leaf, below] = [makeLeaf(root), makeLeaf(between)];
+  const [leaf, below] = [makeLeaf(root), makeLeaf(intermediate)];
   const rows: [what: string, certificate: Uint8Array, authority: Uint8Array, boolean][] = [
     ["its authority", leaf.der, root.der, true],
     ["another certificate of the same key", leaf.der, renewed.der, true],
     ["the root above an intermediate", below.der, root.der, false],
-    ["the intermediate", below.der, between.der, true],
-    ["the authority of an authority", between.der, root.der, true],
+    ["the intermediate", below.der, intermediate.der, true],
+    ["the authority of an authority", intermediate.der, root.der, true],
     ["another authority of the same name", leaf.der, sameName.der, false],
     ["an authority itself", root.der, root.der, true],
     ["the arguments swapped", root.der, leaf.der, false],
   ];
-  for (const [what, certificate, authority, expected] of rows) {
-    assertEquals(isSignedBy(certificate, authority), expected, what);
+  for (const [label, certificate, authority, expected] of rows) {
+    assertEquals(isSignedBy(certificate, authority), expected, label);
   }
   assertEquals(ofServer, isSignedBy);
 });
@@ -48,7 +48,7 @@ Deno.test("isSignedBy accepts the certificate of a peer and of its authority", a
 
 Deno.test("isSignedBy throws for bytes that are not a certificate in DER, and names the argument", () => {
   const { der, pem } = makeAuthority();
-  const call = (...given: unknown[]) => Reflect.apply(isSignedBy, null, given);
+  const call = (...args: unknown[]) => Reflect.apply(isSignedBy, null, args);
   assertThrows(() => call(pem, der), TypeError, "certificate: must be a Uint8Array; got string");
   assertThrows(() => call(der, null), TypeError, "authority: must be a Uint8Array; got null");
   for (const bytes of [new Uint8Array(), der.subarray(1), Uint8Array.of(...der, 0)]) {

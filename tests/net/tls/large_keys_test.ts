@@ -27,9 +27,9 @@ let largeKey: string | undefined;
 
 async function makeLargeAuthority(pki: OpensslPki): Promise<IssuedCertificate> {
   if (largeKey === undefined) {
-    const made = await pki.createAuthority("large", { key: KEY.rsa4098 });
-    largeKey = await Deno.readTextFile(made.keyFile);
-    return made;
+    const authority = await pki.createAuthority("large", { key: KEY.rsa4098 });
+    largeKey = await Deno.readTextFile(authority.keyFile);
+    return authority;
   }
   const keyFile = pki.makePath("large.key");
   await Deno.writeTextFile(keyFile, largeKey);
@@ -54,7 +54,7 @@ async function makeAll(pki: OpensslPki) {
 const TOO_LARGE = "has an RSA key of 4098 bits, and Deno reads no key above 4096 bits";
 
 /** Matches a message about a certificate. */
-function about(begin: string, name: string, end = ""): RegExp {
+function makeMessagePattern(begin: string, name: string, end = ""): RegExp {
   return new RegExp(`^${begin}, of "CN=${name}", ${TOO_LARGE}${end}$`);
 }
 
@@ -72,16 +72,19 @@ testWithOpenssl(
       const files = config(largeServer, small.certFile);
       assertTooLarge(
         () => buildServerSslctx(files),
-        about("certFile: certificate 1", "large_server"),
+        makeMessagePattern("certFile: certificate 1", "large_server"),
       );
       const texts = await readTexts(files);
-      assertTooLarge(() => buildServerSslctx(texts), about("cert: certificate 1", "large_server"));
+      assertTooLarge(
+        () => buildServerSslctx(texts),
+        makeMessagePattern("cert: certificate 1", "large_server"),
+      );
     });
     await t.step("a client's", () => {
       const files = config(largeClient, small.certFile);
       assertTooLarge(
         () => buildClientSslctx(files),
-        about("certFile: certificate 1", "large_client"),
+        makeMessagePattern("certFile: certificate 1", "large_client"),
       );
     });
     await t.step("an intermediate is a warning", async () => {
@@ -89,7 +92,7 @@ testWithOpenssl(
       const chain = await pki.join("chain.pem", certFile, large.certFile);
       const { warnings } = buildServerSslctx(config({ certFile: chain, keyFile }, small.certFile));
       assertEquals(warnings.length, 1);
-      assertMatch(warnings[0]!, about("certFile: certificate 2", "large"));
+      assertMatch(warnings[0]!, makeMessagePattern("certFile: certificate 2", "large"));
     });
   },
 );
@@ -98,12 +101,12 @@ testWithOpenssl(
   "authorities that all have RSA keys above 4096 bits are a TlsError",
   async (pki) => {
     const { large, server, client } = await makeAll(pki);
-    const inFile = about("caFile: certificate 1 in .*", "large");
+    const inFile = makeMessagePattern("caFile: certificate 1 in .*", "large");
     const files = config(server, large.certFile);
     assertTooLarge(() => buildServerSslctx(files), inFile);
     assertTooLarge(() => buildClientSslctx(config(client, large.certFile)), inFile);
     const { ca } = await readTexts(files);
-    const inText = about("ca: certificate 1 in text 1", "large");
+    const inText = makeMessagePattern("ca: certificate 1 in text 1", "large");
     assertTooLarge(() => buildClientSslctx({ ca: [ca, ca] }), inText);
   },
 );
@@ -112,10 +115,14 @@ testWithOpenssl(
   "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
   async (pki, t) => {
     const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeAll(pki);
-    const both = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
-    const forServer = config(server, both);
-    const forClient = config(client, both);
-    const warning = about("caFile: certificate 1 in .*", "large", ": it is not trusted");
+    const bothFile = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
+    const forServer = config(server, bothFile);
+    const forClient = config(client, bothFile);
+    const warning = makeMessagePattern(
+      "caFile: certificate 1 in .*",
+      "large",
+      ": it is not trusted",
+    );
     for (const { warnings } of [buildServerSslctx(forServer), buildClientSslctx(forClient)]) {
       assertEquals(warnings.length, 1);
       assertMatch(warnings[0]!, warning);
@@ -126,7 +133,10 @@ testWithOpenssl(
       assertEquals((await endpoint.client.request("GET", "/")).status, 204);
     });
     await t.step("a client of the other authority is refused", async () => {
-      const trust = { serverSslconfig: forServer, clientSslconfig: config(clientOfLarge, both) };
+      const trust = {
+        serverSslconfig: forServer,
+        clientSslconfig: config(clientOfLarge, bothFile),
+      };
       await using endpoint = await startTls({ ...trust }, app);
       await assertRejects(() => endpoint.client.request("GET", "/"));
       const [line] = await endpoint.logger.waitFor("info");
@@ -143,15 +153,15 @@ testWithOpenssl(
 
 testWithOpenssl("an authority whose key is too weak is not trusted", async (pki) => {
   const weak = await pki.createAuthority("weak", { key: KEY.rsa1024 });
-  const good = await pki.createAuthority("good");
+  const usable = await pki.createAuthority("good");
   const error = assertThrows(() => buildClientSslctx({ caFile: weak.certFile }), TlsError);
   assertEquals(error.code, "WEAK");
   assertMatch(
     error.message,
     /^caFile: certificate 1 .* of an unsupported kind; must be .* 4096 bi/,
   );
-  const both = await pki.join("both.pem", good.certFile, weak.certFile);
-  const { warnings } = buildClientSslctx({ caFile: both });
+  const bothFile = await pki.join("both.pem", usable.certFile, weak.certFile);
+  const { warnings } = buildClientSslctx({ caFile: bothFile });
   assertEquals(warnings.length, 1);
   assertMatch(
     warnings[0]!,
@@ -175,8 +185,8 @@ testWithOpenssl(
       const serverSslconfig = config(server, small.certFile);
       await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, app);
       const [host, port] = endpoint.server.address as [string, number];
-      const shown = await readTexts(config(largeClient, small.certFile));
-      const socket = tls.connect({ host, port, ...shown });
+      const identity = await readTexts(config(largeClient, small.certFile));
+      const socket = tls.connect({ host, port, ...identity });
       socket.on("error", () => {});
       const closed = once(socket, "close");
       socket.resume();
@@ -194,9 +204,9 @@ testWithOpenssl(
   "RSA keys of 4096 bits are accepted for clients, servers and authorities",
   async (pki) => {
     const authority = await pki.createAuthority("authority", { key: KEY.rsa4096 });
-    const wanted = { issuer: authority, keyOf: authority };
-    const server = await pki.createServerCertificate("server", wanted);
-    const client = await pki.createClientCertificate("client", wanted);
+    const options = { issuer: authority, keyOf: authority };
+    const server = await pki.createServerCertificate("server", options);
+    const client = await pki.createClientCertificate("client", options);
     await using endpoint = await startTls({
       serverSslconfig: config(server, authority.certFile),
       clientSslconfig: config(client, authority.certFile),

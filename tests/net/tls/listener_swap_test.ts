@@ -26,12 +26,12 @@ const REFUSED = "refused";
 /** A camera, which serves, and devices that are its clients. */
 const dir = await Deno.makeTempDir({ prefix: "degu-swap-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(dir, { recursive: true }));
-const [camera, one, two] = await Promise.all([
+const [camera, device1, device2] = await Promise.all([
   makeDevice("camera"),
   makeDevice("one"),
   makeDevice("two"),
 ]);
-const NAMES = new Map([camera, one, two].map(({ name, ca }) => [publicKey256(ca), name]));
+const NAMES = new Map([camera, device1, device2].map(({ name, ca }) => [publicKey256(ca), name]));
 
 interface Device {
   readonly name: string;
@@ -58,9 +58,9 @@ const greet: AppFunction = (_request, { peerCertificate }) => {
 };
 
 /** Makes the same app, which also records the clients of `onConnect`. */
-function record(asked: string[]): App {
+function record(names: string[]): App {
   return {
-    onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
+    onConnect: ({ peerCertificate }) => names.push(nameOf(peerCertificate)) > 0,
     handle: greet,
   };
 }
@@ -88,8 +88,11 @@ function start(
 
 /** Makes a client with the identity of a device, or without a certificate. */
 function clientOf(device: Device | null, address: Address, server = camera): SSLClient {
-  const own = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
-  return new SSLClient({ ...own, ca: server.ca }, address, { sslHost: server.name, timeout: 60 });
+  const identity = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
+  return new SSLClient({ ...identity, ca: server.ca }, address, {
+    sslHost: server.name,
+    timeout: 60,
+  });
 }
 
 /**
@@ -105,13 +108,13 @@ async function ask(device: Device | null, address: Address): Promise<string> {
  */
 function connectWith(version: string, device: Device | null, address: Address) {
   const [host, port] = address as readonly [string, number];
-  const own = device === null ? {} : {
+  const identity = device === null ? {} : {
     cert: Deno.readTextFileSync(device.certFile),
     key: Deno.readTextFileSync(device.keyFile),
   };
   const trust = { ca: camera.ca, servername: camera.name };
   const versions = { minVersion: version, maxVersion: version } as tls.SecureContextOptions;
-  const socket = tls.connect({ host, port, ...versions, ...trust, ...own });
+  const socket = tls.connect({ host, port, ...versions, ...trust, ...identity });
   const text = new TextDecoder();
   let received = "";
   const secured = Promise.withResolvers<void>();
@@ -126,9 +129,9 @@ function connectWith(version: string, device: Device | null, address: Address) {
   });
   socket.on("error", () => {});
   socket.on("close", () => closed.resolve());
-  const answer = withTimeout(closed.promise, "the connection closes")
+  const response = withTimeout(closed.promise, "the connection closes")
     .then(() => /\r\nwho: (\w+)\r\n/.exec(received)?.[1] ?? REFUSED);
-  return { secured: secured.promise, answer };
+  return { secured: secured.promise, answer: response };
 }
 
 /** Returns the name that the camera has for the client; or {@linkcode REFUSED}. */
@@ -153,49 +156,52 @@ const VERSIONS = [["TLSv1.2"], ["TLSv1.3"]] as const;
 Deno.test("setSslctx admits clients of the new authority and refuses clients of the old, and existing sessions continue", async () => {
   await using endpoint = await start(trusting());
   const { server } = endpoint;
-  const first = buildServerSslctx(trusting(one));
+  const first = buildServerSslctx(trusting(device1));
   const steps: readonly [Parameters<typeof server.setSslctx>[0], one: string, two: string][] = [
     [first, "one", REFUSED],
-    [trusting(one, two), "one", "two"],
-    [trusting(two), REFUSED, "two"],
+    [trusting(device1, device2), "one", "two"],
+    [trusting(device2), REFUSED, "two"],
     [trusting(), REFUSED, REFUSED],
     [first, "one", REFUSED],
   ];
   server.setSslctx(first);
   assertEquals(server.sslctx, first);
-  using live = await clientOf(one, server.address).connect();
+  using live = await clientOf(device1, server.address).connect();
   for (const [sslctx, ...expected] of steps) {
     server.setSslctx(sslctx);
-    assertEquals([await ask(one, server.address), await ask(two, server.address)], expected);
+    assertEquals(
+      [await ask(device1, server.address), await ask(device2, server.address)],
+      expected,
+    );
     assertEquals((await live.get("/")).headers["who"], "one");
   }
 });
 
 Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
-  await using server = new SSLServer(trusting(two), ["127.0.0.1", 0], greet);
-  server.setSslctx(trusting(one));
+  await using server = new SSLServer(trusting(device2), ["127.0.0.1", 0], greet);
+  server.setSslctx(trusting(device1));
   const serving = server.serveForever();
   await server.ready;
-  assertEquals(await ask(one, server.address), "one");
+  assertEquals(await ask(device1, server.address), "one");
   server.close();
   await serving;
-  const last = buildServerSslctx(trusting(two));
+  const last = buildServerSslctx(trusting(device2));
   server.setSslctx(last);
   assertEquals(server.sslctx, last);
 });
 
 Deno.test("setSslctx changes the server's own certificate", async () => {
-  await using endpoint = await start(trusting(one));
+  await using endpoint = await start(trusting(device1));
   const { server } = endpoint;
-  const { certFile, keyFile } = two;
-  server.setSslctx({ certFile, keyFile, ca: one.ca });
-  assertEquals(await whoAmI(clientOf(one, server.address, two)), "one");
-  await assertRejects(() => clientOf(one, server.address).connect(), Error, "was refused");
+  const { certFile, keyFile } = device2;
+  server.setSslctx({ certFile, keyFile, ca: device1.ca });
+  assertEquals(await whoAmI(clientOf(device1, server.address, device2)), "one");
+  await assertRejects(() => clientOf(device1, server.address).connect(), Error, "was refused");
 });
 
 /** A change of trust during handshakes, and its effect on pending and later clients. */
 interface Change {
-  readonly what: string;
+  readonly rule: string;
   readonly from: ServerSslconfig;
   readonly to: ServerSslconfig;
   readonly clients: readonly (Device | null)[];
@@ -203,60 +209,65 @@ interface Change {
   /** The log line for each refused client. */
   readonly refusal?: RegExp;
   /** The responses to clients that connect later: one with a certificate, and one without. */
-  readonly later: readonly [string, string];
+  readonly laterResponses: readonly [string, string];
 }
 
 const changes: readonly Change[] = [
   {
-    what: "is refused if its client is no longer trusted, and accepted otherwise",
-    from: trusting(one, two),
-    to: trusting(two),
-    clients: [one, two, two],
+    rule: "is refused if its client is no longer trusted, and accepted otherwise",
+    from: trusting(device1, device2),
+    to: trusting(device2),
+    clients: [device1, device2, device2],
     answers: [REFUSED, "two", "two"],
     refusal: /the handshake failed: .*authority.* trusted/,
-    later: [REFUSED, REFUSED],
+    laterResponses: [REFUSED, REFUSED],
   },
   {
-    what: "that began without client certificates is refused if they are now required",
+    rule: "that began without client certificates is refused if they are now required",
     from: trustingAll(),
-    to: trusting(one),
-    clients: [null, one],
+    to: trusting(device1),
+    clients: [null, device1],
     answers: [REFUSED, REFUSED],
     refusal: /NO_CERTIFICATE: .* not asked for/,
-    later: ["one", REFUSED],
+    laterResponses: ["one", REFUSED],
   },
   {
     // An untrusted certificate is not logged.
-    what: "that began with client certificates is accepted if they are no longer required",
-    from: trusting(one),
+    rule: "that began with client certificates is accepted if they are no longer required",
+    from: trusting(device1),
     to: trustingAll(),
-    clients: [one],
+    clients: [device1],
     answers: ["nobody"],
-    later: ["nobody", "nobody"],
+    laterResponses: ["nobody", "nobody"],
   },
 ];
 
-for (const { what, from, to, clients, answers, refusal, later } of changes) {
-  Deno.test(`a pending handshake ${what}`, async (t) => {
+for (
+  const { rule: label, from, to, clients, answers: responses, refusal, laterResponses } of changes
+) {
+  Deno.test(`a pending handshake ${label}`, async (t) => {
     await testEachRow(t, VERSIONS, async (version) => {
-      const asked: string[] = [];
-      await using endpoint = await start(from, record(asked));
+      const names: string[] = [];
+      await using endpoint = await start(from, record(names));
       const { server, logger } = endpoint;
       await using relay = new HandshakeRelay(server.address);
       const asking = clients.map((device) => connectWith(version, device, relay.address).answer);
       await relay.waitForHeld(clients.length);
       for (let i = 0; i < 2; i++) server.setSslctx(to);
       relay.release();
-      assertEquals(await Promise.all(asking), answers);
-      assertEquals(asked, answers.filter((answer) => answer !== REFUSED));
-      assertEquals(logger.messagesOf("info").length, answers.length - asked.length);
+      assertEquals(await Promise.all(asking), responses);
+      assertEquals(names, responses.filter((response) => response !== REFUSED));
+      assertEquals(logger.messagesOf("info").length, responses.length - names.length);
       for (const line of logger.messagesOf("info")) assertMatch(line, refusal!);
       const isOpen = from.allowUnauthenticatedClients ?? to.allowUnauthenticatedClients ?? false;
       assertEquals(logger.messagesOf("warn").length, isOpen ? 1 : 0);
       for (const line of logger.messagesOf("warn")) {
         assertMatch(line, /allowUnauthenticatedClients/);
       }
-      assertEquals([await ask(one, server.address), await ask(null, server.address)], later);
+      assertEquals(
+        [await ask(device1, server.address), await ask(null, server.address)],
+        laterResponses,
+      );
     });
   });
 }
@@ -265,7 +276,7 @@ testWithOpenssl(
   "a pending handshake succeeds if another trusted authority has signed the certificate",
   async (pki, t) => {
     const issuer = await pki.createAuthority("server_authority");
-    const own = await pki.createServerCertificate("server", { issuer });
+    const serverCertificate = await pki.createServerCertificate("server", { issuer });
     const ca = issuer.certFile;
     const root = await pki.createAuthority("root");
     const middle = await pki.createAuthority("middle", { issuer: root });
@@ -277,7 +288,7 @@ testWithOpenssl(
       extensions: ["extendedKeyUsage=serverAuth"],
     });
     const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
-    const begun = { ...own, caFile: root.certFile };
+    const oldConfig = { ...serverCertificate, caFile: root.certFile };
     const [rootKey, middleKey] = await Promise.all(
       [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
     );
@@ -289,7 +300,7 @@ testWithOpenssl(
       ["the same authority, for servers only", limited.certFile, REFUSED],
     ];
     await testEachRow(t, rows, async (_name, caFile, expected) => {
-      const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
+      const trust = { serverSslconfig: oldConfig, clientSslconfig: { caFile: ca } };
       await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
         return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
       });
@@ -298,7 +309,7 @@ testWithOpenssl(
         new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
       );
       await relay.waitForHeld(1);
-      endpoint.server.setSslctx({ ...own, caFile });
+      endpoint.server.setSslctx({ ...serverCertificate, caFile });
       relay.release();
       assertEquals(await asking, expected);
     });
@@ -306,26 +317,29 @@ testWithOpenssl(
 );
 
 Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
-  const begun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
+  const requestsBegun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
   const release = Promise.withResolvers<void>();
   const handled: string[] = [];
   const app: App = {
     async onConnect({ peerCertificate }) {
-      begun[nameOf(peerCertificate) as "one" | "two"].resolve();
+      requestsBegun[nameOf(peerCertificate) as "one" | "two"].resolve();
       await release.promise;
       return true;
     },
     handle(_request, { peerCertificate }) {
-      const who = nameOf(peerCertificate);
-      handled.push(who);
-      return [200, "OK", { who }, null];
+      const name = nameOf(peerCertificate);
+      handled.push(name);
+      return [200, "OK", { who: name }, null];
     },
   };
-  await using endpoint = await start(trusting(one, two), app);
+  await using endpoint = await start(trusting(device1, device2), app);
   const { server, logger } = endpoint;
-  const asking = [ask(one, server.address), ask(two, server.address)];
-  await withTimeout(Promise.all([begun.one.promise, begun.two.promise]), "onConnect is called");
-  server.setSslctx(trusting(two));
+  const asking = [ask(device1, server.address), ask(device2, server.address)];
+  await withTimeout(
+    Promise.all([requestsBegun.one.promise, requestsBegun.two.promise]),
+    "onConnect is called",
+  );
+  server.setSslctx(trusting(device2));
   release.resolve();
   assertEquals(await Promise.all(asking), [REFUSED, "two"]);
   assertEquals(handled, ["two"]);
@@ -335,50 +349,50 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
 Deno.test("a client that is no longer trusted when it gets a slot is refused without onConnect", async (t) => {
   const rows: readonly [string, ServerSslconfig, holder: Device | null, waiting: Device | null][] =
     [
-      ["its authority is no longer trusted", trusting(one, two), two, one],
+      ["its authority is no longer trusted", trusting(device1, device2), device2, device1],
       ["it has no certificate, and one is required", trustingAll(), null, null],
     ];
   await testEachRow(t, rows, async (_name, from, holder, waiting) => {
-    const asked: string[] = [];
-    await using endpoint = await start(from, record(asked), { maxConnections: 1 });
+    const names: string[] = [];
+    await using endpoint = await start(from, record(names), { maxConnections: 1 });
     const { server } = endpoint;
     using live = await clientOf(holder, server.address).connect();
-    const who = holder?.name ?? "nobody";
-    assertEquals((await live.get("/")).headers["who"], who);
+    const holderName = holder?.name ?? "nobody";
+    assertEquals((await live.get("/")).headers["who"], holderName);
     // In TLS 1.2 the handshake of the client ends after the server's.
-    const { secured, answer } = connectWith("TLSv1.2", waiting, server.address);
+    const { secured, answer: response } = connectWith("TLSv1.2", waiting, server.address);
     await withTimeout(secured, "the handshake is over");
-    server.setSslctx(trusting(two));
+    server.setSslctx(trusting(device2));
     live.close();
-    assertEquals(await answer, REFUSED);
-    assertEquals(asked, [who]);
+    assertEquals(await response, REFUSED);
+    assertEquals(names, [holderName]);
   });
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
   const { certFile, keyFile } = camera;
-  const ca = two.ca;
-  await using endpoint = await start(trusting(one));
+  const ca = device2.ca;
+  await using endpoint = await start(trusting(device1));
   const { server } = endpoint;
-  const before = server.sslctx;
-  using live = await clientOf(one, server.address).connect();
+  const previousContext = server.sslctx;
+  using live = await clientOf(device1, server.address).connect();
   const missing = join(dir, "missing");
   const rows: readonly [string, unknown, new () => Error][] = [
     ["nothing", undefined, TypeError],
     ["null", null, TypeError],
     ["a string", certFile, TypeError],
-    ["a list", [trusting(two)], TypeError],
+    ["a list", [trusting(device2)], TypeError],
     ["a client's context", buildClientSslctx({ ca }), TypeError],
-    ["a copy of a context", { ...before }, TypeError],
-    ["the key of another certificate", { certFile, keyFile: two.keyFile, ca }, RangeError],
+    ["a copy of a context", { ...previousContext }, TypeError],
+    ["the key of another certificate", { certFile, keyFile: device2.keyFile, ca }, RangeError],
     ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
   ];
   await testEachRow(t, rows, async (_name, value, Class) => {
     assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
-    assertEquals(server.sslctx, before);
-    assertEquals(await ask(one, server.address), "one");
+    assertEquals(server.sslctx, previousContext);
+    assertEquals(await ask(device1, server.address), "one");
   });
-  assertEquals(await ask(two, server.address), REFUSED);
+  assertEquals(await ask(device2, server.address), REFUSED);
   assertEquals((await live.get("/")).headers["who"], "one");
   await t.step("sslctx can't be assigned", () => {
     assertThrows(() => Object.assign(server, { sslctx: null }), TypeError);
@@ -390,34 +404,37 @@ Deno.test("while contexts are swapped, all trusted clients are admitted, and no 
   const strangers: string[] = [];
   const app: App = {
     async onConnect({ peerCertificate }) {
-      const who = nameOf(peerCertificate);
-      if (who !== "one" && !trustsTwo) strangers.push(who);
+      const name = nameOf(peerCertificate);
+      if (name !== "one" && !trustsTwo) strangers.push(name);
       await new Promise((resolve) => setTimeout(resolve, 1));
       return true;
     },
     handle: greet,
   };
-  await using endpoint = await start(trusting(one, two), app);
+  await using endpoint = await start(trusting(device1, device2), app);
   const { server } = endpoint;
   const outcomes = { one: new Map<string, number>(), two: new Map<string, number>() };
-  let left = 60;
+  let remaining = 60;
   const keepAsking = async (name: "one" | "two") => {
-    while (left-- > 0) {
-      const got = await ask({ one, two }[name], server.address);
-      outcomes[name].set(got, (outcomes[name].get(got) ?? 0) + 1);
+    while (remaining-- > 0) {
+      const result = await ask({ one: device1, two: device2 }[name], server.address);
+      outcomes[name].set(result, (outcomes[name].get(result) ?? 0) + 1);
     }
   };
   const asking = [keepAsking("one"), keepAsking("one"), keepAsking("two"), keepAsking("two")];
-  const contexts = [trusting(one), trusting(two, one)].map(buildServerSslctx);
+  const contexts = [trusting(device1), trusting(device2, device1)].map(buildServerSslctx);
   let swaps = 0;
-  while (left > 0) {
+  while (remaining > 0) {
     trustsTwo = swaps % 2 === 1;
     server.setSslctx(contexts[swaps++ % 2]!);
     await new Promise((resolve) => setTimeout(resolve, swaps % 7));
   }
   await Promise.all(asking);
   assertEquals([...outcomes.one.keys()], ["one"]);
-  assertEquals([...outcomes.two.keys()].filter((got) => got !== "two" && got !== REFUSED), []);
+  assertEquals(
+    [...outcomes.two.keys()].filter((result) => result !== "two" && result !== REFUSED),
+    [],
+  );
   assertEquals(strangers, []);
   assert(swaps > 10, `only ${swaps} swaps`);
 });

@@ -66,8 +66,8 @@ async function* addresses(): AsyncGenerator<Address> {
 }
 
 Deno.test("a waiting connection reads only its first bytes, and loses none", async () => {
-  for await (const asked of addresses()) {
-    using listening = await Listening.start(asked);
+  for await (const address of addresses()) {
+    using listening = await Listening.start(address);
     using conn = await dial(listening.raw.address);
     const size = 8 << 20;
     const sent = writeAll(conn, new Uint8Array(size)).then(() => conn.closeWrite());
@@ -75,7 +75,7 @@ Deno.test("a waiting connection reads only its first bytes, and loses none", asy
     rawStream.stream.read(0); // The TLS listener also does this.
     const limit = 65_536;
     while (rawStream.stream.readableLength < limit) await waitForTick();
-    for (let turn = 0; turn < 20; turn++) await waitForTick();
+    for (let tick = 0; tick < 20; tick++) await waitForTick();
     assert(rawStream.stream.readableLength < 2 * limit, `${rawStream.stream.readableLength} bytes`);
     assert(rawStream.hasReceived);
     let received = 0;
@@ -184,13 +184,13 @@ test("a paused stream can be closed, also repeatedly", async (rawStream, peer) =
 });
 
 test("a reset by the peer only destroys the stream", async ({ stream }, peer) => {
-  const failed = once(stream, "close");
+  const streamClosed = once(stream, "close");
   stream.resume();
   // Unread bytes make the kernel send a reset instead of a close.
   stream.write("x".repeat(10));
   await waitForTick();
   peer.close();
-  await withTimeout(failed, "the stream is closed");
+  await withTimeout(streamClosed, "the stream is closed");
   assert(stream.destroyed);
 });
 
@@ -230,10 +230,10 @@ test("reused memory: pieces that wait keep their bytes", async (rawStream, peer)
 test("reused memory: written bytes arrive, and their memory is freed", async (rawStream, peer) => {
   rawStream.freeUsedMemory();
   const piece = new Uint8Array(200_000).fill(120);
-  const written = Promise.withResolvers<void>();
-  rawStream.stream.write(piece, () => written.resolve());
+  const writeEnded = Promise.withResolvers<void>();
+  rawStream.stream.write(piece, () => writeEnded.resolve());
   assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
-  await withTimeout(written.promise, "the write settles");
+  await withTimeout(writeEnded.promise, "the write settles");
   if (rawStream.conn !== null) assertEquals(piece.length, 0);
 });
 
@@ -246,8 +246,8 @@ Deno.test("freed memory can't be used; parts of buffers and small buffers are no
     [new Uint8Array(8192).subarray(1), 8191],
     [new Uint8Array(8192).subarray(0, 8191), 8191],
   ];
-  for (const [piece, left] of rows) {
+  for (const [piece, remainingBytes] of rows) {
     freeMemory(piece);
-    assertEquals(piece.length, left);
+    assertEquals(piece.length, remainingBytes);
   }
 });

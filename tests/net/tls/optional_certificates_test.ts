@@ -24,13 +24,13 @@ function asking(pki: TempClientPKI) {
 
 Deno.test("with authorities and allowUnauthenticatedClients a client is identified by its certificate, and accepted without a certificate", async () => {
   await using pki = await TempPKI.create();
-  await using other = await TempPKI.create();
+  await using otherPki = await TempPKI.create();
   const logger = new RecordingLogger();
   const server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app, { logger });
   await using _ = server;
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const anonymous = { caFile, checkHostname: false };
-  const stranger = { ...other.clientSslconfig, caFile };
+  const stranger = { ...otherPki.clientSslconfig, caFile };
   const keyOf = async (sslconfig: ClientSslconfig) => {
     return (await new SSLClient(sslconfig, server.address).get("/")).headers.key;
   };
@@ -47,17 +47,17 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is identifi
 
 Deno.test("a client with a certificate is trusted only while its authority is trusted", async () => {
   await using pki = await TempPKI.create();
-  await using other = await TempPKI.create();
+  await using otherPki = await TempPKI.create();
   await using server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app);
   const { caFile } = pki.clientSslconfig;
-  using known = await new SSLClient(pki.clientSslconfig, server.address).connect();
+  using identifiedConn = await new SSLClient(pki.clientSslconfig, server.address).connect();
   using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
   const trusted = async () => [
-    (await known.get("/")).headers.trusted,
+    (await identifiedConn.get("/")).headers.trusted,
     (await anonymous.get("/")).headers.trusted,
   ];
   assertEquals(await trusted(), ["true", "true"]);
-  server.setSslctx({ ...asking(pki), caFile: other.serverSslconfig.caFile });
+  server.setSslctx({ ...asking(pki), caFile: otherPki.serverSslconfig.caFile });
   assertEquals(await trusted(), ["false", "true"]);
   const { headers } = await new SSLClient(pki.clientSslconfig, server.address).get("/");
   assertEquals([headers.key, headers.trusted], ["none", "true"]);

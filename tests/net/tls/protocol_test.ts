@@ -38,8 +38,8 @@ Deno.test("a server with a protocol accepts only clients that offer it", async (
   await using served = await serve({ protocol: "lamp/1" });
   assertEquals(served.server.options.protocol, "lamp/1");
   assertEquals(await served.ask({ protocol: "lamp/1" }), 204);
-  const others: SSLClientOptions[] = [{}, { protocol: "lamp/2" }, { protocol: "LAMP/1" }];
-  for (const options of others) {
+  const otherOptions: SSLClientOptions[] = [{}, { protocol: "lamp/2" }, { protocol: "LAMP/1" }];
+  for (const options of otherOptions) {
     const fate = await served.ask(options);
     assertEquals(typeof fate, "string", `${options.protocol}: ${fate}`);
   }

@@ -52,8 +52,8 @@ Deno.test("a client that closes its write side after its request still gets the 
   const socket = tls.connect({ socket: netSocket, ...await readIdentity(pki) }, () => {
     socket.end("GET / HTTP/1.1\r\n\r\n");
   });
-  const answer = await readReceivedText(socket);
-  assertEquals(answer, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
+  const response = await readReceivedText(socket);
+  assertEquals(response, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
 });
 
 Deno.test("a truncated request never reaches the app as a complete request", async (t) => {

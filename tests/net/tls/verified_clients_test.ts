@@ -57,16 +57,21 @@ function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: I
 
 testWithOpenssl("a session is resumed only while its authority is trusted", async (pki, t) => {
   const serverAuthority = await pki.createAuthority("server_authority");
-  const own = await pki.createServerCertificate("server", { issuer: serverAuthority });
+  const serverCertificate = await pki.createServerCertificate("server", {
+    issuer: serverAuthority,
+  });
   const authority = await pki.createAuthority("authority");
-  const other = await pki.createAuthority("other");
+  const otherAuthority = await pki.createAuthority("other");
   const client = await pki.createClientCertificate("client", { issuer: authority });
-  const both = await pki.join("both.pem", other.certFile, authority.certFile);
-  const same = { commonName: "authority", keyOf: authority };
-  const { certFile: renewed } = await pki.createAuthority("renewed", same);
+  const bothFile = await pki.join("both.pem", otherAuthority.certFile, authority.certFile);
+  const sameOptions = { commonName: "authority", keyOf: authority };
+  const { certFile: renewed } = await pki.createAuthority("renewed", sameOptions);
   const extensions = ["extendedKeyUsage=serverAuth"];
-  const { certFile: limited } = await pki.createAuthority("limited", { ...same, extensions });
-  const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
+  const { certFile: limited } = await pki.createAuthority("limited", {
+    ...sameOptions,
+    extensions,
+  });
+  const trusting = (caFile: string): ServerSslconfig => ({ ...serverCertificate, caFile });
   for (const [version] of VERSIONS) {
     const { anew, first, resuming } = argumentsFor(pki, version, client);
     await using server = await startCounting(trusting(authority.certFile));
@@ -76,8 +81,8 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
     });
     const rows: readonly [string, string, "resumed, answered" | "resumed, refused"][] = [
       ["the same authority again", authority.certFile, "resumed, answered"],
-      ["the same authority and another", both, "resumed, answered"],
-      ["without its authority", other.certFile, "resumed, refused"],
+      ["the same authority and another", bothFile, "resumed, answered"],
+      ["without its authority", otherAuthority.certFile, "resumed, refused"],
       ["with its authority again", authority.certFile, "resumed, answered"],
       ["another certificate of its authority's key", renewed, "resumed, answered"],
       ["another certificate of its authority's key, for servers only", limited, "resumed, refused"],
@@ -85,9 +90,9 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
     for (const [name, caFile, expected] of rows) {
       await t.step(`${version}: ${name}`, async () => {
         ssl.setSslctx(trusting(caFile));
-        const before = counted.requests;
+        const previousRequests = counted.requests;
         assertEquals(await ask(ssl.address, ...resuming), expected);
-        assertEquals(counted.requests - before, expected === "resumed, answered" ? 1 : 0);
+        assertEquals(counted.requests - previousRequests, expected === "resumed, answered" ? 1 : 0);
         if (expected === "resumed, answered") return;
         const line = server.logger.messagesOf("info").at(-1)!;
         assertMatch(line, /UNTRUSTED: the client resumed a session/);
@@ -95,20 +100,20 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
       });
     }
     await t.step(`${version}: at another server, which never trusted the authority`, async () => {
-      await using another = await startCounting(trusting(other.certFile));
+      await using another = await startCounting(trusting(otherAuthority.certFile));
       assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
       assertEquals(another.counted.requests, 0);
     });
     await t.step(`${version}: at another server, after the first has closed`, async () => {
       ssl.close();
-      await using another = await startCounting(trusting(both));
+      await using another = await startCounting(trusting(bothFile));
       assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
     });
   }
 });
 
 testWithOpenssl("a session is not resumed if only another authority is trusted", async (pki, t) => {
-  const own = await pki.createServerCertificate("server", {
+  const serverCertificate = await pki.createServerCertificate("server", {
     issuer: await pki.createAuthority("server_authority"),
   });
   const root = await pki.createAuthority("root");
@@ -116,12 +121,12 @@ testWithOpenssl("a session is not resumed if only another authority is trusted",
   const client = await pki.createClientCertificate("client", { issuer: middle });
   const chain = ["-cert_chain", middle.certFile];
   await testEachRow(t, VERSIONS, async (version) => {
-    await using server = await startCounting({ ...own, caFile: root.certFile });
+    await using server = await startCounting({ ...serverCertificate, caFile: root.certFile });
     const { server: ssl } = server;
     const { anew, first, resuming } = argumentsFor(pki, version, client);
     assertEquals(await ask(ssl.address, ...first, ...chain), "answered");
     assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
-    ssl.setSslctx({ ...own, caFile: middle.certFile });
+    ssl.setSslctx({ ...serverCertificate, caFile: middle.certFile });
     assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
     // A certificate that is sent again is verified again.
     if (version === "tls1_3") {
@@ -134,18 +139,18 @@ testWithOpenssl("a session is not resumed if only another authority is trusted",
 testWithOpenssl(
   "a session without a certificate is not resumed if a certificate is required",
   async (pki, t) => {
-    const own = await pki.createServerCertificate("server", {
+    const serverCertificate = await pki.createServerCertificate("server", {
       issuer: await pki.createAuthority("server_authority"),
     });
     const authority = await pki.createAuthority("authority");
     const client = await pki.createClientCertificate("client", { issuer: authority });
     await testEachRow(t, VERSIONS, async (version) => {
-      const open = { ...own, allowUnauthenticatedClients: true } as const;
+      const open = { ...serverCertificate, allowUnauthenticatedClients: true } as const;
       await using server = await startCounting(open);
       const { server: ssl, counted } = server;
       const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
       assertEquals(await ask(ssl.address, ...first), "answered");
-      ssl.setSslctx({ ...own, caFile: authority.certFile });
+      ssl.setSslctx({ ...serverCertificate, caFile: authority.certFile });
       assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
       assertEquals(counted.requests, 1);
       assertEquals(await ask(ssl.address, ...anew), "answered");
@@ -155,12 +160,12 @@ testWithOpenssl(
 );
 
 testWithOpenssl("a session of a node:tls server is resumed once it is verified", async (pki, t) => {
-  const own = await pki.createServerCertificate("server", {
+  const serverCertificate = await pki.createServerCertificate("server", {
     issuer: await pki.createAuthority("server_authority"),
   });
   const authority = await pki.createAuthority("authority");
   const { certFile: caFile } = authority;
-  const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
+  const trust = { serverSslconfig: { ...serverCertificate, caFile }, clientSslconfig: { caFile } };
   // This server requests certificates, and accepts all.
   await using lax = await serveRaw(trust, (socket) => {
     socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
