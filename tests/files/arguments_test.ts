@@ -20,43 +20,43 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 async function setUp() {
-  const there = await createTempDir();
-  const here = await createTempDir();
-  const serving = serve(new FilesApp(there.path, { write: true, list: true }));
+  const remoteDir = await createTempDir();
+  const localDir = await createTempDir();
+  const serving = serve(new FilesApp(remoteDir.path, { write: true, list: true }));
   return {
-    there: there.path,
-    here: here.path,
+    there: remoteDir.path,
+    here: localDir.path,
     client: serving.makeClient(),
     async [Symbol.asyncDispose]() {
       await serving[Symbol.asyncDispose]();
-      await there[Symbol.asyncDispose]();
-      await here[Symbol.asyncDispose]();
+      await remoteDir[Symbol.asyncDispose]();
+      await localDir[Symbol.asyncDispose]();
     },
   };
 }
 
 Deno.test("each function accepts a path as an array of names, and escapes the names", async () => {
   await using test = await setUp();
-  const { client, here, there } = test;
-  await Deno.mkdir(`${here}/tree/sub`, { recursive: true });
-  await Deno.writeTextFile(`${here}/tree/sub/a b%?`, "hello");
+  const { client, here: localDir, there: remoteDir } = test;
+  await Deno.mkdir(`${localDir}/tree/sub`, { recursive: true });
+  await Deno.writeTextFile(`${localDir}/tree/sub/a b%?`, "hello");
   const names = ["my photos", "1 ~?.jpg"] as const;
   assertEquals(await makeDirectory(client, ["my photos"]), true);
   assertEquals(await makeDirectory(client, ["my photos", ""]), false);
-  assertEquals((await upload(client, `${here}/tree/sub/a b%?`, names)).bytes, 5);
-  assertEquals(await Deno.readTextFile(`${there}/my photos/1 ~?.jpg`), "hello");
+  assertEquals((await upload(client, `${localDir}/tree/sub/a b%?`, names)).bytes, 5);
+  assertEquals(await Deno.readTextFile(`${remoteDir}/my photos/1 ~?.jpg`), "hello");
   assertEquals((await remoteDigest(client, names)).slice(0, 8), "2cf24dba");
-  assertEquals((await download(client, names, `${here}/copy`)).bytes, 5);
+  assertEquals((await download(client, names, `${localDir}/copy`)).bytes, 5);
   const list = async (uri: string | readonly string[]) =>
     (await Array.fromAsync(listDirectory(client, uri))).map(({ name }) => name);
   assertEquals(await list(["my photos"]), ["1 ~?.jpg"]);
   assertEquals(await list([]), ["my photos"]);
   assertEquals(await list([""]), ["my photos"]);
-  assertEquals((await uploadTree(client, `${here}/tree`, ["my tree"])).files, 1);
+  assertEquals((await uploadTree(client, `${localDir}/tree`, ["my tree"])).files, 1);
   const paths = (await Array.fromAsync(listTree(client, ["my tree"]))).map(({ path }) => path);
   assertEquals(paths, [["sub"], ["sub", "a b%?"]]);
-  assertEquals((await downloadTree(client, ["my tree", "sub"], `${here}/sub`)).files, 1);
-  assertEquals((await downloadTree(client, [], `${here}/all`)).files, 2);
+  assertEquals((await downloadTree(client, ["my tree", "sub"], `${localDir}/sub`)).files, 1);
+  assertEquals((await downloadTree(client, [], `${localDir}/all`)).files, 2);
   await deleteFile(client, names);
   await deleteFile(client, ["my photos"]);
   assertEquals(await list([]), ["my tree"]);
@@ -64,16 +64,16 @@ Deno.test("each function accepts a path as an array of names, and escapes the na
 
 Deno.test("file and dir accept file: URLs", async () => {
   await using test = await setUp();
-  const { client, here } = test;
-  const url = (path: string) => toFileUrl(`${here}/${path}`);
-  await Deno.mkdir(`${here}/a tree%41`);
-  await Deno.writeTextFile(`${here}/a tree%41/ä #1`, "hello");
+  const { client, here: localDir } = test;
+  const url = (path: string) => toFileUrl(`${localDir}/${path}`);
+  await Deno.mkdir(`${localDir}/a tree%41`);
+  await Deno.writeTextFile(`${localDir}/a tree%41/ä #1`, "hello");
   assertEquals((await upload(client, url("a tree%41/ä #1"), ["a"])).bytes, 5);
   assertEquals((await download(client, ["a"], url("ö %20"))).bytes, 5);
-  assertEquals(await Deno.readTextFile(`${here}/ö %20`), "hello");
+  assertEquals(await Deno.readTextFile(`${localDir}/ö %20`), "hello");
   assertEquals((await uploadTree(client, url("a tree%41"), [])).files, 1);
   assertEquals((await downloadTree(client, [], url("copy"))).files, 2);
-  assertEquals(await Deno.readTextFile(`${here}/copy/ä #1`), "hello");
+  assertEquals(await Deno.readTextFile(`${localDir}/copy/ä #1`), "hello");
 });
 
 Deno.test("swapped, misspelled and missing arguments are rejected before any request", async () => {
@@ -91,7 +91,7 @@ Deno.test("swapped, misspelled and missing arguments are rejected before any req
     downloadTree: (uri, path) => downloadTree(client, uri, path),
     uploadTree: (uri, path) => uploadTree(client, path, uri),
   };
-  const wrong: [unknown, unknown, typeof TypeError | typeof RangeError, string][] = [
+  const invalidCalls: [unknown, unknown, typeof TypeError | typeof RangeError, string][] = [
     ["/tmp/photos", ["photos"], TypeError, "must be the path of a "],
     [5, "/tmp/a", TypeError, "uri: must be a string"],
     [null, "/tmp/a", TypeError, "uri: must be a string"],
@@ -108,7 +108,7 @@ Deno.test("swapped, misspelled and missing arguments are rejected before any req
     [["a"], new URL("file:///a%00b"), RangeError, "without NUL bytes"],
     [["a"], new URL("file://host/a"), TypeError, "host"],
   ];
-  for (const [uri, path, Class, message] of wrong) {
+  for (const [uri, path, Class, message] of invalidCalls) {
     for (const call of Object.values(calls)) {
       await assertRejects(() => call(uri as Uri, path as string), Class as never, message);
     }

@@ -47,48 +47,52 @@ Deno.test("a record is parsed if its first byte arrives alone", () => {
   const record = { path: ["a"], status: 403 } as const;
   const bytes = encode(formatRecord(record) + BUNDLE_END);
   const parser = new BundleParser(GET_ANSWER);
-  const found = [bytes.slice(0, 1), bytes.slice(1)].flatMap((piece) => [...parser.push(piece)]);
-  assertEquals(found.map(({ record }) => record), [record]);
+  const records = [bytes.slice(0, 1), bytes.slice(1)].flatMap((piece) => [...parser.push(piece)]);
+  assertEquals(records.map(({ record }) => record), [record]);
   parser.end();
 });
 
 Deno.test("records and their contents are parsed, however the bytes are split", () => {
-  const nothing = new Uint8Array(0);
-  const found = fc.oneof(
+  const emptyContent = new Uint8Array(0);
+  const foundRecord = fc.oneof(
     fc.tuple(file, content).map(([record, bytes]) =>
       [{ ...record, status: 200, size: bytes.length }, bytes] as const
     ),
     fc.tuple(path, fc.constantFrom(403, 404, 409, 413, 503)).map(([path, status]) =>
-      [{ path, status }, nothing] as const
+      [{ path, status }, emptyContent] as const
     ),
   );
-  const put = fc.oneof(
+  const putRecord = fc.oneof(
     fc.tuple(file, content, fc.constantFrom({}, { "if-none-match": "*" }, { seen: [70_000, -1] }))
       .map((
         [record, bytes, isNew],
       ) => [{ ...record, size: bytes.length, ...isNew }, bytes] as const),
-    path.map((path) => [{ path, kind: "directory" }, nothing] as const),
+    path.map((path) => [{ path, kind: "directory" }, emptyContent] as const),
   );
   const check = (
     format: BundleFormat<unknown>,
     records: fc.Arbitrary<readonly [object, Uint8Array]>,
   ) => {
-    const property = fc.property(fc.array(records, { maxLength: 5 }), CUTS, (written, cut) => {
-      const expected = written.map(([record, bytes]) => ({
-        record,
-        content: format.hasContent ? bytes : nothing,
-      }));
-      const parts = expected.flatMap(({ record, content }) => [
-        encode(formatRecord(record as GetRecord)),
-        content,
-      ]);
-      assertEquals(parseBundle(format, concat([...parts, encode(BUNDLE_END)]), cut), expected);
-    });
+    const property = fc.property(
+      fc.array(records, { maxLength: 5 }),
+      CUTS,
+      (writtenRecords, splits) => {
+        const expected = writtenRecords.map(([record, bytes]) => ({
+          record,
+          content: format.hasContent ? bytes : emptyContent,
+        }));
+        const parts = expected.flatMap(({ record, content }) => [
+          encode(formatRecord(record as GetRecord)),
+          content,
+        ]);
+        assertEquals(parseBundle(format, concat([...parts, encode(BUNDLE_END)]), splits), expected);
+      },
+    );
     fc.assert(property, { numRuns: 25 });
   };
-  check(GET_ANSWER, found);
-  check(DIGEST_ANSWER, found);
-  check(PUT_REQUEST, put);
+  check(GET_ANSWER, foundRecord);
+  check(DIGEST_ANSWER, foundRecord);
+  check(PUT_REQUEST, putRecord);
   for (const status of [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const) {
     const text = formatRecord({ status }) + BUNDLE_END;
     assertEquals(parseBundle(PUT_ANSWER, encode(text)).map(({ record }) => record), [{ status }]);
@@ -204,16 +208,21 @@ Deno.test("rejects a line that isn't the shortest form of its JSON, or has a mis
 });
 
 Deno.test("rejects a truncated bundle, and bytes after the end of a bundle", () => {
-  const whole = `${formatRecord(FILE)}abc${formatRecord({ path: ["b"], kind: "directory" })}` +
+  const complete = `${formatRecord(FILE)}abc${formatRecord({ path: ["b"], kind: "directory" })}` +
     BUNDLE_END;
-  for (let length = 0; length < whole.length; length++) {
-    const cut = encode(whole.slice(0, length));
-    assertThrows(() => parseBundle(PUT_REQUEST, cut), BundleError, "it ends early", `${length}`);
+  for (let length = 0; length < complete.length; length++) {
+    const truncated = encode(complete.slice(0, length));
+    assertThrows(
+      () => parseBundle(PUT_REQUEST, truncated),
+      BundleError,
+      "it ends early",
+      `${length}`,
+    );
   }
-  assertEquals(parseBundle(PUT_REQUEST, encode(whole)).length, 2);
-  for (const more of ["\n", " ", BUNDLE_END]) {
+  assertEquals(parseBundle(PUT_REQUEST, encode(complete)).length, 2);
+  for (const extraText of ["\n", " ", BUNDLE_END]) {
     for (const length of [1, 1000]) {
-      const bytes = encode(whole + more);
+      const bytes = encode(complete + extraText);
       assertThrows(
         () => parseBundle(PUT_REQUEST, bytes, length),
         BundleError,
@@ -224,20 +233,26 @@ Deno.test("rejects a truncated bundle, and bytes after the end of a bundle", () 
 });
 
 Deno.test("rejects a line of more than 65,536 bytes, even before its end arrives", () => {
-  const line = (length: number) => {
-    const empty = JSON.stringify({ path: [""], kind: "directory" });
-    return encode(empty.replace('""', `"${"a".repeat(length - empty.length - 1)}"`) + "\n");
+  const makeLine = (length: number) => {
+    const emptyPathLine = JSON.stringify({ path: [""], kind: "directory" });
+    return encode(
+      emptyPathLine.replace('""', `"${"a".repeat(length - emptyPathLine.length - 1)}"`) + "\n",
+    );
   };
-  assertEquals(line(MAX_LINE_BYTES).length, MAX_LINE_BYTES);
-  const end = encode(BUNDLE_END);
-  for (const cut of [1000, 2 ** 20]) {
-    const longest = new Uint8Array([...line(MAX_LINE_BYTES), ...end]);
-    assertEquals(parseBundle(PUT_REQUEST, longest, cut).length, 1);
-    const longer = line(MAX_LINE_BYTES + 1);
-    assertThrows(() => parseBundle(PUT_REQUEST, longer, cut), BundleError, "more than 65536 bytes");
+  assertEquals(makeLine(MAX_LINE_BYTES).length, MAX_LINE_BYTES);
+  const endRecord = encode(BUNDLE_END);
+  for (const pieceLength of [1000, 2 ** 20]) {
+    const longest = new Uint8Array([...makeLine(MAX_LINE_BYTES), ...endRecord]);
+    assertEquals(parseBundle(PUT_REQUEST, longest, pieceLength).length, 1);
+    const longer = makeLine(MAX_LINE_BYTES + 1);
+    assertThrows(
+      () => parseBundle(PUT_REQUEST, longer, pieceLength),
+      BundleError,
+      "more than 65536 bytes",
+    );
     const endless = longer.subarray(0, MAX_LINE_BYTES);
     assertThrows(
-      () => parseBundle(PUT_REQUEST, endless, cut),
+      () => parseBundle(PUT_REQUEST, endless, pieceLength),
       BundleError,
       "more than 65536 bytes",
     );

@@ -105,27 +105,32 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
   ) {
     const records = await readRecords(format, await files.get(uri, paths));
     assertEquals(records.length, expected.length);
-    for (const [i, [path, wanted]] of expected.entries()) {
+    for (const [i, [path, expectedRecord]] of expected.entries()) {
       const { record, content } = records[i]!;
       assertEquals([record.path.join("/"), record.status], [
         path,
-        typeof wanted === "number" ? wanted : 200,
+        typeof expectedRecord === "number" ? expectedRecord : 200,
       ]);
-      if (record.status !== 200 || typeof wanted === "number") continue;
-      const bytes = typeof wanted === "string" ? encodeLatin1(wanted) : wanted;
+      if (record.status !== 200 || typeof expectedRecord === "number") continue;
+      const bytes = typeof expectedRecord === "string"
+        ? encodeLatin1(expectedRecord)
+        : expectedRecord;
       assertEquals([record.size, record.sha256], [bytes.length, sha256Of(bytes)]);
       assertEquals(content, format.hasContent ? bytes : new Uint8Array(0));
     }
-    const one = records[paths.indexOf("size-1")]!.record;
-    assertEquals(one.status === 200 && one.modified, old);
+    const sizeOneRecord = records[paths.indexOf("size-1")]!.record;
+    assertEquals(sizeOneRecord.status === 200 && sizeOneRecord.modified, old);
   }
   const below = await readRecords(
     GET_ANSWER,
     await files.get("/sub/?bundle=get", ["file", "none"]),
   );
   assertEquals(below.map(({ record }) => record.status), [200, 404]);
-  const gone = await readRecords(GET_ANSWER, await files.get("/gone/?bundle=get", ["a"]));
-  assertEquals(gone.map(({ record }) => record.status), [404]);
+  const missingDirectory = await readRecords(
+    GET_ANSWER,
+    await files.get("/gone/?bundle=get", ["a"]),
+  );
+  assertEquals(missingDirectory.map(({ record }) => record.status), [404]);
 });
 
 const paths = (count: number, name = "n".repeat(200)) =>
@@ -217,9 +222,9 @@ Deno.test("a request for a bundle rejects with the error of its body, and not as
   const app = new FilesApp(dir.path, { list: true });
   for (const query of ["bundle=get", "bundle=digest"]) {
     const failure = new Error("cut");
-    const stream = new ReadableStream({ start: (made) => made.error(failure) });
-    const asked = mkreq("POST", `/?${query}`, {}, new Body(stream, 100));
-    assertEquals(await assertRejects(async () => await app.handle(asked)), failure);
+    const stream = new ReadableStream({ start: (controller) => controller.error(failure) });
+    const request = mkreq("POST", `/?${query}`, {}, new Body(stream, 100));
+    assertEquals(await assertRejects(async () => await app.handle(request)), failure);
   }
 });
 
@@ -238,8 +243,8 @@ Deno.test("a bundle of many directories is complete, in pieces of at most 512 Ki
   const pieces: Uint8Array<ArrayBuffer>[] = [];
   for await (const [, data] of body) pieces.push(data as Uint8Array<ArrayBuffer>);
   assert(pieces.length > 5 && pieces.every(({ length }) => length < 524288));
-  const whole = new Uint8Array(await new Blob(pieces).arrayBuffer());
-  const records = parseBundle(GET_ANSWER, whole);
+  const complete = new Uint8Array(await new Blob(pieces).arrayBuffer());
+  const records = parseBundle(GET_ANSWER, complete);
   assertEquals(records.map(({ record }) => record.path.join("/")), paths);
   for (const { record, content } of records) {
     const [d, i] = record.path.map((name) => Number(name.replace("d", "")));
@@ -261,9 +266,9 @@ Deno.test("an unreadable file of a bundle gets the status of its error, and is r
   ];
   for (const [error, status] of rows) {
     const path = `${files.root}/file`;
-    using _damaged = patch(Deno, "lstatSync", (lstatSync) => (at) => {
-      if (at === path) throw error;
-      return lstatSync(at);
+    using _damaged = patch(Deno, "lstatSync", (lstatSync) => (lstatPath) => {
+      if (lstatPath === path) throw error;
+      return lstatSync(lstatPath);
     });
     assertEquals(await statuses("file", "sub/file"), [status, 200], String(error));
   }
@@ -280,12 +285,12 @@ Deno.test("an unreadable file of a bundle gets the status of its error, and is r
 Deno.test("a file that is overwritten repeatedly gets 409, or is sent as one of its versions", async () => {
   await using files = await serveBundles();
   const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
-  for (let turn = 0; turn < 30; turn++) {
-    const writing = Deno.writeFile(`${files.root}/a`, versions[turn % 2]!);
-    const [one] = await readRecords(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
+  for (let round = 0; round < 30; round++) {
+    const writing = Deno.writeFile(`${files.root}/a`, versions[round % 2]!);
+    const [record] = await readRecords(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
     await writing;
-    if (one!.record.status !== 200) continue;
-    assertEquals(new Set(one!.content).size <= 1, true, "bytes of two versions");
+    if (record!.record.status !== 200) continue;
+    assertEquals(new Set(record!.content).size <= 1, true, "bytes of two versions");
   }
 });
 
@@ -335,7 +340,7 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
   await testEachRow(
     t,
     SENT.map(([rule, , status], i) => [rule, status, statuses[i]] as const),
-    (_, status, got) => assertEquals(got, status),
+    (_, status, actual) => assertEquals(actual, status),
   );
   assertEquals(await files.listUnfinished(), []);
   const read = async (path: string) => await files.read(path);
@@ -350,8 +355,8 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
   ]);
   assertEquals(await listNames(`${root}/sub`), ["file", "last"]);
   assertEquals((await Deno.stat(`${root}/new`)).mtime, new Date(0));
-  const [[, one]] = SENT as [typeof SENT[0]];
-  assertEquals(await files.sendAll([one], "/sub/deeper/?bundle=put"), [201]);
+  const [[, firstRecord]] = SENT as [typeof SENT[0]];
+  assertEquals(await files.sendAll([firstRecord], "/sub/deeper/?bundle=put"), [201]);
   assertEquals((await Deno.stat(`${root}/sub/deeper/new`)).mtime, SENT_TIME);
   assertEquals(
     await readMode(`${root}/sub/deeper/new`),
@@ -381,9 +386,9 @@ Deno.test("an app writes a bundle from every kind of body, and with more files t
     makeChunkedBody(bytes),
     makeChunkedBody(...pieces()),
   ];
-  for (const [turn, body] of bodies.entries()) {
+  for (const [index, body] of bodies.entries()) {
     const statuses = await readPutStatuses(await files.request("POST", "/?bundle=put", {}, body));
-    assertEquals(statuses, sent.map(() => turn === 0 ? 201 : 204));
+    assertEquals(statuses, sent.map(() => index === 0 ? 201 : 204));
     for (const [path, content] of sent) {
       assertEquals(await Deno.readFile(`${files.root}/${path}`), content);
     }
@@ -420,9 +425,9 @@ Deno.test("a bundle that is cut at any byte leaves only complete files", async (
     await peer.readToEnd();
     await files.serving.server.shutdown();
     assertEquals(await files.listUnfinished(), []);
-    const there = await listNames(`${files.root}/new`).catch(() => []);
-    assertEquals(there, length >= first.length ? ["first"] : [], `${length}`);
-    if (there.length > 0) assertEquals(await files.read("new/first"), "12345");
+    const names = await listNames(`${files.root}/new`).catch(() => []);
+    assertEquals(names, length >= first.length ? ["first"] : [], `${length}`);
+    if (names.length > 0) assertEquals(await files.read("new/first"), "12345");
   }
 });
 
@@ -446,16 +451,16 @@ Deno.test("if too many files are open, received files of a bundle get their name
   await using files = await serveBundles();
   for (const code of ["EMFILE", "ENFILE"]) {
     const sent = Array.from({ length: 5 }, (_, i): SentRecord => [`${code}/${i}`, `${i}`]);
-    let most = 2;
+    let maxWaiting = 2;
     using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
       const waiting =
         Array.from(Deno.readDirSync(`${files.root}/${RESERVED_DIRECTORY_NAME}`)).length;
-      if (waiting >= most) throw Object.assign(new Error("too many open files"), { code });
+      if (waiting >= maxWaiting) throw Object.assign(new Error("too many open files"), { code });
       return openSync(path, options);
     });
     assertEquals(await files.sendAll(sent), sent.map(() => 201));
     // Too many files stay open, whatever the app closes.
-    most = 0;
+    maxWaiting = 0;
     assertEquals(await files.sendAll(sent), sent.map(() => 503));
   }
 });
@@ -465,8 +470,8 @@ Deno.test("a file of a bundle that can't be synced to the disk gets no name, and
   let count = 0;
   using _full = patch(Deno.FsFile.prototype, "sync", (sync) => {
     return function (this: Deno.FsFile) {
-      const full = Object.assign(new Error("full"), { code: "ENOSPC" });
-      return ++count === 2 ? Promise.reject(full) : sync.call(this);
+      const diskFullError = Object.assign(new Error("full"), { code: "ENOSPC" });
+      return ++count === 2 ? Promise.reject(diskFullError) : sync.call(this);
     };
   });
   assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
@@ -587,21 +592,21 @@ Deno.test({
     await using dir = await createTempDir();
     const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
     const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`d/f${i}`, makePattern(60_000)]);
-    const answers = await requestResponses(dir.path, [...IN_MOUNT_NAMESPACE, mount, dir.path], [
+    const responses = await requestResponses(dir.path, [...IN_MOUNT_NAMESPACE, mount, dir.path], [
       ["POST", "/?bundle=put", makeBundle(sent)],
       ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
       ["GET", "/?tree"],
       // These files need as much space as was free at first, so no leftovers may remain.
       ["POST", "/?bundle=put", makeBundle(sent.slice(0, 5))],
     ]);
-    const [put, got, list, again] = answers;
-    const statuses = parseBundle(PUT_ANSWER, put![1]).map(({ record }) => record.status);
+    const [putResponse, getResponse, list, secondPutResponse] = responses;
+    const statuses = parseBundle(PUT_ANSWER, putResponse![1]).map(({ record }) => record.status);
     const fitting = statuses.filter((status) => status === 201).length;
     assert(fitting > 5 && fitting < 20, `${fitting}`);
     assertEquals(statuses, sent.map((_, i) => i < fitting ? 201 : 507));
-    assertEquals(got![0], 200);
+    assertEquals(getResponse![0], 200);
     assertEquals(JSON.parse(new TextDecoder().decode(list![1])).length, fitting + 2);
-    assertEquals(again![0], 200);
+    assertEquals(secondPutResponse![0], 200);
   },
 });
 
@@ -629,7 +634,7 @@ Deno.test({
     for (const name of ["a", "damaged", "z"]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
     await makeLinks({ [`${dir.path}/link`]: "damaged" });
     const body = formatPaths([["a"], ["damaged"], ["link"], ["z"]]);
-    const answers = await requestResponses(dir.path, [...DAMAGING, dir.path], [
+    const responses = await requestResponses(dir.path, [...DAMAGING, dir.path], [
       ["POST", "/?bundle=get", body],
       ["POST", "/?bundle=digest", body],
       ["HEAD", "/damaged"],
@@ -637,9 +642,9 @@ Deno.test({
       ["GET", "/link"],
       ["GET", "/z"],
     ]);
-    assertEquals(answers.slice(2).map(([status]) => status), [200, 403, 404, 200]);
+    assertEquals(responses.slice(2).map(([status]) => status), [200, 403, 404, 200]);
     for (const [i, format] of [GET_ANSWER, DIGEST_ANSWER].entries()) {
-      const records = parseBundle(format, answers[i]![1]);
+      const records = parseBundle(format, responses[i]![1]);
       assertEquals(records.map(({ record }) => record.status), [200, 403, 404, 200]);
     }
   },
@@ -651,9 +656,9 @@ Deno.test("two simultaneous bundles with the same new file get 201 and 412", asy
     { length: 100 },
     (_, i): SentRecord => [`new/${i}`, `${i}`, { "if-none-match": "*" }],
   );
-  const [one, other] = await Promise.all([files.sendAll(sent), files.sendAll(sent)]);
+  const [first, second] = await Promise.all([files.sendAll(sent), files.sendAll(sent)]);
   for (let i = 0; i < sent.length; i++) {
-    const pair = [(one as number[])[i], (other as number[])[i]].toSorted();
+    const pair = [(first as number[])[i], (second as number[])[i]].toSorted();
     assertEquals(pair, [201, 412], `${i}`);
   }
 });
@@ -692,11 +697,11 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
     ];
     for (const [ask, ...expected] of rows) {
       await readStatus(await ask());
-      const seen = events.splice(0).map(({ action, path, bytes, complete, status, session }) => {
+      const lines = events.splice(0).map(({ action, path, bytes, complete, status, session }) => {
         assert(complete && session !== undefined);
         return `${action} ${path.join("/")} ${bytes} ${status}`;
       });
-      assertEquals(seen, expected);
+      assertEquals(lines, expected);
     }
     const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
     assertEquals(thrown, throws ? 9 : 0);
@@ -721,8 +726,10 @@ Deno.test("an error of onFile is logged, and doesn't affect the response", async
 });
 
 Deno.test("onFile is called once for each file, even with refused files in between", async () => {
-  const told: string[] = [];
-  await using files = await serveBundles({ onFile: ({ path }) => told.push(path.join("/")) });
+  const reportedPaths: string[] = [];
+  await using files = await serveBundles({
+    onFile: ({ path }) => reportedPaths.push(path.join("/")),
+  });
   for (
     const refused of [["file", null], ["sub/file", "1", { "if-none-match": "*" }]] as SentRecord[]
   ) {
@@ -731,7 +738,10 @@ Deno.test("onFile is called once for each file, even with refused files in betwe
       (_, i): SentRecord => i % 10 === 9 ? refused : [`${i}`, "1"],
     );
     await files.sendAll(sent);
-    assertEquals(told.splice(0), sent.flatMap((each) => each === refused ? [] : [each[0]]));
+    assertEquals(
+      reportedPaths.splice(0),
+      sent.flatMap((record) => record === refused ? [] : [record[0]]),
+    );
   }
 });
 
@@ -755,8 +765,8 @@ Deno.test("onFile is called for the files of a bundle that was cut", async () =>
   const events: FileEvent[] = [];
   const app = new FilesApp(dir.path, { onFile: (event) => void events.push(event) });
   const paths = formatPaths([["a"]]);
-  const asked = new Body(new Blob([paths]).stream(), paths.length);
-  const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, asked));
+  const requestBody = new Body(new Blob([paths]).stream(), paths.length);
+  const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, requestBody));
   assert(typeof body === "object" && body !== null && "writeTo" in body);
   await assertRejects(() => body.writeTo({ write: () => Promise.reject(new Error("gone")) }));
   assertEquals(events.map(({ action, complete, status }) => [action, complete, status]), [

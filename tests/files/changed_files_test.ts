@@ -34,12 +34,12 @@ const SMALL = randomBytes(SMALL_BYTES);
 const OLDER = LARGE.subarray(0, 300_000);
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 
-/** Two directories, `here` at the client, and the ways to copy a file between them. */
+/** A local and a served directory, and the ways to copy a file between them. */
 interface Ends {
   readonly client: Client;
   /** A client whose connections are cut after the first megabyte. */
-  readonly cut: Client;
-  readonly here: string;
+  readonly cutClient: Client;
+  readonly localDir: string;
 }
 
 interface Way {
@@ -58,40 +58,41 @@ interface Way {
   readonly takesUnsettled?: boolean;
 }
 
-const put = (options: TransferOptions = {}) => ({ client, here }: Ends) => {
-  return upload(client, `${here}/tree/x`, "/tree/x", options);
+const uploadFile = (options: TransferOptions = {}) => ({ client, localDir: localDir }: Ends) => {
+  return upload(client, `${localDir}/tree/x`, "/tree/x", options);
 };
-const get = (options: TransferOptions = {}) => ({ client, here }: Ends) => {
-  return download(client, "/tree/x", `${here}/tree/x`, options);
+const downloadFile = (options: TransferOptions = {}) => ({ client, localDir: localDir }: Ends) => {
+  return download(client, "/tree/x", `${localDir}/tree/x`, options);
 };
 
 /** Copies a tree; rejects if a file has failed. */
 function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way["copy"] {
-  return async ({ client, here }) => {
+  return async ({ client, localDir: localDir }) => {
     let failure: { readonly error: unknown } | null = null;
     const onEvent: UploadTreeOptions["onEvent"] = (event) => {
       if (event.type === "failed") failure = event;
     };
-    const all = { ...options, onEvent };
-    if (direction === "upload") await uploadTree(client, `${here}/tree`, "/tree/", all);
-    else await downloadTree(client, "/tree/", `${here}/tree`, all);
+    const allOptions = { ...options, onEvent };
+    if (direction === "upload") await uploadTree(client, `${localDir}/tree`, "/tree/", allOptions);
+    else await downloadTree(client, "/tree/", `${localDir}/tree`, allOptions);
     if (failure !== null) throw (failure as { readonly error: unknown }).error;
   };
 }
 
 /** Copies a megabyte of the file; then the connection is cut. */
 function partly(copy: Way["copy"]): Way["copy"] {
-  return ({ here, cut }) => copy({ client: cut, cut, here }).catch(() => {});
+  return ({ localDir: localDir, cutClient: cutClient }) =>
+    copy({ client: cutClient, cutClient: cutClient, localDir: localDir }).catch(() => {});
 }
 
 const UPLOAD = { direction: "upload", takesUnsettled: true } as const;
 const DOWNLOAD = { direction: "download", takesUnsettled: true } as const;
 
 const WAYS: readonly Way[] = [
-  { ...UPLOAD, name: "upload", copy: put() },
-  { ...UPLOAD, name: "upload without resume", copy: put({ resume: false }) },
-  { ...UPLOAD, name: "upload, resumed", begin: partly(put()), copy: put() },
-  { ...UPLOAD, name: "upload with reuse", target: "older", copy: put() },
+  { ...UPLOAD, name: "upload", copy: uploadFile() },
+  { ...UPLOAD, name: "upload without resume", copy: uploadFile({ resume: false }) },
+  { ...UPLOAD, name: "upload, resumed", begin: partly(uploadFile()), copy: uploadFile() },
+  { ...UPLOAD, name: "upload with reuse", target: "older", copy: uploadFile() },
   { ...UPLOAD, name: "uploadTree", copy: tree("upload") },
   { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: tree("upload") },
   { ...UPLOAD, name: "uploadTree of a renamed file", target: "renamed", copy: tree("upload") },
@@ -113,10 +114,10 @@ const WAYS: readonly Way[] = [
     moves: true,
     copy: tree("upload", { move: true, settled: 3 }),
   },
-  { ...DOWNLOAD, name: "download", copy: get() },
-  { ...DOWNLOAD, name: "download without resume", copy: get({ resume: false }) },
-  { ...DOWNLOAD, name: "download, resumed", begin: partly(get()), copy: get() },
-  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: get() },
+  { ...DOWNLOAD, name: "download", copy: downloadFile() },
+  { ...DOWNLOAD, name: "download without resume", copy: downloadFile({ resume: false }) },
+  { ...DOWNLOAD, name: "download, resumed", begin: partly(downloadFile()), copy: downloadFile() },
+  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: downloadFile() },
   { ...DOWNLOAD, name: "downloadTree", copy: tree("download") },
   { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: tree("download") },
   {
@@ -143,17 +144,19 @@ async function prepare({ direction, isSmall = false, target }: Way) {
   });
   const { clientDir, serverDir } = files;
   for (const dir of [clientDir, serverDir]) await Deno.mkdir(`${dir}/tree`);
-  const [from, to] = direction === "upload" ? [clientDir, serverDir] : [serverDir, clientDir];
-  const [source, copy] = [`${from}/tree/x`, `${to}/tree/x`];
+  const [sourceDir, targetDir] = direction === "upload"
+    ? [clientDir, serverDir]
+    : [serverDir, clientDir];
+  const [source, copy] = [`${sourceDir}/tree/x`, `${targetDir}/tree/x`];
   const content = isSmall ? SMALL : LARGE;
   await Deno.writeFile(source, content);
-  const older = target === "older" ? copy : `${to}/tree/renamed`;
+  const olderFile = target === "older" ? copy : `${targetDir}/tree/renamed`;
   if (target === "directory") await Deno.mkdir(copy);
   else if (target !== undefined) {
-    await Deno.writeFile(older, target === "older" ? OLDER : LARGE);
+    await Deno.writeFile(olderFile, target === "older" ? OLDER : LARGE);
     const { mtime } = await Deno.stat(source);
     const modified = target === "older" ? OLD : mtime!;
-    await Deno.utime(older, modified, modified);
+    await Deno.utime(olderFile, modified, modified);
   }
   return { ...files, source, copy, content };
 }
@@ -168,15 +171,13 @@ function contentOf(path: string): Uint8Array | string {
   }
 }
 
-function isSame(one: Uint8Array | string, other: Uint8Array | string): boolean {
-  return typeof one === "string" || typeof other === "string"
-    ? one === other
-    : Buffer.compare(one, other) === 0;
+function isSame(a: Uint8Array | string, b: Uint8Array | string): boolean {
+  return typeof a === "string" || typeof b === "string" ? a === b : Buffer.compare(a, b) === 0;
 }
 
 /** Whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
-function isStart(one: Uint8Array | string, other: Uint8Array): boolean {
-  return one.length === LARGE_BYTES && isSame(one, other.subarray(0, LARGE_BYTES));
+function isStart(prefix: Uint8Array | string, whole: Uint8Array): boolean {
+  return prefix.length === LARGE_BYTES && isSame(prefix, whole.subarray(0, LARGE_BYTES));
 }
 
 function hasChanged(error: unknown): boolean {
@@ -188,7 +189,7 @@ async function copyChanged(
   way: Way,
   { description, apply, mustArrive = false }: FileChange,
   prepared: Awaited<ReturnType<typeof prepare>>,
-  at: (change: () => void) => PendingAction | Promise<PendingAction>,
+  scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
 ): Promise<boolean> {
   const { client, serving, clientDir, source, copy, content } = prepared;
   await using relay = new CuttingRelay(serving.address);
@@ -196,27 +197,37 @@ async function copyChanged(
   const ends = { client, cut: new Client(relay.address, { timeout: 60 }), here: clientDir };
   await way.begin?.(ends);
   const was = contentOf(copy);
-  let after = content;
+  let changedContent = content;
   let hasRun = false;
   let failure: unknown = null;
   {
-    using moment = await at(() => after = apply(source, content) as typeof content);
+    using moment = await scheduleChange(() =>
+      changedContent = apply(source, content) as typeof content
+    );
     await way.copy(ends).catch((error) => failure = error);
     ({ hasRun } = moment);
   }
-  const is = contentOf(copy);
-  const about = `${way.name}: ${description}: ${failure}`;
+  const actualContent = contentOf(copy);
+  const context = `${way.name}: ${description}: ${failure}`;
   if (failure === null) {
-    assert(isSame(is, content) || isSame(is, after) || !way.isSmall && isStart(is, after), about);
+    assert(
+      isSame(actualContent, content) || isSame(actualContent, changedContent) ||
+        !way.isSmall && isStart(actualContent, changedContent),
+      context,
+    );
   } else {
     // A server has no other way to end a body than to cut the connection.
     const isTold = way.direction === "download" || hasChanged(failure);
-    assertEquals([isTold, mustArrive], [true, false], about);
-    assert(isSame(is, was), about);
+    assertEquals([isTold, mustArrive], [true, false], context);
+    assert(isSame(actualContent, was), context);
   }
   // With `move`, a source that has changed since it was read stays, or the new version was copied.
-  const left = contentOf(source);
-  assert(isSame(left, after) || way.moves && left === "nothing" && isSame(is, after), about);
+  const sourceContent = contentOf(source);
+  assert(
+    isSame(sourceContent, changedContent) ||
+      way.moves && sourceContent === "nothing" && isSame(actualContent, changedContent),
+    context,
+  );
   return hasRun;
 }
 
@@ -225,8 +236,8 @@ async function copyInEachWay(
   ways: readonly Way[],
   change: FileChange,
   isSettled: boolean,
-  at: (change: () => void) => PendingAction | Promise<PendingAction>,
-): Promise<{ readonly wrong: readonly string[]; readonly isOver: boolean }> {
+  scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
+): Promise<{ readonly errors: readonly string[]; readonly isOver: boolean }> {
   await using stack = new AsyncDisposableStack();
   const cases: [Way, Awaited<ReturnType<typeof prepare>>][] = [];
   for (const way of ways) {
@@ -234,16 +245,16 @@ async function copyInEachWay(
   }
   if (isSettled && change.changesOnlyCtime) await waitForNextSecond(cases.at(-1)![1].source);
   using _clock = setClockAhead(isSettled ? LATER : 0);
-  const wrong: string[] = [];
+  const errors: string[] = [];
   let isOver = false;
   for (const [way, prepared] of cases) {
     try {
-      if (await copyChanged(way, change, prepared, at)) isOver = true;
+      if (await copyChanged(way, change, prepared, scheduleChange)) isOver = true;
     } catch (error) {
-      wrong.push(String(error));
+      errors.push(String(error));
     }
   }
-  return { wrong, isOver };
+  return { errors: errors, isOver };
 }
 
 /**
@@ -255,15 +266,20 @@ const MOMENTS = { large: 4, small: 6 };
 
 for (const change of FILE_CHANGES) {
   for (const isSettled of [true, false]) {
-    const what = `${change.description}${isSettled ? "" : ", and was written just before,"}`;
+    const description = `${change.description}${isSettled ? "" : ", and was written just before,"}`;
     for (const [size, moments] of Object.entries(MOMENTS)) {
-      Deno.test(`a ${size} file that is ${what} arrives as one version, or not at all`, async () => {
+      Deno.test(`a ${size} file that is ${description} arrives as one version, or not at all`, async () => {
         const isSmall = size === "small";
-        const at = isSmall ? runAtClockRead : runAfterReads;
+        const schedule = isSmall ? runAtClockRead : runAfterReads;
         const ways = WAYS.filter((way) => isSmall === (way.isSmall ?? false));
         for (let count = isSmall ? 1 : 0; count <= moments; count++) {
-          const copied = await copyInEachWay(ways, change, isSettled, (act) => at(count, act));
-          assertEquals(copied.wrong, [], `moment ${count}`);
+          const copied = await copyInEachWay(
+            ways,
+            change,
+            isSettled,
+            (act) => schedule(count, act),
+          );
+          assertEquals(copied.errors, [], `moment ${count}`);
           assert(copied.isOver, `there is no moment ${count}`);
         }
       });

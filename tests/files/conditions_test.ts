@@ -62,7 +62,7 @@ async function serveHolding(method: string) {
 }
 
 /** Files that a delayed request would replace, and the options of the call. */
-const LATE: readonly [what: string, size: number, before: string | null, TransferOptions][] = [
+const LATE: readonly [label: string, size: number, existing: string | null, TransferOptions][] = [
   ["a small file that replaces another", 5, "old", {}],
   ["a large file that replaces another", 300_000, "old", {}],
   ["a file that replaces another without resuming", 5, "old", { resume: false }],
@@ -71,20 +71,20 @@ const LATE: readonly [what: string, size: number, before: string | null, Transfe
   ["a new file without resuming", 5, null, { resume: false }],
 ];
 
-for (const [what, size, before, options] of LATE) {
-  Deno.test(`a delayed PUT doesn't replace a newer file: ${what}`, async () => {
+for (const [label, size, before, options] of LATE) {
+  Deno.test(`a delayed PUT doesn't replace a newer file: ${label}`, async () => {
     await using files = await serveHolding("PUT");
     const { clientDir, serverDir, client } = files;
     if (before !== null) await Deno.writeTextFile(`${serverDir}/f`, before);
     await fill(clientDir, { late: "l".repeat(size), newer: "n".repeat(size) });
-    const late = assertRejects(
+    const delayedCall = assertRejects(
       () => upload(client, `${clientDir}/late`, "/f", options),
       TransferError,
     );
     await files.arrived;
     assertEquals((await upload(client, `${clientDir}/newer`, "/f")).total, size);
     files.release();
-    const error = await late;
+    const error = await delayedCall;
     assertEquals([error.code, (error.cause as StatusError).status], ["TARGET_CHANGED", 412]);
     assert(error.message.includes("changed during the call"), error.message);
     assertEquals((await Deno.readTextFile(`${serverDir}/f`))[0], "n");
@@ -99,31 +99,31 @@ Deno.test("a delayed DELETE doesn't delete a newer file, and succeeds if the fil
   const { clientDir, serverDir, client } = files;
   await fill(serverDir, { f: "old", g: "1" });
   await fill(clientDir, { newer: "newer" });
-  const late = assertRejects(() => deleteFile(client, ["f"]), TransferError);
+  const delayedCall = assertRejects(() => deleteFile(client, ["f"]), TransferError);
   await files.arrived;
   await upload(client, `${clientDir}/newer`, ["f"]);
   files.release();
-  const { code, cause } = await late;
+  const { code, cause } = await delayedCall;
   assertEquals([code, (cause as StatusError).status], ["TARGET_CHANGED", 412]);
   assertEquals(await Deno.readTextFile(`${serverDir}/f`), "newer");
   await deleteFile(client, ["f"]);
   assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
-  await using other = await serveHolding("DELETE");
-  await fill(other.serverDir, { g: "1" });
-  const again = deleteFile(other.client, ["g"]);
-  await other.arrived;
-  await Deno.remove(`${other.serverDir}/g`);
-  other.release();
-  await again;
+  await using otherFiles = await serveHolding("DELETE");
+  await fill(otherFiles.serverDir, { g: "1" });
+  const repeatedDelete = deleteFile(otherFiles.client, ["g"]);
+  await otherFiles.arrived;
+  await Deno.remove(`${otherFiles.serverDir}/g`);
+  otherFiles.release();
+  await repeatedDelete;
 });
 
 Deno.test("an upload that is refused with 412 succeeds if the server has the same content", async () => {
   await using files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { write: true });
     return async (request, session, api) => {
-      const answer = await app.handle(request, session, api);
+      const response = await app.handle(request, session, api);
       // As if the response to the first PUT was lost, and the request was repeated.
-      return request.method === "PUT" ? [412, "Precondition Failed", {}, null] : answer;
+      return request.method === "PUT" ? [412, "Precondition Failed", {}, null] : response;
     };
   });
   await fill(files.clientDir, { f: "new" });
@@ -139,8 +139,8 @@ Deno.test("a server that doesn't report a file-stamp gets no PUT and no DELETE",
     return async (request, session, api) => {
       methods.push(request.method);
       const [status, reason, headers, body] = await app.handle(request, session, api);
-      const { "file-stamp": _stamp, ...others } = headers as HeaderDict;
-      return [status, reason, others, body];
+      const { "file-stamp": _stamp, ...otherHeaders } = headers as HeaderDict;
+      return [status, reason, otherHeaders, body];
     };
   });
   await fill(files.clientDir, { f: "new" });
@@ -185,12 +185,14 @@ Deno.test("if-file-stamp: a file is replaced and deleted only if it has this siz
       const expected = isDelete && file === "new" ? 404 : status;
       assertEquals((await app.handle(request))[0], expected, `${stamp} ${Deno.inspect(way)}`);
       const isChanged = expected < 300;
-      const left = { ...isDelete ? {} : { [file]: "x" } };
-      const all = isChanged ? { ...file === "new" ? { f: "old" } : {}, ...left } : { f: "old" };
-      const found = Object.entries(await readTree(dir.path)).filter(([name]) =>
+      const newFiles = { ...isDelete ? {} : { [file]: "x" } };
+      const expectedTree = isChanged
+        ? { ...file === "new" ? { f: "old" } : {}, ...newFiles }
+        : { f: "old" };
+      const actualTree = Object.entries(await readTree(dir.path)).filter(([name]) =>
         !name.includes(".")
       );
-      assertEquals(Object.fromEntries(found), all);
+      assertEquals(Object.fromEntries(actualTree), expectedTree);
     }
   }
 });
@@ -207,13 +209,13 @@ Deno.test("the responses to HEAD and GET have the file's stamp", async () => {
   assertEquals(stamp.split(",", 2).join(), `3,${TIME}`);
   assertEquals(await stampOf("HEAD", "/f"), stamp);
   assertEquals(await stampOf("HEAD", "/f", announced(encodeLatin1("x"))), stamp);
-  const put = async (stamp: string) =>
+  const sendPut = async (stamp: string) =>
     (await app.handle(mkreq("PUT", "/f", { "if-file-stamp": stamp }, "new")))[0];
   await Deno.writeTextFile(`${dir.path}/other`, "two");
   await Deno.utime(`${dir.path}/other`, new Date(TIME), new Date(TIME));
   await Deno.rename(`${dir.path}/other`, `${dir.path}/f`);
-  assertEquals(await put(stamp), 412);
-  assertEquals(await put(`3,${TIME}`), 204);
+  assertEquals(await sendPut(stamp), 412);
+  assertEquals(await sendPut(`3,${TIME}`), 204);
   assertEquals(await stampOf("HEAD", "/new", announced(encodeLatin1("x"))), "none");
 });
 
@@ -244,10 +246,10 @@ Deno.test("a file of a tree that changes after its comparison is neither replace
     const source = { small: "new", large, other: "other" };
     const target = { small: "older", large: "older", old: "old", other: "another" };
     await using trees = await makeTrees(direction, source, target);
-    const changed = ["large", "old", "small"];
+    const changedNames = ["large", "old", "small"];
     const onEvent = ({ type }: TreeEvent) => {
       if (type !== "plan") return;
-      for (const name of changed) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
+      for (const name of changedNames) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
     };
     const { outcomes, result, errors } = await trees.copy({ delete: true, onEvent });
     for (const name of ["large", "small"]) {
@@ -258,15 +260,17 @@ Deno.test("a file of a tree that changes after its comparison is neither replace
       );
     }
     assertEquals([outcomes.other, result.deletionsSkipped], ["copied", "failed"]);
-    const left = await readTree(trees.target);
-    for (const name of changed) assertEquals(left[name], "theirs", `${direction} ${name}`);
+    const remaining = await readTree(trees.target);
+    for (const name of changedNames) {
+      assertEquals(remaining[name], "theirs", `${direction} ${name}`);
+    }
     // Deletions are made, because no other entry fails.
-    const late = ({ type, ...event }: TreeEvent) => {
+    const deleteOld = ({ type, ...event }: TreeEvent) => {
       const isLast = type === "copied" && "path" in event && event.path[0] === "large";
       if (isLast) Deno.writeTextFileSync(`${trees.target}/old`, "newer");
     };
-    const again = await trees.copy({ delete: true, onEvent: late });
-    assertEquals([again.outcomes.old, again.deletedPaths], ["failed", []]);
+    const secondCopy = await trees.copy({ delete: true, onEvent: deleteOld });
+    assertEquals([secondCopy.outcomes.old, secondCopy.deletedPaths], ["failed", []]);
     assertEquals((await readTree(trees.target)).old, "newer");
   }
 });
@@ -305,9 +309,11 @@ Deno.test('write: "add": new files and directories are created, and existing one
   assertEquals([await status("PUT", "/d/e/"), await status("PUT", "/d/")], [201, 204]);
   const [refused, , { allow }] = await app.handle(mkreq("DELETE", "/new"));
   assertEquals([refused, allow], [405, "GET, HEAD, PUT"]);
-  const left = { d: null, "d/e": null, f: "old", larger: "new", new: "new" };
-  const found = Object.entries(await readTree(dir.path)).filter(([name]) => !name.includes("."));
-  assertEquals(Object.fromEntries(found), left);
+  const expectedTree = { d: null, "d/e": null, f: "old", larger: "new", new: "new" };
+  const actualTree = Object.entries(await readTree(dir.path)).filter(([name]) =>
+    !name.includes(".")
+  );
+  assertEquals(Object.fromEntries(actualTree), expectedTree);
 });
 
 Deno.test('write: "add": an identical file succeeds, alone and in a tree, and keeps its time; a dry run reports that others fail', async () => {
@@ -324,8 +330,8 @@ Deno.test('write: "add": an identical file succeeds, alone and in a tree, and ke
     const { sha256 } = await upload(client, `${path}/here/large`, "/large", { modified, resume });
     assertEquals(sha256?.length, 64);
   }
-  const other = () => upload(client, `${path}/here/small`, "/small");
-  assertEquals((await assertRejects(other, TransferError)).code, "ONLY_ADDS");
+  const uploadDifferent = () => upload(client, `${path}/here/small`, "/small");
+  assertEquals((await assertRejects(uploadDifferent, TransferError)).code, "ONLY_ADDS");
   for (const dryRun of [true, false]) {
     const options = { dryRun, partial: true };
     const { failed, files, unchanged } = await uploadTree(client, `${path}/here`, "/", options);
@@ -350,8 +356,8 @@ Deno.test('write: "add": the log of the server and the error of the client say t
   };
   const { failed } = await uploadTree(client, `${path}/here`, "/", { partial: true, onEvent });
   assertEquals(failed, 2);
-  const alone = () => upload(client, `${path}/here/large`, "/large");
-  errors.push(await assertRejects(alone, TransferError));
+  const uploadAlone = () => upload(client, `${path}/here/large`, "/large");
+  errors.push(await assertRejects(uploadAlone, TransferError));
   for (const error of errors) {
     assertEquals((error as TransferError).code, "ONLY_ADDS");
     assertMatch(String(error), /kept.* only adds files|only adds files: it keeps/);
@@ -375,9 +381,12 @@ Deno.test('write: "add": a tree with delete is rejected before any file is copie
     assertEquals([error.code, error.cause], ["ONLY_ADDS", undefined], "no status came");
     assertEquals(error.problem, "the server only adds files");
   }
-  const left = { none: null, old: "o", sub: null, "sub/old": "o" };
-  const found = Object.entries(await readTree(`${path}/served`));
-  assertEquals(Object.fromEntries(found.filter(([name]) => !name.includes("."))), left);
+  const expectedTree = { none: null, old: "o", sub: null, "sub/old": "o" };
+  const actualTree = Object.entries(await readTree(`${path}/served`));
+  assertEquals(
+    Object.fromEntries(actualTree.filter(([name]) => !name.includes("."))),
+    expectedTree,
+  );
 });
 
 Deno.test("uploadTree to a read-only app is rejected as not writable, not as add-only", async () => {
@@ -429,25 +438,31 @@ async function withoutDirectory(options: FilesOptions) {
   await Deno.remove(path);
   const status = async (...request: Parameters<typeof mkreq>) =>
     (await app.handle(mkreq(...request)))[0];
-  const put = () => status("PUT", "/x", {}, encodeLatin1("x"));
-  return { dir: dir.path, path, status, put, [Symbol.asyncDispose]: dir[Symbol.asyncDispose] };
+  const sendPut = () => status("PUT", "/x", {}, encodeLatin1("x"));
+  return {
+    dir: dir.path,
+    path,
+    status,
+    put: sendPut,
+    [Symbol.asyncDispose]: dir[Symbol.asyncDispose],
+  };
 }
 
 Deno.test("create: the next request creates a removed directory again, and syncs it before the response", async () => {
   for (const method of ["GET", "HEAD", "DELETE"] as const) {
-    await using gone = await withoutDirectory({ create: true });
+    await using missing = await withoutDirectory({ create: true });
     const uri = method === "DELETE" ? "/x" : "/";
     const statuses: number[] = [];
-    const synced = await recordSyncedPaths(gone.dir, async () => {
-      const requests = Array.from({ length: 5 }, () => gone.status(method, uri));
+    const synced = await recordSyncedPaths(missing.dir, async () => {
+      const requests = Array.from({ length: 5 }, () => missing.status(method, uri));
       statuses.push(...await Promise.all(requests));
     });
     assertEquals(statuses, new Array(5).fill(method === "DELETE" ? 404 : 200));
     assertEquals(synced, ["./a"]);
-    assertEquals(await gone.put(), 201);
-    await Deno.remove(gone.path, { recursive: true });
-    assertEquals(await gone.put(), 201);
-    assertEquals((await readTree(gone.dir))["a/b/x"], "x");
+    assertEquals(await missing.put(), 201);
+    await Deno.remove(missing.path, { recursive: true });
+    assertEquals(await missing.put(), 201);
+    assertEquals((await readTree(missing.dir))["a/b/x"], "x");
   }
 });
 
@@ -465,11 +480,11 @@ Deno.test("create: a removed directory is not created again if its parent was re
     "a link has the name": ({ path }) => makeLinks({ [path]: "none" }),
   };
   for (const [rule, change] of Object.entries(rows)) {
-    await using gone = await withoutDirectory({ create: true });
-    await change(gone);
-    const before = await readTree(gone.dir);
-    assertEquals([await gone.put(), await gone.status("GET", "/")], [503, 503], rule);
-    assertEquals(await readTree(gone.dir), before);
+    await using missing = await withoutDirectory({ create: true });
+    await change(missing);
+    const treeBefore = await readTree(missing.dir);
+    assertEquals([await missing.put(), await missing.status("GET", "/")], [503, 503], rule);
+    assertEquals(await readTree(missing.dir), treeBefore);
   }
   await using gone = await withoutDirectory({});
   assertEquals([await gone.put(), await readTree(gone.dir)], [503, { a: null }]);
@@ -513,14 +528,14 @@ Deno.test("create: with perPeer, a removed directory is created again, and other
   await using dir = await createTempDir();
   const options = { create: true, list: true, write: true };
   const app = perPeer(({ name }) => new FilesApp(`${dir.path}/${name}`, options));
-  const put = async (peer: string) =>
+  const sendPut = async (peer: string) =>
     (await callApp(app, mkreq("PUT", "/x", {}, encodeLatin1(peer)), {
       session: makePeerSession(peer),
     }))
       .status;
-  assertEquals([await put("one"), await put("two")], [201, 201]);
+  assertEquals([await sendPut("one"), await sendPut("two")], [201, 201]);
   await Deno.remove(`${dir.path}/one`, { recursive: true });
-  assertEquals([await put("one"), await put("two")], [201, 204]);
+  assertEquals([await sendPut("one"), await sendPut("two")], [201, 204]);
   const files = await readTree(dir.path);
   assertEquals([files["one/x"], files["two/x"]], ["one", "two"]);
 });

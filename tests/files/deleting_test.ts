@@ -16,8 +16,8 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   using _deleting = patch(windowsDeletions, "areTested", () => false);
   await using dir = await createTempDir();
-  const all = { "served/a": "1", "served/d": null, "own/b": "2" };
-  await fill(dir.path, all);
+  const tree = { "served/a": "1", "served/d": null, "own/b": "2" };
+  await fill(dir.path, tree);
   const warnings: string[] = [];
   const logger = { warn: (message: string) => void warnings.push(message) };
   const app = new FilesApp(`${dir.path}/served`, { list: true, write: true, logger });
@@ -40,7 +40,7 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
     Deno.errors.NotSupported,
     "deleting: not tried on Windows yet",
   );
-  const own = `${dir.path}/own`;
+  const ownDir = `${dir.path}/own`;
   const refused: UploadTreeOptions[] = [
     { delete: true },
     { delete: true, deleteAll: true },
@@ -49,12 +49,16 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
   ];
   for (const options of refused) {
     const problem = `${options.move ? "move" : "delete"}: not tried on Windows yet; omit it`;
-    await assertRejects(() => uploadTree(client, own, "/", options), RangeError, problem);
-    const { move: _, ...both } = options;
+    await assertRejects(() => uploadTree(client, ownDir, "/", options), RangeError, problem);
+    const { move: _, ...remainingOptions } = options;
     if (options.move) continue;
-    await assertRejects(() => downloadTree(client, "/", own, both as never), RangeError, problem);
+    await assertRejects(
+      () => downloadTree(client, "/", ownDir, remainingOptions as never),
+      RangeError,
+      problem,
+    );
   }
-  const { files } = await downloadTree(client, "/", own);
+  const { files } = await downloadTree(client, "/", ownDir);
   assertEquals(files, 1);
   assertEquals(await readTree(dir.path), {
     ...{ "own": null, "own/a": "1", "own/b": "2", "own/d": null },

@@ -53,18 +53,18 @@ async function setUp() {
   return {
     ...files,
     /** Downloads this many more bytes of the file; then the connection is cut. */
-    async cut(
+    async downloadPart(
       cutAfter: number,
       options?: TransferOptions,
-      from: Requester | Connector = client,
+      connector: Requester | Connector = client,
     ): Promise<void> {
-      const wanted = (await sizeIn(dir) ?? 0) + cutAfter;
+      const wantedSize = (await sizeIn(dir) ?? 0) + cutAfter;
       // A cut connection may lose bytes in transit. Then some bytes are downloaded again.
-      let at: number | null = wanted - cutAfter;
-      for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
-        servedFile.cutAfterBytes = wanted - at;
-        await assertRejects(() => download(from, "/file", file, options));
-        at = await sizeIn(dir);
+      let size: number | null = wantedSize - cutAfter;
+      for (let tries = 0; tries < 10 && size !== null && size < wantedSize; tries++) {
+        servedFile.cutAfterBytes = wantedSize - size;
+        await assertRejects(() => download(connector, "/file", file, options));
+        size = await sizeIn(dir);
       }
       servedFile.cutAfterBytes = Infinity;
       servedFile.requests.length = 0;
@@ -84,11 +84,11 @@ async function setUp() {
 Deno.test("an interrupted download resumes at its offset", async () => {
   for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
     await using files = await setUp();
-    await files.cut(cutAfter);
+    await files.downloadPart(cutAfter);
     assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
-    const told: TransferProgress[] = [];
-    await files.complete(cutAfter, { onProgress: (progress) => told.push(progress) });
-    assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
+    const reported: TransferProgress[] = [];
+    await files.complete(cutAfter, { onProgress: (progress) => reported.push(progress) });
+    assertEquals(reported[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
     assertEquals(files.servedFile.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
   }
 });
@@ -98,12 +98,12 @@ Deno.test("a download over a pool is resumed, by the pool and by a client of the
     await using files = await setUp();
     const { client, file, servedFile } = files;
     await using pool = new ConnectionPool(client, { maxConnections });
-    await files.cut(1000, {}, pool);
+    await files.downloadPart(1000, {}, pool);
     const { bytes, resumedFrom } = await download(pool, "/file", file);
     assertEquals([bytes, resumedFrom], [SIZE - 1000, 1000]);
     assertEquals(await Deno.readFile(file), servedFile.content);
     await Deno.remove(file);
-    await files.cut(2000, {}, pool);
+    await files.downloadPart(2000, {}, pool);
     await files.complete(2000);
   }
 });
@@ -112,9 +112,9 @@ Deno.test("a download over a pool is resumed, by the pool and by a client of the
 interface ResumedRow {
   /** The served file during the interrupted download, and during the next one. */
   readonly first?: Partial<ServedVersion>;
-  readonly then?: Partial<ServedVersion>;
+  readonly second?: Partial<ServedVersion>;
   /** The options of the interrupted download, and of the next one. */
-  readonly cut?: TransferOptions;
+  readonly firstOptions?: TransferOptions;
   readonly options?: TransferOptions;
   readonly isKept?: boolean;
   /** The change of the part between the two downloads. */
@@ -136,13 +136,13 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
     resumedFrom: 600_000,
     requests: ["HEAD", REST, "HEAD"],
   },
-  "another entity tag starts over": { then: ANOTHER, requests: ["HEAD", "GET", "HEAD"] },
+  "another entity tag starts over": { second: ANOTHER, requests: ["HEAD", "GET", "HEAD"] },
   "another length starts over": {
-    then: { content: randomBytes(SIZE + 1) },
+    second: { content: randomBytes(SIZE + 1) },
     requests: ["HEAD", "GET", "HEAD"],
   },
   "resume: false starts over": { options: { resume: false } },
-  "resume: false keeps no part": { cut: { resume: false }, isKept: false },
+  "resume: false keeps no part": { firstOptions: { resume: false }, isKept: false },
   "without an entity tag no part is kept": { first: { etag: null }, isKept: false },
   "with a weak entity tag no part is kept": { first: { etag: 'W/"one"' }, isKept: false },
   "no part of a small file is kept": { first: { content: randomBytes(65535) }, isKept: false },
@@ -174,14 +174,14 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
 };
 
 Deno.test("resumes only a part that certainly belongs to the file, and otherwise starts over", async (t) => {
-  for (const [what, row] of Object.entries(RESUMED)) {
-    await t.step(what, async () => {
+  for (const [label, row] of Object.entries(RESUMED)) {
+    await t.step(label, async () => {
       await using files = await setUp();
       Object.assign(files.servedFile, row.first);
-      await files.cut(Math.floor(files.servedFile.content.length * 0.6), row.cut);
+      await files.downloadPart(Math.floor(files.servedFile.content.length * 0.6), row.firstOptions);
       assertEquals(await listNamesWithoutVersions(files.dir), row.isKept === false ? [] : [PART]);
       await row.change?.(files.dir);
-      Object.assign(files.servedFile, row.then);
+      Object.assign(files.servedFile, row.second);
       await files.complete(row.resumedFrom ?? 0, row.options);
       if (row.requests !== undefined) assertEquals(files.servedFile.requests, row.requests);
     });
@@ -190,13 +190,13 @@ Deno.test("resumes only a part that certainly belongs to the file, and otherwise
 
 Deno.test("a download from another URI or server starts over", async () => {
   await using files = await setUp();
-  await files.cut(600_000);
+  await files.downloadPart(600_000);
   await download(files.client, "/other", files.file);
   assertEquals(files.servedFile.requests, ["HEAD", "GET", "HEAD"]);
   await Deno.remove(files.file);
-  await files.cut(600_000);
-  await using other = serve(files.servedFile.app);
-  const result = await download(other.makeClient(), "/file", files.file);
+  await files.downloadPart(600_000);
+  await using otherServer = serve(files.servedFile.app);
+  const result = await download(otherServer.makeClient(), "/file", files.file);
   assertEquals(result.resumedFrom, 0);
 });
 
@@ -204,23 +204,23 @@ Deno.test("a part belongs to the host name of the client, whatever it resolves t
   await using files = await setUp();
   const { client } = files;
   const nameless: Requester = { request: (...request) => client.request(...request) };
-  await files.cut(600_000, {}, nameless);
+  await files.downloadPart(600_000, {}, nameless);
   assertEquals(await listNames(files.dir), []);
   assertEquals((await download(nameless, "/file", files.file)).resumedFrom, 0);
   await Deno.remove(files.file);
-  const named = (client: Client): Connector & Pick<Client, "address"> => ({
+  const makeNamedClient = (client: Client): Connector & Pick<Client, "address"> => ({
     address: ["device.local", 80],
     connect: (options) => client.connect(options),
   });
-  await files.cut(600_000, {}, named(client));
-  await using other = serve(files.servedFile.app);
-  const moved = named(other.makeClient());
-  assertEquals((await download(moved, "/file", files.file)).resumedFrom, 600_000);
+  await files.downloadPart(600_000, {}, makeNamedClient(client));
+  await using otherServer = serve(files.servedFile.app);
+  const movedClient = makeNamedClient(otherServer.makeClient());
+  assertEquals((await download(movedClient, "/file", files.file)).resumedFrom, 600_000);
 });
 
 Deno.test("a call that fails before it begins keeps the part of another call", async () => {
   await using files = await setUp();
-  await files.cut(600_000);
+  await files.downloadPart(600_000);
   await using failing = serve(() => [503, "Service Unavailable", {}, null]);
   await assertRejects(() => download(failing.makeClient(), "/file", files.file), Error, "503");
   await files.serving[Symbol.asyncDispose]();
@@ -242,12 +242,12 @@ async function openPart(target: string): Promise<PartFile> {
 Deno.test("a directory with the name of a part keeps its entries", async () => {
   await using dir = await createTempDir();
   const { temporaryFile } = await openPart(`${dir.path}/copy`);
-  const taken = temporaryFile.path;
-  await Deno.remove(taken);
-  await Deno.mkdir(`${taken}/precious`, { recursive: true });
+  const takenPath = temporaryFile.path;
+  await Deno.remove(takenPath);
+  await Deno.mkdir(`${takenPath}/precious`, { recursive: true });
   temporaryFile[Symbol.dispose]();
   await assertRejects(() => openPart(`${dir.path}/copy`), Error, "not empty");
-  assertEquals(await listNames(taken), ["precious"]);
+  assertEquals(await listNames(takenPath), ["precious"]);
 });
 
 Deno.test("removing a part keeps an entry that has replaced it, and the target of a link", async () => {
@@ -281,7 +281,7 @@ Deno.test("a complete part is verified without a transfer", async () => {
 
 Deno.test("a link in place of the part is not followed", async () => {
   await using files = await setUp();
-  await files.cut(600_000);
+  await files.downloadPart(600_000);
   const part = (await findPart(files.dir))!;
   const victim = `${files.dir}/victim`;
   await Deno.rename(part, victim);
@@ -307,7 +307,7 @@ Deno.test("a part that was created through a link is removed from its real direc
 
 Deno.test("a damaged part is detected by its digest, and not kept", async () => {
   await using files = await setUp();
-  await files.cut(600_000);
+  await files.downloadPart(600_000);
   using part = await Deno.open((await findPart(files.dir))!, { write: true });
   await part.write(new Uint8Array(100));
   const error = await assertRejects(() => files.get(), Error, "different SHA-256 digests");
@@ -317,7 +317,7 @@ Deno.test("a damaged part is detected by its digest, and not kept", async () => 
 });
 
 Deno.test("a response with another range, version or length is refused, and a 412 or 416 starts over", async () => {
-  const [size, at] = [100_000, 60_000];
+  const [size, cutPosition] = [100_000, 60_000];
   await using files = await serveVersion(size);
   const { servedFile, dir } = files;
   const rows: [
@@ -328,36 +328,36 @@ Deno.test("a response with another range, version or length is refused, and a 41
     isRight: boolean,
     cutAt?: number,
   ][] = [
-    [at, size, size, '"one"', false, size - 1],
+    [cutPosition, size, size, '"one"', false, size - 1],
     [0, 10, size, '"one"', false],
-    [at + 1, size, size, '"one"', false],
-    [at, size - 1, size, '"one"', false],
-    [at, size, size + 1, '"one"', false],
-    [at, size, size, '"two"', false],
-    [at, size, size, null, true],
+    [cutPosition + 1, size, size, '"one"', false],
+    [cutPosition, size - 1, size, '"one"', false],
+    [cutPosition, size, size + 1, '"one"', false],
+    [cutPosition, size, size, '"two"', false],
+    [cutPosition, size, size, null, true],
   ];
-  let answer: (api: Api) => Awaited<ReturnType<AppFunction>>;
+  let respond: (api: Api) => Awaited<ReturnType<AppFunction>>;
   await using odd = serve((request, session, api) => {
     if (request.headers["range"] === undefined) return servedFile.app(request, session, api);
-    return answer(api);
+    return respond(api);
   });
-  const cut = async (from: Client | Connection) => {
+  const interruptDownload = async (client: Client | Connection) => {
     for (const name of await listNames(dir)) await Deno.remove(`${dir}/${name}`);
-    servedFile.cutAfterBytes = at;
-    await assertRejects(() => download(from, "/file", files.file));
+    servedFile.cutAfterBytes = cutPosition;
+    await assertRejects(() => download(client, "/file", files.file));
     servedFile.cutAfterBytes = Infinity;
   };
   for (const [start, stop, total, etag, isRight, cutAt = stop] of rows) {
     using first = await odd.makeClient().connect();
-    await cut(first);
-    answer = ({ ContentRange }) => {
+    await interruptDownload(first);
+    respond = ({ ContentRange }) => {
       const headers = { "content-range": new ContentRange(start, stop, total) };
       const body = servedFile.content.slice(start, cutAt);
       return [206, "OK", { ...headers, ...(etag === null ? {} : { etag }) }, body];
     };
     using connection = await odd.makeClient().connect();
     const downloading = () => download(connection, "/file", files.file);
-    if (isRight) assertEquals((await downloading()).resumedFrom, at);
+    if (isRight) assertEquals((await downloading()).resumedFrom, cutPosition);
     else {
       const error = await assertRejects(downloading, TransferError, "another range");
       assertEquals(error.code, "UNEXPECTED_RESPONSE");
@@ -366,8 +366,8 @@ Deno.test("a response with another range, version or length is refused, and a 41
     }
   }
   for (const status of [412, 416]) {
-    await cut(odd.makeClient());
-    answer = () => [status, "No", {}, new Uint8Array(3)];
+    await interruptDownload(odd.makeClient());
+    respond = () => [status, "No", {}, new Uint8Array(3)];
     assertEquals((await download(odd.makeClient(), "/file", files.file)).resumedFrom, 0);
     assertEquals(await Deno.readFile(files.file), servedFile.content);
   }
@@ -383,18 +383,18 @@ Deno.test("a target that can't be written is rejected before any request", async
   await Deno.mkdir(`${clientDir}/d`);
   await Deno.writeTextFile(`${clientDir}/f`, "");
   const { NotFound } = Deno.errors;
-  const to = (file: string) => () => download(client, "/f", file);
+  const downloadTo = (file: string) => () => download(client, "/f", file);
   for (const path of [`${clientDir}/d`, `${clientDir}/d/`, clientDir]) {
-    const error = await assertRejects(to(path), TransferError, "is a directory");
+    const error = await assertRejects(downloadTo(path), TransferError, "is a directory");
     assertEquals(error.code, "IN_THE_WAY");
   }
-  await assertRejects(to(`${clientDir}/new/`), RangeError, "add the name of the file");
-  await assertRejects(to(`${clientDir}/none/f`), NotFound, `file: ${clientDir}/none/f`);
-  await assertRejects(to(`${clientDir}/f/g`), TransferError, "is not a directory");
-  await assertRejects(to(`${clientDir}/.f.degu-part`), RangeError, "the name of a part");
+  await assertRejects(downloadTo(`${clientDir}/new/`), RangeError, "add the name of the file");
+  await assertRejects(downloadTo(`${clientDir}/none/f`), NotFound, `file: ${clientDir}/none/f`);
+  await assertRejects(downloadTo(`${clientDir}/f/g`), TransferError, "is not a directory");
+  await assertRejects(downloadTo(`${clientDir}/.f.degu-part`), RangeError, "the name of a part");
   assertEquals(await listNames(clientDir), ["d", "f"]);
   if (await makeFifo(`${clientDir}/fifo`)) {
-    await assertRejects(to(`${clientDir}/fifo`), TransferError, "is not a regular file");
+    await assertRejects(downloadTo(`${clientDir}/fifo`), TransferError, "is not a regular file");
   }
   assertEquals(await listNames(`${clientDir}/d`), []);
 });
@@ -414,8 +414,8 @@ Deno.test("the second of two downloads to one target rejects, and the first comp
   {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
     const error = await assertRejects(() => get(), TransferError, "another download");
-    const said = /^(?:[A-Z]:)?\/[^:]*: another .*, which has locked .*\.degu-part; /;
-    assertMatch(error.message, said);
+    const lockMessage = /^(?:[A-Z]:)?\/[^:]*: another .*, which has locked .*\.degu-part; /;
+    assertMatch(error.message, lockMessage);
     assertEquals(error.code, "IN_USE");
   }
   const { success, stderr } = await makeProgramCommand("transfer.ts", {
@@ -423,10 +423,10 @@ Deno.test("the second of two downloads to one target rejects, and the first comp
     args: ["download", `${(files.serving.address as readonly [string, number])[1]}`, file, "/f"],
   }).output();
   assert(!success && new TextDecoder().decode(stderr).includes("another download"), "process");
-  const other = download(client, "/f", `${dir}/g`);
+  const otherDownload = download(client, "/f", `${dir}/g`);
   release.resolve();
   assertEquals((await first).sha256, servedFile.computeSha256());
-  assertEquals((await other).sha256, servedFile.computeSha256());
+  assertEquals((await otherDownload).sha256, servedFile.computeSha256());
   assertEquals((await get()).bytes, 0, "it is free");
   assertEquals(await listNames(dir), ["copy", "g"]);
 });
@@ -517,7 +517,7 @@ Deno.test("the error names a full disk or an exceeded quota, and other errors ar
     // No byte was received, so the message names no part.
     assertMatch(error.message, /call again to resume$/);
   }
-  for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
-    assertEquals(toDiskFullError(other, "f"), other);
+  for (const error of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
+    assertEquals(toDiskFullError(error, "f"), error);
   }
 });

@@ -43,22 +43,22 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 
 // download: whole files, arguments, results and leftovers.
 
-const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
+const makeApp = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const BYTE = new Uint8Array(1);
 const SIZES = [
   ...[0, 1, 32768, 32769, 65535, 65536, 65537, 524288, 1048576, 3_000_001],
 ];
 
 Deno.test("files of every size are uploaded and downloaded, over a client and over a connection", async (t) => {
-  await using files = await serveFiles(both);
+  await using files = await serveFiles(makeApp);
   const { client, serverDir, clientDir } = files;
   using conn = await client.connect();
   for (const [index, size] of SIZES.entries()) {
     await t.step(`${size} bytes`, async () => {
       // Use the client and the connection alternately, so that each has every second size.
-      const both = [client, conn];
+      const peers = [client, conn];
       for (const [turn, options] of [{}, { resume: false }].entries()) {
-        const peer = both[(index + turn) % 2]!;
+        const peer = peers[(index + turn) % 2]!;
         const content = randomBytes(size);
         await Deno.writeFile(`${clientDir}/file`, content);
         const expected = {
@@ -82,7 +82,7 @@ Deno.test("files of every size are uploaded and downloaded, over a client and ov
 });
 
 Deno.test("local and remote file names may be in any language, and directories are created", async () => {
-  await using files = await serveFiles(both);
+  await using files = await serveFiles(makeApp);
   const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
   // The name of a part, with its record, is too long for a file name of 236 bytes or more. Only
   // settled files that aren't small have a part.
@@ -92,9 +92,12 @@ Deno.test("local and remote file names may be in any language, and directories a
     await Deno.writeTextFile(`${files.clientDir}/file`, content);
     await upload(files.client, `${files.clientDir}/file`, fileUri("d d", "ß", name));
     await download(files.client, fileUri("d d", "ß", name), `${files.clientDir}/${name}`);
-    const [there, here] = [`${files.serverDir}/d d/ß/${name}`, `${files.clientDir}/${name}`];
-    assertEquals(await Deno.readTextFile(there), content);
-    assertEquals(await Deno.readTextFile(here), content);
+    const [remotePath, localPath] = [
+      `${files.serverDir}/d d/ß/${name}`,
+      `${files.clientDir}/${name}`,
+    ];
+    assertEquals(await Deno.readTextFile(remotePath), content);
+    assertEquals(await Deno.readTextFile(localPath), content);
   }
 });
 
@@ -122,26 +125,29 @@ for (const direction of ["upload", "download"] as const) {
     for (const size of [0, 7, 300_000]) {
       await t.step(`${size} bytes`, async () => {
         await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-        const [from, to] = isUpload
+        const [sourceDir, targetDir] = isUpload
           ? [files.clientDir, files.serverDir]
           : [files.serverDir, files.clientDir];
         const copy = (options: TransferOptions = {}) =>
           isUpload
-            ? upload(files.client, `${from}/a`, "/a", options)
-            : download(files.client, "/a", `${to}/a`, options);
-        const timeOfCopy = async () => (await Deno.stat(`${to}/a`)).mtime;
-        await Deno.writeFile(`${from}/a`, randomBytes(size));
-        await Deno.utime(`${from}/a`, time, time);
+            ? upload(files.client, `${sourceDir}/a`, "/a", options)
+            : download(files.client, "/a", `${targetDir}/a`, options);
+        const timeOfCopy = async () => (await Deno.stat(`${targetDir}/a`)).mtime;
+        await Deno.writeFile(`${sourceDir}/a`, randomBytes(size));
+        await Deno.utime(`${sourceDir}/a`, time, time);
         const first = await copy();
         assertEquals([first.bytes, await timeOfCopy()], [size, time]);
 
-        await Deno.utime(`${to}/a`, 1, 1);
-        const { ino } = await Deno.stat(`${to}/a`);
-        const same = { ...first, bytes: 0, resumedFrom: size };
-        assertEquals([await copy({ replace: false }), await timeOfCopy()], [same, new Date(1000)]);
-        assertEquals([await copy(), await timeOfCopy()], [same, time]);
+        await Deno.utime(`${targetDir}/a`, 1, 1);
+        const { ino } = await Deno.stat(`${targetDir}/a`);
+        const expectedRepeat = { ...first, bytes: 0, resumedFrom: size };
+        assertEquals([await copy({ replace: false }), await timeOfCopy()], [
+          expectedRepeat,
+          new Date(1000),
+        ]);
+        assertEquals([await copy(), await timeOfCopy()], [expectedRepeat, time]);
         // An empty upload is always sent, because offset 0 also means that no file exists.
-        if (size > 0) assertEquals((await Deno.stat(`${to}/a`)).ino, ino);
+        if (size > 0) assertEquals((await Deno.stat(`${targetDir}/a`)).ino, ino);
         assertEquals((await copy({ resume: false })).bytes, size, "from the beginning");
       });
     }
@@ -152,18 +158,18 @@ Deno.test("an identical file of another user is replaced, because only its owner
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { clientDir, serverDir, client } = files;
   const time = new Date("2001-02-03T04:05:06.789Z");
-  for (const [from, to] of [[clientDir, serverDir], [serverDir, clientDir]] as const) {
-    await Deno.writeTextFile(`${from}/a`, "hello");
-    await Deno.utime(`${from}/a`, time, time);
-    await Deno.writeTextFile(`${to}/a`, "hello");
+  for (const [sourceDir, targetDir] of [[clientDir, serverDir], [serverDir, clientDir]] as const) {
+    await Deno.writeTextFile(`${sourceDir}/a`, "hello");
+    await Deno.utime(`${sourceDir}/a`, time, time);
+    await Deno.writeTextFile(`${targetDir}/a`, "hello");
     using _other = patch(Deno.FsFile.prototype, "utimeSync", () => () => {
       throw Object.assign(new Deno.errors.PermissionDenied("not permitted"), { code: "EPERM" });
     });
-    const { bytes } = to === serverDir
-      ? await upload(client, `${from}/a`, "/a")
-      : await download(client, "/a", `${to}/a`);
-    assertEquals([bytes, (await Deno.stat(`${to}/a`)).mtime], [5, time]);
-    await Deno.remove(`${to}/a`);
+    const { bytes } = targetDir === serverDir
+      ? await upload(client, `${sourceDir}/a`, "/a")
+      : await download(client, "/a", `${targetDir}/a`);
+    assertEquals([bytes, (await Deno.stat(`${targetDir}/a`)).mtime], [5, time]);
+    await Deno.remove(`${targetDir}/a`);
   }
 });
 
@@ -261,18 +267,21 @@ const REFUSED: readonly [
 Deno.test("every call checks its arguments before it connects, reads or writes", async () => {
   await using files = await serveFiles();
   const { client, clientDir } = files;
-  for (const [names, wrong, Class, message] of REFUSED) {
+  for (const [names, invalid, Class, message] of REFUSED) {
     for (const name of names) {
       const isFile = FILES.includes(name);
-      const right = {
+      const validArguments = {
         peer: client,
         uri: "/f/",
         path: `${clientDir}/${isFile ? "file" : ""}`,
         options: {},
       };
-      const { peer, uri, path, options } = { ...right, ...wrong } as typeof right;
-      const called = async () => await CALLS[name]!(peer, uri, path, options);
-      await assertRejects(called, Class, message, `${name}: ${Deno.inspect(wrong)}`);
+      const { peer, uri, path, options } = {
+        ...validArguments,
+        ...invalid,
+      } as typeof validArguments;
+      const call = async () => await CALLS[name]!(peer, uri, path, options);
+      await assertRejects(call, Class, message, `${name}: ${Deno.inspect(invalid)}`);
     }
   }
   // The server would have logged a connection.
@@ -286,17 +295,17 @@ const SIZE = 3_000_000;
 for (const direction of ["download", "upload"] as const) {
   Deno.test(`${direction}: a file arrives over a connection that breaks repeatedly`, async () => {
     using _clock = setClockAhead();
-    await using files = await serveFiles(both);
+    await using files = await serveFiles(makeApp);
     const isUpload = direction === "upload";
-    const [from, to] = isUpload
+    const [sourceDir, targetDir] = isUpload
       ? [files.clientDir, files.serverDir]
       : [files.serverDir, files.clientDir];
     const content = randomBytes(SIZE);
-    await Deno.writeFile(`${from}/file`, content);
+    await Deno.writeFile(`${sourceDir}/file`, content);
     await using relay = new CuttingRelay(files.serving.address);
     const client = new Client(relay.address, { timeout: 60 });
     const partBytes = async () => {
-      const part = await findPart(to);
+      const part = await findPart(targetDir);
       return part === null ? 0 : (await Deno.stat(part)).size;
     };
     let before = 0, resumed = 0;
@@ -317,8 +326,8 @@ for (const direction of ["download", "upload"] as const) {
       assert(resumed > 0 || await partBytes() >= before, `less than ${before}`);
       before = await partBytes();
     }
-    assertEquals(await Deno.readFile(`${to}/file`), content);
-    assertEquals([await listVisible(to), await listParts(files.serverDir)], [["file"], []]);
+    assertEquals(await Deno.readFile(`${targetDir}/file`), content);
+    assertEquals([await listVisible(targetDir), await listParts(files.serverDir)], [["file"], []]);
   });
 }
 
@@ -340,7 +349,7 @@ Deno.test("a file that differs from the server's is not kept", async () => {
  * reported.
  */
 const CHANGES: readonly [
-  what: string,
+  label: string,
   Partial<ServedVersion>,
   isCut: boolean,
   isChange: boolean,
@@ -354,7 +363,7 @@ const CHANGES: readonly [
 ];
 
 Deno.test("a file that changes during a download is not kept, even if the connection breaks", async () => {
-  for (const [what, change, isCut, isChange] of CHANGES) {
+  for (const [label, change, isCut, isChange] of CHANGES) {
     await using files = await serveVersion(200_000);
     const { servedFile, client, dir, get } = files;
     if (isCut) servedFile.cutAfterBytes = 131_072;
@@ -362,10 +371,10 @@ Deno.test("a file that changes during a download is not kept, even if the connec
       if (sent >= 65536) Object.assign(servedFile, change);
     };
     const error = await get().catch((error) => error);
-    assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], what);
-    if (isChange) assert(error instanceof TransferError, what);
+    assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], label);
+    if (isChange) assert(error instanceof TransferError, label);
     if (isChange) assertStringIncludes(error.message, "changed during the transfer");
-    assertEquals((await listNames(dir)).length, isChange ? 0 : 1, what);
+    assertEquals((await listNames(dir)).length, isChange ? 0 : 1, label);
     if (!isCut) {
       await get();
       assertEquals(await Deno.readFile(files.file), servedFile.content);
@@ -373,8 +382,8 @@ Deno.test("a file that changes during a download is not kept, even if the connec
     }
     // Over a Connection only the next call can detect the change.
     using connection = await client.connect();
-    const failed = await download(connection, "/f", `${dir}/g`).catch((error) => error);
-    assertEquals(isTransient(failed), true, what);
+    const connectionError = await download(connection, "/f", `${dir}/g`).catch((error) => error);
+    assertEquals(isTransient(connectionError), true, label);
   }
 });
 
@@ -383,13 +392,13 @@ Deno.test("a broken connection or a time-out without a sign of a change is not r
   const { servedFile, dir } = files;
   servedFile.cutAfterBytes = 131_072;
   for (const status of [404, 200, null]) {
-    await using serving = serve((request, ...others) => {
-      if (request.method === "GET") return servedFile.app(request, ...others);
+    await using serving = serve((request, ...args) => {
+      if (request.method === "GET") return servedFile.app(request, ...args);
       if (status === null) throw new Error("it breaks off again");
       return [status, "Answer", { etag: '"one"' }, null];
     });
-    const failed = () => download(serving.makeClient(), "/f", `${dir}/f`);
-    assertEquals(isTransient(await assertRejects(failed)), true, `${status}`);
+    const interruptedDownload = () => download(serving.makeClient(), "/f", `${dir}/f`);
+    assertEquals(isTransient(await assertRejects(interruptedDownload)), true, `${status}`);
   }
   servedFile.cutAfterBytes = Infinity;
   servedFile.requests.length = 0;
@@ -436,8 +445,8 @@ Deno.test("download rejects unreliable responses of other servers", async () => 
   await using serving = serve(({ method }) => {
     return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
   });
-  const gone = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-  assertEquals((await assertRejects(gone, StatusError, "HEAD")).status, 404);
+  const downloadOnce = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+  assertEquals((await assertRejects(downloadOnce, StatusError, "HEAD")).status, 404);
 });
 
 Deno.test("a signal aborts a download with its reason, and the received bytes are kept", async () => {
@@ -557,15 +566,15 @@ Deno.test("the error for a status names the request and has advice, and the conn
     [500, "Internal Server Error", "check its log"],
     [206, "Partial Content", "is the server a FilesApp"],
   ];
-  let answer: [number, string] = [200, "OK"];
-  await using serving = serve(() => [...answer, {}, new TextEncoder().encode("why")]);
+  let statusLine: [number, string] = [200, "OK"];
+  await using serving = serve(() => [...statusLine, {}, new TextEncoder().encode("why")]);
   await using dir = await createTempDir();
   const client = serving.makeClient();
   for (const [status, reason, hint] of hints) {
-    answer = [status, reason];
+    statusLine = [status, reason];
     using conn = await client.connect();
-    const failed = () => download(conn, "/a/b?key=secret", `${dir.path}/f`);
-    const error = await assertRejects(failed, StatusError, hint);
+    const failingCall = () => download(conn, "/a/b?key=secret", `${dir.path}/f`);
+    const error = await assertRejects(failingCall, StatusError, hint);
     assert(!error.message.includes("list"), error.message);
     assertEquals([error.name, error.status], ["StatusError", status]);
     assert(
@@ -635,24 +644,24 @@ const LARGE_SIZE = 6_000_000;
 
 Deno.test("both directions work over TLS, and a part of the same device at another address is resumed", async () => {
   await using pki = await TempPKI.create();
-  await using files = await serveFiles(both);
+  await using files = await serveFiles(makeApp);
   const content = randomBytes(LARGE_SIZE);
   await Deno.writeFile(`${files.serverDir}/file`, content);
   using _clock = setClockAhead();
-  await using one = await startTls(pki, both(files.serverDir));
-  await using other = await startTls(pki, both(files.serverDir));
-  await using relay = new CuttingRelay(one.server.address);
+  await using firstServer = await startTls(pki, makeApp(files.serverDir));
+  await using secondServer = await startTls(pki, makeApp(files.serverDir));
+  await using relay = new CuttingRelay(firstServer.server.address);
   const config = { ...pki.clientSslconfig, checkHostname: false };
-  const cut = new SSLClient(config, relay.address, { timeout: 60 });
+  const cutClient = new SSLClient(config, relay.address, { timeout: 60 });
   relay.cutAfter(LARGE_SIZE / 2);
-  await assertRejects(() => download(cut, "/file", `${files.clientDir}/file`));
-  const { resumedFrom } = await download(other.client, "/file", `${files.clientDir}/file`);
+  await assertRejects(() => download(cutClient, "/file", `${files.clientDir}/file`));
+  const { resumedFrom } = await download(secondServer.client, "/file", `${files.clientDir}/file`);
   assert(resumedFrom > 0 && resumedFrom < LARGE_SIZE / 2, `${resumedFrom}`);
   assertEquals(await Deno.readFile(`${files.clientDir}/file`), content);
 
   relay.cutAfter(LARGE_SIZE / 2);
-  await assertRejects(() => upload(cut, `${files.clientDir}/file`, "/copy"));
-  const sent = await upload(one.client, `${files.clientDir}/file`, "/copy");
+  await assertRejects(() => upload(cutClient, `${files.clientDir}/file`, "/copy"));
+  const sent = await upload(firstServer.client, `${files.clientDir}/file`, "/copy");
   assertEquals(sent.sha256, sha256Of(content));
   assertEquals(await Deno.readFile(`${files.serverDir}/copy`), content);
 });

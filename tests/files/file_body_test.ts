@@ -83,13 +83,13 @@ Deno.test("a partial response has every header of the whole file, and content-ra
     await response.body?.bytes();
     return { ...response.headers };
   };
-  const whole = await headersOf({});
-  const part = await headersOf({ range: new Range(2, 5) });
-  assertEquals(String(part["content-range"]), "bytes 2-4/10");
-  assertEquals([whole["content-length"], part["content-length"]], [10, 3]);
-  const { "content-length": _length, ...described } = whole;
-  assertEquals({ ...part, ...described }, part);
-  for (const name of ["content-type", "etag", "last-modified"]) assert(name in whole, name);
+  const wholeHeaders = await headersOf({});
+  const partialHeaders = await headersOf({ range: new Range(2, 5) });
+  assertEquals(String(partialHeaders["content-range"]), "bytes 2-4/10");
+  assertEquals([wholeHeaders["content-length"], partialHeaders["content-length"]], [10, 3]);
+  const { "content-length": _length, ...described } = wholeHeaders;
+  assertEquals({ ...partialHeaders, ...described }, partialHeaders);
+  for (const name of ["content-type", "etag", "last-modified"]) assert(name in wholeHeaders, name);
 });
 
 Deno.test("a range beyond the end is answered with 416, without content-range, and has no effect on HEAD", async () => {
@@ -104,14 +104,14 @@ Deno.test("a range beyond the end is answered with 416, without content-range, a
     ["ten", 2, 5, 206, 3, "bytes 2-4/10", "234"],
   ];
   const names = ["content-length", "content-range"];
-  for (const [name, start, stop, ...answer] of cases) {
+  for (const [name, start, stop, ...expected] of cases) {
     using conn = await files.serving.makeClient().connect();
     const range = new Range(start, stop);
     const head = await summarize(await conn.head(`/${name}`, { range }), ...names);
     assertEquals(head, [200, name.length === 3 ? 10 : 0, undefined, null]);
     assertEquals(
       await summarize(await conn.getRange(`/${name}`, {}, start, stop), ...names),
-      answer,
+      expected,
     );
   }
 });
@@ -126,7 +126,7 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
   await body.writeTo({
     async write(bytes) {
       // Wait until the next piece has been read.
-      for (let turn = 0; turn < 3; turn++) await waitForTick();
+      for (let round = 0; round < 3; round++) await waitForTick();
       const expected = content.subarray(position, position += bytes.length);
       assertEquals(Buffer.compare(bytes, expected), 0);
     },
@@ -148,12 +148,12 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
   // More bytes than all buffers of the connection hold.
   await Deno.truncate(`${large.root}/large`, 64 * 1048576);
   await age(large.root);
-  for (const at of [0, 30 * 1048576, 64 * 1048576 - 10]) {
+  for (const offset of [0, 30 * 1048576, 64 * 1048576 - 10]) {
     using conn = await large.serving.makeClient().connect();
     const { body } = await conn.get("/large");
-    await overwrite(`${large.root}/large`, at);
+    await overwrite(`${large.root}/large`, offset);
     const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
-    assertEquals(error.code, "BODY_INCOMPLETE", `${at}`);
+    assertEquals(error.code, "BODY_INCOMPLETE", `${offset}`);
   }
   const [logged = ""] = await large.serving.logger.waitFor("error");
   assertStringIncludes(logged, `${large.root}/large was overwritten while it was sent`);
@@ -180,8 +180,8 @@ const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>,
   }, false],
 };
 
-for (const [what, [change, cut]] of Object.entries(CHANGES)) {
-  Deno.test(`a file that is ${what} is ${cut ? "never completed" : "sent in its old version"}`, async () => {
+for (const [label, [change, cut]] of Object.entries(CHANGES)) {
+  Deno.test(`a file that is ${label} is ${cut ? "never completed" : "sent in its old version"}`, async () => {
     await using tree = await makeTree();
     const path = `${tree.root}/large`;
     // A file of one piece, and a file of several pieces, whose first may be sent before the last is
@@ -192,17 +192,17 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
       const [, , , body] = await new FilesApp(tree.root).handle(mkreq("GET", "/large"));
       assert(typeof body === "object" && body !== null && "writeTo" in body);
       await change(path);
-      let written = 0;
+      let writtenBytes = 0;
       const writing = body.writeTo({
         write(bytes) {
-          written += bytes.length;
+          writtenBytes += bytes.length;
           assert(cut || bytes.every((byte) => byte === 1));
           return Promise.resolve();
         },
       });
       if (cut) {
         await assertRejects(() => writing, BodyError, "was overwritten");
-        assert(written < size, `${written} of ${size} bytes`);
+        assert(writtenBytes < size, `${writtenBytes} of ${size} bytes`);
       } else {
         assertEquals(await writing, size);
       }
@@ -281,13 +281,13 @@ Deno.test("a small file that changed in the last two seconds is read twice, and 
   await using tree = await makeTree();
   const path = `${tree.root}/file`;
   const stats = lstatSync(path, { bigint: true });
-  const read = (age: number) => {
+  const readFile = (age: number) => {
     using _clock = patch(Date, "now", () => () => Number(stats.ctimeMs) + age);
     return readSmall(path, stats, new Uint8Array(6)) !== null;
   };
-  assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
+  assertEquals([readFile(0), readFile(1999), readFile(2000)], [true, true, true]);
   using _differing = patch(Buffer, "compare", () => () => 1);
-  assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
+  assertEquals([readFile(0), readFile(1999), readFile(2000)], [false, false, true]);
 });
 
 // Metadata that shows a change since a file was opened.
@@ -301,7 +301,7 @@ const first: FileStats = {
   ctimeNs: 1_000_000_000n,
 };
 
-const STATES: readonly (readonly [what: string, now: Partial<FileStats>, overwritten: boolean])[] =
+const STATES: readonly (readonly [label: string, now: Partial<FileStats>, overwritten: boolean])[] =
   [
     ["unchanged", {}, false],
     ["appended to", { size: 101n, mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, false],
@@ -316,8 +316,8 @@ const STATES: readonly (readonly [what: string, now: Partial<FileStats>, overwri
   ];
 
 Deno.test("a change of a file is detected by its metadata", () => {
-  for (const [what, now, overwritten] of STATES) {
-    assertEquals(isOverwritten(first, { ...first, ...now }), overwritten, what);
+  for (const [label, now, overwritten] of STATES) {
+    assertEquals(isOverwritten(first, { ...first, ...now }), overwritten, label);
   }
   for (const field of ["dev", "ino", "size", "mtimeNs", "ctimeNs", "nlink"] as const) {
     const now = { ...first, [field]: first[field] + 1n };
@@ -336,8 +336,8 @@ Deno.test("a digest is formatted as in RFC 9530, and parsed", () => {
   fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
     assertEquals(parseReprDigest(formatReprDigest(bytes.toHex())), bytes.toHex());
   }));
-  for (const wrong of ["", HEX.toUpperCase(), HEX.slice(1), `${HEX}0`, `${HEX}\n`, BASE64]) {
-    assertRangeError(() => formatReprDigest(wrong), wrong);
+  for (const invalid of ["", HEX.toUpperCase(), HEX.slice(1), `${HEX}0`, `${HEX}\n`, BASE64]) {
+    assertRangeError(() => formatReprDigest(invalid), invalid);
   }
 });
 
@@ -379,7 +379,7 @@ Deno.test("want-repr-digest is parsed with its preferences", () => {
     ["sha-256=3,md5=0", 3],
   ];
   for (const [value, expected] of cases) assertEquals(parseWantReprDigest(value), expected, value);
-  const wrong = [
+  const invalidValues = [
     ...[
       "",
       "sha-256",
@@ -392,9 +392,11 @@ Deno.test("want-repr-digest is parsed with its preferences", () => {
       ",",
     ],
     ...["sha-256=1.0", "sha-256=1;q=1", "sha-256=1,sha-256=1", "sha-256=:AAAA:", "sha-256=1,"],
-    ...["\t", "\xa0", "\n"].flatMap((it) => [`md5=1,${it}sha-256=1`, `sha-256=1${it},a=1`]),
+    ...["\t", "\xa0", "\n"].flatMap((
+      separator,
+    ) => [`md5=1,${separator}sha-256=1`, `sha-256=1${separator},a=1`]),
   ];
-  for (const value of wrong) assertRangeError(() => parseWantReprDigest(value), value);
+  for (const value of invalidValues) assertRangeError(() => parseWantReprDigest(value), value);
 });
 
 // Digests of served files.
@@ -412,7 +414,7 @@ Deno.test("HEAD returns the digest of a file of any size, if it is requested", a
   await using files = await serveDirectory();
   for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
     await files.write("file", makePattern(size));
-    for (let turn = 0; turn < 2; turn++) {
+    for (let round = 0; round < 2; round++) {
       const { status, headers } = await files.conn.head("/file", WANT);
       assertEquals([status, headers["repr-digest"]], [200, digestOf(makePattern(size))], `${size}`);
       assertEquals(headers["content-length"], size);
@@ -442,9 +444,12 @@ Deno.test("GET returns the digest of a file that was sent whole, or hashed, befo
   assertEquals(await digestSent(files, "/sent"), undefined);
   assertEquals(await digestSent(files, "/sent"), digest);
   assertEquals(await digestSent(files, "/sent", {}), undefined);
-  const part = await files.conn.request("GET", "/sent", { ...WANT, range: new Range(5, 10) }, null);
-  assertEquals([part.status, part.headers["repr-digest"]], [206, digest]);
-  await part.body?.bytes();
+  const partialResponse = await files.conn.request("GET", "/sent", {
+    ...WANT,
+    range: new Range(5, 10),
+  }, null);
+  assertEquals([partialResponse.status, partialResponse.headers["repr-digest"]], [206, digest]);
+  await partialResponse.body?.bytes();
 
   await files.conn.head("/hashed", WANT);
   assertEquals(await digestSent(files, "/hashed"), digest);
@@ -485,12 +490,12 @@ Deno.test("the digest of a file that changed while it was sent, or just before, 
 Deno.test("hashing ends if its peer leaves, and has no result if the file changes", async () => {
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, makePattern(3_000_000));
-  const opened = async () => {
+  const openLarge = async () => {
     const file = await openServedFile(new Root(tree.root), ["large"]);
     assert(file !== null && file !== "directory");
     return file;
   };
-  const file = await opened();
+  const file = await openLarge();
   const reason = new Error("the peer has left");
   const digests = new DigestCache();
   const aborted = AbortSignal.abort(reason);
@@ -499,31 +504,31 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
   await Deno.truncate(`${tree.root}/large`, 1000);
   assertEquals(await digests.findOrCompute(file), null);
   await file.handle.close();
-  const again = await opened();
-  assertEquals(await digests.findOrCompute(again), sha256Of(makePattern(1000)));
+  const secondFile = await openLarge();
+  assertEquals(await digests.findOrCompute(secondFile), sha256Of(makePattern(1000)));
   // The file changes while it is hashed.
   const touch = () => Deno.utimeSync(`${tree.root}/large`, 5, 5);
   const signal = { throwIfAborted: touch } as unknown as AbortSignal;
-  assertEquals(await digests.findOrCompute(again, signal), null);
-  await again.handle.close();
+  assertEquals(await digests.findOrCompute(secondFile, signal), null);
+  await secondFile.handle.close();
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(tree.root), []);
 });
 
 Deno.test("the cache of digests has a limit", () => {
-  const known = new DigestCache();
+  const cache = new DigestCache();
   const openFile = (ino: number) => ({
     stats: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },
     checkedAt: Date.now(),
   });
-  for (let i = 0; i < 10_001; i++) known.add(openFile(i), `${i}`);
-  assertEquals([known.find(openFile(0)), known.find(openFile(1))], [null, "1"]);
-  assertEquals(known.find(openFile(10_000)), "10000");
-  const young = { ...openFile(5), checkedAt: 1999 };
-  const other = { ...young, stats: { ...young.stats, size: 2n } };
-  known.add(other, "x");
-  assertEquals(known.find(other), null);
-  known.add({ ...other, checkedAt: 2000 }, "x");
-  assertEquals(known.find(other), "x");
+  for (let i = 0; i < 10_001; i++) cache.add(openFile(i), `${i}`);
+  assertEquals([cache.find(openFile(0)), cache.find(openFile(1))], [null, "1"]);
+  assertEquals(cache.find(openFile(10_000)), "10000");
+  const recentFile = { ...openFile(5), checkedAt: 1999 };
+  const otherFile = { ...recentFile, stats: { ...recentFile.stats, size: 2n } };
+  cache.add(otherFile, "x");
+  assertEquals(cache.find(otherFile), null);
+  cache.add({ ...otherFile, checkedAt: 2000 }, "x");
+  assertEquals(cache.find(otherFile), "x");
 });
 
 Deno.test("onFile is called at the response for a file up to the documented size, and after the last byte of a larger one", async () => {

@@ -75,9 +75,9 @@ Deno.test("an invalid file name is refused", () => {
     assertRangeError(() => escapeName(name), Deno.inspect(name));
     assertRangeError(() => fileUri("a", name, "b"), Deno.inspect(name));
   }
-  for (const wrong of [undefined, null, 5, ["a"], new String("a")]) {
+  for (const invalid of [undefined, null, 5, ["a"], new String("a")]) {
     for (const call of [escapeName, unescapeName, fileUri]) {
-      assertThrows(() => call(wrong as never), TypeError, ": must be a string; got ");
+      assertThrows(() => call(invalid as never), TypeError, ": must be a string; got ");
     }
   }
 });
@@ -186,8 +186,8 @@ Deno.test({
     const mount = `${binds.join(" && ")} && exec "$@"`;
     const through = [...IN_MOUNT_NAMESPACE, mount, dir.path];
     const [[status, list] = []] = await requestResponses(dir.path, through, [["GET", "/?tree"]]);
-    const listed: { path?: string[] }[] = JSON.parse(new TextDecoder().decode(list));
-    assertEquals([status, listed.filter(({ path }) => path?.includes("alias"))], [200, []]);
+    const entries: { path?: string[] }[] = JSON.parse(new TextDecoder().decode(list));
+    assertEquals([status, entries.filter(({ path }) => path?.includes("alias"))], [200, []]);
     await checkStatuses(dir.path, through, [
       ["GET", "/alias", 0, null, 404],
       ["PUT", "/alias/new", 5, 0, 403],
@@ -210,14 +210,14 @@ Deno.test({
 
 Deno.test("only the parts of downloads have the names of such parts", () => {
   const part = `.a${PART_SUFFIX}`;
-  const others = [
+  const otherNames = [
     ...["a.degu-part", ".degu-part", ".a.part"],
-    ...[".txt", ".json", "\n"].map((end) => part + end),
+    ...[".txt", ".json", "\n"].map((suffix) => part + suffix),
   ];
   for (const name of [part, ".a\nb.degu-part", ".A.DEGU-PART", `.${part}`]) {
     assertEquals(isPartName(name), true, name);
   }
-  for (const name of others) assertEquals(isPartName(name), false, name);
+  for (const name of otherNames) assertEquals(isPartName(name), false, name);
 });
 
 // The depth of trees is limited, because the time to check a path grows faster than its length.

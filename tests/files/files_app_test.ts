@@ -22,12 +22,12 @@ import mime from "mime";
 Deno.test("FilesApp finds and lists files by every name that a path can contain", async () => {
   await using files = await serveDirectory((dir) => new FilesApp(dir, { list: true }));
   await files.mkdir("a/b.c/~d");
-  const plain = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
-  const others = [
+  const unescapedNames = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
+  const escapedNames = [
     ...["a:b", "%41", "~41", "~", "a b", "?", "#", "\\", '"', "<b>", "\n", "\u202e", "\ufeff"],
     ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
   ];
-  const names = [...plain, ...others];
+  const names = [...unescapedNames, ...escapedNames];
   for (const dir of [[], ["a", "b.c", "~d"]]) {
     const path = dir.map((name) => `${name}/`).join("");
     for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
@@ -35,13 +35,13 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
       const response = await files.conn.get(`${fileUri(...dir, name)}?query`);
       assertEquals(await summarize(response), [200, `${path}${i}`]);
     }
-    for (const name of plain) {
+    for (const name of unescapedNames) {
       const uri = `/${path.replace("~", "~7E")}${name}`;
       assertEquals((await files.conn.head(uri)).status, 200, name);
     }
-    const listed = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
-    const found = listed.filter(({ kind }) => kind === "file").map(({ name }) => name);
-    assertEquals(found.toSorted(), names.toSorted());
+    const entries = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
+    const listedNames = entries.filter(({ kind }) => kind === "file").map(({ name }) => name);
+    assertEquals(listedNames.toSorted(), names.toSorted());
   }
   assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
 });
@@ -59,8 +59,8 @@ Deno.test("FilesApp answers 404 for a missing file", async () => {
     ...["/~", "/" + "n/".repeat(5000)],
   ];
   for (const uri of uris) {
-    const answer = await summarize(await files.conn.get(uri), "content-length");
-    assertEquals(answer, [404, undefined, null], uri.slice(0, 50));
+    const summary = await summarize(await files.conn.get(uri), "content-length");
+    assertEquals(summary, [404, undefined, null], uri.slice(0, 50));
     assertEquals([...await files.conn.head(uri)], [404, "Not Found", {}, null], uri.slice(0, 50));
   }
 });
@@ -86,7 +86,7 @@ Deno.test({
     await using files = await serveDirectory();
     await files.write("file.txt", "text");
     await files.mkdir("sub");
-    const asked: [expected: string, ...args: string[]][] = [
+    const curlCalls: [expected: string, ...args: string[]][] = [
       ["200 text/plain", "/file.txt"],
       ["404 ", "/none"],
       ["301 ", "/sub"],
@@ -99,15 +99,15 @@ Deno.test({
       ["416 ", "/file.txt", "--range", "10-20"],
     ];
     const [, port] = files.serving.address as [string, number];
-    const args = asked.flatMap(([, path = "", ...rest], i) => [
+    const args = curlCalls.flatMap(([, path = "", ...options], i) => [
       ...(i === 0 ? [] : ["--next"]),
       ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "5"],
       ...["--output", "/dev/null", "--write-out", "%{http_code} %{content_type}\n"],
-      ...rest,
+      ...options,
       `http://127.0.0.1:${port}${path}`,
     ]);
     const { stdout, code } = await runWithInput("curl", args, "");
-    assertEquals(stdout, asked.map(([expected]) => `${expected}\n`).join(""));
+    assertEquals(stdout, curlCalls.map(([expected]) => `${expected}\n`).join(""));
     assertEquals(code, 0);
     // Only the response 416 ends a session.
     const lines = await files.serving.logger.waitFor("debug", "ended after");
@@ -168,12 +168,20 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
   for (
-    const wrong of [undefined, null, 5, {}, ["/tmp"], new Blob(), new URL("https://localhost/tmp")]
+    const invalid of [
+      undefined,
+      null,
+      5,
+      {},
+      ["/tmp"],
+      new Blob(),
+      new URL("https://localhost/tmp"),
+    ]
   ) {
-    assertTypeError(() => constructWith(FilesApp, wrong), Deno.inspect(wrong));
+    assertTypeError(() => constructWith(FilesApp, invalid), Deno.inspect(invalid));
   }
-  for (const wrong of ["", "\0", `${dir.path}\0`]) {
-    assertRangeError(() => new FilesApp(wrong), Deno.inspect(wrong));
+  for (const invalid of ["", "\0", `${dir.path}\0`]) {
+    assertRangeError(() => new FilesApp(invalid), Deno.inspect(invalid));
   }
   const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
   await assertRejects(make(`${dir.path}/none`), Deno.errors.NotFound);
@@ -183,12 +191,12 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
 
 Deno.test("FilesApp rejects unknown options", async () => {
   await using dir = await createTempDir();
-  const wrong = [
+  const invalidOptions = [
     ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
     ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
     ...[{ onFile: {} }, { maxPartBytes: 1000 }],
   ];
-  for (const options of wrong) {
+  for (const options of invalidOptions) {
     assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
   }
   for (const maxBytes of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
@@ -282,20 +290,24 @@ Deno.test("a path with a trailing slash serves index.html, and a path without is
       const text = `index of ${dir.replace("~20", " ")}`;
       const index = await summarize(await files.conn.get(`${mount}${dir}`), "content-type");
       assertEquals(index, [200, "text/html", text]);
-      const named = await summarize(await files.conn.get(`${mount}${dir}index.html`));
-      assertEquals(named, [200, text]);
+      const indexSummary = await summarize(await files.conn.get(`${mount}${dir}index.html`));
+      assertEquals(indexSummary, [200, text]);
     }
     assertEquals((await files.conn.get(`${mount}/odd/`)).status, 404);
     const itself: typeof redirected = mount === "" ? [] : [["", `./${mount.slice(-1)}/`]];
     for (const [uri, location] of [...redirected, ...itself]) {
-      const asked = `${mount}${uri}`;
-      const response = await files.conn.get(asked);
+      const requestUri = `${mount}${uri}`;
+      const response = await files.conn.get(requestUri);
       assertEquals(response.reason, "Moved Permanently");
-      assertEquals(await summarize(response, "location"), [301, location, null], asked);
-      const head = await files.conn.head(asked);
-      assertEquals([...head], [301, "Moved Permanently", { location }, null], asked);
-      const { pathname, search } = new URL(location, `http://localhost${asked}`);
-      assertEquals(pathname + search, asked.replace(/(?=[?]|$)/, "/").replace(/[?]$/, ""), asked);
+      assertEquals(await summarize(response, "location"), [301, location, null], requestUri);
+      const head = await files.conn.head(requestUri);
+      assertEquals([...head], [301, "Moved Permanently", { location }, null], requestUri);
+      const { pathname, search } = new URL(location, `http://localhost${requestUri}`);
+      assertEquals(
+        pathname + search,
+        requestUri.replace(/(?=[?]|$)/, "/").replace(/[?]$/, ""),
+        requestUri,
+      );
     }
   }
 });
@@ -456,13 +468,13 @@ Deno.test("a file that has not changed for two seconds has a tag, and is answere
 
 Deno.test("a file that is rewritten repeatedly is never mistaken for an earlier version", async () => {
   await using files = await serveDirectory();
-  let known: HeaderDict = {};
+  let validators: HeaderDict = {};
   for (let version = 100; version < 400; version++) {
     await files.write("file", `${version}`);
-    const response = await files.conn.get("/file", known);
+    const response = await files.conn.get("/file", validators);
     assertEquals(await summarize(response), [200, `${version}`]);
     const { etag, "last-modified": modified } = response.headers;
-    known = {
+    validators = {
       ...(etag === undefined ? {} : { "if-none-match": etag }),
       ...(modified === undefined ? {} : { "if-modified-since": modified }),
     };
@@ -478,9 +490,13 @@ Deno.test("a file that was just written has no validator; with an old time it ha
     for (const [name, expected] of [["young", ofNew], ["old", ofOldTime]] as const) {
       if (expected === undefined) continue;
       const response = await files.conn.get(`/${name}`, conditions);
-      const [got, tag, modified] = await summarize(response, "etag", "last-modified");
-      const known = name === "old" && got !== 412 ? TIME : undefined;
-      assertEquals([got, tag, modified], [expected, undefined, known], Deno.inspect(conditions));
+      const [gotStatus, tag, modified] = await summarize(response, "etag", "last-modified");
+      const expectedModified = name === "old" && gotStatus !== 412 ? TIME : undefined;
+      assertEquals(
+        [gotStatus, tag, modified],
+        [expected, undefined, expectedModified],
+        Deno.inspect(conditions),
+      );
     }
   }
 });
@@ -491,16 +507,16 @@ Deno.test("last-modified is never in the future, and a future time never causes 
   await Deno.utime(`${files.path}/file`, new Date(), new Date("2100-01-01"));
   const before = Math.floor(Date.now() / 1000) * 1000;
   const { headers } = await files.conn.head("/file");
-  const said = headers["last-modified"] ?? "";
-  const modified = Date.parse(`${said}`);
-  assert(modified >= before && modified <= Date.now(), `${said}`);
-  assertEquals((await files.conn.head("/file", { "if-modified-since": said })).status, 200);
+  const lastModified = headers["last-modified"] ?? "";
+  const modified = Date.parse(`${lastModified}`);
+  assert(modified >= before && modified <= Date.now(), `${lastModified}`);
+  assertEquals((await files.conn.head("/file", { "if-modified-since": lastModified })).status, 200);
 });
 
 Deno.test("the tag includes everything that distinguishes versions, from two seconds after both times", () => {
   const now = 1_000_000_000;
   const ns = (milliseconds: number) => BigInt(milliseconds) * 1_000_000n;
-  const old = {
+  const stats = {
     dev: 1n,
     ino: 2n,
     nlink: 1n,
@@ -508,22 +524,27 @@ Deno.test("the tag includes everything that distinguishes versions, from two sec
     mtimeNs: ns(now - 5000),
     ctimeNs: ns(now - 5000),
   };
-  const { etag } = makeValidators(old, now);
+  const { etag } = makeValidators(stats, now);
   assert(etag !== null);
   for (const field of ["dev", "ino", "size", "mtimeNs", "ctimeNs"] as const) {
-    assertNotEquals(makeValidators({ ...old, [field]: old[field] + 1n }, now).etag, etag, field);
+    assertNotEquals(
+      makeValidators({ ...stats, [field]: stats[field] + 1n }, now).etag,
+      etag,
+      field,
+    );
   }
   for (const time of ["mtimeNs", "ctimeNs"] as const) {
     for (const age of [2000, 1999, 1, 0, -1, -3_600_000]) {
-      const { etag } = makeValidators({ ...old, [time]: ns(now - age) }, now);
+      const { etag } = makeValidators({ ...stats, [time]: ns(now - age) }, now);
       assertEquals(etag !== null, age >= 2000, `${time}, ${age} ms ago`);
     }
   }
-  const told = (mtimeNs: bigint) => makeValidators({ ...old, mtimeNs }, now).lastModified;
-  assertEquals(told(ns(now - 2000)), (now - 2000) / 1000);
-  for (const age of [1999, 0]) assertEquals(told(ns(now - age)), null, `${age} ms ago`);
+  const lastModifiedOf = (mtimeNs: bigint) =>
+    makeValidators({ ...stats, mtimeNs }, now).lastModified;
+  assertEquals(lastModifiedOf(ns(now - 2000)), (now - 2000) / 1000);
+  for (const age of [1999, 0]) assertEquals(lastModifiedOf(ns(now - age)), null, `${age} ms ago`);
   // A time in the future is reported as the current second, unless it is in that second.
-  assertEquals(told(ns(now + 999)), null);
-  assertEquals(told(ns(now + 1000)), now / 1000);
-  assertEquals(told(ns(now + 3_600_000)), now / 1000);
+  assertEquals(lastModifiedOf(ns(now + 999)), null);
+  assertEquals(lastModifiedOf(ns(now + 1000)), now / 1000);
+  assertEquals(lastModifiedOf(ns(now + 3_600_000)), now / 1000);
 });

@@ -38,10 +38,10 @@ async function tryAll(
   dir?: string,
   through = THROUGH_MOUNT_NAMESPACE,
 ): Promise<Results> {
-  await using own = await createTempDir();
+  await using processDir = await createTempDir();
   const options = {
     flags: [...PERMISSIONS, ...permissions, ...importMapFlags()],
-    args: [dir ?? own.path, ...scenarios],
+    args: [dir ?? processDir.path, ...scenarios],
     through,
     patience: 120,
   };
@@ -62,10 +62,10 @@ const results = new Map<string, Promise<Results>>();
 
 /** Returns the result of a scenario with these permissions. */
 async function tried(scenario: string, permissions: readonly string[] = [STATFS]): Promise<Found> {
-  const all = results.get(permissions.join()) ??
+  const allResults = results.get(permissions.join()) ??
     tryAll(permissions.length > 0 ? WITH_FIGURES : WITHOUT_FIGURES, permissions);
-  results.set(permissions.join(), all);
-  const { found, error } = (await all)[scenario]!;
+  results.set(permissions.join(), allResults);
+  const { found, error } = (await allResults)[scenario]!;
   assertEquals(error, undefined, scenario);
   return found;
 }
@@ -106,10 +106,10 @@ testUnless(
 );
 
 for (const permissions of [[STATFS], []]) {
-  const known = permissions.length > 0 ? "known" : "not known";
+  const knowledge = permissions.length > 0 ? "known" : "not known";
   testUnless(
     noDisk,
-    `an upload that a full disk has stopped is kept and resumed, if the free space is ${known}`,
+    `an upload that a full disk has stopped is kept and resumed, if the free space is ${knowledge}`,
     async () => {
       const { before, full, kept, asked, offset, rest, left, log } = await tried(
         "filledUp",
@@ -262,10 +262,10 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
 });
 
 for (const permissions of [[STATFS], []]) {
-  const known = permissions.length > 0 ? "known" : "not known";
+  const knowledge = permissions.length > 0 ? "known" : "not known";
   testUnless(
     noDisk,
-    `an incomplete copy of reused bytes is removed if the disk is full, and the free space is ${known}`,
+    `an incomplete copy of reused bytes is removed if the disk is full, and the free space is ${knowledge}`,
     async () => {
       const results = await tried("reused", permissions);
       for (const [i, { failure, left, moved, now }] of results.entries()) {
@@ -287,10 +287,10 @@ testUnless(
     const results = await tried("trees");
     assertEquals(results.length, 3);
     for (const [i, { result, errors, left }] of results.entries()) {
-      const told = { code: "DISK_FULL", at: i < 2 ? "local" : "remote" };
+      const expectedError = { code: "DISK_FULL", at: i < 2 ? "local" : "remote" };
       assertEquals([result.files, result.failed], [3, 1], `${i}`);
       assertEquals(left, { large: 1.25 * MEBIBYTE, fits: 100_000, small: 5 });
-      assertEquals(errors, { huge: { ...told, needed: 4 * MEBIBYTE } });
+      assertEquals(errors, { huge: { ...expectedError, needed: 4 * MEBIBYTE } });
     }
   },
 );
@@ -299,10 +299,10 @@ testUnless(
   noDisk,
   "if the free space is not known, a disk that fills up rejects the whole tree",
   async () => {
-    const ends = (await tried("trees", [])).map(({ result }: Found) => result);
-    for (const [i, end] of ends.entries()) {
+    const treeResults = (await tried("trees", [])).map(({ result }: Found) => result);
+    for (const [i, result] of treeResults.entries()) {
       const at = i < 2 ? "local" : "remote";
-      assertEquals(end, { code: "DISK_FULL", at, needed: null }, `${i}`);
+      assertEquals(result, { code: "DISK_FULL", at, needed: null }, `${i}`);
     }
   },
 );
@@ -337,8 +337,8 @@ testUnless(
   async () => {
     const { kept, events } = await tried("treeResumed");
     assertEquals(kept[".file.degu-part"], MEBIBYTE);
-    const failed = { code: "DISK_FULL", at: "local", needed: 2 * MEBIBYTE };
-    assertEquals(events, [failed, MEBIBYTE]);
+    const expectedError = { code: "DISK_FULL", at: "local", needed: 2 * MEBIBYTE };
+    assertEquals(events, [expectedError, MEBIBYTE]);
   },
 );
 
@@ -395,31 +395,32 @@ testUnless(
       console.log("got " + (await download(client, "/b", dir + "/c")).bytes);
     `;
     await Deno.writeTextFile(`${dir.path}/script.ts`, script);
-    const read = `--allow-read=${dir.path}`;
-    const flags = [read, `--allow-write=${dir.path}`, "--allow-net=127.0.0.1"];
-    const all = ["--quiet", "--no-check", ...flags, ...importMapFlags()];
-    const command = [Deno.execPath(), "run", ...all, `${dir.path}/script.ts`, dir.path];
-    const { code, shown } = await runOnTerminal({ command });
-    assertEquals([code, shown.trim()], [0, "got 100000"]);
+    const readFlag = `--allow-read=${dir.path}`;
+    const flags = [readFlag, `--allow-write=${dir.path}`, "--allow-net=127.0.0.1"];
+    const allFlags = ["--quiet", "--no-check", ...flags, ...importMapFlags()];
+    const command = [Deno.execPath(), "run", ...allFlags, `${dir.path}/script.ts`, dir.path];
+    const { code, shown: output } = await runOnTerminal({ command });
+    assertEquals([code, output.trim()], [0, "got 100000"]);
   },
 );
 
 Deno.test("the message of a full disk counts the bytes of interrupted uploads, and not of running ones", async () => {
   await using dir = await createTempDir();
   const unfinished = new UnfinishedFiles(dir.path);
-  const [idle, own, other] = ["idle", "own", "other"].map((name) =>
+  const [idlePart, ownPart, otherPart] = ["idle", "own", "other"].map((name) =>
     unfinished.partOf(null, [name])
   ) as [string, string, string];
   unfinished.makeDirectory();
-  await Deno.writeFile(idle, new Uint8Array(1000));
-  using held = new DisposableStack();
-  for (const path of [own, other]) {
+  await Deno.writeFile(idlePart, new Uint8Array(1000));
+  using openParts = new DisposableStack();
+  for (const path of [ownPart, otherPart]) {
     await Deno.writeFile(path, new Uint8Array(10_000));
-    held.use(await unfinished.openPart(path)).isKept = true;
+    openParts.use(await unfinished.openPart(path)).isKept = true;
   }
-  const full = Object.assign(new Error("full"), { code: "ENOSPC" });
-  const said = (part: string | null) => `${unfinished.toDiskFullRefusal(full, 20_000, part)}`;
-  assertStringIncludes(said(null), ".degu-files keeps 1000 bytes of interrupted uploads");
+  const diskFullError = Object.assign(new Error("full"), { code: "ENOSPC" });
+  const messageFor = (part: string | null) =>
+    `${unfinished.toDiskFullRefusal(diskFullError, 20_000, part)}`;
+  assertStringIncludes(messageFor(null), ".degu-files keeps 1000 bytes of interrupted uploads");
   // The upload that the full disk has stopped stays.
-  assertStringIncludes(said(own), ".degu-files keeps 11000 bytes of interrupted uploads");
+  assertStringIncludes(messageFor(ownPart), ".degu-files keeps 11000 bytes of interrupted uploads");
 });

@@ -48,18 +48,18 @@ function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
 
 test("no request writes, reads or deletes outside of the root, or inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true, reuse: true });
-  const before = [await readTree(files.root), await listNames(files.path)];
+  const stateBefore = [await readTree(files.root), await listNames(files.path)];
   /** Returns the statuses of a request for each path with each of the names. */
   const statuses = async (
     ask: (uri: string) => Promise<number>,
   ): Promise<Set<number>> => {
-    const found = new Set<number>();
+    const statusSet = new Set<number>();
     for (const name of HOSTILE_NAMES) {
       for (const names of [[name], [name, "x"], ["sub", name], ["sub", name, "x"]]) {
-        found.add(await ask(fileUri(...names)));
+        statusSet.add(await ask(fileUri(...names)));
       }
     }
-    return found;
+    return statusSet;
   };
   const request = async (
     method: "GET" | "HEAD" | "PUT" | "DELETE",
@@ -67,7 +67,7 @@ test("no request writes, reads or deletes outside of the root, or inside by anot
     headers = {},
     body: BodyOut = null,
   ) => await readStatus(await files.request(method, uri, headers, body));
-  const all = [
+  const statusSets = [
     await statuses((uri) => request("GET", uri)),
     await statuses((uri) => request("GET", `${uri}/?tree`)),
     await statuses((uri) => request("HEAD", uri, makeUploadHeaders(TEXT))),
@@ -86,30 +86,33 @@ test("no request writes, reads or deletes outside of the root, or inside by anot
     });
   });
   if (holdsNames) return; // files outside are compared at the end
-  assertEquals(all.map((each) => [...each]), [
+  assertEquals(statusSets.map((statusSet) => [...statusSet]), [
     ...[[404], [404], [403], [403], [403], [403], [403], [403]],
   ]);
-  assertEquals([await readTree(files.root), await listNames(files.path)], before);
+  assertEquals([await readTree(files.root), await listNames(files.path)], stateBefore);
 });
 
 test("no bundle writes or reads outside of the root, or inside by another name", async (holdsNames) => {
   await using files = await serveWritableDirectory({ list: true });
-  const before = [await readTree(files.root), await listNames(files.path)];
+  const stateBefore = [await readTree(files.root), await listNames(files.path)];
   const paths = HOSTILE_NAMES.flatMap((name) => [[name], [name, "x"], ["sub", name]]);
   const sent = paths.flatMap((
     path,
   ): SentRecord[] => [["", "evil", { path }], ["", null, { path }]]);
   const { request } = files;
-  const written = await readPutStatuses(
+  const statuses = await readPutStatuses(
     await request("POST", "/?bundle=put", {}, makeBundle(sent)),
   );
   if (!holdsNames) {
-    assertEquals(new Set(written as number[]), new Set([403]));
-    assertEquals([await readTree(files.root), await listNames(files.path)], before);
+    assertEquals(new Set(statuses as number[]), new Set([403]));
+    assertEquals([await readTree(files.root), await listNames(files.path)], stateBefore);
   }
-  const asked = formatPaths(paths);
-  const found = await readRecords(GET_ANSWER, await request("POST", "/?bundle=get", {}, asked));
-  assert(found.every(({ content }) => holdsNames || content.length === 0));
+  const pathList = formatPaths(paths);
+  const records = await readRecords(
+    GET_ANSWER,
+    await request("POST", "/?bundle=get", {}, pathList),
+  );
+  assert(records.every(({ content }) => holdsNames || content.length === 0));
 });
 
 /** The names that are not reserved. A list has reserved names as skipped entries. */
@@ -119,12 +122,12 @@ const LISTED_NAMES = HOSTILE_NAMES.filter((name) => !isReservedName(name));
 function serveHostile() {
   const file = (...path: string[]) => ({ path, ...ENTRY });
   const directory = (...path: string[]) => ({ path, ...ENTRY, kind: "directory", size: 0 });
-  const named = LISTED_NAMES.flatMap((name, i) => [
+  const entries = LISTED_NAMES.flatMap((name, i) => [
     file(name),
     ...[directory(`d${i}`), file(`d${i}`, name), directory(`e${i}`), directory(`e${i}`, name)],
     file(`e${i}`, name, "x"),
   ]);
-  const list = listText([...named, file("ok"), { end: true }]);
+  const list = listText([...entries, file("ok"), { end: true }]);
   return serve(async ({ method, query, body }) => {
     if (query === "tree") return [200, "OK", { "content-type": "application/json" }, encode(list)];
     if (query === "bundle=get") {
@@ -143,8 +146,9 @@ const encode = (text: string) => new TextEncoder().encode(text);
 test("no list makes a download write outside of the target; each name that the disk can't store fails alone, and prevents deletions", async (holdsNames) => {
   await using tree = await makeTree();
   await using serving = serveHostile();
-  const beside = async () => [await listNames(tree.path), await readTree(`${tree.path}/outside`)];
-  const before = await beside();
+  const readSurroundings =
+    async () => [await listNames(tree.path), await readTree(`${tree.path}/outside`)];
+  const surroundings = await readSurroundings();
   const failed = new Map<string, unknown>();
   const onEvent = (event: TreeEvent) => {
     if (event.type === "failed") failed.set(event.path.join("/"), event.error);
@@ -152,7 +156,7 @@ test("no list makes a download write outside of the target; each name that the d
   const options = { partial: true, delete: true, onEvent };
   const result = await downloadTree(serving.makeClient(), "/", tree.root, options);
   assertEquals(await Deno.readTextFile(`${tree.root}/ok`), "evil");
-  assertEquals(await beside(), before);
+  assertEquals(await readSurroundings(), surroundings);
   if (holdsNames) return;
   assertEquals([result.files, result.deletionsSkipped], [1, "failed"]);
   assertEquals(failed.size, LISTED_NAMES.length * 4);
@@ -165,10 +169,10 @@ test("no list makes a download write outside of the target; each name that the d
       error.message,
     );
   }
-  const made = Object.keys(await readTree(tree.root)).filter((path) =>
+  const createdPaths = Object.keys(await readTree(tree.root)).filter((path) =>
     !/^(?:[de]\d+|sub)/.test(path)
   );
-  assertEquals(made, ["file", "ok"]);
+  assertEquals(createdPaths, ["file", "ok"]);
 });
 
 Deno.test("no device has a name that leads to another directory", () => {

@@ -25,16 +25,18 @@ interface Late {
   /** The start of the request to delay; the first match is delayed. */
   readonly start: string;
   /** A text that the request must contain. */
-  readonly has?: string;
+  readonly contains?: string;
   /** The size of the local file; `null` if the call deletes the file at the server. */
   readonly size: number | null;
   /** The existing content of the file at the server. */
   readonly before?: string;
 }
 
-const tree: Call = (client, here, signal) => uploadTree(client, here, "/", { signal });
-const single: Call = (client, here, signal) => upload(client, `${here}/f`, "/f", { signal });
-const move: Call = (client, here, signal) => uploadTree(client, here, "/", { move: true, signal });
+const tree: Call = (client, localDir, signal) => uploadTree(client, localDir, "/", { signal });
+const single: Call = (client, localDir, signal) =>
+  upload(client, `${localDir}/f`, "/f", { signal });
+const move: Call = (client, localDir, signal) =>
+  uploadTree(client, localDir, "/", { move: true, signal });
 
 const LATE: Readonly<Record<string, Late>> = {
   "a small file of a tree": {
@@ -42,7 +44,7 @@ const LATE: Readonly<Record<string, Late>> = {
     start: "POST /?bundle=put",
     size: 5,
     before: "old",
-    has: '"seen"',
+    contains: '"seen"',
   },
   "a small new file of a tree": { call: tree, start: "POST /?bundle=put", size: 5 },
   "a large file of a tree": { call: tree, start: "PUT /f", size: LARGE, before: "old" },
@@ -52,21 +54,21 @@ const LATE: Readonly<Record<string, Late>> = {
   "a move of a file that replaces another": {
     call: move,
     start: "POST /?bundle=put",
-    has: '"seen"',
+    contains: '"seen"',
     size: 5,
     before: "old",
   },
   "a move of a large file": { call: move, start: "PUT /f", size: LARGE, before: "old" },
   "a deletion of a tree": {
-    call: (client, here, signal) => uploadTree(client, here, "/", { delete: true, signal }),
+    call: (client, localDir, signal) => uploadTree(client, localDir, "/", { delete: true, signal }),
     start: "DELETE /f",
     size: null,
     before: "old",
   },
   "a single deletion": {
-    call: (client, here, signal) => {
-      const isThere = Array.from(Deno.readDirSync(here)).some(({ name }) => name === "f");
-      return isThere ? single(client, here, signal) : deleteFile(client, "/f", { signal });
+    call: (client, localDir, signal) => {
+      const isThere = Array.from(Deno.readDirSync(localDir)).some(({ name }) => name === "f");
+      return isThere ? single(client, localDir, signal) : deleteFile(client, "/f", { signal });
     },
     start: "DELETE /f",
     size: null,
@@ -74,11 +76,11 @@ const LATE: Readonly<Record<string, Late>> = {
   },
 };
 
-for (const [what, late] of Object.entries(LATE)) {
-  Deno.test(`a delayed request doesn't change a newer file: ${what}`, () => deliverLate(late));
+for (const [label, row] of Object.entries(LATE)) {
+  Deno.test(`a delayed request doesn't change a newer file: ${label}`, () => deliverLate(row));
 }
 
-async function deliverLate({ call, start, has = "", size, before }: Late) {
+async function deliverLate({ call, start, contains: has = "", size, before }: Late) {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
   const { clientDir, serverDir, client } = files;
   await fill(serverDir, { ...before === undefined ? {} : { f: before }, other: "o" });
@@ -91,11 +93,11 @@ async function deliverLate({ call, start, has = "", size, before }: Late) {
   await using relay = new HoldingRelay(files.serving.address, isMeant);
   const leaving = new AbortController();
   const slow = new Client(relay.address, { timeout: 30 });
-  const gone = assertRejects(() => call(slow, clientDir, leaving.signal));
+  const abortedCall = assertRejects(() => call(slow, clientDir, leaving.signal));
   const request = await relay.requestReceived;
   assert(request.includes(has), request.slice(0, 500));
   leaving.abort();
-  await gone;
+  await abortedCall;
   const newest = "n".repeat(size ?? 5);
   await fill(clientDir, { f: newest });
   await call(client, clientDir);
@@ -122,11 +124,11 @@ Deno.test("a delayed request doesn't change a newer file: a resumed upload", asy
   await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith("PUT /f"));
   const leaving = new AbortController();
   const slow = new Client(relay.address, { timeout: 30 });
-  const gone = assertRejects(() => single(slow, clientDir, leaving.signal));
+  const abortedCall = assertRejects(() => single(slow, clientDir, leaving.signal));
   const [, offset] = /\r\nupload-offset: (\d+)/.exec(await relay.requestReceived) ?? [];
   assert(Number(offset) > 0, offset);
   leaving.abort();
-  await gone;
+  await abortedCall;
   await fill(clientDir, { f: "newest" });
   await single(client, clientDir);
   assert((await relay.release()).startsWith("HTTP/1.1 412"));
@@ -149,10 +151,10 @@ for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as cons
     const slow = new Client(relay.address, { timeout: 30 });
     const call = () =>
       method === "PUT" ? send("later", slow, signal) : deleteFile(slow, "/f", { signal });
-    const gone = assertRejects(call);
+    const abortedCall = assertRejects(call);
     await relay.requestReceived;
     leaving.abort();
-    await gone;
+    await abortedCall;
     await send("newer");
     assert((await relay.release()).includes("412"));
     assertEquals((await readTree(serverDir)).f, "newer");

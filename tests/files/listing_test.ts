@@ -83,8 +83,8 @@ Deno.test("a link is listed as a link, wherever it leads", async () => {
   await files.write("a.txt", "12345");
   await makeLinks({ [`${files.path}/b.txt`]: "a.txt" });
   await makeLinks({ [`${files.path}/c`]: ".", [`${files.path}/d`]: "/etc/hostname" });
-  const listed = await entriesOf(await files.conn.get("/"));
-  const kinds = listed.map(({ name, kind, size, reason }) => [name, kind, size, reason]);
+  const entries = await entriesOf(await files.conn.get("/"));
+  const kinds = entries.map(({ name, kind, size, reason }) => [name, kind, size, reason]);
   const links = ["b.txt", "c", "d"].map((name) => [name, "other", 0, "link"]);
   assertEquals(kinds.toSorted(), [["a.txt", "file", 5, undefined], ...links]);
 });
@@ -92,14 +92,17 @@ Deno.test("a link is listed as a link, wherever it leads", async () => {
 Deno.test("a name that is not UTF-8 is listed as such, next to a valid name that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
-  const seen = async () => {
+  const listNamesAndKinds = async () => {
     const entries = await entriesOf(await files.conn.get("/"));
     return entries.map(({ kind, name, size, reason }) => [kind, name, size, reason]);
   };
-  const bad = ["other", "\ufffd", 0, "name"];
-  assertEquals(await seen(), [bad]);
+  const unnamedEntry = ["other", "\ufffd", 0, "name"];
+  assertEquals(await listNamesAndKinds(), [unnamedEntry]);
   await files.write("\ufffd", "123");
-  assertEquals((await seen()).toSorted(), [["file", "\ufffd", 3, undefined], bad]);
+  assertEquals((await listNamesAndKinds()).toSorted(), [
+    ["file", "\ufffd", 3, undefined],
+    unnamedEntry,
+  ]);
 });
 
 Deno.test("10,000 entries are listed in chunks, even if some vanish meanwhile", async () => {
@@ -140,7 +143,7 @@ Deno.test("a peer that leaves during a listing is not an error", async () => {
 /** Formats the entries of a tree, by path. */
 function linesOf(entries: readonly Omit<TreeEntry, "name" | "modified">[]) {
   const lines = entries.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
-  return lines.toSorted(([one], [other]) => `${one}` < `${other}` ? -1 : 1);
+  return lines.toSorted(([a], [b]) => `${a}` < `${b}` ? -1 : 1);
 }
 
 /** Returns the entries of a tree in the order of the response, which has one entry in each line. */
@@ -194,10 +197,10 @@ Deno.test("the list of a tree is complete, has directories before their entries,
     [`${files.path}/a/none`]: "nothing",
   });
   const tree = await treeOf(await files.conn.get("/?tree"));
-  const seen = new Set([""]);
+  const seenPaths = new Set([""]);
   for (const { path, kind } of tree) {
-    assert(seen.has(path.slice(0, -1).join("/")), `${path} before its parent`);
-    if (kind === "directory") seen.add(path.join("/"));
+    assert(seenPaths.has(path.slice(0, -1).join("/")), `${path} before its parent`);
+    if (kind === "directory") seenPaths.add(path.join("/"));
   }
   const expected = [
     ["a", "directory", 0, undefined],
@@ -226,8 +229,8 @@ Deno.test("the list of a tree is complete, has directories before their entries,
     }
   }
   assertEquals(await summarize(await files.conn.get("/a"), "location"), [301, "./a/", null]);
-  await using plain = await serveDirectory();
-  assertEquals((await plain.conn.get("/?tree")).status, 404);
+  await using plainFiles = await serveDirectory();
+  assertEquals((await plainFiles.conn.get("/?tree")).status, 404);
 });
 
 Deno.test("names that can't be requested are listed as such", async () => {
@@ -235,8 +238,8 @@ Deno.test("names that can't be requested are listed as such", async () => {
   // The longest path that can be opened has 4095 bytes. Entries at one more level can be created
   // with a relative path.
   const name = "n".repeat(250);
-  const line = 'cd "$0" && for _ in {1..20}; do mkdir "$1" && cd "$1" || exit; done';
-  await runOrThrow(["bash", "-c", line, files.path, name]);
+  const script = 'cd "$0" && for _ in {1..20}; do mkdir "$1" && cd "$1" || exit; done';
+  await runOrThrow(["bash", "-c", script, files.path, name]);
   const tree = await treeOf(await files.conn.get("/?tree"));
   const last = tree.at(-1)!;
   assertEquals([last.kind, last.reason], ["other", "name"]);
@@ -267,7 +270,7 @@ async function pathsWhile(
 
 const DIRECTORIES = ["a", "b", "c"];
 
-const rows: readonly [what: string, isRefused: boolean, change: (root: string) => void][] = [
+const rows: readonly [label: string, isRefused: boolean, change: (root: string) => void][] = [
   ["the root is renamed", true, (root) => Deno.renameSync(root, `${root}.away`)],
   ["the root is replaced", true, (root) => {
     Deno.renameSync(root, `${root}.away`);
@@ -290,9 +293,9 @@ const rows: readonly [what: string, isRefused: boolean, change: (root: string) =
 ];
 
 for (const isLocal of [false, true]) {
-  for (const [what, isRefused, change] of rows) {
+  for (const [label, isRefused, change] of rows) {
     const name = `of ${isLocal ? "this device" : "a server"}`;
-    Deno.test(`a list ${name} while ${what} is ${isRefused ? "refused" : "complete"}`, async () => {
+    Deno.test(`a list ${name} while ${label} is ${isRefused ? "refused" : "complete"}`, async () => {
       await using dir = await createTempDir();
       const root = `${dir.path}/root`;
       for (const name of DIRECTORIES) {
@@ -300,12 +303,12 @@ for (const isLocal of [false, true]) {
         makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 200 }, (_, i) => `${i}`));
       }
       let isChanged = false;
-      const listed = pathsWhile(await realPath(root), isLocal, () => {
+      const listingPaths = pathsWhile(await realPath(root), isLocal, () => {
         isChanged = true;
         change(root);
       });
-      if (isRefused) await assertRejects(() => listed, Error, "while it was listed");
-      else assert((await listed).length < 604);
+      if (isRefused) await assertRejects(() => listingPaths, Error, "while it was listed");
+      else assert((await listingPaths).length < 604);
       assertEquals(isChanged, true);
     });
   }
@@ -345,7 +348,7 @@ Deno.test("an entry whose lstat fails is listed as unreadable; without file desc
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "");
   const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
-  const listed = async (code: string | undefined, message: string) => {
+  const listReasons = async (code: string | undefined, message: string) => {
     using _damaged = patch(Deno, "lstatSync", (lstatSync) => (path) => {
       if (path === `${dir.path}/a`) throw Object.assign(new Error(message), { code });
       return lstatSync(path);
@@ -353,23 +356,26 @@ Deno.test("an entry whose lstat fails is listed as unreadable; without file desc
     return (await Array.fromAsync(readTree(walk))).flat().map(({ reason }) => reason);
   };
   for (const [code, message] of DAMAGES) {
-    assertEquals(await listed(code, message), ["unreadable"], message);
+    assertEquals(await listReasons(code, message), ["unreadable"], message);
   }
-  assertEquals(await listed("ENAMETOOLONG", ""), ["name"]);
+  assertEquals(await listReasons("ENAMETOOLONG", ""), ["name"]);
   // The disk still lists the entry, so it was not removed.
-  assertEquals(await listed("ENOENT", ""), ["unreadable"]);
-  const full: [string | undefined, string][] = [["EMFILE", "full"], [undefined, "(os error 23)"]];
-  for (const [code, message] of full) {
-    await assertRejects(() => listed(code, message), Error, message);
+  assertEquals(await listReasons("ENOENT", ""), ["unreadable"]);
+  const descriptorErrors: [string | undefined, string][] = [["EMFILE", "full"], [
+    undefined,
+    "(os error 23)",
+  ]];
+  for (const [code, message] of descriptorErrors) {
+    await assertRejects(() => listReasons(code, message), Error, message);
   }
 });
 
 Deno.test("a name without an entry is looked up in the directory again: omitted if it is gone, or else listed", async () => {
-  const rows: [what: string, change: (path: string) => void, found: string[]][] = [
+  const rows: [label: string, change: (path: string) => void, found: string[]][] = [
     ["removed", Deno.removeSync, ["b"]],
     ["found by a later lstat", () => {}, ["a", "b"]],
   ];
-  for (const [what, change, found] of rows) {
+  for (const [label, change, expected] of rows) {
     await using dir = await createTempDir();
     for (const name of ["a", "b"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
     let isMissing = false;
@@ -380,8 +386,8 @@ Deno.test("a name without an entry is looked up in the directory again: omitted 
       throw Object.assign(new Error("none"), { code: "ENOENT" });
     });
     const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
-    const listed = (await Array.fromAsync(readTree(walk))).flat();
-    assertEquals(listed.map(({ name }) => name).toSorted(), found, what);
+    const entries = (await Array.fromAsync(readTree(walk))).flat();
+    assertEquals(entries.map(({ name }) => name).toSorted(), expected, label);
   }
 });
 
@@ -393,42 +399,43 @@ Deno.test("a name that the disk lists twice is one entry; two names that only lo
       for await (const entry of readDir(path)) yield* [entry, entry];
     });
   const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
-  const listed = (await Array.fromAsync(readTree(walk))).flat();
-  const words = listed.map(({ name, reason = "" }) => `${name} ${reason}`);
+  const entries = (await Array.fromAsync(readTree(walk))).flat();
+  const words = entries.map(({ name, reason = "" }) => `${name} ${reason}`);
   assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
 });
 
 Deno.test("a list is cut if a directory is replaced before it is listed completely", async () => {
-  const rows: [what: string, replace: (path: string) => unknown][] = [
+  const rows: [label: string, replace: (path: string) => unknown][] = [
     ["another directory", (path) => Deno.mkdirSync(path)],
     ["a file", (path) => Deno.writeTextFileSync(path, "")],
     ["a link", (path) => makeLinks({ [path]: "/etc" })],
   ];
-  for (const [what, replace] of rows) {
+  for (const [label, replace] of rows) {
     // Entries are listed in groups of 128, and a directory may be replaced before the first group.
     for (const count of [500, 129, 1]) {
       await using dir = await createTempDir();
       const path = `${await realPath(dir.path)}/root`;
       await Deno.mkdir(`${path}/top/d`, { recursive: true });
       makeEmptyFiles(`${path}/top/d`, Array.from({ length: count }, (_, i) => `${i}`));
-      const seen: string[] = [];
-      const at = count === 1 ? "top" : "d";
+      const seenNames: string[] = [];
+      const directoryName = count === 1 ? "top" : "d";
       const list = async () => {
         for await (
           const entries of readTree({ root: new Root(path), path, timeSlice: new TimeSlice() })
         ) {
-          const isFirst = !seen.includes(at) && entries.some(({ name }) => name === at);
+          const isFirst = !seenNames.includes(directoryName) &&
+            entries.some(({ name }) => name === directoryName);
           for (const { name, reason } of entries) {
             assertEquals(reason, undefined);
-            seen.push(name);
+            seenNames.push(name);
           }
           if (!isFirst) continue;
           await Deno.rename(`${path}/top/d`, `${dir.path}/away`);
           await replace(`${path}/top/d`);
         }
       };
-      await assertRejects(list, BodyError, "while it was listed", `${what}, ${count}`);
-      assertEquals(seen.includes("secret"), false);
+      await assertRejects(list, BodyError, "while it was listed", `${label}, ${count}`);
+      assertEquals(seenNames.includes("secret"), false);
     }
   }
 });
@@ -439,7 +446,9 @@ Deno.test("a list is cut if a directory is replaced before it is listed complete
 function answering(text: string, length = 7): App {
   const bytes = new TextEncoder().encode(text);
   const pieces: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length; at += length) pieces.push(bytes.subarray(at, at + length));
+  for (let offset = 0; offset < bytes.length; offset += length) {
+    pieces.push(bytes.subarray(offset, offset + length));
+  }
   return () => [200, "OK", { "content-type": "application/json" }, makeChunkedBody(...pieces)];
 }
 
@@ -466,24 +475,28 @@ Deno.test("the error for a response that is not a list says what the server need
   await files.mkdir("d");
   await files.write("d/index.html", "[]");
   for (const list of [listDirectory, listTree]) {
-    const listed = (uri: string) => Array.fromAsync<unknown>(list(files.conn, uri));
-    const error = await assertRejects(() => listed("/e/"), StatusError, "with list: true");
+    const listAll = (uri: string) => Array.fromAsync<unknown>(list(files.conn, uri));
+    const error = await assertRejects(() => listAll("/e/"), StatusError, "with list: true");
     assertEquals(error.status, 404);
   }
-  const listed = () => Array.fromAsync(listDirectory(files.conn, "/d/"));
-  const html = await assertRejects(listed, TransferError, "list: true");
+  const listDirectoryOnce = () => Array.fromAsync(listDirectory(files.conn, "/d/"));
+  const html = await assertRejects(listDirectoryOnce, TransferError, "list: true");
   assertEquals(html.code, "UNEXPECTED_RESPONSE");
   assertEquals((await files.conn.get("/d/index.html")).status, 200);
 });
 
 Deno.test("an abandoned or aborted list closes the connection; a complete list keeps it open", async () => {
-  const more = new Array(10_000).fill(entry());
-  await using serving = serve(answering(listText(more), 65536));
+  const manyEntries = new Array(10_000).fill(entry());
+  await using serving = serve(answering(listText(manyEntries), 65536));
   const client = serving.makeClient();
   using conn = await client.connect();
   const list = listDirectory(conn, "/");
-  assertEquals((await Array.fromAsync(list)).length, more.length);
-  assertEquals((await Array.fromAsync(list)).length, more.length, "each iteration is a request");
+  assertEquals((await Array.fromAsync(list)).length, manyEntries.length);
+  assertEquals(
+    (await Array.fromAsync(list)).length,
+    manyEntries.length,
+    "each iteration is a request",
+  );
   assertEquals(conn.closed, false);
   for await (const _entry of list) {
     // A connection has one request at a time.
@@ -509,38 +522,38 @@ Deno.test("listTree rejects a list that is cut, an entry without its directory, 
   const element = (path: string[], kind = "file") => {
     return { ...entry({ kind }), name: undefined, path };
   };
-  const end = { end: true };
+  const lastElement = { end: true };
   const rows: [unknown[], string | null][] = [
-    [[element(["a"], "directory"), element(["a", "a"]), end], null],
+    [[element(["a"], "directory"), element(["a", "a"]), lastElement], null],
     [[element(["a"])], "complete"],
-    [[element(["a"]), element(["a", "b"]), end], "without its directory"],
-    [[element(["a"]), element(["a"]), end], '"a" twice'],
-    [[element(["a"], "directory"), element(["a"]), end], '"a" twice'],
-    [[element(["a", "b"]), element(["a"], "directory"), end], "without its directory"],
+    [[element(["a"]), element(["a", "b"]), lastElement], "without its directory"],
+    [[element(["a"]), element(["a"]), lastElement], '"a" twice'],
+    [[element(["a"], "directory"), element(["a"]), lastElement], '"a" twice'],
+    [[element(["a", "b"]), element(["a"], "directory"), lastElement], "without its directory"],
     [[entry()], "path"],
   ];
   for (const [elements, message] of rows) {
     await using serving = serve(answering(listText(elements)));
-    const listed = () => Array.fromAsync(listTree(serving.makeClient(), "/"));
+    const listAll = () => Array.fromAsync(listTree(serving.makeClient(), "/"));
     if (message === null) {
-      assertEquals((await listed()).map(({ path }) => path.join("/")), ["a", "a/a"]);
+      assertEquals((await listAll()).map(({ path }) => path.join("/")), ["a", "a/a"]);
       continue;
     }
-    const error = await assertRejects(listed, TransferError, message);
+    const error = await assertRejects(listAll, TransferError, message);
     assertEquals(error.code, "BAD_LIST");
   }
 });
 
 Deno.test("the error of an incomplete list names the directory, and is transient", async () => {
-  const cut = async function* (): AsyncGenerator<[null, Uint8Array], void, void> {
+  const cutBody = async function* (): AsyncGenerator<[null, Uint8Array], void, void> {
     yield [null, new TextEncoder().encode("[\n")];
     await Promise.reject(new BodyError("replaced while it was listed"));
   };
   const headers = { "content-type": "application/json" };
-  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(cut())]);
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(cutBody())]);
   for (const list of [listDirectory, listTree]) {
-    const listed = () => Array.fromAsync(list(serving.makeClient(), "/photos/"));
-    const error = await assertRejects(listed, TransferError, 'the list of "/photos/');
+    const listAll = () => Array.fromAsync(list(serving.makeClient(), "/photos/"));
+    const error = await assertRejects(listAll, TransferError, 'the list of "/photos/');
     assert(error.message.includes("is incomplete: the directory was removed,"), error.message);
     assertEquals([error.code, isTransient(error)], ["BAD_LIST", true]);
   }
@@ -556,9 +569,9 @@ function parseWith<E>(
   parsed: E[] = [],
 ): E[] {
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
-  for (let at = 0; at < bytes.length; at += length) {
+  for (let offset = 0; offset < bytes.length; offset += length) {
     // A piece is only valid until the next piece.
-    const piece = bytes.slice(at, at + length);
+    const piece = bytes.slice(offset, offset + length);
     for (const entry of parser.push(piece)) parsed.push(entry);
     piece.fill(0);
   }
@@ -582,12 +595,12 @@ Deno.test("entries of directories and of trees are parsed, however the bytes are
   const property = fc.property(
     fc.array(makeEntry, { maxLength: 5 }),
     fc.integer({ min: 1, max: 300 }),
-    (entries, cut) => {
-      const named = entries.map(({ path, ...entry }) => ({ name: path.at(-1)!, ...entry }));
-      assertEquals(parse(listText(named), cut), named);
+    (entries, splits) => {
+      const namedEntries = entries.map(({ path, ...entry }) => ({ name: path.at(-1)!, ...entry }));
+      assertEquals(parse(listText(namedEntries), splits), namedEntries);
       const text = listText([...entries, { end: true }]);
       const expected = entries.map((entry) => ({ ...entry, name: entry.path.at(-1)! }));
-      assertEquals(parseTree(text, cut), expected);
+      assertEquals(parseTree(text, splits), expected);
     },
   );
   fc.assert(property, { numRuns: 200 });
@@ -595,21 +608,21 @@ Deno.test("entries of directories and of trees are parsed, however the bytes are
 
 Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier entries are returned", () => {
   const long = "x".repeat(256);
-  const other = (reason: unknown) => ({ kind: "other", reason });
-  const bad: Readonly<Record<string, unknown>>[] = [
+  const makeOther = (reason: unknown) => ({ kind: "other", reason });
+  const invalidEntries: Readonly<Record<string, unknown>>[] = [
     ...["", ".", "..", "a/b", "a\0b", long, "\ud800", 1, null, undefined].map((name) => ({ name })),
     ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
     ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
     ...["", "today", "2024-05-06", 0, null, undefined].map((modified) => ({ modified })),
     ...["2024-05-06T07:08:09Z", "2024-13-06T07:08:09.123Z"].map((modified) => ({ modified })),
     ...["link", "name", "", null, 1].map((reason) => ({ reason })),
-    ...["", "x", "LINK", null, undefined, ["link"]].map(other),
-    { ...other("link"), name: long },
+    ...["", "x", "LINK", null, undefined, ["link"]].map(makeOther),
+    { ...makeOther("link"), name: long },
     { more: "x".repeat(65_536) },
   ];
-  for (const fields of bad) {
-    const good = entry({ name: "good" });
-    const text = listText([good, entry(fields)]);
+  for (const fields of invalidEntries) {
+    const validEntry = entry({ name: "good" });
+    const text = listText([validEntry, entry(fields)]);
     const parsed: DirectoryEntry[] = [];
     const error = assertThrows(() => parse(text, 7, parsed), TransferError, "bad entry");
     const names = parsed.map(({ name }) => name);
@@ -618,45 +631,72 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
 });
 
 Deno.test("rejects a list that is not an array of objects, one in each line, and a tree without its last element", () => {
-  const e = JSON.stringify(entry());
+  const entryText = JSON.stringify(entry());
   const texts: Readonly<Record<string, readonly string[]>> = {
-    "no array": ["", "\n", "{}\n", "null\n", `${e}\n`, "\ufeff[\n]\n"],
-    "no end": ["[", "[\n", `[\n${e.slice(0, 5)}`, `[\n${e}`, `[\n${e}\n`, `[\n${e},\n`, "[\n]"],
+    "no array": ["", "\n", "{}\n", "null\n", `${entryText}\n`, "\ufeff[\n]\n"],
+    "no end": [
+      "[",
+      "[\n",
+      `[\n${entryText.slice(0, 5)}`,
+      `[\n${entryText}`,
+      `[\n${entryText}\n`,
+      `[\n${entryText},\n`,
+      "[\n]",
+    ],
     "no comma, or one too many": [
-      ...["[\n,\n]\n", `[\n${e},\n]\n`, `[\n${e}\n${e}\n]\n`, `[\n${e},,\n${e}\n]\n`],
+      ...[
+        "[\n,\n]\n",
+        `[\n${entryText},\n]\n`,
+        `[\n${entryText}\n${entryText}\n]\n`,
+        `[\n${entryText},,\n${entryText}\n]\n`,
+      ],
     ],
     "not one object in each line": [
       "[]\n",
       "[\n\n]\n",
-      `[${e}]\n`,
-      `[\n${e},${e}\n]\n`,
+      `[${entryText}]\n`,
+      `[\n${entryText},${entryText}\n]\n`,
       "[\r\n]\n",
     ],
-    "more after the end": [`[\n${e}\n]\n]`, "[\n]\n]\n", "[\n]\n[\n]\n", "[\n]\n\n"],
-    "no objects": ["[\n1\n]\n", '[\n"a"\n]\n', `[\n[${e}]\n]\n`, "[\nnull\n]\n"],
-    "no JSON": ["[\n{]\n]\n", '[\n{"a":1 "b":2}\n]\n', `[\n${e.replace("file", "fi\\le")}\n]\n`],
+    "more after the end": [`[\n${entryText}\n]\n]`, "[\n]\n]\n", "[\n]\n[\n]\n", "[\n]\n\n"],
+    "no objects": ["[\n1\n]\n", '[\n"a"\n]\n', `[\n[${entryText}]\n]\n`, "[\nnull\n]\n"],
+    "no JSON": [
+      "[\n{]\n]\n",
+      '[\n{"a":1 "b":2}\n]\n',
+      `[\n${entryText.replace("file", "fi\\le")}\n]\n`,
+    ],
   };
-  const one = JSON.stringify({ ...entry(), name: undefined, path: ["a"] });
-  const end = '{"end":true}';
+  const treeEntry = JSON.stringify({ ...entry(), name: undefined, path: ["a"] });
+  const lastElement = '{"end":true}';
   const trees: typeof texts = {
     "no array": ["", "{}\n"],
     "no last element": [
-      ...["[\n", "[\n]\n", `[\n${one}\n]\n`, `[\n${one},\n]\n`, '[\n{"end":false}\n]\n'],
+      ...[
+        "[\n",
+        "[\n]\n",
+        `[\n${treeEntry}\n]\n`,
+        `[\n${treeEntry},\n]\n`,
+        '[\n{"end":false}\n]\n',
+      ],
     ],
-    "no end": [`[\n${one},\n${end}\n`],
+    "no end": [`[\n${treeEntry},\n${lastElement}\n`],
     "more after the end": [
-      ...[`[\n${end},\n${one}\n]\n`, `[\n${end},\n${end}\n]\n`, `[\n${end}\n]\n]\n`],
+      ...[
+        `[\n${lastElement},\n${treeEntry}\n]\n`,
+        `[\n${lastElement},\n${lastElement}\n]\n`,
+        `[\n${lastElement}\n]\n]\n`,
+      ],
     ],
   };
-  for (const [parseAny, all] of [[parse, texts], [parseTree, trees]] as const) {
-    for (const [rule, bad] of Object.entries(all)) {
-      for (const text of bad) {
+  for (const [parseAny, invalidTexts] of [[parse, texts], [parseTree, trees]] as const) {
+    for (const [rule, invalid] of Object.entries(invalidTexts)) {
+      for (const text of invalid) {
         const error = assertThrows(() => parseAny(text), TransferError, "", `${rule}: ${text}`);
         assertEquals(error.code, "BAD_LIST", `${rule}: ${text}`);
       }
     }
   }
-  assertEquals(parseTree(`[\n${one},\n${end}\n]\n`).length, 1);
+  assertEquals(parseTree(`[\n${treeEntry},\n${lastElement}\n]\n`).length, 1);
   assertEquals(parseTree(listText([{ end: true }])), []);
   assertEquals(parse(listText([])), []);
   const long = "é".repeat(127);
@@ -682,23 +722,28 @@ Deno.test("an entry that can't be downloaded has a reason, and may have an inval
 });
 
 Deno.test("a name that is only for messages is cut to 255 characters, in a list and in a tree", () => {
-  const other = { kind: "other", reason: "name" } as const;
-  const end = { end: true };
+  const otherEntry = { kind: "other", reason: "name" } as const;
+  const lastElement = { end: true };
   for (const character of ["x", "\ufffd", "é"]) {
-    const whole = character.repeat(255);
-    const cut = `${character.repeat(254)}…`;
-    for (const [name, kept] of [[whole, whole], [`${whole}${character}`, cut]] as const) {
-      assertEquals(parse(listText([{ ...entry({ name }), ...other }]))[0]?.name, kept);
+    const longestName = character.repeat(255);
+    const cutName = `${character.repeat(254)}…`;
+    for (
+      const [name, expectedName] of [[longestName, longestName], [
+        `${longestName}${character}`,
+        cutName,
+      ]] as const
+    ) {
+      assertEquals(parse(listText([{ ...entry({ name }), ...otherEntry }]))[0]?.name, expectedName);
       const path = ["sub", name];
-      const [inTree] = parseTree(listText([{ ...entry(), ...other, path }, end]));
-      assertEquals([inTree?.name, inTree?.path], [kept, ["sub", kept]]);
+      const [inTree] = parseTree(listText([{ ...entry(), ...otherEntry, path }, lastElement]));
+      assertEquals([inTree?.name, inTree?.path], [expectedName, ["sub", expectedName]]);
     }
   }
 });
 
 Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 256 names that can be requested", () => {
-  const parseOne = (path: unknown, more = {}) => {
-    return parseTree(listText([{ ...entry(), ...more, path }, { end: true }]));
+  const parseOne = (path: unknown, fields = {}) => {
+    return parseTree(listText([{ ...entry(), ...fields, path }, { end: true }]));
   };
   const longest = [...new Array(16).fill("x".repeat(255)), "x"];
   assertEquals(longest.join("/").length, 4097);
@@ -707,30 +752,34 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 25
   for (const path of [undefined, null, "a", [], [1], ["a", ""], ["a", ".."], [["a"]], { a: 1 }]) {
     assertThrows(() => parseOne(path), TransferError, "bad entry");
   }
-  const other = { kind: "other", reason: "name" };
-  assertThrows(() => parseOne([...longest, "z"], other), TransferError, "4096 bytes");
-  assertEquals(parseOne([...longest.slice(1), "x".repeat(300)], other).length, 1);
-  assertThrows(() => parseOne(["a".repeat(70_000)], other), TransferError, "65536 bytes");
-  for (const [most, more] of [[256, {}], [257, other]] as const) {
-    assertEquals(parseOne(new Array(most).fill("a"), more).length, 1);
-    const parseDeeper = () => parseOne(new Array(most + 1).fill("a"), more);
+  const otherFields = { kind: "other", reason: "name" };
+  assertThrows(() => parseOne([...longest, "z"], otherFields), TransferError, "4096 bytes");
+  assertEquals(parseOne([...longest.slice(1), "x".repeat(300)], otherFields).length, 1);
+  assertThrows(() => parseOne(["a".repeat(70_000)], otherFields), TransferError, "65536 bytes");
+  for (const [maxNames, fields] of [[256, {}], [257, otherFields]] as const) {
+    assertEquals(parseOne(new Array(maxNames).fill("a"), fields).length, 1);
+    const parseDeeper = () => parseOne(new Array(maxNames + 1).fill("a"), fields);
     assertThrows(parseDeeper, TransferError, "more than 256 names");
   }
 });
 
 Deno.test("a line of a list has at most 65,536 bytes, in one piece or many", () => {
   const rows = [[parse, {}], [parseTree, { path: ["a"] }]] as const;
-  for (const [parseAny, more] of rows) {
+  for (const [parseAny, fields] of rows) {
     const text = (length: number) => {
-      const element = { ...entry(), ...more, pad: "" };
+      const element = { ...entry(), ...fields, pad: "" };
       const pad = "x".repeat(length - JSON.stringify(element).length - 1);
-      return listText([{ ...element, pad }, ..."path" in more ? [{ end: true }] : []]);
+      return listText([{ ...element, pad }, ..."path" in fields ? [{ end: true }] : []]);
     };
     // The comma after an element of a tree belongs to its line.
-    const most = "path" in more ? 65_535 : 65_536;
-    for (const cut of [1000, 200_000]) {
-      assertEquals(parseAny(text(most), cut).length, 1);
-      assertThrows(() => parseAny(text(most + 1), cut), TransferError, "more than 65536 bytes");
+    const maxLength = "path" in fields ? 65_535 : 65_536;
+    for (const pieceLength of [1000, 200_000]) {
+      assertEquals(parseAny(text(maxLength), pieceLength).length, 1);
+      assertThrows(
+        () => parseAny(text(maxLength + 1), pieceLength),
+        TransferError,
+        "more than 65536 bytes",
+      );
     }
     const endless = () => parseAny(`[\n{"a":"${'\\"'.repeat(200_000)}`, 16_777_216);
     assertThrows(endless, TransferError, "more than 65536 bytes");

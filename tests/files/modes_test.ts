@@ -162,16 +162,18 @@ test("move: files that leave an outbox keep their bits", async () => {
     });
     assertEquals(files + skipped, SIZES.length);
     const names = SIZES.map(String);
-    const there = trees.target.replace(/tree$/, uri.slice(1, -1));
-    const all = Object.fromEntries(names.map((name) => [name, "700"]));
-    assertEquals(await modesIn(there, names), all);
+    const targetDir = trees.target.replace(/tree$/, uri.slice(1, -1));
+    const expectedModes = Object.fromEntries(names.map((name) => [name, "700"]));
+    assertEquals(await modesIn(targetDir, names), expectedModes);
   }
 });
 
 inBoth("a single file gets the bits of the source, new and replaced", async (direction) => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { client, clientDir, serverDir } = files;
-  const [from, to] = direction === "download" ? [serverDir, clientDir] : [clientDir, serverDir];
+  const [sourceDir, targetDir] = direction === "download"
+    ? [serverDir, clientDir]
+    : [clientDir, serverDir];
   const send = (modes?: boolean) => {
     const options = modes === undefined ? {} : { modes };
     return direction === "download"
@@ -180,20 +182,20 @@ inBoth("a single file gets the bits of the source, new and replaced", async (dir
   };
   for (const size of [5, 300_000]) {
     for (const [source, copy] of READABLE) {
-      for (const dir of [from, to]) await Deno.remove(`${dir}/f`).catch(() => {});
-      await write(`${from}/f`, size, source);
+      for (const dir of [sourceDir, targetDir]) await Deno.remove(`${dir}/f`).catch(() => {});
+      await write(`${sourceDir}/f`, size, source);
       await send();
-      assertEquals(await readMode(`${to}/f`), copy, `${size} ${source.toString(8)}`);
+      assertEquals(await readMode(`${targetDir}/f`), copy, `${size} ${source.toString(8)}`);
       // First an identical file, then a different one.
-      await Deno.chmod(`${to}/f`, 0o640);
+      await Deno.chmod(`${targetDir}/f`, 0o640);
       await send(false);
-      assertEquals(await readMode(`${to}/f`), 0o640);
+      assertEquals(await readMode(`${targetDir}/f`), 0o640);
       await send();
-      assertEquals(await readMode(`${to}/f`), copy);
-      await Deno.chmod(`${from}/f`, 0o600);
-      await write(`${from}/f`, size + 1, source);
+      assertEquals(await readMode(`${targetDir}/f`), copy);
+      await Deno.chmod(`${sourceDir}/f`, 0o600);
+      await write(`${sourceDir}/f`, size + 1, source);
       await send();
-      assertEquals(await readMode(`${to}/f`), copy);
+      assertEquals(await readMode(`${targetDir}/f`), copy);
     }
   }
 });
@@ -214,12 +216,14 @@ inBoth(
       };
     });
     const { client, clientDir, serverDir } = files;
-    const [from, to] = direction === "download" ? [serverDir, clientDir] : [clientDir, serverDir];
-    await write(`${from}/f`, 3_000_000, 0o777);
-    const seen = new Set<number>();
+    const [sourceDir, targetDir] = direction === "download"
+      ? [serverDir, clientDir]
+      : [clientDir, serverDir];
+    await write(`${sourceDir}/f`, 3_000_000, 0o777);
+    const partModes = new Set<number>();
     using _patched = patch(Deno.FsFile.prototype, "write", (original) => {
       return function (this: Deno.FsFile, bytes: Uint8Array) {
-        seen.add(this.statSync().mode! & 0o777);
+        partModes.add(this.statSync().mode! & 0o777);
         return original.call(this, bytes);
       };
     });
@@ -229,7 +233,7 @@ inBoth(
         : upload(client, `${clientDir}/f`, "/f");
     await send().catch(() => {});
     await send();
-    assertEquals([[...seen], await readMode(`${to}/f`)], [[0o600], granted(0o755)]);
+    assertEquals([[...partModes], await readMode(`${targetDir}/f`)], [[0o600], granted(0o755)]);
   },
 );
 
@@ -242,9 +246,11 @@ test("a client gets modes in lists and bundles, and the mask, only if it request
       const list = await files.client.request("GET", `/${query}`, headers);
       assertEquals((await list.body!.text()).includes('"mode":"0700"'), wants);
       assertEquals(list.headers["file-mode-mask"], undefined);
-      const asked = await files.client.request("GET", `/${query}`, { "want-file-mode-mask": "?1" });
-      assertEquals((await asked.body!.text()).includes('"mode"'), false);
-      assertEquals(asked.headers["file-mode-mask"], `0${GRANTED.toString(8)}`);
+      const maskResponse = await files.client.request("GET", `/${query}`, {
+        "want-file-mode-mask": "?1",
+      });
+      assertEquals((await maskResponse.body!.text()).includes('"mode"'), false);
+      assertEquals(maskResponse.headers["file-mode-mask"], `0${GRANTED.toString(8)}`);
       const paths = new TextEncoder().encode('["f"]\n');
       const bundle = await files.client.request("POST", "/?bundle=get", headers, paths);
       assertEquals((await bundle.body!.text()).includes('"mode":"0700"'), wants);
@@ -278,9 +284,9 @@ test("bits that are withheld from a client are not set on its files", async () =
   const { client, clientDir, serverDir } = files;
   setTransferHints(client, { maskedModeBits: 0o111 });
   for (const size of SIZES) await write(`${serverDir}/${size}`, size, 0o700);
-  for (const again of [false, true]) {
+  for (const isSecondCopy of [false, true]) {
     const { unchanged } = await downloadTree(client, "/", `${clientDir}/tree`);
-    assertEquals(unchanged, again ? SIZES.length : 0);
+    assertEquals(unchanged, isSecondCopy ? SIZES.length : 0);
   }
   await download(client, "/5", `${clientDir}/tree/alone`);
   const names = [...SIZES.map(String), "alone"];
@@ -326,11 +332,16 @@ test("a PUT of a mode alone needs a condition and an existing file", async () =>
   ];
   for (const [uri, headers, status, bits] of rows) {
     await write(`${serverDir}/f`, 5, 0o640);
-    const all = { "file-mode": "0777", "upload-offset": "5", "upload-length": "5", ...headers };
-    const response = await client.request("PUT", uri, all, new Uint8Array(0));
+    const allHeaders = {
+      "file-mode": "0777",
+      "upload-offset": "5",
+      "upload-length": "5",
+      ...headers,
+    };
+    const response = await client.request("PUT", uri, allHeaders, new Uint8Array(0));
     await response.discard();
-    const found = [response.status, await readMode(`${serverDir}/f`)];
-    assertEquals(found, uri === "/" ? [found[0], bits] : [status, bits], JSON.stringify(headers));
+    const actual = [response.status, await readMode(`${serverDir}/f`)];
+    assertEquals(actual, uri === "/" ? [actual[0], bits] : [status, bits], JSON.stringify(headers));
     const { size, mtime } = await Deno.stat(`${serverDir}/f`);
     assertEquals([size, mtime], [5, TIME]);
   }
@@ -344,10 +355,10 @@ inBoth(
       direction,
       {},
       {},
-      changeResponses(async ({ method }, answer) => {
+      changeResponses(async ({ method }, respond) => {
         if (direction === "download" || method !== "PUT") return null;
         await change();
-        return await answer();
+        return await respond();
       }),
     );
     const change = async () => {

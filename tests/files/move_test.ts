@@ -57,23 +57,23 @@ Deno.test("move: each local file is removed after it is copied, with an event af
     const types = events.filter((event) => "path" in event && event.path.join("/") === path);
     assertEquals(types.map(({ type }) => type), ["copied", "removed"], path);
   }
-  const again = await trees.copy(MOVE);
-  assertEquals([again.result.files, again.result.removed], [0, 0]);
+  const secondCopy = await trees.copy(MOVE);
+  assertEquals([secondCopy.result.files, secondCopy.result.removed], [0, 0]);
 });
 
 Deno.test("move: a source without files causes no request", async () => {
-  const asked: string[] = [];
+  const requests: string[] = [];
   await using trees = await makeOutbox({ d: null }, {}, ({ method, uri }) => {
-    asked.push(`${method} ${uri}`);
+    requests.push(`${method} ${uri}`);
     return null;
   });
   await Deno.remove(`${trees.source}/d`);
   assertEquals((await trees.copy(MOVE)).result.removed, 0);
-  assertEquals(asked, []);
+  assertEquals(requests, []);
   await fill(trees.source, { a: "1" });
   const client = new Client(trees.serving.server.address);
   assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
-  assertEquals(asked, ["PUT /", "POST /?bundle=digest", "POST /?bundle=put"]);
+  assertEquals(requests, ["PUT /", "POST /?bundle=digest", "POST /?bundle=put"]);
 });
 
 Deno.test("move: a move to the root of an app, wherever it is mounted, causes no refusal and no log line", async () => {
@@ -96,11 +96,11 @@ Deno.test("move: entries that are not copied stay: links, pipes, reserved names,
   );
   await makeLinks({ [`${trees.source}/link`]: "good" });
   const hasPipe = await makeFifo(`${trees.source}/pipe`);
-  const before = await readTree(trees.source);
+  const sourceBefore = await readTree(trees.source);
   const filter = ({ name }: { name: string }) => name !== "excluded";
   const { result, outcomes } = await trees.copy({ ...MOVE, filter });
-  const { good: _good, ...rest } = before;
-  assertEquals(await readTree(trees.source), rest);
+  const { good: _good, ...remaining } = sourceBefore;
+  assertEquals(await readTree(trees.source), remaining);
   assertEquals(outcomes, {
     ".x.degu-part": "skipped: reserved",
     link: "skipped: link",
@@ -142,26 +142,26 @@ const CHANGES: Readonly<Record<string, [(path: string) => void, left: (text: str
   "is removed": [(path) => Deno.removeSync(path), () => ({})],
 };
 
-for (const [what, [change, left]] of Object.entries(CHANGES)) {
-  Deno.test(`move: a file that ${what} during the copy is not removed`, async () => {
+for (const [label, [change, expectedSource]] of Object.entries(CHANGES)) {
+  Deno.test(`move: a file that ${label} during the copy is not removed`, async () => {
     for (const [name, text] of Object.entries(SIZES)) {
       let path = "";
-      await using trees = await makeOutbox({ x: text }, {}, async (request, answer) => {
+      await using trees = await makeOutbox({ x: text }, {}, async (request, respond) => {
         if (!writes(request)) return null;
-        const answered = await answer();
+        const answered = await respond();
         change(path);
         return answered;
       });
       path = `${trees.source}/x`;
       const { result } = await trees.copy(MOVE);
       // A file with the same size and time may be the copy itself, if the server serves the source.
-      const failed = what.includes("of the same size and time") ? 1 : 0;
+      const failedCount = label.includes("of the same size and time") ? 1 : 0;
       // A removed file can't fail, and counts as moved.
-      const files = what === "is removed" ? 1 : 0;
+      const files = label === "is removed" ? 1 : 0;
       const { removed, skipped } = result;
-      assertEquals([result.files, removed, result.failed], [files, 0, failed], name);
-      assertEquals(skipped, 1 - failed - files, name);
-      assertEquals(await readTree(trees.source), left(text), name);
+      assertEquals([result.files, removed, result.failed], [files, 0, failedCount], name);
+      assertEquals(skipped, 1 - failedCount - files, name);
+      assertEquals(await readTree(trees.source), expectedSource(text), name);
       assertEquals(await readTree(trees.target), { x: text }, name);
     }
   });
@@ -169,17 +169,17 @@ for (const [what, [change, left]] of Object.entries(CHANGES)) {
 
 Deno.test("move: a file that changed just before it was read stays, because another change in that second can't be detected", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
-    const other = text.toUpperCase();
+    const otherText = text.toUpperCase();
     let path = "";
     await using trees = await makeTrees(
       "upload",
       { x: text },
       {},
-      changeResponses(async (request, answer) => {
+      changeResponses(async (request, respond) => {
         if (!writes(request)) return null;
-        const answered = await answer();
+        const answered = await respond();
         const { mtime } = Deno.statSync(path);
-        Deno.writeTextFileSync(path, other);
+        Deno.writeTextFileSync(path, otherText);
         Deno.utimeSync(path, mtime!, mtime!);
         return answered;
       }),
@@ -188,13 +188,15 @@ Deno.test("move: a file that changed just before it was read stays, because anot
     const { result, outcomes } = await trees.copy({ ...MOVE, settled: 0 });
     assertEquals(outcomes, { x: "skipped: still being written" }, name);
     assertEquals([result.files, result.removed, result.skipped], [0, 0, 1], name);
-    assertEquals(await readTree(trees.source), { x: other }, name);
+    assertEquals(await readTree(trees.source), { x: otherText }, name);
     assertEquals(await readTree(trees.target), { x: text }, name);
     using _clock = setClockAhead(LATER);
     path = `${trees.source}/none`;
     await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
     await uploadTree(serving.makeClient(), trees.source, [], MOVE);
-    assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: other }]);
+    assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, {
+      x: otherText,
+    }]);
   }
 });
 
@@ -219,9 +221,9 @@ Deno.test("move: a file that was written or renamed within 3 seconds, or the sec
 Deno.test("move: settled is a number of seconds, to the millisecond", async () => {
   for (const text of Object.values(SIZES)) {
     await using trees = await makeTrees("upload", { x: text });
-    const changed = (await Deno.stat(`${trees.source}/x`)).mtime!.getTime();
+    const changedAt = (await Deno.stat(`${trees.source}/x`)).mtime!.getTime();
     for (const [seconds, removed] of [[59.999, 0], [60, 1]] as const) {
-      using _clock = patch(Date, "now", () => () => changed + seconds * 1000);
+      using _clock = patch(Date, "now", () => () => changedAt + seconds * 1000);
       assertEquals((await trees.copy({ ...MOVE, settled: 60 })).result.removed, removed);
     }
   }
@@ -231,9 +233,9 @@ Deno.test("move: with settled below 2, a file that was changed less than two sec
   for (const text of Object.values(SIZES)) {
     for (const settled of [0, 1]) {
       await using trees = await makeTrees("upload", { x: text });
-      const changed = (await Deno.stat(`${trees.source}/x`)).ctime!.getTime();
+      const changedAt = (await Deno.stat(`${trees.source}/x`)).ctime!.getTime();
       for (const [seconds, removed] of [[1.999, 0], [2, 1]] as const) {
-        using _clock = patch(Date, "now", () => () => changed + seconds * 1000);
+        using _clock = patch(Date, "now", () => () => changedAt + seconds * 1000);
         const { result } = await trees.copy({ ...MOVE, settled });
         assertEquals([result.removed, await readTree(trees.target)], [removed, { x: text }]);
       }
@@ -248,18 +250,18 @@ Deno.test("move: a file that was just written on a disk whose clock is ahead is 
 });
 
 Deno.test("move: a file that is written after it was listed is copied, and stays", async () => {
-  const written = { x: "1", large: LARGE };
+  const writtenFiles = { x: "1", large: LARGE };
   let clock = setClockAhead(120_000);
   let isListed = false;
   await using trees = await makeTrees(
     "upload",
-    { ...written, old: "2", d: null },
+    { ...writtenFiles, old: "2", d: null },
     {},
     changeResponses(({ query }) => {
       // The first bundle creates directories.
       if (query === "bundle=put" && !isListed) {
         isListed = true;
-        for (const name of Object.keys(written)) {
+        for (const name of Object.keys(writtenFiles)) {
           Deno.writeTextFileSync(`${trees.source}/${name}`, "more", { append: true });
         }
         clock[Symbol.dispose]();
@@ -271,8 +273,8 @@ Deno.test("move: a file that is written after it was listed is copied, and stays
   using _end = { [Symbol.dispose]: () => clock[Symbol.dispose]() };
   const { result } = await trees.copy({ ...MOVE, settled: 60 });
   assertEquals([result.files, result.skipped, result.removed], [0, 3, 0]);
-  const left = { x: "1more", large: LARGE + "more", old: "2", d: null };
-  assertEquals(await readTree(trees.source), left);
+  const expectedTree = { x: "1more", large: LARGE + "more", old: "2", d: null };
+  assertEquals(await readTree(trees.source), expectedTree);
 });
 
 Deno.test("move: a file with times in the future, from a wrong clock, is removed", async () => {
@@ -293,8 +295,8 @@ Deno.test("move: a file with times in the future, from a wrong clock, is removed
 
 /** The files at the target before the move, and the outcome by the options. */
 const BEFORE: readonly [
-  what: string,
-  there: string,
+  label: string,
+  targetText: string,
   options: UploadTreeOptions,
   outcome: string,
 ][] = [
@@ -310,10 +312,10 @@ const BEFORE: readonly [
   ["other content of another size, with replace: false", "1", { replace: false }, "failed"],
 ];
 
-for (const [what, there, options, outcome] of BEFORE) {
-  Deno.test(`move: the target has ${what}`, async () => {
-    for (const more of ["", LARGE]) {
-      const [ours, theirs] = [{ x: "12345" + more, e: "" }, { x: there + more, e: "" }];
+for (const [label, targetText, options, outcome] of BEFORE) {
+  Deno.test(`move: the target has ${label}`, async () => {
+    for (const suffix of ["", LARGE]) {
+      const [ours, theirs] = [{ x: "12345" + suffix, e: "" }, { x: targetText + suffix, e: "" }];
       await using trees = await makeOutbox(ours, theirs);
       for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, 1, 1);
       const { outcomes, errors, result } = await trees.copy({ ...MOVE, ...options });
@@ -322,7 +324,7 @@ for (const [what, there, options, outcome] of BEFORE) {
       assertEquals(await readTree(trees.source), isMoved ? {} : { x: ours.x });
       assertEquals(await readTree(trees.target), isMoved ? ours : theirs);
       // An identical file is only compared. Its inode differs from the source's.
-      const isSent = there !== "12345";
+      const isSent = targetText !== "12345";
       if (isMoved) assertEquals(result.bytes, isSent ? ours.x.length : 0);
       else assertEquals((errors.x as TransferError).code, "EXISTS");
     }
@@ -336,28 +338,28 @@ for (const moment of ["requested again", "written again"]) {
       let path = "";
       // The first attempt finds that the name is taken. A large file causes two HEAD requests: for
       // its part, and for the comparison.
-      let left = moment === "written again" ? 1 : text === LARGE ? 2 : 0;
+      let countdown = moment === "written again" ? 1 : text === LARGE ? 2 : 0;
       await using trees = await makeOutbox({ x: text }, { x: text }, (request) => {
         const counts = moment === "written again" ? writes(request) : request.method === "HEAD";
-        if (counts && left-- === 0) Deno.writeTextFileSync(path, theirs);
+        if (counts && countdown-- === 0) Deno.writeTextFileSync(path, theirs);
         return null;
       });
       path = `${trees.target}/x`;
       await Deno.utime(path, 1, 1);
       const { outcomes } = await trees.copy({ ...MOVE, replace: false });
       assertEquals(outcomes, { x: "failed" });
-      assert(left < 0, "it was not replaced");
-      const both = [await readTree(trees.source), await readTree(trees.target)];
-      assertEquals(both, [{ x: text }, { x: theirs }]);
+      assert(countdown < 0, "it was not replaced");
+      const sourceAndTarget = [await readTree(trees.source), await readTree(trees.target)];
+      assertEquals(sourceAndTarget, [{ x: text }, { x: theirs }]);
     }
   });
 }
 
 Deno.test("move: with replace: false an identical file stays if the target's was just written, because another change can't be detected", async () => {
   for (const text of Object.values(SIZES)) {
-    await using trees = await makeOutbox({ x: text }, { x: text }, async ({ method }, answer) => {
+    await using trees = await makeOutbox({ x: text }, { x: text }, async ({ method }, respond) => {
       if (method !== "HEAD") return null;
-      const [status, reason, { etag: _etag, ...headers }, body] = await answer();
+      const [status, reason, { etag: _etag, ...headers }, body] = await respond();
       return [status, reason, headers, body];
     });
     const { errors } = await trees.copy({ ...MOVE, replace: false });
@@ -369,10 +371,10 @@ Deno.test("move: with replace: false an identical file stays if the target's was
 Deno.test("move: a file whose response is lost is at both ends, and the next call removes it", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
     let isLost = false;
-    await using trees = await makeOutbox({ x: text }, {}, async (request, answer) => {
+    await using trees = await makeOutbox({ x: text }, {}, async (request, respond) => {
       if (isLost || !writes(request)) return null;
       isLost = true;
-      await answer();
+      await respond();
       trees.serving.server.close();
       throw new Error("the answer is lost");
     });
@@ -393,9 +395,9 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
       await using trees = await makeOutbox({ x: text });
       const app = new FilesApp(trees.target, { list: true, write });
       let losses = 1;
-      const lose = changeResponses(async (request, answer) => {
+      const lose = changeResponses(async (request, respond) => {
         if (!writes(request) || losses-- <= 0) return null;
-        await answer();
+        await respond();
         throw new Error("the answer is lost");
       });
       await using serving = serve(lose(app));
@@ -414,12 +416,12 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
 });
 
 for (const options of [{ write: "add" }, { write: true, replace: false }] as const) {
-  const { write, ...all } = { ...MOVE, settled: 0, ...options };
+  const { write, ...allOptions } = { ...MOVE, settled: 0, ...options };
   Deno.test(`move: a file that the target has just written is compared again after two seconds, without replacing it: ${write}`, async () => {
     await using trees = await makeTrees("upload", { x: "1" });
     await using serving = serve(new FilesApp(trees.target, { list: true, write }));
     const client = serving.makeClient();
-    const copy = () => copyTree("upload", client, trees.source, "/", all);
+    const copy = () => copyTree("upload", client, trees.source, "/", allOptions);
     assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
     let clock: Disposable | null = null;
     // Make the pause of two seconds end at once.
@@ -436,8 +438,8 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
 
 Deno.test("move: an add-only app keeps its files, and only identical files are removed from the source", async () => {
   for (const text of Object.values(SIZES)) {
-    const other = text.replace(/./, "o");
-    await using trees = await makeOutbox({ x: text, y: text }, { x: text, y: other });
+    const otherText = text.replace(/./, "o");
+    await using trees = await makeOutbox({ x: text, y: text }, { x: text, y: otherText });
     // The time in the etag is negative before 1970.
     for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, -1, -1);
     await using serving = serve(new FilesApp(trees.target, { list: true, write: "add" }));
@@ -445,7 +447,7 @@ Deno.test("move: an add-only app keeps its files, and only identical files are r
     const { outcomes } = await copyTree("upload", client, trees.source, "/", MOVE);
     assertEquals(outcomes, { x: "copied", y: "failed" });
     assertEquals(await readTree(trees.source), { y: text });
-    assertEquals(await readTree(trees.target), { x: text, y: other });
+    assertEquals(await readTree(trees.target), { x: text, y: otherText });
   }
 });
 
@@ -470,9 +472,9 @@ Deno.test("move: files that are copied before the server's disk is full are remo
   const lines = [201, 201, 507].map((status) => `${JSON.stringify({ status })}\n`);
   const bytes = new TextEncoder().encode(lines.join("") + BUNDLE_END);
   const files = { a: "1", b: "2", c: "3" };
-  await using trees = await makeOutbox(files, {}, async ({ query }, answer) => {
+  await using trees = await makeOutbox(files, {}, async ({ query }, respond) => {
     if (query !== "bundle=put") return null;
-    await answer();
+    await respond();
     return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
   });
   const events: string[] = [];
@@ -511,15 +513,15 @@ Deno.test("move: a dry run reports the files that would be removed, and keeps th
 });
 
 /** Servers of the source itself: the served directory, and the URI of the source at the server. */
-const OVERLAPS: readonly [what: string, served: string, uri: readonly string[]][] = [
+const OVERLAPS: readonly [label: string, served: string, uri: readonly string[]][] = [
   ["serves the source", "in/out", []],
   ["serves a directory that the source is in", "in", ["out"]],
   ["serves the source by a link", "link", []],
 ];
 const OVERLAPPING = { x: "1", empty: "", "d/large": LARGE };
 
-for (const [what, served, uri] of OVERLAPS) {
-  Deno.test(`move: no file is lost if the server ${what}`, async () => {
+for (const [label, served, uri] of OVERLAPS) {
+  Deno.test(`move: no file is lost if the server ${label}`, async () => {
     for (const options of [{}, { replace: false }]) {
       await using dir = await createTempDir();
       await fill(`${dir.path}/in/out`, OVERLAPPING);
@@ -580,19 +582,19 @@ Deno.test({
   ignore: !await canRun(...AS_USER),
   async fn() {
     await using dir = await createTempDir();
-    const kept = { "d/kept": "1", "d/large": LARGE };
-    await fill(`${dir.path}/source`, { ...kept, moved: "2" });
+    const keptFiles = { "d/kept": "1", "d/large": LARGE };
+    await fill(`${dir.path}/source`, { ...keptFiles, moved: "2" });
     await fill(`${dir.path}/target`, { "d/x": "3" });
     await Deno.chmod(`${dir.path}/source/d`, 0o555);
     const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
     const [copied] = await copyInProcess(AS_USER, [job]);
     await Deno.chmod(`${dir.path}/source/d`, 0o755);
     const { result, outcomes } = copied!;
-    const failed = Object.keys(kept).map((path) => [path, "failed"]);
-    assertEquals(outcomes, { ...Object.fromEntries(failed), moved: "copied" });
+    const failedOutcomes = Object.keys(keptFiles).map((path) => [path, "failed"]);
+    assertEquals(outcomes, { ...Object.fromEntries(failedOutcomes), moved: "copied" });
     assertEquals([result.files, result.removed, result.failed], [1, 1, 2]);
-    const { moved: _moved, ...left } = await readTree(`${dir.path}/source`);
-    assertEquals(left, { d: null, ...kept });
+    const { moved: _moved, ...remaining } = await readTree(`${dir.path}/source`);
+    assertEquals(remaining, { d: null, ...keptFiles });
     assertEquals(await readTree(`${dir.path}/target`), { d: null, "d/x": "3", moved: "2" });
   },
 });
@@ -634,20 +636,24 @@ Deno.test({
     ];
     await fill(`${dir.path}/1/source`, { ...first, Twin: "one", twin: "two" });
     await fill(`${dir.path}/2/source`, second);
-    for (const at of ["1", "2"]) await makeLinks({ [`${dir.path}/${at}/target`]: "../disk" });
-    const jobs = ["1", "2"].map((at) => {
+    for (const name of ["1", "2"]) await makeLinks({ [`${dir.path}/${name}/target`]: "../disk" });
+    const jobs = ["1", "2"].map((name) => {
       return {
-        dir: `${dir.path}/${at}`,
+        dir: `${dir.path}/${name}`,
         direction: "upload",
         options: MOVE,
         isLater: true,
       } as const;
     });
-    const [one, two] = await copyInProcess(through, jobs);
-    assertEquals([one!.result.removed, one!.outcomes.twin], [6, "failed"], Deno.inspect(one));
-    const kept = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
-    assertEquals(await readTree(`${dir.path}/2/source`), kept, Deno.inspect(two));
-    assertEquals([two!.result.removed, two!.result.failed], [2, 3]);
+    const [stripped, folded] = await copyInProcess(through, jobs);
+    assertEquals(
+      [stripped!.result.removed, stripped!.outcomes.twin],
+      [6, "failed"],
+      Deno.inspect(stripped),
+    );
+    const expectedTree = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
+    assertEquals(await readTree(`${dir.path}/2/source`), expectedTree, Deno.inspect(folded));
+    assertEquals([folded!.result.removed, folded!.result.failed], [2, 3]);
     const { mounted: _mounted, ...backing } = await readTree(`${dir.path}/backing`);
     const expected = [null, "one", ...Object.values(first)];
     assertEquals(Object.values(backing).toSorted(), expected.toSorted());
@@ -657,11 +663,11 @@ Deno.test({
 for (const before of [undefined, "old"]) {
   const had = before === undefined ? "no file" : "another version";
   for (const lists of [true, false]) {
-    const where = lists ? "" : ", without a list";
+    const suffix = lists ? "" : ", without a list";
     const app = (trees: { target: string }) =>
       new FilesApp(trees.target, { list: lists, write: true });
 
-    Deno.test(`move: if the target had ${had}, a file that appears during the first request is not replaced${where}`, async () => {
+    Deno.test(`move: if the target had ${had}, a file that appears during the first request is not replaced${suffix}`, async () => {
       for (const text of Object.values(SIZES)) {
         const theirs = text.replace(/./, "t");
         await using trees = await makeOutbox(
@@ -679,18 +685,18 @@ for (const before of [undefined, "old"]) {
         const { errors } = await copyTree("upload", client, trees.source, "/", MOVE);
         assertEquals((errors.x as TransferError).code, "TARGET_CHANGED");
         assertStringIncludes(`${errors.x}`, "changed during the call");
-        const both = [await readTree(trees.source), await readTree(trees.target)];
-        assertEquals(both, [{ x: text }, { x: theirs }]);
+        const sourceAndTarget = [await readTree(trees.source), await readTree(trees.target)];
+        assertEquals(sourceAndTarget, [{ x: text }, { x: theirs }]);
         // The next call replaces the file, which it has seen.
         assertEquals((await uploadTree(client, trees.source, "/", MOVE)).removed, 1);
-        const moved = [await readTree(trees.source), await readTree(trees.target)];
-        assertEquals(moved, [{}, { x: text }]);
+        const treesAfter = [await readTree(trees.source), await readTree(trees.target)];
+        assertEquals(treesAfter, [{}, { x: text }]);
       }
     });
 
     for (const isPlaced of [true, false]) {
       const lost = isPlaced ? "response" : "request";
-      Deno.test(`move: if the target had ${had}, a retry doesn't replace a file that appears after the first ${lost} was lost${where}`, async () => {
+      Deno.test(`move: if the target had ${had}, a retry doesn't replace a file that appears after the first ${lost} was lost${suffix}`, async () => {
         for (const text of Object.values(SIZES)) {
           const theirs = text.replace(/./, "t");
           await using trees = await makeOutbox(
@@ -705,19 +711,19 @@ for (const before of [undefined, "old"]) {
             isRetried ||= isPause;
             return isPause;
           }, 1000);
-          const cut = changeResponses(async (request, answer) => {
+          const cutConnections = changeResponses(async (request, respond) => {
             if (!writes(request) || isRetried) return null;
-            if (isPlaced) await answer();
+            if (isPlaced) await respond();
             isCut = true;
             throw new Error("lost");
           });
-          await using serving = serve(cut(app(trees)));
+          await using serving = serve(cutConnections(app(trees)));
           const client = serving.makeClient();
           const options = { ...MOVE, retries: 2 };
           const { errors } = await copyTree("upload", client, trees.source, "/", options);
           assertEquals([(errors.x as TransferError)?.code, isRetried], ["TARGET_CHANGED", true]);
-          const both = [await readTree(trees.source), await readTree(trees.target)];
-          assertEquals(both, [{ x: text }, { x: theirs }]);
+          const sourceAndTarget = [await readTree(trees.source), await readTree(trees.target)];
+          assertEquals(sourceAndTarget, [{ x: text }, { x: theirs }]);
         }
       });
     }
@@ -729,8 +735,8 @@ Deno.test("move: a server that doesn't list its directory replaces files of the 
     const files = { new: text, taken: text, same: text, "d/taken": text };
     // The server sends this file instead of a list.
     const index = { "d/index.html": "a page" };
-    const before = { taken: "3", same: text, "d/taken": LARGE, ...index };
-    await using trees = await makeOutbox(files, before);
+    const targetBefore = { taken: "3", same: text, "d/taken": LARGE, ...index };
+    await using trees = await makeOutbox(files, targetBefore);
     await using serving = serve(new FilesApp(trees.target, { write: true }));
     const client = serving.makeClient();
     const { outcomes, result } = await copyTree("upload", client, trees.source, "/", MOVE);
@@ -745,9 +751,9 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
   for (const text of Object.values(SIZES)) {
     await using trees = await makeOutbox({ x: text });
     let losses = 1;
-    const lose = changeResponses(async (request, answer) => {
+    const lose = changeResponses(async (request, respond) => {
       if (!writes(request) || losses-- <= 0) return null;
-      await answer();
+      await respond();
       throw new Error("the answer is lost");
     });
     await using serving = serve(lose(new FilesApp(trees.target, { write: true })));
@@ -766,10 +772,10 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
 
 Deno.test("move: only target directories with a name conflict are listed", async () => {
   const lists: string[] = [];
-  const before = { x: "old", "d/y": "y" };
+  const targetBefore = { x: "old", "d/y": "y" };
   await using trees = await makeOutbox(
     { x: "new", "d/z": "z" },
-    before,
+    targetBefore,
     ({ method, uri, query }) => {
       if (method === "GET") lists.push(`${uri}?${query}`);
       return null;
@@ -808,8 +814,8 @@ Deno.test("move: contradicting options cause a RangeError, and downloadTree has 
     [{ compare: "digest" }, "compare: with move: true it can't be set"],
   ];
   for (const [options, message] of rows) {
-    const wrong = { ...MOVE, ...options } as UploadTreeOptions;
-    await assertRejects(() => trees.copy(wrong), RangeError, message);
+    const invalidOptions = { ...MOVE, ...options } as UploadTreeOptions;
+    await assertRejects(() => trees.copy(invalidOptions), RangeError, message);
   }
   // deno-lint-ignore no-explicit-any
   const wrong: any = { move: "yes" };

@@ -80,42 +80,46 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
   const paths = [...SERVED, ...NOT_SERVED, [`${root}/file`], ...specialNames].map((path) => {
     return typeof path === "string" ? path.split("/") : path;
   });
-  const answer = (path: readonly string[], status: number) => `${Deno.inspect(path)} ${status}`;
-  const expected = paths.map((path, i) => answer(path, i < SERVED.length ? 200 : 404));
+  const formatResult = (path: readonly string[], status: number) =>
+    `${Deno.inspect(path)} ${status}`;
+  const expected = paths.map((path, i) => formatResult(path, i < SERVED.length ? 200 : 404));
   await t.step("by GET", async () => {
-    const plain = new FilesApp(root);
+    const plainApp = new FilesApp(root);
     for (const [i, path] of paths.entries()) {
       // Only routers make components that no client can send.
       const request = new Request(INTERNAL, "GET", "/", {}, null, [], [...path], null);
-      assertEquals(answer(path, (await plain.handle(request))[0]), expected[i]);
+      assertEquals(formatResult(path, (await plainApp.handle(request))[0]), expected[i]);
     }
   });
   for (const [kind, format] of [["get", GET_ANSWER], ["digest", DIGEST_ANSWER]] as const) {
     await t.step(`in a bundle: ${kind}`, async () => {
       const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
       const records = await readRecords<GetRecord>(format, response);
-      assertEquals(records.map(({ record: { path, status } }) => answer(path, status)), expected);
+      assertEquals(
+        records.map(({ record: { path, status } }) => formatResult(path, status)),
+        expected,
+      );
       for (const { content } of records) assert(["", "public"].includes(decodeLatin1(content)));
     });
   }
   await t.step("in lists, with the reason why an entry is not served", async () => {
-    const listed = async (uri: string) => {
+    const listLines = async (uri: string) => {
       const entries = await Array.fromAsync(listDirectory(client, uri));
       const lines = entries.map(({ name, kind, size, reason }) => [name, reason ?? kind, size]);
       return lines.map((line) => line.join(" ")).toSorted();
     };
     const tops = Object.keys(LINKS).filter((name) => !name.includes("/") && !name.startsWith("."));
     assertEquals(
-      await listed("/"),
+      await listLines("/"),
       [
         ...["file file 6", "sub directory 0"],
         ...tops.map((name) => `${name} link 0`),
         ...specialNames.map((name) => `${name} special 0`),
       ].toSorted(),
     );
-    assertEquals(await listed("/sub/"), ["file file 6", "index.html link 0", "up link 0"]);
+    assertEquals(await listLines("/sub/"), ["file file 6", "index.html link 0", "up link 0"]);
     for (const uri of ["/in-dir/", "/self/", "/self/sub/", "/out-dir/"]) {
-      await assertRejects(() => listed(uri), StatusError, "404", uri);
+      await assertRejects(() => listLines(uri), StatusError, "404", uri);
     }
   });
 });
@@ -178,13 +182,13 @@ Deno.test("an unreadable file gets 403 below the root, and 404 through a link", 
   await using tree = await makeTree();
   using _traps = await addTraps(tree);
   const root = new Root(tree.root);
-  const closed = Object.assign(new Error("closed"), { code: "EACCES" });
-  const statusOf = (path: string) => refusalToRead(root, closed, path.split("/")).status;
+  const accessError = Object.assign(new Error("closed"), { code: "EACCES" });
+  const statusOf = (path: string) => refusalToRead(root, accessError, path.split("/")).status;
   for (const path of ["file", "sub/file"]) assertEquals(statusOf(path), 403);
   const links = ["in", "in-dir/file", "out", "out-dir/secret", "none", "loop"];
   for (const path of links) assertEquals(statusOf(path), 404);
-  const busy = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
-  assertThrows(() => refusalToRead(root, busy, ["file"]), Error, "too many");
+  const descriptorError = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
+  assertThrows(() => refusalToRead(root, descriptorError, ["file"]), Error, "too many");
 });
 
 // FilesApp: no leaked file descriptors, and little memory.
@@ -194,7 +198,7 @@ const linux = Deno.build.os === "linux";
 const GET = "GET /large HTTP/1.1\r\n\r\n";
 
 /** Reads a file, and checks how many bytes it has. */
-async function read(client: Client, headers: HeaderDict, bytes: number): Promise<void> {
+async function readFile(client: Client, headers: HeaderDict, bytes: number): Promise<void> {
   const { body } = await client.request("GET", "/large", headers);
   assertEquals((await body?.bytes())?.length, bytes);
 }
@@ -213,18 +217,18 @@ async function fail(peer: RawPeer): Promise<void> {
 
 /** How a peer, or an app around FilesApp, may end a response. */
 const LEAVINGS: readonly [
-  what: string,
+  label: string,
   leave: (peer: RawPeer, client: Client) => Promise<unknown>,
   options?: ServerOptions,
   wrap?: (app: FilesApp) => App,
 ][] = [
-  ["that reads everything", (_, client) => read(client, {}, LARGE_FILE_BYTES)],
+  ["that reads everything", (_, client) => readFile(client, {}, LARGE_FILE_BYTES)],
   ["that reads a small file", (peer) => ask(peer, "GET /file HTTP/1.1\r\n\r\n")],
   ["that sends a HEAD request", (peer) => ask(peer, GET.replace("GET", "HEAD"))],
   [
     "that requests a range",
     (_, client) =>
-      read(client, { range: new Range(1000, LARGE_FILE_BYTES) }, LARGE_FILE_BYTES - 1000),
+      readFile(client, { range: new Range(1000, LARGE_FILE_BYTES) }, LARGE_FILE_BYTES - 1000),
   ],
   [
     "that requests a range beyond the end",
@@ -257,9 +261,9 @@ const LEAVINGS: readonly [
   ],
 ];
 
-for (const [what, leave, options, wrap] of LEAVINGS) {
+for (const [label, leave, options, wrap] of LEAVINGS) {
   Deno.test({
-    name: `no file stays open after a peer ${what}`,
+    name: `no file stays open after a peer ${label}`,
     ignore: !linux,
     async fn() {
       await using large = await serveLargeFile(options, wrap);
@@ -325,7 +329,7 @@ Deno.test("a large file is streamed with little memory", async () => {
   await Deno.truncate(`${large.root}/large`, size);
   const flags = ["--allow-net=127.0.0.1", "--allow-read"];
   const printed = await runProgram("large_file.ts", { flags, args: [large.root] });
-  const { received, most } = JSON.parse(printed);
+  const { received, most: maxGrowth } = JSON.parse(printed);
   assertEquals(received, size);
-  assert(most < 64 * 1048576, `resident memory grew by ${most} bytes`);
+  assert(maxGrowth < 64 * 1048576, `resident memory grew by ${maxGrowth} bytes`);
 });

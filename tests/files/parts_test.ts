@@ -133,8 +133,8 @@ Deno.test("parts of several GiB work like small parts", async () => {
   const length = 5 * 1024 ** 3;
   const headers = { "repr-digest": digestOf(CONTENT), "upload-length": `${length}` };
   const body = makeCutBody(new Uint8Array(1), length);
-  const put = mkreq("PUT", "/large", { ...headers, "upload-offset": "0" }, body);
-  assertEquals(await files.app.handle(put).catch((error) => error), CUT_ERROR);
+  const putRequest = mkreq("PUT", "/large", { ...headers, "upload-offset": "0" }, body);
+  assertEquals(await files.app.handle(putRequest).catch((error) => error), CUT_ERROR);
   const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
   await Deno.truncate(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`, length - 3);
   const [status, , headHeaders] = await files.app.handle(mkreq("HEAD", "/large", headers));
@@ -410,17 +410,20 @@ Deno.test("a new app, and an upload once an hour, remove only unfinished files o
   );
   const app = new FilesApp(tree.root, { write: true });
   assertEquals((await listNames(reservedPath)).toSorted(), remainingNames);
-  const put = async () => (await app.handle(mkreq("PUT", "/new", {}, CONTENT)))[0];
+  const sendPut = async () => (await app.handle(mkreq("PUT", "/new", {}, CONTENT)))[0];
   await createFiles();
   clock.tick(3_600_000 - 1);
   await createFiles();
-  assertEquals([await put(), (await listNames(reservedPath)).length], [
+  assertEquals([await sendPut(), (await listNames(reservedPath)).length], [
     201,
     Object.keys(hours).length,
   ]);
   clock.tick(1);
   await createFiles();
-  assertEquals([await put(), (await listNames(reservedPath)).toSorted()], [204, remainingNames]);
+  assertEquals([await sendPut(), (await listNames(reservedPath)).toSorted()], [
+    204,
+    remainingNames,
+  ]);
 });
 
 Deno.test({
@@ -450,10 +453,10 @@ Deno.test("a part whose state the disk does not give is closed again", async () 
 
 Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {
   const failure = new Error("full");
-  let settled = 0;
+  let settledCount = 0;
   const waitUntilIdle = async () => {
     await waitForTick();
-    settled++;
+    settledCount++;
   };
   const destined: BodyFile = {
     file: { write: () => Promise.reject(failure), waitUntilIdle },
@@ -464,7 +467,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
   };
   const small = new Body(new Blob([makePattern(100)]).stream(), 100);
   assertEquals(await receiveBody(small, destined).catch((error) => error), failure);
-  assertEquals(settled, 1);
+  assertEquals(settledCount, 1);
   let cancelled: unknown = null;
   const stream = new ReadableStream({
     pull: (controller) => controller.enqueue(new Uint8Array(65536)),

@@ -54,18 +54,18 @@ Deno.test("PUT responds with 201 to a new file, with 204 to a replaced one, and 
   await using files = await serveWritableDirectory();
   const body = encodeLatin1("hello");
   const digest = digestOf(body);
-  const put = async (headers: HeaderDict) => {
+  const sendPut = async (headers: HeaderDict) => {
     const response = await files.request("PUT", "/a", headers, body);
     await response.body?.bytes();
     return [response.status, response.reason, response.headers["repr-digest"]];
   };
-  assertEquals(await put({}), [201, "Created", undefined]);
-  assertEquals(await put({}), [204, "No Content", undefined]);
-  assertEquals(await put({ "repr-digest": digest }), [204, "No Content", digest]);
+  assertEquals(await sendPut({}), [201, "Created", undefined]);
+  assertEquals(await sendPut({}), [204, "No Content", undefined]);
+  assertEquals(await sendPut({ "repr-digest": digest }), [204, "No Content", digest]);
   await Deno.remove(`${files.root}/a`);
   const twoDigests = `sha-512=:AAAA:, ${digest}`;
-  assertEquals(await put({ "repr-digest": twoDigests }), [201, "Created", digest]);
-  assertEquals(await put({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
+  assertEquals(await sendPut({ "repr-digest": twoDigests }), [201, "Created", digest]);
+  assertEquals(await sendPut({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
 });
 
 Deno.test("the response to a PUT of content has no validator", async () => {

@@ -17,9 +17,9 @@ Deno.test("isReservedName is true exactly for the names that FilesApp neither se
     await response.discard();
     assertEquals(isReservedName(name), response.status === 404, name);
   }
-  const listed = [];
-  for await (const { name } of listDirectory(client, [])) listed.push(name);
-  assertEquals(listed.toSorted(), FREE.toSorted());
+  const entries = [];
+  for await (const { name } of listDirectory(client, [])) entries.push(name);
+  assertEquals(entries.toSorted(), FREE.toSorted());
 });
 
 Deno.test("isReservedName accepts only a string", () => {

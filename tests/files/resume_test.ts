@@ -37,7 +37,7 @@ async function requestOffset(files: Files, uri: string, content = CONTENT): Prom
 }
 
 /** Sends a PUT request, and returns the status and the upload offset of the response. */
-async function put(files: Files, uri: string, headers: HeaderDict, body: BodyOut) {
+async function sendPut(files: Files, uri: string, headers: HeaderDict, body: BodyOut) {
   const response = await files.request("PUT", uri, headers, body);
   await response.body?.bytes();
   return [response.status, response.headers["upload-offset"]];
@@ -103,7 +103,7 @@ Deno.test("an interrupted upload resumes at its offset", async () => {
     ...makeUploadHeaders(CONTENT, 200_000),
     "upload-modified": "2020-01-02T03:04:05Z",
   };
-  assertEquals(await put(files, "/a/b", headers, CONTENT.subarray(200_000)), [201, undefined]);
+  assertEquals(await sendPut(files, "/a/b", headers, CONTENT.subarray(200_000)), [201, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/a/b`), CONTENT);
   assertEquals((await Deno.stat(`${files.root}/a/b`)).mtime, new Date("2020-01-02T03:04:05Z"));
   await Deno.writeTextFile(`${files.root}/plain`, "");
@@ -115,7 +115,7 @@ Deno.test("an interrupted upload resumes at its offset", async () => {
 Deno.test("a wrong offset gets the correct one, and offset 0 restarts the upload", async () => {
   await using files = await serveWritableDirectory();
   const putFrom = (offset: number) =>
-    put(files, "/a", makeUploadHeaders(CONTENT, offset), CONTENT.subarray(offset));
+    sendPut(files, "/a", makeUploadHeaders(CONTENT, offset), CONTENT.subarray(offset));
   assertEquals(await putFrom(1), [409, "0"]);
   await sendPart(files, "/a");
   for (const wrongOffset of [1, CUT_BYTES - 1, CUT_BYTES + 1, CONTENT.length]) {
@@ -127,30 +127,36 @@ Deno.test("a wrong offset gets the correct one, and offset 0 restarts the upload
   // A different digest means a different file, even if the length is the same.
   const otherContent = CONTENT.toReversed();
   assertEquals(await requestOffset(files, "/a", otherContent), "0");
-  assertEquals(await put(files, "/a", makeUploadHeaders(otherContent, otherContent.length), null), [
-    409,
-    "0",
-  ]);
+  assertEquals(
+    await sendPut(files, "/a", makeUploadHeaders(otherContent, otherContent.length), null),
+    [
+      409,
+      "0",
+    ],
+  );
 });
 
 Deno.test("a file that already exists gets the time of the upload", async () => {
   await using files = await serveWritableDirectory();
   const time = "2020-01-02T03:04:05.679Z";
   const repeatUpload = (headers: HeaderDict) =>
-    put(
+    sendPut(
       files,
       "/a",
       { ...makeUploadHeaders(CONTENT, CONTENT.length), "upload-modified": time, ...headers },
       null,
     );
   const readModified = async () => (await Deno.stat(`${files.root}/a`)).mtime;
-  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
+    201,
+    undefined,
+  ]);
   const oldTime = await readModified();
   assertEquals(await repeatUpload({ "if-none-match": "*" }), [412, undefined]);
   assertEquals(await readModified(), oldTime);
   assertEquals(await repeatUpload({}), [204, undefined]);
   assertEquals(await readModified(), new Date(time));
-  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, CONTENT.length), null), [
+  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, CONTENT.length), null), [
     204,
     undefined,
   ]);
@@ -178,7 +184,7 @@ Deno.test("the server removes a part that doesn't match its digest", async () =>
     `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
     new Uint8Array(CUT_BYTES),
   );
-  const result = await put(
+  const result = await sendPut(
     files,
     "/a",
     makeUploadHeaders(CONTENT, CUT_BYTES),
@@ -193,7 +199,7 @@ Deno.test("a resumed upload checks preconditions before it receives bytes", asyn
   await using files = await serveWritableDirectory();
   await sendPart(files, "/a");
   const headers = { ...makeUploadHeaders(CONTENT, CUT_BYTES), "if-match": "*" };
-  assertEquals(await put(files, "/a", headers, CONTENT.subarray(CUT_BYTES)), [412, undefined]);
+  assertEquals(await sendPut(files, "/a", headers, CONTENT.subarray(CUT_BYTES)), [412, undefined]);
   assertEquals((await files.listUnfinished()).length, 1);
 });
 
@@ -209,7 +215,7 @@ Deno.test("a newer request for a part ends the older request", async () => {
       CONTENT.subarray(0, CUT_BYTES),
     );
     if (newerMethod === "HEAD") assertEquals(await requestOffset(files, "/a"), `${CUT_BYTES}`);
-    else {assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
+    else {assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
         201,
         undefined,
       ]);}
@@ -246,7 +252,12 @@ Deno.test("an upload abandons a part that another process is writing, and starts
   {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
     assertEquals(
-      await put(files, "/a", makeUploadHeaders(CONTENT, CUT_BYTES), CONTENT.subarray(CUT_BYTES)),
+      await sendPut(
+        files,
+        "/a",
+        makeUploadHeaders(CONTENT, CUT_BYTES),
+        CONTENT.subarray(CUT_BYTES),
+      ),
       [
         409,
         "0",
@@ -255,7 +266,10 @@ Deno.test("an upload abandons a part that another process is writing, and starts
   }
   assertEquals(await files.listUnfinished(), []);
   await lockedPart.write(new Uint8Array(10));
-  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
+    201,
+    undefined,
+  ]);
   await lockedPart.write(new Uint8Array(10));
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
@@ -265,7 +279,10 @@ Deno.test("an upload doesn't write to a part with a second hard link", async () 
   await sendPart(files, "/a");
   // A process leaves such a part if it is killed just after it has named the file.
   await Deno.link(await findPart(files), `${files.root}/served`);
-  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
+    201,
+    undefined,
+  ]);
   assertEquals(await Deno.readFile(`${files.root}/served`), CONTENT.subarray(0, CUT_BYTES));
   assertEquals(await files.listUnfinished(), []);
 });
@@ -285,8 +302,8 @@ const makeVersionHeaders = (content: Uint8Array, offset: number): HeaderDict => 
 /** Makes a chunked body whose last chunk has an extension. */
 function makeBody(bytes: Uint8Array, lastExtension: Chunk[0]): ChunkedBodyIter {
   const chunks: Chunk[] = [];
-  for (let at = 0; at < bytes.length; at += 70_000) {
-    chunks.push([null, bytes.subarray(at, at + 70_000)]);
+  for (let offset = 0; offset < bytes.length; offset += 70_000) {
+    chunks.push([null, bytes.subarray(offset, offset + 70_000)]);
   }
   return new ChunkedBodyIter([...chunks, [lastExtension, EMPTY]]);
 }
@@ -408,16 +425,16 @@ const REJECTED_UPLOADS: readonly [rule: string, headers: HeaderDict, body: () =>
 Deno.test("PUT rejects an upload that contradicts itself or its headers, and keeps no bytes", async () => {
   await using files = await serveWritableDirectory();
   for (const [rule, headers, body] of REJECTED_UPLOADS) {
-    assertEquals(await put(files, "/a", headers, body()), [400, undefined], rule);
+    assertEquals(await sendPut(files, "/a", headers, body()), [400, undefined], rule);
     assertEquals(await files.listUnfinished(), [], rule);
     assertEquals((await listNames(files.root)).includes("a"), false, rule);
   }
-  assertEquals(await put(files, "/a", LENGTH, makeChunked()()), [201, undefined]);
-  assertEquals(await put(files, "/a", BY_VERSION, makeChunked()()), [204, undefined]);
+  assertEquals(await sendPut(files, "/a", LENGTH, makeChunked()()), [201, undefined]);
+  assertEquals(await sendPut(files, "/a", BY_VERSION, makeChunked()()), [204, undefined]);
   // The extension is ignored at chunks before the last one.
   const lastChunk: Chunk = [["sha256", sha256Of(CONTENT)], EMPTY];
   const twoDigestsBody = new ChunkedBodyIter([[["sha256", "00"], CONTENT], lastChunk]);
-  assertEquals(await put(files, "/a", LENGTH, twoDigestsBody), [204, undefined]);
+  assertEquals(await sendPut(files, "/a", LENGTH, twoDigestsBody), [204, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
 

@@ -45,23 +45,23 @@ type Content = Readonly<Record<string, readonly [Uint8Array, Date]>>;
 
 async function write(dir: string, content: Content): Promise<void> {
   for (const [path, [bytes, modified]] of Object.entries(content)) {
-    const full = `${dir}/${path}`;
-    await Deno.mkdir(full.slice(0, full.lastIndexOf("/")), { recursive: true });
-    await Deno.writeFile(full, bytes);
-    await Deno.utime(full, modified, modified);
+    const fullPath = `${dir}/${path}`;
+    await Deno.mkdir(fullPath.slice(0, fullPath.lastIndexOf("/")), { recursive: true });
+    await Deno.writeFile(fullPath, bytes);
+    await Deno.utime(fullPath, modified, modified);
   }
 }
 
 /** Returns the SHA-256 of each file in a directory, by path. */
-function read(dir: string, below = ""): Record<string, string> {
-  const found: Record<string, string> = {};
+function readDigests(dir: string, below = ""): Record<string, string> {
+  const digestsByPath: Record<string, string> = {};
   for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${dir}/${below}`)) {
     const path = `${below}${name}`;
     if (name === RESERVED_DIRECTORY_NAME || name === "closed" || isSymlink) continue;
-    if (isDirectory) Object.assign(found, read(dir, `${path}/`));
-    else found[path] = sha256Of(Deno.readFileSync(`${dir}/${path}`));
+    if (isDirectory) Object.assign(digestsByPath, readDigests(dir, `${path}/`));
+    else digestsByPath[path] = sha256Of(Deno.readFileSync(`${dir}/${path}`));
   }
-  return found;
+  return digestsByPath;
 }
 
 function digests(content: Content): Record<string, string> {
@@ -94,12 +94,12 @@ async function makeReusing(
   ) => Promise<AppResponse | null> | null = () => null,
   options: FilesOptions = {},
 ) {
-  const asked: string[] = [];
+  const reuseMethods: string[] = [];
   const isOfReuse = reuseTeller();
-  const wrap = changeResponses((request, answer) => {
+  const wrap = changeResponses((request, respond) => {
     const { method, uri, headers } = request;
-    if (isOfReuse(method, uri, headers)) asked.push(method);
-    return change(request, answer);
+    if (isOfReuse(method, uri, headers)) reuseMethods.push(method);
+    return change(request, respond);
   });
   const trees = await makeTrees(direction, {}, {}, wrap, { reuse: true, ...options });
   await write(trees.source, source);
@@ -111,8 +111,9 @@ async function makeReusing(
     const { bytes, reused, files, failed } = copied.result;
     return { ...copied, plan, last, moved: { files, failed, bytes, reused } };
   };
-  const over = (client: Connector, options: UploadTreeOptions = {}) => trees.copy(options, client);
-  return { ...trees, copy, over, asked };
+  const copyOver = (client: Connector, options: UploadTreeOptions = {}) =>
+    trees.copy(options, client);
+  return { ...trees, copy, over: copyOver, asked: reuseMethods };
 }
 
 const BYTES = randomBytes(SIZE);
@@ -127,12 +128,12 @@ interface Row {
   /** The number of bytes that are sent, and that are reused. */
   readonly moves: readonly [bytes: number, reused: number];
   /** The methods of the requests that compare or copy; for uploads also separately. */
-  readonly asked?: readonly string[];
+  readonly reuseMethods?: readonly string[];
   readonly askedByUpload?: readonly string[];
   /** Whether the plan expects bytes to be reused that are then sent. */
   readonly isVain?: boolean;
   /** The files that the target has in addition to those of the source. */
-  readonly left?: Content;
+  readonly remaining?: Content;
 }
 
 const ROWS: readonly Row[] = [
@@ -147,9 +148,9 @@ const ROWS: readonly Row[] = [
     source: { new: [BYTES, OLD] },
     target: { old: [BYTES, OLD] },
     moves: [0, SIZE],
-    asked: ["HEAD"],
+    reuseMethods: ["HEAD"],
     askedByUpload: ["PUT"],
-    left: { old: [BYTES, OLD] },
+    remaining: { old: [BYTES, OLD] },
   },
   {
     rule: "a renamed file is not sent, and its old name is deleted",
@@ -198,7 +199,7 @@ const ROWS: readonly Row[] = [
     target: { old: [BYTES, OLD], log: [BYTES, OLD] },
     options: { dryRun: true },
     moves: [LINE.length, 2 * SIZE],
-    asked: [],
+    reuseMethods: [],
   },
   {
     rule: "a file of another size or time is not compared",
@@ -206,7 +207,7 @@ const ROWS: readonly Row[] = [
     target: { c: [BYTES, OLD], d: [OTHER, OLD] },
     options: { delete: true },
     moves: [2 * SIZE - 1, 0],
-    asked: [],
+    reuseMethods: [],
   },
   {
     rule: "a file of the same name that is newer, longer or below 64 KiB is not compared",
@@ -223,7 +224,7 @@ const ROWS: readonly Row[] = [
       d: [BYTES.subarray(0, 65_534), OLD],
     },
     moves: [GROWN.length + 2 * SIZE + 65_535, 0],
-    asked: [],
+    reuseMethods: [],
   },
   {
     rule:
@@ -232,7 +233,7 @@ const ROWS: readonly Row[] = [
     target: { old: [OTHER, OLD] },
     options: { delete: true },
     moves: [SIZE, 0],
-    asked: ["HEAD"],
+    reuseMethods: ["HEAD"],
     askedByUpload: ["PUT"],
     isVain: true,
   },
@@ -241,23 +242,25 @@ const ROWS: readonly Row[] = [
     source: { a: [GROWN, NEW] },
     target: { a: [OTHER, OLD] },
     moves: [GROWN.length, 0],
-    asked: ["HEAD"],
+    reuseMethods: ["HEAD"],
     isVain: true,
   },
 ];
 
-for (const { rule, source, target, options, moves, isVain, left = {}, ...row } of ROWS) {
+for (const { rule, source, target, options, moves, isVain, remaining: left = {}, ...row } of ROWS) {
   testBothDirections(rule, async (direction) => {
-    const asked = direction === "upload" ? row.askedByUpload ?? row.asked : row.asked;
+    const expectedMethods = direction === "upload"
+      ? row.askedByUpload ?? row.reuseMethods
+      : row.reuseMethods;
     await using trees = await makeReusing(direction, source, target);
-    const { moved, plan, last } = await trees.copy(options);
+    const { moved: summary, plan, last } = await trees.copy(options);
     const [bytes, reused] = moves;
-    assertEquals([moved.bytes, moved.reused, moved.failed], [bytes, reused, 0]);
-    if (asked !== undefined) assertEquals(trees.asked, asked);
+    assertEquals([summary.bytes, summary.reused, summary.failed], [bytes, reused, 0]);
+    if (expectedMethods !== undefined) assertEquals(trees.asked, expectedMethods);
     if (!isVain) assertEquals(plan?.bytes, bytes, "the plan excludes reused bytes");
     assertEquals([last?.bytes, last?.total], [bytes, bytes]);
-    if (options?.dryRun) return assertEquals(read(trees.target), digests(target));
-    assertEquals(read(trees.target), digests({ ...left, ...source }));
+    if (options?.dryRun) return assertEquals(readDigests(trees.target), digests(target));
+    assertEquals(readDigests(trees.target), digests({ ...left, ...source }));
     for (const [path, [, modified]] of Object.entries(source)) {
       assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, modified);
     }
@@ -273,9 +276,9 @@ testBothDirections(
     const source: Content = { a: [b, new Date(+OLD + 1)], b: [a, new Date(+OLD + 2)] };
     await using trees = await makeReusing(direction, source, target);
     await write(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
-    const { moved } = await trees.copy();
-    assertEquals([moved.bytes + moved.reused, moved.failed], [2 * SIZE, 0]);
-    assertEquals(read(trees.target), digests(source));
+    const { moved: summary } = await trees.copy();
+    assertEquals([summary.bytes + summary.reused, summary.failed], [2 * SIZE, 0]);
+    assertEquals(readDigests(trees.target), digests(source));
   },
 );
 
@@ -317,20 +320,20 @@ testBothDirections("less than 1 % of a renamed directory of photos is sent", asy
     crypto.getRandomValues(bytes.subarray(0, 64));
     return [`IMG_${i}.jpg`, bytes];
   });
-  const named = (dir: string): Content =>
+  const makePhotos = (dir: string): Content =>
     Object.fromEntries(files.map(([name, bytes]) => [`${dir}/${name}`, [bytes, OLD]]));
-  await using trees = await makeReusing(direction, named("2026/01 new"), named("old"));
+  await using trees = await makeReusing(direction, makePhotos("2026/01 new"), makePhotos("old"));
   await using relay = new CountingRelay(trees.serving.address);
   const client = new Client(relay.address);
   const { result } = await trees.over(client, { delete: true });
   assertEquals([result.bytes, result.reused, result.failed], [0, 10_000_000, 0]);
   assert(relay.bytes < 100_000, `${relay.bytes} bytes on the wire`);
-  assertEquals(read(trees.target), digests(named("2026/01 new")));
+  assertEquals(readDigests(trees.target), digests(makePhotos("2026/01 new")));
 });
 
 /** Changes of a basis file after its comparison, so that the server can't copy it. */
 const OVERTAKEN: readonly [
-  what: string,
+  label: string,
   change: (dir: string) => void | Promise<void>,
 ][] = [
   ["is gone", (dir) => Deno.removeSync(`${dir}/old`)],
@@ -342,8 +345,8 @@ const OVERTAKEN: readonly [
   }],
 ];
 
-for (const [what, change] of OVERTAKEN) {
-  Deno.test(`upload: a file is sent whole, once, if its basis file ${what} when it is copied`, async () => {
+for (const [label, change] of OVERTAKEN) {
+  Deno.test(`upload: a file is sent whole, once, if its basis file ${label} when it is copied`, async () => {
     const puts: unknown[] = [];
     let target = "";
     await using trees = await makeReusing(
@@ -358,8 +361,8 @@ for (const [what, change] of OVERTAKEN) {
       },
     );
     target = trees.target;
-    const { moved, last } = await trees.copy();
-    assertEquals(moved, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
+    const { moved: summary, last } = await trees.copy();
+    assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
     assertEquals(puts, ['"/tree/old";length=204800', undefined]);
     assertEquals([last?.bytes, last?.total], [SIZE, SIZE]);
     assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
@@ -373,9 +376,9 @@ Deno.test("download: a file is requested whole, once, if its basis file has chan
     "download",
     { new: [BYTES, OLD] },
     { old: [BYTES, OLD] },
-    (request, answer) => {
+    (request, respond) => {
       if (request.headers["digest-length"] === undefined) return null;
-      return answer().then((answered) => {
+      return respond().then((answered) => {
         // The server has hashed the file, and the client may have hashed its own.
         Deno.writeFileSync(`${target}/old`, OTHER);
         return answered;
@@ -383,8 +386,8 @@ Deno.test("download: a file is requested whole, once, if its basis file has chan
     },
   );
   target = trees.target;
-  const { moved } = await trees.copy();
-  assertEquals(moved, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
+  const { moved: summary } = await trees.copy();
+  assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
   assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
   assertEquals((await listNamesWithoutVersions(target)).toSorted(), ["new", "old"]);
 });
@@ -419,9 +422,9 @@ Deno.test("download: a file that becomes shorter before it is verified is copied
     },
   );
   source = trees.source;
-  const { moved } = await trees.copy();
-  assertEquals([moved.files, moved.failed], [1, 0]);
-  assertEquals(read(trees.target), { log: sha256Of(OTHER) });
+  const { moved: summary } = await trees.copy();
+  assertEquals([summary.files, summary.failed], [1, 0]);
+  assertEquals(readDigests(trees.target), { log: sha256Of(OTHER) });
 });
 
 testBothDirections(
@@ -433,12 +436,12 @@ testBothDirections(
       direction,
       { log: [GROWN, NEW] },
       { log: [BYTES, OLD] },
-      (request, answer) => {
+      (request, respond) => {
         const isLast = direction === "upload" ? "PUT" : "GET";
         if (request.path.at(-1) !== "log" || request.method !== isLast || isChanged) return null;
         isChanged = true;
         Deno.writeFileSync(`${source}/log`, OTHER);
-        return answer();
+        return respond();
       },
     );
     source = trees.source;
@@ -474,15 +477,19 @@ async function makeApp(options: FilesOptions = {}) {
 }
 
 /** The headers of a whole file that reuses bytes. */
-function announced(reuse: string, more: HeaderDict = {}): HeaderDict {
+function makeReuseHeaders(reuse: string, moreHeaders: HeaderDict = {}): HeaderDict {
   const digest = `sha-256=:${Uint8Array.fromHex(sha256Of(BYTES)).toBase64()}:`;
-  const whole = { "repr-digest": digest, "upload-length": `${SIZE}`, "upload-offset": `${SIZE}` };
-  return { ...whole, reuse, ...more };
+  const wholeFileHeaders = {
+    "repr-digest": digest,
+    "upload-length": `${SIZE}`,
+    "upload-offset": `${SIZE}`,
+  };
+  return { ...wholeFileHeaders, reuse, ...moreHeaders };
 }
 
 const isRoot = Deno.uid() === 0;
 
-const REFUSED: readonly (readonly [what: string, reuse: string, status: number])[] = [
+const REFUSED: readonly (readonly [label: string, reuse: string, status: number])[] = [
   ["a missing file", `"/none";length=${SIZE}`, 404],
   ["a directory", `"/sub";length=${SIZE}`, 404],
   ["a directory with a trailing slash", `"/sub/";length=${SIZE}`, 404],
@@ -505,57 +512,64 @@ const REFUSED: readonly (readonly [what: string, reuse: string, status: number])
   ["an unknown parameter", `"/old";length=${SIZE};a`, 400],
 ];
 
-for (const [what, reuse, status] of REFUSED) {
-  const ignore = !HAS_LINKS && what.includes("link");
-  Deno.test(`a peer can't reuse ${what}: ${status}`, { ignore }, async () => {
+for (const [label, reuse, status] of REFUSED) {
+  const ignore = !HAS_LINKS && label.includes("link");
+  Deno.test(`a peer can't reuse ${label}: ${status}`, { ignore }, async () => {
     await using files = await makeApp();
-    const before = read(files.serverDir);
-    const [answered, , headers] = await files.app.handle(mkreq("PUT", "/new", announced(reuse)));
+    const digestsBefore = readDigests(files.serverDir);
+    const [answered, , headers] = await files.app.handle(
+      mkreq("PUT", "/new", makeReuseHeaders(reuse)),
+    );
     assertEquals([answered, headers["upload-offset"]], [status, undefined]);
-    assertEquals(read(files.serverDir), before);
+    assertEquals(readDigests(files.serverDir), digestsBefore);
     assertEquals(await listNames(`${files.dir}/${RESERVED_DIRECTORY_NAME}`).catch(() => []), []);
   });
 }
 
 Deno.test("a peer can reuse a file that it may read", async () => {
   await using files = await makeApp();
-  const headers = announced(`"/old";length=${SIZE}`);
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
   const [status] = await files.app.handle(mkreq("PUT", "/deep/new", headers));
-  assertEquals([status, read(files.dir)["deep/new"]], [201, sha256Of(BYTES)]);
+  assertEquals([status, readDigests(files.dir)["deep/new"]], [201, sha256Of(BYTES)]);
 });
 
 Deno.test("a PUT that reuses bytes honors its preconditions", async () => {
   await using files = await makeApp();
   await write(files.dir, { new: [OTHER, OLD] });
-  const headers = announced(`"/old";length=${SIZE}`, { "if-none-match": "*" });
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`, { "if-none-match": "*" });
   const [status] = await files.app.handle(mkreq("PUT", "/new", headers));
-  assertEquals([status, read(files.dir)["new"]], [412, sha256Of(OTHER)]);
+  assertEquals([status, readDigests(files.dir)["new"]], [412, sha256Of(OTHER)]);
 });
 
 Deno.test("reused bytes count for maxBytes", async () => {
   await using files = await makeApp({ maxBytes: SIZE - 1 });
-  const headers = announced(`"/old";length=${SIZE}`);
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
   assertEquals((await files.app.handle(mkreq("PUT", "/new", headers)))[0], 413);
 });
 
 Deno.test("an app without reuse ignores reuse requests, and sends no reuse headers", async () => {
   await using files = await makeApp({ reuse: false, list: true });
-  const headers = announced(`"/old";length=${SIZE}`);
-  const [status, , told] = await files.app.handle(mkreq("PUT", "/new", headers));
-  assertEquals([status, told["upload-offset"]], [409, "0"]);
-  const wanted = { "want-repr-digest": "sha-256=10", "digest-length": "1" };
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
+  const [status, , putHeaders] = await files.app.handle(mkreq("PUT", "/new", headers));
+  assertEquals([status, putHeaders["upload-offset"]], [409, "0"]);
+  const digestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": "1" };
   for (const [method, uri] of [["HEAD", "/old"], ["GET", "/"], ["HEAD", "/new"]] as const) {
-    const about = uri === "/new" ? { "upload-length": "1", "upload-version": "a" } : wanted;
-    const [, , answer] = await files.app.handle(mkreq(method, uri, about));
-    assertEquals([answer["reuse"], answer["digest-length"]], [undefined, undefined]);
+    const requestHeaders = uri === "/new"
+      ? { "upload-length": "1", "upload-version": "a" }
+      : digestHeaders;
+    const [, , responseHeaders] = await files.app.handle(mkreq(method, uri, requestHeaders));
+    assertEquals([responseHeaders["reuse"], responseHeaders["digest-length"]], [
+      undefined,
+      undefined,
+    ]);
   }
 });
 
 Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
   await using files = await makeApp();
   const ask = async (length: string) => {
-    const wanted = { "want-repr-digest": "sha-256=10", "digest-length": length };
-    const [, , headers] = await files.app.handle(mkreq("HEAD", "/old", wanted));
+    const requestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": length };
+    const [, , headers] = await files.app.handle(mkreq("HEAD", "/old", requestHeaders));
     return [headers["digest-length"], headers["repr-digest"], headers["reuse"]];
   };
   const digest = (length: number) => {
@@ -566,20 +580,20 @@ Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
     assertEquals(await ask(`${length}`), [`${length}`, digest(length), "/old"]);
   }
   assertEquals(await ask(`${SIZE + 1}`), [undefined, undefined, "/old"]);
-  for (const bad of ["-1", "01", "a", ""]) {
-    assertEquals(await ask(bad), [undefined, digest(SIZE), "/old"]);
+  for (const invalid of ["-1", "01", "a", ""]) {
+    assertEquals(await ask(invalid), [undefined, digest(SIZE), "/old"]);
   }
 });
 
-const SINGLE: readonly [what: string, options: TransferOptions][] = [
+const SINGLE: readonly [label: string, options: TransferOptions][] = [
   ["", {}],
   [", without resuming", { resume: false }],
 ];
 
-for (const [what, options] of SINGLE) {
+for (const [suffix, options] of SINGLE) {
   for (const isSettled of [true, false]) {
-    const when = isSettled ? "" : ", and has just changed,";
-    Deno.test(`upload: only the new bytes of a file that has grown${when} are sent${what}`, async () => {
+    const condition = isSettled ? "" : ", and has just changed,";
+    Deno.test(`upload: only the new bytes of a file that has grown${condition} are sent${suffix}`, async () => {
       await using files = await serveFiles((dir) => {
         return new FilesApp(dir, { write: true, reuse: true });
       });
@@ -587,20 +601,23 @@ for (const [what, options] of SINGLE) {
       await write(files.clientDir, { log: [GROWN, NEW] });
       using _clock = setClockAhead(isSettled ? LATER : 0);
       const reports: unknown[] = [];
-      const all = { ...options, onProgress: (now: unknown) => void reports.push(now) };
+      const allOptions = {
+        ...options,
+        onProgress: (progress: unknown) => void reports.push(progress),
+      };
       const { bytes, reused, resumedFrom, total, sha256 } = await upload(
         files.client,
         `${files.clientDir}/log`,
         "/log",
-        all,
+        allOptions,
       );
       assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
       assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
       assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused });
-      assertEquals(read(files.serverDir), { log: sha256Of(GROWN) });
+      assertEquals(readDigests(files.serverDir), { log: sha256Of(GROWN) });
     });
 
-    Deno.test(`download: only the new bytes of a file that has grown${when} are received${what}`, async () => {
+    Deno.test(`download: only the new bytes of a file that has grown${condition} are received${suffix}`, async () => {
       await using files = await serveFiles((dir) => new FilesApp(dir, { reuse: true }));
       await write(files.clientDir, { log: [BYTES, OLD] });
       await write(files.serverDir, { log: [GROWN, NEW] });
@@ -609,7 +626,7 @@ for (const [what, options] of SINGLE) {
       const { bytes, reused, resumedFrom, total, sha256 } = result;
       assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
       assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
-      assertEquals(read(files.clientDir), { log: sha256Of(GROWN) });
+      assertEquals(readDigests(files.clientDir), { log: sha256Of(GROWN) });
     });
   }
 }
@@ -627,17 +644,19 @@ testBothDirections(
     );
     using _clock = setClockAhead(LATER);
     await using relay = new CuttingRelay(trees.serving.address);
-    const over = async () => {
+    const copyOverRelay = async () => {
       const { events } = await trees.over(new Client(relay.address));
       return events.find((event) => event.type === "copied")!;
     };
     relay.cutAfter(1_500_000);
-    await assertRejects(over);
+    await assertRejects(copyOverRelay);
     relay.cutAfter(Infinity);
-    const { bytes, resumedFrom, reused, total } = await over() as TreeEvent & { type: "copied" };
+    const { bytes, resumedFrom, reused, total } = await copyOverRelay() as TreeEvent & {
+      type: "copied";
+    };
     assert(resumedFrom > SIZE, `${resumedFrom}`);
     assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
-    assertEquals(read(trees.target), { log: sha256Of(LARGE) });
+    assertEquals(readDigests(trees.target), { log: sha256Of(LARGE) });
   },
 );
 
@@ -660,10 +679,10 @@ Deno.test("with write: add a new file can reuse bytes, and an existing file stay
   const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
   const target: Content = { old: [BYTES, OLD], log: [BYTES, OLD] };
   await using trees = await makeReusing("upload", source, target, undefined, { write: "add" });
-  const { moved, outcomes } = await trees.copy();
-  assertEquals(moved, { files: 1, failed: 1, bytes: 0, reused: SIZE });
+  const { moved: summary, outcomes } = await trees.copy();
+  assertEquals(summary, { files: 1, failed: 1, bytes: 0, reused: SIZE });
   assertEquals(outcomes, { new: "copied", log: "failed" });
-  assertEquals(read(trees.target), digests({ ...target, new: [BYTES, OLD] }));
+  assertEquals(readDigests(trees.target), digests({ ...target, new: [BYTES, OLD] }));
 });
 
 Deno.test("upload: a tree sends a file if its server takes too long to copy the basis file", async () => {
@@ -684,7 +703,7 @@ Deno.test("upload: a tree sends a file if its server takes too long to copy the 
   } finally {
     released.resolve();
   }
-  assertEquals(read(trees.target)["new"], sha256Of(BYTES));
+  assertEquals(readDigests(trees.target)["new"], sha256Of(BYTES));
 });
 
 Deno.test("upload: whole files are sent to a server that doesn't support reuse any more", async () => {
@@ -692,9 +711,9 @@ Deno.test("upload: whole files are sent to a server that doesn't support reuse a
   await using trees = await makeTrees("upload", {}, {}, (app) => {
     return async (request, session, api) => {
       const { headers } = request;
-      const known = { ...headers };
-      delete known["reuse"];
-      Object.assign(request, { headers: known });
+      const otherHeaders = { ...headers };
+      delete otherHeaders["reuse"];
+      Object.assign(request, { headers: otherHeaders });
       return await app.handle(request, session, api);
     };
   }, { reuse: true });
@@ -707,9 +726,9 @@ Deno.test("upload: whole files are sent to a server that doesn't support reuse a
 Deno.test("move: only the new bytes of a grown file are sent", async () => {
   await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
   using _clock = setClockAhead(LATER);
-  const { moved, removedPaths } = await trees.copy({ move: true });
-  assertEquals([moved.bytes, moved.reused], [LINE.length, SIZE]);
-  assertEquals(read(trees.target), { log: sha256Of(GROWN) });
+  const { moved: summary, removedPaths } = await trees.copy({ move: true });
+  assertEquals([summary.bytes, summary.reused], [LINE.length, SIZE]);
+  assertEquals(readDigests(trees.target), { log: sha256Of(GROWN) });
   assertEquals(removedPaths, ["log"]);
 });
 
@@ -752,33 +771,41 @@ testBothDirections(
       randomTree,
       randomTree,
       fc.boolean(),
-      async (is, was, all) => {
+      async (sourceFiles, targetFiles, deletes) => {
         for (const reuse of [true, false]) {
           await using trees = await makeReusing(
             direction,
-            contentOf(is),
-            contentOf(was),
+            contentOf(sourceFiles),
+            contentOf(targetFiles),
             undefined,
             {
               reuse,
             },
           );
-          const { result, events, last } = await trees.copy({ delete: all });
+          const { result, events, last } = await trees.copy({ delete: deletes });
           const isSame = (path: string) =>
-            was[path]?.size === is[path]!.size && was[path].days === is[path]!.days;
-          const changed = Object.keys(is).filter((path) => !isSame(path));
-          const kept = Object.fromEntries(changed.map((path) => [path, is[path]!]));
-          const others = Object.entries(was).filter(([path]) => !all || path in is);
-          assertEquals(
-            read(trees.target),
-            digests(contentOf({ ...Object.fromEntries(others), ...kept })),
+            targetFiles[path]?.size === sourceFiles[path]!.size &&
+            targetFiles[path].days === sourceFiles[path]!.days;
+          const changedPaths = Object.keys(sourceFiles).filter((path) => !isSame(path));
+          const newFiles = Object.fromEntries(
+            changedPaths.map((path) => [path, sourceFiles[path]!]),
           );
-          assertEquals([result.files, result.failed], [changed.length, 0]);
+          const targetOnly = Object.entries(targetFiles).filter(([path]) =>
+            !deletes || path in sourceFiles
+          );
+          assertEquals(
+            readDigests(trees.target),
+            digests(contentOf({ ...Object.fromEntries(targetOnly), ...newFiles })),
+          );
+          assertEquals([result.files, result.failed], [changedPaths.length, 0]);
           assertEquals(last?.bytes, last?.total);
           const copied = events.filter((event) => event.type === "copied");
           const sums = { bytes: 0, reused: 0 };
           for (const { bytes, resumedFrom, reused, total, path } of copied) {
-            assertEquals([bytes + resumedFrom + reused, total], [total, is[path.join("/")]!.size]);
+            assertEquals([bytes + resumedFrom + reused, total], [
+              total,
+              sourceFiles[path.join("/")]!.size,
+            ]);
             sums.bytes += bytes;
             sums.reused += reused;
           }
@@ -822,15 +849,15 @@ class ImpatientClient implements Connector {
   };
 }
 
-const TOO_SLOW: readonly [what: string, header: string, TreeDirection, waited: number][] = [
+const TOO_SLOW: readonly [label: string, header: string, TreeDirection, waited: number][] = [
   ["compares", "digest-length", "download", 2],
   // A basis file that has all of the bytes is copied without a comparison.
   ["compares", "digest-length", "upload", 1],
   ["copies", "reuse", "upload", 2],
 ];
 
-for (const [what, header, direction, waited] of TOO_SLOW) {
-  Deno.test(`${direction}: whole files are sent if the disk ${what} more slowly than the client waits`, async () => {
+for (const [action, header, direction, waited] of TOO_SLOW) {
+  Deno.test(`${direction}: whole files are sent if the disk ${action} more slowly than the client waits`, async () => {
     const source: Content = { new: [OTHER, OLD], log: [GROWN, NEW] };
     const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
     await using trees = await makeReusing(direction, source, target);
@@ -844,7 +871,7 @@ for (const [what, header, direction, waited] of TOO_SLOW) {
     assertEquals(client.waited, waited);
     const last = events.findLast((event) => event.type === "progress")!;
     assertEquals([last.bytes, last.total], [result.bytes, result.bytes]);
-    assertEquals(read(trees.target), digests(source));
+    assertEquals(readDigests(trees.target), digests(source));
   });
 }
 
@@ -860,29 +887,29 @@ Deno.test("upload, move: whole files are sent if the disk is too slow for a grow
     const { result, removedPaths } = await trees.over(client, { move: true });
     assertEquals([result.bytes, result.reused, removedPaths], [GROWN.length, 0, ["log"]]);
     assert(client.waited >= 2);
-    assertEquals(read(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
+    assertEquals(readDigests(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
   }
 });
 
 for (
-  const [what, target] of [["new", {}], ["with an older local copy", {
+  const [label, target] of [["new", {}], ["with an older local copy", {
     log: [BYTES, OLD],
   }]] as const
 ) {
   for (const isSettled of [true, false]) {
-    const before = isSettled ? "" : ", and had just changed,";
-    Deno.test(`download: a file, ${what}, that keeps growing${before} is copied as it was at one moment`, async () => {
-      const line = () => Deno.writeFileSync(`${source}/log`, LINE, { append: true });
+    const condition = isSettled ? "" : ", and had just changed,";
+    Deno.test(`download: a file, ${label}, that keeps growing${condition} is copied as it was at one moment`, async () => {
+      const appendLine = () => Deno.writeFileSync(`${source}/log`, LINE, { append: true });
       let source = "";
       await using trees = await makeReusing(
         "download",
         { log: [GROWN, NEW] },
         target as Content,
-        async ({ path }, answer) => {
+        async ({ path }, respond) => {
           if (path.at(-1) !== "log") return null;
-          line();
-          const answered = await answer();
-          line();
+          appendLine();
+          const answered = await respond();
+          appendLine();
           return answered;
         },
       );
@@ -890,10 +917,13 @@ for (
       using _clock = setClockAhead(isSettled ? LATER : 0);
       const { result, errors } = await trees.copy();
       assertEquals([result.files, errors], [1, {}]);
-      const here = await Deno.readFile(`${trees.target}/log`);
-      const there = await Deno.readFile(`${source}/log`);
-      assert(here.length >= GROWN.length && here.length < there.length, `${here.length}`);
-      assertEquals(sha256Of(here), sha256Of(there.subarray(0, here.length)));
+      const copiedBytes = await Deno.readFile(`${trees.target}/log`);
+      const sourceBytes = await Deno.readFile(`${source}/log`);
+      assert(
+        copiedBytes.length >= GROWN.length && copiedBytes.length < sourceBytes.length,
+        `${copiedBytes.length}`,
+      );
+      assertEquals(sha256Of(copiedBytes), sha256Of(sourceBytes.subarray(0, copiedBytes.length)));
     });
   }
 }

@@ -48,32 +48,32 @@ for (const [method, uri, headers, body, synced] of ROWS) {
   Deno.test(`synced before the response: ${method} ${uri}${headers === RESUMED ? ", resumed" : ""}`, async () => {
     await using files = await serveWritableDirectory();
     await Deno.mkdir(`${files.root}/empty`);
-    const found = await recordSyncedPaths(files.root, async () => {
+    const syncedPaths = await recordSyncedPaths(files.root, async () => {
       const status = await readStatus(await files.request(method, uri, headers, body));
       assert(status < 300, `${status}`);
     });
-    assertEquals(found, synced);
+    assertEquals(syncedPaths, synced);
   });
 }
 
 Deno.test("synced before the response: an upload of an identical file", async () => {
   await using files = await serveWritableDirectory();
   await files.put("/sub/new", encodeLatin1("12345"), RESUMED);
-  const found = await recordSyncedPaths(files.root, async () => {
+  const syncedPaths = await recordSyncedPaths(files.root, async () => {
     const headers = makeUploadHeaders(encodeLatin1("12345"), 5);
     assertEquals(await readStatus(await files.request("PUT", "/sub/new", headers)), 204);
   });
-  assertEquals(found, [".", "./sub"]);
+  assertEquals(syncedPaths, [".", "./sub"]);
 });
 
 Deno.test("synced before the response: a part that gets its name later, with its parent directories", async () => {
   await using files = await serveWritableDirectory();
-  const found = await recordSyncedPaths(files.root, async () => {
+  const syncedPaths = await recordSyncedPaths(files.root, async () => {
     const headers = { ...RESUMED, "upload-complete": "?0" };
     assertEquals(await files.put("/sub", encodeLatin1("12345"), headers), 204);
   });
   const part = `./.degu-files/${(await files.listUnfinished())[0]}`;
-  assertEquals(found, [".", "./.degu-files", part]);
+  assertEquals(syncedPaths, [".", "./.degu-files", part]);
 });
 
 Deno.test("a resumable file with its final name is complete, even if its directory can't be synced", async () => {
@@ -93,20 +93,20 @@ const LARGE = "l".repeat(70_000);
 const HERE: Readonly<
   Record<string, [(here: string, from: Client, there: string) => Promise<unknown>, string[]]>
 > = {
-  "a private file": [(here) => writePrivateFile(`${here}/key`, "x"), ["./key"]],
+  "a private file": [(localDir) => writePrivateFile(`${localDir}/key`, "x"), ["./key"]],
   "a private file that is replaced": [
-    (here) => replacePrivateFile(`${here}/key`, "x", `${here}/new`),
+    (localDir) => replacePrivateFile(`${localDir}/key`, "x", `${localDir}/new`),
     ["./key"],
   ],
-  "a file, after many of its bytes were written": [async (here) => {
-    await Deno.writeTextFile(`${here}/file`, "x");
-    const sync = new BackgroundSync(`${here}/file`, 0);
+  "a file, after many of its bytes were written": [async (localDir) => {
+    await Deno.writeTextFile(`${localDir}/file`, "x");
+    const sync = new BackgroundSync(`${localDir}/file`, 0);
     sync.add(100_000_000);
     await sync.waitUntilIdle();
   }, ["./file"]],
-  "a download": [async (here, from, there) => {
-    await Deno.writeTextFile(`${there}/x`, "x");
-    await download(from, "/x", `${here}/x`);
+  "a download": [async (localDir, client, remoteDir) => {
+    await Deno.writeTextFile(`${remoteDir}/x`, "x");
+    await download(client, "/x", `${localDir}/x`);
   }, [".", "./x"]],
   "small files of a tree": tree({ "a/b/x": "x", y: "y" }, {}, [
     ".",
@@ -122,18 +122,21 @@ const HERE: Readonly<
     "./a/b",
   ]),
   "a large file below a file in its way": tree({ "a/b": LARGE }, { a: "" }, [".", "./a", "./a/b"]),
-  "a large file whose directory was removed during the call": [async (here, from, there) => {
-    await fill(`${there}/tree`, { "0": LARGE, "a/c/b": LARGE });
-    await fill(here, { "a/c": null });
-    const onEvent = (event: TreeEvent) => {
-      if (event.type === "copied" && event.path[0] === "0") Deno.removeSync(`${here}/a/c`);
-    };
-    await downloadTree(from, "/tree/", here, { connections: 1, onEvent });
-  }, [".", "./0", "./a", "./a/c", "./a/c/b"]],
-  "files that a move has removed": [async (here, to) => {
-    await fill(here, { "a/b": "x", "c/d": LARGE, "e/f": null });
+  "a large file whose directory was removed during the call": [
+    async (localDir, client, remoteDir) => {
+      await fill(`${remoteDir}/tree`, { "0": LARGE, "a/c/b": LARGE });
+      await fill(localDir, { "a/c": null });
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "copied" && event.path[0] === "0") Deno.removeSync(`${localDir}/a/c`);
+      };
+      await downloadTree(client, "/tree/", localDir, { connections: 1, onEvent });
+    },
+    [".", "./0", "./a", "./a/c", "./a/c/b"],
+  ],
+  "files that a move has removed": [async (localDir, client) => {
+    await fill(localDir, { "a/b": "x", "c/d": LARGE, "e/f": null });
     using _later = setClockAhead(10_000);
-    await uploadTree(to, here, ["moved", ""], { move: true });
+    await uploadTree(client, localDir, ["moved", ""], { move: true });
   }, ["./a", "./c"]],
   "directories of a tree": tree({ "a/b": null }, {}, [".", "./a", "./a/b"]),
   "deletions": tree({ "a/x": "x" }, { "a/x": "x", "a/y": "y" }, ["./a"]),
@@ -145,15 +148,15 @@ function tree(
   target: Readonly<Record<string, string | null>>,
   synced: string[],
 ): (typeof HERE)[string] {
-  return [async (here, from, there) => {
-    await fill(`${there}/tree`, source);
-    await fill(here, target);
-    await downloadTree(from, "/tree/", here, { delete: true, compare: "digest" });
+  return [async (localDir, client, remoteDir) => {
+    await fill(`${remoteDir}/tree`, source);
+    await fill(localDir, target);
+    await downloadTree(client, "/tree/", localDir, { delete: true, compare: "digest" });
   }, synced];
 }
 
-for (const [what, [work, synced]] of Object.entries(HERE)) {
-  Deno.test(`synced before a call returns: ${what}`, async () => {
+for (const [label, [work, synced]] of Object.entries(HERE)) {
+  Deno.test(`synced before a call returns: ${label}`, async () => {
     await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
     const { clientDir, serverDir, client } = files;
     assertEquals(

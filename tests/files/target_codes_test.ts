@@ -29,14 +29,16 @@ type Files = Awaited<ReturnType<typeof setUp>>;
 async function setUp(direction: typeof DIRECTIONS[number], target: Record<string, string | null>) {
   const files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { serverDir, clientDir, client } = files;
-  const [from, to] = direction === "upload" ? [clientDir, serverDir] : [serverDir, clientDir];
-  await fill(from, { f: "source" });
-  await fill(to, target);
+  const [sourceDir, targetDir] = direction === "upload"
+    ? [clientDir, serverDir]
+    : [serverDir, clientDir];
+  await fill(sourceDir, { f: "source" });
+  await fill(targetDir, target);
   const copy = (path: string, options: TransferOptions = {}) =>
     direction === "upload"
-      ? upload(client, `${from}/f`, path.split("/"), options)
-      : download(client, ["f"], `${to}/${path}`, options);
-  return { ...files, to, copy };
+      ? upload(client, `${sourceDir}/f`, path.split("/"), options)
+      : download(client, ["f"], `${targetDir}/${path}`, options);
+  return { ...files, to: targetDir, copy };
 }
 
 interface Row {
@@ -108,11 +110,11 @@ for (const direction of DIRECTIONS) {
         assertEquals(await Deno.readTextFile(`${files.to}/${path}`), "source");
         return;
       }
-      const before = await readTree(files.to);
+      const treeBefore = await readTree(files.to);
       const error = await assertRejects(() => files.copy(path, options), TransferError);
       assertEquals([error.code, isTransient(error)], [code, false], error.message);
       if (direction === "upload") assertEquals((error.cause as StatusError).status, status);
-      assertEquals(await readTree(files.to), before, "no file is replaced, and no part stays");
+      assertEquals(await readTree(files.to), treeBefore, "no file is replaced, and no part stays");
     });
   }
 }
@@ -130,22 +132,22 @@ Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, a
   await using files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { write: "add" });
     return async (request, session, api) => {
-      const answer = await app.handle(request, session, api);
-      const [status, , { allow, "retry-after": after }] = answer;
-      if (status >= 400) statuses.push([request.method, status, allow, after]);
-      return answer;
+      const response = await app.handle(request, session, api);
+      const [status, , { allow, "retry-after": retryAfter }] = response;
+      if (status >= 400) statuses.push([request.method, status, allow, retryAfter]);
+      return response;
     };
   });
   const { client, serverDir, clientDir } = files;
   await fill(serverDir, { x: "old", "d/y": "" });
   await fill(clientDir, { f: "new" });
-  const put = (uri: string, headers = {}) =>
+  const sendPut = (uri: string, headers = {}) =>
     client.request("PUT", uri, headers, new TextEncoder().encode("new"));
   for (const headers of [{}, { "if-none-match": "*" }, { "if-file-stamp": "none" }]) {
-    await (await put("/x", headers)).discard();
+    await (await sendPut("/x", headers)).discard();
   }
-  await (await put("/d")).discard();
-  await (await put("/x/y")).discard();
+  await (await sendPut("/d")).discard();
+  await (await sendPut("/x/y")).discard();
   await (await client.request("DELETE", "/x")).discard();
   const allow = "GET, HEAD, PUT";
   assertEquals(statuses.splice(0), [
@@ -183,8 +185,8 @@ Deno.test("the error of a call to a server whose directory is missing is transie
 });
 
 for (const lists of [true, false]) {
-  const what = lists ? "" : ", also if it does not list its directory";
-  Deno.test(`upload: a tree reports for each file that its server only adds files${what}`, async () => {
+  const suffix = lists ? "" : ", also if it does not list its directory";
+  Deno.test(`upload: a tree reports for each file that its server only adds files${suffix}`, async () => {
     const large = "l".repeat(100_000);
     await using trees = await makeTrees(
       "upload",

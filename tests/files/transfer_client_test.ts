@@ -73,23 +73,23 @@ Deno.test("a request is repeated at most once, and not after a new connection ha
     using client = new TransferClient("from", pool);
     return await client.request("GET", "/", {});
   };
-  const asked = async (peer: RawPeer) => {
+  const receiveRequest = async (peer: RawPeer) => {
     await peer.readPreamble();
     return peer;
   };
-  const hangsUp = async (peer: Promise<RawPeer>) => (await asked(await peer)).close();
+  const hangsUp = async (peer: Promise<RawPeer>) => (await receiveRequest(await peer)).close();
   await Promise.all([hangsUp(server.accept()), assertRejects(ask, EmptyPreambleError)]);
   assertEquals(connections, 1);
 
-  const answering = server.accept().then(asked);
+  const answering = server.accept().then(receiveRequest);
   const answered = ask();
   const peer = await answering;
   await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
   await answered;
-  const again = assertRejects(ask, EmptyPreambleError);
+  const secondAttempt = assertRejects(ask, EmptyPreambleError);
   await hangsUp(Promise.resolve(peer));
   await hangsUp(server.accept());
-  await again;
+  await secondAttempt;
   assertEquals(connections, 3);
 });
 
@@ -100,22 +100,24 @@ Deno.test("a lost response to makeDirectory or deleteFile is transient only over
   const client = new Client(server.address);
   await using pool = new ConnectionPool(client);
   await using repeating = new ConnectionPool(client, { repeat: "any" });
-  for (const to of [client, pool, repeating]) {
-    for (const call of [() => makeDirectory(to, ["a", ""]), () => deleteFile(to, ["a"])]) {
+  for (const connector of [client, pool, repeating]) {
+    for (
+      const call of [() => makeDirectory(connector, ["a", ""]), () => deleteFile(connector, ["a"])]
+    ) {
       const rejected = assertRejects(call, EmptyPreambleError);
       if (`${call}`.includes("deleteFile")) {
         // The client first requests the file's stamp.
-        const asked = await server.accept();
-        await asked.readPreamble();
-        await asked.send(
+        const headPeer = await server.accept();
+        await headPeer.readPreamble();
+        await headPeer.send(
           `HTTP/1.1 200 OK\r\nconnection: close\r\nfile-stamp: ${STAMP}\r\ncontent-length: 0\r\n\r\n`,
         );
-        asked.close();
+        headPeer.close();
       }
       const peer = await server.accept();
       await peer.readPreamble();
       peer.close();
-      assertEquals(isTransient(await rejected), to === repeating);
+      assertEquals(isTransient(await rejected), connector === repeating);
     }
   }
 });
@@ -133,16 +135,16 @@ Deno.test("an unneeded response body leaves a connection of the caller usable", 
 });
 
 Deno.test("a transfer doesn't use a pool's connection that the client has closed", async () => {
-  const opened: Connection[] = [];
+  const openedConnections: Connection[] = [];
   await using serving = serve(() => [204, "No Content", {}, null]);
-  const onConnect = (connection: Connection) => opened.push(connection) > 0;
+  const onConnect = (connection: Connection) => openedConnections.push(connection) > 0;
   await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
   for (let i = 0; i < 2; i++) {
     using client = new TransferClient("from", pool);
     assertEquals((await client.request("GET", "/", {})).status, 204);
-    opened[i]!.close();
+    openedConnections[i]!.close();
   }
-  assertEquals(opened.length, 2);
+  assertEquals(openedConnections.length, 2);
 });
 
 Deno.test("a connection whose last response was not read is closed, and frees its slot in a pool", async () => {
@@ -167,8 +169,8 @@ Deno.test("a transfer over a client closes its connection at the end, and one ov
       for (let i = 0; i < 2; i++) await client.request("GET", "/", {});
     }
   }
-  const [own, pooled] = test.sessions;
-  await withTimeout(waitForAbort(own!.signal), "the session of the client ends");
+  const [clientSession, pooled] = test.sessions;
+  await withTimeout(waitForAbort(clientSession!.signal), "the session of the client ends");
   assertEquals([test.sessions.length, pooled!.signal.aborted], [2, false]);
 });
 

@@ -50,14 +50,14 @@ testBothDirections(
   "retries: a file whose response is lost is reported as copied, once",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-    let left = 4;
+    let lostResponses = 4;
     await using trees = await makeTrees(
       direction,
       { a: "1", b: "2" },
       {},
-      changeResponses(async (request, answer) => {
-        if (!copies(request) || left-- <= 0) return null;
-        await answer();
+      changeResponses(async (request, respond) => {
+        if (!copies(request) || lostResponses-- <= 0) return null;
+        await respond();
         throw new Error("the answer is lost");
       }),
     );
@@ -75,23 +75,23 @@ testBothDirections(
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     for (const [retries, lists] of [[undefined, 1], [0, 1], [2, 3]] as const) {
-      let asked = 0;
+      let requestCount = 0;
       await using trees = await makeTrees(
         direction,
         { a: "l".repeat(100_000) },
         {},
         changeResponses((request) => {
           if (request.query !== "tree") return null;
-          asked++;
+          requestCount++;
           return [503, "Busy", {}, null];
         }),
       );
-      const told: TreeEvent[] = [];
-      const onEvent = (event: TreeEvent) => told.push(event);
+      const reported: TreeEvent[] = [];
+      const onEvent = (event: TreeEvent) => reported.push(event);
       const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
-      assertEquals([status, asked], [503, lists]);
+      assertEquals([status, requestCount], [503, lists]);
       const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
-      const retries503 = told.map((event) => {
+      const retries503 = reported.map((event) => {
         if (event.type !== "retry") throw new Error(event.type);
         return [event.number, event.seconds, (event.error as StatusError).status];
       });
@@ -105,14 +105,14 @@ testBothDirections(
   async (direction) => {
     await using trees = await makeTrees(direction, { a: "1" });
     for (const name of ["filter", "onEvent"] as const) {
-      let called = 0;
+      let callCount = 0;
       const thrower = () => {
-        called++;
+        callCount++;
         throw new Deno.errors.ConnectionReset("mine");
       };
       const copying = () => trees.copy({ retries: 3, [name]: thrower });
       await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
-      assertEquals(called, 1, name);
+      assertEquals(callCount, 1, name);
     }
   },
 );
@@ -163,32 +163,34 @@ Deno.test("retries: maxDelete applies to the whole call, and a file that fails a
 });
 
 for (const grows of [false, true]) {
-  const what = grows ? ", and counts for maxDelete" : "";
-  Deno.test(`retries: a deletion whose response is lost is reported${what}`, async () => {
+  const suffix = grows ? ", and counts for maxDelete" : "";
+  Deno.test(`retries: a deletion whose response is lost is reported${suffix}`, async () => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-    let lost = 0;
+    let lostCount = 0;
     let target = "";
     await using trees = await makeTrees(
       "upload",
       { a: "1" },
       { x: "1", y: "2", z: "3" },
-      changeResponses(async ({ method }, answer) => {
+      changeResponses(async ({ method }, respond) => {
         // The client repeats a request once by itself.
-        if (method !== "DELETE" || lost === 2) return null;
-        if (++lost === 2 && grows) await Deno.writeTextFile(`${target}/w`, "4");
-        await answer();
+        if (method !== "DELETE" || lostCount === 2) return null;
+        if (++lostCount === 2 && grows) await Deno.writeTextFile(`${target}/w`, "4");
+        await respond();
         throw new Error("the answer is lost");
       }),
     );
     ({ target } = trees);
     const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
     const { result, deletedPaths, outcomes } = await trees.copy(options);
-    const here = Object.keys(await readTree(trees.target));
-    const all = { a: "copied", ...grows ? { "": "failed" } : {} };
-    const left = grows ? ["w", "x", "y", "z"].filter((name) => !deletedPaths.includes(name)) : [];
-    assertEquals(here.sort(), ["a", ...left]);
+    const targetNames = Object.keys(await readTree(trees.target));
+    const expectedOutcomes = { a: "copied", ...grows ? { "": "failed" } : {} };
+    const expectedNames = grows
+      ? ["w", "x", "y", "z"].filter((name) => !deletedPaths.includes(name))
+      : [];
+    assertEquals(targetNames.sort(), ["a", ...expectedNames]);
     assertEquals([result.deleted, deletedPaths.length], grows ? [1, 1] : [3, 3]);
-    assertEquals([result.deletionsSkipped, outcomes], [grows ? "limit" : null, all]);
+    assertEquals([result.deletionsSkipped, outcomes], [grows ? "limit" : null, expectedOutcomes]);
   });
 }
 
@@ -222,8 +224,8 @@ testBothDirections(
     const { result, outcomes, events, deletedPaths } = await trees.copy(options);
     assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
     assertEquals([result.failed, result.deletionsSkipped, deletedPaths], [0, null, ["old"]]);
-    const [retry, ...others] = retriesOf(events);
-    assert(retry?.type === "retry" && others.length === 0, Deno.inspect(events));
+    const [retry, ...otherRetries] = retriesOf(events);
+    assert(retry?.type === "retry" && otherRetries.length === 0, Deno.inspect(events));
     assertEquals([retry.number, retry.seconds, isTransient(retry.error)], [1, 1, true]);
     // The files that the earlier attempt has copied are reported only once.
     const types = events.map(({ type }) => type);

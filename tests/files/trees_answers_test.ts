@@ -51,14 +51,14 @@ type Tree = Readonly<Record<string, string | null>>;
 interface Row {
   readonly rule: string;
   /** The direction that the rule applies to; both by default. */
-  readonly only?: TreeDirection;
+  readonly onlyDirection?: TreeDirection;
   readonly source?: Tree;
   readonly target?: Tree;
   readonly options?: UploadTreeOptions;
-  /** Selects the requests that are counted, and answered by `answer`; all by default. */
-  readonly at?: (request: Request) => boolean;
+  /** Selects the requests that are counted, and answered by `respond`; all by default. */
+  readonly isCounted?: (request: Request) => boolean;
   /** Returns the response to a request, counted from 1; `null` for the response of the app. */
-  readonly answer: (count: number, request: Request) => AppResponse | null;
+  readonly respond: (count: number, request: Request) => AppResponse | null;
   /** The outcome of each path, or the status or code that the call rejects with. */
   readonly expected: Readonly<Record<string, string>> | number | string;
   /** A text in the error that the call rejects with. */
@@ -71,7 +71,7 @@ interface Row {
   /** The expected number of counted requests. */
   readonly requests?: number;
   /** The files of the target after the call. */
-  readonly left?: Tree;
+  readonly remaining?: Tree;
   /** Some files of the target after the call. */
   readonly stays?: Tree;
 }
@@ -172,40 +172,40 @@ function understating({ query }: Request): AppResponse | null {
 }
 
 const rows: readonly Row[] = [
-  ...Object.entries(BAD_LISTS).map(([what, answer]): Row => ({
-    rule: `an invalid list rejects the whole call: ${what}`,
-    only: "download",
+  ...Object.entries(BAD_LISTS).map(([label, response]): Row => ({
+    rule: `an invalid list rejects the whole call: ${label}`,
+    onlyDirection: "download",
     target: { kept: "kept" },
     options: { delete: true },
-    at: ({ query }) => query === "tree",
-    answer: () => answer,
+    isCounted: ({ query }) => query === "tree",
+    respond: () => response,
     expected: "BAD_LIST",
-    left: { kept: "kept" },
+    remaining: { kept: "kept" },
   })),
   {
     rule: "reserved names of a list are skipped",
-    only: "download",
+    onlyDirection: "download",
     target: { kept: "kept" },
     options: { delete: true },
-    at: ({ query }) => query === "tree",
-    answer: () => list({ path: [".degu-files"], ...ENTRY }, { path: [".a.DEGU-part"], ...ENTRY }),
+    isCounted: ({ query }) => query === "tree",
+    respond: () => list({ path: [".degu-files"], ...ENTRY }, { path: [".a.DEGU-part"], ...ENTRY }),
     expected: { ".degu-files": "skipped: reserved", ".a.DEGU-part": "skipped: reserved" },
   },
   {
     rule: "a file that is larger than in its list is copied in its real size",
-    only: "download",
+    onlyDirection: "download",
     source: UNDERSTATED,
-    answer: (_, request) => understating(request),
+    respond: (_, request) => understating(request),
     expected: { large: "copied", small: "copied" },
-    left: UNDERSTATED,
+    remaining: UNDERSTATED,
   },
   {
     rule:
       "an interrupted file is requested again if the server still responds, whatever the status",
-    only: "download",
+    onlyDirection: "download",
     source: { large: LARGE },
-    at: ({ uri }) => uri === "/tree/large",
-    answer: (count, { method, headers }) => {
+    isCounted: ({ uri }) => uri === "/tree/large",
+    respond: (count, { method, headers }) => {
       if (method === "HEAD") {
         const isForDigest = headers["want-repr-digest"] !== undefined;
         return isForDigest ? null : [403, "Forbidden", { "content-length": 1 }, null];
@@ -214,73 +214,74 @@ const rows: readonly Row[] = [
     },
     expected: { large: "copied" },
   },
-  ...Object.entries(BAD_BUNDLES).map(([what, answer]): Row => ({
-    rule: `records of other files than requested reject the whole call: ${what}`,
-    only: "download",
+  ...Object.entries(BAD_BUNDLES).map(([label, response]): Row => ({
+    rule: `records of other files than requested reject the whole call: ${label}`,
+    onlyDirection: "download",
     source: { a: "a" },
     target: { kept: "kept" },
     options: { delete: true },
-    at: isBundle,
-    answer: () => answer,
+    isCounted: isBundle,
+    respond: () => response,
     expected: "UNEXPECTED_RESPONSE",
     stays: { kept: "kept" },
   })),
-  ...[1, 2].map((wrong): Row => ({
-    rule: `a small file with another digest is requested once more, then fails alone: ${wrong}`,
-    only: "download",
+  ...[1, 2].map((wrongCount): Row => ({
+    rule:
+      `a small file with another digest is requested once more, then fails alone: ${wrongCount}`,
+    onlyDirection: "download",
     source: { a: "a", b: "b" },
-    at: ({ query }) => query === "bundle=get",
-    answer: (count) => {
-      if (count > wrong) return null;
+    isCounted: ({ query }) => query === "bundle=get",
+    respond: (count) => {
+      if (count > wrongCount) return null;
       return bundle(...["a", "b"].map((name) => recordOf(name, "x", "0".repeat(64))));
     },
-    expected: wrong === 1 ? { a: "copied", b: "copied" } : { a: "failed", b: "failed" },
+    expected: wrongCount === 1 ? { a: "copied", b: "copied" } : { a: "failed", b: "failed" },
     requests: 2,
   })),
   {
     rule: "connections that are cut are replaced, and complete files are not copied again",
     source: MANY,
-    at: isBundle,
-    answer: (count) => count === 1 ? cutHere() : null,
+    isCounted: isBundle,
+    respond: (count) => count === 1 ? cutHere() : null,
     expected: Object.fromEntries(Object.keys(MANY).map((path) => [path, "copied"])),
     requests: 2,
-    left: MANY,
+    remaining: MANY,
   },
   {
     rule: "a file whose upload is refused with 400, because it has changed, is sent once more",
-    only: "upload",
+    onlyDirection: "upload",
     source: { a: LARGE },
-    at: ({ method, uri }) => method === "PUT" && uri === "/tree/a",
-    answer: (count, request) => count === 1 ? refusal(400, request) : null,
+    isCounted: ({ method, uri }) => method === "PUT" && uri === "/tree/a",
+    respond: (count, request) => count === 1 ? refusal(400, request) : null,
     expected: { a: "copied" },
     requests: 2,
-    left: { a: LARGE },
+    remaining: { a: LARGE },
   },
   ...[403, 404, 499, 401, 405, 507, 500].map((status): Row => ({
     rule: `a refused file fails alone, unless the status concerns all files: ${status}`,
     source: { a: "a", b: LARGE, c: LARGE },
     options: { connections: 1 },
-    at: ({ uri, method }) => uri === "/tree/b" && method !== "POST",
-    answer: (_, request) => refusal(status, request),
+    isCounted: ({ uri, method }) => uri === "/tree/b" && method !== "POST",
+    respond: (_, request) => refusal(status, request),
     expected: status === 507
       ? "DISK_FULL"
       : [401, 405, 500].includes(status)
       ? status
       : { ...COPIED, b: "failed" },
   })),
-  ...RECORD_STATUSES.flatMap(([status, ...ends]) =>
-    ends.flatMap((end, i): Row[] =>
-      end === null ? [] : [{
+  ...RECORD_STATUSES.flatMap(([status, ...outcomes]) =>
+    outcomes.flatMap((outcome, i): Row[] =>
+      outcome === null ? [] : [{
         rule: `a refused small file is requested again once, by itself, or not at all: ${status}`,
-        only: DIRECTIONS[i]!,
+        onlyDirection: DIRECTIONS[i]!,
         source: { a: "a" },
-        at: isBundle,
-        answer: () => {
+        isCounted: isBundle,
+        respond: () => {
           const record = i === 0 ? { path: ["a"], status } : { status };
           return bundle(formatRecord(record as GetRecord));
         },
-        expected: { a: end[0] },
-        requests: end[1],
+        expected: { a: outcome[0] },
+        requests: outcome[1],
       }]
     )
   ),
@@ -294,12 +295,12 @@ const rows: readonly Row[] = [
   ] as const).map(([status, expected, deleted = []]): Row => ({
     rule: "a refused deletion fails alone, unless the status concerns all deletions: " +
       (status ?? CUT),
-    only: "upload",
+    onlyDirection: "upload",
     source: { a: "a" },
     target: { old: "old" },
     options: { delete: true },
-    at: ({ method }) => method === "DELETE",
-    answer: (_, request) => status === null ? cutHere() : refusal(status, request),
+    isCounted: ({ method }) => method === "DELETE",
+    respond: (_, request) => status === null ? cutHere() : refusal(status, request),
     expected,
     deleted,
   })),
@@ -308,9 +309,9 @@ const rows: readonly Row[] = [
     [201, "a file that may not be created fails alone if another may"],
   ] as const).map(([first, rule]): Row => ({
     rule,
-    only: "upload",
+    onlyDirection: "upload",
     source: { a: "a", b: "b" },
-    answer: (_, request) => {
+    respond: (_, request) => {
       if (request.query === "tree") return refusal(404, request);
       if (request.method === "PUT") return refusal(403, request);
       return bundle(...([first, 403] as const).map((status) => formatRecord({ status })));
@@ -321,9 +322,9 @@ const rows: readonly Row[] = [
   })),
   {
     rule: "a file that may not be created fails alone if a directory may",
-    only: "upload",
+    onlyDirection: "upload",
     source: { a: "a", d: null },
-    answer: (count, request) => {
+    respond: (count, request) => {
       if (request.query === "tree") return refusal(404, request);
       if (request.method === "PUT") return refusal(403, request);
       // Directories are created first, after two requests for lists.
@@ -333,10 +334,10 @@ const rows: readonly Row[] = [
   },
   {
     rule: "a file fails if the server refuses it with 412, but doesn't list it",
-    only: "upload",
+    onlyDirection: "upload",
     source: { a: "a" },
-    at: ({ query }) => query === "bundle=put",
-    answer: (count) => count > 20 ? cutHere() : bundle(formatRecord({ status: 412 })),
+    isCounted: ({ query }) => query === "bundle=put",
+    respond: (count) => count > 20 ? cutHere() : bundle(formatRecord({ status: 412 })),
     expected: { a: "failed" },
     requests: 1,
   },
@@ -344,25 +345,25 @@ const rows: readonly Row[] = [
     ([status, expected]): Row => ({
       rule:
         `an entry stays if its directory can't be listed again, and the directory fails: ${status}`,
-      only: "upload",
+      onlyDirection: "upload",
       source: { "d/A": "A" },
       target: { "d/A": "A", "d/a": "a" },
       options: { delete: true, compare: "digest" },
-      at: ({ uri }) => uri === "/tree/d/",
-      answer: (_, request) => refusal(status, request),
+      isCounted: ({ uri }) => uri === "/tree/d/",
+      respond: (_, request) => refusal(status, request),
       expected,
       failedAt: "target",
-      left: { d: null, "d/A": "A", "d/a": "a" },
+      remaining: { d: null, "d/A": "A", "d/a": "a" },
     }),
   ),
   {
     rule: "a directory without entries to delete is not listed before deletions",
-    only: "upload",
+    onlyDirection: "upload",
     source: { "d/a": "a" },
     target: { "d/a": "a", "d/old/kept": "k", old: "old" },
     options: { delete: true, compare: "digest", filter: ({ name }) => name !== "kept" },
-    at: ({ uri }) => uri === "/tree/d/",
-    answer: (_, request) => refusal(403, request),
+    isCounted: ({ uri }) => uri === "/tree/d/",
+    respond: (_, request) => refusal(403, request),
     expected: { "d/a": "unchanged" },
     deleted: ["old"],
     requests: 0,
@@ -373,20 +374,21 @@ const rows: readonly Row[] = [
     source: { large: LARGE },
     target: { large: LARGE },
     options: { compare: "digest" },
-    at: ({ uri }) => uri === "/tree/large",
-    answer: (count) => count === 1 ? [status, "Refused", {}, null] : null,
+    isCounted: ({ uri }) => uri === "/tree/large",
+    respond: (count) => count === 1 ? [status, "Refused", {}, null] : null,
     ...status === 403 ? { expected: { large: "copied" } } : { expected: 500, requests: 1 },
   })),
 ];
 
 async function check(row: Row, direction: TreeDirection): Promise<void> {
-  const { source, target, options, at = () => true, answer, expected } = row;
+  const { source, target, options, isCounted: isCounted = () => true, respond: respond, expected } =
+    row;
   let count = 0;
   await using trees = await makeTrees(
     direction,
     source,
     target,
-    changeResponses((request) => at(request) ? answer(++count, request) : null),
+    changeResponses((request) => isCounted(request) ? respond(++count, request) : null),
   );
   const copying = trees.copy(options);
   if (typeof expected === "object") {
@@ -397,8 +399,8 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
       assertEquals((errors[path] as TransferError).code, code);
     }
     if (row.failedAt !== undefined) {
-      const ends = events.flatMap((event) => event.type === "failed" ? event.at : []);
-      assertEquals([...new Set(ends)], [row.failedAt]);
+      const failedEnds = events.flatMap((event) => event.type === "failed" ? event.at : []);
+      assertEquals([...new Set(failedEnds)], [row.failedAt]);
     }
   } else if (expected === CUT) assert(isTransient(await assertRejects(() => copying)));
   else {
@@ -407,12 +409,12 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
     assertEquals("status" in error ? error.status : error.code, expected, error.message);
   }
   if (row.requests !== undefined) assertEquals(count, row.requests, "requests");
-  const left = await readTree(trees.target);
-  assertEquals({ ...left, ...row.stays }, row.left ?? left);
+  const remaining = await readTree(trees.target);
+  assertEquals({ ...remaining, ...row.stays }, row.remaining ?? remaining);
 }
 
 for (const row of rows) {
-  for (const direction of row.only === undefined ? DIRECTIONS : [row.only]) {
+  for (const direction of row.onlyDirection === undefined ? DIRECTIONS : [row.onlyDirection]) {
     Deno.test(`${direction}: ${row.rule}`, () => check(row, direction));
   }
 }

@@ -64,9 +64,9 @@ testBothDirections(
       (await Deno.stat(`${target}/./sub/${NAMES[0]}`)).mtime,
       new Date("2020-01-02T03:04:05.100Z"),
     );
-    const again = await trees.copy({ delete: true });
-    assertEquals(again.result, { ...NOTHING, unchanged: files, deletionsSkipped: null });
-    assertEquals(again.events[0], { type: "plan", files: 0, bytes: 0 });
+    const secondCopy = await trees.copy({ delete: true });
+    assertEquals(secondCopy.result, { ...NOTHING, unchanged: files, deletionsSkipped: null });
+    assertEquals(secondCopy.events[0], { type: "plan", files: 0, bytes: 0 });
     assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, files);
     assertEquals(await readTree(target), await readTree(source));
   },
@@ -74,10 +74,10 @@ testBothDirections(
 
 Deno.test("download: a missing target is created, also through a link", async () => {
   await using trees = await makeTrees("download", { "d/a": "a" });
-  await using there = await createTempDir();
-  await makeLinks({ [`${trees.target}/link`]: there.path });
+  await using remoteDir = await createTempDir();
+  await makeLinks({ [`${trees.target}/link`]: remoteDir.path });
   await downloadTree(trees.client, "/tree/", `${trees.target}/link/new/tree`);
-  assertEquals(await readTree(`${there.path}/new/tree`), { d: null, "d/a": "a" });
+  assertEquals(await readTree(`${remoteDir.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
 testBothDirections(
@@ -103,15 +103,15 @@ testBothDirections(
     const texts: Record<string, string> = {};
     for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
     for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
-    let bundles = 0, most = 0;
-    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...others) => {
+    let bundles = 0, maxSessions = 0;
+    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...args) => {
       if (request.method === "POST") bundles++;
-      most = Math.max(most, trees.serving.server.sessions.size);
-      return app.handle(request, ...others);
+      maxSessions = Math.max(maxSessions, trees.serving.server.sessions.size);
+      return app.handle(request, ...args);
     });
     const { result, outcomes } = await trees.copy({ connections: 3 });
     // An upload creates the seven directories by a request of its own.
-    assertEquals([bundles, most], [direction === "download" ? 2 : 3, 3]);
+    assertEquals([bundles, maxSessions], [direction === "download" ? 2 : 3, 3]);
     assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
     assertEquals(await readTree(trees.target), await readTree(trees.source));
     assert(await eventually(() => trees.serving.server.sessions.size === 0));
@@ -127,9 +127,9 @@ testBothDirections("a request has at most about 4 MiB of small files", async (di
     direction,
     content,
     content,
-    (app) => (request, ...others) => {
+    (app) => (request, ...args) => {
       if (request.method === "POST") bundles++;
-      return app.handle(request, ...others);
+      return app.handle(request, ...args);
     },
   );
   assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
@@ -138,7 +138,7 @@ testBothDirections("a request has at most about 4 MiB of small files", async (di
 
 /** Waits until a condition is true; resolves to false after a time-out. */
 async function eventually(condition: () => boolean): Promise<boolean> {
-  for (const end = performance.now() + 60_000; !condition() && performance.now() < end;) {
+  for (const deadline = performance.now() + 60_000; !condition() && performance.now() < deadline;) {
     await new Promise((go) => setTimeout(go, 5));
   }
   return condition();
@@ -155,18 +155,20 @@ testBothDirections(
     const seconds = (performance.now() - start) / 1000;
     const progress = events.filter((event) => event.type === "progress");
     const bytes = progress.map((event) => event.bytes);
-    assertEquals(bytes, bytes.toSorted((one, other) => one - other));
+    assertEquals(bytes, bytes.toSorted((a, b) => a - b));
     const last: TreeEvent = { type: "progress", bytes: 3_000_010, total: 3_000_010 };
     assertEquals(events.findLast(({ type }) => type !== "deleted"), last);
     assert(progress.length <= seconds * 10 + 1, `${progress.length} in ${seconds} s`);
     assertEquals([result.files, result.bytes, result.unchanged], [2, 3_000_010, 1]);
-    const of = (...types: string[]) => events.filter(({ type }) => types.includes(type));
-    assertEquals(of("plan"), [{ type: "plan", files: 2, bytes: 3_000_010 }]);
-    assertEquals(of("deleted"), [
+    const eventsOf = (...types: string[]) => events.filter(({ type }) => types.includes(type));
+    assertEquals(eventsOf("plan"), [{ type: "plan", files: 2, bytes: 3_000_010 }]);
+    assertEquals(eventsOf("deleted"), [
       { type: "deleted", path: ["old", "d"], kind: "file" },
       { type: "deleted", path: ["old"], kind: "directory" },
     ]);
-    const copied = of("copied").toSorted((one) => "path" in one && one.path[0] === "a" ? -1 : 1);
+    const copied = eventsOf("copied").toSorted((one) =>
+      "path" in one && one.path[0] === "a" ? -1 : 1
+    );
     assertEquals(
       copied,
       (["a", "b"] as const).map((name) => {
@@ -191,8 +193,8 @@ testBothDirections("progress is reported while a large file is sent", async (dir
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
   using _slow = slowDownClock();
   const { events } = await trees.copy();
-  const told = events.flatMap((event) => event.type === "progress" ? event.bytes : []);
-  assert(told.some((bytes) => bytes > 0 && bytes < size), `${told}`);
+  const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.bytes : []);
+  assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
 });
 
 testBothDirections(
@@ -250,16 +252,16 @@ testBothDirections(
 
 Deno.test("download: a temporary file for a small file that replaces another has mode 0600", async () => {
   await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "older" });
-  const made: number[] = [];
+  const createdModes: number[] = [];
   using _seen = patch(Deno, "openSync", (openSync) => (path, options) => {
     const file = openSync(path, options);
-    if (`${path}`.includes("/.small-")) made.push(file.statSync().mode! & 0o777);
+    if (`${path}`.includes("/.small-")) createdModes.push(file.statSync().mode! & 0o777);
     return file;
   });
   await trees.copy({ modes: false });
   const usual = await readMode(`${trees.target}/b`);
   // The first file is empty: it shows which permission bits new files get.
-  assertEquals(made.map((bits) => bits & 0o666), [usual, 0o600, usual]);
+  assertEquals(createdModes.map((bits) => bits & 0o666), [usual, 0o600, usual]);
 });
 
 testBothDirections(
@@ -274,10 +276,10 @@ testBothDirections(
       delete: true,
       filter,
     });
-    const failed = { data: "failed", "data/a": "failed", old: "failed" };
+    const failedOutcomes = { data: "failed", "data/a": "failed", old: "failed" };
     // A failed entry prevents all deletions, including those of obstacles.
     assertEquals([outcomes, deletedPaths, result.deletionsSkipped], [
-      { ...failed, new: "failed" },
+      { ...failedOutcomes, new: "failed" },
       [],
       "failed",
     ]);
@@ -295,8 +297,8 @@ testBothDirections(
       throw thrown;
     };
     assertEquals(await assertRejects(() => trees.copy({ filter: fail }), Error), thrown);
-    for (const [answer, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
-      const filter = (() => answer) as unknown as () => boolean;
+    for (const [result, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
+      const filter = (() => result) as unknown as () => boolean;
       const message = `filter: what it returns: must be a boolean; got ${type}`;
       await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
     }
@@ -320,12 +322,12 @@ testBothDirections(
     const source = Array.from({ length: 150 }, (_, i) => [`${i}`, text]);
     await using trees = await makeTrees(direction, Object.fromEntries(source));
     for (const events of [2, 50]) {
-      let left = events;
+      let countdown = events;
       const onEvent = () => {
-        if (--left <= 0) throw new Error("thrown");
+        if (--countdown <= 0) throw new Error("thrown");
       };
       await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
-      assertEquals(left, 0);
+      assertEquals(countdown, 0);
       if (direction === "upload") continue;
       assertEquals((await listNames(trees.target)).filter((name) => name.startsWith(".")), []);
     }
@@ -344,16 +346,16 @@ for (const ahead of [0, DAY, -DAY]) {
         const [status, reason, headers, body] = await app.handle(...args);
         const { date } = headers;
         if (date === undefined) return [status, reason, headers, body];
-        const shown = new Date(Date.parse(`${date}`) + ahead).toUTCString();
-        return [status, reason, { ...headers, date: shown }, body];
+        const dateHeader = new Date(Date.parse(`${date}`) + ahead).toUTCString();
+        return [status, reason, { ...headers, date: dateHeader }, body];
       });
       const now = Date.now() + (direction === "download" ? ahead : 0);
-      const set = (path: string, time: number) =>
+      const setTime = (path: string, time: number) =>
         Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
       // The running time of this process must not affect the time of a list.
       using _clock = patch(performance, "now", (now) => () => now.call(performance) + 1e9);
       const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
-      for (const [path, age] of Object.entries(ages)) await set(path, now - age);
+      for (const [path, age] of Object.entries(ages)) await setTime(path, now - age);
       const options = { settled: 60, delete: true } as const;
       const outcomes = {
         ...{ "fresh": "skipped: still being written", "d/fresh": "skipped: still being written" },
@@ -376,7 +378,7 @@ for (const ahead of [0, DAY, -DAY]) {
         "fresh": "kept",
         "d": null,
       });
-      for (const path of ["fresh", "d/fresh"]) await set(path, now - 63_000);
+      for (const path of ["fresh", "d/fresh"]) await setTime(path, now - 63_000);
       const second = await trees.copy(options);
       assertEquals([second.result.files, second.result.skipped], [2, 0]);
       assertEquals(await readTree(trees.target), await readTree(trees.source));
@@ -384,9 +386,9 @@ for (const ahead of [0, DAY, -DAY]) {
   );
 }
 
-function without<T>(all: Readonly<Record<string, T>>, name: string): Record<string, T> {
-  const { [name]: _, ...rest } = all;
-  return rest;
+function without<T>(record: Readonly<Record<string, T>>, name: string): Record<string, T> {
+  const { [name]: _, ...others } = record;
+  return others;
 }
 
 testBothDirections(
@@ -417,21 +419,21 @@ testBothDirections(
   async (direction) => {
     const texts: Record<string, string> = { large: "l".repeat(500_000) };
     for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
-    for (const after of [1, 30]) {
+    for (const eventCount of [1, 30]) {
       await using trees = await makeTrees(direction, texts);
       const controller = new AbortController();
       const reason = new Error("enough");
       let count = 0;
       const onEvent = () => {
-        if (++count === after) controller.abort(reason);
+        if (++count === eventCount) controller.abort(reason);
       };
       const { signal } = controller;
       assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
-      assertEquals(count, after, "no event follows");
-      const left = Object.keys(await readTree(trees.target)).filter((name) =>
+      assertEquals(count, eventCount, "no event follows");
+      const remainingParts = Object.keys(await readTree(trees.target)).filter((name) =>
         name.includes("degu-part")
       );
-      assertEquals(left.filter((name) => !name.includes("large")), []);
+      assertEquals(remainingParts.filter((name) => !name.includes("large")), []);
       const { result } = await trees.copy();
       assertEquals(result.files + result.unchanged, 61);
       assertEquals(await readTree(trees.target), await readTree(trees.source));
@@ -445,16 +447,16 @@ testBothDirections(
 
 Deno.test("upload: parents of the target are created; an unsupported operation rejects the whole call", async () => {
   await using dir = await createTempDir();
-  await using here = await createTempDir();
-  await fill(here.path, { a: "a" });
+  await using localDir = await createTempDir();
+  await fill(localDir.path, { a: "a" });
   const copyTo = async (uri: string, app: FilesOptions, options: TreeOptions = {}) => {
     await using serving = serve(new FilesApp(dir.path, app));
-    const { files, failed } = await uploadTree(serving.makeClient(), here.path, uri, options);
+    const { files, failed } = await uploadTree(serving.makeClient(), localDir.path, uri, options);
     return [files, failed];
   };
   assertEquals(await copyTo("/x/y/z/", { list: true, write: true }), [1, 0]);
-  const before = { x: null, "x/y": null, "x/y/z": null, "x/y/z/a": "a" };
-  assertEquals(await readTree(dir.path), before);
+  const treeBefore = { x: null, "x/y": null, "x/y/z": null, "x/y/z/a": "a" };
+  assertEquals(await readTree(dir.path), treeBefore);
   for (const uri of ["/", "/x/", "/new/"]) {
     const error = await assertRejects(() => copyTo(uri, { list: true }), StatusError);
     assertEquals(error.status, 405);
@@ -464,7 +466,7 @@ Deno.test("upload: parents of the target are created; an unsupported operation r
     const copying = () => copyTo(uri, { write: true }, { delete: true });
     await assertRejects(copying, StatusError, "list: true");
   }
-  assertEquals(await readTree(dir.path), before);
+  assertEquals(await readTree(dir.path), treeBefore);
   assertEquals(await copyTo("/new/", { write: true }, { delete: true }), [1, 0]);
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
@@ -475,19 +477,19 @@ testBothDirections(
     const size = 1024 *
       await readStatedNumber("docs/trees.md", /Files of less than (\d+) KiB\*\* are combined/);
     const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
-    const asked: string[] = [];
-    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...rest) => {
+    const requests: string[] = [];
+    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...args) => {
       const { method, path } = request;
       const name = path.at(-1) ?? "";
       if (method !== "HEAD" && (name in texts || method === "POST")) {
-        asked.push(`${method} ${name}`);
+        requests.push(`${method} ${name}`);
       }
-      return app.handle(request, ...rest);
+      return app.handle(request, ...args);
     });
     const { result } = await trees.copy();
     assertEquals([result.files, await readTree(trees.target)], [3, await readTree(trees.source)]);
     assertEquals(
-      asked.toSorted(),
+      requests.toSorted(),
       direction === "upload" ? ["POST ", "PUT c"] : ["GET c", "POST "],
     );
   },
@@ -496,9 +498,9 @@ testBothDirections(
 Deno.test("upload: one request creates all missing directories before any file", async () => {
   let requests = 0;
   const source = { "a/b/c": "text", d: null };
-  await using trees = await makeTrees("upload", source, {}, (app) => (request, ...rest) => {
+  await using trees = await makeTrees("upload", source, {}, (app) => (request, ...args) => {
     if (request.query === "bundle=put") requests++;
-    return app.handle(request, ...rest);
+    return app.handle(request, ...args);
   });
   await trees.copy();
   assertEquals([await readTree(trees.target), requests], [await readTree(trees.source), 2]);
@@ -519,8 +521,8 @@ Deno.test("upload: files of a server that doesn't list are replaced, or compared
   assertEquals([files, failed], [4, 0]);
   assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
   await fill(dir.path, { "source/a": "5", "source/newer": "6" });
-  const kept = await upload({ replace: false, partial: true });
-  assertEquals([kept.files, kept.failed, kept.bytes], [4, 1, 1]);
+  const lastResult = await upload({ replace: false, partial: true });
+  assertEquals([lastResult.files, lastResult.failed, lastResult.bytes], [4, 1, 1]);
 });
 
 for (const replace of [true, false]) {
@@ -531,16 +533,16 @@ for (const replace of [true, false]) {
     await fill(dir.path, { "source/same": large, "served/same": large });
     if (replace) await fill(dir.path, { "source/other": large, "served/other": "o" });
     const app = new FilesApp(`${dir.path}/served`, { write: true });
-    const asked: string[] = [];
-    await using serving = serve((request, ...rest) => {
-      asked.push(`${request.method} ${request.path.join("/")}`);
-      return app.handle(request, ...rest);
+    const requests: string[] = [];
+    await using serving = serve((request, ...args) => {
+      requests.push(`${request.method} ${request.path.join("/")}`);
+      return app.handle(request, ...args);
     });
     using connection = await serving.makeClient().connect();
     const { files } = await uploadTree(connection, `${dir.path}/source`, "/", { replace });
     assertEquals([files, connection.closed], [replace ? 2 : 1, false]);
     assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
-    const puts = asked.filter((line) => line.startsWith("PUT same"));
+    const puts = requests.filter((line) => line.startsWith("PUT same"));
     assertEquals(puts.length, replace ? 1 : 0);
   });
 }
@@ -550,11 +552,11 @@ for (const deletes of [false, true]) {
     `with delete: ${deletes}, a file that appears in a missing target after the list is not replaced`;
   Deno.test(`upload: ${name}`, async () => {
     const source = { small: "1", large: "1".repeat(70_000) };
-    await using trees = await makeTrees("upload", source, {}, (app) => async (request, ...rest) => {
+    await using trees = await makeTrees("upload", source, {}, (app) => async (request, ...args) => {
       if (request.method === "PUT" && request.path.join("/") === "tree/") {
         await fill(trees.target, { small: "2", large: "2" });
       }
-      return await app.handle(request, ...rest);
+      return await app.handle(request, ...args);
     });
     await Deno.remove(trees.target);
     const { outcomes, errors } = await trees.copy({ delete: deletes });

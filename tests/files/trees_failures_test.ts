@@ -86,9 +86,9 @@ Deno.test("download: a signal that aborts at any moment rejects with its unchang
     using _lstat = patch(Deno, "lstatSync", counted);
     using _open = patch(Deno, "openSync", counted);
     using _realPath = patch(Deno, "realPathSync", counted);
-    const failed = await trees.copy({ signal: controller.signal }).then(() => null, String);
+    const failure = await trees.copy({ signal: controller.signal }).then(() => null, String);
     isOver = count < moment;
-    if (failed !== null) assertEquals(failed, "Error: enough", `${moment}`);
+    if (failure !== null) assertEquals(failure, "Error: enough", `${moment}`);
   }
 });
 
@@ -100,9 +100,9 @@ Deno.test("download: a large file that changes while it is sent is requested aga
       "download",
       { large: "0".repeat(2_000_000), other: "other" },
       {},
-      changeResponses(async ({ method, uri }, answer) => {
+      changeResponses(async ({ method, uri }, respond) => {
         if (method !== "GET" || uri !== "/tree/large") return null;
-        const answered = await answer();
+        const answered = await respond();
         if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
         return answered;
       }),
@@ -122,10 +122,10 @@ testBothDirections(
     const texts: Record<string, string> = {};
     for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
     for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
-    const gone = Promise.withResolvers<void>();
+    const serverClosed = Promise.withResolvers<void>();
     // Hold back one file until the server closes, even in a slow process.
     const hold = changeResponses(async ({ uri }) => {
-      if (uri.endsWith("large~203")) await gone.promise;
+      if (uri.endsWith("large~203")) await serverClosed.promise;
       return null;
     });
     await using trees = await makeTrees(direction, texts, { superfluous: "x" }, hold);
@@ -134,7 +134,7 @@ testBothDirections(
       if (type === "copied" && ++count === 2) trees.serving.server.close();
     };
     const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
-    gone.resolve();
+    serverClosed.resolve();
     assert(isTransient(error), String(error));
     assert("superfluous" in await readTree(trees.target), "no entry is deleted");
     const isDownload = direction === "download";
@@ -164,15 +164,19 @@ testBothDirections(
         }
       };
       const copied = await trees.copy({ onEvent, replace });
-      const failed = { [small]: "failed", large: "failed" };
-      assertEquals(copied.outcomes, { ...outcomes, ...failed }, Deno.inspect(copied.errors));
+      const expectedOutcomes = { [small]: "failed", large: "failed" };
+      assertEquals(
+        copied.outcomes,
+        { ...outcomes, ...expectedOutcomes },
+        Deno.inspect(copied.errors),
+      );
       for (const error of Object.values(copied.errors)) {
         const code = replace ? "TARGET_CHANGED" : "EXISTS";
         assertEquals((error as TransferError).code, code);
       }
-      const kept = { [small]: "theirs", large: "theirs" };
-      const left = await readTree(trees.target);
-      assertEquals(left, { ...await readTree(trees.source), ...kept });
+      const expectedTree = { [small]: "theirs", large: "theirs" };
+      const remaining = await readTree(trees.target);
+      assertEquals(remaining, { ...await readTree(trees.source), ...expectedTree });
       // The next call replaces the entries, which it has seen.
       if (!replace) continue;
       await trees.copy();
@@ -185,7 +189,7 @@ testBothDirections(
   "small files have at most two attempts, and over a connection one",
   async (direction) => {
     // An idempotent request is repeated over another connection than that of the list.
-    const most = direction === "download" ? 3 : 2;
+    const maxRequests = direction === "download" ? 3 : 2;
     for (const isConnection of [false, true]) {
       let requests = 0;
       await using trees = await makeTrees(
@@ -203,7 +207,7 @@ testBothDirections(
         trees.copy({}, isConnection ? connection : undefined)
       );
       assert(isTransient(error), String(error));
-      assertEquals(requests, isConnection ? 1 : most);
+      assertEquals(requests, isConnection ? 1 : maxRequests);
     }
   },
 );
@@ -215,9 +219,9 @@ Deno.test("upload: with replace: false a file whose connection broke after its a
     "upload",
     { a: "a", b: "b" },
     {},
-    changeResponses(async ({ query }, answer) => {
+    changeResponses(async ({ query }, respond) => {
       if (query !== "bundle=put" || ++requests > 1) return null;
-      await answer();
+      await respond();
       Deno.writeTextFileSync(`${target}/b`, "theirs");
       throw new Error("the connection is cut here");
     }),
@@ -287,8 +291,8 @@ testBothDirections(
       const outcome = end === "source" ? "failed" : "copied";
       const { outcomes } = await trees.copy({ compare: "digest", filter });
       // An upload replaces only the file that was compared, so a missing one fails.
-      const each = direction === "upload" ? "failed" : outcome;
-      assertEquals(outcomes, { large: each, small: each });
+      const expected = direction === "upload" ? "failed" : outcome;
+      assertEquals(outcomes, { large: expected, small: expected });
     }
   },
 );
@@ -300,8 +304,8 @@ for (const isReplaced of [false, true]) {
   testBothDirections(name, async (direction) => {
     const controller = new AbortController();
     let requests = 0;
-    let before: Promise<unknown> = Promise.resolve();
-    await using trees = await makeTrees(direction, {}, {}, (app) => async (request, ...others) => {
+    let previousRequest: Promise<unknown> = Promise.resolve();
+    await using trees = await makeTrees(direction, {}, {}, (app) => async (request, ...args) => {
       if (request.path.at(-1) === "large" && request.method !== "HEAD") {
         requests++;
         if (isReplaced && requests === 20) controller.abort(new Error("it goes on and on"));
@@ -312,9 +316,9 @@ for (const isReplaced of [false, true]) {
       }
       // Process requests sequentially, so that the server detects a cut connection before the next
       // request for the offset.
-      await before;
-      const response = app.handle(request, ...others);
-      before = response.catch(() => {});
+      await previousRequest;
+      const response = app.handle(request, ...args);
+      previousRequest = response.catch(() => {});
       return await response;
     });
     await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
@@ -339,8 +343,9 @@ Deno.test("two processes can create the same directory at the same time", async 
   await using dir = await createTempDir();
   const root = new Root(dir.path);
   for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
-    const other = () => Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
-    assertEquals(root.makeDirectory(names, other).created, true);
+    const createDirectory = () =>
+      Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
+    assertEquals(root.makeDirectory(names, createDirectory).created, true);
     assertEquals(root.makeDirectory(names).created, false);
   }
   const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
@@ -353,13 +358,13 @@ Deno.test("download: a file whose part another process has locked fails alone; a
   for (const name of ["a", "b", "c"]) {
     await Deno.writeTextFile(`${trees.target}/.${name}.degu-part`, "old");
   }
-  const held = ["a", "c"].map((name) => {
+  const lockedParts = ["a", "c"].map((name) => {
     const file = Deno.openSync(`${trees.target}/.${name}.degu-part`, { write: true });
     file.lockSync(true);
     return file;
   });
   const { outcomes, errors } = await trees.copy();
-  for (const file of held) file.close();
+  for (const file of lockedParts) file.close();
   assertEquals(outcomes, { a: "failed", b: "copied", c: "failed" });
   for (const error of Object.values(errors)) {
     assert(error instanceof TransferError && error.code === "IN_USE", String(error));
@@ -402,7 +407,7 @@ for (const direction of DIRECTIONS) {
 }
 
 Deno.test("download: a file whose name and part are taken after its obstacle is deleted is compared, and fails", async () => {
-  for (const [taken, outcome] of [["new", "copied"], ["other", "failed"]] as const) {
+  for (const [takenName, outcome] of [["new", "copied"], ["other", "failed"]] as const) {
     await using trees = await makeTrees("download", { d: "new" }, { "d/x": "x" });
     const { outcomes, result } = await trees.copy({
       delete: true,
@@ -411,11 +416,11 @@ Deno.test("download: a file whose name and part are taken after its obstacle is 
         for (const { name } of Deno.readDirSync(trees.target)) {
           if (name.endsWith("degu-part")) Deno.removeSync(`${trees.target}/${name}`);
         }
-        Deno.writeTextFileSync(`${trees.target}/d`, taken);
+        Deno.writeTextFileSync(`${trees.target}/d`, takenName);
       },
     });
     assertEquals([outcomes, result.files + result.failed], [{ d: outcome }, 1]);
-    assertEquals(await readTree(trees.target), { d: taken });
+    assertEquals(await readTree(trees.target), { d: takenName });
   }
 });
 
@@ -436,11 +441,11 @@ testBothDirections(
       return readDir(path);
     });
     const { outcomes, deletedPaths, result } = await trees.copy({ delete: true });
-    const kept = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
-    assertEquals(outcomes, { ...kept, "sub/c": "copied" });
+    const expectedOutcomes = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
+    assertEquals(outcomes, { ...expectedOutcomes, "sub/c": "copied" });
     assertEquals([result.failed, deletedPaths], [3, []]);
-    const left = { sub: null, "sub/a": "old", "sub/c": "longer" };
-    assertEquals(await readTree(trees.target), left);
+    const expectedTree = { sub: null, "sub/a": "old", "sub/c": "longer" };
+    assertEquals(await readTree(trees.target), expectedTree);
   },
 );
 
@@ -468,13 +473,13 @@ for (const direction of DIRECTIONS) {
       const replaced = `${await realPath(trees.source)}/d`;
       let changes = 0;
       using _replacing = patch(Deno, "readDir", (readDir) => (path) => {
-        const found = readDir(path);
-        if (path !== replaced || changes === times) return found;
+        const entries = readDir(path);
+        if (path !== replaced || changes === times) return entries;
         // Keep the old directory, so that the new one has another inode.
         Deno.renameSync(replaced, `${replaced}/../../${direction}-${times}-${changes++}`);
         Deno.mkdirSync(replaced);
         Deno.writeTextFileSync(`${replaced}/a`, `${changes}`);
-        return found;
+        return entries;
       });
       if (times === 4) {
         await assertRejects(() => trees.copy({ delete: true }), TransferError);
@@ -489,19 +494,19 @@ for (const direction of DIRECTIONS) {
 
 Deno.test("download: leftover parts of small files are removed, unless another process has locked them", async () => {
   await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
-  const [free, held, deep] = ["", "", "d/"].map((directory, i) =>
+  const [freePart, lockedPart, deepPart] = ["", "", "d/"].map((directory, i) =>
     `${trees.target}/${directory}.small-0123456789abcde${i}-${i}.degu-part`
   );
-  for (const path of [free, held, deep]) await Deno.writeTextFile(path!, "old");
-  const lock = Deno.openSync(held!, { write: true });
+  for (const path of [freePart, lockedPart, deepPart]) await Deno.writeTextFile(path!, "old");
+  const lock = Deno.openSync(lockedPart!, { write: true });
   // A shared lock also counts.
   lock.lockSync(false);
   await trees.copy({ dryRun: true });
-  assertEquals(Deno.statSync(free!).size, 3);
+  assertEquals(Deno.statSync(freePart!).size, 3);
   await trees.copy();
   lock.close();
-  const left = Object.keys(await readTree(trees.target));
-  assertEquals(left, [".small-0123456789abcde1-1.degu-part", "a", "d", "d/b"]);
+  const remaining = Object.keys(await readTree(trees.target));
+  assertEquals(remaining, [".small-0123456789abcde1-1.degu-part", "a", "d", "d/b"]);
   await trees.copy();
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
 });
@@ -514,16 +519,16 @@ testBothDirections(
       { a: "a" },
       { "d/.x.degu-part": "x", "e/f/.y.degu-part": "y" },
     );
-    using held = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
-    held.lockSync(true);
+    using lockedPart = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
+    lockedPart.lockSync(true);
     const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
     assertEquals(deletedPaths, ["d"]);
     // Their parent directories stay, because they aren't empty.
     assertEquals(outcomes, { a: "copied", "e/f": "failed" });
     const error = errors["e/f"];
     assertEquals((error as TransferError).code, "IN_USE");
-    const left = ["a", "e", "e/f", "e/f/.y.degu-part"];
-    assertEquals(Object.keys(await readTree(trees.target)), left);
+    const expectedNames = ["a", "e", "e/f", "e/f/.y.degu-part"];
+    assertEquals(Object.keys(await readTree(trees.target)), expectedNames);
   },
 );
 
@@ -536,10 +541,10 @@ interface ClosedRow {
   readonly target: Readonly<Record<string, string | null>>;
   readonly outcomes: Readonly<Record<string, string>>;
   readonly deleted: readonly string[];
-  readonly kept: TreeResult["deletionsSkipped"];
+  readonly deletionsSkipped: TreeResult["deletionsSkipped"];
   /** The files at the target after the call. */
-  readonly left: readonly string[];
-  readonly only?: TreeDirection;
+  readonly remaining: readonly string[];
+  readonly onlyDirection?: TreeDirection;
 }
 
 const closedRows: readonly ClosedRow[] = [
@@ -550,8 +555,8 @@ const closedRows: readonly ClosedRow[] = [
     target: { old: "old", "closed/z": "z" },
     outcomes: { a: "copied", secret: "failed", closed: "failed", unsearched: "failed" },
     deleted: [],
-    kept: "incomplete",
-    left: ["a", "closed/z", "old"],
+    deletionsSkipped: "incomplete",
+    remaining: ["a", "closed/z", "old"],
   },
   {
     name: "an unreadable target entry stays, with its directory",
@@ -560,8 +565,8 @@ const closedRows: readonly ClosedRow[] = [
     target: { "d/secret": "s", "d/old": "o", "closed/x": "x", old: "o" },
     outcomes: { a: "copied" },
     deleted: ["d/old", "old"],
-    kept: null,
-    left: ["a", "closed/x", "d/secret"],
+    deletionsSkipped: null,
+    remaining: ["a", "closed/x", "d/secret"],
   },
   {
     name: "a directory in the way that can't be removed keeps its name",
@@ -570,8 +575,8 @@ const closedRows: readonly ClosedRow[] = [
     target: { "a/closed/x": "x" },
     outcomes: { "a/closed/x": "failed", a: "failed" },
     deleted: [],
-    kept: null,
-    left: ["a/closed/x"],
+    deletionsSkipped: null,
+    remaining: ["a/closed/x"],
   },
   {
     name: "a directory in the way is removed with an empty unwritable one in it",
@@ -580,8 +585,8 @@ const closedRows: readonly ClosedRow[] = [
     target: { "a/closed": null, "a/x": "x" },
     outcomes: { a: "copied" },
     deleted: ["a", "a/closed", "a/x"],
-    kept: null,
-    left: ["a"],
+    deletionsSkipped: null,
+    remaining: ["a"],
   },
 ];
 
@@ -592,9 +597,11 @@ Deno.test({
   async fn() {
     await using dir = await createTempDir();
     const jobs = closedRows.flatMap((row, i) => {
-      return (row.only === undefined ? DIRECTIONS : [row.only]).map((direction) => {
-        return { row, dir: `${dir.path}/${i}${direction}`, direction };
-      });
+      return (row.onlyDirection === undefined ? DIRECTIONS : [row.onlyDirection]).map(
+        (direction) => {
+          return { row, dir: `${dir.path}/${i}${direction}`, direction };
+        },
+      );
     });
     for (const { row, dir } of jobs) {
       await fill(`${dir}/source`, row.source);
@@ -603,7 +610,7 @@ Deno.test({
         await Deno.chmod(`${dir}/${path}`, mode);
       }
     }
-    const all = await copyInProcess(AS_USER, [
+    const results = await copyInProcess(AS_USER, [
       ...jobs,
       ...jobs.map((job) => ({ ...job, options: { delete: true, dryRun: true } })),
     ]);
@@ -612,18 +619,22 @@ Deno.test({
         // An unwritable entry may have been removed.
         await Deno.chmod(`${dir}/${path}`, 0o700).catch(() => {});
       }
-      const { outcomes, deletedPaths, result } = all[i]!;
-      const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
-      assertEquals([outcomes, deletedPaths.toSorted()], [row.outcomes, row.deleted], shown);
-      assertEquals(result.deletionsSkipped, row.kept, shown);
-      const left = Object.entries(await readTree(`${dir}/target`));
-      assertEquals(left.flatMap(([path, text]) => text === null ? [] : path), row.left, shown);
+      const { outcomes, deletedPaths, result } = results[i]!;
+      const context = `${direction}: ${row.name}: ${Deno.inspect(results[i])}`;
+      assertEquals([outcomes, deletedPaths.toSorted()], [row.outcomes, row.deleted], context);
+      assertEquals(result.deletionsSkipped, row.deletionsSkipped, context);
+      const remaining = Object.entries(await readTree(`${dir}/target`));
+      assertEquals(
+        remaining.flatMap(([path, text]) => text === null ? [] : path),
+        row.remaining,
+        context,
+      );
       // Only an attempt shows whether a directory can be removed.
       if (row.name.includes("can't be removed")) continue;
-      const again = Object.entries(row.outcomes).map(([path, outcome]) => {
+      const expectedAgain = Object.entries(row.outcomes).map(([path, outcome]) => {
         return [path, outcome === "copied" ? "unchanged" : outcome];
       });
-      assertEquals(all[jobs.length + i]!.outcomes, Object.fromEntries(again), shown);
+      assertEquals(results[jobs.length + i]!.outcomes, Object.fromEntries(expectedAgain), context);
     }
   },
 });
@@ -681,14 +692,14 @@ Deno.test("download: no part is written through a link that has replaced a direc
 
 Deno.test("download: a small file stays locked until it has its name, so that no process removes it as a leftover", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b" });
-  const seen: boolean[] = [];
+  const areLocked: boolean[] = [];
   using _linking = patch(Deno, "linkSync", (linkSync) => (from, to) => {
     using file = Deno.openSync(from, { write: true });
-    seen.push(file.tryLockSync(true));
+    areLocked.push(file.tryLockSync(true));
     linkSync(from, to);
   });
   await trees.copy({ replace: false });
-  assertEquals(seen, [false, false]);
+  assertEquals(areLocked, [false, false]);
 });
 
 Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
@@ -713,12 +724,12 @@ Deno.test("download: no part is written through a link that has replaced a direc
 });
 
 Deno.test("download: if too many files are open, small files are requested once more, and then fail alone", async () => {
-  const rows: readonly [code: string, most: number, error: string, told: string][] = [
+  const rows: readonly [code: string, maxOpen: number, error: string, expectedMessage: string][] = [
     ["EMFILE", 2, "it can't be opened", `"small": it can't be opened`],
     ["ENFILE", 2, "it can't be opened", `"small": it can't be opened`],
     ["EROFS", 1, "open '/disk/small'", "open '/disk/small'"],
   ];
-  for (const [code, most, error, told] of rows) {
+  for (const [code, maxOpen, error, expectedMessage] of rows) {
     let requests = 0;
     await using trees = await makeTrees(
       "download",
@@ -734,8 +745,8 @@ Deno.test("download: if too many files are open, small files are requested once 
       throw Object.assign(new Error(error), { code });
     });
     const { outcomes, errors } = await trees.copy();
-    assertEquals([outcomes, requests], [{ small: "failed" }, most], code);
-    assertEquals((errors.small as Error).message, told);
+    assertEquals([outcomes, requests], [{ small: "failed" }, maxOpen], code);
+    assertEquals((errors.small as Error).message, expectedMessage);
   }
 });
 

@@ -53,10 +53,13 @@ testBothDirections(
     assertStringIncludes(error.message, "3 entries could not be copied or deleted; the first: ");
     assertStringIncludes(error.message, (errors[0] as Error).message);
     assertEquals(isTransient(error), false);
-    const alone = await incomplete(() =>
+    const singleError = await incomplete(() =>
       copy(trees, { filter: ({ name }) => name !== "y", onEvent })
     );
-    assertStringIncludes(alone.message, '1 entry could not be copied or deleted: "x": a directory');
+    assertStringIncludes(
+      singleError.message,
+      '1 entry could not be copied or deleted: "x": a directory',
+    );
     const partial = await copy(trees, { partial: true, onEvent });
     assertEquals([partial.unchanged, partial.failed], [1, 2]);
   },
@@ -86,8 +89,8 @@ testBothDirections(
     assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");
     assertEquals((await copy(trees)).deletionsSkipped, null);
     assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 1);
-    const nothing = await copy(trees, { delete: true });
-    assertEquals(nothing.deletionsSkipped, null, "no superfluous entry remains");
+    const secondResult = await copy(trees, { delete: true });
+    assertEquals(secondResult.deletionsSkipped, null, "no superfluous entry remains");
   },
 );
 
@@ -109,8 +112,8 @@ testBothDirections(
     const error = await incomplete(() => copy(trees, { onEvent }));
     const { files, failed } = error.result!;
     assertEquals([files, failed, isTransient(error), isTransient(error.cause)], [1, 1, true, true]);
-    await using others = await makeBreaking(direction, { "x/a": "1" });
-    const mixed = await incomplete(() => copy(others, { onEvent }));
+    await using otherTrees = await makeBreaking(direction, { "x/a": "1" });
+    const mixed = await incomplete(() => copy(otherTrees, { onEvent }));
     assertEquals([mixed.result!.failed, isTransient(mixed)], [2, false]);
   },
 );
@@ -153,8 +156,16 @@ Deno.test("download: a source that can't be listed completely rejects the call",
       const [status, reason, headers, body] = await app.handle(...args);
       if (args[0].query !== "tree") return [status, reason, headers, body];
       const modified = "2026-01-02T03:04:05.678Z";
-      const bad = { path: ["b"], kind: "other", size: 0, modified, reason: "unreadable" };
-      const lines = [{ path: ["a"], kind: "file", size: 1, modified }, bad, { end: true }];
+      const unreadableEntry = {
+        path: ["b"],
+        kind: "other",
+        size: 0,
+        modified,
+        reason: "unreadable",
+      };
+      const lines = [{ path: ["a"], kind: "file", size: 1, modified }, unreadableEntry, {
+        end: true,
+      }];
       const list = `[\n${lines.map((line) => JSON.stringify(line)).join(",\n")}\n]\n`;
       return [status, reason, headers, new TextEncoder().encode(list)];
     },

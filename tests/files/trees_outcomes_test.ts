@@ -21,13 +21,13 @@ interface Expected {
   /** The codes of all errors. */
   readonly codes?: readonly string[];
   readonly deleted?: string;
-  readonly kept?: TreeResult["deletionsSkipped"];
+  readonly deletionsSkipped?: TreeResult["deletionsSkipped"];
   /** The entries of the target after the call; those of the source by default. */
-  readonly left?: Tree;
+  readonly remaining?: Tree;
   /** The bytes of copied files that the target already has. */
-  readonly there?: number;
+  readonly reusableBytes?: number;
   /** The direction of the row, if it isn't for both. */
-  readonly only?: TreeDirection;
+  readonly onlyDirection?: TreeDirection;
   /** Changes the trees after the plan, like another process. */
   meanwhile?(source: string, target: string): void;
 }
@@ -53,7 +53,7 @@ const rows: readonly Row[] = [
     "a@3000 b=B c@1999 d=longer e=**@3000 f=*@1999",
     "a b c d e=* f=*",
     { compare: "time" },
-    { outcomes: "a =b =c d e =f", left: "a b c d=longer e=** f=*" },
+    { outcomes: "a =b =c d e =f", remaining: "a b c d=longer e=** f=*" },
   ],
   [
     "maxDelete: up to the limit entries are deleted, including directories and obstacles",
@@ -67,7 +67,7 @@ const rows: readonly Row[] = [
     "a new",
     "a old/y",
     { delete: true, maxDelete: 1 },
-    { outcomes: "! =a new", kept: "limit", left: "a new old/y" },
+    { outcomes: "! =a new", deletionsSkipped: "limit", remaining: "a new old/y" },
   ],
   [
     "maxDelete: above the limit obstacles stay, and their files fail",
@@ -77,8 +77,8 @@ const rows: readonly Row[] = [
     {
       outcomes: "! =a !f !d !d/x new",
       codes: ["IN_THE_WAY", "OVER_LIMIT"],
-      kept: "limit",
-      left: "a f/z d new",
+      deletionsSkipped: "limit",
+      remaining: "a f/z d new",
     },
   ],
   [
@@ -86,18 +86,18 @@ const rows: readonly Row[] = [
     "a",
     "a old d/l->x",
     { delete: true, maxDelete: 1 },
-    { outcomes: "=a", deleted: "old", left: "a d/l->x" },
+    { outcomes: "=a", deleted: "old", remaining: "a d/l->x" },
   ],
   ["maxDelete: an empty source takes precedence as the reason", "", "old", {
     delete: true,
     maxDelete: 0,
   }, {
-    kept: "empty",
-    left: "old",
+    deletionsSkipped: "empty",
+    remaining: "old",
   }],
   ["maxDelete: has no effect without delete", "a", "a old", { maxDelete: 0 }, {
     outcomes: "=a",
-    left: "a old",
+    remaining: "a old",
   }],
   [
     "a large file that differs only in its time gets the time, and is not sent",
@@ -106,8 +106,8 @@ const rows: readonly Row[] = [
     {},
     {
       outcomes: "a b",
-      there: LARGE.length,
-      only: "upload",
+      reusableBytes: LARGE.length,
+      onlyDirection: "upload",
     },
   ],
   [
@@ -127,19 +127,22 @@ const rows: readonly Row[] = [
   ["directories are created, also empty ones", "a/b/c/ d/e", "", {}, { outcomes: "d/e" }],
   ["superfluous entries stay without delete", "a", "b", {}, {
     outcomes: "a",
-    left: "a b",
+    remaining: "a b",
   }],
   ["superfluous entries are deleted with delete", "a d/b", "a d/c d/e/f g/h/", DELETE, {
     outcomes: "=a d/b",
     deleted: "d/c d/e d/e/f g g/h",
   }],
-  ["no entry is deleted if the source is empty", "", "a", DELETE, { kept: "empty", left: "a" }],
+  ["no entry is deleted if the source is empty", "", "a", DELETE, {
+    deletionsSkipped: "empty",
+    remaining: "a",
+  }],
   [
     "no entry is deleted if the filter excludes the whole source",
     "b",
     "a",
     { delete: true, filter: ({ name }) => name !== "b" },
-    { kept: "empty", left: "a" },
+    { deletionsSkipped: "empty", remaining: "a" },
   ],
   ["deleteAll: an empty source deletes all", "", "a b/c d/", DELETE_ALL, { deleted: "a b b/c d" }],
   [
@@ -147,45 +150,45 @@ const rows: readonly Row[] = [
     "b",
     "a b=b c/b c/d",
     { ...DELETE_ALL, filter: ({ name }) => name !== "b" },
-    { deleted: "a c/d", left: "b=b c/b" },
+    { deleted: "a c/d", remaining: "b=b c/b" },
   ],
   ["deleteAll: no entry is deleted if a file failed", "a/b", "a b", {
     ...DELETE_ALL,
     replace: false,
   }, {
     outcomes: "!a/b !a",
-    kept: "failed",
-    left: "a b",
+    deletionsSkipped: "failed",
+    remaining: "a b",
   }],
   ["deleteAll: maxDelete applies", "", "a b", { ...DELETE_ALL, maxDelete: 1 }, {
     outcomes: "!",
-    kept: "limit",
-    left: "a b",
+    deletionsSkipped: "limit",
+    remaining: "a b",
   }],
   [
     "excluded entries are ignored at both ends",
     "keep/a skip/b keep/c.tmp",
     "skip/z keep/d.tmp keep/e",
     { delete: true, filter: isKept },
-    { outcomes: "keep/a", deleted: "keep/e", left: "keep/a skip/z keep/d.tmp" },
+    { outcomes: "keep/a", deleted: "keep/e", remaining: "keep/a skip/z keep/d.tmp" },
   ],
   ["no entry is deleted if a file failed", "b a/c", "a d", { delete: true, replace: false }, {
     outcomes: "b !a/c !a",
-    kept: "failed",
-    left: "a b d",
+    deletionsSkipped: "failed",
+    remaining: "a b d",
   }],
   ...(["digest", "time"] as const).map((compare): Row => [
     `replace: false, ${compare}: a different file fails alone, and an identical one is unchanged`,
     "a=new b@2005 d/c e f=*@2005 g=G@2005",
     "a=old! b e=* f=* g",
     { replace: false, compare },
-    { outcomes: "!a =b d/c !e =f !g", left: "a=old! b d/c e=* f=* g" },
+    { outcomes: "!a =b d/c !e =f !g", remaining: "a=old! b d/c e=* f=* g" },
   ]),
   ...["a b/c b/d/e f/g/", "a=* b/c=* b/d/e=* f/g/"].flatMap((source): Row[] => [
     [`obstacles stay without delete: ${source}`, source, IN_THE_WAY, {}, {
       outcomes: "!a !b/c !b/d/e !b !f",
       codes: ["IN_THE_WAY"],
-      left: IN_THE_WAY,
+      remaining: IN_THE_WAY,
     }],
     [`obstacles are deleted with delete: ${source}`, source, IN_THE_WAY, DELETE, {
       outcomes: "a b/c b/d/e",
@@ -201,7 +204,7 @@ const rows: readonly Row[] = [
       outcomes: "!a !b !d/c !d !e !f =file",
       codes: ["IN_THE_WAY"],
       deleted: "delete" in options ? "old" : "",
-      left: `a-> b-> d-> e-> f-> file ${"delete" in options ? "" : "old"}`.trim(),
+      remaining: `a-> b-> d-> e-> f-> file ${"delete" in options ? "" : "old"}`.trim(),
     },
   ]),
   [
@@ -212,8 +215,8 @@ const rows: readonly Row[] = [
     {
       outcomes: "! !a !d !d/x e",
       codes: ["IN_THE_WAY", "OVER_LIMIT"],
-      kept: "limit",
-      left: "a/y a/z d e old",
+      deletionsSkipped: "limit",
+      remaining: "a/y a/z d e old",
     },
   ],
   [
@@ -221,28 +224,28 @@ const rows: readonly Row[] = [
     "a d/x",
     "a/y d old",
     { delete: true, replace: false },
-    { outcomes: "!a !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, left: "a/y d old" },
+    { outcomes: "!a !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, remaining: "a/y d old" },
   ],
   [
     "an obstacle stays if a file has failed",
     "a b d/x",
     "a/y b/.z d",
     { delete: true, filter: ({ name }) => name !== ".z" },
-    { outcomes: "!a !b !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, left: "a/y b/.z d" },
+    { outcomes: "!a !b !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, remaining: "a/y b/.z d" },
   ],
   [
     "a directory in the way with an entry that must stay keeps all its entries",
     "a b",
     "a/x a/link->/nowhere b/.z",
     { delete: true, filter: ({ name }) => name !== ".z" },
-    { outcomes: "!a !b", ...FAILS, left: "a/x a/link-> b/.z" },
+    { outcomes: "!a !b", ...FAILS, remaining: "a/x a/link-> b/.z" },
   ],
   [
     "a link with a reserved name stays, with its directory that is in the way",
     "x",
     "x/a x/.a.degu-part->/nowhere",
     DELETE,
-    { outcomes: "!x", deleted: "x/a", left: "x/.a.degu-part->" },
+    { outcomes: "!x", deleted: "x/a", remaining: "x/.a.degu-part->" },
   ],
   [
     "a directory in the way stays if an entry has been created in it",
@@ -253,7 +256,7 @@ const rows: readonly Row[] = [
       meanwhile: (_source, target) => Deno.writeTextFileSync(`${target}/a/new`, "new"),
       outcomes: "!a",
       deleted: "a/x",
-      left: "a/new",
+      remaining: "a/new",
     },
   ],
   [
@@ -265,7 +268,7 @@ const rows: readonly Row[] = [
       meanwhile: (source) => Deno.removeSync(`${source}/a/b`),
       outcomes: "!a !a/b !a/c !a/d/e",
       ...FAILS,
-      left: "a",
+      remaining: "a",
     },
   ],
   [
@@ -273,30 +276,30 @@ const rows: readonly Row[] = [
     "small=new large=* same=other other",
     "small->other large->other same->other other",
     DELETE,
-    { outcomes: "!small !large !same =other", left: "small-> large-> same-> other" },
+    { outcomes: "!small !large !same =other", remaining: "small-> large-> same-> other" },
   ],
   [
     "links and special files of the target stay, with their directories",
     "a",
     "d/e/f d/g d/e/link->/nowhere out->/tmp fifo| to-a-file->d/g",
     DELETE,
-    { outcomes: "a", deleted: "d/e/f d/g", left: "a d/e/link-> out-> fifo| to-a-file->" },
+    { outcomes: "a", deleted: "d/e/f d/g", remaining: "a d/e/link-> out-> fifo| to-a-file->" },
   ],
   ["a target entry with the name of a source link stays", "a l->/nowhere", "l/x y", DELETE, {
     outcomes: "a l:link",
     deleted: "y",
-    left: "a l/x",
+    remaining: "a l/x",
   }],
   [
     "links and special files are skipped",
     "a d/x dir->d out->/tmp none->nowhere d/up->.. fifo|",
     "",
     DELETE,
-    { outcomes: "a d/x dir:link out:link none:link d/up:link fifo:special", left: "a d/x" },
+    { outcomes: "a d/x dir:link out:link none:link d/up:link fifo:special", remaining: "a d/x" },
   ],
   ["a link is skipped, even to a file of the same directory", "a in->a", "", {}, {
     outcomes: "a in:link",
-    left: "a",
+    remaining: "a",
   }],
   [
     "reserved names are skipped, and never written",
@@ -305,7 +308,7 @@ const rows: readonly Row[] = [
     DELETE,
     {
       outcomes: "d/b|d/b .a.degu-part:reserved d/.degu-files:reserved",
-      left: "d/b",
+      remaining: "d/b",
     },
   ],
   [
@@ -315,8 +318,8 @@ const rows: readonly Row[] = [
     DELETE,
     {
       outcomes: "|.degu-files:reserved .a.degu-part:reserved",
-      kept: "empty",
-      left: "a d/b",
+      deletionsSkipped: "empty",
+      remaining: "a d/b",
     },
   ],
   [
@@ -326,8 +329,8 @@ const rows: readonly Row[] = [
     DELETE,
     {
       outcomes: "a !d",
-      left: "a d/.degu-files/x",
-      only: "download",
+      remaining: "a d/.degu-files/x",
+      onlyDirection: "download",
     },
   ],
   [
@@ -353,8 +356,8 @@ const rows: readonly Row[] = [
       (makeOther as (path: string) => void)(`${target}/old`);
     },
     outcomes: "=a !old",
-    left: (after as string).replace(/old$/, "old="),
-    only: "download",
+    remaining: (after as string).replace(/old$/, "old="),
+    onlyDirection: "download",
   }]),
   [
     "another spelling that is already removed with its directory is not deleted",
@@ -364,7 +367,7 @@ const rows: readonly Row[] = [
     {
       meanwhile: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
       outcomes: "=d/A",
-      left: " ",
+      remaining: " ",
     },
   ],
   ["a file that is missing when it is to be copied fails alone", "a b large=*", "", DELETE, {
@@ -379,28 +382,30 @@ const rows: readonly Row[] = [
     outcomes: "a b",
   }],
   // A server follows a link inside of its directory.
-  ...([["upload", "../outside"], ["download", "nothing"]] as const).map(([only, to]): Row => [
-    `a source that is replaced by a link to ${to} is not followed`,
-    `d/a d/l=* b ../link->${to} ../outside/a=secret ../outside/l=*`,
+  ...([["upload", "../outside"], ["download", "nothing"]] as const).map((
+    [onlyDirection, linkTarget],
+  ): Row => [
+    `a source that is replaced by a link to ${linkTarget} is not followed`,
+    `d/a d/l=* b ../link->${linkTarget} ../outside/a=secret ../outside/l=*`,
     "",
     {},
     {
       meanwhile: (source) => exchange(source, "d"),
       outcomes: "!d/a !d/l b",
-      left: "d/ b",
-      only,
+      remaining: "d/ b",
+      onlyDirection: onlyDirection,
     },
   ]),
-  ...["../outside", "d"].map((to): Row => [
+  ...["../outside", "d"].map((linkTarget): Row => [
     // Two of the names are equal on a disk that ignores case.
-    `a target that is replaced by a link to ${to} is not followed`,
+    `a target that is replaced by a link to ${linkTarget} is not followed`,
     "d/a b d/l=* d/k d/\u212a d/s/a",
-    `d/x d/s/x ../outside/ ../link->${to}`,
+    `d/x d/s/x ../outside/ ../link->${linkTarget}`,
     {},
     {
       meanwhile: (_source, target) => exchange(target, "d"),
       outcomes: "!d/a b !d/l !d/k !d/\u212a !d/s/a",
-      left: "b d->",
+      remaining: "b d->",
     },
   ]),
   [
@@ -411,7 +416,7 @@ const rows: readonly Row[] = [
     {
       meanwhile: (_source, target) => exchange(target, "d"),
       outcomes: "!d/e b",
-      left: "b d->",
+      remaining: "b d->",
     },
   ],
   [
@@ -422,7 +427,7 @@ const rows: readonly Row[] = [
     {
       meanwhile: (_source, target) => exchange(target, "d"),
       outcomes: "!d/sub !d/sub/large",
-      left: "d->",
+      remaining: "d->",
     },
   ],
 ];
@@ -454,12 +459,12 @@ function wordsOf(text: string): string[] {
  */
 function entriesOf(tree: Tree) {
   return wordsOf(tree).map((word) => {
-    const [, path = "", mark, value = "", later = 0] = /^(.*?)(?:(=|->|\||\/$)(.*?))?(?:@(\d+))?$/
+    const [, path = "", mark, value = "", age = 0] = /^(.*?)(?:(=|->|\||\/$)(.*?))?(?:@(\d+))?$/
       .exec(word)!;
     const name = path.slice(path.lastIndexOf("/") + 1);
     const text = mark !== "=" ? name : LARGES[value] ?? value;
     const link = mark === "->" ? value : null;
-    const time = TIME + Number(later) / 1000;
+    const time = TIME + Number(age) / 1000;
     return { path, text: mark === "/" ? null : text, time, link, isFifo: mark === "|" };
   });
 }
@@ -476,32 +481,32 @@ addEventListener("unload", () => Deno.removeSync(stock.path, { recursive: true }
 /** Creates the entries of a tree. */
 async function make(root: string, tree: Tree): Promise<void> {
   for (const { path, text, time, link, isFifo } of entriesOf(tree)) {
-    const at = `${root}/${path}`;
+    const fullPath = `${root}/${path}`;
     if (link === null && !isFifo) {
       await fill(root, { [path]: text });
-      Deno.utimeSync(at, time, time);
+      Deno.utimeSync(fullPath, time, time);
       continue;
     }
-    Deno.mkdirSync(at.slice(0, at.lastIndexOf("/")), { recursive: true });
-    if (isFifo) Deno.linkSync(`${stock.path}/fifo`, at);
+    Deno.mkdirSync(fullPath.slice(0, fullPath.lastIndexOf("/")), { recursive: true });
+    if (isFifo) Deno.linkSync(`${stock.path}/fifo`, fullPath);
     else {
-      const next = links.findIndex((each) => each.link === link);
-      Deno.renameSync(links.splice(next, 1)[0]!.path, at);
+      const linkIndex = links.findIndex((stockLink) => stockLink.link === link);
+      Deno.renameSync(links.splice(linkIndex, 1)[0]!.path, fullPath);
     }
   }
 }
 
 /** Returns a tree with all of its directories, in the form of `readTree()`. */
-function shown(tree: Tree): Record<string, string | null> {
-  const all: Record<string, string | null> = {};
+function treeContent(tree: Tree): Record<string, string | null> {
+  const content: Record<string, string | null> = {};
   for (const { path, text, link, isFifo } of entriesOf(tree)) {
     const names = path.split("/");
     for (let length = 1; length < names.length; length++) {
-      all[names.slice(0, length).join("/")] = null;
+      content[names.slice(0, length).join("/")] = null;
     }
-    all[path] = link !== null ? "a link" : isFifo ? "something else" : text;
+    content[path] = link !== null ? "a link" : isFifo ? "something else" : text;
   }
-  return all;
+  return content;
 }
 
 /** Parses the expected outcomes. */
@@ -516,16 +521,24 @@ function outcomesOf(words: string): Record<string, string> {
 }
 
 for (const [name, source, target, options, expected] of rows) {
-  const { outcomes = "", deleted = "", kept = null, left, there = 0, only, meanwhile } = expected;
+  const {
+    outcomes = "",
+    deleted = "",
+    deletionsSkipped: deletionsSkipped = null,
+    remaining: remaining,
+    reusableBytes: reusableBytes = 0,
+    onlyDirection: onlyDirection,
+    meanwhile,
+  } = expected;
   const ignore = !hasFifo && `${source} ${target}`.includes("|");
-  for (const direction of only === undefined ? DIRECTIONS : [only]) {
+  for (const direction of onlyDirection === undefined ? DIRECTIONS : [onlyDirection]) {
     Deno.test(`${direction}: ${name}`, { ignore }, async () => {
       await using trees = await makeTrees(direction);
       await make(trees.source, source);
       await make(trees.target, target);
-      const before = await readTree(trees.target);
+      const targetBefore = await readTree(trees.target);
       const dry = await trees.copy({ ...options, dryRun: true });
-      assertEquals(await readTree(trees.target), before);
+      assertEquals(await readTree(trees.target), targetBefore);
       const copied = await trees.copy({
         ...options,
         onEvent({ type }) {
@@ -533,19 +546,21 @@ for (const [name, source, target, options, expected] of rows) {
         },
       });
       const [first = "", second = first] = outcomes.split("|");
-      const wanted = outcomesOf(direction === "download" ? first : second);
-      assertEquals(copied.outcomes, wanted, Deno.inspect(copied.errors));
+      const expectedOutcomes = outcomesOf(direction === "download" ? first : second);
+      assertEquals(copied.outcomes, expectedOutcomes, Deno.inspect(copied.errors));
       const codes = Object.values(copied.errors).map((error) => (error as TransferError).code);
       if (expected.codes !== undefined) assertEquals([...new Set(codes)], expected.codes);
       assertEquals(copied.deletedPaths.toSorted(), wordsOf(deleted));
-      assertEquals(copied.result.deletionsSkipped, kept);
-      for (const [at, path] of copied.deletedPaths.entries()) {
-        const inner = copied.deletedPaths.findLastIndex((other) => other.startsWith(`${path}/`));
-        assertEquals(inner < at, true, `${path} went before what was in it`);
+      assertEquals(copied.result.deletionsSkipped, deletionsSkipped);
+      for (const [index, path] of copied.deletedPaths.entries()) {
+        const inner = copied.deletedPaths.findLastIndex((deletedPath) =>
+          deletedPath.startsWith(`${path}/`)
+        );
+        assertEquals(inner < index, true, `${path} went before what was in it`);
       }
       assertEquals(
         await readTree(trees.target),
-        left === undefined ? await readTree(trees.source) : shown(left),
+        remaining === undefined ? await readTree(trees.source) : treeContent(remaining),
       );
       if (target.includes("../outside/")) {
         const outside = `${trees.target}/../outside`;
@@ -553,21 +568,21 @@ for (const [name, source, target, options, expected] of rows) {
         assertEquals((await Deno.stat(outside)).mtime, new Date(TIME * 1000), "not even a part");
       }
       if (meanwhile !== undefined) return;
-      for (const [path, outcome] of Object.entries(wanted)) {
+      for (const [path, outcome] of Object.entries(expectedOutcomes)) {
         if (outcome !== "copied" && outcome !== "unchanged") continue;
-        const made = entriesOf(outcome === "copied" ? source : target);
+        const entries = entriesOf(outcome === "copied" ? source : target);
         // The time of a link is the time of the file that it leads to.
-        const { time = TIME } = made.find((entry) => entry.path === path) ?? {};
+        const { time = TIME } = entries.find((entry) => entry.path === path) ?? {};
         assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, new Date(time * 1000));
       }
       if (copied.result.failed > 0) return;
       const { bytes } = dry.result;
-      assertEquals({ ...dry.result, bytes: bytes - there }, copied.result);
+      assertEquals({ ...dry.result, bytes: bytes - reusableBytes }, copied.result);
       assertEquals(dry.outcomes, copied.outcomes);
       assertEquals(dry.deletedPaths.toSorted(), copied.deletedPaths.toSorted());
       assertEquals(dry.events[0], copied.events[0]);
-      const { files, deleted: again, failed } = (await trees.copy(options)).result;
-      assertEquals([files, again, failed], [0, 0, 0], "a second run");
+      const { files, deleted: deletedAgain, failed } = (await trees.copy(options)).result;
+      assertEquals([files, deletedAgain, failed], [0, 0, 0], "a second run");
     });
   }
 }

@@ -32,7 +32,7 @@ function planned(
   target: readonly string[] | null,
   rules: Partial<PlanRules> = {},
 ): Record<string, unknown> {
-  const all = {
+  const allRules = {
     compare: "time",
     replace: true,
     modes: true,
@@ -40,7 +40,7 @@ function planned(
     filter: undefined,
     ...rules,
   } as const;
-  const plan = new Plan(treeOf(source), target && treeOf(target), all);
+  const plan = new Plan(treeOf(source), target && treeOf(target), allRules);
   const {
     deferredGroups,
     deletions,
@@ -118,7 +118,7 @@ for (const [name, source, target, rules, expected] of rows) {
 Deno.test("plan: an error names the obstacle, and says whether it can be deleted", () => {
   const deleted =
     ", or set delete: true, which deletes the entry if the call may delete all entries in it";
-  const rows: [source: string, target: string, what: string, advice: string][] = [
+  const rows: [source: string, target: string, obstacle: string, advice: string][] = [
     ["a", "a/b", "a directory", deleted],
     ["a/b", "a", "a file", deleted],
     ["a", "a!link", "a symbolic link, which is not followed,", ""],
@@ -132,10 +132,10 @@ Deno.test("plan: an error names the obstacle, and says whether it can be deleted
     delete: false,
     filter: undefined,
   } as const;
-  for (const [source, target, what, advice] of rows) {
+  for (const [source, target, obstacle, advice] of rows) {
     const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failedEntries.at(-1)!;
     const text = `has this name at the target; remove or rename one of the two${advice}`;
-    assertEquals((error as Error).message, `"a": ${what} ${text}`);
+    assertEquals((error as Error).message, `"a": ${obstacle} ${text}`);
   }
 });
 
@@ -158,10 +158,10 @@ Deno.test("plan: a file counts as still being written if it was modified within 
 });
 
 Deno.test("plan: excluded entries are ignored at both ends", () => {
-  const asked: string[] = [];
+  const filteredPaths: string[] = [];
   const reasons: Record<string, string> = {};
   const filter = ({ path, reason }: TreeNode["entry"]) => {
-    asked.push(path.join("/"));
+    filteredPaths.push(path.join("/"));
     if (reason !== undefined) reasons[path.join("/")] = reason;
     return !path.at(-1)!.startsWith(".");
   };
@@ -173,12 +173,20 @@ Deno.test("plan: excluded entries are ignored at both ends", () => {
     deletions: ['c/d if "c" has '],
   });
   assertEquals(reasons, { "u/.l": "unreadable", "u/.r": "name" }, "as in a list");
-  assertEquals(new Set(asked).size, asked.length, "each path once");
-  assertEquals(asked.includes(".git/a") || asked.includes(".git/z"), false, "no entries below it");
-  assertEquals(asked.indexOf("c") < asked.indexOf("c/d"), true, "parents first");
-  asked.length = 0;
+  assertEquals(new Set(filteredPaths).size, filteredPaths.length, "each path once");
+  assertEquals(
+    filteredPaths.includes(".git/a") || filteredPaths.includes(".git/z"),
+    false,
+    "no entries below it",
+  );
+  assertEquals(filteredPaths.indexOf("c") < filteredPaths.indexOf("c/d"), true, "parents first");
+  filteredPaths.length = 0;
   assertEquals(planned(["a"], ["b"], { filter }), { copies: ["a"] });
-  assertEquals(asked, ["a"], "without delete the filter is not called for superfluous entries");
+  assertEquals(
+    filteredPaths,
+    ["a"],
+    "without delete the filter is not called for superfluous entries",
+  );
   assertEquals(planned(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
   assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
 });
@@ -194,7 +202,7 @@ Deno.test("two times are equal if one is the other truncated to seconds or to ev
     [TIME + 2999, TIME + 1000, false],
     [-1, -2000, true],
   ];
-  for (const [one, other, same] of rows) {
-    assertEquals([isSameTime(one, other), isSameTime(other, one)], [same, same]);
+  for (const [a, b, isSame] of rows) {
+    assertEquals([isSameTime(a, b), isSameTime(b, a)], [isSame, isSame]);
   }
 });

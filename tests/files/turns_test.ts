@@ -58,10 +58,10 @@ for (const [method, uri, turns, body] of ASKED) {
     const app = new FilesApp(root, { list: true, write: true });
     const counted = await turnsWhile(root, async () => {
       const sent = body === undefined ? null : new Body(new Blob([body]).stream(), body.length);
-      const [status, , , answer] = await app.handle(mkreq(method, uri, {}, sent));
+      const [status, , , responseBody] = await app.handle(mkreq(method, uri, {}, sent));
       assertEquals(status < 300, true, `${status}`);
-      if (typeof answer === "object" && answer !== null && "writeTo" in answer) {
-        await answer.writeTo(new WritableStream());
+      if (typeof responseBody === "object" && responseBody !== null && "writeTo" in responseBody) {
+        await responseBody.writeTo(new WritableStream());
       }
     });
     assertEquals(counted, turns);
@@ -74,8 +74,11 @@ for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
       c: "",
       d: "",
     });
-    const here = await realPath(direction === "download" ? trees.target : trees.source);
-    assertEquals(await turnsWhile(here, () => trees.copy({ delete: true, connections: 1 })), turns);
+    const localDir = await realPath(direction === "download" ? trees.target : trees.source);
+    assertEquals(
+      await turnsWhile(localDir, () => trees.copy({ delete: true, connections: 1 })),
+      turns,
+    );
   });
 }
 
@@ -83,13 +86,13 @@ Deno.test("a signal that aborts while a call yields ends the creation of directo
   const reason = new Error("enough");
   for (const [source, target] of [[{ a: null, b: null, c: null }, {}], [{ x: "" }, FILES]]) {
     await using trees = await makeTrees("download", source!, target!);
-    const here = await realPath(trees.target);
+    const localDir = await realPath(trees.target);
     const controller = new AbortController();
     let count = 0;
     const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
     const rejects = () => assertRejects(copying, Error, "enough");
-    await turnsWhile(here, rejects, () => ++count === 3 && controller.abort(reason));
-    const left = Object.keys(await readTree(trees.target)).length;
-    assertEquals(left, target === FILES ? 6 : 1, "no entry is changed after the abort");
+    await turnsWhile(localDir, rejects, () => ++count === 3 && controller.abort(reason));
+    const remainingCount = Object.keys(await readTree(trees.target)).length;
+    assertEquals(remainingCount, target === FILES ? 6 : 1, "no entry is changed after the abort");
   }
 });

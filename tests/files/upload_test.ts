@@ -420,7 +420,7 @@ Deno.test("upload sends the new content of a file rewritten with the same size a
 
 interface ServerResponses {
   readonly head?: [number, HeaderDict];
-  readonly put?: [number, HeaderDict];
+  readonly putResponse?: [number, HeaderDict];
 }
 
 const OFFSET = { "upload-offset": "0", "file-stamp": "none" };
@@ -431,7 +431,7 @@ async function failUpload(responses: ServerResponses) {
     if (method === "PUT") puts++;
     await body?.bytes();
     const echo = { "repr-digest": `${headers["repr-digest"]}` };
-    const [status, fields] = (method === "HEAD" ? responses.head : responses.put) ??
+    const [status, fields] = (method === "HEAD" ? responses.head : responses.putResponse) ??
       (method === "HEAD" ? [200, OFFSET] : [201, echo]);
     return [status, "Answer", fields, method === "HEAD" ? null : new Uint8Array(3)];
   });
@@ -457,39 +457,39 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
       "DISK_FULL",
       "too little space for the remaining 3 bytes",
     ],
-    [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "does not report its SHA-256"],
+    [{ putResponse: [201, {}] }, "UNEXPECTED_RESPONSE", "does not report its SHA-256"],
     [
-      { put: [201, { "repr-digest": "sha-256=:AA==:" }] },
+      { putResponse: [201, { "repr-digest": "sha-256=:AA==:" }] },
       "UNEXPECTED_RESPONSE",
       "invalid repr-digest",
     ],
     [
-      { put: [201, { "repr-digest": `sha-256=:${"A".repeat(43)}=:` }] },
+      { putResponse: [201, { "repr-digest": `sha-256=:${"A".repeat(43)}=:` }] },
       "DIGEST_MISMATCH",
       "SHA-256",
     ],
-    [{ put: [200, {}] }, null, "200"],
-    [{ put: [400, {}] }, null, "if the file changed while it was sent"],
-    [{ put: [403, {}] }, null, "may not write"],
-    [{ put: [405, {}] }, null, "write: true"],
+    [{ putResponse: [200, {}] }, null, "200"],
+    [{ putResponse: [400, {}] }, null, "if the file changed while it was sent"],
+    [{ putResponse: [403, {}] }, null, "may not write"],
+    [{ putResponse: [405, {}] }, null, "write: true"],
     [
       { head: [409, {}] },
       "IN_THE_WAY",
       "a directory has this name, or a file has the name of a parent directory",
     ],
-    [{ put: [409, {}] }, "IN_THE_WAY", "a directory has this name"],
-    [{ put: [409, { "retry-after": "1" }] }, "IN_USE", "uses the file"],
-    [{ put: [409, { allow: "GET, PUT" }] }, "ONLY_ADDS", "the server only adds files"],
-    [{ put: [409, OFFSET] }, "IN_USE", "another upload"],
-    [{ put: [412, {}] }, "TARGET_CHANGED", "the server's file changed during the call"],
-    [{ put: [412, { allow: "GET, PUT" }] }, "ONLY_ADDS", "the server only adds files"],
-    [{ put: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed during the call"],
-    [{ put: [413, {}] }, null, "maxBytes"],
-    [{ put: [500, {}] }, null, "its log"],
-    [{ put: [503, { "root-gone": "?1" }] }, "ROOT_GONE", "is its disk mounted?"],
-    [{ put: [503, {}] }, null, "is overloaded"],
-    [{ put: [503, { "retry-after": "1" }] }, null, "too many open files"],
-    [{ put: [507, {}] }, "DISK_FULL", "no space left"],
+    [{ putResponse: [409, {}] }, "IN_THE_WAY", "a directory has this name"],
+    [{ putResponse: [409, { "retry-after": "1" }] }, "IN_USE", "uses the file"],
+    [{ putResponse: [409, { allow: "GET, PUT" }] }, "ONLY_ADDS", "the server only adds files"],
+    [{ putResponse: [409, OFFSET] }, "IN_USE", "another upload"],
+    [{ putResponse: [412, {}] }, "TARGET_CHANGED", "the server's file changed during the call"],
+    [{ putResponse: [412, { allow: "GET, PUT" }] }, "ONLY_ADDS", "the server only adds files"],
+    [{ putResponse: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed during the call"],
+    [{ putResponse: [413, {}] }, null, "maxBytes"],
+    [{ putResponse: [500, {}] }, null, "its log"],
+    [{ putResponse: [503, { "root-gone": "?1" }] }, "ROOT_GONE", "is its disk mounted?"],
+    [{ putResponse: [503, {}] }, null, "is overloaded"],
+    [{ putResponse: [503, { "retry-after": "1" }] }, null, "too many open files"],
+    [{ putResponse: [507, {}] }, "DISK_FULL", "no space left"],
   ];
   for (const [responses, code, message] of rejectedResponses) {
     const { error, puts } = await failUpload(responses);
@@ -498,7 +498,7 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
     assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
     const { problem } = error as TransferError | StatusError;
     assert(!/"\/f"|; /.test(problem), problem);
-    const [status] = responses.put ?? responses.head!;
+    const [status] = responses.putResponse ?? responses.head!;
     if (error instanceof StatusError) {
       assertEquals([code, error.status], [null, status]);
       assertEquals(error.retryAfter, message === "too many open files" ? 1 : null);

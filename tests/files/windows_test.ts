@@ -49,9 +49,9 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
     async (direction) => {
       for (const attempts of [3, Infinity]) {
         for (const isAlone of [true, false]) {
-          const old = { file: "old", other: "old", superfluous: "1" };
-          await using trees = await makeTrees(direction, { file: text, other: text }, old);
-          using held = hold(`${trees.target}/file`, attempts);
+          const oldFiles = { file: "old", other: "old", superfluous: "1" };
+          await using trees = await makeTrees(direction, { file: text, other: text }, oldFiles);
+          using lock = hold(`${trees.target}/file`, attempts);
           const isReplaced = attempts < Infinity;
           if (isAlone) {
             const dir = direction === "download" ? trees.target : trees.source;
@@ -63,10 +63,10 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
             assertEquals(outcomes, { file: isReplaced ? "copied" : "failed", other: "copied" });
             assertEquals(result.deletionsSkipped, isReplaced ? null : "failed");
           }
-          assert(isReplaced ? held.attempts === 4 : held.attempts >= 20, `${held.attempts}`);
-          const { file, other, superfluous } = await readTree(trees.target);
+          assert(isReplaced ? lock.attempts === 4 : lock.attempts >= 20, `${lock.attempts}`);
+          const { file, other: otherContent, superfluous } = await readTree(trees.target);
           assertEquals(file, isReplaced ? text : "old");
-          assertEquals(other, isAlone ? "old" : text);
+          assertEquals(otherContent, isAlone ? "old" : text);
           assertEquals(superfluous === undefined, !isAlone && isReplaced);
         }
       }
@@ -82,14 +82,14 @@ function hold(path: string, attempts: number) {
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
   stack.use(patch(windowsDeletions, "areTested", () => true));
   stack.use(speedUpTimeouts((milliseconds) => milliseconds === 30));
-  const held = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
+  const lock = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
   stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {
-    if (to === path && ++held.attempts <= attempts) {
+    if (to === path && ++lock.attempts <= attempts) {
       throw Object.assign(new Deno.errors.PermissionDenied("Access denied"), { code: "EACCES" });
     }
     rename(from, to);
   }));
-  return held;
+  return lock;
 }
 
 Deno.test({
@@ -173,12 +173,12 @@ Deno.test({
       const options = { partial: true, delete: true, onEvent };
       const result = await downloadTree(serving.makeClient(), "/", dir.path, options);
       assertEquals([result.files, result.deletionsSkipped], [copied, "failed"]);
-      const left = await readTree(dir.path);
+      const remaining = await readTree(dir.path);
       for (const name of ["b", "d", "d/y", "sub/n"]) {
         assertEquals(codes[name], "SAME_NAME");
-        assertEquals(name in left, false);
+        assertEquals(name in remaining, false);
       }
-      assertEquals(left, {
+      assertEquals(remaining, {
         ...{ "B": "B", "D": null, "D/x": "D/x", "a": "a", "superfluous": "1" },
         ...{ "sub": null, "sub/N": "sub/N", "sub/NN": "sub/NN" },
       });
