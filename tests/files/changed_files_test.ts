@@ -58,16 +58,16 @@ interface Way {
   readonly takesUnsettled?: boolean;
 }
 
-const uploadFile = (options: TransferOptions = {}) => ({ client, localDir: localDir }: Ends) => {
+const uploadFile = (options: TransferOptions = {}) => ({ client, localDir }: Ends) => {
   return upload(client, `${localDir}/tree/x`, "/tree/x", options);
 };
-const downloadFile = (options: TransferOptions = {}) => ({ client, localDir: localDir }: Ends) => {
+const downloadFile = (options: TransferOptions = {}) => ({ client, localDir }: Ends) => {
   return download(client, "/tree/x", `${localDir}/tree/x`, options);
 };
 
 /** Copies a tree; rejects if a file has failed. */
 function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way["copy"] {
-  return async ({ client, localDir: localDir }) => {
+  return async ({ client, localDir }) => {
     let failure: { readonly error: unknown } | null = null;
     const onEvent: UploadTreeOptions["onEvent"] = (event) => {
       if (event.type === "failed") failure = event;
@@ -81,8 +81,8 @@ function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way
 
 /** Copies a megabyte of the file; then the connection is cut. */
 function partly(copy: Way["copy"]): Way["copy"] {
-  return ({ localDir: localDir, cutClient: cutClient }) =>
-    copy({ client: cutClient, cutClient: cutClient, localDir: localDir }).catch(() => {});
+  return ({ localDir, cutClient }) =>
+    copy({ client: cutClient, cutClient, localDir }).catch(() => {});
 }
 
 const UPLOAD = { direction: "upload", takesUnsettled: true } as const;
@@ -194,7 +194,8 @@ async function copyChanged(
   const { client, serving, clientDir, source, copy, content } = prepared;
   await using relay = new CuttingRelay(serving.address);
   relay.cutAfter(1_000_000);
-  const ends = { client, cut: new Client(relay.address, { timeout: 60 }), here: clientDir };
+  const cutClient = new Client(relay.address, { timeout: 60 });
+  const ends: Ends = { client, cutClient, localDir: clientDir };
   await way.begin?.(ends);
   const was = contentOf(copy);
   let changedContent = content;
@@ -254,7 +255,7 @@ async function copyInEachWay(
       errors.push(String(error));
     }
   }
-  return { errors: errors, isOver };
+  return { errors, isOver };
 }
 
 /**

@@ -381,8 +381,7 @@ const rows: readonly Row[] = [
 ];
 
 async function check(row: Row, direction: TreeDirection): Promise<void> {
-  const { source, target, options, isCounted: isCounted = () => true, respond: respond, expected } =
-    row;
+  const { source, target, options, isCounted: isCounted = () => true, respond, expected } = row;
   let count = 0;
   await using trees = await makeTrees(
     direction,

@@ -393,7 +393,7 @@ const rows: readonly Row[] = [
       meanwhile: (source) => exchange(source, "d"),
       outcomes: "!d/a !d/l b",
       remaining: "d/ b",
-      onlyDirection: onlyDirection,
+      onlyDirection,
     },
   ]),
   ...["../outside", "d"].map((linkTarget): Row => [
@@ -525,9 +525,9 @@ for (const [name, source, target, options, expected] of rows) {
     outcomes = "",
     deleted = "",
     deletionsSkipped: deletionsSkipped = null,
-    remaining: remaining,
+    remaining,
     reusableBytes: reusableBytes = 0,
-    onlyDirection: onlyDirection,
+    onlyDirection,
     meanwhile,
   } = expected;
   const ignore = !hasFifo && `${source} ${target}`.includes("|");
