@@ -195,8 +195,13 @@ Deno.test("rejects a line that isn't the shortest form of its JSON, or has a mis
       // Bytes that belong to no record would cause another error.
       const content = format === PUT_REQUEST && line.includes('"size"') ? "abc" : "";
       const bytes = encode(`${line}\n${content}${BUNDLE_END}`);
-      const says = rule === "a bad size without content" ? "a bad size" : undefined;
-      assertThrows(() => parseBundle(format, bytes), BundleError, says, line.slice(0, 200));
+      const expectedMessage = rule === "a bad size without content" ? "a bad size" : undefined;
+      assertThrows(
+        () => parseBundle(format, bytes),
+        BundleError,
+        expectedMessage,
+        line.slice(0, 200),
+      );
     }
   });
   assertEquals(parseBundle(PUT_REQUEST, encode(`${LINE}\nabc${BUNDLE_END}`)), [
@@ -250,9 +255,9 @@ Deno.test("rejects a line of more than 65,536 bytes, even before its end arrives
       BundleError,
       "more than 65536 bytes",
     );
-    const endless = longer.subarray(0, MAX_LINE_BYTES);
+    const lineWithoutEnd = longer.subarray(0, MAX_LINE_BYTES);
     assertThrows(
-      () => parseBundle(PUT_REQUEST, endless, pieceLength),
+      () => parseBundle(PUT_REQUEST, lineWithoutEnd, pieceLength),
       BundleError,
       "more than 65536 bytes",
     );

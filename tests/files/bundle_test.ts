@@ -274,21 +274,21 @@ Deno.test("an unreadable file of a bundle gets the status of its error, and is r
   }
   assertEquals(files.warnings.length, 2, "one for each unreadable file");
   // A file whose content differs at each read.
-  let compared = 0;
+  let compareCount = 0;
   using _differing = patch(Buffer, "compare", () => () => {
-    compared++;
+    compareCount++;
     return 1;
   });
-  assertEquals([...await statuses("sub/file"), compared], [409, 3]);
+  assertEquals([...await statuses("sub/file"), compareCount], [409, 3]);
 });
 
 Deno.test("a file that is overwritten repeatedly gets 409, or is sent as one of its versions", async () => {
   await using files = await serveBundles();
   const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
   for (let round = 0; round < 30; round++) {
-    const writing = Deno.writeFile(`${files.root}/a`, versions[round % 2]!);
+    const writePromise = Deno.writeFile(`${files.root}/a`, versions[round % 2]!);
     const [record] = await readRecords(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
-    await writing;
+    await writePromise;
     if (record!.record.status !== 200) continue;
     assertEquals(new Set(record!.content).size <= 1, true, "bytes of two versions");
   }
@@ -362,8 +362,8 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
     await readMode(`${root}/sub/deeper/new`),
     await readMode(`${root}/largest`),
   );
-  const refused = SENT.filter(([, , status]) => status >= 400).length;
-  assertEquals(files.warnings.length, refused);
+  const refusedCount = SENT.filter(([, , status]) => status >= 400).length;
+  assertEquals(files.warnings.length, refusedCount);
   assert(!files.warnings.some((line) => line.includes("\n")));
   assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
 });
@@ -433,15 +433,15 @@ Deno.test("a bundle that is cut at any byte leaves only complete files", async (
 
 Deno.test("a repeated name in a bundle counts as an existing file, even if the server lists the directory", async () => {
   await using files = await serveBundles();
-  const many = Array.from({ length: 40 }, (_, i): SentRecord => [`sub/${i}a`, `${i}`]);
+  const manyRecords = Array.from({ length: 40 }, (_, i): SentRecord => [`sub/${i}a`, `${i}`]);
   const sent: SentRecord[] = [
-    ...many,
+    ...manyRecords,
     ["sub/3a", "again"],
     ["sub/4a", "never", { "if-none-match": "*" }],
     // On a disk that distinguishes case, this is a new file.
     ["sub/5A", "other", { "if-none-match": "*" }],
   ];
-  assertEquals(await files.sendAll(sent), [...many.map(() => 201), 204, 412, 201]);
+  assertEquals(await files.sendAll(sent), [...manyRecords.map(() => 201), 204, 412, 201]);
   assertEquals(await files.read("sub/3a"), "again");
   assertEquals(await files.read("sub/4a"), "4");
   assertEquals([await files.read("sub/5a"), await files.read("sub/5A")], ["5", "other"]);
@@ -453,9 +453,11 @@ Deno.test("if too many files are open, received files of a bundle get their name
     const sent = Array.from({ length: 5 }, (_, i): SentRecord => [`${code}/${i}`, `${i}`]);
     let maxWaiting = 2;
     using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
-      const waiting =
+      const waitingCount =
         Array.from(Deno.readDirSync(`${files.root}/${RESERVED_DIRECTORY_NAME}`)).length;
-      if (waiting >= maxWaiting) throw Object.assign(new Error("too many open files"), { code });
+      if (waitingCount >= maxWaiting) {
+        throw Object.assign(new Error("too many open files"), { code });
+      }
       return openSync(path, options);
     });
     assertEquals(await files.sendAll(sent), sent.map(() => 201));
@@ -527,15 +529,15 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
-  let admitted = true;
-  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(admitted) });
+  let isPeerTrusted = true;
+  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(isPeerTrusted) });
   const body = new ChunkedBodyIter(
     (async function* () {
       const first = Array.from({ length: 64 }, (_, i): SentRecord => [`first/${i}`, "1"]);
       for (const sent of first) yield [null, makeRecord(sent)] as const;
       yield [null, makeRecord(["second", "2"])] as const;
       while ((await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`)).length !== 1);
-      admitted = false;
+      isPeerTrusted = false;
       yield [null, makeBundle([["third", "3"]])] as const;
       yield [null, new Uint8Array(0)] as const;
     })(),
@@ -559,13 +561,13 @@ Deno.test("onFile is called for the files of a bundle that got their names befor
     onFile: ({ path }) => void reported.push(path.join("/")),
   });
   const session = makeSession();
-  const placed = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
-  const confirm = async () => await placed() < 64;
+  const countPlaced = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
+  const confirm = async () => await countPlaced() < 64;
   identifyPeer(session, { user: "peer", isTrusted: confirm });
   const bundle = makeBundle(Array.from({ length: 70 }, (_, i): SentRecord => [`first/${i}`, "1"]));
   const body = new Body(new Blob([bundle]).stream(), bundle.length);
   const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);
-  assertEquals([status, await placed(), reported.length], [403, 64, 64]);
+  assertEquals([status, await countPlaced(), reported.length], [403, 64, 64]);
 });
 
 Deno.test("the directory of unfinished files is created again if it is removed while a bundle arrives", async () => {
@@ -658,8 +660,8 @@ Deno.test("two simultaneous bundles with the same new file get 201 and 412", asy
   );
   const [first, second] = await Promise.all([files.sendAll(sent), files.sendAll(sent)]);
   for (let i = 0; i < sent.length; i++) {
-    const pair = [(first as number[])[i], (second as number[])[i]].toSorted();
-    assertEquals(pair, [201, 412], `${i}`);
+    const statusPair = [(first as number[])[i], (second as number[])[i]].toSorted();
+    assertEquals(statusPair, [201, 412], `${i}`);
   }
 });
 
@@ -703,20 +705,20 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
       });
       assertEquals(lines, expected);
     }
-    const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
-    assertEquals(thrown, throws ? 9 : 0);
+    const thrownCount = files.warnings.filter((line) => line.includes("from onFile")).length;
+    assertEquals(thrownCount, throws ? 9 : 0);
     assertEquals(files.serving.logger.messagesOf("error"), []);
   }
 });
 
 Deno.test("an error of onFile is logged, and doesn't affect the response", async () => {
-  const failing: readonly (() => unknown)[] = [
+  const failingCallbacks: readonly (() => unknown)[] = [
     () => {
       throw new Error("full\n\x1b[31m");
     },
     () => Promise.reject(new Error("full\n\x1b[31m")),
   ];
-  for (const onFile of failing) {
+  for (const onFile of failingCallbacks) {
     await using files = await serveBundles({ onFile });
     for (let i = 0; i < 2; i++) assertEquals((await files.request("GET", "/file")).status, 200);
     await waitForTick();
@@ -731,16 +733,18 @@ Deno.test("onFile is called once for each file, even with refused files in betwe
     onFile: ({ path }) => reportedPaths.push(path.join("/")),
   });
   for (
-    const refused of [["file", null], ["sub/file", "1", { "if-none-match": "*" }]] as SentRecord[]
+    const refusedRecord of [["file", null], ["sub/file", "1", {
+      "if-none-match": "*",
+    }]] as SentRecord[]
   ) {
     const sent = Array.from(
       { length: 40 },
-      (_, i): SentRecord => i % 10 === 9 ? refused : [`${i}`, "1"],
+      (_, i): SentRecord => i % 10 === 9 ? refusedRecord : [`${i}`, "1"],
     );
     await files.sendAll(sent);
     assertEquals(
       reportedPaths.splice(0),
-      sent.flatMap((record) => record === refused ? [] : [record[0]]),
+      sent.flatMap((record) => record === refusedRecord ? [] : [record[0]]),
     );
   }
 });

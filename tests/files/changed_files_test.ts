@@ -35,38 +35,41 @@ const OLDER = LARGE.subarray(0, 300_000);
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 
 /** A local and a served directory, and the ways to copy a file between them. */
-interface Ends {
+interface CopyEnds {
   readonly client: Client;
   /** A client whose connections are cut after the first megabyte. */
   readonly cutClient: Client;
   readonly localDir: string;
 }
 
-interface Way {
+interface CopyMethod {
   readonly name: string;
   readonly direction: "upload" | "download";
   readonly isSmall?: boolean;
   /** What the target has: an older version under the same or another name, or a directory. */
   readonly target?: "older" | "renamed" | "directory";
   /** Runs before the file may change. */
-  readonly begin?: (ends: Ends) => Promise<unknown>;
+  readonly begin?: (ends: CopyEnds) => Promise<unknown>;
   /** Copies the file; resolves to the errors of single files, or rejects. */
-  readonly copy: (ends: Ends) => Promise<unknown>;
+  readonly copy: (ends: CopyEnds) => Promise<unknown>;
   /** Whether the source is removed if it has not changed. */
-  readonly moves?: boolean;
+  readonly removesSource?: boolean;
   /** Whether a file that has just changed is copied. */
-  readonly takesUnsettled?: boolean;
+  readonly copiesUnsettled?: boolean;
 }
 
-const uploadFile = (options: TransferOptions = {}) => ({ client, localDir }: Ends) => {
+const uploadFile = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
   return upload(client, `${localDir}/tree/x`, "/tree/x", options);
 };
-const downloadFile = (options: TransferOptions = {}) => ({ client, localDir }: Ends) => {
+const downloadFile = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
   return download(client, "/tree/x", `${localDir}/tree/x`, options);
 };
 
 /** Copies a tree; rejects if a file has failed. */
-function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way["copy"] {
+function tree(
+  direction: CopyMethod["direction"],
+  options: UploadTreeOptions = {},
+): CopyMethod["copy"] {
   return async ({ client, localDir }) => {
     let failure: { readonly error: unknown } | null = null;
     const onEvent: UploadTreeOptions["onEvent"] = (event) => {
@@ -80,7 +83,7 @@ function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way
 }
 
 /** Copies a megabyte of the file; then the connection is cut. */
-function partly(copy: Way["copy"]): Way["copy"] {
+function interruptCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
   return ({ localDir, cutClient }) =>
     copy({ client: cutClient, cutClient, localDir }).catch(() => {});
 }
@@ -88,10 +91,10 @@ function partly(copy: Way["copy"]): Way["copy"] {
 const UPLOAD = { direction: "upload", takesUnsettled: true } as const;
 const DOWNLOAD = { direction: "download", takesUnsettled: true } as const;
 
-const WAYS: readonly Way[] = [
+const WAYS: readonly CopyMethod[] = [
   { ...UPLOAD, name: "upload", copy: uploadFile() },
   { ...UPLOAD, name: "upload without resume", copy: uploadFile({ resume: false }) },
-  { ...UPLOAD, name: "upload, resumed", begin: partly(uploadFile()), copy: uploadFile() },
+  { ...UPLOAD, name: "upload, resumed", begin: interruptCopy(uploadFile()), copy: uploadFile() },
   { ...UPLOAD, name: "upload with reuse", target: "older", copy: uploadFile() },
   { ...UPLOAD, name: "uploadTree", copy: tree("upload") },
   { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: tree("upload") },
@@ -105,18 +108,23 @@ const WAYS: readonly Way[] = [
   {
     ...UPLOAD,
     name: "move with settled: 0",
-    moves: true,
+    removesSource: true,
     copy: tree("upload", { move: true, settled: 0 }),
   },
   {
     direction: "upload",
     name: "move with settled: 3",
-    moves: true,
+    removesSource: true,
     copy: tree("upload", { move: true, settled: 3 }),
   },
   { ...DOWNLOAD, name: "download", copy: downloadFile() },
   { ...DOWNLOAD, name: "download without resume", copy: downloadFile({ resume: false }) },
-  { ...DOWNLOAD, name: "download, resumed", begin: partly(downloadFile()), copy: downloadFile() },
+  {
+    ...DOWNLOAD,
+    name: "download, resumed",
+    begin: interruptCopy(downloadFile()),
+    copy: downloadFile(),
+  },
   { ...DOWNLOAD, name: "download with reuse", target: "older", copy: downloadFile() },
   { ...DOWNLOAD, name: "downloadTree", copy: tree("download") },
   { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: tree("download") },
@@ -131,14 +139,14 @@ const WAYS: readonly Way[] = [
     ...UPLOAD,
     name: "move in a bundle",
     isSmall: true,
-    moves: true,
+    removesSource: true,
     copy: tree("upload", { move: true, settled: 0 }),
   },
   { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: tree("download") },
 ];
 
 /** Creates two directories, and a file to copy that has just been written. */
-async function prepare({ direction, isSmall = false, target }: Way) {
+async function prepare({ direction, isSmall = false, target }: CopyMethod) {
   const files = await serveFiles((dir) => {
     return new FilesApp(dir, { list: true, write: true, reuse: true });
   });
@@ -176,7 +184,7 @@ function isSame(a: Uint8Array | string, b: Uint8Array | string): boolean {
 }
 
 /** Whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
-function isStart(prefix: Uint8Array | string, whole: Uint8Array): boolean {
+function isPrefix(prefix: Uint8Array | string, whole: Uint8Array): boolean {
   return prefix.length === LARGE_BYTES && isSame(prefix, whole.subarray(0, LARGE_BYTES));
 }
 
@@ -186,7 +194,7 @@ function hasChanged(error: unknown): boolean {
 
 /** Copies a file that changes at a given moment; returns false if the copy was complete before. */
 async function copyChanged(
-  way: Way,
+  way: CopyMethod,
   { description, apply, mustArrive = false }: FileChange,
   prepared: Awaited<ReturnType<typeof prepare>>,
   scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
@@ -195,9 +203,9 @@ async function copyChanged(
   await using relay = new CuttingRelay(serving.address);
   relay.cutAfter(1_000_000);
   const cutClient = new Client(relay.address, { timeout: 60 });
-  const ends: Ends = { client, cutClient, localDir: clientDir };
+  const ends: CopyEnds = { client, cutClient, localDir: clientDir };
   await way.begin?.(ends);
-  const was = contentOf(copy);
+  const contentBefore = contentOf(copy);
   let changedContent = content;
   let hasRun = false;
   let failure: unknown = null;
@@ -213,20 +221,20 @@ async function copyChanged(
   if (failure === null) {
     assert(
       isSame(actualContent, content) || isSame(actualContent, changedContent) ||
-        !way.isSmall && isStart(actualContent, changedContent),
+        !way.isSmall && isPrefix(actualContent, changedContent),
       context,
     );
   } else {
     // A server has no other way to end a body than to cut the connection.
-    const isTold = way.direction === "download" || hasChanged(failure);
-    assertEquals([isTold, mustArrive], [true, false], context);
-    assert(isSame(actualContent, was), context);
+    const isReported = way.direction === "download" || hasChanged(failure);
+    assertEquals([isReported, mustArrive], [true, false], context);
+    assert(isSame(actualContent, contentBefore), context);
   }
   // With `move`, a source that has changed since it was read stays, or the new version was copied.
   const sourceContent = contentOf(source);
   assert(
     isSame(sourceContent, changedContent) ||
-      way.moves && sourceContent === "nothing" && isSame(actualContent, changedContent),
+      way.removesSource && sourceContent === "nothing" && isSame(actualContent, changedContent),
     context,
   );
   return hasRun;
@@ -234,15 +242,15 @@ async function copyChanged(
 
 /** Copies a file in many ways, each with a change at another moment, and collects the errors. */
 async function copyInEachWay(
-  ways: readonly Way[],
+  ways: readonly CopyMethod[],
   change: FileChange,
   isSettled: boolean,
   scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
 ): Promise<{ readonly errors: readonly string[]; readonly isOver: boolean }> {
   await using stack = new AsyncDisposableStack();
-  const cases: [Way, Awaited<ReturnType<typeof prepare>>][] = [];
+  const cases: [CopyMethod, Awaited<ReturnType<typeof prepare>>][] = [];
   for (const way of ways) {
-    if (isSettled || way.takesUnsettled) cases.push([way, stack.use(await prepare(way))]);
+    if (isSettled || way.copiesUnsettled) cases.push([way, stack.use(await prepare(way))]);
   }
   if (isSettled && change.changesOnlyCtime) await waitForNextSecond(cases.at(-1)![1].source);
   using _clock = setClockAhead(isSettled ? LATER : 0);

@@ -43,15 +43,15 @@ import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
  * Serves a directory, and delays the first request with a method until it is released, like a slow
  * network.
  */
-async function serveHolding(method: string) {
+async function serveDelayed(method: string) {
   const arrived = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
-  let isHeld = false;
+  let isDelayed = false;
   const files = await serveFiles((dir): AppFunction => {
     const app = new FilesApp(dir, { write: true });
     return async (request, session, api) => {
-      if (request.method === method && !isHeld) {
-        isHeld = true;
+      if (request.method === method && !isDelayed) {
+        isDelayed = true;
         arrived.resolve();
         await released.promise;
       }
@@ -62,7 +62,12 @@ async function serveHolding(method: string) {
 }
 
 /** Files that a delayed request would replace, and the options of the call. */
-const LATE: readonly [label: string, size: number, existing: string | null, TransferOptions][] = [
+const DELAYED_PUTS: readonly [
+  label: string,
+  size: number,
+  existing: string | null,
+  TransferOptions,
+][] = [
   ["a small file that replaces another", 5, "old", {}],
   ["a large file that replaces another", 300_000, "old", {}],
   ["a file that replaces another without resuming", 5, "old", { resume: false }],
@@ -71,9 +76,9 @@ const LATE: readonly [label: string, size: number, existing: string | null, Tran
   ["a new file without resuming", 5, null, { resume: false }],
 ];
 
-for (const [label, size, before, options] of LATE) {
+for (const [label, size, before, options] of DELAYED_PUTS) {
   Deno.test(`a delayed PUT doesn't replace a newer file: ${label}`, async () => {
-    await using files = await serveHolding("PUT");
+    await using files = await serveDelayed("PUT");
     const { clientDir, serverDir, client } = files;
     if (before !== null) await Deno.writeTextFile(`${serverDir}/f`, before);
     await fill(clientDir, { late: "l".repeat(size), newer: "n".repeat(size) });
@@ -95,7 +100,7 @@ for (const [label, size, before, options] of LATE) {
 }
 
 Deno.test("a delayed DELETE doesn't delete a newer file, and succeeds if the file is already gone", async () => {
-  await using files = await serveHolding("DELETE");
+  await using files = await serveDelayed("DELETE");
   const { clientDir, serverDir, client } = files;
   await fill(serverDir, { f: "old", g: "1" });
   await fill(clientDir, { newer: "newer" });
@@ -108,7 +113,7 @@ Deno.test("a delayed DELETE doesn't delete a newer file, and succeeds if the fil
   assertEquals(await Deno.readTextFile(`${serverDir}/f`), "newer");
   await deleteFile(client, ["f"]);
   assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
-  await using otherFiles = await serveHolding("DELETE");
+  await using otherFiles = await serveDelayed("DELETE");
   await fill(otherFiles.serverDir, { g: "1" });
   const repeatedDelete = deleteFile(otherFiles.client, ["g"]);
   await otherFiles.arrived;
@@ -307,8 +312,8 @@ Deno.test('write: "add": new files and directories are created, and existing one
   assertEquals(await status("PUT", "/new", {}, text), 201);
   assertEquals(await status("PUT", "/larger", announced(text, 0), text), 201);
   assertEquals([await status("PUT", "/d/e/"), await status("PUT", "/d/")], [201, 204]);
-  const [refused, , { allow }] = await app.handle(mkreq("DELETE", "/new"));
-  assertEquals([refused, allow], [405, "GET, HEAD, PUT"]);
+  const [refusedStatus, , { allow }] = await app.handle(mkreq("DELETE", "/new"));
+  assertEquals([refusedStatus, allow], [405, "GET, HEAD, PUT"]);
   const expectedTree = { d: null, "d/e": null, f: "old", larger: "new", new: "new" };
   const actualTree = Object.entries(await readTree(dir.path)).filter(([name]) =>
     !name.includes(".")
@@ -364,9 +369,9 @@ Deno.test('write: "add": the log of the server and the error of the client say t
   }
   const { cause } = errors.at(-1) as TransferError;
   assertEquals([errors.length, (cause as StatusError).status], [3, 412]);
-  const refused = logger.messagesOf("warn");
-  assert(refused.length > 0);
-  for (const line of refused) assert(/already exists|only added/.test(line), line);
+  const refusals = logger.messagesOf("warn");
+  assert(refusals.length > 0);
+  for (const line of refusals) assert(/already exists|only added/.test(line), line);
 });
 
 Deno.test('write: "add": a tree with delete is rejected before any file is copied', async () => {
@@ -430,7 +435,7 @@ Deno.test("create: the app creates its directory and the parents of it", async (
 /**
  * An app whose directory, `a/b` of a temporary directory, was removed after the app was created.
  */
-async function withoutDirectory(options: FilesOptions) {
+async function makeAppWithoutDirectory(options: FilesOptions) {
   const dir = await createTempDir();
   const path = `${dir.path}/a/b`;
   await Deno.mkdir(path, { recursive: true });
@@ -450,7 +455,7 @@ async function withoutDirectory(options: FilesOptions) {
 
 Deno.test("create: the next request creates a removed directory again, and syncs it before the response", async () => {
   for (const method of ["GET", "HEAD", "DELETE"] as const) {
-    await using missing = await withoutDirectory({ create: true });
+    await using missing = await makeAppWithoutDirectory({ create: true });
     const uri = method === "DELETE" ? "/x" : "/";
     const statuses: number[] = [];
     const synced = await recordSyncedPaths(missing.dir, async () => {
@@ -480,16 +485,16 @@ Deno.test("create: a removed directory is not created again if its parent was re
     "a link has the name": ({ path }) => makeLinks({ [path]: "none" }),
   };
   for (const [rule, change] of Object.entries(rows)) {
-    await using missing = await withoutDirectory({ create: true });
+    await using missing = await makeAppWithoutDirectory({ create: true });
     await change(missing);
     const treeBefore = await readTree(missing.dir);
     assertEquals([await missing.put(), await missing.status("GET", "/")], [503, 503], rule);
     assertEquals(await readTree(missing.dir), treeBefore);
   }
-  await using gone = await withoutDirectory({});
+  await using gone = await makeAppWithoutDirectory({});
   assertEquals([await gone.put(), await readTree(gone.dir)], [503, { a: null }]);
   // A read-only directory is a source. If it was moved away, it must not seem empty.
-  await using source = await withoutDirectory({ create: true, write: false });
+  await using source = await makeAppWithoutDirectory({ create: true, write: false });
   assertEquals([await source.status("GET", "/"), await readTree(source.dir)], [503, { a: null }]);
 });
 

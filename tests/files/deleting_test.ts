@@ -41,13 +41,13 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
     "deleting: not tried on Windows yet",
   );
   const ownDir = `${dir.path}/own`;
-  const refused: UploadTreeOptions[] = [
+  const refusedOptions: UploadTreeOptions[] = [
     { delete: true },
     { delete: true, deleteAll: true },
     { delete: true, dryRun: true },
     { move: true },
   ];
-  for (const options of refused) {
+  for (const options of refusedOptions) {
     const problem = `${options.move ? "move" : "delete"}: not tried on Windows yet; omit it`;
     await assertRejects(() => uploadTree(client, ownDir, "/", options), RangeError, problem);
     const { move: _, ...remainingOptions } = options;

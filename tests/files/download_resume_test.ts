@@ -41,7 +41,7 @@ const SIZE = 1_000_000;
 const PART = ".copy.degu-part";
 
 /** Returns the size of the part in a directory, or `null` if there is none. */
-async function sizeIn(dir: string): Promise<number | null> {
+async function readPartSize(dir: string): Promise<number | null> {
   const path = await findPart(dir);
   return path === null ? null : (await Deno.stat(path)).size;
 }
@@ -58,13 +58,13 @@ async function setUp() {
       options?: TransferOptions,
       connector: Requester | Connector = client,
     ): Promise<void> {
-      const wantedSize = (await sizeIn(dir) ?? 0) + cutAfter;
+      const wantedSize = (await readPartSize(dir) ?? 0) + cutAfter;
       // A cut connection may lose bytes in transit. Then some bytes are downloaded again.
       let size: number | null = wantedSize - cutAfter;
       for (let tries = 0; tries < 10 && size !== null && size < wantedSize; tries++) {
         servedFile.cutAfterBytes = wantedSize - size;
         await assertRejects(() => download(connector, "/file", file, options));
-        size = await sizeIn(dir);
+        size = await readPartSize(dir);
       }
       servedFile.cutAfterBytes = Infinity;
       servedFile.requests.length = 0;
@@ -123,18 +123,18 @@ interface ResumedRow {
   readonly requests?: readonly string[];
 }
 
-const REST = `GET bytes=600000-${SIZE - 1}`;
+const RANGE_REQUEST = `GET bytes=600000-${SIZE - 1}`;
 const ANOTHER = { etag: '"two"', content: randomBytes(500_000) };
 
 const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a digest in the response saves a request": {
     first: { digest: "get" },
     resumedFrom: 600_000,
-    requests: ["HEAD", REST],
+    requests: ["HEAD", RANGE_REQUEST],
   },
   "without a digest in the response it is requested at the end": {
     resumedFrom: 600_000,
-    requests: ["HEAD", REST, "HEAD"],
+    requests: ["HEAD", RANGE_REQUEST, "HEAD"],
   },
   "another entity tag starts over": { second: ANOTHER, requests: ["HEAD", "GET", "HEAD"] },
   "another length starts over": {
@@ -203,10 +203,10 @@ Deno.test("a download from another URI or server starts over", async () => {
 Deno.test("a part belongs to the host name of the client, whatever it resolves to; without an address no part is kept", async () => {
   await using files = await setUp();
   const { client } = files;
-  const nameless: Requester = { request: (...request) => client.request(...request) };
-  await files.downloadPart(600_000, {}, nameless);
+  const clientWithoutAddress: Requester = { request: (...request) => client.request(...request) };
+  await files.downloadPart(600_000, {}, clientWithoutAddress);
   assertEquals(await listNames(files.dir), []);
-  assertEquals((await download(nameless, "/file", files.file)).resumedFrom, 0);
+  assertEquals((await download(clientWithoutAddress, "/file", files.file)).resumedFrom, 0);
   await Deno.remove(files.file);
   const makeNamedClient = (client: Client): Connector & Pick<Client, "address"> => ({
     address: ["device.local", 80],
@@ -221,8 +221,12 @@ Deno.test("a part belongs to the host name of the client, whatever it resolves t
 Deno.test("a call that fails before it begins keeps the part of another call", async () => {
   await using files = await setUp();
   await files.downloadPart(600_000);
-  await using failing = serve(() => [503, "Service Unavailable", {}, null]);
-  await assertRejects(() => download(failing.makeClient(), "/file", files.file), Error, "503");
+  await using failingServer = serve(() => [503, "Service Unavailable", {}, null]);
+  await assertRejects(
+    () => download(failingServer.makeClient(), "/file", files.file),
+    Error,
+    "503",
+  );
   await files.serving[Symbol.asyncDispose]();
   await waitUntilRefused(files.serving.address);
   await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
@@ -337,7 +341,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
     [cutPosition, size, size, null, true],
   ];
   let respond: (api: Api) => Awaited<ReturnType<AppFunction>>;
-  await using odd = serve((request, session, api) => {
+  await using oddServer = serve((request, session, api) => {
     if (request.headers["range"] === undefined) return servedFile.app(request, session, api);
     return respond(api);
   });
@@ -347,17 +351,17 @@ Deno.test("a response with another range, version or length is refused, and a 41
     await assertRejects(() => download(client, "/file", files.file));
     servedFile.cutAfterBytes = Infinity;
   };
-  for (const [start, stop, total, etag, isRight, cutAt = stop] of rows) {
-    using first = await odd.makeClient().connect();
+  for (const [start, stop, total, etag, isAccepted, cutAt = stop] of rows) {
+    using first = await oddServer.makeClient().connect();
     await interruptDownload(first);
     respond = ({ ContentRange }) => {
       const headers = { "content-range": new ContentRange(start, stop, total) };
       const body = servedFile.content.slice(start, cutAt);
       return [206, "OK", { ...headers, ...(etag === null ? {} : { etag }) }, body];
     };
-    using connection = await odd.makeClient().connect();
+    using connection = await oddServer.makeClient().connect();
     const downloading = () => download(connection, "/file", files.file);
-    if (isRight) assertEquals((await downloading()).resumedFrom, cutPosition);
+    if (isAccepted) assertEquals((await downloading()).resumedFrom, cutPosition);
     else {
       const error = await assertRejects(downloading, TransferError, "another range");
       assertEquals(error.code, "UNEXPECTED_RESPONSE");
@@ -366,9 +370,9 @@ Deno.test("a response with another range, version or length is refused, and a 41
     }
   }
   for (const status of [412, 416]) {
-    await interruptDownload(odd.makeClient());
+    await interruptDownload(oddServer.makeClient());
     respond = () => [status, "No", {}, new Uint8Array(3)];
-    assertEquals((await download(odd.makeClient(), "/file", files.file)).resumedFrom, 0);
+    assertEquals((await download(oddServer.makeClient(), "/file", files.file)).resumedFrom, 0);
     assertEquals(await Deno.readFile(files.file), servedFile.content);
   }
 });
@@ -488,9 +492,9 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
     if (sent > 0) modes.add(await readMode((await findPart(dir))!));
   };
   await Deno.writeTextFile(`${dir}/plain`, "");
-  const usual = await readMode(`${dir}/plain`);
-  assert(usual !== 0o600, "the umask must let this test see a difference");
-  for (const expected of [usual, 0o600, 0o640, usual]) {
+  const defaultMode = await readMode(`${dir}/plain`);
+  assert(defaultMode !== 0o600, "the umask must let this test see a difference");
+  for (const expected of [defaultMode, 0o600, 0o640, defaultMode]) {
     servedFile.content = randomBytes(200_000);
     for (const cutAfter of [131_072, Infinity]) {
       servedFile.cutAfterBytes = cutAfter;
@@ -502,7 +506,7 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
     assertEquals(await listNames(dir), ["copy", "plain"]);
     // Prepare the file that the next download replaces.
     if (expected === 0o640) await Deno.remove(file);
-    else await Deno.chmod(file, expected === usual ? 0o600 : 0o640);
+    else await Deno.chmod(file, expected === defaultMode ? 0o600 : 0o640);
   }
 });
 

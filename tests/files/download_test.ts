@@ -107,12 +107,12 @@ Deno.test("a file gets the specified time", async () => {
   const time = "2001-02-03T04:05:06.789Z";
   for (const [isUpload, path] of [[true, files.serverDir], [false, files.clientDir]] as const) {
     const modified = new Date(time);
-    const moving = isUpload
+    const transfer = isUpload
       ? upload(files.client, `${files.clientDir}/file`, "/copy", { modified })
       : download(files.client, "/copy", `${files.clientDir}/copy`, { modified });
     // The call has copied the date, so a later change has no effect.
     modified.setTime(0);
-    await moving;
+    await transfer;
     assertEquals((await Deno.stat(`${path}/copy`)).mtime, new Date(time));
   }
 });
@@ -461,8 +461,8 @@ Deno.test("a signal aborts a download with its reason, and the received bytes ar
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
   assertEquals([servedFile.requests, await listNames(dir)], [[], []]);
   // The signal takes precedence over the missing directory.
-  const nowhere = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
-  assertEquals(await assertRejects(() => nowhere, Error), reason);
+  const downloadToMissing = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
+  assertEquals(await assertRejects(() => downloadToMissing, Error), reason);
   const controller = new AbortController();
   const never = Promise.withResolvers<void>();
   servedFile.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
@@ -630,9 +630,16 @@ Deno.test("the error of an unsupported operation has the status of the response"
     assertEquals((await assertRejects(call, StatusError, hint)).status, status);
   }
   assertEquals(await makeDirectory(client, "/"), false);
-  const making = () => makeDirectory(client, "/file/");
-  const inTheWay = await assertRejects(making, TransferError, "a file has this name");
-  assertEquals([inTheWay.code, (inTheWay.cause as StatusError).status], ["IN_THE_WAY", 409]);
+  const makeFileDirectory = () => makeDirectory(client, "/file/");
+  const inTheWayError = await assertRejects(
+    makeFileDirectory,
+    TransferError,
+    "a file has this name",
+  );
+  assertEquals([inTheWayError.code, (inTheWayError.cause as StatusError).status], [
+    "IN_THE_WAY",
+    409,
+  ]);
   const signal = AbortSignal.abort(new Error("stop"));
   await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
   assertEquals(await listVisible(serverDir), ["file", "full"]);

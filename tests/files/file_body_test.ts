@@ -87,8 +87,8 @@ Deno.test("a partial response has every header of the whole file, and content-ra
   const partialHeaders = await headersOf({ range: new Range(2, 5) });
   assertEquals(String(partialHeaders["content-range"]), "bytes 2-4/10");
   assertEquals([wholeHeaders["content-length"], partialHeaders["content-length"]], [10, 3]);
-  const { "content-length": _length, ...described } = wholeHeaders;
-  assertEquals({ ...partialHeaders, ...described }, partialHeaders);
+  const { "content-length": _length, ...commonHeaders } = wholeHeaders;
+  assertEquals({ ...partialHeaders, ...commonHeaders }, partialHeaders);
   for (const name of ["content-type", "etag", "last-modified"]) assert(name in wholeHeaders, name);
 });
 
@@ -139,7 +139,7 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
 const linux = Deno.build.os === "linux";
 
 /** Sets the time of the large file to the past, so that later writes have another time. */
-async function age(root: string): Promise<void> {
+async function setOldTime(root: string): Promise<void> {
   await Deno.utime(`${root}/large`, new Date(0), new Date(0));
 }
 
@@ -147,7 +147,7 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
   await using large = await serveLargeFile();
   // More bytes than all buffers of the connection hold.
   await Deno.truncate(`${large.root}/large`, 64 * 1048576);
-  await age(large.root);
+  await setOldTime(large.root);
   for (const offset of [0, 30 * 1048576, 64 * 1048576 - 10]) {
     using conn = await large.serving.makeClient().connect();
     const { body } = await conn.get("/large");
@@ -188,7 +188,7 @@ for (const [label, [change, cut]] of Object.entries(CHANGES)) {
     // read.
     for (const size of [40_000, 2_000_000]) {
       await Deno.writeFile(path, new Uint8Array(size).fill(1));
-      await age(tree.root);
+      await setOldTime(tree.root);
       const [, , , body] = await new FilesApp(tree.root).handle(mkreq("GET", "/large"));
       assert(typeof body === "object" && body !== null && "writeTo" in body);
       await change(path);
@@ -342,12 +342,12 @@ Deno.test("a digest is formatted as in RFC 9530, and parsed", () => {
 });
 
 Deno.test("a digest is found among digests of other algorithms", () => {
-  const mine = `sha-256=:${BASE64}:`;
+  const digestField = `sha-256=:${BASE64}:`;
   const cases: [value: string, expected: string | null][] = [
-    [mine, HEX],
-    [`sha-512=:AAAA:, ${mine}`, HEX],
-    [`${mine},sha-512=:AA==:`, HEX],
-    [`${mine} , x.y_z*-1=::`, HEX],
+    [digestField, HEX],
+    [`sha-512=:AAAA:, ${digestField}`, HEX],
+    [`${digestField},sha-512=:AA==:`, HEX],
+    [`${digestField} , x.y_z*-1=::`, HEX],
     ["sha-512=:AAAA:", null],
     ["md5=:AAA=:", null],
   ];
@@ -401,10 +401,10 @@ Deno.test("want-repr-digest is parsed with its preferences", () => {
 
 // Digests of served files.
 
-const WANT: HeaderDict = { "want-repr-digest": WANT_SHA256 };
+const WANT_DIGEST: HeaderDict = { "want-repr-digest": WANT_SHA256 };
 type Files = Awaited<ReturnType<typeof serveDirectory>>;
 
-async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT) {
+async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT_DIGEST) {
   const { headers: sent, body } = await files.conn.request("GET", uri, headers, null);
   await body?.bytes();
   return sent["repr-digest"];
@@ -415,7 +415,7 @@ Deno.test("HEAD returns the digest of a file of any size, if it is requested", a
   for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
     await files.write("file", makePattern(size));
     for (let round = 0; round < 2; round++) {
-      const { status, headers } = await files.conn.head("/file", WANT);
+      const { status, headers } = await files.conn.head("/file", WANT_DIGEST);
       assertEquals([status, headers["repr-digest"]], [200, digestOf(makePattern(size))], `${size}`);
       assertEquals(headers["content-length"], size);
     }
@@ -427,7 +427,7 @@ Deno.test("HEAD returns the digest of a file of any size, if it is requested", a
     assertEquals(headers["repr-digest"], undefined, value);
   }
   assertEquals((await files.conn.head("/file")).headers["repr-digest"], undefined);
-  assertEquals((await files.conn.head("/none", WANT)).headers["repr-digest"], undefined);
+  assertEquals((await files.conn.head("/none", WANT_DIGEST)).headers["repr-digest"], undefined);
 });
 
 Deno.test("GET returns the digest of a file that was sent whole, or hashed, before", async () => {
@@ -445,17 +445,17 @@ Deno.test("GET returns the digest of a file that was sent whole, or hashed, befo
   assertEquals(await digestSent(files, "/sent"), digest);
   assertEquals(await digestSent(files, "/sent", {}), undefined);
   const partialResponse = await files.conn.request("GET", "/sent", {
-    ...WANT,
+    ...WANT_DIGEST,
     range: new Range(5, 10),
   }, null);
   assertEquals([partialResponse.status, partialResponse.headers["repr-digest"]], [206, digest]);
   await partialResponse.body?.bytes();
 
-  await files.conn.head("/hashed", WANT);
+  await files.conn.head("/hashed", WANT_DIGEST);
   assertEquals(await digestSent(files, "/hashed"), digest);
 
   for (const range of [new Range(1, 100_000), new Range(0, 99_999)]) {
-    assertEquals(await digestSent(files, "/in+part", { ...WANT, range }), undefined);
+    assertEquals(await digestSent(files, "/in+part", { ...WANT_DIGEST, range }), undefined);
   }
   assertEquals(await digestSent(files, "/in+part"), undefined);
   await digestSent(files, "/not+wanted", {});
@@ -472,7 +472,7 @@ Deno.test("the digest of a file that changed while it was sent, or just before, 
   await files.write("file", makePattern(2_000_000));
   const app = new FilesApp(files.path);
   const get = async (change: () => Promise<void>) => {
-    const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT));
+    const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT_DIGEST));
     assert(typeof body === "object" && body !== null && "writeTo" in body);
     await change();
     await body.writeTo(new WritableStream());

@@ -103,8 +103,8 @@ Deno.test("every possible name survives conversion to a URI and back", () => {
   };
   fc.assert(fc.property(fc.oneof(text(0x10ffff), text(0xffff), text(0x7f)), (name) => {
     const bytes = new TextEncoder().encode(name).length;
-    const isBad = /^[.]{0,2}$|[/\0]/.test(name) || !name.isWellFormed() || bytes > 255;
-    if (isBad) return assertRangeError(() => escapeName(name), Deno.inspect(name));
+    const isInvalid = /^[.]{0,2}$|[/\0]/.test(name) || !name.isWellFormed() || bytes > 255;
+    if (isInvalid) return assertRangeError(() => escapeName(name), Deno.inspect(name));
     const component = escapeName(name);
     assert([...component].every((character) => PATH_TABLE[character.charCodeAt(0)] === 1));
     assertEquals(unescapeName(component), name);
@@ -171,17 +171,17 @@ Deno.test({
     await using dir = await createTempDir();
     // Names that are aliases on a file system that ignores case or has short names; also where
     // another app serves a subdirectory.
-    for (const above of ["", "sub/"]) {
-      await Deno.mkdir(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}`, {
+    for (const parent of ["", "sub/"]) {
+      await Deno.mkdir(`${dir.path}/${parent}${RESERVED_DIRECTORY_NAME}`, {
         recursive: true,
         mode: 0o700,
       });
-      await Deno.mkdir(`${dir.path}/${above}alias`);
-      await Deno.writeTextFile(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}/part`, "text");
+      await Deno.mkdir(`${dir.path}/${parent}alias`);
+      await Deno.writeTextFile(`${dir.path}/${parent}${RESERVED_DIRECTORY_NAME}/part`, "text");
     }
     const bind = (name: string, alias: string) => `mount --bind "$0/${name}" "$0/${alias}"`;
-    const binds = ["", "sub/"].map((above) =>
-      bind(above + RESERVED_DIRECTORY_NAME, `${above}alias`)
+    const binds = ["", "sub/"].map((parent) =>
+      bind(parent + RESERVED_DIRECTORY_NAME, `${parent}alias`)
     );
     const mount = `${binds.join(" && ")} && exec "$@"`;
     const through = [...IN_MOUNT_NAMESPACE, mount, dir.path];
@@ -192,18 +192,18 @@ Deno.test({
       ["GET", "/alias", 0, null, 404],
       ["PUT", "/alias/new", 5, 0, 403],
       ["DELETE", "/alias", 0, null, 403],
-      ...["", "/sub"].flatMap((above): ExpectedRequest[] => [
-        ["GET", `${above}/alias/part`, 0, null, 404],
-        ["GET", `${above}/alias/`, 0, null, 404],
-        ["GET", `${above}/alias/no/part`, 0, null, 404],
-        ["PUT", `${above}/alias/part`, 5, null, 403],
-        ["PUT", `${above}/alias/new/`, 0, null, 403],
-        ["PUT", `${above}/alias/new/part`, 5, null, 403],
-        ["DELETE", `${above}/alias/part`, 0, null, 403],
+      ...["", "/sub"].flatMap((parent): ExpectedRequest[] => [
+        ["GET", `${parent}/alias/part`, 0, null, 404],
+        ["GET", `${parent}/alias/`, 0, null, 404],
+        ["GET", `${parent}/alias/no/part`, 0, null, 404],
+        ["PUT", `${parent}/alias/part`, 5, null, 403],
+        ["PUT", `${parent}/alias/new/`, 0, null, 403],
+        ["PUT", `${parent}/alias/new/part`, 5, null, 403],
+        ["DELETE", `${parent}/alias/part`, 0, null, 403],
       ]),
     ]);
-    for (const above of ["", "sub/"]) {
-      assertEquals(await listNames(`${dir.path}/${above}${RESERVED_DIRECTORY_NAME}`), ["part"]);
+    for (const parent of ["", "sub/"]) {
+      assertEquals(await listNames(`${dir.path}/${parent}${RESERVED_DIRECTORY_NAME}`), ["part"]);
     }
   },
 });
@@ -234,9 +234,9 @@ async function tooDeep(entries: AsyncIterable<TreeEntry>): Promise<unknown[]> {
 Deno.test("a path has at most 256 names; deeper entries are listed as not requestable, and refused", async () => {
   await using dir = await createTempDir();
   const names = Array.from({ length: MAX_DEPTH }, (_, i) => `d${i % 10}`);
-  const deepest = names.slice(0, MAX_DEPTH - 1);
+  const deepestNames = names.slice(0, MAX_DEPTH - 1);
   await Deno.mkdir(`${dir.path}/${names.join("/")}`, { recursive: true });
-  for (const path of [deepest, names]) {
+  for (const path of [deepestNames, names]) {
     await Deno.writeTextFile(`${dir.path}/${path.join("/")}/file`, "text");
   }
   const app = new FilesApp(dir.path, { list: true, write: true });
@@ -250,9 +250,9 @@ Deno.test("a path has at most 256 names; deeper entries are listed as not reques
     await response.body?.bytes();
     return response.status;
   };
-  assertEquals(await status("GET", ...deepest, "file"), 200);
+  assertEquals(await status("GET", ...deepestNames, "file"), 200);
   assertEquals(await status("GET", ...names, "file"), 404);
-  assertEquals(await status("PUT", ...deepest, "new"), 201);
+  assertEquals(await status("PUT", ...deepestNames, "new"), 201);
   assertEquals(await status("PUT", ...names, "new"), 404);
   const expected = [[MAX_DEPTH + 1, "other", "name"]];
   assertEquals(await tooDeep(listTree(client, "/")), expected);

@@ -252,17 +252,17 @@ Deno.test("FilesApp chooses the type by the extension", async () => {
 Deno.test("every known media type is a valid header value", () => {
   const characters = "abcdefghijklmnopqrstuvwxyz0123456789-+";
   const types = new Set<string>();
-  const look = (extension: string) => {
+  const checkExtension = (extension: string) => {
     const type = mime.getType(`/x.${extension}`);
     if (type !== null) types.add(type);
   };
   for (const a of characters) {
     for (const b of ["", ...characters]) {
-      for (const c of ["", ...characters]) look(a + b + c);
+      for (const c of ["", ...characters]) checkExtension(a + b + c);
     }
   }
   for (const type of types) {
-    for (const extension of mime.getAllExtensions(type) ?? []) look(extension);
+    for (const extension of mime.getAllExtensions(type) ?? []) checkExtension(extension);
     assert(consistsOf(type, allowedBytes.headerValue, 1), type);
   }
   assert(types.size > 300, `only ${types.size} types were found`);
@@ -294,8 +294,8 @@ Deno.test("a path with a trailing slash serves index.html, and a path without is
       assertEquals(indexSummary, [200, text]);
     }
     assertEquals((await files.conn.get(`${mount}/odd/`)).status, 404);
-    const itself: typeof redirected = mount === "" ? [] : [["", `./${mount.slice(-1)}/`]];
-    for (const [uri, location] of [...redirected, ...itself]) {
+    const mountRedirect: typeof redirected = mount === "" ? [] : [["", `./${mount.slice(-1)}/`]];
+    for (const [uri, location] of [...redirected, ...mountRedirect]) {
       const requestUri = `${mount}${uri}`;
       const response = await files.conn.get(requestUri);
       assertEquals(response.reason, "Moved Permanently");

@@ -24,15 +24,15 @@ const PERMISSIONS = [
 ];
 
 // deno-lint-ignore no-explicit-any
-type Found = any;
+type ScenarioResult = any;
 
 const obstacle = await findMountObstacle();
 const noDisk = obstacle && `no tmpfs can be mounted here (${obstacle})`;
 
-type Results = Record<string, { readonly found?: Found; readonly error?: string }>;
+type Results = Record<string, { readonly found?: ScenarioResult; readonly error?: string }>;
 
 /** Runs scenarios on small disks, in a separate process with these permissions. */
-async function tryAll(
+async function runScenarios(
   scenarios: readonly string[],
   permissions: readonly string[],
   dir?: string,
@@ -61,9 +61,12 @@ const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees", "reused"];
 const results = new Map<string, Promise<Results>>();
 
 /** Returns the result of a scenario with these permissions. */
-async function tried(scenario: string, permissions: readonly string[] = [STATFS]): Promise<Found> {
+async function runScenario(
+  scenario: string,
+  permissions: readonly string[] = [STATFS],
+): Promise<ScenarioResult> {
   const allResults = results.get(permissions.join()) ??
-    tryAll(permissions.length > 0 ? WITH_FIGURES : WITHOUT_FIGURES, permissions);
+    runScenarios(permissions.length > 0 ? WITH_FIGURES : WITHOUT_FIGURES, permissions);
   results.set(permissions.join(), allResults);
   const { found, error } = (await allResults)[scenario]!;
   assertEquals(error, undefined, scenario);
@@ -76,7 +79,7 @@ testUnless(
   noDisk,
   "a server refuses an upload that doesn't fit before it reads the body, and reports the missing bytes",
   async () => {
-    const { whole, resumable, asked, fits, left, small, replacing, log } = await tried(
+    const { whole, resumable, asked, fits, left, small, replacing, log } = await runScenario(
       "refusedAtOnce",
     );
     assertEquals([whole, resumable, asked], [REFUSED, REFUSED, { status: 507, offset: "0" }]);
@@ -96,7 +99,7 @@ testUnless(
   noDisk,
   "only the remaining bytes of a resumed upload must fit; an upload that starts over has the space of its part",
   async () => {
-    const { begun, asked, other, again, left } = await tried("resumedHere");
+    const { begun, asked, other, again, left } = await runScenario("resumedHere");
     assertEquals(begun, { ".degu-files/part": MEBIBYTE });
     assertEquals(asked, { status: 200, offset: `${MEBIBYTE}` });
     assertEquals(other, { status: 507, offset: "0" });
@@ -106,12 +109,12 @@ testUnless(
 );
 
 for (const permissions of [[STATFS], []]) {
-  const knowledge = permissions.length > 0 ? "known" : "not known";
+  const freeSpace = permissions.length > 0 ? "known" : "not known";
   testUnless(
     noDisk,
-    `an upload that a full disk has stopped is kept and resumed, if the free space is ${knowledge}`,
+    `an upload that a full disk has stopped is kept and resumed, if the free space is ${freeSpace}`,
     async () => {
-      const { before, full, kept, asked, offset, rest, left, log } = await tried(
+      const { before, full, kept, asked, offset, rest, left, log } = await runScenario(
         "filledUp",
         permissions,
       );
@@ -133,7 +136,7 @@ testUnless(
   noDisk,
   "a complete upload whose directory doesn't fit is kept, and resumes without sending bytes",
   async () => {
-    const { full, kept, modes, asked, again, left } = await tried("withoutName");
+    const { full, kept, modes, asked, again, left } = await runScenario("withoutName");
     assertEquals([full.status, full.offset, full.read], [507, null, MEBIBYTE]);
     assertEquals(kept, { ".degu-files/part": MEBIBYTE });
     assertEquals(modes, [0o600]);
@@ -148,11 +151,11 @@ testUnless(
   "the oldest parts of a client, but not its newest, are removed if its parts would exceed half of the free space",
   async () => {
     const others = { other: 131_072, same: 327_680 };
-    assertEquals(await tried("halfTaken"), [
+    assertEquals(await runScenario("halfTaken"), [
       { ...others, mine: [0, 327_680, 327_680], large: 0 },
       { ...others, mine: [0, 0, 0], large: 917_504 },
     ]);
-    const [small] = await tried("halfTaken", []);
+    const [small] = await runScenario("halfTaken", []);
     assertEquals(small, { ...others, mine: [327_680, 327_680, 327_680], large: 0 });
   },
 );
@@ -161,8 +164,8 @@ testUnless(
   noDisk,
   "a part that gets its name later is refused if the client's parts would exceed half of the free space",
   async () => {
-    assertEquals(await tried("later"), [204, 204, 507]);
-    assertEquals(await tried("later", []), [204, 204, 204]);
+    assertEquals(await runScenario("later"), [204, 204, 507]);
+    assertEquals(await runScenario("later", []), [204, 204, 204]);
   },
 );
 
@@ -170,7 +173,7 @@ testUnless(
   noDisk,
   "a file that doesn't fit is not downloaded, and its existing part stays",
   async () => {
-    const { none, left, some, kept, resumedFrom, bytes } = await tried("downloads");
+    const { none, left, some, kept, resumedFrom, bytes } = await runScenario("downloads");
     assertEquals([none.code, none.needed], ["DISK_FULL", 3 * MEBIBYTE]);
     assertEquals(none.kept, undefined);
     assertStringIncludes(none.message, "DISK/copy: there is too little space on this device");
@@ -191,7 +194,7 @@ testUnless(
   noDisk,
   "a download that a full disk has stopped is kept and resumed, and the message names its part",
   async () => {
-    const { full, kept, resumedFrom, isRight } = await tried("downloadFilledUp");
+    const { full, kept, resumedFrom, isRight } = await runScenario("downloadFilledUp");
     const part = kept[".copy.degu-part"];
     assert(part >= MEBIBYTE && part < 3 * MEBIBYTE, `${part}`);
     assertEquals([full.code, full.needed], ["DISK_FULL", null]);
@@ -262,12 +265,12 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
 });
 
 for (const permissions of [[STATFS], []]) {
-  const knowledge = permissions.length > 0 ? "known" : "not known";
+  const freeSpace = permissions.length > 0 ? "known" : "not known";
   testUnless(
     noDisk,
-    `an incomplete copy of reused bytes is removed if the disk is full, and the free space is ${knowledge}`,
+    `an incomplete copy of reused bytes is removed if the disk is full, and the free space is ${freeSpace}`,
     async () => {
-      const results = await tried("reused", permissions);
+      const results = await runScenario("reused", permissions);
       for (const [i, { failure, left, moved, now }] of results.entries()) {
         const { code, at, message } = failure;
         assertEquals([code, at], ["DISK_FULL", i === 0 ? "remote" : "local"], message);
@@ -284,7 +287,7 @@ testUnless(
   noDisk,
   "a file of a tree that doesn't fit fails alone, in both directions",
   async () => {
-    const results = await tried("trees");
+    const results = await runScenario("trees");
     assertEquals(results.length, 3);
     for (const [i, { result, errors, left }] of results.entries()) {
       const expectedError = { code: "DISK_FULL", at: i < 2 ? "local" : "remote" };
@@ -299,7 +302,9 @@ testUnless(
   noDisk,
   "if the free space is not known, a disk that fills up rejects the whole tree",
   async () => {
-    const treeResults = (await tried("trees", [])).map(({ result }: Found) => result);
+    const treeResults = (await runScenario("trees", [])).map(({ result }: ScenarioResult) =>
+      result
+    );
     for (const [i, result] of treeResults.entries()) {
       const at = i < 2 ? "local" : "remote";
       assertEquals(result, { code: "DISK_FULL", at, needed: null }, `${i}`);
@@ -311,7 +316,7 @@ testUnless(
   noDisk,
   "an upload of an identical file needs no space, and one of a different file does",
   async () => {
-    const { first, again, differs } = await tried("alreadyThere");
+    const { first, again, differs } = await runScenario("alreadyThere");
     assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
     assertEquals([differs.code, differs.at], ["DISK_FULL", "remote"]);
     assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
@@ -325,7 +330,7 @@ testUnless(
   noDisk,
   "an upload that a full disk has stopped keeps only its synced bytes",
   async () => {
-    const { before, full, kept } = await tried("filledUpUnsynced");
+    const { before, full, kept } = await runScenario("filledUpUnsynced");
     assertEquals(full.status, 507);
     assertEquals(kept[".degu-files/part"], before[".degu-files/part"]);
   },
@@ -335,7 +340,7 @@ testUnless(
   noDisk,
   "only the remaining bytes of an interrupted file of a tree must fit",
   async () => {
-    const { kept, events } = await tried("treeResumed");
+    const { kept, events } = await runScenario("treeResumed");
     assertEquals(kept[".file.degu-part"], MEBIBYTE);
     const expectedError = { code: "DISK_FULL", at: "local", needed: 2 * MEBIBYTE };
     assertEquals(events, [expectedError, MEBIBYTE]);
@@ -346,7 +351,7 @@ testUnless(
   noDisk,
   "a file system that doesn't report its space doesn't count as full",
   async () => {
-    assertEquals(await tried("withoutFigures"), { free: null, status: 201, bytes: MEBIBYTE });
+    assertEquals(await runScenario("withoutFigures"), { free: null, status: 201, bytes: MEBIBYTE });
   },
 );
 
@@ -372,7 +377,7 @@ testUnless(
     await using dir = await createTempDir();
     assertEquals(await makeReserved(dir.path), null);
     const through = ["unshare", "--mount"];
-    const { reserved } = await tryAll(["reserved"], [STATFS], dir.path, through);
+    const { reserved } = await runScenarios(["reserved"], [STATFS], dir.path, through);
     const { free } = reserved!.found;
     assert(free > MEBIBYTE && free < 4 * MEBIBYTE, `${free}`);
   },

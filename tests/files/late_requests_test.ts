@@ -20,7 +20,7 @@ const LARGE = 300_000;
  */
 type Call = (client: Client, here: string, signal?: AbortSignal) => Promise<unknown>;
 
-interface Late {
+interface DelayedCall {
   readonly call: Call;
   /** The start of the request to delay; the first match is delayed. */
   readonly start: string;
@@ -38,7 +38,7 @@ const single: Call = (client, localDir, signal) =>
 const move: Call = (client, localDir, signal) =>
   uploadTree(client, localDir, "/", { move: true, signal });
 
-const LATE: Readonly<Record<string, Late>> = {
+const DELAYED_CALLS: Readonly<Record<string, DelayedCall>> = {
   "a small file of a tree": {
     call: tree,
     start: "POST /?bundle=put",
@@ -76,11 +76,13 @@ const LATE: Readonly<Record<string, Late>> = {
   },
 };
 
-for (const [label, row] of Object.entries(LATE)) {
-  Deno.test(`a delayed request doesn't change a newer file: ${label}`, () => deliverLate(row));
+for (const [label, row] of Object.entries(DELAYED_CALLS)) {
+  Deno.test(`a delayed request doesn't change a newer file: ${label}`, () => checkDelayedCall(row));
 }
 
-async function deliverLate({ call, start, contains: has = "", size, before }: Late) {
+async function checkDelayedCall(
+  { call, start, contains: contains = "", size, before }: DelayedCall,
+) {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
   const { clientDir, serverDir, client } = files;
   await fill(serverDir, { ...before === undefined ? {} : { f: before }, other: "o" });
@@ -88,15 +90,15 @@ async function deliverLate({ call, start, contains: has = "", size, before }: La
   for (const dir of [clientDir, serverDir]) await Deno.utime(`${dir}/other`, 1, 1);
   // Only files that haven't changed for some seconds are moved or resumed.
   using _clock = setClockAhead(10_000);
-  let isHeld = false;
-  const isMeant = (text: string) => text.startsWith(start) && !isHeld && (isHeld = true);
-  await using relay = new HoldingRelay(files.serving.address, isMeant);
-  const leaving = new AbortController();
-  const slow = new Client(relay.address, { timeout: 30 });
-  const abortedCall = assertRejects(() => call(slow, clientDir, leaving.signal));
+  let isDelayed = false;
+  const shouldDelay = (text: string) => text.startsWith(start) && !isDelayed && (isDelayed = true);
+  await using relay = new HoldingRelay(files.serving.address, shouldDelay);
+  const abortController = new AbortController();
+  const relayedClient = new Client(relay.address, { timeout: 30 });
+  const abortedCall = assertRejects(() => call(relayedClient, clientDir, abortController.signal));
   const request = await relay.requestReceived;
-  assert(request.includes(has), request.slice(0, 500));
-  leaving.abort();
+  assert(request.includes(contains), request.slice(0, 500));
+  abortController.abort();
   await abortedCall;
   const newest = "n".repeat(size ?? 5);
   await fill(clientDir, { f: newest });
@@ -122,12 +124,12 @@ Deno.test("a delayed request doesn't change a newer file: a resumed upload", asy
     return part !== undefined && Deno.statSync(`${serverDir}/.degu-files/${part}`).size > 0;
   });
   await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith("PUT /f"));
-  const leaving = new AbortController();
-  const slow = new Client(relay.address, { timeout: 30 });
-  const abortedCall = assertRejects(() => single(slow, clientDir, leaving.signal));
+  const abortController = new AbortController();
+  const relayedClient = new Client(relay.address, { timeout: 30 });
+  const abortedCall = assertRejects(() => single(relayedClient, clientDir, abortController.signal));
   const [, offset] = /\r\nupload-offset: (\d+)/.exec(await relay.requestReceived) ?? [];
   assert(Number(offset) > 0, offset);
-  leaving.abort();
+  abortController.abort();
   await abortedCall;
   await fill(clientDir, { f: "newest" });
   await single(client, clientDir);
@@ -146,14 +148,16 @@ for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as cons
     };
     await send("older");
     await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith(method));
-    const leaving = new AbortController();
-    const { signal } = leaving;
-    const slow = new Client(relay.address, { timeout: 30 });
+    const abortController = new AbortController();
+    const { signal } = abortController;
+    const relayedClient = new Client(relay.address, { timeout: 30 });
     const call = () =>
-      method === "PUT" ? send("later", slow, signal) : deleteFile(slow, "/f", { signal });
+      method === "PUT"
+        ? send("later", relayedClient, signal)
+        : deleteFile(relayedClient, "/f", { signal });
     const abortedCall = assertRejects(call);
     await relay.requestReceived;
-    leaving.abort();
+    abortController.abort();
     await abortedCall;
     await send("newer");
     assert((await relay.release()).includes("412"));

@@ -167,10 +167,10 @@ Deno.test("the work of listing nested directories is proportional to their depth
     assertEquals((await treeOf(await files.conn.get("/?tree"))).length, depth);
     calls.push(count);
   }
-  const [few, many] = calls as [number, number];
+  const [shallowCalls, deepCalls] = calls as [number, number];
   // Four times the depth takes four times the work, with some calls to lstat() at random moments,
   // and not sixteen times.
-  assert(many < 6 * few, `${calls}`);
+  assert(deepCalls < 6 * shallowCalls, `${calls}`);
 });
 
 Deno.test("the list of a tree is complete, has directories before their entries, and ends with the last element", async () => {
@@ -251,7 +251,7 @@ Deno.test("names that can't be requested are listed as such", async () => {
 // list fail.
 
 /** Lists a tree, and calls a function during the listing; resolves to the paths. */
-async function pathsWhile(
+async function listPathsDuring(
   path: string,
   isLocal: boolean,
   meanwhile: () => void,
@@ -303,7 +303,7 @@ for (const isLocal of [false, true]) {
         makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 200 }, (_, i) => `${i}`));
       }
       let isChanged = false;
-      const listingPaths = pathsWhile(await realPath(root), isLocal, () => {
+      const listingPaths = listPathsDuring(await realPath(root), isLocal, () => {
         isChanged = true;
         change(root);
       });
@@ -400,8 +400,8 @@ Deno.test("a name that the disk lists twice is one entry; two names that only lo
     });
   const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
   const entries = (await Array.fromAsync(readTree(walk))).flat();
-  const words = entries.map(({ name, reason = "" }) => `${name} ${reason}`);
-  assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
+  const descriptions = entries.map(({ name, reason = "" }) => `${name} ${reason}`);
+  assertEquals(descriptions.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
 });
 
 Deno.test("a list is cut if a directory is replaced before it is listed completely", async () => {
@@ -735,8 +735,8 @@ Deno.test("a name that is only for messages is cut to 255 characters, in a list 
     ) {
       assertEquals(parse(listText([{ ...entry({ name }), ...otherEntry }]))[0]?.name, expectedName);
       const path = ["sub", name];
-      const [inTree] = parseTree(listText([{ ...entry(), ...otherEntry, path }, lastElement]));
-      assertEquals([inTree?.name, inTree?.path], [expectedName, ["sub", expectedName]]);
+      const [parsedEntry] = parseTree(listText([{ ...entry(), ...otherEntry, path }, lastElement]));
+      assertEquals([parsedEntry?.name, parsedEntry?.path], [expectedName, ["sub", expectedName]]);
     }
   }
 });
@@ -781,7 +781,7 @@ Deno.test("a line of a list has at most 65,536 bytes, in one piece or many", () 
         "more than 65536 bytes",
       );
     }
-    const endless = () => parseAny(`[\n{"a":"${'\\"'.repeat(200_000)}`, 16_777_216);
-    assertThrows(endless, TransferError, "more than 65536 bytes");
+    const parseEndless = () => parseAny(`[\n{"a":"${'\\"'.repeat(200_000)}`, 16_777_216);
+    assertThrows(parseEndless, TransferError, "more than 65536 bytes");
   }
 });

@@ -41,7 +41,7 @@ const isRoot = await (async () => {
 })();
 
 /** Converts the bits of a copy with the umask 022 to the bits with this process's umask. */
-function granted(bits: number): number {
+function expectedModeOf(bits: number): number {
   return GRANTED === 0o755 ? bits : bits & GRANTED | 0o600;
 }
 
@@ -53,7 +53,7 @@ function test(name: string, fn: () => Promise<void>): void {
   });
 }
 
-function inBoth(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+function testBoth(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
   for (const direction of ["download", "upload"] as const) {
     test(`${direction}: ${name}`, () => fn(direction));
   }
@@ -67,7 +67,7 @@ async function write(path: string, size: number, bits: number, time = TIME): Pro
 
 /** The modes of sources that this user can read. */
 const READABLE = MODES.filter(([source]) => isRoot || (source & 0o400) !== 0)
-  .map(([source, copy]): [number, number] => [source, granted(copy)]);
+  .map(([source, copy]): [number, number] => [source, expectedModeOf(copy)]);
 
 async function modesIn(dir: string, names: Iterable<string>): Promise<Record<string, string>> {
   const modes: Record<string, string> = {};
@@ -75,19 +75,19 @@ async function modesIn(dir: string, names: Iterable<string>): Promise<Record<str
   return modes;
 }
 
-inBoth(
+testBoth(
   "new, replaced and compared files of every size get the bits of the source",
   async (direction) => {
     await using trees = await makeTrees(direction);
     const expected: Record<string, string> = {};
     for (const size of SIZES) {
       for (const [source, copy] of READABLE) {
-        for (const was of ["new", "replaced", "same"]) {
-          const name = `${size}-${source.toString(8)}-${was}`;
+        for (const targetState of ["new", "replaced", "same"]) {
+          const name = `${size}-${source.toString(8)}-${targetState}`;
           expected[name] = copy.toString(8);
           await write(`${trees.source}/${name}`, size, source);
-          if (was === "replaced") await write(`${trees.target}/${name}`, size + 1, 0o640);
-          if (was === "same") await write(`${trees.target}/${name}`, size, 0o640);
+          if (targetState === "replaced") await write(`${trees.target}/${name}`, size + 1, 0o640);
+          if (targetState === "same") await write(`${trees.target}/${name}`, size, 0o640);
         }
       }
     }
@@ -99,7 +99,7 @@ inBoth(
   },
 );
 
-inBoth(
+testBoth(
   "a mode that is the only difference is set once, without sending the content",
   async (direction) => {
     const requests: string[] = [];
@@ -135,7 +135,7 @@ inBoth(
   },
 );
 
-inBoth(
+testBoth(
   "a file that gets its name after a deletion has the bits of the source",
   async (direction) => {
     await using trees = await makeTrees(direction, {}, { "a/b": "", c: "", "e/f": "" });
@@ -168,7 +168,7 @@ test("move: files that leave an outbox keep their bits", async () => {
   }
 });
 
-inBoth("a single file gets the bits of the source, new and replaced", async (direction) => {
+testBoth("a single file gets the bits of the source, new and replaced", async (direction) => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const { client, clientDir, serverDir } = files;
   const [sourceDir, targetDir] = direction === "download"
@@ -200,7 +200,7 @@ inBoth("a single file gets the bits of the source, new and replaced", async (dir
   }
 });
 
-inBoth(
+testBoth(
   "a part is private until it is complete, and then has the bits of the source",
   async (direction) => {
     let cuts = 0;
@@ -233,7 +233,10 @@ inBoth(
         : upload(client, `${clientDir}/f`, "/f");
     await send().catch(() => {});
     await send();
-    assertEquals([[...partModes], await readMode(`${targetDir}/f`)], [[0o600], granted(0o755)]);
+    assertEquals([[...partModes], await readMode(`${targetDir}/f`)], [
+      [0o600],
+      expectedModeOf(0o755),
+    ]);
   },
 );
 
@@ -241,10 +244,10 @@ test("a client gets modes in lists and bundles, and the mask, only if it request
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
   await write(`${files.serverDir}/f`, 5, 0o700);
   for (const query of ["", "?tree"]) {
-    for (const wants of [false, true]) {
-      const headers: Record<string, string> = wants ? { "want-file-mode": "?1" } : {};
+    for (const wantsModes of [false, true]) {
+      const headers: Record<string, string> = wantsModes ? { "want-file-mode": "?1" } : {};
       const list = await files.client.request("GET", `/${query}`, headers);
-      assertEquals((await list.body!.text()).includes('"mode":"0700"'), wants);
+      assertEquals((await list.body!.text()).includes('"mode":"0700"'), wantsModes);
       assertEquals(list.headers["file-mode-mask"], undefined);
       const maskResponse = await files.client.request("GET", `/${query}`, {
         "want-file-mode-mask": "?1",
@@ -253,7 +256,7 @@ test("a client gets modes in lists and bundles, and the mask, only if it request
       assertEquals(maskResponse.headers["file-mode-mask"], `0${GRANTED.toString(8)}`);
       const paths = new TextEncoder().encode('["f"]\n');
       const bundle = await files.client.request("POST", "/?bundle=get", headers, paths);
-      assertEquals((await bundle.body!.text()).includes('"mode":"0700"'), wants);
+      assertEquals((await bundle.body!.text()).includes('"mode":"0700"'), wantsModes);
     }
   }
   assertEquals((await files.client.request("GET", "/f")).headers["file-mode"], "0700");
@@ -261,9 +264,9 @@ test("a client gets modes in lists and bundles, and the mask, only if it request
 });
 
 test("an app with modes: false ignores the permission bits of a peer", async () => {
-  for (const write_ of [true, "add"] as const) {
+  for (const writeOption of [true, "add"] as const) {
     await using files = await serveFiles((dir) => {
-      return new FilesApp(dir, { list: true, write: write_, modes: false });
+      return new FilesApp(dir, { list: true, write: writeOption, modes: false });
     });
     const { client, clientDir, serverDir } = files;
     await Deno.mkdir(`${clientDir}/tree`);
@@ -274,7 +277,7 @@ test("an app with modes: false ignores the permission bits of a peer", async () 
     await (await client.request("POST", "/?bundle=put", {}, bytes)).discard();
     const names = [...SIZES.map((size) => `tree/${size}`), "alone", "bundled"];
     for (const name of names) {
-      assertEquals(await readMode(`${serverDir}/${name}`), granted(0o644), name);
+      assertEquals(await readMode(`${serverDir}/${name}`), expectedModeOf(0o644), name);
     }
   }
 });
@@ -319,8 +322,8 @@ test("a PUT of a mode alone needs a condition and an existing file", async () =>
   const { client, serverDir } = files;
   const stamp = `5,${TIME.toISOString()}`;
   const rows: [uri: string, headers: Record<string, string>, status: number, mode: number][] = [
-    ["/f", {}, 204, granted(0o755)],
-    ["/f", { "if-file-stamp": stamp }, 204, granted(0o755)],
+    ["/f", {}, 204, expectedModeOf(0o755)],
+    ["/f", { "if-file-stamp": stamp }, 204, expectedModeOf(0o755)],
     ["/f", { "if-file-stamp": `6,${TIME.toISOString()}` }, 412, 0o640],
     ["/f", { "if-none-match": "*" }, 412, 0o640],
     ["/f", { "upload-offset": "6", "upload-length": "6" }, 412, 0o640],
@@ -347,7 +350,7 @@ test("a PUT of a mode alone needs a condition and an existing file", async () =>
   }
 });
 
-inBoth(
+testBoth(
   "a file that changes after it was listed keeps its mode, and fails alone",
   async (direction) => {
     let isListed = false;
@@ -396,7 +399,7 @@ test("modes must be a boolean", async () => {
   }
 });
 
-inBoth(
+testBoth(
   "a file that gets its name after a deletion has the bits of the sent version",
   async (direction) => {
     await using trees = await makeTrees(direction);

@@ -42,7 +42,7 @@ async function makeOutbox(
 }
 
 /** Whether a request writes files. */
-const writes = ({ method, uri, query }: Request) =>
+const isWrite = ({ method, uri, query }: Request) =>
   method === "PUT" && !uri.endsWith("/") || query === "bundle=put";
 
 Deno.test("move: each local file is removed after it is copied, with an event after that of the copy; directories stay", async () => {
@@ -115,7 +115,7 @@ Deno.test("move: entries that are not copied stay: links, pipes, reserved names,
 Deno.test("move: a file that the server refuses after it was sent stays", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
     await using trees = await makeOutbox({ x: text }, {}, (request) => {
-      return writes(request) ? [413, "Content Too Large", {}, null] : null;
+      return isWrite(request) ? [413, "Content Too Large", {}, null] : null;
     });
     await trees.copy(MOVE).catch(() => {});
     assertEquals(await readTree(trees.source), { x: text }, name);
@@ -147,7 +147,7 @@ for (const [label, [change, expectedSource]] of Object.entries(CHANGES)) {
     for (const [name, text] of Object.entries(SIZES)) {
       let path = "";
       await using trees = await makeOutbox({ x: text }, {}, async (request, respond) => {
-        if (!writes(request)) return null;
+        if (!isWrite(request)) return null;
         const answered = await respond();
         change(path);
         return answered;
@@ -176,7 +176,7 @@ Deno.test("move: a file that changed just before it was read stays, because anot
       { x: text },
       {},
       changeResponses(async (request, respond) => {
-        if (!writes(request)) return null;
+        if (!isWrite(request)) return null;
         const answered = await respond();
         const { mtime } = Deno.statSync(path);
         Deno.writeTextFileSync(path, otherText);
@@ -315,17 +315,20 @@ const BEFORE: readonly [
 for (const [label, targetText, options, outcome] of BEFORE) {
   Deno.test(`move: the target has ${label}`, async () => {
     for (const suffix of ["", LARGE]) {
-      const [ours, theirs] = [{ x: "12345" + suffix, e: "" }, { x: targetText + suffix, e: "" }];
-      await using trees = await makeOutbox(ours, theirs);
+      const [sourceTree, targetTree] = [{ x: "12345" + suffix, e: "" }, {
+        x: targetText + suffix,
+        e: "",
+      }];
+      await using trees = await makeOutbox(sourceTree, targetTree);
       for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, 1, 1);
       const { outcomes, errors, result } = await trees.copy({ ...MOVE, ...options });
       assertEquals(outcomes, { x: outcome, e: "copied" }, Deno.inspect(errors));
       const isMoved = outcome === "copied";
-      assertEquals(await readTree(trees.source), isMoved ? {} : { x: ours.x });
-      assertEquals(await readTree(trees.target), isMoved ? ours : theirs);
+      assertEquals(await readTree(trees.source), isMoved ? {} : { x: sourceTree.x });
+      assertEquals(await readTree(trees.target), isMoved ? sourceTree : targetTree);
       // An identical file is only compared. Its inode differs from the source's.
       const isSent = targetText !== "12345";
-      if (isMoved) assertEquals(result.bytes, isSent ? ours.x.length : 0);
+      if (isMoved) assertEquals(result.bytes, isSent ? sourceTree.x.length : 0);
       else assertEquals((errors.x as TransferError).code, "EXISTS");
     }
   });
@@ -340,7 +343,7 @@ for (const moment of ["requested again", "written again"]) {
       // its part, and for the comparison.
       let countdown = moment === "written again" ? 1 : text === LARGE ? 2 : 0;
       await using trees = await makeOutbox({ x: text }, { x: text }, (request) => {
-        const counts = moment === "written again" ? writes(request) : request.method === "HEAD";
+        const counts = moment === "written again" ? isWrite(request) : request.method === "HEAD";
         if (counts && countdown-- === 0) Deno.writeTextFileSync(path, theirs);
         return null;
       });
@@ -372,7 +375,7 @@ Deno.test("move: a file whose response is lost is at both ends, and the next cal
   for (const [name, text] of Object.entries(SIZES)) {
     let isLost = false;
     await using trees = await makeOutbox({ x: text }, {}, async (request, respond) => {
-      if (isLost || !writes(request)) return null;
+      if (isLost || !isWrite(request)) return null;
       isLost = true;
       await respond();
       trees.serving.server.close();
@@ -395,12 +398,12 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
       await using trees = await makeOutbox({ x: text });
       const app = new FilesApp(trees.target, { list: true, write });
       let losses = 1;
-      const lose = changeResponses(async (request, respond) => {
-        if (!writes(request) || losses-- <= 0) return null;
+      const loseResponses = changeResponses(async (request, respond) => {
+        if (!isWrite(request) || losses-- <= 0) return null;
         await respond();
         throw new Error("the answer is lost");
       });
-      await using serving = serve(lose(app));
+      await using serving = serve(loseResponses(app));
       const client = serving.makeClient();
       const { outcomes, removedPaths } = await copyTree(
         "upload",
@@ -654,20 +657,20 @@ Deno.test({
     const expectedTree = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
     assertEquals(await readTree(`${dir.path}/2/source`), expectedTree, Deno.inspect(folded));
     assertEquals([folded!.result.removed, folded!.result.failed], [2, 3]);
-    const { mounted: _mounted, ...backing } = await readTree(`${dir.path}/backing`);
+    const { mounted: _mounted, ...backingTree } = await readTree(`${dir.path}/backing`);
     const expected = [null, "one", ...Object.values(first)];
-    assertEquals(Object.values(backing).toSorted(), expected.toSorted());
+    assertEquals(Object.values(backingTree).toSorted(), expected.toSorted());
   },
 });
 
 for (const before of [undefined, "old"]) {
-  const had = before === undefined ? "no file" : "another version";
-  for (const lists of [true, false]) {
-    const suffix = lists ? "" : ", without a list";
+  const targetState = before === undefined ? "no file" : "another version";
+  for (const hasList of [true, false]) {
+    const suffix = hasList ? "" : ", without a list";
     const app = (trees: { target: string }) =>
-      new FilesApp(trees.target, { list: lists, write: true });
+      new FilesApp(trees.target, { list: hasList, write: true });
 
-    Deno.test(`move: if the target had ${had}, a file that appears during the first request is not replaced${suffix}`, async () => {
+    Deno.test(`move: if the target had ${targetState}, a file that appears during the first request is not replaced${suffix}`, async () => {
       for (const text of Object.values(SIZES)) {
         const theirs = text.replace(/./, "t");
         await using trees = await makeOutbox(
@@ -676,8 +679,8 @@ for (const before of [undefined, "old"]) {
         );
         let isWritten = false;
         const write = changeResponses((request) => {
-          if (!isWritten && writes(request)) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
-          isWritten ||= writes(request);
+          if (!isWritten && isWrite(request)) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
+          isWritten ||= isWrite(request);
           return null;
         });
         await using serving = serve(write(app(trees)));
@@ -694,9 +697,9 @@ for (const before of [undefined, "old"]) {
       }
     });
 
-    for (const isPlaced of [true, false]) {
-      const lost = isPlaced ? "response" : "request";
-      Deno.test(`move: if the target had ${had}, a retry doesn't replace a file that appears after the first ${lost} was lost${suffix}`, async () => {
+    for (const isWritten of [true, false]) {
+      const lostMessage = isWritten ? "response" : "request";
+      Deno.test(`move: if the target had ${targetState}, a retry doesn't replace a file that appears after the first ${lostMessage} was lost${suffix}`, async () => {
         for (const text of Object.values(SIZES)) {
           const theirs = text.replace(/./, "t");
           await using trees = await makeOutbox(
@@ -712,8 +715,8 @@ for (const before of [undefined, "old"]) {
             return isPause;
           }, 1000);
           const cutConnections = changeResponses(async (request, respond) => {
-            if (!writes(request) || isRetried) return null;
-            if (isPlaced) await respond();
+            if (!isWrite(request) || isRetried) return null;
+            if (isWritten) await respond();
             isCut = true;
             throw new Error("lost");
           });
@@ -751,12 +754,12 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
   for (const text of Object.values(SIZES)) {
     await using trees = await makeOutbox({ x: text });
     let losses = 1;
-    const lose = changeResponses(async (request, respond) => {
-      if (!writes(request) || losses-- <= 0) return null;
+    const loseResponses = changeResponses(async (request, respond) => {
+      if (!isWrite(request) || losses-- <= 0) return null;
       await respond();
       throw new Error("the answer is lost");
     });
-    await using serving = serve(lose(new FilesApp(trees.target, { write: true })));
+    await using serving = serve(loseResponses(new FilesApp(trees.target, { write: true })));
     const client = serving.makeClient();
     const { outcomes, removedPaths } = await copyTree(
       "upload",
@@ -771,18 +774,18 @@ Deno.test("move: a file whose response is lost is removed by the same call, also
 });
 
 Deno.test("move: only target directories with a name conflict are listed", async () => {
-  const lists: string[] = [];
+  const listRequests: string[] = [];
   const targetBefore = { x: "old", "d/y": "y" };
   await using trees = await makeOutbox(
     { x: "new", "d/z": "z" },
     targetBefore,
     ({ method, uri, query }) => {
-      if (method === "GET") lists.push(`${uri}?${query}`);
+      if (method === "GET") listRequests.push(`${uri}?${query}`);
       return null;
     },
   );
   const { result } = await trees.copy(MOVE);
-  assertEquals([result.removed, lists], [2, ["/tree/?null", "/tree/?null"]]);
+  assertEquals([result.removed, listRequests], [2, ["/tree/?null", "/tree/?null"]]);
   assertEquals(await readTree(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
 });
 

@@ -108,12 +108,14 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
       const lines = entries.map(({ name, kind, size, reason }) => [name, reason ?? kind, size]);
       return lines.map((line) => line.join(" ")).toSorted();
     };
-    const tops = Object.keys(LINKS).filter((name) => !name.includes("/") && !name.startsWith("."));
+    const topNames = Object.keys(LINKS).filter((name) =>
+      !name.includes("/") && !name.startsWith(".")
+    );
     assertEquals(
       await listLines("/"),
       [
         ...["file file 6", "sub directory 0"],
-        ...tops.map((name) => `${name} link 0`),
+        ...topNames.map((name) => `${name} link 0`),
         ...specialNames.map((name) => `${name} special 0`),
       ].toSorted(),
     );
@@ -204,7 +206,7 @@ async function readFile(client: Client, headers: HeaderDict, bytes: number): Pro
 }
 
 /** Sends a request, and reads no more than the preamble of the response. */
-async function ask(peer: RawPeer, text: string): Promise<void> {
+async function sendRequest(peer: RawPeer, text: string): Promise<void> {
   await peer.send(text);
   await peer.readPreamble();
 }
@@ -216,15 +218,15 @@ async function fail(peer: RawPeer): Promise<void> {
 }
 
 /** How a peer, or an app around FilesApp, may end a response. */
-const LEAVINGS: readonly [
+const RESPONSE_ENDS: readonly [
   label: string,
   leave: (peer: RawPeer, client: Client) => Promise<unknown>,
   options?: ServerOptions,
   wrap?: (app: FilesApp) => App,
 ][] = [
   ["that reads everything", (_, client) => readFile(client, {}, LARGE_FILE_BYTES)],
-  ["that reads a small file", (peer) => ask(peer, "GET /file HTTP/1.1\r\n\r\n")],
-  ["that sends a HEAD request", (peer) => ask(peer, GET.replace("GET", "HEAD"))],
+  ["that reads a small file", (peer) => sendRequest(peer, "GET /file HTTP/1.1\r\n\r\n")],
+  ["that sends a HEAD request", (peer) => sendRequest(peer, GET.replace("GET", "HEAD"))],
   [
     "that requests a range",
     (_, client) =>
@@ -232,17 +234,20 @@ const LEAVINGS: readonly [
   ],
   [
     "that requests a range beyond the end",
-    (peer) => ask(peer, "GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n"),
+    (peer) => sendRequest(peer, "GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n"),
   ],
   [
     "that already has the file",
-    (peer) => ask(peer, "GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n"),
+    (peer) => sendRequest(peer, "GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n"),
   ],
-  ["that has another version", (peer) => ask(peer, 'GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n')],
+  [
+    "that has another version",
+    (peer) => sendRequest(peer, 'GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n'),
+  ],
   ["that leaves before the response", (peer) => peer.send(GET)],
-  ["that leaves during the response", (peer) => ask(peer, GET)],
+  ["that leaves during the response", (peer) => sendRequest(peer, GET)],
   ["that doesn't read the response", async (peer) => {
-    await ask(peer, GET.repeat(10));
+    await sendRequest(peer, GET.repeat(10));
     // No sleep: the server closes the connection after its time-out, and then this call fails.
     await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);
   }, { timeout: 0.1 }],
@@ -261,7 +266,7 @@ const LEAVINGS: readonly [
   ],
 ];
 
-for (const [label, leave, options, wrap] of LEAVINGS) {
+for (const [label, endResponse, options, wrap] of RESPONSE_ENDS) {
   Deno.test({
     name: `no file stays open after a peer ${label}`,
     ignore: !linux,
@@ -269,7 +274,7 @@ for (const [label, leave, options, wrap] of LEAVINGS) {
       await using large = await serveLargeFile(options, wrap);
       {
         using peer = await RawPeer.connect(large.serving.address);
-        await leave(peer, large.serving.makeClient());
+        await endResponse(peer, large.serving.makeClient());
       }
       // The server logs the end of a connection last. A pending read of the file ends by itself.
       await large.serving.server.shutdown();

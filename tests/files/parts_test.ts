@@ -458,7 +458,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     await waitForTick();
     settledCount++;
   };
-  const destined: BodyFile = {
+  const failingFile: BodyFile = {
     file: { write: () => Promise.reject(failure), waitUntilIdle },
     start: 0,
     limit: Infinity,
@@ -466,7 +466,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     hash: null,
   };
   const small = new Body(new Blob([makePattern(100)]).stream(), 100);
-  assertEquals(await receiveBody(small, destined).catch((error) => error), failure);
+  assertEquals(await receiveBody(small, failingFile).catch((error) => error), failure);
   assertEquals(settledCount, 1);
   let cancelled: unknown = null;
   const stream = new ReadableStream({
@@ -474,6 +474,6 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     cancel: (reason) => void (cancelled = reason),
   });
   const large = new Body(stream, 10_000_000);
-  assertEquals(await receiveBody(large, destined).catch((error) => error), failure);
+  assertEquals(await receiveBody(large, failingFile).catch((error) => error), failure);
   assertEquals(cancelled, failure);
 });

@@ -318,10 +318,10 @@ Deno.test("PUT doesn't replace a directory, a link, or a file that is a parent o
 Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later request names it", async () => {
   await using files = await serveWritableDirectory();
   await fill(files.root, { "d/x": "old", "f": "old" });
-  const keepAsPart = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
+  const partHeaders = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
   const nameHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
   for (const [uri, removedPaths] of [["/d", ["/d/x", "/d/"]], ["/f/a/b", ["/f"]]] as const) {
-    assertEquals(await files.put(uri, CONTENT, keepAsPart), 204);
+    assertEquals(await files.put(uri, CONTENT, partHeaders), 204);
     assertEquals((await files.listUnfinished()).length, 1);
     for (const oldPath of removedPaths) {
       assertEquals((await files.request("DELETE", oldPath)).status, 204);
@@ -334,7 +334,7 @@ Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later req
   assertEquals(await files.put("/new", null, nameHeaders), 409);
   assertEquals(
     await files.put("/sub", CONTENT, {
-      ...keepAsPart,
+      ...partHeaders,
       "repr-digest": digestOf(encodeLatin1("owt")),
     }),
     400,
@@ -344,7 +344,7 @@ Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later req
   if (HAS_LINKS) await makeLinks({ [`${files.root}/link`]: "sub" });
   const links = HAS_LINKS ? ["/link", "/link/a"] : [];
   for (const uri of ["/.degu-files", "/.a.degu-part", ...links]) {
-    assertEquals(await files.put(uri, CONTENT, keepAsPart), 403, uri);
+    assertEquals(await files.put(uri, CONTENT, partHeaders), 403, uri);
   }
 });
 /** Headers whose values are malformed or don't match the body. */

@@ -43,7 +43,7 @@ const LINE = new TextEncoder().encode("a line\n");
 /** Files with their times. */
 type Content = Readonly<Record<string, readonly [Uint8Array, Date]>>;
 
-async function write(dir: string, content: Content): Promise<void> {
+async function writeFiles(dir: string, content: Content): Promise<void> {
   for (const [path, [bytes, modified]] of Object.entries(content)) {
     const fullPath = `${dir}/${path}`;
     await Deno.mkdir(fullPath.slice(0, fullPath.lastIndexOf("/")), { recursive: true });
@@ -74,12 +74,12 @@ function digests(content: Content): Record<string, string> {
  * Makes a function that detects requests to compare or copy a prefix, before the file itself is
  * requested.
  */
-function reuseTeller(): (method: string, uri: string, headers: HeaderDict) => boolean {
+function makeReuseDetector(): (method: string, uri: string, headers: HeaderDict) => boolean {
   const requested = new Set<string>();
   return (method, uri, headers) => {
     if (method === "GET") requested.add(uri);
-    const compares = headers["digest-length"] !== undefined && !requested.has(uri);
-    return compares || headers["reuse"] !== undefined;
+    const isComparison = headers["digest-length"] !== undefined && !requested.has(uri);
+    return isComparison || headers["reuse"] !== undefined;
   };
 }
 
@@ -95,15 +95,15 @@ async function makeReusing(
   options: FilesOptions = {},
 ) {
   const reuseMethods: string[] = [];
-  const isOfReuse = reuseTeller();
+  const isOfReuse = makeReuseDetector();
   const wrap = changeResponses((request, respond) => {
     const { method, uri, headers } = request;
     if (isOfReuse(method, uri, headers)) reuseMethods.push(method);
     return change(request, respond);
   });
   const trees = await makeTrees(direction, {}, {}, wrap, { reuse: true, ...options });
-  await write(trees.source, source);
-  await write(trees.target, target);
+  await writeFiles(trees.source, source);
+  await writeFiles(trees.target, target);
   const copy = async (options: UploadTreeOptions = {}) => {
     const copied = await trees.copy(options);
     const [plan] = copied.events.filter((event) => event.type === "plan");
@@ -126,12 +126,12 @@ interface Row {
   readonly target: Content;
   readonly options?: UploadTreeOptions;
   /** The number of bytes that are sent, and that are reused. */
-  readonly moves: readonly [bytes: number, reused: number];
+  readonly sentAndReused: readonly [bytes: number, reused: number];
   /** The methods of the requests that compare or copy; for uploads also separately. */
   readonly reuseMethods?: readonly string[];
-  readonly askedByUpload?: readonly string[];
+  readonly uploadReuseMethods?: readonly string[];
   /** Whether the plan expects bytes to be reused that are then sent. */
-  readonly isVain?: boolean;
+  readonly isPlanTooLow?: boolean;
   /** The files that the target has in addition to those of the source. */
   readonly remaining?: Content;
 }
@@ -141,15 +141,15 @@ const ROWS: readonly Row[] = [
     rule: "only the new bytes of a grown file are sent",
     source: { "a/log": [GROWN, NEW] },
     target: { "a/log": [BYTES, OLD] },
-    moves: [LINE.length, SIZE],
+    sentAndReused: [LINE.length, SIZE],
   },
   {
     rule: "a renamed file is not sent, and an upload doesn't compare it first",
     source: { new: [BYTES, OLD] },
     target: { old: [BYTES, OLD] },
-    moves: [0, SIZE],
+    sentAndReused: [0, SIZE],
     reuseMethods: ["HEAD"],
-    askedByUpload: ["PUT"],
+    uploadReuseMethods: ["PUT"],
     remaining: { old: [BYTES, OLD] },
   },
   {
@@ -157,48 +157,48 @@ const ROWS: readonly Row[] = [
     source: { new: [BYTES, OLD] },
     target: { old: [BYTES, OLD] },
     options: { delete: true },
-    moves: [0, SIZE],
+    sentAndReused: [0, SIZE],
   },
   {
     rule: "a file in a renamed directory is not sent",
     source: { "new/a b": [BYTES, OLD], "new/c": [OTHER, OLD] },
     target: { "o l~d/a b": [BYTES, OLD], "o l~d/c": [OTHER, OLD] },
     options: { delete: true },
-    moves: [0, 2 * SIZE],
+    sentAndReused: [0, 2 * SIZE],
   },
   {
     rule: "a copy of a file is not sent",
     source: { a: [BYTES, OLD], "d/b": [BYTES, OLD] },
     target: { a: [BYTES, OLD] },
-    moves: [0, SIZE],
+    sentAndReused: [0, SIZE],
   },
   {
     rule: "a renamed file that replaces another is not sent",
     source: { b: [BYTES, NEW] },
     target: { a: [BYTES, NEW], b: [OTHER.subarray(1), OLD] },
     options: { delete: true },
-    moves: [0, SIZE],
+    sentAndReused: [0, SIZE],
   },
   {
     rule: "a rotated log is copied before the new log replaces it",
     source: { log: [OTHER.subarray(0, 70_000), NEW], "log.1": [BYTES, OLD] },
     target: { log: [BYTES, OLD] },
     options: { connections: 1 },
-    moves: [70_000, SIZE],
+    sentAndReused: [70_000, SIZE],
   },
   {
     rule: "a time that the target's disk has rounded down is the same time",
     source: { new: [BYTES, OLD] },
     target: { old: [BYTES, new Date("2026-01-02T03:04:04.000Z")] },
     options: { delete: true },
-    moves: [0, SIZE],
+    sentAndReused: [0, SIZE],
   },
   {
     rule: "a dry run reports the bytes that would be sent and reused",
     source: { new: [BYTES, OLD], log: [GROWN, NEW] },
     target: { old: [BYTES, OLD], log: [BYTES, OLD] },
     options: { dryRun: true },
-    moves: [LINE.length, 2 * SIZE],
+    sentAndReused: [LINE.length, 2 * SIZE],
     reuseMethods: [],
   },
   {
@@ -206,7 +206,7 @@ const ROWS: readonly Row[] = [
     source: { a: [BYTES, NEW], b: [OTHER.subarray(1), OLD] },
     target: { c: [BYTES, OLD], d: [OTHER, OLD] },
     options: { delete: true },
-    moves: [2 * SIZE - 1, 0],
+    sentAndReused: [2 * SIZE - 1, 0],
     reuseMethods: [],
   },
   {
@@ -223,7 +223,7 @@ const ROWS: readonly Row[] = [
       c: [BYTES.subarray(0, 65_535), OLD],
       d: [BYTES.subarray(0, 65_534), OLD],
     },
-    moves: [GROWN.length + 2 * SIZE + 65_535, 0],
+    sentAndReused: [GROWN.length + 2 * SIZE + 65_535, 0],
     reuseMethods: [],
   },
   {
@@ -232,32 +232,35 @@ const ROWS: readonly Row[] = [
     source: { new: [BYTES, OLD] },
     target: { old: [OTHER, OLD] },
     options: { delete: true },
-    moves: [SIZE, 0],
+    sentAndReused: [SIZE, 0],
     reuseMethods: ["HEAD"],
-    askedByUpload: ["PUT"],
-    isVain: true,
+    uploadReuseMethods: ["PUT"],
+    isPlanTooLow: true,
   },
   {
     rule: "a grown file with a changed prefix is sent whole",
     source: { a: [GROWN, NEW] },
     target: { a: [OTHER, OLD] },
-    moves: [GROWN.length, 0],
+    sentAndReused: [GROWN.length, 0],
     reuseMethods: ["HEAD"],
-    isVain: true,
+    isPlanTooLow: true,
   },
 ];
 
-for (const { rule, source, target, options, moves, isVain, remaining: left = {}, ...row } of ROWS) {
+for (
+  const { rule, source, target, options, sentAndReused, isPlanTooLow, remaining: left = {}, ...row }
+    of ROWS
+) {
   testBothDirections(rule, async (direction) => {
     const expectedMethods = direction === "upload"
-      ? row.askedByUpload ?? row.reuseMethods
+      ? row.uploadReuseMethods ?? row.reuseMethods
       : row.reuseMethods;
     await using trees = await makeReusing(direction, source, target);
     const { moved: summary, plan, last } = await trees.copy(options);
-    const [bytes, reused] = moves;
+    const [bytes, reused] = sentAndReused;
     assertEquals([summary.bytes, summary.reused, summary.failed], [bytes, reused, 0]);
     if (expectedMethods !== undefined) assertEquals(trees.asked, expectedMethods);
-    if (!isVain) assertEquals(plan?.bytes, bytes, "the plan excludes reused bytes");
+    if (!isPlanTooLow) assertEquals(plan?.bytes, bytes, "the plan excludes reused bytes");
     assertEquals([last?.bytes, last?.total], [bytes, bytes]);
     if (options?.dryRun) return assertEquals(readDigests(trees.target), digests(target));
     assertEquals(readDigests(trees.target), digests({ ...left, ...source }));
@@ -275,7 +278,7 @@ testBothDirections(
     const target: Content = { a: [a, OLD], b: [b, OLD] };
     const source: Content = { a: [b, new Date(+OLD + 1)], b: [a, new Date(+OLD + 2)] };
     await using trees = await makeReusing(direction, source, target);
-    await write(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
+    await writeFiles(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
     const { moved: summary } = await trees.copy();
     assertEquals([summary.bytes + summary.reused, summary.failed], [2 * SIZE, 0]);
     assertEquals(readDigests(trees.target), digests(source));
@@ -332,7 +335,7 @@ testBothDirections("less than 1 % of a renamed directory of photos is sent", asy
 });
 
 /** Changes of a basis file after its comparison, so that the server can't copy it. */
-const OVERTAKEN: readonly [
+const BASIS_CHANGES: readonly [
   label: string,
   change: (dir: string) => void | Promise<void>,
 ][] = [
@@ -345,7 +348,7 @@ const OVERTAKEN: readonly [
   }],
 ];
 
-for (const [label, change] of OVERTAKEN) {
+for (const [label, change] of BASIS_CHANGES) {
   Deno.test(`upload: a file is sent whole, once, if its basis file ${label} when it is copied`, async () => {
     const puts: unknown[] = [];
     let target = "";
@@ -397,8 +400,8 @@ Deno.test("download: a copied prefix that can't be synced to a full disk is not 
   const { client, target } = trees;
   using _clock = setClockAhead(LATER);
   // Only the first sync fails, as with a real loss: the next one does not report it.
-  using failing = patch(Deno.FsFile.prototype, "sync", () => () => {
-    failing[Symbol.dispose]();
+  using failingSync = patch(Deno.FsFile.prototype, "sync", () => () => {
+    failingSync[Symbol.dispose]();
     return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
   });
   const get = () => download(client, "/tree/log", `${target}/log`);
@@ -459,7 +462,7 @@ async function makeApp(options: FilesOptions = {}) {
   const files = await serveFiles();
   const dir = `${files.serverDir}/root`;
   await Deno.mkdir(`${dir}/sub/${RESERVED_DIRECTORY_NAME}`, { recursive: true });
-  await write(files.serverDir, {
+  await writeFiles(files.serverDir, {
     "root/old": [BYTES, OLD],
     [`root/sub/${RESERVED_DIRECTORY_NAME}/part`]: [BYTES, OLD],
     "root/.a.degu-part": [BYTES, OLD],
@@ -535,7 +538,7 @@ Deno.test("a peer can reuse a file that it may read", async () => {
 
 Deno.test("a PUT that reuses bytes honors its preconditions", async () => {
   await using files = await makeApp();
-  await write(files.dir, { new: [OTHER, OLD] });
+  await writeFiles(files.dir, { new: [OTHER, OLD] });
   const headers = makeReuseHeaders(`"/old";length=${SIZE}`, { "if-none-match": "*" });
   const [status] = await files.app.handle(mkreq("PUT", "/new", headers));
   assertEquals([status, readDigests(files.dir)["new"]], [412, sha256Of(OTHER)]);
@@ -567,7 +570,7 @@ Deno.test("an app without reuse ignores reuse requests, and sends no reuse heade
 
 Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
   await using files = await makeApp();
-  const ask = async (length: string) => {
+  const requestDigest = async (length: string) => {
     const requestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": length };
     const [, , headers] = await files.app.handle(mkreq("HEAD", "/old", requestHeaders));
     return [headers["digest-length"], headers["repr-digest"], headers["reuse"]];
@@ -577,11 +580,11 @@ Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
     return `sha-256=:${Uint8Array.fromHex(hex).toBase64()}:`;
   };
   for (const length of [0, 1, SIZE - 1, SIZE]) {
-    assertEquals(await ask(`${length}`), [`${length}`, digest(length), "/old"]);
+    assertEquals(await requestDigest(`${length}`), [`${length}`, digest(length), "/old"]);
   }
-  assertEquals(await ask(`${SIZE + 1}`), [undefined, undefined, "/old"]);
+  assertEquals(await requestDigest(`${SIZE + 1}`), [undefined, undefined, "/old"]);
   for (const invalid of ["-1", "01", "a", ""]) {
-    assertEquals(await ask(invalid), [undefined, digest(SIZE), "/old"]);
+    assertEquals(await requestDigest(invalid), [undefined, digest(SIZE), "/old"]);
   }
 });
 
@@ -597,8 +600,8 @@ for (const [suffix, options] of SINGLE) {
       await using files = await serveFiles((dir) => {
         return new FilesApp(dir, { write: true, reuse: true });
       });
-      await write(files.serverDir, { log: [BYTES, OLD] });
-      await write(files.clientDir, { log: [GROWN, NEW] });
+      await writeFiles(files.serverDir, { log: [BYTES, OLD] });
+      await writeFiles(files.clientDir, { log: [GROWN, NEW] });
       using _clock = setClockAhead(isSettled ? LATER : 0);
       const reports: unknown[] = [];
       const allOptions = {
@@ -619,8 +622,8 @@ for (const [suffix, options] of SINGLE) {
 
     Deno.test(`download: only the new bytes of a file that has grown${condition} are received${suffix}`, async () => {
       await using files = await serveFiles((dir) => new FilesApp(dir, { reuse: true }));
-      await write(files.clientDir, { log: [BYTES, OLD] });
-      await write(files.serverDir, { log: [GROWN, NEW] });
+      await writeFiles(files.clientDir, { log: [BYTES, OLD] });
+      await writeFiles(files.serverDir, { log: [GROWN, NEW] });
       using _clock = setClockAhead(isSettled ? LATER : 0);
       const result = await download(files.client, "/log", `${files.clientDir}/log`, options);
       const { bytes, reused, resumedFrom, total, sha256 } = result;
@@ -717,8 +720,8 @@ Deno.test("upload: whole files are sent to a server that doesn't support reuse a
       return await app.handle(request, session, api);
     };
   }, { reuse: true });
-  await write(trees.source, { new: [BYTES, OLD], log: [GROWN, NEW] });
-  await write(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
+  await writeFiles(trees.source, { new: [BYTES, OLD], log: [GROWN, NEW] });
+  await writeFiles(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
   const { result } = await trees.copy();
   assertEquals([result.bytes, result.reused, result.failed], [GROWN.length + SIZE, 0, 0]);
 });
@@ -800,16 +803,16 @@ testBothDirections(
           assertEquals([result.files, result.failed], [changedPaths.length, 0]);
           assertEquals(last?.bytes, last?.total);
           const copied = events.filter((event) => event.type === "copied");
-          const sums = { bytes: 0, reused: 0 };
+          const totals = { bytes: 0, reused: 0 };
           for (const { bytes, resumedFrom, reused, total, path } of copied) {
             assertEquals([bytes + resumedFrom + reused, total], [
               total,
               sourceFiles[path.join("/")]!.size,
             ]);
-            sums.bytes += bytes;
-            sums.reused += reused;
+            totals.bytes += bytes;
+            totals.reused += reused;
           }
-          assertEquals([result.bytes, result.reused], [sums.bytes, sums.reused]);
+          assertEquals([result.bytes, result.reused], [totals.bytes, totals.reused]);
           if (!reuse) assertEquals(result.reused, 0);
         }
       },
@@ -820,9 +823,9 @@ testBothDirections(
 
 /** A client whose requests time out if they match. */
 class ImpatientClient implements Connector {
-  waited = 0;
+  timeouts = 0;
   readonly #client: Connector;
-  readonly #isOfReuse = reuseTeller();
+  readonly #isOfReuse = makeReuseDetector();
   readonly #isTooSlow: (headers: HeaderDict) => boolean;
 
   constructor(client: Connector, isTooSlow: (headers: HeaderDict) => boolean) {
@@ -835,7 +838,7 @@ class ImpatientClient implements Connector {
     const request: typeof conn.request = async (method, uri, headers = {}, ...args) => {
       const isOfReuse = this.#isOfReuse(method, uri, headers) && this.#isTooSlow(headers);
       if (!isOfReuse) return await conn.request(method, uri, headers, ...args);
-      this.waited++;
+      this.timeouts++;
       conn.close();
       throw new Deno.errors.TimedOut("the peer kept the connection waiting");
     };
@@ -856,7 +859,7 @@ const TOO_SLOW: readonly [label: string, header: string, TreeDirection, waited: 
   ["copies", "reuse", "upload", 2],
 ];
 
-for (const [action, header, direction, waited] of TOO_SLOW) {
+for (const [action, header, direction, timeouts] of TOO_SLOW) {
   Deno.test(`${direction}: whole files are sent if the disk ${action} more slowly than the client waits`, async () => {
     const source: Content = { new: [OTHER, OLD], log: [GROWN, NEW] };
     const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
@@ -866,9 +869,9 @@ for (const [action, header, direction, waited] of TOO_SLOW) {
     const client = new ImpatientClient(trees.client, isTooSlow);
     const { result, events } = await trees.over(client, { delete: true });
     assertEquals([result.files, result.failed, result.deletionsSkipped], [2, 0, null]);
-    const reused = (2 - waited) * SIZE;
+    const reused = (2 - timeouts) * SIZE;
     assertEquals([result.bytes, result.reused], [GROWN.length + SIZE - reused, reused]);
-    assertEquals(client.waited, waited);
+    assertEquals(client.timeouts, timeouts);
     const last = events.findLast((event) => event.type === "progress")!;
     assertEquals([last.bytes, last.total], [result.bytes, result.bytes]);
     assertEquals(readDigests(trees.target), digests(source));
@@ -879,14 +882,14 @@ Deno.test("upload, move: whole files are sent if the disk is too slow for a grow
   await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
   using _clock = setClockAhead(LATER);
   for (const header of ["digest-length", "reuse"]) {
-    await write(trees.target, { log: [BYTES, OLD], one: [BYTES, OLD] });
-    await write(trees.source, { log: [GROWN, NEW] });
+    await writeFiles(trees.target, { log: [BYTES, OLD], one: [BYTES, OLD] });
+    await writeFiles(trees.source, { log: [GROWN, NEW] });
     const client = new ImpatientClient(trees.client, (headers) => headers[header] !== undefined);
     const single = await upload(client, `${trees.source}/log`, "/tree/one");
     assertEquals([single.bytes, single.reused], [GROWN.length, 0]);
     const { result, removedPaths } = await trees.over(client, { move: true });
     assertEquals([result.bytes, result.reused, removedPaths], [GROWN.length, 0, ["log"]]);
-    assert(client.waited >= 2);
+    assert(client.timeouts >= 2);
     assertEquals(readDigests(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
   }
 });

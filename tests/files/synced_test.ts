@@ -90,7 +90,7 @@ const LARGE = "l".repeat(70_000);
 /**
  * Operations on a local directory with a server of another one, and the paths that must be synced.
  */
-const HERE: Readonly<
+const OPERATIONS: Readonly<
   Record<string, [(here: string, from: Client, there: string) => Promise<unknown>, string[]]>
 > = {
   "a private file": [(localDir) => writePrivateFile(`${localDir}/key`, "x"), ["./key"]],
@@ -147,7 +147,7 @@ function tree(
   source: Readonly<Record<string, string | null>>,
   target: Readonly<Record<string, string | null>>,
   synced: string[],
-): (typeof HERE)[string] {
+): (typeof OPERATIONS)[string] {
   return [async (localDir, client, remoteDir) => {
     await fill(`${remoteDir}/tree`, source);
     await fill(localDir, target);
@@ -155,7 +155,7 @@ function tree(
   }, synced];
 }
 
-for (const [label, [work, synced]] of Object.entries(HERE)) {
+for (const [label, [work, synced]] of Object.entries(OPERATIONS)) {
   Deno.test(`synced before a call returns: ${label}`, async () => {
     await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
     const { clientDir, serverDir, client } = files;

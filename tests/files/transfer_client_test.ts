@@ -46,9 +46,9 @@ function setUp(
 Deno.test("sequential transfers over a pool share a connection, and simultaneous ones don't", async () => {
   await using test = setUp();
   {
-    using twice = new TransferClient("from", test.pool);
-    await twice.request("GET", "/", {});
-    twice[Symbol.dispose]();
+    using transferClient = new TransferClient("from", test.pool);
+    await transferClient.request("GET", "/", {});
+    transferClient[Symbol.dispose]();
   }
   for (let i = 0; i < 3; i++) assertEquals(await test.ask(1), [204]);
   assertEquals(test.sessions.length, 1);
@@ -69,7 +69,7 @@ Deno.test("a request is repeated at most once, and not after a new connection ha
   let connections = 0;
   const client = new Client(server.address, { onConnect: () => ++connections > 0 });
   await using pool = new ConnectionPool(client);
-  const ask = async () => {
+  const request = async () => {
     using client = new TransferClient("from", pool);
     return await client.request("GET", "/", {});
   };
@@ -77,18 +77,22 @@ Deno.test("a request is repeated at most once, and not after a new connection ha
     await peer.readPreamble();
     return peer;
   };
-  const hangsUp = async (peer: Promise<RawPeer>) => (await receiveRequest(await peer)).close();
-  await Promise.all([hangsUp(server.accept()), assertRejects(ask, EmptyPreambleError)]);
+  const closeAfterRequest = async (peer: Promise<RawPeer>) =>
+    (await receiveRequest(await peer)).close();
+  await Promise.all([
+    closeAfterRequest(server.accept()),
+    assertRejects(request, EmptyPreambleError),
+  ]);
   assertEquals(connections, 1);
 
   const answering = server.accept().then(receiveRequest);
-  const answered = ask();
+  const responsePromise = request();
   const peer = await answering;
   await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-  await answered;
-  const secondAttempt = assertRejects(ask, EmptyPreambleError);
-  await hangsUp(Promise.resolve(peer));
-  await hangsUp(server.accept());
+  await responsePromise;
+  const secondAttempt = assertRejects(request, EmptyPreambleError);
+  await closeAfterRequest(Promise.resolve(peer));
+  await closeAfterRequest(server.accept());
   await secondAttempt;
   assertEquals(connections, 3);
 });

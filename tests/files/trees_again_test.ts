@@ -14,7 +14,7 @@ const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat
 const BYTES = Object.values(FILES).reduce((sum, { length }) => sum + length, 0);
 
 /** Whether a request copies files. */
-const copies = ({ method, uri, query }: Request) =>
+const isCopy = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
 
@@ -56,7 +56,7 @@ testBothDirections(
       { a: "1", b: "2" },
       {},
       changeResponses(async (request, respond) => {
-        if (!copies(request) || lostResponses-- <= 0) return null;
+        if (!isCopy(request) || lostResponses-- <= 0) return null;
         await respond();
         throw new Error("the answer is lost");
       }),
@@ -74,7 +74,7 @@ testBothDirections(
   "retries: a call without progress ends, and a call without the option doesn't retry",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-    for (const [retries, lists] of [[undefined, 1], [0, 1], [2, 3]] as const) {
+    for (const [retries, listCount] of [[undefined, 1], [0, 1], [2, 3]] as const) {
       let requestCount = 0;
       await using trees = await makeTrees(
         direction,
@@ -89,8 +89,8 @@ testBothDirections(
       const reported: TreeEvent[] = [];
       const onEvent = (event: TreeEvent) => reported.push(event);
       const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
-      assertEquals([status, requestCount], [503, lists]);
-      const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
+      assertEquals([status, requestCount], [503, listCount]);
+      const pauses = PAUSES.slice(0, listCount - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
       const retries503 = reported.map((event) => {
         if (event.type !== "retry") throw new Error(event.type);
         return [event.number, event.seconds, (event.error as StatusError).status];
@@ -162,8 +162,8 @@ Deno.test("retries: maxDelete applies to the whole call, and a file that fails a
   assertEquals(Object.keys(await readTree(trees.target)).length, 4);
 });
 
-for (const grows of [false, true]) {
-  const suffix = grows ? ", and counts for maxDelete" : "";
+for (const changesCount of [false, true]) {
+  const suffix = changesCount ? ", and counts for maxDelete" : "";
   Deno.test(`retries: a deletion whose response is lost is reported${suffix}`, async () => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let lostCount = 0;
@@ -175,7 +175,7 @@ for (const grows of [false, true]) {
       changeResponses(async ({ method }, respond) => {
         // The client repeats a request once by itself.
         if (method !== "DELETE" || lostCount === 2) return null;
-        if (++lostCount === 2 && grows) await Deno.writeTextFile(`${target}/w`, "4");
+        if (++lostCount === 2 && changesCount) await Deno.writeTextFile(`${target}/w`, "4");
         await respond();
         throw new Error("the answer is lost");
       }),
@@ -184,13 +184,16 @@ for (const grows of [false, true]) {
     const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
     const { result, deletedPaths, outcomes } = await trees.copy(options);
     const targetNames = Object.keys(await readTree(trees.target));
-    const expectedOutcomes = { a: "copied", ...grows ? { "": "failed" } : {} };
-    const expectedNames = grows
+    const expectedOutcomes = { a: "copied", ...changesCount ? { "": "failed" } : {} };
+    const expectedNames = changesCount
       ? ["w", "x", "y", "z"].filter((name) => !deletedPaths.includes(name))
       : [];
     assertEquals(targetNames.sort(), ["a", ...expectedNames]);
-    assertEquals([result.deleted, deletedPaths.length], grows ? [1, 1] : [3, 3]);
-    assertEquals([result.deletionsSkipped, outcomes], [grows ? "limit" : null, expectedOutcomes]);
+    assertEquals([result.deleted, deletedPaths.length], changesCount ? [1, 1] : [3, 3]);
+    assertEquals([result.deletionsSkipped, outcomes], [
+      changesCount ? "limit" : null,
+      expectedOutcomes,
+    ]);
   });
 }
 
@@ -214,7 +217,7 @@ testBothDirections(
       { large, small: "1", other: "o".repeat(100_000) },
       { old: "2" },
       changeResponses((request) => {
-        const isLarge = copies(request) && request.path.at(-1) === "large";
+        const isLarge = isCopy(request) && request.path.at(-1) === "large";
         if (!isLarge || isRetried) return null;
         isCut = true;
         throw new Error("cut");

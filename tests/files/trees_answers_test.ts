@@ -32,7 +32,7 @@ import { listText } from "./directory_entries.ts";
 const encoder = new TextEncoder();
 
 /** Makes a response with a body of these pieces. */
-function streamed(type: string, pieces: readonly string[]): AppResponse {
+function makeStreamedResponse(type: string, pieces: readonly string[]): AppResponse {
   const chunks = [...pieces.map((piece) => encoder.encode(piece)), new Uint8Array(0)];
   return [
     200,
@@ -62,7 +62,7 @@ interface Row {
   /** The outcome of each path, or the status or code that the call rejects with. */
   readonly expected: Readonly<Record<string, string>> | number | string;
   /** A text in the error that the call rejects with. */
-  readonly says?: string;
+  readonly errorText?: string;
   /** The error codes of paths. */
   readonly codes?: Readonly<Record<string, string>>;
   /** The end at which all failed paths failed. */
@@ -73,7 +73,7 @@ interface Row {
   /** The files of the target after the call. */
   readonly remaining?: Tree;
   /** Some files of the target after the call. */
-  readonly stays?: Tree;
+  readonly expectedEntries?: Tree;
 }
 
 /** In place of a status: the connection is cut, and all later ones also. */
@@ -82,13 +82,13 @@ const CUT = "a cut connection";
 const COPIED = { a: "copied", b: "copied", c: "copied" };
 const isBundle = ({ method }: Request) => method === "POST";
 
-function cutHere(): never {
+function throwCut(): never {
   throw new Error("the connection is cut here");
 }
 
 async function* cutPieces(): AsyncGenerator<Uint8Array> {
   yield encoder.encode("l");
-  cutHere();
+  throwCut();
 }
 
 function refusal(status: number, { method }: Request): AppResponse {
@@ -96,11 +96,11 @@ function refusal(status: number, { method }: Request): AppResponse {
 }
 
 function list(...entries: readonly unknown[]): AppResponse {
-  return streamed("application/json", [listText([...entries, { end: true }])]);
+  return makeStreamedResponse("application/json", [listText([...entries, { end: true }])]);
 }
 
 function bundle(...records: readonly string[]): AppResponse {
-  return streamed(BUNDLE_TYPE, [...records, BUNDLE_END]);
+  return makeStreamedResponse(BUNDLE_TYPE, [...records, BUNDLE_END]);
 }
 
 /** Formats a record of a bundle, with a content of one byte. */
@@ -115,8 +115,8 @@ const pathOf = (...path: unknown[]) => list({ path, ...ENTRY });
 
 /** Invalid lists, all of which are refused. */
 const BAD_LISTS: Readonly<Record<string, AppResponse>> = {
-  "empty, without its last element": streamed("application/json", [listText([])]),
-  "without its last element": streamed("application/json", [listText([A])]),
+  "empty, without its last element": makeStreamedResponse("application/json", [listText([])]),
+  "without its last element": makeStreamedResponse("application/json", [listText([A])]),
   "a path outside of the target": pathOf("..", "a"),
   "the parent directory": pathOf(".."),
   "a name with a slash": pathOf("a/b"),
@@ -139,10 +139,10 @@ const BAD_BUNDLES: Readonly<Record<string, AppResponse>> = {
   "another path": bundle(recordOf("b", "a", SHA256_OF_A)),
   "an additional record": bundle(A_RECORD, A_RECORD),
   "no record": bundle(),
-  "no end": streamed(BUNDLE_TYPE, [A_RECORD]),
+  "no end": makeStreamedResponse(BUNDLE_TYPE, [A_RECORD]),
   "a record without keys": bundle("{}\n"),
-  "nonsense": streamed(BUNDLE_TYPE, ["nonsense"]),
-  "another type of content": streamed("text/plain", [A_RECORD, BUNDLE_END]),
+  "nonsense": makeStreamedResponse(BUNDLE_TYPE, ["nonsense"]),
+  "another type of content": makeStreamedResponse("text/plain", [A_RECORD, BUNDLE_END]),
 };
 
 /** The outcome of a small file, and how many times it is requested, by the status of its record. */
@@ -166,7 +166,7 @@ const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, `
 const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
 
 /** Lists files with a size of one byte each. */
-function understating({ query }: Request): AppResponse | null {
+function listUnderstated({ query }: Request): AppResponse | null {
   if (query !== "tree") return null;
   return list(...["large", "small"].map((name) => ({ path: [name], ...ENTRY })));
 }
@@ -195,7 +195,7 @@ const rows: readonly Row[] = [
     rule: "a file that is larger than in its list is copied in its real size",
     onlyDirection: "download",
     source: UNDERSTATED,
-    respond: (_, request) => understating(request),
+    respond: (_, request) => listUnderstated(request),
     expected: { large: "copied", small: "copied" },
     remaining: UNDERSTATED,
   },
@@ -223,7 +223,7 @@ const rows: readonly Row[] = [
     isCounted: isBundle,
     respond: () => response,
     expected: "UNEXPECTED_RESPONSE",
-    stays: { kept: "kept" },
+    expectedEntries: { kept: "kept" },
   })),
   ...[1, 2].map((wrongCount): Row => ({
     rule:
@@ -242,7 +242,7 @@ const rows: readonly Row[] = [
     rule: "connections that are cut are replaced, and complete files are not copied again",
     source: MANY,
     isCounted: isBundle,
-    respond: (count) => count === 1 ? cutHere() : null,
+    respond: (count) => count === 1 ? throwCut() : null,
     expected: Object.fromEntries(Object.keys(MANY).map((path) => [path, "copied"])),
     requests: 2,
     remaining: MANY,
@@ -300,7 +300,7 @@ const rows: readonly Row[] = [
     target: { old: "old" },
     options: { delete: true },
     isCounted: ({ method }) => method === "DELETE",
-    respond: (_, request) => status === null ? cutHere() : refusal(status, request),
+    respond: (_, request) => status === null ? throwCut() : refusal(status, request),
     expected,
     deleted,
   })),
@@ -317,7 +317,7 @@ const rows: readonly Row[] = [
       return bundle(...([first, 403] as const).map((status) => formatRecord({ status })));
     },
     ...first === 403
-      ? { expected: 403, says: 'PUT "/tree/"' }
+      ? { expected: 403, errorText: 'PUT "/tree/"' }
       : { expected: { a: "copied", b: "failed" } },
   })),
   {
@@ -337,7 +337,7 @@ const rows: readonly Row[] = [
     onlyDirection: "upload",
     source: { a: "a" },
     isCounted: ({ query }) => query === "bundle=put",
-    respond: (count) => count > 20 ? cutHere() : bundle(formatRecord({ status: 412 })),
+    respond: (count) => count > 20 ? throwCut() : bundle(formatRecord({ status: 412 })),
     expected: { a: "failed" },
     requests: 1,
   },
@@ -404,12 +404,16 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
   } else if (expected === CUT) assert(isTransient(await assertRejects(() => copying)));
   else {
     const Class = typeof expected === "number" ? StatusError : TransferError;
-    const error = await assertRejects<StatusError | TransferError>(() => copying, Class, row.says);
+    const error = await assertRejects<StatusError | TransferError>(
+      () => copying,
+      Class,
+      row.errorText,
+    );
     assertEquals("status" in error ? error.status : error.code, expected, error.message);
   }
   if (row.requests !== undefined) assertEquals(count, row.requests, "requests");
   const remaining = await readTree(trees.target);
-  assertEquals({ ...remaining, ...row.stays }, row.remaining ?? remaining);
+  assertEquals({ ...remaining, ...row.expectedEntries }, row.remaining ?? remaining);
 }
 
 for (const row of rows) {
@@ -456,7 +460,7 @@ Deno.test("a response that is not a bundle leaves a connection of the caller usa
 
 Deno.test("outcomes of small files before an error are reported", async () => {
   const events: string[] = [];
-  const note = (event: TreeEvent) => {
+  const recordOutcome = (event: TreeEvent) => {
     if ("path" in event) events.push(`${event.type} ${event.path}`);
   };
   {
@@ -475,10 +479,10 @@ Deno.test("outcomes of small files before an error are reported", async () => {
           modified: MODIFIED,
           sha256,
         });
-        return streamed(BUNDLE_TYPE, [`${line}a`]);
+        return makeStreamedResponse(BUNDLE_TYPE, [`${line}a`]);
       }),
     );
-    await assertRejects(() => trees.copy({ onEvent: note }), TransferError, "early");
+    await assertRejects(() => trees.copy({ onEvent: recordOutcome }), TransferError, "early");
     assertEquals(await readTree(trees.target), { a: "a" });
     assertEquals(events.splice(0), ["copied a"]);
   }
@@ -492,7 +496,7 @@ Deno.test("outcomes of small files before an error are reported", async () => {
     }),
   );
   const onEvent = (event: TreeEvent) => {
-    note(event);
+    recordOutcome(event);
     if (event.type !== "plan") return;
     Deno.removeSync(`${trees.source}/a`);
     Deno.mkdirSync(`${trees.source}/a`);

@@ -114,7 +114,7 @@ testBothDirections(
     assertEquals([bundles, maxSessions], [direction === "download" ? 2 : 3, 3]);
     assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
     assertEquals(await readTree(trees.target), await readTree(trees.source));
-    assert(await eventually(() => trees.serving.server.sessions.size === 0));
+    assert(await waitForCondition(() => trees.serving.server.sessions.size === 0));
   },
 );
 
@@ -137,9 +137,9 @@ testBothDirections("a request has at most about 4 MiB of small files", async (di
 });
 
 /** Waits until a condition is true; resolves to false after a time-out. */
-async function eventually(condition: () => boolean): Promise<boolean> {
+async function waitForCondition(condition: () => boolean): Promise<boolean> {
   for (const deadline = performance.now() + 60_000; !condition() && performance.now() < deadline;) {
-    await new Promise((go) => setTimeout(go, 5));
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return condition();
 }
@@ -240,13 +240,13 @@ testBothDirections(
     for (const name of ["a", "b", "c", "d"]) await Deno.chmod(`${trees.source}/${name}`, 0o600);
     const probe = `${trees.target}/probe`;
     await Deno.writeTextFile(probe, "");
-    const usual = await readMode(probe);
+    const defaultMode = await readMode(probe);
     await Deno.remove(probe);
     assertEquals((await trees.copy({ modes: false })).result.files, 4);
     const modes = await Promise.all(
       ["a", "b", "c", "d"].map((name) => readMode(`${trees.target}/${name}`)),
     );
-    assertEquals(modes, [0o640, usual, 0o640, usual]);
+    assertEquals(modes, [0o640, defaultMode, 0o640, defaultMode]);
   },
 );
 
@@ -259,9 +259,9 @@ Deno.test("download: a temporary file for a small file that replaces another has
     return file;
   });
   await trees.copy({ modes: false });
-  const usual = await readMode(`${trees.target}/b`);
+  const defaultMode = await readMode(`${trees.target}/b`);
   // The first file is empty: it shows which permission bits new files get.
-  assertEquals(createdModes.map((bits) => bits & 0o666), [usual, 0o600, usual]);
+  assertEquals(createdModes.map((bits) => bits & 0o666), [defaultMode, 0o600, defaultMode]);
 });
 
 testBothDirections(
@@ -361,8 +361,8 @@ for (const ahead of [0, DAY, -DAY]) {
         ...{ "fresh": "skipped: still being written", "d/fresh": "skipped: still being written" },
         ...{ "old": "copied", "later": "copied" },
       };
-      const dry = await trees.copy({ ...options, dryRun: true });
-      assertEquals([dry.outcomes, dry.deletedPaths.toSorted()], [outcomes, [
+      const dryRun = await trees.copy({ ...options, dryRun: true });
+      assertEquals([dryRun.outcomes, dryRun.deletedPaths.toSorted()], [outcomes, [
         "d/other",
         "superfluous",
       ]]);
@@ -374,7 +374,7 @@ for (const ahead of [0, DAY, -DAY]) {
       const { skipped, deletionsSkipped } = first.result;
       assertEquals([skipped, deletionsSkipped], [2, null]);
       assertEquals(await readTree(trees.target), {
-        ...without(files, "d/fresh"),
+        ...omit(files, "d/fresh"),
         "fresh": "kept",
         "d": null,
       });
@@ -386,7 +386,7 @@ for (const ahead of [0, DAY, -DAY]) {
   );
 }
 
-function without<T>(record: Readonly<Record<string, T>>, name: string): Record<string, T> {
+function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<string, T> {
   const { [name]: _, ...others } = record;
   return others;
 }

@@ -79,13 +79,13 @@ Deno.test("download: a signal that aborts at any moment rejects with its unchang
     await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
     const controller = new AbortController();
     let count = 0;
-    const counted = <Args extends unknown[], R>(look: (...args: Args) => R) => (...args: Args) => {
+    const countCalls = <Args extends unknown[], R>(fn: (...args: Args) => R) => (...args: Args) => {
       if (++count === moment) controller.abort(new Error("enough"));
-      return look(...args);
+      return fn(...args);
     };
-    using _lstat = patch(Deno, "lstatSync", counted);
-    using _open = patch(Deno, "openSync", counted);
-    using _realPath = patch(Deno, "realPathSync", counted);
+    using _lstat = patch(Deno, "lstatSync", countCalls);
+    using _open = patch(Deno, "openSync", countCalls);
+    using _realPath = patch(Deno, "realPathSync", countCalls);
     const failure = await trees.copy({ signal: controller.signal }).then(() => null, String);
     isOver = count < moment;
     if (failure !== null) assertEquals(failure, "Error: enough", `${moment}`);
@@ -124,11 +124,11 @@ testBothDirections(
     for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
     const serverClosed = Promise.withResolvers<void>();
     // Hold back one file until the server closes, even in a slow process.
-    const hold = changeResponses(async ({ uri }) => {
+    const holdLastFile = changeResponses(async ({ uri }) => {
       if (uri.endsWith("large~203")) await serverClosed.promise;
       return null;
     });
-    await using trees = await makeTrees(direction, texts, { superfluous: "x" }, hold);
+    await using trees = await makeTrees(direction, texts, { superfluous: "x" }, holdLastFile);
     let count = 0;
     const onEvent = ({ type }: TreeEvent) => {
       if (type === "copied" && ++count === 2) trees.serving.server.close();
@@ -150,21 +150,26 @@ testBothDirections(
   "an entry that another process creates during the call stays, and its file fails unless identical, also with replace: true",
   async (direction) => {
     const large = "l".repeat(70_000);
-    const small = Deno.build.os === "windows" ? "small" : "NEW";
-    const source = { new: "1", [small]: "22", "d/same": "333", large, "large same": large };
-    const theirs = { [small]: "theirs", "d/same": "333", large: "theirs", "large same": large };
+    const smallName = Deno.build.os === "windows" ? "small" : "NEW";
+    const source = { new: "1", [smallName]: "22", "d/same": "333", large, "large same": large };
+    const otherFiles = {
+      [smallName]: "theirs",
+      "d/same": "333",
+      large: "theirs",
+      "large same": large,
+    };
     const outcomes = Object.fromEntries(Object.keys(source).map((path) => [path, "copied"]));
     for (const replace of [true, false]) {
       await using trees = await makeTrees(direction, source);
       const onEvent = ({ type }: TreeEvent) => {
         if (type !== "plan") return;
         Deno.mkdirSync(`${trees.target}/d`);
-        for (const [path, text] of Object.entries(theirs)) {
+        for (const [path, text] of Object.entries(otherFiles)) {
           Deno.writeTextFileSync(`${trees.target}/${path}`, text);
         }
       };
       const copied = await trees.copy({ onEvent, replace });
-      const expectedOutcomes = { [small]: "failed", large: "failed" };
+      const expectedOutcomes = { [smallName]: "failed", large: "failed" };
       assertEquals(
         copied.outcomes,
         { ...outcomes, ...expectedOutcomes },
@@ -174,7 +179,7 @@ testBothDirections(
         const code = replace ? "TARGET_CHANGED" : "EXISTS";
         assertEquals((error as TransferError).code, code);
       }
-      const expectedTree = { [small]: "theirs", large: "theirs" };
+      const expectedTree = { [smallName]: "theirs", large: "theirs" };
       const remaining = await readTree(trees.target);
       assertEquals(remaining, { ...await readTree(trees.source), ...expectedTree });
       // The next call replaces the entries, which it has seen.
@@ -257,7 +262,7 @@ testBothDirections(
 testBothDirections(
   "an error that concerns all files ends the transfers of other connections",
   async (direction) => {
-    const waiting = Promise.withResolvers<void>();
+    const requestWaiting = Promise.withResolvers<void>();
     const never = Promise.withResolvers<void>();
     const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
     await using trees = await makeTrees(
@@ -266,8 +271,8 @@ testBothDirections(
       {},
       changeResponses(async ({ uri, method }) => {
         if (!["/tree/a", "/tree/b"].includes(uri)) return null;
-        if (uri === "/tree/a") waiting.resolve();
-        await (uri === "/tree/a" ? never : waiting).promise;
+        if (uri === "/tree/a") requestWaiting.resolve();
+        await (uri === "/tree/a" ? never : requestWaiting).promise;
         return [500, "Failed", {}, method === "HEAD" ? null : new Uint8Array(0)];
       }),
     );
@@ -390,15 +395,15 @@ for (const direction of DIRECTIONS) {
     };
     await assertRejects(() => trees.copy(options), Error, "over");
     const parts: string[] = [];
-    const look = (directory: string) => {
+    const findParts = (directory: string) => {
       for (const { name, isDirectory } of Deno.readDirSync(directory)) {
         const path = `${directory}/${name}`;
-        if (isDirectory) look(path);
+        if (isDirectory) findParts(path);
         else if (/^part-|degu-part$/.test(name)) parts.push(Deno.readTextFileSync(path));
       }
     };
     // A server stores its parts in its root, above the tree.
-    look(dirname(trees.target));
+    findParts(dirname(trees.target));
     assertEquals(parts.toSorted(), ["b", text]);
     const { result } = await trees.copy({ delete: true });
     assertEquals([result.files, result.failed], [2, 0]);
@@ -427,7 +432,9 @@ Deno.test("download: a file whose name and part are taken after its obstacle is 
 testBothDirections(
   "if a directory can't be listed again, its obstacles stay, and each path fails once",
   async (direction) => {
-    const denied = Object.assign(new Deno.errors.PermissionDenied("closed"), { code: "EACCES" });
+    const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
+      code: "EACCES",
+    });
     await using trees = await makeTrees(
       direction,
       { "sub/a/b": "new", "sub/c": "longer" },
@@ -435,9 +442,9 @@ testBothDirections(
     );
     let isListed = false;
     using _closed = patch(Deno, "readDir", (readDir) => (path) => {
-      const isSub = `${path}` === realPathSync(`${trees.target}/sub`);
-      if (isSub && isListed) throw denied;
-      isListed ||= isSub;
+      const isSubdirectory = `${path}` === realPathSync(`${trees.target}/sub`);
+      if (isSubdirectory && isListed) throw accessError;
+      isListed ||= isSubdirectory;
       return readDir(path);
     });
     const { outcomes, deletedPaths, result } = await trees.copy({ delete: true });
@@ -533,7 +540,7 @@ testBothDirections(
 );
 
 /** A tree with entries that this user may not read, search or write. */
-interface ClosedRow {
+interface PermissionRow {
   readonly name: string;
   /** Paths below `source` or `target`, with their modes. */
   readonly modes: Readonly<Record<string, number>>;
@@ -547,7 +554,7 @@ interface ClosedRow {
   readonly onlyDirection?: TreeDirection;
 }
 
-const closedRows: readonly ClosedRow[] = [
+const closedRows: readonly PermissionRow[] = [
   {
     name: "an unreadable source entry fails, and prevents deletions",
     modes: { "source/secret": 0o200, "source/closed": 0o300, "source/unsearched": 0o600 },

@@ -20,7 +20,7 @@ function copy({ direction, client, source, target }: Trees, options: UploadTreeO
     : uploadTree(client, source, "/tree/", options);
 }
 
-async function incomplete(copying: () => Promise<unknown>): Promise<TransferError> {
+async function catchIncomplete(copying: () => Promise<unknown>): Promise<TransferError> {
   const error = await assertRejects(copying, TransferError);
   assertEquals(error.code, "INCOMPLETE", error.message);
   return error;
@@ -36,10 +36,10 @@ testBothDirections(
       "x/a": "2",
       "y/a": "",
     });
-    const rehearsed = await copy(trees, { dryRun: true, onEvent });
-    assertEquals([rehearsed.files, rehearsed.failed], [1, 2]);
+    const dryRunResult = await copy(trees, { dryRun: true, onEvent });
+    assertEquals([dryRunResult.files, dryRunResult.failed], [1, 2]);
     const errors: unknown[] = [];
-    const error = await incomplete(() =>
+    const error = await catchIncomplete(() =>
       copy(trees, {
         delete: true,
         maxDelete: 0,
@@ -53,7 +53,7 @@ testBothDirections(
     assertStringIncludes(error.message, "3 entries could not be copied or deleted; the first: ");
     assertStringIncludes(error.message, (errors[0] as Error).message);
     assertEquals(isTransient(error), false);
-    const singleError = await incomplete(() =>
+    const singleError = await catchIncomplete(() =>
       copy(trees, { filter: ({ name }) => name !== "y", onEvent })
     );
     assertStringIncludes(
@@ -77,7 +77,7 @@ testBothDirections(
   "an empty source that would delete all entries of the target rejects the call",
   async (direction) => {
     await using trees = await makeTrees(direction, {}, { old: "1" });
-    const error = await incomplete(() => copy(trees, { delete: true }));
+    const error = await catchIncomplete(() => copy(trees, { delete: true }));
     const { failed, deletionsSkipped } = error.result!;
     assertEquals([failed, deletionsSkipped], [0, "empty"]);
     assertStringIncludes(
@@ -109,12 +109,12 @@ testBothDirections(
   "the error of a call is transient exactly if the error of each failed file is",
   async (direction) => {
     await using trees = await makeBreaking(direction);
-    const error = await incomplete(() => copy(trees, { onEvent }));
+    const error = await catchIncomplete(() => copy(trees, { onEvent }));
     const { files, failed } = error.result!;
     assertEquals([files, failed, isTransient(error), isTransient(error.cause)], [1, 1, true, true]);
     await using otherTrees = await makeBreaking(direction, { "x/a": "1" });
-    const mixed = await incomplete(() => copy(otherTrees, { onEvent }));
-    assertEquals([mixed.result!.failed, isTransient(mixed)], [2, false]);
+    const mixedError = await catchIncomplete(() => copy(otherTrees, { onEvent }));
+    assertEquals([mixedError.result!.failed, isTransient(mixedError)], [2, false]);
   },
 );
 
@@ -170,7 +170,7 @@ Deno.test("download: a source that can't be listed completely rejects the call",
       return [status, reason, headers, new TextEncoder().encode(list)];
     },
   );
-  const error = await incomplete(() => copy(trees, { delete: true, onEvent }));
+  const error = await catchIncomplete(() => copy(trees, { delete: true, onEvent }));
   assertEquals([error.result!.files, error.result!.deletionsSkipped], [1, "incomplete"]);
   assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
 });

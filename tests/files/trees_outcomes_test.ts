@@ -29,7 +29,7 @@ interface Expected {
   /** The direction of the row, if it isn't for both. */
   readonly onlyDirection?: TreeDirection;
   /** Changes the trees after the plan, like another process. */
-  meanwhile?(source: string, target: string): void;
+  changeTrees?(source: string, target: string): void;
 }
 
 type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expected];
@@ -37,7 +37,7 @@ type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expe
 const DELETE = { delete: true };
 const DELETE_ALL = { delete: true, deleteAll: true };
 const LARGE = "l".repeat(70_000);
-const LARGES: Readonly<Record<string, string>> = { "*": LARGE, "**": LARGE.toUpperCase() };
+const LARGE_TEXTS: Readonly<Record<string, string>> = { "*": LARGE, "**": LARGE.toUpperCase() };
 /** The time of all entries, in seconds. */
 const TIME = 1_600_000_000;
 const FAILS = { kept: "failed" } as const;
@@ -253,7 +253,7 @@ const rows: readonly Row[] = [
     "a/x",
     DELETE,
     {
-      meanwhile: (_source, target) => Deno.writeTextFileSync(`${target}/a/new`, "new"),
+      changeTrees: (_source, target) => Deno.writeTextFileSync(`${target}/a/new`, "new"),
       outcomes: "!a",
       deleted: "a/x",
       remaining: "a/new",
@@ -265,7 +265,7 @@ const rows: readonly Row[] = [
     "a",
     DELETE,
     {
-      meanwhile: (source) => Deno.removeSync(`${source}/a/b`),
+      changeTrees: (source) => Deno.removeSync(`${source}/a/b`),
       outcomes: "!a !a/b !a/c !a/d/e",
       ...FAILS,
       remaining: "a",
@@ -351,7 +351,7 @@ const rows: readonly Row[] = [
   ...[["old", "a old/", Deno.mkdirSync], ["old/", "a old", makeEmpty]].map((
     [before, after, makeOther],
   ): Row => ["an entry whose kind changes before its deletion stays", "a", `a ${before}`, DELETE, {
-    meanwhile(_source, target) {
+    changeTrees(_source, target) {
       Deno.removeSync(`${target}/old`);
       (makeOther as (path: string) => void)(`${target}/old`);
     },
@@ -365,20 +365,20 @@ const rows: readonly Row[] = [
     "d/A d/a",
     DELETE,
     {
-      meanwhile: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
+      changeTrees: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
       outcomes: "=d/A",
       remaining: " ",
     },
   ],
   ["a file that is missing when it is to be copied fails alone", "a b large=*", "", DELETE, {
-    meanwhile(source) {
+    changeTrees(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
     },
     outcomes: "!a b !large",
     ...FAILS,
   }],
   ["a small file that becomes large during the call is copied", "a b", "", {}, {
-    meanwhile: (source) => Deno.writeTextFileSync(`${source}/a`, LARGE),
+    changeTrees: (source) => Deno.writeTextFileSync(`${source}/a`, LARGE),
     outcomes: "a b",
   }],
   // A server follows a link inside of its directory.
@@ -390,7 +390,7 @@ const rows: readonly Row[] = [
     "",
     {},
     {
-      meanwhile: (source) => exchange(source, "d"),
+      changeTrees: (source) => replaceByLink(source, "d"),
       outcomes: "!d/a !d/l b",
       remaining: "d/ b",
       onlyDirection,
@@ -403,7 +403,7 @@ const rows: readonly Row[] = [
     `d/x d/s/x ../outside/ ../link->${linkTarget}`,
     {},
     {
-      meanwhile: (_source, target) => exchange(target, "d"),
+      changeTrees: (_source, target) => replaceByLink(target, "d"),
       outcomes: "!d/a b !d/l !d/k !d/\u212a !d/s/a",
       remaining: "b d->",
     },
@@ -414,7 +414,7 @@ const rows: readonly Row[] = [
     "d/ ../outside/ ../link->../outside",
     {},
     {
-      meanwhile: (_source, target) => exchange(target, "d"),
+      changeTrees: (_source, target) => replaceByLink(target, "d"),
       outcomes: "!d/e b",
       remaining: "b d->",
     },
@@ -425,7 +425,7 @@ const rows: readonly Row[] = [
     "d/sub ../outside/ ../link->../outside",
     DELETE,
     {
-      meanwhile: (_source, target) => exchange(target, "d"),
+      changeTrees: (_source, target) => replaceByLink(target, "d"),
       outcomes: "!d/sub !d/sub/large",
       remaining: "d->",
     },
@@ -444,7 +444,7 @@ function isKept({ path, name, kind, size, modified }: TreeEntry): boolean {
 }
 
 /** Replaces a directory by the link next to the tree. */
-function exchange(root: string, name: string): void {
+function replaceByLink(root: string, name: string): void {
   Deno.renameSync(`${root}/${name}`, `${root}/../exchanged`);
   Deno.renameSync(`${root}/../link`, `${root}/${name}`);
 }
@@ -462,7 +462,7 @@ function entriesOf(tree: Tree) {
     const [, path = "", mark, value = "", age = 0] = /^(.*?)(?:(=|->|\||\/$)(.*?))?(?:@(\d+))?$/
       .exec(word)!;
     const name = path.slice(path.lastIndexOf("/") + 1);
-    const text = mark !== "=" ? name : LARGES[value] ?? value;
+    const text = mark !== "=" ? name : LARGE_TEXTS[value] ?? value;
     const link = mark === "->" ? value : null;
     const time = TIME + Number(age) / 1000;
     return { path, text: mark === "/" ? null : text, time, link, isFifo: mark === "|" };
@@ -528,7 +528,7 @@ for (const [name, source, target, options, expected] of rows) {
     remaining,
     reusableBytes: reusableBytes = 0,
     onlyDirection,
-    meanwhile,
+    changeTrees,
   } = expected;
   const ignore = !hasFifo && `${source} ${target}`.includes("|");
   for (const direction of onlyDirection === undefined ? DIRECTIONS : [onlyDirection]) {
@@ -537,12 +537,12 @@ for (const [name, source, target, options, expected] of rows) {
       await make(trees.source, source);
       await make(trees.target, target);
       const targetBefore = await readTree(trees.target);
-      const dry = await trees.copy({ ...options, dryRun: true });
+      const dryRun = await trees.copy({ ...options, dryRun: true });
       assertEquals(await readTree(trees.target), targetBefore);
       const copied = await trees.copy({
         ...options,
         onEvent({ type }) {
-          if (type === "plan") meanwhile?.(trees.source, trees.target);
+          if (type === "plan") changeTrees?.(trees.source, trees.target);
         },
       });
       const [first = "", second = first] = outcomes.split("|");
@@ -553,10 +553,10 @@ for (const [name, source, target, options, expected] of rows) {
       assertEquals(copied.deletedPaths.toSorted(), wordsOf(deleted));
       assertEquals(copied.result.deletionsSkipped, deletionsSkipped);
       for (const [index, path] of copied.deletedPaths.entries()) {
-        const inner = copied.deletedPaths.findLastIndex((deletedPath) =>
+        const innerIndex = copied.deletedPaths.findLastIndex((deletedPath) =>
           deletedPath.startsWith(`${path}/`)
         );
-        assertEquals(inner < index, true, `${path} went before what was in it`);
+        assertEquals(innerIndex < index, true, `${path} went before what was in it`);
       }
       assertEquals(
         await readTree(trees.target),
@@ -567,7 +567,7 @@ for (const [name, source, target, options, expected] of rows) {
         assertEquals(await readTree(outside), {});
         assertEquals((await Deno.stat(outside)).mtime, new Date(TIME * 1000), "not even a part");
       }
-      if (meanwhile !== undefined) return;
+      if (changeTrees !== undefined) return;
       for (const [path, outcome] of Object.entries(expectedOutcomes)) {
         if (outcome !== "copied" && outcome !== "unchanged") continue;
         const entries = entriesOf(outcome === "copied" ? source : target);
@@ -576,11 +576,11 @@ for (const [name, source, target, options, expected] of rows) {
         assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, new Date(time * 1000));
       }
       if (copied.result.failed > 0) return;
-      const { bytes } = dry.result;
-      assertEquals({ ...dry.result, bytes: bytes - reusableBytes }, copied.result);
-      assertEquals(dry.outcomes, copied.outcomes);
-      assertEquals(dry.deletedPaths.toSorted(), copied.deletedPaths.toSorted());
-      assertEquals(dry.events[0], copied.events[0]);
+      const { bytes } = dryRun.result;
+      assertEquals({ ...dryRun.result, bytes: bytes - reusableBytes }, copied.result);
+      assertEquals(dryRun.outcomes, copied.outcomes);
+      assertEquals(dryRun.deletedPaths.toSorted(), copied.deletedPaths.toSorted());
+      assertEquals(dryRun.events[0], copied.events[0]);
       const { files, deleted: deletedAgain, failed } = (await trees.copy(options)).result;
       assertEquals([files, deletedAgain, failed], [0, 0, 0], "a second run");
     });

@@ -27,7 +27,7 @@ function treeOf(paths: readonly string[]): TreeNode {
 const pathOf = (node: TreeNode) => node.path.join("/");
 
 /** Returns the lists of a plan as texts. */
-function planned(
+function summarizePlan(
   source: readonly string[],
   target: readonly string[] | null,
   rules: Partial<PlanRules> = {},
@@ -112,7 +112,7 @@ const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<strin
 ];
 
 for (const [name, source, target, rules, expected] of rows) {
-  Deno.test(`plan: ${name}`, () => assertEquals(planned(source, target, rules), expected));
+  Deno.test(`plan: ${name}`, () => assertEquals(summarizePlan(source, target, rules), expected));
 }
 
 Deno.test("plan: an error names the obstacle, and says whether it can be deleted", () => {
@@ -147,8 +147,8 @@ Deno.test("plan: a file counts as still being written if it was modified within 
     delete: true,
     filter: undefined,
   } as const;
-  const skipped = (after: number, until: number) => {
-    const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + until);
+  const skipped = (after: number, before: number) => {
+    const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + before);
     const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, isRecent);
     return plan.skippedEntries.map(({ node, reason }) => `${pathOf(node)}: ${reason}`);
   };
@@ -167,7 +167,7 @@ Deno.test("plan: excluded entries are ignored at both ends", () => {
   };
   const source = [".git/a", "b", "c/.x", "u/.l!unreadable", "u/.r!reserved"];
   const target = [".git/z", ".y", "c/.x", "c/d", "b", "e/.z"];
-  assertEquals(planned(source, target, { delete: true, filter }), {
+  assertEquals(summarizePlan(source, target, { delete: true, filter }), {
     unchangedNodes: ["b"],
     newDirectories: ["u"],
     deletions: ['c/d if "c" has '],
@@ -181,14 +181,14 @@ Deno.test("plan: excluded entries are ignored at both ends", () => {
   );
   assertEquals(filteredPaths.indexOf("c") < filteredPaths.indexOf("c/d"), true, "parents first");
   filteredPaths.length = 0;
-  assertEquals(planned(["a"], ["b"], { filter }), { copies: ["a"] });
+  assertEquals(summarizePlan(["a"], ["b"], { filter }), { copies: ["a"] });
   assertEquals(
     filteredPaths,
     ["a"],
     "without delete the filter is not called for superfluous entries",
   );
-  assertEquals(planned(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
-  assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
+  assertEquals(summarizePlan(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
+  assertEquals(summarizePlan(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
 });
 
 Deno.test("two times are equal if one is the other truncated to seconds or to even seconds", () => {

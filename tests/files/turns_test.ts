@@ -14,29 +14,29 @@ import { assertEquals, assertRejects } from "@std/assert";
  * Counts how often an operation yields, with time slices that end at once. After each slice the
  * operation calls lstat() for the directory.
  */
-async function turnsWhile(
+async function countSlices(
   directory: string,
   work: () => Promise<unknown>,
-  onTurn = () => {},
+  onSlice = () => {},
 ): Promise<number> {
   let time = performance.now();
-  let turns = 0;
+  let expectedSlices = 0;
   using _clock = patch(performance, "now", () => () => time += 10);
   using _counted = patch(Deno, "lstat", (lstat) => (path) => {
     if (path === directory) {
-      turns++;
-      onTurn();
+      expectedSlices++;
+      onSlice();
     }
     return lstat(path);
   });
   await work();
-  return turns;
+  return expectedSlices;
 }
 
 const NAMES = Array.from({ length: 5 }, (_, i) => `${i}`);
 const FILES = Object.fromEntries(NAMES.map((name) => [name, name]));
 
-const ASKED: readonly [
+const REQUESTS: readonly [
   Method,
   uri: string,
   turns: number,
@@ -48,7 +48,7 @@ const ASKED: readonly [
   ["POST", "/d/?bundle=put", 9, makeBundle(NAMES.map((name) => [name, name]))],
 ];
 
-for (const [method, uri, turns, body] of ASKED) {
+for (const [method, uri, expectedSlices, body] of REQUESTS) {
   Deno.test(`the event loop isn't blocked: ${method} ${uri}`, async () => {
     await using dir = await createTempDir();
     const root = await realPath(dir.path);
@@ -56,7 +56,7 @@ for (const [method, uri, turns, body] of ASKED) {
     const many = Array.from({ length: 300 }, (_, i) => [`many/${i}`, ""]);
     if (uri === "/many/") await fill(root, Object.fromEntries(many));
     const app = new FilesApp(root, { list: true, write: true });
-    const counted = await turnsWhile(root, async () => {
+    const sliceCount = await countSlices(root, async () => {
       const sent = body === undefined ? null : new Body(new Blob([body]).stream(), body.length);
       const [status, , , responseBody] = await app.handle(mkreq(method, uri, {}, sent));
       assertEquals(status < 300, true, `${status}`);
@@ -64,11 +64,11 @@ for (const [method, uri, turns, body] of ASKED) {
         await responseBody.writeTo(new WritableStream());
       }
     });
-    assertEquals(counted, turns);
+    assertEquals(sliceCount, expectedSlices);
   });
 }
 
-for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
+for (const [direction, expectedSlices] of [["download", 14], ["upload", 8]] as const) {
   Deno.test(`the event loop isn't blocked: a tree, ${direction}`, async () => {
     await using trees = await makeTrees(direction, { ...FILES, a: null, b: null }, {
       c: "",
@@ -76,8 +76,8 @@ for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
     });
     const localDir = await realPath(direction === "download" ? trees.target : trees.source);
     assertEquals(
-      await turnsWhile(localDir, () => trees.copy({ delete: true, connections: 1 })),
-      turns,
+      await countSlices(localDir, () => trees.copy({ delete: true, connections: 1 })),
+      expectedSlices,
     );
   });
 }
@@ -91,7 +91,7 @@ Deno.test("a signal that aborts while a call yields ends the creation of directo
     let count = 0;
     const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
     const rejects = () => assertRejects(copying, Error, "enough");
-    await turnsWhile(localDir, rejects, () => ++count === 3 && controller.abort(reason));
+    await countSlices(localDir, rejects, () => ++count === 3 && controller.abort(reason));
     const remainingCount = Object.keys(await readTree(trees.target)).length;
     assertEquals(remainingCount, target === FILES ? 6 : 1, "no entry is changed after the abort");
   }

@@ -510,12 +510,14 @@ Deno.test("upload uses a different offset of the server once", async () => {
   using _clock = setClockAhead();
   const digest = digestOf(new TextEncoder().encode("hello"));
   const offsets: string[] = [];
-  let conflicts = 1;
+  let remainingConflicts = 1;
   await using serving = serve(async ({ method, body, headers }) => {
     const bytes = await body?.bytes();
     if (method === "HEAD") return [200, "OK", { ...OFFSET, "upload-offset": "4" }, null];
     offsets.push(`${headers["upload-offset"]} ${bytes?.length}`);
-    if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(3)];
+    if (remainingConflicts-- > 0) {
+      return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(3)];
+    }
     return [201, "Created", { "repr-digest": digest }, new Uint8Array(3)];
   });
   await using dir = await createTempDir();
@@ -523,7 +525,7 @@ Deno.test("upload uses a different offset of the server once", async () => {
   await Deno.writeTextFile(file, "hello");
   const result = await upload(serving.makeClient(), file, "/f");
   assertEquals([result.bytes, result.resumedFrom, offsets], [3, 2, ["4 1", "2 3"]]);
-  conflicts = 1;
+  remainingConflicts = 1;
   using conn = await serving.makeClient().connect();
   assertEquals((await upload(conn, file, "/f")).resumedFrom, 2);
   assertEquals(
@@ -534,7 +536,7 @@ Deno.test("upload uses a different offset of the server once", async () => {
   for (
     const [options, requests] of [[{}, 2], [{ resume: false }, 1]] as const
   ) {
-    conflicts = 2;
+    remainingConflicts = 2;
     offsets.length = 0;
     const uploadFile = () => upload(serving.makeClient(), file, "/f", options);
     assertEquals((await assertRejects(uploadFile, TransferError)).code, "IN_USE");

@@ -51,7 +51,7 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
         for (const isAlone of [true, false]) {
           const oldFiles = { file: "old", other: "old", superfluous: "1" };
           await using trees = await makeTrees(direction, { file: text, other: text }, oldFiles);
-          using lock = hold(`${trees.target}/file`, attempts);
+          using lock = lockFile(`${trees.target}/file`, attempts);
           const isReplaced = attempts < Infinity;
           if (isAlone) {
             const dir = direction === "download" ? trees.target : trees.source;
@@ -77,7 +77,7 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
 /**
  * Makes the next attempts to replace a file fail, as on Windows while another program has it open.
  */
-function hold(path: string, attempts: number) {
+function lockFile(path: string, attempts: number) {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
   stack.use(patch(windowsDeletions, "areTested", () => true));
