@@ -88,8 +88,8 @@ function interruptCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
     copy({ client: cutClient, cutClient, localDir }).catch(() => {});
 }
 
-const UPLOAD = { direction: "upload", takesUnsettled: true } as const;
-const DOWNLOAD = { direction: "download", takesUnsettled: true } as const;
+const UPLOAD = { direction: "upload", copiesUnsettled: true } as const;
+const DOWNLOAD = { direction: "download", copiesUnsettled: true } as const;
 
 const WAYS: readonly CopyMethod[] = [
   { ...UPLOAD, name: "upload", copy: uploadFile() },

@@ -113,7 +113,7 @@ async function makeReusing(
   };
   const copyOver = (client: Connector, options: UploadTreeOptions = {}) =>
     trees.copy(options, client);
-  return { ...trees, copy, over: copyOver, asked: reuseMethods };
+  return { ...trees, copy, copyOver, reuseMethods };
 }
 
 const BYTES = randomBytes(SIZE);
@@ -259,7 +259,7 @@ for (
     const { moved: summary, plan, last } = await trees.copy(options);
     const [bytes, reused] = sentAndReused;
     assertEquals([summary.bytes, summary.reused, summary.failed], [bytes, reused, 0]);
-    if (expectedMethods !== undefined) assertEquals(trees.asked, expectedMethods);
+    if (expectedMethods !== undefined) assertEquals(trees.reuseMethods, expectedMethods);
     if (!isPlanTooLow) assertEquals(plan?.bytes, bytes, "the plan excludes reused bytes");
     assertEquals([last?.bytes, last?.total], [bytes, bytes]);
     if (options?.dryRun) return assertEquals(readDigests(trees.target), digests(target));
@@ -328,7 +328,7 @@ testBothDirections("less than 1 % of a renamed directory of photos is sent", asy
   await using trees = await makeReusing(direction, makePhotos("2026/01 new"), makePhotos("old"));
   await using relay = new CountingRelay(trees.serving.address);
   const client = new Client(relay.address);
-  const { result } = await trees.over(client, { delete: true });
+  const { result } = await trees.copyOver(client, { delete: true });
   assertEquals([result.bytes, result.reused, result.failed], [0, 10_000_000, 0]);
   assert(relay.bytes < 100_000, `${relay.bytes} bytes on the wire`);
   assertEquals(readDigests(trees.target), digests(makePhotos("2026/01 new")));
@@ -648,7 +648,7 @@ testBothDirections(
     using _clock = setClockAhead(LATER);
     await using relay = new CuttingRelay(trees.serving.address);
     const copyOverRelay = async () => {
-      const { events } = await trees.over(new Client(relay.address));
+      const { events } = await trees.copyOver(new Client(relay.address));
       return events.find((event) => event.type === "copied")!;
     };
     relay.cutAfter(1_500_000);
@@ -671,7 +671,7 @@ testBothDirections(
     await using relay = new CuttingRelay(trees.serving.address);
     // Don't cut after the last byte: if only the response is lost, no bytes are left to copy.
     relay.cutEachAfter(1_100_000);
-    const { result, events } = await trees.over(new Client(relay.address), { retries: 5 });
+    const { result, events } = await trees.copyOver(new Client(relay.address), { retries: 5 });
     assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
     const last = events.findLast((event) => event.type === "progress")!;
     assertEquals([last.bytes, last.total], [LARGE.length - SIZE, LARGE.length - SIZE]);
@@ -701,7 +701,7 @@ Deno.test("upload: a tree sends a file if its server takes too long to copy the 
   );
   const client = new Client(trees.serving.address, { timeout: 3 });
   try {
-    const { result } = await trees.over(client);
+    const { result } = await trees.copyOver(client);
     assertEquals([result.bytes, result.reused, result.failed], [SIZE, 0, 0]);
   } finally {
     released.resolve();
@@ -867,7 +867,7 @@ for (const [action, header, direction, timeouts] of TOO_SLOW) {
     using _clock = setClockAhead(LATER);
     const isTooSlow = (headers: HeaderDict) => headers[header] !== undefined;
     const client = new ImpatientClient(trees.client, isTooSlow);
-    const { result, events } = await trees.over(client, { delete: true });
+    const { result, events } = await trees.copyOver(client, { delete: true });
     assertEquals([result.files, result.failed, result.deletionsSkipped], [2, 0, null]);
     const reused = (2 - timeouts) * SIZE;
     assertEquals([result.bytes, result.reused], [GROWN.length + SIZE - reused, reused]);
@@ -887,7 +887,7 @@ Deno.test("upload, move: whole files are sent if the disk is too slow for a grow
     const client = new ImpatientClient(trees.client, (headers) => headers[header] !== undefined);
     const single = await upload(client, `${trees.source}/log`, "/tree/one");
     assertEquals([single.bytes, single.reused], [GROWN.length, 0]);
-    const { result, removedPaths } = await trees.over(client, { move: true });
+    const { result, removedPaths } = await trees.copyOver(client, { move: true });
     assertEquals([result.bytes, result.reused, removedPaths], [GROWN.length, 0, ["log"]]);
     assert(client.timeouts >= 2);
     assertEquals(readDigests(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });

@@ -40,7 +40,7 @@ const LARGE = "l".repeat(70_000);
 const LARGE_TEXTS: Readonly<Record<string, string>> = { "*": LARGE, "**": LARGE.toUpperCase() };
 /** The time of all entries, in seconds. */
 const TIME = 1_600_000_000;
-const FAILS = { kept: "failed" } as const;
+const FAILS = { deletionsSkipped: "failed" } as const;
 
 const IN_THE_WAY = "a/x a/y/z b f";
 // A server lists a link to a file as a file.
