@@ -29,18 +29,18 @@ export function isUnixAddress(address: Address): address is string | Uint8Array 
   return typeof address === "string" || address instanceof Uint8Array;
 }
 
-/** Whether other machines can reach a server at an address. */
+/** Returns true if other machines can reach a server at an address. */
 export function isReachableByOthers(address: Address): address is HostOrScopedAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
-/** Returns the same address with the next port; port 0 stays. */
+/** Returns the same address with the next port; keeps port 0. */
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const nextPort = port === 0 ? 0 : port + 1;
   return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];
 }
 
-/** Reads an address of an option; the port may be left out. */
+/** Parses the address of an option, with or without a port. */
 export function parseAddressOption(text: string): Address {
   const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
   // An IPv6 address without brackets has no port.
@@ -51,7 +51,7 @@ export function parseAddressOption(text: string): Address {
     const description = describeArgumentError(error);
     if (description === null) throw error;
     const { argument, problem } = description;
-    // Replace the example for programs by one for the command line.
+    // Replace the example of a program by an example of the command line.
     const problemText = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
     throw new InvalidArgumentError(
       argument === "address[1]" ? `the port ${problemText}` : problemText,
@@ -80,14 +80,14 @@ export function parseListenAddress(text: string): Address {
   );
 }
 
-/** Reads an address of this machine that another one can connect to. */
+/** Parses an address of this machine to which another machine can connect. */
 export function parseInvitingAddress(text: string): HostOrScopedAddress {
   const address = parseListenAddress(text);
   if (!isUnixAddress(address)) return address;
   throw new InvalidArgumentError("must be an IP address; got a Unix socket");
 }
 
-/** Reads an address at which another device finds this one later. */
+/** Parses an address at which another device can connect to this device later. */
 export function parseServingAddress(text: string): HostOrScopedAddress {
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) {
@@ -98,10 +98,11 @@ export function parseServingAddress(text: string): HostOrScopedAddress {
 }
 
 /**
- * Finds the addresses to send to a new peer: those of the option; else those of a running `degu
- * serve`, which the library looks up later; else the default port of every address of this machine.
+ * Finds the addresses to send to a new peer: the addresses of the option, or of a running `degu
+ * serve`, or the default port of every address of this machine.
  *
- * @returns `undefined` if the library looks them up.
+ * @returns `undefined` if the library is to look up the addresses of a running `degu serve`, or if
+ * no addresses are sent.
  */
 export async function findServingAddresses(
   output: Output,
@@ -118,7 +119,7 @@ export async function findServingAddresses(
   return undefined;
 }
 
-/** Opens a listener at every address; on a machine without IPv6 only with IPv4. */
+/** Opens a listener at every address; on a machine without IPv6, at every IPv4 address. */
 export async function openAtEveryAddress<T>(
   open: (address: [host: string, port: number]) => Promise<T>,
   port: number,
@@ -128,12 +129,12 @@ export async function openAtEveryAddress<T>(
   } catch (error) {
     // A second attempt would fail with the same error.
     const finalErrors = [Failure, RangeError, Deno.errors.NotCapable];
-    if (finalErrors.some((each) => error instanceof each)) throw error;
+    if (finalErrors.some((errorClass) => error instanceof errorClass)) throw error;
     return await open(["0.0.0.0", port]);
   }
 }
 
-/** Converts the error of listening at one of these addresses to a failure with advice. */
+/** Converts an error of listening at one of these addresses to a failure with advice. */
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const addressTexts = addresses.map(formatAddress);
   const listText = addressTexts.join(", or ");
@@ -158,7 +159,7 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   return error;
 }
 
-/** Starts a server for each address; without addresses one server, at every address. */
+/** Starts a server for each address; without addresses, one server at every address. */
 export async function listen(
   start: (address: Address) => Promise<DeviceServer>,
   addresses: Address[] | undefined,

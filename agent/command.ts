@@ -11,14 +11,16 @@ export interface Context {
   /** The absolute path of the directory of the device. */
   readonly home: string;
   readonly output: Output;
-  /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
+  /**
+   * Aborted by the first SIGINT or SIGTERM. Commands then clean up and reject with its reason.
+   */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
-  /** The name of the last requested peer. It is the peer of errors without one. */
+  /** The name of the last requested peer, which `--json` prints in errors without a peer. */
   peer?: string;
 }
 
-/** The options that every command has, and those of commands that connect to a peer. */
+/** The options of every command, and the options of commands that connect to a peer. */
 export interface CommonOptions {
   readonly home?: string;
   readonly json?: boolean;
@@ -26,9 +28,9 @@ export interface CommonOptions {
   readonly address?: Address;
   /** False with `--no-find`. */
   readonly find?: boolean;
-  /** Seconds to wait for a peer that is off. */
+  /** Seconds to wait for a peer that is offline. */
   readonly wait?: number;
-  /** Whether to print each file of a directory. */
+  /** True if each file of a directory is printed. */
   readonly verbose?: boolean;
 }
 
@@ -59,10 +61,10 @@ export class AgentCommand extends Command {
   }
 
   /** Adds an example: a line to type, and the effect of that line. */
-  addExample(line: string, effect: string): this {
+  addExample(commandLine: string, effect: string): this {
     const heading = this.#examplesHeading;
     this.#examplesHeading = "";
-    return this.addHelpText("after", `${heading}  ${line}\n      ${effect}`);
+    return this.addHelpText("after", `${heading}  ${commandLine}\n      ${effect}`);
   }
 
   /** Adds the options of commands that connect to a peer. */
@@ -105,7 +107,7 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the address of a device that is not a peer yet. */
+  /** Adds the option for the address of a device that is not a peer yet. */
   addAddressOption(): this {
     return this.option(
       "--address <address>",
@@ -128,7 +130,7 @@ export class AgentCommand extends Command {
 
 // ───────────────────────── the values of options
 
-/** Reads an option that may be given several times. */
+/** Makes a parser of an option that can be repeated. */
 export function makeListParser<T>(
   parse: (text: string) => T,
 ): (text: string, previous?: T[]) => T[] {
@@ -136,7 +138,7 @@ export function makeListParser<T>(
 }
 
 /**
- * Reads an option that may be given once. Commander would ignore the first of two values silently.
+ * Parses an option that can be given once. Commander would ignore the first of two values silently.
  */
 export function parseOnce(text: string, previous?: string): string {
   if (previous === undefined) return text;
@@ -145,7 +147,7 @@ export function parseOnce(text: string, previous?: string): string {
   );
 }
 
-/** Reads a number of seconds, such as `1.5`. */
+/** Parses a number of seconds, such as `1.5`. */
 export function parseSeconds(text: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   throw new InvalidArgumentError(

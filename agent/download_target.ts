@@ -11,11 +11,11 @@ import type { FileJob } from "./transfers.ts";
 
 interface LocalTarget {
   readonly path: string;
-  /** Whether the path is a directory, into which files are put under their own names. */
+  /** True if the path is a directory, in which the copies keep the names of the files. */
   readonly isDirectory: boolean;
 }
 
-/** Finds out whether a target is a directory for the files, or the new name of the only file. */
+/** Finds whether a target is a directory for the files, or the new name of the only file. */
 export async function findTarget(path: string, hasSeveralSources: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await ignoreNotFound(Deno.stat(resolve(path)));
@@ -31,9 +31,9 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
 }
 
 /**
- * Finds the path for the copy of a directory; `name` is `undefined` for the whole share. A
- * directory always goes below the target, so repeating a command has the same result. The target
- * may be a link; a directory below it may not.
+ * Finds the path for the copy of a directory; `name` is `undefined` for the whole share. The copy
+ * is always below the target, so repeating a command has the same result. The target can be a link;
+ * a directory below the target can't.
  */
 export async function findDirectoryPath(
   { path }: LocalTarget,
@@ -54,7 +54,7 @@ export async function findDirectoryPath(
 }
 
 /**
- * The path of an entry of a peer in a directory of this device.
+ * Makes the path of an entry of a peer in a directory of this device.
  *
  * @throws {Failure} if the disk can't hold the name.
  */
@@ -80,10 +80,10 @@ export function makeDownloadJob(
     from: files.formatName(names),
     to: path,
     size,
-    move: async (from, options) => {
+    move: async (pool, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
-      const result = await download(from, uri, path, { ...options, replace });
+      const result = await download(pool, uri, path, { ...options, replace });
       return info?.size === size && result.bytes === 0 ? null : result;
     },
   };

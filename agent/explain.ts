@@ -18,7 +18,7 @@ import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
-/** The reasons that replace the message of OpenSSL behind an address. */
+/** The reasons that replace the message of OpenSSL, after the address. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: "another device answers at this address, or the peer has a new identity",
   NOT_TLS: "another program answers at this address",
@@ -42,7 +42,7 @@ const UNREACHABLE_HINT =
   'check that "degu serve" runs on it, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address";
 
-/** The advice if a machine has refused the connection. */
+/** The advice if every address refuses the connection. */
 const REFUSED_HINT =
   'check that "degu serve" runs on it; if its address has changed, give the new one with --address';
 
@@ -53,7 +53,11 @@ const DISCOVERY_ADVICE = `, or let it be looked for, with --allow-net=${
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on it';
 
-/** An error as `--json` prints it; without a peer of its own it is about `peer`. */
+/**
+ * Makes the object that `--json` prints for an error.
+ *
+ * @param peer The peer to print for an error without a peer.
+ */
 export function makeErrorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
@@ -94,14 +98,16 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
     const attempts = attemptsOf(error);
     const reasons = attempts.map(describeAttemptProblem).join("; ");
     // The kernel of a hanging peer accepts connections, but its program does not send data.
-    const isHanging = (each: unknown) =>
-      each instanceof Deno.errors.TimedOut && !describeConnectionError(each)!.isConnecting;
+    const isHanging = (attempt: unknown) =>
+      attempt instanceof Deno.errors.TimedOut && !describeConnectionError(attempt)!.isConnecting;
     return attempts.some(isHanging) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
-      attempts.some((each) => hasFault(each, "unknown name"))
+      attempts.some((attempt) => hasFault(attempt, "unknown name"))
         ? UNKNOWN_HOST_HINT
         : `${
-          attempts.every((each) => hasFault(each, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
+          attempts.every((attempt) => hasFault(attempt, "refused"))
+            ? REFUSED_HINT
+            : UNREACHABLE_HINT
         }${isMdnsPermitted() ? "" : DISCOVERY_ADVICE}`,
     ];
   }
@@ -122,7 +128,7 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
   return describeSystemProblem(error.message, errorCodeOf(error)) ?? [error.message];
 }
 
-/** `/dev`, `/proc` or `/sys`; a disk may be mounted below it, as at `/dev/shm`. */
+/** Returns `/dev`, `/proc` or `/sys`, even if a disk is mounted below, such as at `/dev/shm`. */
 function systemDirectoryOf(quotedPath: string): string {
   return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
@@ -210,7 +216,7 @@ const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
-/** Strangers can use up the numbers of an invitation. */
+/** The log text when strangers have used up the numbers of an invitation. */
 const NUMBERS_USED_UP =
   `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
   "line, or run the same command again; if you did not start them, another person in this network did";

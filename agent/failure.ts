@@ -12,7 +12,7 @@ const USAGE = 2;
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
 
-/** The codes of errors for programs, with the exit code of a command that ends with one. */
+/** The error codes that `--json` prints, each with the exit code of the command. */
 export const ERROR_CODES = {
   USAGE,
   NOT_PAIRED: REFUSED,
@@ -40,7 +40,7 @@ export class Failure extends Error {
   readonly path: string | undefined;
   readonly peer: string | undefined;
 
-  /** @param code The code; `null` for that of the cause, or for `"FAILED"`. */
+  /** @param code The code; with `null`, the code of the cause, or `"FAILED"` without a cause. */
   constructor(message: string, code: ErrorCode | null = null, options: FailureOptions = {}) {
     super(message, options);
     this.code = code ?? codeOf(options.cause);
@@ -49,7 +49,7 @@ export class Failure extends Error {
   }
 }
 
-/** The failure of a peer without a known address. A later search may find one. */
+/** The failure of a peer without a known address. A later search may find an address. */
 export class NoAddressFailure extends Failure {}
 
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
@@ -57,24 +57,24 @@ export class InterruptedError extends Error {
   override readonly message = "interrupted";
 }
 
-/** The exit code of a command that ends with this error: that of the error's code. */
+/** Returns the exit code of a command that ends with this error. */
 export function exitCodeOf(error: unknown): number {
   return ERROR_CODES[codeOf(error)];
 }
 
-/** Whether a peer has refused this device, or this device the peer. */
+/** Returns true if the peer has refused this device, or this device has refused the peer. */
 function isRefusal(error: unknown): boolean {
-  // A closed connection, and a response without TLS, are no refusals by a device.
+  // A closed connection, and a response without TLS, are not refusals by a device.
   return error instanceof EmptyPreambleError ||
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
-/** Whether this device has forgotten the peer while the command ran. */
+/** Returns true if this device has forgotten the peer while the command ran. */
 function isForgotten(error: unknown): boolean {
   return error instanceof DeviceError && error.code === "FORGOTTEN";
 }
 
-/** The codes for programs, by the status of a peer's answer. */
+/** The codes for programs, by the status of a peer's response. */
 const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
   ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
   ...{ 412: "ALREADY_THERE", 507: "FULL" },
@@ -98,7 +98,7 @@ const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
   ...{ OWN: "USAGE", NAME_TAKEN: "USAGE", UNREACHABLE: "NO_ADDRESS" },
 };
 
-/** The codes of errors of the system. */
+/** The codes for programs, by the code of a system error. */
 const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
   [/^(ENOSPC|EDQUOT)$/, "FULL"],
@@ -106,27 +106,27 @@ const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
 ];
 
-/** The `code` of an error of the system or of the library: `"ENOSPC"`, `"UNTRUSTED"`. */
+/** Returns the `code` of an error of the system or the library: `"ENOSPC"`, `"UNTRUSTED"`. */
 export function errorCodeOf(error: unknown): unknown {
   return (error as { readonly code?: unknown } | null | undefined)?.code;
 }
 
-/** Whether a transfer has failed for a reason other than its connection or an argument. */
+/** Returns true if a transfer has failed for a reason other than its connection or an argument. */
 export function isTransferError(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }
 
-/** Whether the peer has answered with this status. */
+/** Returns true if the peer has responded with this status. */
 export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
-/** Whether the connection was lost. */
+/** Returns true if the connection was lost. */
 export function isConnectionLost(error: unknown): boolean {
   return !isTransferError(error) && isTransient(error);
 }
 
-/** The code of an error, for programs. */
+/** Returns the code of an error, for programs. */
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code;
   if (error instanceof InterruptedError) return "INTERRUPTED";
@@ -139,14 +139,14 @@ export function codeOf(error: unknown): ErrorCode {
     const isRefused = cause instanceof StatusError && REFUSED_CODES.has(code);
     return isRefused ? codeOf(cause) : TRANSFER_CODES[code] ?? codeOf(cause);
   }
-  // After any other error of TLS, another program answers.
+  // Any other error of TLS means that another program responds.
   if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   const systemCode = `${errorCodeOf(error)}`;
-  return SYSTEM_CODES.find(([each]) => each.test(systemCode))?.[1] ?? "FAILED";
+  return SYSTEM_CODES.find(([pattern]) => pattern.test(systemCode))?.[1] ?? "FAILED";
 }
 
-/** Whether no server of this program answers at the addresses. */
+/** Returns true if no server of this program responds at the addresses. */
 export function isUnreachable(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
   // A peer that closes the connection without a response is running.
@@ -155,7 +155,7 @@ export function isUnreachable(error: unknown): boolean {
   return description !== null && description.fault !== "broken";
 }
 
-/** Whether a peer is off, or has no known address. */
+/** Returns true if a peer is offline, or has no known address. */
 export function isPeerOffline(error: unknown): boolean {
   return isUnreachable(error) || error instanceof NoAddressFailure;
 }

@@ -1,6 +1,6 @@
 /**
- * The patterns of files to leave out of a directory, as in `.gitignore`: from the command line, and
- * from a file in the directory.
+ * The patterns of files to skip in a directory, as in `.gitignore`: from the command line, and from
+ * a file in the directory.
  */
 
 import { dirname } from "node:path";
@@ -12,7 +12,7 @@ import { Failure } from "./failure.ts";
 import { RESERVED_DIRECTORY } from "./inbox.ts";
 import { isNotFound } from "./local_paths.ts";
 
-/** The file whose lines say what to leave out of its directory. */
+/** The file with the patterns of its directory. */
 export const IGNORE_FILE = ".deguignore";
 
 const MAX_LINES = 10_000;
@@ -20,14 +20,17 @@ const MAX_CHARACTERS = 1_000;
 /** A line of UTF-8 has at most three bytes for each UTF-16 unit, and ends with two. */
 const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 
-/** How many paths the library may remember: a tree may have a million. */
+/** The limit of paths in the library's cache. A tree may have a million paths. */
 const MAX_CACHED_PATHS = 10_000;
-/** Paths are relative by themselves. The library takes a directory `C:` of a peer for a drive. */
+/**
+ * All paths are relative. Without `allowRelativePaths`, the library would reject a directory `C:`
+ * of a peer as a drive.
+ */
 const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
 /** The patterns of a directory of this device. The last one that matches a path decides. */
 export class IgnoreList {
-  /** The path of a list that is ignored because a peer may have written it; else `null`. */
+  /** The path of a list that has no effect because a peer may have written it; else `null`. */
   readonly ignoredPeerFile: string | null = null;
   readonly #path: string;
   readonly #bytes: Uint8Array | null = null;
@@ -37,7 +40,7 @@ export class IgnoreList {
   /**
    * Reads the list in a directory, which may be missing.
    *
-   * @param patterns Lines that come after those of the list.
+   * @param patterns Lines to add after the lines of the list.
    * @throws {Failure} if the list can't be read.
    */
   constructor(dir: string, patterns: readonly string[]) {
@@ -48,10 +51,10 @@ export class IgnoreList {
     this.#rules.add(patterns);
   }
 
-  /** Whether a path matches. The caller doesn't pass paths in a directory that is left out. */
+  /** Returns true if a path matches. Don't pass paths in a directory that matches. */
   isIgnored(path: readonly string[], isDirectory: boolean): boolean {
-    // The library takes a backslash for a slash on Windows, where no name has one: such a name of a
-    // peer fails when it is copied.
+    // On Windows, the library reads a backslash as a slash. No name on Windows has a backslash: the
+    // copy of such a file of a peer fails.
     if (Deno.build.os === "windows" && path.some((name) => name.includes("\\"))) return false;
     if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
       this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
@@ -60,16 +63,17 @@ export class IgnoreList {
   }
 
   /**
-   * Looks at the list again.
+   * Reads the list again.
    *
-   * @throws {Failure} if the bytes differ: an editor may have been saving the list.
+   * @throws {Failure} if the bytes differ: the first read may have been during a save in an editor.
    */
   checkUnchanged(): void {
     if (this.ignoredPeerFile !== null) return;
     const bytes = readList(this.#path);
     const isUnchanged = bytes === null || this.#bytes === null
       ? bytes === this.#bytes
-      : bytes.length === this.#bytes.length && bytes.every((byte, i) => byte === this.#bytes![i]);
+      : bytes.length === this.#bytes.length &&
+        bytes.every((byte, index) => byte === this.#bytes![index]);
     if (isUnchanged) return;
     const problem = "has changed since it was read: run the same command again";
     throw new Failure(`${JSON.stringify(this.#path)} ${problem}`, "CHANGED", {
@@ -79,7 +83,8 @@ export class IgnoreList {
 }
 
 /**
- * Whether a disk may open the list by this name. Some disks ignore case and invisible characters.
+ * Returns true if the disk may open the list by this name. Some disks ignore case and invisible
+ * characters.
  */
 export function isIgnoreFile(name: string): boolean {
   return removeIgnoredCharacters(name).toUpperCase().toLowerCase() === IGNORE_FILE;
@@ -94,7 +99,7 @@ function readList(path: string): Uint8Array | null {
   } catch (error) {
     if (error instanceof Failure) throw error;
     if (!isNotFound(error)) throw toListFailure(error);
-    // A dangling link, as to a disk that is not mounted, is an unreadable list.
+    // A dangling link, such as to a disk that is not mounted, is an unreadable list.
     if (exists(path)) throw invalidListFailure(path);
     return null;
   }
@@ -131,7 +136,7 @@ function parseLines(bytes: Uint8Array, path: string): string[] {
   return lines;
 }
 
-/** Without the patterns, the command would copy or delete too much. */
+/** Fails the command, because without the patterns it would copy or delete too much. */
 function invalidListFailure(path: string): Failure {
   return new Failure(
     `${
@@ -142,7 +147,7 @@ function invalidListFailure(path: string): Failure {
 }
 
 /**
- * Whether a directory is in an inbox: a server has its reserved directory in each inbox. Looks at
+ * Returns true if a directory is in an inbox, which a server marks by a reserved directory. Checks
  * the parent directories as far as the permissions allow.
  */
 function isInInbox(dir: string): boolean {

@@ -11,18 +11,18 @@ import { codeOf, type ErrorCode, Failure } from "./failure.ts";
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED_DIRECTORY = ".degu-files";
 
-/** The owner of a directory, for good: also after a `degu forget`. */
+/** The permanent owner of a directory, even after `degu forget`. */
 interface Ownership {
   readonly id: string;
   /** The name that the peer had. */
   readonly name: string;
-  /** The name of the directory: that of the peer, or one with a number behind it. */
+  /** The name of the directory: the name of the peer, possibly with a number appended. */
   readonly directory: string;
 }
 
 /**
- * The names of the records, one for each directory. Peers can't access the reserved directory that
- * has them, not even with `--inbox-for-all`.
+ * The names of the records, one for each directory. They are in the reserved directory, which peers
+ * can't access, even with `--inbox-for-all`.
  */
 const RECORD_NAME_PATTERN = /^owner-(.+)$/;
 
@@ -30,8 +30,8 @@ const RECORD_NAME_PATTERN = /^owner-(.+)$/;
 const SYSTEM_NAMES_PATTERN = /^(\..*|lost\+found)$/s;
 
 /**
- * The inbox, or the directory of a peer, is missing or of another kind. The peer does not get the
- * reason.
+ * The error of an inbox, or of the directory of a peer, that is missing or not a directory. The
+ * peer does not get the reason.
  */
 class InboxError extends Error {}
 
@@ -41,16 +41,16 @@ interface InboxRefusal {
   readonly response: ResponseTuple;
 }
 
-/** The responses to errors of the system. Other errors are answered with 500. */
+/** The responses to system errors. The response to any other error is 500. */
 const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   FULL: [507, "Insufficient Storage", {}, null],
   NOT_PERMITTED: [403, "Forbidden", {}, null],
 };
 
-/** The refusal of a request for which the inbox can't be used; `null` for bugs. */
+/** Makes the refusal of a request for which the inbox can't be used; `null` for bugs. */
 export function makeRefusal(error: unknown): InboxRefusal | null {
   if (error instanceof InboxError) {
-    // The same response as that of a FilesApp without its directory.
+    // A FilesApp without its directory sends the same response.
     const headers = { "root-gone": "?1" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
@@ -58,7 +58,7 @@ export function makeRefusal(error: unknown): InboxRefusal | null {
   return response === undefined ? null : { message: explain(error), response };
 }
 
-/** The form in which names of devices and of their directories are compared. */
+/** Returns the form in which names of devices and directories are compared. */
 export function makeNameKey(name: string): string {
   return name.toLowerCase();
 }
@@ -67,10 +67,10 @@ export class Inbox {
   readonly path: string;
   readonly #recordsDirectory: string;
   readonly #isPresent: () => boolean;
-  /** Syncs of the names in the inbox that are under way. */
+  /** The running syncs of the inbox directory. */
   readonly #pendingSyncs = new Set<Promise<void>>();
 
-  /** @param path The real path of the inbox, which exists. */
+  /** @param path The real path of the inbox, which must exist. */
   constructor(path: string) {
     this.path = path;
     this.#recordsDirectory = join(path, RESERVED_DIRECTORY);
@@ -78,8 +78,8 @@ export class Inbox {
   }
 
   /**
-   * Checks that everything in the inbox is the directory of a peer. Peers would not see other
-   * files, such as those of an inbox for all.
+   * Checks that each entry of the inbox is the directory of a peer. Peers would not see other
+   * files, such as the files of an inbox for all.
    *
    * @throws {Failure} otherwise.
    */
@@ -103,17 +103,15 @@ export class Inbox {
     }
   }
 
-  /** The paths of the directories that peers have. */
+  /** Lists the paths of the directories of peers. */
   async listDirectories(): Promise<string[]> {
     const paths = (await this.#readOwnerships()).map(({ directory }) => join(this.path, directory));
     return paths.filter((path) => findInfo(path)?.isDirectory);
   }
 
   /**
-   * Finds the name of the directory of a peer, or records a free name: never the directory of
-   * another device, and never one with a damaged record.
-   *
-   * @returns The name of the directory.
+   * Finds the name of the directory of a peer, or records a free name. Never returns the directory
+   * of another device, or a directory with a damaged record.
    * @throws {InboxError} if the inbox is missing.
    */
   async findOrRecordDirectory(peer: Pick<Peer, "id" | "name">): Promise<string> {
@@ -131,9 +129,9 @@ export class Inbox {
 
   /**
    * Creates the directory of a peer if it is missing: at the first request, or after the user has
-   * moved it away. Resolves once its name is on the disk.
+   * moved the directory. Resolves after the inbox directory is synced to the disk.
    *
-   * @throws {InboxError} if the inbox is missing, or another file has the name.
+   * @throws {InboxError} if the inbox is missing, or if a file or link has the name.
    */
   async createDirectory(directory: string): Promise<void> {
     if (!this.#isPresent()) throw missingInboxError(this.path);
@@ -179,10 +177,10 @@ export class Inbox {
 
   async #readOwnerships(): Promise<Ownership[]> {
     const ownerships: Ownership[] = [];
-    for (const each of await listNamesIn(this.#recordsDirectory)) {
-      const [, directory] = RECORD_NAME_PATTERN.exec(each) ?? [];
+    for (const recordName of await listNamesIn(this.#recordsDirectory)) {
+      const [, directory] = RECORD_NAME_PATTERN.exec(recordName) ?? [];
       if (directory === undefined) continue;
-      const text = await Deno.readTextFile(join(this.#recordsDirectory, each));
+      const text = await Deno.readTextFile(join(this.#recordsDirectory, recordName));
       try {
         const { id, name, directory: directoryName } = JSON.parse(text);
         if (makeNameKey(directoryName) !== directory) throw new Error("of another directory");
@@ -195,7 +193,7 @@ export class Inbox {
     return ownerships;
   }
 
-  /** Lists the names in the inbox, without those that no peer can have created. */
+  /** Lists the names in the inbox, without hidden and system names. */
   async #listNames(): Promise<string[]> {
     return (await listNamesIn(this.path)).filter((name) => !SYSTEM_NAMES_PATTERN.test(name));
   }
@@ -207,7 +205,7 @@ function missingInboxError(path: string): InboxError {
 
 const MAX_NAME_LENGTH = 63;
 
-/** The name of a peer, or the name with `-2`, `-3` and so on, shortened to fit. */
+/** Returns the name of a peer, or the name with `-2`, `-3` and so on, shortened to fit. */
 function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
   let candidate = name;
   for (let number = 2; usedNames.has(makeNameKey(candidate)); number++) {
@@ -240,13 +238,13 @@ function findOwnership(
   { id, name }: Pick<Peer, "id" | "name">,
   ownerships: Ownership[],
 ): Ownership | null {
-  return ownerships.find((each) =>
-    each.id === id && makeNameKey(each.name) === makeNameKey(name)
+  return ownerships.find((ownership) =>
+    ownership.id === id && makeNameKey(ownership.name) === makeNameKey(name)
   ) ?? null;
 }
 
 /**
- * Returns the problem of the directory of a peer, which may be missing; `null` without a problem.
+ * Returns the problem of a peer's directory; `null` without a problem, or if it is missing.
  */
 function findDirectoryProblem(path: string, info = findInfo(path)): string | null {
   if (info === null || info.isDirectory) return null;

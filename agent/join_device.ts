@@ -25,14 +25,14 @@ import type { Output } from "./output.ts";
 
 /** How long to collect senders before joining one. */
 const COLLECT_SECONDS = 3;
-/** The time-out for a line on stdin, or a sender, without a terminal. */
+/** The time-out for a line on stdin, or for a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const RUN_AGAIN = "run the same command again";
 
 /**
- * Joins with the line of an invitation; with `-`, reads this line from stdin.
+ * Joins with the line of an invitation; with `-`, reads the line from stdin.
  *
- * @param seconds The time-out for a line that is not pasted at a terminal.
+ * @param seconds The time-out for a line on stdin without a terminal.
  */
 export async function joinByLine(
   { output, signal }: Context,
@@ -50,28 +50,28 @@ export async function joinByLine(
 /**
  * Finds the sender, and joins it after the user has confirmed the number.
  *
- * @param questions `null` without a terminal: then fails after the sender is found.
+ * @param numberPrompt `null` without a terminal: then fails after it has found the sender.
  */
 export async function joinSender(
   context: Context,
   device: Device,
-  questions: NumberPrompt | null,
+  numberPrompt: NumberPrompt | null,
   name: string | undefined,
   options: JoinOptions,
 ): Promise<Peer> {
   const { options: { address } } = context;
   if (address !== undefined) {
-    if (questions === null) throw noTerminalFailure("");
-    return await joinByNumber(context, device, questions, [address], options);
+    if (numberPrompt === null) throw noTerminalFailure("");
+    return await joinByNumber(context, device, numberPrompt, [address], options);
   }
-  const sender = await findSender(context, name, questions !== null);
-  if (questions === null) throw noTerminalFailure(`${sender.name} ${sender.id} sends, but `);
+  const sender = await findSender(context, name, numberPrompt !== null);
+  if (numberPrompt === null) throw noTerminalFailure(`${sender.name} ${sender.id} sends, but `);
   const confirm: ConfirmNumber = async (question) =>
-    isExpectedDevice(question, sender.id, context.output) && await questions.confirm(question);
+    isExpectedDevice(question, sender.id, context.output) && await numberPrompt.confirm(question);
   return await joinByNumber(context, device, { confirm }, sender.addresses, options);
 }
 
-/** Whether the device that responds is the discovered one; warns of another device. */
+/** Returns true if the discovered device asks; warns of another device. */
 export function isExpectedDevice(
   { name, id }: PairingQuestion,
   expectedId: string,
@@ -82,7 +82,7 @@ export function isExpectedDevice(
   return false;
 }
 
-/** A "yes" from a pipe would confirm any device without a comparison. */
+/** Fails the command, because a "yes" from a pipe would confirm a number without a comparison. */
 function noTerminalFailure(prefix: string): Failure {
   return new Failure(
     `${prefix}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
@@ -104,7 +104,7 @@ export async function joinByNumber(
   });
 }
 
-/** Waits for a sender, until the command is interrupted; without a terminal for ten minutes. */
+/** Waits for a sender until the command is interrupted; without a terminal, for ten minutes. */
 async function findSender(
   context: Context,
   name: string | undefined,
@@ -144,15 +144,15 @@ async function findSender(
   );
 }
 
-/** The pause after a part of a line before the prompt for the rest. */
+/** The delay after an incomplete line before the prompt for the rest. */
 const INCOMPLETE_LINE_MILLISECONDS = 500;
-/** The limit of the input, far above the length of any invitation with white space. */
+/** The limit of the input, which is far longer than any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
 
 /**
  * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
- * at an empty line, or at the end of the input. The writer need not close the pipe, so
- * `degu invite` can write into it.
+ * at an empty line, or at the end of the input. It doesn't wait for the end of the input, because
+ * `degu invite` keeps the pipe open.
  */
 async function readLine(
   output: Output,
@@ -165,7 +165,7 @@ async function readLine(
   const timeoutController = new AbortController();
   const problem = `no line has come on stdin in ten minutes: ${RUN_AGAIN}`;
   const onTimeout = () => timeoutController.abort(new Failure(problem));
-  const timer = isTerminal || seconds === Infinity
+  const timeoutTimer = isTerminal || seconds === Infinity
     ? undefined
     : setTimeout(onTimeout, seconds * 1000);
   const signal = AbortSignal.any([commandSignal, timeoutController.signal]);
@@ -176,10 +176,10 @@ async function readLine(
   try {
     while (!isInputComplete(text)) {
       // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
-      const timer = text.includes("\n")
+      const promptTimer = text.includes("\n")
         ? setTimeout(promptForRest, INCOMPLETE_LINE_MILLISECONDS)
         : undefined;
-      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      const { done, value } = await reader.read().finally(() => clearTimeout(promptTimer));
       if (done) break;
       text += value;
       if (text.length > MAX_INPUT_LENGTH) {
@@ -187,7 +187,7 @@ async function readLine(
       }
     }
   } finally {
-    clearTimeout(timer);
+    clearTimeout(timeoutTimer);
     await reader.cancel().catch(() => {});
   }
   if (text.trim() !== "") return text.trim();
@@ -201,7 +201,7 @@ function isInputComplete(text: string): boolean {
   return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
 }
 
-/** Whether a text is complete: more characters would not change the result or the error. */
+/** Returns true if more characters would not change the result or the error. */
 function isCompleteLine(text: string): boolean {
   try {
     parseInvitation(text);

@@ -11,7 +11,7 @@ import { Failure } from "./failure.ts";
 export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
 
 /**
- * Finds the device's directory. Compares inodes, so that every spelling of its path is recognized.
+ * Finds the device's directory. Compares inodes, to recognize every spelling of its path.
  */
 export async function findDeviceDirectory(home: string) {
   const devicePath = await realPath(home);
@@ -25,28 +25,28 @@ export async function findDeviceDirectory(home: string) {
     }
   };
   return {
-    /** Makes a filter that leaves the device's directory out of a tree. The tree need not exist. */
+    /** Makes a filter that skips the device's directory in a tree, which may be missing. */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const realRoot = await resolveRealPath(root);
       const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
       return ({ path, kind }: TreeEntry) => {
-        // A name that can't be on this disk must not be looked up.
+        // Don't look up a name that can't be on this disk.
         if (path.some((name) => findNameProblem(name) !== null)) return true;
-        // A file of this name at the other end would replace the directory.
+        // A file of this name on the peer would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         if (!isCandidate || !isDeviceDirectory(join(realRoot, ...path))) return true;
         onSkipped(path);
         return false;
       };
     },
-    /** Refuses a path that is, or is in, the device's directory. The path need not exist yet. */
+    /** Refuses a path that is, or is in, the device's directory. The path may be missing. */
     check: async (path: string) => {
       if (isInside(await resolveRealPath(path), devicePath)) throw makeDeviceDirectoryFailure(path);
     },
   };
 }
 
-/** Refuses a command or an option that deletes, on a system where deleting was not tried. */
+/** Refuses a command or an option that deletes, on a system on which deleting is not tested. */
 export function checkDeleting(name: string): void {
   const problem = findDeletionProblem();
   if (problem !== null) throw new Failure(`${name}: ${problem}: nothing is deleted`);
@@ -58,7 +58,7 @@ function makeDeviceDirectoryFailure(path: string): Failure {
   );
 }
 
-/** Returns the real path that a file has, or would have. */
+/** Returns the real path of a file, or of a missing file after its creation. */
 async function resolveRealPath(path: string): Promise<string> {
   const existingPath = await ignoreNotFound(realPath(path));
   if (existingPath !== null) return existingPath;
@@ -69,32 +69,32 @@ async function resolveRealPath(path: string): Promise<string> {
     : join(await resolveRealPath(parent), basename(absolutePath));
 }
 
-/** The advice for a path with unexpanded wildcards; `null` for any other path. */
+/** Returns the advice for a path with unexpanded wildcards; `null` for any other path. */
 export function findWildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
     ? "there are no wildcards: name each file, or a directory with -r"
     : null;
 }
 
-/** The failure of a command whose source is not on this device. */
+/** Makes the failure of a command whose source is not on this device. */
 export function makeMissingSourceFailure(path: string): Failure {
   const hint = findWildcardHint(path) ?? "check the name, and the directory that you are in";
   const problem = `${JSON.stringify(path)} does not exist: ${hint}`;
   return new Failure(problem, "NOT_THERE", { path });
 }
 
-/** Whether one of two real paths is the other one or inside it. */
+/** Returns true if one of two real paths is inside the other, or if they are the same. */
 export function arePathsNested(firstPath: string, secondPath: string): boolean {
   return isInside(firstPath, secondPath) || isInside(secondPath, firstPath);
 }
 
-/** Whether a real path is a directory or inside it. */
+/** Returns true if a real path is a directory or inside it. */
 export function isInside(path: string, dir: string): boolean {
   const prefix = dir.endsWith("/") ? dir : `${dir}/`;
   return path === dir || path.startsWith(prefix);
 }
 
-/** Whether an error says that nothing has a path, or, on Windows, that nothing can have it. */
+/** Returns true if an error means that a path doesn't exist or, on Windows, can't exist. */
 export function isNotFound(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   return code === "ENOENT" || code === "ENOTDIR";
@@ -110,7 +110,7 @@ export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
     return await result;
   } catch (error) {
     if (isNotFound(error)) return null;
-    // A missing permission of Deno ends the whole command.
+    // A missing Deno permission ends the whole command.
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Failure(explain(error), null, { cause: error });
   }

@@ -1,6 +1,6 @@
 /**
- * Announces this device on the local networks, and discovers others, with mDNS and DNS-SD (RFC
- * 6762, RFC 6763).
+ * Announces this device on the local networks, and discovers other devices, with mDNS and DNS-SD
+ * (RFC 6762, RFC 6763).
  */
 
 import { Buffer } from "node:buffer";
@@ -34,7 +34,7 @@ export interface Service {
   readonly name: string;
   readonly id: string;
   readonly port: number;
-  /** The service type; that of `degu serve` if left out. */
+  /** The service type; by default, the type of `degu serve`. */
   readonly type?: string;
 }
 
@@ -42,7 +42,7 @@ export interface Service {
 const SHORT_ID_LENGTH = 16;
 /** The largest number of bytes in a label (RFC 1035 §2.3.4). */
 const MAX_LABEL_BYTES = 63;
-/** The times to keep records about a host and others, in seconds (RFC 6762 §10). */
+/** The times to live of records with a host name, and of other records (RFC 6762 §10). */
 const HOST_TTL_SECONDS = 120;
 const OTHER_TTL_SECONDS = 4500;
 /** The largest number of announced addresses of an interface, which keeps the packet small. */
@@ -52,20 +52,20 @@ export function shortenId(id: string): string {
   return id.slice(0, SHORT_ID_LENGTH);
 }
 
-/** The name of a device, cut to the characters that fit into an announcement. */
+/** Returns the name of a device, cut to the characters that fit into an announcement. */
 function shortenName(name: string): string {
   return name.slice(0, MAX_LABEL_BYTES - SHORT_ID_LENGTH - 1);
 }
 
 /**
- * The full name of an instance: the name of the device, for people in other browsers, and its id.
- * The id makes the name unique, so no probe has to ask whether the name is free (RFC 6762 §8.1).
+ * Returns the full name of an instance: the name of the device, for users of other browsers, and
+ * its id. The id makes the name unique, so no probe is necessary (RFC 6762 §8.1).
  */
 function formatInstanceName({ name, id, type = SERVICE }: Service): string {
   return `${shortenName(name)}-${shortenId(id)}.${type}`;
 }
 
-/** The name for the addresses, which is never that of the machine itself. */
+/** Returns the name of the address records, which is never the name of the machine. */
 function formatHostName(id: string): string {
   return `degu-${shortenId(id)}.local`;
 }
@@ -74,7 +74,7 @@ export function makeRecords(service: Service, addresses: readonly InterfaceAddre
   const [name, host] = [formatInstanceName(service), formatHostName(service.id)];
   const { type = SERVICE } = service;
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
-  // The library wants a Buffer.
+  // The library requires a Buffer.
   const id = Buffer.from(`id=${shortenId(service.id)}`);
   // Other machines can't use an address with a scope.
   const usableAddresses = addresses.filter(({ address }) => {
@@ -96,27 +96,27 @@ export function makeRecords(service: Service, addresses: readonly InterfaceAddre
 
 /** The pause between the two announcements (RFC 6762 §8.3). */
 const SECOND_ANNOUNCEMENT_MILLISECONDS = 1000;
-/** The least pause between two responses on one link: queries can't provoke a flood (§6). */
+/** The shortest pause between two responses on one link: queries can't cause a flood (§6). */
 const MIN_RESPONSE_INTERVAL_MILLISECONDS = 1000;
-/** The random delay of a response, because other devices may answer at the same time (§6). */
+/** The random delay of a response, because other devices may respond at the same time (§6). */
 const MIN_DELAY_MILLISECONDS = 20;
 const MAX_DELAY_MILLISECONDS = 120;
 
 /**
- * The announcement of this device on every interface, until disposed of. Only questions about this
- * device are answered, at most once a second on each interface.
+ * The announcement of this device on every interface, until disposed of. Responds only to questions
+ * about this device, at most once a second on each interface.
  */
 export class Announcement implements AsyncDisposable {
   /** Resolves to the announced name after the first announcement on a link; may stay pending. */
   readonly announced: Promise<string>;
   readonly #service: Service;
   readonly #closeController = new AbortController();
-  /** The timers of the responses that are to be sent. */
+  /** The timers of the pending responses. */
   readonly #responseTimers = new Map<Link, ReturnType<typeof setTimeout>>();
   /** The times of the last responses. */
   readonly #lastResponseAt = new WeakMap<Link, number>();
   readonly #onAnnounced: (name: string) => void;
-  readonly #ended: Promise<void>;
+  readonly #announcementEnded: Promise<void>;
 
   constructor(
     { logger, ...service }: Service & { readonly logger: Logger },
@@ -125,7 +125,7 @@ export class Announcement implements AsyncDisposable {
     checkPermissions(network.port);
     this.#service = service;
     ({ promise: this.announced, resolve: this.#onAnnounced } = Promise.withResolvers<string>());
-    this.#ended = this.#announce(network, logger).catch((error) =>
+    this.#announcementEnded = this.#announce(network, logger).catch((error) =>
       logger.warn(`the announcement has ended: ${error}`)
     );
   }
@@ -139,7 +139,7 @@ export class Announcement implements AsyncDisposable {
     });
     await pause(Infinity, this.#closeController.signal);
     this.#responseTimers.values().forEach(clearTimeout);
-    // The addresses stay: other programs may announce them, too.
+    // Don't withdraw the addresses: other programs may also announce them.
     const [pointerRecord, , ...deviceRecords] = makeRecords(this.#service, []);
     const answers = [pointerRecord!, ...deviceRecords].map((record) => ({ ...record, ttl: 0 }));
     await links.send({ type: "response", answers });
@@ -163,8 +163,8 @@ export class Announcement implements AsyncDisposable {
     if (matchesQuestion) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
   }
 
-  /** Sends all records after a delay, or later if the last response is too recent. */
-  #respond(link: Link, delay: number): void {
+  /** Sends all records after a delay, which is longer if the last response is too recent. */
+  #respond(link: Link, delayMilliseconds: number): void {
     if (this.#responseTimers.has(link)) return;
     const earliestAt = (this.#lastResponseAt.get(link) ?? -Infinity) +
       MIN_RESPONSE_INTERVAL_MILLISECONDS;
@@ -176,13 +176,13 @@ export class Announcement implements AsyncDisposable {
     };
     this.#responseTimers.set(
       link,
-      setTimeout(send, Math.max(delay, earliestAt - performance.now())),
+      setTimeout(send, Math.max(delayMilliseconds, earliestAt - performance.now())),
     );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closeController.abort();
-    await this.#ended;
+    await this.#announcementEnded;
   }
 }
 
@@ -190,18 +190,21 @@ export class Announcement implements AsyncDisposable {
 
 /** The default duration of a search. */
 const DEFAULT_SEARCH_SECONDS = 3;
-/** The pause before the query is repeated, and the factor by which it grows (RFC 6762 §5.2). */
+/** The first pause between two queries, and the factor by which it grows (RFC 6762 §5.2). */
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * The time to wait for more addresses. The device itself may respond last: after a recent response
- * it waits a second (RFC 6762 §6).
+ * The time to wait for more addresses. The device itself may respond last: it waits a second after
+ * its previous response (RFC 6762 §6).
  */
 const MORE_ADDRESSES_MILLISECONDS = 1200;
 
 interface FindOptions {
   readonly signal?: AbortSignal | undefined;
-  /** The longest duration of the search; 3 if left out. */
+  /**
+   * The longest duration of the search.
+   * @default 3
+   */
   readonly seconds?: number;
   /** Receives errors of sockets at level `debug`. */
   readonly logger?: Logger;
@@ -228,12 +231,15 @@ export async function findAddresses(
 /** The announcement of another device. */
 export interface DiscoveredService {
   readonly name: string;
-  /** The first 16 characters of its id, as it says. */
+  /** The first 16 characters of the id that the device claims. */
   readonly id: string;
   readonly addresses: readonly Address[];
 }
 
-/** Whether a name or the beginning of an id matches a device; `undefined` matches every device. */
+/**
+ * Returns true if a name, or the prefix of an id, matches a device. `undefined` matches every
+ * device.
+ */
 export function matchesName(
   { name, id }: Pick<DiscoveredService, "name" | "id">,
   requestedName: string | undefined,
@@ -271,7 +277,7 @@ export async function discoverServices(
         id !== undefined && name !== undefined && isDeviceName(name);
       if (!isService) continue;
       const key = label.toLowerCase();
-      // A time of 0 is the end of a service (RFC 6762 §10.1).
+      // A time to live of 0 is the end of a service (RFC 6762 §10.1).
       if (ttl === 0) services.delete(key);
       else {addIfNew(
           services,
@@ -290,13 +296,16 @@ export async function discoverServices(
 /**
  * Queries a type of services on every interface until the time is up.
  *
- * @param onRecords Returns whether the search may end soon.
+ * @param onRecords Returns true if the search may end soon.
  */
 async function search(
   type: string,
   { signal, seconds = DEFAULT_SEARCH_SECONDS, logger = standardLogger() }: FindOptions,
   network: Network,
-  onRecords: (records: readonly DnsRecord[], own: readonly InterfaceAddress[]) => boolean,
+  onRecords: (
+    records: readonly DnsRecord[],
+    interfaceAddresses: readonly InterfaceAddress[],
+  ) => boolean,
 ): Promise<void> {
   signal?.throwIfAborted();
   checkPermissions(network.port);
@@ -324,15 +333,15 @@ async function search(
   signal?.throwIfAborted();
 }
 
-/** Limits of memory, since anyone can send anything; the oldest entry is dropped first. */
+/** The limits of memory, since any machine can send records. The oldest entry is dropped first. */
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
 /** The limit of addresses to try. */
 const MAX_FOUND_ADDRESSES = 16;
 
 /**
- * The received ports and addresses of a device. Any machine may claim to be the device, so a new
- * claim doesn't replace an older one. Ignores records of other names.
+ * The received ports and addresses of a device. Any machine can claim to be the device, so a new
+ * claim doesn't replace an older claim. Ignores records of other names.
  */
 export class AddressHints {
   readonly #suffix: string;
@@ -340,14 +349,14 @@ export class AddressHints {
   readonly #ports = new Map<number, null>();
   readonly #hosts = new Map<string, ParsedHost["reach"]>();
 
-  /** @param suffix The end of the names of its instances. */
+  /** @param suffix The suffix of the names of its instances. */
   constructor(id: string, suffix: string) {
     this.#suffix = suffix.toLowerCase();
     this.#host = formatHostName(id);
   }
 
-  /** @param own The addresses of the interface that has received the records. */
-  add(records: readonly DnsRecord[], own: readonly InterfaceAddress[]): void {
+  /** @param interfaceAddresses The addresses of the interface that has received the records. */
+  add(records: readonly DnsRecord[], interfaceAddresses: readonly InterfaceAddress[]): void {
     for (const record of records) {
       const name = parseDnsName(record.name);
       if (record.ttl === 0 || name === null) continue;
@@ -358,14 +367,14 @@ export class AddressHints {
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = parseHost(record.data);
-        if (host !== null && isUsableHost(host, own)) {
+        if (host !== null && isUsableHost(host, interfaceAddresses)) {
           addIfNew(this.#hosts, host.text, host.reach, MAX_HOST_ADDRESSES);
         }
       }
     }
   }
 
-  /** The addresses of the device; those that routers know come first, as in an invitation. */
+  /** Lists the addresses of the device: first the routable addresses, as in an invitation. */
   listAddresses(): Address[] {
     const hosts = [...this.#hosts].sort(([, a], [, b]) =>
       Number(a === "link") - Number(b === "link")
@@ -381,41 +390,41 @@ export class AddressHints {
 function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void {
   if (map.has(key)) return;
   map.set(key, value);
-  // Otherwise strangers could fill the memory.
+  // Without a limit, strangers could fill the memory.
   if (map.size > maxSize) map.delete(map.keys().next().value!);
 }
 
-/** Whether a name equals a name of a device, in either case (RFC 6762 §16). */
+/** Returns true if two DNS names are equal, ignoring case (RFC 6762 §16). */
 function isSameDnsName(text: string, name: string): boolean {
   return parseDnsName(text) === parseDnsName(name);
 }
 
-/** Returns a DNS name in the form for comparisons; `null` for other text. */
+/** Returns a DNS name in the form for comparisons; `null` for any other text. */
 function parseDnsName(text: string): string | null {
   const host = parseHost(text);
   return host?.type === "name" ? host.text : null;
 }
 
-/** The networks that are private (RFC 1918), unique local (RFC 4193) or a link (RFC 3927). */
+/** The networks that are private (RFC 1918), unique local (RFC 4193) or link-local (RFC 3927). */
 const LOCAL_NETWORKS = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd][0-9a-f]{2}:/;
-/** IPv6 addresses that are no use: with an IPv4 address in them, of one link alone, multicast. */
+/** Unusable IPv6 addresses: link-local, multicast, or with an IPv4 address in them. */
 const SPECIAL_ADDRESSES = /^(?:::|64:ff9b:|fe[89ab]|ff)/;
-/** The addresses at which machines in data centers ask for their own keys. */
+/** The addresses of metadata services, from which machines in data centers get their keys. */
 const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
 
 /**
- * Whether an address can belong to another machine of the local network. Any machine can claim any
- * address for a device, and this device would connect to it.
+ * Returns true if an address can belong to another machine of the local network. Any machine can
+ * claim any address for a device, and this device would connect to it.
  *
- * @param own The addresses of the interface that has received it.
+ * @param interfaceAddresses The addresses of the interface that has received the record.
  */
 function isUsableHost(
   { type, text, zone, bytes, reach }: ParsedHost,
-  own: readonly InterfaceAddress[],
+  interfaceAddresses: readonly InterfaceAddress[],
 ): boolean {
   if (bytes === null || zone !== null || reach === "loopback") return false;
   if (SPECIAL_ADDRESSES.test(text) || METADATA_ADDRESSES.includes(text)) return false;
   const [firstByte = 0] = bytes;
   if (type === "IPv4" && (firstByte === 0 || firstByte >= 224)) return false;
-  return LOCAL_NETWORKS.test(text) || isInNetworks(text, own);
+  return LOCAL_NETWORKS.test(text) || isInNetworks(text, interfaceAddresses);
 }

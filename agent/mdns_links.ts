@@ -31,9 +31,9 @@ type RecordData =
 /** A DNS record of a supported type. Records of other types are ignored. */
 export type DnsRecord = RecordData & {
   readonly name: string;
-  /** The time to keep the record, in seconds. */
+  /** The time to live, in seconds. */
   readonly ttl: number;
-  /** Whether the record replaces all other records with the same name and type. */
+  /** True if the record replaces all other records with the same name and type. */
   readonly flush?: boolean;
 };
 
@@ -51,9 +51,9 @@ interface Multicast {
   on(event: "packet", listener: (packet: Packet) => void): void;
   on(event: "ready", listener: () => void): void;
   on(event: "error" | "warning", listener: (error: unknown) => void): void;
-  query(packet: OutgoingPacket, done: (error: unknown) => void): void;
-  respond(packet: OutgoingPacket, done: (error: unknown) => void): void;
-  destroy(done: () => void): void;
+  query(packet: OutgoingPacket, onSent: (error: unknown) => void): void;
+  respond(packet: OutgoingPacket, onSent: (error: unknown) => void): void;
+  destroy(onDestroyed: () => void): void;
 }
 
 type MakeMulticast = (options: Record<string, unknown>) => Multicast;
@@ -112,8 +112,8 @@ export class Links implements AsyncDisposable {
   }
 
   #close(link: Link): void {
-    const closed = link.close();
-    this.#linksClosed = this.#linksClosed.then(() => closed);
+    const linkClosed = link.close();
+    this.#linksClosed = this.#linksClosed.then(() => linkClosed);
   }
 
   /** Sends a packet on every link; never rejects. */
@@ -129,18 +129,18 @@ export class Links implements AsyncDisposable {
 }
 
 /**
- * Groups the addresses by interface. Leaves out interfaces without an IPv4 address, and the
- * loopback interface unless it is alone.
+ * Groups the addresses by interface. Skips interfaces without an IPv4 address, and the loopback
+ * interface unless it is the only interface.
  */
 export function groupByInterface(
   addresses: readonly InterfaceAddress[],
 ): readonly InterfaceAddress[][] {
-  const links = [...Map.groupBy(addresses, ({ name }) => name).values()]
-    .filter((ofLink) => ofLink.some(({ family }) => family === "IPv4"));
-  const outwardLinks = links.filter((ofLink) =>
-    !ofLink.some(({ address }) => parseHost(address)?.reach === "loopback")
+  const groups = [...Map.groupBy(addresses, ({ name }) => name).values()]
+    .filter((group) => group.some(({ family }) => family === "IPv4"));
+  const outwardGroups = groups.filter((group) =>
+    !group.some(({ address }) => parseHost(address)?.reach === "loopback")
   );
-  return outwardLinks.length > 0 ? outwardLinks : links;
+  return outwardGroups.length > 0 ? outwardGroups : groups;
 }
 
 /** An interface, with the library's instance for it. */
@@ -151,8 +151,8 @@ export class Link {
   readonly #logger: Logger;
   readonly #name: string;
   /**
-   * Resolves to true once the socket is bound, or to false once binding has failed. While it is
-   * being bound, a socket can be neither used nor closed.
+   * Resolves to true once the socket is bound, or to false once binding has failed. Before that, a
+   * socket can be neither used nor closed.
    */
   readonly #bound: Promise<boolean>;
 
@@ -169,8 +169,8 @@ export class Link {
     ) as ((bytes: Buffer, from: RemoteInfo) => void)[];
     const canDecode = makePacketFilter(port, (host) => isInNetworks(host, addresses));
     socket.off("message", decodePacket!);
-    socket.on("message", (bytes, from) => {
-      if (canDecode(bytes.length, from)) decodePacket!(bytes, from);
+    socket.on("message", (bytes, sender) => {
+      if (canDecode(bytes.length, sender)) decodePacket!(bytes, sender);
     });
     const { promise, resolve } = Promise.withResolvers<boolean>();
     this.#bound = promise;
@@ -187,8 +187,8 @@ export class Link {
   }
 
   /**
-   * Sends a packet once the socket is bound. A packet that can't be sent is dropped, and the reason
-   * logged. Never rejects.
+   * Sends a packet once the socket is bound. Never rejects: if the packet can't be sent, logs the
+   * reason.
    */
   async send(packet: OutgoingPacket): Promise<void> {
     if (!await this.#bound) return;
@@ -196,7 +196,7 @@ export class Link {
     if (packet.type === "query") this.#multicast.query(packet, resolve);
     else this.#multicast.respond(packet, resolve);
     const error = await promise;
-    // Sending fails while the interface is down, with its cable unplugged for example.
+    // Sending fails while the interface is down, for example because its cable is unplugged.
     if (error) this.#log(error);
   }
 
@@ -212,11 +212,12 @@ export class Link {
   }
 }
 
-/** The largest packet (RFC 6762 §17): decoding a larger one would only be slow. */
+/** The largest packet (RFC 6762 §17): decoding a larger packet would only be slow. */
 const MAX_PACKET_BYTES = 9000;
 /**
- * The number of bytes decoded in a second, and at once after a silence, so a flood can't take all
- * time. The limit counts bytes because decoding a malicious packet takes the square of its size.
+ * The number of bytes decoded in a second, and in a burst after a silence, so a flood can't use all
+ * the CPU time. The limit counts bytes because the time to decode a malicious packet grows with the
+ * square of its size.
  */
 const BYTES_PER_SECOND = 50_000;
 const BURST_BYTES = 100_000;
@@ -224,9 +225,9 @@ const BURST_BYTES = 100_000;
 const MIN_PACKET_COST_BYTES = 200;
 
 /**
- * Makes a filter that tells whether a packet may be decoded now. The filter refuses packets that
- * are too large or too many, or come from another port or network: the sockets of all interfaces
- * get those of each.
+ * Makes a filter that returns true if a packet may be decoded. The filter refuses packets that are
+ * too large or too many, or come from another port or network: each socket receives the packets of
+ * all interfaces.
  */
 export function makePacketFilter(
   port: number,
@@ -234,10 +235,13 @@ export function makePacketFilter(
 ): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
   let remainingBytes = BURST_BYTES;
   let refilledAt = performance.now();
-  return (size, from) => {
-    // A response from another port is to be ignored (RFC 6762 §6). A query from another port asks
-    // for a response to its sender alone, and a forged address could direct that at a victim.
-    if (from.port !== port || size > MAX_PACKET_BYTES || !isAccepted(from.address)) return false;
+  return (size, sender) => {
+    // A response from another port must be ignored (RFC 6762 §6). A query from another port
+    // requests a response to its sender only, and a forged sender address could direct it at a
+    // victim.
+    if (sender.port !== port || size > MAX_PACKET_BYTES || !isAccepted(sender.address)) {
+      return false;
+    }
     const now = performance.now();
     remainingBytes = Math.min(
       BURST_BYTES,
@@ -251,14 +255,14 @@ export function makePacketFilter(
   };
 }
 
-/** Whether an IP address is in the network of one of these; no network has a mask of zero. */
+/** Returns true if an IP address is in the network of an address; ignores masks of zero. */
 export function isInNetworks(host: string, networkAddresses: readonly InterfaceAddress[]): boolean {
   const bytes = parseAddressBytes(host);
   return networkAddresses.some(({ address, netmask }) => {
     const [network, mask] = [parseAddressBytes(address), parseAddressBytes(netmask)];
     return mask.some((byte) => byte > 0) && mask.length === bytes.length &&
-      network.length === bytes.length && mask.every((bits, i) =>
-        (bytes[i]! & bits) === (network[i]! & bits)
+      network.length === bytes.length && mask.every((bits, index) =>
+        (bytes[index]! & bits) === (network[index]! & bits)
       );
   });
 }

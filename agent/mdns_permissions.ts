@@ -1,9 +1,9 @@
 /**
- * The permissions for mDNS, without its sockets: messages of every command may name the missing
- * ones.
+ * The permissions for mDNS, in a module without its sockets, because the messages of every command
+ * may name missing permissions.
  */
 
-/** Where packets of mDNS over IPv4 are received, and its group (RFC 6762 §3). */
+/** The address at which packets of mDNS over IPv4 are received, and its group (RFC 6762 §3). */
 export const ANY_HOST = "0.0.0.0";
 const MULTICAST_GROUP = "224.0.0.251";
 export const MDNS_PORT = 5353;
@@ -12,7 +12,7 @@ function listHosts(port: number): string[] {
   return [`${ANY_HOST}:${port}`, `${MULTICAST_GROUP}:${port}`];
 }
 
-/** The permissions for mDNS: where the sockets are bound, and where they send. */
+/** The hosts to permit for mDNS: the addresses to bind, and the addresses to send to. */
 export const MDNS_HOSTS: readonly string[] = listHosts(MDNS_PORT);
 
 const INTERFACES_PERMISSION = { name: "sys", kind: "networkInterfaces" } as const;
@@ -23,7 +23,7 @@ function areHostsPermitted(hosts: readonly string[]): boolean {
   );
 }
 
-/** Whether mDNS is permitted. Deno does not prompt. */
+/** Returns true if mDNS is permitted, without a prompt of Deno. */
 export function isMdnsPermitted(): boolean {
   return Deno.permissions.querySync(INTERFACES_PERMISSION).state === "granted" &&
     areHostsPermitted(MDNS_HOSTS);

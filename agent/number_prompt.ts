@@ -11,19 +11,19 @@ import type { Output } from "./output.ts";
 const IGNORE_INPUT_MILLISECONDS = 2000;
 
 /**
- * Keys are ignored for several ticks, until a tick ends on time. After a late tick the process was
- * stopped, and keys of that time are still unread.
+ * Keys are ignored for several ticks, until a tick ends on time. A late tick means that the process
+ * was stopped, and keys of that time are still unread.
  */
 const TICK_MILLISECONDS = 200;
 const MAX_TICK_DELAY_MILLISECONDS = 100;
 
 /**
- * The limit of numbers without a yes: each gives an attacker between the devices one chance in a
- * million. An invitation has the same limit.
+ * The limit of unconfirmed numbers: each number gives an attacker between the devices one chance in
+ * a million. An invitation has the same limit.
  */
 export const MAX_NUMBERS = 5;
 
-/** The character of Ctrl-C, which is no signal in the raw mode of Windows. */
+/** The character of Ctrl-C, which does not send a signal in the raw mode of Windows. */
 const CTRL_C = "\x03";
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
 const CTRL_D = "\x04";
@@ -42,16 +42,16 @@ export class NumberPrompt {
   }
 
   /**
-   * Makes the prompt of a command, once: stdin can be read only once. Returns `null` without a
-   * terminal, or with `--json`.
+   * Makes the prompt of a command. Call it once, because stdin can be read only once. Returns
+   * `null` without a terminal, or with `--json`.
    */
   static make(output: Output): NumberPrompt | null {
     const { stdin, stdout, stderr } = output.streams;
-    const isTerminal = [stdin, stdout, stderr].every((each) => each.isTerminal());
+    const isTerminal = [stdin, stdout, stderr].every((stream) => stream.isTerminal());
     return isTerminal && !output.json ? new NumberPrompt(output) : null;
   }
 
-  /** Only `y` and `yes` are yes. */
+  /** Asks whether both devices show the same number. Only `y` and `yes` confirm it. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
     const isYes = await this.#askForNumber(question);
     if (isYes) this.#output.note(`waiting for the answer at ${question.name}`);
@@ -71,30 +71,30 @@ export class NumberPrompt {
   }
 
   /**
-   * Asks for a line of a list, until the reply is the number of a line.
+   * Asks for an item of a list, until the reply is the number of an item.
    *
-   * @param list Makes the list, which may change between two answers.
-   * @returns The line; `null` if the input or the question ends.
+   * @param makeList Makes the list, which may change between two replies.
+   * @returns The item; `null` if the input or the question ends.
    */
   choose<T>(
-    list: () => ReadonlyMap<T, string>,
+    makeList: () => ReadonlyMap<T, string>,
     question: string,
     signal: AbortSignal,
   ): Promise<T | null> {
     return this.#listen(async () => {
       for (let isFirst = true;; isFirst = false) {
-        const lines = list();
-        for (const [i, line] of [...lines.values()].entries()) {
-          this.#output.ask(`${`${i + 1}`.padStart(3)}  ${line}`);
+        const linesByItem = makeList();
+        for (const [index, line] of [...linesByItem.values()].entries()) {
+          this.#output.ask(`${`${index + 1}`.padStart(3)}  ${line}`);
         }
         // Ignore what was typed before the list.
         if (isFirst) await ignoreInput(signal);
         this.#output.ask(question);
         const reply = await this.#readLine(signal);
         if (reply === null) return null;
-        const chosenItem = [...lines.keys()][Number(reply) - 1];
+        const chosenItem = [...linesByItem.keys()][Number(reply) - 1];
         if (/^\d+$/.test(reply) && chosenItem !== undefined) return chosenItem;
-        this.#output.ask(`type a number from 1 to ${lines.size}`);
+        this.#output.ask(`type a number from 1 to ${linesByItem.size}`);
       }
     });
   }
@@ -104,9 +104,9 @@ export class NumberPrompt {
     const { stdin } = this.#output.streams;
     using _buffer = this.#output.bufferMessages();
     this.#readKeys();
-    // In line mode, the beginning of a line from before the question would count. A pending read
-    // would miss Ctrl-D after a change of the mode, so the mode stays. The console of Windows has
-    // no `cbreak`: it delivers Ctrl-C as a key.
+    // In line mode, keys from before the question would be part of the reply. A pending read would
+    // miss Ctrl-D after a change of the mode, so keep the mode. The console of Windows has no
+    // `cbreak`: it delivers Ctrl-C as a key.
     stdin.setRaw(true, { cbreak: Deno.build.os !== "windows" });
     try {
       return await question();
@@ -138,7 +138,7 @@ export class NumberPrompt {
     return reply;
   }
 
-  /** Reads until the command ends, so that keys between two questions are dropped. */
+  /** Reads keys until the command ends, so that keys between two questions are dropped. */
   async #readKeys(): Promise<void> {
     if (this.#inputState !== "unread") return;
     this.#inputState = "open";
@@ -158,7 +158,7 @@ export class NumberPrompt {
   }
 }
 
-/** Waits until keys count; throws the reason of the signal. */
+/** Waits while keys are ignored; throws the reason of the signal. */
 async function ignoreInput(signal: AbortSignal): Promise<void> {
   let now = performance.now();
   const endsAt = now + IGNORE_INPUT_MILLISECONDS;

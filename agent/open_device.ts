@@ -33,7 +33,7 @@ export function findHome(homeOption: string | undefined): string {
   throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
 
-/** Opens the device. Dispose of it. */
+/** Opens the device, which the caller disposes of. */
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfCreated(context);
   if (device !== null) return device;
@@ -41,7 +41,7 @@ export async function openDevice(context: Context): Promise<Device> {
   throw new Failure(message, "NOT_PAIRED");
 }
 
-/** Opens the device; first creates a missing device, with the name of this machine. */
+/** Opens the device, or creates a missing device with the name of this machine. */
 export async function openOrCreateDevice(context: Context): Promise<Device> {
   const existingDevice = await openIfCreated(context);
   if (existingDevice !== null) return existingDevice;
@@ -59,7 +59,7 @@ function findMachineName(home: string): string {
     return makeDefaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    // Only a missing device needs the name, often because of a wrong --home.
+    // Only a missing device needs the name. It is often missing because of a wrong --home.
     const message =
       `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
       "name with --allow-sys=hostname";
@@ -72,7 +72,7 @@ const MAX_NAME_LENGTH = 63;
 const FALLBACK_NAME = "device";
 
 /**
- * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
+ * Makes a device name from the name of this machine. Needs `--allow-sys=hostname`.
  */
 export function makeDefaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
@@ -110,7 +110,7 @@ export class TemporaryDevice implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** Makes the device with the name of this machine. */
+  /** Creates the device with the name of this machine. */
   static async open(context: Context): Promise<TemporaryDevice> {
     const name = makeDefaultName();
     const dir = await Deno.makeTempDir({ prefix: "degu-once-" });

@@ -3,14 +3,14 @@
 import { printable } from "@degu/degu/base";
 
 /**
- * The error of an output whose reader has closed it, as `head` does. The command ends without a
+ * The error of an output that its reader has closed, as `head` does. The command ends without a
  * message.
  */
 export class OutputClosedError extends Error {}
 
 type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 
-/** The parts of `Deno` with which the program reads and prints. */
+/** The parts of `Deno` that the program uses to read and print. */
 export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
   readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal" | "setRaw">;
   readonly stdout: Stream;
@@ -29,15 +29,16 @@ const encoder = new TextEncoder();
 export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
-  /** Whether to draw progress on stderr. */
+  /** True if progress is drawn on stderr. */
   readonly isInteractive: boolean;
   readonly streams: Streams;
-  /** Interrupts the command. Called on systems whose terminal delivers Ctrl-C as a key. */
+  /** Interrupts the command. Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #usesColors: boolean;
   #isLineDrawn = false;
   /**
-   * The lines that are buffered during a question: their number, and the printer of the last line.
+   * The messages that are buffered during a question: their number, and a function that prints the
+   * last message.
    */
   #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
@@ -53,7 +54,7 @@ export class Output {
     this.isInteractive = isTerminal && !quiet;
   }
 
-  /** Prints a result to stdout: lines for people, or with `--json` an object for programs. */
+  /** Prints a result to stdout: lines for users, or with `--json` an object for programs. */
   printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
     if (this.json) return writeToStream(this.streams.stdout, `${formatJson(object)}\n`);
@@ -77,8 +78,8 @@ export class Output {
   }
 
   /**
-   * Buffers notes and warnings until disposed of, then prints them as one line: messages that
-   * strangers cause must not scroll a question off the screen.
+   * Buffers notes and warnings until disposed of, then prints one line for all of them: strangers
+   * can cause messages, which must not scroll a question off the screen.
    */
   bufferMessages(): Disposable {
     this.draw("");
@@ -108,8 +109,8 @@ export class Output {
   }
 
   /** Prints the results of a command, and its failures; either may be empty. */
-  printSummary(done: string, failures: string, _hasChanged: boolean): void {
-    if (done !== "") this.note(done);
+  printSummary(results: string, failures: string, _hasChanged: boolean): void {
+    if (results !== "") this.note(results);
     if (failures !== "") this.error(failures);
   }
 
@@ -117,7 +118,7 @@ export class Output {
   #message(text: string, kind?: string, color?: number): void {
     if (this.#messageBuffer === null) return this.#print(text, kind, color);
     this.#messageBuffer.count++;
-    this.#messageBuffer.print = (more) => this.#print(text + more, kind, color);
+    this.#messageBuffer.print = (suffix) => this.#print(text + suffix, kind, color);
   }
 
   #print(text: string, kind?: string, color?: number): void {
@@ -128,11 +129,11 @@ export class Output {
   }
 
   /**
-   * Draws a line on a terminal. Any other output first removes the line. The cursor stays visible,
+   * Draws a line on a terminal. Any other output first removes the line. Doesn't hide the cursor,
    * because a signal may end the process at any moment.
    *
-   * @param line Narrower than the terminal, because a wrapped line can't be removed; empty to
-   * remove the line.
+   * @param line A line that is narrower than the terminal, because a wrapped line can't be removed;
+   * an empty text removes the line.
    */
   draw(line: string): void {
     if (
@@ -163,12 +164,11 @@ export class Output {
     try {
       writeToStream(this.streams.stderr, text);
     } catch {
-      // The reader has closed the pipe, or the disk is full. The work continues without the
-      // message.
+      // The reader has closed the pipe, or the disk is full. Continue without the message.
     }
   }
 
-  /** The number of columns of the terminal; 80 if it is unknown. */
+  /** The number of columns of the terminal; 80 if the number is unknown. */
   get columns(): number {
     try {
       return this.streams.consoleSize().columns || DEFAULT_COLUMNS;
@@ -194,12 +194,15 @@ export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): 
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Formats a value as one line of JSON with visible characters only: each invisible one is `\\u` and
- * four hexadecimal digits, once for each UTF-16 unit.
+ * Formats a value as one line of JSON. Each UTF-16 unit of an invisible character is escaped as
+ * `\\u` and four hexadecimal digits.
  */
 export function formatJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
-    const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
+    const units = Array.from(
+      { length: character.length },
+      (_, index) => character.charCodeAt(index),
+    );
     return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
   });
 }
@@ -210,11 +213,11 @@ export function formatCount(count: number, thing: string): string {
 
 const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-/** Bytes in a decimal unit, with three digits: `"12.3 MB"`. */
+/** Formats bytes in a decimal unit, with three digits: `"12.3 MB"`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
-  // Without this, 999.5 would be shown as 1000.
+  // With a limit of 1000, 999.5 would be shown as 1000.
   while (value >= 999.5 && unit < BYTE_UNITS.length - 1) {
     value /= 1000;
     unit++;
@@ -223,7 +226,7 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${BYTE_UNITS[unit]}`;
 }
 
-/** Seconds as `"1:05"`, `"1:02:03"`. */
+/** Formats seconds: `"1:05"`, `"1:02:03"`. */
 export function formatDuration(seconds: number): string {
   const wholeSeconds = Math.round(seconds);
   const parts = [
@@ -232,5 +235,7 @@ export function formatDuration(seconds: number): string {
     wholeSeconds % 60,
   ];
   const shownParts = parts[0] === 0 ? parts.slice(1) : parts;
-  return shownParts.map((part, i) => i === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(":");
+  return shownParts.map((part, index) => index === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(
+    ":",
+  );
 }

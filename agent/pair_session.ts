@@ -28,10 +28,10 @@ import { isExpectedDevice } from "./join_device.ts";
 import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortenId } from "./mdns.ts";
 import { MAX_NUMBERS, type NumberPrompt } from "./number_prompt.ts";
 
-/** The duration of the discovery before the first number, so that all nearby devices are known. */
+/** The duration of the discovery before the first number, so that all nearby devices are found. */
 const DISCOVERY_MILLISECONDS = 3000;
 /**
- * The time without another device after which the address is printed: the network may block
+ * The time after which the address is printed if no other device is found: the network may block
  * multicast.
  */
 const SHOW_ADDRESS_AFTER_MILLISECONDS = 10_000;
@@ -40,7 +40,7 @@ const MAX_CONNECT_MILLISECONDS = 5000;
 /** The shortest time-out for one address of the other device. */
 const MIN_CONNECT_MILLISECONDS = 1000;
 const REJOIN_PAUSE_MILLISECONDS = 1000;
-/** How long the invitation stays open after a no, so that the joiner gets the refusal. */
+/** The time for which the invitation stays open after a no, so that the joiner gets the refusal. */
 const REFUSAL_DELAY_MILLISECONDS = 2000;
 const TOTAL_TIMEOUT_SECONDS = 600;
 const LINE_ADVICE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
@@ -66,7 +66,7 @@ export async function pairByDiscovery(
   return await session.run(invitation);
 }
 
-/** A device that was announced. */
+/** A device with a discovered announcement. */
 interface DiscoveredDevice {
   readonly service: DiscoveredService;
   /** The end of the announcement; `Infinity` while it lasts. */
@@ -88,21 +88,21 @@ class PairSession {
   #announcement: AsyncDisposable | null = null;
   #announcementEnded: PromiseLike<void> | undefined;
   /** The announced devices, by their short ids. */
-  readonly #discovered = new Map<string, DiscoveredDevice>();
+  readonly #discoveredDevices = new Map<string, DiscoveredDevice>();
   #deviceDiscovered = Promise.withResolvers<void>();
   #isAddressShown = false;
   #numberCount = 0;
-  /** Whether the numbers of the invitation are used up, so that no device can join. */
+  /** True if the numbers of the invitation are used up, so that no device can join. */
   #areNumbersUsedUp = false;
   /** The short id of the chosen device; `null` before the choice. */
   #chosenId: string | null = null;
-  /** Resolves when the user has chosen; `null` if no choice was necessary. */
+  /** Resolves when the user has chosen; `null` if no choice is necessary. */
   #choiceMade: Promise<void> | null = null;
   /** Resolves when the open question ends. At most one question is open. */
   #openQuestion: PromiseWithResolvers<void> | null = null;
   /** Aborts an attempt to join that has not reached a number. */
   #attemptController: AbortController | null = null;
-  /** The codes of failed attempts that are already printed. */
+  /** The codes of failed attempts with a printed message. */
   readonly #printedCodes = new Set<string>();
 
   constructor(
@@ -143,8 +143,8 @@ class PairSession {
       join(),
       this.#showAddress(isReachable ? SHOW_ADDRESS_AFTER_MILLISECONDS : 0),
     ];
-    // After an interruption the invitation decides: its peer may be just being stored.
-    for (const each of tasks) each.catch((error) => signal.aborted || this.#failure.reject(error));
+    // After an interruption, only the invitation ends the session: it may be storing its peer.
+    for (const task of tasks) task.catch((error) => signal.aborted || this.#failure.reject(error));
     try {
       return await Promise.race([invitation.paired, joinedPeer.promise, this.#failure.promise]);
     } catch (error) {
@@ -160,7 +160,7 @@ class PairSession {
     }
   }
 
-  /** Announces the invitation, except while a number is shown, so that no third device joins. */
+  /** Announces the invitation. While a number is shown, no announcement attracts a third device. */
   #announce(): void {
     const args = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
     this.#announcement = announceInvitation(...args);
@@ -178,9 +178,11 @@ class PairSession {
     await discoverServices(PAIR_SERVICE, options, undefined, (services) => {
       const otherServices = services.filter(({ id }) => id !== shortenId(this.#device.id));
       const now = performance.now();
-      for (const each of this.#discovered.values()) each.endedAt = Math.min(each.endedAt, now);
+      for (const discoveredDevice of this.#discoveredDevices.values()) {
+        discoveredDevice.endedAt = Math.min(discoveredDevice.endedAt, now);
+      }
       for (const service of otherServices) {
-        this.#discovered.set(service.id, { service, endedAt: Infinity });
+        this.#discoveredDevices.set(service.id, { service, endedAt: Infinity });
       }
       if (otherServices.length > 0) this.#deviceDiscovered.resolve();
     });
@@ -188,21 +190,21 @@ class PairSession {
 
   /**
    * Lists the nearby devices, or the chosen device. A device withdraws its announcement while it
-   * shows a number, but still counts for a moment.
+   * shows a number, but stays in the list for a few seconds.
    */
   #listNearby(): DiscoveredDevice[] {
     const earliestEnd = performance.now() - DISCOVERY_MILLISECONDS;
-    return [...this.#discovered.values()].filter(({ service, endedAt }) =>
+    return [...this.#discoveredDevices.values()].filter(({ service, endedAt }) =>
       endedAt >= earliestEnd && this.#isChosen(service.id)
     );
   }
 
-  /** Whether the device with this short id can be the chosen one. */
+  /** Returns true if the device with this short id is chosen, or if no device is chosen. */
   #isChosen(id: string): boolean {
     return this.#chosenId === null || this.#chosenId === id;
   }
 
-  /** Finds the only nearby device, or the chosen one; `null` if it is not announced. */
+  /** Finds the only nearby device, or the chosen device; `null` if it is not announced. */
   async #findChosen(): Promise<DiscoveredService | null> {
     const nearbyDevices = this.#listNearby();
     if (nearbyDevices.length > 1) {
@@ -212,7 +214,7 @@ class PairSession {
     return device?.endedAt === Infinity ? device.service : null;
   }
 
-  /** Lists the nearby devices, and asks for one. */
+  /** Lists the nearby devices, and asks the user to choose one. */
   async #askForChoice(count: number): Promise<void> {
     const list = () =>
       new Map(
@@ -229,16 +231,16 @@ class PairSession {
     throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
   }
 
-  /** Prints that the chosen device has disappeared meanwhile. */
+  /** Prints a note if the chosen device has disappeared during the choice. */
   #noteDisappearance(id: string): void {
     if (this.#listNearby().length > 0) return;
-    const { name } = this.#discovered.get(id)!.service;
+    const { name } = this.#discoveredDevices.get(id)!.service;
     this.#context.output.note(`${name} is not found any more: run "degu pair" on it again`);
   }
 
   async #showAddress(milliseconds: number): Promise<void> {
     await pause(milliseconds, this.#closeSignal);
-    const isAlone = this.#discovered.size === 0 && this.#openQuestion === null;
+    const isAlone = this.#discoveredDevices.size === 0 && this.#openQuestion === null;
     if (!isAlone || this.#closeSignal.aborted) return;
     this.#isAddressShown = true;
     const address = formatAddress(this.#invitation.addresses[0]!);
@@ -283,7 +285,7 @@ class PairSession {
     this.#closeSignal.throwIfAborted();
   }
 
-  /** Tries each address; resolves to `null` if no attempt has reached a number. */
+  /** Tries to join at each address; resolves to `null` if no attempt has reached a number. */
   async #tryToJoin({ name, id, addresses }: DiscoveredService): Promise<Peer | null> {
     const { output } = this.#context;
     const { peerName, serving } = this.#options;
@@ -345,8 +347,8 @@ class PairSession {
     return await this.#ask(question, REFUSAL_DELAY_MILLISECONDS);
   }
 
-  /** @param delay The milliseconds between a no and the end of the command. */
-  async #ask(question: PairingQuestion, delay = 0): Promise<boolean> {
+  /** @param delayMilliseconds The milliseconds between a no and the end of the command. */
+  async #ask(question: PairingQuestion, delayMilliseconds = 0): Promise<boolean> {
     if (this.#openQuestion !== null || this.#closeSignal.aborted) return false;
     const questionEnded = this.#openQuestion = Promise.withResolvers<void>();
     this.#attemptController?.abort();
@@ -358,12 +360,12 @@ class PairSession {
     const onEnd = () => this.#onUnconfirmed(question, questionEnded);
     if (signal.aborted) onEnd();
     else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
-    else this.#failAfterRefusal(delay);
+    else this.#failAfterRefusal(delayMilliseconds);
     return isYes && !signal.aborted;
   }
 
-  async #failAfterRefusal(delay: number): Promise<void> {
-    await pause(delay, this.#context.signal);
+  async #failAfterRefusal(delayMilliseconds: number): Promise<void> {
+    await pause(delayMilliseconds, this.#context.signal);
     this.#failure.reject(new Failure(NOT_CONFIRMED_LOCALLY, "REFUSED"));
   }
 
@@ -378,7 +380,9 @@ class PairSession {
     }
     const reasonText = describeRemoteRefusal(name);
     const isExpected = this.#chosenId !== null ||
-      (this.#discovered.size === 0 ? this.#isAddressShown : this.#discovered.has(shortenId(id)));
+      (this.#discoveredDevices.size === 0
+        ? this.#isAddressShown
+        : this.#discoveredDevices.has(shortenId(id)));
     if (isExpected) {
       return this.#failure.reject(new Failure(`${reasonText}: ${RUN_BOTH_AGAIN}`, "REFUSED"));
     }
@@ -393,14 +397,14 @@ class PairSession {
     this.#failIfUsedUp();
   }
 
-  /** Ends the command if the numbers are used up, and no device is left to join. */
+  /** Ends the command if the numbers are used up, and no device remains that could be joined. */
   #failIfUsedUp(): void {
-    const isReachableFromNetwork = this.#discovered.values().some(({ endedAt }) =>
+    const hasAnnouncedDevice = this.#discoveredDevices.values().some(({ endedAt }) =>
       endedAt === Infinity
     );
     const isJoining = this.#openQuestion !== null || this.#attemptController !== null;
     if (
-      !this.#areNumbersUsedUp || isReachableFromNetwork || isJoining || this.#closeSignal.aborted
+      !this.#areNumbersUsedUp || hasAnnouncedDevice || isJoining || this.#closeSignal.aborted
     ) return;
     const problem =
       `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${LINE_ADVICE}`;
@@ -408,7 +412,7 @@ class PairSession {
   }
 }
 
-/** The texts of failed attempts to join, in front of the address. */
+/** The texts of failed attempts to join, before the address. */
 const JOIN_FAILURE_TEXTS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if you have not started that, answer no on it; at",
   NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",

@@ -1,4 +1,4 @@
-/** Paths on this device, whose separator is a slash, also on Windows. */
+/** Paths on this device, with slashes as separators on every system. */
 
 import { replaceBackslashes } from "@degu/degu/agent_support";
 import * as path from "node:path";

@@ -1,7 +1,8 @@
 /** A pause that a signal ends. */
 
 /**
- * Waits this many milliseconds, perhaps `Infinity`, or until a signal is aborted. Never rejects.
+ * Waits this many milliseconds, which can be `Infinity`, or until a signal is aborted. Never
+ * rejects.
  */
 export function pause(
   milliseconds: number,
@@ -10,12 +11,12 @@ export function pause(
   const signals = anySignals.filter((signal) => signal !== undefined);
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) return resolve();
-    const end = () => {
+    const finish = () => {
       clearTimeout(timer);
-      for (const signal of signals) signal.removeEventListener("abort", end);
+      for (const signal of signals) signal.removeEventListener("abort", finish);
       resolve();
     };
-    const timer = Number.isFinite(milliseconds) ? setTimeout(end, milliseconds) : undefined;
-    for (const signal of signals) signal.addEventListener("abort", end);
+    const timer = Number.isFinite(milliseconds) ? setTimeout(finish, milliseconds) : undefined;
+    for (const signal of signals) signal.addEventListener("abort", finish);
   });
 }

@@ -1,4 +1,4 @@
-/** The client of a peer: finds the peer, and its addresses. */
+/** Makes the client of a peer: finds the peer and its addresses. */
 
 import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
 import type { Client, ClientOptions, Response } from "@degu/degu/client";
@@ -12,8 +12,8 @@ import { isMdnsPermitted } from "./mdns_permissions.ts";
 import { makeLogger } from "./open_device.ts";
 
 /**
- * The time-out for one address. All addresses are tried concurrently, and a user waits for the
- * slowest.
+ * The time-out for one address. All addresses are tried concurrently, so a user waits for the
+ * slowest address.
  */
 export const CONNECT_SECONDS = 5;
 
@@ -41,8 +41,8 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
 /**
  * Makes a client of a peer, which also searches the local network for the peer.
  *
- * @param given Options of the client.
- * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
+ * @param isReconnect True if the peer is silent at one address, so that all other addresses are
+ * also tried.
  */
 export async function openClient(
   context: Context,
@@ -63,7 +63,7 @@ export async function openClient(
     return client;
   }
   const mayDiscover = find !== false && isMdnsPermitted();
-  // A found device has to prove its identity. A failed search only finds no addresses.
+  // A discovered device must prove its identity. A failed search is not an error.
   const discover = async (signal: AbortSignal) => {
     if (!mayDiscover) return [];
     const discoveredAddresses = await findAddresses(peer.id, {
@@ -72,8 +72,8 @@ export async function openClient(
     })
       .catch(() => []);
     // Deno would prompt for addresses without a permission.
-    return discoveredAddresses.filter((each) => {
-      const host = formatAddress(each);
+    return discoveredAddresses.filter((discoveredAddress) => {
+      const host = formatAddress(discoveredAddress);
       return Deno.permissions.querySync({ name: "net", host }).state === "granted";
     });
   };
@@ -106,16 +106,16 @@ export async function openClient(
   return await device.client(peer, { ...options, ...STORE_OPTIONS, addresses });
 }
 
-/** Any `find` option lets the library store the address at which the peer answers. */
+/** With any `find` option, the library stores the address at which the peer responds. */
 const STORE_OPTIONS: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
 
-/** Whether an address can be stored. An address of this machine is often the end of a tunnel. */
+/** Returns true if an address can be stored. A loopback address is often the end of a tunnel. */
 function isStorable(address: Address): boolean {
   if (!isReachableByOthers(address)) return false;
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
-/** Reads the JSON of a response; `null` for a complete response with other content. */
+/** Reads the JSON of a response; `null` for any other complete response. */
 export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {
   if (!response.ok) return null;
   return await response.json({ maxBytes }).catch((error) => {
@@ -128,7 +128,7 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
 
 /**
  * Waits until the server of a new peer trusts this device. A server reads its peers twice a second,
- * and refuses this device until then.
+ * and refuses this device before that.
  */
 async function waitUntilTrusted(
   { pairedAt }: Peer,

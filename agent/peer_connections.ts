@@ -18,32 +18,32 @@ const MAX_CONCURRENT_CALLS = 4;
 
 const DEFAULT_RETRIES = 3;
 
-/** A function to call after each progress, which resets the count of retries. */
+/** A function to call after each progress. It resets the count of retries. */
 export type OnProgress = (progress?: RetryProgress) => void;
 
 /**
- * The time without progress after which another connection is tried beside the stalled ones. If the
- * peer responds on it, the calls continue on it, and the next limit is twice as long: a busy peer
- * that hashes a large file has to start again each time.
+ * The time without progress after which another connection is tried, besides the stalled
+ * connections. If the peer responds on the new connection, the calls continue on it. The next limit
+ * is then twice as long, because a busy peer that hashes a large file starts again each time.
  */
 const STALL_MILLISECONDS = 10_000;
 
-/** The pause between two attempts to connect to a peer that is off. */
+/** The pause between two attempts to connect to a peer that is offline. */
 const RECONNECT_MILLISECONDS = 2000;
 
 export interface PeerConnectionsOptions {
-  /** The most retries of a call without progress. */
+  /** The largest number of retries of a call without progress. */
   readonly retries?: number | undefined;
-  /** Milliseconds without progress that are a stall. */
+  /** The milliseconds without progress after which a call has stalled. */
   readonly stallMilliseconds?: number | undefined;
-  /** Seconds to wait silently for a peer that is off. */
+  /** Seconds to wait silently for a peer that is offline. */
   readonly wait?: number | undefined;
 }
 
 /**
  * Makes a client of a peer, with these options.
  *
- * @param isReconnect Whether another connection has stalled, so that all known addresses are tried.
+ * @param isReconnect True if another connection has stalled, so that all known addresses are tried.
  */
 export type OpenClient = (options: ClientOptions, isReconnect: boolean) => Promise<Client>;
 
@@ -63,7 +63,7 @@ class SharedClient {
     return this.#dropController.signal.aborted;
   }
 
-  /** Ends all connections, also those that are being opened. */
+  /** Closes all connections, including connections that are being opened. */
   drop(): void {
     // The library treats this class of error as a lost connection, not as the failure of one file.
     this.#dropController.abort(
@@ -72,11 +72,11 @@ class SharedClient {
   }
 }
 
-/** Detects that running calls have no progress for a while. */
+/** Detects that running calls have no progress for some time. */
 class StallDetector {
-  /** Milliseconds without progress that are a stall. */
+  /** The milliseconds without progress after which calls have stalled. */
   limitMilliseconds: number;
-  readonly #onStall: (ended: AbortSignal) => void;
+  readonly #onStall: (stallEndSignal: AbortSignal) => void;
   #callCount = 0;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   #timerStartedAt = 0;
@@ -84,7 +84,7 @@ class StallDetector {
   #stallController: AbortController | null = null;
 
   /** @param onStall Gets a signal that is aborted when the stall has ended. */
-  constructor(limitMilliseconds: number, onStall: (ended: AbortSignal) => void) {
+  constructor(limitMilliseconds: number, onStall: (stallEndSignal: AbortSignal) => void) {
     this.limitMilliseconds = limitMilliseconds;
     this.#onStall = onStall;
   }
@@ -120,7 +120,7 @@ class StallDetector {
   }
 }
 
-/** The connections to one peer, one for each simultaneous call; closed when disposed of. */
+/** The connections to one peer, one for each concurrent call; closed when disposed of. */
 export class PeerConnections implements Disposable {
   /** Opens connections at the current addresses of the peer. */
   readonly connector: Connector = { connect: (options) => this.#connect(options) };
@@ -132,18 +132,18 @@ export class PeerConnections implements Disposable {
   readonly #retries: number;
   readonly #stallDetector: StallDetector;
   readonly #waitMilliseconds: number;
-  /** The client of all new connections, from the first on. */
+  /** The client of all new connections; `null` before the first connection. */
   #currentClient: SharedClient | null = null;
-  /** The time of the last progress of any call; `null` before the first. */
+  /** The time of the last progress of any call; `null` before the first progress. */
   #lastProgressAt: number | null = null;
-  /** The time until which further retries are not noted. */
+  /** The time until which no further retry is printed. */
   #silentUntil = 0;
-  /** The number of connections that wait for a peer that is off. */
+  /** The number of connections that wait for a peer that is offline. */
   #waitingCount = 0;
-  /** Whether a stalled client was replaced since the last retry of a tree. */
+  /** True if a stalled client was replaced since the last retry of a tree. */
   #hasReplacedClient = false;
 
-  /** @param note Called with a text when a call is retried, and after a stall. */
+  /** @param note Called with a message when a call is retried, and after a stall. */
   constructor(
     open: OpenClient,
     signal: AbortSignal,
@@ -155,7 +155,10 @@ export class PeerConnections implements Disposable {
     this.#signal = signal;
     this.#note = note;
     this.#retries = retries;
-    this.#stallDetector = new StallDetector(stallMilliseconds, (ended) => this.#onStall(ended));
+    this.#stallDetector = new StallDetector(
+      stallMilliseconds,
+      (stallEndSignal) => this.#onStall(stallEndSignal),
+    );
     this.#waitMilliseconds = wait * 1000;
     setTransferHints(this.#pool, {
       onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
@@ -163,8 +166,8 @@ export class PeerConnections implements Disposable {
   }
 
   /**
-   * Makes a call, which connects itself. Retries it after a lost connection. A peer that is off is
-   * not retried, but `wait` applies.
+   * Makes a call, which opens its connection. Retries the call after a lost connection. If the peer
+   * is offline, doesn't retry the call, but waits up to `wait` seconds.
    */
   call<T>(action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>): Promise<T> {
     return this.#stallDetector.watch(async () => {
@@ -183,7 +186,8 @@ export class PeerConnections implements Disposable {
   /**
    * Copies a tree, which the library retries itself.
    *
-   * @param copy Gets its option `retries`, and a function to call after each progress.
+   * @param copy Gets the option `retries` of the library, and a function to call after each
+   * progress.
    */
   copyTree<T>(
     copy: (pool: ConnectionPool, retries: number, onProgress: () => void) => Promise<T>,
@@ -197,7 +201,7 @@ export class PeerConnections implements Disposable {
     return this.#currentClient ??= new SharedClient(this.#open, this.#signal);
   }
 
-  /** Opens a connection to the peer; waits for a peer that is off, up to `wait` seconds. */
+  /** Opens a connection to the peer; waits up to `wait` seconds for a peer that is offline. */
   async #connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
@@ -208,13 +212,13 @@ export class PeerConnections implements Disposable {
       } catch (error) {
         signal.throwIfAborted();
         if (sharedClient.isDropped) continue;
-        const remaining = Math.max(startedAt, this.#lastProgressAt ?? startedAt) +
+        const remainingMilliseconds = Math.max(startedAt, this.#lastProgressAt ?? startedAt) +
           this.#waitMilliseconds - performance.now();
-        if (!isPeerOffline(error) || remaining <= 0) throw error;
+        if (!isPeerOffline(error) || remainingMilliseconds <= 0) throw error;
         // A new client searches again, and may find other addresses.
         this.#drop(sharedClient);
         this.#waitingCount++;
-        await pause(Math.min(remaining, RECONNECT_MILLISECONDS), signal).finally(() =>
+        await pause(Math.min(remainingMilliseconds, RECONNECT_MILLISECONDS), signal).finally(() =>
           this.#waitingCount--
         );
       }
@@ -241,15 +245,15 @@ export class PeerConnections implements Disposable {
     return result;
   }
 
-  /** Prints that a call is retried; throws its error if it must not be. */
+  /** Prints that a call is retried; throws the error of a call that must not be retried. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
-    // A peer that was off from the start is not retried, and waiting is no retry.
+    // Don't retry if the peer was offline from the start, or if `#connect()` has waited for it.
     if (isPeerOffline(error) && (this.#waitMilliseconds > 0 || this.#lastProgressAt === null)) {
       throw error;
     }
     if (this.#waitMilliseconds > 0) return;
     const now = performance.now();
-    // Several calls may lose their connections at the same moment: print one line.
+    // Several calls may lose their connections at the same time: print one line.
     if (now < this.#silentUntil) return;
     this.#silentUntil = now + seconds * 1000 / 2;
     const retryText = `trying again in ${seconds} s (${number} of ${this.#retries})`;
@@ -273,16 +277,16 @@ export class PeerConnections implements Disposable {
     this.#stallDetector.onProgress();
   }
 
-  /** Processes the items, a few at a time; stops at the first error. */
+  /** Processes the items, a few concurrently; stops at the first error. */
   async forEachConcurrently<T>(
     items: Iterable<T>,
     work: (item: T, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     const stopController = new AbortController();
     const anySignal = AbortSignal.any([this.#signal, stopController.signal]);
-    const remaining = Iterator.from(items);
+    const remainingItems = Iterator.from(items);
     const run = async () => {
-      for (const item of remaining) {
+      for (const item of remainingItems) {
         if (anySignal.aborted) return;
         await work(item, anySignal);
       }
@@ -299,9 +303,9 @@ export class PeerConnections implements Disposable {
     this.#pool.close();
   }
 
-  #onStall(ended: AbortSignal): void {
+  #onStall(stallEndSignal: AbortSignal): void {
     const client = this.#currentClient;
-    // Without a running request, the calls are busy on this device.
+    // Without a running request, the calls are busy with local work.
     const isBusy = this.#pool.inUse > 0 && this.#waitingCount === 0;
     if (client === null || !isBusy) return this.#stallDetector.restart();
     // A call without retries keeps its connection.
@@ -309,23 +313,23 @@ export class PeerConnections implements Disposable {
     this.#note(
       `nothing has arrived for ${this.#stallDetector.limitMilliseconds / 1000} s; ${action}`,
     );
-    if (this.#retries > 0) this.#replace(client, ended);
+    if (this.#retries > 0) this.#replace(client, stallEndSignal);
   }
 
   /**
-   * Connects beside a stalled client until the stall ends. If the peer responds on the new
-   * connection, drops the stalled client; its calls continue.
+   * Tries new connections, besides the stalled client, until the stall ends. If the peer responds
+   * on a new connection, drops the stalled client; its calls continue on the new connection.
    */
-  async #replace(stalledClient: SharedClient, ended: AbortSignal): Promise<void> {
-    const anySignal = AbortSignal.any([this.#signal, ended]);
+  async #replace(stalledClient: SharedClient, stallEndSignal: AbortSignal): Promise<void> {
+    const anySignal = AbortSignal.any([this.#signal, stallEndSignal]);
     while (!anySignal.aborted && this.#currentClient === stalledClient) {
       const replacement = new SharedClient(this.#open, this.#signal, true);
       const drop = () => replacement.drop();
-      ended.addEventListener("abort", drop);
+      stallEndSignal.addEventListener("abort", drop);
       const isResponding = await replacement.client.then((client) => client.request("GET", "/"))
         .then(({ body }) => body?.cancel()).then(() => true, () => false);
-      ended.removeEventListener("abort", drop);
-      if (isResponding && !ended.aborted && this.#currentClient === stalledClient) {
+      stallEndSignal.removeEventListener("abort", drop);
+      if (isResponding && !stallEndSignal.aborted && this.#currentClient === stalledClient) {
         this.#stallDetector.limitMilliseconds *= 2;
         this.#currentClient = replacement;
         this.#hasReplacedClient = true;

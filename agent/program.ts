@@ -13,8 +13,8 @@ const VERSION = "0.1.0";
 type AddCommand = (program: AgentCommand) => void;
 
 /**
- * The commands by the headings of the help, each with the way to load the function that adds it. A
- * command line loads the module of its own command alone: all of them take as long as the rest of a
+ * The commands, by the headings of the help, each with a function that loads its module. A command
+ * line loads only the module of its command: to load all modules takes as long as the rest of a
  * short command.
  */
 const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<AddCommand>>>][] =
@@ -70,7 +70,7 @@ To send files once, without pairing:
 /**
  * Runs the program; resolves to its exit code.
  *
- * @param caughtSignals The signal that aborts the program; if left out, the signals of the process.
+ * @param caughtSignals The signals that abort the program; by default, the signals of the process.
  */
 export async function runAgent(
   args: readonly string[],
@@ -118,7 +118,7 @@ export async function runAgent(
 /**
  * Makes the program.
  *
- * @param args The command line: only its command is added. Without a command, all are added.
+ * @param args The command line. Only its command is added; without a command, all are added.
  */
 export async function makeProgram(
   run: Run,
@@ -157,7 +157,9 @@ async function addCommands(program: AgentCommand, name: string): Promise<void> {
   const canLoadAlone = name !== NEEDS_ALL_COMMANDS &&
     COMMANDS.some(([, group]) => Object.hasOwn(group, name));
   const groupPromises = COMMANDS.map(async ([heading, group]) => {
-    const loaders = Object.entries(group).filter(([each]) => !canLoadAlone || each === name);
+    const loaders = Object.entries(group).filter(([commandName]) =>
+      !canLoadAlone || commandName === name
+    );
     return [heading, await Promise.all(loaders.map(([, load]) => load()))] as const;
   });
   for (const [heading, addFunctions] of await Promise.all(groupPromises)) {
@@ -179,9 +181,12 @@ function listCommands(command: Command): Command[] {
 /** Returns the problem of a wrong command line, with a suggestion. */
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing or unknown";
-  const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
+  const messageLine = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
+    /\.$/,
+    "",
+  );
   const [firstQuoted = "", secondQuoted = ""] = Array.from(
-    line.matchAll(/'(.*?)'/gs),
+    messageLine.matchAll(/'(.*?)'/gs),
     ([, text = ""]) => text,
   );
   const [option = ""] = firstQuoted.split(" ");
@@ -190,7 +195,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       return `${firstQuoted.toUpperCase()} is missing`;
     case "commander.excessArguments": {
       const extraArgs = command.args.slice(command.registeredArguments.length);
-      const extraArguments = extraArgs.map((each) => JSON.stringify(each)).join(", ");
+      const extraArguments = extraArgs.map((argument) => JSON.stringify(argument)).join(", ");
       return `too many arguments: ${extraArguments}; quote a name with spaces`;
     }
     case "commander.optionMissingArgument":
@@ -200,18 +205,22 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownOption":
-      return command.registeredArguments.some((each) => /path|from|to|file/.test(each.name()))
-        ? `${line}; to name a file, write ./ before it`
-        : line;
+      return command.registeredArguments.some((argument) =>
+          /path|from|to|file/.test(argument.name())
+        )
+        ? `${messageLine}; to name a file, write ./ before it`
+        : messageLine;
   }
-  return line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
+  return messageLine.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
     .replace(
       /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are /s,
       (_whole, _value, name) => `${name.toUpperCase()} must be one of `,
     );
 }
 
-/** Converts the error of commander; an exit code of 0 is a request for the help or the version. */
+/**
+ * Converts an error of commander. With exit code 0, it is a request for the help or the version.
+ */
 function makeUsageFailure(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
@@ -224,7 +233,7 @@ function makeUsageFailure(error: CommanderError, command: Command): Error {
   return new Failure(`${problem}; see "${name} --help"`, "USAGE");
 }
 
-/** The signals that end programs. Windows sends the last two for Ctrl-Break and a closed window. */
+/** The signals that end programs. On Windows, the last two are Ctrl-Break and a closed window. */
 const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK", "SIGHUP"]
   : ["SIGINT", "SIGTERM"];

@@ -1,4 +1,4 @@
-/** The progress bar: a line that is redrawn, with a rate and the time that is left. */
+/** The progress bar: a line with a rate and the remaining time, which is redrawn. */
 
 import { printable } from "@degu/degu/base";
 import { formatBytes, formatDuration, type Output } from "./output.ts";
@@ -8,22 +8,24 @@ export interface CommandProgress {
   name: string;
   files: number;
   totalFiles: number;
-  /** The bytes that have reached the target. */
+  /** The bytes at the target. */
   bytes: number;
   totalBytes: number;
-  /** The bytes that were transferred, without those of an earlier attempt. */
-  moved: number;
+  /** The bytes that this command has transferred, without the bytes of an earlier attempt. */
+  transferredBytes: number;
 }
 
 /** The number of bytes transferred until a time in milliseconds. */
-export type Sample = readonly [at: number, moved: number];
+export type Sample = readonly [at: number, bytes: number];
 
 const DRAW_INTERVAL_MILLISECONDS = 100;
-/** The rate of the last five seconds is shown. */
+/** The number of samples in the last five seconds, whose rate is shown. */
 const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
-/** A rate over a shorter time is meaningless. */
+/** The shortest time with a meaningful rate. */
 const MIN_RATE_MILLISECONDS = 300;
-/** A name cut to fewer columns is useless, so the bar is dropped first. */
+/**
+ * The smallest number of columns for a name. For a longer name, the bar is shortened or dropped.
+ */
 const MIN_NAME_COLUMNS = 8;
 
 /** Shows the progress, which the caller updates, as soon as the number of files is known. */
@@ -31,16 +33,18 @@ export function showProgress(output: Output, progress: CommandProgress): Disposa
   const samples: Sample[] = [];
   return output.animate(DRAW_INTERVAL_MILLISECONDS, () => {
     if (progress.totalFiles === 0) return "";
-    samples.push([performance.now(), progress.moved]);
+    samples.push([performance.now(), progress.transferredBytes]);
     return formatProgressLine(progress, computeRate(samples), output.columns);
   });
 }
 
-/** The rate in bytes per second; `null` if the time is too short. Removes older samples. */
+/** Computes the rate in bytes per second; `null` if the time is too short. Removes old samples. */
 export function computeRate(samples: Sample[]): number | null {
   while (samples.length > MAX_SAMPLES) samples.shift();
-  const [[begin, before], [end, after]] = [samples[0]!, samples.at(-1)!];
-  return end - begin < MIN_RATE_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
+  const [[startedAt, startBytes], [endedAt, endBytes]] = [samples[0]!, samples.at(-1)!];
+  return endedAt - startedAt < MIN_RATE_MILLISECONDS
+    ? null
+    : (endBytes - startBytes) / (endedAt - startedAt) * 1000;
 }
 
 export function formatProgressLine(
@@ -57,8 +61,7 @@ export function formatProgressLine(
   const speed = rate === null ? "" : `${formatBytes(rate)}/s`;
   const remainingTime = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
-  // The last column stays free, because some terminals wrap when it is written to; two more columns
-  // are for the ^C of Ctrl-C.
+  // Some terminals wrap after the last column. Two more columns are for the ^C of Ctrl-C.
   const availableColumns = columns - 3;
   const choices = [
     [percent, formatBar(fraction, 20), size, speed, remainingTime],
@@ -68,7 +71,8 @@ export function formatProgressLine(
   ];
   const endings = choices.map((parts) => parts.filter((part) => part !== "").join("  "));
   const countNameColumns = (ending: string) => availableColumns - count.length - ending.length - 2;
-  const ending = endings.find((each) => countNameColumns(each) >= MIN_NAME_COLUMNS) ?? percent;
+  const ending = endings.find((candidate) => countNameColumns(candidate) >= MIN_NAME_COLUMNS) ??
+    percent;
   const label = fitText(printable(name), Math.max(0, countNameColumns(ending)));
   const padding = " ".repeat(Math.max(0, countNameColumns(ending) - widthOf(label)) + 2);
   return fitText(`${count}${label}${padding}${ending}`, Math.max(0, availableColumns));
@@ -79,23 +83,24 @@ function formatBar(fraction: number, columns: number): string {
 }
 
 /**
- * East Asian letters, emoji and everything between: all characters of two columns, and some of one.
+ * East Asian letters, emoji and all characters between: every character with two columns, and some
+ * characters with one.
  */
 const WIDE_CHARACTERS = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
 
-/** The largest number of columns of a text. Combining characters are counted as columns, too. */
+/** Returns an upper limit of the columns of a text. Also counts combining characters as columns. */
 export function widthOf(text: string): number {
   return [...text].length + (text.match(WIDE_CHARACTERS)?.length ?? 0);
 }
 
-/** Cuts out the middle of a text that is too wide, since both ends of a name are informative. */
+/** Cuts the middle out of a text that is too wide, because both ends of a name are informative. */
 export function fitText(text: string, columns: number): string {
   let width = widthOf(text);
   if (width <= columns) return text;
-  const end = [...text];
-  const start = end.splice(0, end.length / 2);
+  const tail = [...text];
+  const head = tail.splice(0, tail.length / 2);
   while (width >= columns && width > 0) {
-    width -= widthOf((start.length > end.length ? start.pop() : end.shift())!);
+    width -= widthOf((head.length > tail.length ? head.pop() : tail.shift())!);
   }
-  return columns < 1 ? "" : `${start.join("")}…${end.join("")}`;
+  return columns < 1 ? "" : `${head.join("")}…${tail.join("")}`;
 }

@@ -22,21 +22,21 @@ import { type OpenClient, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
   readonly peer: string;
-  /** The names below the shared directory; empty for the directory itself. */
+  /** The names below the share or the inbox; empty for the share or the inbox itself. */
   readonly names: readonly string[];
-  /** Whether the path must be a directory, because it is empty or ends with a slash. */
+  /** True if the path must be a directory, because it is empty or ends with a slash. */
   readonly mustBeDirectory: boolean;
 }
 
 /**
- * Whether an argument has a colon before its first slash. On Windows, a single letter before the
- * colon is a drive.
+ * Returns true if an argument has a colon before its first slash. On Windows, a single letter
+ * before the colon is a drive.
  */
 export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
-/** Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored. */
+/** Parses `PEER:[PATH]`. Ignores leading slashes, repeated slashes and `.`. */
 export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
   if (!isRemotePath(text)) {
@@ -79,12 +79,12 @@ export function parseRemotePath(text: string): RemotePath {
 export function formatRemotePath(
   peer: string,
   names: readonly string[],
-  directory = false,
+  isDirectory = false,
 ): string {
-  return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
+  return `${peer}:${names.join("/")}${isDirectory && names.length > 0 ? "/" : ""}`;
 }
 
-/** Refuses a path with a reserved name, which can be neither written nor removed. */
+/** Refuses a path with a reserved name, which peers can neither write nor remove. */
 export function checkNotReserved(names: readonly string[], shownPath: string): void {
   const reservedName = names.find(isReservedName);
   if (reservedName === undefined) return;
@@ -96,10 +96,10 @@ export function checkNotReserved(names: readonly string[], shownPath: string): v
   );
 }
 
-/** The directories of a peer: the share is for reading, the inbox takes files. */
+/** The directories of a peer: the share is read-only, the inbox is writable. */
 export type Area = "share" | "inbox";
 
-/** The list of a peer is kept in memory, and a malicious peer could send an endless one. */
+/** The limit of entries in a list in memory: a malicious peer could send an endless list. */
 const MAX_ENTRIES = 1_000_000;
 
 export interface RemoteEntry extends DirectoryEntry {
@@ -114,12 +114,12 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
   name: "something with a name that can't be sent",
 };
 
-/** A directory of a peer. Each list is requested once. */
+/** The share or the inbox of a peer. Requests each list once. */
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
   area: Area;
-  /** Called when the inbox replaces a missing share; `null` if it must not. */
+  /** Called when the inbox replaces a missing share; `null` if the inbox must not replace it. */
   readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
@@ -143,9 +143,9 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * Fails for an unknown peer; the first request connects.
+   * Opens the files of a peer. Fails for an unknown peer; the first request connects.
    *
-   * @param area With `"either"` the share; the inbox if the peer has an inbox only.
+   * @param area With `"either"`, the share, or the inbox if the peer has no share.
    */
   static async open(
     context: Context,
@@ -169,13 +169,13 @@ export class RemoteFiles implements Disposable {
     this.connections[Symbol.dispose]();
   }
 
-  /** The URI of a file, or, with `""` as the last name, of a directory. */
+  /** Makes the URI of a file or, with `""` as the last name, of a directory. */
   makeUri(names: readonly string[]): string {
     return fileUri(this.area, ...names);
   }
 
-  formatName(names: readonly string[], directory = false): string {
-    return formatRemotePath(this.peer, names, directory);
+  formatName(names: readonly string[], isDirectory = false): string {
+    return formatRemotePath(this.peer, names, isDirectory);
   }
 
   /** Lists a directory by name; `null` if it is missing. */
@@ -266,10 +266,10 @@ export class RemoteFiles implements Disposable {
   /**
    * Makes the failure of a missing path, with the command that lists the nearest directory.
    *
-   * @param directory Whether the path must be a directory.
+   * @param mustBeDirectory True if the path must be a directory.
    */
-  async makeMissingFailure(names: readonly string[], directory = false): Promise<Failure> {
-    const lastDepth = directory ? names.length : names.length - 1;
+  async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {
+    const lastDepth = mustBeDirectory ? names.length : names.length - 1;
     for (let depth = 1; depth <= lastDepth; depth++) {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) break;
@@ -299,7 +299,7 @@ export class RemoteFiles implements Disposable {
     return this.#makeNotFoundFailure(`${this.#quoteName(names)} does not exist: ${advice}`, names);
   }
 
-  /** Requests the whole directory; `null` if the peer does not respond. */
+  /** Requests the root of the share or the inbox; `null` if the peer does not respond. */
   async requestRoot(): Promise<Response | null> {
     try {
       return await this.connections.call((client) => client.request("HEAD", this.makeUri([""])));
@@ -314,8 +314,8 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * Makes the failure of a path in the wrong area: an uploaded file is in the inbox, not in the
-   * share.
+   * Makes the failure of a path that exists in the other area: an uploaded file is in the inbox,
+   * not in the share.
    */
   async #makeOtherAreaFailure(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";

@@ -7,11 +7,11 @@ import { exitCodeOf, isPeerOffline } from "./failure.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
 /**
- * Repeats a command until it is interrupted. A run that fails does not end it.
+ * Repeats a command until it is interrupted. A run that fails does not end the command.
  *
  * @param runOnce Resolves to an exit code.
  * @returns The exit code of the last run.
- * @throws the reason of the interruption if a run was under way.
+ * @throws The reason of the interruption if it has interrupted a run.
  */
 export async function repeatRuns(
   context: Context,
@@ -43,14 +43,14 @@ export async function repeatRuns(
 }
 
 /**
- * The output of the runs. Prints a problem in its first run, and again when it has ended. A run
- * without changes prints only problems. `--verbose` prints each file.
+ * The output of the runs. Prints a problem in the first run that has it, and again when it is over.
+ * A run without changes prints only problems. With `--verbose`, prints each file.
  */
 class RunOutput extends Output {
   readonly #output: Output;
-  /** The texts of the problems of the last run, by a key that equal problems share. */
+  /** The texts of the problems of the previous run, by a key that equal problems share. */
   #previousProblems = new Map<string, string>();
-  /** The texts of the problems of the run under way, by the same keys. */
+  /** The texts of the problems of the current run, by the same keys. */
   #currentProblems = new Map<string, string>();
 
   constructor(output: Output, isVerbose: boolean) {
@@ -58,8 +58,8 @@ class RunOutput extends Output {
     this.#output = output;
   }
 
-  override printSummary(done: string, _failures: string, hasChanged: boolean): void {
-    if (hasChanged) this.#output.note(done);
+  override printSummary(results: string, _failures: string, hasChanged: boolean): void {
+    if (hasChanged) this.#output.note(results);
   }
 
   override warn(text: string): void {
@@ -80,12 +80,12 @@ class RunOutput extends Output {
     }
   }
 
-  /** Reports the error that ended a run. `peer` is the peer that the run used. */
+  /** Reports the error that has ended a run with a peer. */
   reportFailure(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error);
-    // A peer that is off fails with different errors, one after the other.
-    const key = isPeerOffline(error) || isPeerOffline(cause) ? "away" : text;
+    // A peer that is offline causes different errors in successive runs.
+    const key = isPeerOffline(error) || isPeerOffline(cause) ? "offline" : text;
     if (this.#recordProblem(key, text)) {
       super.error(text);
       if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
@@ -101,7 +101,7 @@ class RunOutput extends Output {
     [this.#previousProblems, this.#currentProblems] = [this.#currentProblems, new Map()];
   }
 
-  /** Records a problem; returns whether this run and the previous run did not have it. */
+  /** Records a problem; returns true if neither this run nor the previous run had it before. */
   #recordProblem(key: string, text = key): boolean {
     const previousText = this.#currentProblems.get(key) ?? this.#previousProblems.get(key);
     this.#currentProblems.set(key, previousText ?? text);

@@ -11,25 +11,25 @@ import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
 import { arePathsNested, ignoreNotFound, makeMissingSourceFailure } from "./local_paths.ts";
 
-/** A file or directory to send, as the receiver gets it. */
+/** A file or directory to send, in the form that the receiver gets. */
 export interface SentEntry {
   readonly name: string;
   readonly kind: "file" | "directory";
   readonly size: number;
 }
 
-/** An entry with its path. */
+/** A sent entry with its local path. */
 interface Source extends SentEntry {
   readonly path: string;
 }
 
-/** The URI of the long poll: 200 when the sender stops, 204 after a while. */
+/** The URI of the long poll: 200 when the sender stops, 204 after {@linkcode POLL_MILLISECONDS}. */
 export const END_URI = "/end";
 /** The URI at which the receiver reports success. */
 export const DONE_URI = "/done";
 
 const POLL_MILLISECONDS = 5000;
-/** The time without a request after which the receiver has disconnected. */
+/** The time without a request after which the receiver counts as disconnected. */
 const SILENCE_MILLISECONDS = 20_000;
 const CHECK_MILLISECONDS = 1000;
 /** The time for the receiver to disconnect after the sender has stopped. */
@@ -38,7 +38,7 @@ const CLOSE_MILLISECONDS = 1000;
 /**
  * Finds the files and directories to send.
  *
- * @param deviceDirectories The directories of this device, whose keys must not leave this machine.
+ * @param deviceDirectories The directories with keys, which must not leave this machine.
  */
 export async function findSources(
   paths: readonly string[],
@@ -76,10 +76,10 @@ export async function findSources(
 /** The transfer to one receiver. */
 export class SendSession {
   /** Resolves when the receiver has reported success. */
-  readonly done: Promise<void>;
-  /** The app that serves exactly the sources, for reading. */
+  readonly successReported: Promise<void>;
+  /** The app that serves only the sources, read-only. */
   readonly app: AppFunction;
-  readonly #done = Promise.withResolvers<void>();
+  readonly #successReported = Promise.withResolvers<void>();
   readonly #endController = new AbortController();
   /** The sessions with a long poll. */
   readonly #sessions = new Set<Session>();
@@ -91,7 +91,7 @@ export class SendSession {
     logger: Pick<Logger, "warn">,
     onFile: (name: string, event: FileEvent) => void,
   ) {
-    this.done = this.#done.promise;
+    this.successReported = this.#successReported.promise;
     const apps = new Map<string | null, FilesApp["handle"]>();
     for (const { name, kind, path } of sources) {
       const isDirectory = kind === "directory";
@@ -101,7 +101,7 @@ export class SendSession {
       const app = new FilesApp(isDirectory ? path : dirname(path), options);
       apps.set(escapeName(name), async (request, session) => {
         if (!isDirectory) {
-          // Only this file of the directory is served.
+          // Serve only this file of the directory.
           if (request.path.length > 0) return reply(404);
           request.path.push(escapeName(basename(path)));
         }
@@ -118,7 +118,7 @@ export class SendSession {
       if (method === "GET" && uri === "/") return json(entries);
       if (method === "GET" && uri === END_URI) return this.#waitForEnd(session);
       if (method !== "POST" || uri !== DONE_URI || body !== null) return reply(404);
-      this.#done.resolve();
+      this.#successReported.resolve();
       return reply(200);
     };
   }
@@ -130,7 +130,7 @@ export class SendSession {
     return reply(this.#endController.signal.aborted ? 200 : 204);
   }
 
-  /** Waits until the receiver, which has just been paired, is silent for too long. */
+  /** Waits until the paired receiver is silent for too long. */
   async waitUntilSilent(signal: AbortSignal): Promise<void> {
     const startedAt = performance.now();
     const silentMilliseconds = () => performance.now() - Math.max(this.#lastRequestAt, startedAt);
@@ -139,7 +139,7 @@ export class SendSession {
     }
   }
 
-  /** Answers the long poll, and waits a moment until the receiver has disconnected. */
+  /** Responds to the long poll, and waits up to a second until the receiver has disconnected. */
   async end(): Promise<void> {
     this.#endController.abort();
     const timeoutSignal = AbortSignal.timeout(CLOSE_MILLISECONDS);

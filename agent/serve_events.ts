@@ -1,29 +1,31 @@
-/** The reports of a serving command on the files that peers get, put and delete. */
+/** The reports of `degu serve` and `degu send` on the files that peers get, put and delete. */
 
 import { peerOf } from "@degu/degu/device";
 import type { FileEvent } from "@degu/degu/files";
 import { explain } from "./explain.ts";
 import { formatBytes, formatCount, type Output } from "./output.ts";
 
-/** The silence of a peer after which a line sums up its actions. */
+/** The silence of a peer after which one line summarizes its actions. */
 const SILENCE_MILLISECONDS = 1000;
 const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
 
 /** The actions of a peer since its last silence. */
 interface Activity {
   readonly name: string;
-  /** The first of the actions. */
+  /** The text of the first action. */
   readonly text: string;
   actionCount: number;
   cutCount: number;
-  readonly totalsByAction: Map<FileEvent["action"], { files: number; bytes: number; last: string }>;
+  readonly totalsByAction: Map<
+    FileEvent["action"],
+    { files: number; bytes: number; lastPath: string }
+  >;
   silenceTimer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /**
  * Reports the files that peers get, put and delete: with `--json` as an object for each file,
- * otherwise as a line for each peer that falls silent. A failing output is reported once, and
- * serving continues.
+ * otherwise as a line for each peer after a silence. Reports a failing output once, and continues.
  */
 export class ServeEvents implements Disposable {
   readonly #output: Output;
@@ -63,7 +65,7 @@ export class ServeEvents implements Disposable {
     activity.actionCount++;
     if (!complete) activity.cutCount++;
     clearTimeout(activity.silenceTimer);
-    // A shutdown can cut a download after this was disposed of; report it at once.
+    // A shutdown can cut off a download after the disposal: report it immediately.
     if (this.#isDisposed) this.#flush(id);
     else activity.silenceTimer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
   }

@@ -8,7 +8,9 @@ import { arePathsNested, checkWritable, ignoreNotFound } from "./local_paths.ts"
 import type { Output } from "./output.ts";
 import { findHomeDirectory } from "./open_device.ts";
 
-/** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
+/**
+ * The inbox of `--inbox` without a value. Shells don't expand the same path in `--inbox=~/Inbox`.
+ */
 export const DEFAULT_INBOX = "~/Inbox";
 
 /** The options that name the directories. */
@@ -19,9 +21,9 @@ export interface DirectoryOptions {
   readonly newOnly?: boolean;
 }
 
-/** Refuses options without a share and an inbox. */
+/** Refuses options with neither a share nor an inbox. */
 export function checkServesAny({ share, inbox, inboxForAll, newOnly }: DirectoryOptions): void {
-  if ([share, inbox, inboxForAll].some((each) => each !== undefined)) return;
+  if ([share, inbox, inboxForAll].some((option) => option !== undefined)) return;
   if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", "USAGE");
   throw new Failure(
     "nothing is to be served: add --share DIR, which peers can read, or --inbox, into which they can put files",
@@ -45,23 +47,24 @@ function makeDeviceOverlapFailure(option: string, dir: string, device: string): 
 }
 
 /**
- * Checks the directories of the options together, and makes a missing inbox.
+ * Checks the directories of the options together, and creates a missing inbox.
  *
  * @returns Their real paths.
  */
 export async function checkDirectories(
-  { share: shareOption, inbox: inboxOfEach, inboxForAll: inboxOfAll }: DirectoryOptions,
+  { share: shareOption, inbox: separateInboxOption, inboxForAll: sharedInboxOption }:
+    DirectoryOptions,
   home: string,
   output: Output,
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
-  const inboxOption = inboxOfAll ?? inboxOfEach;
+  const inboxOption = sharedInboxOption ?? separateInboxOption;
   const checkShare = async () =>
     shareOption === undefined ? null : await checkServedDirectory(shareOption, home);
   if (inboxOption === undefined) return { share: await checkShare(), inbox: null };
   const dir = resolveInboxPath(inboxOption);
-  if (inboxOfAll !== undefined) {
+  if (sharedInboxOption !== undefined) {
     const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
-    // If both are one directory, it may have just been made.
+    // If both are the same directory, `checkInbox()` may have just created it.
     return { share: await checkShare(), inbox };
   }
   const share = await checkShare();
@@ -79,8 +82,8 @@ export async function checkDirectories(
 }
 
 /**
- * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory of the
- * device may be neither inside it nor around it.
+ * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory must
+ * neither contain the directory of the device nor be inside it.
  */
 export async function checkServedDirectory(
   dir: string,
@@ -95,7 +98,7 @@ export async function checkServedDirectory(
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
   }
-  // Report a missing permission now, not at the first request of a peer.
+  // Report a missing permission before the first request of a peer.
   await withOptionName(option, checkUsable(path));
   const devicePath = await realPath(home);
   if (arePathsNested(path, devicePath)) throw makeDeviceOverlapFailure(option, dir, devicePath);
@@ -110,7 +113,7 @@ async function checkUsable(dir: string): Promise<void> {
   }
 }
 
-/** Names the option in the error of a promise that rejects. */
+/** Adds the name of the option to the error of a promise that rejects. */
 function withOptionName<T>(option: string, result: Promise<T>): Promise<T> {
   return result.catch((error) => {
     throw toOptionFailure(option, error);
@@ -123,10 +126,10 @@ function toOptionFailure(option: string, error: unknown): unknown {
 }
 
 /**
- * Checks the directory of an inbox in the same way. Creates a missing directory for its owner
- * alone, but not its parents: a typing error in a path should not create a tree.
+ * Checks the directory of an inbox in the same way. Creates a missing directory that only its owner
+ * can access, but not its parents: a typing error in a path should not create a tree.
  *
- * @param options The option that has named it, and a further check.
+ * @param options The option that names the directory, and another check.
  */
 export async function checkInbox(
   dir: string,
@@ -137,14 +140,14 @@ export async function checkInbox(
     readonly check?: (path: string) => Promise<void>;
   } = {},
 ): Promise<string> {
-  // Creating the directory also finds a missing permission now, not at the first upload.
+  // Creating the directory finds a missing permission before the first upload.
   const isCreated = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
-    const isReportedLater = [AlreadyExists, NotFound, NotADirectory].some((each) =>
-      error instanceof each
+    const isReportedLater = [AlreadyExists, NotFound, NotADirectory].some((errorClass) =>
+      error instanceof errorClass
     );
     if (!isReportedLater) throw toOptionFailure(option, error);
-    return false; // the check below reports the known errors
+    return false; // `checkServedDirectory()` reports these errors
   });
   try {
     const path = await checkServedDirectory(dir, home, option);

@@ -25,8 +25,7 @@ export interface ShownInvitationOptions {
 }
 
 /**
- * An open invitation, with its announcement if numbers are compared; both end when it is disposed
- * of.
+ * An open invitation, with its announcement if users compare numbers; both end when disposed of.
  */
 export class ShownInvitation implements AsyncDisposable {
   readonly invitation: Invitation;
@@ -39,33 +38,33 @@ export class ShownInvitation implements AsyncDisposable {
   private constructor(
     context: Context,
     device: Device,
-    prompt: ShownInvitationOptions,
-    questions: NumberPrompt | null,
+    shownOptions: ShownInvitationOptions,
+    numberPrompt: NumberPrompt | null,
     invitation: Invitation,
   ) {
     this.invitation = invitation;
     this.#context = context;
     this.#device = device;
-    this.#options = prompt;
-    this.#numberPrompt = questions;
-    this.#announcement = questions === null
+    this.#options = shownOptions;
+    this.#numberPrompt = numberPrompt;
+    this.#announcement = numberPrompt === null
       ? null
       : announceInvitation(context, device, invitation, SEND_SERVICE);
   }
 
-  /** @param questions `null` where the line is the only way. */
+  /** @param numberPrompt `null` if the line is the only way to join. */
   static async open(
     context: Context,
     device: Device,
-    questions: NumberPrompt | null,
-    prompt: ShownInvitationOptions,
+    numberPrompt: NumberPrompt | null,
+    shownOptions: ShownInvitationOptions,
   ): Promise<ShownInvitation> {
-    const confirm = questions === null ? undefined : makeConfirm(questions, context);
-    const invitation = await openInvitation(context, device, { ...prompt.options, confirm });
-    return new ShownInvitation(context, device, prompt, questions, invitation);
+    const confirm = numberPrompt === null ? undefined : makeConfirm(numberPrompt, context);
+    const invitation = await openInvitation(context, device, { ...shownOptions.options, confirm });
+    return new ShownInvitation(context, device, shownOptions, numberPrompt, invitation);
   }
 
-  /** Prints how the other device can join: first by a number, then by the line. */
+  /** Prints the ways in which the other device can join: first by a number, then by the line. */
   show(): void {
     const { output } = this.#context;
     const { invitation: { addresses: [firstAddress], line, expires } } = this;
@@ -90,8 +89,7 @@ export class ShownInvitation implements AsyncDisposable {
     const { invitation } = this;
     using _countdown = showCountdown(this.#context, invitation);
     try {
-      // A peer that is being stored at an interruption is still printed, because this device trusts
-      // it from now on.
+      // Also return a peer that is stored during an interruption, because this device trusts it.
       return await invitation.paired;
     } catch (error) {
       signal.throwIfAborted();
@@ -106,12 +104,12 @@ export class ShownInvitation implements AsyncDisposable {
   }
 }
 
-/** Returns the name and the beginning of the id of this device, as the other device shows them. */
+/** Returns the name and the short id of this device, which the other device also shows. */
 export function describeThisDevice({ name, id }: Device): string {
   return `this is ${name} ${id.slice(0, 8)}…`;
 }
 
-/** Opens an invitation, which ends with the command. */
+/** Opens an invitation, which ends when the command is interrupted. */
 export async function openInvitation(
   { signal }: Context,
   device: Device,
@@ -121,19 +119,19 @@ export async function openInvitation(
   try {
     const isByLine = options.confirm === undefined;
     if (isByLine || listen !== undefined) return await open(listen);
-    // The plain port is the same at every address, so that it can be announced.
+    // An announcement has one port, so the plain port must be the same at every address.
     return await openAtEveryAddress((address) => open([address]), 0);
   } catch (error) {
     throw toUsageFailure(listen === undefined ? error : toListenFailure(listen, error));
   }
 }
 
-/** Whether devices of the network can reach an invitation. */
+/** Returns true if other devices in the network can reach an invitation. */
 export function isReachableFromNetwork({ addresses }: Invitation): boolean {
   return addresses.some(isReachableByOthers);
 }
 
-/** Announces an invitation until disposed of; `null` where it can't be announced. */
+/** Announces an invitation until disposed of; `null` if it can't be announced. */
 export function announceInvitation(
   context: Context,
   { name, id }: Device,
@@ -141,7 +139,7 @@ export function announceInvitation(
   type: typeof PAIR_SERVICE | typeof SEND_SERVICE,
 ): AsyncDisposable | null {
   const [port, ...otherPorts] = new Set(invitation.addresses.map(([, port]) => Number(port)));
-  // A service has one port.
+  // A service record has one port.
   const isAnnounced = isReachableFromNetwork(invitation) && otherPorts.length === 0 &&
     isMdnsPermitted();
   return isAnnounced
@@ -152,14 +150,14 @@ export function announceInvitation(
 /** Shows the remaining time, until disposed of. */
 export function showCountdown({ output }: Context, { expires }: Invitation): Disposable {
   const endsAt = performance.now() + expires.getTime() - Date.now();
-  // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
+  // A wrapped line can't be removed, so cut off its start.
   return output.animate(
     1000,
     () => formatCountdown(endsAt - performance.now()).slice(1 - output.columns),
   );
 }
 
-/** Asks the user about a number, and prints the reason if the pairing ends before the reply. */
+/** Asks the user about a number, and prints the reason if the pairing fails. */
 function makeConfirm({ confirm }: NumberPrompt, { output, signal: commandSignal }: Context) {
   return (question: Parameters<typeof confirm>[0]) => {
     const { name, signal } = question;

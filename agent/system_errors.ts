@@ -38,7 +38,7 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   ],
 ];
 
-/** Operations that change the disk, so a denied one is a denied "write". */
+/** The operations that change the disk. If one is denied, the message has the verb "write". */
 const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
@@ -49,12 +49,12 @@ export function describeSystemProblem(
   text: string,
   code: unknown,
 ): [reason: string, hint: string] | null {
-  const [, operation = "", from, to] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
-  const path = to ?? from;
+  const [, operation = "", firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
+  const path = secondPath ?? firstPath;
   if (path === undefined) return null;
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(`${code}`)) ?? [];
   if (problem === undefined || advice === undefined) return null;
-  // Users don't know reserved names: show the directory around it.
+  // Users don't know reserved names: show the directory that contains the reserved name.
   const names = path.split("/");
   const reservedIndex = names.findIndex(isReservedName);
   const shownPath = reservedIndex < 0
@@ -77,7 +77,7 @@ export function describeSystemProblem(
   ];
 }
 
-/** Names the user of this process: by the uid if Deno permits to ask for it. */
+/** Returns a description of the user of this process: the uid if Deno permits to read it. */
 export function describeUser(): string {
   const permission = { name: "sys", kind: "uid" } as const;
   const isPermitted = Deno.build.os !== "windows" &&

@@ -7,23 +7,23 @@ import { formatBytes } from "./output.ts";
 
 const RUN_AGAIN = "run the same command again";
 
-/** The reason why a file is not put in the place of another file. */
+/** The reason why a file does not replace another file. */
 const CHANGED_AT_PEER =
   `the file at the peer changed meanwhile, and stays: look at it, and ${RUN_AGAIN}`;
 
-/** The reason of a peer that runs `degu serve --new-only`. */
+/** The reason if the peer runs `degu serve --new-only`. */
 export const ONLY_NEW_PROBLEM =
   'the peer only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
-/** The reason if every connection ends at one file, while the peer responds. */
+/** The reason if every connection ends during the same file, but the peer responds. */
 export const CONNECTION_BREAKS_PROBLEM = "the connection breaks off again and again";
 
-/** The reason can't be a reserved name, which {@linkcode checkNotReserved} refuses. */
+/** The reason of status 403. {@linkcode checkNotReserved} has refused reserved names before. */
 const NOT_WRITABLE_BY_PEER = `the peer can't write to its inbox: see the output of "degu serve"`;
 
 export type FileAction = "get" | "put" | "delete";
 
-/** The meanings of the peer's statuses, by action. */
+/** The meanings of statuses of the peer, by action. */
 const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
     403: "the peer may not read it, or its disk does not give it",
@@ -34,10 +34,10 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     403: NOT_WRITABLE_BY_PEER,
     404: "the peer refuses the name, or takes no files any more",
     405: "the peer takes no files any more",
-    // An older file was reported before, from the list of the peer.
+    // A file that the list of the peer has was reported before the upload.
     409:
       `another command is sending it, or another entry has just taken its name: ${RUN_AGAIN} in a moment, which then says what`,
-    // Even with --force, a file is replaced only if it has not changed since the list.
+    // Even with --force, a file that has changed since the list is not replaced.
     412: CHANGED_AT_PEER,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",
@@ -57,7 +57,7 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   DIGEST_MISMATCH: `what arrived is not what was sent: ${RUN_AGAIN}`,
 };
 
-/** The meanings of the codes that need no finer reason, by action. */
+/** The meanings of codes with a single reason, by action. */
 const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
   get: {
     ...COPY_PROBLEMS,
@@ -73,17 +73,17 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
 /** Describes the needed and the free space of a full disk; `null` for other errors. */
 function describeSpaceProblem(error: unknown): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
-  const { needed, free, kept: partialFile } = error;
+  const { needed: neededBytes, free: freeBytes, kept: partialFile } = error;
   const isLocal = error.at === "local";
   const location = isLocal ? "on this device" : "on the peer";
-  const freeText = free === null ? "less is" : `${formatBytes(free)} are`;
-  const isFull = free === null || free === 0;
-  const problem = needed !== null
-    ? `needs ${formatBytes(needed)}, and ${freeText} free ${location}`
+  const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
+  const isFull = freeBytes === null || freeBytes === 0;
+  const problem = neededBytes !== null
+    ? `needs ${formatBytes(neededBytes)}, and ${freeText} free ${location}`
     : isFull
     ? `no space is left ${location}, or a quota is reached`
     : `only ${freeText} free ${location}, or a quota is reached`;
-  // The peer sends its free space, but logs the size of partial uploads only locally.
+  // The peer sends its free space, but not the size of its partial uploads.
   const partialText = !isLocal ? '"degu serve" prints the size of partial uploads' : partialFile &&
     `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
   return `${problem}: free some space and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
@@ -137,8 +137,8 @@ function describeStatusProblem({ status }: StatusError, action: FileAction): str
 }
 
 /**
- * Whether the next file would fail with the same error, because the peer can't be reached or a disk
- * is full. A file that is larger than the free space fails alone.
+ * Returns true if the next file would fail with the same error, because the peer is unreachable or
+ * a disk is full. If one file is larger than the free space, other files may still succeed.
  */
 export function isFinalError(error: unknown): boolean {
   if (error instanceof TransferError && error.code === "DISK_FULL") return error.needed === null;

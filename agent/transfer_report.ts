@@ -13,12 +13,12 @@ export interface TransferNames {
   readonly to: string;
 }
 
-/** The messages, the bar and the counts of the copies of one command. */
+/** The messages, the progress bar and the counts of the copies of one command. */
 export class TransferReport implements Disposable {
-  /** The numbers of the bar. Every transfer updates them. */
+  /** The numbers of the progress bar. Every transfer updates them. */
   readonly progress: CommandProgress = {
     ...{ name: "", files: 0, totalFiles: 0 },
-    ...{ bytes: 0, totalBytes: 0, moved: 0 },
+    ...{ bytes: 0, totalBytes: 0, transferredBytes: 0 },
   };
   readonly #output: Output;
   readonly #isDryRun: boolean;
@@ -29,11 +29,18 @@ export class TransferReport implements Disposable {
   /** The skipped links and special files, with the kind of each. */
   readonly #skippedKinds = new Map<string, string>();
   /**
-   * The number of files that are too large for the free space. The first has its own line; the
-   * others share one at the end.
+   * The number of files that are too large for the free space. The first file has its own message;
+   * the others have one message at the end.
    */
   #tooLargeCount = 0;
-  readonly #counts = { copied: 0, moved: 0, removed: 0, unchanged: 0, deleted: 0, failed: 0 };
+  readonly #counts = {
+    copied: 0,
+    transferredBytes: 0,
+    removed: 0,
+    unchanged: 0,
+    deleted: 0,
+    failed: 0,
+  };
   #bar: Disposable | null;
 
   constructor({ output, options: { verbose = false } }: Context, isDryRun = false) {
@@ -50,14 +57,14 @@ export class TransferReport implements Disposable {
     this.#output.warn(`${name}: skipped: ${reason}`);
   }
 
-  /** Counts a link or a special file. All of them share one line at the end. */
+  /** Counts a link or a special file. All of them have one message at the end. */
   skipOther(name: string, kind: string): void {
     this.#skippedNames.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
     else this.#skippedKinds.set(name, kind);
   }
 
-  /** Counts a file that is still being written. All of them share one line at the end. */
+  /** Counts a file that is still being written. All of them have one message at the end. */
   skipUnsettled(name: string): void {
     this.#skippedNames.add(name);
     this.#unsettledNames.add(name);
@@ -75,7 +82,7 @@ export class TransferReport implements Disposable {
     if (this.#output.json) this.#output.printResult("", { ...object, error: { code, message } });
   }
 
-  /** Counts a file that is the same at both ends; with names, also reports it. */
+  /** Counts a file that is the same on both devices; with names, also reports it. */
   reportUnchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
@@ -84,7 +91,7 @@ export class TransferReport implements Disposable {
   /**
    * Counts and reports a copied file; in a dry run, a file that would be copied.
    *
-   * @param isNamed Whether the command line names the file itself, not only its directory.
+   * @param isNamed True if the command line names the file itself, not only its directory.
    */
   reportCopied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
@@ -97,14 +104,14 @@ export class TransferReport implements Disposable {
     this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
-  /** Counts a file that was moved to the target, and removed from this device. */
+  /** Counts a file that was copied to the target, and then removed from this device. */
   reportRemoved(name: string): void {
     this.#counts.removed++;
     if (this.#output.json) this.#result("", { removed: name });
   }
 
-  addMovedBytes(bytes: number): void {
-    this.#counts.moved += bytes;
+  addTransferredBytes(bytes: number): void {
+    this.#counts.transferredBytes += bytes;
   }
 
   reportDeleted(name: string): void {
@@ -132,7 +139,11 @@ export class TransferReport implements Disposable {
     return this.#counts.failed === 0 ? 0 : FAILED;
   }
 
-  /** @param isEnded Whether an error has ended the command early. */
+  /**
+   * Prints the summary.
+   *
+   * @param isEnded True if an error has ended the command early.
+   */
   summarize(isEnded: boolean): void {
     this[Symbol.dispose]();
     const [firstSkipped, ...moreSkipped] = this.#skippedKinds;
@@ -155,12 +166,12 @@ export class TransferReport implements Disposable {
         `${firstUnsettled}${moreText}: skipped: still being written, or modified just now; a later run copies it`,
       );
     }
-    const { copied, moved, removed, unchanged, deleted, failed } = this.#counts;
+    const { copied, transferredBytes, removed, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
-    const timeText = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const timeText = transferredBytes > 0 ? ` in ${formatDuration(seconds)}` : "";
     const [prefix, size] = this.#isDryRun
       ? ["would be ", ""]
-      : ["", `, ${formatBytes(moved)}${timeText}`];
+      : ["", `, ${formatBytes(transferredBytes)}${timeText}`];
     const hasNoCopies = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
     const isEmpty = !isEnded &&
       copied + unchanged + deleted + failed + this.#skippedNames.size === 0;
@@ -175,7 +186,7 @@ export class TransferReport implements Disposable {
       deleted > 0 ? `${deleted} ${prefix}deleted` : "",
       this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
     ].filter((part) => part !== "");
-    // A single failure without any other result was printed already.
+    // A single failure without any other result needs no count.
     const failures = failed > 1 || failed === 1 && parts.length > 0
       ? `${formatCount(failed, "error")}: see above`
       : "";

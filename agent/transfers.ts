@@ -52,7 +52,7 @@ interface TransfersOptions {
   readonly retryAdvice?: string;
 }
 
-/** Copies files and trees from or to a peer: counts, prints and draws the events. */
+/** Copies files and trees from or to peers, and reports the results. */
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
   readonly #report: TransferReport;
@@ -63,8 +63,9 @@ export class Transfers implements Disposable {
   readonly #retryAdvice: string;
   /** The source of each target that this command writes. */
   readonly #sourcesByTarget = new Map<string, string>();
-  /** A source that goes into each directory. */
+  /** One source below each target directory. */
   readonly #sourcesByDirectory = new Map<string, string>();
+
   constructor(
     context: Context,
     direction: "get" | "put",
@@ -81,12 +82,12 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Prepares the arguments of the command line. Reports a failure of one of several arguments, and
-   * continues with the others, unless they would fail in the same way.
+   * Prepares the arguments of the command line. If one of several arguments fails, reports the
+   * failure and continues with the other arguments, unless they would fail in the same way.
    */
   async prepare<Argument, Prepared>(
     args: readonly Argument[],
-    isOnly: boolean,
+    isSingleArgument: boolean,
     pathOf: (argument: Argument) => string,
     prepareOne: (argument: Argument) => Promise<Prepared>,
   ): Promise<Prepared[]> {
@@ -97,7 +98,7 @@ export class Transfers implements Disposable {
       } catch (error) {
         const isArgumentFailure = error instanceof Failure && !isFinalError(error.cause) ||
           error instanceof Deno.errors.NotCapable;
-        if (!isArgumentFailure || isOnly) throw error;
+        if (!isArgumentFailure || isSingleArgument) throw error;
         const path = pathOf(argument);
         this.#report.fail(path, explain(error), codeOf(error), { path });
       }
@@ -107,14 +108,14 @@ export class Transfers implements Disposable {
 
   /**
    * Reserves the absolute path of a target for a source. Fails if another source has the same
-   * target, or one of its parents or children, whose files it could replace.
+   * target, or a target above or below it, because it could replace files of the other source.
    */
   claimTarget(path: string, source: string): void {
     // Windows ignores case.
     const target = Deno.build.os === "windows" ? path.toLowerCase() : path;
     const paths = [target];
     for (let dir = dirname(target); dir !== paths.at(-1); dir = dirname(dir)) paths.push(dir);
-    const claimedPath = paths.find((each) => this.#sourcesByTarget.has(each));
+    const claimedPath = paths.find((candidatePath) => this.#sourcesByTarget.has(candidatePath));
     const otherSource = claimedPath === undefined
       ? this.#sourcesByDirectory.get(target)
       : this.#sourcesByTarget.get(claimedPath);
@@ -122,19 +123,19 @@ export class Transfers implements Disposable {
       const problem = `${otherSource} has the same ${claimedPath === target ? "name" : "place"}`;
       throw new Failure(`${problem}: ${this.direction} the two into different directories`);
     }
-    for (const each of paths.slice(1)) this.#sourcesByDirectory.set(each, source);
+    for (const directory of paths.slice(1)) this.#sourcesByDirectory.set(directory, source);
     this.#sourcesByTarget.set(target, source);
   }
 
   /**
-   * Copies files, then trees, of one peer after the other. Continues after a failure, unless the
-   * rest would also fail: the only peer is unreachable, a disk is full, or the command was
-   * interrupted. Then prints a summary, and rejects.
+   * Copies files, then trees, of one peer after the other. Continues after a failure, unless all
+   * other copies would also fail: the single peer is unreachable, a disk is full, or the command
+   * was interrupted. Then prints a summary, and rejects.
    */
-  async copy(jobs: readonly PeerJobs[], isOnlyPeer = true): Promise<void> {
+  async copy(jobs: readonly PeerJobs[], isSinglePeer = true): Promise<void> {
     try {
       for (const [files, peerJobs] of jobs) {
-        await this.forPeer(files.peer, isOnlyPeer, () => this.#copyAll(files, peerJobs));
+        await this.forPeer(files.peer, isSinglePeer, () => this.#copyAll(files, peerJobs));
       }
     } catch (error) {
       if (!(error instanceof OutputClosedError)) this.#report.summarize(true);
@@ -143,17 +144,17 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Does the work for one peer. Reports the loss of one of several peers, and continues with the
-   * others.
+   * Does the work for one peer. If one of several peers is lost, reports the loss without
+   * rejecting, so that the other peers continue.
    */
-  async forPeer(peer: string, isOnly: boolean, work: () => Promise<void>): Promise<void> {
+  async forPeer(peer: string, isSinglePeer: boolean, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
       this.#signal.throwIfAborted();
       const code = codeOf(error);
       const isPeerFailure = error instanceof Failure ? code !== "FULL" : LOST_PEER_CODES.has(code);
-      if (isOnly || !isPeerFailure) throw error;
+      if (isSinglePeer || !isPeerFailure) throw error;
       this.#report.failPeer(peer, error);
     }
   }
@@ -187,8 +188,8 @@ export class Transfers implements Disposable {
           const { bytes, resumedFrom, reused } = progressEvent;
           onProgress(progressEvent);
           progress.bytes += resumedFrom + reused + bytes - bytesAtTarget;
-          progress.moved += bytes - transferredBytes;
-          this.#report.addMovedBytes(bytes - transferredBytes);
+          progress.transferredBytes += bytes - transferredBytes;
+          this.#report.addTransferredBytes(bytes - transferredBytes);
           [bytesAtTarget, transferredBytes] = [resumedFrom + reused + bytes, bytes];
         },
       });
@@ -214,12 +215,12 @@ export class Transfers implements Disposable {
     }
     progress.bytes += size - bytesAtTarget;
     progress.files++;
-    // Outside of the `try`: a closed output is no failure of this file.
+    // Outside of the `try`, because a closed output is not a failure of this file.
     if (result === null) this.#report.reportUnchanged({ from, to });
     else this.#report.reportCopied({ from, to }, result, true);
   }
 
-  /** Copies a tree, without this device's directory. */
+  /** Copies a tree, but not the directory of this device. */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
     const isNotDeviceDirectory = await this.#deviceDirectory.filter(job.root, (path) => {
       this.#report.skip(join(job.root, ...path), "the directory of this device");
@@ -234,7 +235,7 @@ export class Transfers implements Disposable {
       ...job,
       options: { ...options, filter },
     });
-    // Files that have failed earlier no longer count as work to do.
+    // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
       const result = await files.connections.copyTree((pool, retries, onProgress) =>
@@ -248,7 +249,7 @@ export class Transfers implements Disposable {
           this.#report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });
         }
       } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
-        // Other reasons have a failed event, which names the path.
+        // For any other reason, a `failed` event names the path.
         this.#output.warn(SKIPPED_DELETION_REASONS[deletionsSkipped]);
       }
     } catch (error) {
@@ -259,8 +260,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Whether an entry is the ignore list at the top of the target of a download, which peers must
-   * not write. Reports a different list of the peer.
+   * Returns true if an entry is the ignore list at the top of the target of a download, which peers
+   * must not write. Reports a different list of the peer.
    */
   #isIgnoreList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
     const { path, size, modified } = entry;
@@ -287,12 +288,12 @@ export class Transfers implements Disposable {
     { from, to }: TransferNames,
     error: unknown,
   ): Promise<Failure> {
-    // A connection without a response looks like a refusal, even if the network has closed it.
+    // A connection without a response looks like a refusal, but the network may have closed it.
     const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
     const explanation = isReset
       ? CONNECTION_BREAKS_PROBLEM
       : explainTransfer(error, this.direction);
-    // A peer that only takes new files refuses a tree with this option before it is copied.
+    // A peer with --new-only refuses a tree with --delete before the copy.
     const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
     const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;
     const remotePath = this.direction === "get" ? from : to;
@@ -316,12 +317,12 @@ export class Transfers implements Disposable {
   }
 }
 
-/** The codes of errors after which other peers continue. */
+/** The codes of errors of one peer, after which the other peers continue. */
 const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
 /**
- * Whether a peer still responds after a lost connection, so that only one file has failed: some
- * networks reset connections at certain contents.
+ * Returns true if a peer still responds after a lost connection, so that only one file has failed.
+ * Some networks reset connections because of the content of a file.
  */
 async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
   const isPeerLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";

@@ -20,17 +20,17 @@ export interface TreeJob {
   readonly names: readonly string[];
   /** The path on this device. */
   readonly root: string;
-  /** Whether `--json` also names files that are up to date. */
+  /** True if `--json` also prints files that are up to date. */
   readonly listsUnchanged: boolean;
-  /** Called after both ends are listed, and before the first change. */
+  /** Called after both directories are listed, and before the first change. */
   readonly onPlan?: () => void;
-  /** The names of the files in `root` to copy; if left out, all files. */
+  /** The names of the files in `root` to copy; by default, all files. */
   readonly onlyNames?: ReadonlySet<string>;
   readonly options: Omit<UploadTreeOptions, "signal" | "onEvent">;
 }
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };
-/** A final event about a file or directory in a tree. */
+/** The last event of a file or directory in a tree, unless the file or directory has failed. */
 type FinalEvent = TreeEvent & {
   readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
 };
@@ -50,14 +50,14 @@ const UNSETTLED_PROBLEM =
 
 /** The copy of a tree: reports the events of the library. */
 export class TreeCopy {
-  /** Whether the source or the target has any entry. */
+  /** True if the source or the target has any entry. */
   hasEntries = false;
   readonly #report: TransferReport;
   readonly #direction: "get" | "put";
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  /** The files of the command line without a report. */
-  readonly #unreported: Set<string>;
+  /** The names of files of the command line that have no event yet. */
+  readonly #unreportedNames: Set<string>;
 
   constructor(
     report: TransferReport,
@@ -69,7 +69,7 @@ export class TreeCopy {
     this.#direction = direction;
     this.#files = files;
     this.#job = job;
-    this.#unreported = new Set(job.onlyNames);
+    this.#unreportedNames = new Set(job.onlyNames);
   }
 
   namesOf(path: readonly string[]): TransferNames {
@@ -94,8 +94,7 @@ export class TreeCopy {
     let maxBytes = 0;
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      // Entries with reserved names have the reason `name`, too: no entry with this reason is
-      // copied.
+      // Entries with the reason `name`, which include reserved names, are never copied.
       this.hasEntries ||= isIncluded && entry.reason !== "name";
       return isIncluded;
     };
@@ -106,8 +105,9 @@ export class TreeCopy {
         progress.totalBytes = initialProgress.bytes + event.bytes;
         onPlan?.();
       } else if (event.type === "progress") {
-        // After a lost connection, the library counts the bytes at the target again.
-        progress.moved += Math.max(0, event.bytes - maxBytes);
+        // After a lost connection, the library counts the bytes again, from the bytes at the
+        // target.
+        progress.transferredBytes += Math.max(0, event.bytes - maxBytes);
         maxBytes = Math.max(maxBytes, event.bytes);
         progress.bytes = initialProgress.bytes + event.bytes;
         // A file that could not be reused is transferred, so the total grows.
@@ -119,7 +119,7 @@ export class TreeCopy {
       } else if (event.type !== "retry") {
         this.#reportEvent(event);
       }
-      // A tree that is up to date may have a hundred thousand of these events.
+      // A tree that is up to date may have a hundred thousand `unchanged` events.
       if (event.type !== "unchanged" && event.type !== "retry") onProgress();
     };
     const treeOptions = { ...options, filter, retries, signal, onEvent, partial: true };
@@ -135,7 +135,7 @@ export class TreeCopy {
     if (type === "unchanged" && !this.#job.listsUnchanged) return report.reportUnchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
-      // A file or directory that replaces this one is also reported, by the same name.
+      // A file or directory that replaces the deleted entry is also reported, by the same name.
       return report.reportDeleted(event.kind === "directory" ? `${to}/` : to);
     }
     if (type === "removed") return report.reportRemoved(from);
@@ -156,19 +156,19 @@ export class TreeCopy {
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);
-      report.addMovedBytes(event.bytes);
+      report.addTransferredBytes(event.bytes);
       report.reportCopied({ from, to }, event, isNamed);
     }
   }
 
   #markReported([name]: readonly string[]): void {
-    if (name === undefined) this.#unreported.clear();
-    else this.#unreported.delete(name);
+    if (name === undefined) this.#unreportedNames.clear();
+    else this.#unreportedNames.delete(name);
   }
 
-  /** Reports the files of the command line that were removed meanwhile. */
+  /** Reports the files of the command line that were removed before their copy. */
   reportMissing(): void {
-    for (const name of this.#unreported) {
+    for (const name of this.#unreportedNames) {
       const { from, to } = this.namesOf([name]);
       this.#report.fail(from, "it does not exist any more", "NOT_THERE", { from, to });
     }

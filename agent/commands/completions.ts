@@ -1,4 +1,4 @@
-/** `degu completions`: scripts for bash, zsh and fish, made from the commands and their options. */
+/** `degu completions`: prints completion scripts for bash, zsh and fish. */
 
 import { Argument, type Command, type Option } from "commander";
 import type { AgentCommand } from "../command.ts";
@@ -43,7 +43,7 @@ const COMPLETERS = {
   remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
 };
 
-/** The completions of each placeholder in angle brackets. */
+/** The completions by placeholders, which help texts have in angle brackets. */
 const PLACEHOLDERS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   file: ["file"],
@@ -54,7 +54,7 @@ const PLACEHOLDERS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]
   to: ["remote", "directory"],
 };
 
-/** The kind of value that an option takes; `null` for an option without a value. */
+/** Returns the kind of value of an option; `null` for an option without a value. */
 function findValueKind({ flags, required, optional }: Option): "directory" | "text" | null {
   if (!required && !optional) return null;
   return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
@@ -67,16 +67,16 @@ interface CommandCompletions {
   readonly summary: string;
   /** The options of this command, without the global options. */
   readonly options: readonly Option[];
-  /** The names of the commands in it, and the words that an operand can be. */
+  /** The names of its subcommands, and the words that an operand can be. */
   readonly choices: readonly string[];
   /** The kinds of its operands, which may come in any order. */
   readonly kinds: readonly (keyof typeof COMPLETERS)[];
 }
 
 /**
- * A command and those in it.
+ * Lists the completions of a command and of its subcommands.
  *
- * @param siblings The sibling commands, which are operands of `help`.
+ * @param siblings The names of the sibling commands, which are operands of `help`.
  */
 function listCommandCompletions(
   command: Command,
@@ -84,9 +84,11 @@ function listCommandCompletions(
   siblings: readonly string[] = [],
 ): CommandCompletions[] {
   const visibleCommands = command.createHelp().visibleCommands(command);
-  const names = visibleCommands.map((each) => each.name());
-  // A hidden command is the default, so its options also belong to this command.
-  const hiddenCommands = command.commands.filter((each) => !visibleCommands.includes(each));
+  const names = visibleCommands.map((subcommand) => subcommand.name());
+  // A hidden command is the default subcommand, so its options also belong to this command.
+  const hiddenCommands = command.commands.filter((subcommand) =>
+    !visibleCommands.includes(subcommand)
+  );
   const allOptions = words === ""
     ? []
     : [command, ...hiddenCommands].flatMap(({ options }) => options);
@@ -94,27 +96,27 @@ function listCommandCompletions(
   const choices = command.name() === "help"
     ? siblings
     : [...names, ...operands.flatMap(({ argChoices = [] }) => argChoices)];
-  const kinds = new Set(operands.flatMap((each) => PLACEHOLDERS[each.name()] ?? []));
+  const kinds = new Set(operands.flatMap((operand) => PLACEHOLDERS[operand.name()] ?? []));
   const summary = command.summary() || command.description();
   const options = allOptions.filter(({ hidden }) => !hidden);
   return [
     { words, summary, options, choices, kinds: [...kinds] },
-    ...visibleCommands.flatMap((each) =>
-      listCommandCompletions(each, `${words} ${each.name()}`, names)
+    ...visibleCommands.flatMap((subcommand) =>
+      listCommandCompletions(subcommand, `${words} ${subcommand.name()}`, names)
     ),
   ];
 }
 
 /**
- * Makes a script that also runs in the old bash of macOS, which has no `mapfile`.
+ * Formats a script that also runs in the old bash of macOS, which has no `mapfile`.
  *
- * @param options Those of every command.
+ * @param options The options of every command.
  */
 function formatBashScript(
   commands: readonly CommandCompletions[],
   options: readonly Option[],
 ): string {
-  /** The options that take such a value, each behind its command, as patterns of `case`. */
+  /** Formats the options with a value of this kind, each after its command, as `case` patterns. */
   const formatOptionPatterns = (value: "directory" | "text") => {
     const formatPatterns = (prefix: string, ownOptions: readonly Option[]) =>
       ownOptions.filter((option) => findValueKind(option) === value).map(({ long }) =>
@@ -125,9 +127,9 @@ function formatBashScript(
     );
     return [...formatPatterns('*"', options), ...commandPatterns].join("|");
   };
-  /** The calls of each command that has any, as a part of `case`. */
+  /** Formats the calls of each command as branches of `case`; skips commands without calls. */
   const formatCases = (listCalls: (command: CommandCompletions) => readonly string[]) =>
-    commands.map((each) => [each.words, listCalls(each)] as const)
+    commands.map((command) => [command.words, listCalls(command)] as const)
       .filter(([, calls]) => calls.length > 0)
       .map(([words, calls]) => `    "${words}") ${calls.join("; ")} ;;`).join("\n");
   return `# Completion of degu: source <(degu completions bash), or zsh
@@ -138,7 +140,7 @@ _degu_peers() {
   _degu_words "$(degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p')"
 }
 _degu_files() {
-  # Among names of files, bash would quote the colon of a peer.
+  # If file names are among the completions, bash would quote the colon of a peer.
   ((\${#COMPREPLY[@]})) || compopt -o filenames +o nospace 2> /dev/null
   COMPREPLY+=($(compgen "$1" -- "$word"))
 }
@@ -173,7 +175,7 @@ ${
     esac
     return
   fi
-  # Bash begins a word at the colon behind a peer.
+  # Bash begins a word at the colon after a peer.
   [[ $word != *:* && $previous != : ]] || return
   case $command in
 ${
@@ -188,12 +190,12 @@ complete -o nospace -F _degu degu
 `;
 }
 
-/** The names of the options that take a value. */
+/** Lists the names of the options that take a value. */
 function listValueOptions(options: readonly Option[]): string[] {
-  return options.filter((each) => findValueKind(each) !== null).map(({ long }) => long!);
+  return options.filter((option) => findValueKind(option) !== null).map(({ long }) => long!);
 }
 
-/** The words of all commands but the program itself. */
+/** Lists the words of all commands except the program itself. */
 function listCommandWords(commands: readonly CommandCompletions[]): string[] {
   return commands.map(({ words }) => words).filter((words) => words !== "");
 }
@@ -203,8 +205,8 @@ function formatOptionWords(options: readonly Option[]): string {
 }
 
 /**
- * Writes words as text of a shell, each on a line of its own and followed by a space. The path of a
- * peer may be continued, so no space follows it.
+ * Formats words as a quoted text of a shell, each on its own line and with a space after it. The
+ * completion of `PEER:` adds no space, because a path follows.
  */
 function formatWords(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
@@ -218,7 +220,7 @@ function formatFishScript(
 function __degu_peers
     degu peers --json 2> /dev/null | string replace -rf '^{"name":"([^"]*)".*' "\\$1$argv[1]"
 end
-# Whether this command is typed, and no path of a peer, of which fish would complete the end.
+# Succeeds if this command is typed, except in a path of a peer, which fish would complete.
 function __degu_in
     string match -q '*:*' -- (commandline -ct); and return 1
     set -l command
@@ -238,18 +240,18 @@ function __degu_in
 end
 complete -c degu -f
 ${options.map((option) => `complete -c degu${formatFishOption(option)}`).join("\n")}
-${commands.flatMap((each) => formatFishLines(each, commands)).join("\n")}
+${commands.flatMap((command) => formatFishLines(command, commands)).join("\n")}
 `;
 }
 
-/** The lines about what may follow a command. */
+/** Formats the lines for the options and operands of a command. */
 function formatFishLines(
   { words, options, choices, kinds }: CommandCompletions,
   commands: readonly CommandCompletions[],
 ): string[] {
-  const formatChoice = (each: string) => {
-    const matchingCommand = commands.find((other) => other.words === `${words} ${each}`);
-    return ` -a ${each}${
+  const formatChoice = (choice: string) => {
+    const matchingCommand = commands.find((command) => command.words === `${words} ${choice}`);
+    return ` -a ${choice}${
       matchingCommand === undefined ? "" : ` -d ${quoteForFish(matchingCommand.summary)}`
     }`;
   };
@@ -257,7 +259,7 @@ function formatFishLines(
     ...choices.map(formatChoice),
     ...options.map(formatFishOption),
     ...kinds.map((kind) => COMPLETERS[kind].fish),
-  ].map((each) => `complete -c degu -n "__degu_in '${words}'"${each}`);
+  ].map((line) => `complete -c degu -n "__degu_in '${words}'"${line}`);
 }
 
 function formatFishOption(option: Option): string {

@@ -1,4 +1,4 @@
-/** `degu get`: files from the share or the inbox of a peer. */
+/** `degu get`: copies files from the share or the inbox of a peer. */
 
 import { dirname } from "node:path";
 import { resolve } from "../paths.ts";
@@ -64,7 +64,7 @@ async function runGet(
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
-  const localOperand = sourceOperands.find((each) => !isRemotePath(each));
+  const localOperand = sourceOperands.find((operand) => !isRemotePath(operand));
   if (localOperand !== undefined && !hasTarget) {
     throw new Failure(
       `${JSON.stringify(localOperand)} is on this device: to send it, type degu put ${
@@ -88,21 +88,23 @@ async function runGet(
   using stack = new DisposableStack();
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);
-  const isOnlyPeer = sourcesByPeer.size === 1;
+  const isSinglePeer = sourcesByPeer.size === 1;
   const findJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
     const files = stack.use(
       await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
     );
-    const isOnlySource = sources.length === 1;
-    const formatPath = ({ names, mustBeDirectory: directory }: RemotePath) =>
-      files.formatName(names, directory);
-    const jobs = await transfers.prepare(peerSources, isOnlySource, formatPath, async (
-      { names, mustBeDirectory: directory },
+    const isSingleSource = sources.length === 1;
+    const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
+      files.formatName(names, mustBeDirectory);
+    const jobs = await transfers.prepare(peerSources, isSingleSource, formatPath, async (
+      { names, mustBeDirectory },
     ): Promise<FileJob | TreeJob> => {
       const entry = await files.findOrFail(names);
       const sourceName = files.formatName(entry.names, entry.kind === "directory");
       if (entry.kind === "file") {
-        if (directory) throw new Failure(`${sourceName} is a file: leave out the slash at the end`);
+        if (mustBeDirectory) {
+          throw new Failure(`${sourceName} is a file: leave out the slash at the end`);
+        }
         const path = target.isDirectory ? makeEntryPath(target.path, entry.name) : target.path;
         transfers.claimTarget(resolve(path), sourceName);
         return makeDownloadJob(files, entry, path);
@@ -116,9 +118,9 @@ async function runGet(
     peerJobs.push([files, jobs]);
   };
   for (const [peer, peerSources] of sourcesByPeer) {
-    await transfers.forPeer(peer, isOnlyPeer, () => findJobs(peer, peerSources));
+    await transfers.forPeer(peer, isSinglePeer, () => findJobs(peer, peerSources));
   }
-  // Files are copied only when every argument was looked up.
-  await transfers.copy(peerJobs, isOnlyPeer);
+  // Look up every argument before the first copy.
+  await transfers.copy(peerJobs, isSinglePeer);
   return transfers.finish();
 }

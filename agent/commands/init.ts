@@ -1,4 +1,4 @@
-/** `degu init`: makes the device. */
+/** `degu init`: creates the device. */
 
 import { Device } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
@@ -24,7 +24,7 @@ export function addInit(program: AgentCommand): void {
 async function init(context: Context, initOptions: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
   await using existingDevice = await openIfCreated(context);
-  // A new device would be unknown to all peers of the existing one.
+  // The peers of the existing device would not know a new device.
   if (existingDevice !== null) {
     throw new Failure(
       `there is a device in ${home} already: ${existingDevice.name} ${existingDevice.id}; give another directory with --home ` +

@@ -1,4 +1,4 @@
-/** `degu invite`: lets one other device pair with this one. */
+/** `degu invite`: lets one other device pair with this device. */
 
 import {
   findServingAddresses,
@@ -54,7 +54,7 @@ async function runInvite(context: Context, options: Options): Promise<void> {
   try {
     output.printResult(`paired with ${name} ${id}`, { name, id });
   } catch (error) {
-    // If the other device reads the line from a pipe, its end of the pipe may be closed by now.
+    // If the other device reads the line from a pipe, it may have closed its end of the pipe.
     if (!(error instanceof OutputClosedError)) throw error;
   }
 }

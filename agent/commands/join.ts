@@ -1,4 +1,4 @@
-/** `degu join`: pairs with the device that has invited this one, by the line of the invitation. */
+/** `degu join`: pairs with another device by the line of its invitation. */
 
 import { formatAddress } from "@degu/degu/base";
 import { findServingAddresses, type PairingOptions } from "../addresses.ts";
@@ -28,11 +28,11 @@ export function addJoin(program: AgentCommand): void {
 async function join(
   context: Context,
   line: string,
-  { as, serving: givenServing }: PairingOptions,
+  { as, serving: servingOption }: PairingOptions,
 ): Promise<void> {
   const { output } = context;
   await using device = await openOrCreateDevice(context);
-  const serving = await findServingAddresses(output, device, givenServing);
+  const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
   const { name, id, addresses } = await joinByLine(context, device, line, options);
   output.printResult(`paired with ${name} ${id}`, {

@@ -57,7 +57,7 @@ async function ls(
   }
 }
 
-/** Lists the directory that a path leads to, in the order of the names, or the file. */
+/** Lists the directory of a path, sorted by name, or the file of the path. */
 async function listEntries(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let entries = await files.list(path.names);
   if (entries === null) {
@@ -72,7 +72,7 @@ async function listEntries(files: RemoteFiles, path: RemotePath): Promise<Direct
   return [...entries?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-/** A time in the local time zone, to the minute. */
+/** Formats a time in the local time zone, to the minute. */
 function formatTime(time: Date): string {
   const localTime = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
   return localTime.toISOString().slice(0, 16).replace("T", " ");

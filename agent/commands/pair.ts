@@ -1,4 +1,4 @@
-/** `degu pair`: pairs with another device of this network, on which the same is typed. */
+/** `degu pair`: pairs with another device in this network that runs the same command. */
 
 import { formatAddress } from "@degu/degu/base";
 import {
@@ -44,7 +44,7 @@ export function addPair(program: AgentCommand): void {
 
 async function runPair(
   context: Context,
-  { as, serving: givenServing, listen }: Options,
+  { as, serving: servingOption, listen }: Options,
 ): Promise<void> {
   const { output, options: { address } } = context;
   const numberPrompt = NumberPrompt.make(output);
@@ -59,7 +59,7 @@ async function runPair(
     throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
   await using device = await openOrCreateDevice(context);
-  const serving = await findServingAddresses(output, device, givenServing);
+  const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
   if (address !== undefined) output.note(describeThisDevice(device));
   const { name, id, addresses } = address === undefined

@@ -101,7 +101,7 @@ export function addForget(program: AgentCommand): void {
 async function forget(context: Context, peerName: string): Promise<void> {
   await using device = await openDevice(context);
   const peer = await device.peer(peerName);
-  // The file of a peer that can't be used is removed, too: another version would trust the peer.
+  // Also removes the unusable file of a peer, because another version may trust that peer.
   if (!await device.forget(peer ?? peerName)) throw await makeUnknownPeerFailure(device, peerName);
   const { name, id } = peer ?? { name: peerName, id: null };
   context.output.printResult(`forgotten: ${id === null ? name : `${name} ${id}`}`, { name, id });

@@ -1,4 +1,4 @@
-/** `degu ping`: the device that answers, the address that it has, and the time that it takes. */
+/** `degu ping`: prints the address of a peer, and the time to connect and to respond. */
 
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
@@ -8,7 +8,7 @@ import { openClient, readJson } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import type { ServerInfo } from "./serve.ts";
 
-/** The limit of a valid response. */
+/** The limit of the response body. */
 const MAX_RESPONSE_BYTES = 4096;
 
 export function addPing(program: AgentCommand): void {

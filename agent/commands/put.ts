@@ -1,4 +1,4 @@
-/** `degu put`: files to the inbox of a peer. */
+/** `degu put`: copies files to the inbox of a peer. */
 
 import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
@@ -64,60 +64,66 @@ async function runPut(
   checkSettled(settled, recursive || move);
   const target = parseTarget(paths);
   const sourceOperands = paths.slice(0, -1);
-  const isOnly = sourceOperands.length === 1;
+  const isSingleSource = sourceOperands.length === 1;
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "put", deviceDirectory);
   // Check the local arguments before the first request.
   const findOperand = (path: string) => findSource(path, deviceDirectory, recursive, move);
-  const sources = await transfers.prepare(sourceOperands, isOnly, String, findOperand);
+  const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findOperand);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
-  // Report a peer without an inbox as such, not as a missing directory.
+  // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
-  const existing = await files.find(target.names);
-  if (existing === null) await files.checkParents(target.names);
-  const targetNames = existing?.names ?? target.names;
-  const isFile = existing?.kind === "file";
+  const targetEntry = await files.find(target.names);
+  if (targetEntry === null) await files.checkParents(target.names);
+  const targetNames = targetEntry?.names ?? target.names;
+  const isFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
     `${files.formatName(targetNames)} is a file: name a directory`,
   );
-  const isDirectory = target.mustBeDirectory || !isOnly || existing?.kind === "directory";
+  const isDirectory = target.mustBeDirectory || !isSingleSource ||
+    targetEntry?.kind === "directory";
   if (isDirectory && isFile) throw notDirectoryFailure;
-  const jobs = await transfers.prepare(sources, isOnly, ({ path }) => path, async (source) => {
-    const { path, info } = source;
-    if (info.isDirectory && isFile) throw notDirectoryFailure;
-    // A directory always goes below the target, so repeating a command has the same result.
-    const names = info.isDirectory
-      ? [...targetNames, ...listBaseName(path)]
-      : isDirectory
-      ? [...targetNames, basename(path)]
-      : targetNames;
-    checkNotReserved(names, files.formatName(names));
-    transfers.claimTarget(`/${names.join("/")}`, path);
-    const options = move
-      ? { replace: force, settled, move } as const
-      : { replace: force, settled } as const;
-    if (info.isDirectory) {
-      const existing = await files.find(names);
-      if (existing?.kind === "file") {
-        throw new Failure(
-          `${
-            files.formatName(existing.names)
-          } is a file: put the directory elsewhere, or remove the file with "degu rm"`,
-        );
+  const jobs = await transfers.prepare(
+    sources,
+    isSingleSource,
+    ({ path }) => path,
+    async (source) => {
+      const { path, info } = source;
+      if (info.isDirectory && isFile) throw notDirectoryFailure;
+      // The copy of a directory is always below the target, so repeating has the same result.
+      const names = info.isDirectory
+        ? [...targetNames, ...listBaseName(path)]
+        : isDirectory
+        ? [...targetNames, basename(path)]
+        : targetNames;
+      checkNotReserved(names, files.formatName(names));
+      transfers.claimTarget(`/${names.join("/")}`, path);
+      const options = move
+        ? { replace: force, settled, move } as const
+        : { replace: force, settled } as const;
+      if (info.isDirectory) {
+        const existingEntry = await files.find(names);
+        if (existingEntry?.kind === "file") {
+          throw new Failure(
+            `${
+              files.formatName(existingEntry.names)
+            } is a file: put the directory elsewhere, or remove the file with "degu rm"`,
+          );
+        }
+        return { names, root: path, listsUnchanged: true, options };
       }
-      return { names, root: path, listsUnchanged: true, options };
-    }
-    return move
-      ? makeMoveJob(path, names, options)
-      : await makeUploadJob(files, source, names, force);
-  });
+      return move
+        ? makeMoveJob(path, names, options)
+        : await makeUploadJob(files, source, names, force);
+    },
+  );
   await transfers.copy([[files, mergeMoveJobs(jobs)]]);
   return transfers.finish();
 }
 
-/** Moves a file as the only one of its directory. */
+/** Makes the job that moves a file as the only file of its directory. */
 function makeMoveJob(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {
   const name = basename(path);
   if (names.at(-1) !== name) {
@@ -133,14 +139,14 @@ function makeMoveJob(path: string, names: readonly string[], options: TreeJob["o
 /** Merges the jobs that move files from one directory into one directory. */
 function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
   const mergedJobs = new Map<string, FileJob | TreeJob>();
-  for (const [i, job] of jobs.entries()) {
+  for (const [index, job] of jobs.entries()) {
     const isMove = "onlyNames" in job && job.onlyNames !== undefined;
-    const key = isMove ? JSON.stringify([job.root, job.names]) : `${i}`;
-    const first = mergedJobs.get(key);
-    const canMerge = isMove && first !== undefined && "onlyNames" in first;
+    const key = isMove ? JSON.stringify([job.root, job.names]) : `${index}`;
+    const mergedJob = mergedJobs.get(key);
+    const canMerge = isMove && mergedJob !== undefined && "onlyNames" in mergedJob;
     mergedJobs.set(
       key,
-      canMerge ? { ...job, onlyNames: job.onlyNames.union(first.onlyNames!) } : job,
+      canMerge ? { ...job, onlyNames: job.onlyNames.union(mergedJob.onlyNames!) } : job,
     );
   }
   return [...mergedJobs.values()];
@@ -150,14 +156,16 @@ function parseTarget(paths: readonly string[]): RemotePath {
   const targetOperand = paths.at(-1)!;
   const sources = paths.slice(0, -1);
   if (!isRemotePath(targetOperand)) {
-    const first = sources.find(isRemotePath);
-    const otherSources = sources.filter((each) => each !== first);
-    const advice = first === undefined
+    const remoteSource = sources.find(isRemotePath);
+    const otherSources = sources.filter((source) => source !== remoteSource);
+    const advice = remoteSource === undefined
       ? sources.length > 0 && isDeviceName(targetOperand)
         ? `if ${targetOperand} is the peer, write ${targetOperand}: with its colon, and if not, PEER: behind it`
         : `write PEER: behind ${JSON.stringify(targetOperand)}`
-      : parseRemotePath(first).names.length === 0
-      ? `the peer stands last: degu put ${[...otherSources, targetOperand].join(" ")} ${first}`
+      : parseRemotePath(remoteSource).names.length === 0
+      ? `the peer stands last: degu put ${
+        [...otherSources, targetOperand].join(" ")
+      } ${remoteSource}`
       : `to get a file from a peer: degu get ${paths.join(" ")}`;
     throw new Failure(`where to? ${advice}`, "USAGE");
   }
@@ -207,23 +215,26 @@ async function makeUploadJob(
   replace: boolean,
 ): Promise<FileJob> {
   const name = files.formatName(names);
-  const existing = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
+  const existingEntry = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
   return {
     from: path,
     to: name,
     size,
-    move: async (to, options) => {
-      if (existing?.kind === "directory") throw new Failure(`a directory has this name: ${name}/`);
-      const hasOtherSize = existing !== null && existing.size !== size;
+    move: async (pool, options) => {
+      if (existingEntry?.kind === "directory") {
+        throw new Failure(`a directory has this name: ${name}/`);
+      }
+      const hasOtherSize = existingEntry !== null && existingEntry.size !== size;
       if (hasOtherSize && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
-      const result = await upload(to, path, files.makeUri(names), { ...options, replace });
-      const wasUpToDate = existing !== null && (!replace || (!hasOtherSize && result.bytes === 0));
+      const result = await upload(pool, path, files.makeUri(names), { ...options, replace });
+      const wasUpToDate = existingEntry !== null &&
+        (!replace || (!hasOtherSize && result.bytes === 0));
       return wasUpToDate ? null : result;
     },
   };
 }
 
-/** The name of a directory, as a list; empty for a path without one, such as `.` or `/`. */
+/** Returns the name of a directory in a list; an empty list for a path such as `.` or `/`. */
 function listBaseName(path: string): string[] {
   const name = basename(path);
   return name === "" || name === "." || name === ".." ? [] : [name];

@@ -1,4 +1,4 @@
-/** `degu receive`: files from one other device, once, without pairing. */
+/** `degu receive`: receives files from another device once, without pairing. */
 
 import { dirname } from "node:path";
 import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_support";
@@ -69,7 +69,7 @@ async function runReceive(
 ): Promise<number> {
   const { home, output } = context;
   const [lines, dirs] = [true, false].map((isLine) =>
-    operands.filter((each) => (each === "-" || each.startsWith("degu:")) === isLine)
+    operands.filter((operand) => (operand === "-" || operand.startsWith("degu:")) === isLine)
   ) as [string[], string[]];
   if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
     throw new Failure("give one directory at most, and one line, or --from", "USAGE");
@@ -100,10 +100,9 @@ async function runReceive(
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
   setTransferHints(connections.connector, {
-    // Each `degu send` has new keys, by which the part of a cut file would not be found again: the
-    // part is looked for under this name.
+    // Each `degu send` has new keys. Partial files are found by this constant name instead.
     serverName: "degu send",
-    // The sender is unknown afterwards, so its files must not be executable.
+    // The sender is not a peer, so its files must not be executable.
     maskedModeBits: 0o111,
   });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
@@ -155,8 +154,8 @@ async function runReceive(
 }
 
 /**
- * In a home directory, such files control logins and shells. Some disks ignore invisible characters
- * before the dot of a name.
+ * In a home directory, files whose names begin with a dot control logins and shells. Some disks
+ * ignore invisible characters before the dot.
  */
 const DOT_NAME_PROBLEM =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
@@ -164,24 +163,24 @@ const DOT_NAME_PROBLEM =
 const RUN_BOTH_AGAIN =
   'run "degu send" and "degu receive" again: a partial file continues, a directory with --force';
 
-/** A file of the sender could do harm among existing files, such as those of a program. */
+/** A file of the sender could do harm among existing files, such as the files of a program. */
 const DIRECTORY_EXISTS_PROBLEM =
   "the directory exists already: receive into another one, or add to it with --force, which also " +
   "continues what was cut";
 
-/** The limit of listed entries. */
+/** The limit of printed entries. */
 const MAX_PRINTED_ENTRIES = 20;
 
-/** Formats the list of the offered files, which is printed before the first write. */
-function formatEntries(from: string, entries: readonly SentEntry[]): string[] {
+/** Formats the list of the offered files, to print before the first write. */
+function formatEntries(senderName: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_PRINTED_ENTRIES).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
   );
   const moreCount = entries.length - lines.length;
-  return [`${from} sends:`, ...lines, ...(moreCount > 0 ? [`  and ${moreCount} more`] : [])];
+  return [`${senderName} sends:`, ...lines, ...(moreCount > 0 ? [`  and ${moreCount} more`] : [])];
 }
 
-/** Polls the sender, so that each end notices when the other one stops. */
+/** Polls the sender, so that each device detects when the other device stops. */
 async function pollSender(
   client: Client,
   finishSignal: AbortSignal,
@@ -195,7 +194,7 @@ async function pollSender(
       while (status === 204) {
         const pollPauseEnded = pause(POLL_SENDER_MILLISECONDS, finishSignal);
         ({ status } = await connection.get(END_URI, {}, options));
-        // The sender delays its response, so the next request follows at once.
+        // A usual sender delays its response, so this pause has already ended.
         if (status === 204) await pollPauseEnded;
       }
       if (status === 200) return onEnd();
@@ -207,7 +206,7 @@ async function pollSender(
 }
 
 const POLL_SENDER_MILLISECONDS = 1000;
-/** The longest list, of more files than a command line can have. */
+/** The limit of the list, which has room for more files than a command line can have. */
 const MAX_LIST_BYTES = 8_000_000;
 
 async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
@@ -225,7 +224,7 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   return [...entriesByName.values()];
 }
 
-/** Whether a value of the sender can be the name of a file in the target. */
+/** Returns true if a value of the sender can be the name of a file in the target. */
 function isReceivableName(name: unknown): name is string {
   try {
     return escapeName(name as string) !== "" && !isReservedName(name as string);
@@ -235,7 +234,7 @@ function isReceivableName(name: unknown): name is string {
 }
 
 async function reportDone(connections: PeerConnections): Promise<void> {
-  // The request may be repeated.
+  // The request is idempotent, so it can be repeated.
   await connections.call(async (pool) => {
     await using response = await pool.post(DONE_URI);
     if (!response.ok) throw new Failure(`it answered with status ${response.status}`);

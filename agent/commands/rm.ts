@@ -56,19 +56,19 @@ async function rm(
   for (const [peer, peerPaths] of Map.groupBy(paths, ({ peer }) => peer)) {
     // A retry would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
-    for (const { names, mustBeDirectory: directory } of peerPaths) {
-      const name = files.formatName(names, directory);
+    for (const { names, mustBeDirectory } of peerPaths) {
+      const name = files.formatName(names, mustBeDirectory);
       try {
         checkNotReserved(names, name);
         const isTree = recursive && (await files.findOrFail(names)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);
-        else await removeEntry(context, files, names, directory);
+        else await removeEntry(context, files, names, mustBeDirectory);
       } catch (error) {
-        // A failure about one path leaves the other paths to be removed.
+        // After a failure of one path, continue with the other paths.
         if (error instanceof Failure) fail(name, error.message, error);
         else if (!isTransferError(error)) throw error;
         else if (hasStatus(error, 404)) {
-          fail(name, (await files.makeMissingFailure(names, directory)).message, error);
+          fail(name, (await files.makeMissingFailure(names, mustBeDirectory)).message, error);
         } else {
           const isNotEmpty = isNotEmptyError(error);
           const problem = isNotEmpty ? NOT_EMPTY_PROBLEM : explainTransfer(error, "delete");
@@ -84,15 +84,15 @@ async function removeEntry(
   { output, signal }: Context,
   files: RemoteFiles,
   names: readonly string[],
-  directory: boolean,
+  isDirectory: boolean,
 ): Promise<void> {
-  const uri = files.makeUri(directory ? [...names, ""] : names);
+  const uri = files.makeUri(isDirectory ? [...names, ""] : names);
   await files.connections.call((client) => deleteFile(client, uri, { signal }));
-  const name = files.formatName(names, directory);
+  const name = files.formatName(names, isDirectory);
   output.printResult(`removed ${name}`, { removed: name });
 }
 
-/** Whether a directory is not empty. */
+/** Returns true if the error means that a directory is not empty. */
 function isNotEmptyError(error: unknown): boolean {
   return hasStatus(error instanceof TransferError ? error.cause : error, 409);
 }
@@ -104,7 +104,7 @@ const IN_USE_PROBLEM =
   "it has a new entry, or an upload to it is under way: run the same command again later";
 
 /**
- * Removes a tree, the deepest entries first. Keeps a file that can't be removed, and its
+ * Removes a tree, the deepest entries first. Keeps a file that can't be removed, and its parent
  * directories.
  */
 async function removeTree(
@@ -134,7 +134,7 @@ async function removeTree(
     try {
       await removeEntry(context, files, names, kind === "directory");
     } catch (error) {
-      // A peer that refuses every removal would refuse each file.
+      // With these errors, the peer refuses every removal.
       const isFinal = hasStatus(error, 405) ||
         error instanceof TransferError && error.code === "ONLY_ADDS";
       if (!isTransferError(error) || isFinal) throw error;

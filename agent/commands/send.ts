@@ -1,4 +1,4 @@
-/** `degu send`: files for one other device, once, without pairing. */
+/** `degu send`: sends files to another device once, without pairing. */
 
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
@@ -55,8 +55,8 @@ async function send(
   const { home, output, signal } = context;
   await using temporaryDevice = await TemporaryDevice.open(context);
   const { device } = temporaryDevice;
-  const deviceDirectories = [device.dir, await ignoreNotFound(realPath(home))].filter((each) =>
-    each !== null
+  const deviceDirectories = [device.dir, await ignoreNotFound(realPath(home))].filter((dir) =>
+    dir !== null
   );
   const sources = await findSources(files, deviceDirectories);
   using events = new ServeEvents(output);
@@ -76,7 +76,7 @@ async function send(
     const { name, id } = await waitForReceiver(context, device, { listen: listenAddress, seconds });
     output.note(`${name} ${id} is receiving`);
     const hasReceivedAll = await Promise.race([
-      session.done.then(() => true),
+      session.successReported.then(() => true),
       session.waitUntilSilent(signal).then(() => false),
     ]);
     signal.throwIfAborted();
@@ -94,7 +94,7 @@ async function send(
   }
 }
 
-/** Waits for a device that receives. */
+/** Waits until a receiving device has joined. */
 async function waitForReceiver(
   context: Context,
   device: Device,

@@ -1,4 +1,4 @@
-/** `degu serve`: shares a directory, and takes files into another directory. */
+/** `degu serve`: shares a directory, and receives files into another directory. */
 
 import { Option } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
@@ -107,7 +107,10 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   using serverLogger = standardLogger({
     print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
   });
-  const logger = makeRewordingLogger(serverLogger.record, (who) => peerRequests.find(who));
+  const logger = makeRewordingLogger(
+    serverLogger.record,
+    (connectionName) => peerRequests.find(connectionName),
+  );
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serversEnded = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
@@ -141,25 +144,25 @@ class PeerRequests {
 
   /** Records a request; without a URI, a new connection. */
   add(session: Session, uri?: string): void {
-    const who = `${session}`;
-    this.#requestsByConnection.delete(who);
+    const connectionName = `${session}`;
+    this.#requestsByConnection.delete(connectionName);
     const file = uri === undefined || uri === "/" ? undefined : JSON.stringify(uri);
-    this.#requestsByConnection.set(who, { peer: peerOf(session).name, file });
+    this.#requestsByConnection.set(connectionName, { peer: peerOf(session).name, file });
     const [oldestConnection] = this.#requestsByConnection.keys();
     if (this.#requestsByConnection.size > MAX_CONNECTIONS) {
       this.#requestsByConnection.delete(oldestConnection!);
     }
   }
 
-  find(who: string): PeerRequest | undefined {
-    return this.#requestsByConnection.get(who);
+  find(connectionName: string): PeerRequest | undefined {
+    return this.#requestsByConnection.get(connectionName);
   }
 }
 
-/** The limit of recorded connections: a log line refers to a connection after it has ended. */
+/** The limit of recorded connections. Log lines refer to connections that have ended. */
 const MAX_CONNECTIONS = 1000;
 
-/** Finds a TCP port at which other machines reach this one. */
+/** Finds a TCP port at which other machines can connect to this machine. */
 function findExternalPort(servers: readonly DeviceServer[]): number | null {
   const [firstAddress] = servers.map(({ address }) => address).filter(isReachableByOthers);
   return firstAddress?.[1] ?? null;
@@ -170,16 +173,15 @@ export type ServedDirectories = Readonly<Record<Area, string | null> & { name: s
 /** The response for the path `/`. */
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
-/** The permissions of peers in the inbox, and whether all of them share it. */
+/** The permissions of peers in the inbox. */
 interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
+  /** True if all peers share one inbox. */
   readonly isForAll?: boolean;
 }
 
 /**
- * Makes the app: the share below `/share/`, the inbox below `/inbox/`, and at `/` a report which of
- * the two exist.
- *
- * @param options `modes` and `write` are those of the inbox.
+ * Makes the app: the share is below `/share/`, the inbox is below `/inbox/`, and `/` reports which
+ * of the two exist.
  */
 export function makeServeApp(
   { name, share, inbox }: ServedDirectories,
@@ -190,14 +192,20 @@ export function makeServeApp(
   const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(info));
   const apps = new Map<string | null, Pick<AppObject, "handle">>();
-  const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {
+  const makeFilesApp = (
+    area: Area,
+    dir: string,
+    topNames: readonly string[],
+    options: FilesOptions,
+  ) => {
     const onFileEvent = (event: FileEvent) =>
-      onFile(area, { ...event, path: [...top, ...event.path] });
+      onFile(area, { ...event, path: [...topNames, ...event.path] });
     return new FilesApp(dir, { list: true, reuse: true, logger, onFile: onFileEvent, ...options });
   };
-  if (share !== null) apps.set("share", files("share", share, [], {}));
-  if (inbox !== null && isForAll) apps.set("inbox", files("inbox", inbox, [], { write, modes }));
-  else if (inbox !== null) {
+  if (share !== null) apps.set("share", makeFilesApp("share", share, [], {}));
+  if (inbox !== null && isForAll) {
+    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes }));
+  } else if (inbox !== null) {
     const directories = new Inbox(inbox);
     const makePeerApp = (peer: Peer): AppFunction => {
       let name: string | null = null;
@@ -206,7 +214,7 @@ export function makeServeApp(
         try {
           name ??= await directories.findOrRecordDirectory(peer);
           await directories.createDirectory(name);
-          app ??= files("inbox", join(inbox, name), [name], { write, modes });
+          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes });
         } catch (error) {
           const refusal = makeRefusal(error);
           if (refusal === null) throw error;
@@ -228,8 +236,8 @@ export function makeServeApp(
   };
 }
 
-/** Removes unfinished uploads that are older than a day, also of peers that don't return. */
+/** Removes unfinished uploads that are older than a day, even of peers that don't connect again. */
 async function removeOldUploads(inbox: string): Promise<void> {
-  // The constructor of each app removes them.
+  // The constructor of each app removes its unfinished uploads.
   for (const dir of await new Inbox(inbox).listDirectories()) new FilesApp(dir, { write: true });
 }

@@ -1,4 +1,4 @@
-/** `degu service`: `degu serve` and `degu sync` as services of the user's systemd. */
+/** `degu service`: runs `degu serve` and `degu sync` as services of the user's systemd. */
 
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
@@ -54,7 +54,7 @@ run. Prints the files that it writes. Without systemd, only prints the files.`,
     .setHandler(removeUnits);
 }
 
-/** Units by their names. */
+/** The texts of units, by their names. */
 type Units = ReadonlyMap<string, string>;
 
 async function installUnits(
@@ -90,7 +90,7 @@ async function installUnits(
   return 0;
 }
 
-/** Writes a unit, but never replaces one of the user. */
+/** Writes a unit, but never replaces a unit that the user has written. */
 async function writeUnit(path: string, text: string): Promise<void> {
   if (!await isReplaceable(path)) {
     const message =
@@ -100,7 +100,7 @@ async function writeUnit(path: string, text: string): Promise<void> {
   await Deno.writeTextFile(path, text);
 }
 
-/** Whether a unit is missing, or this program has written it. */
+/** Returns true if a unit is missing, or if this program has written it. */
 async function isReplaceable(path: string): Promise<boolean> {
   return (await ignoreNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
@@ -128,7 +128,7 @@ const NOT_LOGGED_IN =
   "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
   '"loginctl enable-linger"';
 
-/** Without a terminal, or with `--no-prompt`, Deno does not prompt. */
+/** The problem if Deno can't prompt: without a terminal, or with `--no-prompt`. */
 const SYSTEMCTL_NOT_PERMITTED =
   "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
   "--allow-run=systemctl to the flags with which degu is installed";
@@ -152,8 +152,8 @@ async function runSystemctl(...args: string[]): Promise<string> {
 }
 
 /**
- * Finds the directory of the user's units. Only systemd knows it for sure, since the environment
- * may differ.
+ * Finds the directory of the user's units. Reads it from systemd, because the environment of
+ * systemd may differ.
  */
 async function findUnitDirectory(): Promise<string> {
   const paths = await runSystemctl("show", "--property=UnitPath", "--value");
@@ -165,7 +165,7 @@ async function findUnitDirectory(): Promise<string> {
 interface UnitSpec {
   readonly read: readonly string[];
   readonly write: readonly string[];
-  /** If left out, all addresses. */
+  /** `undefined` for all addresses. */
   readonly net: readonly string[] | undefined;
   readonly sys: readonly string[];
   readonly args: readonly string[];
@@ -188,7 +188,7 @@ async function makeServeUnits(
     throw new Failure("--listen: a service listens at IP addresses", "USAGE");
   }
   const addresses = listen.map(formatAddress);
-  // The service announces itself only where others can reach it.
+  // The service announces itself only if other machines can reach it.
   const isReachableFromNetwork = listen.length === 0 || listen.some(isReachableByOthers);
   const mayAnnounce = announce && isReachableFromNetwork;
   const spec = {
@@ -253,7 +253,7 @@ async function makeSyncUnits(
   const spec = {
     read: [context.home, dir],
     write: [context.home, ...isDownload || move ? [dir] : []],
-    // Addresses that a search finds aren't known yet, so the network permission has no list.
+    // A search may find any address, so the network permission has no list.
     net: mayDiscover || addresses.length === 0 ? undefined : addresses.map(formatAddress),
     sys: ["uid", ...isDownload ? ["statfs"] : [], ...mayDiscover ? ["networkInterfaces"] : []],
     args: ["sync", ...formatOptions(command), ...isDownload ? [remote, dir] : [dir, remote]],
@@ -279,7 +279,7 @@ WantedBy=timers.target
   return new Map([[`${name}.service`, service], [`${name}.timer`, timer]]);
 }
 
-/** Formats the options of a command, with these real paths. */
+/** Formats the options of a command, with real paths for the options in `paths`. */
 function formatOptions(
   command: Command,
   paths: Readonly<Record<string, string | null>> = {},
@@ -291,10 +291,10 @@ function formatOptions(
     if (negate || value === false) return negate && value === false ? [long!] : [];
     if (value === undefined) return [];
     if (value === true) return [long!];
-    // An address is itself a list, with a port.
+    // A list whose second item is a number is a single address with a port.
     const valueList = Array.isArray(value) && typeof value[1] !== "number" ? value : [value];
     const isAddress = flags.includes("<address>");
-    return valueList.flatMap((each) => [long!, isAddress ? formatAddress(each) : `${each}`]);
+    return valueList.flatMap((item) => [long!, isAddress ? formatAddress(item) : `${item}`]);
   });
 }
 
@@ -313,7 +313,7 @@ function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
     }
   }
   const quoteAll = (...words: readonly string[]) => words.map(quoteWord).join(" ");
-  // The permissions of a compiled program are those that it was compiled with.
+  // A compiled program has the permissions that it was compiled with.
   if (Deno.build.standalone) return [quoteAll(...program), quoteAll(...args)].join(" \\\n  ");
   return [
     quoteAll(Deno.execPath(), "run", "--no-prompt", "--cached-only"),

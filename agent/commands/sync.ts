@@ -112,12 +112,12 @@ async function sync(
   }
   const path = parseRemotePath(isDownload ? from : to);
   const root = isDownload ? to : from;
-  const { delete: canDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
+  const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
     options;
-  if (maxDelete !== undefined && !canDelete) {
+  if (maxDelete !== undefined && !mayDelete) {
     throw new Failure("--max-delete limits --delete: add it", "USAGE");
   }
-  if (deleteAll && !canDelete) throw new Failure("--delete-all extends --delete: add it", "USAGE");
+  if (deleteAll && !mayDelete) throw new Failure("--delete-all extends --delete: add it", "USAGE");
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, isDownload);
@@ -128,7 +128,7 @@ async function sync(
     await using device = await openDevice(context);
     await openPeer(device, path.peer);
   }
-  const runOnce = (each: Context) => syncOnce(each, path, root, isDownload, options);
+  const runOnce = (runContext: Context) => syncOnce(runContext, path, root, isDownload, options);
   return await repeatRuns(context, every, runOnce);
 }
 
@@ -139,7 +139,7 @@ async function syncOnce(
   isDownload: boolean,
   syncOptions: SyncOptions,
 ): Promise<number> {
-  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = syncOptions;
+  const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = syncOptions;
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
@@ -176,14 +176,14 @@ async function syncOnce(
     ? {
       ...commonOptions,
       move,
-      // Keep the list: without it the next run would move the files that this run leaves out.
+      // Keep the ignore list: without it, the next run would move the files that this run skips.
       filter: (entry: TreeEntry) =>
         !(entry.path.length === 1 && isIgnoreFile(entry.path[0]!)) && filter(entry),
     } as const
     : {
       ...commonOptions,
       compare: checksum ? "digest" : "time",
-      delete: deletes,
+      delete: mayDelete,
       deleteAll,
       maxDelete,
       filter,
@@ -193,7 +193,7 @@ async function syncOnce(
   return transfers.finish();
 }
 
-/** Refuses options that contradict `--move`, which does not list the second directory. */
+/** Refuses options that need a list of the second directory, which `--move` does not request. */
 function checkMove(options: SyncOptions, isDownload: boolean): void {
   if (options.move !== true) return;
   if (isDownload) {

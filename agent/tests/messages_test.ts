@@ -23,7 +23,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
 Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t) => {
   const of = (files: number, totalFiles: number, bytes: number) => ({
-    ...{ name: "a", files, totalFiles, bytes, totalBytes: 1000, moved: 0 },
+    ...{ name: "a", files, totalFiles, bytes, totalBytes: 1000, transferredBytes: 0 },
   });
   const rows: [rule: string, progress: ReturnType<typeof of>, percent: string][] = [
     ["all bytes, but no digest yet", of(0, 1, 1000), " 99 %"],

@@ -180,7 +180,7 @@ const PROGRESS = {
   totalFiles: 10,
   bytes: 25_000_000,
   totalBytes: 100_000_000,
-  moved: 0,
+  transferredBytes: 0,
 };
 const RATE = 2_500_000;
 

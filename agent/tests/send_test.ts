@@ -383,7 +383,7 @@ Deno.test("the report of success is repeated after a lost connection", async () 
   await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
   const told = await assertEnds(place.receive([invitation.line]), 0);
   assert(!told.includes("was not told"), told);
-  await sending.done;
+  await sending.successReported;
   assertEquals(said, 2);
   await sending.end();
 });
