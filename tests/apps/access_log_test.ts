@@ -14,7 +14,7 @@ import fc from "fast-check";
 import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
 /** Returns the log line for any request target, also invalid ones, and a user. */
-function lineOf(target: string, options?: AccessLogOptions): string {
+function formatLine(target: string, options?: AccessLogOptions): string {
   const lines: string[] = [];
   const session = makeSession({ name: "a session", address: ["::1", 80, 0, 0] });
   const figures = {
@@ -33,8 +33,8 @@ function lineOf(target: string, options?: AccessLogOptions): string {
 }
 
 /** Asserts that the log entry for a target is one line with the target. */
-function assertTells(target: string): void {
-  const { request, status, bytes } = readAccessLine(lineOf(target)) ?? {};
+function assertLogged(target: string): void {
+  const { request, status, bytes } = readAccessLine(formatLine(target)) ?? {};
   assertEquals([request, status, bytes], [`GET ${target} HTTP/1.1`, 200, 2]);
 }
 
@@ -43,7 +43,9 @@ const nasty = fc.string({ unit: fc.constantFrom(...specials) });
 
 Deno.test("a user's name can't end its field, or look like another name", () => {
   fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (user) => {
-    const { host, user: loggedUser, request } = readAccessLine(lineOf("/", { user: () => user })) ??
+    const { host, user: loggedUser, request } = readAccessLine(formatLine("/", {
+      user: () => user,
+    })) ??
       {};
     const expected = user === "" || user === "-" ? null : user;
     assertEquals([host, loggedUser, request], ["::1", expected, "GET / HTTP/1.1"]);
@@ -52,7 +54,7 @@ Deno.test("a user's name can't end its field, or look like another name", () => 
 
 Deno.test("a session without a user is logged with a dash", () => {
   for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
-    assertMatch(lineOf("/", options), /^::1 - - \[/);
+    assertMatch(formatLine("/", options), /^::1 - - \[/);
   }
 });
 
@@ -61,7 +63,7 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   const camera = await devices.open("camera");
   const viewer = await devices.open("viewer");
   await record(camera, viewer);
-  const usersOf = async (
+  const logUsers = async (
     options: AccessLogOptions,
     act = () => Promise.resolve<unknown>(0),
   ) => {
@@ -79,9 +81,9 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
     await withTimeout(logged[1]!.promise, "the second line");
     return lines.map((line) => readAccessLine(line)?.user);
   };
-  assertEquals(await usersOf({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
-  assertEquals(await usersOf({ user: () => "somebody" }), ["somebody", "somebody"]);
-  assertEquals(await usersOf({ user: () => null }), [null, null]);
+  assertEquals(await logUsers({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
+  assertEquals(await logUsers({ user: () => "somebody" }), ["somebody", "somebody"]);
+  assertEquals(await logUsers({ user: () => null }), [null, null]);
 });
 
 Deno.test("a line has the time in whole seconds, in UTC", () => {
@@ -91,13 +93,13 @@ Deno.test("a line has the time in whole seconds, in UTC", () => {
   };
   for (const [iso, time] of Object.entries(rows)) {
     using _time = new FakeTime(new Date(iso));
-    assertStringIncludes(lineOf("/"), ` [${time} +0000] `);
+    assertStringIncludes(formatLine("/"), ` [${time} +0000] `);
   }
 });
 
 Deno.test("a request target can't end a line, its quotes or an escape", () => {
   fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (target) => {
-    assertTells(target);
+    assertLogged(target);
   }));
 });
 

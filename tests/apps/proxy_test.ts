@@ -67,7 +67,7 @@ const RESPONSES: readonly (readonly [method: string, response: string])[] = [
 ];
 
 /** Returns the message with a `connection` header that names the headers that must stay. */
-function naming(message: string): string {
+function nameEndToEndHeaders(message: string): string {
   const names = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
   return message.replace("\r\n", `\r\nconnection: ${names}\r\nx-one: 1\r\n`);
 }
@@ -78,7 +78,7 @@ Deno.test("ProxyApp relays each message byte by byte, even if connection names i
     ...RESPONSES.map(([method, text]) => [`${method} / HTTP/1.1\r\n\r\n`, text] as const),
   ];
   for (const [request, response] of exchanges) {
-    for (const change of [String, naming]) {
+    for (const change of [String, nameEndToEndHeaders]) {
       await t.step(`${change.name} ${JSON.stringify([request, response])}`, async () => {
         await using through = await connectThrough();
         await through.clientPeer.send(change(request));
@@ -175,11 +175,13 @@ Deno.test("the client's base headers replace those of the request", async () => 
 
 Deno.test("the headers that ProxyApp adds reach the server, also if connection names them", async () => {
   await using upstream = serve(({ headers }) => json(headers));
-  const added = ({ uri }: Request, { address }: Session) => ({
+  const makeAddedHeaders = ({ uri }: Request, { address }: Session) => ({
     "x-real-ip": `${address?.[0]} ${uri}`,
     authorization: undefined,
   });
-  await using proxy = serve(new ProxyApp(upstream.makeClient({ host: null }), { headers: added }));
+  await using proxy = serve(
+    new ProxyApp(upstream.makeClient({ host: null }), { headers: makeAddedHeaders }),
+  );
   const client = proxy.makeClient({ host: null });
   const sent = [
     {},
@@ -222,9 +224,9 @@ Deno.test("headers of the client replace those that a request came with, and the
   const headers = { "x-user": "proxy", "x-role": "none", "x-key": "a" };
   const client = upstream.makeClient({ host: null, authorization: "mine", headers });
   const authorization = "mine";
-  const added = () => ({ "x-role": "reader", "x-key": undefined });
+  const makeAddedHeaders = () => ({ "x-role": "reader", "x-key": undefined });
   await testEachRow(t, UPSTREAMS, async (_what, wrap) => {
-    for (const options of [{}, { headers: added }]) {
+    for (const options of [{}, { headers: makeAddedHeaders }]) {
       const target = wrap(client);
       await using app = new ProxyApp(target, options);
       await using proxy = serve(app);
@@ -389,22 +391,22 @@ const LINES: readonly (readonly [what: string, dropped: string, kept?: string])[
 ];
 
 Deno.test("ProxyApp does not forward connection-specific headers, in either direction", async (t) => {
-  const linesOf = (text: string) => text === "" ? [] : text.split("|");
-  const message = (line: string, headers: readonly string[]) =>
+  const splitLines = (text: string) => text === "" ? [] : text.split("|");
+  const makeMessage = (line: string, headers: readonly string[]) =>
     [line, ...headers, "", ""].join("\r\n");
   await testEachRow(t, LINES, async (_what, dropped, forwarded = "") => {
-    const [droppedLines, stays] = [linesOf(dropped), linesOf(forwarded)];
+    const [droppedLines, stays] = [splitLines(dropped), splitLines(forwarded)];
     await using through = await connectThrough();
-    await through.clientPeer.send(message("DELETE / HTTP/1.1", [...droppedLines, ...stays]));
+    await through.clientPeer.send(makeMessage("DELETE / HTTP/1.1", [...droppedLines, ...stays]));
     const upstreamPeer = await through.upstream.accept();
-    assertEquals(await upstreamPeer.readPreamble(), message("DELETE / HTTP/1.1", stays));
-    await upstreamPeer.send(message("HTTP/1.1 204 No Content", [...droppedLines, ...stays]));
+    assertEquals(await upstreamPeer.readPreamble(), makeMessage("DELETE / HTTP/1.1", stays));
+    await upstreamPeer.send(makeMessage("HTTP/1.1 204 No Content", [...droppedLines, ...stays]));
     // The proxy ends the session if its client has sent connection: close.
     const isLast = /^connection: (.*[ ,])?close( *,|\||$)/i.test(dropped);
     const lines = isLast ? [...stays, "connection: close"].toSorted() : stays;
     assertEquals(
       await through.clientPeer.readPreamble(),
-      message("HTTP/1.1 204 No Content", lines),
+      makeMessage("HTTP/1.1 204 No Content", lines),
     );
   });
 });

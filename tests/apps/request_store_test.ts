@@ -33,7 +33,7 @@ function withUser(app: App, storeOf: (request: Request, store: Map<string, unkno
  * Returns the users that an app behind a proxy sees for three clients over one connection; the
  * third client has no token.
  */
-async function namesBehindProxy(app: App): Promise<string[]> {
+async function requestNamesByProxy(app: App): Promise<string[]> {
   await using upstream = serve(app);
   await using proxyApp = new ProxyApp(upstream.makeClient());
   await using proxy = serve(proxyApp);
@@ -51,12 +51,12 @@ Deno.test("behind a proxy, clients don't share the user in request.store, but sh
     (request) => reply(200, `${request.store.get("user") ?? "nobody"}`),
     (request) => request.store,
   );
-  assertEquals(await namesBehindProxy(ofRequest), ["anna", "bert", "nobody"]);
+  assertEquals(await requestNamesByProxy(ofRequest), ["anna", "bert", "nobody"]);
   const ofSession = withUser(
     (_request, { store }) => reply(200, `${store.get("user") ?? "nobody"}`),
     (_request, store) => store,
   );
-  assertEquals(await namesBehindProxy(ofSession), ["anna", "bert", "bert"]);
+  assertEquals(await requestNamesByProxy(ofSession), ["anna", "bert", "bert"]);
 });
 
 Deno.test("an access log has the user of each request behind a proxy, also if the app throws a response", async () => {

@@ -47,7 +47,7 @@ async function assertNoLamp(response: Response): Promise<void> {
   assertEquals(await response.text(), "none");
 }
 
-const fail = (response: () => ResponseTuple | ResponseObject): never => {
+const throwResponse = (response: () => ResponseTuple | ResponseObject): never => {
   throw new ResponseError(response());
 };
 
@@ -56,16 +56,16 @@ Deno.test("the server sends a response that an app returns or throws, as an arra
     const apps: App[] = [
       response,
       () => Promise.resolve(response()),
-      () => fail(response),
+      () => throwResponse(response),
       async () => {
         await Promise.resolve();
-        return fail(response);
+        return throwResponse(response);
       },
-      { handle: () => fail(response) },
-      routes({ "GET /": () => fail(response) }),
-      wrapApp(() => fail(response), (next) => next()),
-      wrapApp(() => reply(200), () => fail(response)),
-      fromFetchHandler(() => fail(response)),
+      { handle: () => throwResponse(response) },
+      routes({ "GET /": () => throwResponse(response) }),
+      wrapApp(() => throwResponse(response), (next) => next()),
+      wrapApp(() => reply(200), () => throwResponse(response)),
+      fromFetchHandler(() => throwResponse(response)),
     ];
     for (const app of apps) {
       await assertNoLamp(await callApp(app, mkreq("GET", "/")));
@@ -119,7 +119,7 @@ Deno.test("access logs and a server in a worker see a response that an app throw
     log(exchange);
     exchangeEnded.resolve(exchange);
   };
-  await using serving = serve(() => fail(() => reply(404, "none")), { onExchange });
+  await using serving = serve(() => throwResponse(() => reply(404, "none")), { onExchange });
   assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
   assertEquals((await exchangeEnded.promise).error, null);
   assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
@@ -133,7 +133,7 @@ Deno.test("access logs and a server in a worker see a response that an app throw
 
 Deno.test("a proxy sends a response that a custom client throws, and logs no error", async () => {
   for (const response of ANSWERS) {
-    await using app = new ProxyApp({ request: async () => await fail(response) });
+    await using app = new ProxyApp({ request: async () => await throwResponse(response) });
     await using serving = serve(app);
     await assertNoLamp(await serving.makeClient().request("GET", "/"));
     assertEquals([...serving.logger.messagesOf("error"), ...serving.logger.messagesOf("info")], []);
@@ -164,17 +164,21 @@ Deno.test("ResponseError refuses an invalid response, and a response that can't 
   for (const value of [undefined, 404, "Not Found", [404], {}, new globalThis.Response()]) {
     assertTypeError(() => constructWith(ResponseError, value), "response: must be ");
   }
-  const invalid = () => fail(() => [404, "Not\nFound", {}, null]);
-  await using serving = serve(invalid);
+  const throwInvalidResponse = () => throwResponse(() => [404, "Not\nFound", {}, null]);
+  await using serving = serve(throwInvalidResponse);
   assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
   await serving.logger.waitFor("error", "response.reason");
-  await assertRejects(() => callApp(invalid, mkreq("GET", "/")), RangeError, "response.reason");
+  await assertRejects(
+    () => callApp(throwInvalidResponse, mkreq("GET", "/")),
+    RangeError,
+    "response.reason",
+  );
 });
 
 Deno.test("if onConnect throws a response, the peer is refused and gets no byte", async () => {
   await using serving = serve({
     handle: () => reply(200),
-    onConnect: () => fail(() => reply(403)),
+    onConnect: () => throwResponse(() => reply(403)),
   });
   await assertRejects(() => serving.makeClient().request("GET", "/"));
   await serving.logger.waitFor("error", "onConnect");

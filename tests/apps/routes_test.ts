@@ -42,7 +42,7 @@ const app = routes({
   "/{peer}/disk/": makeApp("disk"),
 });
 
-async function ask(method: Method, uri: string, table: App = app): Promise<string> {
+async function requestLabel(method: Method, uri: string, table: App = app): Promise<string> {
   const response = await callApp(table, mkreq(method, uri, {}, null));
   return response.ok ? await response.text() : `${response.status} ${response.headers["allow"]}`;
 }
@@ -66,7 +66,9 @@ Deno.test("routes calls the app of a method and a path, with the parameters", as
     ["GET", "/log", "any any log"],
     ["GET", "/log/", "404 undefined"],
   ];
-  for (const [method, uri, response] of rows) assertEquals(await ask(method, uri), response, uri);
+  for (const [method, uri, response] of rows) {
+    assertEquals(await requestLabel(method, uri), response, uri);
+  }
 });
 
 Deno.test("a mount gets the remaining path with any method, with and without a slash", async () => {
@@ -91,10 +93,12 @@ Deno.test("a mount gets the remaining path with any method, with and without a s
     ["GET", "/files/disk/a", 'files at files: ["disk","a"]'],
   ];
   for (const [method, uri, response] of rows) {
-    assertEquals(await ask(method, uri), response, `${method} ${uri}`);
+    assertEquals(await requestLabel(method, uri), response, `${method} ${uri}`);
   }
   const allTable = routes({ "/": makeApp("all") });
-  for (const uri of ["/", "/a", "/a/"]) assertEquals(await ask("PUT", uri, allTable), "all", uri);
+  for (const uri of ["/", "/a", "/a/"]) {
+    assertEquals(await requestLabel("PUT", uri, allTable), "all", uri);
+  }
 });
 
 Deno.test("a nested table matches the remaining path, with and without a slash, and adds its parameters", async () => {
@@ -113,15 +117,17 @@ Deno.test("a nested table matches the remaining path, with and without a slash, 
     ["/api/x/y", "404 undefined"],
     ["/other", "404 undefined"],
   ];
-  for (const [uri, response] of rows) assertEquals(await ask("GET", uri, outer), response, uri);
+  for (const [uri, response] of rows) {
+    assertEquals(await requestLabel("GET", uri, outer), response, uri);
+  }
 });
 
 Deno.test("a literal component precedes a parameter, from left to right, in any order of the table", async () => {
-  assertEquals(await ask("GET", "/lamp/all"), "all");
-  assertEquals(await ask("GET", "/heater/all"), "first first heater");
-  assertEquals(await ask("GET", "/heater"), "any any heater");
+  assertEquals(await requestLabel("GET", "/lamp/all"), "all");
+  assertEquals(await requestLabel("GET", "/heater/all"), "first first heater");
+  assertEquals(await requestLabel("GET", "/heater"), "any any heater");
   // Only the route with a parameter has an app for this method.
-  assertEquals(await ask("PUT", "/lamp/all"), "put other all");
+  assertEquals(await requestLabel("PUT", "/lamp/all"), "put other all");
 });
 
 Deno.test("a path without a route is 404, a method without an app 405 with the allowed methods", async () => {
@@ -137,7 +143,7 @@ Deno.test("a path without a route is 404, a method without an app 405 with the a
     ["DELETE", "/log/a", "405 GET, HEAD"],
   ];
   for (const [method, uri, response] of rows) {
-    assertEquals(await ask(method, uri), response, `${method} ${uri}`);
+    assertEquals(await requestLabel(method, uri), response, `${method} ${uri}`);
   }
 });
 
@@ -160,8 +166,9 @@ Deno.test("the session continues after 404 and 405, and ends after an unread bod
 Deno.test("an app of GET answers HEAD, unless HEAD has its own app", async () => {
   await using serving = serve(routes({ "/api/": app }));
   const client = new Client(serving.server.address);
-  const head = async (uri: string) => (await client.request("HEAD", uri)).headers["content-length"];
-  assertEquals(await head("/api/lamps"), 'lamps at api: ["lamps"]'.length);
+  const requestLength = async (uri: string) =>
+    (await client.request("HEAD", uri)).headers["content-length"];
+  assertEquals(await requestLength("/api/lamps"), 'lamps at api: ["lamps"]'.length);
   assertEquals((await client.request("HEAD", "/api/lamps/")).status, 204);
 });
 
@@ -258,49 +265,49 @@ Deno.test("disposing of a table disposes of its apps, each once, even if one fai
 });
 
 Deno.test("routes refuses an invalid table, and names the key and the valid form", () => {
-  const ok = () => reply(200);
+  const okApp = () => reply(200);
   const rangeErrors: [table: object, said: string][] = [
     [{}, "table: must have a route"],
-    [new Map([["GET /", ok]]), "table: must have a route"],
-    [{ "PATCH /": ok }, 'table["PATCH /"]: must be GET'],
-    [{ "get /": ok }, 'table["get /"]: must be GET'],
-    [{ "GET": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
-    [{ "GET lamps": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
-    [{ "GET  /lamps": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
-    [{ "GET /lamps ": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
-    [{ "GET /lamps?all": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [new Map([["GET /", okApp]]), "table: must have a route"],
+    [{ "PATCH /": okApp }, 'table["PATCH /"]: must be GET'],
+    [{ "get /": okApp }, 'table["get /"]: must be GET'],
+    [{ "GET": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET lamps": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET  /lamps": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET /lamps ": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET /lamps?all": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
     [
-      { "/lamps": ok },
+      { "/lamps": okApp },
       'a method and a path, "GET /lamps", or end with a slash, for everything below: "/lamps/"',
     ],
-    [{ "//": ok }, "must be a method and a path"],
-    [{ "/a//": ok }, "must be a method and a path"],
-    [{ "/a//b/": ok }, '"//" is not allowed'],
-    [{ "GET /a//b": ok }, '"//" is not allowed'],
-    [{ "GET /../b": ok }, '".." is not allowed'],
-    [{ "GET /a%20b": ok }, '"%" is not allowed'],
-    [{ "/a%20b/": ok }, '"%" is not allowed'],
+    [{ "//": okApp }, "must be a method and a path"],
+    [{ "/a//": okApp }, "must be a method and a path"],
+    [{ "/a//b/": okApp }, '"//" is not allowed'],
+    [{ "GET /a//b": okApp }, '"//" is not allowed'],
+    [{ "GET /../b": okApp }, '".." is not allowed'],
+    [{ "GET /a%20b": okApp }, '"%" is not allowed'],
+    [{ "/a%20b/": okApp }, '"%" is not allowed'],
     [
-      { "GET /user/:id": ok },
+      { "GET /user/:id": okApp },
       'table["GET /user/:id"]: must have a name in braces, {id}; got ":id"',
     ],
-    [{ "/:id/": ok }, "must have a name in braces, {id}"],
+    [{ "/:id/": okApp }, "must have a name in braces, {id}"],
     ...["{}", "{a-b}", "{1a}", "a{name}", "{name}.txt", "{name", "name}", "{a}{b}", "{a..}"].map((
       component,
     ) =>
       [
-        { [`GET /${component}`]: ok },
+        { [`GET /${component}`]: okApp },
         `in braces that are a whole component, {name}, or {name...} at the end; got "${component}"`,
       ] as [object, string]
     ),
-    [{ "GET /{a...}/b": ok }, "must have {a...} at the end"],
-    [{ "/{a...}/": ok }, "must have {a...} at the end, and a method"],
-    [{ "GET /{a}/{a}": ok }, "each name must come once"],
+    [{ "GET /{a...}/b": okApp }, "must have {a...} at the end"],
+    [{ "/{a...}/": okApp }, "must have {a...} at the end, and a method"],
+    [{ "GET /{a}/{a}": okApp }, "each name must come once"],
     ...[["GET /{a}", "GET /{b}"], ["GET /{a...}", "GET /{b...}"], ["/{a}/", "/{b}/"]].map((
       [one, other],
     ) =>
       [
-        { [one!]: ok, "GET /c": ok, [other!]: ok },
+        { [one!]: okApp, "GET /c": okApp, [other!]: okApp },
         `table["${other}"]: must be the only one for its requests; table["${one}"] has the same`,
       ] as [object, string]
     ),
@@ -308,7 +315,7 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
   for (const [table, message] of rangeErrors) {
     assertThrows(() => callWith(routes, table), RangeError, message);
   }
-  const invalidTables = [null, "GET /", ok, { "GET /": null }, { "GET /": {} }, {
+  const invalidTables = [null, "GET /", okApp, { "GET /": null }, { "GET /": {} }, {
     "/": { handle: 5 },
   }];
   for (const table of invalidTables) {

@@ -22,7 +22,7 @@ import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 
 /** An app with a private field, which works only if the method is called on the app. */
-class Guarded {
+class PrivateApp {
   readonly #events: string[];
 
   constructor(events: string[]) {
@@ -64,12 +64,12 @@ Deno.test("wrapApp calls the function in place of the app, with the app as next"
 });
 
 Deno.test("next() works without arguments or with replaced ones, and always resolves to a Response", async () => {
-  const stream = () => new Blob(["hello"]).stream();
+  const makeStream = () => new Blob(["hello"]).stream();
   const apps: App[] = [
     ({ uri }) => [200, "OK", { uri }, "hello"],
     ({ uri }) => Promise.resolve([200, "OK", { uri }, new TextEncoder().encode("hello")]),
     ({ uri }) => new Response(200, "OK", { uri }, "hello"),
-    ({ uri }) => ({ status: 200, reason: "OK", headers: { uri }, body: stream() }) as never,
+    ({ uri }) => ({ status: 200, reason: "OK", headers: { uri }, body: makeStream() }) as never,
   ];
   for (const app of apps) {
     const wrapped = wrapApp(app, async (next, request) => {
@@ -114,7 +114,7 @@ Deno.test("if next() rejects an invalid response, its body is canceled, which cl
 
 Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", async () => {
   const events: string[] = [];
-  const app = new Guarded(events);
+  const app = new PrivateApp(events);
   const wrapped = wrapApp(app, (next) => next());
   assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
   await wrapped.handle(mkreq("GET", "/"), makeSession(), api);

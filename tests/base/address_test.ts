@@ -25,7 +25,7 @@ import fc from "fast-check";
 // Formatting and parsing every kind of address.
 
 const encoder = new TextEncoder();
-const abstract = (name: string) => encoder.encode(`\0${name}`);
+const encodeAbstract = (name: string) => encoder.encode(`\0${name}`);
 
 const pairs: readonly (readonly [text: string, address: Address])[] = [
   ["127.0.0.1:80", ["127.0.0.1", 80]],
@@ -49,11 +49,11 @@ const pairs: readonly (readonly [text: string, address: Address])[] = [
   ["unix:/two%0Alines", "/two\nlines"],
   ["unix:/ä", "/ä"],
   ["unix:/%E2%80%AEx", "/\u202ex"],
-  ["unix:@name", abstract("name")],
-  ["unix:@", abstract("")],
-  ["unix:@@", abstract("@")],
-  ["unix:@a%00b%25", abstract("a\0b%")],
-  ["unix:@%EF%BB%BFx", abstract("\ufeffx")],
+  ["unix:@name", encodeAbstract("name")],
+  ["unix:@", encodeAbstract("")],
+  ["unix:@@", encodeAbstract("@")],
+  ["unix:@a%00b%25", encodeAbstract("a\0b%")],
+  ["unix:@%EF%BB%BFx", encodeAbstract("\ufeffx")],
   ["unix:", new Uint8Array(0)],
 ];
 
@@ -108,7 +108,7 @@ const addresses: Record<string, fc.Arbitrary<Address>> = {
   "IPv6 with a scope": fc.tuple(fc.oneof(ipv6, linkLocal), port, fc.constant(0), scope),
   "a path": fc.array(pathPart, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}`)
     .filter((path) => encoder.encode(path).length <= 107),
-  "an abstract name": name.map(abstract).filter((bytes) => bytes.length <= 108),
+  "an abstract name": name.map(encodeAbstract).filter((bytes) => bytes.length <= 108),
 };
 
 for (const [kind, arbitrary] of Object.entries(addresses)) {
@@ -243,8 +243,8 @@ Deno.test("flowinfo, which has no text form, does not prevent connecting", async
 
 // The valid hosts, paths, names and scopes of an address.
 
-const longName = (length: number) => `${"a".repeat(50)}.`.repeat(6).slice(0, length);
-const path = (bytes: number) => `/${"a".repeat(bytes - 1)}`;
+const makeLongName = (length: number) => `${"a".repeat(50)}.`.repeat(6).slice(0, length);
+const makePath = (bytes: number) => `/${"a".repeat(bytes - 1)}`;
 
 /** Each predicate about a part of an address, with values for which it is true and false. */
 const questions: Record<
@@ -272,10 +272,10 @@ const questions: Record<
   "a DNS name has labels of up to 63 characters, 253 in all, and no number at its end (RFC 1123 §2.1)":
     [
       (text: string) => canonicalizeDnsName(text) === text.toLowerCase().replace(/\.$/, ""),
-      ["a", "A-b_c.D.", "1.a", "a".repeat(63), longName(253), `${longName(253)}.`],
+      ["a", "A-b_c.D.", "1.a", "a".repeat(63), makeLongName(253), `${makeLongName(253)}.`],
       [
         ...["", ".", "a..b", "a.1", "1", "0x7f000001", "127.0.0.0X1", "0x", "a.0x7F.", "a b"],
-        ...["\u212a", "a".repeat(64), longName(254)],
+        ...["\u212a", "a".repeat(64), makeLongName(254)],
       ],
     ],
   "link-local is fe80::/10 and nothing else (RFC 4291 §2.4)": [
@@ -284,20 +284,20 @@ const questions: Record<
     ["fe7f::", "fec0::", "ff02::1", "fd00::1", "::fe80", "fe8::1", "169.254.0.1"],
   ],
   "a path is absolute, normalized, valid Unicode and at most 107 bytes long": [
-    accepts(checkSocketPath),
-    ["/a", "/a/b.sock", "/..a", "/ü", path(106), path(107)],
+    makePredicate(checkSocketPath),
+    ["/a", "/a/b.sock", "/..a", "/ü", makePath(106), makePath(107)],
     [
       ...["", "a", "./a", "/", "//a", "/a/", "/a//b", "/./a", "/a/.", "/../a", "/a/..", "/a\0b"],
-      ...["/\ud800", path(108), `/${"ü".repeat(54)}`],
+      ...["/\ud800", makePath(108), `/${"ü".repeat(54)}`],
     ],
   ],
   "an abstract name begins with NUL, is UTF-8, and has at most 108 bytes": [
-    accepts(checkAbstractName),
-    [abstract("name"), ...[0, 1, 107, 108].map((length) => new Uint8Array(length))],
+    makePredicate(checkAbstractName),
+    [encodeAbstract("name"), ...[0, 1, 107, 108].map((length) => new Uint8Array(length))],
     [new Uint8Array(109), Uint8Array.of(1), Uint8Array.of(0, 0xff)],
   ],
   "a link-local address needs exactly one scope, and a zone is a name or a plain number": [
-    accepts(([host, scopeid]: [string, number?]) => checkScope(host, scopeid)),
+    makePredicate(([host, scopeid]: [string, number?]) => checkScope(host, scopeid)),
     [
       ...[["fe80::1%eth0"], ["fe80::1", 2], ["fe80::1%2", 2], ["::1"], ["::1%0"], ["fe80::1%0eth"]],
     ],
@@ -310,7 +310,7 @@ const questions: Record<
 };
 
 /** Makes a predicate from a check that refuses with a `RangeError`. */
-function accepts<T>(check: (value: T) => unknown): (value: T) => boolean {
+function makePredicate<T>(check: (value: T) => unknown): (value: T) => boolean {
   return (value) => {
     try {
       check(value);

@@ -27,7 +27,7 @@ const session = {} as Session;
 const sock = {} as Socket;
 
 Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
-  class Counting {
+  class CountingApp {
     count = 0;
     handle(): ResponseTuple {
       return [200, `${++this.count}`, {}, null] as const;
@@ -36,7 +36,7 @@ Deno.test("the methods of an object are called on it, and looked up at each call
       return this.count > 0;
     }
   }
-  const app = new Counting();
+  const app = new CountingApp();
   const { handle, onConnect } = readApp(app, "app");
   const call = async () => (await Reflect.apply(handle, undefined, []))[1];
   assertEquals(await onConnect?.(session, sock), false);

@@ -157,11 +157,11 @@ Deno.test("quote escapes all but printable ASCII, in as few digits as possible",
 Deno.test("every code of an error is in its type, documented and, of a ProtocolError, in use", async () => {
   const root = new URL("../../", import.meta.url);
   const readFile = (path: string) => Deno.readTextFile(new URL(path, root));
-  const codesIn = (text: string, pattern: RegExp) =>
+  const findCodes = (text: string, pattern: RegExp) =>
     [...new Set([...text.matchAll(pattern)].map(([, code]) => code))].toSorted();
   const sources: string[] = [];
   for (const folder of ["base", "net", "apps", "web", "misc"]) {
-    for await (const path of modulesIn(new URL(`${folder}/`, root))) {
+    for await (const path of listModules(new URL(`${folder}/`, root))) {
       sources.push(await Deno.readTextFile(path));
     }
   }
@@ -169,17 +169,17 @@ Deno.test("every code of an error is in its type, documented and, of a ProtocolE
   const thrown = /(?:new ProtocolError\(|super\()\s*"([A-Z_]+)"/g;
   for (const name of ["ProtocolError", "TlsError"]) {
     const [type = ""] = new RegExp(`type ${name}Code =[^;]*;`).exec(types) ?? [];
-    const codes = codesIn(type, /"([A-Z_]+)"/g);
+    const codes = findCodes(type, /"([A-Z_]+)"/g);
     assert(codes.length > 10, name);
     const [table = ""] = new RegExp(`\n### ${name}\n[^]*?\n##`).exec(docs) ?? [];
-    assertEquals(codesIn(table, /^\| `([A-Z_]+)`/gm), codes);
-    if (name === "ProtocolError") assertEquals(codesIn(sources.join("\n"), thrown), codes);
+    assertEquals(findCodes(table, /^\| `([A-Z_]+)`/gm), codes);
+    if (name === "ProtocolError") assertEquals(findCodes(sources.join("\n"), thrown), codes);
   }
 });
 
-async function* modulesIn(folder: URL): AsyncIterable<URL> {
+async function* listModules(folder: URL): AsyncIterable<URL> {
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (isDirectory) yield* modulesIn(new URL(`${name}/`, folder));
+    if (isDirectory) yield* listModules(new URL(`${name}/`, folder));
     else if (name.endsWith(".ts")) yield new URL(name, folder);
   }
 }
@@ -319,14 +319,14 @@ Deno.test("a folded line is not quoted, because it may continue a secret", () =>
 });
 
 Deno.test("inspectFields shows the class and its fields, and hides the secrets in its headers", () => {
-  class Thing {
+  class InspectedThing {
     [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
       const headers = Object.assign(Object.create(null), { cookie: SECRET, "x-a": "b" });
       return inspectFields("Thing", { method: "GET", headers }, inspect, options);
     }
   }
   for (const inspect of [Deno.inspect, inspectOfNode]) {
-    const output = inspect(new Thing());
+    const output = inspect(new InspectedThing());
     assert(/^Thing\(method=["']GET["'], headers=\{/.test(output), output);
     assert(!output.includes(SECRET) && !output.includes("null prototype"), output);
     assertStringIncludes(output, "x-a");

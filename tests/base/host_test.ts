@@ -109,7 +109,7 @@ Deno.test("checkAddress accepts for each side the addresses that the constructor
     [new Uint8Array(0), false, true],
     [80, false, false],
   ];
-  const messageOf = (call: () => unknown) => {
+  const catchTextOrNull = (call: () => unknown) => {
     try {
       call();
       return null;
@@ -119,13 +119,13 @@ Deno.test("checkAddress accepts for each side the addresses that the constructor
   };
   for (const [address, ...accepted] of rows) {
     const [client, server] = (["client", "server"] as const).map((side) =>
-      messageOf(() => callWith(checkAddress, address, side))
+      catchTextOrNull(() => callWith(checkAddress, address, side))
     );
     assertEquals([client === null, server === null], accepted, Deno.inspect(address));
-    assertEquals(messageOf(() => Reflect.construct(Client, [address])), client);
+    assertEquals(catchTextOrNull(() => Reflect.construct(Client, [address])), client);
     // The server's constructor would bind a valid address.
     if (server === null) continue;
-    assertEquals(messageOf(() => Reflect.construct(Server, [address, () => {}])), server);
+    assertEquals(catchTextOrNull(() => Reflect.construct(Server, [address, () => {}])), server);
   }
 });
 

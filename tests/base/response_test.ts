@@ -70,11 +70,11 @@ Deno.test("a body that is null is empty, and no JSON", async () => {
 });
 
 Deno.test("an iterable that fails rejects the read", async () => {
-  const failing = function* (): Generator<Uint8Array> {
+  const makeFailingItems = function* (): Generator<Uint8Array> {
     yield encodeLatin1("[");
     throw new Error("unplugged");
   };
-  const error = await catchRejection(respond(new BodyIter(failing(), 4)).text(), "a read");
+  const error = await catchRejection(respond(new BodyIter(makeFailingItems(), 4)).text(), "a read");
   assertInstanceOf(error, Error);
 });
 

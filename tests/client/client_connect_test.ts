@@ -35,12 +35,12 @@ import { connectSocket, runWithTimeoutAndSignal } from "@degu/internal/net/conne
 const encoder = new TextEncoder();
 
 /** An address without a listener. */
-async function deadAddress(): Promise<readonly [string, number]> {
+async function findDeadAddress(): Promise<readonly [string, number]> {
   return ["127.0.0.1", await findUnusedPort()];
 }
 
 Deno.test("an error of connecting keeps its class and code, and names the address and a check", async (t) => {
-  const [host, port] = await deadAddress();
+  const [host, port] = await findDeadAddress();
   const name = crypto.randomUUID();
   const { ConnectionRefused, NotFound } = Deno.errors;
   const refused = "ECONNREFUSED";
@@ -227,14 +227,14 @@ Deno.test("connect() rejects with the signal's reason, also if onConnect returns
 Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
   using server = new RawServer();
   const { signal, abort } = withAbort();
-  class Slow extends Client {
+  class SlowClient extends Client {
     override async createSocket(): Promise<Socket> {
       const sock = await super.createSocket();
       abort(reason);
       return sock;
     }
   }
-  const client = new Slow(server.address, { signal, onConnect: () => true });
+  const client = new SlowClient(server.address, { signal, onConnect: () => true });
   assertStrictEquals(await catchRejection(client.connect(), "connect"), reason);
   await (await server.accept()).assertClosedSilently();
 });
@@ -242,12 +242,12 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
 Deno.test("a connection over a socket with trust ends when that is aborted, with its reason", async () => {
   using server = new RawServer();
   const trust = new AbortController();
-  class Trusting extends Client {
+  class TrustingClient extends Client {
     override async createSocket(): Promise<Socket> {
       return Object.assign(await super.createSocket(), { trust: trust.signal });
     }
   }
-  using connection = await new Trusting(server.address).connect();
+  using connection = await new TrustingClient(server.address).connect();
   const peer = await server.accept();
   const asking = catchRejection(connection.get("/"), "get");
   trust.abort(reason);
@@ -258,13 +258,13 @@ Deno.test("a connection over a socket with trust ends when that is aborted, with
 
 Deno.test("the error for a request that is refused over TLS contains the socket's refusalHint", async () => {
   using server = new RawServer();
-  class Hinting extends Client {
+  class HintingClient extends Client {
     override async createSocket(): Promise<Socket> {
       const refusalHint = "ask the owner of the lamp";
       return Object.assign(await super.createSocket(), { protocol: "TLSv1.3", refusalHint });
     }
   }
-  using connection = await new Hinting(server.address).connect();
+  using connection = await new HintingClient(server.address).connect();
   const asking = assertRejects(() => connection.get("/"), EmptyPreambleError, "ask the owner");
   (await server.accept()).close();
   await asking;
@@ -294,7 +294,7 @@ Deno.test("timeout limits connecting", async () => {
 });
 
 Deno.test("connect() checks the classes of bodies before it connects", async () => {
-  const client = new Client(await deadAddress());
+  const client = new Client(await findDeadAddress());
   for (
     const invalidBodies of [{ ...bodies, Body: undefined }, { ChunkedBody: bodies.ChunkedBody }]
   ) {
@@ -371,7 +371,7 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
 
 // The timers of a client.
 
-async function answerNext(server: RawServer): Promise<void> {
+async function respondToNext(server: RawServer): Promise<void> {
   using peer = await server.accept();
   await peer.readPreamble();
   await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
@@ -387,7 +387,7 @@ Deno.test("consecutive requests, each over its own connection, share one timer, 
   const ask = async () => await (await client.request("GET", "/")).body?.text();
   const askTwiceNested = async () => await ask();
   for (let count = 0; count < 5; count++) {
-    answering.push(answerNext(server));
+    answering.push(respondToNext(server));
     assertEquals(await (async () => await askTwiceNested())(), "hi");
   }
   await Promise.all(answering);
@@ -398,7 +398,7 @@ Deno.test("no timer remains after a request that can't connect, or whose connect
   using server = new RawServer();
   const onConnect = (conn: Connection) => (conn.close(), true);
   const closing = new Client(server.address, { timeout: 1000, onConnect });
-  const unreachable = new Client(await deadAddress(), { timeout: 1000 });
+  const unreachable = new Client(await findDeadAddress(), { timeout: 1000 });
   const rows = [
     [closing, ConnectionClosedError],
     [closing, ConnectionClosedError],
@@ -430,7 +430,7 @@ Deno.test("no timer remains for a pending onConnect after its connection is clos
 // Attempts with a time limit.
 
 /** Makes an object that counts its calls of close(). */
-function closable() {
+function makeClosable() {
   return {
     closed: 0,
     close() {
@@ -440,7 +440,7 @@ function closable() {
 }
 
 Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result is closed", async () => {
-  const lateResult = Promise.withResolvers<ReturnType<typeof closable>>();
+  const lateResult = Promise.withResolvers<ReturnType<typeof makeClosable>>();
   let attemptSignal: AbortSignal | undefined;
   let rejected;
   {
@@ -461,7 +461,7 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
     await rejected;
   }
   assert(attemptSignal?.aborted);
-  const thing = closable();
+  const thing = makeClosable();
   lateResult.resolve(thing);
   await waitForTick();
   assertEquals(thing.closed, 1);

@@ -184,11 +184,11 @@ Deno.test("an abort, or a cancellation, before the last byte ends a prefetched b
 });
 
 Deno.test("body classes that extend those of the library get the connection as their source", async () => {
-  class Own extends Body {}
+  class OwnBody extends Body {}
   await using serving = serve(() => reply(200, "hello"));
-  const client = serving.makeClient({ bodies: { ...bodies, Body: Own } });
+  const client = serving.makeClient({ bodies: { ...bodies, Body: OwnBody } });
   const { body } = await client.get("/");
-  assertInstanceOf(body, Own);
+  assertInstanceOf(body, OwnBody);
   for (let i = 0; i < 5; i++) await waitForTick();
   assertEquals(serving.server.sessions.size, 1);
   assertEquals(await body.text(), "hello");

@@ -8,10 +8,10 @@ import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu"
 import { TrackedItems } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
-import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
+import { makeSplits, MemoryServer, MemorySocket, quiet } from "./memory.ts";
 import { type ModelBody, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { receive } from "./received.ts";
-import { requestStream, saysLast } from "./requests.ts";
+import { announcesClose, makeRequestStream } from "./requests.ts";
 
 const HI = encodeLatin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
@@ -33,7 +33,7 @@ const ANSWERS = {
  * Returns all response texts that a server may send. An app that doesn't read the body doesn't
  * detect that the body is broken.
  */
-function answersTo(input: string): string[] {
+function listResponses(input: string): string[] {
   const { requests, broken, answers: last } = readRequests(input);
   let responses = "";
   const messages: (ReferenceRequest & { body: ModelBody | undefined })[] = [...requests];
@@ -44,7 +44,7 @@ function answersTo(input: string): string[] {
     const isUnread = !reads(uri) && body !== null;
     const kind = kindOf(uri);
     // A streamed response body may still read the request's body.
-    const isTold = saysLast(message) || isUnread && ["bytes", "null"].includes(kind);
+    const isTold = announcesClose(message) || isUnread && ["bytes", "null"].includes(kind);
     const close = isTold ? "connection: close\r\n" : "";
     const isNone = kind === "null" && method === "HEAD";
     const [header, content] = isNone ? ["", ""] : ANSWERS[kind];
@@ -55,7 +55,7 @@ function answersTo(input: string): string[] {
 }
 
 /** Makes a fuzzer of streams of requests to such an app, over sockets in memory. */
-export function carelessApps(): Fuzzer {
+export function makeCarelessApps(): Fuzzer {
   const sources: TrackedItems<unknown>[] = [];
   const track = <T>(items: readonly T[]): Iterable<T> => {
     const tracked = new TrackedItems(items);
@@ -73,14 +73,18 @@ export function carelessApps(): Fuzzer {
     return [200, "OK", {}, makeBody[kindOf(uri)]()];
   };
   const loud: string[] = [];
-  const hear = (line: string) => void loud.push(line);
-  const server = new MemoryServer(app, undefined, { ...quiet, warn: hear, error: hear });
+  const recordLoudLine = (line: string) => void loud.push(line);
+  const server = new MemoryServer(app, undefined, {
+    ...quiet,
+    warn: recordLoudLine,
+    error: recordLoudLine,
+  });
   return {
     name: "careless-app",
-    grammar: requestStream,
+    grammar: makeRequestStream,
     async check(input): Promise<Outcome> {
-      const expected = answersTo(input);
-      for (const pieces of splits(encodeLatin1(input), MOST_SPLITS)) {
+      const expected = listResponses(input);
+      for (const pieces of makeSplits(encodeLatin1(input), MOST_SPLITS)) {
         sources.length = loud.length = 0;
         const socket = new MemorySocket(pieces);
         await server.connect(socket);

@@ -7,8 +7,8 @@ import { ChunkedDecoderStream } from "@degu/internal/base/body/encoder_streams.t
 import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
-import { chunks } from "./grammar.ts";
-import { splits } from "./memory.ts";
+import { makeChunks } from "./grammar.ts";
+import { makeSplits } from "./memory.ts";
 import { type ModelBody, readChunks } from "./oracle.ts";
 
 /** Each split requires a new stream. */
@@ -29,11 +29,11 @@ async function decode(pieces: readonly Uint8Array[]): Promise<ModelBody> {
 /** `ChunkedDecoderStream`. */
 export const chunkStreams: Fuzzer = {
   name: "chunk-stream",
-  grammar: chunks,
+  grammar: makeChunks,
   async check(input): Promise<Outcome> {
     const read = readChunks(input, 0);
     const expected = JSON.stringify(read?.end === input.length ? read.chunks : null);
-    for (const pieces of splits(encodeLatin1(input), MOST_SPLITS)) {
+    for (const pieces of makeSplits(encodeLatin1(input), MOST_SPLITS)) {
       const decoded = JSON.stringify(await decode(pieces));
       const where = `(pieces ${pieces.map(({ length }) => length)})`;
       demand(decoded === expected, `${decoded} in place of ${expected} ${where}`);

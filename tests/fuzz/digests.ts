@@ -13,7 +13,7 @@ import type { Random } from "./random.ts";
  * Returns the value of a parser; `null` if the parser throws a RangeError. Other errors are
  * rethrown.
  */
-function valueOf<T>(parse: () => T): T | null {
+function parseOrNull<T>(parse: () => T): T | null {
   try {
     return parse();
   } catch (error) {
@@ -40,7 +40,7 @@ function readDigests(value: string): string | null | undefined {
 }
 
 /** Members of `repr-digest` and `want-repr-digest`. */
-export function dictionary(random: Random): string {
+export function makeDictionary(random: Random): string {
   const members = Array.from({ length: 1 + random.below(3) }, () => {
     const key = random.pick(["sha-256", "sha-256", "sha-512", "md5", "x.y*", "SHA-256"]);
     const length = random.pick([32, 32, 32, 64, 0, 1, 31]);
@@ -54,10 +54,10 @@ export function dictionary(random: Random): string {
 /** `parseReprDigest`, `formatReprDigest` and `parseWantReprDigest`. */
 export const digests: Fuzzer = {
   name: "digest",
-  grammar: dictionary,
+  grammar: makeDictionary,
   check(input): Outcome {
     let parsed: string | null | undefined;
-    const formatted = valueOf(() => {
+    const formatted = parseOrNull(() => {
       parsed = parseReprDigest(input);
       return true;
     }) === null;
@@ -66,7 +66,7 @@ export const digests: Fuzzer = {
       formatted === (expected === undefined),
       formatted ? "refused a dictionary" : "accepted another text",
     );
-    const preference = valueOf(() => parseWantReprDigest(input));
+    const preference = parseOrNull(() => parseWantReprDigest(input));
     demand(preference === null || formatted, "is a digest and a wish for one");
     demand(preference === null || (preference >= 0 && preference <= 10), "another preference");
     if (formatted) return "rejected";

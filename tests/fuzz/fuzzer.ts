@@ -50,14 +50,14 @@ export class Finding extends Error {
   ) {
     super(
       `${target}: ${cause instanceof Error ? cause.message : String(cause)}\n` +
-        `seed ${seed}, minimal bytes (${input.length}): ${literal(input)}`,
+        `seed ${seed}, minimal bytes (${input.length}): ${formatLiteral(input)}`,
       { cause },
     );
   }
 }
 
 /** Formats a text of any bytes as a string literal. */
-function literal(text: string): string {
+function formatLiteral(text: string): string {
   return JSON.stringify(text).replaceAll(
     /[\x7f-\xff]/g,
     (character) => `\\x${character.charCodeAt(0).toString(16)}`,
@@ -69,8 +69,8 @@ export class Objection extends Error {
 }
 
 /** Throws an {@linkcode Objection} unless the condition holds. */
-export function demand(condition: boolean, label: string): asserts condition {
-  if (!condition) throw new Objection(label);
+export function demand(condition: boolean, problem: string): asserts condition {
+  if (!condition) throw new Objection(problem);
 }
 
 const POOL = 256;

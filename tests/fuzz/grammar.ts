@@ -45,37 +45,39 @@ const BAD_URIS = [
 ];
 const PROTOCOLS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/1.2", "http/1.1", "", "HTTP/1.1 "];
 
-function number(random: Random): string {
+function makeNumber(random: Random): string {
   return random.chance(50)
     ? random.pick(NUMBERS)
     : String(random.below(1 << (1 + random.below(30))));
 }
 
-function range(random: Random): string {
+function makeRange(random: Random): string {
   const unit = random.chance(90) ? "bytes=" : random.pick(["bytes ", "Bytes=", "", "bytes"]);
   const form = random.below(20);
-  if (form === 0) return `${unit}-${number(random)}`;
-  if (form === 1) return `${unit}${number(random)}-`;
-  if (form === 2) return `${unit}${number(random)}-${number(random)},${number(random)}-9`;
-  return unit + ordered(random).join("-");
+  if (form === 0) return `${unit}-${makeNumber(random)}`;
+  if (form === 1) return `${unit}${makeNumber(random)}-`;
+  if (form === 2) {
+    return `${unit}${makeNumber(random)}-${makeNumber(random)},${makeNumber(random)}-9`;
+  }
+  return unit + makeOrderedNumbers(random).join("-");
 }
 
-function contentRange(random: Random): string {
+function makeContentRange(random: Random): string {
   const unit = random.chance(90) ? "bytes " : random.pick(["bytes=", "Bytes ", "", "bytes  "]);
   const form = random.below(20);
-  if (form === 0) return `${unit}*/${number(random)}`;
-  if (form === 1) return `${unit}${ordered(random).join("-")}/*`;
-  const [first, last] = ordered(random);
-  const total = random.chance(70) ? String(Number(last) + 1 + random.below(3)) : number(random);
+  if (form === 0) return `${unit}*/${makeNumber(random)}`;
+  if (form === 1) return `${unit}${makeOrderedNumbers(random).join("-")}/*`;
+  const [first, last] = makeOrderedNumbers(random);
+  const total = random.chance(70) ? String(Number(last) + 1 + random.below(3)) : makeNumber(random);
   return `${unit}${first}-${last}/${total}`;
 }
 
-function ordered(random: Random): [string, string] {
-  const a = number(random), b = number(random);
+function makeOrderedNumbers(random: Random): [string, string] {
+  const a = makeNumber(random), b = makeNumber(random);
   return random.chance(80) && Number(a) > Number(b) ? [b, a] : [a, b];
 }
 
-export function uri(random: Random): string {
+export function makeUri(random: Random): string {
   if (random.chance(10)) return random.pick(BAD_URIS);
   let text = "";
   for (let n = random.below(5); n > 0; n--) {
@@ -88,23 +90,23 @@ export function uri(random: Random): string {
   return random.chance(30) ? `${text}?${random.text(allowedBytes.query, 0, 8)}` : text;
 }
 
-function headerValue(name: string, random: Random): string {
+function makeHeaderValue(name: string, random: Random): string {
   const dice = random.below(100);
   if (dice < 4) return random.pick(BAD_VALUES);
   switch (name.toLowerCase()) {
     case "content-length":
-      return number(random);
+      return makeNumber(random);
     case "transfer-encoding":
       return random.pick(CODINGS);
     case "range":
-      return range(random);
+      return makeRange(random);
     case "content-range":
-      return contentRange(random);
+      return makeContentRange(random);
   }
   return dice < 40 ? random.pick(VALUES) : random.text(allowedBytes.headerValue, 1, 12);
 }
 
-function headerName(random: Random): string {
+function makeHeaderName(random: Random): string {
   const dice = random.below(100);
   if (dice < 3) return random.pick(BAD_NAMES);
   if (dice < 30) return random.pick(SPECIAL_NAMES);
@@ -112,32 +114,32 @@ function headerName(random: Random): string {
 }
 
 /** Returns header lines, each with a CR LF before it. */
-function headerLines(random: Random): string {
+function makeHeaderLines(random: Random): string {
   let lines = "";
   for (let n = random.below(5); n > 0; n--) {
-    const name = headerName(random);
+    const name = makeHeaderName(random);
     const separator = random.chance(97) ? ": " : random.pick([":", " : ", ":  ", ":\t", "=", " "]);
-    lines += `\r\n${name}${separator}${headerValue(name, random)}`;
+    lines += `\r\n${name}${separator}${makeHeaderValue(name, random)}`;
   }
-  if (random.below(2000) === 0) lines = padded(lines, random);
+  if (random.below(2000) === 0) lines = padLines(lines, random);
   return lines;
 }
 
 /** Adds lines until the preamble is about as long as the limit. */
-function padded(lines: string, random: Random): string {
+function padLines(lines: string, random: Random): string {
   const length = limits.preamble - 80 + random.below(100);
   for (let i = 0; lines.length < length - 300; i++) lines += `\r\np${i}: ${"v".repeat(200)}`;
   return `${lines}\r\npad: ${"v".repeat(Math.max(1, length - lines.length))}`;
 }
 
-function requestLine(random: Random): string {
+function makeRequestLine(random: Random): string {
   const method = random.chance(95) ? random.pick(METHODS) : random.pick(BAD_METHODS);
   const protocol = random.chance(97) ? "HTTP/1.1" : random.pick(PROTOCOLS);
   const space = random.chance(98) ? " " : random.pick(["  ", "\t", "", " \t"]);
-  return `${method}${space}${uri(random)} ${protocol}`;
+  return `${method}${space}${makeUri(random)} ${protocol}`;
 }
 
-function statusLine(random: Random): string {
+function makeStatusLine(random: Random): string {
   const status = random.chance(90)
     ? String(100 + random.below(500))
     : random.pick(["000", "099", "600", "999", "20", "2000", "+20", "2e2", " 20"]);
@@ -148,17 +150,17 @@ function statusLine(random: Random): string {
 }
 
 /** Returns a request preamble without its final CR LF CR LF. */
-export function requestPreamble(random: Random): string {
-  return requestLine(random) + headerLines(random);
+export function makeRequestPreamble(random: Random): string {
+  return makeRequestLine(random) + makeHeaderLines(random);
 }
 
 /** Returns a response preamble without its final CR LF CR LF. */
-export function responsePreamble(random: Random): string {
-  return statusLine(random) + headerLines(random);
+export function makeResponsePreamble(random: Random): string {
+  return makeStatusLine(random) + makeHeaderLines(random);
 }
 
 /** Returns a chunk header without its CR LF. */
-export function chunkLine(size: number, random: Random): string {
+export function makeChunkLine(size: number, random: Random): string {
   let digits = size.toString(16);
   if (random.chance(20)) digits = digits.toUpperCase();
   if (random.chance(4)) {
@@ -178,30 +180,30 @@ export function chunkLine(size: number, random: Random): string {
   return `${digits};${random.text(allowedBytes.extensionKey, 1, 4)}=${value}`;
 }
 
-export function chunks(random: Random): string {
+export function makeChunks(random: Random): string {
   let text = "";
-  for (let n = random.below(4); n > 0; n--) text += chunk(1 + random.below(20), random);
-  if (random.chance(97)) text += chunk(0, random);
+  for (let n = random.below(4); n > 0; n--) text += makeChunk(1 + random.below(20), random);
+  if (random.chance(97)) text += makeChunk(0, random);
   if (random.chance(3)) text += random.pick(["a: b\r\n", "\r\n", "0\r\n\r\n", "x"]);
   return text;
 }
 
-function chunk(size: number, random: Random): string {
+function makeChunk(size: number, random: Random): string {
   const data = random.chance(50) ? "x".repeat(size) : random.text("ab\r\n0;: \xff", size, size);
   const end = random.chance(98) ? "\r\n" : random.pick(["", "\n", "\r", "\r\n\r\n", "xx"]);
-  return `${chunkLine(size, random)}\r\n${data}${end}`;
+  return `${makeChunkLine(size, random)}\r\n${data}${end}`;
 }
 
 /** Returns a whole request, which is usually valid, with the body that its headers announce. */
-export function request(random: Random): string {
-  return message(random, requestLine(random), random.chance(90) ? ["PUT ", "POST "] : null);
+export function makeRequest(random: Random): string {
+  return makeMessage(random, makeRequestLine(random), random.chance(90) ? ["PUT ", "POST "] : null);
 }
 
-export function response(random: Random): string {
-  return message(random, statusLine(random), null);
+export function makeResponse(random: Random): string {
+  return makeMessage(random, makeStatusLine(random), null);
 }
 
-function message(random: Random, line: string, withBody: readonly string[] | null): string {
+function makeMessage(random: Random, line: string, withBody: readonly string[] | null): string {
   let text = line;
   const names = new Set<string>();
   for (let n = random.below(3); n > 0; n--) {
@@ -210,12 +212,12 @@ function message(random: Random, line: string, withBody: readonly string[] | nul
     names.add(name.toLowerCase());
     text += `\r\n${name}: ${random.pick(VALUES)}`;
   }
-  if (random.chance(5)) text += headerLines(random);
+  if (random.chance(5)) text += makeHeaderLines(random);
   if (withBody !== null && !withBody.some((start) => line.startsWith(start))) {
     return `${text}\r\n\r\n`;
   }
   const dice = random.below(100);
-  if (dice < 35) return `${text}\r\nTransfer-Encoding: chunked\r\n\r\n${chunks(random)}`;
+  if (dice < 35) return `${text}\r\nTransfer-Encoding: chunked\r\n\r\n${makeChunks(random)}`;
   if (dice < 85) {
     const length = random.below(20);
     const body = random.text("ab\r\n \xff", length, length);

@@ -23,10 +23,10 @@ const MOST_TURNS = 60;
 /**
  * The pieces of a message, the way to read its body, and the microtasks before the interruption.
  */
-type CutBody = ReturnType<typeof caseOf>;
+type CutBody = ReturnType<typeof parseCase>;
 
 /** Parses a case: `c` or `l` for the framing, and the numbers `way turns pieceLength size…`. */
-function caseOf(input: string, start: string, after: string) {
+function parseCase(input: string, start: string, after: string) {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
   const [way = 0, turns = 0, pieceLength = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
@@ -43,8 +43,8 @@ function caseOf(input: string, start: string, after: string) {
   };
 }
 
-/** Makes a text that {@linkcode caseOf} reads. */
-function cutBody(random: Random): string {
+/** Makes a text that {@linkcode parseCase} reads. */
+function makeCaseText(random: Random): string {
   const sizes = Array.from({ length: random.below(6) }, () => random.below(300));
   const numbers = [
     random.below(WAYS.length),
@@ -56,7 +56,7 @@ function cutBody(random: Random): string {
 }
 
 /** Reads a body, cancels it during the read, and requires the result of either. */
-async function cancelMeanwhile(
+async function cancelDuringRead(
   body: Body | ChunkedBody,
   { way, turns }: CutBody,
 ): Promise<"read" | "cancelled"> {
@@ -80,13 +80,13 @@ function isRefused(error: unknown, reason: unknown): boolean {
 }
 
 async function checkClient(input: string): Promise<boolean> {
-  const cutBodyCase = caseOf(input, "HTTP/1.1 200 OK\r\n", "");
+  const cutBodyCase = parseCase(input, "HTTP/1.1 200 OK\r\n", "");
   const socket = new AnsweringSocket([cutBodyCase.pieces]);
   using connection = new Connection(socket, null, undefined, null);
   const { body } = await connection.get("/");
   // A response of 0 bytes has a null body.
   if (body === null) return true;
-  const outcome = await cancelMeanwhile(body, cutBodyCase);
+  const outcome = await cancelDuringRead(body, cutBodyCase);
   demand(
     connection.closed === (outcome === "cancelled"),
     `${outcome}, closed: ${connection.closed}`,
@@ -98,13 +98,13 @@ const ANSWER = "HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n";
 /** The response to a request whose body was not read to its end. */
 const LAST_ANSWER = "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-export function cancelledBodies(): Fuzzer {
+export function makeCancelledBodies(): Fuzzer {
   let outcomes: ("read" | "cancelled")[] = [];
   let current: CutBody | null = null;
   let objection: unknown = null;
   const app: App = async ({ body }) => {
     try {
-      if (body !== null) outcomes.push(await cancelMeanwhile(body, current!));
+      if (body !== null) outcomes.push(await cancelDuringRead(body, current!));
       else outcomes.push("read");
     } catch (error) {
       objection ??= error;
@@ -114,11 +114,11 @@ export function cancelledBodies(): Fuzzer {
   const server = new MemoryServer(app);
   return {
     name: "cancelled-body",
-    grammar: cutBody,
+    grammar: makeCaseText,
     async check(input): Promise<Outcome> {
       outcomes = [];
       objection = null;
-      current = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
+      current = parseCase(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
       const socket = new MemorySocket(current.pieces);
       await server.connect(socket);
       if (objection !== null && !(objection instanceof ProtocolError)) throw objection;
@@ -136,7 +136,7 @@ export function cancelledBodies(): Fuzzer {
 const reason = new Error("closed");
 
 /** A connection, and its end. */
-class Run {
+class SessionRun {
   readonly disposed = Promise.withResolvers<void>();
   readonly failures: unknown[] = [];
   session: Session | null = null;
@@ -154,7 +154,7 @@ class Run {
    * Whether the session is closed after a number of pieces of the body, not after a number of
    * microtasks.
    */
-  get fromInside(): boolean {
+  get closesInside(): boolean {
     return this.cutBodyCase.turns % 3 === 0;
   }
 
@@ -176,7 +176,7 @@ class Run {
   async read(body: BodyIn): Promise<void> {
     this.calls++;
     try {
-      if (this.fromInside && body !== null) await this.#readAndClose(body);
+      if (this.closesInside && body !== null) await this.#readAndClose(body);
       else await receive(body, this.cutBodyCase.way);
     } catch (error) {
       this.failures.push(error);
@@ -208,7 +208,7 @@ class Run {
 
   async *#pieces(): AsyncGenerator<Uint8Array> {
     for (let i = 0; i < 4; i++) {
-      if (this.fromInside && i === 2) this.close();
+      if (this.closesInside && i === 2) this.close();
       else await null;
       yield new Uint8Array(25);
     }
@@ -220,8 +220,8 @@ class Run {
   }
 }
 
-export function closedSessions(): Fuzzer {
-  let run: Run;
+export function makeClosedSessions(): Fuzzer {
+  let run: SessionRun;
   const app: App = {
     onConnect(session) {
       run.begin(session);
@@ -235,13 +235,13 @@ export function closedSessions(): Fuzzer {
   const server = new MemoryServer(app);
   return {
     name: "closed-session",
-    grammar: cutBody,
+    grammar: makeCaseText,
     async check(input): Promise<Outcome> {
-      const cutBodyCase = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
+      const cutBodyCase = parseCase(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
       const socket = new MemorySocket(cutBodyCase.pieces);
-      run = new Run(cutBodyCase, socket);
+      run = new SessionRun(cutBodyCase, socket);
       server.connect(socket);
-      if (!run.fromInside) {
+      if (!run.closesInside) {
         for (let microtask = 0; microtask < cutBodyCase.turns * 2; microtask++) await null;
         run.close();
       }

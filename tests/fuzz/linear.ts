@@ -19,9 +19,15 @@ import { EntryParser } from "@degu/internal/files/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
-import { dictionary } from "./digests.ts";
+import { makeDictionary } from "./digests.ts";
 import { type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
-import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./grammar.ts";
+import {
+  makeChunkLine,
+  makeChunks,
+  makeRequestPreamble,
+  makeResponsePreamble,
+  makeUri,
+} from "./grammar.ts";
 import { MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 
@@ -46,7 +52,7 @@ interface Target {
 
 const PREAMBLE = 32000, CHUNK_LINE = 4000;
 
-function ofBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
+function makeWithBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
   return (text) => {
     const bytes = encodeLatin1(text);
     return () => work(bytes);
@@ -54,14 +60,14 @@ function ofBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
 }
 
 /** Makes a target whose text arrives one byte at a time. */
-function ofDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
+function makeWithDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
   return (text) => {
     const pieces = cutBytes(encodeLatin1(text), 1);
     return () => work(new MemorySocket(pieces));
   };
 }
 
-const line = (random: Random) => chunkLine(random.below(20), random);
+const line = (random: Random) => makeChunkLine(random.below(20), random);
 
 /**
  * Headers that have one half of the text as `connection`, and fill the other half with other
@@ -85,17 +91,20 @@ export const namedHeaders: Target = {
  * The measured functions, by the first character of the input, with the alphabets of their texts.
  */
 const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: Target])[] = [
-  [requestPreamble, { long: PREAMBLE, make: ofBytes(parseRequest) }],
-  [responsePreamble, { long: PREAMBLE, make: ofBytes((bytes) => parseResponse("GET", bytes)) }],
-  [uri, { long: PREAMBLE, make: (text) => () => parseUri(text) }],
-  [line, { long: CHUNK_LINE, make: ofBytes(parseChunkHeader) }],
-  [line, { long: CHUNK_LINE, make: ofBytes(scanDrip) }],
-  [requestPreamble, { long: PREAMBLE, make: ofDrip(receivePreamble) }],
-  [chunks, { long: PREAMBLE, make: ofDrip((socket) => new ChunkedBody(socket).read()) }],
-  [dictionary, { long: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
-  [dictionary, { long: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
-  [connectionOptions, namedHeaders],
-  [list, { long: PREAMBLE, make: ofBytes(readListDrip) }],
+  [makeRequestPreamble, { long: PREAMBLE, make: makeWithBytes(parseRequest) }],
+  [makeResponsePreamble, {
+    long: PREAMBLE,
+    make: makeWithBytes((bytes) => parseResponse("GET", bytes)),
+  }],
+  [makeUri, { long: PREAMBLE, make: (text) => () => parseUri(text) }],
+  [line, { long: CHUNK_LINE, make: makeWithBytes(parseChunkHeader) }],
+  [line, { long: CHUNK_LINE, make: makeWithBytes(scanDrip) }],
+  [makeRequestPreamble, { long: PREAMBLE, make: makeWithDrip(receivePreamble) }],
+  [makeChunks, { long: PREAMBLE, make: makeWithDrip((socket) => new ChunkedBody(socket).read()) }],
+  [makeDictionary, { long: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
+  [makeDictionary, { long: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
+  [makeConnectionOptions, namedHeaders],
+  [makeList, { long: PREAMBLE, make: makeWithBytes(readListDrip) }],
 ];
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
@@ -122,7 +131,7 @@ function readListDrip(bytes: Uint8Array): void {
 }
 
 /** Returns the processor time of this process in milliseconds, without that of other processes. */
-function processorTime(): number {
+function readProcessorTime(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
@@ -133,26 +142,26 @@ function processorTime(): number {
  * process.
  */
 async function measure(work: () => unknown): Promise<number> {
-  const [start, begin] = [processorTime(), performance.now()];
+  const [start, begin] = [readProcessorTime(), performance.now()];
   for (let count = 1;; count++) {
     try {
       await work();
     } catch {
       // Other fuzzers check whether the text is accepted.
     }
-    const spent = Math.min(processorTime() - start, performance.now() - begin);
+    const spent = Math.min(readProcessorTime() - start, performance.now() - begin);
     if (count === REPETITIONS || spent > MOST_MILLISECONDS) return spent / count;
   }
 }
 
 /** Repeats a part of a text until it has a length. */
-function pump(prefix: string, part: string, suffix: string, length: number): string {
+function repeatPart(prefix: string, part: string, suffix: string, length: number): string {
   const room = Math.max(0, length - prefix.length - suffix.length);
   return prefix + part.repeat(Math.ceil(room / part.length)).slice(0, room) + suffix;
 }
 
 /** Returns the options of a `connection` header. */
-function connectionOptions(random: Random): string {
+function makeConnectionOptions(random: Random): string {
   const names = Array.from(
     { length: 1 + random.below(4) },
     () => random.pick(["close", "x-1", `x-${random.below(2000)}`, "a", ""]),
@@ -161,13 +170,13 @@ function connectionOptions(random: Random): string {
 }
 
 /** Returns a list of some items. */
-function list(random: Random): string {
+function makeList(random: Random): string {
   const part = () =>
     random.pick(["{", "}", '"', "\\", " ", "\n", ",", "[", "]", "a", '"path":["a"]']);
   return `[\n{"path":["${Array.from({ length: random.below(20) }, part).join("")}`;
 }
 
-function pumped(random: Random): string {
+function makeRepeated(random: Random): string {
   const target = random.below(TARGETS.length);
   const text = TARGETS[target]![0](random).slice(0, 300);
   const start = random.below(text.length + 1);
@@ -185,8 +194,8 @@ export async function checkLinear(
   suffix: string,
 ): Promise<void> {
   const short = Math.floor(long / LONGER);
-  const workShort = make(pump(prefix, part, suffix, short));
-  const workLong = make(pump(prefix, part, suffix, long));
+  const workShort = make(repeatPart(prefix, part, suffix, short));
+  const workLong = make(repeatPart(prefix, part, suffix, long));
   let shortTime = Infinity, longTime = Infinity;
   // A compilation or a garbage collection makes a single measurement longer, never shorter.
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -202,7 +211,7 @@ export async function checkLinear(
 /** Checks that every scanner and parser takes linear time. */
 export const linearTime: Fuzzer = {
   name: "linear-time",
-  grammar: pumped,
+  grammar: makeRepeated,
   async check(input): Promise<Outcome> {
     const [kind = "", prefix = "", part = "", suffix = ""] = input.split("\x1e");
     if (part === "") return "rejected";

@@ -19,7 +19,7 @@ export class MemorySocket implements Socket {
   readonly closed: Promise<void> = this.#closing.promise;
   #pieces: readonly Uint8Array[];
   #next = 0;
-  #taken = 0;
+  #readBytes = 0;
 
   /** Makes a socket that reads these pieces, none of them empty, and then the end. */
   constructor(pieces: readonly Uint8Array[]) {
@@ -39,12 +39,12 @@ export class MemorySocket implements Socket {
     if (this.isClosed) return Promise.reject(new Deno.errors.BadResource("closed"));
     const piece = this.#pieces[this.#next];
     if (piece === undefined) return Promise.resolve(null);
-    const count = Math.min(into.length, piece.length - this.#taken);
-    into.set(piece.subarray(this.#taken, this.#taken + count));
-    this.#taken += count;
-    if (this.#taken === piece.length) {
+    const count = Math.min(into.length, piece.length - this.#readBytes);
+    into.set(piece.subarray(this.#readBytes, this.#readBytes + count));
+    this.#readBytes += count;
+    if (this.#readBytes === piece.length) {
       this.#next++;
-      this.#taken = 0;
+      this.#readBytes = 0;
     }
     return Promise.resolve(count);
   }
@@ -89,7 +89,7 @@ export class AnsweringSocket extends MemorySocket {
   }
 
   /** Ends the exchange: remaining bytes come too early for the next request. */
-  rest(): void {
+  endExchange(): void {
     this.#answering = false;
   }
 
@@ -105,7 +105,7 @@ export class AnsweringSocket extends MemorySocket {
  * Yields the ways to cut the bytes: whole, byte by byte, and in two at every boundary, or at `most`
  * evenly distributed boundaries if there are more.
  */
-export function* splits(bytes: Uint8Array, maxSplits: number): Generator<Uint8Array[]> {
+export function* makeSplits(bytes: Uint8Array, maxSplits: number): Generator<Uint8Array[]> {
   yield cutBytes(bytes);
   yield cutBytes(bytes, 1);
   const step = Math.max(1, (bytes.length - 1) / maxSplits);

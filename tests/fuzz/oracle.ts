@@ -45,11 +45,11 @@ export function readRequest(preamble: string): ReferenceRequest | null {
     block!,
     hasBody ? "request with body" : "request without body",
   );
-  return headers === null ? null : { ...start, headers: withoutZero(headers) };
+  return headers === null ? null : { ...start, headers: removeZeroLength(headers) };
 }
 
 /** Reads a response preamble without its final CR LF CR LF, and keeps a content-length of 0. */
-function readWrittenResponse(preamble: string): ReferenceResponse | null {
+function readResponseUnchanged(preamble: string): ReferenceResponse | null {
   const [line, block] = readPreamble(preamble) ?? [];
   const start = line === undefined ? null : parseReferenceStatusLine(line);
   const headers = start === null ? null : parseReferenceHeaders(block!, "response");
@@ -58,9 +58,9 @@ function readWrittenResponse(preamble: string): ReferenceResponse | null {
 
 /** Reads the preamble of the response to a request, as the library does. */
 export function readResponse(preamble: string, method = "GET"): ReferenceResponse | null {
-  const response = readWrittenResponse(preamble);
+  const response = readResponseUnchanged(preamble);
   if (response === null || isBodiless(method, response.status)) return response;
-  return { ...response, headers: withoutZero(response.headers) };
+  return { ...response, headers: removeZeroLength(response.headers) };
 }
 
 /** Whether a response has no body, although it may have framing headers. */
@@ -69,7 +69,7 @@ function isBodiless(method: string, status: number): boolean {
 }
 
 /** Removes a content-length of 0: zero bytes are a null body. */
-function withoutZero(headers: FlatHeaders): FlatHeaders {
+function removeZeroLength(headers: FlatHeaders): FlatHeaders {
   if (headers["content-length"] === 0) delete headers["content-length"];
   return headers;
 }
@@ -127,7 +127,7 @@ export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
   for (let at = 0;;) {
     if (at === text.length) return { requests, broken: null, clean: true, answers: [""] };
-    const end = preambleEnd(text, at);
+    const end = findPreambleEnd(text, at);
     const preamble = end < 0 ? null : readRequest(text.slice(at, end));
     if (preamble === null) {
       return { requests, broken: null, clean: false, answers: [findErrorResponse(text.slice(at))] };
@@ -166,8 +166,8 @@ interface ModelResponse extends ReferenceResponse {
 
 /** Reads the response at the start of the bytes that a peer sends after a request. */
 export function readOneResponse(method: string, text: string): ModelResponse | null {
-  const end = preambleEnd(text, 0);
-  const written = end < 0 ? null : readWrittenResponse(text.slice(0, end));
+  const end = findPreambleEnd(text, 0);
+  const written = end < 0 ? null : readResponseUnchanged(text.slice(0, end));
   if (written === null) return null;
   const { status } = written;
   const framed = "content-length" in written.headers || "transfer-encoding" in written.headers;
@@ -189,7 +189,7 @@ export function readOneResponse(method: string, text: string): ModelResponse | n
  * Returns the position of the CR LF CR LF of a preamble, or -1 if it is missing or beyond the
  * limit.
  */
-function preambleEnd(text: string, start: number): number {
+function findPreambleEnd(text: string, start: number): number {
   const end = text.indexOf("\r\n\r\n", start);
   return end < 0 || end + 4 - start > limits.preamble ? -1 : end;
 }

@@ -25,7 +25,7 @@ import { describe, readChunks, readRequest, readResponse } from "./oracle.ts";
  * A target that compares a parser with the oracle, and its value with the same value after
  * formatting and parsing.
  */
-function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): Fuzzer {
+function makeParserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): Fuzzer {
   const { read, reference, again, hasOneForm } = parsers[name];
   return {
     name,
@@ -53,7 +53,7 @@ function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): F
 }
 
 /** Returns the text of a formatter; `null` if the formatter refuses with an allowed error. */
-function writtenBy(format: () => Uint8Array): string | null {
+function formatOrNull(format: () => Uint8Array): string | null {
   try {
     return decodeLatin1(format());
   } catch (error) {
@@ -66,19 +66,19 @@ function writtenBy(format: () => Uint8Array): string | null {
 }
 
 /** Returns the name and the value of a line; a missing part is empty. */
-export function namedValue(line: string): readonly [name: string, value: string] {
+export function splitLine(line: string): readonly [name: string, value: string] {
   const colon = line.indexOf(": ");
   return colon < 0 ? [line, ""] : [line.slice(0, colon), line.slice(colon + 2)];
 }
 
 /** Splits lines at their colons without any check, so the values may be invalid. */
-function carelessHeaders(lines: readonly string[]): HeaderDict {
+function parseCarelessly(lines: readonly string[]): HeaderDict {
   return Object.fromEntries(
-    lines.map(namedValue).map(([name, value]) => [name, typed(name, value)]),
+    lines.map(splitLine).map(([name, value]) => [name, convertValue(name, value)]),
   );
 }
 
-function typed(name: string, value: string): HeaderDict[string] {
+function convertValue(name: string, value: string): HeaderDict[string] {
   if (name === "content-length") return parseReferenceNumber(value) ?? Number(value);
   if (name === "range") {
     const range = parseReferenceRange(value);
@@ -98,7 +98,7 @@ function formatExpected(firstLine: string, headers: HeaderDict): string {
 }
 
 /** A target that formats the values of a careless app, and compares the text with the values. */
-function formatTarget(
+function makeFormatterTarget(
   name: string,
   grammar: Fuzzer["grammar"],
   prepare: (line: string, headers: HeaderDict) => { firstLine: string; format(): Uint8Array },
@@ -109,9 +109,9 @@ function formatTarget(
     grammar,
     check(input): Outcome {
       const [line = "", ...lines] = input.split("\r\n");
-      const headers = carelessHeaders(lines);
+      const headers = parseCarelessly(lines);
       const { firstLine, format } = prepare(line, headers);
-      const written = writtenBy(format);
+      const written = formatOrNull(format);
       const expectedText = formatExpected(firstLine, headers);
       const readable = read(expectedText.slice(0, -4)) !== null;
       if (written === null) {
@@ -127,9 +127,9 @@ function formatTarget(
   };
 }
 
-const requestFormats = formatTarget(
+const requestFormats = makeFormatterTarget(
   "request-format",
-  grammar.requestPreamble,
+  grammar.makeRequestPreamble,
   (line, headers) => {
     const space = line.indexOf(" "), end = line.lastIndexOf(" ");
     const method = line.slice(0, space) as Method, uri = line.slice(space + 1, end);
@@ -141,9 +141,9 @@ const requestFormats = formatTarget(
   readRequest,
 );
 
-const responseFormats = formatTarget(
+const responseFormats = makeFormatterTarget(
   "response-format",
-  grammar.responsePreamble,
+  grammar.makeResponsePreamble,
   (line, headers) => {
     const status = Number(line.slice(9, 12)), reason = line.slice(13);
     return {
@@ -156,7 +156,7 @@ const responseFormats = formatTarget(
 
 const chunkFormats: Fuzzer = {
   name: "chunk-format",
-  grammar: (random) => grammar.chunkLine(random.below(20), random),
+  grammar: (random) => grammar.makeChunkLine(random.below(20), random),
   check(input): Outcome {
     const semicolon = input.indexOf(";");
     const equals = input.indexOf("=", semicolon + 1);
@@ -164,7 +164,7 @@ const chunkFormats: Fuzzer = {
     const extension: [string, string] | null = semicolon < 0
       ? null
       : [input.slice(semicolon + 1, Math.max(equals, semicolon + 1)), input.slice(equals + 1)];
-    const written = writtenBy(() => formatChunk([extension, encodeLatin1(data)]));
+    const written = formatOrNull(() => formatChunk([extension, encodeLatin1(data)]));
     if (written === null) {
       const size = data.length.toString(16);
       const line = extension === null ? size : `${size};${extension.join("=")}`;
@@ -187,11 +187,11 @@ const chunkFormats: Fuzzer = {
  * ranges.
  */
 export const wireTargets: readonly Fuzzer[] = [
-  parserTarget("request-preamble", grammar.requestPreamble),
-  parserTarget("response-preamble", grammar.responsePreamble),
-  parserTarget(
+  makeParserTarget("request-preamble", grammar.makeRequestPreamble),
+  makeParserTarget("response-preamble", grammar.makeResponsePreamble),
+  makeParserTarget(
     "chunk-line",
-    (random) => grammar.chunkLine(random.below(1 << random.below(26)), random),
+    (random) => grammar.makeChunkLine(random.below(1 << random.below(26)), random),
   ),
   requestFormats,
   responseFormats,

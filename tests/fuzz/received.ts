@@ -81,7 +81,7 @@ async function readWithWriteTo(body: NonNullable<BodyIn>): Promise<string> {
 }
 
 /** Returns the pieces of a body of the model for a way of reading. */
-export function seenAs(body: ModelBody, way: Way): ModelBody {
+export function convertForWay(body: ModelBody, way: Way): ModelBody {
   if (body === null || typeof body === "string") return body;
   if (way === "iterate" || way === "pieces") return body;
   if (way !== "writeTo") return body.map(([, data]) => data).join("");

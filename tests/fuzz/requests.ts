@@ -10,33 +10,33 @@ import { exchange } from "../support/raw_peer.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
-import { request } from "./grammar.ts";
-import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
+import { makeRequest } from "./grammar.ts";
+import { makeSplits, MemoryServer, MemorySocket, quiet } from "./memory.ts";
 import { describe, readRequests, type ReferenceRequest } from "./oracle.ts";
-import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
+import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
 /** Whether a request has `connection: close`. */
-export function saysLast({ headers }: ReferenceRequest): boolean {
+export function announcesClose({ headers }: ReferenceRequest): boolean {
   const { connection = "" } = headers;
   return String(connection).toLowerCase().split(",").some((option) => option.trim() === "close");
 }
 
 /** Returns the response with status 200 and a null body. */
-export function emptyAnswer(request: ReferenceRequest): string {
-  const close = saysLast(request) ? "connection: close\r\n" : "";
+export function formatEmptyResponse(request: ReferenceRequest): string {
+  const close = announcesClose(request) ? "connection: close\r\n" : "";
   const length = request.method === "HEAD" ? "" : "content-length: 0\r\n";
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
 }
 
 /** The requests that the server has passed to the app. */
-class Record {
+class RequestRecord {
   way: Way = "read";
   calls = 0;
   readonly requests: string[] = [];
   /** The requests that were reported to onExchange, with the status. */
   readonly exchanges: string[] = [];
-  readonly strange: unknown[] = [];
+  readonly unexpectedErrors: unknown[] = [];
 
   readonly app: App = async ({ method, uri, headers, body }) => {
     this.calls++;
@@ -46,7 +46,7 @@ class Record {
         describe({ method, uri, headers: flatten(headers), body: content }),
       );
     } catch (error) {
-      if (!(error instanceof ProtocolError)) this.strange.push(error);
+      if (!(error instanceof ProtocolError)) this.unexpectedErrors.push(error);
       throw error;
     }
     return [200, "OK", {}, null];
@@ -58,22 +58,22 @@ class Record {
   begin(way: Way): void {
     this.way = way;
     this.calls = 0;
-    for (const list of [this.requests, this.exchanges, this.strange]) list.length = 0;
+    for (const list of [this.requests, this.exchanges, this.unexpectedErrors]) list.length = 0;
   }
 }
 
 /** Demands that the server has found the same requests as the oracle. */
 function checkRecord(
-  record: Record,
+  record: RequestRecord,
   input: string,
   { written, reset = false }: { written: string; reset?: boolean },
   where: string,
 ): boolean {
   const expected = readRequests(input);
-  const { way, requests, calls, strange } = record;
+  const { way, requests, calls, unexpectedErrors: strange } = record;
   demand(strange.length === 0, `the application met ${strange[0]} ${where}`);
   const complete = expected.requests.map((message) =>
-    describe({ ...message, body: seenAs(message.body, way) })
+    describe({ ...message, body: convertForWay(message.body, way) })
   );
   demand(
     requests.length === complete.length && requests.every((text, i) => text === complete[i]),
@@ -84,7 +84,7 @@ function checkRecord(
     calls === expectedCalls,
     `${calls} calls of the application in place of ${expectedCalls} ${where}`,
   );
-  const responses = expected.requests.map(emptyAnswer).join("");
+  const responses = expected.requests.map(formatEmptyResponse).join("");
   // A reset may discard earlier responses.
   const answered = expected.answers.map((last) => responses + last).some((fullText) =>
     reset ? fullText.startsWith(written) : written === fullText
@@ -94,7 +94,7 @@ function checkRecord(
 }
 
 /** Demands that exactly the requests for which the app was called were reported as exchanges. */
-function checkExchanges({ exchanges }: Record, input: string, pieceLabel: string): void {
+function checkExchanges({ exchanges }: RequestRecord, input: string, pieceLabel: string): void {
   const { requests, broken } = readRequests(input);
   const expected = requests.map(({ method, uri }) => `${method} ${uri} 200`);
   if (broken !== null) {
@@ -111,23 +111,23 @@ function checkExchanges({ exchanges }: Record, input: string, pieceLabel: string
 const MOST_SPLITS = 400;
 
 /** Returns one to three requests that are valid or almost valid. */
-export function requestStream(random: Random): string {
+export function makeRequestStream(random: Random): string {
   let text = "";
-  for (let n = 1 + random.below(3); n > 0; n--) text += request(random);
+  for (let n = 1 + random.below(3); n > 0; n--) text += makeRequest(random);
   return text;
 }
 
 /** Makes a fuzzer of streams of requests over sockets in memory, cut at every boundary. */
-export function requestStreams(): Fuzzer {
-  const record = new Record();
+export function makeRequestStreams(): Fuzzer {
+  const record = new RequestRecord();
   const server = new MemoryServer(record.app, record.onExchange);
   return {
     name: "request-stream",
-    grammar: requestStream,
+    grammar: makeRequestStream,
     async check(input): Promise<Outcome> {
       let accepted = false;
       let index = 0;
-      for (const pieces of splits(encodeLatin1(input), MOST_SPLITS)) {
+      for (const pieces of makeSplits(encodeLatin1(input), MOST_SPLITS)) {
         record.begin(WAYS[(input.length + index++) % WAYS.length]!);
         const socket = new MemorySocket(pieces);
         await server.connect(socket);
@@ -142,13 +142,13 @@ export function requestStreams(): Fuzzer {
 }
 
 /** Makes a fuzzer of streams of requests over loopback sockets, in one piece or two. */
-export function loopbackRequests(): Fuzzer {
-  const record = new Record();
+export function makeLoopbackRequests(): Fuzzer {
+  const record = new RequestRecord();
   const server = new Server(["127.0.0.1", 0], record.app, { logger: quiet, maxRequests: Infinity });
   const serving = server.serveForever();
   return {
     name: "request-loopback",
-    grammar: requestStream,
+    grammar: makeRequestStream,
     async check(input): Promise<Outcome> {
       const bytes = encodeLatin1(input);
       record.begin(WAYS[input.length % WAYS.length]!);

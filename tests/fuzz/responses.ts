@@ -8,11 +8,11 @@ import type { Method } from "@degu/internal/base/wire/preamble.ts";
 import { Connection } from "@degu/degu/client";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
-import { response } from "./grammar.ts";
-import { AnsweringSocket, splits } from "./memory.ts";
+import { makeResponse } from "./grammar.ts";
+import { AnsweringSocket, makeSplits } from "./memory.ts";
 import { describe, readOneResponse } from "./oracle.ts";
 import type { Random } from "./random.ts";
-import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
+import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
 
@@ -21,9 +21,9 @@ const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
  */
 const SEPARATOR = "\x1e";
 
-type Exchange = ReturnType<typeof exchangesOf>[number];
+type Exchange = ReturnType<typeof parseExchanges>[number];
 
-function exchangesOf(input: string) {
+function parseExchanges(input: string) {
   return input.split(SEPARATOR).map((part) => ({
     method: METHODS[(part.charCodeAt(0) || 0) % METHODS.length]!,
     answer: part.slice(1),
@@ -33,12 +33,12 @@ function exchangesOf(input: string) {
 function makeResponses(random: Random): string {
   const parts = [];
   for (let n = 1 + random.below(3); n > 0; n--) {
-    parts.push(random.pick(["\x00", "\x00", "\x01", "\x02", "\x03"]) + response(random));
+    parts.push(random.pick(["\x00", "\x00", "\x01", "\x02", "\x03"]) + makeResponse(random));
   }
   return parts.join(SEPARATOR);
 }
 
-interface Seen {
+interface SeenResponses {
   readonly messages: string[];
   /** The code of the error that ended the exchange, or `null`. */
   code: string | null;
@@ -50,10 +50,10 @@ async function perform(
   exchanges: readonly Exchange[],
   pieces: (readonly Uint8Array[])[],
   way: Way,
-): Promise<Seen> {
+): Promise<SeenResponses> {
   const socket = new AnsweringSocket(pieces);
   const connection = new Connection(socket, null, undefined, null);
-  const seen: Seen = { messages: [], code: null, broken: null };
+  const seen: SeenResponses = { messages: [], code: null, broken: null };
   for (const { method } of exchanges) {
     try {
       const { status, reason, headers, body } = await connection.request(method, "/", {}, null);
@@ -62,7 +62,7 @@ async function perform(
       seen.messages.push(describe({ ...preamble, body: await receive(body, way) }));
       seen.broken = null;
       if (connection.closed) break;
-      socket.rest();
+      socket.endExchange();
     } catch (error) {
       demand(error instanceof ProtocolError, `${error} in place of a ProtocolError`);
       demand(connection.closed && socket.isClosed, "still open after an error");
@@ -74,12 +74,12 @@ async function perform(
   return seen;
 }
 
-interface Expected extends Seen {
+interface ExpectedResponses extends SeenResponses {
   readonly clean: boolean;
 }
 
 /** Returns the responses that the oracle finds. */
-function expect(exchanges: readonly Exchange[], way: Way): Expected {
+function findExpected(exchanges: readonly Exchange[], way: Way): ExpectedResponses {
   const messages: string[] = [];
   for (const [i, { method, answer }] of exchanges.entries()) {
     const model = readOneResponse(method, answer);
@@ -90,7 +90,7 @@ function expect(exchanges: readonly Exchange[], way: Way): Expected {
       return { messages, code: null, broken: describe(preamble), clean: false };
     }
     if (unframed) return { messages, code: "UNFRAMED_BODY", broken: null, clean: false };
-    messages.push(describe({ ...preamble, body: seenAs(body, way) }));
+    messages.push(describe({ ...preamble, body: convertForWay(body, way) }));
     if (closes) break;
     if (excess > 0 && i + 1 < exchanges.length) {
       return { messages, code: "EXCESS_BYTES", broken: null, clean: false };
@@ -101,19 +101,19 @@ function expect(exchanges: readonly Exchange[], way: Way): Expected {
 
 const MOST_SPLITS = 400;
 
-export function responseStreams(): Fuzzer {
+export function makeResponseStreams(): Fuzzer {
   return {
     name: "response-stream",
     grammar: makeResponses,
     async check(input): Promise<Outcome> {
-      const exchanges = exchangesOf(input);
+      const exchanges = parseExchanges(input);
       const bytes = exchanges.map(({ answer }) => encodeLatin1(answer));
       const codes = new Set<string | null>();
       let clean = false;
       let index = 0;
-      for (const pieces of splitsOfAll(bytes, MOST_SPLITS)) {
+      for (const pieces of makeSplitsOfAll(bytes, MOST_SPLITS)) {
         const way = WAYS[(input.length + index++) % WAYS.length]!;
-        const expected = expect(exchanges, way);
+        const expected = findExpected(exchanges, way);
         const seen = await perform(exchanges, pieces, way);
         const where = `(${way}, pieces ${pieces.map((list) => list.map((piece) => piece.length))})`;
         demand(
@@ -136,11 +136,11 @@ export function responseStreams(): Fuzzer {
  * Yields ways to cut the responses: all whole, all byte by byte, and each response in turn cut at
  * every boundary.
  */
-function* splitsOfAll(
+function* makeSplitsOfAll(
   responses: readonly Uint8Array[],
   maxSplits: number,
 ): Generator<(readonly Uint8Array[])[]> {
-  const splitLists = responses.map((bytes) => [...splits(bytes, maxSplits)]);
+  const splitLists = responses.map((bytes) => [...makeSplits(bytes, maxSplits)]);
   yield splitLists.map(([whole]) => whole!);
   yield splitLists.map(([, single]) => single!);
   for (const [i, ways] of splitLists.entries()) {

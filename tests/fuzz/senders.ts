@@ -76,9 +76,9 @@ function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): v
 }
 
 /** A write: the change of its array, and the array's size. */
-type Step = ReturnType<typeof stepsOf>[number];
+type Step = ReturnType<typeof parseSteps>[number];
 
-function stepsOf(script: string) {
+function parseSteps(script: string) {
   return Array.from(script.matchAll(/([wtgs])([0-4])(l?)/g), ([, kind, size, late]) => ({
     kind: kind!,
     size: SIZES[Number(size)]!,
@@ -96,7 +96,7 @@ async function changeSoon(
   change();
 }
 
-function* arrays(steps: readonly Step[]): Generator<Uint8Array> {
+function* makeArrays(steps: readonly Step[]): Generator<Uint8Array> {
   for (const step of steps) {
     const { bytes, change } = makeArray(step.kind, step.size);
     // Bytes that were changed before the length was read were never announced.
@@ -105,8 +105,8 @@ function* arrays(steps: readonly Step[]): Generator<Uint8Array> {
   }
 }
 
-function* chunks(steps: readonly Step[]): Generator<Chunk> {
-  for (const bytes of arrays(steps)) yield [null, bytes];
+function* makeChunks(steps: readonly Step[]): Generator<Chunk> {
+  for (const bytes of makeArrays(steps)) yield [null, bytes];
   yield [null, new Uint8Array(0)];
 }
 
@@ -117,7 +117,7 @@ function makeBody(input: string, steps: readonly Step[]): { body: BodyOut; annou
   if (input.startsWith("C")) {
     const encoded = steps.map(({ size }) => `${size.toString(16)}\r\n${FILLING.repeat(size)}\r\n`);
     return {
-      body: new ChunkedBodyIter(chunks(steps)),
+      body: new ChunkedBodyIter(makeChunks(steps)),
       announced: `${encoded.join("")}0\r\n\r\n`,
     };
   }
@@ -126,7 +126,7 @@ function makeBody(input: string, steps: readonly Step[]): { body: BodyOut; annou
     changeSoon(steps[0], 1, change);
     return { body: bytes, announced: FILLING.repeat(steps[0].size) };
   }
-  return { body: new BodyIter(arrays(steps), total), announced };
+  return { body: new BodyIter(makeArrays(steps), total), announced };
 }
 
 /** A fuzzer of bodies of all kinds whose arrays change. */
@@ -142,7 +142,7 @@ export const carelessSenders: Fuzzer = {
     return script;
   },
   async check(input): Promise<Outcome> {
-    const steps = stepsOf(input);
+    const steps = parseSteps(input);
     const { body, announced } = makeBody(input, steps);
     const bodyOf = (received: string) => received.slice(received.indexOf("\r\n\r\n") + 4);
     const portion = input.length % 3 === 0 ? 50_000 : Infinity;

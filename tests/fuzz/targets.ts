@@ -1,15 +1,15 @@
 /** All fuzz targets. */
 
 import { mdnsPackets } from "./agent.ts";
-import { carelessApps } from "./careless_apps.ts";
+import { makeCarelessApps } from "./careless_apps.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { digests } from "./digests.ts";
 import type { Fuzzer } from "./fuzzer.ts";
-import { cancelledBodies, closedSessions } from "./interrupted.ts";
+import { makeCancelledBodies, makeClosedSessions } from "./interrupted.ts";
 import { linearTime } from "./linear.ts";
 import { wireTargets } from "./parsers.ts";
-import { loopbackRequests, requestStreams } from "./requests.ts";
-import { responseStreams } from "./responses.ts";
+import { makeLoopbackRequests, makeRequestStreams } from "./requests.ts";
+import { makeResponseStreams } from "./responses.ts";
 import { carelessSenders } from "./senders.ts";
 import { tinyChunks } from "./tiny_chunks.ts";
 
@@ -27,10 +27,10 @@ const pure: readonly Fuzzer[] = [
 /** Functions that make the fuzzers, by name. The caller must close the fuzzer. */
 export const targets: Readonly<Record<string, () => Fuzzer>> = {
   ...Object.fromEntries(pure.map((fuzzer) => [fuzzer.name, () => fuzzer])),
-  "request-stream": requestStreams,
-  "response-stream": responseStreams,
-  "careless-app": carelessApps,
-  "request-loopback": loopbackRequests,
-  "cancelled-body": cancelledBodies,
-  "closed-session": closedSessions,
+  "request-stream": makeRequestStreams,
+  "response-stream": makeResponseStreams,
+  "careless-app": makeCarelessApps,
+  "request-loopback": makeLoopbackRequests,
+  "cancelled-body": makeCancelledBodies,
+  "closed-session": makeClosedSessions,
 };

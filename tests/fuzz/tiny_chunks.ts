@@ -15,7 +15,7 @@ const FIXED_BYTES = 1_048_576;
 /** Collects garbage, if the process was started with --v8-flags=--expose-gc. */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 
-function heldBytes(): number {
+function countHeldBytes(): number {
   collectGarbage?.();
   const { heapUsed, external } = Deno.memoryUsage();
   return heapUsed + external;
@@ -54,16 +54,16 @@ export const tinyChunks: Fuzzer = {
     const { encoded, data, isWhole: whole } = encode(input);
     const [way, collect] = Object.entries(WAYS)[input.length % 4]!;
     let atEnd = 0;
-    const initialBytes = heldBytes();
-    function* pieces(): Generator<Uint8Array> {
+    const initialBytes = countHeldBytes();
+    function* makePieces(): Generator<Uint8Array> {
       for (let at = 0; at < encoded.length; at += PIECE_BYTES) {
-        if (at + PIECE_BYTES >= encoded.length) atEnd = heldBytes();
+        if (at + PIECE_BYTES >= encoded.length) atEnd = countHeldBytes();
         yield encodeLatin1(encoded.slice(at, at + PIECE_BYTES));
       }
     }
     let collected: string | null = null;
     try {
-      collected = await collect(new ChunkedBody(ReadableStream.from(pieces())));
+      collected = await collect(new ChunkedBody(ReadableStream.from(makePieces())));
     } catch (error) {
       demand(!whole, `${way} of a whole body rejected with ${error}`);
     }

@@ -15,7 +15,7 @@ import { assertEquals, assertInstanceOf } from "@std/assert";
 const MEBIBYTE = 1048576;
 
 /** Yields bytes that depend on their position, in pieces of odd sizes. */
-function* pattern(total: number): Generator<Uint8Array> {
+function* makePattern(total: number): Generator<Uint8Array> {
   for (let at = 0; at < total;) {
     const piece = new Uint8Array(Math.min(total - at, 70_001));
     for (let i = 0; i < piece.length; i++) piece[i] = (at + i) * 31 >> 3;
@@ -38,7 +38,7 @@ async function checkPattern(pieces: AsyncIterable<Uint8Array>): Promise<number> 
 
 const app: App = async ({ uri, method, headers, body }, _session, api) => {
   if (uri === "/download") {
-    return [200, "OK", {}, new api.BodyIter(pattern(4 * MEBIBYTE), 4 * MEBIBYTE)];
+    return [200, "OK", {}, new api.BodyIter(makePattern(4 * MEBIBYTE), 4 * MEBIBYTE)];
   }
   if (uri === "/upload" && body instanceof Body) {
     return [200, "OK", { total: `${await checkPattern(body)}` }, null];
@@ -87,7 +87,7 @@ for (const { name, available, start } of endpointKinds) {
       });
       await t.step("4 MiB up and down", async () => {
         using conn = await client.connect();
-        const upload = new BodyIter(pattern(4 * MEBIBYTE), 4 * MEBIBYTE);
+        const upload = new BodyIter(makePattern(4 * MEBIBYTE), 4 * MEBIBYTE);
         assertEquals((await conn.put("/upload", {}, upload)).headers["total"], `${4 * MEBIBYTE}`);
         const { body } = await conn.get("/download");
         assertInstanceOf(body, Body);

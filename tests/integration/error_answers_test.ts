@@ -22,7 +22,7 @@ const tell: AppFunction = async ({ method, uri, body }) => {
   return uri === "/wrong" ? [200, "", {}, null] : [200, "OK", { method, uri }, null];
 };
 
-const ok = (method: string, uri: string, extraLines = "") =>
+const formatOk = (method: string, uri: string, extraLines = "") =>
   `HTTP/1.1 200 OK\r\n${extraLines}content-length: 0\r\nmethod: ${method}\r\nuri: ${uri}\r\n\r\n`;
 const CHUNKS = "transfer-encoding: chunked\r\n\r\n";
 const NEXT = "GET /next HTTP/1.1\r\n\r\n";
@@ -63,11 +63,11 @@ const ROWS: readonly (readonly [sent: string, received: string])[] = [
   // Responses to earlier requests are sent.
   [
     `${NEXT}${NEXT}TRACE / HTTP/1.1\r\n\r\n`,
-    ok("GET", "/next").repeat(2) + formatErrorResponse(501),
+    formatOk("GET", "/next").repeat(2) + formatErrorResponse(501),
   ],
   // The response to connection: close has connection: close.
-  ["GET / HTTP/1.1\r\nconnection: close\r\n\r\n", ok("GET", "/", "connection: close\r\n")],
-  ["DELETE / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", ok("DELETE", "/")],
+  ["GET / HTTP/1.1\r\nconnection: close\r\n\r\n", formatOk("GET", "/", "connection: close\r\n")],
+  ["DELETE / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", formatOk("DELETE", "/")],
   // Bytes that are not HTTP, or not a complete request, get no response.
   [`${"A".repeat(65)} / HTTP/1.1\r\n\r\n`, ""],
   ["(GET) / HTTP/1.1\r\n\r\n", ""],
@@ -109,12 +109,12 @@ async function converse(socket: Socket, text: string): Promise<string> {
   return received;
 }
 
-interface Place extends AsyncDisposable {
+interface ServedPlace extends AsyncDisposable {
   readonly client: Client;
   readonly logger: RecordingLogger | null;
 }
 
-async function serveAt(address: Address, app: App = tell): Promise<Place> {
+async function serveAt(address: Address, app: App = tell): Promise<ServedPlace> {
   const logger = new RecordingLogger();
   const server = await Server.start(address, app, { logger });
   return {
@@ -128,7 +128,7 @@ async function dispose(server: AsyncDisposable): Promise<void> {
   await server[Symbol.asyncDispose]();
 }
 
-const PLACES: Readonly<Record<string, (dir: string) => Promise<Place>>> = {
+const PLACES: Readonly<Record<string, (dir: string) => Promise<ServedPlace>>> = {
   "over TCP": () => serveAt(["127.0.0.1", 0]),
   "over a Unix socket": (dir) => serveAt(`${dir}/socket`),
   async "over TLS"() {

@@ -230,7 +230,7 @@ function makeKy(serving: Serving, options: Parameters<typeof ky.create>[0] = {})
 }
 
 /** An app that responds with its request. */
-const echo: AppFunction = async (request) => {
+const echoApp: AppFunction = async (request) => {
   const { method, uri, headers } = request;
   const type = headers["content-type"] ?? null;
   const length = headers["content-length"] ?? null;
@@ -240,7 +240,7 @@ const echo: AppFunction = async (request) => {
 };
 
 Deno.test("ky: methods, JSON, search parameters and headers", async () => {
-  await using serving = serve(echo);
+  await using serving = serve(echoApp);
   const api = makeKy(serving);
   assertEquals(await api.get("a/b", { searchParams: { c: "d e" } }).json(), {
     method: "GET",

@@ -29,20 +29,20 @@ const chunks: readonly Chunk[] = [[null, hello], [["end", "yes"], new Uint8Array
 const encoded = encodeLatin1("5\r\nhello\r\n0;end=yes\r\n\r\n");
 
 /** A body for a response, and a check of its source. */
-interface Made {
+interface TestBody {
   readonly body: BodyOut;
   /** Throws unless the source was canceled without a read. */
   check(): void;
 }
 
-type Kind = readonly [kind: string, framing: string, make: () => Made];
+type Kind = readonly [kind: string, framing: string, make: () => TestBody];
 
 const LENGTH = "content-length: 5\r\n", CODING = "transfer-encoding: chunked\r\n";
 
 function fromStream(
   bytes: Uint8Array,
   make: (stream: ReadableStream<Uint8Array>) => BodyOut,
-): Made {
+): TestBody {
   const tracked = new TrackedStream([bytes], {
     onPull: () => {
       throw new Error("a piece was read");
@@ -55,12 +55,12 @@ function fromStream(
   return { body: make(tracked.stream), check };
 }
 
-function fromSource(bytes: Uint8Array, make: (source: PieceSource) => BodyOut): Made {
+function fromSource(bytes: Uint8Array, make: (source: PieceSource) => BodyOut): TestBody {
   const source = new PieceSource([bytes]);
   return { body: make(source), check: () => assertEquals(source.bufferLengths, []) };
 }
 
-function fromItems<T>(items: readonly T[], make: (items: TrackedItems<T>) => BodyOut): Made {
+function fromItems<T>(items: readonly T[], make: (items: TrackedItems<T>) => BodyOut): TestBody {
   const pulled: number[] = [];
   const tracked = new TrackedItems(items, { onPull: (index) => pulled.push(index) });
   const check = () => assertEquals([tracked.hasReturned, pulled], [true, []]);
@@ -95,7 +95,7 @@ const head = "HEAD /a HTTP/1.1\r\n\r\n";
 Deno.test("a server answers HEAD as GET, without the body", async (t) => {
   await testEachRow(t, kinds, async (_kind, framing, make) => {
     using unhandled = recordUnhandledRejections();
-    const bodies: Made[] = [];
+    const bodies: TestBody[] = [];
     const app: App = () => {
       bodies.push(make());
       return [200, "OK", { "x-a": "b" }, bodies.at(-1)!.body];
@@ -193,7 +193,7 @@ Deno.test("a framing header that an app returns to HEAD must match its body", as
 
 Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behind it", async (t) => {
   await testEachRow(t, kinds, async (_kind, framing, make) => {
-    const bodies: Made[] = [];
+    const bodies: TestBody[] = [];
     const results: unknown[] = [];
     await using upstream = serve(({ headers }) => {
       bodies.push(make());
@@ -226,7 +226,7 @@ Deno.test("a client, and fetch over it, get the headers of HEAD, and the connect
 });
 
 Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the framing of GET, and is canceled", async (t) => {
-  const endless = () => new TrackedStream(Array.from({ length: 100 }, () => hello));
+  const makeEndlessStream = () => new TrackedStream(Array.from({ length: 100 }, () => hello));
   const makeLateStream = () =>
     new TrackedStream([hello], { onPull: () => new Promise((resolve) => setTimeout(resolve)) });
   type Row = [string, line: string, make: () => TrackedStream | BodyInit, headers?: HeadersInit];
@@ -235,9 +235,11 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
     ["bytes", LENGTH, () => hello],
     ["text with its length", LENGTH, () => "hello", { "content-length": "5" }],
     ["text that is to be chunked", CODING, () => "hello", { "transfer-encoding": "chunked" }],
-    ["an endless stream", CODING, endless],
-    ["an endless stream with a length", LENGTH, endless, { "content-length": "5" }],
-    ["an endless stream with the coding", CODING, endless, { "transfer-encoding": "chunked" }],
+    ["an endless stream", CODING, makeEndlessStream],
+    ["an endless stream with a length", LENGTH, makeEndlessStream, { "content-length": "5" }],
+    ["an endless stream with the coding", CODING, makeEndlessStream, {
+      "transfer-encoding": "chunked",
+    }],
     ["a stream with a length", LENGTH, makeLateStream, { "content-length": "5" }],
   ];
   await testEachRow(t, rows, async (_what, line, make, headers = {}) => {

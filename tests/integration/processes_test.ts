@@ -13,7 +13,7 @@ import { join } from "@std/path";
 const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
 
 /** Returns the code below a heading, with a line that prints when the server listens. */
-async function programBelow(heading: string): Promise<string> {
+async function readProgram(heading: string): Promise<string> {
   const page = await readProjectFile("docs/operations.md");
   const [, code = ""] = /```ts\n([^]*?)```/.exec(page.slice(page.indexOf(heading))) ?? [];
   assert(code.includes(OWN_SIGNAL), "the program of the page is another one");
@@ -30,7 +30,7 @@ Deno.test({
       `--allow-read=${dir.path}`,
       `--allow-write=${dir.path}`,
     ];
-    const script = await programBelow("## Signals");
+    const script = await readProgram("## Signals");
     await using running = new RunningProcess(
       await spawnScript(script, flags, { TMPDIR: dir.path }),
     );

@@ -33,7 +33,7 @@ type Rows = readonly (readonly [name: string, text: string])[];
 const REFUSED = [0, false] as const, BROKEN = [0, true] as const, ACCEPTED = [1, false] as const;
 
 /** Returns rows of one outcome; `build` makes the bytes from the texts. */
-function rows(
+function makeRows(
   says: SmugglingRow["says"],
   texts: Rows,
   bytesOf: (text: string) => string = (text) => text,
@@ -52,28 +52,31 @@ const hexLength = length.toString(16);
 const TE = "transfer-encoding: chunked";
 
 /** A message with a host. */
-function message(line: string, headers = "", body = ""): string {
+function makeMessage(line: string, headers = "", body = ""): string {
   return `${line}\r\nhost: a${headers === "" ? "" : `\r\n${headers}`}\r\n\r\n${body}`;
 }
 
-const get = (uri: string) => message(`GET ${uri} HTTP/1.1`);
-const getWith = (headers: string) => message("GET /h HTTP/1.1", headers);
-const post = (headers: string, body: string) => message("POST /p HTTP/1.1", headers, body);
-const postChunks = (body: string) => message("POST /c HTTP/1.1", TE, body);
+const get = (uri: string) => makeMessage(`GET ${uri} HTTP/1.1`);
+const getWith = (headers: string) => makeMessage("GET /h HTTP/1.1", headers);
+const makePost = (headers: string, body: string) => makeMessage("POST /p HTTP/1.1", headers, body);
+const makeChunkedPost = (body: string) => makeMessage("POST /c HTTP/1.1", TE, body);
 
 /** Raw UTF-8. The low bytes of these characters, or their lower-case letters, are ASCII. */
-const utf8 = (text: string) => decodeLatin1(new TextEncoder().encode(text));
+const encodeUtf8 = (text: string) => decodeLatin1(new TextEncoder().encode(text));
 const CUT_LINE_END = "\u010d\u010a";
 const CUT_SPACE = "\u0120";
 
 // The end of a body (RFC 9112 §6 and §7).
 
 const bothFramings: Rows = [
-  ["CL.TE", post(`content-length: ${length + 5}\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`)],
-  ["TE.CL", post(`${TE}\r\ncontent-length: 4`, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`)],
-  ["TE.CL with length 0", post(`${TE}\r\ncontent-length: 0`, "0\r\n\r\n")],
-  ["CL.TE where both agree", post(`content-length: 5\r\n${TE}`, "0\r\n\r\n")],
-  ["CL.TE in other cases", post(`Content-Length: 5\r\nTRANSFER-ENCODING: chunked`, "0\r\n\r\n")],
+  ["CL.TE", makePost(`content-length: ${length + 5}\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`)],
+  ["TE.CL", makePost(`${TE}\r\ncontent-length: 4`, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`)],
+  ["TE.CL with length 0", makePost(`${TE}\r\ncontent-length: 0`, "0\r\n\r\n")],
+  ["CL.TE where both agree", makePost(`content-length: 5\r\n${TE}`, "0\r\n\r\n")],
+  [
+    "CL.TE in other cases",
+    makePost(`Content-Length: 5\r\nTRANSFER-ENCODING: chunked`, "0\r\n\r\n"),
+  ],
 ];
 
 const codings: Rows = [
@@ -155,8 +158,8 @@ const lengths: Rows = [
 const bodyless: Rows = ["GET", "HEAD", "DELETE"].flatMap((method): Rows => {
   const line = `${method} /b HTTP/1.1`;
   return [
-    [`${method} with a length`, message(line, `content-length: ${length}`, SMUGGLED)],
-    [`${method} with chunks`, message(line, TE, `0\r\n\r\n${SMUGGLED}`)],
+    [`${method} with a length`, makeMessage(line, `content-length: ${length}`, SMUGGLED)],
+    [`${method} with chunks`, makeMessage(line, TE, `0\r\n\r\n${SMUGGLED}`)],
   ];
 });
 
@@ -245,8 +248,8 @@ const headers: Rows = [
   ["NUL in a name", "x\0y: z"],
   ["DEL in a value", "x: \x7f"],
   ["a byte above 127 in a value", "x: \xe9"],
-  ["a value with UTF-8 line ends", `x: y${utf8(`${CUT_LINE_END}z:${CUT_SPACE}w`)}`],
-  ["a name with UTF-8 line ends", `x${utf8(`:${CUT_SPACE}y${CUT_LINE_END}z`)}: w`],
+  ["a value with UTF-8 line ends", `x: y${encodeUtf8(`${CUT_LINE_END}z:${CUT_SPACE}w`)}`],
+  ["a name with UTF-8 line ends", `x${encodeUtf8(`:${CUT_SPACE}y${CUT_LINE_END}z`)}: w`],
   ["underscore in a name", "x_y: z"],
   ["dot in a name", "x.y: z"],
   ["a name of 33 bytes", `${"x".repeat(33)}: y`],
@@ -296,16 +299,18 @@ const requestLines: Rows = [
   ["a byte above 127", "GET /\xe9 HTTP/1.1"],
   [
     "UTF-8 line ends",
-    `GET /admin${utf8(`${CUT_SPACE}HTTP/1.1${CUT_LINE_END}x-user:${CUT_SPACE}root`)} HTTP/1.1`,
+    `GET /admin${
+      encodeUtf8(`${CUT_SPACE}HTTP/1.1${CUT_LINE_END}x-user:${CUT_SPACE}root`)
+    } HTTP/1.1`,
   ],
-  ["UTF-8 space", `GET /admin${utf8(CUT_SPACE)} HTTP/1.1`],
-  ["UTF-8 dots", `GET /a/${utf8("\u012e\u012e")}/b HTTP/1.1`],
-  ["UTF-8 slash", `GET /a${utf8("\u012f")}b HTTP/1.1`],
-  ["UTF-8 question mark", `GET /a${utf8("\u013f")}b HTTP/1.1`],
-  ["UTF-8 letters", `GET /${utf8("\u0161\u0164\u016d\u0169\u016e")} HTTP/1.1`],
-  ["a UTF-8 letter whose lower case is ASCII", `GET /${utf8("\u212a")} HTTP/1.1`],
-  ["UTF-8 of four bytes", `GET /${utf8("\u{1f431}")} HTTP/1.1`],
-  ["UTF-8 in the query", `GET /a?${utf8(CUT_SPACE)} HTTP/1.1`],
+  ["UTF-8 space", `GET /admin${encodeUtf8(CUT_SPACE)} HTTP/1.1`],
+  ["UTF-8 dots", `GET /a/${encodeUtf8("\u012e\u012e")}/b HTTP/1.1`],
+  ["UTF-8 slash", `GET /a${encodeUtf8("\u012f")}b HTTP/1.1`],
+  ["UTF-8 question mark", `GET /a${encodeUtf8("\u013f")}b HTTP/1.1`],
+  ["UTF-8 letters", `GET /${encodeUtf8("\u0161\u0164\u016d\u0169\u016e")} HTTP/1.1`],
+  ["a UTF-8 letter whose lower case is ASCII", `GET /${encodeUtf8("\u212a")} HTTP/1.1`],
+  ["UTF-8 of four bytes", `GET /${encodeUtf8("\u{1f431}")} HTTP/1.1`],
+  ["UTF-8 in the query", `GET /a?${encodeUtf8(CUT_SPACE)} HTTP/1.1`],
   ["NUL", "GET /a\0b HTTP/1.1"],
   ["tab in the target", "GET /a\tb HTTP/1.1"],
   ["space in the target", "GET /a b HTTP/1.1"],
@@ -335,9 +340,9 @@ const preambles: Rows = [
   ["a header line before the first", "GET / HTTP/1.1\r\n x: y\r\nhost: a\r\n\r\n"],
   [
     "a host with UTF-8 line ends",
-    `GET / HTTP/1.1\r\nhost: a${utf8(`${CUT_LINE_END}x:${CUT_SPACE}y`)}\r\n\r\n`,
+    `GET / HTTP/1.1\r\nhost: a${encodeUtf8(`${CUT_LINE_END}x:${CUT_SPACE}y`)}\r\n\r\n`,
   ],
-  ["a host with a UTF-8 letter", `GET / HTTP/1.1\r\nhost: ${utf8("\u212a")}\r\n\r\n`],
+  ["a host with a UTF-8 letter", `GET / HTTP/1.1\r\nhost: ${encodeUtf8("\u212a")}\r\n\r\n`],
   ["a host with a path", "GET / HTTP/1.1\r\nhost: a/b#c\r\n\r\n"],
   ["lines that end with LF alone", `GET / HTTP/1.1\nhost: a\n\n${SMUGGLED}`],
   ["an empty line with LF alone", `GET / HTTP/1.1\r\nhost: a\n\n${SMUGGLED}`],
@@ -350,7 +355,10 @@ const preambles: Rows = [
   ["a byte order mark first", `\xef\xbb\xbfGET / HTTP/1.1\r\nhost: a\r\n\r\n`],
   ["NUL first", `\0GET / HTTP/1.1\r\nhost: a\r\n\r\n`],
   ["a preamble that is cut", "GET / HTTP/1.1\r\nhost: a\r\n"],
-  ["a preamble of more than 32768 bytes", message("GET / HTTP/1.1", `x: ${"y".repeat(32768)}`, "")],
+  [
+    "a preamble of more than 32768 bytes",
+    makeMessage("GET / HTTP/1.1", `x: ${"y".repeat(32768)}`, ""),
+  ],
   ["HTTP/0.9", "GET /\r\n"],
   ["HTTP/0.9 with an empty line", "GET /\r\n\r\n"],
   ["HTTP/1.0 without headers", "GET / HTTP/1.0\r\n\r\n"],
@@ -403,37 +411,37 @@ const acceptedTargets: Rows = [
 ];
 
 const acceptedBodies: Rows = [
-  ["a request in a body of known length", post(`content-length: ${length}`, SMUGGLED)],
+  ["a request in a body of known length", makePost(`content-length: ${length}`, SMUGGLED)],
   [
     "a request in a chunk",
-    post(
+    makePost(
       "Transfer-Encoding: chunked",
       `${(length + 5).toString(16).toUpperCase()}\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`,
     ),
   ],
   [
     "extensions that look like chunks",
-    message("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5;\r\n\r\n"),
+    makeMessage("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5;\r\n\r\n"),
   ],
-  ["an extension with a quote that is not closed", post(TE, '5;a="\r\nhello\r\n0\r\n\r\n')],
-  ["an extension with a semicolon at the end", post(TE, "5;a=b;\r\nhello\r\n0\r\n\r\n")],
-  ["an extension with a digit for a key", post(TE, "5;0=0\r\nhello\r\n0\r\n\r\n")],
-  ["an extension with brackets", post(TE, "5;a=<b>[c](d)\r\nhello\r\n0\r\n\r\n")],
-  ["a request, and one that is refused", get("/first") + message("GET /second HTTP/1.0")],
+  ["an extension with a quote that is not closed", makePost(TE, '5;a="\r\nhello\r\n0\r\n\r\n')],
+  ["an extension with a semicolon at the end", makePost(TE, "5;a=b;\r\nhello\r\n0\r\n\r\n")],
+  ["an extension with a digit for a key", makePost(TE, "5;0=0\r\nhello\r\n0\r\n\r\n")],
+  ["an extension with brackets", makePost(TE, "5;a=<b>[c](d)\r\nhello\r\n0\r\n\r\n")],
+  ["a request, and one that is refused", get("/first") + makeMessage("GET /second HTTP/1.0")],
   ["a request, and an empty line", `${get("/first")}\r\n${SMUGGLED}`],
-  ["a body, and a byte more", post("content-length: 5", `hello!${SMUGGLED}`)],
-  ["chunks, and an empty line more", post(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
+  ["a body, and a byte more", makePost("content-length: 5", `hello!${SMUGGLED}`)],
+  ["chunks, and an empty line more", makePost(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
   ["a request without host", "GET /b HTTP/1.1\r\n\r\n"],
-  ["Expect with a body", post("expect: 100-continue\r\ncontent-length: 5", "hello")],
+  ["Expect with a body", makePost("expect: 100-continue\r\ncontent-length: 5", "hello")],
 ];
 
 const pipelines: Rows = [
-  ["no length at all, and another request", post("", get("/second"))],
-  ["length 0, and another request", post("content-length: 0", get("/second"))],
+  ["no length at all, and another request", makePost("", get("/second"))],
+  ["length 0, and another request", makePost("content-length: 0", get("/second"))],
   ["GET with length 0, and another request", getWith("content-length: 0") + get("/second")],
   [
     "DELETE with length 0, and another request",
-    message("DELETE /b HTTP/1.1", "content-length: 0", get("/second")),
+    makeMessage("DELETE /b HTTP/1.1", "content-length: 0", get("/second")),
   ],
   ["two requests in one piece", get("/first") + get("/second")],
   ["nearly connection: close, and another request", getWith("connection: closed") + get("/second")],
@@ -447,33 +455,33 @@ const lastRequests: Rows = [
   ["connection: close, and another request", getWith("connection: close") + SMUGGLED],
   [
     "close in another case, a body, and another request",
-    post("Connection: Close\r\ncontent-length: 5", `hello${SMUGGLED}`),
+    makePost("Connection: Close\r\ncontent-length: 5", `hello${SMUGGLED}`),
   ],
   [
     "close in a list, chunks, and another request",
-    post(`connection: te, close\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`),
+    makePost(`connection: te, close\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`),
   ],
   ["connection: close, and what is no request", `${getWith("connection: close")}\0`],
 ];
 
 /** All rows, with unique names. */
 export const smugglingCorpus: readonly SmugglingRow[] = [
-  ...rows(REFUSED, bothFramings),
-  ...rows(
+  ...makeRows(REFUSED, bothFramings),
+  ...makeRows(
     REFUSED,
     prefixNames("TE.TE", codings),
-    (line) => post(line, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`),
+    (line) => makePost(line, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`),
   ),
-  ...rows(REFUSED, lengths, (lines) => post(lines, SMUGGLED)),
-  ...rows(REFUSED, bodyless),
-  ...rows(BROKEN, prefixNames("chunks", chunks), postChunks),
-  ...rows(BROKEN, cutBodies, (line) => message("POST /c HTTP/1.1", line, SMUGGLED)),
-  ...rows(REFUSED, headers, getWith),
-  ...rows(REFUSED, prefixNames("request line", requestLines), message),
-  ...rows(REFUSED, preambles),
-  ...rows(ACCEPTED, acceptedHeaders, getWith),
-  ...rows(ACCEPTED, acceptedTargets, get),
-  ...rows(ACCEPTED, acceptedBodies),
-  ...rows(ACCEPTED, lastRequests),
-  ...rows([2, false], pipelines),
+  ...makeRows(REFUSED, lengths, (lines) => makePost(lines, SMUGGLED)),
+  ...makeRows(REFUSED, bodyless),
+  ...makeRows(BROKEN, prefixNames("chunks", chunks), makeChunkedPost),
+  ...makeRows(BROKEN, cutBodies, (line) => makeMessage("POST /c HTTP/1.1", line, SMUGGLED)),
+  ...makeRows(REFUSED, headers, getWith),
+  ...makeRows(REFUSED, prefixNames("request line", requestLines), makeMessage),
+  ...makeRows(REFUSED, preambles),
+  ...makeRows(ACCEPTED, acceptedHeaders, getWith),
+  ...makeRows(ACCEPTED, acceptedTargets, get),
+  ...makeRows(ACCEPTED, acceptedBodies),
+  ...makeRows(ACCEPTED, lastRequests),
+  ...makeRows([2, false], pipelines),
 ];

@@ -18,7 +18,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, readRequests } from "../fuzz/oracle.ts";
-import { emptyAnswer } from "../fuzz/requests.ts";
+import { formatEmptyResponse } from "../fuzz/requests.ts";
 import { flatten, receive } from "../fuzz/received.ts";
 import { smugglingCorpus, type SmugglingRow } from "./smuggling.rows.ts";
 
@@ -64,7 +64,7 @@ Deno.test("the server accepts exactly the requests of each row, and sends at mos
  * the row.
  */
 function assertAnswered({ name, accepted, answers }: SmugglingRow, received: string): void {
-  const expectedTexts = answers.map((last) => accepted.map(emptyAnswer).join("") + last);
+  const expectedTexts = answers.map((last) => accepted.map(formatEmptyResponse).join("") + last);
   assert(expectedTexts.includes(received), `${name}: ${received}`);
 }
 
@@ -94,9 +94,13 @@ class Tap extends Relay {
   }
 
   /** Relays one direction up to its end, which may be a reset. */
-  async #passOn(from: Deno.Conn, to: Deno.Conn, see: (bytes: Uint8Array) => void): Promise<void> {
+  async #passOn(
+    from: Deno.Conn,
+    to: Deno.Conn,
+    onPiece: (bytes: Uint8Array) => void,
+  ): Promise<void> {
     try {
-      await passOn(from, to, see);
+      await passOn(from, to, onPiece);
     } catch (error) {
       // Either side may close early; the bytes until then count.
       if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
@@ -168,7 +172,7 @@ function startDenoServe(): Promise<BackEnd> {
   });
 }
 
-const NGINX = (dir: string, port: unknown) => `
+const formatNginxConfiguration = (dir: string, port: unknown) => `
 daemon off;
 master_process off;
 pid ${dir}/pid;
@@ -197,13 +201,13 @@ http {
 function startNginx(): Promise<BackEnd> {
   return startProgram("nginx", (dir, port) => ({
     address: `${dir}/socket`,
-    configuration: NGINX(dir, port),
+    configuration: formatNginxConfiguration(dir, port),
     args: ["-c", `${dir}/configuration`, "-p", dir],
   }));
 }
 
 const APACHE_MODULES = "/usr/lib/apache2/modules";
-const APACHE = (dir: string, listenPort: number, port: unknown) => `
+const formatApacheConfiguration = (dir: string, listenPort: number, port: unknown) => `
 ServerName a
 ServerRoot ${dir}
 DefaultRuntimeDir ${dir}
@@ -225,7 +229,7 @@ async function startApache(): Promise<BackEnd> {
   const listenPort = await findUnusedPort(); // Apache can't choose a free port.
   return await startProgram("apache2", (dir, port) => ({
     address: ["127.0.0.1", listenPort],
-    configuration: APACHE(dir, listenPort, port),
+    configuration: formatApacheConfiguration(dir, listenPort, port),
     args: ["-X", "-f", `${dir}/configuration`],
   }));
 }
@@ -272,7 +276,7 @@ async function accepts(address: Address): Promise<boolean> {
 }
 
 /** Returns the reason why a program can't be used; `null` if it can. */
-const whyNot = (program: string) => findObstacle([program, "-v"]);
+const findProgramObstacle = (program: string) => findObstacle([program, "-v"]);
 
 interface Kind {
   readonly name: string;
@@ -297,7 +301,7 @@ const kinds: readonly Kind[] = [
 ];
 
 for (const kind of kinds) {
-  const missing = kind.program === undefined ? null : await whyNot(kind.program);
+  const missing = kind.program === undefined ? null : await findProgramObstacle(kind.program);
   if (missing !== null) console.warn(`${missing}: nothing is forwarded to it here`);
   Deno.test({
     name: `ProxyApp forwards no ambiguous request to ${kind.name}`,
@@ -322,8 +326,8 @@ async function forwardAll(kind: Kind): Promise<void> {
     assertForwarded(row, await tap.takeSent());
     const responseCount = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
     const seenRequests = backEnd.take();
-    const expected = expectedAt(kind, row);
-    dropLate(seenRequests, expected, lateRequests);
+    const expected = formatExpected(kind, row);
+    dropLateRequests(seenRequests, expected, lateRequests);
     assert(
       responseCount <= seenRequests.length,
       `${row.name}: ${responseCount} answers to ${seenRequests.length} requests`,
@@ -370,7 +374,7 @@ function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
 }
 
 /** Returns the requests of a row in the form that a back end reports. */
-function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow): SeenRequest[] {
+function formatExpected({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow): SeenRequest[] {
   return accepted.map(({ method, uri, body }) => ({
     method,
     uri: uriOf(uri),
@@ -382,7 +386,7 @@ function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow):
  * Removes requests of the previous row: if the proxy under test closes its connection to a back end
  * that is also a proxy, the server behind that may receive the request later.
  */
-function dropLate(
+function dropLateRequests(
   seenRequests: SeenRequest[],
   expected: SeenRequest[],
   lateRequests: SeenRequest[],

@@ -4,12 +4,12 @@ import { dial, exchange } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
-import { request, requestPreamble } from "../fuzz/grammar.ts";
+import { makeRequest, makeRequestPreamble } from "../fuzz/grammar.ts";
 import { Random } from "../fuzz/random.ts";
 import { smugglingCorpus } from "./smuggling.rows.ts";
 
 /** Loads the app of README.md, which doesn't export it. */
-async function helloApp(): Promise<App> {
+async function loadHelloApp(): Promise<App> {
   const [, source = ""] =
     /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await readProjectFile("README.md")) ?? [];
   const text = encodeURIComponent(`${source}\nexport { app };`);
@@ -37,25 +37,25 @@ const GREETING =
   /^HTTP\/1\.1 200 OK\r\n(?:connection: close\r\n)?content-length: 13\r\ncontent-type: text\/plain;charset=utf-8\r\n\r\n/;
 
 /** Replaces the targets of requests by the path that the app serves. */
-const aimed = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
+const replaceTargets = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
 
 Deno.test("the server of README.md doesn't log above info for the corpus of smuggling", async () => {
-  await using serving = serve(await helloApp());
-  const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, aimed(bytes)]);
+  await using serving = serve(await loadHelloApp());
+  const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, replaceTargets(bytes)]);
   await sendEach(serving, texts);
   assertEquals(serving.logger.lines.length, texts.length);
 });
 
 Deno.test("the server of README.md doesn't log above info for inputs of the fuzzers' grammar", async () => {
-  await using serving = serve(await helloApp());
+  await using serving = serve(await loadHelloApp());
   const random = new Random(37);
   const texts = Array.from({ length: 1500 }, () => {
     const text = random.chance(80)
-      ? Array.from({ length: 1 + random.below(3) }, () => request(random)).join("")
-      : `${requestPreamble(random)}\r\n\r\n`;
+      ? Array.from({ length: 1 + random.below(3) }, () => makeRequest(random)).join("")
+      : `${makeRequestPreamble(random)}\r\n\r\n`;
     // Half of the requests get the path of the app, so that it responds with 200 and with 404. Some
     // messages are incomplete.
-    const sent = random.chance(50) ? aimed(text) : text;
+    const sent = random.chance(50) ? replaceTargets(text) : text;
     return random.chance(80) ? sent : sent.slice(0, random.below(sent.length));
   });
   const responses = await sendEach(serving, texts);
@@ -67,7 +67,7 @@ Deno.test("the server of README.md doesn't log above info for inputs of the fuzz
 });
 
 Deno.test("the server of README.md sends every method the same response, and HEAD without the body", async () => {
-  await using serving = serve(await helloApp());
+  await using serving = serve(await loadHelloApp());
   const bodies = [
     "",
     "content-length: 5\r\n\r\nhello",
@@ -83,7 +83,7 @@ Deno.test("the server of README.md sends every method the same response, and HEA
 });
 
 Deno.test("the server of README.md doesn't log above info for peers that leave at any byte", async () => {
-  await using serving = serve(await helloApp());
+  await using serving = serve(await loadHelloApp());
   const text = "PUT /hello HTTP/1.1\r\ncontent-length: 5\r\n\r\nhelloHEAD /hello HTTP/1.1\r\n\r\n";
   for (let at = 0; at <= text.length; at++) {
     const conn = await dial(serving.address);

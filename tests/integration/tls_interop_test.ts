@@ -58,34 +58,37 @@ async function makePeers(
   const make = (name: string, options: CertificateOptions) =>
     pki.createCertificate(name, { extensions, ...options });
   const makeArgs = async (name: string, options: CertificateOptions) =>
-    show(await make(name, { issuer: trusted, ...options }));
+    makeCertificateArgs(await make(name, { issuer: trusted, ...options }));
   const otherAuthority = await pki.createAuthority("other");
   const intermediate = await pki.createAuthority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
   const below = await make("below", { issuer: intermediate });
   const belowLeaf = await make("below_leaf", { issuer: leaf });
-  const version1 = show(await pki.createVersion1("version1", trusted));
-  const forOne = (usage: string) =>
+  const version1 = makeCertificateArgs(await pki.createVersion1("version1", trusted));
+  const makeForOneRole = (usage: string) =>
     makeArgs(usage, { extensions: [`extendedKeyUsage=${usage}`, NAMES] });
-  const usage = { client: await forOne("serverAuth"), server: await forOne("clientAuth") };
+  const usage = {
+    client: await makeForOneRole("serverAuth"),
+    server: await makeForOneRole("clientAuth"),
+  };
   const inBoth: Peer[] = [
-    ["the right authority, ECDSA P-256", "accepted", show(leaf)],
+    ["the right authority, ECDSA P-256", "accepted", makeCertificateArgs(leaf)],
     ["ECDSA P-384", "accepted", await makeArgs("p384", { key: KEY.p384 })],
     ["RSA 2048", "accepted", await makeArgs("rsa", { key: KEY.rsa2048 })],
     ["Ed25519", "accepted", await makeArgs("ed25519", { key: KEY.ed25519 })],
-    ["an intermediate authority", "accepted", show(below, intermediate)],
-    ["an intermediate authority that is missing", UNVERIFIED, show(below)],
-    ["an intermediate that is no authority", UNVERIFIED, show(belowLeaf, leaf)],
+    ["an intermediate authority", "accepted", makeCertificateArgs(below, intermediate)],
+    ["an intermediate authority that is missing", UNVERIFIED, makeCertificateArgs(below)],
+    ["an intermediate that is no authority", UNVERIFIED, makeCertificateArgs(belowLeaf, leaf)],
     ["another authority", UNVERIFIED, await makeArgs("stranger", { issuer: otherAuthority })],
     ["another authority, which is sent with the leaf", SELF_SIGNED, [
-      ...show(await make("stranger2", { issuer: otherAuthority }), otherAuthority),
+      ...makeCertificateArgs(await make("stranger2", { issuer: otherAuthority }), otherAuthority),
     ]],
     [
       "the authority of the other role",
       UNVERIFIED,
       await makeArgs("swapped", { issuer: ownAuthority }),
     ],
-    ["a self-signed certificate", SELF_SIGNED, show(await make("self", {}))],
+    ["a self-signed certificate", SELF_SIGNED, makeCertificateArgs(await make("self", {}))],
     [
       "an expired certificate",
       UNVERIFIED,
@@ -101,7 +104,7 @@ async function makePeers(
       /^WRONG_PURPOSE: .*keyUsage without digitalSignature|^REFUSED_BY_PEER: .*alert: HandshakeFailure/,
       await makeArgs("key_usage", { extensions: ["keyUsage=keyAgreement", NAMES] }),
     ],
-    ["the authority itself", IS_AUTHORITY, show(trusted)],
+    ["the authority itself", IS_AUTHORITY, makeCertificateArgs(trusted)],
     [
       "a certificate that is also an authority",
       SELF_SIGNED,
@@ -126,7 +129,7 @@ async function makePeers(
 }
 
 /** Runs a step for each peer. */
-async function eachPeer(
+async function testEachPeer(
   t: Deno.TestContext,
   peers: readonly Peer[],
   run: (peer: Peer) => Promise<void>,
@@ -138,7 +141,7 @@ async function eachPeer(
 }
 
 /** Returns the peers in both versions of TLS. */
-function inBothVersions(peers: readonly Peer[]): Peer[] {
+function addVersions(peers: readonly Peer[]): Peer[] {
   return ["tls1_3", "tls1_2"].flatMap((version) =>
     peers.map(([name, verdict, args]): Peer => {
       return [`${version}: ${name}`, verdict, [`-${version}`, ...args]];
@@ -147,7 +150,7 @@ function inBothVersions(peers: readonly Peer[]): Peer[] {
 }
 
 /** Returns the arguments with which openssl sends a certificate and its intermediates. */
-function show(
+function makeCertificateArgs(
   { certFile, keyFile }: IssuedCertificate,
   ...chain: readonly IssuedCertificate[]
 ): string[] {
@@ -159,12 +162,12 @@ function show(
 // Other programs as peers, with certificates on both sides.
 
 /** An app that responds with the subject of the client and the request's body. */
-const echo: App = async (request, session) => {
+const echoApp: App = async (request, session) => {
   return [200, "OK", { who: session.peerCertificate?.subject ?? "nobody" }, await request.bytes()];
 };
 
 async function startEcho() {
-  const endpoint = await startTls(pki, echo, { server: { timeout: 10 } });
+  const endpoint = await startTls(pki, echoApp, { server: { timeout: 10 } });
   const [, port] = endpoint.server.address as [string, number];
   return Object.assign(endpoint, { port });
 }
@@ -200,7 +203,7 @@ Deno.test(
   async () => {
     await using dir = await createTempDir();
     const path = `${dir.path}/socket`;
-    await using _endpoint = await startTls(pki, echo, {}, path);
+    await using _endpoint = await startTls(pki, echoApp, {}, path);
     const args = ["--unix-socket", path, "--write-out", "%{http_code}", "https://localhost/"];
     const { stdout } = await runWithInput("curl", [...CURL, ...IDENTITY, ...args], "");
     assertEquals(stdout, "200");
@@ -258,7 +261,7 @@ server.serve_forever()
 `;
 
 /** Makes three requests over one connection, and checks the responses. */
-async function askAll(client: SSLClient): Promise<void> {
+async function assertThreeResponses(client: SSLClient): Promise<void> {
   using conn = await client.connect();
   for (const length of [0, 1000, 100_000]) {
     const body = crypto.getRandomValues(new Uint8Array(Math.min(length, 65536)));
@@ -277,7 +280,7 @@ Deno.test(
     const { program, port } = await ServingProgram.startPython(PYTHON_SERVER, args);
     await using _program = program;
     const config = { ...pki.clientSslconfig, checkHostname: true };
-    await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 60 }));
+    await assertThreeResponses(new SSLClient(config, ["127.0.0.1", port], { timeout: 60 }));
     await program.waitForStdout(/END\n/);
   },
 );
@@ -321,7 +324,7 @@ Deno.test({
       /^```sh\n(.*?)^```$.*?^```ts\n(.*?)^```$.*?^```sh\n(.*?)^```$/ms.exec(page) ?? [];
     assertEquals(making.trim().split("\n").length, 4);
     for (const command of making.trim().split("\n")) {
-      const { code, stderr } = await runCommand(argumentsOf(command), { cwd: dir.path });
+      const { code, stderr } = await runCommand(parseArguments(command), { cwd: dir.path });
       assertEquals(code, 0, `${command}\n${stderr}`);
     }
     const module = `${dir.path}/ends.ts`;
@@ -342,7 +345,7 @@ Deno.test({
     const commands = asking.trim().split("\n");
     assertEquals(commands.map((command) => command.split(" ")[0]), Object.keys(printed));
     for (const [i, [program, expected]] of Object.entries(printed).entries()) {
-      const command = argumentsOf(commands[i]!.replace("5984", `${server.address[1]}`));
+      const command = parseArguments(commands[i]!.replace("5984", `${server.address[1]}`));
       if (program === "curl") command.splice(1, 0, "--verbose");
       const { code, stdout, stderr } = await runCommand(command, { cwd: dir.path });
       if (code !== MISSING_PROGRAM_CODE) assertMatch(stdout + stderr, expected, commands[i]);
@@ -351,7 +354,7 @@ Deno.test({
 });
 
 /** Returns the words of a command line. */
-function argumentsOf(line: string): string[] {
+function parseArguments(line: string): string[] {
   return (line.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ""));
 }
 
@@ -360,18 +363,18 @@ function argumentsOf(line: string): string[] {
 const INCOMPATIBLE =
   /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion)$/;
 
-const tls12 = (cipher: string) => ["-tls1_2", "-cipher", cipher];
+const makeTls12Args = (cipher: string) => ["-tls1_2", "-cipher", cipher];
 
 /** Versions that neither side supports. */
 const REFUSED_HANDSHAKES: readonly Peer[] = [
   ["TLS 1.1 only", INCOMPATIBLE, ["-tls1_1", ...WEAK]],
-  ["no forward secrecy", INCOMPATIBLE, tls12("AES128-GCM-SHA256")],
-  ["DHE", INCOMPATIBLE, tls12("DHE-RSA-AES128-GCM-SHA256")],
-  ["CBC", INCOMPATIBLE, tls12("ECDHE-RSA-AES128-SHA256")],
+  ["no forward secrecy", INCOMPATIBLE, makeTls12Args("AES128-GCM-SHA256")],
+  ["DHE", INCOMPATIBLE, makeTls12Args("DHE-RSA-AES128-GCM-SHA256")],
+  ["CBC", INCOMPATIBLE, makeTls12Args("ECDHE-RSA-AES128-SHA256")],
 ];
 
 /** Records the requests. */
-class Witness {
+class RequestRecorder {
   readonly requestedUris = new Set<string>();
   readonly app: App = (request) => {
     this.requestedUris.add(request.uri);
@@ -380,9 +383,9 @@ class Witness {
 }
 
 /** Sends a request with `openssl s_client`, and asserts the result. */
-async function assertAsked(
+async function assertRequestResult(
   { server, logger }: TlsEndpoint,
-  witness: Witness,
+  witness: RequestRecorder,
   uri: string,
   verdict: Verdict,
   args: readonly string[],
@@ -435,7 +438,7 @@ async function testServer(
     issuer: ownAuthority,
     key: KEY.rsa2048,
   });
-  const witness = new Witness();
+  const witness = new RequestRecorder();
   const trust = {
     serverSslconfig: { ...rsa, caFile: trusted.certFile },
     clientSslconfig: { caFile: ownAuthority.certFile },
@@ -446,20 +449,20 @@ async function testServer(
   const handshakes: readonly Peer[] = [
     ...REFUSED_HANDSHAKES,
     ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
-    ["ECDHE with AES-GCM", "accepted", tls12("ECDHE-RSA-AES128-GCM-SHA256")],
-    ["ECDHE with ChaCha20", "accepted", tls12("ECDHE-RSA-CHACHA20-POLY1305")],
+    ["ECDHE with AES-GCM", "accepted", makeTls12Args("ECDHE-RSA-AES128-GCM-SHA256")],
+    ["ECDHE with ChaCha20", "accepted", makeTls12Args("ECDHE-RSA-CHACHA20-POLY1305")],
     ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
     ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
   ];
   const handshakePeers = handshakes.map((
     [name, verdict, args],
   ): Peer => [name, verdict, [...validArgs, ...args]]);
-  await eachPeer(
+  await testEachPeer(
     t,
-    [...inBothVersions([...peers, noCertificate]), ...handshakePeers],
+    [...addVersions([...peers, noCertificate]), ...handshakePeers],
     ([name, verdict, args]) => {
       const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-      return assertAsked(endpoint, witness, uri, verdict, args);
+      return assertRequestResult(endpoint, witness, uri, verdict, args);
     },
   );
   await t.step("the wrong key: refused when the context is built", () => {
@@ -506,8 +509,10 @@ async function testClient(
   const config = { ...ownCertificate, caFile: trusted.certFile };
   const [, , validArgs] = peers[0]!;
   const makeNamed = (name: string, ...extensions: string[]) =>
-    pki.createCertificate(name, { issuer: trusted, extensions }).then((issued) => show(issued));
-  const rsa = show(
+    pki.createCertificate(name, { issuer: trusted, extensions }).then((issued) =>
+      makeCertificateArgs(issued)
+    );
+  const rsa = makeCertificateArgs(
     await pki.createServerCertificate("rsa_server", { issuer: trusted, key: KEY.rsa2048 }),
   );
   const DNS = "subjectAltName=DNS:";
@@ -549,9 +554,9 @@ async function testClient(
   ];
   const handshakes: readonly Peer[] = [
     ...REFUSED_HANDSHAKES.map(([name, verdict, args]): Peer => [name, verdict, [...rsa, ...args]]),
-    ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
+    ["no certificate at all", INCOMPATIBLE, ["-nocert", ...makeTls12Args("aNULL@SECLEVEL=0")]],
   ];
-  await eachPeer(t, [...inBothVersions(peers), ...hosts, ...handshakes], (peer) => {
+  await testEachPeer(t, [...addVersions(peers), ...hosts, ...handshakes], (peer) => {
     const [, verdict, args, sslHost = "localhost"] = peer;
     return assertTrusted(config, sslHost, verdict, args);
   });

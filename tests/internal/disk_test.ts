@@ -159,15 +159,15 @@ Deno.test("BackgroundSync syncs a file every 64 MiB, and reports the synced posi
   await Deno.writeTextFile(path, "content");
   const interval = 67_108_864;
   const sync = new BackgroundSync(path, 100);
-  const synced = async (...counts: number[]) => {
+  const syncAndGetPosition = async (...counts: number[]) => {
     for (const count of counts) sync.add(count);
     await sync.waitUntilIdle();
     return sync.syncedPosition;
   };
-  assertEquals(await synced(interval - 1), 100);
+  assertEquals(await syncAndGetPosition(interval - 1), 100);
   // Only one sync runs at a time.
-  assertEquals(await synced(1, interval), 100 + interval);
-  assertEquals(await synced(5), 2 * interval + 105);
+  assertEquals(await syncAndGetPosition(1, interval), 100 + interval);
+  assertEquals(await syncAndGetPosition(5), 2 * interval + 105);
 });
 
 Deno.test("BackgroundSync leaves no file open, and ignores errors, which the last sync reports", async () => {
@@ -209,10 +209,10 @@ Deno.test("a file is identified by its device and inode numbers, which are compa
 Deno.test("isMissingPathError recognizes a missing path, and a path through a file", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(join(dir.path, "file"), "");
-  const errorOf = async (path: string) =>
+  const catchLstatError = async (path: string) =>
     await assertRejects(() => Deno.lstat(join(dir.path, path)));
   const paths = ["none", "none/below", "file/below", "n".repeat(300)];
-  const errors = await Promise.all(paths.map(errorOf));
+  const errors = await Promise.all(paths.map(catchLstatError));
   assertEquals(errors.map(isMissingPathError), [true, true, true, false]);
   assertEquals([undefined, new Error("no code")].map(isMissingPathError), [false, false]);
 });
@@ -243,7 +243,7 @@ Deno.test("removal accepts a missing path, and removes the contents of a directo
   for (const remove of [removeIfPresent, removeIfPossible]) {
     await using dir = await createTempDir();
     const path = join(dir.path, "a");
-    const removalFailed = async () =>
+    const failsToRemove = async () =>
       await remove(path).then(() => remove === removeIfPossible, () => remove === removeIfPresent);
     await remove(path);
     await Deno.writeTextFile(path, "");
@@ -256,7 +256,7 @@ Deno.test("removal accepts a missing path, and removes the contents of a directo
     await remove(path);
     assertEquals([await exists(path), await listNames(dir.path)], [false, []]);
     await Deno.mkdir(join(path, "b", "c"), { recursive: true });
-    assertEquals([await removalFailed(), await listNames(path)], [true, ["b"]]);
+    assertEquals([await failsToRemove(), await listNames(path)], [true, ["b"]]);
     await remove(path, { recursive: true });
     assertEquals(await listNames(dir.path), []);
   }
@@ -336,7 +336,7 @@ Deno.test("renameNoReplace renames only the first of several files to a name, wi
     await Deno.remove(path("new"));
   }
   for (const newName of ["b", "c"]) {
-    const giving = () => Promise.try(() => renameNoReplace(path("none"), path(newName)));
-    await assertRejects(giving, Deno.errors.NotFound);
+    const renaming = () => Promise.try(() => renameNoReplace(path("none"), path(newName)));
+    await assertRejects(renaming, Deno.errors.NotFound);
   }
 });

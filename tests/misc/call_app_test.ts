@@ -91,14 +91,14 @@ async function assertFails(promise: Promise<unknown>, beginning: string) {
 /** Rows by the class of their error; each row begins with the start of the message. */
 type ByClass<Rest extends readonly unknown[]> = Record<string, (readonly [string, ...Rest])[]>;
 
-function beginnings<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
+function listRows<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
   return Object.entries(rows).flatMap(([kind, list]) =>
     list.map(([beginning, ...rest]) => [`${kind}: ${beginning}`, ...rest] as const)
   );
 }
 
 /** Calls callApp with an app that returns a value; by default for a GET without headers. */
-function validate(response: unknown, request = mkreq("GET", "/")) {
+function callAppReturning(response: unknown, request = mkreq("GET", "/")) {
   return callApp((() => response) as App, request);
 }
 
@@ -133,18 +133,18 @@ Deno.test("callApp accepts every valid response", async () => {
         : headers["transfer-encoding"] !== undefined
         ? new ChunkedBodyIter([])
         : null;
-      if (status !== 304) await validate([status, reason, headers, body]);
-      await validate([status, reason, headers, null], mkreq("HEAD", "/"));
-      await validate([304, reason, headers, null]);
+      if (status !== 304) await callAppReturning([status, reason, headers, body]);
+      await callAppReturning([status, reason, headers, null], mkreq("HEAD", "/"));
+      await callAppReturning([304, reason, headers, null]);
     },
   ));
 });
 
 Deno.test("callApp rejects for a response that a server would refuse, and names the invalid part", async (t) => {
   const bytes = new Uint8Array(5);
-  const length = (length: unknown) => ({ "content-length": length });
-  const coding = (coding: string) => ({ "transfer-encoding": coding });
-  const bothFramings = { ...coding("chunked"), ...length(5) };
+  const makeLengthHeader = (length: unknown) => ({ "content-length": length });
+  const makeCodingHeader = (coding: string) => ({ "transfer-encoding": coding });
+  const bothFramings = { ...makeCodingHeader("chunked"), ...makeLengthHeader(5) };
   const responses: ByClass<[response: unknown]> = {
     TypeError: [
       [
@@ -178,7 +178,7 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
       [".headers: must be a plain object; got Headers", new Headers()],
       ['.headers["a"]: must be a string; got number', { a: 5 }],
       ['.headers["a"]: must be a string; got null', { a: null }],
-      ['.headers["content-length"]: must be a number', length("5"), bytes],
+      ['.headers["content-length"]: must be a number', makeLengthHeader("5"), bytes],
       ['.headers["content-range"]: must be a ContentRange; got string', {
         "content-range": "bytes 0-1/2",
       }],
@@ -193,27 +193,30 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
       ['.headers["a"]: must have at least one character', { a: "" }],
       ['.headers["a"]: bad character', { a: "b\r\nc: d" }],
       ['.headers["a"]: bad character', { b: "b", a: "é" }],
-      ['.headers["content-length"]: must be an integer', length(-1), bytes],
+      ['.headers["content-length"]: must be an integer', makeLengthHeader(-1), bytes],
       [
         '.headers["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',
-        length(4),
+        makeLengthHeader(4),
         bytes,
       ],
-      ['.headers["content-length"]: must match the body, which has 0 bytes, or be', length(1)],
+      [
+        '.headers["content-length"]: must match the body, which has 0 bytes, or be',
+        makeLengthHeader(1),
+      ],
       [
         '.headers["content-length"]: must be left out, because there is no body',
-        length(5),
+        makeLengthHeader(5),
         null,
         204,
       ],
       [
         '.headers["transfer-encoding"]: must be "chunked"',
-        coding("gzip"),
+        makeCodingHeader("gzip"),
         new ChunkedBodyIter([]),
       ],
       [
         '.headers["transfer-encoding"]: must match the body, which has 5 bytes, or be left',
-        coding("chunked"),
+        makeCodingHeader("chunked"),
         bytes,
       ],
       [".headers: headers that exclude each other", bothFramings, null, 304],
@@ -225,8 +228,8 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
     ],
   };
   const rows = [
-    ...beginnings(responses),
-    ...beginnings(parts).map(([beginning, ...part]) => {
+    ...listRows(responses),
+    ...listRows(parts).map(([beginning, ...part]) => {
       const [headers, body = null, status = 200] = part;
       const responseBody = part.length === 2 ? part[1] : body;
       return [beginning.replace(": ", ": response"), [
@@ -238,25 +241,28 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
     }),
   ];
   await testEachRow(t, rows, async (beginning, response) => {
-    await assertFails(validate(response), beginning);
+    await assertFails(callAppReturning(response), beginning);
     // A response as an object is refused with the same message.
     if (!Array.isArray(response) || response.length !== 4) return;
     const [status, reason, headers, body] = response;
     // The refused body was canceled, and can't be used again.
     if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
-    await assertFails(validate({ status, reason, headers, body }), beginning);
+    await assertFails(callAppReturning({ status, reason, headers, body }), beginning);
   });
 });
 
 Deno.test("callApp refuses a response whose body was used, or belongs to the request", async () => {
   const used = new Body(streamOf(encodeLatin1("hello")), 5);
   await used.read(1);
-  await assertFails(validate([200, "OK", {}, used]), "BodyError: response.body: has been used");
+  await assertFails(
+    callAppReturning([200, "OK", {}, used]),
+    "BodyError: response.body: has been used",
+  );
   for (const makeRequest of Object.values(uploads)) {
     const request = makeRequest();
     for (const status of [200, 400]) {
       await assertFails(
-        validate([status, "As you like", {}, request.body], request),
+        callAppReturning([status, "As you like", {}, request.body], request),
         "BodyError: response.body: must not be the body of the request",
       );
     }
@@ -267,16 +273,16 @@ Deno.test("callApp refuses a response whose body was used, or belongs to the req
 Deno.test("callApp cancels the body of a response that it refuses, and the body of a response to HEAD", async () => {
   const items = new TrackedItems([encodeLatin1("hello")]);
   await catchRejection(
-    validate([99, "OK", {}, new BodyIter(items.toAsyncIterable(), 5)]),
+    callAppReturning([99, "OK", {}, new BodyIter(items.toAsyncIterable(), 5)]),
     "a bad status",
   );
   assertEquals(items.isSettled, true);
   const stream = new TrackedStream([encodeLatin1("hello")]);
   const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
-  await catchRejection(validate(response), "a bad header");
+  await catchRejection(callAppReturning(response), "a bad header");
   assertEquals(stream.cancelReasons.length, 1);
   const body = new BodyIter([encodeLatin1("hello")], 5);
-  await validate([200, "OK", {}, body], mkreq("HEAD", "/"));
+  await callAppReturning([200, "OK", {}, body], mkreq("HEAD", "/"));
   assertEquals(body.used, true);
 });
 
@@ -313,7 +319,7 @@ Deno.test("callApp rejects with what the server logs", async () => {
     undefined,
   ];
   for (const response of responses) {
-    const error = await catchRejection(validate(response), Deno.inspect(response));
+    const error = await catchRejection(callAppReturning(response), Deno.inspect(response));
     await using serving = serve((() => response) as App);
     await serving.makeClient().request("GET", "/").catch(() => null);
     const [line = ""] = await serving.logger.waitFor("error");

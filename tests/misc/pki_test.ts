@@ -22,7 +22,7 @@ const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 /** A PKI for all tests that don't change it. */
 const pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
-globalThis.addEventListener("unload", () => Deno.removeSync(directory(pki), { recursive: true }));
+globalThis.addEventListener("unload", () => Deno.removeSync(directoryOf(pki), { recursive: true }));
 
 Deno.test("TempPKI issues the server's certificate for localhost, loopback and the given names", async () => {
   const { server, client } = await readAll(pki);
@@ -36,7 +36,7 @@ Deno.test("TempPKI issues the server's certificate for localhost, loopback and t
 });
 
 Deno.test("TempPKI configurations are frozen plain JSON with paths in one directory", () => {
-  const dir = directory(pki);
+  const dir = directoryOf(pki);
   const [certFile, keyFile] = [join(dir, "server.pem"), join(dir, "server_key.pem")];
   const trust = { caFile: join(dir, "server_ca.pem"), checkHostname: false };
   const configs = {
@@ -62,11 +62,15 @@ Deno.test("TempPKI without a client PKI has only anonymous configurations", asyn
   await using pki = await TempPKI.create({ clientPki: false });
   assertStrictEquals(pki.serverSslconfig, pki.anonymousServerSslconfig);
   assertStrictEquals(pki.clientSslconfig, pki.anonymousClientSslconfig);
-  assertEquals(await listNames(directory(pki)), ["server.pem", "server_ca.pem", "server_key.pem"]);
+  assertEquals(await listNames(directoryOf(pki)), [
+    "server.pem",
+    "server_ca.pem",
+    "server_key.pem",
+  ]);
 });
 
 Deno.test("TempPKI makes a directory of mode 0700 with files of mode 0600", async () => {
-  const dir = directory(pki);
+  const dir = directoryOf(pki);
   assertStrictEquals(await readMode(dir), 0o700);
   const names = await listNames(dir);
   assertStrictEquals(names.length, 6);
@@ -77,18 +81,18 @@ Deno.test("TempPKI removes its directory on dispose, even after an error, and on
   let failedPki: TempPKI | null = null;
   const fail = async () => {
     await using pki = failedPki = await TempPKI.create();
-    throw new Error(`the app failed in ${directory(pki)}`);
+    throw new Error(`the app failed in ${directoryOf(pki)}`);
   };
   await assertRejects(fail, Error, "the app failed");
-  await assertRejects(() => Deno.stat(directory(failedPki!)), Deno.errors.NotFound);
+  await assertRejects(() => Deno.stat(directoryOf(failedPki!)), Deno.errors.NotFound);
 
   const pki = await TempPKI.create();
   await Promise.all([pki.close(), pki.close()]);
-  await assertRejects(() => Deno.stat(directory(pki)), Deno.errors.NotFound);
+  await assertRejects(() => Deno.stat(directoryOf(pki)), Deno.errors.NotFound);
   await pki[Symbol.asyncDispose]();
 
   const closedPki = await TempPKI.create();
-  await Deno.remove(directory(closedPki), { recursive: true });
+  await Deno.remove(directoryOf(closedPki), { recursive: true });
   await closedPki.close();
 });
 
@@ -96,7 +100,7 @@ Deno.test("TempPKIs that are created at the same time share no directory, key or
   await using stack = new AsyncDisposableStack();
   const [a, b] = await Promise.all([TempPKI.create(), TempPKI.create()]);
   for (const item of [a, b]) stack.use(item);
-  assertNotEquals(directory(a), directory(b));
+  assertNotEquals(directoryOf(a), directoryOf(b));
   const [ours, theirs] = [await readAll(a), await readAll(b)];
   assertNotEquals(ours.serverCa.subject, theirs.serverCa.subject);
   assertStrictEquals(ours.server.verify(theirs.serverCa.publicKey), false);
@@ -110,7 +114,7 @@ Deno.test({
     await using dir = await createTempDir();
     // The path is so long that a directory of 25 characters has a valid path, but a file in it
     // doesn't.
-    const deep = deepPath(dir.path, 4060);
+    const deep = makeDeepPath(dir.path, 4060);
     await Deno.mkdir(deep, { recursive: true });
     const output = await runScript(
       `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
@@ -158,7 +162,7 @@ Deno.test("TempPKI: server and client of one PKI connect, and every other pair f
 });
 
 Deno.test("openssl accepts TempPKI's certificates only for their role", needsOpenssl, async () => {
-  const dir = directory(pki);
+  const dir = directoryOf(pki);
   const cases: [ca: string, leaf: string, purpose: string, accepted: boolean][] = [
     ["server_ca.pem", "server.pem", "sslserver", true],
     ["client_ca.pem", "client.pem", "sslclient", true],
@@ -185,12 +189,12 @@ async function readAll(pki: TempPKI): Promise<
   };
 }
 
-function directory(pki: TempPKI): string {
+function directoryOf(pki: TempPKI): string {
   return dirname(pki.serverSslconfig.certFile);
 }
 
 /** Returns a path of exactly this many bytes below a directory. */
-function deepPath(root: string, length: number): string {
+function makeDeepPath(root: string, length: number): string {
   let path = root;
   while (path.length < length) {
     path += `/${"d".repeat(Math.min(200, length - path.length - 1))}`;

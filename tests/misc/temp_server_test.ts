@@ -32,7 +32,7 @@ const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 
 /** Calls TempServer.start() without types; returns the error. */
-const refusal = (...args: readonly unknown[]): Promise<unknown> =>
+const catchStartError = (...args: readonly unknown[]): Promise<unknown> =>
   catchRejection(Reflect.apply(TempServer.start, TempServer, args), Deno.inspect(args));
 
 /** Asserts that no server listens at an address. */
@@ -42,13 +42,13 @@ async function assertFree({ address }: { readonly address: Address }): Promise<v
 
 Deno.test("a TempServer runs on every kind of address, and functions of every form are transferred as source", async () => {
   await using directory = await createTempDir();
-  async function declared() {
+  async function declaredBuild() {
     await Promise.resolve();
     return [201, "Created", {}, null] as const;
   }
   const rows: readonly (readonly [Address, AppFunction, number])[] = [
     [anywhere, uselessApp, 200],
-    [hasIPv6 ? ["::1", 0, 0, 0] : anywhere, declared, 201],
+    [hasIPv6 ? ["::1", 0, 0, 0] : anywhere, declaredBuild, 201],
     [`${directory.path}/socket`, function () {
       return [205, "xx", {}, null];
     }, 205],
@@ -290,7 +290,7 @@ Deno.test("a signal aborts starting a server", async (t) => {
   await t.step("that was aborted before", async () => {
     const reason = new Error("no more");
     const signal = AbortSignal.abort(reason);
-    assertEquals(await refusal({ address: anywhere, signal }, null, uselessApp), reason);
+    assertEquals(await catchStartError({ address: anywhere, signal }, null, uselessApp), reason);
   });
   await t.step("that never gets ready", async () => {
     const signal = AbortSignal.timeout(50);
@@ -303,7 +303,11 @@ Deno.test("a signal aborts starting a server", async (t) => {
   await t.step("at the same moment", async () => {
     const controller = new AbortController();
     const reason = new Error("no more");
-    const refused = refusal({ address: anywhere, signal: controller.signal }, null, uselessApp);
+    const refused = catchStartError(
+      { address: anywhere, signal: controller.signal },
+      null,
+      uselessApp,
+    );
     controller.abort(reason);
     assertEquals(await refused, reason);
   });
@@ -336,7 +340,7 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
   ];
   for (const [properties, Class, words] of rows) {
-    const error = await refusal({ address: anywhere, ...properties }, null, uselessApp);
+    const error = await catchStartError({ address: anywhere, ...properties }, null, uselessApp);
     assert(error instanceof Class, Deno.inspect(error));
     assertStringIncludes(error.message, words);
   }
@@ -364,7 +368,7 @@ Deno.test("a function that can't be transferred is a TypeError with advice", asy
   const functions = [uselessApp.bind(null), Math.max, method, asyncMethod, getter, Built];
   for (const app of functions) {
     for (const args of [[anywhere, null, app], [anywhere, app]]) {
-      const error = await refusal(...args);
+      const error = await catchStartError(...args);
       assert(error instanceof TypeError, Deno.inspect(error));
       assertMatch(error.message, /^(app|build): .*\{ module, name \}/);
     }
@@ -391,7 +395,7 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
     [["127.0.0.1", 65536], null, uselessApp],
   ];
   await Promise.all(rows.map(async (args) => {
-    const error = await refusal(...args);
+    const error = await catchStartError(...args);
     const label = Deno.inspect([args, error]);
     assert(error instanceof TypeError || error instanceof RangeError, label);
     const { module } = (args[1] ?? args[2] ?? {}) as { module?: unknown };

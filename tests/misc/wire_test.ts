@@ -53,16 +53,16 @@ Deno.test("mkreq makes a received body of a text and of bytes, and announces its
 });
 
 Deno.test("mkreq shifts path components to the mount", () => {
-  const shifted = (uri: string, shift: number) => {
+  const makeShifted = (uri: string, shift: number) => {
     const body: BodyIn = null;
     const { mount, path } = mkreq("GET", uri, {}, body, shift);
     return [mount, path];
   };
-  assertEquals(shifted("/foo/bar", 0), [[], ["foo", "bar"]]);
-  assertEquals(shifted("/foo/bar", 1), [["foo"], ["bar"]]);
-  assertEquals(shifted("/foo/bar", 2), [["foo", "bar"], []]);
-  assertEquals(shifted("/foo/", 1), [["foo"], [""]]);
-  assertEquals(shifted("/foo/", 2), [["foo", ""], []]);
+  assertEquals(makeShifted("/foo/bar", 0), [[], ["foo", "bar"]]);
+  assertEquals(makeShifted("/foo/bar", 1), [["foo"], ["bar"]]);
+  assertEquals(makeShifted("/foo/bar", 2), [["foo", "bar"], []]);
+  assertEquals(makeShifted("/foo/", 1), [["foo"], [""]]);
+  assertEquals(makeShifted("/foo/", 2), [["foo", ""], []]);
   for (const shift of [-1, 1.5, NaN]) {
     assertRangeError(() => mkreq("GET", "/foo", {}, null, shift), `${shift}`);
   }

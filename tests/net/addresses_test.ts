@@ -29,12 +29,12 @@ import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 
-const ok: App = () => [200, "OK", {}, null];
+const respondEmpty: App = () => [200, "OK", {}, null];
 
 // tests/base/address_test.ts has the rules of hosts, scopes, paths and names. These tests are about
 // the classes that apply the rules.
 const make = (end: "client" | "server", address: unknown) =>
-  end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
+  end === "client" ? constructWith(Client, address) : constructWith(Server, address, respondEmpty);
 
 Deno.test("a client and a server refuse an address of a wrong type with a TypeError, and an invalid value with a RangeError", () => {
   const types: readonly unknown[] = [
@@ -67,8 +67,8 @@ Deno.test("a client and a server refuse an address of a wrong type with a TypeEr
     }
   }
   for (const host of ["localhost", "a b", ""]) {
-    assertThrows(() => new Server([host, 0], ok), RangeError, "an IPv4 or IPv6 address");
-    assertThrows(() => new Server([host, 0, 0, 0], ok), RangeError, "an IPv6 address");
+    assertThrows(() => new Server([host, 0], respondEmpty), RangeError, "an IPv4 or IPv6 address");
+    assertThrows(() => new Server([host, 0, 0, 0], respondEmpty), RangeError, "an IPv6 address");
     if (host !== "localhost") assertThrows(() => new Client([host, 1]), RangeError, "a DNS name");
   }
 });
@@ -88,7 +88,7 @@ Deno.test("changing the address array later has no effect", async () => {
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
   const copy = Uint8Array.from(name);
   const clients = [new Client(address), new Client(name)];
-  await using abstractServer = new Server(name, ok);
+  await using abstractServer = new Server(name, respondEmpty);
   address[0] = "127.0.0.2";
   name.fill(0);
   assertEquals(clients.map((client) => client.address), [["127.0.0.1", 1234], copy]);
@@ -99,7 +99,7 @@ for (const { name, available, start } of plainKinds) {
   Deno.test(`${name}: the server's address doesn't change, can be connected to, and is in use`, {
     ignore: !available,
   }, async () => {
-    await using endpoint = await start(ok);
+    await using endpoint = await start(respondEmpty);
     const { server, client } = endpoint;
     await server.ready;
     const { address } = server;
@@ -109,7 +109,7 @@ for (const { name, available, start } of plainKinds) {
     for (const sender of [client, new Client(address)]) {
       assertEquals((await sender.request("GET", "/")).status, 200);
     }
-    assertThrows(() => new Server(address, ok));
+    assertThrows(() => new Server(address, respondEmpty));
   });
 }
 
@@ -124,25 +124,25 @@ Deno.test("an address is free again after close(), even if a client keeps its co
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
   const addresses = [...ports, directory.path + "/a", name];
   for (const address of addresses) {
-    const serving = serve(ok, {}, address);
+    const serving = serve(respondEmpty, {}, address);
     using conn = await serving.makeClient().connect();
     await conn.get("/");
     serving.server.close();
     await serving.done;
-    await using secondServing = await listenAgain(() => serve(ok, {}, address));
+    await using secondServing = await listenAgain(() => serve(respondEmpty, {}, address));
     assertEquals(secondServing.address, address);
     assertEquals((await secondServing.makeClient().request("GET", "/")).status, 200);
   }
 });
 
 Deno.test("a server keeps flowinfo and scopeid", { ignore: !hasIPv6 }, async () => {
-  await using server = new Server(["::1", 0, 5, 0], ok);
+  await using server = new Server(["::1", 0, 5, 0], respondEmpty);
   assertEquals(server.address, ["::1", Number(server.address[1]), 5, 0]);
 });
 
 Deno.test("servers with an empty abstract name get different names", async () => {
-  await using first = new Server(new Uint8Array(0), ok);
-  await using second = new Server(new Uint8Array(0), ok);
+  await using first = new Server(new Uint8Array(0), respondEmpty);
+  await using second = new Server(new Uint8Array(0), respondEmpty);
   assertNotEquals(first.address, second.address);
   assertMatch(new TextDecoder().decode(first.address as Uint8Array), /^\0[0-9a-f]{5}$/);
 });
@@ -153,7 +153,7 @@ Deno.test("an abstract name that is in use is not chosen; any other error is rep
   using _failing = patch(Deno, "listen", () => () => {
     throw errors.shift();
   });
-  assertThrows(() => new Server(new Uint8Array(0), ok), PermissionDenied, "never");
+  assertThrows(() => new Server(new Uint8Array(0), respondEmpty), PermissionDenied, "never");
   assertEquals(errors, []);
 });
 
@@ -165,7 +165,7 @@ Deno.test("an existing path of any kind is not overwritten", async () => {
   await Deno.writeTextFile(file, "precious");
   await makeLinks({ [link]: file, [dangling]: `${directory.path}/nowhere` });
   for (const path of [file, link, dangling, directory.path]) {
-    assertThrows(() => new Server(path, ok), Deno.errors.AddrInUse);
+    assertThrows(() => new Server(path, respondEmpty), Deno.errors.AddrInUse);
   }
   assertEquals(await Deno.readTextFile(file), "precious");
   assertEquals(await Deno.readTextFile(link), "precious");
@@ -177,7 +177,7 @@ Deno.test("every way to close removes the socket file", async () => {
   const path = `${directory.path}/socket`;
   for (const end of ["close", "shutdown", Symbol.asyncDispose] as const) {
     for (const serves of [true, false]) {
-      const server = new Server(path, ok);
+      const server = new Server(path, respondEmpty);
       assert((await Deno.lstat(path)).isSocket);
       const serving = serves ? server.serveForever() : Promise.resolve();
       if (serves) assertEquals((await new Client(path).request("GET", "/")).status, 200);
@@ -187,7 +187,7 @@ Deno.test("every way to close removes the socket file", async () => {
     }
   }
   // A socket file that was already removed is not an error.
-  const server = new Server(path, ok);
+  const server = new Server(path, respondEmpty);
   await Deno.remove(path);
   server.close();
   await server.serveForever();
@@ -272,10 +272,10 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
       if (outcome === "EMFILE") throw fault;
       const conn = await accept();
       accepted.push(conn);
-      const failing = () => {
+      const throwFault = () => {
         throw fault;
       };
-      return outcome === "none" ? conn : Object.assign(conn, { setNoDelay: failing });
+      return outcome === "none" ? conn : Object.assign(conn, { setNoDelay: throwFault });
     };
     return listener;
   };

@@ -35,14 +35,18 @@ const kinds: readonly (readonly [kind: string, preamble: string, half: string, r
 type AnyBody = Body | ChunkedBody;
 
 /** Returns the body of a response of which half has arrived. */
-async function halfOf(pair: ConnectedClient, preamble: string, half: string): Promise<AnyBody> {
+async function receiveHalf(
+  pair: ConnectedClient,
+  preamble: string,
+  half: string,
+): Promise<AnyBody> {
   const { body } = await pair.answer(preamble + half);
   assert(body !== null);
   return body;
 }
 
 /** Reads the first five bytes, which are buffered. */
-async function takeHalf(body: AnyBody): Promise<void> {
+async function readHalf(body: AnyBody): Promise<void> {
   if (body instanceof Body) await body.read(5);
   else await body.readChunk();
 }
@@ -60,7 +64,7 @@ const endings: Readonly<
     assertInstanceOf(await reading, ConnectionClosedError);
   },
   "close() after a part": async (body, { conn }) => {
-    await takeHalf(body);
+    await readHalf(body);
     conn.close();
   },
   "an abandoned iteration": async (body) => {
@@ -87,7 +91,7 @@ const endings: Readonly<
     await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
   },
   "a peer that cuts it after a part": async (body, { peer }) => {
-    await takeHalf(body);
+    await readHalf(body);
     await peer.closeWrite();
     await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
   },
@@ -100,7 +104,7 @@ for (const [kind, preamble, half, rest] of kinds) {
       for (const arrived of label.startsWith("close() after") ? [half, half + rest] : [half]) {
         await t.step(`${label}, ${arrived.length} bytes`, async () => {
           using pair = await connect();
-          const body = await halfOf(pair, preamble, arrived);
+          const body = await receiveHalf(pair, preamble, arrived);
           await end(body, pair);
           assertEquals(pair.conn.closed, true);
           for (const read of [() => body.read(), () => body.text(), () => pair.conn.get("/")]) {
@@ -114,9 +118,9 @@ for (const [kind, preamble, half, rest] of kinds) {
 
   Deno.test(`${kind}: close() does not affect a body that was consumed`, async () => {
     using pair = await connect();
-    const body = await halfOf(pair, preamble, half + rest);
-    await takeHalf(body);
-    await takeHalf(body);
+    const body = await receiveHalf(pair, preamble, half + rest);
+    await readHalf(body);
+    await readHalf(body);
     if (body instanceof ChunkedBody) await body.readChunk();
     pair.conn.close();
     assertEquals((await body.read()).length, 0);
@@ -137,7 +141,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     ];
     using pair = await connect();
     for (const consume of ways) {
-      const consuming = consume(await halfOf(pair, preamble, half));
+      const consuming = consume(await receiveHalf(pair, preamble, half));
       await waitForTick();
       await pair.peer.send(rest);
       await consuming;
@@ -153,7 +157,7 @@ Deno.test("injected classes construct the bodies of responses", async (t) => {
   const ownBodies = { ...bodies, Body: OwnBody, ChunkedBody: OwnChunkedBody };
   await testEachRow(t, kinds, async (_kind, preamble, half, rest) => {
     using pair = await connect({ bodies: ownBodies });
-    const body = await halfOf(pair, preamble, half + rest);
+    const body = await receiveHalf(pair, preamble, half + rest);
     assert(body instanceof OwnBody || body instanceof OwnChunkedBody);
     assertEquals(await body.text(), "helloworld");
     assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
@@ -168,17 +172,17 @@ const WRITES = [70_000, 30_001, 200_000];
 type Piece = Uint8Array<ArrayBuffer>;
 
 /** Returns bytes that differ by position and by message. */
-function pattern(message: number): Piece {
+function makePattern(message: number): Piece {
   const bytes = new Uint8Array(LENGTH);
   for (let at = 0; at < LENGTH; at++) bytes[at] = at * 31 + (at >> 8) * 7 + message * 101;
   return bytes;
 }
 
-async function* reads(body: Body): AsyncGenerator<Piece> {
+async function* readPieces(body: Body): AsyncGenerator<Piece> {
   for (let piece; (piece = await body.read(50_000)).length > 0;) yield piece;
 }
 
-async function* dataOf(chunks: AsyncIterable<Chunk>): AsyncGenerator<Piece> {
+async function* readData(chunks: AsyncIterable<Chunk>): AsyncGenerator<Piece> {
   for await (const [, data] of chunks) yield data as Piece;
 }
 
@@ -192,8 +196,8 @@ type Way = readonly [path: "/length" | "/chunked", take: (body: never) => AsyncI
 const ways: Record<string, Way> = {
   "an iterated Body": ["/length", (body: Body) => body],
   "the stream of a Body": ["/length", (body: Body) => body.readable],
-  "reads of a Body": ["/length", reads],
-  "an iterated ChunkedBody": ["/chunked", (body: ChunkedBody) => dataOf(body)],
+  "reads of a Body": ["/length", readPieces],
+  "an iterated ChunkedBody": ["/chunked", (body: ChunkedBody) => readData(body)],
   "the stream of a ChunkedBody": ["/chunked", (body: ChunkedBody) => body.readable],
   "chunks of a ChunkedBody": ["/chunked", readChunks],
 };
@@ -201,7 +205,7 @@ const ways: Record<string, Way> = {
 /**
  * Reads a body: of each three pieces, transfers one at once, overwrites another, and copies all.
  */
-async function* takeAll(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piece> {
+async function* readAndChange(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piece> {
   let index = 0;
   for await (const piece of pieces) {
     const turn = index++ % 3;
@@ -224,7 +228,7 @@ for (const [name, [path, take]] of Object.entries(ways)) {
   Deno.test(`pieces from ${name} keep their bytes when other pieces change`, async () => {
     await using served = serve(({ uri }, _session, { BodyIter, ChunkedBodyIter }) => {
       const [, , message] = uri.split("/");
-      const pieces = cutBytes(pattern(Number(message)), ...WRITES);
+      const pieces = cutBytes(makePattern(Number(message)), ...WRITES);
       if (path === "/length") return [200, "OK", {}, new BodyIter(pieces, LENGTH)];
       const chunks = [...pieces, new Uint8Array(0)].map((data): Chunk => [null, data]);
       return [200, "OK", {}, new ChunkedBodyIter(chunks)];
@@ -234,12 +238,12 @@ for (const [name, [path, take]] of Object.entries(ways)) {
     // The next message goes through the same connection, and so through the same buffers.
     for (const message of [1, 2, 3]) {
       const { body } = await conn.get(`${path}/${message}`);
-      copies.push(await Array.fromAsync(takeAll(take(body as never))));
+      copies.push(await Array.fromAsync(readAndChange(take(body as never))));
     }
     for (const [index, pieces] of copies.entries()) {
       const receivedBytes = concat(pieces.map((piece) => piece()));
       assertEquals(receivedBytes.length, LENGTH);
-      const expected = pattern(index + 1);
+      const expected = makePattern(index + 1);
       assertEquals(receivedBytes.findIndex((byte, at) => byte !== expected[at]), -1);
     }
   });

@@ -44,7 +44,7 @@ const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes
 ];
 
 /** Makes a request over a new socket. Returns the written bytes. */
-async function writesOf(
+async function recordWrites(
   headers: HeaderDict,
   body: BodyOut,
   portions?: Portions,
@@ -67,7 +67,7 @@ Deno.test("a socket that writes only a part of the bytes at a time gets all byte
     for (const perWrite of [1, 7, 100, message.length - 1]) {
       await t.step(`${perWrite} bytes at a time: ${name}`, async () => {
         const base = { host: "example.com" };
-        assertEquals(await writesOf({}, make(), { perWrite }, base), message);
+        assertEquals(await recordWrites({}, make(), { perWrite }, base), message);
       });
     }
   }
@@ -79,7 +79,7 @@ for (const [transport, path] of [["TCP", null], ["a Unix socket", "socket"]] as 
   Deno.test(`an early response to an upload over ${transport} is delivered`, async () => {
     const total = 64 * MEBIBYTE;
     let readBytes = 0;
-    function* zeros() {
+    function* makeZeros() {
       for (const piece = new Uint8Array(65536); readBytes < total; readBytes += piece.length) {
         yield piece;
       }
@@ -95,7 +95,7 @@ for (const [transport, path] of [["TCP", null], ["a Unix socket", "socket"]] as 
       for (let i = 0; i < 2; i++) {
         using conn = await serving.makeClient().connect();
         readBytes = 0;
-        const upload = new BodyIter(zeros(), total);
+        const upload = new BodyIter(makeZeros(), total);
         const { status, headers, body } = await conn.put("/", {}, upload);
         assertEquals([status, headers["why"]], [413, "size"]);
         assertEquals((await body?.bytes())?.length, size);

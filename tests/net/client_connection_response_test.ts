@@ -47,7 +47,7 @@ async function describeResponse({ status, reason, headers, body }: Response): Pr
 }
 
 /** Makes a request over a socket of the test, which returns these bytes as the response. */
-async function begin(bytes: string, portions?: Portions) {
+async function respondWith(bytes: string, portions?: Portions) {
   const socket = new RecordingSocket(portions);
   const conn = new Connection(socket, null);
   const nextWrite = socket.waitForWrite();
@@ -62,7 +62,7 @@ Deno.test("a response is parsed the same byte by byte; a response that is cut af
     await t.step(formatLabel(bytes), async () => {
       using wholePair = await connect();
       const expected = await describeResponse(await wholePair.answer(bytes));
-      using slow = await begin(bytes, { perRead: 1 });
+      using slow = await respondWith(bytes, { perRead: 1 });
       assertEquals(await slow.responding.then(describeResponse), expected);
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
       for (let at = 0; at < bytes.length; at++) {
@@ -137,7 +137,7 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
 
 Deno.test("an error of the socket in a body is passed on unchanged, and closes the connection", async () => {
   const failure = new Error("the cable was cut");
-  using exchange = await begin("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  using exchange = await respondWith("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   const { socket, conn } = exchange;
   const { body } = await exchange.responding;
   const reads = catchRejection(body!.read(), "a read in the body");
@@ -149,10 +149,11 @@ Deno.test("an error of the socket in a body is passed on unchanged, and closes t
 const OK = "HTTP/1.1 200 OK\r\n";
 const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
-const closing = (value: string, status = "200 OK", lines = "") =>
+const makeClosingPreamble = (value: string, status = "200 OK", lines = "") =>
   `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n${lines}\r\n`;
 /** Returns the same preamble with a body of 0 bytes. */
-const closingNone = (value: string) => closing(value, "200 OK", "content-length: 0\r\n");
+const makeEmptyClosing = (value: string) =>
+  makeClosingPreamble(value, "200 OK", "content-length: 0\r\n");
 const CLOSE = `${OK}connection: close\r\n`;
 const CLOSES = [
   ...["close", "Close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y"],
@@ -181,14 +182,19 @@ interface Row {
 /**
  * Returns rows of one rule: the connection is usable after a response, and closed after an error.
  */
-function rows(rule: string, method: Method, outcome: Outcome, ...all: (string | Sent)[]): Row[] {
+function makeRows(
+  rule: string,
+  method: Method,
+  outcome: Outcome,
+  ...all: (string | Sent)[]
+): Row[] {
   const connectionState = typeof outcome === "string" ? "closed" : "usable";
   return all.map((sent) => ({ rule, method, sent: [sent].flat(), outcome, connectionState }));
 }
 
 /** Returns rows with excess bytes after the response, in one piece with it or later. */
-function excess(rule: string, method: Method, outcome: Outcome, response: string): Row[] {
-  return rows(rule, method, outcome, response + FORGED, [response, FORGED])
+function makeExcessRows(rule: string, method: Method, outcome: Outcome, response: string): Row[] {
+  return makeRows(rule, method, outcome, response + FORGED, [response, FORGED])
     .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" }));
 }
 
@@ -198,58 +204,82 @@ function excess(rule: string, method: Method, outcome: Outcome, response: string
  */
 const responses: readonly Row[] = [
   // A response to HEAD, and one with status 304 or 204, has no body (RFC 9112 §6.3).
-  ...rows("no body", "HEAD", [200, null], `${OK}content-length: 5\r\n\r\n`, OK + CHUNKED),
-  ...rows("no body", "HEAD", [404, null], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n"),
-  ...rows("no body", "HEAD", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
-  ...rows("no body", "PUT", [304, null], `HTTP/1.1 304 xx\r\n${CHUNKED}`),
-  ...rows("no body", "GET", [304, null], "HTTP/1.1 304 xx\r\n\r\n"),
-  ...rows("no body", "GET", [599, null], "HTTP/1.1 599 xx\r\ncontent-length: 0\r\n\r\n"),
-  ...rows("no body", "GET", [200, null], ...DOES_NOT_CLOSE.map((value) => closingNone(value))),
-  ...excess("a body to HEAD", "HEAD", [200, null], `${OK}content-length: 23\r\n\r\n`),
-  ...excess("a body with 304", "GET", [304, null], `HTTP/1.1 304 xx\r\ncontent-length: 9\r\n\r\n`),
-  ...excess("a body with 204", "GET", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
+  ...makeRows("no body", "HEAD", [200, null], `${OK}content-length: 5\r\n\r\n`, OK + CHUNKED),
+  ...makeRows("no body", "HEAD", [404, null], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n"),
+  ...makeRows("no body", "HEAD", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
+  ...makeRows("no body", "PUT", [304, null], `HTTP/1.1 304 xx\r\n${CHUNKED}`),
+  ...makeRows("no body", "GET", [304, null], "HTTP/1.1 304 xx\r\n\r\n"),
+  ...makeRows("no body", "GET", [599, null], "HTTP/1.1 599 xx\r\ncontent-length: 0\r\n\r\n"),
+  ...makeRows(
+    "no body",
+    "GET",
+    [200, null],
+    ...DOES_NOT_CLOSE.map((value) => makeEmptyClosing(value)),
+  ),
+  ...makeExcessRows("a body to HEAD", "HEAD", [200, null], `${OK}content-length: 23\r\n\r\n`),
+  ...makeExcessRows(
+    "a body with 304",
+    "GET",
+    [304, null],
+    `HTTP/1.1 304 xx\r\ncontent-length: 9\r\n\r\n`,
+  ),
+  ...makeExcessRows("a body with 204", "GET", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
   // Unrequested bytes are never a response.
-  ...excess("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
-  ...excess("bytes behind it", "GET", [200, null], `${OK}content-length: 0\r\n\r\n`),
-  ...rows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
+  ...makeExcessRows("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
+  ...makeExcessRows("bytes behind it", "GET", [200, null], `${OK}content-length: 0\r\n\r\n`),
+  ...makeRows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
     .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" as const })),
-  ...excess("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
-  ...rows("bytes after it", "GET", [200, null], [`${OK}content-length: 0\r\n\r\n`, FORGED])
+  ...makeExcessRows("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
+  ...makeRows("bytes after it", "GET", [200, null], [`${OK}content-length: 0\r\n\r\n`, FORGED])
     .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" as const })),
   // Interim responses, and 204 with a framing header, are refused (RFC 9110 §15.2, §15.3.5).
   ...(["GET", "HEAD"] as const).flatMap((method) => [
     ...[100, 101, 103, 150, 199].flatMap((status) =>
       ["", "content-length: 0\r\n", "connection: close\r\n"].flatMap((lines) => {
         const sent = `HTTP/1.1 ${status} xx\r\n${lines}\r\n`;
-        return rows("interim", method, "UNEXPECTED_STATUS", sent, sent + OK, `${sent}hello`);
+        return makeRows("interim", method, "UNEXPECTED_STATUS", sent, sent + OK, `${sent}hello`);
       })
     ),
     ...["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\n", CHUNKED].flatMap((framing) =>
-      rows("204 with a body", method, "UNEXPECTED_STATUS", `HTTP/1.1 204 xx\r\n${framing}`)
+      makeRows("204 with a body", method, "UNEXPECTED_STATUS", `HTTP/1.1 204 xx\r\n${framing}`)
     ),
   ]),
   ...[200, 201, 203, 205, 206, 299, 300, 305, 400, 599].flatMap((status) =>
-    rows("empty", "GET", [status, null], `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`)
+    makeRows("empty", "GET", [status, null], `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`)
   ),
-  ...rows("no preamble", "GET", "EMPTY_PREAMBLE", "\r\n\r\n"),
-  ...rows("a line before the first", "GET", "BAD_STATUS_LINE", `\r\n${OK}\r\n`),
+  ...makeRows("no preamble", "GET", "EMPTY_PREAMBLE", "\r\n\r\n"),
+  ...makeRows("a line before the first", "GET", "BAD_STATUS_LINE", `\r\n${OK}\r\n`),
   ...["", "\r\n\r\n"].flatMap((end) =>
-    rows("too large", "GET", "PREAMBLE_TOO_LARGE", `${OK}a: ${"b".repeat(32768)}${end}`)
+    makeRows("too large", "GET", "PREAMBLE_TOO_LARGE", `${OK}a: ${"b".repeat(32768)}${end}`)
   ),
   // The length of a body without framing is unknown (RFC 9112 §6.3, case 8).
   ...[
     ...[`${OK}\r\n`, "HTTP/1.1 205 xx\r\nx: y\r\n\r\n", "HTTP/1.1 404 xx\r\n\r\n"],
-    ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => closing(value)),
+    ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => makeClosingPreamble(value)),
   ].flatMap((preamble) =>
-    rows("without a length", "GET", "UNFRAMED_BODY", preamble, `${preamble}h`, preamble + FORGED)
+    makeRows(
+      "without a length",
+      "GET",
+      "UNFRAMED_BODY",
+      preamble,
+      `${preamble}h`,
+      preamble + FORGED,
+    )
   ),
-  ...CLOSES.flatMap((value) => rows("connection: close", "GET", [200, null], closingNone(value))),
-  ...rows("connection: close", "HEAD", [200, null], closing("close")),
-  ...rows("connection: close", "GET", [204, null], closing("close", "204 xx")),
-  ...rows("connection: close", "GET", [304, null], closing("close", "304 xx")),
-  ...rows("connection: close", "GET", [200, null], `${CLOSE}content-length: 0\r\n\r\n`),
-  ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}content-length: 5\r\n\r\nhello`),
-  ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}${CHUNKED}5\r\nhello\r\n0\r\n\r\n`),
+  ...CLOSES.flatMap((value) =>
+    makeRows("connection: close", "GET", [200, null], makeEmptyClosing(value))
+  ),
+  ...makeRows("connection: close", "HEAD", [200, null], makeClosingPreamble("close")),
+  ...makeRows("connection: close", "GET", [204, null], makeClosingPreamble("close", "204 xx")),
+  ...makeRows("connection: close", "GET", [304, null], makeClosingPreamble("close", "304 xx")),
+  ...makeRows("connection: close", "GET", [200, null], `${CLOSE}content-length: 0\r\n\r\n`),
+  ...makeRows("connection: close", "GET", [200, "hello"], `${CLOSE}content-length: 5\r\n\r\nhello`),
+  ...makeRows(
+    "connection: close",
+    "GET",
+    [200, "hello"],
+    `${CLOSE}${CHUNKED}5\r\nhello\r\n0\r\n\r\n`,
+  ),
 ].map((row) => row.rule === "connection: close" ? { ...row, connectionState: "closed" } : row);
 
 for (const rule of new Set(responses.map(({ rule }) => rule))) {
@@ -300,7 +330,7 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
-    using exchange = await begin(first);
+    using exchange = await respondWith(first);
     const failing = catchRejection(
       exchange.responding,
       `a response that begins with ${formatLabel(first)}`,
@@ -380,7 +410,7 @@ Deno.test("if a plain server refuses a request, the client's error refers to the
 // ───────────────────────── all requesters
 
 /** Returns the status, or the error, with which a promise settles. */
-async function outcome(promise: Promise<{ readonly status: number }>): Promise<unknown> {
+async function settle(promise: Promise<{ readonly status: number }>): Promise<unknown> {
   try {
     const response = await promise;
     return [response.status, (response as Response).body === null ? null : "a body"];
@@ -392,16 +422,16 @@ async function outcome(promise: Promise<{ readonly status: number }>): Promise<u
 
 Deno.test("client.request, createFetch and ProxyApp handle a response without a length", async (t) => {
   const rows: readonly [bytes: string, closes: boolean, client: unknown, proxy: unknown][] = [
-    [closing("close") + "hello", true, "UNFRAMED_BODY", [502, null]],
-    [closing("close"), true, "UNFRAMED_BODY", [502, null]],
-    [closing("close"), false, "UNFRAMED_BODY", [502, null]],
+    [makeClosingPreamble("close") + "hello", true, "UNFRAMED_BODY", [502, null]],
+    [makeClosingPreamble("close"), true, "UNFRAMED_BODY", [502, null]],
+    [makeClosingPreamble("close"), false, "UNFRAMED_BODY", [502, null]],
     ["HTTP/1.1 200 OK\r\n\r\nhello", true, "UNFRAMED_BODY", [502, null]],
   ];
   for (const [bytes, closes, client, proxy] of rows) {
     await t.step(`${formatLabel(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
       using server = new RawServer();
-      const response = async (asking: Promise<{ readonly status: number }>) => {
-        const settled = outcome(asking);
+      const respondTo = async (asking: Promise<{ readonly status: number }>) => {
+        const settled = settle(asking);
         const peer = await server.accept();
         await peer.readPreamble();
         await peer.send(bytes);
@@ -410,10 +440,10 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
       };
       const timeout = closes ? 60 : 0.5;
       const upstream = new Client(server.address, { timeout });
-      assertEquals(await response(upstream.request("GET", "/")), client);
-      assertEquals(await response(createFetch(upstream)("/")), client);
+      assertEquals(await respondTo(upstream.request("GET", "/")), client);
+      assertEquals(await respondTo(createFetch(upstream)("/")), client);
       await using relay = serveProxy(server.address, { timeout });
-      assertEquals(await response(relay.makeClient().request("GET", "/")), proxy);
+      assertEquals(await respondTo(relay.makeClient().request("GET", "/")), proxy);
     });
   }
 });

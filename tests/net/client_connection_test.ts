@@ -258,7 +258,7 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
 // ───────────────────────── custom sockets that misbehave, and closing a connection at any moment
 
 /** Makes a valid socket, except for the given methods. */
-function socketWith(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
+function makeFaultySocket(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
   const inner = new RecordingSocket();
   const socket: Socket = {
     read: (into) => inner.read(into),
@@ -274,7 +274,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
     for (const isSent of [false, true]) {
       await t.step(`a read of ${count} bytes, after the request was sent: ${isSent}`, async () => {
         const lateRead = Promise.withResolvers<number>();
-        const { socket, inner } = socketWith({ read: () => lateRead.promise });
+        const { socket, inner } = makeFaultySocket({ read: () => lateRead.promise });
         using conn = new Connection(socket, null);
         const nextWrite = inner.waitForWrite();
         if (!isSent) lateRead.resolve(count);
@@ -288,7 +288,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
   }
   for (const count of [-1, 0, 0.5, NaN, Infinity, 2 ** 40]) {
     await t.step(`a write of ${count} bytes`, async () => {
-      const { socket, inner } = socketWith({ write: () => Promise.resolve(count) });
+      const { socket, inner } = makeFaultySocket({ write: () => Promise.resolve(count) });
       using conn = new Connection(socket, null);
       const error = await catchRejection(
         conn.put("/", {}, encodeLatin1("hello")),
@@ -303,7 +303,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
 
 Deno.test("if an array is transferred during its write, the error reports the transfer, not the socket's error", async () => {
   const body = new Uint8Array(200_000);
-  const { socket } = socketWith({
+  const { socket } = makeFaultySocket({
     write(bytes) {
       if (bytes.buffer !== body.buffer) return Promise.resolve(bytes.length);
       body.buffer.transfer();
@@ -322,7 +322,7 @@ Deno.test("an error that a socket throws is handled like a rejection", async () 
     throw failure;
   };
   for (const faults of [{ read: fail }, { write: fail }]) {
-    const { socket, inner } = socketWith(faults);
+    const { socket, inner } = makeFaultySocket(faults);
     using conn = new Connection(socket, null);
     const requesting = conn.get("/");
     inner.end();
@@ -332,7 +332,7 @@ Deno.test("an error that a socket throws is handled like a rejection", async () 
 });
 
 Deno.test("a connection is closed even if its socket's close() throws", async () => {
-  const { socket, inner } = socketWith({
+  const { socket, inner } = makeFaultySocket({
     close: () => {
       inner.close();
       throw new Error("closed already");
@@ -347,7 +347,7 @@ Deno.test("a connection is closed even if its socket's close() throws", async ()
 });
 
 Deno.test("close() ends a request over a socket that never ends its reads", async () => {
-  const { socket } = socketWith({
+  const { socket } = makeFaultySocket({
     read: () => new Promise<never>(() => {}),
     write(bytes) {
       conn.close();
@@ -363,7 +363,7 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
   const response = encodeLatin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const isSent of [false, true]) {
     const lateRead = Promise.withResolvers<void>();
-    const { socket, inner } = socketWith({
+    const { socket, inner } = makeFaultySocket({
       read: async (into) => {
         await lateRead.promise;
         into.set(response);
@@ -399,7 +399,7 @@ Deno.test("a connection releases the memory for relaying a body", async (t) => {
     );
     const offered: number[] = [];
     let isSent = Promise.withResolvers<void>();
-    const { socket } = socketWith({
+    const { socket } = makeFaultySocket({
       async read(into) {
         offered.push(into.length);
         await isSent.promise;

@@ -25,7 +25,7 @@ import { createServer } from "node:net";
 import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 
 /** Returns the description of an established connection, except for the given fields. */
-function described(
+function makeDescription(
   fault: ConnectionFault,
   fields: Partial<ConnectionErrorDescription> = {},
 ): ConnectionErrorDescription {
@@ -41,13 +41,13 @@ function described(
 }
 
 /** Returns an address without a listener. */
-function freeAddress(): readonly [host: string, port: number] {
+function findFreeAddress(): readonly [host: string, port: number] {
   using server = new RawServer();
   return server.address as readonly [string, number];
 }
 
 /** Makes a GET request fail: the server sends these bytes and ends. */
-async function failsAfter(
+async function failAfter(
   bytes: string,
   read: "preamble" | "body" = "preamble",
 ): Promise<unknown> {
@@ -66,7 +66,7 @@ async function failsAfter(
 }
 
 /** Makes a GET request fail: the server resets the connection. */
-async function failsByReset(): Promise<unknown> {
+async function failByReset(): Promise<unknown> {
   const server = createServer((socket) => socket.once("data", () => socket.resetAndDestroy()));
   const listening = Promise.withResolvers<void>();
   server.listen(0, "127.0.0.1", listening.resolve);
@@ -80,7 +80,7 @@ async function failsByReset(): Promise<unknown> {
 }
 
 /** Makes a handshake fail by the behavior of a server. */
-async function failsHandshake(
+async function failHandshake(
   options: { timeout?: number },
   act: (server: RawServer) => Promise<unknown>,
 ): Promise<[error: unknown, address: Address]> {
@@ -96,7 +96,7 @@ const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
 type Row = [name: string, fail: () => Promise<unknown>, expected: ConnectionErrorDescription];
 
 Deno.test("each fault of a connection has its fields, is transient, and prints no further fields", async (t) => {
-  const closed = freeAddress();
+  const closed = findFreeAddress();
   await using dir = await createTempDir();
   const path = `${dir.path}/socket`;
   using _socket = Deno.listen({ transport: "unix", path: `${path}2` });
@@ -105,12 +105,12 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
     [
       "nothing listens",
       () => catchRejection(new Client(closed).connect(), "it"),
-      described("refused", refused),
+      makeDescription("refused", refused),
     ],
     [
       "nothing listens, of a request",
       () => catchRejection(new Client(closed).request("PUT", "/", {}, "a"), "it"),
-      described("refused", refused),
+      makeDescription("refused", refused),
     ],
     [
       "nothing listens, TLS",
@@ -118,15 +118,15 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
         const { clientSslconfig } = await openSharedPki();
         return await catchRejection(new SSLClient(clientSslconfig, closed).connect(), "it");
       },
-      described("refused", refused),
+      makeDescription("refused", refused),
     ],
-    ["an end instead of a response", () => failsAfter(""), described("broken")],
-    ["a reset instead of a response", failsByReset, described("reset")],
-    ["an end within a preamble", () => failsAfter("HTTP/1.1 2"), described("broken")],
+    ["an end instead of a response", () => failAfter(""), makeDescription("broken")],
+    ["a reset instead of a response", failByReset, makeDescription("reset")],
+    ["an end within a preamble", () => failAfter("HTTP/1.1 2"), makeDescription("broken")],
     [
       "an end within a body",
-      () => failsAfter(RESPONSE, "body"),
-      described("broken", { missingBytes: 7 }),
+      () => failAfter(RESPONSE, "body"),
+      makeDescription("broken", { missingBytes: 7 }),
     ],
     [
       "a client that times out",
@@ -134,7 +134,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
         using pair = await connect({ timeout: 0.02 });
         return await catchRejection(pair.conn.get("/"), "it");
       },
-      described("timed out", { silentSeconds: 0.02 }),
+      makeDescription("timed out", { silentSeconds: 0.02 }),
     ],
     [
       "a server that doesn't read",
@@ -143,12 +143,12 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
         const body = new Uint8Array(16 * 1024 * 1024);
         return await catchRejection(pair.conn.put("/", {}, body), "it");
       },
-      described("timed out", { unreadSeconds: 0.2 }),
+      makeDescription("timed out", { unreadSeconds: 0.2 }),
     ],
     [
       "a name that can't be resolved",
       () => catchRejection(new Client(["name.invalid", 80]).connect(), "it"),
-      described("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
+      makeDescription("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
     ],
   ];
   await testEachRow(t, rows, async (_name, fail, expected) => {
@@ -167,27 +167,27 @@ Deno.test("the error of a handshake that ends, or times out, has the address", a
     await peer.closeWrite();
     await peer.readToEnd();
   };
-  const [endError, address] = await failsHandshake({}, hangUp);
+  const [endError, address] = await failHandshake({}, hangUp);
   assertInstanceOf(endError, TlsError);
   assertEquals([endError.code, endError.address, isTransient(endError)], ["CLOSED", address, true]);
-  assertEquals(describeConnectionError(endError), described("broken", { address }));
+  assertEquals(describeConnectionError(endError), makeDescription("broken", { address }));
 
   const accept = (server: RawServer) => server.accept();
-  const [silent, silentAddress] = await failsHandshake({ timeout: 0.05 }, accept);
+  const [silent, silentAddress] = await failHandshake({ timeout: 0.05 }, accept);
   assertEquals(
     describeConnectionError(silent),
-    described("timed out", { address: silentAddress, silentSeconds: 0.05 }),
+    makeDescription("timed out", { address: silentAddress, silentSeconds: 0.05 }),
   );
 });
 
 Deno.test("if no device has an address of the peer, the error describes an attempt to connect", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
-  const address = freeAddress();
+  const address = findFreeAddress();
   const client = await temp.devices.viewer.client("camera", { addresses: [address] });
   const error = await catchRejection(client.connect(), "it");
   assertInstanceOf(error, DeviceError);
   assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
-  const expected = described("refused", { address, isConnecting: true });
+  const expected = makeDescription("refused", { address, isConnecting: true });
   assertEquals(describeConnectionError(error), expected);
   assertInstanceOf(error.cause, AggregateError);
   assertEquals(error.cause.errors.map(describeConnectionError), [expected]);
@@ -219,7 +219,7 @@ Deno.test("an abort by the caller's signal is not described as a connection erro
 
 Deno.test("an error that the connection didn't cause has no description", async () => {
   await using serving = serve(() => [503, "Busy", {}, null]);
-  const [notTls] = await failsHandshake({}, async (server) => {
+  const [notTls] = await failHandshake({}, async (server) => {
     await (await server.accept()).send("HTTP/1.1 400 Bad Request\r\n\r\n");
   });
   assertInstanceOf(notTls, TlsError);
@@ -249,27 +249,31 @@ testUnless(
     for (const kind of ["Client", "SSLClient"]) {
       for (const [host, code] of Object.entries(hosts)) {
         const { description, transient, systemCode } = results[`${kind} ${host}`]!;
-        const expected = described("unreachable", { address: [host, 80], isConnecting: true });
+        const expected = makeDescription("unreachable", {
+          address: [host, 80],
+          isConnecting: true,
+        });
         assertEquals([description, transient], [expected, true], `${kind} ${host}`);
         // Deno's node:net reports EINVAL for an address that no interface has.
         if (kind === "Client") assertMatch(`${systemCode}`, code);
       }
       const { description } = results[`${kind} name.invalid`]!;
       const address: Address = ["name.invalid", 80];
-      assertEquals(description, described("unknown name", { address, isConnecting: true }));
+      assertEquals(description, makeDescription("unknown name", { address, isConnecting: true }));
     }
   },
 );
 
 Deno.test("a system error is described by its class or its code", () => {
   const { TimedOut, NetworkUnreachable, AddrNotAvailable, ConnectionRefused } = Deno.errors;
-  const codes = (...names: string[]) => names.map((code) => Object.assign(new Error(), { code }));
+  const makeCodedErrors = (...names: string[]) =>
+    names.map((code) => Object.assign(new Error(), { code }));
   const rows: readonly (readonly [ConnectionFault | null, readonly unknown[]])[] = [
     ["refused", [new ConnectionRefused()]],
     ["timed out", [new TimedOut()]],
     ["unreachable", [new NetworkUnreachable(), new AddrNotAvailable()]],
-    ["unreachable", codes("EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN")],
-    [null, [new Error(), ...codes("EACCES"), "text", null]],
+    ["unreachable", makeCodedErrors("EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN")],
+    [null, [new Error(), ...makeCodedErrors("EACCES"), "text", null]],
   ];
   for (const [fault, errors] of rows) {
     for (const error of errors) {

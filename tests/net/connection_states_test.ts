@@ -23,12 +23,12 @@ const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 
 /** Returns the message for an invalid event. */
-function bugOf(event: string, state: string): string {
+function formatBug(event: string, state: string): string {
   return `${invalidTransitionError(event, state)}`;
 }
 
 /** Removes an event from a table until disposed of, so that the event becomes invalid. */
-function without(table: object, state: string, event: string): Disposable {
+function removeEvent(table: object, state: string, event: string): Disposable {
   const row = Reflect.get(table, state);
   const next = Reflect.get(row, event);
   assert(next !== undefined, `${state} names no ${event}`);
@@ -37,7 +37,7 @@ function without(table: object, state: string, event: string): Disposable {
 }
 
 /** A logger that collects the lines of level error. */
-function errorsOnly() {
+function makeErrorLogger() {
   const errors: string[] = [];
   const heard = Promise.withResolvers<void>();
   const drop = () => {};
@@ -49,7 +49,7 @@ function errorsOnly() {
   return { errors, heard: heard.promise, logger };
 }
 
-const readsAll: AppFunction = async ({ body }) => {
+const readAll: AppFunction = async ({ body }) => {
   await body?.bytes();
   return [200, "OK", {}, null];
 };
@@ -63,10 +63,10 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     ["idle", "closeByClient", GET],
   ];
   await testEachRow(t, rows, async (state, event, sent) => {
-    using _ = without(SERVER_TRANSITIONS, state, event);
-    const { errors, heard, logger } = errorsOnly();
+    using _ = removeEvent(SERVER_TRANSITIONS, state, event);
+    const { errors, heard, logger } = makeErrorLogger();
     let calls = 0;
-    const app: AppFunction = (...args) => (calls++, readsAll(...args));
+    const app: AppFunction = (...args) => (calls++, readAll(...args));
     await using meeting = await connectRawPeer(app, sent, { logger });
     const { session, peer } = meeting;
     if (event === "closeByClient") {
@@ -76,7 +76,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     await withTimeout(heard, "an error is logged");
     await meeting.sessionEnded;
     assertEquals(errors.length, 1);
-    const bug = bugOf(event, state);
+    const bug = formatBug(event, state);
     assert(errors[0]!.startsWith(`${session}: ${bug}\n    at `), errors[0]);
     assertEquals(session.message, bug);
     assertEquals(`${session.signal.reason}`, session.message);
@@ -88,18 +88,18 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
 });
 
 Deno.test("server: an impossible event frees the slot at once, though the app never returns", async () => {
-  using _ = without(SERVER_TRANSITIONS, "bodyUnread", "finishBody");
+  using _ = removeEvent(SERVER_TRANSITIONS, "bodyUnread", "finishBody");
   const socket = new RecordingSocket();
   const app: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {});
     return makePendingPromise();
   };
-  const { errors, logger } = errorsOnly();
+  const { errors, logger } = makeErrorLogger();
   const { connection, session } = makeServerConnection(socket, app, logger);
   void connection.serve();
   socket.receive(PUT);
   await withTimeout(connection.ended, "the slot is free");
-  assertEquals(session.message, bugOf("finishBody", "bodyUnread"));
+  assertEquals(session.message, formatBug("finishBody", "bodyUnread"));
   assertEquals([errors.length, socket.closeCount], [1, 1]);
 });
 
@@ -113,14 +113,14 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
   ];
   await testEachRow(t, rows, async (state, event, headers = {}) => {
     using pair = await connect();
-    using _ = without(CLIENT_TRANSITIONS, state, event);
+    using _ = removeEvent(CLIENT_TRANSITIONS, state, event);
     const call = async () => await (await pair.conn.get("/", headers)).body!.bytes();
     const failing = catchRejection(call(), "the call");
     if (state !== "idle" && event !== "rollback") {
       await pair.peer.readPreamble();
       await pair.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }
-    assertEquals(`${await failing}`, bugOf(event, state));
+    assertEquals(`${await failing}`, formatBug(event, state));
     assertEquals(pair.conn.closed, true);
     assertEquals((await pair.peer.readToEnd()).received, "");
   });
@@ -129,7 +129,7 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
 // Late events, which the tables name.
 
 /** Makes a sink whose writes wait until it is released. */
-function slowSink() {
+function makeSlowSink() {
   const writeStarted = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
   const write = () => (writeStarted.resolve(), released.promise);
@@ -142,7 +142,7 @@ Deno.test("server: a body may end after its connection was closed, if a slow sin
     ["by the server", ({ serving }) => serving.server.close(), "closed by the server"],
   ];
   await testEachRow(t, rows, async (_how, close, message) => {
-    const sink = slowSink();
+    const sink = makeSlowSink();
     const writing = Promise.withResolvers<number>();
     await using meeting = await connectRawPeer(async ({ body }) => {
       const count = body!.writeTo(sink);
@@ -163,7 +163,7 @@ Deno.test("server: a body may end after its connection was closed, if a slow sin
 
 Deno.test("client: a call rejects with the error of a body's constructor, also if the constructor has used the body", async (t) => {
   const bodyError = new Error("no body");
-  const sink = slowSink();
+  const sink = makeSlowSink();
   let conn: Connection;
   let next: Promise<unknown> | null = null;
   let writing: Promise<number> | null = null;
@@ -176,14 +176,14 @@ Deno.test("client: a call rejects with the error of a body's constructor, also i
     ["has a slow sink that takes the last bytes", (body) => writing = body.writeTo(sink)],
   ];
   await testEachRow(t, rows, async (_what, use) => {
-    class Own extends Body {
+    class OwnBody extends Body {
       constructor(...args: ConstructorParameters<typeof Body>) {
         super(...args);
         use(this);
         throw bodyError;
       }
     }
-    using pair = await connect({ bodies: { ...bodies, Body: Own } });
+    using pair = await connect({ bodies: { ...bodies, Body: OwnBody } });
     conn = pair.conn;
     const response = pair.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     assertStrictEquals(await catchRejection(response, "the request"), bodyError);

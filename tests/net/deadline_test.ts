@@ -81,9 +81,9 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
       deadline.startWait();
     },
   };
-  const unlimited: Case = (deadline) => deadline.startWait();
+  const startUnlimitedWait: Case = (deadline) => deadline.startWait();
   for (const timeout of [TIMEOUT, null]) {
-    const cases = timeout === null ? { ...endedCases, "goes on": unlimited } : endedCases;
+    const cases = timeout === null ? { ...endedCases, "goes on": startUnlimitedWait } : endedCases;
     for (const [label, run] of Object.entries(cases)) {
       using timer = startDeadline(timeout);
       run(timer.deadline, timer.time);
@@ -110,7 +110,7 @@ const SHORT = 0.3;
 const MEBIBYTE = 1048576;
 
 /** Waits in real time, which is under test. */
-function seconds(count: number): Promise<void> {
+function waitSeconds(count: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, count * 1000));
 }
 
@@ -132,7 +132,7 @@ async function drip(peer: RawPeer, pieces: Iterable<string>, pause: number): Pro
   try {
     for (const piece of pieces) {
       await peer.send(piece);
-      await seconds(pause);
+      await waitSeconds(pause);
     }
   } catch {
     // The peer has closed the connection, as expected.
@@ -148,18 +148,18 @@ async function sendIfOpen(peer: RawPeer, text: string): Promise<void> {
   }
 }
 
-const reader: App = async ({ body }) => {
+const readingApp: App = async ({ body }) => {
   const length = (await body?.bytes())?.length ?? 0;
   return [200, "OK", { length: `${length}` }, null];
 };
 
 /** Asserts that a server closes the connection of a raw peer after its time-out. */
-async function atServer(
+async function testServerTimeout(
   label: string,
   begin: string,
   act: (peer: RawPeer) => Promise<unknown> = async () => {},
 ): Promise<void> {
-  await using serving = serve(reader, { timeout: SHORT });
+  await using serving = serve(readingApp, { timeout: SHORT });
   // Measure from the connect: on a busy machine the peer may run long after the server's wait
   // began.
   await assertTimedOut(label, async () => {
@@ -175,28 +175,44 @@ async function atServer(
 
 Deno.test("a server waits for a peer as long as its timeout", async () => {
   await Promise.all([
-    atServer("nothing", ""),
-    atServer("half a preamble", "GET / HT"),
-    atServer("a whole preamble but its end", "GET / HTTP/1.1\r\n\r"),
-    atServer("a body of which nothing comes", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n"),
-    atServer("half a body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe"),
-    atServer("half a chunk", "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe"),
-    atServer("half a chunk line", "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;a=b"),
-    atServer("no last chunk", "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"),
-    atServer("between two requests", "GET / HTTP/1.1\r\n\r\n", (peer) => peer.readPreamble()),
-    atServer("a preamble that drips", "G", (peer) => {
+    testServerTimeout("nothing", ""),
+    testServerTimeout("half a preamble", "GET / HT"),
+    testServerTimeout("a whole preamble but its end", "GET / HTTP/1.1\r\n\r"),
+    testServerTimeout(
+      "a body of which nothing comes",
+      "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
+    ),
+    testServerTimeout("half a body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe"),
+    testServerTimeout(
+      "half a chunk",
+      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
+    ),
+    testServerTimeout(
+      "half a chunk line",
+      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;a=b",
+    ),
+    testServerTimeout(
+      "no last chunk",
+      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n",
+    ),
+    testServerTimeout(
+      "between two requests",
+      "GET / HTTP/1.1\r\n\r\n",
+      (peer) => peer.readPreamble(),
+    ),
+    testServerTimeout("a preamble that drips", "G", (peer) => {
       return drip(peer, `ET / HTTP/1.1\r\na: ${"b".repeat(400)}`, 0.05);
     }),
   ]);
 });
 
 Deno.test("the time for a preamble begins with its first byte", async () => {
-  await using serving = serve(reader, { timeout: SHORT });
+  await using serving = serve(readingApp, { timeout: SHORT });
   await retryUntilInTime("it was closed early", async () => {
     using peer = await RawPeer.connect(serving.address);
-    await seconds(SHORT * 0.7);
+    await waitSeconds(SHORT * 0.7);
     await sendIfOpen(peer, "G");
-    await seconds(SHORT * 0.7);
+    await waitSeconds(SHORT * 0.7);
     await sendIfOpen(peer, "ET / HTTP/1.1\r\n\r\n");
     const { received } = await peer.readToEnd();
     return received === "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nlength: 0\r\n\r\n";
@@ -204,12 +220,12 @@ Deno.test("the time for a preamble begins with its first byte", async () => {
 });
 
 Deno.test("within a body each wait has its own time limit, and an app has none", async () => {
-  const slow: App = async ({ body }) => {
+  const slowApp: App = async ({ body }) => {
     const first = await body?.read();
-    await seconds(SHORT * 1.5);
+    await waitSeconds(SHORT * 1.5);
     return [200, "OK", {}, first ?? null];
   };
-  await using serving = serve(slow, { timeout: SHORT });
+  await using serving = serve(slowApp, { timeout: SHORT });
   await retryUntilInTime("it was closed early", async () => {
     using peer = await RawPeer.connect(serving.address);
     await peer.send("PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
@@ -220,7 +236,7 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
 });
 
 /** Resolves when a server has closed a connection after its time-out, by a close or a reset. */
-async function untilTimedOut(
+async function waitForTimeout(
   label: string,
   app: App,
   request: string,
@@ -241,7 +257,7 @@ Deno.test("a server closes the connection of a peer that never reads", async () 
   const zeros = new Uint8Array(16 * MEBIBYTE);
   const get = "GET / HTTP/1.1\r\n\r\n";
   const put = "PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n";
-  function* endless() {
+  function* makeEndlessZeros() {
     for (;;) yield zeros;
   }
   const whileReading: App = ({ body }) => {
@@ -249,14 +265,18 @@ Deno.test("a server closes the connection of a peer that never reads", async () 
     return [413, "Content Too Large", {}, zeros];
   };
   await Promise.all([
-    untilTimedOut("a Uint8Array", () => [200, "OK", {}, zeros], get),
-    untilTimedOut("a BodyIter", () => [200, "OK", {}, new BodyIter(endless(), 2 ** 40)], get),
-    untilTimedOut("while the application still reads", whileReading, put, "abc"),
+    waitForTimeout("a Uint8Array", () => [200, "OK", {}, zeros], get),
+    waitForTimeout(
+      "a BodyIter",
+      () => [200, "OK", {}, new BodyIter(makeEndlessZeros(), 2 ** 40)],
+      get,
+    ),
+    waitForTimeout("while the application still reads", whileReading, put, "abc"),
   ]);
 });
 
 Deno.test("a client waits for a peer as long as its timeout", async () => {
-  const scenario = async (label: string, begin: string, drips = "") => {
+  const testClientTimeout = async (label: string, begin: string, drips = "") => {
     using pair = await connect({ timeout: SHORT });
     // Measure from the connect: on a busy machine the peer may run long after the client's wait
     // began.
@@ -272,11 +292,14 @@ Deno.test("a client waits for a peer as long as its timeout", async () => {
     });
   };
   await Promise.all([
-    scenario("a preamble that never comes", ""),
-    scenario("half a preamble", "HTTP/1.1 200 O"),
-    scenario("a preamble that drips", "H", `TTP/1.1 200 OK\r\na: ${"b".repeat(400)}`),
-    scenario("half a body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
-    scenario("half a chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe"),
+    testClientTimeout("a preamble that never comes", ""),
+    testClientTimeout("half a preamble", "HTTP/1.1 200 O"),
+    testClientTimeout("a preamble that drips", "H", `TTP/1.1 200 OK\r\na: ${"b".repeat(400)}`),
+    testClientTimeout("half a body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
+    testClientTimeout(
+      "half a chunk",
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
+    ),
   ]);
 });
 
@@ -290,16 +313,16 @@ Deno.test("a client closes the connection to a peer that never reads", async () 
 });
 
 Deno.test("a client's request body has no time limit, nor has a wait that the peer does not cause", async () => {
-  await using serving = serve(reader, { timeout: 60 });
+  await using serving = serve(readingApp, { timeout: 60 });
   // The time-out is long enough for a server on a busy machine.
   using conn = await serving.makeClient({ timeout: 1 }).connect();
-  async function* slow() {
+  async function* makeSlowItems() {
     yield new Uint8Array(1);
-    await seconds(1.2);
+    await waitSeconds(1.2);
     yield new Uint8Array(1);
   }
-  assertEquals((await conn.put("/", {}, new BodyIter(slow(), 2))).headers["length"], "2");
-  await seconds(1.2);
+  assertEquals((await conn.put("/", {}, new BodyIter(makeSlowItems(), 2))).headers["length"], "2");
+  await waitSeconds(1.2);
   assertEquals((await conn.get("/")).status, 200);
 });
 

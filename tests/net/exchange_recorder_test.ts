@@ -25,7 +25,7 @@ import fc from "fast-check";
 import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
 /** Buffers exchanges until a test reads them. */
-function keepExchanges() {
+function bufferExchanges() {
   /** The reported exchanges that the test has not read yet. */
   const exchanges: Exchange[] = [];
   let added = Promise.withResolvers<void>();
@@ -35,16 +35,16 @@ function keepExchanges() {
     added = Promise.withResolvers();
   };
   /** Resolves to the next exchange when it is reported. */
-  const next = async (): Promise<Exchange> => {
+  const takeNext = async (): Promise<Exchange> => {
     while (exchanges.length === 0) await withTimeout(added.promise, "an exchange is reported");
     return exchanges.shift()!;
   };
-  return { seen: exchanges, next, onExchange };
+  return { exchanges, next: takeNext, onExchange };
 }
 
 /** Starts a server whose exchanges are buffered. */
-function watch(app: App, options: ServerOptions = {}) {
-  const { onExchange, ...recorder } = keepExchanges();
+function serveWatched(app: App, options: ServerOptions = {}) {
+  const { onExchange, ...recorder } = bufferExchanges();
   return Object.assign(serve(app, { onExchange, ...options }), recorder);
 }
 
@@ -73,7 +73,7 @@ const BODIES: readonly (readonly [string, () => BodyOut, number])[] = [
 
 for (const [name, make, bytes] of BODIES) {
   Deno.test(`the bytes of bodies are counted in both directions: ${name}`, async () => {
-    await using watched = watch(async (request) => {
+    await using watched = serveWatched(async (request) => {
       await request.body?.writeTo(new WritableStream());
       return [200, "OK", {}, make()];
     });
@@ -102,7 +102,7 @@ const head = "HEAD / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\n1234567";
 const failure = new Error("no more");
 
-async function* breakingOff(): AsyncGenerator<Chunk> {
+async function* makeBrokenChunks(): AsyncGenerator<Chunk> {
   yield [null, new Uint8Array(4)];
   await Promise.resolve();
   throw failure;
@@ -153,7 +153,7 @@ const REPORTED: readonly Row[] = [
   ["the app throws", get, [500, 0, 0], failure, () => Promise.reject(failure)],
   ["the app returns an invalid response", get, [500, 0, 0], TypeError, makeUntypedApp(() => 17)],
   ["the response breaks off", get, [200, 0, "4\r\n0000\r\n".length], failure, () => {
-    return [200, "OK", {}, new ChunkedBodyIter(breakingOff())];
+    return [200, "OK", {}, new ChunkedBodyIter(makeBrokenChunks())];
   }],
   ["the session is closed before the response", get, [null, 0, 0], failure, async (_, session) => {
     session.close(failure);
@@ -176,7 +176,10 @@ const REPORTED: readonly Row[] = [
 
 for (const [label, request, figures, expected, app] of REPORTED) {
   Deno.test(`an exchange is reported once, with its figures: ${label}`, async () => {
-    await using watched = watch(app, expected === Deno.errors.TimedOut ? { timeout: 0.3 } : {});
+    await using watched = serveWatched(
+      app,
+      expected === Deno.errors.TimedOut ? { timeout: 0.3 } : {},
+    );
     using peer = await RawPeer.connect(watched.address);
     await peer.send(request);
     const { method, status, requestBytes, responseBytes, error } = await watched.next();
@@ -186,7 +189,7 @@ for (const [label, request, figures, expected, app] of REPORTED) {
     else assertStrictEquals(error, expected);
     peer.close();
     await watched[Symbol.asyncDispose]();
-    assertEquals(watched.seen, []);
+    assertEquals(watched.exchanges, []);
   });
 }
 
@@ -220,7 +223,7 @@ const drain: App = async (request) => {
 };
 
 Deno.test("only a request with a valid preamble is an exchange", async () => {
-  await using watched = watch(drain);
+  await using watched = serveWatched(drain);
   const silent = { name: "nothing", bytes: "", accepted: [], broken: undefined };
   // Messages without an accepted request cause no exchange, so a part of them suffices.
   const corpus = smugglingCorpus.filter(({ accepted, broken }, i) =>
@@ -237,20 +240,20 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
       assertEquals([uri, status === null || status === 400], [broken, true], name);
       assertInstanceOf(error, ProtocolError, name);
     }
-    assertEquals(watched.seen, [], name);
+    assertEquals(watched.exchanges, [], name);
   }
 });
 
 Deno.test("requests after the last one that is answered are not exchanges", async () => {
   const refuse: App = ({ uri }) =>
     uri === "/no" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
-  await using watched = watch(refuse);
+  await using watched = serveWatched(refuse);
   using peer = await RawPeer.connect(watched.address);
   const request = (uri: string) => `GET ${uri} HTTP/1.1\r\n\r\n`;
   await peer.send(request("/yes") + request("/no") + request("/late"));
   await peer.readToEnd();
   assertEquals([(await watched.next()).uri, (await watched.next()).uri], ["/yes", "/no"]);
-  assertEquals(watched.seen, []);
+  assertEquals(watched.exchanges, []);
 });
 
 /** Chunks, some with an extension; the last chunk is empty. */
@@ -264,7 +267,7 @@ const chunks = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.boolean())
   ]);
 
 /** Encodes chunks. */
-function encode(sent: readonly Chunk[]): string {
+function encodeChunks(sent: readonly Chunk[]): string {
   return sent.map(([extension, data]) => {
     const suffix = extension === null ? "" : `;${extension.join("=")}`;
     return `${data.length.toString(16)}${suffix}\r\n${"\0".repeat(data.length)}\r\n`;
@@ -274,12 +277,12 @@ function encode(sent: readonly Chunk[]): string {
 const sizeOf = (sent: readonly Chunk[]) => sent.reduce((sum, [, data]) => sum + data.length, 0);
 
 Deno.test("an upload that is cut anywhere counts the bytes that were read, as they were sent", async () => {
-  await using watched = watch(drain);
+  await using watched = serveWatched(drain);
   const fraction = fc.double({ min: 0, max: 1, noNaN: true });
   await fc.assert(
     fc.asyncProperty(chunks, fraction, fc.boolean(), async (sent, part, chunked) => {
       const size = sizeOf(sent);
-      const body = chunked ? encode(sent) : "\0".repeat(size);
+      const body = chunked ? encodeChunks(sent) : "\0".repeat(size);
       const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${size}`;
       const arrived = body.slice(0, Math.round(part * body.length));
       using peer = await RawPeer.connect(watched.address);
@@ -305,7 +308,7 @@ Deno.test("a download counts the bytes that the peer receives, in any portions t
   let response: Chunk[] = [];
   let chunked = false;
   let portions = [Infinity];
-  await using watched = watch({
+  await using watched = serveWatched({
     onConnect(_session, sock) {
       // Let the socket write this many bytes at a time.
       const { write } = sock;
@@ -356,7 +359,7 @@ Deno.test("the next request waits only while onExchange runs", async () => {
     order.push(`request ${uri}`);
     return [200, "OK", {}, null];
   };
-  await using watched = watch(app, {
+  await using watched = serveWatched(app, {
     onExchange: async ({ uri }) => {
       order.push(`exchange ${uri}`);
       await new Promise<never>(() => {});
@@ -378,12 +381,12 @@ const MiB = 1048576;
 const TOTAL = 1024 * MiB;
 
 /** Yields pieces of a body, and then waits forever. */
-async function* pieces(...sizes: number[]) {
+async function* makePieces(...sizes: number[]) {
   for (const size of sizes) yield new Uint8Array(size);
   await makePendingPromise();
 }
 
-function* endless() {
+function* makeEndlessPieces() {
   const piece = new Uint8Array(MiB);
   for (let i = 0; i < TOTAL / MiB; i++) yield piece;
 }
@@ -397,7 +400,9 @@ async function readPart(connection: Connection, bytes: number): Promise<void> {
 }
 
 Deno.test("a peer that disconnects during a download is reported with an error", async () => {
-  await using watched = watch(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
+  await using watched = serveWatched(
+    () => [200, "OK", {}, new BodyIter(makeEndlessPieces(), TOTAL)],
+  );
   const connection = await watched.makeClient().connect();
   await readPart(connection, 3 * MiB);
   connection.close();
@@ -410,7 +415,7 @@ Deno.test("a peer that disconnects during a download is reported with an error",
 
 Deno.test("a session that is closed during a download is reported with an error", async () => {
   const reason = new Error("forgotten");
-  await using watched = watch(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
+  await using watched = serveWatched(() => [200, "OK", {}, new BodyIter(makePieces(5, 7), 100)]);
   using connection = await watched.makeClient().connect();
   await readPart(connection, 12);
   const readTime = performance.now();
@@ -427,7 +432,7 @@ Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
   for (const how of ["shutdown", "close"] as const) {
     const called = Promise.withResolvers<void>();
     const response = Promise.withResolvers<void>();
-    await using watched = watch(async () => {
+    await using watched = serveWatched(async () => {
       called.resolve();
       await response.promise;
       return [200, "OK", {}, new Uint8Array(5)];

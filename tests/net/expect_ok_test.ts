@@ -96,7 +96,7 @@ Deno.test("after expectOk has rejected, the connection can make the next request
 });
 
 /** Runs pending microtasks, and advances the time. */
-async function pass(time: FakeTime, milliseconds: number): Promise<void> {
+async function passTime(time: FakeTime, milliseconds: number): Promise<void> {
   for (let i = 0; i < 100; i++) await Promise.resolve();
   time.tick(milliseconds);
 }
@@ -123,14 +123,14 @@ Deno.test("expectOk waits at most a second for an endless body", async () => {
   const endless = new ReadableStream({ pull: () => new Promise<void>(() => {}) });
   const response = new DeguResponse(500, "xx", {}, new Body(endless, 100));
   const rejected = catchRejection(expectOk(response), "it");
-  await pass(time, 1000);
+  await passTime(time, 1000);
   assertEquals((await rejected as StatusError).text, "");
 });
 
 Deno.test("a retryAfter that is not a number is ignored", async () => {
   for (const retryAfter of ["soon", NaN, -5, null, undefined, {}]) {
     const waits: number[] = [];
-    class Busy extends DeguError {
+    class BusyError extends DeguError {
       readonly status = 503;
       readonly retryAfter: unknown = retryAfter;
     }
@@ -139,7 +139,10 @@ Deno.test("a retryAfter that is not a number is ignored", async () => {
       seconds: 0,
       onRetry: ({ seconds }: RetryEvent) => waits.push(seconds),
     };
-    await assertRejects(() => retry(() => Promise.reject(new Busy("busy")), options), Busy);
+    await assertRejects(
+      () => retry(() => Promise.reject(new BusyError("busy")), options),
+      BusyError,
+    );
     assertEquals(waits, [0], Deno.inspect(retryAfter));
   }
 });
@@ -155,7 +158,7 @@ Deno.test("retry waits for the retryAfter of a StatusError, up to a minute", asy
     );
   };
   const result = retry(call, { onRetry: ({ seconds }) => waits.push(seconds) });
-  for (let i = 0; i < 70; i++) await pass(time, 1000);
+  for (let i = 0; i < 70; i++) await passTime(time, 1000);
   assertEquals([(await result).status, waits], [200, [7, 60]]);
 });
 

@@ -20,8 +20,9 @@ const hello = encodeLatin1("hello");
 const CHUNK = "5\r\nhello\r\n";
 const LAST = "0\r\n\r\n";
 const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
-const failing = () => new TrackedStream([encodeLatin1("he")], { failure: new Error("no") });
-const coded = (bytes: string) => new ChunkedBody(streamOf(encodeLatin1(bytes)));
+const makeFailingStream = () =>
+  new TrackedStream([encodeLatin1("he")], { failure: new Error("no") });
+const makeChunkedBody = (bytes: string) => new ChunkedBody(streamOf(encodeLatin1(bytes)));
 
 /** The allowed output for a body that breaks its framing: no bytes, or its first bytes. */
 const [noBytes, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
@@ -31,7 +32,7 @@ const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent:
   ["a stream that is too short", () => new Body(streamOf(encodeLatin1("hell")), 5), /^(hell)?$/],
   ["a stream that is too long", () => new Body(streamOf(hello, encodeLatin1("!")), 5), noBytes],
   ["an item that is too long", () => new Body(streamOf(encodeLatin1("hello!")), 5), noBytes],
-  ["a stream that fails", () => new Body(failing().stream, 5), /^(he)?$/],
+  ["a stream that fails", () => new Body(makeFailingStream().stream, 5), /^(he)?$/],
   ["an iterable that is too short", () => new BodyIter([encodeLatin1("hell")], 5), /^(hell)?$/],
   ["an iterable that is too long", () => new BodyIter([hello, encodeLatin1("!")], 5), noBytes],
   [
@@ -39,21 +40,25 @@ const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent:
     () => new BodyIter([encodeLatin1("hell"), encodeLatin1("o!")], 5),
     /^(hell)?$/,
   ],
-  ["an iterable that fails", () => new BodyIter(failing().stream, 5), /^(he)?$/],
+  ["an iterable that fails", () => new BodyIter(makeFailingStream().stream, 5), /^(he)?$/],
   ["chunks without a last chunk", () => new ChunkedBodyIter([[null, hello]]), chunk],
   [
     "a chunk after the last chunk",
     () => new ChunkedBodyIter([[null, encodeLatin1("")], [null, hello]]),
     noBytes,
   ],
-  ["encoded chunks without a last chunk", () => coded(CHUNK), chunk],
-  ["an encoded chunk that is cut", () => coded("5\r\nhe"), /^(5\r\nhe)?$/],
-  ["bytes after encoded chunks", () => coded(`${CHUNK}${LAST}GET / HTTP/1.1\r\n\r\n`), chunk],
-  ["bytes that are not encoded chunks", () => coded("hello"), noBytes],
+  ["encoded chunks without a last chunk", () => makeChunkedBody(CHUNK), chunk],
+  ["an encoded chunk that is cut", () => makeChunkedBody("5\r\nhe"), /^(5\r\nhe)?$/],
+  [
+    "bytes after encoded chunks",
+    () => makeChunkedBody(`${CHUNK}${LAST}GET / HTTP/1.1\r\n\r\n`),
+    chunk,
+  ],
+  ["bytes that are not encoded chunks", () => makeChunkedBody("hello"), noBytes],
 ];
 
 /** Returns the bytes of the body in a message. */
-const bodyOf = (message: string) =>
+const getBodyBytes = (message: string) =>
   message.replace(/^(PUT \/ HTTP\/1\.1|HTTP\/1\.1 200 OK)\r\n[^\r]*\r\n\r\n/, "");
 
 Deno.test("a body that breaks its framing is cut, and the connection closes", async (t) => {
@@ -63,14 +68,14 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
       await using meeting = await connectRawPeer(() => [200, "OK", {}, make()], requests);
       await meeting.peer.closeWrite();
       const { received } = await meeting.peer.readToEnd();
-      assertMatch(bodyOf(received), sent);
+      assertMatch(getBodyBytes(received), sent);
       assertEquals((await meeting.logger.waitFor("error")).length, 1);
     });
     await t.step(`client: ${label}`, async () => {
       using pair = await connect({ timeout: 1 });
       await assertRejects(() => pair.conn.put("/", {}, make()));
       assertEquals(pair.conn.closed, true);
-      assertMatch(bodyOf((await pair.peer.readToEnd()).received), sent);
+      assertMatch(getBodyBytes((await pair.peer.readToEnd()).received), sent);
     });
   }
 });

@@ -24,10 +24,11 @@ Deno.test("a client sends the host and port of its address, and no host over a U
   ];
   await testEachRow(t, rows, async (_what, address, expected) => {
     await using serving = serveHost(address);
-    const host = async (client = serving.makeClient()) => await (await client.get("/")).text();
-    assertEquals(await host(), expected(serving.address[1]));
-    assertEquals(await host(serving.makeClient({ host: "a.b:1" })), "a.b:1");
-    assertEquals(await host(serving.makeClient({ host: null })), "none");
+    const requestHost = async (client = serving.makeClient()) =>
+      await (await client.get("/")).text();
+    assertEquals(await requestHost(), expected(serving.address[1]));
+    assertEquals(await requestHost(serving.makeClient({ host: "a.b:1" })), "a.b:1");
+    assertEquals(await requestHost(serving.makeClient({ host: null })), "none");
   });
   // An address can't have user information, which must not be part of the host.
   assertRangeError(() => new Client(["user@a", 80]), "user information");

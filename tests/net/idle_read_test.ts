@@ -75,7 +75,7 @@ async function exchange({ conn, send }: ConnectionPair, bytes: string): Promise<
   await (await responding).text();
 }
 
-async function untilClosed(conn: Connection): Promise<void> {
+async function waitUntilClosed(conn: Connection): Promise<void> {
   await withTimeout(
     (async () => {
       while (!conn.closed) await waitForTick();
@@ -94,7 +94,7 @@ for (const [kind, open] of Object.entries(kinds)) {
         for (let i = 0; i < 2; i++) await exchange(pair, bytes);
         assertEquals(conn.closed, false);
         await pair.end();
-        await untilClosed(conn);
+        await waitUntilClosed(conn);
         const error = await catchRejection(conn.post("/", {}, "hello"), "the first request");
         assertInstanceOf(error, EmptyPreambleError);
         assertStringIncludes(error.message, "before the request was sent");
@@ -116,7 +116,7 @@ for (const [kind, open] of Object.entries(kinds)) {
           await exchange(pair, HELLO);
           await pair.send(EMPTY);
         }
-        await untilClosed(conn);
+        await waitUntilClosed(conn);
         const error = await catchRejection(conn.get("/"), "the first request");
         assertInstanceOf(error, ProtocolError);
         assertEquals(error.code, "EXCESS_BYTES");
@@ -151,7 +151,7 @@ for (const [kind, open] of Object.entries(kinds)) {
     assertEquals([await rejection, conn.closed], ["enough", false]);
     await exchange(pair, HELLO);
     await pair.end();
-    await untilClosed(conn);
+    await waitUntilClosed(conn);
   });
 }
 
@@ -159,7 +159,7 @@ Deno.test("the error of a request over a connection that the peer has ended name
   await using pair = await openPlain();
   await exchange(pair, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
   await pair.end();
-  await untilClosed(pair.conn);
+  await waitUntilClosed(pair.conn);
   const error = await catchRejection(pair.conn.get("/"), "a request") as Error;
   assertStringIncludes(error.message, ", after a response with status 500");
 });
@@ -178,7 +178,7 @@ Deno.test("a pool removes a connection as soon as it has ended", async () => {
 });
 
 /** Blocks the event loop, as a computation does. */
-function compute(milliseconds: number): void {
+function blockEventLoop(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
@@ -191,7 +191,7 @@ Deno.test("a pool's GET succeeds although the server closes while the program co
   for (let i = 0; i < 5; i++) {
     assertEquals(await (await pool.request("GET", "/")).text(), "hello");
     // The server closes the connection during the computation, before the runtime can detect it.
-    compute(200);
+    blockEventLoop(200);
   }
 });
 

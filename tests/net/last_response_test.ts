@@ -87,8 +87,8 @@ Deno.test("with unframedNull a client sends null without framing, and without th
 
 Deno.test("the last response has connection: close with any header of the app, and the log names the reason", async (t) => {
   const put = "content-length: 5\r\n\r\nhello";
-  const status = (status: number): AppFunction => () => [status, "As told", {}, null];
-  const reading: AppFunction = async ({ body }) => {
+  const makeStatusApp = (status: number): AppFunction => () => [status, "As told", {}, null];
+  const readingApp: AppFunction = async ({ body }) => {
     await body!.bytes();
     return [200, "OK", {}, null];
   };
@@ -102,11 +102,11 @@ Deno.test("the last response has connection: close with any header of the app, a
     level: "debug" | "info",
     why: string,
   ][] = [
-    ["500", status(500), "\r\n", CLOSE, "debug", "a response with status 500"],
-    ["401", status(401), "\r\n", CLOSE, "debug", "a response with status 401"],
+    ["500", makeStatusApp(500), "\r\n", CLOSE, "debug", "a response with status 500"],
+    ["401", makeStatusApp(401), "\r\n", CLOSE, "debug", "a response with status 401"],
     [
       "unread",
-      status(200),
+      makeStatusApp(200),
       put,
       CLOSE,
       "info",
@@ -114,15 +114,22 @@ Deno.test("the last response has connection: close with any header of the app, a
     ],
     [
       "unread, 404",
-      status(404),
+      makeStatusApp(404),
       put,
       CLOSE,
       "info",
       "the body of a request was left unread (status 404)",
     ],
-    ["the third request", status(200), "\r\n", CLOSE, "debug", "the limit of 3 requests"],
-    ["the third request, 405", status(405), "\r\n", CLOSE, "debug", "the limit of 3 requests"],
-    ["the third request, read", reading, put, CLOSE, "debug", "the limit of 3 requests"],
+    ["the third request", makeStatusApp(200), "\r\n", CLOSE, "debug", "the limit of 3 requests"],
+    [
+      "the third request, 405",
+      makeStatusApp(405),
+      "\r\n",
+      CLOSE,
+      "debug",
+      "the limit of 3 requests",
+    ],
+    ["the third request, read", readingApp, put, CLOSE, "debug", "the limit of 3 requests"],
     [
       "keep-alive",
       makeApp("keep-alive"),

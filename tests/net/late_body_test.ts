@@ -46,10 +46,10 @@ async function serveAttack(isEncrypted: boolean, delay: number) {
     const pki = await openSharedPki();
     const { cert, key } = await readTexts(pki.serverSslconfig);
     const server = await serveNodeTls({ cert, key }, (socket) => attack(socket, delay));
-    const client = (options: ClientOptions) => {
+    const makeClient = (options: ClientOptions) => {
       return new SSLClient(pki.clientSslconfig, server.address, options);
     };
-    return Object.assign(server, { client });
+    return Object.assign(server, { client: makeClient });
   }
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
@@ -70,40 +70,42 @@ async function serveAttack(isEncrypted: boolean, delay: number) {
 }
 
 /** Reads a resource for a user. */
-type Get = (uri: string) => Promise<string>;
+type GetText = (uri: string) => Promise<string>;
 
-const textOf = (requester: Requester): Get => async (uri) => {
+const makeGet = (requester: Requester): GetText => async (uri) => {
   return await (await requester.request("GET", uri, {}, null)).text();
 };
-const fetchOver = (requester: Requester): Get => {
+const makeFetchGet = (requester: Requester): GetText => {
   const fetch = createFetch(requester);
   return async (uri) => await (await fetch(uri)).text();
 };
 
 /** The ways in which two users share a connection. */
-const SHARED: Record<string, (client: Client, stack: AsyncDisposableStack) => Promise<Get>> = {
+const SHARED: Record<string, (client: Client, stack: AsyncDisposableStack) => Promise<GetText>> = {
   "a pool": (client, stack) => {
-    return Promise.resolve(textOf(stack.use(new ConnectionPool(client, { maxConnections: 1 }))));
+    return Promise.resolve(makeGet(stack.use(new ConnectionPool(client, { maxConnections: 1 }))));
   },
   "a ProxyApp": (client, stack) => {
     const { address } = stack.use(serve(stack.use(new ProxyApp(client))));
-    return Promise.resolve(textOf(new Client(address)));
+    return Promise.resolve(makeGet(new Client(address)));
   },
   "a ProxyApp over a connection": async (client, stack) => {
     const { address } = stack.use(
-      serve(new ProxyApp(requestsOf(stack.use(await client.connect())))),
+      serve(new ProxyApp(withoutConnect(stack.use(await client.connect())))),
     );
-    return textOf(new Client(address));
+    return makeGet(new Client(address));
   },
   "createFetch over a pool": (client, stack) => {
-    return Promise.resolve(fetchOver(stack.use(new ConnectionPool(client, { maxConnections: 1 }))));
+    return Promise.resolve(
+      makeFetchGet(stack.use(new ConnectionPool(client, { maxConnections: 1 }))),
+    );
   },
   "createFetch over a connection": async (client, stack) => {
-    return fetchOver(stack.use(await client.connect()));
+    return makeFetchGet(stack.use(await client.connect()));
   },
 };
 
-const requestsOf = (conn: Requester): Requester => ({
+const withoutConnect = (conn: Requester): Requester => ({
   request: (...args) => conn.request(...args),
 });
 
@@ -112,7 +114,7 @@ for (const isEncrypted of [false, true]) {
     const ways = unframedNull ? SHARED : {
       ...SHARED,
       "a connection": async (client: Client, stack: AsyncDisposableStack) => {
-        return textOf(stack.use(await client.connect()));
+        return makeGet(stack.use(await client.connect()));
       },
     };
     const transport = isEncrypted ? "TLS" : "plain";

@@ -14,7 +14,7 @@ const ROW = "bytes discarded after the last response +";
 /**
  * Ends a connection whose peer sends this many bytes more, and then ends its side or waits forever.
  */
-function endOf(bytes: number, ends = true) {
+function lingerWith(bytes: number, ends = true) {
   const state = { read: 0, sawEnd: false, isClosed: false };
   const waiting = Promise.withResolvers<number | null>();
   waiting.promise.catch(() => {});
@@ -36,7 +36,7 @@ function endOf(bytes: number, ends = true) {
   return { transport, seen: state, end: () => linger(transport, socket) };
 }
 
-async function turns(): Promise<void> {
+async function runMicrotasks(): Promise<void> {
   for (let microtask = 0; microtask < 100; microtask++) await null;
 }
 
@@ -44,7 +44,7 @@ Deno.test("later bytes of a peer are discarded up to the limit of docs/security.
   const limit = 2 ** 20 *
     await readStatedNumber("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
   for (const [bytes, sawEnd] of [[limit - 1, true], [limit, false], [limit + 1, false]] as const) {
-    const { transport, seen: state, end } = endOf(bytes);
+    const { transport, seen: state, end } = lingerWith(bytes);
     await end();
     assertEquals(state.sawEnd, sawEnd, `${bytes} bytes`);
     assertEquals(state.read, Math.min(bytes, limit));
@@ -58,11 +58,11 @@ Deno.test("a server waits for a peer that neither ends nor reads as long as docs
     new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`),
   );
   using time = new FakeTime();
-  const { seen: state, end } = endOf(1000, false);
+  const { seen: state, end } = lingerWith(1000, false);
   const lingering = end();
-  await turns();
+  await runMicrotasks();
   time.tick(seconds * 1000 - 1);
-  await turns();
+  await runMicrotasks();
   assertEquals(state, { read: 1000, sawEnd: false, isClosed: false });
   time.tick(1);
   await lingering;

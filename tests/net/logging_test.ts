@@ -58,9 +58,9 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
   };
   for (const [label, fail] of Object.entries(ways)) {
     const calls: string[] = [];
-    const level = (name: string) => () => (calls.push(name), fail()) as undefined;
+    const makeLogMethod = (name: string) => () => (calls.push(name), fail()) as undefined;
     const levels = ["debug", "info", "warn", "error"];
-    const logger: unknown = Object.fromEntries(levels.map((name) => [name, level(name)]));
+    const logger: unknown = Object.fromEntries(levels.map((name) => [name, makeLogMethod(name)]));
     const app: App = ({ uri }) => {
       if (uri === "/bad") throw new Error("no");
       return [200, "OK", {}, null];

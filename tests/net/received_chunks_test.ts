@@ -15,7 +15,7 @@ import { assertEquals } from "@std/assert";
 const CODING = "transfer-encoding: chunked\r\n\r\n";
 
 /** Reads a body, and returns its chunks as text. */
-async function chunksOf(body: unknown): Promise<string> {
+async function formatChunks(body: unknown): Promise<string> {
   const chunks: unknown[] = [];
   for await (const [extension, data] of body as ChunkedBody as AsyncIterable<Chunk>) {
     chunks.push([extension, decodeLatin1(data)]);
@@ -24,8 +24,8 @@ async function chunksOf(body: unknown): Promise<string> {
 }
 
 /** Asserts the chunks that a server and a client find in a body, or the code of the error. */
-async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolErrorCode) {
-  await using serving = serve(async ({ body }) => [200, "OK", {}, await chunksOf(body)]);
+async function assertChunks(coded: string, chunks: unknown, code?: ProtocolErrorCode) {
+  await using serving = serve(async ({ body }) => [200, "OK", {}, await formatChunks(body)]);
   const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${CODING}${coded}`);
   const text = JSON.stringify(chunks);
   const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${text?.length}\r\n\r\n${text}`;
@@ -33,8 +33,8 @@ async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolError
 
   using pair = await connect();
   const response = await pair.answer(`HTTP/1.1 200 OK\r\n${CODING}${coded}`);
-  if (code === undefined) return assertEquals(await chunksOf(response.body), text);
-  await assertProtocolRejection(chunksOf(response.body), [code], coded);
+  if (code === undefined) return assertEquals(await formatChunks(response.body), text);
+  await assertProtocolRejection(formatChunks(response.body), [code], coded);
   assertEquals(pair.conn.closed, true);
 }
 
@@ -45,7 +45,7 @@ Deno.test("a client and a server pass on one extension of a chunk", async (t) =>
     ['A;a="b;c"\r\nhellohello\r\n0\r\n\r\n', [[["a", '"b;c"'], "hellohello"], [null, ""]]],
   ];
   for (const [coded, chunks] of rows) {
-    await t.step(formatLabel(coded), () => assertReadAs(coded, chunks));
+    await t.step(formatLabel(coded), () => assertChunks(coded, chunks));
   }
 });
 
@@ -56,14 +56,14 @@ const OTHER_EXTENSIONS = [
 
 Deno.test("a client and a server refuse every other form of a chunk's extensions", async (t) => {
   for (const coded of OTHER_EXTENSIONS) {
-    await t.step(formatLabel(coded), () => assertReadAs(coded, null, "BAD_CHUNK_EXTENSION"));
+    await t.step(formatLabel(coded), () => assertChunks(coded, null, "BAD_CHUNK_EXTENSION"));
   }
 });
 
 Deno.test("a client and a server refuse a trailer", async (t) => {
   for (const trailer of ["a: b", "content-length: 5", "transfer-encoding: chunked", " a: b"]) {
     const coded = `5\r\nhello\r\n0\r\n${trailer}\r\n\r\n`;
-    await t.step(formatLabel(trailer), () => assertReadAs(coded, null, "BAD_CHUNK_END"));
+    await t.step(formatLabel(trailer), () => assertChunks(coded, null, "BAD_CHUNK_END"));
   }
 });
 
@@ -78,6 +78,6 @@ Deno.test("a client and a server refuse a chunk size of more than 7 digits or ab
     ["-5", "BAD_CHUNK_LINE"],
   ];
   await testEachRow(t, rows, async (size, code) => {
-    await assertReadAs(`${size}\r\nhello\r\n0\r\n\r\n`, null, code);
+    await assertChunks(`${size}\r\nhello\r\n0\r\n\r\n`, null, code);
   });
 });

@@ -6,7 +6,7 @@ import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } fro
 import { FakeTime } from "@std/testing/time";
 
 /** Runs pending microtasks, and advances the time by some seconds. */
-async function pass(time: FakeTime, seconds: number): Promise<void> {
+async function passTime(time: FakeTime, seconds: number): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
   time.tick(seconds * 1000);
   for (let i = 0; i < 20; i++) await Promise.resolve();
@@ -28,7 +28,7 @@ async function runFor(
     runs.push((Date.now() - start) / 1000);
     return action(runs.length) as Promise<unknown>;
   }, { seconds, signal: ending.signal, onError: (_error, wait) => waits.push(wait) });
-  for (let passed = 0; passed < total; passed += step) await pass(time, step);
+  for (let passed = 0; passed < total; passed += step) await passTime(time, step);
   ending.abort();
   await repeating;
   return { runs, waits };

@@ -24,9 +24,9 @@ import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
-type Make = (conn: Connection, options: RequestOptions) => Promise<Response>;
+type MakeRequest = (conn: Connection, options: RequestOptions) => Promise<Response>;
 
-const ways: Readonly<Record<string, Make>> = {
+const ways: Readonly<Record<string, MakeRequest>> = {
   request: (conn, options) => conn.request("GET", "/", {}, null, options),
   put: (conn, options) => conn.put("/", {}, new Uint8Array(3), options),
   post: (conn, options) => conn.post("/", {}, new Uint8Array(70_000), options),
@@ -37,7 +37,7 @@ const ways: Readonly<Record<string, Make>> = {
 };
 
 /** Asserts that no byte was sent, by making a request. */
-async function assertUntouched(pair: ConnectedClient) {
+async function assertUnsent(pair: ConnectedClient) {
   assertEquals(await readSentRequest(pair, pair.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
 }
 
@@ -45,7 +45,7 @@ for (const [name, make] of Object.entries(ways)) {
   Deno.test(`${name}: an abort before the first byte sends no byte, and an abort while it waits closes the connection`, async () => {
     using pair = await connect();
     const { conn } = pair;
-    await assertUntouched(pair);
+    await assertUnsent(pair);
     for (const expected of reasons) {
       await assertReason(make(conn, { signal: AbortSignal.abort(expected) }), expected, "aborted");
       const { signal, abort } = withAbort();
@@ -53,7 +53,7 @@ for (const [name, make] of Object.entries(ways)) {
       abort(expected);
       await assertReason(responding, expected, "in the same turn");
     }
-    await assertUntouched(pair);
+    await assertUnsent(pair);
     for (const expected of reasons) {
       using waiting = await connect();
       const { signal, abort } = withAbort();
@@ -105,21 +105,21 @@ Deno.test("the source of a body that is not sent is canceled", async () => {
     }
     assertEquals([tracked.cancelReasons, returnReasons], [[reason], [reason]]);
   }
-  await assertUntouched(pair);
+  await assertUnsent(pair);
 });
 
 /** Bodies whose source aborts the request, or waits until it is aborted. */
 const bodiesOf: Readonly<Record<string, (abort: () => void, canceled: () => void) => BodyOut>> = {
-  "an iterator that aborts": (abort) => new BodyIter(aborting(abort, new Uint8Array(5)), 5),
+  "an iterator that aborts": (abort) => new BodyIter(abortAndYield(abort, new Uint8Array(5)), 5),
   "an iterator of chunks that aborts": (abort) =>
-    new ChunkedBodyIter(aborting<Chunk>(abort, [null, new Uint8Array(0)])),
+    new ChunkedBodyIter(abortAndYield<Chunk>(abort, [null, new Uint8Array(0)])),
   "a source of bytes that aborts": (abort) =>
     new Body({ read: (into) => (abort(), Promise.resolve(into.length)) }, 5),
   "a stream that waits": (_, cancel) => new Body(new ReadableStream({ cancel }), 5),
   "a chunked stream that waits": (_, cancel) => new ChunkedBody(new ReadableStream({ cancel })),
 };
 
-function* aborting<T>(abort: () => void, item: T): Generator<T> {
+function* abortAndYield<T>(abort: () => void, item: T): Generator<T> {
   abort();
   yield item;
 }
@@ -134,7 +134,7 @@ for (const [label, makeBody] of Object.entries(bodiesOf)) {
       const rejecting = assertReason(pair.conn.put("/", {}, body, { signal }), expected, label);
       if (!label.includes("waits")) {
         await rejecting;
-        await assertUntouched(pair);
+        await assertUnsent(pair);
         continue;
       }
       await pair.peer.readPreamble();
@@ -149,13 +149,13 @@ for (const [label, makeBody] of Object.entries(bodiesOf)) {
 Deno.test("a request is aborted by the source of its body, after the first byte", async () => {
   using pair = await connect();
   const { signal, abort } = withAbort();
-  async function* items() {
+  async function* makeItems() {
     yield new Uint8Array(5);
     await pair.peer.readPreamble();
     abort(reason);
     yield new Uint8Array(5);
   }
-  await assertReason(pair.conn.put("/", {}, new BodyIter(items(), 10), { signal }), reason);
+  await assertReason(pair.conn.put("/", {}, new BodyIter(makeItems(), 10), { signal }), reason);
   assert(pair.conn.closed);
   assert((await pair.peer.readToEnd()).received.length < 10);
 });
@@ -165,7 +165,7 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
   const { signal, abort } = withAbort();
   const thirdPiece = Promise.withResolvers<void>();
   let isLeft = false;
-  function* pieces() {
+  function* makePieces() {
     try {
       for (let count = 1;; count++) {
         if (count === 3) thirdPiece.resolve();
@@ -175,7 +175,7 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
       isLeft = true;
     }
   }
-  const responding = pair.conn.put("/", {}, new BodyIter(pieces(), 1e12), { signal });
+  const responding = pair.conn.put("/", {}, new BodyIter(makePieces(), 1e12), { signal });
   const rejecting = assertReason(responding, reason);
   await pair.peer.readPreamble();
   await withTimeout(thirdPiece.promise, "some pieces are taken");
@@ -357,7 +357,7 @@ for (const phase of ["in onConnect", "waiting", "reading"]) {
 }
 
 /** Makes a signal count its listeners. */
-function counted(signal: AbortSignal) {
+function countListeners(signal: AbortSignal) {
   const count = { now: 0, most: 0 };
   const { addEventListener, removeEventListener } = signal;
   signal.addEventListener = (...args: Parameters<typeof addEventListener>) => {
@@ -378,10 +378,10 @@ Deno.test("no listener remains on a signal after hundreds of requests", async ()
     return [200, "OK", {}, length < 0 ? null : new Uint8Array(length)];
   }, { maxRequests: Infinity });
   const { signal } = new AbortController();
-  const count = counted(signal);
+  const count = countListeners(signal);
   const options = { signal };
   const ofClient = new AbortController().signal;
-  const countOfClient = counted(ofClient);
+  const countOfClient = countListeners(ofClient);
   const client = serving.makeClient({ signal: ofClient, onConnect: () => true });
   using conn = await serving.makeClient().connect();
   for (let i = 0; i < 300; i++) {

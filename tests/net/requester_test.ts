@@ -83,7 +83,7 @@ class WrappedClient {
  * Returns each kind of requester for the same server. A pool, not a single connection, makes
  * concurrent requests.
  */
-async function shapesOf(client: Client) {
+async function makeRequesters(client: Client) {
   const wrapped = new WrappedClient(client);
   const conn = await client.connect();
   const pool = new ConnectionPool(client);
@@ -109,7 +109,7 @@ Deno.test("createFetch accepts every kind of requester, and follows redirects ov
     if (uri === "/moved") return [302, "Found", { location: "/there" }, "moved"];
     return [200, "OK", {}, await body?.text() ?? uri];
   });
-  using shapes = await shapesOf(serving.makeClient());
+  using shapes = await makeRequesters(serving.makeClient());
   await testEachRow(t, shapes, async (_name, target) => {
     const fetch = createFetch(target);
     for (let i = 0; i < 3; i++) {
@@ -185,20 +185,27 @@ Deno.test("files and trees are transferred over every kind of requester", async 
   await using serving = serve(new FilesApp(remoteDir.path, { write: true, list: true }));
   await Deno.mkdir(`${localDir.path}/tree`);
   await Deno.writeTextFile(`${localDir.path}/tree/a`, "hello");
-  using shapes = await shapesOf(serving.makeClient());
+  using shapes = await makeRequesters(serving.makeClient());
   await testEachRow(t, shapes, async (name, target) => {
-    const uri = (...names: string[]) => fileUri(name, ...names);
-    assertEquals(await makeDirectory(target, uri("")), true);
-    assertEquals((await upload(target, `${localDir.path}/tree/a`, uri("a"))).bytes, 5);
-    assertEquals((await remoteDigest(target, uri("a"))).slice(0, 8), "2cf24dba");
-    assertEquals((await download(target, uri("a"), `${localDir.path}/copy of ${name}`)).bytes, 5);
-    assertEquals((await uploadTree(target, `${localDir.path}/tree`, uri("tree", ""))).files, 1);
-    const entries = await Array.fromAsync(listDirectory(target, uri("")));
+    const makeUri = (...names: string[]) => fileUri(name, ...names);
+    assertEquals(await makeDirectory(target, makeUri("")), true);
+    assertEquals((await upload(target, `${localDir.path}/tree/a`, makeUri("a"))).bytes, 5);
+    assertEquals((await remoteDigest(target, makeUri("a"))).slice(0, 8), "2cf24dba");
+    assertEquals(
+      (await download(target, makeUri("a"), `${localDir.path}/copy of ${name}`)).bytes,
+      5,
+    );
+    assertEquals((await uploadTree(target, `${localDir.path}/tree`, makeUri("tree", ""))).files, 1);
+    const entries = await Array.fromAsync(listDirectory(target, makeUri("")));
     assertEquals(entries.map(({ name }) => name).toSorted(), ["a", "tree"]);
-    assertEquals((await Array.fromAsync(listTree(target, uri("")))).length, 3);
-    const copied = await downloadTree(target, uri("tree", ""), `${localDir.path}/tree of ${name}`);
+    assertEquals((await Array.fromAsync(listTree(target, makeUri("")))).length, 3);
+    const copied = await downloadTree(
+      target,
+      makeUri("tree", ""),
+      `${localDir.path}/tree of ${name}`,
+    );
     assertEquals(copied.files, 1);
-    await deleteFile(target, uri("a"));
+    await deleteFile(target, makeUri("a"));
   });
 });
 
@@ -267,8 +274,8 @@ Deno.test("getRange of a client and a pool works as on a connection", async () =
 Deno.test("connect takes its options first, or after the classes of bodies", async () => {
   await using serving = serve(() => [200, "OK", {}, "hello"]);
   const client = serving.makeClient();
-  class Other extends bodies.Body {}
-  const otherBodies = { ...bodies, Body: Other };
+  class OtherBody extends bodies.Body {}
+  const otherBodies = { ...bodies, Body: OtherBody };
   const { signal } = new AbortController();
   const rows: [() => Promise<Connection>, boolean][] = [
     [() => client.connect(), false],
@@ -287,7 +294,7 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
   for (const [connect, isOther] of rows) {
     using conn = await connect();
     const { body } = await conn.get("/");
-    assertEquals(body instanceof Other, isOther, `${connect}`);
+    assertEquals(body instanceof OtherBody, isOther, `${connect}`);
     await body?.read();
   }
 });

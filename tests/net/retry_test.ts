@@ -400,10 +400,10 @@ Deno.test("a response of a busy server is retried, and the last response is retu
     await t.step(`${status}`, async () => {
       for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
         const isRetried = methods.split(" ").includes(method);
-        const expectedText = (n: number) => method === "HEAD" ? "" : `body ${n}`;
+        const formatExpectedText = (n: number) => method === "HEAD" ? "" : `body ${n}`;
         assertEquals(
           await retryRequest(method, [status, 200]),
-          isRetried ? [200, expectedText(2), 2] : [status, expectedText(1), 1],
+          isRetried ? [200, formatExpectedText(2), 2] : [status, formatExpectedText(1), 1],
           method,
         );
       }

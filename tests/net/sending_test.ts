@@ -17,7 +17,7 @@ import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 const ENCODED = "5\r\nhello\r\n0\r\n\r\n";
 const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
 /** Returns the length of the preamble of a PUT request with this content-length. */
-const preambleBytes = (length: number) =>
+const countPreambleBytes = (length: number) =>
   `PUT / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n`.length;
 
 /**
@@ -47,41 +47,44 @@ class Recorder extends RecordingSocket {
   }
 }
 
-function open() {
+function openRecorder() {
   const socket = new Recorder();
   const conn = new Connection(socket, null, undefined, null);
   return { socket, conn, put: (body: BodyOut) => socket.put(conn, body) };
 }
 
 Deno.test("a body that fits behind its preamble is sent with it in one write, and a longer body isn't copied whole", async () => {
-  const maxLength = 65536 - preambleBytes(65000);
+  const maxLength = 65536 - countPreambleBytes(65000);
   const rows: [what: string, body: BodyOut, sizes: number[]][] = [
     ["none", null, ["PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".length]],
-    ["an array", encodeLatin1("hello"), [preambleBytes(5) + 5]],
+    ["an array", encodeLatin1("hello"), [countPreambleBytes(5) + 5]],
     ["the largest array", new Uint8Array(maxLength), [65536]],
     ["one byte more", new Uint8Array(maxLength + 1), [
       1024,
-      maxLength + 1 - 1024 + preambleBytes(65000),
+      maxLength + 1 - 1024 + countPreambleBytes(65000),
     ]],
-    ["a large one", new Uint8Array(70_000), [1024, 70_000 + preambleBytes(70_000) - 1024]],
+    ["a large one", new Uint8Array(70_000), [1024, 70_000 + countPreambleBytes(70_000) - 1024]],
   ];
   for (const [label, body, sizes] of rows) {
-    const writes = await open().put(body);
+    const writes = await openRecorder().put(body);
     assertEquals(writes.map(({ length }) => length), sizes, label);
   }
   for (const length of [65_400, maxLength, maxLength + 1, 70_000, 1_000_000]) {
     const bytes = Uint8Array.from({ length }, (_, i) => 97 + i % 26);
-    const written = (await open().put(bytes)).join("");
-    assert(written.slice(preambleBytes(length)) === decodeLatin1(bytes), `${length}, in order`);
+    const written = (await openRecorder().put(bytes)).join("");
+    assert(
+      written.slice(countPreambleBytes(length)) === decodeLatin1(bytes),
+      `${length}, in order`,
+    );
   }
 });
 
 Deno.test("messages of the same length are sent whole, also from another buffer and after a transfer", async () => {
-  const { socket, put } = open();
+  const { socket, put } = openRecorder();
   const bodies = [[1000, 1], [3000, 3], [1000, 5], [1000, 7], [1000, 8], [1000, 9]] as const;
   for (const [length, fill] of bodies) {
     const written = await put(new Uint8Array(length).fill(fill));
-    const sent = written.join("").slice(preambleBytes(length));
+    const sent = written.join("").slice(countPreambleBytes(length));
     assertEquals(sent, String.fromCharCode(fill).repeat(length));
     // A custom socket may transfer the buffer, which other connections must not share.
     if (fill % 2 === 0) (socket.buffers.at(-1) as ArrayBuffer).transfer();
@@ -89,9 +92,9 @@ Deno.test("messages of the same length are sent whole, also from another buffer 
 });
 
 Deno.test("the buffer of a connection adapts to its current and its last message", async () => {
-  const { socket, put } = open();
+  const { socket, put } = openRecorder();
   const sizes: number[] = [];
-  const fits = 1024 - preambleBytes(900);
+  const fits = 1024 - countPreambleBytes(900);
   for (const body of [null, fits, fits + 1, 5000, 10, 10, 10, 65_400, 4096, 4096]) {
     await put(body === null ? null : new Uint8Array(body));
     sizes.push(socket.buffers.at(-1)!.byteLength);
@@ -104,7 +107,7 @@ Deno.test("a request soon after a response doesn't wait for a tick of the event 
   let timers = -1;
   // Retry, because a busy machine may be too slow.
   for (let attempt = 0; attempt < 50 && timers !== 0; attempt++) {
-    const { put } = open();
+    const { put } = openRecorder();
     const end = performance.now() + 15;
     while (performance.now() < end);
     await put(null);
@@ -123,16 +126,16 @@ Deno.test("a request soon after a response doesn't wait for a tick of the event 
 });
 
 Deno.test("a preamble is sent even if the body waits for its source, and an empty write sends nothing", async () => {
-  const { socket, put } = open();
+  const { socket, put } = openRecorder();
   const source = Promise.withResolvers<Uint8Array>();
-  async function* items() {
+  async function* makeItems() {
     yield new Uint8Array(0);
     yield await source.promise;
     yield new Uint8Array(0);
   }
-  const sending = put(new BodyIter(items(), 5));
+  const sending = put(new BodyIter(makeItems(), 5));
   while (socket.writes.length === 0) await waitForTick();
-  assertEquals(socket.writes.map(({ length }) => length), [preambleBytes(5)]);
+  assertEquals(socket.writes.map(({ length }) => length), [countPreambleBytes(5)]);
   source.resolve(encodeLatin1("hello"));
   await sending;
   assertEquals(socket.writes.slice(1), ["hello"]);
@@ -142,7 +145,7 @@ Deno.test("a preamble is sent even if the body waits for its source, and an empt
 
 /** Asserts that a body is sent encoded or cut, and never followed by another message. */
 async function assertHarmless(body: BodyOut, label: string): Promise<void> {
-  const { socket, conn } = open();
+  const { socket, conn } = openRecorder();
   const error = await socket.put(conn, body).then(() => null, (error) => error);
   const isHarmless = error === null || error instanceof BodyError || error instanceof TypeError;
   assert(isHarmless, `${label}: ${error}`);
@@ -151,12 +154,12 @@ async function assertHarmless(body: BodyOut, label: string): Promise<void> {
 }
 
 const smuggle = (sink: ByteSink) => sink.write(encodeLatin1(SMUGGLED));
-const chunks = (): Chunk[] => [[null, encodeLatin1("hello")], [null, new Uint8Array(0)]];
+const makeChunks = (): Chunk[] => [[null, encodeLatin1("hello")], [null, new Uint8Array(0)]];
 const makers: Record<string, [make: () => ChunkedBody, Base: typeof ChunkedBody, lines: number]> = {
   ChunkedBody: [() => new ChunkedBody(streamOf(encodeLatin1(ENCODED))), ChunkedBody, 2],
   // Both classes have the methods that the test uses.
   ChunkedBodyIter: [
-    () => new ChunkedBodyIter(chunks()) as unknown as ChunkedBody,
+    () => new ChunkedBodyIter(makeChunks()) as unknown as ChunkedBody,
     ChunkedBodyIter as unknown as typeof ChunkedBody,
     0,
   ],
@@ -164,10 +167,11 @@ const makers: Record<string, [make: () => ChunkedBody, Base: typeof ChunkedBody,
 
 for (const [name, [make, Base, lines]] of Object.entries(makers)) {
   Deno.test(`a ${name} is sent as it is encoded, and not scanned again`, async () => {
-    const source = () => name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : chunks();
-    for (const body of [make(), new class extends Base {}(source() as never)]) {
+    const makeSource = () =>
+      name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : makeChunks();
+    for (const body of [make(), new class extends Base {}(makeSource() as never)]) {
       const scanned = await countLines(async () => {
-        const written = (await open().put(body)).join("");
+        const written = (await openRecorder().put(body)).join("");
         assert(written.endsWith(`chunked\r\n\r\n${ENCODED}`), written);
       });
       assertEquals(scanned, lines);
@@ -198,7 +202,7 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
             await smuggle(sink);
             return SMUGGLED.length;
           }
-        }((name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : chunks()) as never),
+        }((name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : makeChunks()) as never),
     };
     for (const [label, impostor] of Object.entries(impostors)) {
       await assertHarmless(impostor(), label);
@@ -221,7 +225,7 @@ Deno.test("a body of known length that claims to be chunked, or to be longer, is
     ];
     for (const body of bodies) {
       Object.defineProperties(body, lie);
-      const { socket, conn } = open();
+      const { socket, conn } = openRecorder();
       await socket.put(conn, body);
       const sent = socket.writes.join("");
       assert(sent.includes(`content-length: ${SMUGGLED.length}\r\n`));

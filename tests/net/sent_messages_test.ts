@@ -86,17 +86,17 @@ Deno.test("neither a client nor a server sends a bare CR, a line end, NUL or a b
 });
 
 Deno.test("neither a client nor a server sends headers that don't frame the body that it sends", async (t) => {
-  const chunks = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
+  const makeChunks = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
   const rows: [what: string, HeaderDict, () => BodyOut][] = [
     ["both", { "content-length": 5, "transfer-encoding": "chunked" }, () => "hello"],
-    ["both, with chunks", { "content-length": 5, "transfer-encoding": "chunked" }, chunks],
+    ["both, with chunks", { "content-length": 5, "transfer-encoding": "chunked" }, makeChunks],
     ["another length", { "content-length": 6 }, () => "hello"],
-    ["a length, and chunks", { "content-length": 5 }, chunks],
+    ["a length, and chunks", { "content-length": 5 }, makeChunks],
     ["chunks, and a length", { "transfer-encoding": "chunked" }, () => "hello"],
     ["chunks, and no body", { "transfer-encoding": "chunked" }, () => null],
-    ["another coding", { "transfer-encoding": "gzip" }, chunks],
-    ["another coding before chunked", { "transfer-encoding": "gzip, chunked" }, chunks],
-    ["chunked twice", { "transfer-encoding": "chunked, chunked" }, chunks],
+    ["another coding", { "transfer-encoding": "gzip" }, makeChunks],
+    ["another coding before chunked", { "transfer-encoding": "gzip, chunked" }, makeChunks],
+    ["chunked twice", { "transfer-encoding": "chunked, chunked" }, makeChunks],
   ];
   await testEachRow(t, rows, async (_what, headers, makeBody) => {
     await assertUnsent("PUT", "/", headers, makeBody());

@@ -236,11 +236,11 @@ Deno.test("every value that an app throws is logged as an error and causes 500; 
   for (const [i, value] of thrown.entries()) {
     for (const hook of ["handle", "onConnect"] as const) {
       await t.step(`value ${i}, by ${hook}`, async () => {
-        const raise = () => {
+        const throwValue = () => {
           throw value;
         };
-        const onConnect = () => hook === "handle" || raise();
-        await using meeting = await connectRawPeer({ handle: raise, onConnect }, get);
+        const onConnect = () => hook === "handle" || throwValue();
+        await using meeting = await connectRawPeer({ handle: throwValue, onConnect }, get);
         const { peer, logger } = meeting;
         const { received } = await peer.readToEnd();
         assertEquals(received, hook === "handle" ? formatErrorResponse(500) : "");

@@ -69,7 +69,7 @@ const readings = Object.entries(bodies).flatMap(([label, sent]) =>
   })
 );
 
-async function* halfOf(session: Session | null, onEnd: () => void = () => {}) {
+async function* makeHalves(session: Session | null, onEnd: () => void = () => {}) {
   try {
     yield encodeLatin1("hello");
     if (session === null) await makePendingPromise();
@@ -81,7 +81,7 @@ async function* halfOf(session: Session | null, onEnd: () => void = () => {}) {
   }
 }
 
-async function* chunksOf(pieces: AsyncIterable<Uint8Array>) {
+async function* makeChunks(pieces: AsyncIterable<Uint8Array>) {
   for await (const piece of pieces) yield [null, piece] as const;
 }
 
@@ -119,12 +119,12 @@ const moments: readonly Moment[] = [
   })),
   {
     when: "while its response is a BodyIter that waits",
-    handle: () => [200, "OK", {}, new BodyIter(halfOf(null), 10)],
+    handle: () => [200, "OK", {}, new BodyIter(makeHalves(null), 10)],
     until: ({ peer }) => peer.readUntil("hello"),
   },
   {
     when: "while its response is a ChunkedBodyIter that waits",
-    handle: () => [200, "OK", {}, new ChunkedBodyIter(chunksOf(halfOf(null)))],
+    handle: () => [200, "OK", {}, new ChunkedBodyIter(makeChunks(makeHalves(null)))],
     until: ({ peer }) => peer.readUntil("hello"),
     received: "\r\n",
   },
@@ -161,7 +161,7 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
 
 Deno.test("the body of a response that an app returns too late is canceled", async () => {
   const returned = Promise.withResolvers<void>();
-  const iterator = halfOf(null, returned.resolve);
+  const iterator = makeHalves(null, returned.resolve);
   await iterator.next();
   await using meeting = await connectRawPeer((_request, session) => {
     session.close(reason);
@@ -175,7 +175,7 @@ Deno.test("the body of a response that an app returns too late is canceled", asy
 Deno.test("a session can be closed by the body of its response", async () => {
   const finished = Promise.withResolvers<void>();
   await using meeting = await connectRawPeer((_request, session) => {
-    return [200, "OK", {}, new BodyIter(halfOf(session, finished.resolve), 10)];
+    return [200, "OK", {}, new BodyIter(makeHalves(session, finished.resolve), 10)];
   }, get);
   await meeting.sessionEnded;
   const { received } = await meeting.peer.readToEnd();
@@ -186,20 +186,20 @@ Deno.test("a session can be closed by the body of its response", async () => {
 
 Deno.test("a session can be closed while its peer does not read the response", async () => {
   let pieceCount = 0;
-  function* pieces() {
+  function* makePieces() {
     for (;; pieceCount++) yield new Uint8Array(1_000_000);
   }
   await using meeting = await connectRawPeer(
-    () => [200, "OK", {}, new BodyIter(pieces(), 1e12)],
+    () => [200, "OK", {}, new BodyIter(makePieces(), 1e12)],
     get,
   );
-  const blocked = async () => {
+  const waitUntilBlocked = async () => {
     for (let previousCount = -1; previousCount !== pieceCount || pieceCount === 0;) {
       previousCount = pieceCount;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   };
-  await withTimeout(blocked(), "the response is held up");
+  await withTimeout(waitUntilBlocked(), "the response is held up");
   meeting.session.close(reason);
   await meeting.sessionEnded;
   assertClosed(meeting);

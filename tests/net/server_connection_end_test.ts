@@ -29,7 +29,7 @@ const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
 
 /** Sends two requests at once, and returns the number of responses. */
-async function countAnswers(app: App, request: string): Promise<number> {
+async function countResponses(app: App, request: string): Promise<number> {
   await using meeting = await connectRawPeer(app, request + get);
   await meeting.peer.closeWrite();
   const { received, kind: ending } = await meeting.peer.readToEnd();
@@ -63,12 +63,12 @@ Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 
     "read": (body) => body.read(),
   };
   for (const status of [...continuingStatuses, ...endingStatuses]) {
-    const answerCount = await countAnswers(() => [status, "As it is", {}, null], get);
+    const answerCount = await countResponses(() => [status, "As it is", {}, null], get);
     assertEquals(answerCount, continuingStatuses.includes(status) ? 2 : 1, `status ${status}`);
   }
   for (const status of [200, 201, 204, 304, 399, 400, 404, 405, 409, 412, 413, 500]) {
     for (const [use, read] of Object.entries(readersByUse)) {
-      const answerCount = await countAnswers(async ({ body }) => {
+      const answerCount = await countResponses(async ({ body }) => {
         if (body !== null) await read(body as Body);
         return [status, "As it is", {}, null];
       }, put);
@@ -90,7 +90,7 @@ Deno.test("connection: close from an app ends the session after that response", 
   for (const [answerCount, values] of Object.entries({ 1: CLOSES, 2: NOT_CLOSES })) {
     for (const connection of values) {
       const app: App = () => [200, "OK", { connection }, encodeLatin1("hello")];
-      assertEquals(await countAnswers(app, get), Number(answerCount), connection);
+      assertEquals(await countResponses(app, get), Number(answerCount), connection);
     }
   }
 });

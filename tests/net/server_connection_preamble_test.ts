@@ -29,7 +29,7 @@ async function describeRequest(
   return JSON.stringify({ method, uri, headers, path, query, content });
 }
 
-const teller: App = async (
+const describingApp: App = async (
   request,
 ) => [200, "OK", {}, encodeLatin1(await describeRequest(request))];
 
@@ -60,13 +60,13 @@ function serveCounting(app: App) {
   return Object.assign(serve({ handle, onConnect }), { give });
 }
 
-type Counting = ReturnType<typeof serveCounting>;
+type CountingServing = ReturnType<typeof serveCounting>;
 
 /**
  * Sends the parts, each once the server has read the previous one, and closes; returns the
  * responses.
  */
-async function answersTo(serving: Counting, ...parts: string[]): Promise<string> {
+async function requestInParts(serving: CountingServing, ...parts: string[]): Promise<string> {
   using peer = await RawPeer.connect(serving.address);
   for (const part of parts.slice(0, -1)) await serving.give(peer, part);
   await peer.send(parts.at(-1)!);
@@ -75,8 +75,8 @@ async function answersTo(serving: Counting, ...parts: string[]): Promise<string>
 }
 
 Deno.test("requests are parsed the same however their bytes are split, and complete requests get responses in order", async () => {
-  await using serving = serveCounting(teller);
-  const expected = await answersTo(serving, stream);
+  await using serving = serveCounting(describingApp);
+  const expected = await requestInParts(serving, stream);
   assertEquals(expected.match(/HTTP\/1\.1 200 OK/g)?.length, 4);
   const uris = [...expected.matchAll(/"uri":"([^"]*)"/g)].map(([, uri]) => uri);
   assertEquals(uris, ["/a/b?c=d", "/length", "/chunked", "/a/b?c=d"]);
@@ -84,12 +84,12 @@ Deno.test("requests are parsed the same however their bytes are split, and compl
   const endPositions = requests.map((_, i) => requests.slice(0, i + 1).join("").length);
   for (let at = 1; at < stream.length; at++) {
     const [first, rest] = [stream.slice(0, at), stream.slice(at)];
-    assertEquals(await answersTo(serving, first, rest), expected, `split at ${at}`);
+    assertEquals(await requestInParts(serving, first, rest), expected, `split at ${at}`);
     const complete = endPositions.filter((end) => end <= at).length;
-    const responses = await answersTo(serving, first);
+    const responses = await requestInParts(serving, first);
     assertEquals(responses.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0, complete, `cut after ${at}`);
   }
-  assertEquals(await answersTo(serving, ...stream), expected, "byte by byte");
+  assertEquals(await requestInParts(serving, ...stream), expected, "byte by byte");
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
@@ -144,7 +144,7 @@ Deno.test("a preamble of 32768 bytes is read, and a longer preamble is refused",
     // The count restarts after each message.
     for (const earlierRequest of ["", "GET /?first HTTP/1.1\r\na: b\r\n\r\n"]) {
       const value = "b".repeat(32768 - start.length - 4 + extra);
-      const received = await answersTo(serving, `${earlierRequest}${start}${value}\r\n\r\n`);
+      const received = await requestInParts(serving, `${earlierRequest}${start}${value}\r\n\r\n`);
       assertEquals(received.includes(`a-length: ${value.length}\r\n`), extra === 0);
       assertEquals(received.endsWith(formatErrorResponse(431)), extra === 1);
     }

@@ -25,7 +25,10 @@ const ok: ResponseTuple = [200, "OK", {}, null];
 const OK = "HTTP/1.1 200 OK\r\n";
 
 /** Runs the rows concurrently, because each waits for a part of a second. */
-function sideBySide<T>(rows: Readonly<Record<string, T>>, run: (what: string, row: T) => unknown) {
+function runConcurrently<T>(
+  rows: Readonly<Record<string, T>>,
+  run: (what: string, row: T) => unknown,
+) {
   return Promise.all(Object.entries(rows).map(([label, row]) => run(label, row)));
 }
 
@@ -41,7 +44,7 @@ const requests: Readonly<Record<string, string>> = {
 
 for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
   test(`the signal is aborted when a client ${closing} while an app is pending`, async () => {
-    await sideBySide(requests, async (label, request) => {
+    await runConcurrently(requests, async (label, request) => {
       await using meeting = await connectRawPeer(async ({ body }, session) => {
         await waitForAbort(session.signal);
         await body?.cancel();
@@ -56,7 +59,7 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
 }
 
 test("the signal is aborted when a client leaves while onConnect is pending", async () => {
-  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
+  await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     let handled = 0;
     await using meeting = await connectRawPeer({
       onConnect: async (session) => await waitForAbort(session.signal) === null,
@@ -72,14 +75,14 @@ test("the signal is aborted when a client leaves while onConnect is pending", as
 
 test("the signal is aborted when a client leaves while a response is idle", async () => {
   using intervals = recordIntervals();
-  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
+  await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     await using meeting = await connectRawPeer((_request, session) => {
-      async function* pieces() {
+      async function* makePieces() {
         yield encodeLatin1("hello");
         await waitForAbort(session.signal);
         yield encodeLatin1("world");
       }
-      return [200, "OK", {}, new BodyIter(pieces(), 10)];
+      return [200, "OK", {}, new BodyIter(makePieces(), 10)];
     }, get);
     await meeting.peer.readUntil("hello");
     const signalAborted = waitForAbort(meeting.session.signal);
@@ -108,15 +111,15 @@ const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) =>
   },
   "an iterable": (canceled) => {
     const steps = [Promise.resolve({ done: false, value: encodeLatin1("frame") })];
-    const next = () => steps.pop() ?? new Promise<never>(() => {});
+    const takeStep = () => steps.pop() ?? new Promise<never>(() => {});
     const stop = () => (canceled(), Promise.resolve({ done: true as const, value: undefined }));
-    return { [Symbol.asyncIterator]: () => ({ next, return: stop }) };
+    return { [Symbol.asyncIterator]: () => ({ next: takeStep, return: stop }) };
   },
 };
 
 test("a body of unknown length is canceled when its client leaves, and its slot is freed, even if the app doesn't read the signal", async () => {
-  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
-    await sideBySide(endless, async (label, makeBody) => {
+  await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
+    await runConcurrently(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
       await using meeting = await connectRawPeer(
         () => [200, "OK", {}, makeBody(canceled.resolve)],
@@ -132,8 +135,8 @@ test("a body of unknown length is canceled when its client leaves, and its slot 
 });
 
 test("a body of unknown length is canceled if its client left before the app responded", async () => {
-  await sideBySide(CLOSING_ACTIONS, async (closing, leave) => {
-    await sideBySide(endless, async (label, makeBody) => {
+  await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
+    await runConcurrently(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
       await using meeting = await connectRawPeer(async (_request, session) => {
         await waitForAbort(session.signal);
@@ -249,32 +252,39 @@ for (const { name, available, start } of endpointKinds) {
 // ───────────────────────── responses that fail after the client has left
 
 /** Yields a frame, and the rest after the client has left. */
-async function* frames(session: Session, makeRest: () => Iterable<Uint8Array> | Promise<never>) {
+async function* makeFrames(
+  session: Session,
+  makeRest: () => Iterable<Uint8Array> | Promise<never>,
+) {
   yield encodeLatin1("frame");
   await waitForAbort(session.signal);
   yield* await makeRest();
 }
 
-async function* chunksOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk> {
+async function* makeChunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk> {
   for await (const piece of pieces) yield [null, piece];
 }
 
 /** The ends and failures of a body's source after the client has left. */
 const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
-  "chunks that just end": (session) => new ChunkedBodyIter(chunksOf(frames(session, () => []))),
-  "pieces that end too early": (session) => new BodyIter(frames(session, () => []), 1000),
+  "chunks that just end": (session) =>
+    new ChunkedBodyIter(makeChunks(makeFrames(session, () => []))),
+  "pieces that end too early": (session) => new BodyIter(makeFrames(session, () => []), 1000),
   "a piece that is too long": (session) =>
-    new BodyIter(frames(session, () => [new Uint8Array(1000)]), 10),
+    new BodyIter(makeFrames(session, () => [new Uint8Array(1000)]), 10),
   "the AbortError of a timer": (session) =>
-    new ChunkedBodyIter(chunksOf(frames(session, () => {
+    new ChunkedBodyIter(makeChunks(makeFrames(session, () => {
       return delay(60_000, null as never, { signal: session.signal });
     }))),
   "a time-out of its own": (session) =>
     new ChunkedBodyIter(
-      chunksOf(frames(session, () => Promise.reject(new Deno.errors.TimedOut("no frame")))),
+      makeChunks(makeFrames(session, () => Promise.reject(new Deno.errors.TimedOut("no frame")))),
     ),
   "a stream that fails": (session) =>
-    new Body(ReadableStream.from(frames(session, () => Promise.reject(new Error("broken")))), 1000),
+    new Body(
+      ReadableStream.from(makeFrames(session, () => Promise.reject(new Error("broken")))),
+      1000,
+    ),
   "bytes that break a rule": (session) =>
     new ChunkedBody(ReadableStream.from((async function* () {
       yield encodeLatin1("5\r\nframe\r\n");
@@ -285,7 +295,7 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
 
 test("however the source of a body ends after the client has left, the end is logged only at level debug", async () => {
   for (const leave of Object.values(CLOSING_ACTIONS)) {
-    await sideBySide(sources, async (label, makeBody) => {
+    await runConcurrently(sources, async (label, makeBody) => {
       await using meeting = await connectRawPeer(
         (_, session) => [200, "OK", {}, makeBody(session)],
         get,
@@ -318,7 +328,7 @@ test("a mistake of an app is an error of the app, even after the client has left
     "an app that returns an invalid reason": () => [200, "bad reason!", {}, null],
     "an app that returns a body with 204": () => [204, "No Content", {}, new Uint8Array(1)],
   };
-  await sideBySide(mistakes, async (_what, response) => {
+  await runConcurrently(mistakes, async (_what, response) => {
     await using meeting = await connectRawPeer(async (_request, session) => {
       await waitForAbort(session.signal);
       return response();
@@ -366,13 +376,13 @@ const MEBIBYTE = `100000\r\n${"x".repeat(1048576)}\r\n`;
 const LARGE = `PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${MEBIBYTE}${MEBIBYTE}`;
 
 /** An app that reads the body of the first request late, while the client is watched. */
-const slow: App = async ({ uri, body }, { signal, requests }) => {
+const slowApp: App = async ({ uri, body }, { signal, requests }) => {
   assert(!signal.aborted);
   if (requests === 0) await delay(WATCHED_MILLISECONDS);
   return [200, "OK", { uri }, await body?.bytes() ?? null];
 };
 /** An app that is slow at the end of a large body, while the client is watched. */
-const slowAtEnd: App = async ({ uri, body }, { signal }) => {
+const slowAtEndApp: App = async ({ uri, body }, { signal }) => {
   assert(!signal.aborted);
   let remainingBytes = 2 * 1048576;
   await body?.writeTo({
@@ -390,7 +400,7 @@ const slowAtEnd: App = async ({ uri, body }, { signal }) => {
  */
 const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   "requests, whole and in part": [
-    slow,
+    slowApp,
     `${request("/1", "one")}${request("/2", "two")}PUT /3 HTTP/1.1\r\n`,
     answer("/1", "one") + answer("/2", "two"),
     "content-length: 5\r\n\r\nthree",
@@ -398,7 +408,7 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   ],
   // The large request has grown the buffer, which must not shrink during a pending read.
   "a large body, and a request after it": [
-    slowAtEnd,
+    slowAtEndApp,
     `${LARGE}0\r\n\r\n`,
     `${OK}content-length: 0\r\nuri: /large\r\n\r\n`,
     "GET /next HTTP/1.1\r\n\r\n",
@@ -407,7 +417,7 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
 };
 
 test("requests that arrive while a client is watched, or later, get responses in order", async () => {
-  await sideBySide(watching, async (label, [app, ...texts]) => {
+  await runConcurrently(watching, async (label, [app, ...texts]) => {
     await using meeting = await connectRawPeer(app);
     for (let i = 0; i < texts.length; i += 2) {
       await meeting.peer.send(texts[i]!);
@@ -424,7 +434,7 @@ test("watching a client changes no byte that the sink of a body has not written 
     "content-length: 512": [x, y],
     "transfer-encoding: chunked": [`100\r\n${x}\r\n`, `100\r\n${y}\r\n0\r\n\r\n`],
   };
-  await sideBySide(framings, async (framing, [first, rest]) => {
+  await runConcurrently(framings, async (framing, [first, rest]) => {
     const writeStarted = Promise.withResolvers<void>();
     await using meeting = await connectRawPeer(async ({ body }, { signal }) => {
       assert(!signal.aborted);
@@ -461,7 +471,7 @@ test("watching a client while onConnect is pending loses no byte that the client
 
 test("reading ahead keeps the time limit of the wait for a body", async () => {
   const framings = { "content-length: 5": "", "transfer-encoding: chunked": "" };
-  await sideBySide(framings, async (framing) => {
+  await runConcurrently(framings, async (framing) => {
     await using meeting = await connectRawPeer(
       async ({ body }, session) => {
         assert(!session.signal.aborted);

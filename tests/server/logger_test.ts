@@ -23,14 +23,14 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
-interface Line extends LogDetails {
+interface RecordedLine extends LogDetails {
   readonly level: LogLevel;
   readonly message: string;
 }
 
 /** A logger that fails if another method than `record` is called. */
 class RecordLogger implements Required<Logger> {
-  readonly lines: Line[] = [];
+  readonly lines: RecordedLine[] = [];
   #onLine: (() => void) | null = null;
 
   readonly debug = this.#refuse;
@@ -48,7 +48,7 @@ class RecordLogger implements Required<Logger> {
   }
 
   /** Resolves to the first line of a kind. */
-  async waitFor(kind: LogDetails["kind"]): Promise<Line> {
+  async waitFor(kind: LogDetails["kind"]): Promise<RecordedLine> {
     for (;;) {
       const line = this.lines.find((recorded) => recorded.kind === kind);
       if (line !== undefined) return line;
@@ -62,7 +62,7 @@ class RecordLogger implements Required<Logger> {
 const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n";
 const respondEmpty: App = () => [200, "OK", {}, null];
-const failing: App = () => {
+const failingApp: App = () => {
   throw new SyntaxError("a bug");
 };
 
@@ -82,7 +82,7 @@ Deno.test("record gets each line instead of the four methods, with its kind, the
     ["timeout", "info", "GET", respondEmpty, Deno.errors.TimedOut, { timeout: 0.05 }],
     ["refusal", "info", GET, refusing, undefined],
     ["body", "info", PUT, respondEmpty, undefined],
-    ["app", "error", GET, failing, SyntaxError],
+    ["app", "error", GET, failingApp, SyntaxError],
     ["app", "info", GET, new ProxyApp(upstream), Deno.errors.ConnectionRefused],
     ["other", "debug", "GET / HTTP/1.1\r\nconnection: close\r\n\r\n", respondEmpty, undefined],
   ];
@@ -200,7 +200,7 @@ Deno.test("a record that throws or rejects has no effect, and a record that is n
   ];
   for (const record of failures) {
     const logger: Logger = { debug, info, warn, error, record };
-    await using server = await Server.start(["127.0.0.1", 0], failing, { logger });
+    await using server = await Server.start(["127.0.0.1", 0], failingApp, { logger });
     assertMatch((await exchange(server.address, GET)).received, /^HTTP\/1\.1 500 /);
   }
   const logger = { debug, info, warn, error, record: "file" };

@@ -16,13 +16,13 @@ type OnConnect = NonNullable<AppObject["onConnect"]>;
 const showUser: App = (_request, session) => reply(200, `${session.user}`);
 
 /** Makes an app whose `onConnect` returns this value, and that responds with the user name. */
-function identifying(returned: unknown): AppObject {
+function makeIdentifyingApp(returned: unknown): AppObject {
   return { onConnect: (() => returned) as OnConnect, handle: showUser as AppObject["handle"] };
 }
 
 Deno.test("a peer has the user name that onConnect returns, and no name if onConnect returns true", async () => {
   for (const returned of [{ user: "anna" }, true]) {
-    await using serving = serve(identifying(returned));
+    await using serving = serve(makeIdentifyingApp(returned));
     const response = await serving.makeClient().request("GET", "/");
     assertEquals(await response.text(), returned === true ? "null" : "anna");
   }
@@ -49,18 +49,21 @@ Deno.test("a result of onConnect that is neither true nor an identity refuses th
     ],
     [{ user: "anna", signal: AbortSignal.abort() }, ""],
   ];
-  await t.step("directly", () => refuseAll(rows, identifying));
+  await t.step("directly", () => assertAllRefused(rows, makeIdentifyingApp));
   await t.step("in a table", () =>
-    refuseAll(rows, (returned) => {
-      return routes({ "GET /": showUser as AppObject["handle"], "/files/": identifying(returned) });
+    assertAllRefused(rows, (returned) => {
+      return routes({
+        "GET /": showUser as AppObject["handle"],
+        "/files/": makeIdentifyingApp(returned),
+      });
     }));
   await t.step("wrapped", () =>
-    refuseAll(rows, (returned) => {
-      return wrapApp(identifying(returned), (next) => next());
+    assertAllRefused(rows, (returned) => {
+      return wrapApp(makeIdentifyingApp(returned), (next) => next());
     }));
 });
 
-async function refuseAll(
+async function assertAllRefused(
   rows: [returned: unknown, why: string][],
   makeApp: (returned: unknown) => App,
 ): Promise<void> {
@@ -88,7 +91,7 @@ Deno.test("the identities of a table must name the same user, and each must trus
   ];
   await testEachRow(t, rows, async (_what, returned, user) => {
     const table: Record<string, App> = { "GET /": showUser };
-    for (const [i, result] of returned.entries()) table[`/${i}/`] = identifying(result);
+    for (const [i, result] of returned.entries()) table[`/${i}/`] = makeIdentifyingApp(result);
     await using serving = serve(routes(table));
     if (user === null) {
       await assertRejects(() => serving.makeClient().request("GET", "/"));
@@ -109,7 +112,9 @@ Deno.test("the identities of a table must name the same user, and each must trus
 Deno.test("each identity's signal ends the session with its reason", async () => {
   for (const index of [0, 1]) {
     const controllers = [new AbortController(), new AbortController()];
-    const [app1, app2] = controllers.map(({ signal }) => identifying({ user: "anna", signal }));
+    const [app1, app2] = controllers.map(({ signal }) =>
+      makeIdentifyingApp({ user: "anna", signal })
+    );
     await using serving = serve(routes({ "GET /": showUser, "/a/": app1!, "/b/": app2! }));
     using conn = await serving.makeClient().connect();
     await conn.get("/");
@@ -125,7 +130,7 @@ Deno.test("each identity's signal ends the session with its reason", async () =>
 Deno.test("a signal that is aborted after its session has no effect", async () => {
   const controller = new AbortController();
   const sessions: Session[] = [];
-  const app = identifying({ user: "anna", signal: controller.signal });
+  const app = makeIdentifyingApp({ user: "anna", signal: controller.signal });
   await using serving = serve({
     ...app,
     onConnect: (session, sock) => {
@@ -196,7 +201,7 @@ Deno.test("an app of a device's server can't change the user name, but may refus
   let trusts = true;
   const identity = { user: "other", signal: controller.signal, isTrusted: () => trusts };
   const reasons: unknown[] = [];
-  for (const app of [identifying(identity), perPeer(() => identifying(identity))]) {
+  for (const app of [makeIdentifyingApp(identity), perPeer(() => makeIdentifyingApp(identity))]) {
     await using server = await camera.serve(["127.0.0.1", 0], app);
     const client = await viewer.client("camera", { addresses: [server.address] });
     using conn = await client.connect();

@@ -14,7 +14,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows }
 // Constructing a server, and accepting connections.
 
 const get = "GET / HTTP/1.1\r\n\r\n";
-const ok: App = () => [200, "OK", {}, null];
+const respondEmpty: App = () => [200, "OK", {}, null];
 const anywhere = ["127.0.0.1", 0] as const;
 
 const counts = { types: ["5", null, 5n], values: [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53] };
@@ -33,7 +33,7 @@ const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unk
 
 Deno.test("an app or option of a wrong type, or an unknown option, is a TypeError; a wrong value a RangeError", () => {
   assertTypeError(() => constructWith(Server, anywhere, { onConnect: () => true }), "no handle");
-  const make = (options: unknown) => () => constructWith(Server, anywhere, ok, options);
+  const make = (options: unknown) => () => constructWith(Server, anywhere, respondEmpty, options);
   for (const options of [null, 5]) assertTypeError(make(options), `${options}`);
   for (const name of ["maxConnection", "Timeout", "host", "toString", ""]) {
     assertThrows(make({ [name]: undefined }), TypeError, name);
@@ -56,7 +56,7 @@ Deno.test("options at a limit are accepted and frozen; console is a valid logger
   ];
   for (const options of rows) {
     const passedOptions = { ...options };
-    await using server = new Server(anywhere, ok, passedOptions);
+    await using server = new Server(anywhere, respondEmpty, passedOptions);
     await server.ready;
     passedOptions.maxRequests = 8;
     assertEquals(server.options, options);
@@ -67,7 +67,7 @@ Deno.test("options at a limit are accepted and frozen; console is a valid logger
 Deno.test("an invalid argument leaves no address bound", async () => {
   const path = `${await Deno.makeTempDir()}/socket`;
   assertThrows(() => constructWith(Server, path, null), TypeError);
-  assertThrows(() => constructWith(Server, path, ok, { timeout: 0 }), RangeError);
+  assertThrows(() => constructWith(Server, path, respondEmpty, { timeout: 0 }), RangeError);
   await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
   await Deno.remove(path.slice(0, path.lastIndexOf("/")));
 });
@@ -119,7 +119,7 @@ Deno.test("onConnect gets the session and the socket, once per connection, befor
 });
 
 Deno.test("serveForever() may be called again, and before or after close()", async () => {
-  const server = new Server(anywhere, ok);
+  const server = new Server(anywhere, respondEmpty);
   const first = server.serveForever();
   const second = server.serveForever();
   assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
@@ -129,10 +129,10 @@ Deno.test("serveForever() may be called again, and before or after close()", asy
   await server.shutdown();
   await server[Symbol.asyncDispose]();
 
-  const unused = new Server(anywhere, ok);
+  const unused = new Server(anywhere, respondEmpty);
   unused.close();
   await unused.serveForever();
-  const shut = new Server(anywhere, ok);
+  const shut = new Server(anywhere, respondEmpty);
   await shut.shutdown();
   await shut.serveForever();
 });
@@ -140,11 +140,11 @@ Deno.test("serveForever() may be called again, and before or after close()", asy
 Deno.test("a server that never served is closed by await using", async () => {
   let address;
   {
-    await using server = new Server(await findOwnAddress(), ok);
+    await using server = new Server(await findOwnAddress(), respondEmpty);
     address = server.address;
-    assertThrows(() => new Server(server.address, ok), Deno.errors.AddrInUse);
+    assertThrows(() => new Server(server.address, respondEmpty), Deno.errors.AddrInUse);
   }
-  (await listenAgain(() => new Server(address, ok))).close();
+  (await listenAgain(() => new Server(address, respondEmpty))).close();
 });
 
 // Closing a server: `close()`, `shutdown()`, dispose.
@@ -176,7 +176,7 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
 });
 
 /** Makes an app that responds after `respond()`; `appCalled` resolves when the app is called. */
-function gated(): { app: App; appCalled: Promise<void>; respond: () => void } {
+function makeGatedApp(): { app: App; appCalled: Promise<void>; respond: () => void } {
   const appCalled = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   const app: App = async ({ uri }) => {
@@ -190,7 +190,7 @@ function gated(): { app: App; appCalled: Promise<void>; respond: () => void } {
 }
 
 Deno.test("shutdown(): pending requests finish, idle connections close, and new ones are refused", async () => {
-  const { app, appCalled, respond } = gated();
+  const { app, appCalled, respond } = makeGatedApp();
   await using serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
@@ -219,7 +219,7 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
 });
 
 Deno.test("shutdown(): a request whose first bytes have arrived is answered", async () => {
-  await using meeting = await connectRawPeer(ok, "GET / HT");
+  await using meeting = await connectRawPeer(respondEmpty, "GET / HT");
   const { peer, serving } = meeting;
   await waitForTick();
   await waitForTick();
@@ -245,7 +245,7 @@ Deno.test("shutdown(): a response that is being written is completed", async () 
 });
 
 Deno.test("shutdown() and then close(): pending responses are cut detectably", async () => {
-  const { app, appCalled, respond } = gated();
+  const { app, appCalled, respond } = makeGatedApp();
   await using meeting = await connectRawPeer(app, get);
   const { peer, serving } = meeting;
   await appCalled;
@@ -258,7 +258,7 @@ Deno.test("shutdown() and then close(): pending responses are cut detectably", a
 });
 
 Deno.test("close(): every connection ends at once, and a response is cut detectably", async () => {
-  const { app, appCalled, respond } = gated();
+  const { app, appCalled, respond } = makeGatedApp();
   const serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
@@ -321,7 +321,7 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
 });
 
 Deno.test("the sessions of a server are read-only", async () => {
-  await using serving = serve(ok);
+  await using serving = serve(respondEmpty);
   using conn = await serving.makeClient().connect();
   await conn.get("/");
   const { sessions } = serving.server;
@@ -356,7 +356,7 @@ Deno.test("the sessions of a server are read-only", async () => {
 });
 
 Deno.test("all sessions can be closed in one loop over them", async () => {
-  await using serving = serve(ok);
+  await using serving = serve(respondEmpty);
   const conns = await Promise.all([1, 2, 3].map(() => serving.makeClient().connect()));
   for (const conn of conns) await conn.get("/");
   assertEquals(serving.server.sessions.size, 3);
@@ -374,7 +374,7 @@ Deno.test("port is that of the address, or null without one", async () => {
     ...Deno.build.os === "linux" ? [[new Uint8Array(0), null] as [Address, null]] : [],
   ];
   for (const [address, port] of rows) {
-    await using server = new Server(address, ok);
+    await using server = new Server(address, respondEmpty);
     assertEquals(server.port, port === null ? null : server.address[1] as number);
     if (port !== null) assert(server.port! > 0);
   }

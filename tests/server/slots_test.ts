@@ -15,10 +15,10 @@ import { MemoryListener } from "../fuzz/memory.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
-const ok: App = () => [200, "OK", {}, null];
+const respondEmpty: App = () => [200, "OK", {}, null];
 
 Deno.test("the first maxConnections get a slot, and the next one waits until a slot is free", async () => {
-  await using serving = serve(ok, { maxConnections: 3 });
+  await using serving = serve(respondEmpty, { maxConnections: 3 });
   const peers = [];
   for (let i = 0; i < 3; i++) {
     const peer = await RawPeer.connect(serving.address);
@@ -65,12 +65,12 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
 // ───────────────────────── idle sessions that give way
 
 /** Advances the clock by two seconds until disposed of. */
-function twoSecondsLater(): Disposable {
+function advanceClock(): Disposable {
   return patch(performance, "now", (now) => () => now.call(performance) + 2000);
 }
 
 /** Connects a peer, and resolves when it has got a response, and its session is idle. */
-async function answeredPeer(address: Address): Promise<RawPeer> {
+async function connectAndGet(address: Address): Promise<RawPeer> {
   const peer = await RawPeer.connect(address);
   await peer.send(get);
   await peer.readPreamble();
@@ -79,12 +79,12 @@ async function answeredPeer(address: Address): Promise<RawPeer> {
 
 for (const label of ["was answered", "has sent nothing"]) {
   Deno.test(`a session that ${label} and is idle for a second is ended cleanly for a connection that waits`, async () => {
-    await using meeting = await connectRawPeer(ok, label === "was answered" ? get : "", {
+    await using meeting = await connectRawPeer(respondEmpty, label === "was answered" ? get : "", {
       maxConnections: 1,
     });
     const { peer, session, logger, serving } = meeting;
     const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-    using newcomer = await answeredPeer(serving.address);
+    using newcomer = await connectAndGet(serving.address);
     // The new connection has the slot while the peer still reads, and bytes of the peer are
     // discarded.
     await peer.send("GET /late HTTP/1.1\r\n\r\n");
@@ -100,18 +100,18 @@ for (const label of ["was answered", "has sent nothing"]) {
 }
 
 Deno.test("the session that gives way belongs to the host with the most sessions, and has been idle for the longest time", async () => {
-  await using serving = serve(ok, { maxConnections: 4 }, ["::", 0]);
+  await using serving = serve(respondEmpty, { maxConnections: 4 }, ["::", 0]);
   const { port } = serving.server;
-  const oldest = await answeredPeer(["::1", port!]);
+  const oldest = await connectAndGet(["::1", port!]);
   const peers: RawPeer[] = [];
-  for (let i = 0; i < 3; i++) peers.push(await answeredPeer(["127.0.0.1", port!]));
+  for (let i = 0; i < 3; i++) peers.push(await connectAndGet(["127.0.0.1", port!]));
   await peers[0]!.send(get);
   await peers[0]!.readPreamble();
-  using _clock = twoSecondsLater();
+  using _clock = advanceClock();
   // After the first session has given way, both hosts have two sessions.
   const newcomers = [];
   for (const expected of [peers[1]!, oldest]) {
-    newcomers.push(await answeredPeer(["::1", port!]));
+    newcomers.push(await connectAndGet(["::1", port!]));
     assertEquals((await expected.readToEnd()).kind, "end");
   }
   for (const peer of [peers[0]!, peers[2]!, ...newcomers]) {
@@ -124,7 +124,9 @@ Deno.test("the session that gives way belongs to the host with the most sessions
 Deno.test("sessions with a key are counted per key, not per host", async () => {
   await using temp = await TempDevices.create("camera", "one", "other");
   const { devices } = temp;
-  await using server = await devices.camera.serve(["127.0.0.1", 0], ok, { maxConnections: 3 });
+  await using server = await devices.camera.serve(["127.0.0.1", 0], respondEmpty, {
+    maxConnections: 3,
+  });
   const connect = async (name: "one" | "other") => {
     const client = await devices[name].client("camera", { addresses: [server.address] });
     const conn = await client.connect();
@@ -133,7 +135,7 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
   };
   const otherConn = await connect("other");
   const ones = [await connect("one"), await connect("one")];
-  using _clock = twoSecondsLater();
+  using _clock = advanceClock();
   const newcomer = await connect("other");
   // The connection has ended or refuses the next request.
   await assertRejects(() => ones[0]!.get("/"));
@@ -147,12 +149,12 @@ Deno.test("a session never gives way during a request, a response or onConnect",
   const never = new Promise<never>(() => {});
   const body = new ReadableStream({ pull: () => never });
   const rows: [what: string, app: App, sent: string][] = [
-    ["a byte of a request", ok, "G"],
-    ["a request and a byte", ok, `${get}G`],
+    ["a byte of a request", respondEmpty, "G"],
+    ["a request and a byte", respondEmpty, `${get}G`],
     ["an unread body", async ({ body }) => [200, "OK", {}, await body!.text()], put],
     ["a pending app", () => never, get],
     ["an unfinished response", () => [200, "OK", {}, body], get],
-    ["a pending onConnect", { handle: ok, onConnect: () => never }, ""],
+    ["a pending onConnect", { handle: respondEmpty, onConnect: () => never }, ""],
   ];
   await Promise.all(rows.map(async ([label, app, sent]) => {
     await using serving = serve(app, { maxConnections: 1 });
@@ -166,15 +168,15 @@ Deno.test("a session never gives way during a request, a response or onConnect",
 });
 
 Deno.test("60 connections that a client keeps open don't block another client", async () => {
-  await using serving = serve(ok);
-  const peers = await Promise.all(Array.from({ length: 60 }, () => answeredPeer(serving.address)));
+  await using serving = serve(respondEmpty);
+  const peers = await Promise.all(Array.from({ length: 60 }, () => connectAndGet(serving.address)));
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
   assertEquals(serving.logger.messagesOf("info"), []);
   for (const peer of peers) peer.close();
 });
 
 Deno.test("every way to end releases the slot", async (t) => {
-  const throwing: App = ({ uri }) => {
+  const throwingApp: App = ({ uri }) => {
     if (uri === "/throw") throw new Error("no");
     return uri === "/error"
       ? [500, "InternalArgument Server Error", {}, null]
@@ -190,7 +192,7 @@ Deno.test("every way to end releases the slot", async (t) => {
     ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
   ];
   await testEachRow(t, ways, async (_what, bytes) => {
-    await using serving = serve(throwing, { maxConnections: 2 });
+    await using serving = serve(throwingApp, { maxConnections: 2 });
     for (let i = 0; i < 6; i++) {
       using peer = await RawPeer.connect(serving.address);
       await peer.send(bytes);
@@ -201,7 +203,9 @@ Deno.test("every way to end releases the slot", async (t) => {
 
 Deno.test("onConnect needs a slot, and refusing releases it", async () => {
   let calls = 0;
-  await using serving = serve({ handle: ok, onConnect: () => ++calls > 5 }, { maxConnections: 1 });
+  await using serving = serve({ handle: respondEmpty, onConnect: () => ++calls > 5 }, {
+    maxConnections: 1,
+  });
   for (let i = 0; i < 5; i++) {
     using peer = await RawPeer.connect(serving.address);
     await peer.assertClosedSilently("who was refused");
@@ -210,7 +214,7 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
 });
 
 Deno.test("200 simultaneous connections share 10 slots, and each is answered", async () => {
-  await using serving = serve(ok, { maxConnections: 10 });
+  await using serving = serve(respondEmpty, { maxConnections: 10 });
   const client = serving.makeClient();
   const statuses = await Promise.all(
     Array.from({ length: 200 }, async () => (await client.request("GET", "/")).status),
@@ -220,7 +224,7 @@ Deno.test("200 simultaneous connections share 10 slots, and each is answered", a
 });
 
 Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {
-  await using serving = serve(ok, { maxConnections: Infinity });
+  await using serving = serve(respondEmpty, { maxConnections: Infinity });
   const peers = [];
   for (let i = 0; i < 60; i++) peers.push(await RawPeer.connect(serving.address));
   for (const peer of peers) await peer.send(get);
@@ -257,7 +261,7 @@ Deno.test("a server that is closed or shut down in onConnect also closes the con
 /**
  * Starts a server whose only slot a connection holds, and makes the socket of another connection.
  */
-async function holdSlot(app: App = ok) {
+async function serveWithHeldSlot(app: App = respondEmpty) {
   const listener = new MemoryListener();
   const logger = new RecordingLogger();
   const server = new Server(
@@ -267,16 +271,16 @@ async function holdSlot(app: App = ok) {
     new InternalArgument({ additionalOptions: [], listen: () => listener }),
   );
   const serving = server.serveForever();
-  await turns(10);
+  await runMicrotasks(10);
   const first = new RecordingSocket();
   first.receive(get);
   listener.offer(first);
-  await turns(100);
+  await runMicrotasks(100);
   const [holder] = server.sessions;
   return { server, serving, holder: holder!, waiting: new RecordingSocket(), listener, logger };
 }
 
-async function turns(count: number): Promise<void> {
+async function runMicrotasks(count: number): Promise<void> {
   for (let microtask = 0; microtask < count; microtask++) await null;
 }
 
@@ -284,7 +288,7 @@ async function turns(count: number): Promise<void> {
 const steps: Readonly<Record<string, ((holder: Session) => Promise<void>) | null>> = {
   "was accepted": null,
   "could get a free slot": async (holder) => {
-    await turns(20);
+    await runMicrotasks(20);
     holder.close();
   },
 };
@@ -292,10 +296,10 @@ const steps: Readonly<Record<string, ((holder: Session) => Promise<void>) | null
 for (const [label, begin] of Object.entries(steps)) {
   Deno.test(`closing a server at any moment after a connection ${label} also closes the connection`, async () => {
     for (let microtasks = 0; microtasks < 30; microtasks++) {
-      const { server, serving, holder, waiting, listener, logger } = await holdSlot();
+      const { server, serving, holder, waiting, listener, logger } = await serveWithHeldSlot();
       listener.offer(waiting);
       if (begin !== null) await begin(holder);
-      await turns(microtasks);
+      await runMicrotasks(microtasks);
       server.close();
       await withTimeout(serving, `closed ${microtasks} turns after it ${label}`);
       assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []]);
@@ -306,11 +310,13 @@ for (const [label, begin] of Object.entries(steps)) {
 Deno.test("shutting down at any moment closes every accepted connection before the last response", async () => {
   for (let microtasks = 0; microtasks < 20; microtasks++) {
     const answering = Promise.withResolvers<ResponseTuple>();
-    const { server, serving, waiting, listener, logger } = await holdSlot(() => answering.promise);
+    const { server, serving, waiting, listener, logger } = await serveWithHeldSlot(() =>
+      answering.promise
+    );
     listener.offer(waiting);
-    await turns(microtasks);
+    await runMicrotasks(microtasks);
     const shutdown = server.shutdown();
-    await turns(20);
+    await runMicrotasks(20);
     const label = `shut down ${microtasks} turns after it was accepted`;
     assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []], label);
     answering.resolve([200, "OK", {}, null]);

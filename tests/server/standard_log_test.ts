@@ -12,7 +12,7 @@ import { FakeTime } from "@std/testing/time";
 import { fromFileUrl, join } from "@std/path";
 
 /** Records the lines that are printed to stderr, until disposed of. */
-function printed() {
+function recordPrintedLines() {
   const lines: string[] = [];
   const { warn, error } = console;
   console.warn = console.error = (line: string) => void lines.push(line);
@@ -21,14 +21,14 @@ function printed() {
 
 Deno.test("one line of each kind is printed per second; the latest withheld line follows a second later, with a count", () => {
   using time = new FakeTime();
-  using output = printed();
+  using output = recordPrintedLines();
   const logger = standardLogger();
-  const info = (line: string, kind: LogDetails["kind"]) => {
+  const logInfo = (line: string, kind: LogDetails["kind"]) => {
     logger.record("info", line, { kind, who: null, error: undefined });
   };
   const takeLines = () => output.lines.splice(0);
-  for (let n = 1; n <= 5; n++) info(`bytes ${n}`, "protocol");
-  info("another kind", "slot");
+  for (let n = 1; n <= 5; n++) logInfo(`bytes ${n}`, "protocol");
+  logInfo("another kind", "slot");
   logger.debug("never");
   assertEquals(takeLines(), ["bytes 1", "another kind"]);
   time.tick(999);
@@ -36,8 +36,8 @@ Deno.test("one line of each kind is printed per second; the latest withheld line
   time.tick(1);
   assertEquals(takeLines(), ["bytes 5 (and 3 more of this kind)"]);
   // That line also starts its second.
-  info("bytes 6", "protocol");
-  info("free again", "slot");
+  logInfo("bytes 6", "protocol");
+  logInfo("free again", "slot");
   time.tick(999);
   assertEquals(takeLines(), ["free again"]);
   time.tick(1);
@@ -47,8 +47,8 @@ Deno.test("one line of each kind is printed per second; the latest withheld line
     for (let n = 0; n < 3; n++) logger[level](level);
   }
   assertEquals(takeLines(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
-  info("bytes 7", "protocol");
-  info("bytes 8", "protocol");
+  logInfo("bytes 7", "protocol");
+  logInfo("bytes 8", "protocol");
   logger[Symbol.dispose]();
   assertEquals(takeLines(), ["bytes 7", "bytes 8"]);
   time.tick(5000);
@@ -65,7 +65,7 @@ Deno.test("a flood of refused requests prints few lines; options.logger gets all
       await exchange(server.address, `PUT /${n} HTTP/1.1\r\ncontent-length: 9\r\n\r\n`);
     }
   };
-  using output = printed();
+  using output = recordPrintedLines();
   {
     await using server = await Server.start(["127.0.0.1", 0], app);
     await send(server);
@@ -85,7 +85,7 @@ Deno.test("a flood of refused requests prints few lines; options.logger gets all
 });
 
 Deno.test("each error of an app is printed, and a logger that fails has no effect", async () => {
-  using output = printed();
+  using output = recordPrintedLines();
   const app: App = () => {
     throw new Error("the application broke");
   };

@@ -15,7 +15,7 @@ const anywhere = ["127.0.0.1", 0] as const;
 const waitForTimer = () => new Promise((resolve) => setTimeout(resolve));
 
 /** Makes functions that start each kind of server. */
-async function kinds() {
+async function makeStarters() {
   const pki = await TempPKI.create();
   const { serverSslconfig } = pki;
   return {
@@ -31,7 +31,7 @@ async function kinds() {
 }
 
 Deno.test("Server.start resolves to a server that is bound and serves", async () => {
-  await using servers = await kinds();
+  await using servers = await makeStarters();
   for (const [name, start] of Object.entries(servers.starts)) {
     await using server = await start(anywhere);
     assertInstanceOf(server, name === "TLS" ? SSLServer : Server);
@@ -45,7 +45,7 @@ Deno.test("Server.start resolves to a server that is bound and serves", async ()
 });
 
 Deno.test("an address that is in use rejects only Server.start", async () => {
-  await using servers = await kinds();
+  await using servers = await makeStarters();
   using rejections = recordUnhandledRejections();
   for (const start of Object.values(servers.starts)) {
     await using first = await start(anywhere);
@@ -70,7 +70,7 @@ Deno.test("Server.start rejects invalid arguments with the constructor's error",
 });
 
 Deno.test("if ready rejects, a rejection of serveForever() counts as handled", async () => {
-  await using servers = await kinds();
+  await using servers = await makeStarters();
   await using first = await servers.starts.TLS(anywhere);
   const make = () =>
     new SSLServer(servers.pki.serverSslconfig, first.address as typeof anywhere, app);

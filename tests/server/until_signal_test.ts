@@ -19,11 +19,11 @@ const SIGNAL = "SIGURG";
 /** Seconds. Programs are compiled first. */
 const PATIENCE = 60;
 
-function signal(): void {
+function sendSignal(): void {
   Deno.kill(Deno.pid, SIGNAL);
 }
 
-function until(serving: StoppableServer, options: UntilSignalOptions = {}): Promise<void> {
+function serveUntil(serving: StoppableServer, options: UntilSignalOptions = {}): Promise<void> {
   return serveUntilSignal(serving, options, [SIGNAL]);
 }
 
@@ -82,13 +82,13 @@ for (const [label, start] of Object.entries(kinds)) {
     async () => {
       const gate = new Gate();
       await using kind = await start(gate);
-      const serving = until(kind.server);
+      const serving = serveUntil(kind.server);
       using conn = await kind.client.connect();
       const response = conn.get("/");
       await gate.waitForCall();
       let isOver = false;
       serving.then(() => isOver = true);
-      signal();
+      sendSignal();
       await assertRefused(kind.client);
       assert(!isOver);
       gate.respond();
@@ -101,16 +101,16 @@ for (const [label, start] of Object.entries(kinds)) {
   Deno.test(`${label} is closed at the second signal`, { ignore }, async () => {
     const gate = new Gate();
     await using kind = await start(gate);
-    const serving = until(kind.server, { deadline: null });
+    const serving = serveUntil(kind.server, { deadline: null });
     using conn = await kind.client.connect();
     const response = conn.get("/").catch(() => "cut");
     await gate.waitForCall();
-    signal();
+    sendSignal();
     await assertRefused(kind.client);
     // `null` is no time limit, not a time limit of 0 s.
     const timeout = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
     assertEquals(await Promise.race([response, timeout]), "waits");
-    signal();
+    sendSignal();
     assertEquals(await withTimeout(response, "the connection is cut"), "cut");
     await withTimeout(serving, "it ends");
   });
@@ -118,7 +118,7 @@ for (const [label, start] of Object.entries(kinds)) {
 
 /** Waits until connections are refused. */
 async function assertRefused(client: Kind["client"]): Promise<void> {
-  const refused = async () => {
+  const waitForRefusal = async () => {
     for (;;) {
       const conn = await client.connect().catch(() => null);
       if (conn === null) return;
@@ -126,7 +126,7 @@ async function assertRefused(client: Kind["client"]): Promise<void> {
       await waitForTick();
     }
   };
-  await withTimeout(refused(), "new connections are refused");
+  await withTimeout(waitForRefusal(), "new connections are refused");
 }
 
 Deno.test(
@@ -135,12 +135,12 @@ Deno.test(
   async () => {
     const gate = new Gate();
     await using serving = serve(gate.app);
-    const untilSignal = until(serving.server, { deadline: 0.1 });
+    const untilSignal = serveUntil(serving.server, { deadline: 0.1 });
     using conn = await serving.makeClient().connect();
     const response = conn.get("/").catch(() => "cut");
     await gate.waitForCall();
     const start = performance.now();
-    signal();
+    sendSignal();
     assertEquals(await withTimeout(response, "the connection is cut"), "cut");
     await withTimeout(untilSignal, "it ends");
     assert(performance.now() - start >= 95);
@@ -154,19 +154,19 @@ Deno.test(
     for (const end of ["close", "shutdown"] as const) {
       await using serving = serve(new Gate().app);
       const { server } = serving;
-      const untilSignal = until(server);
+      const untilSignal = serveUntil(server);
       await server[end]();
       await withTimeout(untilSignal, `it ends by ${end}()`);
       let stopped = 0;
       server.shutdown = () => Promise.resolve(void stopped++);
       const { promise: received, resolve } = Promise.withResolvers<void>();
       Deno.addSignalListener(SIGNAL, resolve);
-      signal();
+      sendSignal();
       await withTimeout(received, "the signal arrives");
       Deno.removeSignalListener(SIGNAL, resolve);
       assertEquals(stopped, 0);
       // If the server has ended, the call resolves at once.
-      await withTimeout(until(server), "it has ended");
+      await withTimeout(serveUntil(server), "it has ended");
     }
   },
 );

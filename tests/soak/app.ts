@@ -26,7 +26,7 @@ export interface Payload {
 const BLOCK = 65536;
 
 /** Yields the bytes, in pieces of uneven lengths. */
-export function* pieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuffer>> {
+export function* makePieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuffer>> {
   let state = seed | 0;
   for (let sentBytes = 0; sentBytes < size;) {
     const words = new Uint32Array(1 + (state >>> 3) % (BLOCK / 4));
@@ -41,17 +41,17 @@ export function* pieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuff
 }
 
 /** Yields the bytes as chunks, some with an extension, and the empty chunk. */
-export function* chunks(payload: Payload): Generator<Chunk> {
+export function* makeChunks(payload: Payload): Generator<Chunk> {
   let index = 0;
-  for (const piece of pieces(payload)) {
+  for (const piece of makePieces(payload)) {
     yield [index % 3 === 0 ? ["index", String(index)] : null, piece];
     index++;
   }
   yield [["end", "yes"], new Uint8Array()];
 }
 
-export function allBytes(payload: Payload): Uint8Array {
-  return concat(pieces(payload));
+export function makeBytes(payload: Payload): Uint8Array {
+  return concat(makePieces(payload));
 }
 
 /** A checksum that is updated with each piece. */
@@ -71,7 +71,7 @@ export class Checksum {
 
 export function checksumOf(payload: Payload): string {
   const checksum = new Checksum();
-  for (const piece of pieces(payload)) checksum.add(piece);
+  for (const piece of makePieces(payload)) checksum.add(piece);
   return String(checksum);
 }
 
@@ -91,9 +91,9 @@ export async function checksumOfBody(body: BodyIn): Promise<string> {
 
 /** Makes the body of a response, of the kind that the query requests. */
 function makeBody(kind: string | null, payload: Payload): BodyOut {
-  if (kind === "chunked") return new ChunkedBodyIter(chunks(payload));
-  if (kind === "iter") return new BodyIter(pieces(payload), payload.size);
-  return payload.size === 0 ? null : allBytes(payload);
+  if (kind === "chunked") return new ChunkedBodyIter(makeChunks(payload));
+  if (kind === "iter") return new BodyIter(makePieces(payload), payload.size);
+  return payload.size === 0 ? null : makeBytes(payload);
 }
 
 /** Makes the app, which records violations in the ledger. */
@@ -115,18 +115,18 @@ export function makeApp(ledger: Ledger): App {
   };
 }
 
-class Planned extends Error {
+class PlannedError extends Error {
   override readonly name = "Planned";
 }
 
-function* failing(): Generator<Uint8Array> {
+function* makeFailingPieces(): Generator<Uint8Array> {
   yield new Uint8Array(70000);
-  throw new Planned("inside the body");
+  throw new PlannedError("inside the body");
 }
 
 /** Cancels a body during a read, which must reject with the reason. */
 async function cancelWhileReading(body: BodyIn): Promise<ResponseTuple> {
-  const reason = new Planned("cancelled");
+  const reason = new PlannedError("cancelled");
   const reading = body?.read().then(() => null, (error: unknown) => error);
   await body?.cancel(reason);
   const outcome = await reading;
@@ -134,7 +134,7 @@ async function cancelWhileReading(body: BodyIn): Promise<ResponseTuple> {
   return [409, "Conflict", {}, null];
 }
 
-async function* endless(): AsyncGenerator<Uint8Array> {
+async function* makeEndlessPieces(): AsyncGenerator<Uint8Array> {
   for (;;) {
     yield new Uint8Array(1000);
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -142,7 +142,7 @@ async function* endless(): AsyncGenerator<Uint8Array> {
 }
 
 function cancelSoon(body: BodyIter): BodyIter {
-  setTimeout(() => body.cancel(new Planned("no answer after all")), 5);
+  setTimeout(() => body.cancel(new PlannedError("no answer after all")), 5);
   return body;
 }
 
@@ -150,8 +150,8 @@ function cancelSoon(body: BodyIter): BodyIter {
 export const serverFaults: Readonly<
   Record<string, readonly [status: number | null, answer: (body: BodyIn) => Answer]>
 > = {
-  "throws": [500, () => Promise.reject(new Planned("before the body"))],
-  "throws-inside": [null, () => [200, "OK", {}, new BodyIter(failing(), 200000)]],
+  "throws": [500, () => Promise.reject(new PlannedError("before the body"))],
+  "throws-inside": [null, () => [200, "OK", {}, new BodyIter(makeFailingPieces(), 200000)]],
   "too-short": [null, () => [200, "OK", {}, new BodyIter([new Uint8Array(10)], 20)]],
   "too-long": [null, () => [200, "OK", {}, new BodyIter([new Uint8Array(70000)], 69999)]],
   "nonsense": [500, () => ({ status: 200 }) as unknown as ResponseTuple],
@@ -161,7 +161,7 @@ export const serverFaults: Readonly<
   "cancels-unread": [409, cancelWhileReading],
   "cancels-its-answer": [
     null,
-    () => [200, "OK", {}, cancelSoon(new BodyIter(endless(), 5_000_000))],
+    () => [200, "OK", {}, cancelSoon(new BodyIter(makeEndlessPieces(), 5_000_000))],
   ],
   "slow": [200, answerSlowly],
 };

@@ -122,33 +122,34 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
 type ConnectionFault = (connection: Connection, random: Random) => Promise<string | null>;
 
 /** Yields some pieces, and then waits forever. */
-async function* waiting(pieces: number): AsyncGenerator<Uint8Array> {
+async function* makeWaitingPieces(pieces: number): AsyncGenerator<Uint8Array> {
   for (let i = 0; i < pieces; i++) yield new Uint8Array(80000);
   await new Promise(() => {});
 }
 
-function* breaking(): Generator<Uint8Array> {
+function* makeFailingPieces(): Generator<Uint8Array> {
   yield new Uint8Array(80000);
   throw new Error("the source of a body failed");
 }
 
-function fails(promise: Promise<unknown>): Promise<boolean> {
+function isRejected(promise: Promise<unknown>): Promise<boolean> {
   return promise.then(() => false, () => true);
 }
 
 /** Sends a broken body, which must fail the request and close the connection. */
 async function sendBroken(connection: Connection, body: BodyOut): Promise<string | null> {
-  const hasFailed = await fails(connection.put("/data", { checksum: "x" }, body));
+  const hasFailed = await isRejected(connection.put("/data", { checksum: "x" }, body));
   return hasFailed && connection.closed ? null : "a broken body was taken for whole";
 }
 
 const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
-  "its body fails": (connection) => sendBroken(connection, new BodyIter(breaking(), 200000)),
+  "its body fails": (connection) =>
+    sendBroken(connection, new BodyIter(makeFailingPieces(), 200000)),
   "its body is too short": (connection) =>
     sendBroken(connection, new BodyIter([new Uint8Array(10)], 20)),
   "its body is canceled": async (connection, random) => {
     const reason = new Error("cancelled");
-    const body = new BodyIter(waiting(random.below(4)), 400000);
+    const body = new BodyIter(makeWaitingPieces(random.below(4)), 400000);
     const putting = connection.put("/data", { checksum: "x" }, body).catch((error) => error);
     setTimeout(() => body.cancel(reason), random.below(10));
     const error = await putting;
@@ -174,11 +175,15 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
   "its body comes in tiny chunks": async (connection, random) => {
     const count = 1000 + random.below(4000);
     const data = new Uint8Array(1);
-    const chunks = function* (): Generator<Chunk> {
+    const makeTinyChunks = function* (): Generator<Chunk> {
       for (let i = 0; i < count; i++) yield [null, data];
       yield [null, new Uint8Array(0)];
     };
-    const response = await connection.put("/fault/collects", {}, new ChunkedBodyIter(chunks()));
+    const response = await connection.put(
+      "/fault/collects",
+      {},
+      new ChunkedBodyIter(makeTinyChunks()),
+    );
     const text = await response.body?.text();
     return text === `${count}` ? null : `${text} of ${count} bytes in tiny chunks`;
   },
@@ -189,13 +194,13 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     return null;
   },
   "it closes while it waits": async (connection, random) => {
-    const failing = fails(connection.get("/fault/slow"));
+    const failing = isRejected(connection.get("/fault/slow"));
     setTimeout(() => connection.close(), random.below(20));
     return await failing ? null : "a closed connection was answered";
   },
 };
 
-async function serverFault(
+async function requestFault(
   connection: Connection,
   name: string,
   expected: number | null,
@@ -246,5 +251,5 @@ async function injectOne(client: Client, random: Random): Promise<[string, strin
     return [`client: ${name}`, await fault(connection, random)];
   }
   const [name, [expected]] = random.pick(Object.entries(serverFaults));
-  return [`server: ${name}`, await serverFault(connection, name, expected)];
+  return [`server: ${name}`, await requestFault(connection, name, expected)];
 }

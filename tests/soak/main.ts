@@ -16,7 +16,7 @@ import {
   runAborting,
   runAmongClosed,
   runCloser,
-  runHonestly,
+  runWellBehaved,
   Tally,
 } from "./traffic.ts";
 import { runTrees } from "./trees.ts";
@@ -56,7 +56,7 @@ async function runTraffic(
   start(1, (run) => runSwaps(servers.swapping, run));
   start(1, (run) => runTrees(dir, run));
   for (const [name, client] of servers.clients) {
-    start(HONEST_CLIENTS, (run) => runHonestly(name, client, run));
+    start(HONEST_CLIENTS, (run) => runWellBehaved(name, client, run));
     start(FAULTY_CLIENTS, (run) => runFaulty(name, client, run));
     start(ABORTING_CLIENTS, (run) => runAborting(name, client, run));
   }
@@ -129,17 +129,17 @@ async function settle(servers: Servers, before: Resources): Promise<Resources> {
   }
 }
 
-const mebibytes = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
+const formatMebibytes = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
 
-function describe({ rss, heap, descriptors }: Resources): string {
-  return `RSS ${mebibytes(rss)}, heap ${mebibytes(heap)}, ${descriptors} descriptors`;
+function formatResources({ rss, heap, descriptors }: Resources): string {
+  return `RSS ${formatMebibytes(rss)}, heap ${formatMebibytes(heap)}, ${descriptors} descriptors`;
 }
 
 function report(tally: Tally, seconds: number): void {
   const { requests, bytes, connections, faults } = tally;
   const rate = Math.round(requests / seconds);
   console.log(
-    `${requests} requests (${rate}/s) over ${connections} connections, ${mebibytes(bytes)} ` +
+    `${requests} requests (${rate}/s) over ${connections} connections, ${formatMebibytes(bytes)} ` +
       "checksummed",
   );
   const total = [...faults.values()].reduce((sum, n) => sum + n, 0);
@@ -147,7 +147,7 @@ function report(tally: Tally, seconds: number): void {
   for (const [name, n] of [...faults].sort()) console.log(`  ${String(n).padStart(7)}  ${name}`);
 }
 
-function problemsOf(
+function findProblems(
   tallies: readonly Tally[],
   ledger: Ledger,
   rejections: readonly string[],
@@ -164,9 +164,11 @@ function problemsOf(
   const leaked = end.descriptors - Math.max(before.descriptors, start.descriptors);
   if (leaked > 0) problems.push(`${leaked} descriptors have leaked`);
   const heap = end.heap - start.heap;
-  if (heap > MOST_HEAP_GROWTH_BYTES) problems.push(`the heap has grown by ${mebibytes(heap)}`);
+  if (heap > MOST_HEAP_GROWTH_BYTES) {
+    problems.push(`the heap has grown by ${formatMebibytes(heap)}`);
+  }
   const rss = end.rss - start.rss;
-  if (rss > MOST_RSS_GROWTH_BYTES) problems.push(`memory has grown by ${mebibytes(rss)}`);
+  if (rss > MOST_RSS_GROWTH_BYTES) problems.push(`memory has grown by ${formatMebibytes(rss)}`);
   return problems;
 }
 
@@ -184,13 +186,13 @@ async function soak(minutes: number): Promise<readonly string[]> {
     const warmUp = await runTraffic(servers, dir, WARM_UP_SECONDS, 1);
     // The memory of the first traffic doesn't show a leak.
     const start = await settle(servers, { ...before, rss: Infinity });
-    console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
+    console.log(`start: ${formatResources(start)}, after ${WARM_UP_SECONDS} s of warming up`);
     const began = performance.now();
     const tally = await runTraffic(servers, dir, minutes * 60, 1000);
     report(tally, (performance.now() - began) / 1000);
     const end = await settle(servers, start);
-    console.log(`end:   ${describe(end)}, after ${minutes} min`);
-    const problems = problemsOf([warmUp, tally], ledger, rejections, before, start, end);
+    console.log(`end:   ${formatResources(end)}, after ${minutes} min`);
+    const problems = findProblems([warmUp, tally], ledger, rejections, before, start, end);
     const openSessions = servers.countSessions();
     if (openSessions > 0) problems.push(`${openSessions} sessions are left`);
     return problems;

@@ -17,13 +17,13 @@ import {
 } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 import { quiet } from "../fuzz/memory.ts";
-import { type Closing, noting, pause, type Run, type Tally } from "./traffic.ts";
+import { type ClosingServer, noteClients, pause, type Run, type Tally } from "./traffic.ts";
 
 /** The running servers, with a client of each. */
 export type Servers = Awaited<ReturnType<typeof startServers>>;
 
 /** A server that trusts one of its clients only at times. */
-type Swapping = Servers["swapping"];
+type SwappingServer = Servers["swapping"];
 
 async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) {
   const { certFile, keyFile, caFile } = pki.serverSslconfig;
@@ -76,11 +76,11 @@ export async function startServers(app: App, dir: string) {
   const tls = await start(new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, OPTIONS));
   const upstream = new Client(unix.address, CLIENT_OPTIONS);
   const proxy = await start(new Server(["::1", 0], new ProxyApp(upstream), OPTIONS));
-  const closing = await start(new Server(["127.0.0.1", 0], noting(app), OPTIONS));
+  const closing = await start(new Server(["127.0.0.1", 0], noteClients(app), OPTIONS));
   const closingTls = await start(
-    new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noting(app), OPTIONS),
+    new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noteClients(app), OPTIONS),
   );
-  const closingOf = (server: Server, client: Client): Closing => ({
+  const makeClosing = (server: Server, client: Client): ClosingServer => ({
     ...{ server, client, closed: new Set() },
   });
   return {
@@ -97,8 +97,11 @@ export async function startServers(app: App, dir: string) {
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
     /** Servers whose sessions are closed at random. */
     closing: [
-      closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),
-      closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address, CLIENT_OPTIONS)),
+      makeClosing(closing, new Client(closing.address, CLIENT_OPTIONS)),
+      makeClosing(
+        closingTls,
+        new SSLClient(pki.clientSslconfig, closingTls.address, CLIENT_OPTIONS),
+      ),
     ],
     countSessions: () => servers.reduce((sum, { sessions }) => sum + sessions.size, 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -114,7 +117,7 @@ interface Trust {
 }
 
 /** Swaps the contexts of a server at random, while the guest connects. */
-export async function runSwaps(swapping: Swapping, run: Run): Promise<void> {
+export async function runSwaps(swapping: SwappingServer, run: Run): Promise<void> {
   const trust: Trust = { version: 0, guest: false };
   const guests = Array.from({ length: GUESTS }, () => runGuest(swapping, trust, run));
   await swapAtRandom(swapping, trust, run);
@@ -122,7 +125,7 @@ export async function runSwaps(swapping: Swapping, run: Run): Promise<void> {
 }
 
 async function swapAtRandom(
-  swapping: Swapping,
+  swapping: SwappingServer,
   trust: Trust,
   { random, tally, signal }: Run,
 ): Promise<void> {
@@ -157,7 +160,7 @@ async function swapAtRandom(
 }
 
 /** Ends the live sessions of the guest, as a program that withdraws trust does. */
-function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
+function closeGuests({ server, guestKey }: SwappingServer, tally: Tally): void {
   for (const session of server.sessions) {
     if (session.peerCertificate?.authority?.publicKey256 !== guestKey) continue;
     session.close();
@@ -167,7 +170,7 @@ function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
 
 /** Connects as the guest, which must be accepted exactly while it is trusted. */
 async function runGuest(
-  { guest }: Swapping,
+  { guest }: SwappingServer,
   trust: Trust,
   { tally, signal }: Run,
 ): Promise<void> {

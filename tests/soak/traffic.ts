@@ -16,7 +16,14 @@ import {
   type Server,
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
-import { allBytes, checksumOf, checksumOfBody, chunks, type Payload, pieces } from "./app.ts";
+import {
+  checksumOf,
+  checksumOfBody,
+  makeBytes,
+  makeChunks,
+  makePieces,
+  type Payload,
+} from "./app.ts";
 
 /** The maximum number of reported failures. */
 const MOST_FAILURES = 1000;
@@ -52,7 +59,7 @@ export function pause(milliseconds: number): Promise<void> {
 }
 
 /** Returns one of a few sizes, some of them around the limits of buffers. */
-function someSize(random: Random): number {
+function pickSize(random: Random): number {
   const dice = random.below(100);
   if (dice < 25) return 0;
   if (dice < 60) return random.below(2000);
@@ -61,7 +68,7 @@ function someSize(random: Random): number {
   return random.below(4000000);
 }
 
-export async function runHonestly(name: string, client: Client, run: Run): Promise<void> {
+export async function runWellBehaved(name: string, client: Client, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {
     try {
@@ -87,8 +94,8 @@ async function exchange(
   options?: RequestOptions,
 ): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
-  const sent: Payload = { seed: random.next(), size: someSize(random) };
-  const payload: Payload = { seed: random.next(), size: someSize(random) };
+  const sent: Payload = { seed: random.next(), size: pickSize(random) };
+  const payload: Payload = { seed: random.next(), size: pickSize(random) };
   const kind = random.pick(["array", "iter", "chunked"]);
   const uri = `/data?seed=${payload.seed}&size=${payload.size}&kind=${kind}`;
   const body = method === "PUT" || method === "POST" ? makeBody(sent, random) : null;
@@ -111,9 +118,9 @@ async function exchange(
 
 function makeBody(payload: Payload, random: Random): BodyOut {
   const dice = random.below(3);
-  if (dice === 0) return allBytes(payload);
-  if (dice === 1) return new BodyIter(pieces(payload), payload.size);
-  return new ChunkedBodyIter(chunks(payload));
+  if (dice === 0) return makeBytes(payload);
+  if (dice === 1) return new BodyIter(makePieces(payload), payload.size);
+  return new ChunkedBodyIter(makeChunks(payload));
 }
 
 // Aborted requests: each returns its whole response, or rejects with the reason of its abort.
@@ -173,7 +180,7 @@ async function abortOne(connection: Connection, run: Run): Promise<string | null
  * A server whose sessions are closed, its client, and the ids of the clients whose sessions were
  * closed.
  */
-export interface Closing {
+export interface ClosingServer {
   readonly server: Server;
   readonly client: Client;
   readonly closed: Set<string>;
@@ -182,7 +189,7 @@ export interface Closing {
 const NAME = "server: closes a session";
 
 /** Wraps an app, and stores in each session the id that its client sends. */
-export function noting(app: App): AppFunction {
+export function noteClients(app: App): AppFunction {
   const handle = typeof app === "function" ? app : app.handle.bind(app);
   return (request, session, api) => {
     session.store.set("who", request.headers["who"]);
@@ -190,7 +197,7 @@ export function noting(app: App): AppFunction {
   };
 }
 
-export async function runCloser({ server, closed }: Closing, run: Run): Promise<void> {
+export async function runCloser({ server, closed }: ClosingServer, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {
     await pause(random.below(20));
@@ -207,7 +214,7 @@ export async function runCloser({ server, closed }: Closing, run: Run): Promise<
 /**
  * Makes requests over one connection after the other; only requests of closed sessions may fail.
  */
-export async function runAmongClosed({ client, closed }: Closing, run: Run): Promise<void> {
+export async function runAmongClosed({ client, closed }: ClosingServer, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {
     const clientId = crypto.randomUUID();

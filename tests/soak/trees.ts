@@ -32,7 +32,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
       trees.change();
       await moveWithFault(trees, isUpload, server, run);
     }
-    const { failed, deletionsSkipped } = await move(trees, isUpload, server, {});
+    const { failed, deletionsSkipped } = await moveTree(trees, isUpload, server, {});
     const problems = trees.problems(true);
     if (failed > 0 || deletionsSkipped !== null) {
       problems.push(`${failed} failed, ${deletionsSkipped}`);
@@ -44,7 +44,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
   }
 }
 
-function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
+function moveTree(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
   const client = new Client(server.address, { timeout: 60 });
   const treeOptions = { delete: true, partial: true, ...options };
   return isUpload
@@ -71,7 +71,7 @@ async function moveWithFault(
   }, random.below(MOST_MILLISECONDS));
   let isComplete = false;
   try {
-    const { failed, bytes } = await move(trees, isUpload, server, { signal: aborter.signal });
+    const { failed, bytes } = await moveTree(trees, isUpload, server, { signal: aborter.signal });
     tally.bytes += bytes;
     isComplete = failed === 0 && fault !== "change";
   } catch (error) {

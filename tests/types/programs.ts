@@ -53,13 +53,13 @@ export type WrongProgram = readonly [
 export type RightPrograms = Readonly<Record<string, string>>;
 
 /** Returns the code of a program in a block. */
-export const blockOf = (code: string): string => `{\n${code}\n}\n`;
+export const makeBlock = (code: string): string => `{\n${code}\n}\n`;
 
 /**
  * Type-checks programs as blocks of one module in a temporary project; returns the errors, without
  * the lines of the program, by the name of the program.
  */
-export async function typeErrors(programs: RightPrograms): Promise<Record<string, string>> {
+export async function findTypeErrors(programs: RightPrograms): Promise<Record<string, string>> {
   await using dir = await createTempDir();
   const [{ entries }] = await readPackages();
   const imports = Object.fromEntries(
@@ -68,11 +68,11 @@ export async function typeErrors(programs: RightPrograms): Promise<Record<string
   /** The name of the program at each line. */
   const names = BEGINNING.split("\n").map(() => "the beginning").slice(1);
   for (const [name, code] of Object.entries(programs)) {
-    for (const _ of blockOf(code).matchAll(/\n/g)) names.push(name);
+    for (const _ of makeBlock(code).matchAll(/\n/g)) names.push(name);
   }
   await fill(dir.path, {
     "deno.json": JSON.stringify({ imports, lock: false }),
-    "programs.ts": BEGINNING + Object.values(programs).map(blockOf).join(""),
+    "programs.ts": BEGINNING + Object.values(programs).map(makeBlock).join(""),
   });
   const { stderr } = await runCommand([Deno.execPath(), "check", "programs.ts"], {
     cwd: dir.path,

@@ -7,7 +7,7 @@ import * as everyday from "./everyday.rows.ts";
 import * as headers from "./headers.rows.ts";
 import * as logs from "./logs.rows.ts";
 import * as names from "./names.rows.ts";
-import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
+import { BEGINNING, findTypeErrors, makeBlock } from "./programs.ts";
 import * as requests from "./requests.rows.ts";
 import * as transfers from "./transfers.rows.ts";
 import * as trees from "./trees.rows.ts";
@@ -44,7 +44,7 @@ Deno.test("invalid programs don't compile, and valid programs compile", async ()
   }
   const names = new Set([...Object.keys(RIGHT), ...WRONG.map(([name]) => name)]);
   assertEquals(names.size, Object.keys(RIGHT).length + WRONG.length, "two rows have one name");
-  const errors = await typeErrors(programs);
+  const errors = await findTypeErrors(programs);
   const compiling: string[] = [];
   const otherErrors: Record<string, string> = {};
   for (const [name, , , expected] of WRONG) {
@@ -67,7 +67,7 @@ Deno.test("an invalid program that compiles fails with an error that names the m
   const alive = setInterval(() => {}, 1000);
   await testEachRow(t, compiling, async (_name, mistake, [error, message]) => {
     const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
-    await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
+    await Deno.writeTextFile(path, BEGINNING + makeBlock(mistake));
     const thrown = await assertRejects(() => import(`file://${path}`), Error);
     assertEquals(thrown.name, error);
     assertStringIncludes(thrown.message, message);

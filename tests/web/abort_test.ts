@@ -17,7 +17,7 @@ const PIECE = new Uint8Array(65536);
 const encode = (text: string) => new TextEncoder().encode(text);
 
 /** Returns the error with which a promise rejects in time. */
-function rejectsSoon(promise: Promise<unknown>, label: string): Promise<unknown> {
+function catchSoon(promise: Promise<unknown>, label: string): Promise<unknown> {
   return withTimeout(catchRejection(promise, label), `${label} rejects`);
 }
 
@@ -25,7 +25,7 @@ function rejectsSoon(promise: Promise<unknown>, label: string): Promise<unknown>
  * Makes a stream that enqueues the bytes once or repeatedly and never ends; `cancelled` resolves to
  * the reason of its cancellation.
  */
-function source(bytes: Uint8Array, goesOn = false) {
+function makeSource(bytes: Uint8Array, goesOn = false) {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const give = (controller: ReadableStreamDefaultController<Uint8Array>) =>
     controller.enqueue(bytes);
@@ -33,13 +33,13 @@ function source(bytes: Uint8Array, goesOn = false) {
   return { stream, cancelled: withTimeout(promise, "the stream is canceled") };
 }
 
-const endless = () => source(PIECE, true);
-const stuck = () => source(PIECE);
-const events = () => source(encode("data: hello\n\n"));
-const streams = [["that goes on", endless], ["that is stuck", stuck]] as const;
+const makeEndlessStream = () => makeSource(PIECE, true);
+const makeStuckStream = () => makeSource(PIECE);
+const makeEventStream = () => makeSource(encode("data: hello\n\n"));
+const streams = [["that goes on", makeEndlessStream], ["that is stuck", makeStuckStream]] as const;
 
 /** An app that reads every body. */
-const reads: AppFunction = async (request) => {
+const readingApp: AppFunction = async (request) => {
   await request.body?.writeTo({ write: () => Promise.resolve() });
   return [200, "OK", {}, null];
 };
@@ -47,7 +47,7 @@ const reads: AppFunction = async (request) => {
 Deno.test("fetch rejects with the reason of a signal that is already aborted", async (t) => {
   const reason = new Error("not now");
   const signal = AbortSignal.abort(reason);
-  const { stream, cancelled } = stuck();
+  const { stream, cancelled } = makeStuckStream();
   // There is no listener, so a fetch that tries to connect fails with another error.
   const fetch = createFetch(new Client(["127.0.0.1", 1]));
   const rows: [name: string, start: () => Promise<Response>][] = [
@@ -56,7 +56,7 @@ Deno.test("fetch rejects with the reason of a signal that is already aborted", a
     ["with a body", () => fetch("/", { method: "POST", body: stream, signal })],
   ];
   for (const [name, start] of rows) {
-    await t.step(name, async () => assertStrictEquals(await rejectsSoon(start(), name), reason));
+    await t.step(name, async () => assertStrictEquals(await catchSoon(start(), name), reason));
   }
   assertStrictEquals(await cancelled, reason);
 });
@@ -78,7 +78,7 @@ for (const [name, make] of streams) {
     const { stream, cancelled } = make();
     const fetch = createFetch(serving.makeClient());
     const responding = fetch("/", { method: "POST", body: stream, signal: aborter.signal });
-    const rejection = rejectsSoon(responding, "an aborted fetch");
+    const rejection = catchSoon(responding, "an aborted fetch");
     await withTimeout(readStarted.promise, "the body arrives");
     aborter.abort(reason);
     assertStrictEquals(await rejection, reason);
@@ -109,12 +109,12 @@ for (const [name, make] of streams) {
         const readOn = async () => {
           while (!(await reader.read()).done);
         };
-        const reading = rejectsSoon(readOn(), "reading goes on");
+        const reading = catchSoon(readOn(), "reading goes on");
         aborter.abort(reason);
         assertStrictEquals(await reading, reason);
       } else await reader.cancel(reason);
       // A server detects at a write that its peer has gone; a stuck stream doesn't write.
-      if (make === stuck) serving.server.close();
+      if (make === makeStuckStream) serving.server.close();
       await cancelled;
       assert((await signal.promise).aborted);
       assertEquals(serving.logger.messagesOf("error"), []);
@@ -127,12 +127,12 @@ Deno.test("the client's own signal aborts its fetches", async () => {
   const reason = new Error("shutting down");
   using server = new RawServer();
   const fetch = createFetch(new Client(server.address, { signal: aborter.signal }));
-  const rejection = rejectsSoon(fetch("/"), "an aborted fetch");
+  const rejection = catchSoon(fetch("/"), "an aborted fetch");
   await (await server.accept()).readPreamble();
   aborter.abort(reason);
   // The reason of the client's signal is the cause, like any other failure of a request.
   assertStrictEquals((await rejection as Error).cause, reason);
-  const refused = await rejectsSoon(fetch("/"), "an aborted client");
+  const refused = await catchSoon(fetch("/"), "an aborted client");
   assertStrictEquals((refused as Error).cause, reason);
 });
 
@@ -173,7 +173,7 @@ Deno.test("a response whose stream errors is detectably cut", async (t) => {
       let pulls = 0;
       await using serving = serve(fromFetchHandler(() => new Response(stream, { headers })));
       const response = await createFetch(serving.makeClient())("/");
-      const error = await rejectsSoon(response.bytes(), "a body that is cut");
+      const error = await catchSoon(response.bytes(), "a body that is cut");
       assertInstanceOf(error, ProtocolError);
       assert((await serving.logger.waitFor("error"))[0]?.includes("the disk is gone"));
     });
@@ -188,9 +188,9 @@ Deno.test("a request whose stream errors rejects the fetch, and is detectably cu
       controller.error(error);
     },
   });
-  await using serving = serve(reads);
+  await using serving = serve(readingApp);
   const responding = createFetch(serving.makeClient())("/", { method: "POST", body: stream });
-  const rejection = await rejectsSoon(responding, "a body that fails");
+  const rejection = await catchSoon(responding, "a body that fails");
   assertInstanceOf(rejection, TypeError);
   assertStrictEquals(rejection.cause, error);
   assertEquals(serving.logger.messagesOf("error"), []);
@@ -224,7 +224,7 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
   });
 
   test(`an idle stream is canceled when a client ${closing}`, async () => {
-    const { stream, cancelled } = events();
+    const { stream, cancelled } = makeEventStream();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
       signals.push(signal);
@@ -245,7 +245,7 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
 }
 
 test("a stream that a handler creates after its client has left is canceled", async () => {
-  const { stream, cancelled } = events();
+  const { stream, cancelled } = makeEventStream();
   await using serving = serveHandler(async ({ signal }) => {
     await waitForAbort(signal);
     return new Response(stream);
@@ -258,7 +258,7 @@ test("a stream that a handler creates after its client has left is canceled", as
 });
 
 Deno.test("a handler that closes its session cancels its stream with the reason", async () => {
-  const { stream, cancelled } = events();
+  const { stream, cancelled } = makeEventStream();
   const cancelReason = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request, { session }) => {
     request.signal.addEventListener("abort", () => cancelReason.resolve(request.signal.reason));

@@ -144,7 +144,10 @@ Deno.test("a signal that is aborted before the first byte leaves the connection 
  * Replaces the requests of a client: it responds with `redirects` redirects, and records each
  * request's body.
  */
-function answering<T extends Client>(client: T, redirects = 0): { client: T; bodies: BodyOut[] } {
+function replaceRequests<T extends Client>(
+  client: T,
+  redirects = 0,
+): { client: T; bodies: BodyOut[] } {
   const bodies: BodyOut[] = [];
   client.request = (_method, _uri, _headers, body = null) => {
     const response = bodies.push(body) > redirects
@@ -175,7 +178,10 @@ Deno.test("a URL is absolute, or relative to the host of the client, with the sc
     [new SSLClient(pki.clientSslconfig, ["127.0.0.1", 8443]), "/", "https://127.0.0.1:8443/"],
   ];
   for (const [client, input, url] of rows) {
-    assertEquals((await createFetch(answering(client).client, { anyHost: true })(input)).url, url);
+    assertEquals(
+      (await createFetch(replaceRequests(client).client, { anyHost: true })(input)).url,
+      url,
+    );
   }
 });
 

@@ -20,7 +20,7 @@ const encoder = new TextEncoder();
  * Makes a fetch to a peer that responds with these bytes; resolves to the sent bytes and the
  * response.
  */
-async function answered(
+async function fetchAndRespond(
   start: (fetch: Fetch) => Promise<Response>,
   answer: string,
   options: ClientOptions = {},
@@ -47,7 +47,7 @@ async function answered(
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /** Decodes a message with its line ends written as `|`. */
-const wire = (text: string) => text.replaceAll("|", "\r\n");
+const decodeWire = (text: string) => text.replaceAll("|", "\r\n");
 
 Deno.test("a request is sent unchanged, and only the client's headers are added", async (t) => {
   const headers = { "X-Thing": "One", accept: "text/plain" };
@@ -56,12 +56,12 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
   const put = (body: BodyInit, init: RequestInit = {}) =>
     new Request("http://a/", { method: "PUT", body, ...init });
   const bytes = new Uint8Array([65, 66]);
-  const cloned = () => {
+  const makeClonedRequest = () => {
     const request = put(encoder.encode("hello"));
     request.clone();
     return request.clone();
   };
-  const available = () => streamOf(encoder.encode("hel"), encoder.encode("lo"));
+  const makeAvailableStream = () => streamOf(encoder.encode("hel"), encoder.encode("lo"));
   const type = "content-type: text/plain;charset=UTF-8";
   const urlencoded = "content-type: application/x-www-form-urlencoded;charset=UTF-8";
   const chunked = { "transfer-encoding": "chunked" };
@@ -79,10 +79,10 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ],
     ["a blob", new Blob(["abc"], { type: "a/b" }), "content-length: 3|content-type: a/b||abc"],
     ["a stream", makeSlowStream("he", "llo"), "transfer-encoding: chunked||2|he|3|llo|0||"],
-    ["a stream of available bytes", available(), "content-length: 5||hello"],
+    ["a stream of available bytes", makeAvailableStream(), "content-length: 5||hello"],
     [
       "available bytes, chunked",
-      available(),
+      makeAvailableStream(),
       "transfer-encoding: chunked||3|hel|2|lo|0||",
       chunked,
     ],
@@ -120,7 +120,7 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
       "PUT /|accept: text/plain|" +
       `content-length: 5|${type}|x-thing: One||hello`,
     ],
-    ["a Request with bytes, cloned", [cloned()], "PUT /|content-length: 5||hello"],
+    ["a Request with bytes, cloned", [makeClonedRequest()], "PUT /|content-length: 5||hello"],
     [
       "a Request with a stream",
       [put(makeSlowStream("a"))],
@@ -138,11 +138,14 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     }),
   ];
   await testEachRow(t, rows, async (_name, args, expected) => {
-    const { sent } = await answered((fetch) => fetch(...args), OK);
-    assertEquals(sent, wire(expected.replace("|", " HTTP/1.1|")));
+    const { sent } = await fetchAndRespond((fetch) => fetch(...args), OK);
+    assertEquals(sent, decodeWire(expected.replace("|", " HTTP/1.1|")));
   });
   await t.step("a form", async () => {
-    const { sent } = await answered((fetch) => fetch("/", { method: "POST", body: form }), OK);
+    const { sent } = await fetchAndRespond(
+      (fetch) => fetch("/", { method: "POST", body: form }),
+      OK,
+    );
     const [preamble = "", body = ""] = sent.split("\r\n\r\n", 2);
     const boundary = /boundary=(\S+)/.exec(preamble)?.[1] ?? "none";
     assertStringIncludes(preamble, "content-type: multipart/form-data");
@@ -152,8 +155,8 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
   await t.step("the client's headers override those of the request", async () => {
     const options = { host: "device.local", authorization: "Bearer a" };
     const start = (fetch: Fetch) => fetch("http://other/", { headers: { authorization: "b" } });
-    const { sent } = await answered(start, OK, options);
-    assertEquals(sent, wire("GET / HTTP/1.1|authorization: Bearer a|host: device.local||"));
+    const { sent } = await fetchAndRespond(start, OK, options);
+    assertEquals(sent, decodeWire("GET / HTTP/1.1|authorization: Bearer a|host: device.local||"));
   });
 });
 
@@ -174,7 +177,7 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
   ];
   await testEachRow(t, rows, async (answer, body, method = "GET") => {
     const start = (fetch: Fetch) => fetch("/", { method });
-    const { response } = await answered(start, wire(`HTTP/1.1 ${answer}`));
+    const { response } = await fetchAndRespond(start, decodeWire(`HTTP/1.1 ${answer}`));
     const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
     assertEquals(`${response.status} ${response.statusText}`, line);
     const sent = lines.filter((header) => header !== "content-length: 0")
@@ -220,7 +223,7 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
 const STATUSES = [301, 302, 303, 307, 308] as const;
 
 /** The requests that arrived at a server without redirects. */
-interface Arrival {
+interface ReceivedRequest {
   readonly method: string;
   readonly path: string;
   readonly body: string | null;
@@ -246,7 +249,7 @@ function serveRedirects(
       return [Number(path[1]), "Redirect", location === undefined ? {} : { location }, content];
     }
     const names = Object.keys(headers).toSorted();
-    const arrival: Arrival = { method, path: path.join("/"), body, headers: names };
+    const arrival: ReceivedRequest = { method, path: path.join("/"), body, headers: names };
     const text = encoder.encode(JSON.stringify(arrival));
     return [200, "OK", { "x-arrival": "yes" }, method === "HEAD" ? null : text];
   });
@@ -267,7 +270,7 @@ Deno.test("a redirect is followed with the method that the standard requires", a
         assertEquals(response.url, "http://device.local/there");
         if (method === "HEAD") return assertEquals(response.headers.get("x-arrival"), "yes");
         const becomesGet = status === 303 ? method !== "GET" : status < 303 && method === "POST";
-        const arrival: Arrival = await response.json();
+        const arrival: ReceivedRequest = await response.json();
         assertEquals(arrival, {
           method: becomesGet ? "GET" : method,
           path: "there",
@@ -397,7 +400,7 @@ Deno.test("a body is sent again if possible", async (t) => {
       await t.step(`${name}, ${status}`, async () => {
         const responding = fetch(`/to/${status}`, { method: "PUT", headers, body: make() });
         if (isRepeatable || status === 303) {
-          const { method, body }: Arrival = await (await responding).json();
+          const { method, body }: ReceivedRequest = await (await responding).json();
           assertEquals([method, body !== null], status === 303 ? ["GET", false] : ["PUT", true]);
         } else {
           const error = await catchRejection(responding, name);
@@ -419,7 +422,7 @@ Deno.test("a body that is edited after the fetch began is sent as it was", async
     body,
   });
   body.fill(0);
-  const arrival: Arrival = await (await responding).json();
+  const arrival: ReceivedRequest = await (await responding).json();
   assertEquals(arrival.body, "hello");
 });
 

@@ -10,7 +10,7 @@ import { assert, assertEquals } from "@std/assert";
 type Guard = (hosts: ReadonlySet<unknown>, app: AppFunction) => AppFunction;
 
 /** Loads the function from the page. */
-async function guardOfThePage(): Promise<Guard> {
+async function loadGuard(): Promise<Guard> {
   const page = await readProjectFile("docs/cookbook.md");
   const section = page.slice(page.indexOf("\n## Keep web pages out\n"));
   const [code] = /^function onlyAt\([^]*?^}$/m.exec(section) ?? [];
@@ -22,7 +22,7 @@ async function guardOfThePage(): Promise<Guard> {
 Deno.test("DNS rebinding: a page reaches no app, not even if its host name resolves to this server", async () => {
   const hosts = new Set<string>();
   let calls = 0;
-  const guarded = (await guardOfThePage())(hosts, () => {
+  const guarded = (await loadGuard())(hosts, () => {
     calls++;
     return [200, "OK", {}, new Uint8Array(0)];
   });

@@ -204,7 +204,7 @@ Deno.test("the URL is https for a peer with a certificate, and so is the default
   // Only the presence of a certificate matters.
   const certificate = {} as PeerCertificate;
   const app = fromFetchHandler((request) => new Response(request.url));
-  const urlsAt = async (host: string) => {
+  const requestUrls = async (host: string) => {
     const urls = [];
     for (const peer of [certificate, null]) {
       const session = makeSession({ address: ["fe80::1", 2, 0, 3], peerCertificate: peer });
@@ -213,9 +213,12 @@ Deno.test("the URL is https for a peer with a certificate, and so is the default
     }
     return urls;
   };
-  assertEquals(await urlsAt("device.local"), ["https://device.local/a", "http://device.local/a"]);
-  assertEquals(await urlsAt("device:443"), ["https://device/a", "http://device:443/a"]);
-  assertEquals(await urlsAt("device:80"), ["https://device:80/a", "http://device/a"]);
+  assertEquals(await requestUrls("device.local"), [
+    "https://device.local/a",
+    "http://device.local/a",
+  ]);
+  assertEquals(await requestUrls("device:443"), ["https://device/a", "http://device:443/a"]);
+  assertEquals(await requestUrls("device:80"), ["https://device:80/a", "http://device/a"]);
 });
 
 // fromFetchHandler: encoded responses, and refused responses.
@@ -223,7 +226,7 @@ Deno.test("the URL is https for a peer with a certificate, and so is the default
 Deno.test("a response keeps status, headers and body", async (t) => {
   const a = { "content-type": "a" };
   const chunked = { "transfer-encoding": "chunked" };
-  const slow = () => makeSlowStream("hello", ", world");
+  const makeSlowHello = () => makeSlowStream("hello", ", world");
   type Row = [sent: string, body: BodyInit | null, headers?: Record<string, string>, text?: string];
   const rows: Row[] = [
     ["200 OK|content-length: 5|content-type: a|x-thing: a, b||hello", "hello", {
@@ -240,8 +243,8 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     ["304 Not Modified|content-length: 99|etag: a||", null, { "content-length": "99", etag: "a" }],
     // An unregistered status.
     ["299 Unknown|content-length: 0||", null],
-    ["200 OK|transfer-encoding: chunked||5|hello|7|, world|0||", slow()],
-    ["200 OK|content-length: 12||hello, world", slow(), { "content-length": "12" }],
+    ["200 OK|transfer-encoding: chunked||5|hello|7|, world|0||", makeSlowHello()],
+    ["200 OK|content-length: 12||hello, world", makeSlowHello(), { "content-length": "12" }],
     ["200 OK|content-type: a|transfer-encoding: chunked||5|hello|0||", "hello", {
       ...{ ...a, ...chunked },
     }],
@@ -270,10 +273,12 @@ Deno.test("a response keeps status, headers and body", async (t) => {
 
 Deno.test("a piece larger than the largest chunk is split, and a body larger than the largest array has a length", async () => {
   const size = 16777217;
-  const body = () => new Uint8Array(size).fill(7);
+  const makeBody = () => new Uint8Array(size).fill(7);
   const chunked = { "transfer-encoding": "chunked" };
   await using serving = serveHandler(({ url }) =>
-    url.endsWith("/chunked") ? new Response(body(), { headers: chunked }) : new Response(body())
+    url.endsWith("/chunked")
+      ? new Response(makeBody(), { headers: chunked })
+      : new Response(makeBody())
   );
   using conn = await serving.makeClient().connect();
   const response = await conn.get("/");
@@ -291,40 +296,44 @@ Deno.test("a piece larger than the largest chunk is split, and a body larger tha
 // ───────────────────────── refused responses
 
 Deno.test("a response that can't be sent is an error that names the cause, and is answered with 500", async (t) => {
-  const stream = () => new TrackedStream([encoder.encode("x")]).stream;
+  const makeStream = () => new TrackedStream([encoder.encode("x")]).stream;
   const several = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
-  const used = () => {
+  const makeUsedResponse = () => {
     const response = new Response("used");
     response.body?.getReader();
     return response;
   };
   const bothFramings = { "content-length": "1", "transfer-encoding": "chunked" };
   const zeroLength = { "content-length": "0" };
-  const row = (name: string, init: HeadersInit, ...messageParts: string[]) =>
+  const makeRow = (name: string, init: HeadersInit, ...messageParts: string[]) =>
     [name, () => new Response(null, { headers: init }), ...messageParts] as const;
   const rows: (readonly [name: string, make: () => unknown, ...said: string[]])[] = [
-    row("a character", { "x-a": "a@b" }, 'headers["x-a"]', '"a@b"'),
-    row("a byte outside of ASCII", { "x-a": "caf\xe9" }, 'headers["x-a"]', "caf\\xe9"),
-    row("an empty value", { "x-a": "" }, 'headers["x-a"]'),
-    row("a character of a name", { x_a: "b" }, '"x_a"'),
-    row("a name that objects have", [["__proto__", "b"]], '"__proto__"'),
-    row("a long name", { [`x-${"a".repeat(31)}`]: "b" }, `"x-${"a".repeat(31)}"`),
-    row("several cookies", several, "set-cookie", "2"),
-    row("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
-    row("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
-    row("a length of no body", { "content-length": "5" }, "content-length"),
-    row("another coding", { "transfer-encoding": "gzip" }, "transfer-encoding"),
-    row("an unknown total", { "content-range": "bytes */10" }, "content-range", "*/10"),
-    row("a range", { range: "bytes=0-1" }, "range"),
+    makeRow("a character", { "x-a": "a@b" }, 'headers["x-a"]', '"a@b"'),
+    makeRow("a byte outside of ASCII", { "x-a": "caf\xe9" }, 'headers["x-a"]', "caf\\xe9"),
+    makeRow("an empty value", { "x-a": "" }, 'headers["x-a"]'),
+    makeRow("a character of a name", { x_a: "b" }, '"x_a"'),
+    makeRow("a name that objects have", [["__proto__", "b"]], '"__proto__"'),
+    makeRow("a long name", { [`x-${"a".repeat(31)}`]: "b" }, `"x-${"a".repeat(31)}"`),
+    makeRow("several cookies", several, "set-cookie", "2"),
+    makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
+    makeRow("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
+    makeRow("a length of no body", { "content-length": "5" }, "content-length"),
+    makeRow("another coding", { "transfer-encoding": "gzip" }, "transfer-encoding"),
+    makeRow("an unknown total", { "content-range": "bytes */10" }, "content-range", "*/10"),
+    makeRow("a range", { range: "bytes=0-1" }, "range"),
     ["a reason", () => new Response(null, { statusText: "I'm fine" }), "reason", "I'm fine"],
-    ["both framings", () => new Response(stream(), { headers: bothFramings }), "transfer-encoding"],
+    [
+      "both framings",
+      () => new Response(makeStream(), { headers: bothFramings }),
+      "transfer-encoding",
+    ],
     [
       "a length of 204",
       () => new Response(null, { status: 204, headers: zeroLength }),
       "content-length",
     ],
     ["a network error", () => Response.error(), "200 to 599; got 0"],
-    ["a body that was used", used, "body is unused"],
+    ["a body that was used", makeUsedResponse, "body is unused"],
     ["nothing", () => undefined, "must return a Response; got undefined"],
     ["text", () => "hello", "must return a Response; got string"],
     ["an exception", () => {
@@ -392,18 +401,18 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
 // fromFetchHandler: unread bodies of requests.
 
 Deno.test("a response is sent for every outcome of the request's body, and the session ends with a line of level info", async (t) => {
-  const reader = (request: Request) => request.body!.getReader();
-  const stuck = () => new WritableStream({ write: () => new Promise(() => {}) });
+  const openReader = (request: Request) => request.body!.getReader();
+  const makeStuckSink = () => new WritableStream({ write: () => new Promise(() => {}) });
   const uses: [name: string, use: (request: Request) => unknown][] = [
     ["untouched", () => {}],
     ["canceled", (request) => request.body?.cancel("not wanted")],
-    ["read in part", (request) => reader(request).read()],
+    ["read in part", (request) => openReader(request).read()],
     ["abandoned inside a loop", async (request) => {
       for await (const _piece of request.body!) break;
     }],
     ["locked by a clone", (request) => request.clone()],
     ["locked by a read that is not awaited", (request) => void request.text().catch(() => {})],
-    ["locked by a pipe", (request) => void request.body!.pipeTo(stuck()).catch(() => {})],
+    ["locked by a pipe", (request) => void request.body!.pipeTo(makeStuckSink()).catch(() => {})],
   ];
   const large: Chunk = [null, new Uint8Array(250_000)];
   const bodies: (() => Uint8Array | ChunkedBodyIter)[] = [

@@ -55,7 +55,7 @@ const WORDS = ["one", "two", "three", "four"];
 const TEXT = WORDS.join("");
 
 /** Words that are sent to the other side, each when the previous word has arrived. */
-class Relay {
+class WordRelay {
   readonly #arrived = WORDS.map(() => Promise.withResolvers<void>());
 
   /** Yields the words. */
@@ -87,21 +87,21 @@ class Relay {
   }
 }
 
-const handlerThatReads = (relay: Relay) => async (request: Request) =>
+const makeReadingHandler = (relay: WordRelay) => async (request: Request) =>
   new Response(await relay.receive(request.body!));
 
 Deno.test("createFetch and fromFetchHandler stream requests and responses", async (t) => {
   const framings = { chunked: {}, "of known length": { "content-length": `${TEXT.length}` } };
   for (const [framing, headers] of Object.entries(framings)) {
     await t.step(`a request ${framing}`, async () => {
-      const relay = new Relay();
-      await using serving = serveHandler(handlerThatReads(relay));
+      const relay = new WordRelay();
+      await using serving = serveHandler(makeReadingHandler(relay));
       const fetch = createFetch(serving.makeClient());
       const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
       assertEquals(await response.text(), TEXT);
     });
     await t.step(`a response ${framing}`, async () => {
-      const relay = new Relay();
+      const relay = new WordRelay();
       await using serving = serveHandler(() => new Response(relay.stream(), { headers }));
       const response = await createFetch(serving.makeClient())("/");
       assertEquals(await relay.receive(response.body!), TEXT);
@@ -110,8 +110,8 @@ Deno.test("createFetch and fromFetchHandler stream requests and responses", asyn
 });
 
 Deno.test("fromFetchHandler does not wait for the rest of a chunk", async () => {
-  const relay = new Relay();
-  await using serving = serveHandler(handlerThatReads(relay));
+  const relay = new WordRelay();
+  await using serving = serveHandler(makeReadingHandler(relay));
   using peer = await RawPeer.connect(serving.address);
   const size = TEXT.length.toString(16);
   await peer.send(`POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${size}\r\n`);
@@ -124,11 +124,11 @@ Deno.test("fromFetchHandler does not wait for the rest of a chunk", async () => 
 Deno.test("fromFetchHandler sends, and createFetch resolves with, a response before its body is available", async () => {
   const received = Promise.withResolvers<void>();
   await using serving = serveHandler(() => {
-    const words = async function* () {
+    const makeWords = async function* () {
       await withTimeout(received.promise, "fetch resolves");
       yield encoder.encode("hello");
     };
-    return new Response(ReadableStream.from(words()));
+    return new Response(ReadableStream.from(makeWords()));
   });
   const response = await createFetch(serving.makeClient())("/");
   received.resolve();
@@ -141,7 +141,7 @@ const PIECE_BYTES = 1048576;
 /** The buffers count as full after this many ticks of the event loop without another piece. */
 const QUIET_TURNS = 20;
 
-async function untilQuiet(count: () => number): Promise<void> {
+async function waitUntilQuiet(count: () => number): Promise<void> {
   for (let quiet = 0, previousCount = -1; quiet < QUIET_TURNS; quiet++) {
     if (count() !== previousCount) quiet = 0;
     previousCount = count();
@@ -150,7 +150,7 @@ async function untilQuiet(count: () => number): Promise<void> {
 }
 
 /** Makes a stream of MANY pieces, and counts the pieces that were read. */
-function large() {
+function makeLargeStream() {
   const source = { taken: 0, stream: new ReadableStream<Uint8Array<ArrayBuffer>>() };
   source.stream = new ReadableStream({
     pull(controller) {
@@ -161,31 +161,31 @@ function large() {
   return source;
 }
 
-async function lengthOf(stream: ReadableStream<Uint8Array>): Promise<number> {
+async function countBytes(stream: ReadableStream<Uint8Array>): Promise<number> {
   let length = 0;
   for await (const piece of stream) length += piece.length;
   return length;
 }
 
 Deno.test("a response is produced, and a request consumed, no faster than it is read", async () => {
-  const [upload, download] = [large(), large()];
+  const [upload, download] = [makeLargeStream(), makeLargeStream()];
   const readAllowed = Promise.withResolvers<void>();
   await using serving = serveHandler(async ({ body }) => {
     if (body === null) return new Response(download.stream);
     await readAllowed.promise;
-    return new Response(`${await lengthOf(body)}`);
+    return new Response(`${await countBytes(body)}`);
   });
   const fetch = createFetch(serving.makeClient());
   const response = await fetch("/");
-  await untilQuiet(() => download.taken);
+  await waitUntilQuiet(() => download.taken);
   assert(
     download.taken < MANY / 2,
     `${download.taken} of ${MANY} pieces were made before one was read`,
   );
-  assertEquals(await lengthOf(response.body!), MANY * PIECE_BYTES);
+  assertEquals(await countBytes(response.body!), MANY * PIECE_BYTES);
 
   const responding = fetch("/", { method: "POST", body: upload.stream });
-  await untilQuiet(() => upload.taken);
+  await waitUntilQuiet(() => upload.taken);
   assert(
     upload.taken < MANY / 2,
     `${upload.taken} of ${MANY} pieces were taken before one was read`,

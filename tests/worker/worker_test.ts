@@ -3,7 +3,7 @@ import { fromPostedError, toPostedError } from "@degu/internal/worker/posted_err
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
 /** Returns the error that the other thread receives. */
-function cross(thrown: unknown): Error {
+function postError(thrown: unknown): Error {
   return fromPostedError(structuredClone(toPostedError(thrown)));
 }
 
@@ -20,7 +20,7 @@ Deno.test("an error of a worker is restored with its class, name, message, stack
     new AggregateError([new TypeError("a"), "b", 3], "all failed"),
   ];
   for (const error of errors) {
-    const arrived = cross(error);
+    const arrived = postError(error);
     assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
     assertEquals([arrived.name, arrived.message], [error.name, error.message]);
     assertEquals([arrived.stack, arrived.cause], [error.stack, error.cause]);
@@ -31,10 +31,10 @@ Deno.test("an error of a worker is restored with its class, name, message, stack
 
 Deno.test("every value that a worker throws becomes an error that describes it, if it can be read", () => {
   for (const thrown of [undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
-    const { name, message } = cross(thrown);
+    const { name, message } = postError(thrown);
     assertEquals([name, message], ["Error", Deno.inspect(thrown)]);
   }
-  const uncloneable = cross(new RangeError("outer", { cause: { answer: () => 42 } }));
+  const uncloneable = postError(new RangeError("outer", { cause: { answer: () => 42 } }));
   assertEquals([uncloneable.name, uncloneable.message], ["RangeError", "outer"]);
   assertEquals(uncloneable.cause, Deno.inspect({ answer: () => 42 }));
   const fail = () => {
@@ -53,7 +53,7 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
     [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];
   for (const [thrown, message] of rows) {
-    const arrived = cross(thrown);
+    const arrived = postError(thrown);
     assertInstanceOf(arrived, Error);
     assertEquals(arrived.message, message);
   }

@@ -238,11 +238,11 @@ Deno.test("each end listener of a body is called once, however the body ends, an
 
 Deno.test("canceling never throws, also for values that are not a body", async () => {
   using unhandled = recordUnhandledRejections();
-  const thrower = (): never => {
+  const throwFailure = (): never => {
     throw new Error("no");
   };
-  const values: unknown[] = [undefined, null, 5, "text", {}, new Uint8Array(5), thrower];
-  values.push({ writeTo() {}, cancel: thrower }, new Proxy({}, { get: thrower }));
+  const values: unknown[] = [undefined, null, 5, "text", {}, new Uint8Array(5), throwFailure];
+  values.push({ writeTo() {}, cancel: throwFailure }, new Proxy({}, { get: throwFailure }));
   for (const value of values) {
     cancelUnusedBody(value, "reason");
     cancelQuietly(value, "reason");
@@ -329,7 +329,7 @@ Deno.test("an iterator that throws has ended, so its return() isn't called", asy
 const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
 
 /** Makes an array over a buffer that can grow, and already has the bytes of a whole request. */
-function growing(size: number): { bytes: Uint8Array; change: () => void } {
+function makeGrowingArray(size: number): { bytes: Uint8Array; change: () => void } {
   const buffer = new ArrayBuffer(size, { maxByteLength: size + smuggled.length });
   const bytes = new Uint8Array(buffer);
   const change = () => {
@@ -340,21 +340,25 @@ function growing(size: number): { bytes: Uint8Array; change: () => void } {
 }
 
 /** Makes an array whose memory can be transferred. */
-function transferred(size: number): { bytes: Uint8Array; change: () => void } {
+function makeTransferredArray(size: number): { bytes: Uint8Array; change: () => void } {
   const bytes = new Uint8Array(size).fill(0x61);
   return { bytes, change: () => void bytes.buffer.transfer() };
 }
 
 /** An array over a buffer that loses its second half. */
-function shrinking(size: number): { bytes: Uint8Array; change: () => void } {
+function makeShrinkingArray(size: number): { bytes: Uint8Array; change: () => void } {
   const buffer = new ArrayBuffer(size, { maxByteLength: size });
   return { bytes: new Uint8Array(buffer).fill(0x61), change: () => buffer.resize(size / 2) };
 }
 
-const arrays = { growing, transferred, shrinking };
+const arrays = {
+  growing: makeGrowingArray,
+  transferred: makeTransferredArray,
+  shrinking: makeShrinkingArray,
+};
 
 /** Returns the received text without the bytes of the body. */
-function withoutBody(received: string): string {
+function removeBody(received: string): string {
   return received.replace(/\r\n\r\na*$/, "\r\n\r\n");
 }
 
@@ -369,7 +373,7 @@ for (const [kind, make] of Object.entries(arrays)) {
       assertInstanceOf(await posting, BodyError);
       assert(connected.conn.closed);
       const preamble = `POST / HTTP/1.1\r\ncontent-length: ${size}\r\n\r\n`;
-      assert(["", preamble].includes(withoutBody(received)));
+      assert(["", preamble].includes(removeBody(received)));
     });
   }
 
@@ -406,14 +410,14 @@ for (const [kind, make] of Object.entries(arrays)) {
 
   Deno.test(`the empty chunk, if it is ${kind} before it is sent, ends the message or cuts it`, async () => {
     const { bytes, change } = make(0);
-    async function* chunks(): AsyncGenerator<Chunk> {
+    async function* makeChunks(): AsyncGenerator<Chunk> {
       yield [null, encodeLatin1("hello")];
       yield [null, bytes];
       change();
       await Promise.resolve();
     }
     using connected = await connect();
-    const posting = connected.conn.post("/", {}, new ChunkedBodyIter(chunks())).catch(() => {});
+    const posting = connected.conn.post("/", {}, new ChunkedBodyIter(makeChunks())).catch(() => {});
     await connected.peer.readPreamble();
     connected.peer.readExactly(15).then(() => connected.peer.close(), () => {});
     await posting;
@@ -443,7 +447,7 @@ for (const [kind, make] of Object.entries(arrays)) {
 }
 
 Deno.test("an array of a class that reports another length is sent with its real length", async () => {
-  class Liar extends Uint8Array {
+  class LyingArray extends Uint8Array {
     override get length(): number {
       return 3;
     }
@@ -453,7 +457,7 @@ Deno.test("an array of a class that reports another length is sent with its real
   }
   for (const size of [10, 200_004]) {
     using connected = await connect();
-    const bytes = new Liar(size).fill(0x61);
+    const bytes = new LyingArray(size).fill(0x61);
     Uint8Array.prototype.fill.call(bytes, 0x61);
     const bodies: BodyOut[] = [bytes, new BodyIter([bytes], size)];
     for (const body of bodies) {
@@ -469,7 +473,7 @@ Deno.test("an array of a class that reports another length is sent with its real
 
 Deno.test("an item of a stream that shrinks while it is copied is an error", async () => {
   using connected = await connect();
-  const { bytes, change } = transferred(8_000_000);
+  const { bytes, change } = makeTransferredArray(8_000_000);
   const stream = new ReadableStream<Uint8Array>({
     start(controller) {
       controller.enqueue(bytes);
@@ -483,7 +487,7 @@ Deno.test("an item of a stream that shrinks while it is copied is an error", asy
 });
 
 Deno.test("LengthEncoderStream passes on the written bytes, even if the writer changes them afterwards", async () => {
-  const { bytes, change } = growing(5);
+  const { bytes, change } = makeGrowingArray(5);
   const stream = new LengthEncoderStream(5);
   const writer = stream.writable.getWriter();
   const reading = toText(stream.readable);
@@ -496,7 +500,7 @@ Deno.test("LengthEncoderStream passes on the written bytes, even if the writer c
 // A body and its connection.
 
 /** A connection with the given pieces, whose first ones may be buffered. */
-class Connected implements BodySource {
+class RecordingBodySource implements BodySource {
   readonly kind = "request";
   readonly buffer: ReadBuffer;
   readonly events: string[] = [];
@@ -517,7 +521,7 @@ class Connected implements BodySource {
 }
 
 Deno.test("the buffered bytes of a body are written synchronously, together with its preamble", async () => {
-  const connection = new Connected(cutBytes(encodeLatin1("hello, world"), 5));
+  const connection = new RecordingBodySource(cutBytes(encodeLatin1("hello, world"), 5));
   await connection.buffer.fill();
   const pieces: string[] = [];
   const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(decodeLatin1(bytes)));
@@ -527,7 +531,7 @@ Deno.test("the buffered bytes of a body are written synchronously, together with
 });
 
 Deno.test("a read that fails after a body was canceled doesn't affect its connection", async () => {
-  const connection = new Connected([]);
+  const connection = new RecordingBodySource([]);
   const pending = Promise.withResolvers<number>();
   connection.read = () => pending.promise;
   const body = new Body(connection, 5);
@@ -542,14 +546,14 @@ Deno.test("a read that fails after a body was canceled doesn't affect its connec
 
 // BodyState: operations on a body after an abort.
 
-function make(): { state: BodyState; interruption: Interruption } {
+function makeState(): { state: BodyState; interruption: Interruption } {
   const state = readerOf(new Body(new PieceSource([]), 5));
   return { state, interruption: state.interruption };
 }
 
 Deno.test("an abort rejects the pending operation once, and later ones, with the reason itself", async () => {
   for (const reason of [new Error("enough"), "enough", undefined, null]) {
-    const { state, interruption } = make();
+    const { state, interruption } = makeState();
     state.beginRead();
     const waiting = catchRejection(state.waitFor(new Promise(() => {})), "an aborted wait");
     interruption.abort(reason);

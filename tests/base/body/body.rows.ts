@@ -31,12 +31,12 @@ export type Track = (
   options?: { onPull?: (index: number) => void; failure?: unknown },
 ) => Tracked;
 
-const stream: Track = (items, options) => {
+const trackStream: Track = (items, options) => {
   const tracked = new TrackedStream(items, options);
   return Object.assign(tracked, { source: tracked.stream });
 };
 
-const iterable = (kind: "sync" | "async"): Track => (items, options) => {
+const makeIterableTrack = (kind: "sync" | "async"): Track => (items, options) => {
   const tracked = new TrackedItems(items, options);
   return Object.assign(tracked, {
     source: kind === "sync" ? tracked.toIterable() : tracked.toAsyncIterable(),
@@ -84,10 +84,13 @@ const CHUNKS: readonly Chunk[] = [
 /** An encoded chunked body. */
 const ENCODED = "3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0;e=1\r\n\r\n";
 
-const iterables = { "an iterable": iterable("sync"), "an async iterable": iterable("async") };
+const iterables = {
+  "an iterable": makeIterableTrack("sync"),
+  "an async iterable": makeIterableTrack("async"),
+};
 
 /** Returns every kind of iterable over the items. */
-function iterablesOf<T>(items: readonly T[]): Record<string, () => unknown> {
+function makeIterables<T>(items: readonly T[]): Record<string, () => unknown> {
   return {
     "an array": () => items,
     "a set": () => new Set(items),
@@ -120,13 +123,13 @@ const noChunks = [
   ...[[{ k: "v" }, DIGITS], [null, new ArrayBuffer(3)]],
 ];
 
-const text = (...items: string[]) => items.map(encodeLatin1);
+const encodeItems = (...items: string[]) => items.map(encodeLatin1);
 
 /** Makes rows of invalid sources that fail in the same way, by the rules that they break. */
-const faults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
+const makeFaults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
   Object.entries(rows).map(([rule, items]) => ({ rule, items, fails }));
 
-const noItems = (label: string, items: readonly unknown[], ...more: unknown[]): Fault[] =>
+const makeItemFaults = (label: string, items: readonly unknown[], ...more: unknown[]): Fault[] =>
   items.map((item) => ({
     ...{ rule: `an item that is no ${label}: ${Deno.inspect(item)}`, items: [item, ...more] },
     fails: "no item",
@@ -134,43 +137,43 @@ const noItems = (label: string, items: readonly unknown[], ...more: unknown[]): 
 
 /** Invalid items of a body of ten bytes. */
 const lengthFaults: readonly Fault[] = [
-  ...faults("BodyError", {
-    "a last item with an additional byte": text("12345", "678901"),
-    "an additional item": text("12345", "67890", "1"),
+  ...makeFaults("BodyError", {
+    "a last item with an additional byte": encodeItems("12345", "678901"),
+    "an additional item": encodeItems("12345", "67890", "1"),
     "an additional item after small items": [...cutBytes(DIGITS, 1), DIGITS],
-    "one item that is too long": text("12345678901"),
+    "one item that is too long": encodeItems("12345678901"),
     "an endless source": Array(1000).fill(DIGITS),
   }),
-  ...faults("cut short", {
+  ...makeFaults("cut short", {
     "no bytes": [],
-    "a byte too few": text("123456789"),
+    "a byte too few": encodeItems("123456789"),
     "a byte too few, in single bytes": cutBytes(encodeLatin1("123456789"), 1),
   }),
-  ...noItems("bytes", noBytes),
+  ...makeItemFaults("bytes", noBytes),
 ];
 
 /** Invalid encoded chunks. */
 const codingFaults: readonly Fault[] = [
-  ...faults("BodyError", {
-    "a byte after the end": text("3\r\n123\r\n", "0\r\n\r\n", "X"),
-    "a byte after the end, in its item": text("0\r\n\r\nX"),
-    "a second last chunk": text("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
-    "a chunk after the end": text("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
+  ...makeFaults("BodyError", {
+    "a byte after the end": encodeItems("3\r\n123\r\n", "0\r\n\r\n", "X"),
+    "a byte after the end, in its item": encodeItems("0\r\n\r\nX"),
+    "a second last chunk": encodeItems("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
+    "a chunk after the end": encodeItems("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
   }),
-  ...faults("cut short", {
+  ...makeFaults("cut short", {
     "no bytes": [],
-    "no last chunk": text("3\r\n123\r\n", "3\r\n123\r\n"),
-    "a part of the last chunk": text("3\r\n123\r\n", "0\r\n\r"),
+    "no last chunk": encodeItems("3\r\n123\r\n", "3\r\n123\r\n"),
+    "a part of the last chunk": encodeItems("3\r\n123\r\n", "0\r\n\r"),
   }),
-  ...faults("ProtocolError", { "a trailer": text("0\r\na: b\r\n\r\n") }),
-  ...noItems("bytes", noBytes),
+  ...makeFaults("ProtocolError", { "a trailer": encodeItems("0\r\na: b\r\n\r\n") }),
+  ...makeItemFaults("bytes", noBytes),
 ];
 
 const data = encodeLatin1("123");
 
 /** Invalid chunks. */
 const chunkFaults: readonly Fault[] = [
-  ...faults("BodyError", {
+  ...makeFaults("BodyError", {
     "no chunks": [],
     "no last chunk": [[null, data]],
     "a chunk after the last chunk": [[null, data], END, [null, data]],
@@ -182,7 +185,7 @@ const chunkFaults: readonly Fault[] = [
     "an extension of the last chunk with an empty value": [[null, data], [["k", ""], END[1]]],
     "an extension above the limit of a chunk line": [[["k", "v".repeat(4096)], data], END],
   }),
-  ...noItems("chunk", noChunks, END),
+  ...makeItemFaults("chunk", noChunks, END),
 ];
 
 export const bodyRows: readonly BodyRow[] = [
@@ -192,10 +195,11 @@ export const bodyRows: readonly BodyRow[] = [
     items: cutBytes(DIGITS, 3),
     written: "1234567890",
     make: (source) => Reflect.construct(Body, [source, 10]),
-    tracks: { "a stream": stream },
+    tracks: { "a stream": trackStream },
     sources: {
       "a byte source": () => new PieceSource(cutBytes(DIGITS, 4, 1)),
-      "a stream with empty items": () => streamOf(...text("", "12", "", "", "345", "67890", "")),
+      "a stream with empty items": () =>
+        streamOf(...encodeItems("", "12", "", "", "345", "67890", "")),
       "an iterable stream": () => ReadableStream.from(cutBytes(DIGITS, 2)),
       "a Response": () => new Response(DIGITS).body,
       "a Blob": () => new Blob([DIGITS]).stream(),
@@ -228,8 +232,8 @@ export const bodyRows: readonly BodyRow[] = [
     make: (source) => Reflect.construct(BodyIter, [source, 10]),
     tracks: iterables,
     sources: {
-      ...iterablesOf(cutBytes(DIGITS, 3)),
-      "items, some of them empty": () => text("", "12", "", "345", "67890", ""),
+      ...makeIterables(cutBytes(DIGITS, 3)),
+      "items, some of them empty": () => encodeItems("", "12", "", "345", "67890", ""),
     },
     refused: [...noIterables, "1234567890"],
     faults: lengthFaults,
@@ -240,7 +244,7 @@ export const bodyRows: readonly BodyRow[] = [
     items: cutBytes(encodeLatin1(ENCODED), 5),
     written: ENCODED,
     make: (source) => Reflect.construct(ChunkedBody, [source]),
-    tracks: { "a stream": stream },
+    tracks: { "a stream": trackStream },
     sources: {
       "a byte source": () => new PieceSource(cutBytes(encodeLatin1(ENCODED), 1)),
       "a stream of one item": () => streamOf(encodeLatin1(ENCODED)),
@@ -256,7 +260,7 @@ export const bodyRows: readonly BodyRow[] = [
     make: (source) => Reflect.construct(ChunkedBodyIter, [source]),
     tracks: iterables,
     sources: {
-      ...iterablesOf(CHUNKS),
+      ...makeIterables(CHUNKS),
       "a chunked body": () => new ChunkedBody(streamOf(encodeLatin1(ENCODED))),
     },
     refused: [...noIterables, "text"],

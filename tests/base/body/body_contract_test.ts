@@ -85,7 +85,7 @@ async function assertDead(body: AnyBody) {
   await assertBodyError(Promise.resolve().then(() => void body.readable), "its stream");
 }
 
-const cause = (error: unknown) => error instanceof Error ? error.cause ?? error : error;
+const getCause = (error: unknown) => error instanceof Error ? error.cause ?? error : error;
 
 for (const row of bodyRows) {
   Deno.test(`${row.name} reports its framing`, () => {
@@ -280,7 +280,7 @@ testEach(
     for (const count of [0, 1, row.items.length]) {
       const sink = new RecordingSink();
       const body = row.make(track(row.items.slice(0, count), { failure }).source);
-      assertStrictEquals(cause(await catchRejection(body.writeTo(sink), "it")), failure);
+      assertStrictEquals(getCause(await catchRejection(body.writeTo(sink), "it")), failure);
       assertIncomplete(row, sink);
       await assertDead(body);
     }
@@ -294,7 +294,7 @@ testEach("fails with its sink's error, and cancels its source", async (row, trac
     const tracked = track(items);
     const sink = new FailingSink(delay);
     const body = row.make(tracked.source);
-    assertStrictEquals(cause(await catchRejection(body.writeTo(sink), "it")), sink.failure);
+    assertStrictEquals(getCause(await catchRejection(body.writeTo(sink), "it")), sink.failure);
     assertEquals(tracked.isCanceled, true);
     await assertDead(body);
   }
@@ -405,7 +405,7 @@ Deno.test("BodyIter reports the sink's failure even if return() fails too", asyn
   };
   const body: BodyIter = Reflect.construct(BodyIter, [source, 5]);
   assertStrictEquals(
-    cause(await catchRejection(body.writeTo(sink), "a failing sink")),
+    getCause(await catchRejection(body.writeTo(sink), "a failing sink")),
     sink.failure,
   );
 });
@@ -512,20 +512,20 @@ const operations: Readonly<Record<string, (body: Received) => Promise<unknown>>>
 };
 
 /** Makes a source of some bytes whose next read never settles. */
-function stalling(bytes: string): StallingSource {
+function makeStallingSource(bytes: string): StallingSource {
   return new StallingSource(encodeLatin1(bytes));
 }
 
 /** A stream of some bytes that never ends. */
-function endless(bytes: string): ReadableStream<Uint8Array> {
+function makeEndlessStream(bytes: string): ReadableStream<Uint8Array> {
   return new ReadableStream({ start: (controller) => controller.enqueue(encodeLatin1(bytes)) });
 }
 
 const sources: Readonly<Record<string, () => Received>> = {
-  "Body over a byte source": () => new Body(stalling("hello"), 10),
-  "Body over a stream": () => new Body(endless("hello"), 10),
-  "ChunkedBody over a byte source": () => new ChunkedBody(stalling("a\r\nhello")),
-  "ChunkedBody over a stream": () => new ChunkedBody(endless("a\r\nhello")),
+  "Body over a byte source": () => new Body(makeStallingSource("hello"), 10),
+  "Body over a stream": () => new Body(makeEndlessStream("hello"), 10),
+  "ChunkedBody over a byte source": () => new ChunkedBody(makeStallingSource("a\r\nhello")),
+  "ChunkedBody over a stream": () => new ChunkedBody(makeEndlessStream("a\r\nhello")),
 };
 
 for (const [source, make] of Object.entries(sources)) {
@@ -547,7 +547,7 @@ for (const [source, make] of Object.entries(sources)) {
 
 Deno.test("a reason that is not an error becomes the cause of a BodyError", async () => {
   for (const reason of ["revoked", undefined, 7]) {
-    const body = new Body(stalling("hello"), 10);
+    const body = new Body(makeStallingSource("hello"), 10);
     const waiting = catchRejection(body.read(), "the read");
     await body.cancel(reason);
     const error = await withTimeout(waiting, "it rejects");
@@ -574,7 +574,7 @@ Deno.test("an iteration or a stream whose body is canceled between two items rej
 
 Deno.test("a body from an iterable rejects at once if it is canceled while it waits for an item", async (t) => {
   const bodies = {
-    BodyIter: () => new BodyIter(endless(""), 10),
+    BodyIter: () => new BodyIter(makeEndlessStream(""), 10),
     ChunkedBodyIter: () => new ChunkedBodyIter(new ReadableStream()),
   };
   await testEachRow(t, Object.entries(bodies), async (_name, make) => {
@@ -674,7 +674,7 @@ Deno.test("bytes that arrive after a body was canceled are not read as a request
 Deno.test("a response whose body the app cancels is cut short, and the reason is logged", async (t) => {
   const bodies: Record<string, () => Body | BodyIter | ChunkedBody | ChunkedBodyIter> = {
     ...sources,
-    BodyIter: () => new BodyIter(endless("hello"), 10),
+    BodyIter: () => new BodyIter(makeEndlessStream("hello"), 10),
     "ChunkedBodyIter over items": () =>
       new ChunkedBodyIter(
         async function* () {

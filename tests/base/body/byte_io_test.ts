@@ -75,12 +75,12 @@ class ManualSource {
 }
 
 /** Returns the buffered text. */
-function textIn(reader: ReadBuffer): string {
+function readBufferedText(reader: ReadBuffer): string {
   return decodeLatin1(reader.bytes.subarray(reader.start, reader.end));
 }
 
 /** Makes a reader of 8 bytes with this text in its buffer. */
-async function readerOf(text: string, capacity = 8): Promise<ReadBuffer> {
+async function makeReader(text: string, capacity = 8): Promise<ReadBuffer> {
   const reader = new ReadBuffer(new PieceSource([encodeLatin1(text)]), capacity);
   if (text !== "") await reader.fill();
   return reader;
@@ -144,7 +144,7 @@ Deno.test("ReadBuffer does not grow or shrink while a read is pending", async ()
   reader.shrinkToUse();
   assertStrictEquals(reader.bytes, grown);
   await source.give("def");
-  assertEquals(textIn(reader), "abcdef");
+  assertEquals(readBufferedText(reader), "abcdef");
 });
 
 Deno.test("a read-ahead is in the buffer once it has settled, and no other read begins before", async () => {
@@ -155,7 +155,7 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
   assertEquals(reader.readAhead(source, false), null);
   const filling = reader.fill();
   await source.give("abc");
-  assertEquals([await reading, await filling, reader.pendingRead, textIn(reader)], [
+  assertEquals([await reading, await filling, reader.pendingRead, readBufferedText(reader)], [
     3,
     3,
     null,
@@ -165,19 +165,19 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
 });
 
 Deno.test("a read-ahead does not move views that the caller still uses", async () => {
-  const reader = await readerOf("12345678");
+  const reader = await makeReader("12345678");
   const view = reader.bytes.subarray(0, 4);
   reader.start = 4;
   const source = new ManualSource();
   reader.readAhead(source, true);
   await source.give("xyz");
-  assertEquals([decodeLatin1(view), textIn(reader)], ["1234", "5678xyz"]);
+  assertEquals([decodeLatin1(view), readBufferedText(reader)], ["1234", "5678xyz"]);
   // A buffer that was grown isn't kept for an idle connection.
-  const grown = await readerOf("12");
+  const grown = await makeReader("12");
   grown.grow(100);
   grown.readAhead(source, true);
   await source.give("3");
-  assertEquals([grown.bytes.length, textIn(grown)], [8, "123"]);
+  assertEquals([grown.bytes.length, readBufferedText(grown)], [8, "123"]);
 });
 
 Deno.test("the next read rejects with the failure of a read-ahead", async () => {
@@ -198,18 +198,18 @@ Deno.test("the next read rejects with the failure of a read-ahead", async () => 
     assertStrictEquals(await catchRejection(reader.fill(), "a read"), thrown);
     assertStrictEquals(await catchRejection(reader.settleReadAhead(), "a wait"), thrown);
   }
-  const throws = { read: () => thrower(failure) };
+  const throws = { read: () => throwError(failure) };
   const reader = new ReadBuffer(throws, 8);
   await catchRejection(reader.readAhead(throws, false)!, "a source that throws");
   assertStrictEquals(await catchRejection(reader.fill(), "a read"), failure);
 });
 
-function thrower(error: unknown): never {
+function throwError(error: unknown): never {
   throw error;
 }
 
 /** A reader of messages, and the sizes of its buffer. */
-class Messages {
+class MessageReader {
   /** The remaining bytes of the source, which returns as many as fit. */
   #remainingBytes = 0;
   readonly reader: ReadBuffer = new ReadBuffer({
@@ -233,7 +233,7 @@ class Messages {
 }
 
 Deno.test("a ReadBuffer is small at first, grows if the last message filled it, and else shrinks by a step", async () => {
-  assertEquals(new Messages().reader.bytes.length, 0);
+  assertEquals(new MessageReader().reader.bytes.length, 0);
   const rows: [sizes: number[], lengths: number[]][] = [
     [[100], [2048]],
     // A full buffer grows fourfold, up to its capacity.
@@ -245,7 +245,7 @@ Deno.test("a ReadBuffer is small at first, grows if the last message filled it, 
     ],
   ];
   for (const [sizes, lengths] of rows) {
-    const messages = new Messages();
+    const messages = new MessageReader();
     const capacities: number[] = [];
     for (const size of sizes) capacities.push(await messages.receive(size));
     assertEquals(capacities, lengths);
@@ -253,7 +253,7 @@ Deno.test("a ReadBuffer is small at first, grows if the last message filled it, 
 });
 
 Deno.test("a ReadBuffer shrinks after a body for which it has grown", async () => {
-  const messages = new Messages();
+  const messages = new MessageReader();
   await messages.receive(65536);
   messages.reader.grow(2 ** 20);
   messages.reader.shrink();
@@ -264,7 +264,7 @@ Deno.test("a ReadBuffer shrinks after a body for which it has grown", async () =
 // The sizes of reads of a chunked body.
 
 /** Returns the lengths of the pieces in which a chunk of 4 MiB is written. */
-async function sizesFor(pieceBytes?: number): Promise<number[]> {
+async function measurePieces(pieceBytes?: number): Promise<number[]> {
   const size = 4194304;
   const [head, tail] = ["400000\r\n", "\r\n0\r\n\r\n"];
   const parts = [
@@ -295,12 +295,12 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
 Deno.test("ChunkedReader enlarges its buffer step by step, unless the sink prefers small writes", async () => {
   const maxSize = 524288;
   for (const pieceBytes of [undefined, maxSize, 16777216]) {
-    const sizes = await sizesFor(pieceBytes);
+    const sizes = await measurePieces(pieceBytes);
     assertEquals(Math.max(...sizes), maxSize);
     assert(sizes.indexOf(32768) < sizes.indexOf(131072), `${sizes}`);
     assert(sizes.indexOf(131072) < sizes.indexOf(maxSize), `${sizes}`);
   }
-  assertEquals(Math.max(...await sizesFor(1000)), 1000);
+  assertEquals(Math.max(...await measurePieces(1000)), 1000);
 });
 
 Deno.test("ChunkedReader does not enlarge its buffer for a source that does not fill it", async () => {

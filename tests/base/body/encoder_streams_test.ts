@@ -30,7 +30,7 @@ import fc from "fast-check";
 import { refusedCodings } from "../wire/chunk.rows.ts";
 
 /** A chunk as text: `["k=v", "data"]`. */
-function flat([extension, data]: Chunk): [string | null, string] {
+function flattenChunk([extension, data]: Chunk): [string | null, string] {
   return [extension && extension.join("="), decodeLatin1(data)];
 }
 
@@ -163,7 +163,10 @@ Deno.test("ChunkedDecoderStream reverses ChunkedEncoderStream for any split of t
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
       const bytes = concat(chunks.map(formatChunk));
       assertEquals(await encode(chunks), decodeLatin1(bytes));
-      assertEquals((await decode(cutBytes(bytes, ...lengths))).map(flat), chunks.map(flat));
+      assertEquals(
+        (await decode(cutBytes(bytes, ...lengths))).map(flattenChunk),
+        chunks.map(flattenChunk),
+      );
     }),
     { numRuns: 60 },
   );
@@ -217,7 +220,10 @@ Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each
       buffer.fill(0);
     }
     await writer.close();
-    assertEquals<unknown>((await decoded).map(flat), [["k=v", "hello"], [null, "abc"], [null, ""]]);
+    assertEquals<unknown>((await decoded).map(flattenChunk), [["k=v", "hello"], [null, "abc"], [
+      null,
+      "",
+    ]]);
   }
 });
 
@@ -225,7 +231,7 @@ Deno.test("ChunkedDecoderStream yields chunks that later ones don't change", asy
   const bytes = encodeLatin1("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
   const expected = await decode([bytes]);
   bytes.fill(0);
-  const texts = expected.map(flat);
+  const texts = expected.map(flattenChunk);
   expected[1]?.[1].fill(0);
-  assertEquals(flat(expected[0] ?? [null, bytes]), texts[0]);
+  assertEquals(flattenChunk(expected[0] ?? [null, bytes]), texts[0]);
 });

@@ -165,12 +165,15 @@ Deno.test("a middleware, callApp and mkreq see a body of the platform with its t
 
 Deno.test("a content-type among the headers of a client or the base headers of a connection replaces that of the body", async () => {
   await using serving = serve(({ headers }) => reply(200, `${headers["content-type"]}`));
-  const typeOf = async (headers: HeaderDict, baseHeaders: HeaderDict = {}) =>
+  const requestType = async (headers: HeaderDict, baseHeaders: HeaderDict = {}) =>
     await (await serving.makeClient({ headers }).request("POST", "/", baseHeaders, TYPED)).text();
-  assertEquals(await typeOf({ "content-type": "a/b" }), "a/b");
-  assertEquals(await typeOf({ "content-type": "a/b" }, { "content-type": "c/d" }), "c/d");
-  assertEquals(await typeOf({ "content-type": "a/b" }, { "content-type": undefined }), "undefined");
-  assertEquals(await typeOf({}), TYPED.type);
+  assertEquals(await requestType({ "content-type": "a/b" }), "a/b");
+  assertEquals(await requestType({ "content-type": "a/b" }, { "content-type": "c/d" }), "c/d");
+  assertEquals(
+    await requestType({ "content-type": "a/b" }, { "content-type": undefined }),
+    "undefined",
+  );
+  assertEquals(await requestType({}), TYPED.type);
 });
 
 Deno.test("a FormData is sent as the Blob that the platform makes of it", async () => {
@@ -251,7 +254,7 @@ Deno.test("a Blob whose type is no header value is refused before the request is
   assertStringIncludes(serving.logger.lines.join("\n"), `response.${message}`);
 });
 
-class Lying extends Blob {
+class LyingBlob extends Blob {
   readonly #lies: Partial<Blob>;
 
   constructor(lies: Partial<Blob>) {
@@ -283,7 +286,7 @@ Deno.test("a Blob that reports a wrong size or type doesn't break the framing", 
   ];
   await testEachRow(t, rows, async (_what, lies, name) => {
     using pair = await connect();
-    const error = await catchRejection(pair.conn.put("/", {}, new Lying(lies)), "a lie");
+    const error = await catchRejection(pair.conn.put("/", {}, new LyingBlob(lies)), "a lie");
     assert(error instanceof Error);
     assertEquals(error.name, name);
     assert(!pair.peer.text.includes("x-a"));

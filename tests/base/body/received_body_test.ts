@@ -97,7 +97,7 @@ const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
 const WHOLE = ["iteration", "writeTo()", "readable"];
 
 /** Returns the operations that read a body to its end, including those in parts. */
-function finishersOf({ part }: Kind): typeof operations {
+function listFinishers({ part }: Kind): typeof operations {
   return {
     ...operations,
     "part by part": async (body) => {
@@ -110,7 +110,7 @@ function finishersOf({ part }: Kind): typeof operations {
 }
 
 /** Returns sources of all kinds with these bytes, in pieces of these lengths. */
-function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () => BodyInput> {
+function makeSources(bytes: Uint8Array, ...lengths: number[]): Record<string, () => BodyInput> {
   return {
     "a stream": () => streamOf(...cutBytes(bytes, ...lengths)),
     "a byte source": () => new PieceSource(cutBytes(bytes, ...lengths)),
@@ -128,11 +128,11 @@ async function assertDead(body: Received, label = "") {
   }
 }
 
-const cause = (error: unknown) => error instanceof Error ? error.cause ?? error : error;
+const getCause = (error: unknown) => error instanceof Error ? error.cause ?? error : error;
 
 for (const [name, kind] of Object.entries(kinds)) {
   const { bytes, encode, make, part } = kind;
-  const finishers = finishersOf(kind);
+  const finishers = listFinishers(kind);
 
   Deno.test(`${name} returns the same data in every operation, and reads a stream to its end`, async (t) => {
     await testEachRow(t, Object.entries(finishers), async (_operation, run) => {
@@ -146,10 +146,10 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 
   Deno.test(`${name} resolves one read after its end to an empty array, and rejects all other operations`, async () => {
-    const sized = (size: number) => (body: Received) => (body as Body).read(size);
+    const readSized = (size: number) => (body: Received) => (body as Body).read(size);
     const reads = {
       ...{ "read()": operations["read()"]!, "bytes()": operations["bytes()"]! },
-      ...(name === "Body" ? { "read(0)": sized(0), "read(1)": sized(1) } : {}),
+      ...(name === "Body" ? { "read(0)": readSized(0), "read(1)": readSized(1) } : {}),
     };
     for (const [finisher, finish] of Object.entries(operations)) {
       for (const [read, run] of Object.entries(reads)) {
@@ -210,7 +210,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     for (let length = 0; length < bytes.length; length++) {
       const start = bytes.slice(0, length);
       for (const [operation, run] of Object.entries(finishers)) {
-        for (const open of Object.values(sourcesOf(start, 4))) {
+        for (const open of Object.values(makeSources(start, 4))) {
           const body = make(open());
           await assertCutShort(run(body), `${operation} of ${formatLabel(decodeLatin1(start))}`);
           await assertBodyError(body.read(), `a read after ${operation}`);
@@ -233,7 +233,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       ];
       for (const source of failing) {
         const body = make(source);
-        assertStrictEquals(cause(await catchRejection(run(body), operation)), failure);
+        assertStrictEquals(getCause(await catchRejection(run(body), operation)), failure);
         await assertDead(body, operation);
       }
     }
@@ -323,7 +323,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     const startBytes = Deno.memoryUsage().external;
     const start = name === "Body" ? DATA : encodeLatin1("1000000\r\nabc");
     const sources = Array.from({ length: 40 }, () => new StallingSource(start));
-    const reads = sources.map((source) => part16MiB(make(source, limits.collected)));
+    const reads = sources.map((source) => read16MiB(make(source, limits.collected)));
     await Promise.all(sources.map((source) => source.stalled));
     const grown = Deno.memoryUsage().external - startBytes;
     for (const source of sources) source.release();
@@ -357,7 +357,7 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 
   Deno.test(`${name} returns arrays that share no memory`, async () => {
-    for (const open of Object.values(sourcesOf(bytes, 100))) {
+    for (const open of Object.values(makeSources(bytes, 100))) {
       const body = make(open());
       const first = await part(body);
       const second = await part(body);
@@ -375,7 +375,7 @@ for (const [name, kind] of Object.entries(kinds)) {
 
   Deno.test(`${name} has one byte stream, which fills the reader's own buffers`, async () => {
     for (const size of [1, 2, 9, 10, 11, 70_000]) {
-      const cuts = [sourcesOf(bytes, 3, 1), sourcesOf(bytes)].flatMap(Object.values);
+      const cuts = [makeSources(bytes, 3, 1), makeSources(bytes)].flatMap(Object.values);
       for (const open of cuts as (() => BodyInput)[]) {
         const body = make(open());
         const { readable } = body;
@@ -396,7 +396,7 @@ for (const [name, kind] of Object.entries(kinds)) {
 }
 
 /** Reads 16 MiB, or a chunk of as many. */
-function part16MiB(body: Received): Promise<unknown> {
+function read16MiB(body: Received): Promise<unknown> {
   return body.chunked ? body.readChunk() : body.read(limits.collected);
 }
 
@@ -409,7 +409,7 @@ Deno.test("Body.read returns exactly the size, and less only at the end, however
       pieceLengths,
       pieceLengths,
       async (bytes, cuts, sizes) => {
-        for (const open of Object.values(sourcesOf(bytes, ...cuts))) {
+        for (const open of Object.values(makeSources(bytes, ...cuts))) {
           const body = new Body(open(), bytes.length);
           const pieces: Uint8Array[] = [];
           for (let remaining = bytes.length, i = 0; remaining > 0; i++) {
@@ -517,14 +517,14 @@ Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async 
 
 Deno.test("a Body of one byte has it in every operation", async () => {
   for (const [operation, run] of Object.entries(operations)) {
-    for (const open of Object.values(sourcesOf(encodeLatin1("1"), 1))) {
+    for (const open of Object.values(makeSources(encodeLatin1("1"), 1))) {
       assertEquals(await run(new Body(open(), 1)), encodeLatin1("1"), operation);
     }
   }
 });
 
 Deno.test("Body of length 0 is consumed from the start", async () => {
-  for (const open of Object.values(sourcesOf(EMPTY))) {
+  for (const open of Object.values(makeSources(EMPTY))) {
     const make = () => new Body(open(), 0);
     for (const [operation, run] of Object.entries(operations)) {
       if (operation === "json()") continue;
@@ -600,7 +600,7 @@ Deno.test("an item of an iterated body keeps at most twice its size alive, and i
 // Chunks.
 
 /** A chunk as text: `["k=v", "data"]`. */
-function flat([extension, data]: Chunk): [string | null, string] {
+function flattenChunk([extension, data]: Chunk): [string | null, string] {
   return [extension && extension.join("="), decodeLatin1(data)];
 }
 
@@ -616,8 +616,14 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
   const check = async (chunks: Chunk[], pieces: Uint8Array[]) => {
     const bytes = concat(chunks.map(formatChunk));
     for (const open of [() => streamOf(...pieces), () => new PieceSource(pieces)]) {
-      assertEquals((await readChunks(new ChunkedBody(open()))).map(flat), chunks.map(flat));
-      assertEquals((await Array.fromAsync(new ChunkedBody(open()))).map(flat), chunks.map(flat));
+      assertEquals(
+        (await readChunks(new ChunkedBody(open()))).map(flattenChunk),
+        chunks.map(flattenChunk),
+      );
+      assertEquals(
+        (await Array.fromAsync(new ChunkedBody(open()))).map(flattenChunk),
+        chunks.map(flattenChunk),
+      );
       const sink = new RecordingSink();
       assertEquals(await new ChunkedBody(open()).writeTo(sink), bytes.length);
       assertEquals(sink.bytes, bytes);
@@ -626,7 +632,7 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
   const chunks = await readChunks(new ChunkedBody(streamOf(ENCODED)));
   const data = ["123", "k=v 4567", "890", ""];
   assertEquals(
-    chunks.map((chunk) => flat(chunk).filter((field) => field !== null).join(" ")),
+    chunks.map((chunk) => flattenChunk(chunk).filter((field) => field !== null).join(" ")),
     data,
   );
   for (const pieces of splitEverywhere(ENCODED)) await check(chunks, pieces);
@@ -640,7 +646,7 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
 
 Deno.test("ChunkedBody has the same result or error in every operation, however its bytes are split", async () => {
   const text = chunksArbitrary.map((chunks) => decodeLatin1(concat(chunks.map(formatChunk))));
-  const outcome = async (run: (body: ChunkedBody) => Promise<unknown>, source: BodyInput) => {
+  const catchOutcome = async (run: (body: ChunkedBody) => Promise<unknown>, source: BodyInput) => {
     try {
       return await run(new ChunkedBody(source));
     } catch (error) {
@@ -650,15 +656,15 @@ Deno.test("ChunkedBody has the same result or error in every operation, however 
   await fc.assert(
     fc.asyncProperty(damageText(text), pieceLengths, async (bytes, lengths) => {
       for (const open of [streamOf, (...list: Uint8Array[]) => new PieceSource(list)]) {
-        const wholeOutcome = await outcome(operations["read()"]!, open(...cutBytes(bytes)));
+        const wholeOutcome = await catchOutcome(operations["read()"]!, open(...cutBytes(bytes)));
         for (const name of ["read()", "iteration", "writeTo()"]) {
           const run = operations[name]!;
           assertEquals(
-            await outcome(run, open(...cutBytes(bytes, ...lengths))),
+            await catchOutcome(run, open(...cutBytes(bytes, ...lengths))),
             wholeOutcome,
             name,
           );
-          assertEquals(await outcome(run, open(...cutBytes(bytes, 1))), wholeOutcome, name);
+          assertEquals(await catchOutcome(run, open(...cutBytes(bytes, 1))), wholeOutcome, name);
         }
       }
     }),
@@ -672,7 +678,7 @@ Deno.test("ChunkedBody reads every form of chunk line, and writes sizes in lower
     const data = "X".repeat(size);
     const chunkEnd = size === 0 ? "\r\n" : `${data}\r\n0;A=B\r\n\r\n`;
     const open = () => new ChunkedBody(streamOf(encodeLatin1(`${line}\r\n${chunkEnd}`)));
-    assertEquals(flat(await open().readChunk()), [extension && extension.join("="), data]);
+    assertEquals(flattenChunk(await open().readChunk()), [extension && extension.join("="), data]);
     const sink = new RecordingSink();
     await open().writeTo(sink);
     const lower = line.replace(/^[^;]*/, (digits) => digits.toLowerCase());
@@ -683,7 +689,7 @@ Deno.test("ChunkedBody reads every form of chunk line, and writes sizes in lower
 Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
   for (const { rule, rfc, text, codes } of refusedCodings) {
     await t.step(`${rule} (${rfc}): ${formatLabel(text)}`, async () => {
-      for (const [operation, run] of Object.entries(finishersOf(kinds["ChunkedBody"]!))) {
+      for (const [operation, run] of Object.entries(listFinishers(kinds["ChunkedBody"]!))) {
         for (
           const source of [
             streamOf(encodeLatin1(text)),
@@ -704,7 +710,7 @@ Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and c
   const bytes = encodeLatin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
   const streams = [streamOf(bytes), streamOf(...cutBytes(bytes, 4095))];
   for (const source of [...streams, new PieceSource(cutBytes(bytes, 1))]) {
-    assertEquals(flat(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
+    assertEquals(flattenChunk(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
   }
   const data = new Uint8Array(limits.chunkData);
   data[data.length - 1] = 7;

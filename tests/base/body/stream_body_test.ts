@@ -26,9 +26,9 @@ const sources: [name: string, make: () => BodyOut][] = [
 ];
 
 Deno.test("items of a stream or a generator are sent in chunks; empty items are skipped, and the last chunk is added", async (t) => {
-  const echo: App = async ({ body }) => reply(200, await body!.text());
+  const echoApp: App = async ({ body }) => reply(200, await body!.text());
   await testEachRow(t, sources, async (_name, make) => {
-    await using serving = serve(routesOf(make, echo));
+    await using serving = serve(makeRoutes(make, echoApp));
     using peer = await RawPeer.connect(serving.address);
     await peer.send("GET /get HTTP/1.1\r\n\r\n");
     const preamble = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -48,7 +48,7 @@ Deno.test("items of a stream or a generator are sent in chunks; empty items are 
   });
 });
 
-function routesOf(make: () => BodyOut, echo: App): App {
+function makeRoutes(make: () => BodyOut, echo: App): App {
   return (request, session, api) =>
     request.method === "GET"
       ? [200, "OK", {}, make()]

@@ -31,12 +31,12 @@ export const acceptedChunkLines: readonly (readonly [
 ];
 
 export const refusedChunkLines: readonly RefusedRow[] = [
-  ...sizes("no size", "", ";k=v"),
-  ...sizes("leading zeros", "00", "05", "000", "0000001", "05;k=v"),
-  ...sizes("a sign or a prefix", "+5", "-5", "0x5"),
-  ...sizes("white space", "5 ", " 5", "5\t", "5 ;k=v"),
-  ...sizes("a byte that is no hex digit", "g", "5g", "5.0", "5,", "\xb5"),
-  ...sizes("a bare CR or a bare LF", "5\r", "5\n"),
+  ...refuseSizes("no size", "", ";k=v"),
+  ...refuseSizes("leading zeros", "00", "05", "000", "0000001", "05;k=v"),
+  ...refuseSizes("a sign or a prefix", "+5", "-5", "0x5"),
+  ...refuseSizes("white space", "5 ", " 5", "5\t", "5 ;k=v"),
+  ...refuseSizes("a byte that is no hex digit", "g", "5g", "5.0", "5,", "\xb5"),
+  ...refuseSizes("a bare CR or a bare LF", "5\r", "5\n"),
   ...makeRefusedRows(
     "a size above 16777216",
     SIZE,
@@ -51,13 +51,13 @@ export const refusedChunkLines: readonly RefusedRow[] = [
     ["BAD_CHUNK_LINE", "CHUNK_TOO_LARGE"],
     ...["10000000", "100000000000000000"],
   ),
-  ...extensions("no key or no value", "5;", "5;k", "5;=", "5;=v", "5;k="),
-  ...extensions("a second extension", "5;k=v;a=b", "5;;k=v"),
-  ...extensions("a second equals sign", "5;k==v"),
-  ...extensions("white space", "5; k=v", "5;k =v", "5;k= v", "5;k=v "),
-  ...extensions("a byte that no key or value has", "5;k_=v", "5;k=v/w", "5;k=v%"),
-  ...extensions("a bare CR or a bare LF", "5;k=v\r", "5;k=v\n"),
-  ...extensions("a byte above 127", "5;\xe9=v", "5;k=\xe9"),
+  ...refuseExtensions("no key or no value", "5;", "5;k", "5;=", "5;=v", "5;k="),
+  ...refuseExtensions("a second extension", "5;k=v;a=b", "5;;k=v"),
+  ...refuseExtensions("a second equals sign", "5;k==v"),
+  ...refuseExtensions("white space", "5; k=v", "5;k =v", "5;k= v", "5;k=v "),
+  ...refuseExtensions("a byte that no key or value has", "5;k_=v", "5;k=v/w", "5;k=v%"),
+  ...refuseExtensions("a bare CR or a bare LF", "5;k=v\r", "5;k=v\n"),
+  ...refuseExtensions("a byte above 127", "5;\xe9=v", "5;k=\xe9"),
   ...makeRefusedRows(
     "leading zeros, and an extension without a value",
     SIZE,
@@ -66,11 +66,11 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ),
 ];
 
-function sizes(rule: string, ...lines: string[]): RefusedRow[] {
+function refuseSizes(rule: string, ...lines: string[]): RefusedRow[] {
   return makeRefusedRows(rule, SIZE, "BAD_CHUNK_LINE", ...lines);
 }
 
-function extensions(rule: string, ...lines: string[]): RefusedRow[] {
+function refuseExtensions(rule: string, ...lines: string[]): RefusedRow[] {
   return makeRefusedRows(`extension: ${rule}`, "RFC 9112 §7.1.1", "BAD_CHUNK_EXTENSION", ...lines);
 }
 
@@ -102,7 +102,7 @@ export const refusedCodings: readonly RefusedRow[] = [
     ...["0\r\nXY", "0\r\nX\n", "0\r\n\rX"],
   ),
   ...makeRefusedRows("a trailer", "RFC 9112 §7.1.2", "BAD_CHUNK_END", "0\r\na: b\r\n\r\n"),
-  ...sizes("a bare CR or a bare LF after the size", "5\nhello\r\n", "5\rhello\r\n"),
+  ...refuseSizes("a bare CR or a bare LF after the size", "5\nhello\r\n", "5\rhello\r\n"),
   ...makeRefusedRows(
     "a line above 4096 bytes",
     "RFC 9112 §7.1.1",

@@ -156,10 +156,10 @@ Deno.test("minRemainingBytes returns the size of the shortest valid remainder", 
 
 Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
   const start = "1;k=";
-  const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
-  const longest = encodeLatin1(lineOf(4096));
+  const makeLine = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
+  const longest = encodeLatin1(makeLine(4096));
   assertEquals(new ChunkScanner().advance(longest, 0, longest.length), 4096);
-  for (const text of [lineOf(4097), `${start}${"v".repeat(4092)}`]) {
+  for (const text of [makeLine(4097), `${start}${"v".repeat(4092)}`]) {
     const bytes = encodeLatin1(text);
     const advance = () => new ChunkScanner().advance(bytes, 0, bytes.length);
     assertProtocolError(advance, ["CHUNK_LINE_TOO_LONG"], `${text.length} bytes`);
@@ -171,7 +171,7 @@ Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is sti
 const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
 
 /** Validates the pieces; returns the reported chunks and the valid bytes. */
-function walk(
+function validateAll(
   pieces: Iterable<Uint8Array>,
 ): { chunks: Chunk[]; valid: Uint8Array; end: () => void } {
   const validator = new ChunkedValidator();
@@ -191,7 +191,7 @@ function walk(
 
 Deno.test("ChunkedValidator returns the valid part of each piece, and keeps an incomplete line", () => {
   for (const pieces of splitEverywhere(encodeLatin1(ENCODED))) {
-    assertEquals(decodeLatin1(walk(pieces).valid), ENCODED);
+    assertEquals(decodeLatin1(validateAll(pieces).valid), ENCODED);
   }
   const validator = new ChunkedValidator();
   const rows = [["5;key=va", ""], ["lue\r\nhel", "5;key=value\r\nhel"], ["lo\r", "lo"], [

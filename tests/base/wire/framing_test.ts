@@ -17,7 +17,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { type FramingRow, type Outcome, requestFraming, responseFraming } from "./framing.rows.ts";
 
 /** Returns the encoded bytes of a body with this framing, and its text. */
-const bodies = (framing: Outcome): [bytes: string, text: string | null] =>
+const makeBodyBytes = (framing: Outcome): [bytes: string, text: string | null] =>
   framing === "chunked"
     ? ["5\r\nhello\r\n0\r\n\r\n", "hello"]
     : framing === 5
@@ -25,17 +25,19 @@ const bodies = (framing: Outcome): [bytes: string, text: string | null] =>
     : ["", null];
 
 /** Returns preambles with every order of the lines, and with other lines around them. */
-function preambles({ method, status, lines }: FramingRow): string[] {
+function makePreambles({ method, status, lines }: FramingRow): string[] {
   const first = status === undefined ? `${method} /framed HTTP/1.1` : `HTTP/1.1 ${status} xx`;
   return [lines, lines.toReversed()].map((order) => [first, ...order, "x: y"].join("\r\n"))
     .map((text) => `${text}\r\n\r\n`);
 }
 
-const nameOf = ({ rule, rfc, method, status, lines }: FramingRow) =>
+const formatName = ({ rule, rfc, method, status, lines }: FramingRow) =>
   `${rule} (${rfc}): ${method} ${status ?? ""} ${lines.join(", ")}`;
 
 /** Reads a received body to a value that can be compared. */
-async function shape(body: Request["body"] | Response["body"]): Promise<[Outcome, string | null]> {
+async function readShape(
+  body: Request["body"] | Response["body"],
+): Promise<[Outcome, string | null]> {
   if (body === null) return [null, null];
   const text = await body.text();
   return [body.chunked ? "chunked" : body.contentLength, text];
@@ -43,10 +45,10 @@ async function shape(body: Request["body"] | Response["body"]): Promise<[Outcome
 
 Deno.test("the parser frames each message as the table says", async (t) => {
   for (const row of [...requestFraming, ...responseFraming]) {
-    await t.step(nameOf(row), () => {
-      for (const text of preambles(row)) {
+    await t.step(formatName(row), () => {
+      for (const text of makePreambles(row)) {
         const bytes = encodeLatin1(text);
-        const framingOf = () =>
+        const parseFraming = () =>
           row.status === undefined
             ? parseRequestPreamble(bytes, 0, bytes.length).framing
             : determineReceivedFraming(
@@ -54,25 +56,25 @@ Deno.test("the parser frames each message as the table says", async (t) => {
               parseResponsePreamble(row.method, bytes, 0, bytes.length),
             );
         const { body } = row;
-        if (body === null || typeof body !== "object") assertEquals(framingOf(), body);
-        else assertProtocolError(framingOf, [body.code], text);
+        if (body === null || typeof body !== "object") assertEquals(parseFraming(), body);
+        else assertProtocolError(parseFraming, [body.code], text);
       }
     });
   }
 });
 
 Deno.test("a server frames each request as the table says, and parses the next request after it", async (t) => {
-  const requests: [uri: string, ...Awaited<ReturnType<typeof shape>>][] = [];
+  const requests: [uri: string, ...Awaited<ReturnType<typeof readShape>>][] = [];
   await using serving = serve(async ({ uri, body }) => {
-    requests.push([uri, ...await shape(body)]);
+    requests.push([uri, ...await readShape(body)]);
     return [204, "No Content", {}, null];
   });
   for (const row of requestFraming) {
-    await t.step(nameOf(row), async () => {
-      for (const preamble of preambles(row)) {
+    await t.step(formatName(row), async () => {
+      for (const preamble of makePreambles(row)) {
         requests.length = 0;
         using peer = await RawPeer.connect(serving.address);
-        const [bytes, text] = bodies(row.body);
+        const [bytes, text] = makeBodyBytes(row.body);
         await peer.send(`${preamble}${bytes}GET /next HTTP/1.1\r\n\r\n`);
         await peer.closeWrite();
         const { received } = await peer.readToEnd();
@@ -94,7 +96,7 @@ async function exchange(address: Address, server: RawServer, method: Method, byt
   await peer.readPreamble();
   await peer.send(bytes);
   const { headers, body } = await first;
-  const arrived = await shape(body);
+  const arrived = await readShape(body);
   const second = conn.get("/next");
   // A client that finds excess bytes doesn't send a second request.
   const answering = peer.readPreamble().then(() => peer.send("HTTP/1.1 204 No Content\r\n\r\n"));
@@ -105,10 +107,10 @@ async function exchange(address: Address, server: RawServer, method: Method, byt
 Deno.test("a client frames each response as the table says, and uses no byte after it for the next response", async (t) => {
   using server = new RawServer();
   for (const row of responseFraming) {
-    await t.step(nameOf(row), async () => {
-      for (const preamble of preambles(row)) {
+    await t.step(formatName(row), async () => {
+      for (const preamble of makePreambles(row)) {
         const expected = row.body === "unframed" ? { code: "UNFRAMED_BODY" } : row.body;
-        const [bytes, text] = bodies(expected);
+        const [bytes, text] = makeBodyBytes(expected);
         const ask = (bytes: string) => exchange(server.address, server, row.method, bytes);
         const exchanged = ask(preamble + bytes);
         if (expected !== null && typeof expected === "object") {
@@ -136,11 +138,11 @@ Deno.test("a client frames each response as the table says, and uses no byte aft
 
 Deno.test("a proxy passes each request on with its framing, and refuses each request that the table refuses", async (t) => {
   for (const row of requestFraming.filter(({ method }) => method !== "HEAD")) {
-    await t.step(nameOf(row), async () => {
+    await t.step(formatName(row), async () => {
       await using through = await connectThrough();
-      const [preamble = ""] = preambles(row);
+      const [preamble = ""] = makePreambles(row);
       const { body } = row;
-      const [bytes] = bodies(body);
+      const [bytes] = makeBodyBytes(body);
       await through.clientPeer.send(preamble + bytes);
       if (body !== null && typeof body === "object") {
         assertEquals((await through.clientPeer.readToEnd()).received, formatErrorResponse(400));

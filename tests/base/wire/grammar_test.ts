@@ -65,17 +65,17 @@ const samples: Record<keyof typeof parsers, readonly string[]> = {
 type Accepted = readonly (readonly [text: string, expected: unknown])[];
 
 /** Returns rows of refused numbers, each at each position of a number in a range. */
-const within = (code: string, ...places: ((number: string) => string)[]): RefusedRow[] =>
+const makeNumberRows = (code: string, ...places: ((number: string) => string)[]): RefusedRow[] =>
   refusedNumbers.flatMap((row) =>
     places.map((place) => ({ ...row, text: place(row.text), codes: [code] }))
   );
 const refusedRange = [
   ...refusedRanges,
-  ...within("BAD_RANGE", (n) => `bytes=${n}-9`, (n) => `bytes=0-${n}`),
+  ...makeNumberRows("BAD_RANGE", (n) => `bytes=${n}-9`, (n) => `bytes=0-${n}`),
 ];
 const refusedContentRange = [
   ...refusedContentRanges,
-  ...within(
+  ...makeNumberRows(
     "BAD_CONTENT_RANGE",
     ...[(n: string) => `bytes ${n}-8/9`, (n: string) => `bytes 0-${n}/9`],
     (n) => `bytes 0-0/${n}`,
@@ -83,9 +83,9 @@ const refusedContentRange = [
 ];
 
 /** Returns rows of header lines with these values. */
-const lines = (name: string, values: Accepted): Accepted =>
+const makeLines = (name: string, values: Accepted): Accepted =>
   values.map(([text]) => [`${name}: ${text}`, { [name]: text }]);
-const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =>
+const makeRefusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =>
   rows.map((row) => ({
     ...row,
     text: `${name}: ${row.text}`,
@@ -94,7 +94,7 @@ const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =
       : [...row.codes, "BAD_HEADER_VALUE", "BAD_HEADER_LINE"],
   }));
 /** Returns rows of a header that is allowed only in the other kind of message. */
-const forbidden = (name: string, values: Accepted): RefusedRow[] =>
+const makeForbiddenRows = (name: string, values: Accepted): RefusedRow[] =>
   values.flatMap(([text]) =>
     makeRefusedRows(`${name} here`, "RFC 9110 §14", "FORBIDDEN_HEADER", `${name}: ${text}`)
   );
@@ -111,7 +111,7 @@ const blocks: Accepted = [
 ];
 
 /** Returns rows of first lines, each with and without a header after it. */
-const withHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
+const addHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
   rows.flatMap((row) => [row, { ...row, text: `${row.text}\r\na: b` }]);
 
 /** The values that each parser accepts and refuses. */
@@ -127,19 +127,19 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
     refusedChunkLines,
   ],
   "headers-of-request": [
-    [...blocks, ...lines("range", ranges)],
+    [...blocks, ...makeLines("range", ranges)],
     [
       ...refusedBlocks,
-      ...refusedLines("range", refusedRange),
-      ...forbidden("content-range", contentRanges),
+      ...makeRefusedLines("range", refusedRange),
+      ...makeForbiddenRows("content-range", contentRanges),
     ],
   ],
   "headers-of-response": [
-    [...blocks, ...lines("content-range", contentRanges)],
+    [...blocks, ...makeLines("content-range", contentRanges)],
     [
       ...refusedBlocks,
-      ...refusedLines("content-range", refusedContentRange),
-      ...forbidden("range", ranges),
+      ...makeRefusedLines("content-range", refusedContentRange),
+      ...makeForbiddenRows("range", ranges),
     ],
   ],
   "request-preamble": [
@@ -148,7 +148,7 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
         [`${method} ${uri} HTTP/1.1`, { method, uri, headers: {}, path: [...path], query }] as const
       )
     ),
-    withHeader([
+    addHeader([
       ...refusedRequestLines,
       ...refusedUris.filter(({ text }) => text !== "").map(({ text, codes, ...row }) => ({
         ...row,
@@ -160,7 +160,7 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
   ],
   "response-preamble": [
     acceptedStatusLines.map(([text, status, reason]) => [text, { status, reason, headers: {} }]),
-    withHeader(refusedStatusLines),
+    addHeader(refusedStatusLines),
   ],
 };
 
@@ -276,7 +276,7 @@ const regions: Record<
 };
 
 /** Returns the text of a formatter; `null` if it refuses the values of its caller. */
-function sentOrNull(format: () => Uint8Array | string): string | null {
+function formatOrNull(format: () => Uint8Array | string): string | null {
   try {
     const sent = format();
     return typeof sent === "string" ? sent : decodeLatin1(sent);
@@ -301,7 +301,9 @@ for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
   Deno.test(`a ${name} is read and sent with its allowed bytes and no others`, () => {
     const read = allBytes.filter((byte) => parseOrNull(() => parse(byte), name) !== null);
     assertEquals(read.join(""), [...allowed].toSorted().join(""));
-    const sent = [...allBytes, ...beyond].filter((unit) => sentOrNull(() => format(unit)) !== null);
+    const sent = [...allBytes, ...beyond].filter((unit) =>
+      formatOrNull(() => format(unit)) !== null
+    );
     // Names are sent in lower case only.
     const lower = name === "header name" ? allowed.toLowerCase() : allowed;
     assertEquals(sent.join(""), [...new Set(lower)].toSorted().join(""));
@@ -315,12 +317,13 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
     const get = () => reads++ === 0 ? first : forged;
     return Object.defineProperty(target, name, { enumerable: true, get });
   };
-  const headers = (name: string, first: unknown) => () => formatHeaders(changing({}, name, first));
-  const chunk = (index: number) => () =>
+  const makeHeadersFormatter = (name: string, first: unknown) => () =>
+    formatHeaders(changing({}, name, first));
+  const makeChunkFormatter = (index: number) => () =>
     formatChunk([changing<[string, string]>(["k", "v"], index, "x"), encodeLatin1("a")]);
   const range = new Range(0, 1);
   Reflect.set(range, "toString", () => forged);
-  class Lying extends Range {
+  class LyingRange extends Range {
     override toString() {
       return forged;
     }
@@ -329,17 +332,17 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
   for (const name of ["start", "stop"]) Reflect.set(spoiled, name, forged);
   const rows: Record<string, () => Uint8Array | string> = {
     "a component of a path": () => buildUri(changing(["a", "b"], 1, "b"), null),
-    "a text": headers("a", "v"),
-    "a number": headers("content-length", 5),
-    "a range": headers("range", new Range(0, 1)),
+    "a text": makeHeadersFormatter("a", "v"),
+    "a number": makeHeadersFormatter("content-length", 5),
+    "a range": makeHeadersFormatter("range", new Range(0, 1)),
     "a range with a toString of its own": () => formatHeaders({ range }),
-    "a subclass of Range": () => formatHeaders({ range: new Lying(0, 1) }),
+    "a subclass of Range": () => formatHeaders({ range: new LyingRange(0, 1) }),
     "a range with other fields": () => formatHeaders({ range: spoiled }),
-    "the key of an extension": chunk(0),
-    "the value of an extension": chunk(1),
+    "the key of an extension": makeChunkFormatter(0),
+    "the value of an extension": makeChunkFormatter(1),
   };
   await testEachRow(t, Object.entries(rows), (_what, format) => {
-    const sent = sentOrNull(format) ?? "";
+    const sent = formatOrNull(format) ?? "";
     assert(!sent.includes("evil"), formatLabel(sent));
   });
 });

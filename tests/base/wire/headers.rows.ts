@@ -16,7 +16,7 @@ export interface AcceptedBlock {
   readonly headers: FlatHeaders;
 }
 
-function accepted(
+function makeAcceptedBlock(
   rule: string,
   rfc: string,
   ...blocks: readonly (readonly [text: string, headers: FlatHeaders])[]
@@ -25,8 +25,8 @@ function accepted(
 }
 
 export const acceptedBlocks: readonly AcceptedBlock[] = [
-  ...accepted("no header at all", "RFC 9112 §2.1", ["", {}]),
-  ...accepted(
+  ...makeAcceptedBlock("no header at all", "RFC 9112 §2.1", ["", {}]),
+  ...makeAcceptedBlock(
     "a name of letters, digits and -, kept in lower case",
     "RFC 9110 §5.1",
     ["a: b", { a: "b" }],
@@ -35,51 +35,55 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
     ["0: 1", { "0": "1" }],
     [`${"n".repeat(32)}: v`, { ["n".repeat(32)]: "v" }],
   ),
-  ...accepted(
+  ...makeAcceptedBlock(
     "spaces in a value are bytes like any other, and none is trimmed",
     "RFC 9110 §5.5",
     ["a:  ", { a: " " }],
     ["a:  b ", { a: " b " }],
   ),
-  ...accepted(
+  ...makeAcceptedBlock(
     "the name ends at the first colon and space",
     "RFC 9112 §5",
     ["a: b: c", { a: "b: c" }],
     ["a: : ", { a: ": " }],
     ["a: b:c", { a: "b:c" }],
   ),
-  ...accepted(
+  ...makeAcceptedBlock(
     "every byte that a value may have",
     "RFC 9110 §5.5",
     ["a: \"'()*,;<>[]", { a: "\"'()*,;<>[]" }],
     ["a: -+.:_~%&=/? ", { a: "-+.:_~%&=/? " }],
   ),
-  ...accepted("several headers, in any order", "RFC 9110 §5.3", [
+  ...makeAcceptedBlock("several headers, in any order", "RFC 9110 §5.3", [
     "b: 1\r\na: 2",
     { a: "2", b: "1" },
   ]),
-  ...accepted(
+  ...makeAcceptedBlock(
     "headers without a meaning here are text",
     "RFC 9110 §16.3",
     ["Set-Cookie: a=b; Path=/", { "set-cookie": "a=b; Path=/" }],
     ["Upgrade: h2c\r\nTrailer: a", { upgrade: "h2c", trailer: "a" }],
     ["x: chunked\r\nte: trailers", { x: "chunked", te: "trailers" }],
   ),
-  ...accepted("connection: close, which ends no connection", "RFC 9112 §9.6", [
+  ...makeAcceptedBlock("connection: close, which ends no connection", "RFC 9112 §9.6", [
     "Connection: close",
     { connection: "close" },
   ]),
-  ...accepted("expect: 100-continue, which is never answered with 100", "RFC 9110 §10.1.1", [
-    "Expect: 100-continue",
-    { expect: "100-continue" },
-  ]),
-  ...accepted(
+  ...makeAcceptedBlock(
+    "expect: 100-continue, which is never answered with 100",
+    "RFC 9110 §10.1.1",
+    [
+      "Expect: 100-continue",
+      { expect: "100-continue" },
+    ],
+  ),
+  ...makeAcceptedBlock(
     "a name like one of Object.prototype's is a name like any other",
     "RFC 9110 §5.1",
     ["constructor: a\r\nToString: b", { constructor: "a", tostring: "b" }],
     ["hasOwnProperty: a\r\nvalueOf: b", { hasownproperty: "a", valueof: "b" }],
   ),
-  ...accepted(
+  ...makeAcceptedBlock(
     "a name that only resembles one with a meaning",
     "RFC 9110 §5.1",
     ["contentlength: x\r\ncontent-length-: 05", { contentlength: "x", "content-length-": "05" }],

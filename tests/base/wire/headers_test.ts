@@ -51,13 +51,13 @@ Deno.test("parseHeaders allows names of 1 to 32 bytes", () => {
 });
 
 Deno.test("parseHeaders and formatHeaders allow 32764 bytes", () => {
-  const filled = (size: number) => `a: ${"v".repeat(size - 3)}`;
+  const makeBlock = (size: number) => `a: ${"v".repeat(size - 3)}`;
   for (const size of [32763, 32764]) {
-    assert(parseHeaders(encodeLatin1(filled(size))).a === "v".repeat(size - 3), `${size}`);
-    assert(formatBlock({ a: "v".repeat(size - 3) }) === filled(size), `${size}`);
+    assert(parseHeaders(encodeLatin1(makeBlock(size))).a === "v".repeat(size - 3), `${size}`);
+    assert(formatBlock({ a: "v".repeat(size - 3) }) === makeBlock(size), `${size}`);
   }
   for (const size of [32765, 32766, 32768, 40000]) {
-    const parse = () => parseHeaders(encodeLatin1(filled(size)));
+    const parse = () => parseHeaders(encodeLatin1(makeBlock(size)));
     assertProtocolError(parse, ["PREAMBLE_TOO_LARGE"], `${size}`);
     assertRangeError(() => formatHeaders({ a: "v".repeat(size - 3) }), `${size}`);
   }

@@ -37,18 +37,21 @@ import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/asser
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** Parses a request preamble to a value that can be compared; `null` if it is refused. */
-function request(text: string) {
+function parseRequestOrNull(text: string) {
   const parsed = parseOrNull(() => parseRequest(encodeLatin1(text)), text);
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
 /** Parses a response preamble to a value that can be compared; `null` if it is refused. */
-function response(text: string) {
+function parseResponseOrNull(text: string) {
   const parsed = parseOrNull(() => parseResponse("GET", encodeLatin1(text)), text);
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
-const ends = [["GET / HTTP/1.1", request], ["HTTP/1.1 200 OK", response]] as const;
+const ends = [["GET / HTTP/1.1", parseRequestOrNull], [
+  "HTTP/1.1 200 OK",
+  parseResponseOrNull,
+]] as const;
 
 Deno.test("parseResponse reads the same for every method", () => {
   for (const method of methods) {
@@ -93,21 +96,24 @@ Deno.test("the end of a preamble is found wherever its bytes are split", () => {
 
 Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
   for (const [start, parse] of ends) {
-    const filled = (size: number) => {
+    const makePreamble = (size: number) => {
       const block = `${start}\r\na: `;
       return block + "v".repeat(size - block.length);
     };
-    for (const size of [32763, 32764]) assert(parse(filled(size)) !== null, `${size}`);
+    for (const size of [32763, 32764]) assert(parse(makePreamble(size)) !== null, `${size}`);
     for (const size of [32765, 32766, 32768, 100000]) {
-      const preamble = encodeLatin1(filled(size));
+      const preamble = encodeLatin1(makePreamble(size));
       const parsing = () =>
-        parse === request ? parseRequest(preamble) : parseResponse("GET", preamble);
+        parse === parseRequestOrNull ? parseRequest(preamble) : parseResponse("GET", preamble);
       assertProtocolError(parsing, ["PREAMBLE_TOO_LARGE"], `${size}`);
     }
   }
   const long = `/${"a".repeat(32764 - "GET / HTTP/1.1".length)}`;
-  assertEquals(request(`GET ${long} HTTP/1.1`)?.uri, long);
-  assertEquals(response(`HTTP/1.1 200 ${"R".repeat(32764 - 13)}`)?.reason.length, 32764 - 13);
+  assertEquals(parseRequestOrNull(`GET ${long} HTTP/1.1`)?.uri, long);
+  assertEquals(
+    parseResponseOrNull(`HTTP/1.1 200 ${"R".repeat(32764 - 13)}`)?.reason.length,
+    32764 - 13,
+  );
 });
 
 Deno.test("a first byte that can't begin a message is refused, with a hint if it may begin a TLS record", () => {
@@ -290,10 +296,10 @@ Deno.test("formatRequest and formatResponse announce 0 bytes for a null body, wh
 });
 
 Deno.test("formatRequest and formatResponse set the header that describes the body, or require it to agree", async (t) => {
-  const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
+  const makeLengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
   await testEachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
     const isChunked = line === "transfer-encoding: chunked";
-    const framingHeaders = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
+    const framingHeaders = isChunked ? chunked : makeLengthHeaders(Number(line.slice(16)));
     for (const givenHeaders of [{}, framingHeaders]) {
       for (const method of ["PUT", "POST"] as const) {
         const headers = Object.freeze({ a: "1", ...givenHeaders, z: "2" });
@@ -306,8 +312,8 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
       assertEquals(decodeLatin1(formatResponse(200, "OK", givenHeaders, make())), answer);
     }
     const wrongHeaders = isChunked
-      ? [lengthHeaders(0), lengthHeaders(5)]
-      : [chunked, lengthHeaders(4), lengthHeaders(6), { ...framingHeaders, ...chunked }];
+      ? [makeLengthHeaders(0), makeLengthHeaders(5)]
+      : [chunked, makeLengthHeaders(4), makeLengthHeaders(6), { ...framingHeaders, ...chunked }];
     for (const headers of wrongHeaders) {
       const label = Deno.inspect(headers);
       assertRangeError(() => formatRequest("PUT", "/", headers, make()), label);

@@ -13,19 +13,29 @@ export const acceptedContentLengths: readonly (readonly [value: string, length: 
 
 /** Invalid numbers (RFC 9110 §8.6: `1*DIGIT`, restricted to one spelling of each number). */
 export const refusedNumbers: readonly RefusedRow[] = [
-  ...numbers("leading zeros", "00", "01", "007", "0000000000000001"),
-  ...numbers("a sign", "+1", "-1", "-0"),
-  ...numbers("a fraction or an exponent", "1.0", "1.", "1e3"),
-  ...numbers("another base or form", "0x10", "0b1", "1_000", "1n", "a", "NaN", "Infinity", "\xb2"),
-  ...numbers("above 2⁵³ − 1", "9007199254740992", "9999999999999999"),
-  ...numbers("more than 16 digits", "10000000000000000", "90071992547409910"),
-  ...numbers("more than 16 digits, as 2⁶⁴", "18446744073709551616"),
-  ...numbers("white space", "1 ", " 1", "1 1", "1\t"),
-  ...numbers("a list", "1,1", "1, 1"),
-  ...numbers("a NUL", "1\0"),
+  ...refuseNumbers("leading zeros", "00", "01", "007", "0000000000000001"),
+  ...refuseNumbers("a sign", "+1", "-1", "-0"),
+  ...refuseNumbers("a fraction or an exponent", "1.0", "1.", "1e3"),
+  ...refuseNumbers(
+    "another base or form",
+    "0x10",
+    "0b1",
+    "1_000",
+    "1n",
+    "a",
+    "NaN",
+    "Infinity",
+    "\xb2",
+  ),
+  ...refuseNumbers("above 2⁵³ − 1", "9007199254740992", "9999999999999999"),
+  ...refuseNumbers("more than 16 digits", "10000000000000000", "90071992547409910"),
+  ...refuseNumbers("more than 16 digits, as 2⁶⁴", "18446744073709551616"),
+  ...refuseNumbers("white space", "1 ", " 1", "1 1", "1\t"),
+  ...refuseNumbers("a list", "1,1", "1, 1"),
+  ...refuseNumbers("a NUL", "1\0"),
 ];
 
-function numbers(rule: string, ...texts: string[]): RefusedRow[] {
+function refuseNumbers(rule: string, ...texts: string[]): RefusedRow[] {
   return makeRefusedRows(rule, "RFC 9110 §8.6", "BAD_CONTENT_LENGTH", ...texts);
 }
 
@@ -40,14 +50,14 @@ export const acceptedRanges: readonly (readonly [value: string, start: number, s
 
 /** Invalid forms of range with valid numbers. */
 export const refusedRanges: readonly RefusedRow[] = [
-  ...ranges("an open range", "bytes=0-", "bytes=0-*"),
-  ...ranges("a suffix", "bytes=-5", "bytes=*-1"),
-  ...ranges("no position at all", "bytes=-", "bytes=", "bytes=*", "bytes=0", "x", ""),
-  ...ranges("the last position before the first", "bytes=1-0", "bytes=10-9"),
-  ...ranges("several ranges", "bytes=0-1,3-4", "bytes=0-1, 3-4", "bytes=0-1-2", "bytes=0-1;"),
-  ...ranges("another unit, or none", "byte=0-1", "items=0-1", "0-1", "xbytes=0-1"),
-  ...ranges("the unit in another case", "Bytes=0-1", "BYTES=0-1"),
-  ...ranges(
+  ...refuseRanges("an open range", "bytes=0-", "bytes=0-*"),
+  ...refuseRanges("a suffix", "bytes=-5", "bytes=*-1"),
+  ...refuseRanges("no position at all", "bytes=-", "bytes=", "bytes=*", "bytes=0", "x", ""),
+  ...refuseRanges("the last position before the first", "bytes=1-0", "bytes=10-9"),
+  ...refuseRanges("several ranges", "bytes=0-1,3-4", "bytes=0-1, 3-4", "bytes=0-1-2", "bytes=0-1;"),
+  ...refuseRanges("another unit, or none", "byte=0-1", "items=0-1", "0-1", "xbytes=0-1"),
+  ...refuseRanges("the unit in another case", "Bytes=0-1", "BYTES=0-1"),
+  ...refuseRanges(
     "another separator",
     "bytes",
     "bytes 0-1",
@@ -56,14 +66,21 @@ export const refusedRanges: readonly RefusedRow[] = [
     "bytes=0:1",
     "bytes=0--1",
   ),
-  ...ranges("the form of content-range", "bytes 0-1/2"),
-  ...ranges("a position above 2⁵³ − 2", "bytes=0-9007199254740991"),
-  ...ranges("a position above 2⁵³ − 2", "bytes=9007199254740991-9007199254740991"),
-  ...ranges("white space", "bytes = 0-1", "bytes= 0-1", "bytes=0 -1", "bytes=0-1 ", " bytes=0-1"),
-  ...ranges("a line break", "bytes=0-1\n"),
+  ...refuseRanges("the form of content-range", "bytes 0-1/2"),
+  ...refuseRanges("a position above 2⁵³ − 2", "bytes=0-9007199254740991"),
+  ...refuseRanges("a position above 2⁵³ − 2", "bytes=9007199254740991-9007199254740991"),
+  ...refuseRanges(
+    "white space",
+    "bytes = 0-1",
+    "bytes= 0-1",
+    "bytes=0 -1",
+    "bytes=0-1 ",
+    " bytes=0-1",
+  ),
+  ...refuseRanges("a line break", "bytes=0-1\n"),
 ];
 
-function ranges(rule: string, ...texts: string[]): RefusedRow[] {
+function refuseRanges(rule: string, ...texts: string[]): RefusedRow[] {
   return makeRefusedRows(rule, "RFC 9110 §14.2", "BAD_RANGE", ...texts);
 }
 
@@ -82,21 +99,32 @@ export const acceptedContentRanges: readonly (readonly [
 
 /** Invalid forms of content-range with valid numbers. */
 export const refusedContentRanges: readonly RefusedRow[] = [
-  ...contentRanges("an unknown range or total", "bytes */10", "bytes 0-1/*"),
-  ...contentRanges("the last position before the first", "bytes 1-0/2"),
-  ...contentRanges("a position at or after the total", "bytes 0-2/2", "bytes 2-2/2", "bytes 5-6/1"),
-  ...contentRanges("a total of 0", "bytes 0-0/0"),
-  ...contentRanges("the form of range", "bytes=0-1/2", "bytes=0-1"),
-  ...contentRanges("another unit, or none", "items 0-1/2", "0-1/2", "x", ""),
-  ...contentRanges("the unit in another case", "Bytes 0-1/2"),
-  ...contentRanges("no total", "bytes 0-1", "bytes 0-1/", "bytes "),
-  ...contentRanges("no first or last position", "bytes -1/2", "bytes 0-/2", "bytes 0/2"),
-  ...contentRanges("several", "bytes 0-1/2/3", "bytes 0-1/2, 3-4/5"),
-  ...contentRanges("white space", "bytes  0-1/2", "bytes\t0-1/2", "bytes 0-1/2 ", " bytes 0-1/2"),
-  ...contentRanges("white space", "bytes 0 - 1/2", "bytes 0-1 /2", "bytes 0-1/ 2"),
-  ...contentRanges("a line break", "bytes 0-1/2\n"),
+  ...refuseContentRanges("an unknown range or total", "bytes */10", "bytes 0-1/*"),
+  ...refuseContentRanges("the last position before the first", "bytes 1-0/2"),
+  ...refuseContentRanges(
+    "a position at or after the total",
+    "bytes 0-2/2",
+    "bytes 2-2/2",
+    "bytes 5-6/1",
+  ),
+  ...refuseContentRanges("a total of 0", "bytes 0-0/0"),
+  ...refuseContentRanges("the form of range", "bytes=0-1/2", "bytes=0-1"),
+  ...refuseContentRanges("another unit, or none", "items 0-1/2", "0-1/2", "x", ""),
+  ...refuseContentRanges("the unit in another case", "Bytes 0-1/2"),
+  ...refuseContentRanges("no total", "bytes 0-1", "bytes 0-1/", "bytes "),
+  ...refuseContentRanges("no first or last position", "bytes -1/2", "bytes 0-/2", "bytes 0/2"),
+  ...refuseContentRanges("several", "bytes 0-1/2/3", "bytes 0-1/2, 3-4/5"),
+  ...refuseContentRanges(
+    "white space",
+    "bytes  0-1/2",
+    "bytes\t0-1/2",
+    "bytes 0-1/2 ",
+    " bytes 0-1/2",
+  ),
+  ...refuseContentRanges("white space", "bytes 0 - 1/2", "bytes 0-1 /2", "bytes 0-1/ 2"),
+  ...refuseContentRanges("a line break", "bytes 0-1/2\n"),
 ];
 
-function contentRanges(rule: string, ...texts: string[]): RefusedRow[] {
+function refuseContentRanges(rule: string, ...texts: string[]): RefusedRow[] {
   return makeRefusedRows(rule, "RFC 9110 §14.4", "BAD_CONTENT_RANGE", ...texts);
 }

@@ -15,11 +15,11 @@ import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
 import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
-const nameOfRow = ({ rule, rfc, text }: { rule: string; rfc: string; text: string }) =>
+const formatRowName = ({ rule, rfc, text }: { rule: string; rfc: string; text: string }) =>
   `${rule} (${rfc}): ${formatLabel(text)}`;
 
 /** Returns the rows with a valid first line before each text. */
-function withLine(line: string, rows: readonly RefusedRow[], ...codes: string[]): RefusedRow[] {
+function addFirstLine(line: string, rows: readonly RefusedRow[], ...codes: string[]): RefusedRow[] {
   return rows.map((row) => ({
     ...row,
     text: `${line}\r\n${row.text}`,
@@ -33,13 +33,13 @@ const isOneMessage = ({ text }: RefusedRow) => !`${text}\r\n\r\n`.slice(0, -1).i
 const requests: readonly RefusedRow[] = [
   ...refusedRequestLines,
   ...refusedUris.map((row) => ({ ...row, text: `GET ${row.text} HTTP/1.1` })),
-  ...withLine("PUT / HTTP/1.1", refusedBlocks),
-  ...withLine("GET / HTTP/1.1", refusedBlocks, "FORBIDDEN_HEADER"),
+  ...addFirstLine("PUT / HTTP/1.1", refusedBlocks),
+  ...addFirstLine("GET / HTTP/1.1", refusedBlocks, "FORBIDDEN_HEADER"),
 ].filter(isOneMessage);
 
 const responses: readonly RefusedRow[] = [
   ...refusedStatusLines,
-  ...withLine("HTTP/1.1 200 OK", refusedBlocks),
+  ...addFirstLine("HTTP/1.1 200 OK", refusedBlocks),
 ].filter(isOneMessage);
 
 Deno.test("a server refuses every request that breaks a rule, with one response or silence, and doesn't call its app", async (t) => {
@@ -49,7 +49,7 @@ Deno.test("a server refuses every request that breaks a rule, with one response 
     return [204, "No Content", {}, null];
   });
   for (const row of requests) {
-    await t.step(nameOfRow(row), async () => {
+    await t.step(formatRowName(row), async () => {
       using peer = await RawPeer.connect(serving.address);
       await peer.send(`${row.text}\r\n\r\n`);
       await peer.closeWrite();
@@ -64,7 +64,7 @@ Deno.test("a server refuses every request that breaks a rule, with one response 
 Deno.test("a client refuses every response that breaks a rule, and closes its connection", async (t) => {
   using server = new RawServer();
   for (const row of responses) {
-    await t.step(nameOfRow(row), async () => {
+    await t.step(formatRowName(row), async () => {
       using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
       using peer = await server.accept();
       const response = catchRejection(conn.get("/"), row.text);

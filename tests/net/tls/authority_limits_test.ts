@@ -56,11 +56,11 @@ const ofOther = makeLeaf(unrelatedAuthority);
  * Whether a peer with this path is accepted by a peer that trusts its last certificate and `more`.
  */
 async function isAccepted(role: Role, path: Path, otherAuthorities: readonly TestAuthority[] = []) {
-  const pem = (certificates: readonly TestAuthority[]) =>
+  const joinPem = (certificates: readonly TestAuthority[]) =>
     certificates.map(({ pem }) => pem).join("");
-  const identity = { cert: pem(path.slice(0, -1)), key: path[0].keyPem };
+  const identity = { cert: joinPem(path.slice(0, -1)), key: path[0].keyPem };
   const theirs = { cert: ofOther.pem, key: ofOther.keyPem };
-  const trust = pem([path.at(-1)!, ...otherAuthorities]);
+  const trust = joinPem([path.at(-1)!, ...otherAuthorities]);
   const [client, server] = role === "client" ? [identity, theirs] : [theirs, identity];
   const serverSslconfig = { ...server, ca: role === "client" ? trust : unrelatedAuthority.pem };
   const ca = role === "server" ? trust : unrelatedAuthority.pem;

@@ -59,7 +59,7 @@ interface Identity {
 }
 
 /** Makes a configuration with an identity and trusted authorities. */
-async function configOf(
+async function makeConfig(
   { certificate, intermediates = [] }: Identity,
   authorities: readonly IssuedCertificate[],
 ) {
@@ -77,11 +77,13 @@ type Setup =
   & Record<"clientAuthorities" | "serverAuthorities", readonly IssuedCertificate[]>;
 
 /** Connects a client to a server; returns the result of each. */
-async function meet(setup: Setup): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
+async function connectPeers(
+  setup: Setup,
+): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
   const certificates: (PeerCertificate | null)[] = [];
-  const clientSslconfig = await configOf(setup.client, setup.serverAuthorities);
+  const clientSslconfig = await makeConfig(setup.client, setup.serverAuthorities);
   await using endpoint = await startTls({
-    serverSslconfig: await configOf(setup.server, setup.clientAuthorities),
+    serverSslconfig: await makeConfig(setup.server, setup.clientAuthorities),
     clientSslconfig: { ...clientSslconfig, checkHostname: false },
   }, (_request, session) => {
     certificates.push(session.peerCertificate);
@@ -105,7 +107,7 @@ testWithOpenssl("both ends report which authority signed for the other", async (
     clientAuthorities: [otherAuthority, authority],
     serverAuthorities: [authority, otherAuthority],
   };
-  const first = await meet({
+  const first = await connectPeers({
     client: { certificate: client },
     server: { certificate: server },
     ...trust,
@@ -115,7 +117,7 @@ testWithOpenssl("both ends report which authority signed for the other", async (
   assertEquals(first.client.publicKey256, hashPublicKey(await readPem(client)));
   assertEquals(first.server.publicKey256, hashPublicKey(await readPem(server)));
   assert(Object.isFrozen(first.client.authority));
-  const second = await meet({
+  const second = await connectPeers({
     client: { certificate: renewed },
     server: { certificate: server },
     ...trust,
@@ -135,7 +137,7 @@ testWithOpenssl(
     for (const [name, authority] of Object.entries({ old: expired, early: notYetValid })) {
       const client = await pki.createClientCertificate(`client_${name}`, { issuer: authority });
       const server = await pki.createServerCertificate(`server_${name}`, { issuer: authority });
-      const peers = await meet({
+      const peers = await connectPeers({
         client: { certificate: client },
         server: { certificate: server },
         clientAuthorities: [authority],
@@ -269,7 +271,11 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
   ];
   await testEachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
     const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
-    const peers = await meet({ server: { certificate: serverCertificate }, client, ...trust });
+    const peers = await connectPeers({
+      server: { certificate: serverCertificate },
+      client,
+      ...trust,
+    });
     await assertAuthority(peers.client.authority, expected);
   });
 });
@@ -305,7 +311,11 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
       });
       const clientAuthorities = [serverAuthority, issuer];
       const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
-      const peers = await meet({ server, client: { certificate: clientCertificate }, ...trust });
+      const peers = await connectPeers({
+        server,
+        client: { certificate: clientCertificate },
+        ...trust,
+      });
       await assertAuthority(peers.client.authority, issuer);
     });
   }
@@ -446,7 +456,7 @@ Deno.test("no authority is found if no path is valid", () => {
   const short = makeAuthority({ issuer: root, extensions: [authority(0)] });
   const tooDeep = makeAuthority({ issuer: short });
   const forServers = [authority(), EXTENSIONS.isFor("serverAuth")];
-  const saying = (usage: ReturnType<typeof signsLists>) =>
+  const makeWithUsage = (usage: ReturnType<typeof signsLists>) =>
     make({ extensions: [authority(), usage] });
   const rows: [string, TestAuthority[], TestAuthority[], TestAuthority | null][] = [
     ["a leaf that the authority signed", [leaf], [root], root],
@@ -454,9 +464,9 @@ Deno.test("no authority is found if no path is valid", () => {
     ["no trusted authority", [leaf], [], null],
     ["a leaf as its own authority", [leaf], [leaf], null],
     ["an intermediate is missing", make({}).slice(0, 1), [root], null],
-    ["an intermediate", saying(signsCertificates()), [root], root],
-    ["an intermediate that may not sign certificates", saying(signsLists()), [root], null],
-    ["an intermediate that may only encipher", saying(enciphers()), [root], null],
+    ["an intermediate", makeWithUsage(signsCertificates()), [root], root],
+    ["an intermediate that may not sign certificates", makeWithUsage(signsLists()), [root], null],
+    ["an intermediate that may only encipher", makeWithUsage(enciphers()), [root], null],
     ["an expired intermediate", make({ valid: [-2, -1] }), [root], null],
     ["an intermediate that is not valid yet", make({ valid: [1, 2] }), [root], null],
     ["a circle", [makeLeaf(circle1), circle1, circle2], [root], null],

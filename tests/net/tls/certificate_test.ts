@@ -493,17 +493,17 @@ function parsePem({ certificate }: { certificate: string }) {
   return parseCertificate(derOf(certificate));
 }
 
-function keyOf(pair: { certificate: string }) {
+function parseKey(pair: { certificate: string }) {
   const key = publicKeyOf(parsePem(pair));
   assert(key !== null);
   return key;
 }
 
 Deno.test("a signature is valid only for the key that made it", () => {
-  assertEquals(verifySignature(parsePem(issuedLeaf), keyOf(authority)), true);
-  assertEquals(verifySignature(parsePem(authority), keyOf(authority)), true);
+  assertEquals(verifySignature(parsePem(issuedLeaf), parseKey(authority)), true);
+  assertEquals(verifySignature(parsePem(authority), parseKey(authority)), true);
   for (const otherPair of [namesakeAuthority, issuedLeaf]) {
-    assertEquals(verifySignature(parsePem(issuedLeaf), keyOf(otherPair)), false);
+    assertEquals(verifySignature(parsePem(issuedLeaf), parseKey(otherPair)), false);
   }
   for (const { publicKey } of [rsaKeys, generateKeyPairSync("ed25519")]) {
     assertEquals(verifySignature(parsePem(issuedLeaf), publicKey), false);
@@ -512,7 +512,7 @@ Deno.test("a signature is valid only for the key that made it", () => {
 
 Deno.test("a signature is invalid if any byte of the certificate was changed", () => {
   const certificate = parsePem(issuedLeaf);
-  const key = keyOf(authority);
+  const key = parseKey(authority);
   for (const field of ["signedPart", "signature"] as const) {
     const bytes = certificate[field];
     for (let offset = 0; offset < bytes.length; offset += 7) {
@@ -529,7 +529,7 @@ Deno.test("a signature with an unknown or obsolete algorithm is invalid", () => 
   const certificate = parsePem(issuedLeaf);
   const sha1 = "1.2.840.10045.4.1";
   for (const algorithm of [sha1, "1.2.840.113549.1.1.5", "1.2.840.113549.1.1.11", "1.3.101.112"]) {
-    const isValid = verifySignature({ ...certificate, algorithm }, keyOf(authority));
+    const isValid = verifySignature({ ...certificate, algorithm }, parseKey(authority));
     assertEquals(isValid, false, algorithm);
   }
 });

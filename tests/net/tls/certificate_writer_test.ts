@@ -58,11 +58,11 @@ Deno.test("only the extensions for a certificate's use are critical", () => {
   ];
   for (const [pem, critical, uncritical] of rows) {
     const extensions = [...new x509.X509Certificate(pem).extensions];
-    const oids = (isCritical: boolean) =>
+    const listIdentifiers = (isCritical: boolean) =>
       extensions.filter((extension) => extension.critical === isCritical).map(({ type }) =>
         type.slice("2.5.29.".length)
       );
-    assertEquals([oids(true), oids(false)], [critical, uncritical]);
+    assertEquals([listIdentifiers(true), listIdentifiers(false)], [critical, uncritical]);
   }
 });
 
@@ -149,14 +149,14 @@ Deno.test("serials are random positive numbers of 16 bytes", () => {
 });
 
 Deno.test("a DNS name is converted to lower case, and an IP address to its canonical form", () => {
-  const dns = (name: string, value: string) =>
+  const assertDnsName = (name: string, value: string) =>
     assertEquals(parseAlternativeName("name", name), { type: "dns", value });
   fc.assert(fc.property(fc.domain(), (name) => {
-    for (const spelling of [name, name.toUpperCase()]) dns(spelling, name.toLowerCase());
+    for (const spelling of [name, name.toUpperCase()]) assertDnsName(spelling, name.toLowerCase());
   }));
   const label = "a".repeat(63);
   for (const name of ["localhost", "camera-1.local", "1a", "a.1b", label, `${label}.b`]) {
-    dns(name, name);
+    assertDnsName(name, name);
   }
   const addresses = {
     "192.168.7.2": "192.168.7.2",

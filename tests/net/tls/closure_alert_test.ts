@@ -157,10 +157,10 @@ Deno.test("a server sends HTTP as application data, and an alert before it close
 
 Deno.test("a server sends no alert if a session is closed in the middle of a response", async () => {
   let pieces = 0;
-  const endless = function* () {
+  const makeEndlessPieces = function* () {
     for (;; pieces++) yield new Uint8Array(262144);
   };
-  const app = () => [200, "OK", {}, new BodyIter(endless(), 2 ** 40)] as const;
+  const app = () => [200, "OK", {}, new BodyIter(makeEndlessPieces(), 2 ** 40)] as const;
   await using endpoint = await startTls(pki, app);
   await using relay = new RecordRelay(endpoint.server.address);
   const socket = await connectTls(relay);

@@ -17,7 +17,11 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 /**
  * Encodes an element whose length has this many bytes after its first byte; 0 is the short form.
  */
-function element(tag: number, content: Uint8Array, lengthBytes = leastBytes(content)): Uint8Array {
+function encodeElement(
+  tag: number,
+  content: Uint8Array,
+  lengthBytes = countLengthBytes(content),
+): Uint8Array {
   const length = [];
   for (let i = lengthBytes - 1; i >= 0; i--) length.push((content.length / 256 ** i) & 0xff);
   const head = lengthBytes === 0 ? [content.length] : [0x80 | lengthBytes, ...length];
@@ -25,7 +29,7 @@ function element(tag: number, content: Uint8Array, lengthBytes = leastBytes(cont
 }
 
 /** Returns the number of bytes after the first byte of the length in DER. */
-function leastBytes({ length }: Uint8Array): number {
+function countLengthBytes({ length }: Uint8Array): number {
   return length < 0x80 ? 0 : length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
 }
 
@@ -34,10 +38,10 @@ const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 
 Deno.test("a length with more bytes than necessary is refused", () => {
   for (const length of [0, 1, 127, 128, 255, 256, 65535, 65536]) {
     const content = new Uint8Array(length);
-    const minLengthBytes = leastBytes(content);
-    assertEquals(new DerReader(element(4, content, minLengthBytes)).readContent(4), content);
+    const minLengthBytes = countLengthBytes(content);
+    assertEquals(new DerReader(encodeElement(4, content, minLengthBytes)).readContent(4), content);
     for (let lengthBytes = minLengthBytes + 1; lengthBytes <= 4; lengthBytes++) {
-      const bytes = element(4, content, lengthBytes);
+      const bytes = encodeElement(4, content, lengthBytes);
       assertThrows(
         () => new DerReader(bytes).readElement(),
         RangeError,
@@ -49,7 +53,7 @@ Deno.test("a length with more bytes than necessary is refused", () => {
 });
 
 Deno.test("a truncated element is a RangeError, and is never read past its end", () => {
-  const encoded = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
+  const encoded = encodeElement(TAG.octetString, new Uint8Array(300).fill(7), 2);
   for (let length = 0; length < encoded.length; length++) {
     assertThrows(
       () => new DerReader(encoded.slice(0, length)).readElement(),
@@ -146,8 +150,8 @@ Deno.test("no bytes may follow the parsed part of an element", () => {
   for (const bytes of excessRows) {
     assertThrows(() => readDer(bytes, read), RangeError, "more follows");
     const sequence = encodeDer(TAG.sequence, bytes);
-    const enter = (reader: DerReader) => reader.readNested(TAG.sequence, read);
-    assertThrows(() => readDer(sequence, enter), RangeError, "more follows");
+    const readSequence = (reader: DerReader) => reader.readNested(TAG.sequence, read);
+    assertThrows(() => readDer(sequence, readSequence), RangeError, "more follows");
   }
 });
 

@@ -25,10 +25,10 @@ import fc from "fast-check";
 const pki = await openSharedPki();
 
 const MAX_PENDING = 64;
-const noContent: App = () => [204, "No Content", {}, null];
+const sendNoContent: App = () => [204, "No Content", {}, null];
 
 /** Returns the logged reasons of failed handshakes, without the peer. */
-function reasonsOf({ logger }: TlsEndpoint): string[] {
+function listReasons({ logger }: TlsEndpoint): string[] {
   const FAILURE_PREFIX = /^.*:\d+: the handshake failed: /;
   return [...logger.messagesOf("debug"), ...logger.messagesOf("info")]
     .filter((line) => FAILURE_PREFIX.test(line))
@@ -43,7 +43,7 @@ async function connectSilently({ server }: TlsEndpoint, count: number): Promise<
 
 Deno.test("a handshake occupies no slot, and lasts up to the timeout if no other connection waits", async () => {
   const options = { server: { maxConnections: 1, timeout: 2 } };
-  await using endpoint = await startTls(pki, noContent, options);
+  await using endpoint = await startTls(pki, sendNoContent, options);
   const startTime = performance.now();
   using silent = await RawPeer.connect(endpoint.server.address);
   for (let i = 0; i < 5; i++) {
@@ -51,14 +51,14 @@ Deno.test("a handshake occupies no slot, and lasts up to the timeout if no other
   }
   await silent.assertClosedSilently();
   assert(performance.now() - startTime >= 1990, "the silent peer was closed before its time");
-  assertEquals(reasonsOf(endpoint), ["the TLS handshake took over 2 s"]);
+  assertEquals(listReasons(endpoint), ["the TLS handshake took over 2 s"]);
 });
 
 Deno.test("a client is accepted despite 120 silent peers that reconnect at once", async (t) => {
   for (const timeout of [30, null]) {
     await t.step(`timeout ${timeout}`, async () => {
       const options = { server: { maxConnections: 1, timeout }, client: { timeout: 30 } };
-      await using endpoint = await startTls(pki, noContent, options);
+      await using endpoint = await startTls(pki, sendNoContent, options);
       let isEnded = false;
       const current = new Set<RawPeer>();
       const strangers = Array.from({ length: 120 }, async () => {
@@ -71,8 +71,9 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
           current.delete(peer);
         }
       });
-      const gaveWay = () => reasonsOf(endpoint).filter((reason) => /for a newer one/.test(reason));
-      while (gaveWay().length < 10) await waitForTick();
+      const listDisplaced = () =>
+        listReasons(endpoint).filter((reason) => /for a newer one/.test(reason));
+      while (listDisplaced().length < 10) await waitForTick();
       const getIn = async () => {
         for (;;) {
           const response = await endpoint.client.request("GET", "/").catch(() => null);
@@ -90,7 +91,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
 });
 
 Deno.test("the oldest silent connection of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
-  await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
+  await using endpoint = await startTls(pki, sendNoContent, { server: { timeout: null } });
   // The peer has sent the first bytes of a ClientHello, and sends the rest slowly.
   using slow = await RawPeer.connect(endpoint.server.address);
   await slow.send("\x16\x03\x01\x02\x00");
@@ -98,19 +99,19 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
   const startTime = performance.now();
   const peers = await connectSilently(endpoint, MAX_PENDING - 1);
   await waitForTick();
-  assertEquals(reasonsOf(endpoint), []);
+  assertEquals(listReasons(endpoint), []);
   for (const oldest of peers.slice(0, 3)) {
     peers.push(await RawPeer.connect(endpoint.server.address));
     await oldest.assertClosedSilently("the oldest");
     assert(performance.now() - startTime >= 250, "it had no time for its handshake");
   }
   const evicted = new Array(3).fill("it was closed for a newer one, with 64 in progress");
-  assertEquals(reasonsOf(endpoint), evicted);
+  assertEquals(listReasons(endpoint), evicted);
   assertEquals(endpoint.logger.messagesOf("info"), [], "strangers can't fill the log");
   // The slow peer is still connected, and fails by itself.
   await slow.send("x".repeat(0x200));
   await slow.readToEnd();
-  const [slowReason, ...otherReasons] = reasonsOf(endpoint).reverse();
+  const [slowReason, ...otherReasons] = listReasons(endpoint).reverse();
   assertEquals(otherReasons, evicted);
   assert(!evicted.includes(slowReason), slowReason);
   for (const peer of peers) peer.close();
@@ -119,7 +120,7 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
 Deno.test("connections that wait for a slot and handshakes don't block each other", async () => {
   const options = { server: { maxConnections: 1, timeout: null } };
   await retryUntilInTime("who waited was not served within its 2 s", async () => {
-    await using endpoint = await startTls(pki, noContent, options);
+    await using endpoint = await startTls(pki, sendNoContent, options);
     using holder = await endpoint.client.connect();
     await holder.get("/");
     using waiting = await endpoint.client.connect();
@@ -142,7 +143,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
   for (const [end, address] of rows) {
     await t.step(`${end} at ${address[0]}`, async () => {
       const server = { maxConnections: 1, timeout: null };
-      await using endpoint = await startTls(pki, noContent, { server }, address, (bound) => {
+      await using endpoint = await startTls(pki, sendNoContent, { server }, address, (bound) => {
         return [String(bound[0]), Number(bound[1])];
       });
       using holder = await endpoint.client.connect();
@@ -171,7 +172,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
 
 Deno.test("of 65 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server", async () => {
   const logger = new RecordingLogger();
-  const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noContent, { logger });
+  const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], sendNoContent, { logger });
   await server.ready;
   const peers: RawPeer[] = [];
   for (let i = 0; i < 65; i++) {
@@ -205,19 +206,19 @@ class Stranger implements PendingConnection {
   }
 }
 
-function strangers(count: number, hasReceived = false): Stranger[] {
+function makeStrangers(count: number, hasReceived = false): Stranger[] {
   return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived));
 }
 
 /** A queue of strangers, whose handshakes last until the test finishes them by name. */
-class Desk {
+class TestQueue {
   readonly log = new RecordingLogger();
   readonly begunNames: string[] = [];
-  readonly admission: HandshakeQueue<Stranger>;
+  readonly queue: HandshakeQueue<Stranger>;
   readonly #handshakes = new Map<string, PromiseWithResolvers<AcceptedConnection>>();
 
   constructor(timeout: number | null = null) {
-    this.admission = new HandshakeQueue<Stranger>({ timeout, logger: this.log }, ({ name }) => {
+    this.queue = new HandshakeQueue<Stranger>({ timeout, logger: this.log }, ({ name }) => {
       this.begunNames.push(name);
       const handshake = Promise.withResolvers<AcceptedConnection>();
       this.#handshakes.set(name, handshake);
@@ -235,7 +236,7 @@ class Desk {
 
   /** Begins the handshakes, and accepts a connection, which rejects when the queue is closed. */
   begin(): Promise<Error> {
-    return assertRejects(() => this.admission.accept(), Deno.errors.Interrupted);
+    return assertRejects(() => this.queue.accept(), Deno.errors.Interrupted);
   }
 }
 
@@ -254,14 +255,14 @@ Deno.test("a handshake gives way to another only after the time in docs/security
     minMilliseconds,
   );
   using time = stopAllClocks();
-  const desk = new Desk();
+  const desk = new TestQueue();
   const serving = desk.begin();
-  const arrivals = strangers(MAX_PENDING + 2);
+  const arrivals = makeStrangers(MAX_PENDING + 2);
   const next = arrivals.slice(MAX_PENDING);
-  for (const stranger of arrivals.slice(0, -1)) desk.admission.push(stranger);
+  for (const stranger of arrivals.slice(0, -1)) desk.queue.push(stranger);
   await runMicrotasks();
   time.tick(minMilliseconds - 1);
-  desk.admission.push(arrivals.at(-1)!);
+  desk.queue.push(arrivals.at(-1)!);
   await runMicrotasks();
   assertEquals([desk.begunNames.length, arrivals.filter((stranger) => stranger.isClosed)], [
     MAX_PENDING,
@@ -271,67 +272,67 @@ Deno.test("a handshake gives way to another only after the time in docs/security
   await runMicrotasks();
   assertEquals(desk.begunNames.slice(MAX_PENDING), next.map(({ name }) => name));
   assertEquals(arrivals.filter((stranger) => stranger.isClosed), arrivals.slice(0, next.length));
-  desk.admission.close();
+  desk.queue.close();
   await Promise.all([serving, runMicrotasks()]);
 });
 
 Deno.test("a handshake fails at its time limit, to the millisecond, whether or not another connection waits", async () => {
   using time = stopAllClocks();
-  const desk = new Desk(30);
+  const desk = new TestQueue(30);
   const serving = desk.begin();
-  const [first, second] = strangers(2);
-  desk.admission.push(first!);
+  const [first, second] = makeStrangers(2);
+  desk.queue.push(first!);
   time.tick(1);
-  desk.admission.push(second!);
+  desk.queue.push(second!);
   for (const [tick, closed] of [[29_998, []], [1, [first]], [1, [first, second]]] as const) {
     time.tick(tick);
     await runMicrotasks();
     assertEquals([first, second].filter((stranger) => stranger!.isClosed), [...closed]);
   }
-  desk.admission.close();
+  desk.queue.close();
   await Promise.all([serving, runMicrotasks()]);
 });
 
 Deno.test("connections that have sent bytes get their handshake first, in the order of their arrival", async () => {
   const flagLists = fc.array(fc.boolean(), { maxLength: 8 });
   await fc.assert(fc.asyncProperty(flagLists, async (flags) => {
-    const desk = new Desk();
+    const desk = new TestQueue();
     const arrivals = flags.map((hasReceived, id) => new Stranger(id, hasReceived));
-    for (const stranger of arrivals) desk.admission.push(stranger);
+    for (const stranger of arrivals) desk.queue.push(stranger);
     assertEquals(desk.begunNames, [], "none begins before the server serves");
     const serving = desk.begin();
-    const having = (hasReceived: boolean) =>
+    const listNames = (hasReceived: boolean) =>
       arrivals.filter(({ rawStream }) => rawStream.hasReceived === hasReceived).map(({ name }) =>
         name
       );
-    assertEquals(desk.begunNames, [...having(true), ...having(false)]);
-    desk.admission.close();
+    assertEquals(desk.begunNames, [...listNames(true), ...listNames(false)]);
+    desk.queue.close();
     await serving;
-    await desk.admission.waitUntilEnded();
+    await desk.queue.waitUntilEnded();
   }));
 });
 
-function closedOf(connections: readonly Stranger[]): number[] {
+function listClosed(connections: readonly Stranger[]): number[] {
   return connections.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
 }
 
 Deno.test("if no connection is silent a random older connection is closed, never the new connection", () => {
   const closedIndexes = new Set<number>();
   for (let round = 0; round < 200; round++) {
-    const desk = new Desk();
-    const arrivals = strangers(65, true);
-    for (const stranger of arrivals) desk.admission.push(stranger);
-    for (const index of closedOf(arrivals)) closedIndexes.add(index);
+    const desk = new TestQueue();
+    const arrivals = makeStrangers(65, true);
+    for (const stranger of arrivals) desk.queue.push(stranger);
+    for (const index of listClosed(arrivals)) closedIndexes.add(index);
   }
   assert(!closedIndexes.has(64) && closedIndexes.size > 20, `${[...closedIndexes]}`);
 });
 
 Deno.test("64 connections with a finished handshake wait in order; a further connection is closed, and the others are closed with the listener", async () => {
-  const desk = new Desk();
-  const first = desk.admission.accept();
+  const desk = new TestQueue();
+  const first = desk.queue.accept();
   const results = [];
   for (let id = 0; id < 67; id++) {
-    desk.admission.push(new Stranger(id));
+    desk.queue.push(new Stranger(id));
     results.push(desk.finish(`${id}`));
     await runMicrotasks();
   }
@@ -339,38 +340,38 @@ Deno.test("64 connections with a finished handshake wait in order; a further con
   assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
   const refused = ["65", "66"].map((name) => `${name}: too many connections wait for a slot`);
   assertEquals(desk.log.messagesOf("info"), refused);
-  assertEquals((await desk.admission.accept()).name, "1");
-  assertEquals((await desk.admission.accept()).name, "2");
-  desk.admission.close();
+  assertEquals((await desk.queue.accept()).name, "1");
+  assertEquals((await desk.queue.accept()).name, "2");
+  desk.queue.close();
   assertEquals(results.filter(({ isClosed }) => !isClosed).length, 3);
-  await assertRejects(() => desk.admission.accept(), Deno.errors.BadResource);
+  await assertRejects(() => desk.queue.accept(), Deno.errors.BadResource);
   const lateStranger = new Stranger(99);
-  desk.admission.push(lateStranger);
+  desk.queue.push(lateStranger);
   assert(lateStranger.isClosed, "nothing is added once closed");
 });
 
 Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
-  const desk = new Desk();
+  const desk = new TestQueue();
   const accepting = desk.begin();
-  desk.admission.push(new Stranger(0));
+  desk.queue.push(new Stranger(0));
   const result = desk.finish("0");
-  desk.admission.close();
+  desk.queue.close();
   await accepting;
-  await desk.admission.waitUntilEnded();
+  await desk.queue.waitUntilEnded();
   assert(result.isClosed);
 });
 
 Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
   // The second time-out exceeds the longest timer.
   for (const timeout of [3600, 2 ** 31, null]) {
-    const desk = new Desk(timeout);
+    const desk = new TestQueue(timeout);
     const serving = desk.begin();
-    const arrivals = strangers(MAX_PENDING + 1);
-    for (const stranger of arrivals) desk.admission.push(stranger);
-    desk.admission.close();
+    const arrivals = makeStrangers(MAX_PENDING + 1);
+    for (const stranger of arrivals) desk.queue.push(stranger);
+    desk.queue.close();
     await serving;
-    await desk.admission.waitUntilEnded();
-    assertEquals(closedOf(arrivals).length, MAX_PENDING + 1);
+    await desk.queue.waitUntilEnded();
+    assertEquals(listClosed(arrivals).length, MAX_PENDING + 1);
     assertEquals(desk.log.messagesOf("info"), []);
     assertMatch(desk.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
     const lateConnection = desk.finish("7");
@@ -381,15 +382,15 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
 
 Deno.test("a time-out that has expired before its timer starts takes effect, without a warning of the platform", async () => {
   const warnings: Error[] = [];
-  const listen = (warning: Error) => void warnings.push(warning);
-  process.on("warning", listen);
-  const desk = new Desk(1e-9);
+  const onWarning = (warning: Error) => void warnings.push(warning);
+  process.on("warning", onWarning);
+  const desk = new TestQueue(1e-9);
   const serving = desk.begin();
-  desk.admission.push(new Stranger(0));
-  await desk.admission.waitUntilEnded();
+  desk.queue.push(new Stranger(0));
+  await desk.queue.waitUntilEnded();
   assertMatch(desk.log.messagesOf("info")[0]!, /took over 1e-9 s$/);
-  desk.admission.close();
+  desk.queue.close();
   await serving;
-  process.off("warning", listen);
+  process.off("warning", onWarning);
   assertEquals(warnings, []);
 });

@@ -18,7 +18,7 @@ import {
 const app = () => [204, "No Content", {}, null] as const;
 
 /** Makes the options of a client or server: its identity, and the authority that it trusts. */
-function config({ certFile, keyFile }: IssuedCertificate, caFile: string) {
+function makeConfig({ certFile, keyFile }: IssuedCertificate, caFile: string) {
   return { certFile, keyFile, caFile };
 }
 
@@ -37,7 +37,7 @@ async function makeLargeAuthority(pki: OpensslPki): Promise<IssuedCertificate> {
 }
 
 /** Makes an authority with a large key, an authority with another key, and certificates of each. */
-async function makeAll(pki: OpensslPki) {
+async function makeCertificates(pki: OpensslPki) {
   const [small, large] = [await pki.createAuthority("small"), await makeLargeAuthority(pki)];
   return {
     small,
@@ -67,9 +67,9 @@ function assertTooLarge(build: () => unknown, message: RegExp): void {
 testWithOpenssl(
   "a local certificate with an RSA key above 4096 bits is a TlsError",
   async (pki, t) => {
-    const { small, large, server, largeServer, largeClient } = await makeAll(pki);
+    const { small, large, server, largeServer, largeClient } = await makeCertificates(pki);
     await t.step("a server's, in files and as text", async () => {
-      const files = config(largeServer, small.certFile);
+      const files = makeConfig(largeServer, small.certFile);
       assertTooLarge(
         () => buildServerSslctx(files),
         makeMessagePattern("certFile: certificate 1", "large_server"),
@@ -81,7 +81,7 @@ testWithOpenssl(
       );
     });
     await t.step("a client's", () => {
-      const files = config(largeClient, small.certFile);
+      const files = makeConfig(largeClient, small.certFile);
       assertTooLarge(
         () => buildClientSslctx(files),
         makeMessagePattern("certFile: certificate 1", "large_client"),
@@ -90,7 +90,9 @@ testWithOpenssl(
     await t.step("an intermediate is a warning", async () => {
       const { certFile, keyFile } = server;
       const chain = await pki.join("chain.pem", certFile, large.certFile);
-      const { warnings } = buildServerSslctx(config({ certFile: chain, keyFile }, small.certFile));
+      const { warnings } = buildServerSslctx(
+        makeConfig({ certFile: chain, keyFile }, small.certFile),
+      );
       assertEquals(warnings.length, 1);
       assertMatch(warnings[0]!, makeMessagePattern("certFile: certificate 2", "large"));
     });
@@ -100,11 +102,11 @@ testWithOpenssl(
 testWithOpenssl(
   "authorities that all have RSA keys above 4096 bits are a TlsError",
   async (pki) => {
-    const { large, server, client } = await makeAll(pki);
+    const { large, server, client } = await makeCertificates(pki);
     const inFile = makeMessagePattern("caFile: certificate 1 in .*", "large");
-    const files = config(server, large.certFile);
+    const files = makeConfig(server, large.certFile);
     assertTooLarge(() => buildServerSslctx(files), inFile);
-    assertTooLarge(() => buildClientSslctx(config(client, large.certFile)), inFile);
+    assertTooLarge(() => buildClientSslctx(makeConfig(client, large.certFile)), inFile);
     const { ca } = await readTexts(files);
     const inText = makeMessagePattern("ca: certificate 1 in text 1", "large");
     assertTooLarge(() => buildClientSslctx({ ca: [ca, ca] }), inText);
@@ -114,10 +116,12 @@ testWithOpenssl(
 testWithOpenssl(
   "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
   async (pki, t) => {
-    const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeAll(pki);
+    const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeCertificates(
+      pki,
+    );
     const bothFile = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
-    const forServer = config(server, bothFile);
-    const forClient = config(client, bothFile);
+    const forServer = makeConfig(server, bothFile);
+    const forClient = makeConfig(client, bothFile);
     const warning = makeMessagePattern(
       "caFile: certificate 1 in .*",
       "large",
@@ -135,7 +139,7 @@ testWithOpenssl(
     await t.step("a client of the other authority is refused", async () => {
       const trust = {
         serverSslconfig: forServer,
-        clientSslconfig: config(clientOfLarge, bothFile),
+        clientSslconfig: makeConfig(clientOfLarge, bothFile),
       };
       await using endpoint = await startTls({ ...trust }, app);
       await assertRejects(() => endpoint.client.request("GET", "/"));
@@ -143,7 +147,7 @@ testWithOpenssl(
       assertMatch(line!, /the handshake failed: UNTRUSTED: /);
     });
     await t.step("a server of the other authority is refused", async () => {
-      const serverSslconfig = config(serverOfLarge, small.certFile);
+      const serverSslconfig = makeConfig(serverOfLarge, small.certFile);
       await using endpoint = await startTls({ serverSslconfig, clientSslconfig: forClient }, app);
       const error = await assertRejects(() => endpoint.client.connect(), TlsError);
       assertEquals(error.code, "UNTRUSTED");
@@ -172,20 +176,20 @@ testWithOpenssl("an authority whose key is too weak is not trusted", async (pki)
 testWithOpenssl(
   "a peer whose certificate has an RSA key above 4096 bits is refused",
   async (pki, t) => {
-    const { small, server, client, largeServer, largeClient } = await makeAll(pki);
-    const clientSslconfig = config(client, small.certFile);
+    const { small, server, client, largeServer, largeClient } = await makeCertificates(pki);
+    const clientSslconfig = makeConfig(client, small.certFile);
     await t.step("a server", async () => {
-      const options = await readTexts(config(largeServer, small.certFile));
+      const options = await readTexts(makeConfig(largeServer, small.certFile));
       await using raw = await serveNodeTls(options, () => {});
       const sslClient = new SSLClient(clientSslconfig, raw.address);
       const error = await assertRejects(() => sslClient.connect(), TlsError, TOO_LARGE);
       assertEquals(error.code, "KEY_TOO_LARGE");
     });
     await t.step("a client", async () => {
-      const serverSslconfig = config(server, small.certFile);
+      const serverSslconfig = makeConfig(server, small.certFile);
       await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, app);
       const [host, port] = endpoint.server.address as [string, number];
-      const identity = await readTexts(config(largeClient, small.certFile));
+      const identity = await readTexts(makeConfig(largeClient, small.certFile));
       const socket = tls.connect({ host, port, ...identity });
       socket.on("error", () => {});
       const closed = once(socket, "close");
@@ -208,8 +212,8 @@ testWithOpenssl(
     const server = await pki.createServerCertificate("server", options);
     const client = await pki.createClientCertificate("client", options);
     await using endpoint = await startTls({
-      serverSslconfig: config(server, authority.certFile),
-      clientSslconfig: config(client, authority.certFile),
+      serverSslconfig: makeConfig(server, authority.certFile),
+      clientSslconfig: makeConfig(client, authority.certFile),
     }, app);
     assertEquals(endpoint.server.sslctx.warnings, []);
     assertEquals((await endpoint.client.request("GET", "/")).status, 204);

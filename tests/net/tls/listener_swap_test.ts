@@ -53,26 +53,26 @@ function nameOf(certificate: PeerCertificate | null): string {
 }
 
 /** An app that responds with the name of its client. */
-const greet: AppFunction = (_request, { peerCertificate }) => {
+const greetingApp: AppFunction = (_request, { peerCertificate }) => {
   return [200, "OK", { who: nameOf(peerCertificate) }, null];
 };
 
 /** Makes the same app, which also records the clients of `onConnect`. */
-function record(names: string[]): App {
+function makeRecordingApp(names: string[]): App {
   return {
     onConnect: ({ peerCertificate }) => names.push(nameOf(peerCertificate)) > 0,
-    handle: greet,
+    handle: greetingApp,
   };
 }
 
 /** Makes a configuration of the camera with trusted authorities. */
-function trusting(...devices: readonly Device[]): ServerSslconfig {
+function makeConfig(...devices: readonly Device[]): ServerSslconfig {
   const { certFile, keyFile } = camera;
   return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
 }
 
 /** Makes a configuration of the camera that accepts every client. */
-function trustingAll(): ServerSslconfig {
+function makeOpenConfig(): ServerSslconfig {
   const { certFile, keyFile } = camera;
   return { certFile, keyFile, allowUnauthenticatedClients: true };
 }
@@ -80,14 +80,14 @@ function trustingAll(): ServerSslconfig {
 /** Starts the camera. */
 function start(
   serverSslconfig: ServerSslconfig,
-  app: App = greet,
+  app: App = greetingApp,
   server: ServerOptions = {},
 ): Promise<TlsEndpoint> {
   return startTls({ serverSslconfig, clientSslconfig: { ca: camera.ca } }, app, { server });
 }
 
 /** Makes a client with the identity of a device, or without a certificate. */
-function clientOf(device: Device | null, address: Address, server = camera): SSLClient {
+function makeClient(device: Device | null, address: Address, server = camera): SSLClient {
   const identity = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
   return new SSLClient({ ...identity, ca: server.ca }, address, {
     sslHost: server.name,
@@ -98,8 +98,8 @@ function clientOf(device: Device | null, address: Address, server = camera): SSL
 /**
  * Returns the name that the camera has for a client, over a new connection; or {@linkcode REFUSED}.
  */
-async function ask(device: Device | null, address: Address): Promise<string> {
-  return await whoAmI(clientOf(device, address));
+async function requestName(device: Device | null, address: Address): Promise<string> {
+  return await requestOwnName(makeClient(device, address));
 }
 
 /**
@@ -135,7 +135,7 @@ function connectWith(version: string, device: Device | null, address: Address) {
 }
 
 /** Returns the name that the camera has for the client; or {@linkcode REFUSED}. */
-async function whoAmI(client: SSLClient): Promise<string> {
+async function requestOwnName(client: SSLClient): Promise<string> {
   try {
     return String((await client.request("GET", "/")).headers["who"]);
   } catch (error) {
@@ -154,23 +154,23 @@ function isRefusal(error: unknown): boolean {
 const VERSIONS = [["TLSv1.2"], ["TLSv1.3"]] as const;
 
 Deno.test("setSslctx admits clients of the new authority and refuses clients of the old, and existing sessions continue", async () => {
-  await using endpoint = await start(trusting());
+  await using endpoint = await start(makeConfig());
   const { server } = endpoint;
-  const first = buildServerSslctx(trusting(device1));
+  const first = buildServerSslctx(makeConfig(device1));
   const steps: readonly [Parameters<typeof server.setSslctx>[0], one: string, two: string][] = [
     [first, "one", REFUSED],
-    [trusting(device1, device2), "one", "two"],
-    [trusting(device2), REFUSED, "two"],
-    [trusting(), REFUSED, REFUSED],
+    [makeConfig(device1, device2), "one", "two"],
+    [makeConfig(device2), REFUSED, "two"],
+    [makeConfig(), REFUSED, REFUSED],
     [first, "one", REFUSED],
   ];
   server.setSslctx(first);
   assertEquals(server.sslctx, first);
-  using live = await clientOf(device1, server.address).connect();
+  using live = await makeClient(device1, server.address).connect();
   for (const [sslctx, ...expected] of steps) {
     server.setSslctx(sslctx);
     assertEquals(
-      [await ask(device1, server.address), await ask(device2, server.address)],
+      [await requestName(device1, server.address), await requestName(device2, server.address)],
       expected,
     );
     assertEquals((await live.get("/")).headers["who"], "one");
@@ -178,25 +178,25 @@ Deno.test("setSslctx admits clients of the new authority and refuses clients of 
 });
 
 Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
-  await using server = new SSLServer(trusting(device2), ["127.0.0.1", 0], greet);
-  server.setSslctx(trusting(device1));
+  await using server = new SSLServer(makeConfig(device2), ["127.0.0.1", 0], greetingApp);
+  server.setSslctx(makeConfig(device1));
   const serving = server.serveForever();
   await server.ready;
-  assertEquals(await ask(device1, server.address), "one");
+  assertEquals(await requestName(device1, server.address), "one");
   server.close();
   await serving;
-  const last = buildServerSslctx(trusting(device2));
+  const last = buildServerSslctx(makeConfig(device2));
   server.setSslctx(last);
   assertEquals(server.sslctx, last);
 });
 
 Deno.test("setSslctx changes the server's own certificate", async () => {
-  await using endpoint = await start(trusting(device1));
+  await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;
   const { certFile, keyFile } = device2;
   server.setSslctx({ certFile, keyFile, ca: device1.ca });
-  assertEquals(await whoAmI(clientOf(device1, server.address, device2)), "one");
-  await assertRejects(() => clientOf(device1, server.address).connect(), Error, "was refused");
+  assertEquals(await requestOwnName(makeClient(device1, server.address, device2)), "one");
+  await assertRejects(() => makeClient(device1, server.address).connect(), Error, "was refused");
 });
 
 /** A change of trust during handshakes, and its effect on pending and later clients. */
@@ -215,8 +215,8 @@ interface Change {
 const changes: readonly Change[] = [
   {
     rule: "is refused if its client is no longer trusted, and accepted otherwise",
-    from: trusting(device1, device2),
-    to: trusting(device2),
+    from: makeConfig(device1, device2),
+    to: makeConfig(device2),
     clients: [device1, device2, device2],
     answers: [REFUSED, "two", "two"],
     refusal: /the handshake failed: .*authority.* trusted/,
@@ -224,8 +224,8 @@ const changes: readonly Change[] = [
   },
   {
     rule: "that began without client certificates is refused if they are now required",
-    from: trustingAll(),
-    to: trusting(device1),
+    from: makeOpenConfig(),
+    to: makeConfig(device1),
     clients: [null, device1],
     answers: [REFUSED, REFUSED],
     refusal: /NO_CERTIFICATE: .* not asked for/,
@@ -234,8 +234,8 @@ const changes: readonly Change[] = [
   {
     // An untrusted certificate is not logged.
     rule: "that began with client certificates is accepted if they are no longer required",
-    from: trusting(device1),
-    to: trustingAll(),
+    from: makeConfig(device1),
+    to: makeOpenConfig(),
     clients: [device1],
     answers: ["nobody"],
     laterResponses: ["nobody", "nobody"],
@@ -248,7 +248,7 @@ for (
   Deno.test(`a pending handshake ${label}`, async (t) => {
     await testEachRow(t, VERSIONS, async (version) => {
       const names: string[] = [];
-      await using endpoint = await start(from, record(names));
+      await using endpoint = await start(from, makeRecordingApp(names));
       const { server, logger } = endpoint;
       await using relay = new HandshakeRelay(server.address);
       const asking = clients.map((device) => connectWith(version, device, relay.address).answer);
@@ -265,7 +265,7 @@ for (
         assertMatch(line, /allowUnauthenticatedClients/);
       }
       assertEquals(
-        [await ask(device1, server.address), await ask(null, server.address)],
+        [await requestName(device1, server.address), await requestName(null, server.address)],
         laterResponses,
       );
     });
@@ -305,7 +305,7 @@ testWithOpenssl(
         return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
       });
       await using relay = new HandshakeRelay(endpoint.server.address);
-      const asking = whoAmI(
+      const asking = requestOwnName(
         new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
       );
       await relay.waitForHeld(1);
@@ -332,14 +332,14 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
       return [200, "OK", { who: name }, null];
     },
   };
-  await using endpoint = await start(trusting(device1, device2), app);
+  await using endpoint = await start(makeConfig(device1, device2), app);
   const { server, logger } = endpoint;
-  const asking = [ask(device1, server.address), ask(device2, server.address)];
+  const asking = [requestName(device1, server.address), requestName(device2, server.address)];
   await withTimeout(
     Promise.all([requestsBegun.one.promise, requestsBegun.two.promise]),
     "onConnect is called",
   );
-  server.setSslctx(trusting(device2));
+  server.setSslctx(makeConfig(device2));
   release.resolve();
   assertEquals(await Promise.all(asking), [REFUSED, "two"]);
   assertEquals(handled, ["two"]);
@@ -349,20 +349,20 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
 Deno.test("a client that is no longer trusted when it gets a slot is refused without onConnect", async (t) => {
   const rows: readonly [string, ServerSslconfig, holder: Device | null, waiting: Device | null][] =
     [
-      ["its authority is no longer trusted", trusting(device1, device2), device2, device1],
-      ["it has no certificate, and one is required", trustingAll(), null, null],
+      ["its authority is no longer trusted", makeConfig(device1, device2), device2, device1],
+      ["it has no certificate, and one is required", makeOpenConfig(), null, null],
     ];
   await testEachRow(t, rows, async (_name, from, holder, waiting) => {
     const names: string[] = [];
-    await using endpoint = await start(from, record(names), { maxConnections: 1 });
+    await using endpoint = await start(from, makeRecordingApp(names), { maxConnections: 1 });
     const { server } = endpoint;
-    using live = await clientOf(holder, server.address).connect();
+    using live = await makeClient(holder, server.address).connect();
     const holderName = holder?.name ?? "nobody";
     assertEquals((await live.get("/")).headers["who"], holderName);
     // In TLS 1.2 the handshake of the client ends after the server's.
     const { secured, answer: response } = connectWith("TLSv1.2", waiting, server.address);
     await withTimeout(secured, "the handshake is over");
-    server.setSslctx(trusting(device2));
+    server.setSslctx(makeConfig(device2));
     live.close();
     assertEquals(await response, REFUSED);
     assertEquals(names, [holderName]);
@@ -372,16 +372,16 @@ Deno.test("a client that is no longer trusted when it gets a slot is refused wit
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
   const { certFile, keyFile } = camera;
   const ca = device2.ca;
-  await using endpoint = await start(trusting(device1));
+  await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;
   const previousContext = server.sslctx;
-  using live = await clientOf(device1, server.address).connect();
+  using live = await makeClient(device1, server.address).connect();
   const missing = join(dir, "missing");
   const rows: readonly [string, unknown, new () => Error][] = [
     ["nothing", undefined, TypeError],
     ["null", null, TypeError],
     ["a string", certFile, TypeError],
-    ["a list", [trusting(device2)], TypeError],
+    ["a list", [makeConfig(device2)], TypeError],
     ["a client's context", buildClientSslctx({ ca }), TypeError],
     ["a copy of a context", { ...previousContext }, TypeError],
     ["the key of another certificate", { certFile, keyFile: device2.keyFile, ca }, RangeError],
@@ -390,9 +390,9 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
   await testEachRow(t, rows, async (_name, value, Class) => {
     assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
     assertEquals(server.sslctx, previousContext);
-    assertEquals(await ask(device1, server.address), "one");
+    assertEquals(await requestName(device1, server.address), "one");
   });
-  assertEquals(await ask(device2, server.address), REFUSED);
+  assertEquals(await requestName(device2, server.address), REFUSED);
   assertEquals((await live.get("/")).headers["who"], "one");
   await t.step("sslctx can't be assigned", () => {
     assertThrows(() => Object.assign(server, { sslctx: null }), TypeError);
@@ -409,20 +409,20 @@ Deno.test("while contexts are swapped, all trusted clients are admitted, and no 
       await new Promise((resolve) => setTimeout(resolve, 1));
       return true;
     },
-    handle: greet,
+    handle: greetingApp,
   };
-  await using endpoint = await start(trusting(device1, device2), app);
+  await using endpoint = await start(makeConfig(device1, device2), app);
   const { server } = endpoint;
   const outcomes = { one: new Map<string, number>(), two: new Map<string, number>() };
   let remaining = 60;
   const keepAsking = async (name: "one" | "two") => {
     while (remaining-- > 0) {
-      const result = await ask({ one: device1, two: device2 }[name], server.address);
+      const result = await requestName({ one: device1, two: device2 }[name], server.address);
       outcomes[name].set(result, (outcomes[name].get(result) ?? 0) + 1);
     }
   };
   const asking = [keepAsking("one"), keepAsking("one"), keepAsking("two"), keepAsking("two")];
-  const contexts = [trusting(device1), trusting(device2, device1)].map(buildServerSslctx);
+  const contexts = [makeConfig(device1), makeConfig(device2, device1)].map(buildServerSslctx);
   let swaps = 0;
   while (remaining > 0) {
     trustsTwo = swaps % 2 === 1;

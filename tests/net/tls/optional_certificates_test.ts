@@ -31,13 +31,13 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is identifi
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const anonymous = { caFile, checkHostname: false };
   const stranger = { ...otherPki.clientSslconfig, caFile };
-  const keyOf = async (sslconfig: ClientSslconfig) => {
+  const requestKey = async (sslconfig: ClientSslconfig) => {
     return (await new SSLClient(sslconfig, server.address).get("/")).headers.key;
   };
   const key = publicKey256(await Deno.readTextFile(certFile!));
-  assertEquals(await keyOf({ ...anonymous, certFile, keyFile }), key);
-  assertEquals(await keyOf(anonymous), "none");
-  assertEquals(await keyOf(stranger), "none");
+  assertEquals(await requestKey({ ...anonymous, certFile, keyFile }), key);
+  assertEquals(await requestKey(anonymous), "none");
+  assertEquals(await requestKey(stranger), "none");
   assertEquals(server.sslctx.verify, false);
   assertEquals(logger.messagesOf("warn"), [
     "every client is accepted, because allowUnauthenticatedClients is true",
@@ -52,13 +52,13 @@ Deno.test("a client with a certificate is trusted only while its authority is tr
   const { caFile } = pki.clientSslconfig;
   using identifiedConn = await new SSLClient(pki.clientSslconfig, server.address).connect();
   using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
-  const trusted = async () => [
+  const listTrust = async () => [
     (await identifiedConn.get("/")).headers.trusted,
     (await anonymous.get("/")).headers.trusted,
   ];
-  assertEquals(await trusted(), ["true", "true"]);
+  assertEquals(await listTrust(), ["true", "true"]);
   server.setSslctx({ ...asking(pki), caFile: otherPki.serverSslconfig.caFile });
-  assertEquals(await trusted(), ["false", "true"]);
+  assertEquals(await listTrust(), ["false", "true"]);
   const { headers } = await new SSLClient(pki.clientSslconfig, server.address).get("/");
   assertEquals([headers.key, headers.trusted], ["none", "true"]);
 });

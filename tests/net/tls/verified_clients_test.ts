@@ -71,10 +71,10 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
     ...sameOptions,
     extensions,
   });
-  const trusting = (caFile: string): ServerSslconfig => ({ ...serverCertificate, caFile });
+  const makeConfig = (caFile: string): ServerSslconfig => ({ ...serverCertificate, caFile });
   for (const [version] of VERSIONS) {
     const { anew, first, resuming } = argumentsFor(pki, version, client);
-    await using server = await startCounting(trusting(authority.certFile));
+    await using server = await startCounting(makeConfig(authority.certFile));
     const { server: ssl, counted } = server;
     await t.step(`${version}: a session begins`, async () => {
       assertEquals(await ask(ssl.address, ...first), "answered");
@@ -89,7 +89,7 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
     ];
     for (const [name, caFile, expected] of rows) {
       await t.step(`${version}: ${name}`, async () => {
-        ssl.setSslctx(trusting(caFile));
+        ssl.setSslctx(makeConfig(caFile));
         const previousRequests = counted.requests;
         assertEquals(await ask(ssl.address, ...resuming), expected);
         assertEquals(counted.requests - previousRequests, expected === "resumed, answered" ? 1 : 0);
@@ -100,13 +100,13 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
       });
     }
     await t.step(`${version}: at another server, which never trusted the authority`, async () => {
-      await using another = await startCounting(trusting(otherAuthority.certFile));
+      await using another = await startCounting(makeConfig(otherAuthority.certFile));
       assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
       assertEquals(another.counted.requests, 0);
     });
     await t.step(`${version}: at another server, after the first has closed`, async () => {
       ssl.close();
-      await using another = await startCounting(trusting(bothFile));
+      await using another = await startCounting(makeConfig(bothFile));
       assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
     });
   }
@@ -184,18 +184,18 @@ testWithOpenssl("a session of a node:tls server is resumed once it is verified",
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const keysOf = (name: string) => [...useVerifiedIssuers(name)];
+  const listKeys = (name: string) => [...useVerifiedIssuers(name)];
   const used = "the first, which is used again";
   rememberVerifiedClient(used, "its authority");
   rememberVerifiedClient("the second", "another authority");
   for (let i = 0; i < 9997; i++) rememberVerifiedClient(`certificate ${i}`, "an authority");
-  assertEquals(keysOf(used), ["its authority"]);
+  assertEquals(listKeys(used), ["its authority"]);
   rememberVerifiedClient("the second", "one more authority");
   rememberVerifiedClient("the last one that fits", "an authority");
-  assertEquals(keysOf("certificate 0"), ["an authority"], "10,000 are remembered");
+  assertEquals(listKeys("certificate 0"), ["an authority"], "10,000 are remembered");
   rememberVerifiedClient("one too many", "an authority");
-  assertEquals(keysOf("certificate 1"), [], "the oldest is forgotten");
-  assertEquals(keysOf("certificate 2"), ["an authority"], "and no other");
-  assertEquals(keysOf(used), ["its authority"], "use keeps it");
-  assertEquals(keysOf("the second"), ["another authority", "one more authority"]);
+  assertEquals(listKeys("certificate 1"), [], "the oldest is forgotten");
+  assertEquals(listKeys("certificate 2"), ["an authority"], "and no other");
+  assertEquals(listKeys(used), ["its authority"], "use keeps it");
+  assertEquals(listKeys("the second"), ["another authority", "one more authority"]);
 });
