@@ -16,7 +16,7 @@ const largeFileColumns = ["degu", "bare script", null, null, "rsync --fsync over
 
 const quotes: readonly Quote[] = [
   ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
-  ["the same POST, eight connections", "2-tcp", ...allPeers],
+  ["the POST, eight connections", "2-tcp", ...allPeers],
   ["GET with twelve headers each way", "3-tcp", ...allPeers],
   ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
   ["the POST, a connection for each request", "14-tcp", ...allPeers],
@@ -38,8 +38,14 @@ const quotes: readonly Quote[] = [
     allPeers[3],
   ],
   ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
-  ["the same POST over TLS (1)", "19-tls-20", ...allPeers],
-  ["the same POST through a proxy", "19-proxy-20", "degu", "raw", "fetch + Deno.serve"],
+  ["the POST over TLS, 20 ms after the last request (1)", "19-tls-20", ...allPeers],
+  [
+    "the POST through a proxy, 20 ms after the last request",
+    "19-proxy-20",
+    "degu",
+    "raw",
+    "fetch + Deno.serve",
+  ],
   ["download of 1 GiB, `writeTo`", "4-download-body", ...bulkColumns],
   ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulkColumns],
   ["the download over TLS (1)", "6-download-body", ...bulkColumns],
@@ -54,7 +60,11 @@ const quotes: readonly Quote[] = [
   ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...rsyncColumns("rsync --fsync over ssh")],
   ["put the files", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
   ["get the files again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
-  ["put a log of 100 MB with a new line", "20-log", ...rsyncColumns("rsync, its daemon")],
+  [
+    "put a log of 100 MB that has grown by one line",
+    "20-log",
+    ...rsyncColumns("rsync, its daemon"),
+  ],
   ["bytes on the wire for the log", "20-log-bytes", ...rsyncColumns("rsync, its daemon")],
   [
     "put 1,000 photos of 1 MB in a renamed directory",
@@ -63,7 +73,7 @@ const quotes: readonly Quote[] = [
   ],
   ["bytes on the wire for the photos", "20-photos-bytes", ...rsyncColumns("rsync, its daemon")],
   ["memory of an idle connection at the server", "16-plain-server", ...allPeers],
-  ["the same connection over TLS", "16-tls-server", ...allPeers],
+  ["memory of an idle connection over TLS at the server", "16-tls-server", ...allPeers],
   ["start of a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
 ];
 

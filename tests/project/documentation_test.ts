@@ -194,7 +194,7 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
   const cellsOf = (first: string) => rows.find(([cell = ""]) => cell.startsWith(first)) ?? [];
   assertEquals(cellsOf("Python Degu 0.1"), [
     "Python Degu 0.18 and 0.19",
-    "0.3 to 0.11, where they differ",
+    "Python Degu 0.3 to 0.11, if different",
     "Degu for Deno",
   ]);
   assertMatch(
