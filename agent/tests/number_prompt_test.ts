@@ -191,7 +191,7 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   for (let number = 1; number <= 5; number++) {
     using joiner = await RawJoiner.commit({ addresses: [["127.0.0.1", Number(port)]] }, stranger);
     joiner.stranger.post("/random", {});
-    await joiner.stranger.end();
+    await joiner.stranger.waitForEnd();
   }
   const { code, stdout } = await one.waitForEnd();
   assertEquals(code, 3, stdout);

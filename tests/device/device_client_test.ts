@@ -108,14 +108,16 @@ Deno.test("an impostor's or dead address delays a connection only a little, and 
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.mute();
-  for (const bad of [await setup.dead(), await setup.impostor(), mute.address]) {
-    const client = await viewer.client("camera", { addresses: [bad, server.address] });
+  for (const badAddress of [await setup.dead(), await setup.impostor(), mute.address]) {
+    const client = await viewer.client("camera", { addresses: [badAddress, server.address] });
     await assertWorks(client);
   }
   assertEquals(mute.conns.length, 1);
-  await using plain = new Server(LOOPBACK, helloApp);
-  plain.serveForever();
-  await assertWorks(await viewer.client("camera", { addresses: [plain.address, server.address] }));
+  await using plainServer = new Server(LOOPBACK, helloApp);
+  plainServer.serveForever();
+  await assertWorks(
+    await viewer.client("camera", { addresses: [plainServer.address, server.address] }),
+  );
 });
 
 Deno.test("the address that worked last is tried first the next time", async () => {
@@ -165,16 +167,18 @@ Deno.test("a server whose certificate was issued by an intermediate authority is
   const { viewer } = setup;
   const root = makeAuthority();
   await recordAuthority(viewer, root, "mallory", [["127.0.0.1", 1]]);
-  const between = makeAuthority({ issuer: root });
-  const below = makeLeaf(between);
+  const intermediate = makeAuthority({ issuer: root });
+  const below = makeLeaf(intermediate);
   const direct = makeLeaf(root);
   const { ca } = await authorityOf(viewer.dir);
-  await using one = await serveWith(ca, below.pem + between.pem, below.keyPem);
-  await using two = await serveWith(ca, direct.pem, direct.keyPem);
-  const client = await viewer.client("mallory", { addresses: [one.address] });
+  await using firstServer = await serveWith(ca, below.pem + intermediate.pem, below.keyPem);
+  await using secondServer = await serveWith(ca, direct.pem, direct.keyPem);
+  const client = await viewer.client("mallory", { addresses: [firstServer.address] });
   const error = await assertRejects(() => client.connect(), TlsError);
   assertEquals(error.code, "UNTRUSTED");
-  await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
+  await assertWorks(
+    await viewer.client("mallory", { addresses: [firstServer.address, secondServer.address] }),
+  );
 });
 
 Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and with 502 for a peer that doesn't serve", async () => {
@@ -194,11 +198,13 @@ Deno.test("the signals of a client and of a request abort a connection attempt",
   const clientAbort = new AbortController();
   const addresses = [mute.address];
   const client = await setup.viewer.client("camera", { addresses, signal: clientAbort.signal });
-  const one = new AbortController();
-  const connecting = client.connect(undefined, { signal: one.signal }).catch((error) => error);
+  const requestController = new AbortController();
+  const connecting = client.connect(undefined, { signal: requestController.signal }).catch((
+    error,
+  ) => error);
   while (mute.conns.length === 0) await setup.viewer.peers();
   const reason = new Error("enough");
-  one.abort(reason);
+  requestController.abort(reason);
   assertStrictEquals(await connecting, reason);
   const second = client.request("GET", "/").catch((error) => error);
   while (mute.conns.length === 1) await setup.viewer.peers();

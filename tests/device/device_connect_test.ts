@@ -10,15 +10,15 @@ type Attempt = (port: number, signal: AbortSignal) => unknown;
 function race(attempt: Attempt, count = 4, signal?: AbortSignal) {
   const addresses = Array.from({ length: count }, (_, i): Address => ["127.0.0.1", i + 1]);
   const begin = performance.now();
-  const begun: number[] = [];
-  const closed: unknown[] = [];
+  const startedPorts: number[] = [];
+  const closedSockets: unknown[] = [];
   const racing = raceAddresses(addresses, async ([, port], signal) => {
-    begun.push(performance.now() - begin);
+    startedPorts.push(performance.now() - begin);
     await attempt(Number(port), signal);
-    return { close: () => closed.push(port) };
+    return { close: () => closedSockets.push(port) };
   }, signal);
   const winner = racing.then(({ address }) => address[1]);
-  return { begun, closed, winner };
+  return { begun: startedPorts, closed: closedSockets, winner };
 }
 
 /** Rejects with the reason of the signal when it is aborted. */
@@ -40,11 +40,11 @@ Deno.test("the first address that answers wins; the next is tried when one fails
   ];
   using timeouts = speedUpTimeouts(() => false);
   for (const [attempt, wins, began, waited] of rows) {
-    const { winner, begun, closed } = race(attempt);
-    assertEquals([await winner, begun.length, closed], [wins, began, []]);
-    const took = begun.at(-1)!;
+    const { winner, begun: startedPorts, closed: closedSockets } = race(attempt);
+    assertEquals([await winner, startedPorts.length, closedSockets], [wins, began, []]);
+    const took = startedPorts.at(-1)!;
     // Timers may fire a fraction of a millisecond early, or late.
-    assert(waited === 0 ? took < 250 : took >= waited * 249, `${begun}`);
+    assert(waited === 0 ? took < 250 : took >= waited * 249, `${startedPorts}`);
   }
   assertEquals(new Set(timeouts.started), new Set([250]));
 });
@@ -52,34 +52,34 @@ Deno.test("the first address that answers wins; the next is tried when one fails
 Deno.test("the other attempts are aborted, and their later connections are closed", async () => {
   const lateConnection = Promise.withResolvers<void>();
   const reasons: unknown[] = [];
-  const { winner, closed } = race((port, signal) => {
+  const { winner, closed: closedSockets } = race((port, signal) => {
     if (port === 2) return;
     signal.addEventListener("abort", () => reasons.push(signal.reason.name));
     return lateConnection.promise;
   }, 2);
-  assertEquals([await winner, reasons, closed], [2, ["AbortError"], []]);
+  assertEquals([await winner, reasons, closedSockets], [2, ["AbortError"], []]);
   lateConnection.resolve();
   await lateConnection.promise;
   await new Promise((resolve) => setTimeout(resolve));
-  assertEquals(closed, [1]);
+  assertEquals(closedSockets, [1]);
 });
 
 Deno.test("no socket is leaked if two attempts succeed at the same moment, or if the race is aborted", async () => {
   for (const isAborted of [false, true]) {
-    const both = Promise.withResolvers<void>();
+    const bothConnected = Promise.withResolvers<void>();
     const controller = new AbortController();
-    const { winner, closed } = race(
+    const { winner, closed: closedSockets } = race(
       (port) => {
-        if (port === 2) both.resolve();
+        if (port === 2) bothConnected.resolve();
         if (port === 2 && isAborted) controller.abort(new Error("enough"));
-        return both.promise;
+        return bothConnected.promise;
       },
       2,
       controller.signal,
     );
     const won = await winner.catch(() => null);
     await new Promise((resolve) => setTimeout(resolve));
-    assertEquals([won === null, closed.toSorted()], [
+    assertEquals([won === null, closedSockets.toSorted()], [
       isAborted,
       isAborted ? [1, 2] : [won === 1 ? 2 : 1],
     ]);

@@ -89,8 +89,8 @@ Deno.test("a server without peers refuses every client; it accepts a peer that a
   const client = await viewer.client("camera");
   assertEquals(await requestName(client), REFUSED);
   await storeOf(camera.dir).record({ authority, receivedName: "viewer", addresses: [] });
-  await using other = await serveDevice(camera);
-  const addresses = [other.address];
+  await using otherServer = await serveDevice(camera);
+  const addresses = [otherServer.address];
   assertEquals(await requestName(await viewer.client("camera", { addresses })), "viewer");
   assertEquals(await requestName(client), "viewer");
 });
@@ -104,9 +104,9 @@ Deno.test("malicious paired peer: a certificate issued by its own intermediate a
   const { camera, server, logger } = setup;
   const root = makeAuthority();
   await recordAuthority(camera, root, "mallory");
-  const between = makeAuthority({ issuer: root });
-  const below = makeLeaf(between);
-  const chain = below.pem + between.pem;
+  const intermediate = makeAuthority({ issuer: root });
+  const below = makeLeaf(intermediate);
+  const chain = below.pem + intermediate.pem;
   const client = await makeClient(camera, server.address, chain, below.keyPem);
   assertEquals([await requestName(client), sessions], [REFUSED, []]);
   assertMatch(
@@ -133,9 +133,12 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   await assertRejects(() => serve(LOOPBACK, respondWithName, null), TypeError, "options: ");
   await assertRejects(() => serve(["127.0.0.1", 99999], respondWithName), RangeError);
   const logger = new RecordingLogger();
-  await using own = await camera.serve(LOOPBACK, respondWithName, { logger, maxRequests: 3 });
-  assertEquals(own.options.logger, logger);
-  await using other = await camera.serve(LOOPBACK, respondWithName);
+  await using limitedServer = await camera.serve(LOOPBACK, respondWithName, {
+    logger,
+    maxRequests: 3,
+  });
+  assertEquals(limitedServer.options.logger, logger);
+  await using otherServer = await camera.serve(LOOPBACK, respondWithName);
   assertEquals(deviceLogger.messagesOf("warn"), []);
   // The server also serves if its address can't be recorded.
   await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
@@ -144,8 +147,8 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
     deviceLogger.messagesOf("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
-  assertInstanceOf(other, SSLServer);
-  assertEquals(other.sslctx.verify, true);
+  assertInstanceOf(otherServer, SSLServer);
+  assertEquals(otherServer.sslctx.verify, true);
 });
 
 Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
@@ -200,12 +203,12 @@ Deno.test("a server that can't listen, or whose device is closed before it serve
     await assertRejects(() => camera.serve(LOOPBACK, respondWithName), Error, "broken");
   }
   // Closed servers don't listen to changes of the peers.
-  let followed = 0;
+  let replaceCount = 0;
   {
-    using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void followed++);
+    using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void replaceCount++);
     await record(camera, viewer);
   }
-  assertEquals(followed, 1);
+  assertEquals(replaceCount, 1);
   const serving = camera.serve(LOOPBACK, respondWithName).then(
     (server) => server.serveForever(),
     () => {},
@@ -218,10 +221,12 @@ Deno.test("a server that can't listen, or whose device is closed before it serve
 Deno.test("shutdown and dispose resolve once the record of the address is removed", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
-  for (const end of ["shutdown", Symbol.asyncDispose] as const) await assertRemoved(camera, end);
+  for (const endMethod of ["shutdown", Symbol.asyncDispose] as const) {
+    await assertRemoved(camera, endMethod);
+  }
 });
 
-async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asyncDispose) {
+async function assertRemoved(camera: Device, endMethod: "shutdown" | typeof Symbol.asyncDispose) {
   await using server = await camera.serve(LOOPBACK, respondWithName);
   const serving = server.serveForever();
   const gate = Promise.withResolvers<void>();
@@ -230,12 +235,12 @@ async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asy
     await remove(...args);
   });
   let isDone = false;
-  const done = server[end]().then(() => isDone = true);
-  if (end === "shutdown") await serving;
+  const endPromise = server[endMethod]().then(() => isDone = true);
+  if (endMethod === "shutdown") await serving;
   await waitForTick();
   assertEquals(isDone, false);
   gate.resolve();
-  await done;
+  await endPromise;
   assertEquals(await listNames(join(camera.dir, "serving")), []);
 }
 
@@ -249,12 +254,12 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
   };
   const { cert, key } = await identityOf(camera.dir);
   const { ca } = await authorityOf(camera.dir);
-  await using plain = new Server(LOOPBACK, app);
+  await using plainServer = new Server(LOOPBACK, app);
   await using tls = new SSLServer({ ca, cert, key }, LOOPBACK, app);
-  plain.serveForever();
+  plainServer.serveForever();
   tls.serveForever();
   await tls.ready;
-  using conn = await new Client(plain.address).connect();
+  using conn = await new Client(plainServer.address).connect();
   await conn.get("/");
   await (await makeClient(camera, tls.address, cert, key)).request("GET", "/");
   assertEquals(sessions.length, 2);
@@ -266,10 +271,10 @@ Deno.test("malicious paired peer: a certificate with another peer's name is stil
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
   // The peer's authority and leaf have the names of the viewer's.
-  const theirs = await authorityOf(viewer.dir);
+  const viewerAuthority = await authorityOf(viewer.dir);
   const { cert } = await identityOf(viewer.dir);
   const dnOf = (pem: string) => new X509Certificate(pem).subject.replace(/^.*CN=/s, "");
-  const forged = makeAuthority({ name: dnOf(theirs.ca) });
+  const forged = makeAuthority({ name: dnOf(viewerAuthority.ca) });
   await recordAuthority(camera, forged, "mallory");
   const leaf = makeLeaf(forged, dnOf(cert));
   const client = await makeClient(camera, server.address, leaf.pem, leaf.keyPem);
@@ -292,14 +297,14 @@ Deno.test("a copied directory acts as that device until its peers forget it", as
   await assertRejects(() => conn.get("/"));
   await assertRejects(() => client.request("GET", "/"));
   // The owner pairs a new identity, which is of no use to the thief.
-  const fresh = await devices.open("fresh", { name: "viewer" });
-  await record(camera, fresh);
-  await record(fresh, camera, { addresses: [server.address] });
-  await assertWorks(await fresh.client("camera"));
+  const newViewer = await devices.open("fresh", { name: "viewer" });
+  await record(camera, newViewer);
+  await record(newViewer, camera, { addresses: [server.address] });
+  await assertWorks(await newViewer.client("camera"));
   await assertRejects(() => client.request("GET", "/"));
   // The camera doesn't accept the server of the thief.
-  await using fake = await serveDevice(thief);
-  const lured = await camera.client("viewer", { addresses: [fake.address] });
+  await using fakeServer = await serveDevice(thief);
+  const lured = await camera.client("viewer", { addresses: [fakeServer.address] });
   const error = await assertRejects(() => lured.connect(), TlsError);
   assertEquals(error.code, "UNTRUSTED");
 });
@@ -314,8 +319,8 @@ Deno.test("a copied directory can't be used to impersonate the peers in it", asy
   const friend = await devices.open("friend");
   await record(friend, camera);
   await record(thief, friend);
-  await using fake = await serveDevice(thief);
-  const client = await friend.client("camera", { addresses: [fake.address] });
+  await using fakeServer = await serveDevice(thief);
+  const client = await friend.client("camera", { addresses: [fakeServer.address] });
   const error = await assertRejects(() => client.connect(), TlsError);
   assertEquals(error.code, "UNTRUSTED");
 });

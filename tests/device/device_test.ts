@@ -25,12 +25,12 @@ import { pathToFileURL } from "node:url";
 Deno.test("Device.open creates a device, and then opens the existing one", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "home", "camera");
-  let id, before;
+  let id, infoBefore;
   {
     await using device = await Device.open(path, { name: "Camera_1" });
     ({ id } = device);
     assertEquals([device.name, device.dir], ["Camera_1", path]);
-    before = await Deno.stat(join(path, "device.json"));
+    infoBefore = await Deno.stat(join(path, "device.json"));
   }
   for (const options of [{}, { name: "Camera_1" }, { name: "CAMERA_1" }]) {
     await using device = await Device.open(pathToFileURL(path), options);
@@ -38,7 +38,7 @@ Deno.test("Device.open creates a device, and then opens the existing one", async
   }
   assertEquals(
     (await Deno.stat(join(path, "device.json"))).ino,
-    before.ino,
+    infoBefore.ino,
     "it was written again",
   );
 });
@@ -46,7 +46,7 @@ Deno.test("Device.open creates a device, and then opens the existing one", async
 Deno.test("Device.open rejects arguments of a wrong type, and unknown options", async () => {
   await using dir = await createTempDir();
   const open = Device.open as (dir: unknown, options?: unknown) => Promise<Device>;
-  const wrong = [
+  const invalidArguments = [
     () => open(1),
     () => open(dir.path, null),
     () => open(dir.path, { name: 1 }),
@@ -54,10 +54,14 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
     () => open(dir.path, { name: "camera", logger: {} }),
     () => open(dir.path, { name: "camera", logger: null }),
   ];
-  for (const call of wrong) await assertRejects(call, TypeError);
+  for (const call of invalidArguments) await assertRejects(call, TypeError);
   const paths = { camera: '"camera"', [`${dir.path}/a\0b`]: '\\x00b"' };
-  for (const [path, shown] of Object.entries(paths)) {
-    const error = await assertRejects(() => open(path, { name: "camera" }), RangeError, shown);
+  for (const [path, expectedPath] of Object.entries(paths)) {
+    const error = await assertRejects(
+      () => open(path, { name: "camera" }),
+      RangeError,
+      expectedPath,
+    );
     assertMatch(error.message, /^dir: must be an absolute path/);
   }
   await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), TypeError, "file");
@@ -258,10 +262,10 @@ Deno.test("a change waits for a change by another process", async () => {
   const peer = await record(camera, one!);
   const lock = await Deno.open(join(camera.dir, "lock"), { write: true });
   await lock.lock(true);
-  let done = false;
-  const renaming = camera.rename(peer, "two").then(() => done = true);
+  let isDone = false;
+  const renaming = camera.rename(peer, "two").then(() => isDone = true);
   assertEquals(namesOf(await camera.peers()), ["one"]);
-  assertEquals(done, false);
+  assertEquals(isDone, false);
   closeLocked(lock);
   await withTimeout(renaming, "the name is changed");
 });
@@ -321,8 +325,8 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await Deno.writeTextFile(deadRecord, "127.0.0.1:9");
   {
     // Another process has the record open.
-    using other = await Deno.open(deadRecord);
-    await other.lock(false);
+    using otherFile = await Deno.open(deadRecord);
+    await otherFile.lock(false);
     assertEquals(await camera.serving(), [server.address]);
   }
   assertEquals(await listNames(join(camera.dir, "serving")).then(({ length }) => length), 1);

@@ -15,8 +15,8 @@ import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
-import { lineWith, makeDevices, openInvitation, pair, person } from "./pairing.ts";
-import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
+import { lineWith, makeDevices, makePerson, openInvitation, pair } from "./pairing.ts";
+import { formatAnswer, startInviter, VALUE } from "./pairing_inviter.ts";
 
 const yes: ConfirmNumber = () => true;
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
@@ -32,14 +32,14 @@ async function lineOfVersion(version: number): Promise<string> {
 }
 
 /** Delays the time limit of joining, 60 s, until a test ends it. */
-function heldLimit() {
+function delayTimeLimit() {
   const { setTimeout } = globalThis;
-  let end = () => {};
+  let endTimeLimit = () => {};
   globalThis.setTimeout =
     ((run: () => void, milliseconds = 0) =>
-      milliseconds === 60_000 ? (end = run, 0) : setTimeout(run, milliseconds)) as never;
+      milliseconds === 60_000 ? (endTimeLimit = run, 0) : setTimeout(run, milliseconds)) as never;
   return {
-    end: () => end(),
+    end: () => endTimeLimit(),
     [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
   };
 }
@@ -48,7 +48,7 @@ type Setup = Awaited<ReturnType<typeof open>>;
 
 /** Opens a camera with an invitation for a line and a number, and two devices that can join it. */
 async function open() {
-  const inviter = person();
+  const inviter = makePerson();
   const setup = await openInvitation(["viewer", "other"], { confirm: inviter.confirm });
   return Object.assign(setup, { inviter });
 }
@@ -106,7 +106,7 @@ const PAIRING: Record<
       for (let i = 0; i < 5; i++) {
         const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
         joining.catch(() => {});
-        (await inviter.asked()).answer(false);
+        (await inviter.waitForQuestion()).reply(false);
         await assertRejects(() => joining);
       }
       await other.joinByNumber(invitation, yes);
@@ -135,7 +135,7 @@ const PAIRING: Record<
       // The inviter has the secret, and doesn't respond.
       const requested = Promise.withResolvers<null>();
       await using inviter = await startInviter(camera, () => (requested.resolve(null), null));
-      using limit = heldLimit();
+      using limit = delayTimeLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
       await withTimeout(requested.promise, "the request arrives");
@@ -144,18 +144,18 @@ const PAIRING: Record<
     }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
   ],
   REFUSED: [["the first step is refused", async ({ camera, viewer }) => {
-    await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"));
+    await using inviter = await startInviter(camera, () => formatAnswer("", "403 Forbidden"));
     await viewer.join(inviter.line);
   }, /has refused what this device sent; its log has the reason/]],
   BAD_ANSWER: [["a response that is not a valid message", async ({ camera, viewer }) => {
-    await using inviter = await startInviter(camera, () => answerOf("{"));
+    await using inviter = await startInviter(camera, () => formatAnswer("{"));
     await viewer.join(inviter.line);
   }, /the answer of the device \w{52} is not valid: it is not JSON/]],
   ANSWER_LOST: [
     ["the inviter closes the connection after the value", async ({ camera, viewer }) => {
       await using inviter = await startInviter(camera, (_request, socket, count) => {
         if (count > 0) socket.end();
-        return count === 0 ? answerOf(RIGHT) : null;
+        return count === 0 ? formatAnswer(RIGHT) : null;
       });
       await viewer.join(inviter.line);
     }, /^the last answer of hall \(\w{52}\) did not arrive: .*join again with a new invitation/],
@@ -163,9 +163,9 @@ const PAIRING: Record<
       const requested = Promise.withResolvers<void>();
       await using inviter = await startInviter(camera, (_request, _socket, count) => {
         if (count > 0) requested.resolve();
-        return count === 0 ? answerOf(RIGHT) : null;
+        return count === 0 ? formatAnswer(RIGHT) : null;
       });
-      using limit = heldLimit();
+      using limit = delayTimeLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
       await withTimeout(requested.promise, "the request arrives");
@@ -182,7 +182,7 @@ const PAIRING: Record<
     ["the user rejects on the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
       joining.catch(() => {});
-      (await inviter.asked()).answer(false);
+      (await inviter.waitForQuestion()).reply(false);
       await joining;
     }, /^camera did not confirm: .*try again/],
     ["no user confirms", async ({ viewer, invitation }) => {
@@ -195,7 +195,7 @@ const PAIRING: Record<
     async ({ viewer, other, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
       joining.catch(() => {});
-      await inviter.asked();
+      await inviter.waitForQuestion();
       try {
         await other.joinByNumber(invitation, yes);
       } finally {
@@ -217,11 +217,15 @@ const PAIRING: Record<
     }, /^peerName: the name "OTHER" is taken, .*; choose another name, or rename that peer$/],
     ["in a join", async ({ camera, other, invitation }) => {
       await pair(camera, other);
-      const mine = { peerName: "CAMERA" };
+      const nameOptions = { peerName: "CAMERA" };
       await using devices = await makeDevices("hall");
       await using second = await devices.hall.invite();
-      await assertRejects(() => other.join(second.line, mine), PairingError, '"CAMERA" is taken');
-      await other.joinByNumber(invitation, yes, mine);
+      await assertRejects(
+        () => other.join(second.line, nameOptions),
+        PairingError,
+        '"CAMERA" is taken',
+      );
+      await other.joinByNumber(invitation, yes, nameOptions);
     }, /^peerName: the name "CAMERA" is taken, .*; choose another name, or rename that peer$/],
   ],
 };
@@ -242,8 +246,8 @@ const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
 };
 
 for (const [code, rows] of Object.entries(PAIRING)) {
-  for (const [what, provoke, message] of rows) {
-    Deno.test(`PairingError ${code}: ${what}`, async () => {
+  for (const [label, provoke, message] of rows) {
+    Deno.test(`PairingError ${code}: ${label}`, async () => {
       await using setup = await open();
       const error = await assertRejects(
         () => withTimeout(provoke(setup), "the call rejects"),
@@ -252,9 +256,9 @@ for (const [code, rows] of Object.entries(PAIRING)) {
       assertEquals([error.code, error.name], [code as PairingErrorCode, "PairingError"]);
       assertMatch(error.message, message);
       assertInstanceOf(error, DeguError);
-      const [, taken = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
-      assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : taken);
-      const reasons: readonly (PairingReason | null)[] = REASONS[what] ?? [null];
+      const [, takenName = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
+      assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : takenName);
+      const reasons: readonly (PairingReason | null)[] = REASONS[label] ?? [null];
       assert(reasons.includes(error.reason), `${error.reason}`);
       // A retry must not ask a person a second time.
       assertEquals(isTransient(error), false);
@@ -281,8 +285,8 @@ Deno.test("a missing permission for the plain or the TLS port is not a PairingEr
     "--allow-read",
     "--allow-write",
   ];
-  const plain = `--allow-net=127.0.0.1:${addresses[0]![1]}`;
-  for (const flags of [baseFlags, [...baseFlags, plain]]) {
+  const plainFlag = `--allow-net=127.0.0.1:${addresses[0]![1]}`;
+  for (const flags of [baseFlags, [...baseFlags, plainFlag]]) {
     const [name, message] = JSON.parse(await runScript(JOIN, flags, env));
     assertEquals(name, "NotCapable");
     assertMatch(message, /^Requires net access to "127.0.0.1:\d+"/);
@@ -376,8 +380,8 @@ const DEVICE: Record<
 };
 
 for (const [code, rows] of Object.entries(DEVICE)) {
-  for (const [what, provoke, message] of rows) {
-    Deno.test(`DeviceError ${code}: ${what}`, async () => {
+  for (const [label, provoke, message] of rows) {
+    Deno.test(`DeviceError ${code}: ${label}`, async () => {
       await using setup = await setUpClient();
       const error = await assertRejects(
         () => withTimeout(provoke(setup), "the call rejects"),

@@ -14,13 +14,13 @@ async function setUp() {
   const stack = new AsyncDisposableStack();
   const devices = stack.use(await TestDevices.create());
   const logger = new RecordingLogger();
-  const [camera, viewer, other] = await Promise.all(
+  const [camera, viewer, otherDevice] = await Promise.all(
     ["camera", "viewer", "other"].map((name) => devices.open(name, { logger })),
   );
   const dead: Address = ["127.0.0.1", await findUnusedPort()];
   const peer = await record(viewer!, camera!, { addresses: [dead] });
   await record(camera!, viewer!);
-  await record(other!, viewer!);
+  await record(otherDevice!, viewer!);
   const serve = async (device: typeof camera) => {
     const server = stack.use(await device!.serve(["127.0.0.1", 0], () => [200, "OK", {}, null]));
     return server.address as Address;
@@ -29,11 +29,11 @@ async function setUp() {
   return {
     ...{ viewer: viewer!, peer, dead, addresses, logger },
     cameraAddress: await serve(camera),
-    otherAddress: await serve(other),
+    otherAddress: await serve(otherDevice),
     /** Requests from the camera with these search results. */
-    ask: async (found: readonly Address[], options: DeviceClientOptions = {}) => {
+    ask: async (foundAddresses: readonly Address[], options: DeviceClientOptions = {}) => {
       let searches = 0;
-      const find = () => (searches++, Promise.resolve(found));
+      const find = () => (searches++, Promise.resolve(foundAddresses));
       const client = await viewer!.client("camera", { find, ...options });
       const { status, body } = await client.request("GET", "/");
       await body?.cancel();
@@ -97,14 +97,14 @@ Deno.test("a failed search has no result, and the reason is logged", async () =>
     [() => Promise.resolve("127.0.0.1:80"), "find(): must be an array of addresses; got string"],
     [() => Promise.resolve([["a b", 80]]), "find()[0][0]: "],
   ];
-  for (const [search, why] of searches) {
+  for (const [search, expectedReason] of searches) {
     const find = search as NonNullable<DeviceClientOptions["find"]>;
     const error = await assertRejects(() => test.ask([], { find }), DeviceError);
     assertEquals(error.code, "UNREACHABLE");
     assertStringIncludes(error.message, `:${dead[1]}`);
     const line = logger.messagesOf("warn").at(-1) ?? "";
     assertStringIncludes(line, 'the search for addresses of "camera" failed: ');
-    assertStringIncludes(line, why);
+    assertStringIncludes(line, expectedReason);
   }
 });
 
@@ -112,9 +112,9 @@ Deno.test("the signal of a search is aborted if the peer answers, or if connecti
   await using test = await setUp();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const silentAddress: Address = ["127.0.0.1", listener.addr.port];
-  const begun = Promise.withResolvers<AbortSignal>();
+  const searchStarted = Promise.withResolvers<AbortSignal>();
   const find = (signal: AbortSignal) => {
-    begun.resolve(signal);
+    searchStarted.resolve(signal);
     return new Promise<Address[]>((resolve) => {
       signal.addEventListener("abort", () => resolve([]));
     });
@@ -122,7 +122,7 @@ Deno.test("the signal of a search is aborted if the peer answers, or if connecti
   const aborting = new AbortController();
   const options = { addresses: [silentAddress], find, findAfter: 0, signal: aborting.signal };
   const request = assertRejects(() => test.ask([], options), Error, "enough");
-  const signal = await withTimeout(begun.promise, "the search begins");
+  const signal = await withTimeout(searchStarted.promise, "the search begins");
   assertEquals(signal.aborted, false);
   aborting.abort(new Error("enough"));
   await request;
@@ -146,14 +146,14 @@ Deno.test("a peer that answers at a stored address is not searched for", async (
 
 Deno.test("find and findAfter are validated", async () => {
   await using test = await setUp();
-  const wrong: [typeof TypeError | typeof RangeError, string, unknown][] = [
+  const invalidOptions: [typeof TypeError | typeof RangeError, string, unknown][] = [
     [TypeError, "find: must be a function; got Array", { find: [test.cameraAddress] }],
     [TypeError, "findAfter: must be a number; got string", { findAfter: "1" }],
     [RangeError, "findAfter: must be a number from 0 to 60; got -1", { findAfter: -1 }],
     [RangeError, "findAfter: must be a number from 0 to 60; got 61", { findAfter: 61 }],
     [RangeError, "findAfter: must be a number from 0 to 60; got NaN", { findAfter: NaN }],
   ];
-  for (const [Class, message, options] of wrong) {
+  for (const [Class, message, options] of invalidOptions) {
     const call = () => test.viewer.client("camera", options as DeviceClientOptions);
     await assertRejects(call, Class, message);
   }

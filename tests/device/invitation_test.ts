@@ -73,21 +73,21 @@ Deno.test("a pairing ends at the inviter after the joiner has stored the inviter
   const lock = await Deno.open(join(viewer.dir, "lock"), { create: true, write: true });
   await lock.lock(true);
   const joining = viewer.join(invitation.line);
-  const stored = invitation.paired.then(() => Deno.readDirSync(join(viewer.dir, "peers")));
+  const storedFiles = invitation.paired.then(() => Deno.readDirSync(join(viewer.dir, "peers")));
   while ((await camera.written()).length === 0);
   lock.close();
   const { id } = await withTimeout(joining, "joined");
-  const names = Array.from(await withTimeout(stored, "paired"), ({ name }) => name);
+  const names = Array.from(await withTimeout(storedFiles, "paired"), ({ name }) => name);
   assertEquals(names, [`${id}.json`]);
 });
 
 Deno.test("the line of an invitation is unusable after one pairing", async () => {
   await using setup = await openInvitation(["viewer", "late"]);
-  const { camera, viewer, late, invitation } = setup;
+  const { camera, viewer, late: lateDevice, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
   // The line contains no name, because only a peer has a name for this device.
   for (
-    const [device, who] of [[late, `the device ${camera.id}`], [
+    const [device, inviterName] of [[lateDevice, `the device ${camera.id}`], [
       viewer,
       `camera (${camera.id})`,
     ]] as const
@@ -96,11 +96,11 @@ Deno.test("the line of an invitation is unusable after one pairing", async () =>
       () => device.join(invitation.line),
       DeguError,
       "this line is not open any more: it has expired, was closed, or another device has used it; check " +
-        `the peers of ${who}, and forget any that you don't recognize`,
+        `the peers of ${inviterName}, and forget any that you don't recognize`,
     );
     assert(error.cause instanceof AggregateError);
   }
-  assertEquals(await late.written(), []);
+  assertEquals(await lateDevice.written(), []);
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
 
@@ -109,15 +109,15 @@ Deno.test("a device can have several invitations open, and join at the same time
   const { camera, one, two } = devices;
   await using first = await camera.invite();
   await using second = await camera.invite();
-  await using back = await two.invite();
+  await using secondInvitation = await two.invite();
   // Two devices that join each other at the same time are both paired.
   const peers = await withTimeout(
-    Promise.all([one.join(first.line), two.join(second.line), camera.join(back.line)]),
+    Promise.all([one.join(first.line), two.join(second.line), camera.join(secondInvitation.line)]),
     "all devices are paired",
     20,
   );
   assertEquals(peers.map(({ id }) => id), [camera.id, camera.id, two.id]);
-  await Promise.all([first.paired, second.paired, back.paired]);
+  await Promise.all([first.paired, second.paired, secondInvitation.paired]);
   assertEquals((await camera.peers()).map(({ name }) => name), ["one", "two"]);
   assertEquals((await two.peers()).map(({ name }) => name), ["camera"]);
 });
@@ -128,18 +128,22 @@ Deno.test("the port of an invitation is free after the pairing has resolved, and
   const [hostname, port] = addressOf(invitation);
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
   (await listenAgain(() => Deno.listen({ hostname, port }))).close();
-  await using other = await camera.invite({ listen: QUIET });
-  const [, otherPort] = addressOf(other);
-  await other.close();
+  await using otherInvitation = await camera.invite({ listen: QUIET });
+  const [, otherPort] = addressOf(otherInvitation);
+  await otherInvitation.close();
   (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
-  await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
+  await assertRejects(
+    () => otherInvitation.paired,
+    ConnectionClosedError,
+    "the invitation was closed",
+  );
   // A device doesn't reference its ended invitations, and so doesn't close them again.
-  let closed = 0;
-  for (const counted of [invitation, other]) {
-    counted[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
+  let closeCount = 0;
+  for (const counted of [invitation, otherInvitation]) {
+    counted[Symbol.asyncDispose] = () => Promise.resolve(void closeCount++);
   }
   await camera.device[Symbol.asyncDispose]();
-  assertEquals(closed, 0);
+  assertEquals(closeCount, 0);
 });
 
 Deno.test("an invitation expires in time even if the clock changes, and frees its port", async () => {
@@ -147,17 +151,17 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
   const { camera, viewer } = devices;
   for (const seconds of [undefined, 1]) {
     using _time = new FakeTime();
-    await using each = await camera.invite({ seconds });
-    assertEquals(each.expires.getTime(), Date.now() + (seconds ?? 600) * 1000);
+    await using invitation = await camera.invite({ seconds });
+    assertEquals(invitation.expires.getTime(), Date.now() + (seconds ?? 600) * 1000);
   }
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   for (const shift of [-3_600_000, 3_600_000]) {
-    const started = performance.now();
+    const startTime = performance.now();
     await using invitation = await camera.invite({ seconds: 1, listen: QUIET });
     {
       using _clock = setClockAhead(shift);
       await assertRejects(() => invitation.paired, Deno.errors.TimedOut, "expired");
-      const took = performance.now() - started;
+      const took = performance.now() - startTime;
       assert(took > 99 && took < 30_000, `it took ${took} ms`);
       const [hostname, port] = addressOf(invitation);
       (await listenAgain(() => Deno.listen({ hostname, port }))).close();
@@ -194,11 +198,14 @@ Deno.test("a pairing that is not awaited causes no unhandled rejection", async (
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   await using devices = await makeDevices("camera");
   const { camera } = devices;
-  const closed = await camera.invite();
-  await closed.close();
-  await closed.close();
-  await using ended = await camera.invite({ seconds: 1 });
-  await assertRejects(() => withTimeout(ended.paired, "it expires"), Deno.errors.TimedOut);
+  const closedInvitation = await camera.invite();
+  await closedInvitation.close();
+  await closedInvitation.close();
+  await using expiredInvitation = await camera.invite({ seconds: 1 });
+  await assertRejects(
+    () => withTimeout(expiredInvitation.paired, "it expires"),
+    Deno.errors.TimedOut,
+  );
   await using open = await camera.invite();
   await camera[Symbol.asyncDispose]();
   await assertRejects(
@@ -217,10 +224,10 @@ Deno.test("pairing the same device again renews its entry and keeps its name", a
   const { camera, viewer } = devices;
   const firstPeers = await pair(camera, viewer, { peerName: "screen" }, { serving: [["::1", 1]] });
   assertEquals(firstPeers.atInviter.name, "screen");
-  const again = await pair(camera, viewer, {}, { serving: [["::1", 2]] });
-  assertEquals(again.atInviter.name, "screen");
-  assertEquals(again.atInviter.addresses, [["::1", 2]]);
-  assert(again.atInviter.pairedAt > firstPeers.atInviter.pairedAt);
+  const secondPairing = await pair(camera, viewer, {}, { serving: [["::1", 2]] });
+  assertEquals(secondPairing.atInviter.name, "screen");
+  assertEquals(secondPairing.atInviter.addresses, [["::1", 2]]);
+  assert(secondPairing.atInviter.pairedAt > firstPeers.atInviter.pairedAt);
   const renamed = await pair(camera, viewer, { peerName: "tv" }, { peerName: "eye" });
   assertEquals([renamed.atInviter.name, renamed.atJoiner.name], ["tv", "eye"]);
   // The current name of a peer isn't taken for that peer.
@@ -279,11 +286,11 @@ Deno.test("without the option listen, an invitation needs one usable address; wi
   const { camera } = devices;
   const { permissions } = Deno;
   const { requestSync } = permissions;
-  const invite = async (hosts: string[], given?: HostAddress[]) => {
+  const invite = async (hosts: string[], listenAddresses?: HostAddress[]) => {
     const interfaces = hosts.map((address) => ({ name: address, family: "IPv4", address }));
     using _found = patch(Deno, "networkInterfaces", () => () => interfaces as never);
     try {
-      await using invitation = await camera.invite({ listen: given });
+      await using invitation = await camera.invite({ listen: listenAddresses });
       return addressOf(invitation)[0];
     } finally {
       permissions.requestSync = requestSync;
@@ -302,26 +309,34 @@ Deno.test("without the option listen, an invitation needs one usable address; wi
 Deno.test("invalid options are rejected, and leave no port open; the error names the index of an address", async () => {
   await using setup = await openInvitation(["viewer"], { seconds: 86_400, listen: QUIET });
   const { camera, viewer, invitation } = setup;
-  const good: Address = ["127.0.0.1", 1];
-  const place = "must be an IP address or a DNS name with a port, at which another machine can";
-  const both: [options: object, error: new () => Error, message: string][] = [
+  const validAddress: Address = ["127.0.0.1", 1];
+  const hostRule = "must be an IP address or a DNS name with a port, at which another machine can";
+  const invalidForBoth: [options: object, error: new () => Error, message: string][] = [
     [{ peerName: "" }, RangeError, "peerName: "],
     [{ peerName: 7 }, TypeError, "peerName: "],
     [{ serving: [["a b", 1]] }, RangeError, "serving[0][0]: must be an IP address or a DNS name"],
-    [{ serving: [good, ["127.0.0.1", 0]] }, RangeError, "serving[1][1]: must be an integer from 1"],
+    [
+      { serving: [validAddress, ["127.0.0.1", 0]] },
+      RangeError,
+      "serving[1][1]: must be an integer from 1",
+    ],
     [{ serving: [["fe80::1", 1]] }, RangeError, "serving[0][0]: must have a scope"],
     [{ serving: [["::1", 1, 0, -1]] }, RangeError, "serving[0][3]: must be an integer"],
     [{ serving: [["10.0.0.1"]] }, TypeError, "serving[0]: must have 2 or 4 items"],
-    [{ serving: [good, "/run/a.socket"] }, RangeError, `serving[1]: ${place}`],
-    [{ serving: [new Uint8Array([0, 97])] }, RangeError, `serving[0]: ${place}`],
-    [{ serving: [["224.0.0.1", 80]] }, RangeError, `serving[0]: ${place}`],
-    [{ serving: [["a.", 80]] }, RangeError, `serving[0]: ${place}`],
-    [{ serving: [["unix", 80]] }, RangeError, `serving[0]: ${place}`],
+    [{ serving: [validAddress, "/run/a.socket"] }, RangeError, `serving[1]: ${hostRule}`],
+    [{ serving: [new Uint8Array([0, 97])] }, RangeError, `serving[0]: ${hostRule}`],
+    [{ serving: [["224.0.0.1", 80]] }, RangeError, `serving[0]: ${hostRule}`],
+    [{ serving: [["a.", 80]] }, RangeError, `serving[0]: ${hostRule}`],
+    [{ serving: [["unix", 80]] }, RangeError, `serving[0]: ${hostRule}`],
     [{ serving: "127.0.0.1:1" }, TypeError, "serving: must be an array of addresses"],
     [{ serving: ["10.0.0.1:80"] }, RangeError, "serving[0]: the path of a Unix socket must be"],
-    [{ serving: Array(7).fill(good) }, RangeError, "serving: must be at most 6 addresses; got 7"],
+    [
+      { serving: Array(7).fill(validAddress) },
+      RangeError,
+      "serving: must be at most 6 addresses; got 7",
+    ],
   ];
-  const ofInvite: typeof both = [
+  const ofInvite: typeof invalidForBoth = [
     [{ seconds: 0.99 }, RangeError, "seconds: "],
     [{ seconds: 86_400.1 }, RangeError, "seconds: "],
     [{ seconds: NaN }, RangeError, "seconds: "],
@@ -338,28 +353,44 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
       "listen[0]: can't listen at 192.0.2.1:0: ",
     ],
     [{ listen: [["localhost", 0]] }, RangeError, "listen[0][0]: must be an IPv4 or IPv6 address"],
-    [{ listen: [good, ["127.0.0.1", 65536]] }, RangeError, "listen[1][1]: must be an integer"],
-    [{ listen: [good, good, ["::1", 0, 0]] }, TypeError, "listen[2]: must have 2 or 4 items"],
+    [
+      { listen: [validAddress, ["127.0.0.1", 65536]] },
+      RangeError,
+      "listen[1][1]: must be an integer",
+    ],
+    [
+      { listen: [validAddress, validAddress, ["::1", 0, 0]] },
+      TypeError,
+      "listen[2]: must have 2 or 4 items",
+    ],
     [
       { listen: ["/run/a.socket"] },
       RangeError,
       "listen[0]: must be an IP address with a port; got",
     ],
-    [{ listen: [good, 7] }, TypeError, "listen[1]: must be [host, port]"],
-    [{ listen: good }, RangeError, "listen[0]: the path of a Unix socket must be absolute, and a"],
+    [{ listen: [validAddress, 7] }, TypeError, "listen[1]: must be [host, port]"],
+    [
+      { listen: validAddress },
+      RangeError,
+      "listen[0]: the path of a Unix socket must be absolute, and a",
+    ],
     [{ listen: {} }, TypeError, "listen: must be an array of addresses"],
     [{ listen: [] }, RangeError, "listen: must be 1 to 6 addresses; got 0"],
-    [{ listen: Array(7).fill(good) }, RangeError, "listen: must be 1 to 6 addresses; got 7"],
+    [
+      { listen: Array(7).fill(validAddress) },
+      RangeError,
+      "listen: must be 1 to 6 addresses; got 7",
+    ],
   ];
   const check = async (call: () => Promise<unknown>, Class: new () => Error, message: string) => {
     const error = await assertRejects(call, Class);
     assert(error.message.startsWith(message), error.message);
   };
-  for (const [options, Class, message] of [...both, ...ofInvite]) {
+  for (const [options, Class, message] of [...invalidForBoth, ...ofInvite]) {
     await check(() => camera.invite(options), Class, message);
   }
   const join = (line: unknown, options: object = {}) => () => viewer.join(line as string, options);
-  for (const [options, Class, message] of both) {
+  for (const [options, Class, message] of invalidForBoth) {
     await check(join(invitation.line, options), Class, message);
   }
   await check(join(invitation.line, { peer: 1 }), TypeError, "");

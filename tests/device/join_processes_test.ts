@@ -13,7 +13,7 @@ import {
   RawJoiner,
   Stranger,
 } from "./pairing.ts";
-import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
+import { formatAnswer, startInviter, VALUE } from "./pairing_inviter.ts";
 
 /** Starts a process that invites, joins, or serves and invites, with the device of a directory. */
 function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
@@ -88,8 +88,8 @@ Deno.test("a server that doesn't read the peers delays a pairing for as long as 
   const { camera, viewer } = devices;
   const path = join(camera.dir, "serving", "0123456789abcdef");
   await Deno.writeTextFile(path, "127.0.0.1:9");
-  using held = await Deno.open(path, { write: true });
-  await held.lock(true);
+  using lockedFile = await Deno.open(path, { write: true });
+  await lockedFile.lock(true);
   await using invitation = await camera.invite();
   const begin = performance.now();
   await viewer.join(invitation.line);
@@ -109,7 +109,7 @@ Deno.test("a joiner by number gets its response before a question blocks the inv
   await person.write(new TextEncoder().encode("y"));
   await person.close();
   using confirmed = await joiner.confirm();
-  assertEquals(await confirmed.text(200), "{}");
+  assertEquals(await confirmed.readResponseText(200), "{}");
   await inviting.waitForEnd();
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
@@ -121,7 +121,7 @@ Deno.test("an inviter that is killed between the steps has stored no peer", asyn
   const line = await lineOf(inviting);
   using stranger = await Stranger.connect(addressOf({ line }));
   stranger.post("/secret", introductionOf(line, viewer));
-  await stranger.answer(200);
+  await stranger.readResponse(200);
   inviting.kill();
   await inviting.waitForEnd();
   assertEquals(await camera.written(), []);
@@ -130,14 +130,14 @@ Deno.test("an inviter that is killed between the steps has stored no peer", asyn
 Deno.test("a joiner that is killed between the steps has stored no peer", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const between = Promise.withResolvers<void>();
+  const firstStepDone = Promise.withResolvers<void>();
   await using inviter = await startInviter(camera, (_request, _socket, count) => {
-    if (count === 0) return answerOf({ value: VALUE, name: "camera", addresses: [] });
-    between.resolve();
+    if (count === 0) return formatAnswer({ value: VALUE, name: "camera", addresses: [] });
+    firstStepDone.resolve();
     return null;
   });
   await using joining = start(viewer, "join", inviter.line);
-  await withTimeout(between.promise, "the second step");
+  await withTimeout(firstStepDone.promise, "the second step");
   joining.kill();
   await joining.waitForEnd();
   assertEquals(await viewer.written(), []);

@@ -19,7 +19,7 @@ import {
   pair,
   PairingDevice,
 } from "./pairing.ts";
-import { answerOf, DONE, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
+import { DONE, formatAnswer, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
 
 Deno.test("exactly one of two simultaneous joiners is paired, and the other rejects", async () => {
   await using devices = await makeDevices("camera", "one", "two");
@@ -27,11 +27,11 @@ Deno.test("exactly one of two simultaneous joiners is paired, and the other reje
   for (let round = 0; round < 5; round++) {
     await using invitation = await camera.invite();
     const outcomes = await Promise.allSettled([one, two].map((each) => each.join(invitation.line)));
-    const lost = outcomes.filter((outcome) => outcome.status === "rejected");
-    assertEquals(lost.length, 1);
-    assert(lost[0]!.reason instanceof PairingError);
-    assertEquals(lost[0]!.reason.code, "NOT_OPEN");
-    assert(lost[0]!.reason.message.includes("another device has used it"));
+    const rejections = outcomes.filter((outcome) => outcome.status === "rejected");
+    assertEquals(rejections.length, 1);
+    assert(rejections[0]!.reason instanceof PairingError);
+    assertEquals(rejections[0]!.reason.code, "NOT_OPEN");
+    assert(rejections[0]!.reason.message.includes("another device has used it"));
     const winner = outcomes[0]!.status === "fulfilled" ? one : two;
     const loser = winner === one ? two : one;
     assertEquals((await invitation.paired).id, winner.id);
@@ -63,29 +63,29 @@ Deno.test("a device can't join itself, or a copy of its directory, by the line o
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
 
 /** Starts an inviter with a valid response to the first step, and the given one to the second. */
-const inviteUntilSecond = (device: PairingDevice, answer: (socket: TLSSocket) => string | null) =>
+const inviteUntilSecond = (device: PairingDevice, respond: (socket: TLSSocket) => string | null) =>
   startInviter(
     device,
-    (_request, socket, count) => count === 0 ? answerOf(RIGHT) : answer(socket),
+    (_request, socket, count) => count === 0 ? formatAnswer(RIGHT) : respond(socket),
   );
 
 /** Starts a port that closes the first connections during the handshake, and relays the others. */
-function startCutter(
-  to: readonly [string, number],
+function startCuttingPort(
+  target: readonly [string, number],
   cuts: number,
   onConnection: (count: number) => unknown = () => {},
 ) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const counter = { count: 0 };
   const relay = async (conn: Deno.Conn) => {
-    const above = await Deno.connect({ hostname: to[0], port: to[1] });
+    const above = await Deno.connect({ hostname: target[0], port: target[1] });
     await Promise.allSettled([
       conn.readable.pipeTo(above.writable),
       above.readable.pipeTo(conn.writable),
     ]);
   };
   const running: Promise<void>[] = [];
-  const done = (async () => {
+  const acceptLoop = (async () => {
     for await (const conn of listener) {
       if (counter.count++ < cuts) conn.close();
       else running.push(relay(conn));
@@ -96,21 +96,23 @@ function startCutter(
   const { port } = listener.addr as Deno.NetAddr;
   const dispose = async () => {
     listener.close();
-    await done;
+    await acceptLoop;
   };
   return Object.assign(counter, { port, [Symbol.asyncDispose]: dispose });
 }
 
 Deno.test("a broken connection is retried up to ten times at either port, and its error differs from that of a used line", async (t) => {
-  for (const place of ["TLS", "plain"] as const) await t.step(place, () => assertTenTries(place));
+  for (const portKind of ["TLS", "plain"] as const) {
+    await t.step(portKind, () => assertTenTries(portKind));
+  }
 });
 
-async function assertTenTries(place: "TLS" | "plain") {
+async function assertTenTries(portKind: "TLS" | "plain") {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const [host, ...ports] = lineAddressOf(invitation);
-  const index = ["TLS", "plain"].indexOf(place);
-  const start = (cuts: number) => startCutter([host, ports[index]!], cuts);
+  const index = ["TLS", "plain"].indexOf(portKind);
+  const start = (cuts: number) => startCuttingPort([host, ports[index]!], cuts);
   const lineTo = ({ port }: { port: number }) => {
     const [encrypted, plain] = ports.with(index, port) as [number, number];
     return lineWith(invitation.line, [[host, encrypted, plain]]);
@@ -137,20 +139,20 @@ async function assertTenTries(place: "TLS" | "plain") {
   const [peer] = await withTimeout(Promise.all([joining, invitation.paired]), "paired");
   Math.random = random;
   // A pairing has two connections over TLS.
-  const count = place === "TLS" ? 6 : 5;
+  const count = portKind === "TLS" ? 6 : 5;
   assertEquals([peer.id, cutter.count, pauses()], [camera.id, count, [25, 50, 100, 200]]);
 }
 
 Deno.test("pairing succeeds even if one address of the line is dead and another an impostor's", async () => {
   await using setup = await openInvitation(["viewer", "impostor"]);
   const { camera, viewer, impostor, invitation } = setup;
-  await using other = await impostor.invite();
+  await using otherInvitation = await impostor.invite();
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const deadAddress = ["127.0.0.1", await findUnusedPort()] as const;
   const silentAddress = ["127.0.0.1", (silent.addr as Deno.NetAddr).port] as const;
   const line = lineWith(invitation.line, [
     [...deadAddress, deadAddress[1]],
-    lineAddressOf(other),
+    lineAddressOf(otherInvitation),
     [...silentAddress, silentAddress[1]],
     lineAddressOf(invitation),
   ]);
@@ -220,15 +222,15 @@ Deno.test("a hostile response is refused, and no peer is stored", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const table: string[] = [
-    answerOf({ ...RIGHT, name: "a/b" }),
-    answerOf({ ...RIGHT, name: camera.id }),
-    answerOf({ ...RIGHT, addresses: Array(7).fill(["10.0.0.1", 80]) }),
-    answerOf({ ...RIGHT, value: `${VALUE}A` }),
-    answerOf({ ...RIGHT, more: 1 }),
-    answerOf("{"),
-    answerOf(""),
-    answerOf(JSON.stringify(RIGHT).padEnd(16_385)),
-    answerOf(RIGHT).replace("content-length: ", "content-length: 99999999\r\nx-a: "),
+    formatAnswer({ ...RIGHT, name: "a/b" }),
+    formatAnswer({ ...RIGHT, name: camera.id }),
+    formatAnswer({ ...RIGHT, addresses: Array(7).fill(["10.0.0.1", 80]) }),
+    formatAnswer({ ...RIGHT, value: `${VALUE}A` }),
+    formatAnswer({ ...RIGHT, more: 1 }),
+    formatAnswer("{"),
+    formatAnswer(""),
+    formatAnswer(JSON.stringify(RIGHT).padEnd(16_385)),
+    formatAnswer(RIGHT).replace("content-length: ", "content-length: 99999999\r\nx-a: "),
     `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
     `HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n`,
     `HTTP/1.1 200 OK\r\nno header\r\n\r\n`,
@@ -255,20 +257,28 @@ Deno.test("an error response is not mistaken for success", async () => {
   const { camera, viewer } = devices;
   for (const status of [201, 404, 500]) {
     // A valid authority, with a status other than 200.
-    await using inviter = await startInviter(camera, () => answerOf(RIGHT), { status });
+    await using inviter = await startInviter(camera, () => formatAnswer(RIGHT), { status });
     const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError);
     assertEquals([code, inviter.requests], ["NOT_OPEN", []]);
   }
   for (const status of ["201 Created", "403 Forbidden", "404 Not Found", "500 Error"]) {
-    await using inviter = await startInviter(camera, () => answerOf(RIGHT, status));
-    const who = `the device ${camera.id} has refused`;
-    const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError, who);
+    await using inviter = await startInviter(camera, () => formatAnswer(RIGHT, status));
+    const refusalText = `the device ${camera.id} has refused`;
+    const { code } = await assertRejects(
+      () => viewer.join(inviter.line),
+      PairingError,
+      refusalText,
+    );
     assertEquals(code, "REFUSED");
   }
   for (const status of ["200 OK", "403 Forbidden", "500 Error"]) {
-    await using inviter = await inviteUntilSecond(camera, () => answerOf("", status));
-    const who = `hall (${camera.id}) has refused`; // the inviter has sent its name
-    const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError, who);
+    await using inviter = await inviteUntilSecond(camera, () => formatAnswer("", status));
+    const refusalText = `hall (${camera.id}) has refused`; // the inviter has sent its name
+    const { code } = await assertRejects(
+      () => viewer.join(inviter.line),
+      PairingError,
+      refusalText,
+    );
     assertEquals(code, "REFUSED");
   }
   assertEquals(await viewer.written(), []);
@@ -280,14 +290,18 @@ Deno.test("aborting the signal or closing the device ends joining at any moment,
   const reason = new Error("enough");
   const answering = async (step: number, end: () => unknown) => {
     const inviter = await startInviter(camera, (_request, _socket, count) => {
-      if (count < step) return answerOf(RIGHT);
+      if (count < step) return formatAnswer(RIGHT);
       end();
-      return answerOf(RIGHT).slice(0, 20);
+      return formatAnswer(RIGHT).slice(0, 20);
     });
     return [inviter.line, inviter] as const;
   };
   const cutting = (cuts: number, end: () => unknown) => {
-    const cutter = startCutter(addressOf(invitation), Infinity, (count) => count === cuts && end());
+    const cutter = startCuttingPort(
+      addressOf(invitation),
+      Infinity,
+      (count) => count === cuts && end(),
+    );
     return [lineWith(invitation.line, [["127.0.0.1", cutter.port]]), cutter] as const;
   };
   const rows = [
@@ -299,16 +313,16 @@ Deno.test("aborting the signal or closing the device ends joining at any moment,
   ];
   for (const [index, start] of rows.entries()) {
     const controller = new AbortController();
-    const [line, other] = await start(() => controller.abort(reason));
-    await using _other = other;
+    const [line, joinResult] = await start(() => controller.abort(reason));
+    await using _other = joinResult;
     const joining = viewer.join(line, { signal: controller.signal });
     assertEquals(await assertRejects(() => withTimeout(joining, `${index} ends`)), reason);
   }
   assertEquals(await viewer.written(), []);
   const [line, other] = await answering(0, () => viewer[Symbol.asyncDispose]());
   await using _other = other;
-  const closed = () => withTimeout(viewer.join(line), "it ends");
-  assertEquals((await assertRejects(closed, DeviceError, "was closed")).code, "CLOSED");
+  const joinAfterClose = () => withTimeout(viewer.join(line), "it ends");
+  assertEquals((await assertRejects(joinAfterClose, DeviceError, "was closed")).code, "CLOSED");
 });
 
 Deno.test("a missing permission to list the interfaces is reported, unless joining was aborted before", async () => {
@@ -318,18 +332,18 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
   using _refusing = patch(Deno, "networkInterfaces", () => () => {
     throw new Deno.errors.NotCapable("Requires sys access");
   });
-  const both = lineWith(invitation.line, [["fe80::1", 80], addressOf(invitation)]);
-  for (const invitedLine of [line, both]) {
+  const lineWithTwoAddresses = lineWith(invitation.line, [["fe80::1", 80], addressOf(invitation)]);
+  for (const invitedLine of [line, lineWithTwoAddresses]) {
     await assertRejects(() => viewer.join(invitedLine), Deno.errors.NotCapable);
   }
   const reason = new Error("enough");
   const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
   assertEquals(await assertRejects(() => joining), reason);
-  await using other = await camera.invite();
-  await viewer.join(other.line); // the interface has none of these addresses
+  await using otherInvitation = await camera.invite();
+  await viewer.join(otherInvitation.line); // the interface has none of these addresses
   // Deno doesn't prompt for the permission if the line has another address.
   using _asking = patch(Deno.permissions, "querySync", () => () => ({ state: "prompt" }) as never);
-  await viewer.join(both);
+  await viewer.join(lineWithTwoAddresses);
 });
 
 Deno.test("the joiner shows its certificate only in the second step, and its secret only in the first", async () => {
@@ -338,7 +352,7 @@ Deno.test("the joiner shows its certificate only in the second step, and its sec
   const certificates: boolean[] = [];
   await using inviter = await startInviter(camera, (_request, socket, count) => {
     certificates.push(Object.keys(socket.getPeerCertificate()).length > 0);
-    return count === 0 ? answerOf(JSON.stringify(RIGHT).padEnd(16_384)) : DONE;
+    return count === 0 ? formatAnswer(JSON.stringify(RIGHT).padEnd(16_384)) : DONE;
   });
   const peer = await viewer.join(inviter.line, { serving: [["10.0.0.1", 80]] });
   assertEquals(peer.name, "hall");
@@ -357,19 +371,23 @@ Deno.test("the joiner sends messages only to a server with degu-pair/2 and a cer
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const root = makeAuthority();
-  const between = makeAuthority({ issuer: root });
+  const intermediate = makeAuthority({ issuer: root });
   const signedBy = (issuer: typeof root, chain: string) => {
     const { pem, keyPem } = makeLeaf(issuer);
     return { authority: root.der, identity: { cert: pem + chain, key: keyPem } };
   };
   const rows: (readonly [options: InviterOptions, isTold: boolean])[] = [
     [signedBy(root, ""), true],
-    [signedBy(between, between.pem), false],
+    [signedBy(intermediate, intermediate.pem), false],
     [{ identity: impostor.identity }, false],
     ...[[], ["h2"], ["degu-pair/1"]].map((protocols) => [{ protocols }, false] as const),
   ];
   for (const [options, isTold] of rows) {
-    await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"), options);
+    await using inviter = await startInviter(
+      camera,
+      () => formatAnswer("", "403 Forbidden"),
+      options,
+    );
     const message = isTold ? "has refused" : "not open any more";
     const error = await assertRejects(() => viewer.join(inviter.line), PairingError, message);
     // The message has no name.

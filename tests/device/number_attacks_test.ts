@@ -13,41 +13,41 @@ import { runWithInput, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
 import {
-  abortOf,
   addressOf,
   base64url,
   commitmentOf,
   introductionOf,
   LOOPBACK,
   makeDevices,
+  makePerson,
   messageOf,
   numberOf,
   openInvitation,
   type PairingDevice,
-  person,
   plainOf,
   RawJoiner,
   requestOf,
   Stranger,
+  waitForAbort,
 } from "./pairing.ts";
 
 /** Opens an invitation that a person confirms. */
-async function openAsking<Name extends string>(...others: readonly Name[]) {
-  const inviter = person();
+async function openConfirmedInvitation<Name extends string>(...others: readonly Name[]) {
+  const inviter = makePerson();
   const setup = await openInvitation(others, { confirm: inviter.confirm });
   return Object.assign(setup, { inviter });
 }
 
 /** Asserts that the number still works. */
-async function assertNumberIsGood(
+async function assertNumberWorks(
   invitation: Invitation,
-  inviter: ReturnType<typeof person>,
+  inviter: ReturnType<typeof makePerson>,
   viewer: PairingDevice,
 ): Promise<void> {
   const joining = viewer.joinByNumber(invitation, () => true);
-  (await inviter.asked()).answer(true);
-  const both = Promise.all([joining, invitation.paired]);
-  assertEquals((await withTimeout(both, "the devices are paired")).map(({ name }) => name), [
+  (await inviter.waitForQuestion()).reply(true);
+  const pairing = Promise.all([joining, invitation.paired]);
+  assertEquals((await withTimeout(pairing, "the devices are paired")).map(({ name }) => name), [
     "camera",
     "viewer",
   ]);
@@ -56,22 +56,22 @@ async function assertNumberIsGood(
 // A man in the middle.
 
 Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total", async () => {
-  await using setup = await openAsking("viewer", "stranger");
+  await using setup = await openConfirmedInvitation("viewer", "stranger");
   const { camera, viewer, stranger, invitation, inviter } = setup;
   // No time limit may end, even on a slow machine.
   using _timeouts = speedUpTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
   let isExhausted = false;
   invitation.exhausted.then(() => isExhausted = true);
   for (let round = 1; round <= 6; round++) {
-    using opened = new DisposableStack();
+    using connections = new DisposableStack();
     const fates = await Promise.all(Array.from({ length: round === 1 ? 1000 : 100 }, async () => {
       try {
-        const session = opened.use(await Stranger.plain(plainOf(invitation)));
+        const session = connections.use(await Stranger.connectPlain(plainOf(invitation)));
         const { fields, random } = commitmentOf(stranger);
         session.post("/commitment", fields);
-        const text = await session.text(200);
+        const text = await session.readResponseText(200);
         session.post("/random", { random: base64url(random) });
-        await session.text(200);
+        await session.readResponseText(200);
         return numberOf(JSON.stringify(fields), text, random);
       } catch (error) {
         // Refused with 409, or closed in favor of a newer connection.
@@ -82,9 +82,9 @@ Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a
     const answered = fates.filter((number) => number !== null);
     assertEquals(answered.length, round <= 5 ? 1 : 0, `round ${round}`);
     if (round > 5) break;
-    const question = await inviter.asked();
+    const question = await inviter.waitForQuestion();
     assertEquals([question.number, question.id], [answered[0], stranger.id]);
-    question.answer(false);
+    question.reply(false);
     await camera.logger.waitFor("info", "not paired by a number", round);
     if (round < 5) assertEquals(isExhausted, false);
   }
@@ -94,13 +94,13 @@ Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a
     camera.logger.messagesOf("warn").filter((line) => line.includes("5 numbers")).length,
     1,
   );
-  const both = Promise.all([viewer.join(invitation.line), invitation.paired]);
-  assertEquals((await withTimeout(both, "the line pairs"))[1].id, viewer.id);
+  const pairing = Promise.all([viewer.join(invitation.line), invitation.paired]);
+  assertEquals((await withTimeout(pairing, "the line pairs"))[1].id, viewer.id);
 });
 
 Deno.test("logger.record() gets an error with a code if the numbers of an invitation are used up", async () => {
   await using dir = await createTempDir();
-  await using others = await makeDevices("stranger");
+  await using otherDevices = await makeDevices("stranger");
   const errors: unknown[] = [];
   const fail = () => assert(false, "not by record");
   const logger: Logger = {
@@ -111,18 +111,18 @@ Deno.test("logger.record() gets an error with a code if the numbers of an invita
   await using invitation = await camera.invite({ listen: LOOPBACK, confirm: () => true });
   for (let number = 1; number <= 5; number++) {
     assertEquals(errors, []);
-    using joiner = await RawJoiner.commit(invitation, others.stranger);
+    using joiner = await RawJoiner.commit(invitation, otherDevices.stranger);
     joiner.stranger.post("/random", {});
-    await joiner.stranger.end();
+    await joiner.stranger.waitForEnd();
   }
   await withTimeout(invitation.exhausted, "the numbers are used up");
   assertEquals(errors.map((error) => (error as PairingError).code), ["NOT_OPEN"]);
 });
 
 Deno.test("a man in the middle can't choose the numbers by white space or field order, because both numbers depend on each byte", async () => {
-  await using setup = await openAsking("viewer");
+  await using setup = await openConfirmedInvitation("viewer");
   const { camera, viewer, invitation, inviter } = setup;
-  const joiner = person();
+  const joiner = makePerson();
   // The joiner's commitment is relayed with the same fields in another encoding.
   const writings: ((fields: Record<string, unknown>) => string)[] = [
     (fields) => JSON.stringify(fields),
@@ -137,12 +137,12 @@ Deno.test("a man in the middle can't choose the numbers by white space or field 
     await using _relay = relay;
     const joining = viewer.joinByNumber(relay, joiner.confirm);
     joining.catch(() => {});
-    const [atInviter, atJoiner] = [await inviter.asked(), await joiner.asked()];
+    const [atInviter, atJoiner] = [await inviter.waitForQuestion(), await joiner.waitForQuestion()];
     assertEquals(atInviter.id, viewer.id);
     // The numbers are equal by chance in one of a million cases.
     if (index === 0) assertEquals(atInviter.number, atJoiner.number);
     else assertNotEquals(atInviter.number, atJoiner.number);
-    atInviter.answer(false);
+    atInviter.reply(false);
     await assertRejects(() => withTimeout(joining, "it ends"));
     await camera.logger.waitFor("info", "not paired by a number", index + 1);
   }
@@ -150,20 +150,20 @@ Deno.test("a man in the middle can't choose the numbers by white space or field 
   // known before.
   using last = await RawJoiner.commit(invitation, viewer);
   await last.reveal(` {\n"random" : "${base64url(last.random)}"\t} `);
-  assertEquals((await inviter.asked()).number, last.number);
+  assertEquals((await inviter.waitForQuestion()).number, last.number);
 });
 
 /** Relays requests and responses between a joiner and an inviter, and can change the bodies of requests. */
 function startRelay(
-  to: readonly [string, number],
+  target: readonly [string, number],
   change: (uri: string, body: string) => string,
 ) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr as Deno.NetAddr;
   const running: Promise<unknown>[] = [];
   const relay = async (conn: Deno.Conn) => {
-    const above = await Deno.connect({ hostname: to[0], port: to[1] });
-    const changed = new TransformStream<Uint8Array, Uint8Array>({
+    const above = await Deno.connect({ hostname: target[0], port: target[1] });
+    const changeBody = new TransformStream<Uint8Array, Uint8Array>({
       transform(bytes, controller) {
         const [head = "", body = ""] = new TextDecoder().decode(bytes).split("\r\n\r\n");
         const [, uri = ""] = head.split(" ");
@@ -171,24 +171,24 @@ function startRelay(
       },
     });
     await Promise.allSettled([
-      conn.readable.pipeThrough(changed).pipeTo(above.writable),
+      conn.readable.pipeThrough(changeBody).pipeTo(above.writable),
       above.readable.pipeTo(conn.writable),
     ]);
   };
-  const done = (async () => {
+  const acceptLoop = (async () => {
     for await (const conn of listener) running.push(relay(conn));
     await Promise.all(running);
   })();
   const dispose = async () => {
     listener.close();
-    await done;
+    await acceptLoop;
   };
   const addresses = [["127.0.0.1", port]] as const;
   return { addresses, [Symbol.asyncDispose]: dispose };
 }
 
 Deno.test("a replayed session has another number, and its random value fits only its own commitment", async () => {
-  await using setup = await openAsking("viewer");
+  await using setup = await openConfirmedInvitation("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const { fields, random } = commitmentOf(viewer);
   const recorded = [
@@ -199,78 +199,78 @@ Deno.test("a replayed session has another number, and its random value fits only
   ] as const;
   const numbers: string[] = [];
   for (let i = 0; i < 2; i++) {
-    using session = await Stranger.plain(plainOf(invitation));
+    using session = await Stranger.connectPlain(plainOf(invitation));
     session.write(recorded[0]);
-    const response = await session.text(200);
+    const response = await session.readResponseText(200);
     session.write(recorded[1]);
-    await session.text(200);
-    const { number, answer } = await inviter.asked();
+    await session.readResponseText(200);
+    const { number, reply } = await inviter.waitForQuestion();
     assertEquals(number, numberOf(JSON.stringify(fields), response, random));
     numbers.push(number);
-    answer(false);
+    reply(false);
     await camera.logger.waitFor("info", "not paired by a number", i + 1);
   }
   assertNotEquals(numbers[0], numbers[1]);
   // The attacker lacks the key, so it is not paired even if a person confirms.
-  using session = await Stranger.plain(plainOf(invitation));
+  using session = await Stranger.connectPlain(plainOf(invitation));
   session.write(recorded[0]);
-  await session.text(200);
+  await session.readResponseText(200);
   session.write(recorded[1]);
-  await session.text(200);
-  (await inviter.asked()).answer(true);
+  await session.readResponseText(200);
+  (await inviter.waitForQuestion()).reply(true);
   using secure = await Stranger.connect(addressOf(invitation));
   secure.post("/confirmed", {});
-  assertEquals(await secure.end(), "");
+  assertEquals(await secure.waitForEnd(), "");
   assertEquals(await camera.written(), []);
 });
 
 // Attacks at the plain port.
 
 Deno.test("a random value without its commitment, sent twice, or sent over another connection closes the connection", async () => {
-  await using setup = await openAsking("viewer");
+  await using setup = await openConfirmedInvitation("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   {
     using joiner = await RawJoiner.commit(invitation, viewer);
-    using other = await Stranger.plain(plainOf(invitation));
-    other.post("/random", { random: base64url(joiner.random) });
-    assertEquals(await other.end(), "");
+    using otherStranger = await Stranger.connectPlain(plainOf(invitation));
+    otherStranger.post("/random", { random: base64url(joiner.random) });
+    assertEquals(await otherStranger.waitForEnd(), "");
     await joiner.reveal();
-    const { signal } = await inviter.asked();
-    using again = await Stranger.plain(plainOf(invitation));
-    again.post("/random", { random: base64url(joiner.random) });
-    assertEquals(await again.end(), "");
+    const { signal } = await inviter.waitForQuestion();
+    using secondStranger = await Stranger.connectPlain(plainOf(invitation));
+    secondStranger.post("/random", { random: base64url(joiner.random) });
+    assertEquals(await secondStranger.waitForEnd(), "");
     assertEquals(signal.aborted, false);
     joiner.stranger.post("/random", { random: base64url(joiner.random) });
-    assertEquals((await joiner.stranger.end()).endsWith("\r\n\r\n{}"), true);
-    await abortOf(signal);
+    assertEquals((await joiner.stranger.waitForEnd()).endsWith("\r\n\r\n{}"), true);
+    await waitForAbort(signal);
   }
-  const wrong = [
+  const invalidBodies = [
     { random: base64url(new Uint8Array(32)) },
     { random: base64url(new Uint8Array(31)) },
     { random: null },
     {},
   ];
-  for (const [index, body] of wrong.entries()) {
+  for (const [index, body] of invalidBodies.entries()) {
     using joiner = await RawJoiner.commit(invitation, viewer);
     const receivedBefore = joiner.stranger.received;
     joiner.stranger.post("/random", body);
-    assertEquals(await joiner.stranger.end(), receivedBefore);
+    assertEquals(await joiner.stranger.waitForEnd(), receivedBefore);
     await camera.logger.waitFor("info", "not paired by a number", index + 2);
   }
   assertEquals(inviter.questions.length, 1);
 });
 
 Deno.test("an invalid message to the plain port closes its connection, and doesn't count as a try", async () => {
-  await using setup = await openAsking("viewer");
+  await using setup = await openConfirmedInvitation("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const { fields } = commitmentOf(viewer);
   const { authority, ...without } = fields;
   const text = JSON.stringify(fields);
   const hostile = makeAuthority({ extensions: [] });
-  const between = makeAuthority({ issuer: makeAuthority() });
+  const intermediate = makeAuthority({ issuer: makeAuthority() });
   const bodies: unknown[] = [
     { ...fields, authority: base64url(hostile.der) },
-    { ...fields, authority: base64url(between.der) },
+    { ...fields, authority: base64url(intermediate.der) },
     { ...fields, authority: base64url(new Uint8Array(3000)) },
     { ...fields, authority: [authority] },
     { ...fields, name: "a/b" },
@@ -310,12 +310,12 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
     "OPTIONS /commitment HTTP/1.1\r\norigin: http://a.example\r\n\r\n",
   ];
   for (const request of requests) {
-    using stranger = await Stranger.plain(plainOf(invitation));
+    using stranger = await Stranger.connectPlain(plainOf(invitation));
     stranger.write(request);
     // Bytes that aren't HTTP/1.1 get the same response as from every server.
-    const received = await stranger.end();
-    const answers = ["", formatErrorResponse(400), formatErrorResponse(501)];
-    assert(answers.includes(received), `${request.slice(0, 300)}: ${received}`);
+    const received = await stranger.waitForEnd();
+    const errorResponses = ["", formatErrorResponse(400), formatErrorResponse(501)];
+    assert(errorResponses.includes(received), `${request.slice(0, 300)}: ${received}`);
   }
   assertEquals(inviter.questions, []);
   // A second commitment, and one of 16 KiB.
@@ -326,7 +326,7 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
   );
   const receivedBefore = joiner.stranger.received;
   joiner.stranger.post("/commitment", fields);
-  assertEquals(await joiner.stranger.end(), receivedBefore);
+  assertEquals(await joiner.stranger.waitForEnd(), receivedBefore);
   // The only try is used up.
   for (let tries = 1; tries < 5; tries++) {
     await camera.logger.waitFor("info", "not paired by a number", tries);
@@ -337,21 +337,21 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
 });
 
 Deno.test("a connection to the plain port has two seconds, and the oldest of 64 is closed for a new one", async () => {
-  await using setup = await openAsking("viewer");
+  await using setup = await openConfirmedInvitation("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   {
     using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
     const request = requestOf("/commitment", commitmentOf(viewer).fields);
     await Promise.all(["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
-      using stranger = await Stranger.plain(plainOf(invitation));
+      using stranger = await Stranger.connectPlain(plainOf(invitation));
       stranger.write(text);
-      assertEquals(await stranger.end(), "");
+      assertEquals(await stranger.waitForEnd(), "");
     }));
     // A response doesn't extend the time limit.
-    using stranger = await Stranger.plain(plainOf(invitation));
+    using stranger = await Stranger.connectPlain(plainOf(invitation));
     stranger.write("GET /authority HTTP/1.1\r\n\r\n");
-    await stranger.text(200);
-    await stranger.end();
+    await stranger.readResponseText(200);
+    await stranger.waitForEnd();
     assertEquals(timeouts.started.filter((each) => each === 2000).length, 4);
     const timeoutLines = camera.logger.messagesOf("debug").filter((line) =>
       line.includes("took too long")
@@ -362,16 +362,16 @@ Deno.test("a connection to the plain port has two seconds, and the oldest of 64 
   const connections: Stranger[] = [];
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000, 1 / 100);
   for (let i = 0; i < 65; i++) {
-    connections.push(strangers.use(await Stranger.plain(plainOf(invitation))));
+    connections.push(strangers.use(await Stranger.connectPlain(plainOf(invitation))));
   }
-  await connections[0]!.end();
+  await connections[0]!.waitForEnd();
   assertEquals(
     camera.logger.messagesOf("debug").filter((line) => line.includes("newer")).length,
     1,
   );
   assert(connections.slice(1).every(({ socket }) => !socket.destroyed));
   // A joiner commits immediately.
-  await assertNumberIsGood(invitation, inviter, viewer);
+  await assertNumberWorks(invitation, inviter, viewer);
 });
 
 Deno.test("an attempt whose joiner has left before its start ends at once, so the number isn't busy for others", async () => {
@@ -391,50 +391,50 @@ Deno.test("an attempt whose joiner has left before its start ends at once, so th
 /** Sends `/confirmed`, and asserts that the connection is closed without an answer. */
 async function assertRefused(joiner: RawJoiner, options: object, body: unknown = {}) {
   using stranger = await joiner.confirm(options, body);
-  assertEquals(await stranger.end(), "", Deno.inspect(options));
+  assertEquals(await stranger.waitForEnd(), "", Deno.inspect(options));
 }
 
 Deno.test("only the certificate of the device in the question can confirm, over a separate connection", async () => {
-  await using setup = await openAsking("viewer", "other");
+  await using setup = await openConfirmedInvitation("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   // Too early, before the random value.
   await assertRefused(joiner, viewer);
   await joiner.reveal();
-  const { answer, signal } = await inviter.asked();
+  const { reply, signal } = await inviter.waitForQuestion();
   for (const options of [{}, other, camera]) await assertRefused(joiner, options);
   for (const body of [{ more: 1 }, "[]", "null", "", "{"]) {
     await assertRefused(joiner, viewer, body);
   }
   using wrongUri = await Stranger.connect(joiner.address, viewer);
   wrongUri.post("/", {});
-  assertEquals(await wrongUri.end(), "");
+  assertEquals(await wrongUri.waitForEnd(), "");
   // A joiner by the line still needs no certificate, but can't confirm.
   using stranger = await Stranger.connect(addressOf(invitation), other);
   stranger.post("/value", { value: base64url(new Uint8Array(16)) });
-  assertEquals(await stranger.end(), "");
+  assertEquals(await stranger.waitForEnd(), "");
   assertEquals([signal.aborted, await camera.written()], [false, []]);
   using secure = await joiner.confirm();
   secure.write("");
   // A second request while the first one waits.
   await assertRefused(joiner, viewer);
-  answer(true);
-  assertEquals(await secure.text(200), "{}");
+  reply(true);
+  assertEquals(await secure.readResponseText(200), "{}");
   secure.socket.end();
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
 Deno.test("a certificate issued by an intermediate of the authority can't confirm", async () => {
-  await using setup = await openAsking("viewer");
+  await using setup = await openConfirmedInvitation("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const root = makeAuthority();
-  const between = makeAuthority({ issuer: root });
-  const below = makeLeaf(between);
-  const chain = { cert: below.pem + between.pem, key: below.keyPem };
+  const intermediate = makeAuthority({ issuer: root });
+  const below = makeLeaf(intermediate);
+  const chain = { cert: below.pem + intermediate.pem, key: below.keyPem };
   const device = { ...viewer, authority: { ...viewer.authority, raw: root.der } };
   using joiner = await RawJoiner.commit(invitation, device);
   await joiner.reveal();
-  await inviter.asked();
+  await inviter.waitForQuestion();
   await assertRefused(joiner, { identity: chain });
   assertEquals(await camera.written(), []);
 });
@@ -451,7 +451,7 @@ async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Pr
 }
 
 testWithOpenssl("a resumed session has a certificate only if that was verified", async (pki) => {
-  await using setup = await openAsking("viewer", "other");
+  await using setup = await openConfirmedInvitation("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
   // A device whose certificate this process has not seen in another test.
   const authority = makeAuthority();
@@ -466,7 +466,7 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
     await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
     using joiner = await RawJoiner.commit(invitation, device);
     await joiner.reveal();
-    const { signal } = await inviter.asked();
+    const { signal } = await inviter.waitForQuestion();
     const resumed = await confirmWithOpenssl(
       invitation,
       version,
@@ -478,26 +478,26 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
     assert(!resumed.includes("HTTP/1.1"), version);
     assertEquals(signal.aborted, false);
     joiner.stranger.socket.end();
-    await abortOf(signal);
+    await waitForAbort(signal);
   }
   // The certificate is presented while the question is about another device, so it is not verified.
   const unverified = pki.makePath("unverified.ticket");
   {
     using joiner = await RawJoiner.commit(invitation, other);
     await joiner.reveal();
-    const { signal } = await inviter.asked();
+    const { signal } = await inviter.waitForQuestion();
     await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs, "-sess_out", unverified);
     joiner.stranger.socket.end();
-    await abortOf(signal);
+    await waitForAbort(signal);
   }
   using joiner = await RawJoiner.commit(invitation, device);
   await joiner.reveal();
-  const { answer } = await inviter.asked();
+  const { reply } = await inviter.waitForQuestion();
   const resumed = await confirmWithOpenssl(invitation, "-tls1_3", "-sess_in", unverified);
   assertMatch(resumed, /\nReused, TLSv1/);
   assert(!resumed.includes("HTTP/1.1"));
   assertEquals(await camera.written(), []);
-  answer(true);
+  reply(true);
   assertMatch(
     await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs),
     /HTTP\/1.1 200 OK/,
@@ -508,11 +508,11 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
 testWithOpenssl(
   "a client with the certificate of a device, but without its key, can't confirm",
   async (pki) => {
-    await using setup = await openAsking("viewer");
+    await using setup = await openConfirmedInvitation("viewer");
     const { camera, viewer, invitation, inviter } = setup;
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
-    (await inviter.asked()).answer(true);
+    (await inviter.waitForQuestion()).reply(true);
     const { cert, key } = viewer.identity;
     const jwkOf = (pem: string) => createPrivateKey(pem).export({ format: "jwk" });
     const bytes = (text: unknown) => Uint8Array.fromBase64(String(text), { alphabet: "base64url" });
@@ -553,18 +553,18 @@ testWithOpenssl(
 );
 
 Deno.test("while a question is open, a joiner by line needs no certificate, and may present one", async () => {
-  await using setup = await openAsking("viewer", "other");
+  await using setup = await openConfirmedInvitation("viewer", "other");
   const { viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
-  const { signal } = await inviter.asked();
+  const { signal } = await inviter.waitForQuestion();
   using stranger = await Stranger.connect(addressOf(invitation), viewer);
   stranger.post("/secret", introductionOf(invitation.line, other));
-  const { value } = await stranger.answer(200);
-  await abortOf(signal);
+  const { value } = await stranger.readResponse(200);
+  await waitForAbort(signal);
   using second = await Stranger.connect(addressOf(invitation), other);
   second.post("/value", { value });
-  await second.answer(204);
+  await second.readResponse(204);
   second.socket.end();
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, other.id);
 });
@@ -575,12 +575,12 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   const options = { listen: LOOPBACK, confirm: () => true };
   await using invitation = await camera.device.invite(options);
   using thief = await Stranger.connect(addressOf(invitation));
-  const beingChecked = Promise.withResolvers<void>();
+  const checkStarted = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   // The response needs the addresses of this device's servers, which may take long.
   const slow = patch(Deno, "readDir", (readDir) => (path) => {
     slow[Symbol.dispose]();
-    beingChecked.resolve();
+    checkStarted.resolve();
     return (async function* () {
       await gate.promise;
       yield* readDir(path);
@@ -588,16 +588,16 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   });
   using _slow = slow;
   thief.post("/secret", introductionOf(invitation.line, other));
-  await withTimeout(beingChecked.promise, "the secret is being checked");
+  await withTimeout(checkStarted.promise, "the secret is being checked");
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   using secure = await joiner.confirm();
-  assertEquals(await secure.end(), "");
+  assertEquals(await secure.waitForEnd(), "");
   gate.resolve();
-  const { value } = await thief.answer(200);
+  const { value } = await thief.readResponse(200);
   using second = await Stranger.connect(addressOf(invitation), other);
   second.post("/value", { value });
-  await second.answer(204);
+  await second.readResponse(204);
   second.socket.end();
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, other.id);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);

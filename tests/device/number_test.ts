@@ -11,40 +11,43 @@ import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
-import { answerOf } from "./pairing_inviter.ts";
+import { formatAnswer } from "./pairing_inviter.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import net from "node:net";
 import {
-  abortOf,
   addressOf,
   base64url,
   commitmentOf,
   introductionOf,
   makeDevices,
+  makePerson,
   openInvitation,
   type PairingDevice,
-  person,
   plainOf,
   RawJoiner,
   Stranger,
+  waitForAbort,
 } from "./pairing.ts";
 
 /** A `confirm` that must not be called. */
-const unasked: ConfirmNumber = () => {
+const rejectQuestion: ConfirmNumber = () => {
   throw new Error("asked");
 };
 const yes: ConfirmNumber = () => true;
 
 /** An invitation that a person confirms, and devices that may join it. */
-async function openAsking<Name extends string>(others: readonly Name[], options: object = {}) {
-  const inviter = person();
+async function openConfirmedInvitation<Name extends string>(
+  others: readonly Name[],
+  options: object = {},
+) {
+  const inviter = makePerson();
   const setup = await openInvitation(others, { confirm: inviter.confirm, ...options });
   return Object.assign(setup, { inviter });
 }
 
 /** Asserts that no peer is stored, and that the line still works. */
-async function assertLineIsGood(
+async function assertLineWorks(
   camera: PairingDevice,
   viewer: PairingDevice,
   invitation: Invitation,
@@ -60,25 +63,30 @@ async function assertLineIsGood(
 Deno.test("two devices pair by a number, in either order of the confirmations", async (t) => {
   for (const firstConfirmer of ["inviter", "joiner"] as const) {
     await t.step(`the ${firstConfirmer} confirms first`, async () => {
-      await using setup = await openAsking(["viewer"], { serving: [["127.0.0.1", 7443]] });
+      await using setup = await openConfirmedInvitation(["viewer"], {
+        serving: [["127.0.0.1", 7443]],
+      });
       const { camera, viewer, invitation, inviter } = setup;
-      const joiner = person();
+      const joiner = makePerson();
       const joining = viewer.joinByNumber(invitation, joiner.confirm, {
         serving: [["::1", 7444]],
         peerName: "hall",
       });
-      const questions = { inviter: await inviter.asked(), joiner: await joiner.asked() };
+      const questions = {
+        inviter: await inviter.waitForQuestion(),
+        joiner: await joiner.waitForQuestion(),
+      };
       assertMatch(questions.inviter.number, /^\d{6}$/);
       assertEquals(questions.inviter.number, questions.joiner.number);
       assertEquals([questions.inviter.name, questions.inviter.id], ["viewer", viewer.id]);
       assertEquals([questions.joiner.name, questions.joiner.id], ["camera", camera.id]);
-      questions[firstConfirmer].answer(true);
+      questions[firstConfirmer].reply(true);
       // No peer is stored before both users have confirmed.
       await waitForTick();
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
-      questions[firstConfirmer === "inviter" ? "joiner" : "inviter"].answer(true);
-      const both = Promise.all([joining, invitation.paired]);
-      const [atJoiner, atInviter] = await withTimeout(both, "the devices are paired");
+      questions[firstConfirmer === "inviter" ? "joiner" : "inviter"].reply(true);
+      const pairing = Promise.all([joining, invitation.paired]);
+      const [atJoiner, atInviter] = await withTimeout(pairing, "the devices are paired");
       assertEquals([atJoiner.name, atInviter.name], ["hall", "viewer"]);
       assertEquals([atJoiner.id, atInviter.id], [camera.id, viewer.id]);
       assertEquals(atJoiner.ca, camera.authority.ca);
@@ -104,15 +112,15 @@ Deno.test("the number and the commitment are those of the documentation", async 
   for (const [request, number] of rows) {
     assertEquals(libraryNumberOf(text(request), text("response"), random), number);
   }
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
-  assertEquals((await inviter.asked()).number, joiner.number);
+  assertEquals((await inviter.waitForQuestion()).number, joiner.number);
 });
 
 Deno.test("a joiner that follows the documentation is stored before it is answered", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
@@ -120,12 +128,12 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
     // The port sends the authority at any time, and doesn't limit the time after it.
     using timeouts = speedUpTimeouts(() => false);
     joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
-    assertEquals(encodeLatin1(await joiner.stranger.text(200)), camera.authority.raw);
+    assertEquals(encodeLatin1(await joiner.stranger.readResponseText(200)), camera.authority.raw);
     assertEquals(timeouts.started.filter((each) => each === 2000), []);
   }
-  (await inviter.asked()).answer(true);
+  (await inviter.waitForQuestion()).reply(true);
   using secure = await joiner.confirm();
-  assertEquals(await secure.text(200), "{}");
+  assertEquals(await secure.readResponseText(200), "{}");
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   secure.socket.end();
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
@@ -148,7 +156,7 @@ Deno.test("if the inviter's user rejects, or confirm fails, the joiner gets an e
   for (const [confirm, level, logged] of rows) {
     await using setup = await openInvitation(["viewer"], { confirm });
     const { camera, viewer, invitation } = setup;
-    const joiner = person();
+    const joiner = makePerson();
     const joining = viewer.joinByNumber(invitation, joiner.confirm);
     await assertRejects(
       () => withTimeout(joining, "it ends"),
@@ -157,28 +165,28 @@ Deno.test("if the inviter's user rejects, or confirm fails, the joiner gets an e
     );
     // The number may have ended before the question.
     for (const { signal } of joiner.questions) {
-      assertMatch((await abortOf(signal) as Error).message, /^camera did not confirm: /);
+      assertMatch((await waitForAbort(signal) as Error).message, /^camera did not confirm: /);
     }
     assert(camera.logger.messagesOf(level).some((line) => line.includes(logged)), logged);
-    await assertLineIsGood(camera, viewer, invitation);
+    await assertLineWorks(camera, viewer, invitation);
   }
 });
 
 Deno.test("a joiner that has confirmed gets the inviter's rejection, in time or too late, and not ANSWER_LOST", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
-  const { answer } = await inviter.asked();
+  const { reply } = await inviter.waitForQuestion();
   using secure = await joiner.confirm();
   // The inviter has read the confirmation, and waits for its user.
   for (let i = 0; i < 10; i++) await waitForTick();
-  answer(false);
-  assertEquals(await secure.text(403), "");
-  using late = await joiner.confirm();
-  assertEquals(await late.text(403), "");
-  await Promise.all([secure.end(), late.end()]);
-  await assertLineIsGood(camera, viewer, invitation);
+  reply(false);
+  assertEquals(await secure.readResponseText(403), "");
+  using lateStranger = await joiner.confirm();
+  assertEquals(await lateStranger.readResponseText(403), "");
+  await Promise.all([secure.waitForEnd(), lateStranger.waitForEnd()]);
+  await assertLineWorks(camera, viewer, invitation);
 });
 
 Deno.test("if the joiner's user rejects, or confirm fails, the inviter's question ends, and the line still works", async () => {
@@ -193,120 +201,124 @@ Deno.test("if the joiner's user rejects, or confirm fails, the inviter's questio
     [() => Promise.reject(failure), failure],
   ];
   for (const [confirm, cause] of rows) {
-    await using setup = await openAsking(["viewer"]);
+    await using setup = await openConfirmedInvitation(["viewer"]);
     const { camera, viewer, invitation, inviter } = setup;
     const gate = Promise.withResolvers<void>();
-    const joining = viewer.joinByNumber(invitation, async (asked) => {
+    const joining = viewer.joinByNumber(invitation, async (question) => {
       await gate.promise;
-      return await confirm(asked);
+      return await confirm(question);
     });
-    const { signal } = await inviter.asked();
+    const { signal } = await inviter.waitForQuestion();
     gate.resolve();
     const error = await assertRejects(() => joining, PairingError, "not confirmed on this device");
     assertEquals(error.cause, cause);
-    await abortOf(signal);
-    await assertLineIsGood(camera, viewer, invitation);
+    await waitForAbort(signal);
+    await assertLineWorks(camera, viewer, invitation);
   }
 });
 
 Deno.test("if no user answers, both ends stop after 120 s, and the signals are aborted", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  const joiner = person();
+  const joiner = makePerson();
   {
     using timeouts = captureTimeouts(120_000);
     const joining = viewer.joinByNumber(invitation, joiner.confirm);
     joining.catch(() => {});
-    const atJoiner = await joiner.asked();
-    const atInviter = await inviter.asked();
+    const atJoiner = await joiner.waitForQuestion();
+    const atInviter = await inviter.waitForQuestion();
     assertEquals(timeouts.end(), 2);
     await assertRejects(
       () => withTimeout(joining, "it ends"),
       PairingError,
       "no answer within 120 s",
     );
-    assertMatch((await abortOf(atJoiner.signal) as Error).message, /^no answer within 120 s; /);
-    await abortOf(atInviter.signal);
+    assertMatch(
+      (await waitForAbort(atJoiner.signal) as Error).message,
+      /^no answer within 120 s; /,
+    );
+    await waitForAbort(atInviter.signal);
     // The inviter's own time limit; the joiner only waits.
     using silent = await RawJoiner.commit(invitation, viewer);
     await silent.reveal();
-    const { signal } = await inviter.asked();
+    const { signal } = await inviter.waitForQuestion();
     timeouts.end();
-    assertMatch(String(await abortOf(signal)), /no answer within 120 s/);
-    assertEquals(await silent.stranger.end() === "", false);
+    assertMatch(String(await waitForAbort(signal)), /no answer within 120 s/);
+    assertEquals(await silent.stranger.waitForEnd() === "", false);
     // A joiner that has confirmed also stops.
-    using late = await RawJoiner.commit(invitation, viewer);
-    await late.reveal();
-    const confirmed = await inviter.asked();
-    confirmed.answer(true);
+    using lateJoiner = await RawJoiner.commit(invitation, viewer);
+    await lateJoiner.reveal();
+    const confirmed = await inviter.waitForQuestion();
+    confirmed.reply(true);
     await waitForTick();
     timeouts.end();
-    assertMatch(String(await abortOf(confirmed.signal)), /no answer within 120 s/);
+    assertMatch(String(await waitForAbort(confirmed.signal)), /no answer within 120 s/);
   }
-  await assertLineIsGood(camera, viewer, invitation);
+  await assertLineWorks(camera, viewer, invitation);
 });
 
 Deno.test("a joiner that has confirmed waits for the inviter longer than the two seconds for its request", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { viewer, invitation, inviter } = setup;
   using timeouts = captureTimeouts(2000);
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
-  const { answer } = await inviter.asked();
+  const { reply } = await inviter.waitForQuestion();
   using secure = await joiner.confirm();
   // A second connection is refused after the first one is accepted.
   using another = await joiner.confirm();
-  assertEquals(await another.end(), "");
+  assertEquals(await another.waitForEnd(), "");
   timeouts.end();
-  answer(true);
-  assertEquals(await secure.text(200), "{}");
+  reply(true);
+  assertEquals(await secure.readResponseText(200), "{}");
   secure.socket.end();
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
 Deno.test("the close of either connection of the joiner ends the inviter's question", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   {
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
-    const { signal } = await inviter.asked();
+    const { signal } = await inviter.waitForQuestion();
     joiner.stranger.socket.end();
-    await abortOf(signal);
+    await waitForAbort(signal);
   }
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
-  const { signal, answer } = await inviter.asked();
+  const { signal, reply } = await inviter.waitForQuestion();
   using secure = await joiner.confirm();
   secure.socket.end();
-  await abortOf(signal);
-  assertEquals((await joiner.stranger.end()).endsWith("{}"), true);
-  answer(true);
-  await assertLineIsGood(camera, viewer, invitation);
+  await waitForAbort(signal);
+  assertEquals((await joiner.stranger.waitForEnd()).endsWith("{}"), true);
+  reply(true);
+  await assertLineWorks(camera, viewer, invitation);
   // A question that ends without a reply isn't logged as a failure of `confirm`.
   assertEquals(camera.logger.messagesOf("error"), []);
 });
 
 Deno.test("closing and expiry of an invitation end the question in each phase", async (t) => {
-  const closed = (error: unknown) => assert(error instanceof ConnectionClosedError, `${error}`);
+  const assertClosed = (error: unknown) =>
+    assert(error instanceof ConnectionClosedError, `${error}`);
   await t.step("before the random value", async () => {
-    await using setup = await openAsking(["viewer"]);
+    await using setup = await openConfirmedInvitation(["viewer"]);
     const { viewer, invitation, inviter } = setup;
     using joiner = await RawJoiner.commit(invitation, viewer);
     await invitation.close();
-    await joiner.stranger.end();
+    await joiner.stranger.waitForEnd();
     assertEquals(inviter.questions, []);
   });
   for (const isConfirmed of [false, true]) {
     await t.step(isConfirmed ? "confirmed at the inviter" : "asked", async () => {
-      await using setup = await openAsking(["viewer"]);
+      await using setup = await openConfirmedInvitation(["viewer"]);
       const { camera, viewer, invitation, inviter } = setup;
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
       joining.catch(() => {});
-      const { signal, answer } = await inviter.asked();
-      if (isConfirmed) answer(true);
+      const { signal, reply } = await inviter.waitForQuestion();
+      if (isConfirmed) reply(true);
       const closing = invitation.close();
-      closed(await abortOf(signal));
+      assertClosed(await waitForAbort(signal));
       await assertRejects(
         () => withTimeout(joining, "it ends"),
         PairingError,
@@ -318,15 +330,15 @@ Deno.test("closing and expiry of an invitation end the question in each phase", 
     });
   }
   await t.step("confirmed at the joiner, which has reconnected", async () => {
-    await using setup = await openAsking(["viewer"]);
+    await using setup = await openConfirmedInvitation(["viewer"]);
     const { camera, viewer, invitation, inviter } = setup;
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
-    const { signal } = await inviter.asked();
+    const { signal } = await inviter.waitForQuestion();
     using secure = await joiner.confirm();
     const closing = invitation.close();
-    closed(await abortOf(signal));
-    assertEquals(await secure.end(), "");
+    assertClosed(await waitForAbort(signal));
+    assertEquals(await secure.waitForEnd(), "");
     await closing;
     assertEquals(await camera.written(), []);
   });
@@ -334,51 +346,51 @@ Deno.test("closing and expiry of an invitation end the question in each phase", 
     const devices = await makeDevices("camera", "viewer");
     await using _devices = devices;
     const { camera, viewer } = devices;
-    const inviter = person();
+    const inviter = makePerson();
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 59_000, 59);
     await using invitation = await camera.invite({ confirm: inviter.confirm, seconds: 59 });
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
-    const { signal } = await inviter.asked();
-    assert(await abortOf(signal) instanceof Deno.errors.TimedOut);
+    const { signal } = await inviter.waitForQuestion();
+    assert(await waitForAbort(signal) instanceof Deno.errors.TimedOut);
     await assertRejects(() => invitation.paired, Deno.errors.TimedOut);
   });
 });
 
 Deno.test("aborting the signal or closing the device ends joining by number at any moment", async () => {
-  await using setup = await openAsking(["viewer", "other"]);
+  await using setup = await openConfirmedInvitation(["viewer", "other"]);
   const { viewer, other, invitation } = setup;
   const reason = new Error("enough");
-  const abortedJoin = viewer.joinByNumber(invitation, unasked, {
+  const abortedJoin = viewer.joinByNumber(invitation, rejectQuestion, {
     signal: AbortSignal.abort(reason),
   });
   assertEquals(await assertRejects(() => abortedJoin), reason);
   for (const device of [viewer, other]) {
     const controller = new AbortController();
-    const joiner = person();
+    const joiner = makePerson();
     const joining = device.joinByNumber(invitation, joiner.confirm, { signal: controller.signal });
     joining.catch(() => {});
-    const { signal } = await joiner.asked();
+    const { signal } = await joiner.waitForQuestion();
     if (device === viewer) controller.abort(reason);
     else device[Symbol.asyncDispose]();
     const error = await assertRejects(() => withTimeout(joining, "it ends"));
-    assertEquals(error, await abortOf(signal));
+    assertEquals(error, await waitForAbort(signal));
     if (device === viewer) assertEquals(error, reason);
     else assert(error instanceof DeviceError && error.code === "CLOSED");
   }
 });
 
 Deno.test("an answered commitment counts as a try even without a question; a refused commitment doesn't", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   for (let i = 0; i < 4; i++) {
     using joiner = await RawJoiner.commit(invitation, viewer);
     // Refused as busy, and because of its own authority, however often.
     for (const [device, reason] of [[viewer, "busy"], [camera, "self"]] as const) {
-      using other = await Stranger.plain(plainOf(invitation));
+      using otherStranger = await Stranger.connectPlain(plainOf(invitation));
       for (let j = 0; j < 3; j++) {
-        other.post("/commitment", commitmentOf(device).fields);
-        assertEquals(await other.answer(409), { reason });
+        otherStranger.post("/commitment", commitmentOf(device).fields);
+        assertEquals(await otherStranger.readResponse(409), { reason });
       }
     }
     joiner.stranger.socket.end();
@@ -387,28 +399,28 @@ Deno.test("an answered commitment counts as a try even without a question; a ref
   {
     using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
     using silent = await RawJoiner.commit(invitation, viewer);
-    await silent.stranger.end();
+    await silent.stranger.waitForEnd();
     assert(timeouts.started.includes(5000));
   }
-  using late = await Stranger.plain(plainOf(invitation));
-  late.post("/commitment", commitmentOf(viewer).fields);
-  assertEquals(await late.answer(409), { reason: "closed" });
+  using lateStranger = await Stranger.connectPlain(plainOf(invitation));
+  lateStranger.post("/commitment", commitmentOf(viewer).fields);
+  assertEquals(await lateStranger.readResponse(409), { reason: "closed" });
   assertEquals(inviter.questions, []);
-  await assertLineIsGood(camera, viewer, invitation);
+  await assertLineWorks(camera, viewer, invitation);
 });
 
 Deno.test("a valid secret ends the question, and pairs by line; the number is closed", async () => {
-  await using setup = await openAsking(["viewer", "other"]);
+  await using setup = await openConfirmedInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation, inviter } = setup;
-  const joiner = person();
+  const joiner = makePerson();
   const joining = viewer.joinByNumber(invitation, joiner.confirm);
   joining.catch(() => {});
-  const question = await inviter.asked();
+  const question = await inviter.waitForQuestion();
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", introductionOf(invitation.line, other));
-  const { value } = await stranger.answer(200);
+  const { value } = await stranger.readResponse(200);
   assertEquals(
-    (await abortOf(question.signal) as Error).message,
+    (await waitForAbort(question.signal) as Error).message,
     "another device has used the line",
   );
   await assertRejects(
@@ -416,59 +428,59 @@ Deno.test("a valid secret ends the question, and pairs by line; the number is cl
     PairingError,
     "camera did not confirm",
   );
-  question.answer(true);
+  question.reply(true);
   await assertRejects(
-    () => viewer.joinByNumber(invitation, unasked),
+    () => viewer.joinByNumber(invitation, rejectQuestion),
     PairingError,
     "no more numbers",
   );
   assertEquals(await camera.written(), []);
   using second = await Stranger.connect(addressOf(invitation), other);
   second.post("/value", { value });
-  await second.answer(204);
+  await second.readResponse(204);
   second.socket.end();
   assertEquals((await withTimeout(invitation.paired, "the line pairs")).id, other.id);
 });
 
 Deno.test("a secret with a hostile introduction also ends the question, and the invitation stays open", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
-  const { signal } = await inviter.asked();
+  const { signal } = await inviter.waitForQuestion();
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", { ...introductionOf(invitation.line, viewer), name: "-" });
-  await stranger.answer(403);
-  await abortOf(signal);
-  await assertLineIsGood(camera, viewer, invitation);
+  await stranger.readResponse(403);
+  await waitForAbort(signal);
+  await assertLineWorks(camera, viewer, invitation);
 });
 
 Deno.test("without confirm the plain port answers only requests for the authority", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   await assertRejects(
-    () => viewer.joinByNumber(invitation, unasked),
+    () => viewer.joinByNumber(invitation, rejectQuestion),
     PairingError,
     "no device invites",
   );
-  using stranger = await Stranger.plain(plainOf(invitation));
+  using stranger = await Stranger.connectPlain(plainOf(invitation));
   for (let i = 0; i < 30; i++) {
     stranger.write("GET /authority HTTP/1.1\r\n\r\n");
-    const der = encodeLatin1(await stranger.text(200));
+    const der = encodeLatin1(await stranger.readResponseText(200));
     assertEquals(der, camera.authority.raw);
   }
   stranger.post("/", {});
-  assertMatch(await stranger.end(), /^content-type: application\/pkix-cert$/m);
+  assertMatch(await stranger.waitForEnd(), /^content-type: application\/pkix-cert$/m);
 });
 
 Deno.test("the addresses of an invitation are those of its line, with the plain ports", async () => {
   await using devices = await makeDevices("camera");
   const { camera } = devices;
-  const port = await freePair();
+  const port = await findFreePortPair();
   const listen: Address[] = [["127.0.0.1", port], ["127.0.0.2", 0], ["0.0.0.0", 0]];
   await using invitation = await camera.device.invite({ listen: listen as HostAddress[] });
   const { addresses } = decodeLine(invitation.line);
-  assertEquals(invitation.addresses, addresses.map(([host, , plain]) => [host, plain]));
+  assertEquals(invitation.addresses, addresses.map(([host, , plainPort]) => [host, plainPort]));
   assertEquals(addresses[0], ["127.0.0.1", port, port + 1]);
   assert(addresses.every(([host]) => host !== "0.0.0.0"));
   assert(Object.isFrozen(invitation.addresses) && Object.isFrozen(invitation.addresses[0]));
@@ -489,7 +501,7 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
 });
 
 /** Returns a free port whose neighbors are also free. */
-async function freePair(): Promise<number> {
+async function findFreePortPair(): Promise<number> {
   for (;;) {
     const port = await findUnusedPort();
     try {
@@ -504,36 +516,36 @@ async function freePair(): Promise<number> {
 }
 
 Deno.test("joinByNumber rejects invalid arguments", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  const confirm = unasked;
-  const good = invitation.addresses;
+  const confirm = rejectQuestion;
+  const validAddresses = invitation.addresses;
   const rows: [given: unknown, options: unknown, Class: new () => Error, message: string][] = [
-    [good, undefined, TypeError, "confirm: must be a function; got undefined"],
-    [good, {}, TypeError, "confirm: must be a function; got undefined"],
-    [good, { confirm: true }, TypeError, "confirm: must be a function; got boolean"],
-    [good, { confirm, other: 1 }, TypeError, "other"],
-    [good, { confirm, signal: {} }, TypeError, "signal"],
-    [good, { confirm, peerName: "-" }, RangeError, "peerName"],
-    [good, { confirm, serving: ["/a"] }, RangeError, "serving[0]"],
+    [validAddresses, undefined, TypeError, "confirm: must be a function; got undefined"],
+    [validAddresses, {}, TypeError, "confirm: must be a function; got undefined"],
+    [validAddresses, { confirm: true }, TypeError, "confirm: must be a function; got boolean"],
+    [validAddresses, { confirm, other: 1 }, TypeError, "other"],
+    [validAddresses, { confirm, signal: {} }, TypeError, "signal"],
+    [validAddresses, { confirm, peerName: "-" }, RangeError, "peerName"],
+    [validAddresses, { confirm, serving: ["/a"] }, RangeError, "serving[0]"],
     [[], { confirm }, RangeError, "addresses: must not be empty"],
     [["/run/a"], { confirm }, RangeError, "addresses[0]: must be a host with a port"],
-    [[...good, ["127.0.0.1", 0]], { confirm }, RangeError, "addresses[1][1]"],
+    [[...validAddresses, ["127.0.0.1", 0]], { confirm }, RangeError, "addresses[1][1]"],
     [[7], { confirm }, TypeError, "addresses[0]"],
     [invitation.line, { confirm }, TypeError, "confirm"],
     [7, { confirm }, TypeError, ""],
   ];
-  for (const [given, options, Class, message] of rows) {
+  for (const [joinArguments, options, Class, message] of rows) {
     const join = viewer.device.join as (given: unknown, options: unknown) => Promise<unknown>;
-    const joining = () => join.call(viewer.device, given, options);
-    await assertRejects(joining, Class, message, Deno.inspect([given, options]));
+    const joining = () => join.call(viewer.device, joinArguments, options);
+    await assertRejects(joining, Class, message, Deno.inspect([joinArguments, options]));
   }
   await assertRejects(() => camera.invite({ confirm: 1 as never }), TypeError, "confirm: must be");
   assertEquals(inviter.questions, []);
 });
 
 /** Starts an inviter with the responses of the test, and counts the requests. */
-function startHostile(answers: (request: string, count: number) => string | null) {
+function startHostileInviter(respond: (request: string, count: number) => string | null) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const conns: Deno.Conn[] = [];
   const counter = { count: 0 };
@@ -544,13 +556,13 @@ function startHostile(answers: (request: string, count: number) => string | null
       const [head = "", body = ""] = text.split("\r\n\r\n");
       const length = Number(/^content-length: (\d+)$/m.exec(head)?.[1]);
       if (!(body.length >= length)) continue;
-      const answer = answers(text, counter.count++);
+      const response = respond(text, counter.count++);
       text = "";
-      if (answer !== null) await conn.write(new TextEncoder().encode(answer));
+      if (response !== null) await conn.write(new TextEncoder().encode(response));
     }
   };
   const running: Promise<void>[] = [];
-  const done = (async () => {
+  const acceptLoop = (async () => {
     for await (const conn of listener) {
       conns.push(conn);
       running.push(serveOne(conn).catch(() => {}));
@@ -558,7 +570,7 @@ function startHostile(answers: (request: string, count: number) => string | null
   })();
   const dispose = async () => {
     listener.close();
-    await done;
+    await acceptLoop;
     for (const conn of conns) {
       try {
         conn.close();
@@ -574,8 +586,8 @@ function startHostile(answers: (request: string, count: number) => string | null
 }
 
 /** The response of an inviter that follows the documentation, with changed fields. */
-function offerOf(device: PairingDevice, changes: object = {}): string {
-  return answerOf({
+function makeOffer(device: PairingDevice, changes: object = {}): string {
+  return formatAnswer({
     authority: base64url(device.authority.raw),
     name: device.name,
     addresses: [],
@@ -586,35 +598,35 @@ function offerOf(device: PairingDevice, changes: object = {}): string {
 }
 
 Deno.test("after an inviter has answered a commitment, the joiner sends no other, to any address", async () => {
-  await using setup = await openAsking(["viewer"]);
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const { raw: der } = viewer.authority;
   const rows: [answer: string, message: RegExp][] = [
-    [offerOf(camera, { authority: base64url(new Uint8Array(300)) }), /is not valid/],
-    [offerOf(camera, { authority: base64url(der) }), /can't be paired with itself/],
-    [offerOf(camera, { name: "a/b" }), /is not valid: its name/],
-    [offerOf(camera, { addresses: Array(7).fill(["10.0.0.1", 80]) }), /is not valid: it has 7/],
-    [offerOf(camera, { random: base64url(new Uint8Array(31)) }), /is not valid/],
-    [offerOf(camera, { port: 0 }), /is not valid: its port/],
-    [offerOf(camera, { port: 65_536 }), /is not valid: its port/],
-    [offerOf(camera, { port: "1" }), /is not valid: its port/],
-    [offerOf(camera, { port: 1.5 }), /is not valid: its port/],
-    [offerOf(camera, { more: 1 }), /is not valid: it must have the fields/],
-    [answerOf("[]"), /is not valid/],
-    [answerOf("{"), /is not valid/],
-    [answerOf("x".repeat(16_385)), /is not valid/],
+    [makeOffer(camera, { authority: base64url(new Uint8Array(300)) }), /is not valid/],
+    [makeOffer(camera, { authority: base64url(der) }), /can't be paired with itself/],
+    [makeOffer(camera, { name: "a/b" }), /is not valid: its name/],
+    [makeOffer(camera, { addresses: Array(7).fill(["10.0.0.1", 80]) }), /is not valid: it has 7/],
+    [makeOffer(camera, { random: base64url(new Uint8Array(31)) }), /is not valid/],
+    [makeOffer(camera, { port: 0 }), /is not valid: its port/],
+    [makeOffer(camera, { port: 65_536 }), /is not valid: its port/],
+    [makeOffer(camera, { port: "1" }), /is not valid: its port/],
+    [makeOffer(camera, { port: 1.5 }), /is not valid: its port/],
+    [makeOffer(camera, { more: 1 }), /is not valid: it must have the fields/],
+    [formatAnswer("[]"), /is not valid/],
+    [formatAnswer("{"), /is not valid/],
+    [formatAnswer("x".repeat(16_385)), /is not valid/],
     ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", /is not valid/],
-    [answerOf({ reason: "busy" }, "409 Conflict"), /is asking about another device/],
-    [answerOf({ reason: "closed" }, "409 Conflict"), /takes no more numbers/],
-    [answerOf({ reason: "self" }, "409 Conflict"), /can't be paired with itself/],
-    [answerOf({ reason: "tired" }, "409 Conflict"), /is not valid/],
+    [formatAnswer({ reason: "busy" }, "409 Conflict"), /is asking about another device/],
+    [formatAnswer({ reason: "closed" }, "409 Conflict"), /takes no more numbers/],
+    [formatAnswer({ reason: "self" }, "409 Conflict"), /can't be paired with itself/],
+    [formatAnswer({ reason: "tired" }, "409 Conflict"), /is not valid/],
   ];
-  for (const [answer, message] of rows) {
-    await using hostile = startHostile(() => answer);
+  for (const [response, message] of rows) {
+    await using hostile = startHostileInviter(() => response);
     const addresses = [...hostile.addresses, ...invitation.addresses];
-    const joining = viewer.joinByNumber({ addresses }, unasked);
-    const error = await assertRejects(() => joining, PairingError, undefined, answer);
-    assertMatch(error.message, message, answer);
+    const joining = viewer.joinByNumber({ addresses }, rejectQuestion);
+    const error = await assertRejects(() => joining, PairingError, undefined, response);
+    assertMatch(error.message, message, response);
     assertEquals(hostile.count, 1);
   }
   assertEquals([await viewer.written(), inviter.questions], [[], []]);
@@ -624,18 +636,18 @@ Deno.test("the joiner tries the next address if one doesn't answer the commitmen
   await using setup = await openInvitation(["viewer"], { confirm: yes });
   const { viewer, invitation } = setup;
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  await using refusing = startHostile(() => answerOf("", "403 Forbidden"));
-  await using other = startHostile(() => "SSH-2.0-OpenSSH\r\n\r\n");
+  await using refusing = startHostileInviter(() => formatAnswer("", "403 Forbidden"));
+  await using otherInviter = startHostileInviter(() => "SSH-2.0-OpenSSH\r\n\r\n");
   const addresses: Address[] = [
     ["127.0.0.1", await findUnusedPort()],
     ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
     ...refusing.addresses,
-    ...other.addresses,
+    ...otherInviter.addresses,
     ["localhost", plainOf(invitation)[1]],
   ];
   {
     using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
-    const nobody = viewer.joinByNumber({ addresses: addresses.slice(0, 4) }, unasked);
+    const nobody = viewer.joinByNumber({ addresses: addresses.slice(0, 4) }, rejectQuestion);
     const { cause } = await assertRejects(() => nobody, PairingError, "no device invites at these");
     const errors: unknown[] = (cause as AggregateError).errors;
     assert(errors[0] instanceof Deno.errors.ConnectionRefused);
@@ -645,9 +657,9 @@ Deno.test("the joiner tries the next address if one doesn't answer the commitmen
   }
   // An address that responds has the full time limit, even on a slow machine.
   const answering = { addresses: addresses.toSpliced(1, 1) };
-  const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
-  await withTimeout(both, "the devices are paired");
-  assertEquals([refusing.count, other.count], [2, 2]);
+  const pairing = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
+  await withTimeout(pairing, "the devices are paired");
+  assertEquals([refusing.count, otherInviter.count], [2, 2]);
 });
 
 Deno.test("a joiner by host name sends all requests to the address that answered first, even if the name resolves differently later", async () => {
@@ -669,32 +681,36 @@ Deno.test("an inviter that violates the protocol, or closes its connection, coun
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows = [
-    answerOf({}, "403 Forbidden"),
-    answerOf({ more: 1 }),
-    answerOf("[]"),
+    formatAnswer({}, "403 Forbidden"),
+    formatAnswer({ more: 1 }),
+    formatAnswer("[]"),
     "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
   ];
-  for (const answer of rows) {
-    await using hostile = startHostile((_, count) => count === 0 ? offerOf(camera) : answer);
-    const joining = viewer.joinByNumber(hostile, unasked);
+  for (const response of rows) {
+    await using hostile = startHostileInviter((_, count) =>
+      count === 0 ? makeOffer(camera) : response
+    );
+    const joining = viewer.joinByNumber(hostile, rejectQuestion);
     await assertRejects(
       () => withTimeout(joining, "it ends"),
       PairingError,
       "camera did not confirm",
     );
   }
-  const ends: ((conn: Deno.Conn) => unknown)[] = [
+  const closings: ((conn: Deno.Conn) => unknown)[] = [
     (conn) => conn.close(),
     (conn) => conn.write(new Uint8Array(1)),
   ];
-  for (const end of ends) {
-    const joiner = person();
-    await using hostile = startHostile((_, count) => count === 0 ? offerOf(camera) : answerOf({}));
+  for (const closeConnection of closings) {
+    const joiner = makePerson();
+    await using hostile = startHostileInviter((_, count) =>
+      count === 0 ? makeOffer(camera) : formatAnswer({})
+    );
     const joining = viewer.joinByNumber(hostile, joiner.confirm);
     joining.catch(() => {});
-    const { signal } = await joiner.asked();
-    await end(hostile.conns[0]!);
-    await abortOf(signal);
+    const { signal } = await joiner.waitForQuestion();
+    await closeConnection(hostile.conns[0]!);
+    await waitForAbort(signal);
     await assertRejects(() => joining, PairingError, "camera did not confirm");
   }
   assertEquals(await viewer.written(), []);
@@ -714,33 +730,33 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
       "ANSWER_LOST: no answer within 120 s: that device may have stored this device",
     ],
   ] as const;
-  for (const [how, expected] of rows) {
+  for (const [loss, expected] of rows) {
     using _timeouts = speedUpTimeouts(
-      (milliseconds) => milliseconds === 120_000 && how === "the response is late",
+      (milliseconds) => milliseconds === 120_000 && loss === "the response is late",
       200,
     );
     await using secure = await serveNodeTls(
       { ...camera.identity, ALPNProtocols: ["degu-pair/2"] },
       (socket) => {
         socket.on("data", async () => {
-          if (how === "the response is late") return;
+          if (loss === "the response is late") return;
           hostile.conns[0]!.close();
           for (let i = 0; i < 10; i++) await waitForTick();
-          if (how === "the response is lost") socket.destroy();
-          else socket.write(answerOf({}));
+          if (loss === "the response is lost") socket.destroy();
+          else socket.write(formatAnswer({}));
         });
       },
     );
     const [, port] = secure.address;
-    await using hostile = startHostile((_, count) =>
-      count === 0 ? offerOf(camera, { port }) : answerOf({})
+    await using hostile = startHostileInviter((_, count) =>
+      count === 0 ? makeOffer(camera, { port }) : formatAnswer({})
     );
     const joining = withTimeout(viewer.joinByNumber(hostile, yes), "it ends");
     const message = await joining.then(
       ({ name }) => name,
       ({ code, message }) => `${code}: ${message}`,
     );
-    assertEquals(message.slice(0, expected.length), expected, how);
+    assertEquals(message.slice(0, expected.length), expected, loss);
     assertEquals((await viewer.peers()).length, expected === "camera" ? 1 : 0);
     await viewer.device.forget(camera.id);
   }
@@ -751,14 +767,14 @@ Deno.test("the response to the random value, which needs no user, has five secon
   const { camera, viewer } = devices;
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 10);
   let trickling: ReturnType<typeof setInterval> | undefined;
-  await using hostile = startHostile((_, count) => {
-    if (count === 0) return offerOf(camera);
+  await using hostile = startHostileInviter((_, count) => {
+    if (count === 0) return makeOffer(camera);
     const [conn] = hostile.conns;
     trickling = setInterval(() => conn!.write(new Uint8Array([120])).catch(() => {}), 10);
     return "HTTP/1.1 200 OK\r\ncontent-length: 16000\r\n\r\n";
   });
   try {
-    const joining = withTimeout(viewer.joinByNumber(hostile, unasked), "it ends");
+    const joining = withTimeout(viewer.joinByNumber(hostile, rejectQuestion), "it ends");
     const error = await assertRejects(
       () => joining,
       PairingError,
@@ -776,29 +792,34 @@ Deno.test("the joiner stores only the device of the number, and only after its v
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const table: [by: PairingDevice, protocol: string, answer: string | null, message: RegExp][] = [
-    [camera, "degu-pair/2", answerOf({}), /^$/],
-    [camera, "degu-pair/2", answerOf({ more: 1 }), /camera did not confirm/],
-    [camera, "degu-pair/2", answerOf("", "204 No Content"), /the last answer of camera/],
-    [camera, "degu-pair/2", answerOf({}, "403 Forbidden"), /camera did not confirm/],
+    [camera, "degu-pair/2", formatAnswer({}), /^$/],
+    [camera, "degu-pair/2", formatAnswer({ more: 1 }), /camera did not confirm/],
+    [camera, "degu-pair/2", formatAnswer("", "204 No Content"), /the last answer of camera/],
+    [camera, "degu-pair/2", formatAnswer({}, "403 Forbidden"), /camera did not confirm/],
     [camera, "degu-pair/2", null, /the last answer of camera did not arrive/],
-    [camera, "degu-pair/1", answerOf({}), /can't be reached at 127.0.0.1/],
-    [impostor, "degu-pair/2", answerOf({}), /can't be reached at 127.0.0.1/],
+    [camera, "degu-pair/1", formatAnswer({}), /can't be reached at 127.0.0.1/],
+    [impostor, "degu-pair/2", formatAnswer({}), /can't be reached at 127.0.0.1/],
   ];
-  for (const [by, protocol, answer, pattern] of table) {
+  for (const [inviterKind, protocol, response, pattern] of table) {
     const requests: string[] = [];
     await using secure = await serveNodeTls(
-      { ...by.identity, ALPNProtocols: [protocol], requestCert: true, rejectUnauthorized: false },
+      {
+        ...inviterKind.identity,
+        ALPNProtocols: [protocol],
+        requestCert: true,
+        rejectUnauthorized: false,
+      },
       (socket) => {
         socket.on("data", (bytes: Uint8Array) => {
           requests.push(new TextDecoder().decode(bytes));
-          if (answer === null) socket.end();
-          else socket.write(answer);
+          if (response === null) socket.end();
+          else socket.write(response);
         });
       },
     );
     const [, port] = secure.address;
-    await using hostile = startHostile((_, count) =>
-      count === 0 ? offerOf(camera, { port }) : answerOf({})
+    await using hostile = startHostileInviter((_, count) =>
+      count === 0 ? makeOffer(camera, { port }) : formatAnswer({})
     );
     const joining = viewer.joinByNumber(hostile, yes);
     const message = await withTimeout(joining, "it ends").then(() => "", (error) => error.message);
@@ -815,16 +836,16 @@ Deno.test("closing an invitation at any moment after its confirmation leaves an 
   const { camera, viewer } = devices;
   const outcomes = new Set<string>();
   for (let turns = 0; turns < 16; turns++) {
-    const inviter = person();
+    const inviter = makePerson();
     await using invitation = await camera.invite({ confirm: inviter.confirm });
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
-    const { answer } = await inviter.asked();
+    const { reply } = await inviter.waitForQuestion();
     using secure = await joiner.confirm();
-    secure.text(200).then(() => secure.socket.end(), () => {});
+    secure.readResponseText(200).then(() => secure.socket.end(), () => {});
     // The inviter has read the request, and waits for its user.
     for (let i = 0; i < 10; i++) await waitForTick();
-    answer(true);
+    reply(true);
     for (let i = 0; i < turns; i++) await null;
     const closing = invitation.close();
     const paired = invitation.paired.then(() => "paired", () => "not paired");

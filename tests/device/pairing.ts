@@ -24,9 +24,9 @@ import * as tls from "node:tls";
 export const LOOPBACK: HostAddress[] = [["127.0.0.1", 0]];
 
 /** Opens or creates a device whose invitations listen on loopback, with helpers for tests. */
-async function open(dir: string, name: string, part = name) {
+async function open(dir: string, name: string, directoryName = name) {
   const logger = new RecordingLogger();
-  const device = await openDevice(dir, part, { name, logger });
+  const device = await openDevice(dir, directoryName, { name, logger });
   return {
     device,
     ...{ dir, name, id: device.id, logger },
@@ -105,7 +105,7 @@ export class Stranger implements Disposable {
   readonly #closed = Promise.withResolvers<{ received: string; error: Error | null }>();
   #received = "";
   /** The number of received characters that were returned as responses. */
-  #taken = 0;
+  #readCount = 0;
   #heard = Promise.withResolvers<void>();
 
   private constructor(readonly socket: net.Socket) {
@@ -149,7 +149,7 @@ export class Stranger implements Disposable {
   }
 
   /** Connects to a plain port. */
-  static async plain([host, port]: readonly [string, number]): Promise<Stranger> {
+  static async connectPlain([host, port]: readonly [string, number]): Promise<Stranger> {
     const socket = net.connect({ host, port });
     const stranger = new Stranger(socket);
     await withTimeout(once(socket, "connect"), "a stranger connects");
@@ -172,7 +172,7 @@ export class Stranger implements Disposable {
   }
 
   /** Waits until the other end closes; resolves to all received text. */
-  async end(seconds?: number): Promise<string> {
+  async waitForEnd(seconds?: number): Promise<string> {
     return (await withTimeout(
       this.#closed.promise,
       "the connection of a stranger is closed",
@@ -184,21 +184,21 @@ export class Stranger implements Disposable {
    * Waits for the next response, which must be complete and have this status; resolves to its JSON
    * body.
    */
-  async answer(status: number): Promise<Record<string, unknown>> {
-    const text = await this.text(status);
+  async readResponse(status: number): Promise<Record<string, unknown>> {
+    const text = await this.readResponseText(status);
     return text === "" ? {} : JSON.parse(text);
   }
 
-  /** Like `answer()`, but resolves to the body as text, with one character for each byte. */
-  async text(status: number): Promise<string> {
+  /** Like `readResponse()`, but resolves to the body as text, with one character for each byte. */
+  async readResponseText(status: number): Promise<string> {
     for (;;) {
-      const unread = this.#received.slice(this.#taken);
+      const unread = this.#received.slice(this.#readCount);
       const [head = ""] = unread.split("\r\n\r\n");
       const length = Number(/^content-length: (\d+)$/m.exec(head)?.[1] ?? 0);
       const begin = head.length + 4;
       if (unread.length >= begin + length) {
         if (!head.startsWith(`HTTP/1.1 ${status} `)) throw new Error(`got ${head}`);
-        this.#taken += begin + length;
+        this.#readCount += begin + length;
         return unread.slice(begin, begin + length);
       }
       if (this.socket.destroyed) throw new Error(`closed after ${JSON.stringify(this.#received)}`);
@@ -251,26 +251,26 @@ export function lineWith(
   line: string,
   addresses: (readonly [string, number, plainPort?: number])[],
 ): string {
-  const [, , own] = lineAddressOf({ line });
+  const [, , defaultPlainPort] = lineAddressOf({ line });
   const lineAddresses = addresses.map((
-    [host, port, plain = own],
-  ): LineAddress => [host, port, plain]);
+    [host, port, plainPort = defaultPlainPort],
+  ): LineAddress => [host, port, plainPort]);
   return encodeLine({ ...decodeLine(line), addresses: lineAddresses });
 }
 
 /** Sends the first step over a separate connection, and returns the value of the response. */
-export async function introduce(
+export async function sendFirstStep(
   invitation: Invitation,
   device: PairingDevice,
   changes: Record<string, unknown> = {},
 ): Promise<unknown> {
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", { ...introductionOf(invitation.line, device), ...changes });
-  return (await stranger.answer(200))["value"];
+  return (await stranger.readResponse(200))["value"];
 }
 
 /** Sends the second step, and returns the received bytes: none if the handshake was refused. */
-export async function sendValue(
+export async function sendSecondStep(
   invitation: Invitation,
   value: unknown,
   options: StrangerOptions = {},
@@ -278,7 +278,7 @@ export async function sendValue(
   try {
     using stranger = await Stranger.connect(addressOf(invitation), options);
     stranger.post("/value", { value });
-    return await stranger.end();
+    return await stranger.waitForEnd();
   } catch {
     return "";
   }
@@ -309,8 +309,8 @@ export function commitmentOf(
 
 /** Computes the number from both bodies and the random value. */
 export function numberOf(request: string, response: string, random: Uint8Array): string {
-  const both = [request, response].map((text) => sha256(encodeLatin1(text)));
-  const hash = sha256("degu-pair number 2", ...both, random);
+  const hashes = [request, response].map((text) => sha256(encodeLatin1(text)));
+  const hash = sha256("degu-pair number 2", ...hashes, random);
   const integer = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
   return String(integer % 1_000_000n).padStart(6, "0");
 }
@@ -331,11 +331,11 @@ export class RawJoiner implements Disposable {
     device: PairingDevice,
     write: (fields: object) => string = JSON.stringify,
   ): Promise<RawJoiner> {
-    const stranger = await Stranger.plain(plainOf(invitation));
+    const stranger = await Stranger.connectPlain(plainOf(invitation));
     const { random, fields } = commitmentOf(device);
     const request = write(fields);
     stranger.post("/commitment", request);
-    const response = await stranger.text(200);
+    const response = await stranger.readResponseText(200);
     const number = numberOf(request, response, random);
     const address = [plainOf(invitation)[0], JSON.parse(response).port] as const;
     return new RawJoiner(device, stranger, random, number, address);
@@ -344,7 +344,7 @@ export class RawJoiner implements Disposable {
   /** Sends the random value, or another body. */
   async reveal(body: unknown = { random: base64url(this.random) }): Promise<void> {
     this.stranger.post("/random", body);
-    const text = await this.stranger.text(200);
+    const text = await this.stranger.readResponseText(200);
     if (text !== "{}") throw new Error(`got ${text}`);
   }
 
@@ -363,12 +363,12 @@ export class RawJoiner implements Disposable {
 }
 
 /** A user that receives questions, and replies when the test says so. */
-export function person() {
+export function makePerson() {
   const questions: Question[] = [];
   let questionAdded = Promise.withResolvers<void>();
   const confirm: ConfirmNumber = (question) => {
     const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-    questions.push({ ...question, answer: resolve, fail: reject });
+    questions.push({ ...question, reply: resolve, fail: reject });
     questionAdded.resolve();
     return promise;
   };
@@ -377,7 +377,7 @@ export function person() {
     confirm,
     questions,
     /** Waits for the next question. */
-    async asked(): Promise<Question> {
+    async waitForQuestion(): Promise<Question> {
       while (questions.length <= takenCount) {
         questionAdded = Promise.withResolvers();
         await withTimeout(questionAdded.promise, "confirm is called");
@@ -388,12 +388,12 @@ export function person() {
 }
 
 type Question = Parameters<ConfirmNumber>[0] & {
-  answer(value: boolean): void;
+  reply(value: boolean): void;
   fail(error: unknown): void;
 };
 
 /** Waits until a signal is aborted; resolves to its reason. */
-export async function abortOf(signal: AbortSignal): Promise<unknown> {
+export async function waitForAbort(signal: AbortSignal): Promise<unknown> {
   if (!signal.aborted) await withTimeout(once(signal, "abort"), "a signal is aborted");
   return signal.reason;
 }

@@ -17,7 +17,7 @@ const never = () => {
 };
 
 /** Calls a function on a machine with these interfaces. */
-function on<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T {
+function withInterfaces<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T {
   using _found = patch(Deno, "networkInterfaces", () => interfaces);
   return call();
 }
@@ -72,7 +72,7 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
     throw new Deno.errors.NotCapable("no");
   };
   const home = () => HOME;
-  const twice = () => [...HOME, of("eth1", "192.168.1.7")];
+  const twice = () => [...HOME, makeEntry("eth1", "192.168.1.7")];
   const rows: [
     remote: Address | null,
     local: string | null,
@@ -95,15 +95,21 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
     const socket = { localAddr, read: never, write: never, close: never };
     const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
     const received = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
-    const scoped = on(find, () => selectAddressesToStore(received, remote, socket));
+    const scoped = withInterfaces(find, () => selectAddressesToStore(received, remote, socket));
     assertEquals(scoped as unknown, [...local, ["10.0.0.1", 80]]);
-    const plain = [["169.254.1.1", 80], ["a", 80]] as const;
-    assertEquals(on(never, () => selectAddressesToStore(plain, remote, socket)) as unknown, plain);
+    const unscopedAddresses = [["169.254.1.1", 80], ["a", 80]] as const;
+    assertEquals(
+      withInterfaces(
+        never,
+        () => selectAddressesToStore(unscopedAddresses, remote, socket),
+      ) as unknown,
+      unscopedAddresses,
+    );
   }
   const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
   const socket = { localAddr, read: never, write: never, close: never };
   const store = () => selectAddressesToStore([["fe80::1", 80]], null, socket);
-  assertThrows(() => on(never, store), Error, "asked"); // an error other than a missing permission
+  assertThrows(() => withInterfaces(never, store), Error, "asked"); // an error other than a missing permission
 });
 
 Deno.test("an address of this machine is stored only for a device on this machine", () => {
@@ -120,7 +126,7 @@ Deno.test("an address of this machine is stored only for a device on this machin
     ["::ffff:127.0.0.1", "::ffff:127.0.0.1", 11],
     ["::1", "::1", 11],
   ];
-  for (const [local, remote, kept] of rows) {
+  for (const [local, remote, isStored] of rows) {
     const addrOf = (hostname: string) => ({ transport: "tcp", hostname, port: 1 });
     const localAddr = local === null ? undefined : addrOf(local);
     const socket = {
@@ -132,7 +138,7 @@ Deno.test("an address of this machine is stored only for a device on this machin
     };
     assertEquals(
       selectAddressesToStore(received, [remote, 1], socket),
-      received.slice(-kept),
+      received.slice(-isStored),
       `${local}`,
     );
   }
@@ -149,12 +155,12 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
     ["unix", 80],
     ["camera.local", 80],
   ];
-  const interfaces = [of("eth0", "192.168.1.7"), of("eth0", "fe80::7", 2)];
-  const sent = on(() => interfaces, () => selectAddressesToSend(addresses));
+  const interfaces = [makeEntry("eth0", "192.168.1.7"), makeEntry("eth0", "fe80::7", 2)];
+  const sent = withInterfaces(() => interfaces, () => selectAddressesToSend(addresses));
   assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
   assertEquals(readAddresses(sent), sent);
   const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
-  assertEquals(on(never, () => selectAddressesToSend(many)).length, 6);
+  assertEquals(withInterfaces(never, () => selectAddressesToSend(many)).length, 6);
 });
 
 Deno.test("the addresses of serving are sent without scopes, and a wildcard is replaced by the machine's addresses", async () => {
@@ -163,29 +169,34 @@ Deno.test("the addresses of serving are sent without scopes, and a wildcard is r
   assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
   assertEquals(await find([]), []);
-  assertThrows(() => on(never, () => makeAddressFinder({} as never, [["::", 80]])), Error, "asked"); // immediately
+  assertThrows(
+    () => withInterfaces(never, () => makeAddressFinder({} as never, [["::", 80]])),
+    Error,
+    "asked",
+  ); // immediately
   // For servers that listen later, an error other than a missing permission is also an error.
   const servingRecords = { listAddresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
   await assertRejects(makeAddressFinder({ servingRecords } as never, undefined), Error, "asked");
 });
 
-function of(name: string, address: string, scopeid: number | null = null) {
+function makeEntry(name: string, address: string, scopeid: number | null = null) {
   const family = address.includes(":") ? "IPv6" : "IPv4";
   return { name, address, scopeid, family, netmask: "", cidr: "", mac: "" } as const;
 }
 
-const ownOf = (interfaces: Deno.NetworkInterfaceInfo[]) => on(() => interfaces, listOwnAddresses);
+const ownOf = (interfaces: Deno.NetworkInterfaceInfo[]) =>
+  withInterfaces(() => interfaces, listOwnAddresses);
 
-const LOOPBACK = [of("lo", "127.0.0.1"), of("lo", "::1", 0)];
+const LOOPBACK = [makeEntry("lo", "127.0.0.1"), makeEntry("lo", "::1", 0)];
 const HOME = [
   ...LOOPBACK,
-  of("eth0", "169.254.3.4"),
-  of("eth0", "fe80::1", 2),
-  of("eth0", "2001:db8::1", 0),
-  of("eth0", "192.168.1.7"),
-  of("eth0", "192.168.1.8"),
-  of("eth0", "2001:db8::2", 0),
+  makeEntry("eth0", "169.254.3.4"),
+  makeEntry("eth0", "fe80::1", 2),
+  makeEntry("eth0", "2001:db8::1", 0),
+  makeEntry("eth0", "192.168.1.7"),
+  makeEntry("eth0", "192.168.1.8"),
+  makeEntry("eth0", "2001:db8::2", 0),
 ];
 
 Deno.test("own addresses are sorted by usefulness, with one per interface before a second of any", () => {
@@ -200,13 +211,13 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
     2,
   ]];
   const bridges = ["172.17.1.1", "172.17.2.1", "172.17.3.1"];
-  const bridgeEntries = bridges.map((address, i) => of(`br${i}`, address));
+  const bridgeEntries = bridges.map((address, i) => makeEntry(`br${i}`, address));
   const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
     [HOME, [v4, other4, v6, other6, link6, link4]],
     [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
     // A link without other addresses, such as a cable between two devices, is near the top.
-    [[of("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries], [
+    [[makeEntry("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries], [
       v4,
       ...ofMore,
       other4,
@@ -217,7 +228,7 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
     ]],
     // Addresses of the loopback interface are listed only if there are no others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
-    [[...LOOPBACK, of("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
+    [[...LOOPBACK, makeEntry("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
     [[], []],
   ];
   for (const [interfaces, addresses] of rows) assertEquals(ownOf(interfaces), addresses);
@@ -225,7 +236,8 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
 
 Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
   const otherAddresses: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
-  const resolve = (...addresses: Address[]) => on(() => HOME, () => replaceWildcards(addresses));
+  const resolve = (...addresses: Address[]) =>
+    withInterfaces(() => HOME, () => replaceWildcards(addresses));
   assertEquals(resolve(["0.0.0.0", 7443], ...otherAddresses), [
     ["192.168.1.7", 7443],
     ["192.168.1.8", 7443],
@@ -242,11 +254,11 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
 
 Deno.test("the interfaces are read only if there is a wildcard", () => {
   const addresses: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
-  assertEquals(on(never, () => replaceWildcards(addresses)), addresses);
+  assertEquals(withInterfaces(never, () => replaceWildcards(addresses)), addresses);
 });
 
 Deno.test("link-local peers are searched for once on each interface with a link-local address", () => {
-  const interfaces = [...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)];
-  const others = [of("eth2", "fe80::3"), of("eth3", "2001:db8::3", 7)];
-  assertEquals(listLinkLocalScopes([...interfaces, ...others]), [2, 9]);
+  const interfaces = [...HOME, makeEntry("eth1", "fe80::1", 9), makeEntry("eth1", "fe80::2", 9)];
+  const otherEntries = [makeEntry("eth2", "fe80::3"), makeEntry("eth3", "2001:db8::3", 7)];
+  assertEquals(listLinkLocalScopes([...interfaces, ...otherEntries]), [2, 9]);
 });

@@ -16,7 +16,6 @@ import {
   addressOf,
   base64url,
   commitmentOf,
-  introduce,
   introductionOf,
   LOOPBACK,
   makeDevices,
@@ -25,7 +24,8 @@ import {
   type PairingDevice,
   plainOf,
   requestOf,
-  sendValue,
+  sendFirstStep,
+  sendSecondStep,
   Stranger,
 } from "./pairing.ts";
 
@@ -51,17 +51,17 @@ async function assertStillOpen(
 Deno.test("an invalid secret closes its connection without a response, and the invitation stays open", async () => {
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
-  const right = introductionOf(invitation.line, other);
-  const secret = String(right["secret"]);
+  const validIntroduction = introductionOf(invitation.line, other);
+  const secret = String(validIntroduction["secret"]);
   const table: [uri: string, body: unknown][] = [
-    ["/secret", { ...right, secret: WRONG }],
-    ["/secret", { ...right, secret: secret.slice(0, -1) }],
-    ["/secret", { ...right, secret: `${secret}AA` }],
-    ["/secret", { ...right, secret: "" }],
-    ["/secret", { ...right, secret: null }],
-    ["/secret", { ...right, secret: [secret] }],
+    ["/secret", { ...validIntroduction, secret: WRONG }],
+    ["/secret", { ...validIntroduction, secret: secret.slice(0, -1) }],
+    ["/secret", { ...validIntroduction, secret: `${secret}AA` }],
+    ["/secret", { ...validIntroduction, secret: "" }],
+    ["/secret", { ...validIntroduction, secret: null }],
+    ["/secret", { ...validIntroduction, secret: [secret] }],
     ["/secret", { secret }],
-    ["/secret", { ...right, more: 1 }],
+    ["/secret", { ...validIntroduction, more: 1 }],
     ["/secret", "null"],
     ["/secret", "[]"],
     ["/secret", ""],
@@ -70,22 +70,22 @@ Deno.test("an invalid secret closes its connection without a response, and the i
     ["/secret", "[".repeat(15_000)],
     ["/value", { value: WRONG }],
     ["/value", { value: secret }],
-    ["/", right],
-    ["/secret/", right],
-    ["/secret?", right],
+    ["/", validIntroduction],
+    ["/secret/", validIntroduction],
+    ["/secret?", validIntroduction],
   ];
-  const text = JSON.stringify(right);
+  const text = JSON.stringify(validIntroduction);
   const chunk = `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
   const requests = [
     ...table.map(([uri, body]) => requestOf(uri, body)),
     ...["GET", "PUT", "HEAD", "DELETE"].map((method) => `${method} /secret HTTP/1.1\r\n\r\n`),
-    requestOf("/secret", right).replace("POST", "PUT"),
+    requestOf("/secret", validIntroduction).replace("POST", "PUT"),
     `POST /secret HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`,
   ];
   for (const request of requests) {
     using stranger = await Stranger.connect(addressOf(invitation));
     stranger.write(request);
-    assertEquals(await stranger.end(), "", request);
+    assertEquals(await stranger.waitForEnd(), "", request);
   }
   await assertStillOpen(invitation, camera, viewer);
 });
@@ -93,13 +93,13 @@ Deno.test("an invalid secret closes its connection without a response, and the i
 Deno.test("a flood of invalid secrets is counted, with at most one warning a second", async () => {
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
-  const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
+  const invalidIntroduction = { ...introductionOf(invitation.line, other), secret: WRONG };
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   const begin = performance.now();
   await Promise.all(Array.from({ length: 12 }, async () => {
     using stranger = await Stranger.connect(addressOf(invitation));
-    stranger.post("/secret", wrong);
-    await stranger.end();
+    stranger.post("/secret", invalidIntroduction);
+    await stranger.waitForEnd();
   }));
   let warnings: string[];
   do {
@@ -121,20 +121,25 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
   const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
     using stranger = await Stranger.connect(addressOf(invitation));
     if (text !== "") stranger.write(text);
-    assertEquals(await stranger.end(), "");
+    assertEquals(await stranger.waitForEnd(), "");
   });
   // Single bytes don't extend the time limit.
   waits.push((async () => {
     using stranger = await Stranger.connect(addressOf(invitation));
     let position = 0;
     const trickle = setInterval(() => stranger.write(request.slice(position, ++position)), 10);
-    assertEquals(await stranger.end(), "");
+    assertEquals(await stranger.waitForEnd(), "");
     clearInterval(trickle);
   })());
   await Promise.all(waits);
   timeouts[Symbol.dispose]();
-  const ended = camera.logger.messagesOf("debug").filter((line) => line.includes("took too long"));
-  assertEquals([ended.length, timeouts.started.filter((each) => each === 2000).length], [4, 4]);
+  const timeoutLines = camera.logger.messagesOf("debug").filter((line) =>
+    line.includes("took too long")
+  );
+  assertEquals([timeoutLines.length, timeouts.started.filter((each) => each === 2000).length], [
+    4,
+    4,
+  ]);
   await assertStillOpen(invitation, camera, viewer);
 });
 
@@ -149,7 +154,7 @@ Deno.test("strangers that only connect don't block a joiner, because the oldest 
     const connecting = Array.from({ length: 10 }, () => Stranger.connect(addressOf(invitation)));
     strangers.push(...await Promise.all(connecting));
     const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
-    await withTimeout(Promise.all([paired, strangers[0]!.end()]), "the devices are paired");
+    await withTimeout(Promise.all([paired, strangers[0]!.waitForEnd()]), "the devices are paired");
     const closedLines = camera.logger.messagesOf("debug").filter((line) =>
       line.includes("a newer connection")
     );
@@ -170,7 +175,7 @@ Deno.test("both ends must offer degu-pair/2 by ALPN", async () => {
     const outcome = await Stranger.connect(addressOf(invitation), { protocols })
       .then(async (stranger) => {
         stranger.post("/secret", introductionOf(invitation.line, viewer));
-        return await stranger.end();
+        return await stranger.waitForEnd();
       }, () => "");
     assertEquals(outcome, "", protocols.join());
   }
@@ -187,42 +192,42 @@ Deno.test("the first valid secret closes all other connections, and clients with
   });
   const { camera, viewer, other, invitation } = setup;
   const address = addressOf(invitation);
-  using early = await Stranger.connect(address);
+  using earlyStranger = await Stranger.connect(address);
   using half = await Stranger.connect(address);
   half.write("POST /secret HTTP/1.1\r\n");
   using joiner = await Stranger.connect(address);
   joiner.post("/secret", introductionOf(invitation.line, viewer));
-  const { value } = await joiner.answer(200);
-  assertEquals([await early.end(), await half.end()], ["", ""]);
+  const { value } = await joiner.readResponse(200);
+  assertEquals([await earlyStranger.waitForEnd(), await half.waitForEnd()], ["", ""]);
   assertEquals(
     camera.logger.messagesOf("debug").filter((line) => line.includes("has used the line")).length,
     2,
   );
 
   for (const identity of [other.identity, camera.identity]) {
-    assertEquals(await sendValue(invitation, value, { identity }), "");
+    assertEquals(await sendSecondStep(invitation, value, { identity }), "");
   }
-  assertEquals(await sendValue(invitation, value), "");
+  assertEquals(await sendSecondStep(invitation, value), "");
   // The first connection has no certificate, so it can't send the second step.
   joiner.post("/value", { value });
-  await joiner.end();
+  await joiner.waitForEnd();
   assertEquals(await camera.written(), []);
 
   using second = await Stranger.connect(address, { identity: viewer.identity });
   second.post("/value", { value });
-  await second.answer(204);
+  await second.readResponse(204);
   second[Symbol.dispose]();
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
 });
 
 Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
   await using devices = await makeDevices("camera", "viewer", "known");
-  const { camera, viewer, known } = devices;
-  await pair(camera, known);
+  const { camera, viewer, known: knownPeer } = devices;
+  await pair(camera, knownPeer);
   await using invitation = await camera.invite();
-  const value = await introduce(invitation, viewer);
-  assertEquals(await sendValue(invitation, value, known), "");
-  assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
+  const value = await sendFirstStep(invitation, viewer);
+  assertEquals(await sendSecondStep(invitation, value, knownPeer), "");
+  assertEquals((await camera.peers()).map(({ id }) => id), [knownPeer.id]);
 });
 
 Deno.test("a message of 16 KiB is read, and a longer one is refused", async () => {
@@ -234,23 +239,23 @@ Deno.test("a message of 16 KiB is read, and a longer one is refused", async () =
   for (const size of [16_385, 17_000, 40_000]) {
     using stranger = await Stranger.connect(addressOf(invitation));
     stranger.write(requestOfSize(size));
-    assertEquals(await stranger.end(), "", `${size}`);
+    assertEquals(await stranger.waitForEnd(), "", `${size}`);
   }
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.write(requestOfSize(16_384));
-  await stranger.answer(200);
+  await stranger.readResponse(200);
 });
 
 Deno.test("bad connections to either port cause at most one line a second at level info or above, with their count", async () => {
   await using setup = await openInvitation([], { confirm: () => true });
   const { camera, invitation } = setup;
   const begin = performance.now();
-  for (const connect of [Stranger.connect, Stranger.plain]) {
-    const address = connect === Stranger.plain ? plainOf(invitation) : addressOf(invitation);
+  for (const connect of [Stranger.connect, Stranger.connectPlain]) {
+    const address = connect === Stranger.connectPlain ? plainOf(invitation) : addressOf(invitation);
     for (let i = 0; i < 30; i++) {
       using stranger = await connect(address);
       stranger.write("\0 nonsense\r\n\r\n");
-      await stranger.end();
+      await stranger.waitForEnd();
     }
   }
   const [line = ""] = await camera.logger.waitFor("info", "; 60 connections so far");
@@ -266,18 +271,18 @@ Deno.test("a joiner that commits and leaves before the response uses up no try, 
   await using invitation = await camera.device.invite(options);
   for (let i = 0; i < 7; i++) {
     // The response needs the addresses of this device's servers.
-    const beingAnswered = Promise.withResolvers<void>();
+    const responseStarted = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     using _slow = patch(Deno, "readDir", (readDir) => (path) => {
-      beingAnswered.resolve();
+      responseStarted.resolve();
       return (async function* () {
         await gate.promise;
         yield* readDir(path);
       })();
     });
-    using stranger = await Stranger.plain(plainOf(invitation));
+    using stranger = await Stranger.connectPlain(plainOf(invitation));
     stranger.post("/commitment", commitmentOf(viewer).fields);
-    await withTimeout(beingAnswered.promise, "the joiner has committed");
+    await withTimeout(responseStarted.promise, "the joiner has committed");
     stranger.socket.destroy();
     await camera.logger.waitFor("debug", "", i + 1);
     gate.resolve();
@@ -291,8 +296,8 @@ Deno.test("a joiner that commits and leaves before the response uses up no try, 
  * Sends the first step, and then the value with the device's certificate; doesn't read the
  * response.
  */
-async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
-  const value = await introduce(invitation, device);
+async function sendLastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
+  const value = await sendFirstStep(invitation, device);
   const stranger = await Stranger.connect(addressOf(invitation), device);
   stranger.post("/value", { value });
   return stranger;
@@ -301,7 +306,7 @@ async function lastStep(invitation: Invitation, device: PairingDevice): Promise<
 Deno.test("a joiner with a hostile name, addresses or authority is refused, and no peer is stored", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
-  const right = introductionOf(invitation.line, viewer);
+  const validIntroduction = introductionOf(invitation.line, viewer);
   const { authority, signsCertificates, nameConstraints } = EXTENSIONS;
   const extensions = [authority(), signsCertificates(), nameConstraints(false)];
   const table = [
@@ -317,8 +322,8 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   ];
   for (const hostile of table) {
     using stranger = await Stranger.connect(addressOf(invitation));
-    stranger.post("/secret", { ...right, ...hostile });
-    await stranger.answer(403);
+    stranger.post("/secret", { ...validIntroduction, ...hostile });
+    await stranger.readResponse(403);
   }
   assertEquals(await camera.written(), []);
   // At most one warning a second is logged.
@@ -331,28 +336,30 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
 Deno.test("the value of the first step is valid only for its authority, and only once", async () => {
   await using setup = await openInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation } = setup;
-  const value = await introduce(invitation, viewer);
-  const wrong = base64url(new Uint8Array(16));
+  const value = await sendFirstStep(invitation, viewer);
+  const invalidValue = base64url(new Uint8Array(16));
   const secret = introductionOf(invitation.line, viewer)["secret"];
   const mine = { identity: viewer.identity };
-  for (const wrongValue of [wrong, secret, null, [value], "", `${value}A`]) {
-    assertEquals(await sendValue(invitation, wrongValue, mine), "", String(wrongValue));
+  for (const wrongValue of [invalidValue, secret, null, [value], "", `${value}A`]) {
+    assertEquals(await sendSecondStep(invitation, wrongValue, mine), "", String(wrongValue));
   }
   for (const identity of [other.identity, camera.identity]) {
-    assertEquals(await sendValue(invitation, value, { identity }), "");
+    assertEquals(await sendSecondStep(invitation, value, { identity }), "");
   }
-  assertEquals(await sendValue(invitation, value), "");
+  assertEquals(await sendSecondStep(invitation, value), "");
   using wrongUri = await Stranger.connect(addressOf(invitation), mine);
   wrongUri.post("/", { value });
-  assertEquals(await wrongUri.end(), "");
+  assertEquals(await wrongUri.waitForEnd(), "");
   assertEquals(await camera.written(), []);
   // One of many simultaneous joiners is accepted.
   const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
   const strangers = await Promise.all(connected);
   for (const stranger of strangers) stranger.post("/value", { value });
-  const answers = await Promise.allSettled(strangers.map((stranger) => stranger.answer(204)));
+  const responses = await Promise.allSettled(
+    strangers.map((stranger) => stranger.readResponse(204)),
+  );
   for (const stranger of strangers) stranger[Symbol.dispose]();
-  assertEquals(answers.filter(({ status }) => status === "fulfilled").length, 1);
+  assertEquals(responses.filter(({ status }) => status === "fulfilled").length, 1);
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
   assertEquals((await camera.peers()).length, 1);
 });
@@ -361,32 +368,32 @@ Deno.test("the second step requires a certificate that the authority has signed 
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const root = makeAuthority();
-  const between = makeAuthority({ issuer: root });
-  const value = await introduce(invitation, viewer, { authority: base64url(root.der) });
+  const intermediate = makeAuthority({ issuer: root });
+  const value = await sendFirstStep(invitation, viewer, { authority: base64url(root.der) });
   const leaf = (issuer: typeof root) => {
     const { pem, keyPem } = makeLeaf(issuer);
     return { cert: pem, key: keyPem };
   };
-  const below = leaf(between);
-  const chain = { cert: below.cert + between.pem, key: below.key };
-  assertEquals(await sendValue(invitation, value, { identity: chain }), "");
+  const below = leaf(intermediate);
+  const chain = { cert: below.cert + intermediate.pem, key: below.key };
+  assertEquals(await sendSecondStep(invitation, value, { identity: chain }), "");
   assertEquals(await camera.written(), []);
-  using right = await Stranger.connect(addressOf(invitation), { identity: leaf(root) });
-  right.post("/value", { value });
-  await right.answer(204);
-  right[Symbol.dispose]();
+  using validStranger = await Stranger.connect(addressOf(invitation), { identity: leaf(root) });
+  validStranger.post("/value", { value });
+  await validStranger.readResponse(204);
+  validStranger[Symbol.dispose]();
   await withTimeout(invitation.paired, "the pairing completes");
 });
 
 Deno.test("a second device with the valid secret is refused, with a warning to the user", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
-  const beingChecked = Promise.withResolvers<void>();
+  const checkStarted = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<[]>();
   using strangers = new DisposableStack();
   const services = await servicesOf(camera);
   services.servingRecords.listAddresses = () => {
-    beingChecked.resolve();
+    checkStarted.resolve();
     return gate.promise;
   };
   await using invitation = await Invitation.open(services, { listen: LOOPBACK });
@@ -397,15 +404,15 @@ Deno.test("a second device with the valid secret is refused, with a warning to t
   };
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000, 1 / 10);
   using first = await introduce(viewer);
-  await withTimeout(beingChecked.promise, "the first joiner is being checked");
+  await withTimeout(checkStarted.promise, "the first joiner is being checked");
   const limits = timeouts.started.filter((each) => each === 2000);
   assertEquals(limits.length, 2, "the response has its own time limit");
   using second = await introduce(other);
-  assertEquals(await second.end(), "");
+  assertEquals(await second.waitForEnd(), "");
   // Connections without a message also don't displace the joiner.
   for (let i = 0; i < 65; i++) strangers.use(await Stranger.connect(addressOf(invitation)));
   gate.resolve([]);
-  await first.answer(200);
+  await first.readResponse(200);
   assert(camera.logger.messagesOf("warn")[0]!.includes("somebody else may have seen the line"));
 });
 
@@ -429,7 +436,7 @@ async function servicesOf(
 Deno.test("a joiner that leaves after the first step is not stored, and the invitation expires in time", async () => {
   await using setup = await openInvitation(["viewer", "other"], { seconds: 1 });
   const { camera, viewer, other, invitation } = setup;
-  await introduce(invitation, viewer);
+  await sendFirstStep(invitation, viewer);
   await assertRejects(() => other.join(invitation.line));
   await assertRejects(() => withTimeout(invitation.paired, "it expires"), Deno.errors.TimedOut);
   assertEquals([await camera.written(), await other.written()], [[], []]);
@@ -440,7 +447,7 @@ Deno.test("if the last response is lost, the inviter keeps an entry, which the n
   const { camera, viewer } = devices;
   {
     await using invitation = await camera.invite();
-    using stranger = await lastStep(invitation, viewer);
+    using stranger = await sendLastStep(invitation, viewer);
     stranger.socket.end();
     assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
   }
@@ -454,18 +461,18 @@ Deno.test("if the last response is lost, the inviter keeps an entry, which the n
 Deno.test("a joiner that keeps its last connection open delays the inviter by two seconds", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
-  const value = await introduce(invitation, viewer);
+  const value = await sendFirstStep(invitation, viewer);
   using stranger = await Stranger.connect(addressOf(invitation), viewer);
   // Don't speed up the time limit for the request, which has the same length.
   await waitForTick();
   using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
   stranger.post("/value", { value });
-  await stranger.answer(204);
+  await stranger.readResponse(204);
   // The peer is stored before the response.
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   await withTimeout(invitation.paired, "the inviter closes the connection");
   assert(timeouts.started.includes(2000));
-  assertEquals(await stranger.end(), "HTTP/1.1 204 No Content\r\n\r\n");
+  assertEquals(await stranger.waitForEnd(), "HTTP/1.1 204 No Content\r\n\r\n");
 });
 
 Deno.test("an inviter that can't store the peer sends no response, and has no entry", async () => {
@@ -475,9 +482,9 @@ Deno.test("an inviter that can't store the peer sends no response, and has no en
   await using invitation = await camera.invite({ peerName: "other" });
   await pair(camera, other);
   const joining = viewer.join(invitation.line);
-  const [lost, failed] = await Promise.allSettled([joining, invitation.paired]);
-  assert(failed!.status === "rejected" && failed.reason instanceof PairingError);
-  assert(lost!.status === "rejected" && lost.reason.message.includes("last answer"));
+  const [joinOutcome, inviteOutcome] = await Promise.allSettled([joining, invitation.paired]);
+  assert(inviteOutcome!.status === "rejected" && inviteOutcome.reason instanceof PairingError);
+  assert(joinOutcome!.status === "rejected" && joinOutcome.reason.message.includes("last answer"));
   assertMatch(
     camera.logger.messagesOf("warn").join(),
     /can't be stored: .*the name "other" is taken/,
@@ -488,11 +495,11 @@ Deno.test("an inviter that can't store the peer sends no response, and has no en
 
 /** A store that writes the next entry when the test allows it. */
 class SlowStore extends PeerStore {
-  readonly asked = Promise.withResolvers<void>();
+  readonly storeRequested = Promise.withResolvers<void>();
   readonly gate = Promise.withResolvers<void>();
 
   override async record(pairing: Pairing): Promise<Peer> {
-    this.asked.resolve();
+    this.storeRequested.resolve();
     await this.gate.promise;
     return await super.record(pairing);
   }
@@ -507,7 +514,7 @@ Deno.test("closing an invitation while its peer is being stored completes the pa
   const options = { listen: LOOPBACK, serving: [] };
   await using invitation = await Invitation.open(services, options);
   const joining = viewer.join(invitation.line);
-  await withTimeout(peers.asked.promise, "the pairing is being stored");
+  await withTimeout(peers.storeRequested.promise, "the pairing is being stored");
   time.tick(2000); // The time limit of a request doesn't apply.
   const closing = invitation.close();
   // The invitation stays open until then.
@@ -525,8 +532,8 @@ Deno.test("closing an invitation at any moment leaves an entry only if it has re
   const { camera, viewer } = devices;
   for (let round = 0; round < 10; round++) {
     await using invitation = await camera.invite();
-    using stranger = await lastStep(invitation, viewer);
-    if (round % 2 === 0) await stranger.answer(204);
+    using stranger = await sendLastStep(invitation, viewer);
+    if (round % 2 === 0) await stranger.readResponse(204);
     const closing = invitation.close();
     stranger.socket.end();
     const outcome = await withTimeout(

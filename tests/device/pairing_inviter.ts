@@ -24,7 +24,7 @@ export interface InviterOptions {
 /** Starts a server with the responses of the test, and makes a line that leads to it. */
 export async function startInviter(
   device: PairingDevice,
-  answer: Responder,
+  respond: Responder,
   {
     protocols = ["degu-pair/2"],
     identity = device.identity,
@@ -44,13 +44,13 @@ export async function startInviter(
       const length = /^content-length: (\d+)$/m.exec(head)?.[1];
       if (length === undefined || body.length < Number(length)) return;
       requests.push(text);
-      const answered = answer(text, socket, index);
+      const answered = respond(text, socket, index);
       if (answered !== null) socket.write(answered);
     });
   });
-  const plain = new Server(["127.0.0.1", 0], () => [status, "Status", {}, authority]);
-  plain.serveForever();
-  const [, plainPort] = plain.address as HostAddress;
+  const plainServer = new Server(["127.0.0.1", 0], () => [status, "Status", {}, authority]);
+  plainServer.serveForever();
+  const [, plainPort] = plainServer.address as HostAddress;
   const line = encodeLine({
     keyHash: parseKeyHash(readAuthorityDer(authority).publicKey256),
     addresses: [[...server.address, plainPort]],
@@ -58,7 +58,7 @@ export async function startInviter(
     expires: new Date(Date.now() + 60_000),
   });
   const dispose = async () => {
-    await plain[Symbol.asyncDispose]();
+    await plainServer[Symbol.asyncDispose]();
     await server[Symbol.asyncDispose]();
   };
   return { line, requests, [Symbol.asyncDispose]: dispose };
@@ -68,7 +68,7 @@ export async function startInviter(
 export const VALUE: string = base64url(new Uint8Array(16).fill(2));
 
 /** Formats a response with a JSON or text body. */
-export function answerOf(fields: Record<string, unknown> | string, status = "200 OK"): string {
+export function formatAnswer(fields: Record<string, unknown> | string, status = "200 OK"): string {
   return messageOf(`HTTP/1.1 ${status}`, fields);
 }
 

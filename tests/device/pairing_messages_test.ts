@@ -38,11 +38,11 @@ Deno.test("messages are parsed into their fields, or into some of them", () => {
     [PROOF, fc.record({ value: random })],
   ] as const;
   for (const [names, message] of messages) {
-    fc.assert(fc.property(message as fc.Arbitrary<Record<string, unknown>>, (given) => {
-      const bytes = encodeMessage(given);
-      assertEquals(decodeMessage(bytes, names) as Record<string, unknown>, given);
+    fc.assert(fc.property(message as fc.Arbitrary<Record<string, unknown>>, (fields) => {
+      const bytes = encodeMessage(fields);
+      assertEquals(decodeMessage(bytes, names) as Record<string, unknown>, fields);
       const [first] = names;
-      assertEquals(decodeMessage(bytes, [first], names)[first], given[first]);
+      assertEquals(decodeMessage(bytes, [first], names)[first], fields[first]);
     }));
   }
 });
@@ -74,11 +74,17 @@ Deno.test("an invalid message is a RangeError, which does not quote the message"
 
 Deno.test("a message with an invalid field is refused", () => {
   const random = encodeBase64Url(new Uint8Array(16));
-  const right = { secret: random, value: random, authority: "", name: "camera", addresses: [] };
-  const fieldNames = Object.keys(right) as (keyof typeof right)[];
+  const validFields = {
+    secret: random,
+    value: random,
+    authority: "",
+    name: "camera",
+    addresses: [],
+  };
+  const fieldNames = Object.keys(validFields) as (keyof typeof validFields)[];
   const randoms = ["", "AA", `${random}A`, `${random}==`, null, 7, [random]];
   const names = ["", "-", "-a", "a b", "a/b", "..", "../a", "a\nb", "é", "a".repeat(64)];
-  const wrong: Record<keyof typeof right, unknown[]> = {
+  const invalidFields: Record<keyof typeof validFields, unknown[]> = {
     secret: randoms,
     value: randoms,
     authority: ["=", "AB", "-----BEGIN CERTIFICATE-----", null, 7],
@@ -86,8 +92,8 @@ Deno.test("a message with an invalid field is refused", () => {
     addresses: ["10.0.0.1:80", null, Array(7).fill(["10.0.0.1", 80]), [["/run/a.socket", 80]]],
   };
   for (const field of fieldNames) {
-    for (const value of wrong[field]) {
-      const received = new TextEncoder().encode(JSON.stringify({ ...right, [field]: value }));
+    for (const value of invalidFields[field]) {
+      const received = new TextEncoder().encode(JSON.stringify({ ...validFields, [field]: value }));
       const decode = () => decodeMessage(received, [field], fieldNames);
       assertThrows(decode, RangeError, "", `${field}: ${Deno.inspect(value)}`);
     }
@@ -117,14 +123,14 @@ const sample: InvitationLine = {
 };
 
 /** Makes a line from any bytes, with a valid checksum. */
-function lineOf(version: number, rest: Uint8Array): string {
-  const digest = createHash("sha256").update(Uint8Array.of(version)).update(rest).digest();
-  const lineBytes = Uint8Array.from([version, ...digest.subarray(0, 4), ...rest]);
+function lineOf(version: number, payload: Uint8Array): string {
+  const digest = createHash("sha256").update(Uint8Array.of(version)).update(payload).digest();
+  const lineBytes = Uint8Array.from([version, ...digest.subarray(0, 4), ...payload]);
   return `degu:${lineBytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
 }
 
 /** Returns the bytes of a line after the checksum. */
-function restOf(line: string): Uint8Array {
+function payloadOf(line: string): Uint8Array {
   return Uint8Array.fromBase64(line.slice("degu:".length), { alphabet: "base64url" }).slice(5);
 }
 
@@ -140,10 +146,10 @@ Deno.test("a line has the documented bytes", () => {
   const [first, second] = sample.addresses;
   const fields = { ...sample, expires: new Date(0x0102030405) };
   const begin = sample.keyHash.toHex() + "07".repeat(16) + "0000000102030405";
-  const end = "04c00002071d131d14" + "1020010db800000000000000000000000100010002";
+  const addressBytes = "04c00002071d131d14" + "1020010db800000000000000000000000100010002";
   const line = encodeLine({ ...fields, addresses: [first!, second!] });
-  assertEquals(restOf(line).toHex(), begin + end);
-  assertEquals(line, lineOf(2, Uint8Array.fromHex(begin + end)));
+  assertEquals(payloadOf(line).toHex(), begin + addressBytes);
+  assertEquals(line, lineOf(2, Uint8Array.fromHex(begin + addressBytes)));
 });
 
 Deno.test("a line with one IPv4 and one IPv6 host has at most 128 characters", () => {
@@ -158,8 +164,8 @@ Deno.test("a line that is changed, truncated or extended is reported as garbled"
     fc.constantFrom(..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=.é"),
     (index, character) => {
       fc.pre(line[index] !== character);
-      const changed = line.slice(0, index) + character + line.slice(index + 1);
-      assertThrows(() => decodeLine(changed), PairingError, "garbled");
+      const changedLine = line.slice(0, index) + character + line.slice(index + 1);
+      assertThrows(() => decodeLine(changedLine), PairingError, "garbled");
       assertThrows(() => decodeLine(line.slice(0, index)), PairingError, "garbled");
       assertThrows(() => decodeLine(line + character), PairingError, "garbled");
     },
@@ -167,7 +173,7 @@ Deno.test("a line that is changed, truncated or extended is reported as garbled"
 });
 
 Deno.test("a line of another version is reported as such", () => {
-  const content = restOf(encodeLine(sample));
+  const content = payloadOf(encodeLine(sample));
   assertEquals(decodeLine(lineOf(2, content)).secret, sample.secret);
   for (const version of [0, 1, 3, 255]) {
     for (const otherContent of [content, Uint8Array.of(1), new Uint8Array(500)]) {
@@ -193,13 +199,13 @@ Deno.test("a text that is not a line is reported as such, and not quoted", () =>
 Deno.test("an invitation line is refused if it expired more than a day ago, to the millisecond, and no earlier", () => {
   const { expires } = sample;
   const line = encodeLine(sample);
-  const end = expires.getTime() + DAY;
+  const lastTime = expires.getTime() + DAY;
   {
-    using _ = patch(Date, "now", () => () => end);
+    using _ = patch(Date, "now", () => () => lastTime);
     assertEquals(decodeLine(line).expires, expires);
   }
   {
-    using _ = patch(Date, "now", () => () => end + 1);
+    using _ = patch(Date, "now", () => () => lastTime + 1);
     assertThrows(() => decodeLine(line), PairingError, `expired at ${expires.toISOString()}`);
   }
   // A slow clock has no effect.
@@ -226,15 +232,15 @@ Deno.test("an intact line with invalid content is refused", () => {
     ["a missing byte", [...begin, ...address.slice(0, -1)]],
     ["a truncated host", [...begin, 16, ...new Uint8Array(15)]],
   ];
-  const whole = [...begin, ...Array(6).fill(address).flat()];
-  const { addresses } = decodeLine(lineOf(2, Uint8Array.from(whole)));
+  const sixAddresses = [...begin, ...Array(6).fill(address).flat()];
+  const { addresses } = decodeLine(lineOf(2, Uint8Array.from(sixAddresses)));
   assertEquals(addresses, Array(6).fill(["192.0.2.7", 256, 512]));
-  for (const [what, rest] of table) {
+  for (const [label, payload] of table) {
     assertThrows(
-      () => decodeLine(lineOf(2, Uint8Array.from(rest))),
+      () => decodeLine(lineOf(2, Uint8Array.from(payload))),
       PairingError,
       "garbled",
-      what,
+      label,
     );
   }
 });
@@ -243,7 +249,7 @@ Deno.test("parsing any text as a line fails only with these errors", () => {
   fc.assert(fc.property(fc.string(), (text) => {
     assertThrows(() => decodeLine(`degu:${text}`), PairingError);
   }));
-  fc.assert(fc.property(fc.constantFrom(1, 2, 3), bytes(0, 3000), (version, rest) => {
-    assertThrows(() => decodeLine(lineOf(version, rest)), PairingError);
+  fc.assert(fc.property(fc.constantFrom(1, 2, 3), bytes(0, 3000), (version, payload) => {
+    assertThrows(() => decodeLine(lineOf(version, payload)), PairingError);
   }));
 });

@@ -7,35 +7,37 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   addressOf,
-  introduce,
   introductionOf,
   LOOPBACK,
   makeDevices,
+  makePerson,
   openInvitation,
-  person,
   RawJoiner,
-  sendValue,
+  sendFirstStep,
+  sendSecondStep,
   Stranger,
 } from "./pairing.ts";
 
 type AnyTable = Readonly<Record<string, Readonly<Partial<Record<string, string>>>>>;
 
 /** Returns the events of each path from a state to another that enters no state twice. */
-function waysTo(
+function findPaths(
   table: AnyTable,
-  from: string,
-  to: string,
+  startState: string,
+  endState: string,
   passed: readonly string[] = [],
 ): string[][] {
-  if (from === to) return [[]];
-  return Object.entries(table[from]!).flatMap(([event, next]) => {
-    if (passed.includes(next!) || next === from) return [];
-    return waysTo(table, next!, to, [...passed, from]).map((way) => [event, ...way]);
+  if (startState === endState) return [[]];
+  return Object.entries(table[startState]!).flatMap(([event, nextState]) => {
+    if (passed.includes(nextState!) || nextState === startState) return [];
+    return findPaths(table, nextState!, endState, [...passed, startState]).map((
+      way,
+    ) => [event, ...way]);
   });
 }
 
 Deno.test("a joiner by number is stored only after the response, the random value, the inviter's confirmation and the reconnect", () => {
-  const ways = waysTo(NUMBER_TRANSITIONS, "opened", "storing").map((way) => way.join(" "))
+  const ways = findPaths(NUMBER_TRANSITIONS, "opened", "storing").map((way) => way.join(" "))
     .toSorted();
   assertEquals(ways, [
     "answer reveal accept reconnect store",
@@ -44,18 +46,19 @@ Deno.test("a joiner by number is stored only after the response, the random valu
 });
 
 Deno.test("an invitation stores the device that has sent the secret and the value, or a confirmed number; the secret has precedence", () => {
-  const ways = waysTo(LINE_TRANSITIONS, "open", "storing").map((way) => way.join(" ")).toSorted();
+  const ways = findPaths(LINE_TRANSITIONS, "open", "storing").map((way) => way.join(" "))
+    .toSorted();
   assertEquals(ways, ["claim answer reconnect", "confirm"]);
   // After the response, no other device can use the line.
   for (const state of ["answered", "storing", "ended"]) {
-    assertEquals(waysTo(LINE_TRANSITIONS, state, "open"), [], state);
-    assertEquals(waysTo(LINE_TRANSITIONS, state, "claimed"), [], state);
+    assertEquals(findPaths(LINE_TRANSITIONS, state, "open"), [], state);
+    assertEquals(findPaths(LINE_TRANSITIONS, state, "claimed"), [], state);
   }
 });
 
 Deno.test("no event interrupts the state storing, and no event leaves the state ended", () => {
   for (const table of [LINE_TRANSITIONS, NUMBER_TRANSITIONS]) {
-    assertEquals(Object.values(table.ended).filter((next) => next !== "ended"), []);
+    assertEquals(Object.values(table.ended).filter((nextState) => nextState !== "ended"), []);
     assertEquals(table.storing.end, "storing");
   }
 });
@@ -75,12 +78,12 @@ Deno.test("an unknown event is logged as an error by the inviter, and no peer is
   };
   Object.assign(NUMBER_TRANSITIONS, withoutAccept);
   try {
-    const inviter = person();
+    const inviter = makePerson();
     await using setup = await openInvitation(["viewer"], { confirm: inviter.confirm });
     const { camera, viewer, invitation } = setup;
     const joining = assertRejects(() => viewer.joinByNumber(invitation, () => true), PairingError);
-    const question = await inviter.asked();
-    question.answer(true);
+    const question = await inviter.waitForQuestion();
+    question.reply(true);
     await withTimeout(joining, "the joiner is refused");
     const bug = 'the event "accept" is not allowed for a pairing';
     assertStringIncludes(await withTimeout(uncaught.promise, "the error is reported"), bug);
@@ -98,12 +101,12 @@ Deno.test("an invitation that ends during the check of the introduction stores n
     const { camera, viewer } = devices;
     await using invitation = await camera.device.invite({ listen: LOOPBACK });
     // The response needs the addresses of this device's servers.
-    const beingChecked = Promise.withResolvers<void>();
+    const checkStarted = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     gate.promise.catch(() => {});
     const slow = patch(Deno, "readDir", (readDir) => (path) => {
       if (!`${path}`.endsWith("serving")) return readDir(path);
-      beingChecked.resolve();
+      checkStarted.resolve();
       return (async function* () {
         await gate.promise;
         yield* readDir(path);
@@ -111,12 +114,12 @@ Deno.test("an invitation that ends during the check of the introduction stores n
     });
     using stranger = await Stranger.connect(addressOf(invitation));
     stranger.post("/secret", introductionOf(invitation.line, viewer));
-    await withTimeout(beingChecked.promise, "the message is being checked");
-    const closed = invitation.close();
+    await withTimeout(checkStarted.promise, "the message is being checked");
+    const closing = invitation.close();
     if (outcome === "answered") gate.resolve();
     else gate.reject(new Error("the disk is gone"));
-    assertEquals((await stranger.end()).includes("200 OK"), false);
-    await withTimeout(closed, "the invitation ends");
+    assertEquals((await stranger.waitForEnd()).includes("200 OK"), false);
+    await withTimeout(closing, "the invitation ends");
     slow[Symbol.dispose]();
     assertEquals([camera.logger.messagesOf("error"), await camera.written()], [[], []]);
   });
@@ -148,13 +151,13 @@ async function race(round: number): Promise<string> {
     await joiner.reveal();
     await randomPause();
     using secure = await joiner.confirm();
-    if (nextRandom() < 0.8) await secure.answer(200);
+    if (nextRandom() < 0.8) await secure.readResponse(200);
   };
   const byLine = async () => {
     await randomPause();
-    const value = await introduce(invitation, other);
+    const value = await sendFirstStep(invitation, other);
     await randomPause();
-    await sendValue(invitation, value, other);
+    await sendSecondStep(invitation, value, other);
   };
   const closing = async () => {
     await randomPause();

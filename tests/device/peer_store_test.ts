@@ -37,8 +37,8 @@ Deno.test("peers() lists the stored peers by name, and peer() finds an entry by 
   const withFlow: Address[] = [["fe80::2", 7443, 7, 3]];
   const timeBefore = Date.now();
   await record(camera, b!, { addresses });
-  const { addresses: stored } = await record(camera, a!, { addresses: withFlow });
-  assertEquals(stored, [["fe80::2", 7443, 0, 3]]);
+  const { addresses: storedAddresses } = await record(camera, a!, { addresses: withFlow });
+  assertEquals(storedAddresses, [["fe80::2", 7443, 0, 3]]);
   await record(camera, c!);
   assertEquals(namesOf(await camera.peers()), ["A", "b", "c"]);
   const peer = await camera.peer(b!.id);
@@ -111,8 +111,8 @@ Deno.test("forget() removes a peer once, by id, by name or by object, even an ou
   assertEquals(await camera.forget("three"), false);
   assertEquals(await camera.peers(), []);
   assertEquals(await listNames(join(camera.dir, "peers")), []);
-  for (const wrong of [1, null] as unknown[] as string[]) {
-    await assertRejects(() => camera.forget(wrong), TypeError);
+  for (const invalidValue of [1, null] as unknown[] as string[]) {
+    await assertRejects(() => camera.forget(invalidValue), TypeError);
   }
   // An outdated object identifies a peer that was renamed, not the peer that has its name now.
   const earlier = await record(camera, one!);
@@ -171,13 +171,13 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
   const fields = JSON.parse(original);
   // Write in one call: the device watches the directory, and on Windows it has the file open for a
   // moment.
-  const put = async (text: string) => {
+  const replaceFile = async (text: string) => {
     await Deno.writeTextFile(join(camera.dir, "new"), text, { mode: 0o600 });
     await retryReplace(() => Deno.renameSync(join(camera.dir, "new"), path));
   };
-  const changed = (change: Record<string, unknown>) =>
+  const changedText = (change: Record<string, unknown>) =>
     `${JSON.stringify({ ...fields, ...change }, null, 2)}\n`;
-  assertEquals(changed({}), original);
+  assertEquals(changedText({}), original);
   const { pem } = makeAuthority();
   const rows: [name: string, text: string][] = [
     ["empty", ""],
@@ -186,26 +186,26 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["a list", "[]"],
     ["null", "null"],
     ["the same JSON in another form", JSON.stringify(fields)],
-    ["an additional field", changed({ more: 1 })],
-    ["a missing field", changed({ name: undefined })],
-    ["no version", changed({ version: undefined })],
-    ["no whole version", changed({ version: 1.5 })],
-    ["no name", changed({ name: "a b" })],
-    ["no time", changed({ pairedAt: "yesterday" })],
-    ["another authority", changed({ certificate: pem })],
-    ["no certificate", changed({ certificate: "" })],
-    ["a certificate of another type", changed({ certificate: 1 })],
-    ["invalid addresses", changed({ addresses: ["camera"] })],
-    ["an address with port 0", changed({ addresses: ["127.0.0.1:0"] })],
-    ["no list of addresses", changed({ addresses: "127.0.0.1:1" })],
+    ["an additional field", changedText({ more: 1 })],
+    ["a missing field", changedText({ name: undefined })],
+    ["no version", changedText({ version: undefined })],
+    ["no whole version", changedText({ version: 1.5 })],
+    ["no name", changedText({ name: "a b" })],
+    ["no time", changedText({ pairedAt: "yesterday" })],
+    ["another authority", changedText({ certificate: pem })],
+    ["no certificate", changedText({ certificate: "" })],
+    ["a certificate of another type", changedText({ certificate: 1 })],
+    ["invalid addresses", changedText({ addresses: ["camera"] })],
+    ["an address with port 0", changedText({ addresses: ["127.0.0.1:0"] })],
+    ["no list of addresses", changedText({ addresses: "127.0.0.1:1" })],
     ["too long", original + " ".repeat(16384)],
   ];
   for (const [name, text] of rows) {
     await t.step(name, async () => {
-      await put(original);
+      await replaceFile(original);
       assertEquals(namesOf(await camera.peers()), ["one", "two"]);
       logger.lines.length = 0;
-      await put(text);
+      await replaceFile(text);
       assertEquals(namesOf(await camera.peers()), ["one"]);
       assertEquals(await camera.peer(two!.id), null);
       assertEquals(await camera.peer("two"), null);
@@ -258,28 +258,31 @@ Deno.test("a peer whose file has another version is not trusted, a warning names
     await Deno.writeTextFile(path, JSON.stringify(fields));
     return await Deno.readTextFile(path);
   };
-  for (const [version, name, shown] of [[2, "one", "one"], [0, "a b", one!.id]] as const) {
+  for (const [version, name, shownName] of [[2, "one", "one"], [0, "a b", one!.id]] as const) {
     const text = await write({ version, name, more: [] });
     const logger = new RecordingLogger();
-    await using opened = await Device.open(camera.dir, { logger });
+    await using openedDevice = await Device.open(camera.dir, { logger });
     const message =
-      `the peer "${shown}" can't be used: its file "${
+      `the peer "${shownName}" can't be used: its file "${
         one!.id
       }.json" has version ${version}, and this ` +
       "version of Degu reads version 1; use the version that has written it, or pair the two devices again";
     assertEquals(logger.messagesOf("warn"), [message]);
-    assertEquals(namesOf(await opened.peers()), ["two"]);
-    for (const nameOrPeer of [shown, one!.id, peer]) {
+    assertEquals(namesOf(await openedDevice.peers()), ["two"]);
+    for (const nameOrPeer of [shownName, one!.id, peer]) {
       for (
-        const call of [() => opened.client(nameOrPeer), () => opened.rename(nameOrPeer, "three")]
+        const call of [
+          () => openedDevice.client(nameOrPeer),
+          () => openedDevice.rename(nameOrPeer, "three"),
+        ]
       ) {
         assertEquals((await assertRejects(call, DeviceError)).code, "UNKNOWN");
       }
-      if (typeof nameOrPeer === "string") assertEquals(await opened.peer(nameOrPeer), null);
+      if (typeof nameOrPeer === "string") assertEquals(await openedDevice.peer(nameOrPeer), null);
     }
     // No other peer can get its name.
     if (name === "one") {
-      const rename = () => opened.rename("two", "ONE");
+      const rename = () => openedDevice.rename("two", "ONE");
       await assertRejects(rename, RangeError, `is taken, by the peer with the id ${one!.id}`);
     }
     assertEquals(await Deno.readTextFile(path), text);
@@ -341,11 +344,11 @@ Deno.test("the file of a peer has at most 16384 bytes", async () => {
     await record(camera, one!, { addresses: hosts.map((host) => [host, 80]) });
     return (await Deno.stat(fileOf(one!))).size;
   };
-  const least = await sizeWith(["a"]);
-  const line = await sizeWith(["a".repeat(50), "a"]) - least;
+  const minSize = await sizeWith(["a"]);
+  const line = await sizeWith(["a".repeat(50), "a"]) - minSize;
   for (const bytes of [16383, 16384, 16385]) {
-    const hosts: string[] = Array(Math.floor((bytes - least) / line)).fill("a".repeat(50));
-    const lastLine = "a".repeat(1 + (bytes - least) % line);
+    const hosts: string[] = Array(Math.floor((bytes - minSize) / line)).fill("a".repeat(50));
+    const lastLine = "a".repeat(1 + (bytes - minSize) % line);
     assertEquals(await sizeWith([...hosts, lastLine]), bytes);
     assertEquals(namesOf(await camera.peers()), bytes > 16384 ? [] : ["one"]);
   }
@@ -356,47 +359,48 @@ Deno.test("watch() detects the changes of other processes, even if the directory
   const { camera, others: [one, two] } = setup;
   const logger = new RecordingLogger();
   const store = new PeerStore(camera.dir, logger);
-  const [path, away] = [join(camera.dir, "peers"), join(camera.dir, "away")];
+  const [path, movedPath] = [join(camera.dir, "peers"), join(camera.dir, "away")];
   const { setTimeout } = globalThis;
-  let [looks, changes] = [0, 0];
+  let [checkCount, changeCount] = [0, 0];
   store.onChange(() => {
     throw new Error("not now"); // the other listeners are still called
   });
-  store.onChange(() => changes++);
+  store.onChange(() => changeCount++);
   using _looks = patch(Deno, "lstat", (lstat) => (path) => {
-    looks++;
+    checkCount++;
     return lstat(path);
   });
   using time = new FakeTime();
-  const goOn = async (isOver: () => boolean, what: string) => {
-    for (const end = performance.now() + 20_000; !isOver();) {
-      assert(performance.now() < end, `${what} is not detected`);
+  const waitUntil = async (isOver: () => boolean, event: string) => {
+    for (const deadline = performance.now() + 20_000; !isOver();) {
+      assert(performance.now() < deadline, `${event} is not detected`);
       time.tick(400);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   };
-  const see = (names: string[], what: string) =>
-    goOn(() => namesOf(store.current).join() === names.join(), what);
-  const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "a further change");
-  const unread = () =>
+  const waitForNames = (names: string[], event: string) =>
+    waitUntil(() => namesOf(store.current).join() === names.join(), event);
+  const waitForChecks = (maxChecks = checkCount + 60) =>
+    waitUntil(() => checkCount > maxChecks, "a further change");
+  const countReadErrors = () =>
     logger.messagesOf("error").filter((line) => line.includes("can't be read")).length;
   const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
-    const unreadBefore = unread();
+    const errorsBefore = countReadErrors();
     using _failing = patch(Deno, "readTextFile", () => fail);
     // A running check has opened its file, and must not read the change.
-    await goOn(() => unread() > unreadBefore, "a failed read");
+    await waitUntil(() => countReadErrors() > errorsBefore, "a failed read");
     await change();
-    await goOnLooking();
+    await waitForChecks();
   };
   {
     await using _watch = store.watch();
     await record(camera, one!);
-    await see(["one"], "a first change");
+    await waitForNames(["one"], "a first change");
     await record(camera, two!);
-    await see(["one", "two"], "a second change in the same tick");
-    await goOnLooking();
-    assertEquals(changes, 2);
+    await waitForNames(["one", "two"], "a second change in the same tick");
+    await waitForChecks();
+    assertEquals(changeCount, 2);
     assertEquals(logger.messagesOf("error").map((line) => /processed: .*not now$/.test(line)), [
       true,
       true,
@@ -404,18 +408,18 @@ Deno.test("watch() detects the changes of other processes, even if the directory
     const file = join(path, (await Array.fromAsync(Deno.readDir(path)))[0]!.name);
     const text = await Deno.readTextFile(file);
     await failToRead(() => Deno.truncate(file));
-    await goOn(() => store.current.length === 1, "an emptied file");
+    await waitUntil(() => store.current.length === 1, "an emptied file");
     await failToRead(() => Deno.writeTextFile(file, text));
-    await see(["one", "two"], "a restored file");
-    assertEquals(unread(), 2);
-    await Deno.rename(path, away);
-    await see([], "a missing directory");
+    await waitForNames(["one", "two"], "a restored file");
+    assertEquals(countReadErrors(), 2);
+    await Deno.rename(path, movedPath);
+    await waitForNames([], "a missing directory");
     assertEquals([await camera.peers(), await camera.peer(one!.id)], [[], null]);
-    await Deno.rename(away, path);
-    await see(["one", "two"], "a restored directory");
-    await Deno.rename(path, away);
+    await Deno.rename(movedPath, path);
+    await waitForNames(["one", "two"], "a restored directory");
+    await Deno.rename(path, movedPath);
     await Deno.mkdir(path);
-    await see([], "a replaced directory");
+    await waitForNames([], "a replaced directory");
   }
 });
 
@@ -426,14 +430,14 @@ Deno.test("no read is running after a watch has ended, not even one that a sessi
   await camera[Symbol.asyncDispose](); // its watch also reads
   const store = storeOf(camera.dir);
   using time = new FakeTime();
-  const seen = Promise.withResolvers<void>();
+  const readStarted = Promise.withResolvers<void>();
   const tryRefresh = store.tryRefresh.bind(store);
-  store.tryRefresh = () => tryRefresh().finally(seen.resolve);
+  store.tryRefresh = () => tryRefresh().finally(readStarted.resolve);
   const rows: (() => Promise<unknown>)[] = [
     () => store.read(viewer!.id),
     () => store.refresh(),
     () => Promise.all([store.refresh(), Promise.resolve().then(() => store.refresh())]),
-    () => (time.tick(400), seen.promise),
+    () => (time.tick(400), readStarted.promise),
   ];
   for (const [index, begin] of rows.entries()) {
     const watch = store.watch();

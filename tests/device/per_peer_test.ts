@@ -11,7 +11,7 @@ const ask = async (app: App, peer: string) => {
 };
 
 /** An app that counts. */
-function counting(name: string): App {
+function makeCountingApp(name: string): App {
   let requests = 0;
   return () => reply(200, `${name} ${++requests}`);
 }
@@ -20,7 +20,7 @@ Deno.test("perPeer makes an app for each peer at its first request, and reuses t
   const names: string[] = [];
   const app = perPeer((peer) => {
     names.push(peer.name);
-    return counting(peer.name);
+    return makeCountingApp(peer.name);
   });
   assertEquals(names, []);
   const replies = [await ask(app, "a"), await ask(app, "b"), await ask(app, "a")];
@@ -52,14 +52,14 @@ Deno.test("perPeer makes a new app for a renamed peer, so that rules by name app
 
 Deno.test("perPeer makes one app for two simultaneous requests", async () => {
   const names: string[] = [];
-  const begun = Promise.withResolvers<void>();
+  const makeStarted = Promise.withResolvers<void>();
   const app = perPeer(async (peer) => {
     names.push(peer.name);
-    await begun.promise;
-    return counting(peer.name);
+    await makeStarted.promise;
+    return makeCountingApp(peer.name);
   });
   const asking = [ask(app, "a"), ask(app, "a")];
-  begun.resolve();
+  makeStarted.resolve();
   assertEquals([(await Promise.all(asking)).sort(), names], [["a 1", "a 2"], ["a"]]);
 });
 
@@ -82,7 +82,7 @@ const serve = (device: Device, app: App) => device.serve(["127.0.0.1", 0], app);
 Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", async () => {
   await using temp = await TempDevices.create("camera", "viewer", "recorder");
   const { camera, viewer, recorder } = temp.devices;
-  const app = perPeer((peer: Peer) => counting(peer.name));
+  const app = perPeer((peer: Peer) => makeCountingApp(peer.name));
   await using server = await serve(camera, app);
   const replyTo = async (device: Device) => {
     const client = await device.client("camera", { addresses: [server.address] });
@@ -102,18 +102,18 @@ Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", a
 Deno.test("perPeer: an app whose peer is forgotten while it is made is not used", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
-  const begun = Promise.withResolvers<void>();
+  const makeStarted = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   let handled = 0;
   const app = perPeer(async () => {
-    begun.resolve();
+    makeStarted.resolve();
     await gate.promise;
     return () => reply(200, `${++handled}`);
   });
   await using server = await serve(camera, app);
   const client = await viewer.client("camera", { addresses: [server.address] });
   const asking = catchRejection(client.request("GET", "/"), "a request of a forgotten peer");
-  await begun.promise;
+  await makeStarted.promise;
   await camera.forget("viewer");
   await asking;
   gate.resolve();

@@ -14,13 +14,13 @@ Deno.test("TempDevices are paired with each other by their names, and removed on
     dir = camera.dir;
     assertEquals((await Deno.stat(`${dir}/..`)).mode! & 0o777, 0o700);
     for (
-      const [device, others] of [
+      const [device, otherNames] of [
         [camera, ["recorder", "viewer"]],
         [viewer, ["camera", "recorder"]],
         [recorder, ["camera", "viewer"]],
       ] as [Device, string[]][]
     ) {
-      assertEquals((await device.peers()).map(({ name }) => name).sort(), others);
+      assertEquals((await device.peers()).map(({ name }) => name).sort(), otherNames);
     }
     await using server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
       return reply(200, peerOf(session).name);
@@ -51,16 +51,16 @@ Deno.test("peerSession makes a trusted session for which peerOf returns the peer
   await using temp = await TempDevices.create("camera", "viewer");
   const session = temp.peerSession("viewer");
   const { pairedAt: _, ...peer } = peerOf(session);
-  const { pairedAt: __, ...known } = (await temp.devices.camera.peer("viewer"))!;
-  assertEquals(peer, known);
+  const { pairedAt: __, ...peerFields } = (await temp.devices.camera.peer("viewer"))!;
+  assertEquals(peer, peerFields);
   assertEquals([session.user, await session.isTrusted()], ["viewer", true]);
   const response = await callApp((_request, { user }) => reply(200, user), mkreq("GET", "/"), {
     session: temp.peerSession("camera"),
   });
   assertEquals(await response.text(), "camera");
   assertThrows(() => temp.peerSession("toaster" as "camera"), RangeError, "camera, viewer");
-  await using alone = await TempDevices.create("camera");
-  assertEquals(peerOf(alone.peerSession("camera")).id, alone.devices.camera.id);
+  await using singleDevice = await TempDevices.create("camera");
+  assertEquals(peerOf(singleDevice.peerSession("camera")).id, singleDevice.devices.camera.id);
 });
 
 Deno.test("TempDevices and their servers don't print", async () => {

@@ -38,8 +38,8 @@ Deno.test("forget ends only the sessions of that peer, and the peer can't reconn
   // A client is connected before the server has accepted it. The responses make the order certain.
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
-  using kept = await (await otherDevice.client("camera")).connect();
-  await kept.get("/");
+  using keptConnection = await (await otherDevice.client("camera")).connect();
+  await keptConnection.get("/");
   const signals = Array.from(server.sessions, ({ signal }) => signal);
   assertEquals(signals.length, 2);
   assertEquals(await camera.forget("viewer"), true);
@@ -50,7 +50,7 @@ Deno.test("forget ends only the sessions of that peer, and the peer can't reconn
   assertEquals(server.sessions.size, 1);
   await conn.get("/").then(() => assert(false), () => {});
   assertEquals(await setup.ask(), REFUSED);
-  assertEquals((await kept.get("/")).headers["name"], "other");
+  assertEquals((await keptConnection.get("/")).headers["name"], "other");
   // After it is paired again, it is accepted again.
   await record(camera, viewer);
   assertEquals(await setup.ask(), "viewer");
@@ -65,14 +65,14 @@ Deno.test("forget in another process ends sessions and connections within a seco
     using conn = await (await viewer.client("camera")).connect();
     await conn.get("/");
     const [session] = server.sessions;
-    const ended = untilAborted(session!.signal).then(() => Date.now());
+    const endedAt = untilAborted(session!.signal).then(() => Date.now());
     const script = `import { Device } from "./device.ts";
 await using device = await Device.open(${JSON.stringify(camera.dir)});
 await device.forget("viewer");
 console.log(Date.now());`;
     const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
     const output = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
-    attempts.push(await withTimeout(ended, "the session ends") - Number(output));
+    attempts.push(await withTimeout(endedAt, "the session ends") - Number(output));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
     await record(camera, viewer);
@@ -87,7 +87,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
   const [session] = server.sessions;
-  const ended = untilAborted(session!.signal);
+  const sessionEnd = untilAborted(session!.signal);
   {
     using _failing = patch(Deno, "readDir", () => () => {
       throw new Error("Too many open files (os error 24)");
@@ -99,15 +99,15 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     assertEquals(session!.signal.aborted, false);
     assertEquals(await session!.isTrusted(), false); // its own file is missing
   }
-  await withTimeout(ended, "the session ends");
+  await withTimeout(sessionEnd, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
   assertEquals(logger.messagesOf("error").length, 1);
 });
 
 Deno.test("a peer with a slow handshake is not accepted after it was forgotten", async () => {
-  const heldPeers = holdPeers();
-  heldPeers.isSlow = false;
-  await using setup = await setUp(heldPeers);
+  const blockingApp = makeBlockingApp();
+  blockingApp.isSlow = false;
+  await using setup = await setUp(blockingApp);
   const { camera, viewer, server } = setup;
   await using relay = new HandshakeRelay(server.address);
   const asking = [setup.ask(viewer, relay.address), setup.ask(viewer, relay.address)];
@@ -115,11 +115,11 @@ Deno.test("a peer with a slow handshake is not accepted after it was forgotten",
   await camera.forget("viewer");
   relay.release();
   assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
-  assertEquals(heldPeers.sessions, []);
+  assertEquals(blockingApp.sessions, []);
 });
 
 /** An app whose `onConnect` blocks while `isSlow` is set, until `release()` is called. */
-function holdPeers() {
+function makeBlockingApp() {
   const entered = Promise.withResolvers<Session>();
   const released = Promise.withResolvers<void>();
   const sessions: Session[] = [];
@@ -141,15 +141,15 @@ function holdPeers() {
 }
 
 Deno.test("the file of a peer is checked after its handshake and onConnect", async () => {
-  const heldPeers = holdPeers();
-  await using setup = await setUp(heldPeers);
+  const blockingApp = makeBlockingApp();
+  await using setup = await setUp(blockingApp);
   const { camera, viewer } = setup;
   const asking = setup.ask();
-  const session = await heldPeers.entered();
+  const session = await blockingApp.entered();
   assertEquals(peerOf(session).name, "viewer");
   // Like a change by another process that this process has not detected yet.
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  heldPeers.release();
+  blockingApp.release();
   assertEquals(await asking, REFUSED);
   assertEquals(setup.server.sessions.size, 0);
   assertEquals(await session.isTrusted(), false);
@@ -157,42 +157,42 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
 });
 
 Deno.test("forget ends a session whose onConnect is pending", async () => {
-  const heldPeers = holdPeers();
-  await using setup = await setUp(heldPeers);
+  const blockingApp = makeBlockingApp();
+  await using setup = await setUp(blockingApp);
   const { camera, viewer } = setup;
   const asking = setup.ask();
-  const { signal } = await heldPeers.entered();
-  const ended = untilAborted(signal);
+  const { signal } = await blockingApp.entered();
+  const sessionEnd = untilAborted(signal);
   try {
     // Like a change by another process.
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-    await withTimeout(ended, "the session ends");
+    await withTimeout(sessionEnd, "the session ends");
     assertMatch(String(signal.reason), /forgotten/);
     assertEquals(await withTimeout(asking, "the connection is closed"), REFUSED);
   } finally {
-    heldPeers.release();
+    blockingApp.release();
   }
 });
 
 Deno.test("a peer that is forgotten and paired again at once loses its earlier sessions", async () => {
-  const heldPeers = holdPeers();
-  heldPeers.isSlow = false;
-  await using setup = await setUp(heldPeers);
+  const blockingApp = makeBlockingApp();
+  blockingApp.isSlow = false;
+  await using setup = await setUp(blockingApp);
   const { camera, viewer, server } = setup;
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
-  heldPeers.isSlow = true;
+  blockingApp.isSlow = true;
   const asking = setup.ask();
-  const waiting = await heldPeers.entered();
-  heldPeers.isSlow = false;
+  const waiting = await blockingApp.entered();
+  blockingApp.isSlow = false;
   await camera.forget("viewer");
   await record(camera, viewer);
-  assertEquals(heldPeers.sessions.length, 2);
-  for (const session of heldPeers.sessions) {
+  assertEquals(blockingApp.sessions.length, 2);
+  for (const session of blockingApp.sessions) {
     assertMatch(String(session.signal.reason), /forgotten/);
     assertEquals(await session.isTrusted(), false);
   }
-  heldPeers.release();
+  blockingApp.release();
   assertEquals(await asking, REFUSED);
   await conn.get("/").then(() => assert(false), () => {});
   assertEquals(await setup.ask(), "viewer");
@@ -210,16 +210,16 @@ Deno.test("an upload whose peer is forgotten never gets its name, even if the pe
   ];
   for (const forget of forgetting) {
     const client = await viewer.client("camera");
-    const half = new Uint8Array(100_000);
+    const halfContent = new Uint8Array(100_000);
     let forgotten: Promise<unknown> | undefined;
     const source = async function* () {
-      yield half;
+      yield halfContent;
       // Before that the peer is not accepted, and could be accepted with the new trust.
       while (server.sessions.size === 0) await waitForTick();
       await (forgotten = forget());
-      yield half;
+      yield halfContent;
     };
-    const body = new bodies.BodyIter(source(), 2 * half.length);
+    const body = new bodies.BodyIter(source(), 2 * halfContent.length);
     await client.request("PUT", "/file", {}, body).then(
       ({ status }) => assert(status >= 400, `${status}`),
       () => {},
@@ -234,9 +234,9 @@ Deno.test("a check that detects a forgotten peer ends all sessions of that peer 
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
   const client = await viewer.client("camera");
-  using one = await client.connect();
-  using two = await client.connect();
-  for (const conn of [one, two]) await conn.get("/");
+  using firstConnection = await client.connect();
+  using secondConnection = await client.connect();
+  for (const conn of [firstConnection, secondConnection]) await conn.get("/");
   const sessions = [...server.sessions];
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals(await sessions[0]!.isTrusted(), false);
@@ -264,19 +264,19 @@ Deno.test("all peers are read again only if the file of one is missing, and no p
 });
 
 Deno.test("shutdown lets a request finish, and forget still ends it", async () => {
-  const started = Promise.withResolvers<AbortSignal>();
+  const requestStarted = Promise.withResolvers<AbortSignal>();
   await using setup = await setUp(async (_request, session) => {
-    started.resolve(session.signal);
+    requestStarted.resolve(session.signal);
     await untilAborted(session.signal);
     return [204, "No Content", {}, null];
   });
   const asking = setup.ask();
-  const signal = await withTimeout(started.promise, "the request arrives");
-  const ended = setup.server.shutdown();
+  const signal = await withTimeout(requestStarted.promise, "the request arrives");
+  const shutdownPromise = setup.server.shutdown();
   assertEquals(await setup.camera.serving(), []);
   assertEquals(signal.aborted, false);
   await setup.camera.forget("viewer");
-  await withTimeout(ended, "the server is shut down");
+  await withTimeout(shutdownPromise, "the server is shut down");
   assertEquals(await asking, REFUSED);
 });
 

@@ -36,26 +36,26 @@ Deno.test("readAuthorityDer rejects certificates of any other form", async (t) =
   const issuer = makeAuthority();
   const { noAuthority, signsHandshakes, signsAlsoHandshakes, unknown, nameConstraints } =
     EXTENSIONS;
-  const of = (...extensions: NonNullable<Deviation["extensions"]>) => ({ extensions });
+  const withExtensions = (...extensions: NonNullable<Deviation["extensions"]>) => ({ extensions });
   const basic = [authority(), signsCertificates()];
   const rows: [name: string, deviation: Deviation, problem: RegExp | null][] = [
     ["unchanged", {}, null],
-    ["a key that also signs handshakes", of(authority(), signsAlsoHandshakes()), null],
-    ["an unknown extension that is not critical", of(...basic, unknown(false)), null],
+    ["a key that also signs handshakes", withExtensions(authority(), signsAlsoHandshakes()), null],
+    ["an unknown extension that is not critical", withExtensions(...basic, unknown(false)), null],
     ["P-384", { key: "P-384" }, /P-256/],
     ["RSA", { key: "RSA" }, /DER/],
     ["SHA-384", { hash: "SHA-384" }, /DER/],
-    ["no authority", of(noAuthority(), signsCertificates()), /CA:TRUE/],
-    ["no basicConstraints", of(signsCertificates()), /CA:TRUE/],
-    ["no keyUsage", of(authority()), /keyCertSign/],
-    ["no keyCertSign", of(authority(), signsHandshakes()), /keyCertSign/],
-    ["an unknown critical extension", of(...basic, unknown(true)), /critical/],
-    ["constraints on names", of(...basic, nameConstraints(false)), /constraints/],
-    ["no extension", of(), /CA:TRUE/],
-    ["an extension twice", of(...basic, authority()), /DER/],
+    ["no authority", withExtensions(noAuthority(), signsCertificates()), /CA:TRUE/],
+    ["no basicConstraints", withExtensions(signsCertificates()), /CA:TRUE/],
+    ["no keyUsage", withExtensions(authority()), /keyCertSign/],
+    ["no keyCertSign", withExtensions(authority(), signsHandshakes()), /keyCertSign/],
+    ["an unknown critical extension", withExtensions(...basic, unknown(true)), /critical/],
+    ["constraints on names", withExtensions(...basic, nameConstraints(false)), /constraints/],
+    ["no extension", withExtensions(), /CA:TRUE/],
+    ["an extension twice", withExtensions(...basic, authority()), /DER/],
     ["signed by another", { issuer }, /another authority/],
     ["signed by another of the same name", { issuer, name: issuer.name }, /own key/],
-    ["more than 2 KiB", of(...basic, unknown(false, 2048)), /2048/],
+    ["more than 2 KiB", withExtensions(...basic, unknown(false, 2048)), /2048/],
   ];
   for (const [name, deviation, problem] of rows) {
     await t.step(name, () => {
@@ -89,9 +89,9 @@ Deno.test("readAuthorityDer rejects a certificate that is changed, truncated or 
   const { der } = makeAuthority();
   // Every fifth bit: one or two bits of each byte.
   for (let bit = 0; bit < der.length * 8; bit += 5) {
-    const changed = Uint8Array.from(der);
-    changed[bit >> 3]! ^= 1 << (bit & 7);
-    assertThrows(() => readAuthorityDer(changed), RangeError, "Not", `bit ${bit}`);
+    const changedDer = Uint8Array.from(der);
+    changedDer[bit >> 3]! ^= 1 << (bit & 7);
+    assertThrows(() => readAuthorityDer(changedDer), RangeError, "Not", `bit ${bit}`);
   }
   for (let length = 0; length < der.length; length += 7) {
     assertThrows(() => readAuthorityDer(der.subarray(0, length)), RangeError);
@@ -144,20 +144,20 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
     1,
     2,
   ]];
-  for (const wrong of versions) {
-    const version = [0xa0, wrong.length, ...wrong];
+  for (const invalidVersion of versions) {
+    const version = [0xa0, invalidVersion.length, ...invalidVersion];
     assertThrows(
       () => readAuthorityDer(make([...version, ...remainder], 2)),
       RangeError,
       "DER",
-      `${wrong}`,
+      `${invalidVersion}`,
     );
   }
   assertThrows(() => readAuthorityDer(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
   // 3 is SHA-384 (RFC 5758 §3.2). The algorithm in the signed part follows the version and the
   // serial number.
-  for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
-    assertThrows(() => readAuthorityDer(wrong), RangeError, "DER");
+  for (const invalidBody of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
+    assertThrows(() => readAuthorityDer(invalidBody), RangeError, "DER");
   }
 });
 
@@ -167,8 +167,10 @@ Deno.test("readAuthority accepts only the canonical text of an authority, and do
   await using dir = await createTempDir();
   const { certFile, keyFile } = await createDevicePki(dir.path, "camera");
   const files = [await Deno.readTextFile(certFile), await Deno.readTextFile(keyFile)];
-  const changed = [pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")];
-  for (const text of ["", "a b c", ...files, ...changed, makeAuthority({ key: "P-384" }).pem]) {
+  const changedTexts = [pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")];
+  for (
+    const text of ["", "a b c", ...files, ...changedTexts, makeAuthority({ key: "P-384" }).pem]
+  ) {
     const { message } = assertThrows(() => readAuthority(text), RangeError, "Not the certificate");
     assert(!message.includes("BEGIN") && !message.includes("a b c"), message);
   }
@@ -176,22 +178,22 @@ Deno.test("readAuthority accepts only the canonical text of an authority, and do
 });
 
 Deno.test("a device is identified only by an authority that verified its certificate and signed it directly", () => {
-  const [one, two] = [makeAuthority(), makeAuthority()];
-  const leaf = makeLeaf(one);
-  const below = makeLeaf(makeAuthority({ issuer: one }));
-  const devices = [two, one].map(({ pem }) => readAuthority(pem));
-  const [other, device] = devices;
+  const [firstAuthority, secondAuthority] = [makeAuthority(), makeAuthority()];
+  const leaf = makeLeaf(firstAuthority);
+  const below = makeLeaf(makeAuthority({ issuer: firstAuthority }));
+  const devices = [secondAuthority, firstAuthority].map(({ pem }) => readAuthority(pem));
+  const [otherAuthority, device] = devices;
   const rows: [what: string, leaf: TestAuthority, voucher: TestAuthority | null, boolean][] = [
-    ["signed by the authority that verified it", leaf, one, true],
-    ["an intermediate certificate", below, one, false],
-    ["verified by another authority", leaf, two, false],
+    ["signed by the authority that verified it", leaf, firstAuthority, true],
+    ["an intermediate certificate", below, firstAuthority, false],
+    ["verified by another authority", leaf, secondAuthority, false],
     ["verified by the system's store", leaf, null, false],
   ];
-  for (const [what, { der: raw }, voucher, isIdentified] of rows) {
+  for (const [label, { der: raw }, voucher, isIdentified] of rows) {
     const authority = voucher && { publicKey256: publicKey256(voucher.pem), raw: voucher.der };
     const verified = { raw, authority } as unknown as PeerCertificate;
-    assertEquals(identifyDevice(verified, devices), isIdentified ? device! : null, what);
-    assertEquals(identifyDevice(verified, [other!]), null, what);
+    assertEquals(identifyDevice(verified, devices), isIdentified ? device! : null, label);
+    assertEquals(identifyDevice(verified, [otherAuthority!]), null, label);
   }
   assertEquals(identifyDevice(null, devices), null);
 });

@@ -124,7 +124,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
   for (const [path, name, message] of invalid) {
     await assertRejects(() => createDevicePki(path, name), RangeError, message, name);
   }
-  const wrong: unknown[][] = [
+  const invalidCalls: unknown[][] = [
     [dir.path, 1],
     [dir.path],
     [null, "camera-1"],
@@ -134,7 +134,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
     [dir.path, "camera-1", null],
     [dir.path, "camera-1", false],
   ];
-  for (const [index, values] of wrong.entries()) {
+  for (const [index, values] of invalidCalls.entries()) {
     // A JavaScript program can pass values of any type.
     const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
     const words = ["name: ", "name: ", "dir: "][index] ?? "";
@@ -212,10 +212,10 @@ Deno.test("a process that is killed while it creates an identity leaves no incom
   await running.waitForStdout(/^1\n/m);
   running.kill();
   const { stdout } = await running.waitForEnd();
-  const started = Number(stdout.trim().split("\n").at(-1));
+  const startedCount = Number(stdout.trim().split("\n").at(-1));
 
   const names = Array.from(
-    { length: 3 * (started + 1) },
+    { length: 3 * (startedCount + 1) },
     (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
   );
   for (const name of names) await createDevicePki(dir.path, name);

@@ -19,12 +19,14 @@ Deno.test("a name that is taken gets a number, and remains a valid name", () => 
     ["a".repeat(63), ["a".repeat(63)], `${"a".repeat(61)}-2`],
     ["cam-2", ["cam-2"], "cam-2-2"],
   ];
-  for (const [name, taken, free] of rows) assertEquals(findFreeName(name, new Set(taken)), free);
+  for (const [name, takenNames, expectedName] of rows) {
+    assertEquals(findFreeName(name, new Set(takenNames)), expectedName);
+  }
   const names = fc.stringMatching(/^[a-c][a-c-]{0,62}$/);
-  fc.assert(fc.property(names, fc.array(names), (name, others) => {
-    const takenKeys = new Set([name, ...others].map((each) => each.toLowerCase()));
-    const free = findFreeName(name, takenKeys);
-    assert(isDeviceName(free) && !takenKeys.has(free.toLowerCase()));
+  fc.assert(fc.property(names, fc.array(names), (name, otherNames) => {
+    const takenKeys = new Set([name, ...otherNames].map((each) => each.toLowerCase()));
+    const freeName = findFreeName(name, takenKeys);
+    assert(isDeviceName(freeName) && !takenKeys.has(freeName.toLowerCase()));
   }));
 });
 
@@ -78,16 +80,16 @@ Deno.test("formatDeviceId encodes 256 bits as 52 characters, and every bit count
   fc.assert(fc.property(hash, fc.nat(255), (bytes, bit) => {
     const id = formatDeviceId(bytes);
     assert(isDeviceId(id), id);
-    const changed = bytes.slice();
-    changed[bit >> 3]! ^= 1 << (bit & 7);
-    assertNotEquals(formatDeviceId(changed), id);
+    const changedBytes = bytes.slice();
+    changedBytes[bit >> 3]! ^= 1 << (bit & 7);
+    assertNotEquals(formatDeviceId(changedBytes), id);
   }));
 });
 
 Deno.test("isDeviceId is true only for texts that formatDeviceId returns", () => {
   const id = formatDeviceId(new Uint8Array(32).fill(0b01011010));
   assertEquals(isDeviceId(id), true);
-  const others = [
+  const invalidIds = [
     "",
     id.slice(0, -1),
     `${id}a`,
@@ -98,5 +100,5 @@ Deno.test("isDeviceId is true only for texts that formatDeviceId returns", () =>
     id.replace(/^./, "1"),
     id.replace(/^./, "8"),
   ];
-  for (const text of others) assertEquals(isDeviceId(text), false, JSON.stringify(text));
+  for (const text of invalidIds) assertEquals(isDeviceId(text), false, JSON.stringify(text));
 });

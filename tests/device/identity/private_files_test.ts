@@ -58,10 +58,13 @@ Deno.test("an error of writing a private file names the file, and the file is re
   const fail = () => Promise.reject(new Error("No space left on device"));
   using _full = patch(Deno.FsFile.prototype, "write", () => fail);
   for (
-    const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
+    const [write, failingPath] of [[replacePrivateFile, temporary], [
+      writePrivateFile,
+      path,
+    ]] as const
   ) {
-    const failed = () => write(path, "secret", temporary);
-    await assertRejects(failed, Error, `No space left on device: write '${written}'`);
+    const failingWrite = () => write(path, "secret", temporary);
+    await assertRejects(failingWrite, Error, `No space left on device: write '${failingPath}'`);
   }
   assertEquals(await listNames(dir.path), []);
 });
@@ -69,7 +72,7 @@ Deno.test("an error of writing a private file names the file, and the file is re
 const ANOTHER_USER = 12345;
 
 /** Returns why this user can't give a file to another user, as root can; `null` if it can. */
-async function giftObstacle(): Promise<string | null> {
+async function findGiftObstacle(): Promise<string | null> {
   await using dir = await createTempDir();
   return await Deno.chown(dir.path, ANOTHER_USER, null).then(() => null, String);
 }
@@ -91,17 +94,17 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
   const load = () => createDevicePki(dir.path, "camera-1");
   await load();
   for (const [path, bits, accepted] of rows) {
-    const changed = join(dir.path, path);
-    const modeBefore = await readMode(changed);
-    await Deno.chmod(changed, bits);
+    const changedPath = join(dir.path, path);
+    const modeBefore = await readMode(changedPath);
+    await Deno.chmod(changedPath, bits);
     if (accepted) {
       await load();
     } else {
       const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
-      assertStringIncludes(error.message, `${changed} is open`);
+      assertStringIncludes(error.message, `${changedPath} is open`);
       assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
     }
-    await Deno.chmod(changed, modeBefore);
+    await Deno.chmod(changedPath, modeBefore);
   }
   // No key is written into a directory that other users can write. A shared directory is left
   // unchanged.
@@ -116,7 +119,7 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
 });
 
 testUnless(
-  await giftObstacle(),
+  await findGiftObstacle(),
   "createDevicePki rejects directories and keys of another user",
   async () => {
     await using dir = await createTempDir();
@@ -140,7 +143,7 @@ testUnless(
 );
 
 testUnless(
-  await giftObstacle(),
+  await findGiftObstacle(),
   "a user's files must belong to that user or to root",
   async () => {
     await using dir = await createTempDir();
