@@ -333,7 +333,10 @@ export class Client extends RequestShortcuts implements Connector {
 
 /** How to open a connection. */
 export interface ConnectOptions {
-  /** Aborts connecting, the handshake and `onConnect`; rejects with the signal's reason. */
+  /**
+   * Aborts connecting, the handshake and `onConnect`. The call then rejects with the reason of
+   * this signal.
+   */
   signal?: AbortSignal | undefined;
   /**
    * The classes that the bodies of responses are made from: the classes of this package, or classes

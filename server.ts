@@ -244,7 +244,7 @@ export class Server implements AsyncDisposable {
     options?: ServerOptions,
   ): Promise<Server & { readonly port: number }>;
   /**
-   * Makes a server at an address that need not have a port, and resolves once it serves.
+   * Makes a server at an address of any kind, such as a Unix socket, and resolves once it serves.
    *
    * @param address The address, as for the constructor.
    * @param app Answers the requests.
@@ -511,7 +511,7 @@ export class SSLServer extends Server {
     options?: SSLServerOptions,
   ): Promise<SSLServer & { readonly port: number }>;
   /**
-   * Makes a server at an address that need not have a port, and resolves once it serves.
+   * Makes a server at an address of any kind, such as a Unix socket, and resolves once it serves.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @param address The address, as for {@linkcode Server}.

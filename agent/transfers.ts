@@ -317,7 +317,7 @@ export class Transfers implements Disposable {
   }
 }
 
-/** The codes of errors of one peer, after which the other peers continue. */
+/** The codes of errors of one peer, after which the command continues with the other peers. */
 const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
 /**

@@ -67,8 +67,8 @@ interface Route {
   /** Whether the route matches all requests below the path. */
   readonly isMount: boolean;
   /**
-   * The key by which routes are sorted: a literal component precedes a name, a name precedes
-   * `{name...}`, and `{name...}` precedes a mount.
+   * The key by which routes are sorted: a literal component comes before a name, a name
+   * before `{name...}`, and `{name...}` before a mount. The first match is used.
    */
   readonly sortKey: string;
   /**

@@ -39,17 +39,16 @@ export const MAX_TRIES = 5;
 /** The states of the line of an invitation, as described at the top of this module. */
 export type LineState = "open" | "claimed" | "answered" | "storing" | "ended";
 
-/**
- * The events of a line. `finish` is the end of storing, after a success or a failure; `end` is a
- * call, a signal or the expiry that ends the invitation.
- */
+/** The events of the line of an invitation. */
 export type LineEvent =
   | "claim"
   | "refuse"
   | "answer"
   | "reconnect"
   | "confirm"
+  /** The joiner was stored, or storing has failed. */
   | "finish"
+  /** A call of `close()`, the abort of a signal or the expiry ends the invitation. */
   | "end";
 
 /** The next state of a line, by state and event. */

@@ -240,14 +240,14 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     let slot: Slot | null = null;
     try {
       const signal = signalOfOptions(options);
-      const check = () => checkRequest(method, uri, headers, body);
-      const slotOrPromise = this.#acquireSlot(signal, check);
+      const checkArguments = () => checkRequest(method, uri, headers, body);
+      const slotOrPromise = this.#acquireSlot(signal, checkArguments);
       slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
       const requestOptions = signal === undefined ? undefined : { signal };
       const send = (connection: AnyConnection) => {
         return connection.request(method, uri, headers, body, requestOptions);
       };
-      const response = await this.#sendRequest(slot, check, send, body, signal);
+      const response = await this.#sendRequest(slot, checkArguments, send, body, signal);
       const usedSlot = slot;
       usedSlot.body = response.body;
       this.#restartUnreadTimer();

@@ -51,15 +51,15 @@ export function makeExchangeReporter(
   logger: SafeLogger,
 ): ExchangeReporter | null {
   if (onExchange === undefined) return null;
-  const logError = (error: unknown) =>
+  const logCallbackError = (error: unknown) =>
     logger.error(`an error of onExchange: ${stackOf(error)}`, { error });
   return (exchange) => {
     try {
       // The types also allow an async function, whose promise is not awaited.
       const result = onExchange(exchange);
-      if (result instanceof Promise) result.catch(logError);
+      if (result instanceof Promise) result.catch(logCallbackError);
     } catch (error) {
-      logError(error);
+      logCallbackError(error);
     }
   };
 }

@@ -350,8 +350,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Identifies the peer that `onConnect` accepts. Returns the reason why the peer is refused, or
-   * `null`.
+   * Applies the result of `onConnect`: gives the session the identity of an accepted peer, and
+   * checks that the peer is trusted. Returns the reason to refuse the peer, or `null`.
    */
   async #applyDecision(connectResult: unknown): Promise<string | null> {
     const decision = parseConnectResult(connectResult);

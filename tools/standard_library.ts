@@ -107,8 +107,8 @@ async function waitForConnectTimeout(
 }
 
 /**
- * Runs the same Deno executable in the project's directory, with the standard streams of this
- * process; returns the exit code.
+ * Runs the same Deno executable in the project's directory. The program has no stdin, and writes to
+ * stdout and stderr of this process. Returns the exit code.
  *
  * @param wrapper A command whose last arguments are the executable and its arguments.
  */

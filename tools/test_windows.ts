@@ -12,7 +12,7 @@
 
 import { ROWS } from "../tests/wine/rows.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
-import { findWine, findWineObstacles, type Wine } from "./wine.ts";
+import { findWineObstacles, installWine, type Wine } from "./wine.ts";
 
 const TEST_FOLDERS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
 const IMPORT_MAP = ["--import-map", "tests/support/offline/import_map.json"];
@@ -46,7 +46,7 @@ Deno.exit(hasPassed ? 0 : 1);
 
 async function prepareWine(): Promise<Wine> {
   const obstacles = await findWineObstacles();
-  if (obstacles.length === 0) return await findWine(modules);
+  if (obstacles.length === 0) return await installWine(modules);
   console.error(`Wine can't be installed: ${obstacles.join("; ")}`);
   Deno.exit(1);
 }

@@ -82,10 +82,10 @@ export async function findWineObstacles(): Promise<string[]> {
 }
 
 /**
- * Finds Wine. Installs it if it is missing, which takes two minutes and about 2 GB. Fills the cache
- * of Deno for Windows with the packages that `modules` import.
+ * Installs Wine and Deno for Windows if they are missing, which takes two minutes and about 2 GB.
+ * Fills Deno's cache with the packages that `modules` import.
  */
-export async function findWine(modules: readonly string[]): Promise<Wine> {
+export async function installWine(modules: readonly string[]): Promise<Wine> {
   const installedMarker = `${DIRECTORY}/installed`;
   if (!await exists(installedMarker)) {
     console.log(`installing Wine and Deno for Windows in ${DIRECTORY}`);

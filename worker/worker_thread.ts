@@ -138,7 +138,7 @@ export class WorkerThread {
     this.#finalError = error;
     // Closing the port delivers the reports that have arrived. They are ignored.
     this.#port.close();
-    // If no command is pending, no promise rejects, so the log must have the end of the worker.
+    // If no command is pending, no promise rejects, so log the end of the worker.
     if (this.#pendingCommands.size === 0 && this.#closePromise === null) {
       processLogger.error(`${WORKER_NAME} ${reason}`);
     }

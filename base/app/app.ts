@@ -47,8 +47,8 @@ export interface Socket {
    */
   readonly trust?: AbortSignal;
   /**
-   * The likely reason if a server refuses this client over TLS, with advice. `client.connect()`
-   * adds it to the error of such a request.
+   * The likely reason if a server refuses this client over TLS, with advice. A connection of
+   * `client.connect()` adds this hint to the error of a request that the server refused.
    */
   readonly refusalHint?: string;
 }

@@ -223,7 +223,8 @@ export abstract class BodyReader extends BodyState {
       return convert(bytes, hasOwnMemory);
     } finally {
       // End the operation after the conversion, because the connection may then overwrite the
-      // buffer. A read of no bytes at the end is the last read that is allowed.
+      // buffer. After the last byte, one more read is allowed, which returns no bytes. A read that
+      // requested no bytes counts as this read, so every later read throws.
       this.endOperation(this.isDone, requestedBytes === 0);
     }
   }

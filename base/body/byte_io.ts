@@ -357,7 +357,7 @@ export class ReadBuffer {
   }
 }
 
-/** The growth factor for an announced size, relative to the collected bytes. */
+/** The factor by which a full buffer grows if the size of the body was announced. */
 const ANNOUNCED_GROWTH_FACTOR = 8;
 /**
  * The growth factor for an unknown size. This factor is smaller, because a copy briefly needs the

@@ -48,7 +48,8 @@ export function allows(table: Uint8Array, text: string): boolean {
 
 /**
  * Parses the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1; returns -1 for any other text.
- * Without sign, leading zeros and spaces, all readers of a message see the same number.
+ * Refuses a sign, leading zeros and spaces, because another reader of the message, such as a proxy,
+ * could parse them as another number.
  */
 export function parseDecimal(text: string): number {
   const digitCount = text.length;

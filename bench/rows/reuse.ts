@@ -168,19 +168,19 @@ async function* makeGroups(
 }
 
 /**
- * Creates files with fixed times. A file starts with the bytes of another file, if `prefixPathOf`
- * returns its path; all other bytes are random.
+ * Creates files with fixed times. A file starts with the bytes of another file, if
+ * `initialContentPathOf` returns its path; all other bytes are random.
  */
 async function createFiles(
   directory: string,
   sizes: Readonly<Record<string, number>>,
-  prefixPathOf: (path: string) => string | null,
+  initialContentPathOf: (path: string) => string | null,
 ): Promise<void> {
   for (const [path, size] of Object.entries(sizes)) {
     const filePath = `${directory}/${path}`;
     await Deno.mkdir(filePath.slice(0, filePath.lastIndexOf("/")), { recursive: true });
-    const prefixPath = prefixPathOf(path);
-    if (prefixPath !== null) await Deno.copyFile(prefixPath, filePath);
+    const initialContentPath = initialContentPathOf(path);
+    if (initialContentPath !== null) await Deno.copyFile(initialContentPath, filePath);
     using file = await Deno.open(filePath, { write: true, create: true, append: true });
     const missingBytes = size - (await file.stat()).size;
     for (let written = 0; written < missingBytes; written += 65536) {
@@ -188,7 +188,7 @@ async function createFiles(
         crypto.getRandomValues(new Uint8Array(Math.min(65536, missingBytes - written))),
       );
     }
-    const time = prefixPath === null || missingBytes === 0
+    const time = initialContentPath === null || missingBytes === 0
       ? OLD_TIME
       : new Date(+OLD_TIME + 86_400_000);
     await file.utime(time, time);

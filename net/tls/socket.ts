@@ -33,9 +33,9 @@ export class TlsSocket implements Socket {
   readonly protocol: string;
   /** The cipher suite, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher: string;
-  /** The local address; undefined for Unix sockets and abstract names of `node:net`. */
+  /** The local address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly localAddr: Deno.Addr | undefined;
-  /** The address of the peer; undefined for Unix sockets and abstract names of `node:net`. */
+  /** The peer's address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   readonly #rawStream: RawStream;
