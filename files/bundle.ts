@@ -68,7 +68,7 @@ export type PutRecord =
   | { readonly path: readonly string[]; readonly kind: "directory" };
 
 /** A record of the answer to `bundle=put`, in the order of the request. */
-interface PutAnswer {
+interface PutResponseRecord {
   readonly status: PutStatus;
 }
 
@@ -93,28 +93,37 @@ export class BundleError extends Error {
 export interface BundleFormat<R> {
   /** Whether the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
-  readonly check: (value: Record<string, unknown>) => R;
+  readonly parseRecord: (value: Record<string, unknown>) => R;
 }
 
-export const GET_ANSWER: BundleFormat<GetRecord> = { hasContent: true, check: checkFound };
-export const DIGEST_ANSWER: BundleFormat<GetRecord> = { hasContent: false, check: checkFound };
-export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
-export const PUT_ANSWER: BundleFormat<PutAnswer> = {
+export const GET_RESPONSE: BundleFormat<GetRecord> = {
+  hasContent: true,
+  parseRecord: parseGetRecord,
+};
+export const DIGEST_RESPONSE: BundleFormat<GetRecord> = {
   hasContent: false,
-  check: (value) => readRecord(value, ["status"], PUT_STATUSES),
+  parseRecord: parseGetRecord,
+};
+export const PUT_REQUEST: BundleFormat<PutRecord> = {
+  hasContent: true,
+  parseRecord: parsePutRecord,
+};
+export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
+  hasContent: false,
+  parseRecord: (value) => readRecord(value, ["status"], PUT_STATUSES),
 };
 
 const encoder = new TextEncoder();
 
 /** Formats the line of a record; the bytes of the file, if any, follow it. */
-export function formatRecord(record: GetRecord | PutRecord | PutAnswer): string {
+export function formatRecord(record: GetRecord | PutRecord | PutResponseRecord): string {
   return `${JSON.stringify(record)}\n`;
 }
 
 export const BUNDLE_END = '{"end":true}\n';
 
 export function formatBundle(
-  records: Iterable<PutRecord | PutAnswer>,
+  records: Iterable<PutRecord | PutResponseRecord>,
 ): Uint8Array<ArrayBuffer> {
   let text = "";
   for (const record of records) text += formatRecord(record);
@@ -151,9 +160,9 @@ export class BundleBuffer {
    */
   take(isLast: boolean): Uint8Array {
     if (isLast) this.#addLine(BUNDLE_END);
-    const taken = this.#bytes.subarray(0, this.length);
+    const bytes = this.#bytes.subarray(0, this.length);
     this.length = 0;
-    return taken;
+    return bytes;
   }
 }
 
@@ -200,17 +209,17 @@ export class BundleParser<R> {
    * @throws {BundleError} if the piece does not continue a bundle.
    */
   *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
-    for (let at = 0; at < piece.length;) {
+    for (let position = 0; position < piece.length;) {
       if (this.#hasEnded) throw new BundleError("bytes follow the end");
       if (this.#record === null) {
-        const taken = this.#buffer.takeLine(piece, at, lineTooLongError);
-        if (taken === null) return;
-        at = taken.end;
-        this.#readLine(taken.line);
+        const parsedLine = this.#buffer.takeLine(piece, position, lineTooLongError);
+        if (parsedLine === null) return;
+        position = parsedLine.end;
+        this.#readLine(parsedLine.line);
       }
       if (this.#record === null) continue;
-      const part = piece.subarray(at, at + this.#size - this.#buffer.length);
-      at += part.length;
+      const part = piece.subarray(position, position + this.#size - this.#buffer.length);
+      position += part.length;
       if (this.#buffer.length + part.length < this.#size) return this.#buffer.add(part);
       const record: R = this.#record;
       this.#record = null;
@@ -219,7 +228,7 @@ export class BundleParser<R> {
   }
 
   /** Throws a {@linkcode BundleError} unless the bundle is complete. */
-  end(): void {
+  checkEnd(): void {
     if (!this.#hasEnded) throw new BundleError("it ends early");
   }
 
@@ -228,14 +237,14 @@ export class BundleParser<R> {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw new BundleError(`${quote(line)} is not an object`);
     }
-    const { hasContent, check } = this.#format;
+    const { hasContent, parseRecord } = this.#format;
     if ("end" in value) {
       checkKeys(value, ["end"]);
       if (value.end !== true) throw new BundleError("a bad end");
       this.#hasEnded = true;
       return;
     }
-    this.#record = check(value as Record<string, unknown>);
+    this.#record = parseRecord(value as Record<string, unknown>);
     this.#size = hasContent && "size" in value ? value.size as number : 0;
   }
 }
@@ -260,10 +269,10 @@ function parseLine(line: Uint8Array): unknown {
 
 const FILE_KEYS = ["path", "size", "modified", "sha256"];
 /** Keys that the record of a file may have, or not. */
-const OPTIONAL = ["mode"];
+const OPTIONAL_KEYS = ["mode"];
 
 /** Parsers of the value of each key, which return `null` for an invalid value. */
-const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
+const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
   size: (value) => {
     const isSmall = Number.isInteger(value) && value as number >= 0 &&
@@ -275,40 +284,42 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   mode: (value) => parseMode(value) === null ? null : value,
   kind: (value) => value === "directory" ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
-  seen: (value) => isSeen(value) ? value : null,
+  seen: (value) => isSizeAndTime(value) ? value : null,
 };
 
 function readRecord<R>(
-  value: Record<string, unknown>,
+  object: Record<string, unknown>,
   keys: readonly string[],
   statuses: readonly unknown[] = [],
 ): R {
-  checkKeys(value, keys);
+  checkKeys(object, keys);
   const record: Record<string, unknown> = {};
   for (const key of keys) {
-    const text = value[key];
-    const read = key === "status" && statuses.includes(text) ? text : FIELDS[key]?.(text) ?? null;
-    if (read === null) throw new BundleError(`a bad ${key}`);
-    record[key] = read;
+    const fieldValue = object[key];
+    const field = key === "status" && statuses.includes(fieldValue)
+      ? fieldValue
+      : FIELD_PARSERS[key]?.(fieldValue) ?? null;
+    if (field === null) throw new BundleError(`a bad ${key}`);
+    record[key] = field;
   }
   return record as R;
 }
 
-function checkFound(value: Record<string, unknown>): GetRecord {
-  const keys = value.status === 200 ? ["status", ...keysOf(value)] : ["status", "path"];
-  return readRecord(value, keys, [200, ...ABSENT_STATUSES]);
+function parseGetRecord(object: Record<string, unknown>): GetRecord {
+  const keys = object.status === 200 ? ["status", ...fileKeysOf(object)] : ["status", "path"];
+  return readRecord(object, keys, [200, ...ABSENT_STATUSES]);
 }
 
-function checkPut(value: Record<string, unknown>): PutRecord {
-  if (value.kind !== undefined) return readRecord(value, ["path", "kind"]);
-  const condition = ["if-none-match", "seen"].find((key) => value[key] !== undefined);
-  const keys = keysOf(value);
-  return readRecord(value, condition === undefined ? keys : [...keys, condition]);
+function parsePutRecord(object: Record<string, unknown>): PutRecord {
+  if (object.kind !== undefined) return readRecord(object, ["path", "kind"]);
+  const condition = ["if-none-match", "seen"].find((key) => object[key] !== undefined);
+  const keys = fileKeysOf(object);
+  return readRecord(object, condition === undefined ? keys : [...keys, condition]);
 }
 
 /** The keys of the record of a file. */
-function keysOf(value: object): readonly string[] {
-  return [...FILE_KEYS, ...OPTIONAL.filter((key) => Object.hasOwn(value, key))];
+function fileKeysOf(value: object): readonly string[] {
+  return [...FILE_KEYS, ...OPTIONAL_KEYS.filter((key) => Object.hasOwn(value, key))];
 }
 
 /** Refuses an object whose keys are not exactly these, in any order. */
@@ -321,7 +332,7 @@ function checkKeys(value: object, keys: readonly string[]): void {
 }
 
 /** Whether a value is the size and the time of a file. */
-function isSeen(value: unknown): boolean {
+function isSizeAndTime(value: unknown): boolean {
   if (!Array.isArray(value) || value.length !== 2) return false;
   const [size, modified] = value;
   return Number.isSafeInteger(size) && size >= 0 && Number.isInteger(modified) &&

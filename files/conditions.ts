@@ -9,7 +9,7 @@
 
 import type { HeaderDict } from "../base.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
-import { type FileStats, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
+import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 export interface Validators {
   /**
@@ -38,10 +38,14 @@ export function makeValidators(stats: FileStats, checkedAt: number): Validators 
   const modified = Math.floor(mtime / 1000);
   const settledTime = checkedAt - SETTLED_MILLISECONDS;
   // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
-  const present = Math.floor(checkedAt / 1000);
+  const currentSeconds = Math.floor(checkedAt / 1000);
   return {
-    etag: Math.max(mtime, ctime) <= settledTime ? `"${fileVersion(stats)}"` : null,
-    lastModified: mtime <= settledTime ? modified : modified > present ? present : null,
+    etag: Math.max(mtime, ctime) <= settledTime ? `"${fileVersionOf(stats)}"` : null,
+    lastModified: mtime <= settledTime
+      ? modified
+      : modified > currentSeconds
+      ? currentSeconds
+      : null,
     modified,
   };
 }
@@ -55,7 +59,7 @@ export function formatDate(seconds: number): string {
 const RFC_850_DATE = /^([A-Z][a-z]+)day, (\d\d)-([A-Z][a-z]{2})-(\d\d) (\d\d:\d\d:\d\d) GMT$/;
 const ASCTIME_DATE = /^([A-Z][a-z]{2}) ([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) (\d{4})$/;
 /** The names of the days as RFC 850 writes them, without "day". */
-const DAYS = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
+const DAY_NAMES = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
 
 /** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
 export function parseDate(value: string): number | null {
@@ -68,7 +72,7 @@ export function parseDate(value: string): number | null {
 /** Converts an obsolete HTTP-date; returns any other text unchanged. */
 function toFixedForm(value: string): string {
   const [, longDay = "", day, month, shortYear, time] = RFC_850_DATE.exec(value) ?? [];
-  if (DAYS.includes(longDay)) {
+  if (DAY_NAMES.includes(longDay)) {
     return `${longDay.slice(0, 3)}, ${day} ${month} ${expandYear(Number(shortYear))} ${time} GMT`;
   }
   const asctime = ASCTIME_DATE.exec(value);
@@ -79,9 +83,9 @@ function toFixedForm(value: string): string {
 
 /** The year with these last two digits that is at most 50 years in the future. */
 function expandYear(lastDigits: number): number {
-  const now = new Date().getUTCFullYear();
-  const year = now - now % 100 + lastDigits;
-  return year > now + 50 ? year - 100 : year;
+  const currentYear = new Date().getUTCFullYear();
+  const year = currentYear - currentYear % 100 + lastDigits;
+  return year > currentYear + 50 ? year - 100 : year;
 }
 
 /**
@@ -169,10 +173,10 @@ export function computeCoarserTimes(time: number): number[] {
 
 /** Whether two times are the same, as precisely as the coarser disk stores times. */
 export function isSameTime(firstTime: number, secondTime: number): boolean {
-  const [earlier, later] = firstTime < secondTime
+  const [earlierTime, laterTime] = firstTime < secondTime
     ? [firstTime, secondTime]
     : [secondTime, firstTime];
-  return later - earlier < 1 || computeCoarserTimes(later).includes(earlier);
+  return laterTime - earlierTime < 1 || computeCoarserTimes(laterTime).includes(earlierTime);
 }
 
 /** The stamp of a missing file. */
@@ -194,7 +198,7 @@ export function stampOfStats({ size, mtimeNs }: Pick<FileStats, "size" | "mtimeN
 
 /** The stamp of a file with its version. */
 export function versionedStampOf(stats: FileStats): string {
-  return `${stampOfStats(stats)},${fileVersion(stats)}`;
+  return `${stampOfStats(stats)},${fileVersionOf(stats)}`;
 }
 
 /** Whether a stamp, which may have no version, matches a file; `null` stands for a missing file. */

@@ -18,7 +18,7 @@ import { quote } from "../internal/quote.ts";
 import { evictOldest } from "../internal/collections.ts";
 import {
   type FileStats,
-  fileVersion,
+  fileVersionOf,
   isOverwritten,
   isSettled,
   isUnchanged,
@@ -169,7 +169,7 @@ export class DigestCache {
 
   /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` without one. */
   find({ stats }: Pick<OpenFile, "stats">): string | null {
-    return this.#digests.get(fileVersion(stats)) ?? null;
+    return this.#digests.get(fileVersionOf(stats)) ?? null;
   }
 
   /**
@@ -178,7 +178,7 @@ export class DigestCache {
    */
   add({ stats, checkedAt }: Pick<OpenFile, "stats" | "checkedAt">, digest: string): void {
     if (!isSettled(stats, checkedAt)) return;
-    this.#digests.set(fileVersion(stats), digest);
+    this.#digests.set(fileVersionOf(stats), digest);
     evictOldest(this.#digests, MAX_CACHED_DIGESTS);
   }
 

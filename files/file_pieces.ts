@@ -48,25 +48,26 @@ export function isSettled({ ctimeNs }: FileStats, checkedAt: number): boolean {
 }
 
 /** Identifies a version of a file, as far as its metadata can. */
-export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileStats): string {
+export function fileVersionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
-/** An entity tag of a {@linkcode fileVersion}: the device, the inode, and the rest. */
-const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
+/** An entity tag of a {@linkcode fileVersionOf}: the device, the inode, and the rest. */
+const ETAG_PATTERN = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 
 /** Whether the file of an entity tag certainly is not this one, by another name or path. */
 export function isOtherFile(etag: string, path: string): boolean {
-  const [, dev, ino] = ETAG.exec(etag) ?? [];
+  const [, dev, ino] = ETAG_PATTERN.exec(etag) ?? [];
   if (dev === undefined) return false;
   const stats = lstatSync(path, { bigint: true });
   return dev !== stats.dev.toString(16) || ino !== stats.ino.toString(16);
 }
 
 /** Whether a file is unchanged, as far as its metadata shows. */
-export function isUnchanged(first: FileStats, last: FileStats): boolean {
-  return first.dev === last.dev && first.ino === last.ino && first.size === last.size &&
-    first.mtimeNs === last.mtimeNs && first.ctimeNs === last.ctimeNs;
+export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolean {
+  return firstStats.dev === lastStats.dev && firstStats.ino === lastStats.ino &&
+    firstStats.size === lastStats.size &&
+    firstStats.mtimeNs === lastStats.mtimeNs && firstStats.ctimeNs === lastStats.ctimeNs;
 }
 
 /**
@@ -75,70 +76,70 @@ export function isUnchanged(first: FileStats, last: FileStats): boolean {
  * A file that has grown is assumed to have been appended to: logs are written all the time. Only a
  * digest shows that it was overwritten as well.
  */
-export function isOverwritten(first: FileStats, last: FileStats): boolean {
-  if (last.size > first.size) return false;
-  if (last.size < first.size || last.mtimeNs !== first.mtimeNs) return true;
+export function isOverwritten(firstStats: FileStats, lastStats: FileStats): boolean {
+  if (lastStats.size > firstStats.size) return false;
+  if (lastStats.size < firstStats.size || lastStats.mtimeNs !== firstStats.mtimeNs) return true;
   // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
   // bytes and setting mtime back changes ctime as well.
-  return last.ctimeNs !== first.ctimeNs && last.nlink >= first.nlink;
+  return lastStats.ctimeNs !== firstStats.ctimeNs && lastStats.nlink >= firstStats.nlink;
 }
 
 /** Bytes of each of the two buffers for a file of this device. */
 const FILE_PIECE_BYTES = 2097152;
 /** Bytes of each of the two buffers for a file that is served; many may be served at once. */
-const SERVED_BYTES = 524288;
+const SERVED_PIECE_BYTES = 524288;
 
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
  * the next is requested, and the last one stays valid; while a piece is in use, the next is being
  * read. All pieces but the first have the same length.
  *
- * @param tooShort Creates the error for a file that ends before `stop`.
- * @param arrived Called with each piece as soon as it has been read, while the one before may still
+ * @param makeTooShortError Creates the error for a file that ends before `stop`.
+ * @param onPiece Called with each piece as soon as it has been read, while the one before may still
  * be in use.
  */
 export async function* readPieces(
   file: Deno.FsFile | FileHandle,
   start: number,
   stop: number,
-  tooShort: () => Error,
-  arrived: (piece: Uint8Array) => void = () => {},
+  makeTooShortError: () => Error,
+  onPiece: (piece: Uint8Array) => void = () => {},
 ): AsyncGenerator<Uint8Array, void, void> {
   if (start === stop) return;
   // A `Deno.FsFile` is read from its position, a handle from any.
   const isLocal = file instanceof Deno.FsFile;
-  const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_BYTES, stop - start);
+  const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
-  let other: Uint8Array = EMPTY_BYTES;
+  let otherBuffer: Uint8Array = EMPTY_BYTES;
   let position = start;
-  const read = async () => {
-    const into = buffer.subarray(0, (stop - position) % size || size);
+  const readPiece = async () => {
+    const destination = buffer.subarray(0, (stop - position) % size || size);
     const count = isLocal
-      ? await file.read(into) ?? 0
-      : (await file.read(into, 0, into.length, position)).bytesRead;
-    if (count === 0) throw tooShort();
-    arrived(into.subarray(0, count));
+      ? await file.read(destination) ?? 0
+      : (await file.read(destination, 0, destination.length, position)).bytesRead;
+    if (count === 0) throw makeTooShortError();
+    onPiece(destination.subarray(0, count));
     return count;
   };
   if (isLocal) await file.seek(start, Deno.SeekMode.Start);
-  let reading: Promise<number> | null = null;
+  let pendingRead: Promise<number> | null = null;
   try {
     while (position < stop) {
-      const count = await (reading ?? read());
+      const count = await (pendingRead ?? readPiece());
       const piece = buffer.subarray(0, count);
       position += count;
-      if (other.length === 0 && position < stop) other = new Uint8Array(size);
-      [buffer, other] = [other, buffer];
+      if (otherBuffer.length === 0 && position < stop) otherBuffer = new Uint8Array(size);
+      [buffer, otherBuffer] = [otherBuffer, buffer];
       if (position < stop) {
-        reading = read();
+        pendingRead = readPiece();
         // An error is thrown where the piece is awaited.
-        reading.catch(() => {});
+        pendingRead.catch(() => {});
       }
       yield piece;
     }
   } finally {
     // A read in progress uses its buffer, and the position of the file.
-    await reading?.catch(() => {});
+    await pendingRead?.catch(() => {});
   }
 }
 
@@ -152,28 +153,28 @@ export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.
  * Reads a small file at once; `null` if the file was replaced, is larger than the buffer, or is
  * being written.
  */
-export function readSmall(
+export function readSmallFile(
   path: string,
-  seen: FileIdentity,
+  identity: FileIdentity,
   buffer: Uint8Array,
 ): BigIntStats | null {
-  const read = openSmall(path, seen, buffer);
-  if (read === null) return null;
-  closeSync(read.file);
-  return read.stats;
+  const smallFile = openSmallFile(path, identity, buffer);
+  if (smallFile === null) return null;
+  closeSync(smallFile.file);
+  return smallFile.stats;
 }
 
-/** Reads a small file as {@linkcode readSmall} does, and leaves it open. */
-export function openSmall(
+/** Reads a small file as {@linkcode readSmallFile} does, and leaves it open. */
+export function openSmallFile(
   path: string,
-  seen: FileIdentity,
+  identity: FileIdentity,
   buffer: Uint8Array,
 ): { readonly file: number; readonly stats: BigIntStats } | null {
   const file = openSync(path, READ_FLAGS);
   let isRead = false;
   try {
     const stats = fstatSync(file, { bigint: true });
-    isRead = isSameFile(stats, seen) && readOpenSmall(file, stats, buffer);
+    isRead = isSameFile(stats, identity) && readOpenSmallFile(file, stats, buffer);
     return isRead ? { file, stats } : null;
   } finally {
     if (!isRead) closeSync(file);
@@ -185,20 +186,20 @@ export function openSmall(
  * The times of a file that has changed within two seconds show no further change: such a file is
  * read twice, and both times must give the same bytes.
  */
-function readOpenSmall(file: number, stats: BigIntStats, buffer: Uint8Array): boolean {
+function readOpenSmallFile(file: number, stats: BigIntStats, buffer: Uint8Array): boolean {
   const size = Number(stats.size);
   if (!stats.isFile() || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);
   const showsChanges = isSettled(stats, Date.now());
-  if (!fillFrom(file, bytes)) return false;
+  if (!readFully(file, bytes)) return false;
   if (!showsChanges) {
-    const again = new Uint8Array(size);
-    if (!fillFrom(file, again) || Buffer.compare(bytes, again) !== 0) return false;
+    const secondBytes = new Uint8Array(size);
+    if (!readFully(file, secondBytes) || Buffer.compare(bytes, secondBytes) !== 0) return false;
   }
   return isUnchanged(stats, fstatSync(file, { bigint: true }));
 }
 
-function fillFrom(file: number, buffer: Uint8Array): boolean {
+function readFully(file: number, buffer: Uint8Array): boolean {
   for (let length = 0; length < buffer.length;) {
     const count = readSync(file, buffer, length, buffer.length - length, length);
     if (count === 0) return false;

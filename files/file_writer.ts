@@ -11,14 +11,14 @@ import { Refusal } from "./refusal.ts";
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
 /** Bytes of a chunked body that are taken at a time. */
-const CHUNKED_BYTES = 262144;
+const CHUNKED_PIECE_BYTES = 262144;
 
 /** The file that a body is written to, and its limits. */
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
   readonly file: Pick<TemporaryFile, "write" | "waitUntilIdle">;
   /** Called with the number of bytes of each write. */
-  readonly written?: (count: number) => void;
+  readonly onWrite?: (count: number) => void;
   /** The position of the first byte. */
   readonly start: number;
   /** The position that all bytes must stay below. */
@@ -51,7 +51,7 @@ export async function receiveBody(body: BodyIn, target: BodyFile): Promise<strin
 
 /** Takes the data out of the chunked coding. */
 class ChunkSink implements ByteSink {
-  readonly pieceBytes = CHUNKED_BYTES;
+  readonly pieceBytes = CHUNKED_PIECE_BYTES;
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #validator = new ChunkedValidator();
@@ -94,8 +94,8 @@ class FileWriter implements ByteSink {
   #buffer = new Uint8Array(0);
   #otherBuffer = new Uint8Array(0);
   /** Bytes in the buffer that is not being written. */
-  #filled = 0;
-  #writing: Promise<void> | null = null;
+  #bufferedBytes = 0;
+  #pendingWrite: Promise<void> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
   constructor(target: BodyFile, bytes: number) {
@@ -109,17 +109,17 @@ class FileWriter implements ByteSink {
     const position = this.#position + bytes.length;
     if (position > (length ?? Infinity)) throw lengthMismatchRefusal(length);
     if (position > limit) throw new Refusal(413, `more than ${limit} bytes`);
-    for (let taken = 0; taken < bytes.length;) {
-      while (this.#filled === this.#capacity) await this.#writing;
+    for (let bufferedCount = 0; bufferedCount < bytes.length;) {
+      while (this.#bufferedBytes === this.#capacity) await this.#pendingWrite;
       if (this.#failure !== null) throw this.#failure.error;
-      taken += this.#take(bytes, taken);
-      if (this.#writing === null) this.#writeBuffered();
+      bufferedCount += this.#copyToBuffer(bytes, bufferedCount);
+      if (this.#pendingWrite === null) this.#writeBuffered();
     }
     this.#position = position;
   }
 
   async drain(): Promise<void> {
-    while (this.#writing !== null) await this.#writing;
+    while (this.#pendingWrite !== null) await this.#pendingWrite;
     await this.#target.file.waitUntilIdle();
     if (this.#failure !== null) throw this.#failure.error;
   }
@@ -129,33 +129,33 @@ class FileWriter implements ByteSink {
     if (length !== null && this.#position !== length) throw lengthMismatchRefusal(length);
   }
 
-  #take(bytes: Uint8Array, from: number): number {
+  #copyToBuffer(bytes: Uint8Array, start: number): number {
     if (this.#buffer.length === 0) this.#buffer = new Uint8Array(this.#capacity);
-    const count = Math.min(bytes.length - from, this.#capacity - this.#filled);
-    this.#buffer.set(bytes.subarray(from, from + count), this.#filled);
-    this.#filled += count;
+    const count = Math.min(bytes.length - start, this.#capacity - this.#bufferedBytes);
+    this.#buffer.set(bytes.subarray(start, start + count), this.#bufferedBytes);
+    this.#bufferedBytes += count;
     return count;
   }
 
   /** Begins to write and hash the buffered bytes, and repeats that until the buffer is empty. */
   #writeBuffered(): void {
-    const piece = this.#buffer.subarray(0, this.#filled);
+    const piece = this.#buffer.subarray(0, this.#bufferedBytes);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];
-    this.#filled = 0;
-    this.#writing = this.#writeAll(piece).then(() => {
-      this.#writing = null;
-      if (this.#filled > 0) this.#writeBuffered();
+    this.#bufferedBytes = 0;
+    this.#pendingWrite = this.#writeAll(piece).then(() => {
+      this.#pendingWrite = null;
+      if (this.#bufferedBytes > 0) this.#writeBuffered();
     }, (error) => {
-      this.#writing = null;
+      this.#pendingWrite = null;
       this.#failure = { error };
-      this.#filled = 0;
+      this.#bufferedBytes = 0;
     });
     this.#target.hash?.update(piece);
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
     await this.#target.file.write(bytes);
-    this.#target.written?.(bytes.length);
+    this.#target.onWrite?.(bytes.length);
   }
 }
 

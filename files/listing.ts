@@ -27,12 +27,12 @@ import type { Root } from "./root.ts";
  * The number of entries that are described in one tick of the event loop. A tick stays short even
  * if each entry has to be opened.
  */
-const ENTRIES_A_TURN = 128;
+const MAX_ENTRIES_PER_TICK = 128;
 /**
  * The permission bits of a file that all users may read. Other files are opened, to find out
  * whether this user may read them.
  */
-const READABLE = 0o444;
+const READABLE_BITS = 0o444;
 
 /** A list that is being made. */
 export interface ListOptions {
@@ -57,13 +57,13 @@ export interface ListedDirectory {
   /** The names of the path from the root of the list to the directory. */
   readonly names: readonly string[];
   /** The parent directory; `null` for the root of the list. */
-  readonly above: ListedDirectory | null;
+  readonly parent: ListedDirectory | null;
   readonly modified: Date;
 }
 
 /** Returns the root of a list. */
-export function rootOfList(path: string, identity: BigIntStats | null): ListedDirectory {
-  return { names: [], path, above: null, modified: new Date(0), identity };
+export function makeListRoot(path: string, identity: BigIntStats | null): ListedDirectory {
+  return { names: [], path, parent: null, modified: new Date(0), identity };
 }
 
 /**
@@ -79,30 +79,33 @@ export async function* readTree(
   options: ListOptions,
 ): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
   const { path } = options;
-  yield* readBelow(options, rootOfList(path, lstatExactOrNull(path)));
+  yield* readTreeBelow(options, makeListRoot(path, lstatExactOrNull(path)));
 }
 
 /** Does {@linkcode readTree} for a directory that the caller has looked up. */
-export async function* readBelow(
+export async function* readTreeBelow(
   options: ListOptions,
-  first: ListedDirectory,
+  listRoot: ListedDirectory,
 ): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
-  const waiting = [first];
-  for (let directory; (directory = waiting.pop()) !== undefined;) {
+  const pendingDirectories = [listRoot];
+  for (let directory; (directory = pendingDirectories.pop()) !== undefined;) {
     const { names } = directory;
-    const below: ListedDirectory[] = [];
+    const subdirectories: ListedDirectory[] = [];
     for await (const entries of readListedDirectory(options, directory)) {
-      const listed: (TreeEntry & OptionalMode)[] = [];
+      const treeEntries: (TreeEntry & OptionalMode)[] = [];
       for (const entry of entries) {
-        if (entry.directory !== undefined) below.push(entry.directory);
-        else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
+        if (entry.directory !== undefined) subdirectories.push(entry.directory);
+        else {treeEntries.push({
+            ...entry,
+            path: entry.isDirectoryItself ? names : [...names, entry.name],
+          });}
       }
-      yield listed;
+      yield treeEntries;
     }
     // No spread: a call takes only so many arguments.
-    for (const child of below.reverse()) waiting.push(child);
+    for (const child of subdirectories.reverse()) pendingDirectories.push(child);
   }
-  if (!isInPlace(first)) throw replacedWhileReadError(first.path);
+  if (!isInPlace(listRoot)) throw replacedWhileReadError(listRoot.path);
 }
 
 /** Reports whether the path of a directory still leads to the same directory. */
@@ -117,9 +120,13 @@ function isInPlace({ path, identity }: ListedDirectory): boolean {
  * after a disk was unmounted, the list would be wrong.
  */
 function checkRemoved(directory: ListedDirectory): void {
-  let nearest = directory;
-  while (nearest.above !== null && lstatExactOrNull(nearest.path) === null) nearest = nearest.above;
-  if (nearest === directory || !isInPlace(nearest)) throw replacedWhileReadError(nearest.path);
+  let nearestDirectory = directory;
+  while (nearestDirectory.parent !== null && lstatExactOrNull(nearestDirectory.path) === null) {
+    nearestDirectory = nearestDirectory.parent;
+  }
+  if (nearestDirectory === directory || !isInPlace(nearestDirectory)) {
+    throw replacedWhileReadError(nearestDirectory.path);
+  }
 }
 
 function replacedWhileReadError(path: string): BodyError {
@@ -135,73 +142,79 @@ function replacedWhileReadError(path: string): BodyError {
 export async function* readListedDirectory(
   options: ListOptions,
   directory: ListedDirectory,
-): AsyncGenerator<FoundEntry[], void, void> {
+): AsyncGenerator<ListedEntry[], void, void> {
   const { root, timeSlice } = options;
   const { path, modified } = directory;
   const name = directory.names.at(-1) ?? "";
-  const itself: FoundEntry[] = directory.above === null
+  const ownEntries: ListedEntry[] = directory.parent === null
     ? []
-    : [{ name, kind: "directory", size: 0, modified, isItself: true }];
-  const doubtful = new Set<string>();
-  const missing: string[] = [];
+    : [{ name, kind: "directory", size: 0, modified, isDirectoryItself: true }];
+  const doubtfulNames = new Set<string>();
+  const missingNames: string[] = [];
   try {
-    for (const names of nameBatches(await readNames(path))) {
-      const entries = describeAll(options, directory, names, doubtful, missing);
+    for (const names of splitIntoBatches(await readNames(path))) {
+      const entries = describeEntries(options, directory, names, doubtfulNames, missingNames);
       if (entries === null) return checkRemoved(directory);
-      yield [...itself.splice(0), ...entries];
+      yield [...ownEntries.splice(0), ...entries];
       if (timeSlice.isUsedUp) await timeSlice.yield(root.path);
     }
-    if (missing.length === 0) return;
+    if (missingNames.length === 0) return;
     // A name that is still listed was not removed: a damaged disk lists names that it does not
     // find.
     const presentNames = new Set(await readNames(path));
-    const unreadable: string[] = [];
-    const listed = missing.filter((name) => presentNames.has(name));
-    const entries = describeAll(options, directory, listed, doubtful, unreadable);
+    const unreadableNames: string[] = [];
+    const stillListedNames = missingNames.filter((name) => presentNames.has(name));
+    const entries = describeEntries(
+      options,
+      directory,
+      stillListedNames,
+      doubtfulNames,
+      unreadableNames,
+    );
     if (entries === null) return checkRemoved(directory);
-    yield [...entries, ...unreadable.map((name) => otherEntry(name, "unreadable"))];
+    yield [...entries, ...unreadableNames.map((name) => makeOtherEntry(name, "unreadable"))];
   } catch (error) {
     if (isMissingPathError(error) && !isInPlace(directory)) return checkRemoved(directory);
     // An entry that says that this is a directory can't be taken back once it was sent.
-    if (itself.length === 0 || !isUnreadableError(error)) throw error;
-    yield [{ ...otherEntry(name, "unreadable"), isItself: true }];
+    if (ownEntries.length === 0 || !isUnreadableError(error)) throw error;
+    yield [{ ...makeOtherEntry(name, "unreadable"), isDirectoryItself: true }];
   }
 }
 
 /** Divides names into batches, at least one. */
-function* nameBatches(names: readonly string[]): Generator<readonly string[], void, void> {
-  for (let start = 0; start === 0 || start < names.length; start += ENTRIES_A_TURN) {
-    yield names.slice(start, start + ENTRIES_A_TURN);
+function* splitIntoBatches(names: readonly string[]): Generator<readonly string[], void, void> {
+  for (let start = 0; start === 0 || start < names.length; start += MAX_ENTRIES_PER_TICK) {
+    yield names.slice(start, start + MAX_ENTRIES_PER_TICK);
   }
 }
 
 /**
  * Describes entries of a directory; returns `null` if it was removed or replaced.
  *
- * @param doubtful The names so far that are not UTF-8, or look so.
- * @param missing The names so far that a lookup doesn't find.
+ * @param doubtfulNames The names so far that are not UTF-8, or look so.
+ * @param missingNames The names so far that a lookup doesn't find.
  */
-function describeAll(
+function describeEntries(
   { root, isLocal = false, hasModes = false }: ListOptions,
   directory: ListedDirectory,
   names: readonly string[],
-  doubtful: Set<string>,
-  missing: string[],
-): FoundEntry[] | null {
+  doubtfulNames: Set<string>,
+  missingNames: string[],
+): ListedEntry[] | null {
   const { path } = directory;
   // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
-  const reserved = lstatExactOrNull(reservedDirectoryOf(path));
+  const reservedDirectory = lstatExactOrNull(reservedDirectoryOf(path));
   const context: EntryContext = {
     directory,
-    reserved: isLocal ? null : reserved,
+    reservedDirectory: isLocal ? null : reservedDirectory,
     isTooDeep: path !== root.path &&
       path.slice(withTrailingSlash(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
     hasModes,
-    doubtful,
-    missing,
+    doubtfulNames,
+    missingNames,
   };
-  const entries: FoundEntry[] = [];
+  const entries: ListedEntry[] = [];
   for (const name of names) {
     const entry = describeEntry(context, name);
     if (entry !== null) entries.push(entry);
@@ -213,63 +226,63 @@ function describeAll(
  * An entry of a list. An entry with a `directory` is sent after the content of that directory was
  * read.
  */
-type FoundEntry = DirectoryEntry & OptionalMode & {
+type ListedEntry = DirectoryEntry & OptionalMode & {
   readonly directory?: ListedDirectory;
-  readonly isItself?: true;
+  readonly isDirectoryItself?: true;
 };
 
 /** The facts that the description of each entry of a directory needs. */
 interface EntryContext {
   readonly directory: ListedDirectory;
   /** The reserved directory in the directory; only a local list has an entry for it. */
-  readonly reserved: ReturnType<typeof lstatExactOrNull>;
+  readonly reservedDirectory: ReturnType<typeof lstatExactOrNull>;
   /**
    * The names so far with U+FFFD, which Deno puts in place of bytes that are not UTF-8: the name on
    * the disk may have such bytes, or the character itself.
    */
-  readonly doubtful: Set<string>;
+  readonly doubtfulNames: Set<string>;
   /** Whether the paths of the entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
   readonly hasModes: boolean;
   /** The names that are listed, but that a lookup does not find. */
-  readonly missing: string[];
+  readonly missingNames: string[];
 }
 
 /** Describes an entry; returns `null` if it does not exist, or is reserved. */
-function describeEntry(context: EntryContext, name: string): FoundEntry | null {
-  const { directory, reserved, doubtful, isLocal, isTooDeep, hasModes } = context;
-  if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;
+function describeEntry(context: EntryContext, name: string): ListedEntry | null {
+  const { directory, reservedDirectory, doubtfulNames, isLocal, isTooDeep, hasModes } = context;
+  if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   const isUnnameable = !isFileName(name) || findNameProblem(name) !== null || isTooDeep ||
-    isDoubtful && doubtful.has(name);
-  if (isUnnameable) return otherEntry(name, "name");
+    isDoubtful && doubtfulNames.has(name);
+  if (isUnnameable) return makeOtherEntry(name, "name");
   const path = withTrailingSlash(directory.path) + name;
   try {
     const info = Deno.lstatSync(path);
-    if (isDoubtful) doubtful.add(name);
-    if (info.isSymlink) return otherEntry(name, "link", info);
+    if (isDoubtful) doubtfulNames.add(name);
+    if (info.isSymlink) return makeOtherEntry(name, "link", info);
     if (info.isFile) return describeFile(name, path, info, hasModes);
-    if (!info.isDirectory) return otherEntry(name, "special", info);
-    if (reserved !== null && isSameFile(info, reserved)) return null;
+    if (!info.isDirectory) return makeOtherEntry(name, "special", info);
+    if (reservedDirectory !== null && isSameFile(info, reservedDirectory)) return null;
     const modified = timeOf(info);
-    const inner = {
+    const subdirectory = {
       names: [...directory.names, name],
       path,
-      above: directory,
+      parent: directory,
       modified,
       identity: info,
     };
-    return { name, kind: "directory", size: 0, modified, directory: inner };
+    return { name, kind: "directory", size: 0, modified, directory: subdirectory };
   } catch (error) {
-    if (fileErrorCodeOf(error) === "ENAMETOOLONG") return otherEntry(name, "name");
+    if (fileErrorCodeOf(error) === "ENAMETOOLONG") return makeOtherEntry(name, "name");
     if (isMissingPathError(error)) {
-      if (isDoubtful) return otherEntry(name, "name");
-      context.missing.push(name);
+      if (isDoubtful) return makeOtherEntry(name, "name");
+      context.missingNames.push(name);
       return null;
     }
-    if (isUnreadableError(error)) return otherEntry(name, "unreadable");
+    if (isUnreadableError(error)) return makeOtherEntry(name, "unreadable");
     throw error;
   }
 }
@@ -280,12 +293,12 @@ function describeFile(
   info: Deno.FileInfo,
   hasModes: boolean,
 ): DirectoryEntry & OptionalMode {
-  if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
+  if (((info.mode ?? 0) & READABLE_BITS) !== READABLE_BITS) closeSync(openSync(path, READ_FLAGS));
   const entry = { name, kind: "file", size: info.size, modified: timeOf(info) } as const;
   return hasModes ? { ...entry, mode: permissionBitsOf(info.mode) } : entry;
 }
 
-function otherEntry(
+function makeOtherEntry(
   name: string,
   reason: NonNullable<DirectoryEntry["reason"]>,
   info?: Deno.FileInfo,

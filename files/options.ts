@@ -136,7 +136,7 @@ export interface TransferSettings {
   /** Whether the file is written even if the target has an identical one. */
   readonly isRewritten?: boolean;
   /** The stamp of the file that may be replaced, if the caller knows the stamp. */
-  readonly seen?: string | undefined;
+  readonly replaceableStamp?: string | undefined;
   /**
    * The file of the target that may have a prefix of the source; `null` if no file has one,
    * `undefined` if only the file of the same name may have one.
@@ -158,7 +158,7 @@ export interface TransferSettings {
 const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified", "modes"];
 
 /** Checks the options of a transfer. */
-export function checkTransfer(options: TransferOptions): TransferSettings {
+export function checkTransferOptions(options: TransferOptions): TransferSettings {
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, replace = true, modes = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, replace, modes })) {
@@ -190,16 +190,16 @@ function copyDate(modified: Date | undefined): Date | null {
 }
 
 /** The minimum time between two reports. */
-const INTERVAL_MILLISECONDS = 100;
+const MIN_REPORT_INTERVAL_MILLISECONDS = 100;
 
 /** The pace of reports of progress. */
 export class Throttle {
   #reportedAt = performance.now();
 
   /** Returns whether a report is due; a report that is due counts as made. */
-  isDue(): boolean {
+  claimReport(): boolean {
     const time = performance.now();
-    if (time - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
+    if (time - this.#reportedAt < MIN_REPORT_INTERVAL_MILLISECONDS) return false;
     this.#reportedAt = time;
     return true;
   }
@@ -213,8 +213,8 @@ export class ProgressMeter {
   readonly resumedFrom: number;
   /** Bytes that the target copies itself. */
   readonly reused: number;
-  readonly #report: TransferSettings["onProgress"];
-  readonly #pace = new Throttle();
+  readonly #onProgress: TransferSettings["onProgress"];
+  readonly #throttle = new Throttle();
   #bytes = 0;
 
   /** Creates a meter for a transfer that begins now, and reports the bytes that the target has. */
@@ -225,11 +225,11 @@ export class ProgressMeter {
     reused = 0,
   ) {
     onBegin?.(resumedFrom, reused);
-    this.#report = onProgress;
+    this.#onProgress = onProgress;
     this.total = total;
     this.resumedFrom = resumedFrom;
     this.reused = reused;
-    if (this.start > 0) this.#callBack();
+    if (this.start > 0) this.#reportProgress();
   }
 
   /** The position of the first byte that is transferred. */
@@ -239,20 +239,20 @@ export class ProgressMeter {
 
   add(count: number): void {
     this.#bytes += count;
-    if (this.#report === undefined || this.start + this.#bytes >= this.total) return;
-    if (this.#pace.isDue()) this.#callBack();
+    if (this.#onProgress === undefined || this.start + this.#bytes >= this.total) return;
+    if (this.#throttle.claimReport()) this.#reportProgress();
   }
 
   /** Reports the end, with all bytes, and returns the result of the transfer. */
   finish(sha256: string): TransferResult {
     const { total, resumedFrom, reused } = this;
     const bytes = this.#bytes = total - this.start;
-    this.#callBack();
+    this.#reportProgress();
     return { bytes, total, resumedFrom, reused, sha256 };
   }
 
-  #callBack(): void {
+  #reportProgress(): void {
     const { total, resumedFrom, reused } = this;
-    this.#report?.({ bytes: this.#bytes, total, resumedFrom, reused });
+    this.#onProgress?.({ bytes: this.#bytes, total, resumedFrom, reused });
   }
 }

@@ -26,7 +26,7 @@ export class Refusal extends Error {
     this.headers = headers;
   }
 
-  answer(): ResponseTuple {
+  makeResponse(): ResponseTuple {
     return [this.status, reasonOf(this.status), this.headers, null];
   }
 }

@@ -55,7 +55,7 @@ export function rootPathOf(reuse: unknown): string | null {
 }
 
 /** The prefix that a request asks the server to copy. */
-export interface Reused {
+export interface ReusedPrefix {
   /** The names of a file; `null` if no file can have them. */
   readonly names: string[] | null;
   /** The length of the prefix in bytes. */
@@ -63,7 +63,7 @@ export interface Reused {
 }
 
 /** Parses the `reuse` header of a request; returns `null` if the value is not valid. */
-export function parseReuse(value: string): Reused | null {
+export function parseReuse(value: string): ReusedPrefix | null {
   const [, path = "", digits = ""] = /^"\/([!#-~]*)";length=(\d+)$/.exec(value) ?? [];
   const length = parseDecimal(digits);
   return length <= 0 ? null : { names: unescapeNames(path.split("/")), length };
@@ -71,8 +71,8 @@ export function parseReuse(value: string): Reused | null {
 
 /** Copies a prefix of a file to another file, which is then positioned behind the prefix. */
 export async function copyPrefix(
-  from: FileHandle,
-  to: TemporaryFile,
+  source: FileHandle,
+  target: TemporaryFile,
   { length, hash, signal, makeReadError }: {
     readonly length: number;
     /** Hashes the bytes. */
@@ -82,15 +82,15 @@ export async function copyPrefix(
     readonly makeReadError: (error?: unknown) => Error;
   },
 ): Promise<void> {
-  await to.continueFrom(0);
+  await target.continueFrom(0);
   try {
-    for await (const piece of readPrefix(from, length, makeReadError)) {
+    for await (const piece of readPrefix(source, length, makeReadError)) {
       signal?.throwIfAborted();
       hash.update(piece);
-      await to.write(piece);
+      await target.write(piece);
     }
   } finally {
-    await to.waitUntilIdle();
+    await target.waitUntilIdle();
   }
 }
 

@@ -56,25 +56,25 @@ export interface Parent {
   readonly names: readonly string[];
   readonly path: string;
   /** The innermost directory on the way that exists. */
-  readonly base: string;
+  readonly existingDirectory: string;
   /** The directories to create in `base`, outermost first. */
   readonly missing: readonly string[];
 }
 
 /** Options of a lookup of a directory. */
-interface ExpectedParent {
+interface ParentLookupOptions {
   /** A directory that the caller has found in the same tick: its path is not checked again. */
-  readonly known?: Parent | null;
+  readonly knownParent?: Parent | null;
   /** Whether the file is renamed later. If so, a parent directory may still be a file. */
   readonly isNamedLater?: boolean;
 }
 
 /** Options of a lookup of a path. */
-interface Expected {
+interface LookupOptions {
   /** The directory, if the caller has found it in the same tick. */
   readonly parent?: Parent | undefined;
   /** Whether the path itself is not looked up, because the rename shows whether it exists. */
-  readonly isUnseen?: boolean;
+  readonly isLookupSkipped?: boolean;
   /**
    * Whether the file is renamed later. If so, the path may still be a directory, and a parent
    * directory may still be a file.
@@ -105,9 +105,9 @@ export interface NamingOptions {
 /** The outcome for a file or directory that was given its name. */
 export interface NamingOutcome {
   /** Whether the path did not exist before. */
-  readonly created: boolean;
+  readonly isCreated: boolean;
   /** The directories that have new entries. */
-  readonly changed: readonly string[];
+  readonly changedDirectories: readonly string[];
 }
 
 /**
@@ -115,16 +115,16 @@ export interface NamingOutcome {
  */
 export class Root {
   readonly path: string;
-  readonly #unfinished: string | null;
+  readonly #uploadsPath: string | null;
 
   /**
    * Creates the object without a look at the disk.
    *
-   * @param unfinished The directory of unfinished files; `null` if each lies beside its target.
+   * @param uploadsPath The directory of unfinished files; `null` if each lies beside its target.
    */
-  constructor(path: string, unfinished: string | null = null) {
+  constructor(path: string, uploadsPath: string | null = null) {
     this.path = path;
-    this.#unfinished = unfinished;
+    this.#uploadsPath = uploadsPath;
   }
 
   /**
@@ -133,7 +133,7 @@ export class Root {
    * @throws {Refusal} if the disk can't hold one of the names.
    */
   pathOf(names: readonly string[]): string {
-    names.forEach(checkOnDisk);
+    names.forEach(checkDiskName);
     return names.length === 0 ? this.path : withTrailingSlash(this.path) + names.join("/");
   }
 
@@ -145,21 +145,21 @@ export class Root {
    */
   findParent(
     names: readonly string[],
-    { known = null, isNamedLater = false }: ExpectedParent = {},
+    { knownParent = null, isNamedLater = false }: ParentLookupOptions = {},
   ): Parent {
     names.forEach(checkName);
-    if (known === null && realPathSync(this.path) !== this.path) {
+    if (knownParent === null && realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
-    const shared = known === null ? 0 : sharedDepth(known, names);
+    const sharedDepth = knownParent === null ? 0 : countSharedDirectories(knownParent, names);
     const missing: string[] = [];
-    let path = this.pathOf(names.slice(0, shared));
-    let base = path;
-    for (const name of names.slice(shared)) {
+    let path = this.pathOf(names.slice(0, sharedDepth));
+    let existingDirectory = path;
+    for (const name of names.slice(sharedDepth)) {
       path = withTrailingSlash(path) + name;
       const info = missing.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
-        base = path;
+        existingDirectory = path;
         continue;
       }
       if (info !== null) {
@@ -170,22 +170,22 @@ export class Root {
     }
     const depth = names.length - missing.length;
     if (isReservedPath(this.path, names.slice(0, depth))) throw reservedNameRefusal();
-    return { names, path, base, missing };
+    return { names, path, existingDirectory, missing };
   }
 
   /**
    * Finds the path at which a name is given, replaced or removed.
    */
-  #find(
+  #findDestination(
     names: readonly string[],
-    { parent: found, isUnseen = false, isNamedLater = false }: Expected = {},
+    { parent: knownParent, isLookupSkipped = false, isNamedLater = false }: LookupOptions = {},
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = found ?? this.findParent(names.slice(0, -1), { isNamedLater });
+    const parent = knownParent ?? this.findParent(names.slice(0, -1), { isNamedLater });
     checkName(name);
     const path = withTrailingSlash(parent.path) + name;
-    const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
+    const existing = isLookupSkipped || parent.missing.length > 0 ? null : lookUp(path);
     if (existing !== null && isReservedEntry(parent.path, name, existing)) {
       throw reservedNameRefusal();
     }
@@ -198,18 +198,18 @@ export class Root {
    * @throws {Refusal} also if a directory, a link or a special file has the name; if the path is on
    * another file system than the unfinished files.
    */
-  findFile(names: readonly string[], expected: Expected = {}): Destination {
-    const destination = this.#findFile(names, expected);
+  findFile(names: readonly string[], options: LookupOptions = {}): Destination {
+    const destination = this.#findFile(names, options);
     this.#checkFileSystem(destination);
     return destination;
   }
 
   /** Does the same as {@linkcode findFile}, without the check of the file system. */
-  #findFile(names: readonly string[], expected: Expected): Destination {
-    const destination = this.#find(names, expected);
+  #findFile(names: readonly string[], options: LookupOptions): Destination {
+    const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
     if (existing?.isDirectory()) {
-      if (!expected.isNamedLater) throw new Refusal(409, `${path} is a directory`);
+      if (!options.isNamedLater) throw new Refusal(409, `${path} is a directory`);
     } else if (existing !== null && !existing.isFile()) {
       throw new Refusal(403, `${path} is not a file`);
     }
@@ -218,12 +218,14 @@ export class Root {
 
   /** Refuses a path on another file system, to which no unfinished file can be renamed. */
   #checkFileSystem({ path, parent }: Destination): void {
-    if (this.#unfinished === null) return;
+    if (this.#uploadsPath === null) return;
     // The directory of unfinished files is made when it is needed.
-    const unfinished = lstatExactOrNull(this.#unfinished) ?? lstatExactOrNull(this.path);
-    const directory = lstatExactOrNull(parent.base);
+    const uploadsStats = lstatExactOrNull(this.#uploadsPath) ?? lstatExactOrNull(this.path);
+    const directoryStats = lstatExactOrNull(parent.existingDirectory);
     // Where a directory has vanished, the rename fails.
-    if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
+    if (
+      uploadsStats === null || directoryStats === null || uploadsStats.dev === directoryStats.dev
+    ) return;
     throw new Refusal(507, `${path} is on another file system than ${this.path}`);
   }
 
@@ -235,71 +237,77 @@ export class Root {
   moveIntoPlace(
     names: readonly string[],
     file: CompleteFile,
-    { condition, isNew, parent: known }: NamingOptions,
+    { condition, isNew, parent: knownParent }: NamingOptions,
   ): NamingOutcome {
     // Many new files may get their names in a row, and each look costs time: making the link shows
     // whether the name exists.
-    const isUnseen = isNew && known !== undefined;
+    const isLookupSkipped = isNew && knownParent !== undefined;
     // The rename itself fails on another file system.
     const { path, parent, existing } = this.#findFile(names, {
-      parent: known,
-      isUnseen,
+      parent: knownParent,
+      isLookupSkipped,
     });
     condition?.(existing);
-    checkIsAt(file.path, file.info);
-    const isOwn = existing === null || file.hasOwnMode;
-    const mode = isOwn ? file.newMode : Number(existing.mode);
+    checkIdentity(file.path, file.info);
+    const usesNewMode = existing === null || file.hasOwnMode;
+    const mode = usesNewMode ? file.newMode : Number(existing.mode);
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, () => {
       if (!isNew) return replaceFile(file.path, path);
       if (renameNoReplace(file.path, path)) return;
       // If a directory or a link has the name, throw 409 or 403 instead of 412.
-      this.#findFile(names, { parent: known });
+      this.#findFile(names, { parent: knownParent });
       throw new Refusal(412, `${path} already exists`);
     });
-    return { created: existing === null, changed: [parent.base, ...parent.missing] };
+    return {
+      isCreated: existing === null,
+      changedDirectories: [parent.existingDirectory, ...parent.missing],
+    };
   }
 
   /**
    * Creates a directory and its missing parents.
    *
-   * @param known The directory in which the name is given, if the caller has found it in the same
+   * @param knownParent The directory in which the name is given, if the caller has found it in the same
    * turn.
    * @throws {Refusal} if a file or link has the name, or if the condition throws one.
    */
   makeDirectory(
     names: readonly string[],
     condition?: Condition,
-    known?: Parent,
+    knownParent?: Parent,
   ): NamingOutcome {
     if (names.length === 0) {
-      condition?.(lookAt(this.path));
-      return { created: false, changed: [] };
+      condition?.(lookUp(this.path));
+      return { isCreated: false, changedDirectories: [] };
     }
-    const destination = this.#find(names, { parent: known });
+    const destination = this.#findDestination(names, { parent: knownParent });
     const { path, parent, existing } = destination;
     condition?.(existing);
-    if (existing?.isDirectory()) return { created: false, changed: [] };
+    if (existing?.isDirectory()) return { isCreated: false, changedDirectories: [] };
     if (existing !== null) throw new Refusal(409, `${path} is not a directory`);
     this.#checkFileSystem(destination);
     makeDirectories([...parent.missing, path]);
-    return { created: true, changed: [parent.base, ...parent.missing, path] };
+    return {
+      isCreated: true,
+      changedDirectories: [parent.existingDirectory, ...parent.missing, path],
+    };
   }
 
   /**
    * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
    *
    * @param isDirectory Whether only a directory is meant.
-   * @param known The directory that has the name, if the caller has found it in the same tick.
+   * @param knownParent The directory that has the name, if the caller has found it in the same tick.
    * @throws {Refusal} if the path does not exist, or if the condition throws one.
    */
   async remove(
     names: readonly string[],
     isDirectory: boolean,
     condition: Condition,
-    known?: Parent,
-  ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
-    const { path, existing } = this.#find(names, { parent: known });
+    knownParent?: Parent,
+  ): Promise<{ readonly wasFile: boolean; readonly changedDirectory: string }> {
+    const { path, existing } = this.#findDestination(names, { parent: knownParent });
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
     if (!wasFile && !existing.isDirectory()) {
@@ -308,15 +316,15 @@ export class Root {
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
     if (wasFile) unlinkSync(path);
-    else await removeDirectory(path, () => checkIsAt(path, existing));
-    return { wasFile, changed: dirname(path) };
+    else await removeDirectory(path, () => checkIdentity(path, existing));
+    return { wasFile, changedDirectory: dirname(path) };
   }
 }
 
 /**
  * Returns the metadata of a path; `null` if it does not exist. Makes errors of the disk refusals.
  */
-function lookAt(path: string): BigIntStats | null {
+function lookUp(path: string): BigIntStats | null {
   try {
     return lstatExactOrNull(path);
   } catch (error) {
@@ -325,21 +333,21 @@ function lookAt(path: string): BigIntStats | null {
 }
 
 /** How many directories of a path that exist were found on the way to a known one. */
-function sharedDepth(known: Parent, names: readonly string[]): number {
-  const most = Math.min(known.names.length - known.missing.length, names.length);
+function countSharedDirectories(knownParent: Parent, names: readonly string[]): number {
+  const maxDepth = Math.min(knownParent.names.length - knownParent.missing.length, names.length);
   let depth = 0;
-  while (depth < most && known.names[depth] === names[depth]) depth++;
+  while (depth < maxDepth && knownParent.names[depth] === names[depth]) depth++;
   return depth;
 }
 
 /** Refuses a name that no file may get. */
 function checkName(name: string): void {
   if (isReservedName(name)) throw reservedNameRefusal();
-  checkOnDisk(name);
+  checkDiskName(name);
 }
 
 /** Refuses a name that the disk can't store, before the name is looked up. */
-function checkOnDisk(name: string): void {
+function checkDiskName(name: string): void {
   const problem = findNameProblem(name);
   if (problem !== null) {
     throw new Refusal(403, `the disk can't hold the name ${quote(name)}: it ${problem}`);
@@ -351,28 +359,28 @@ function reservedNameRefusal(): Refusal {
 }
 
 /** Checks that a path still leads to the same file or directory, unless `identity` is null. */
-function checkIsAt(path: string, identity: FileIdentity | null): void {
+function checkIdentity(path: string, identity: FileIdentity | null): void {
   if (identity === null || isFileAtPath(path, identity)) return;
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 
 /** Creates directories, and runs a function; if that throws, all is as before. */
-function makeDirectories(paths: readonly string[], then: () => void = () => {}): void {
-  const made: string[] = [];
+function makeDirectories(paths: readonly string[], action: () => void = () => {}): void {
+  const createdPaths: string[] = [];
   try {
     for (const path of paths) {
       try {
         Deno.mkdirSync(path);
-        made.push(path);
+        createdPaths.push(path);
       } catch (error) {
         // Another process was faster.
         if (fileErrorCodeOf(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
       }
     }
-    then();
+    action();
   } catch (error) {
     try {
-      for (const directory of made.toReversed()) rmdirSync(directory);
+      for (const directory of createdPaths.toReversed()) rmdirSync(directory);
     } catch {
       // Another process has created an entry in a new directory; report the first error.
     }

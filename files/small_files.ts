@@ -20,7 +20,7 @@ import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 
 /** How many files get their names together. */
-const BATCH = 64;
+const MAX_BATCH_FILES = 64;
 
 /** A small file, or a directory, that is placed below a root. */
 export interface SmallFile {
@@ -37,7 +37,7 @@ export interface SmallFile {
 /** The result of the preparations to write the files of a directory. */
 export interface PreparedDirectory {
   /** The directories that have new entries. */
-  readonly changed: readonly string[];
+  readonly changedDirectories: readonly string[];
   /** The directory, if it existed. */
   readonly parent: Parent | null;
 }
@@ -51,11 +51,11 @@ export interface SmallFilesTarget<F extends SmallFile> {
    *
    * @param lastParent The directory that was prepared before in the same time slice, or `null`.
    */
-  prepare(directory: readonly string[], lastParent: Parent | null): PreparedDirectory;
+  prepareDirectory(directory: readonly string[], lastParent: Parent | null): PreparedDirectory;
   /** Makes the temporary file of a file. */
-  make(file: F): TemporaryFile;
+  createTemporaryFile(file: F): TemporaryFile;
   /** Rejects if no file may get its name any more. */
-  admit(): Promise<void>;
+  checkAllowed(): Promise<void>;
 }
 
 /** The outcome of a file: whether it was created or replaced a file, or the error. */
@@ -63,138 +63,142 @@ export type SmallFileOutcome<F> =
   | { readonly file: F; readonly isCreated: boolean; readonly error: null }
   | { readonly file: F; readonly isCreated: null; readonly error: NonNullable<unknown> };
 
-function failedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
+function makeFailedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
   return { file, isCreated: null, error: error! };
 }
 
 /** A file whose content has been written, or a directory. */
-interface ArrivedFile<F> {
+interface ReceivedFile<F> {
   readonly file: F;
-  readonly temporary: TemporaryFile | null;
+  readonly temporaryFile: TemporaryFile | null;
   /** Resolves to `null` once the content is on the disk, or to the error. */
   readonly synced: Promise<unknown>;
 }
 
-const SYNCED = Promise.resolve(null);
+const SYNCED_PROMISE = Promise.resolve(null);
 
 /** A directory in which files get their names in one turn. */
-interface EnteredDirectory {
+interface NamingDirectory {
   readonly key: string;
   readonly parent: Parent;
 }
 
 /** Writes small files: while some are synced to the disk and named, others arrive. */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
-  readonly #placement: SmallFilesTarget<F>;
+  readonly #target: SmallFilesTarget<F>;
   readonly #timeSlice = new TimeSlice();
   /** The directories that have new entries. */
-  readonly #changed = new Set<string>();
+  readonly #changedDirectories = new Set<string>();
   /**
    * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
    */
   #batchOutcomes: SmallFileOutcome<F>[] = [];
   #outcomes: SmallFileOutcome<F>[] = [];
-  #arrived: ArrivedFile<F>[] = [];
+  #receivedFiles: ReceivedFile<F>[] = [];
   /** The directory of the file that arrived before, until the turn is over. */
-  #prepared: { readonly key: string; readonly parent: Parent | null } | null = null;
+  #preparedDirectory: { readonly key: string; readonly parent: Parent | null } | null = null;
   /** Resolves when the files before those that arrive now have their names. */
-  #naming: Promise<void> = Promise.resolve();
+  #batchNamed: Promise<void> = Promise.resolve();
   /** Where files get their names in this turn. */
-  #entered: EnteredDirectory | null = null;
+  #namingDirectory: NamingDirectory | null = null;
 
-  constructor(placement: SmallFilesTarget<F>) {
-    this.#placement = placement;
+  constructor(target: SmallFilesTarget<F>) {
+    this.#target = target;
   }
 
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array): Promise<void> {
-    for (let isRepeated = false;; isRepeated = true) {
+    for (let isRetry = false;; isRetry = true) {
       try {
         this.#write(file, content);
         break;
       } catch (error) {
-        this.#prepared = null;
-        if (isRepeated || !isTooManyOpenFilesError(error)) {
-          return void this.#outcomes.push(failedOutcome(file, error));
+        this.#preparedDirectory = null;
+        if (isRetry || !isTooManyOpenFilesError(error)) {
+          return void this.#outcomes.push(makeFailedOutcome(file, error));
         }
         // There are descriptors again when the files that are open have their names.
-        await this.#nameArrived();
-        await this.#naming;
+        await this.#nameReceivedFiles();
+        await this.#batchNamed;
       }
     }
-    if (this.#arrived.length >= BATCH) await this.#nameArrived();
-    else if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#placement.root.path);
+    if (this.#receivedFiles.length >= MAX_BATCH_FILES) await this.#nameReceivedFiles();
+    else if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#target.root.path);
     else return;
-    this.#prepared = null;
+    this.#preparedDirectory = null;
   }
 
   #write(file: F, content: Uint8Array): void {
     const { names, modified } = file;
     if (modified === null) {
-      return void this.#arrived.push({ file, temporary: null, synced: SYNCED });
+      return void this.#receivedFiles.push({ file, temporaryFile: null, synced: SYNCED_PROMISE });
     }
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (this.#prepared?.key !== key || this.#timeSlice.isUsedUp) {
-      const known = this.#timeSlice.isUsedUp ? null : this.#prepared?.parent ?? null;
-      const { changed, parent } = this.#placement.prepare(directory, known);
-      for (const path of changed) this.#changed.add(path);
-      this.#prepared = { key, parent };
+    if (this.#preparedDirectory?.key !== key || this.#timeSlice.isUsedUp) {
+      const knownParent = this.#timeSlice.isUsedUp ? null : this.#preparedDirectory?.parent ?? null;
+      const { changedDirectories, parent } = this.#target.prepareDirectory(directory, knownParent);
+      for (const path of changedDirectories) this.#changedDirectories.add(path);
+      this.#preparedDirectory = { key, parent };
     }
-    const temporary = this.#placement.make(file);
+    const temporaryFile = this.#target.createTemporaryFile(file);
     try {
-      const { file: open } = temporary;
-      for (let at = 0; at < content.length;) at += open.writeSync(content.subarray(at));
-      open.utimeSync(new Date(), modified);
+      const { file: openFile } = temporaryFile;
+      for (let position = 0; position < content.length;) {
+        position += openFile.writeSync(content.subarray(position));
+      }
+      openFile.utimeSync(new Date(), modified);
     } catch (error) {
-      temporary[Symbol.dispose]();
+      temporaryFile[Symbol.dispose]();
       throw error;
     }
-    const synced = temporary.sync().then(() => null, (error) => error);
+    const synced = temporaryFile.sync().then(() => null, (error) => error);
     // Don't wait for the next file: a silent client must not hold a descriptor for each file.
-    if (!temporary.isLocked) synced.finally(() => temporary.close());
-    this.#arrived.push({ file, temporary, synced });
+    if (!temporaryFile.isLocked) synced.finally(() => temporaryFile.close());
+    this.#receivedFiles.push({ file, temporaryFile, synced });
   }
 
   /** Lets the files that have arrived get their names, after those before. */
-  async #nameArrived(): Promise<void> {
-    await this.#naming;
-    const arrived = this.#arrived;
-    this.#arrived = [];
-    this.#naming = this.#nameBatch(arrived);
+  async #nameReceivedFiles(): Promise<void> {
+    await this.#batchNamed;
+    const receivedFiles = this.#receivedFiles;
+    this.#receivedFiles = [];
+    this.#batchNamed = this.#nameBatch(receivedFiles);
     // An error is thrown later, where the promise is awaited.
-    this.#naming.catch(() => {});
+    this.#batchNamed.catch(() => {});
   }
 
-  async #nameBatch(arrived: readonly ArrivedFile<F>[]): Promise<void> {
+  async #nameBatch(receivedFiles: readonly ReceivedFile<F>[]): Promise<void> {
     try {
       const errors: unknown[] = [];
-      for (const { synced } of arrived) errors.push(await synced);
-      let isAdmitted = false;
-      for (const [i, arrivedFile] of arrived.entries()) {
-        if (!isAdmitted || this.#timeSlice.isUsedUp) {
-          this.#entered = null;
-          if (isAdmitted) await this.#timeSlice.yield(this.#placement.root.path);
-          await this.#placement.admit();
-          isAdmitted = true;
+      for (const { synced } of receivedFiles) errors.push(await synced);
+      let isChecked = false;
+      for (const [index, receivedFile] of receivedFiles.entries()) {
+        if (!isChecked || this.#timeSlice.isUsedUp) {
+          this.#namingDirectory = null;
+          if (isChecked) await this.#timeSlice.yield(this.#target.root.path);
+          await this.#target.checkAllowed();
+          isChecked = true;
         }
         try {
-          if (errors[i] !== null) throw errors[i];
-          this.#name(arrivedFile);
+          if (errors[index] !== null) throw errors[index];
+          this.#nameFile(receivedFile);
         } catch (error) {
-          if (await this.#nameLater(arrivedFile, error)) continue;
-          this.#batchOutcomes.push(failedOutcome(arrivedFile.file, error));
+          if (await this.#retryNaming(receivedFile, error)) continue;
+          this.#batchOutcomes.push(makeFailedOutcome(receivedFile.file, error));
         }
         // Directories that were missing may have been made just now, so the next file looks for
         // them anew.
-        if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#entered = null;
+        if (this.#namingDirectory !== null && this.#namingDirectory.parent.missing.length > 0) {
+          this.#namingDirectory = null;
+        }
       }
     } finally {
-      for (const { temporary } of arrived) temporary?.[Symbol.dispose]();
-      this.#entered = null;
-      const changed = [...this.#changed];
-      this.#changed.clear();
-      await syncAllIfPossible(changed);
+      for (const { temporaryFile } of receivedFiles) temporaryFile?.[Symbol.dispose]();
+      this.#namingDirectory = null;
+      const changedDirectories = [...this.#changedDirectories];
+      this.#changedDirectories.clear();
+      await syncAllIfPossible(changedDirectories);
       this.#outcomes.push(...this.#batchOutcomes);
       this.#batchOutcomes = [];
     }
@@ -204,14 +208,16 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
    * Gives a file its name once no other program has the old file open, on Windows; false if that
    * doesn't help.
    */
-  async #nameLater(each: ArrivedFile<F>, error: unknown): Promise<boolean> {
-    if (Deno.build.os !== "windows" || each.temporary === null || !isFileInUseError(error)) {
+  async #retryNaming(receivedFile: ReceivedFile<F>, error: unknown): Promise<boolean> {
+    if (
+      Deno.build.os !== "windows" || receivedFile.temporaryFile === null || !isFileInUseError(error)
+    ) {
       return false;
     }
     try {
       await retryReplace(() => {
-        this.#entered = null;
-        this.#name(each);
+        this.#namingDirectory = null;
+        this.#nameFile(receivedFile);
       });
       return true;
     } catch {
@@ -220,37 +226,41 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /** Gives a file its name, or creates a directory. */
-  #name({ file, temporary }: ArrivedFile<F>): void {
+  #nameFile({ file, temporaryFile }: ReceivedFile<F>): void {
     const { names, isNew, condition } = file;
-    const { root } = this.#placement;
-    const parent = this.#enter(names.slice(0, -1));
-    if (temporary === null) {
-      const { created, changed } = root.makeDirectory(names, undefined, parent);
-      for (const path of changed) this.#changed.add(path);
-      this.#batchOutcomes.push({ file, isCreated: created, error: null });
+    const { root } = this.#target;
+    const parent = this.#findNamingDirectory(names.slice(0, -1));
+    if (temporaryFile === null) {
+      const { isCreated, changedDirectories } = root.makeDirectory(names, undefined, parent);
+      for (const path of changedDirectories) this.#changedDirectories.add(path);
+      this.#batchOutcomes.push({ file, isCreated, error: null });
       return;
     }
-    const { created, changed } = root.moveIntoPlace(names, temporary, { isNew, parent, condition });
-    temporary.isKept = true;
-    for (const path of changed) this.#changed.add(path);
-    this.#batchOutcomes.push({ file, isCreated: created, error: null });
+    const { isCreated, changedDirectories } = root.moveIntoPlace(names, temporaryFile, {
+      isNew,
+      parent,
+      condition,
+    });
+    temporaryFile.isKept = true;
+    for (const path of changedDirectories) this.#changedDirectories.add(path);
+    this.#batchOutcomes.push({ file, isCreated, error: null });
   }
 
   /** Finds the directory in which a name is given. */
-  #enter(directory: readonly string[]): Parent {
+  #findNamingDirectory(directory: readonly string[]): Parent {
     const key = directory.join("/");
-    if (this.#entered?.key !== key) {
-      const known = this.#entered?.parent ?? null;
-      const parent = this.#placement.root.findParent(directory, { known });
-      this.#entered = { key, parent };
+    if (this.#namingDirectory?.key !== key) {
+      const knownParent = this.#namingDirectory?.parent ?? null;
+      const parent = this.#target.root.findParent(directory, { knownParent });
+      this.#namingDirectory = { key, parent };
     }
-    return this.#entered.parent;
+    return this.#namingDirectory.parent;
   }
 
   /** Waits until all files that have arrived have their names, and the names are on the disk. */
   async flush(): Promise<void> {
-    await this.#nameArrived();
-    await this.#naming;
+    await this.#nameReceivedFiles();
+    await this.#batchNamed;
   }
 
   /**
@@ -264,10 +274,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Removes the temporary files that have not been renamed to their names. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#naming.catch(() => {});
-    for (const { temporary, synced } of this.#arrived) {
+    await this.#batchNamed.catch(() => {});
+    for (const { temporaryFile, synced } of this.#receivedFiles) {
       await synced;
-      temporary?.[Symbol.dispose]();
+      temporaryFile?.[Symbol.dispose]();
     }
   }
 }

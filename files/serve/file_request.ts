@@ -6,7 +6,7 @@ import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
-import type { UnfinishedFiles } from "./unfinished.ts";
+import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
 /** A file that was sent to a peer, written by one, or removed by one. */
 export interface FileEvent {
@@ -31,18 +31,18 @@ export interface FilesSettings {
   readonly root: Root;
   /** Whether the served directory is still at its path. */
   readonly isPresent: () => boolean;
-  readonly unfinished: UnfinishedFiles;
+  readonly unfinishedUploads: UnfinishedUploads;
   readonly list: boolean;
   /** The methods that the app allows, as in `allow` (RFC 9110 §10.2.1). */
   readonly allow: string;
   /** Whether peers may write; with `"add"` they can't replace or delete files. */
   readonly write: boolean | "add";
   /** Whether files get the permission bits that a peer sends. */
-  readonly takesModes: boolean;
+  readonly appliesModes: boolean;
   /** Whether peers may request the comparison and the copy of prefixes of files. */
   readonly reuse: boolean;
   readonly maxBytes: number;
-  readonly digests: DigestCache;
+  readonly digestCache: DigestCache;
 }
 
 export interface FileRequest extends FilesSettings {
@@ -73,6 +73,6 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
 }
 
 /** The answer to a PUT after which something has its name. */
-export function writtenAnswer(created: boolean, headers: HeaderDict): ResponseTuple {
+export function makeWriteResponse(created: boolean, headers: HeaderDict): ResponseTuple {
   return created ? [201, "Created", headers, null] : [204, "No Content", headers, null];
 }

@@ -15,7 +15,7 @@ import { formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";
-import { asksForOffset } from "./put_request.ts";
+import { isOffsetRequest } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { makeErrorPrintable } from "../../internal/printable.ts";
 import {
@@ -33,7 +33,7 @@ import {
   refusalOf,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
-import { UnfinishedFiles } from "./unfinished.ts";
+import { UnfinishedUploads } from "./unfinished_uploads.ts";
 import type { AppObject, Logger, Request, Session } from "../../server.ts";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
@@ -105,9 +105,9 @@ export interface FilesOptions {
 }
 
 const OPTIONS = ["list", "write", "create", "modes", "reuse", "maxBytes", "logger", "onFile"];
-const READING = "GET, HEAD";
-const ADDING = "GET, HEAD, PUT";
-const WRITING = "GET, HEAD, PUT, DELETE";
+const READ_METHODS = "GET, HEAD";
+const ADD_METHODS = "GET, HEAD, PUT";
+const WRITE_METHODS = "GET, HEAD, PUT, DELETE";
 
 /**
  * Serves the files below a directory to GET and HEAD; options add lists of directories, and let
@@ -181,8 +181,8 @@ export class FilesApp implements AppObject {
   readonly #logger: SafeLogger<"warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
   /** The directory above, in which the directory may be made again; `null` if it may not be. */
-  readonly #parent: FileIdentity | null;
-  #makingAgain: Promise<void> | null = null;
+  readonly #parentIdentity: FileIdentity | null;
+  #recreation: Promise<void> | null = null;
 
   /**
    * Serves a directory. The constructor resolves its path; its content may change later.
@@ -197,29 +197,29 @@ export class FilesApp implements AppObject {
    * file, `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const checked = checkOptions(options);
-    const { list = false, write = false, modes = true, reuse = false, create } = checked;
-    const { logger, maxBytes, onFile } = checked;
+    const checkedOptions = checkOptions(options);
+    const { list = false, write = false, modes = true, reuse = false, create } = checkedOptions;
+    const { logger, maxBytes, onFile } = checkedOptions;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
     // A source that was moved away must not look empty to a peer that mirrors it.
-    this.#parent = create && write !== false ? findParent(path) : null;
+    this.#parentIdentity = create && write !== false ? findParentIdentity(path) : null;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
-    const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
+    const unfinishedUploads = new UnfinishedUploads(path, (message) => this.#logger?.warn(message));
     this.#settings = {
-      root: new Root(path, unfinished.path),
+      root: new Root(path, unfinishedUploads.path),
       isPresent: makePresenceCheck(path),
-      unfinished,
+      unfinishedUploads,
       list,
-      allow: !write ? READING : write === "add" ? ADDING : WRITING,
+      allow: !write ? READ_METHODS : write === "add" ? ADD_METHODS : WRITE_METHODS,
       write,
-      takesModes: modes,
+      appliesModes: modes,
       reuse,
       maxBytes: maxBytes ?? MAX_LENGTH,
-      digests: new DigestCache(),
+      digestCache: new DigestCache(),
     };
     this.#onFile = onFile;
-    if (write !== false) unfinished.sweep();
+    if (write !== false) unfinishedUploads.sweep();
   }
 
   /**
@@ -232,51 +232,51 @@ export class FilesApp implements AppObject {
    * and answers 500.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
-    const answer = await this.#answer(request, session);
-    const { write, takesModes } = this.#settings;
-    if (write === false || !takesModes || !isModeMaskRequested(request.headers)) return answer;
-    const mask = this.#findModeMask();
-    if (mask === null) return answer;
-    const [status, reason, headers, body] = answer;
-    return [status, reason, { ...headers, "file-mode-mask": formatMode(mask) }, body];
+    const response = await this.#respond(request, session);
+    const { write, appliesModes } = this.#settings;
+    if (write === false || !appliesModes || !isModeMaskRequested(request.headers)) return response;
+    const modeMask = this.#findModeMask();
+    if (modeMask === null) return response;
+    const [status, reason, headers, body] = response;
+    return [status, reason, { ...headers, "file-mode-mask": formatMode(modeMask) }, body];
   }
 
   /** Returns the permission bits of a new file; `null` on a file system without bits. */
   #findModeMask(): number | null {
     try {
-      return this.#settings.unfinished.findModeMask();
+      return this.#settings.unfinishedUploads.findModeMask();
     } catch {
       // If the disk refuses this, it also refuses each file when that is written.
       return 0o777;
     }
   }
 
-  async #answer(request: Request, session?: Session): Promise<ResponseTuple> {
+  async #respond(request: Request, session?: Session): Promise<ResponseTuple> {
     const { method } = request;
     const action = this.#actionOf(request);
-    const isReading = action === get || action === getBundle;
+    const isReadRequest = action === get || action === getBundle;
     const warn = (refusal: Refusal, path?: string) => {
       const prefix = path === undefined ? "" : `${path}: `;
       const problem = `${method} ${quote(request.uri)}: ${prefix}${refusal.message}`;
       const peer = session === undefined ? "a peer" : session.user ?? session;
       logPeerWarning(session, this.#logger, `${peer}: ${problem}`, refusal.cause);
     };
-    const logFailure = (error: unknown) => {
+    const logCallbackError = (error: unknown) => {
       logPeerWarning(session, this.#logger, `onFile: ${messageOf(error)}`, error);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
         // The types also allow an async function, whose promise no other code awaits.
         const event = { session, action, path, bytes, complete, status };
-        const returned: unknown = this.#onFile?.(event);
-        if (returned instanceof Promise) returned.catch(logFailure);
+        const returnValue: unknown = this.#onFile?.(event);
+        if (returnValue instanceof Promise) returnValue.catch(logCallbackError);
       } catch (error) {
-        logFailure(error);
+        logCallbackError(error);
       }
     };
     const { root, isPresent } = this.#settings;
     try {
-      if (this.#makingAgain !== null || !isPresent()) await this.#makeAgain();
+      if (this.#recreation !== null || !isPresent()) await this.#recreateDirectory();
       if (action === null) {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
@@ -290,11 +290,11 @@ export class FilesApp implements AppObject {
       if (refusal === null) throw makeErrorPrintable(error);
       // Reads of missing files are not logged. An error of the file system that reading has not
       // turned into a refusal is thrown, so that the server logs it.
-      const isLogged = !isReading || error instanceof BundleError ||
+      const isLogged = !isReadRequest || error instanceof BundleError ||
         belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
       else if (refusal !== error) throw makeErrorPrintable(error);
-      return refusal.answer();
+      return refusal.makeResponse();
     }
   }
 
@@ -303,11 +303,11 @@ export class FilesApp implements AppObject {
    *
    * @throws {Refusal} if it may not be made, or something else has its name.
    */
-  #makeAgain(): Promise<void> {
+  #recreateDirectory(): Promise<void> {
     const { path } = this.#settings.root;
     const parent = dirname(path);
-    this.#makingAgain ??= (async () => {
-      if (this.#parent === null || !isFileAtPath(parent, this.#parent)) {
+    this.#recreation ??= (async () => {
+      if (this.#parentIdentity === null || !isFileAtPath(parent, this.#parentIdentity)) {
         throw missingRootRefusal(path);
       }
       try {
@@ -316,15 +316,15 @@ export class FilesApp implements AppObject {
         throw missingRootRefusal(path);
       }
       await syncIfPossible(parent);
-    })().finally(() => this.#makingAgain = null);
-    return this.#makingAgain;
+    })().finally(() => this.#recreation = null);
+    return this.#recreation;
   }
 
   /** Returns the function that carries out a request; `null` for another method or query. */
   #actionOf({ method, headers, query }: Request): typeof get | null {
     const { write } = this.#settings;
     if (method === "GET") return get;
-    if (method === "HEAD") return write !== false && asksForOffset(headers) ? answerOffset : get;
+    if (method === "HEAD") return write !== false && isOffsetRequest(headers) ? answerOffset : get;
     if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
       return getBundle;
     }
@@ -354,21 +354,21 @@ function checkOptions(options: FilesOptions): FilesOptions {
  * Finds the directory above a served one; `null` if this program may not look at it, or if it is on
  * another disk: to make a mount point again would fill the disk below.
  */
-function findParent(path: string): FileIdentity | null {
+function findParentIdentity(path: string): FileIdentity | null {
   const parent = dirname(path);
   // Deno would ask for the permission on the terminal.
   const { state } = Deno.permissions.querySync({ name: "read", path: parent });
   if (state !== "granted") return null;
-  const info = Deno.lstatSync(parent);
-  return info.dev === Deno.lstatSync(path).dev ? info : null;
+  const parentInfo = Deno.lstatSync(parent);
+  return parentInfo.dev === Deno.lstatSync(path).dev ? parentInfo : null;
 }
 
 /** The real path of a directory; errors name the argument. */
 function realPathOf(dir: string | URL): string {
   const path = pathOf("dir", dir);
   try {
-    const real = realPathSync(path);
-    if (Deno.statSync(real).isDirectory) return real;
+    const realDirectory = realPathSync(path);
+    if (Deno.statSync(realDirectory).isDirectory) return realDirectory;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
       error.message = `dir: there is no directory ${

@@ -20,43 +20,43 @@ import {
 import { type DigestCache, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { listBelow } from "./list_body.ts";
+import { makeListBody } from "./list_body.ts";
 import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
-import { openServedFile, refusalToRead } from "./resolve_path.ts";
+import { openServedFile, toReadRefusal } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../reuse.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
-const INDEX = "index.html";
+const INDEX_NAME = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
-const UNKNOWN_TYPE = "application/octet-stream";
+const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 
 /** Answers with a file, with the content of a directory, or with a redirect to it. */
-export async function get(read: FileRequest): Promise<ResponseTuple> {
-  const { request, root, target, list } = read;
+export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
+  const { request, root, target, list } = fileRequest;
   const { names, lastComponent, isDirectory } = target;
   if (isDirectory && list) {
     const hasModes = isModeRequested(request.headers);
-    const body = await listBelow(root, names, request.query === "tree", hasModes);
+    const body = await makeListBody(root, names, request.query === "tree", hasModes);
     if (body === null) throw notFoundRefusal();
     const isHead = request.method === "HEAD";
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
-    const { allow } = read;
-    const rootPath = read.reuse ? makeRootPathHeader(names, true) : {};
+    const { allow } = fileRequest;
+    const rootPath = fileRequest.reuse ? makeRootPathHeader(names, true) : {};
     const type = { "content-type": "application/json" };
     const headers = { ...type, date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
-  const path = isDirectory ? [...names, INDEX] : names;
+  const path = isDirectory ? [...names, INDEX_NAME] : names;
   const file = await openServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
   if (file === null || file === "directory") throw notFoundRefusal();
   try {
-    return await answerWithFile(read, file, path);
+    return await answerWithFile(fileRequest, file, path);
   } catch (error) {
     // The end of the session is the reason for any other error.
-    read.session?.signal.throwIfAborted();
-    throw refusalToRead(root, error, path);
+    fileRequest.session?.signal.throwIfAborted();
+    throw toReadRefusal(root, error, path);
   }
 }
 
@@ -69,60 +69,83 @@ function redirect({ query }: Request, lastComponent: string): ResponseTuple {
 }
 
 async function answerWithFile(
-  read: FileRequest,
+  fileRequest: FileRequest,
   file: OpenFile,
   path: readonly string[],
 ): Promise<ResponseTuple> {
   let isHandedOver = false;
   try {
-    const { method, headers } = read.request;
+    const { method, headers } = fileRequest.request;
     const validators = makeValidators(file.stats, file.checkedAt);
     const condition = checkConditions(headers, validators);
     if (condition === 412) return [412, "Precondition Failed", {}, null];
-    if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
+    if (condition === 304) return [304, "Not Modified", makeValidatorHeaders(validators), null];
     // A range applies to GET alone (RFC 9110 §14.2).
     const { range: requestedRange } = headers;
-    const applies = method === "GET" && isRangeApplicable(headers, validators);
-    const range = applies && isRange(requestedRange) ? requestedRange : null;
+    const isRangeAllowed = method === "GET" && isRangeApplicable(headers, validators);
+    const range = isRangeAllowed && isRange(requestedRange) ? requestedRange : null;
     if (range !== null && range.start >= file.size) {
       return [416, "Range Not Satisfiable", {}, null];
     }
     // The slash keeps a file named "html" from being taken for an extension.
-    const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
-    const answerHeaders = {
-      "content-type": type,
+    const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
+    const responseHeaders = {
+      "content-type": contentType,
       "file-stamp": versionedStampOf(file.stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
-      ...validatorHeaders(validators),
+      ...makeValidatorHeaders(validators),
     };
     if (method === "HEAD") {
-      const rootPath = read.reuse ? makeRootPathHeader(path, false) : {};
-      const digest = await digestOfHead(read, file);
-      const headHeaders = { ...answerHeaders, ...rootPath, ...digest, "content-length": file.size };
+      const rootPath = fileRequest.reuse ? makeRootPathHeader(path, false) : {};
+      const digest = await makeHeadDigestHeaders(fileRequest, file);
+      const headHeaders = {
+        ...responseHeaders,
+        ...rootPath,
+        ...digest,
+        "content-length": file.size,
+      };
       return [200, "OK", headHeaders, null];
     }
     isHandedOver = true;
-    const part = range?.contentRange(file.size) ?? null;
-    const { start, stop } = part ?? { start: 0, stop: file.size };
+    const contentRange = range?.contentRange(file.size) ?? null;
+    const { start, stop } = contentRange ?? { start: 0, stop: file.size };
     // The digest is remembered for the next request, most often by the same peer.
-    const isHashed = isDigestRequested(read.request.headers) && read.digests.find(file) === null;
-    const body = await makeFileBody(file, start, stop, isHashed ? read.digests : null, (bytes) => {
-      read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
-    });
-    const digest = makeDigestHeader(await wantedDigest(read, file, false));
-    const headersOfBody = { ...answerHeaders, ...digest };
-    if (part === null) return [200, "OK", headersOfBody, body];
-    return [206, "Partial Content", { ...headersOfBody, "content-range": part }, body];
+    const isHashed = isDigestRequested(fileRequest.request.headers) &&
+      fileRequest.digestCache.find(file) === null;
+    const body = await makeFileBody(
+      file,
+      start,
+      stop,
+      isHashed ? fileRequest.digestCache : null,
+      (bytes) => {
+        fileRequest.report(
+          "get",
+          path,
+          bytes,
+          bytes === stop - start,
+          contentRange === null ? 200 : 206,
+        );
+      },
+    );
+    const digest = makeDigestHeader(await findOrComputeDigest(fileRequest, file, false));
+    const headersWithDigest = { ...responseHeaders, ...digest };
+    if (contentRange === null) return [200, "OK", headersWithDigest, body];
+    return [206, "Partial Content", { ...headersWithDigest, "content-range": contentRange }, body];
   } finally {
     if (!isHandedOver) await file.handle.close();
   }
 }
 
 /** The digest of a file or of the requested prefix of the file. */
-async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDict> {
-  const { "digest-length": digits } = read.request.headers;
-  const length = read.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
-  const digest = makeDigestHeader(await wantedDigest(read, file, true, length < 0 ? null : length));
+async function makeHeadDigestHeaders(
+  fileRequest: FileRequest,
+  file: OpenFile,
+): Promise<HeaderDict> {
+  const { "digest-length": digits } = fileRequest.request.headers;
+  const length = fileRequest.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
+  const digest = makeDigestHeader(
+    await findOrComputeDigest(fileRequest, file, true, length < 0 ? null : length),
+  );
   return length < 0 || digest["repr-digest"] === undefined
     ? digest
     : { ...digest, "digest-length": `${length}` };
@@ -133,16 +156,18 @@ async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDi
  *
  * @param length The length of the prefix; `null` for the whole file.
  */
-async function wantedDigest(
-  { request, session, digests, warn }: FileRequest,
+async function findOrComputeDigest(
+  { request, session, digestCache, warn }: FileRequest,
   file: OpenFile,
-  compute: boolean,
+  mayCompute: boolean,
   length: number | null = null,
 ): Promise<string | null> {
   if (!isDigestRequested(request.headers)) return null;
   try {
-    if (length !== null) return await digests.computePrefix(file, length, session?.signal);
-    return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
+    if (length !== null) return await digestCache.computePrefix(file, length, session?.signal);
+    return mayCompute
+      ? await digestCache.findOrCompute(file, session?.signal)
+      : digestCache.find(file);
   } catch (error) {
     session?.signal.throwIfAborted();
     warn(unreadableRefusal(error));
@@ -150,7 +175,7 @@ async function wantedDigest(
   }
 }
 
-function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
+function makeValidatorHeaders({ etag, lastModified }: Validators): HeaderDict {
   return {
     ...(etag === null ? {} : { etag }),
     ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
@@ -158,7 +183,7 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 }
 
 /** The most bytes of a body that is read at once, and sent in one write with the preamble. */
-const SMALL_BYTES = 32768;
+const MAX_BUFFERED_BYTES = 32768;
 
 /** Closes the files of bodies that were garbage-collected; closing a closed file does no harm. */
 const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
@@ -172,7 +197,7 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two
  * versions for a whole file.
  *
- * @param digests Gets the digest of a file that is read as a whole; `null` to compute none.
+ * @param digestCache Gets the digest of a file that is read as a whole; `null` to compute none.
  * @param onSent Called once, with how many bytes were handed over to be sent.
  * @throws {Refusal} (409) if the bytes are few, and the file was overwritten before they were read.
  * A larger body fails with a `BodyError` while it is sent.
@@ -181,32 +206,32 @@ export async function makeFileBody(
   file: OpenFile,
   start: number,
   stop: number,
-  digests: DigestCache | null,
+  digestCache: DigestCache | null,
   onSent: (bytes: number) => void,
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
-  const hash = digests !== null && start === 0 && stop === file.size ? makeHash() : null;
+  const hash = digestCache !== null && start === 0 && stop === file.size ? makeHash() : null;
   // All bytes must be of the version that was opened. The check is synchronous: a look at an open
   // file takes far less time than a turn.
-  const checkEnd = () => {
+  const checkNotOverwritten = () => {
     const currentStats = fstatSync(handle.fd, { bigint: true });
     if (isOverwritten(file.stats, currentStats)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
-    digests!.add(file, hash.digest("hex"));
+    digestCache!.add(file, hash.digest("hex"));
   };
-  if (stop - start > SMALL_BYTES) {
+  if (stop - start > MAX_BUFFERED_BYTES) {
     let position = start;
     const pieces = readPieces(handle, start, stop, () => overwrittenError(file), (piece) => {
       hash?.update(piece);
       position += piece.length;
-      if (position === stop) checkEnd();
+      if (position === stop) checkNotOverwritten();
     });
-    const closed = closedAtEnd(handle, pieces, onSent);
-    unreadFiles.register(closed, handle);
+    const closingPieces = yieldAndClose(handle, pieces, onSent);
+    unreadFiles.register(closingPieces, handle);
     // A generator yields an empty piece first: once it has started, its end closes the file.
-    await closed.next();
+    await closingPieces.next();
     try {
-      return new BodyIter(closed, stop - start);
+      return new BodyIter(closingPieces, stop - start);
     } catch (error) {
       // A sparse file can be longer than any content-length.
       await handle.close();
@@ -223,7 +248,7 @@ export async function makeFileBody(
       length += bytesRead;
     }
     hash?.update(bytes);
-    checkEnd();
+    checkNotOverwritten();
     onSent(bytes.length);
     return bytes;
   } catch (error) {
@@ -245,20 +270,20 @@ function overwrittenError({ path }: OpenFile): BodyError {
  * Yields the pieces of a file, and closes the file at the end. A piece counts as sent once the next
  * one is requested. The empty piece before them starts the generator: only a started one closes.
  */
-async function* closedAtEnd(
+async function* yieldAndClose(
   handle: FileHandle,
   pieces: AsyncGenerator<Uint8Array, void, void>,
   onSent: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array, void, void> {
-  let count = 0;
+  let sentBytes = 0;
   try {
     yield EMPTY_BYTES;
     for await (const piece of pieces) {
       yield piece;
-      count += piece.length;
+      sentBytes += piece.length;
     }
   } finally {
     await handle.close();
-    onSent(count);
+    onSent(sentBytes);
   }
 }

@@ -24,9 +24,9 @@ import {
 import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { formatMode, isModeRequested, permissionBitsOf } from "../modes.ts";
-import { readSmall } from "../file_pieces.ts";
+import { readSmallFile } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { refusalToRead } from "./resolve_path.ts";
+import { toReadRefusal } from "./resolve_path.ts";
 import {
   belongsInLog,
   missingRootRefusal,
@@ -38,18 +38,18 @@ import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
 /** How often a file is read that changes while it is read. */
-const MAX_READINGS = 3;
+const MAX_READ_ATTEMPTS = 3;
 
 /** Answers with the files that a request names, or only with their digests. */
-export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
+export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
   const timeSlice = new TimeSlice();
-  for (const path of parsePaths(await readPaths(bundle.request))) {
+  for (const path of parsePaths(await readPaths(fileRequest.request))) {
     paths.push(path);
-    if (timeSlice.isUsedUp) await timeSlice.yield(bundle.root.path);
+    if (timeSlice.isUsedUp) await timeSlice.yield(fileRequest.root.path);
   }
-  const hasContent = bundle.request.query === "bundle=get";
-  const body = new ChunkedBodyIter(foundChunks(bundle, paths, hasContent));
+  const hasContent = fileRequest.request.query === "bundle=get";
+  const body = new ChunkedBodyIter(readBundleChunks(fileRequest, paths, hasContent));
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 
@@ -63,22 +63,22 @@ async function readPaths({ body }: Request): Promise<Uint8Array> {
   }
 }
 
-async function* foundChunks(
-  bundle: FileRequest,
+async function* readBundleChunks(
+  fileRequest: FileRequest,
   paths: readonly (readonly string[])[],
   hasContent: boolean,
 ): AsyncGenerator<Chunk, void, void> {
-  const reader = new BundleReader(bundle, paths, hasContent);
-  for (let isOver = false; !isOver;) {
-    isOver = await reader.fill();
-    const sizes = reader.takeSizes();
+  const reader = new BundleReader(fileRequest, paths, hasContent);
+  for (let hasEnded = false; !hasEnded;) {
+    hasEnded = await reader.fill();
+    const fileSizes = reader.takeFileSizes();
     let isSent = false;
     try {
-      yield [null, reader.buffer.take(isOver)];
+      yield [null, reader.buffer.take(hasEnded)];
       isSent = true;
     } finally {
       if (hasContent) {
-        for (const { path, size } of sizes) bundle.report("get", path, size, isSent, 200);
+        for (const { path, size } of fileSizes) fileRequest.report("get", path, size, isSent, 200);
       }
     }
   }
@@ -88,72 +88,76 @@ async function* foundChunks(
 /** Reads files into a buffer, those of one directory together. */
 class BundleReader {
   readonly buffer = new BundleBuffer();
-  readonly #request: FileRequest;
+  readonly #fileRequest: FileRequest;
   /** The names of the directory where the paths begin. */
-  readonly #names: readonly string[];
+  readonly #directoryNames: readonly string[];
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
   readonly #hasModes: boolean;
   readonly #timeSlice = new TimeSlice();
   /** The position of the next path. */
-  #next = 0;
-  #sizes: { path: readonly string[]; size: number }[] = [];
+  #nextIndex = 0;
+  #fileSizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
   /** The directory of the last file, until the thread is yielded. */
-  #directory: Parent | null = null;
+  #lastDirectory: Parent | null = null;
 
-  constructor(request: FileRequest, paths: readonly (readonly string[])[], hasContent: boolean) {
-    this.#request = request;
-    this.#names = request.target.names;
+  constructor(
+    fileRequest: FileRequest,
+    paths: readonly (readonly string[])[],
+    hasContent: boolean,
+  ) {
+    this.#fileRequest = fileRequest;
+    this.#directoryNames = fileRequest.target.names;
     this.#paths = paths;
     this.#hasContent = hasContent;
-    this.#hasModes = isModeRequested(request.request.headers);
+    this.#hasModes = isModeRequested(fileRequest.request.headers);
   }
 
   /** Reads until the buffer is full; returns true once all files have been read. */
   async fill(): Promise<boolean> {
-    this.#directory = null;
-    while (this.#next < this.#paths.length && !this.buffer.isFull) {
+    this.#lastDirectory = null;
+    while (this.#nextIndex < this.#paths.length && !this.buffer.isFull) {
       if (this.#timeSlice.isUsedUp) {
-        await this.#timeSlice.yield(this.#request.root.path);
-        this.#directory = null;
+        await this.#timeSlice.yield(this.#fileRequest.root.path);
+        this.#lastDirectory = null;
       }
-      const path = this.#paths[this.#next++]!;
-      let status = this.#read(path);
-      for (let reading = 1; status === 409 && reading < MAX_READINGS; reading++) {
-        await this.#timeSlice.yield(this.#request.root.path);
-        this.#directory = null;
-        status = this.#read(path);
+      const path = this.#paths[this.#nextIndex++]!;
+      let status = this.#readFile(path);
+      for (let attempt = 1; status === 409 && attempt < MAX_READ_ATTEMPTS; attempt++) {
+        await this.#timeSlice.yield(this.#fileRequest.root.path);
+        this.#lastDirectory = null;
+        status = this.#readFile(path);
       }
       if (status !== null) this.buffer.add({ path, status });
     }
-    return this.#next === this.#paths.length;
+    return this.#nextIndex === this.#paths.length;
   }
 
-  takeSizes(): readonly { path: readonly string[]; size: number }[] {
-    const sizes = this.#sizes;
-    this.#sizes = [];
-    return sizes;
+  takeFileSizes(): readonly { path: readonly string[]; size: number }[] {
+    const fileSizes = this.#fileSizes;
+    this.#fileSizes = [];
+    return fileSizes;
   }
 
   /** Adds a file to the buffer; returns `null`, or the status of a file that can't be read. */
-  #read(path: readonly string[]): GetStatus | null {
-    const names = [...this.#names, ...path];
+  #readFile(path: readonly string[]): GetStatus | null {
+    const names = [...this.#directoryNames, ...path];
     try {
       const name = names.pop()!;
-      const directory = this.#enter(names);
+      const directory = this.#findDirectory(names);
       if (!isServedName(name)) return 404;
       const file = withTrailingSlash(directory) + name;
-      const seen = Deno.lstatSync(file);
+      const info = Deno.lstatSync(file);
       // Special files are not opened: opening a device can have effects.
-      if (!seen.isFile) return 404;
-      if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
-      const stats = readSmall(file, seen, this.#content);
+      if (!info.isFile) return 404;
+      if (info.size >= BUNDLED_BELOW_BYTES) return 413;
+      const stats = readSmallFile(file, info, this.#content);
       if (stats === null) return 409;
       this.#addFile(path, stats);
       return null;
     } catch (error) {
-      return this.#statusOf(error, [...this.#names, ...path]);
+      return this.#handleReadError(error, [...this.#directoryNames, ...path]);
     }
   }
 
@@ -162,38 +166,40 @@ class BundleReader {
    *
    * @throws {Refusal} of status 404 if a peer may see no directory at that path.
    */
-  #enter(names: readonly string[]): string {
-    if (this.#directory === null || !isSamePath(this.#directory.names, names)) {
+  #findDirectory(names: readonly string[]): string {
+    if (this.#lastDirectory === null || !isSamePath(this.#lastDirectory.names, names)) {
       if (names.length >= MAX_DEPTH || !names.every(isFileName)) throw notFoundRefusal();
       try {
-        this.#directory = this.#request.root.findParent(names, { known: this.#directory });
+        this.#lastDirectory = this.#fileRequest.root.findParent(names, {
+          knownParent: this.#lastDirectory,
+        });
       } catch (error) {
         throw error instanceof Refusal ? notFoundRefusal() : error;
       }
     }
-    if (this.#directory.missing.length > 0) throw notFoundRefusal();
-    return this.#directory.path;
+    if (this.#lastDirectory.missing.length > 0) throw notFoundRefusal();
+    return this.#lastDirectory.path;
   }
 
   #addFile(path: readonly string[], stats: BigIntStats): void {
     const size = Number(stats.size);
     const content = this.#content.subarray(0, size);
     const sha256 = hashContent(content);
-    this.#sizes.push({ path: [...this.#names, ...path], size });
+    this.#fileSizes.push({ path: [...this.#directoryNames, ...path], size });
     const modified = new Date(Number(stats.mtimeMs));
-    const bits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
-    const mode = bits === null ? {} : { mode: formatMode(bits) };
+    const permissionBits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
+    const mode = permissionBits === null ? {} : { mode: formatMode(permissionBits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;
     this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
   }
 
   /** The status of a file that can't be read; a bad sector costs no other file. */
-  #statusOf(error: unknown, names: readonly string[]): GetStatus {
-    const { root, isPresent, warn } = this.#request;
+  #handleReadError(error: unknown, names: readonly string[]): GetStatus {
+    const { root, isPresent, warn } = this.#fileRequest;
     // Without the root, no file can be read, and the body is cut.
     if (!isPresent()) throw missingRootRefusal(root.path);
     const isRefusal = error instanceof Refusal || isTooManyOpenFilesError(error);
-    const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
+    const refusal = isRefusal ? refusalOf(error)! : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
     return refusal.status as GetStatus;
   }
@@ -204,6 +210,7 @@ function isServedName(name: string): boolean {
   return isFileName(name) && !isReservedName(name) && findNameProblem(name) === null;
 }
 
-function isSamePath(one: readonly string[], other: readonly string[]): boolean {
-  return one.length === other.length && one.every((name, i) => other[i] === name);
+function isSamePath(firstPath: readonly string[], secondPath: readonly string[]): boolean {
+  return firstPath.length === secondPath.length &&
+    firstPath.every((name, index) => secondPath[index] === name);
 }

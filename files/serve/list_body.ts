@@ -7,15 +7,15 @@ import { formatEntry, TREE_END } from "../entries.ts";
 import {
   type ListedDirectory,
   type ListOptions,
-  readBelow,
+  makeListRoot,
   readListedDirectory,
-  rootOfList,
+  readTreeBelow,
 } from "../listing.ts";
 import type { Root } from "../root.ts";
-import { nullIfAbsent, resolvePath } from "./resolve_path.ts";
+import { resolvePath, toNullIfAbsent } from "./resolve_path.ts";
 
 /** The minimum number of characters in a chunk, except the last. */
-const CHUNK_CHARACTERS = 32768;
+const MIN_CHUNK_CHARACTERS = 32768;
 
 const encoder = new TextEncoder();
 
@@ -30,7 +30,7 @@ const encoder = new TextEncoder();
  * @returns `null` if a peer may see no directory at that path.
  * @throws {Refusal} if the directory can't be read.
  */
-export async function listBelow(
+export async function makeListBody(
   root: Root,
   names: readonly string[],
   isTree: boolean,
@@ -41,50 +41,52 @@ export async function listBelow(
     if (resolved === null || !resolved.stats.isDirectory()) return null;
     const { path } = resolved;
     const options = { root, path, timeSlice: new TimeSlice(), hasModes };
-    const first = rootOfList(path, resolved.stats);
-    const batches = isTree ? treeTexts(options, first) : listTexts(options, first);
-    const begin = batches.next();
+    const listRoot = makeListRoot(path, resolved.stats);
+    const batches = isTree
+      ? formatTreeBatches(options, listRoot)
+      : formatListBatches(options, listRoot);
+    const firstBatch = batches.next();
     // Errors of the directory are found out now, while the response can still have another status.
-    await begin.catch((error) => {
+    await firstBatch.catch((error) => {
       if (!(error instanceof BodyError)) throw error;
     });
-    return new ChunkedBodyIter(chunksOf(begin, batches));
+    return new ChunkedBodyIter(encodeChunks(firstBatch, batches));
   } catch (error) {
-    return nullIfAbsent(root, error, names);
+    return toNullIfAbsent(root, error, names);
   }
 }
 
-async function* listTexts(
+async function* formatListBatches(
   options: ListOptions,
-  first: ListedDirectory,
+  listRoot: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readListedDirectory(options, first)) {
+  for await (const entries of readListedDirectory(options, listRoot)) {
     yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
   }
 }
 
-async function* treeTexts(
+async function* formatTreeBatches(
   options: ListOptions,
-  first: ListedDirectory,
+  listRoot: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readBelow(options, first)) {
+  for await (const entries of readTreeBelow(options, listRoot)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];
 }
 
-async function* chunksOf(
-  begin: Promise<IteratorResult<string[], void>>,
+async function* encodeChunks(
+  firstBatch: Promise<IteratorResult<string[], void>>,
   batches: AsyncGenerator<string[], void, void>,
 ): AsyncGenerator<Chunk, void, void> {
   let text = "[";
   let separator = "\n";
-  for (let batch = await begin; batch.done !== true; batch = await batches.next()) {
+  for (let batch = await firstBatch; batch.done !== true; batch = await batches.next()) {
     for (const element of batch.value) {
       text += separator + element;
       separator = ",\n";
     }
-    if (text.length < CHUNK_CHARACTERS) continue;
+    if (text.length < MIN_CHUNK_CHARACTERS) continue;
     yield [null, encoder.encode(text)];
     text = "";
   }

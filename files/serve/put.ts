@@ -20,193 +20,214 @@ import { type FileStats, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
-import { copyPrefix, makeRootPathHeader, type Reused } from "../reuse.ts";
-import { checkTrust, type FileRequest, writtenAnswer } from "./file_request.ts";
+import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
+import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
   checkDestination,
   conditionOf,
   preconditionOf,
   readOffsetRequest,
-  readPut,
+  readPutRequest,
+  type ResumablePut,
   type ResumableUpload,
   type UploadHeaders,
-  type UploadRest,
   type WholeUpload,
 } from "./put_request.ts";
-import { abortWriter, partSize, withExclusiveWriter } from "./unfinished.ts";
+import { abortWriter, partSizeOf, withExclusiveWriter } from "./unfinished_uploads.ts";
 
 /** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
-export async function put(write: FileRequest): Promise<ResponseTuple> {
-  const request = readPut(write);
-  switch (request.kind) {
+export async function put(fileRequest: FileRequest): Promise<ResponseTuple> {
+  const putRequest = readPutRequest(fileRequest);
+  switch (putRequest.kind) {
     case "directory":
-      return await putDirectory(write);
+      return await putDirectory(fileRequest);
     case "mode":
-      return await putMode(write, request.length, request.mode);
+      return await putMode(fileRequest, putRequest.length, putRequest.mode);
     case "whole":
-      return await receiveWhole(write, request);
-    case "rest":
-      return await receiveRest(write, request);
+      return await receiveWhole(fileRequest, putRequest);
+    case "resumable":
+      return await receiveResumable(fileRequest, putRequest);
   }
 }
 
-async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
-  const { root, target } = write;
-  await checkTrust(write.session);
-  const { created, changed } = root.makeDirectory(target.names, conditionOf(write));
-  await syncAllIfPossible(changed);
-  return writtenAnswer(created, {});
+async function putDirectory(fileRequest: FileRequest): Promise<ResponseTuple> {
+  const { root, target } = fileRequest;
+  await checkTrust(fileRequest.session);
+  const { isCreated, changedDirectories } = root.makeDirectory(
+    target.names,
+    conditionOf(fileRequest),
+  );
+  await syncAllIfPossible(changedDirectories);
+  return makeWriteResponse(isCreated, {});
 }
 
 /** Sets only the permission bits of an existing file. */
 async function putMode(
-  write: FileRequest,
+  fileRequest: FileRequest,
   length: number,
   mode: number | null,
 ): Promise<ResponseTuple> {
-  await checkTrust(write.session);
-  const { path, existing } = write.root.findFile(write.target.names);
-  preconditionOf(write.request.headers)(existing);
+  await checkTrust(fileRequest.session);
+  const { path, existing } = fileRequest.root.findFile(fileRequest.target.names);
+  preconditionOf(fileRequest.request.headers)(existing);
   if (existing === null) throw notFoundRefusal();
   if (Number(existing.size) !== length) throw new Refusal(412, `${path} has another length`);
-  if (write.write !== "add") giveMode(write, path, mode);
-  return writtenAnswer(false, {});
+  if (fileRequest.write !== "add") applyMode(fileRequest, path, mode);
+  return makeWriteResponse(false, {});
 }
 
-export async function remove(write: FileRequest): Promise<ResponseTuple> {
-  const { root, target, report } = write;
+export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
+  const { root, target, report } = fileRequest;
   const problem = findDeletionProblem();
   if (problem !== null) throw new Refusal(403, `deleting: ${problem}`);
-  await checkTrust(write.session);
+  await checkTrust(fileRequest.session);
   const { isDirectory, names } = target;
-  const removing = root.remove(names, isDirectory, conditionOf(write));
-  const { wasFile, changed } = await removing.catch((error) => {
+  const removal = root.remove(names, isDirectory, conditionOf(fileRequest));
+  const { wasFile, changedDirectory } = await removal.catch((error) => {
     // An error of the disk, as of a damaged sector, refuses this name alone.
     throw refusalOf(error) ?? unreadableRefusal(error);
   });
-  await syncAllIfPossible([changed]);
+  await syncAllIfPossible([changedDirectory]);
   if (wasFile) report("delete", names, 0, true, 204);
   return [204, "No Content", {}, null];
 }
 
 /** Writes a file that can't be resumed if the request breaks off. */
 async function receiveWhole(
-  write: FileRequest,
+  fileRequest: FileRequest,
   upload: WholeUpload,
 ): Promise<ResponseTuple> {
-  const { request: { body }, unfinished } = write;
-  const { digest, length, size, reuse, mode } = upload;
-  conditionOf(write)(checkDestination(write, upload, size ?? 0));
+  const { request: { body }, unfinishedUploads } = fileRequest;
+  const { digest, length, size, reusedPrefix, mode } = upload;
+  conditionOf(fileRequest)(checkDestination(fileRequest, upload, size ?? 0));
   try {
-    unfinished.checkSpace(size ?? 0, 0, 0);
-    await using reused = reuse && await openReused(write, reuse);
-    unfinished.makeDirectory();
-    const modes = mode === null ? {} : chooseFileMode(mode, unfinished.findModeMask());
-    using temporary = unfinished.create(modes);
-    const start = reused?.length ?? 0;
-    const copiedHash = reused && await reused.copyTo(temporary);
+    unfinishedUploads.checkSpace(size ?? 0, 0, 0);
+    await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
+    unfinishedUploads.makeDirectory();
+    const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.findModeMask());
+    using temporaryFile = unfinishedUploads.create(modeOptions);
+    const start = basis?.length ?? 0;
+    const copiedHash = basis && await basis.copyTo(temporaryFile);
     const hash = copiedHash ?? (digest === null && length === null ? null : makeHash());
-    const whole = { file: temporary, start, limit: write.maxBytes, length, hash };
-    const lastChunkDigest = await receiveBody(body, whole);
+    const bodyFile = { file: temporaryFile, start, limit: fileRequest.maxBytes, length, hash };
+    const lastChunkDigest = await receiveBody(body, bodyFile);
     const sha256 = length === null ? digest : lastChunkDigest;
     if (hash !== null) checkDigest(hash, sha256);
-    return await finish(write, upload, sha256, temporary);
+    return await finishUpload(fileRequest, upload, sha256, temporaryFile);
   } catch (error) {
-    throw unfinished.toDiskFullRefusal(error, size, null);
+    throw unfinishedUploads.toDiskFullRefusal(error, size, null);
   }
 }
 
 /** Writes the rest of a file that has a part, or all of it. */
-async function receiveRest(write: FileRequest, upload: UploadRest): Promise<ResponseTuple> {
+async function receiveResumable(
+  fileRequest: FileRequest,
+  upload: ResumablePut,
+): Promise<ResponseTuple> {
   const { offset, length } = upload;
-  const existing = checkDestination(write, upload, length);
+  const existing = checkDestination(fileRequest, upload, length);
   // An app that only adds files confirms an existing file.
-  if (write.write === "add" && offset === length) preconditionOf(write.request.headers)(existing);
-  else conditionOf(write)(existing);
-  const part = partOf(write, upload);
+  if (fileRequest.write === "add" && offset === length) {
+    preconditionOf(fileRequest.request.headers)(existing);
+  } else conditionOf(fileRequest)(existing);
+  const partPath = partOf(fileRequest, upload);
   try {
     return await withExclusiveWriter(
-      part,
-      (superseded) => continuePart(write, upload, part, superseded),
+      partPath,
+      (supersededSignal) => continuePart(fileRequest, upload, partPath, supersededSignal),
     );
   } catch (error) {
     // The part has its final size only now that the file is closed.
-    throw write.unfinished.toDiskFullRefusal(error, length, part);
+    throw fileRequest.unfinishedUploads.toDiskFullRefusal(error, length, partPath);
   }
 }
 
 /** Writes to a part from the offset on, or confirms an existing file. */
 async function continuePart(
-  write: FileRequest,
-  upload: UploadRest,
-  part: string,
-  superseded: AbortSignal,
+  fileRequest: FileRequest,
+  upload: ResumablePut,
+  partPath: string,
+  supersededSignal: AbortSignal,
 ): Promise<ResponseTuple> {
-  const { request: { body }, unfinished } = write;
-  const { offset, length, reuse } = upload;
-  const isPart = offset === 0 || offset === partSize(part);
-  await using reused = isPart ? null : reuse && await openReused(write, reuse, superseded);
-  if (!isPart && reused === null) {
-    const { offset: expected, existingFile } = await findUpload(write, upload, part, superseded);
+  const { request: { body }, unfinishedUploads } = fileRequest;
+  const { offset, length, reusedPrefix } = upload;
+  const isPartOffset = offset === 0 || offset === partSizeOf(partPath);
+  await using basis = isPartOffset
+    ? null
+    : reusedPrefix && await openBasis(fileRequest, reusedPrefix, supersededSignal);
+  if (!isPartOffset && basis === null) {
+    const { offset: expectedOffset, existingFile } = await findUploadState(
+      fileRequest,
+      upload,
+      partPath,
+      supersededSignal,
+    );
     if (offset === length && existingFile !== null && existingFile.digest === upload.digest) {
-      return await confirmUpload(write, existingFile, upload);
+      return await confirmUpload(fileRequest, existingFile, upload);
     }
-    throw new Refusal(409, `the offset is ${expected}, not ${offset}`, offsetHeader(expected));
+    throw new Refusal(
+      409,
+      `the offset is ${expectedOffset}, not ${offset}`,
+      makeOffsetHeader(expectedOffset),
+    );
   }
 
-  superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
-  const begin = reused === null ? offset : 0;
-  unfinished.checkSpace(length, begin, partSize(part));
-  using temporary = await unfinished.openPart(part, upload.mode);
+  supersededSignal.addEventListener(
+    "abort",
+    () => body && cancelQuietly(body, supersededSignal.reason),
+  );
+  const writeStart = basis === null ? offset : 0;
+  unfinishedUploads.checkSpace(length, writeStart, partSizeOf(partPath));
+  using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
   // If this fails, the part is removed: the prefix can be copied again.
-  const copiedHash = reused && await reused.copyTo(temporary);
+  const copiedHash = basis && await basis.copyTo(temporaryFile);
   try {
-    const makeChangedRefusal = () => new Refusal(409, "the part has changed", offsetHeader(0));
+    const makeChangedRefusal = () => new Refusal(409, "the part has changed", makeOffsetHeader(0));
     // If another process had the part, the new one is empty, and so too short.
     const hash = copiedHash ??
-      await hashPrefix(temporary.file, offset, makeChangedRefusal, superseded);
-    if (copiedHash === null) await temporary.continueFrom(offset);
-    const target = { file: temporary, start: offset, limit: length, length, hash };
-    const lastChunkDigest = await receiveBody(body, target);
+      await hashPrefix(temporaryFile.file, offset, makeChangedRefusal, supersededSignal);
+    if (copiedHash === null) await temporaryFile.continueFrom(offset);
+    const bodyFile = { file: temporaryFile, start: offset, limit: length, length, hash };
+    const lastChunkDigest = await receiveBody(body, bodyFile);
     const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
-    return await finish(write, upload, digest, temporary);
+    return await finishUpload(fileRequest, upload, digest, temporaryFile);
   } catch (error) {
-    const isFull = isDiskFullError(error);
+    const isDiskFull = isDiskFullError(error);
     // An interrupted upload is resumed later, and a refused one is removed.
-    const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
+    const isInterrupted = supersededSignal.aborted || isDiskFull || refusalOf(error) === null;
     // A file that has its name already is not cut.
-    if (isInterrupted && temporary.isInPlace) {
-      if (isFull) await temporary.truncateToSynced();
-      temporary.isKept = temporary.file.statSync().size > 0;
-      unfinished.evictOldParts(part);
+    if (isInterrupted && temporaryFile.isInPlace) {
+      if (isDiskFull) await temporaryFile.truncateToSynced();
+      temporaryFile.isKept = temporaryFile.file.statSync().size > 0;
+      unfinishedUploads.evictOldParts(partPath);
     }
-    throw superseded.aborted ? superseded.reason : error;
+    throw supersededSignal.aborted ? supersededSignal.reason : error;
   }
 }
 
 /** Answers how many bytes of an upload the server has, without creating a file. */
-export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
-  const { unfinished } = write;
-  const upload = readOffsetRequest(write);
-  const existing = checkDestination(write, upload, upload.length);
-  const part = partOf(write, upload);
-  await abortWriter(part);
-  const { offset, existingFile } = await findUpload(write, upload, part);
+export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
+  const { unfinishedUploads } = fileRequest;
+  const upload = readOffsetRequest(fileRequest);
+  const existing = checkDestination(fileRequest, upload, upload.length);
+  const partPath = partOf(fileRequest, upload);
+  await abortWriter(partPath);
+  const { offset, existingFile } = await findUploadState(fileRequest, upload, partPath);
   // If a file of this length exists, it may be the same, and the client then sends no bytes. So the
   // space is checked only without one.
-  if (existingFile === null) unfinished.checkSpace(upload.length, offset, offset);
+  if (existingFile === null) unfinishedUploads.checkSpace(upload.length, offset, offset);
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {
-    ...offsetHeader(offset),
+    ...makeOffsetHeader(offset),
     ...makeDigestHeader(existingDigest),
-    ...versionHeaders(existing),
-    ...write.reuse ? makeRootPathHeader(write.target.names, false) : {},
+    ...makeVersionHeaders(existing),
+    ...fileRequest.reuse ? makeRootPathHeader(fileRequest.target.names, false) : {},
   };
   return [200, "OK", headers, null];
 }
 
 /** The headers from which a client makes the condition that it replaces only this file. */
-function versionHeaders(existing: BigIntStats | null): HeaderDict {
+function makeVersionHeaders(existing: BigIntStats | null): HeaderDict {
   if (existing === null) return { "file-stamp": MISSING_FILE_STAMP };
   if (existing.isDirectory()) return {};
   return {
@@ -220,40 +241,40 @@ function versionHeaders(existing: BigIntStats | null): HeaderDict {
  *
  * @throws {Refusal} of status 404 if this peer can't read the file.
  */
-async function openReused(
-  write: FileRequest,
-  { names, length }: Reused,
-  superseded?: AbortSignal,
+async function openBasis(
+  fileRequest: FileRequest,
+  { names, length }: ReusedPrefix,
+  supersededSignal?: AbortSignal,
 ) {
-  const { root } = write;
+  const { root } = fileRequest;
   const file = names && await openServedFile(root, names).catch((error) => {
     throw error instanceof Refusal && error.status === 403 ? notFoundRefusal() : error;
   });
   if (file === null || file === "directory") throw notFoundRefusal();
   const { handle, stats } = file;
-  const opened = new AsyncDisposableStack();
-  opened.defer(() => handle.close());
+  const disposables = new AsyncDisposableStack();
+  disposables.defer(() => handle.close());
   const makeReadError = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
-    const text = `${file.path} is not what was to be reused`;
-    return new Refusal(409, text, offsetHeader(0), { cause: error });
+    const problem = `${file.path} is not what was to be reused`;
+    return new Refusal(409, problem, makeOffsetHeader(0), { cause: error });
   };
   return {
     length,
     /** Copies the prefix to an empty file; resolves to its hash. */
-    async copyTo(temporary: TemporaryFile): Promise<Hash> {
+    async copyTo(temporaryFile: TemporaryFile): Promise<Hash> {
       const hash = makeHash();
-      const signal = endOf(write, superseded);
+      const signal = makeAbortSignal(fileRequest, supersededSignal);
       try {
-        await copyPrefix(handle, temporary, { length, hash, signal, makeReadError });
+        await copyPrefix(handle, temporaryFile, { length, hash, signal, makeReadError });
         if (isOverwritten(stats, fstatSync(handle.fd, { bigint: true }))) throw makeReadError();
         return hash;
       } finally {
         // Windows replaces no file that is open.
-        await opened.disposeAsync();
+        await disposables.disposeAsync();
       }
     },
-    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+    [Symbol.asyncDispose]: () => disposables.disposeAsync(),
   };
 }
 
@@ -266,33 +287,38 @@ interface ExistingFile {
  * Finds how many bytes of an upload the server has, and the existing file of the same length, if
  * its digest is of interest.
  */
-async function findUpload(
-  write: FileRequest,
+async function findUploadState(
+  fileRequest: FileRequest,
   { digest, length }: ResumableUpload,
-  part: string,
-  superseded?: AbortSignal,
+  partPath: string,
+  supersededSignal?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly existingFile: ExistingFile | null }> {
-  const isOfInterest = digest !== null ||
-    partSize(part) === 0 && isDigestRequested(write.request.headers);
-  const existingFile = isOfInterest ? await findExistingFile(write, length, superseded) : null;
-  const size = partSize(part);
-  const partial = size <= length ? size : 0;
-  const isSame = existingFile !== null && existingFile.digest === digest;
-  return { offset: isSame ? length : partial, existingFile };
+  const isDigestNeeded = digest !== null ||
+    partSizeOf(partPath) === 0 && isDigestRequested(fileRequest.request.headers);
+  const existingFile = isDigestNeeded
+    ? await findExistingFile(fileRequest, length, supersededSignal)
+    : null;
+  const size = partSizeOf(partPath);
+  const partOffset = size <= length ? size : 0;
+  const isIdentical = existingFile !== null && existingFile.digest === digest;
+  return { offset: isIdentical ? length : partOffset, existingFile };
 }
 
 /** Finds the existing file, if it has this length. */
 async function findExistingFile(
-  write: FileRequest,
+  fileRequest: FileRequest,
   length: number,
-  superseded?: AbortSignal,
+  supersededSignal?: AbortSignal,
 ): Promise<ExistingFile | null> {
-  const { root, target, digests } = write;
+  const { root, target, digestCache } = fileRequest;
   const file = await openServedFile(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    const digest = await digests.findOrCompute(file, endOf(write, superseded));
+    const digest = await digestCache.findOrCompute(
+      file,
+      makeAbortSignal(fileRequest, supersededSignal),
+    );
     return digest === null ? null : { stats: file.stats, digest };
   } finally {
     await file.handle.close();
@@ -305,39 +331,42 @@ async function findExistingFile(
  * answered an earlier request.
  */
 async function confirmUpload(
-  write: FileRequest,
+  fileRequest: FileRequest,
   { digest, stats }: ExistingFile,
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
-  if ((modified !== null || mode !== null) && write.write !== "add") {
-    await checkTrust(write.session);
-    const { path, existing } = write.root.findFile(write.target.names);
-    conditionOf(write)(existing);
+  if ((modified !== null || mode !== null) && fileRequest.write !== "add") {
+    await checkTrust(fileRequest.session);
+    const { path, existing } = fileRequest.root.findFile(fileRequest.target.names);
+    conditionOf(fileRequest)(existing);
     if (existing === null || !isUnchanged(existing, stats)) {
-      throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
+      throw new Refusal(409, `${path} changed meanwhile`, makeOffsetHeader(0));
     }
     if (modified !== null) setModified(path, modified);
-    giveMode(write, path, mode);
+    applyMode(fileRequest, path, mode);
   }
-  const { root, target: { names } } = write;
+  const { root, target: { names } } = fileRequest;
   await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
-  return writtenAnswer(false, makeDigestHeader(digest));
+  return makeWriteResponse(false, makeDigestHeader(digest));
 }
 
 function partOf(
-  { unfinished, session, target: { names } }: FileRequest,
+  { unfinishedUploads, session, target: { names } }: FileRequest,
   { length, digest, version }: ResumableUpload,
 ): string {
-  return unfinished.partOf(session?.peerCertificate, [names, length, digest, version]);
+  return unfinishedUploads.partOf(session?.peerCertificate, [names, length, digest, version]);
 }
 
 /** Aborts when the session ends, or a newer request asks for the same part. */
-function endOf({ session }: FileRequest, superseded: AbortSignal | undefined): AbortSignal {
-  const signals = [session?.signal, superseded].filter((signal) => signal !== undefined);
+function makeAbortSignal(
+  { session }: FileRequest,
+  supersededSignal: AbortSignal | undefined,
+): AbortSignal {
+  const signals = [session?.signal, supersededSignal].filter((signal) => signal !== undefined);
   return AbortSignal.any(signals);
 }
 
-function offsetHeader(offset: number): HeaderDict {
+function makeOffsetHeader(offset: number): HeaderDict {
   return { "upload-offset": `${offset}` };
 }
 
@@ -352,36 +381,39 @@ function checkDigest(hash: Hash, digest: string | null): string {
  *
  * @param digest Its SHA-256; `null` if the request has none.
  */
-async function finish(
-  write: FileRequest,
+async function finishUpload(
+  fileRequest: FileRequest,
   { modified, isNamedLater }: UploadHeaders,
   digest: string | null,
-  temporary: TemporaryFile,
+  temporaryFile: TemporaryFile,
 ): Promise<ResponseTuple> {
-  const { request, session, root, target: { names }, report, unfinished } = write;
+  const { request, session, root, target: { names }, report, unfinishedUploads } = fileRequest;
   // A part has the time of its last write, by which old ones are found.
-  if (modified !== null && !isNamedLater) await temporary.file.utime(new Date(), modified);
-  await temporary.sync();
+  if (modified !== null && !isNamedLater) await temporaryFile.file.utime(new Date(), modified);
+  await temporaryFile.sync();
   await checkTrust(session);
   if (isNamedLater) {
-    unfinished.checkQuota(temporary.path);
-    temporary.isKept = true;
+    unfinishedUploads.checkQuota(temporaryFile.path);
+    temporaryFile.isKept = true;
     // The client deletes the entry in the way after the answer, so the part must survive a power
     // failure.
-    await syncAllIfPossible([root.path, dirname(temporary.path)]);
-    return writtenAnswer(false, makeDigestHeader(digest));
+    await syncAllIfPossible([root.path, dirname(temporaryFile.path)]);
+    return makeWriteResponse(false, makeDigestHeader(digest));
   }
-  const naming = { condition: conditionOf(write), isNew: isNewFileRequired(request.headers) };
-  const { created, changed } = await retryReplace(() =>
-    root.moveIntoPlace(names, temporary, naming)
+  const namingOptions = {
+    condition: conditionOf(fileRequest),
+    isNew: isNewFileRequired(request.headers),
+  };
+  const { isCreated, changedDirectories } = await retryReplace(() =>
+    root.moveIntoPlace(names, temporaryFile, namingOptions)
   );
-  await syncAllIfPossible(changed);
-  report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
-  return writtenAnswer(created, makeDigestHeader(digest));
+  await syncAllIfPossible(changedDirectories);
+  report("put", names, temporaryFile.file.statSync().size, true, isCreated ? 201 : 204);
+  return makeWriteResponse(isCreated, makeDigestHeader(digest));
 }
 
 /** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
-function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
-  const modeMask = mode === null ? null : unfinished.findModeMask();
+function applyMode({ unfinishedUploads }: FileRequest, path: string, mode: number | null): void {
+  const modeMask = mode === null ? null : unfinishedUploads.findModeMask();
   if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));
 }

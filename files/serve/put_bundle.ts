@@ -26,30 +26,30 @@ import {
 } from "../small_files.ts";
 
 /** Writes the files of a bundle, and answers with a status for each. */
-export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
-  const writer = new BundleWriter(request);
-  await using files = new SmallFiles(writer.placement);
+export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
+  const writer = new BundleWriter(fileRequest);
+  await using smallFiles = new SmallFiles(writer.target);
   const parser = new BundleParser(PUT_REQUEST);
   try {
-    for await (const piece of piecesOf(request.request)) {
+    for await (const piece of piecesOf(fileRequest.request)) {
       for (const { record, content } of parser.push(piece)) {
-        const file = writer.check(record, content);
+        const file = writer.checkRecord(record, content);
         if (file === null) continue;
-        await files.add(file, content);
-        writer.note(files.takeOutcomes());
+        await smallFiles.add(file, content);
+        writer.recordOutcomes(smallFiles.takeOutcomes());
       }
     }
   } finally {
     try {
       // Files that have arrived whole are not lost, so that the client can go on behind them.
-      await files.flush();
+      await smallFiles.flush();
     } finally {
-      writer.note(files.takeOutcomes());
+      writer.recordOutcomes(smallFiles.takeOutcomes());
     }
   }
-  parser.end();
-  const answer = formatBundle(writer.statuses.map((status) => ({ status })));
-  return [200, "OK", { "content-type": BUNDLE_TYPE }, answer];
+  parser.checkEnd();
+  const responseBody = formatBundle(writer.statuses.map((status) => ({ status })));
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, responseBody];
 }
 
 async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, void> {
@@ -73,21 +73,22 @@ interface BundledUpload extends SmallFile {
 class BundleWriter {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
-  readonly placement: SmallFilesTarget<BundledUpload>;
-  readonly #request: FileRequest;
+  readonly target: SmallFilesTarget<BundledUpload>;
+  readonly #fileRequest: FileRequest;
 
-  constructor(request: FileRequest) {
-    this.#request = request;
-    const { root, session, unfinished } = request;
-    this.placement = {
+  constructor(fileRequest: FileRequest) {
+    this.#fileRequest = fileRequest;
+    const { root, session, unfinishedUploads } = fileRequest;
+    this.target = {
       root,
-      prepare() {
-        unfinished.makeDirectory();
-        return { changed: [], parent: null };
+      prepareDirectory() {
+        unfinishedUploads.makeDirectory();
+        return { changedDirectories: [], parent: null };
       },
-      make: ({ mode }) => unfinished.create(mode === null ? {} : { mode: mode | 0o600 }),
+      createTemporaryFile: ({ mode }) =>
+        unfinishedUploads.create(mode === null ? {} : { mode: mode | 0o600 }),
       // The device may have forgotten the peer while the bundle arrived.
-      admit: () => checkTrust(session),
+      checkAllowed: () => checkTrust(session),
     };
   }
 
@@ -96,22 +97,22 @@ class BundleWriter {
    *
    * @returns `null` if the file is refused.
    */
-  check(record: PutRecord, content: Uint8Array): BundledUpload | null {
+  checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
     const index = this.statuses.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
     this.statuses.push(201);
-    const names = [...this.#request.target.names, ...record.path];
+    const names = [...this.#fileRequest.target.names, ...record.path];
     const isDirectory = "kind" in record;
-    const isOnlyNew = "if-none-match" in record;
-    const isAddOnly = this.#request.write === "add";
-    const condition = "seen" in record ? conditionOf(record.seen!, isAddOnly) : undefined;
-    const hasCondition = isOnlyNew || condition !== undefined;
-    const isNew = isOnlyNew || isAddOnly && !isDirectory;
+    const isNewRequired = "if-none-match" in record;
+    const isAddOnly = this.#fileRequest.write === "add";
+    const condition = "seen" in record ? makeStampCondition(record.seen!, isAddOnly) : undefined;
+    const hasCondition = isNewRequired || condition !== undefined;
+    const isNew = isNewRequired || isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
     const { length: size } = content;
-    const mode = isDirectory || !this.#request.takesModes ? null : parseMode(record.mode);
+    const mode = isDirectory || !this.#fileRequest.appliesModes ? null : parseMode(record.mode);
     const file = { index, names, modified, isNew, condition, size, mode, hasCondition };
-    const { maxBytes } = this.#request;
+    const { maxBytes } = this.#fileRequest;
     let error: Refusal | null = null;
     if (names.length > MAX_DEPTH || !names.every(isFileName)) {
       error = new Refusal(404, "a name that no file can have");
@@ -121,35 +122,39 @@ class BundleWriter {
       error = new Refusal(400, "the file does not have its digest");
     }
     if (error === null) return file;
-    this.#noteError(file, error);
+    this.#recordError(file, error);
     return null;
   }
 
   /**
    * Notes the statuses of files, and reports each file that was written, even if others failed.
    */
-  note(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
+  recordOutcomes(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
       const status = isCreated ? 201 : 204;
       this.statuses[file.index] = status;
-      if (file.modified !== null) this.#request.report("put", file.names, file.size, true, status);
+      if (file.modified !== null) {
+        this.#fileRequest.report("put", file.names, file.size, true, status);
+      }
     }
-    for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
+    for (const { file, error } of outcomes) if (error !== null) this.#recordError(file, error);
   }
 
-  #noteError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
-    const refusal = refusalOf(this.#request.unfinished.toDiskFullRefusal(error, size, null));
+  #recordError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
+    const refusal = refusalOf(
+      this.#fileRequest.unfinishedUploads.toDiskFullRefusal(error, size, null),
+    );
     if (refusal === null) throw error;
     // Writing small files has no other statuses than those of `PutStatus`.
     const { status } = refusal;
     this.statuses[index] = (status === 412 && !hasCondition ? 409 : status) as PutStatus;
-    this.#request.warn(refusal, names.join("/"));
+    this.#fileRequest.warn(refusal, names.join("/"));
   }
 }
 
 /** Refuses to replace another file than the one that the client has seen, or any at all. */
-function conditionOf(
+function makeStampCondition(
   [size, modified]: readonly [size: number, modified: number],
   isAddOnly: boolean,
 ): Condition {

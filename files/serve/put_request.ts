@@ -10,7 +10,7 @@ import { checkConditions, isStamp, isStampOf, makeValidators, parseTime } from "
 import { parseReprDigest } from "../digest.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
-import { parseReuse, type Reused } from "../reuse.ts";
+import { parseReuse, type ReusedPrefix } from "../reuse.ts";
 import type { Condition } from "../root.ts";
 import type { FileRequest } from "./file_request.ts";
 
@@ -27,8 +27,8 @@ export interface ResumableUpload extends UploadHeaders {
 }
 
 /** The rest of a file, or all of it, of which a part is kept if the request breaks off. */
-export interface UploadRest extends ResumableUpload {
-  readonly kind: "rest";
+export interface ResumablePut extends ResumableUpload {
+  readonly kind: "resumable";
   readonly offset: number;
 }
 
@@ -38,19 +38,19 @@ export type PutRequest =
   /** An existing file that only gets permission bits. */
   | { readonly kind: "mode"; readonly length: number; readonly mode: number | null }
   | WholeUpload
-  | UploadRest;
+  | ResumablePut;
 
 /** @throws {Refusal} if the headers don't fit to one another, or to the body. */
-export function readPut(write: FileRequest): PutRequest {
-  const { request: { body, headers }, target } = write;
+export function readPutRequest(fileRequest: FileRequest): PutRequest {
+  const { request: { body, headers }, target } = fileRequest;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
   if (target.isDirectory && bodyLength === 0) return { kind: "directory" };
-  const upload = readUpload(write);
+  const upload = readUpload(fileRequest);
   const { digest, offset, length, version, isNamedLater, mode } = upload;
-  const isNamed = digest !== null || version !== null;
+  const hasIdentity = digest !== null || version !== null;
 
   const isComplete = offset !== null && offset === length && bodyLength === 0;
-  if (isComplete && !isNamed && headers["file-mode"] !== undefined) {
+  if (isComplete && !hasIdentity && headers["file-mode"] !== undefined) {
     return { kind: "mode", length: offset, mode };
   }
 
@@ -59,7 +59,7 @@ export function readPut(write: FileRequest): PutRequest {
     return { ...upload, kind: "whole", size: length ?? bodyLength };
   }
 
-  const resumable = asResumable(upload);
+  const resumable = toResumableUpload(upload);
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
   if (bodyLength !== (version === null ? resumable.length - offset : null)) {
     throw new Refusal(
@@ -67,12 +67,12 @@ export function readPut(write: FileRequest): PutRequest {
       "the body must be exactly the rest of the file, and with upload-version chunked",
     );
   }
-  return { ...resumable, kind: "rest", offset };
+  return { ...resumable, kind: "resumable", offset };
 }
 
 /** Reads the request for the upload offset. */
-export function readOffsetRequest(write: FileRequest): ResumableUpload {
-  return asResumable(readUpload(write));
+export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload {
+  return toResumableUpload(readUpload(fileRequest));
 }
 
 /** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
@@ -92,17 +92,17 @@ export interface UploadHeaders {
   /** Whether the file gets its name by a later request: until then its part is kept. */
   readonly isNamedLater: boolean;
   /** The prefix of the file that the server copies, and that is not in the body. */
-  readonly reuse: Reused | null;
+  readonly reusedPrefix: ReusedPrefix | null;
 }
 
 /**
  * The form of `upload-version`, which is only compared with that of an earlier request. Our client
  * sends a fingerprint of 64 digits.
  */
-const VERSION_FORM = /^[0-9a-f]{1,64}$/;
+const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
 /** Whether a HEAD asks how many bytes of an upload the server has, rather than for the file. */
-export function asksForOffset(headers: HeaderDict): boolean {
+export function isOffsetRequest(headers: HeaderDict): boolean {
   return headers["upload-length"] !== undefined &&
     (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
 }
@@ -110,36 +110,39 @@ export function asksForOffset(headers: HeaderDict): boolean {
 /** @throws {Refusal} if a header is not valid. */
 export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
   return {
-    mode: readHeader(headers, "file-mode", (value) => valid(parseMode(value))),
+    mode: readHeader(headers, "file-mode", (value) => requireValid(parseMode(value))),
     digest: readHeader(headers, "repr-digest", parseReprDigest),
     // The form is that of `toISOString`; milliseconds may be omitted.
     modified: readHeader(headers, "upload-modified", (value) => {
-      return parseTime(value) ?? valid(parseTime(value.replace(/Z$/, ".000Z")));
+      return parseTime(value) ?? requireValid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
     offset: readHeader(headers, "upload-offset", parseCount),
     length: readHeader(headers, "upload-length", parseCount),
     version: readHeader(
       headers,
       "upload-version",
-      (value) => valid(VERSION_FORM.test(value) ? value : null),
+      (value) => requireValid(VERSION_PATTERN.test(value) ? value : null),
     ),
     isNamedLater:
-      readHeader(headers, "upload-complete", (value) => valid(value === "?0" || null)) ??
+      readHeader(headers, "upload-complete", (value) => requireValid(value === "?0" || null)) ??
         false,
-    reuse: null,
+    reusedPrefix: null,
   };
 }
 
 function readUpload(
-  { request: { headers }, takesModes, reuse: isReused }: FileRequest,
+  { request: { headers }, appliesModes, reuse: allowsReuse }: FileRequest,
 ): UploadHeaders {
   const upload = readUploadHeaders(headers);
   const { offset, length } = upload;
-  const reuse = isReused ? readHeader(headers, "reuse", (value) => valid(parseReuse(value))) : null;
-  const isPossible = reuse === null ||
-    length !== null && reuse.length <= length && (offset ?? reuse.length) === reuse.length;
-  if (!isPossible) throw new Refusal(400, "what is reused does not fit to the upload");
-  return { ...upload, reuse, ...takesModes ? {} : { mode: null } };
+  const reusedPrefix = allowsReuse
+    ? readHeader(headers, "reuse", (value) => requireValid(parseReuse(value)))
+    : null;
+  const isReuseValid = reusedPrefix === null ||
+    length !== null && reusedPrefix.length <= length &&
+      (offset ?? reusedPrefix.length) === reusedPrefix.length;
+  if (!isReuseValid) throw new Refusal(400, "what is reused does not fit to the upload");
+  return { ...upload, reusedPrefix, ...appliesModes ? {} : { mode: null } };
 }
 
 /** Reads a header, if the request has it; throws a refusal for an invalid header. */
@@ -154,15 +157,15 @@ function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string)
 
 function parseCount(value: string): number {
   const count = parseDecimal(value);
-  return valid(count < 0 ? null : count);
+  return requireValid(count < 0 ? null : count);
 }
 
-function valid<T>(value: T | null): T {
+function requireValid<T>(value: T | null): T {
   if (value === null) throw new RangeError("invalid");
   return value;
 }
 
-function asResumable(upload: UploadHeaders): ResumableUpload {
+function toResumableUpload(upload: UploadHeaders): ResumableUpload {
   const { digest, version, length, isNamedLater } = upload;
   if (isNamedLater && digest === null) {
     throw new Refusal(400, "upload-complete needs a repr-digest");
@@ -199,8 +202,8 @@ export function conditionOf(
   const precondition = preconditionOf(headers);
   return (existing) => {
     // A file is in the way of a directory for every app.
-    const isKept = write === "add" && !target.isDirectory && existing?.isDirectory() === false;
-    if (!isKept) return precondition(existing);
+    const isProtected = write === "add" && !target.isDirectory && existing?.isDirectory() === false;
+    if (!isProtected) return precondition(existing);
     const status = hasCondition(headers) ? 412 : 409;
     throw new Refusal(status, "a file is there, and files are only added", { allow });
   };
@@ -211,12 +214,12 @@ export function preconditionOf(headers: HeaderDict): Condition {
   const stamp = readHeader(
     headers,
     "if-file-stamp",
-    (value) => valid(isStamp(value) ? value : null),
+    (value) => requireValid(isStamp(value) ? value : null),
   );
   return (existing) => {
     const validators = existing && makeValidators(existing, Date.now());
-    const isOther = stamp !== null && !isStampOf(stamp, existing);
-    if (!isOther && checkConditions(headers, validators, true) === null) return;
+    const isStampDifferent = stamp !== null && !isStampOf(stamp, existing);
+    if (!isStampDifferent && checkConditions(headers, validators, true) === null) return;
     throw new Refusal(412, "a precondition does not hold");
   };
 }

@@ -34,18 +34,18 @@ interface ResolvedPath {
 /**
  * Resolves names to a path; `null` if a link is on the way to it, or a reserved name.
  *
- * @throws an error that {@linkcode isAbsence} recognizes if the path does not exist.
+ * @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist.
  */
 export async function resolvePath(
   root: Root,
   names: readonly string[],
 ): Promise<ResolvedPath | null> {
-  if (isHidden(root, names)) return null;
+  if (isHiddenPath(root, names)) return null;
   const path = root.pathOf(names);
   const real = await realPath(path);
-  const isAsNamed = real === path || names.length === 0 ||
+  const isWithoutLinks = real === path || names.length === 0 ||
     hasNoSymlink(root.pathOf(names.slice(0, -1)));
-  if (!isAsNamed) return null;
+  if (!isWithoutLinks) return null;
   // Look up the kind before opening: opening a device can have effects.
   return { path, stats: await lstat(path, { bigint: true }) };
 }
@@ -62,14 +62,14 @@ export async function openServedFile(
   try {
     const resolved = await resolvePath(root, names);
     if (resolved?.stats.isDirectory()) return "directory";
-    return resolved?.stats.isFile() ? await openAt(resolved.path) : null;
+    return resolved?.stats.isFile() ? await openFileAt(resolved.path) : null;
   } catch (error) {
-    return nullIfAbsent(root, error, names);
+    return toNullIfAbsent(root, error, names);
   }
 }
 
 /** Opens a file; `null` if another entry has replaced it. */
-async function openAt(path: string): Promise<OpenFile | null> {
+async function openFileAt(path: string): Promise<OpenFile | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {
@@ -87,7 +87,7 @@ async function openAt(path: string): Promise<OpenFile | null> {
  * Whether one of the names is reserved, leads to a directory that has a reserved name, or can't be
  * on the disk.
  */
-function isHidden({ path }: Root, names: readonly string[]): boolean {
+function isHiddenPath({ path }: Root, names: readonly string[]): boolean {
   return names.some((name) => isReservedName(name) || findNameProblem(name) !== null) ||
     isReservedPath(path, names) ||
     isReservedPath(path, names.slice(0, -1));
@@ -97,7 +97,7 @@ function isHidden({ path }: Root, names: readonly string[]): boolean {
 const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /** Whether an error means that a path does not exist for a peer. */
-function isAbsence(error: unknown): boolean {
+function isAbsenceError(error: unknown): boolean {
   // The program may lack permission for a part of the directory.
   return isMissingPathError(error) || error instanceof Deno.errors.NotCapable ||
     INVALID_PATH_CODES.has(fileErrorCodeOf(error));
@@ -110,8 +110,8 @@ function isAbsence(error: unknown): boolean {
  *
  * @throws the error if that file or directory has not caused it.
  */
-export function refusalToRead(root: Root, error: unknown, names: readonly string[]): Refusal {
-  if (isAbsence(error)) return notFoundRefusal();
+export function toReadRefusal(root: Root, error: unknown, names: readonly string[]): Refusal {
+  if (isAbsenceError(error)) return notFoundRefusal();
   if (!isUnreadableError(error)) throw error;
   return hasNoLink(root, names) ? unreadableRefusal(error) : notFoundRefusal();
 }
@@ -119,10 +119,10 @@ export function refusalToRead(root: Root, error: unknown, names: readonly string
 /**
  * Returns `null` after an error of reading if the path of the names does not exist for a peer.
  *
- * @throws {Refusal} as {@linkcode refusalToRead} returns it, if the path exists.
+ * @throws {Refusal} as {@linkcode toReadRefusal} returns it, if the path exists.
  */
-export function nullIfAbsent(root: Root, error: unknown, names: readonly string[]): null {
-  const refusal = refusalToRead(root, error, names);
+export function toNullIfAbsent(root: Root, error: unknown, names: readonly string[]): null {
+  const refusal = toReadRefusal(root, error, names);
   if (refusal.status === 404) return null;
   throw refusal;
 }
@@ -133,7 +133,7 @@ function hasNoLink(root: Root, names: readonly string[]): boolean {
     try {
       if (Deno.lstatSync(root.pathOf(names.slice(0, depth))).isSymlink) return false;
     } catch (error) {
-      return !isAbsence(error);
+      return !isAbsenceError(error);
     }
   }
   return true;

@@ -16,7 +16,7 @@ import { type FileStats, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { computeCopiedMode } from "../modes.ts";
 import {
-  checkTransfer,
+  checkTransferOptions,
   pathOf,
   ProgressMeter,
   type TransferOptions,
@@ -122,7 +122,7 @@ export async function download(
 ): Promise<TransferResult> {
   const path = pathOf("file", file);
   const checkedUri = toUri(uri);
-  const settings = checkTransfer(options);
+  const settings = checkTransferOptions(options);
   using client = new TransferClient("from", from, { signal: settings.signal });
   settings.signal?.throwIfAborted();
   return await downloadFile(client, checkedUri, path, settings);
@@ -548,8 +548,8 @@ class FileDownload {
     }
     const part = this.#task.part.temporaryFile;
     try {
-      const onWritten = (count: number) => meter.add(count);
-      const target = { file: part, start, limit: total, length: null, hash, written: onWritten };
+      const onWrite = (count: number) => meter.add(count);
+      const target = { file: part, start, limit: total, length: null, hash, onWrite };
       await receiveBody(body, target);
     } catch (error) {
       if (isDiskFullError(error)) await part.truncateToSynced();

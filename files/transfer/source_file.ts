@@ -6,7 +6,13 @@ import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
-import { type FileStats, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
+import {
+  type FileStats,
+  fileVersionOf,
+  isSettled,
+  isUnchanged,
+  readPieces,
+} from "../file_pieces.ts";
 import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
@@ -61,7 +67,7 @@ export class SourceFile implements AsyncDisposable {
     this.isSettled = isSettled(this.#stats, checkedAt);
     this.size = info.size;
     this.mode = permissionBitsOf(info.mode);
-    this.version = hashText(fileVersion(this.#stats));
+    this.version = hashText(fileVersionOf(this.#stats));
   }
 
   static async open(path: string): Promise<SourceFile> {

@@ -8,7 +8,7 @@ import { type Connector, isTransient, type Requester, type StatusError } from ".
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
 import {
-  checkTransfer,
+  checkTransferOptions,
   pathOf,
   ProgressMeter,
   type TransferOptions,
@@ -97,7 +97,7 @@ export async function upload(
 ): Promise<TransferResult> {
   const path = pathOf("file", file);
   const checkedUri = toUri(uri);
-  const settings = checkTransfer(options);
+  const settings = checkTransferOptions(options);
   using client = new TransferClient("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
     throw notAllowedError(
@@ -164,9 +164,11 @@ export class FileUpload {
   }
 
   async run(): Promise<TransferResult> {
-    const { replace, seen, basis } = this.#settings;
+    const { replace, replaceableStamp, basis } = this.#settings;
     if (!replace) this.#condition = { "if-none-match": "*" };
-    else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
+    else if (replaceableStamp !== undefined) {
+      this.#condition = { "if-file-stamp": replaceableStamp };
+    }
     const isWholeFile = basis?.length === this.#source.size;
     const copyResult = isWholeFile ? await this.#requestCopy(basis) : null;
     if (copyResult !== null) return copyResult;

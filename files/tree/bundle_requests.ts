@@ -50,7 +50,7 @@ export async function* requestBundle<R, T>(
         yield { record, content, item: items[count++]! };
       }
     }
-    parser.end();
+    parser.checkEnd();
     if (count < items.length) throw new BundleError("it has fewer records than the request");
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;

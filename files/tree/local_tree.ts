@@ -24,7 +24,7 @@ import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { openSmall } from "../file_pieces.ts";
+import { openSmallFile } from "../file_pieces.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { readTree } from "../listing.ts";
 import {
@@ -218,7 +218,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         const info = Deno.lstatSync(path);
         if (!info.isFile) return { kind: "failed", error: this.#replacedError(node) };
         if (info.size > buffer.length) return { kind: "retry-single" };
-        const openedFile = openSmall(path, info, buffer);
+        const openedFile = openSmallFile(path, info, buffer);
         if (openedFile === null) continue;
         const { stats, file } = openedFile;
         if (this.outbox === null) closeSync(file);
@@ -238,7 +238,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   /** Reports whether the path of a node leads to a regular file without a link. */
   #isRegularFile(node: TreeNode): boolean {
     try {
-      this.#parent = this.#root.findParent(node.parent!.path, { known: this.#parent });
+      this.#parent = this.#root.findParent(node.parent!.path, { knownParent: this.#parent });
       return this.#parent.missing.length === 0 && Deno.lstatSync(this.#pathOf(node)).isFile;
     } catch (error) {
       if (error instanceof Refusal) return false;
@@ -328,9 +328,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): Outcomes<CopyTask, FileOutcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
-      prepare: (directory, knownParent) => this.#makeDirectory(directory, knownParent),
-      make: (file) => this.#createSmallPart(file),
-      admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
+      prepareDirectory: (directory, knownParent) => this.#makeDirectory(directory, knownParent),
+      createTemporaryFile: (file) => this.#createSmallPart(file),
+      checkAllowed: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
     });
     const freeTasks: CopyTask[] = [];
     for (const task of tasks) {
@@ -384,9 +384,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   /** Creates a directory and its missing parents. The path may not have a link. */
   #makeDirectory(names: readonly string[], knownParent: Parent | null = null): PreparedDirectory {
-    const parent = this.#root.findParent(names, { known: knownParent });
-    if (parent.missing.length === 0) return { changed: [], parent };
-    return { changed: this.#root.makeDirectory(names).changed, parent: null };
+    const parent = this.#root.findParent(names, { knownParent });
+    if (parent.missing.length === 0) return { changedDirectories: [], parent };
+    return { changedDirectories: this.#root.makeDirectory(names).changedDirectories, parent: null };
   }
 
   #createSmallPart({ task: { node, condition }, mode }: VerifiedFile): TemporaryFile {
@@ -496,7 +496,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       const path = this.#pathOf(node);
       if (group === null && this.#isNameTaken(task)) throw new Refusal(412, `${path} exists`);
       const parent = group === null ? node.parent! : group.obstacle.parent!;
-      await syncAllIfPossible(this.#makeDirectory(parent.path).changed);
+      await syncAllIfPossible(this.#makeDirectory(parent.path).changedDirectories);
       return group === null ? path : this.#makePathBesidePart(node, group);
     } catch (error) {
       throw this.#explainError(error, node);
@@ -545,7 +545,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     signal.throwIfAborted();
     try {
       const naming = { condition: checkTarget, isNew: !replace };
-      const { changed: changedDirectories } = await retryReplace(() =>
+      const { changedDirectories } = await retryReplace(() =>
         this.#root.moveIntoPlace(names, file, naming)
       );
       await syncAllIfPossible(changedDirectories);
@@ -576,10 +576,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       let outcome: DirectoryOutcome;
       try {
         const { path } = node;
-        knownParent = this.#root.findParent(path.slice(0, -1), { known: knownParent });
+        knownParent = this.#root.findParent(path.slice(0, -1), { knownParent });
         const createdDirectory = this.#root.makeDirectory(path, undefined, knownParent);
-        for (const path of createdDirectory.changed) changedDirectories.add(path);
-        outcome = { error: null, isNew: createdDirectory.created };
+        for (const path of createdDirectory.changedDirectories) changedDirectories.add(path);
+        outcome = { error: null, isNew: createdDirectory.isCreated };
       } catch (error) {
         outcome = { error: this.#explainError(error, node) };
       }
@@ -593,7 +593,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     await this.#pause();
     const names = node.path;
     try {
-      this.#parent = this.#root.findParent(names.slice(0, -1), { known: this.#parent });
+      this.#parent = this.#root.findParent(names.slice(0, -1), { knownParent: this.#parent });
       await this.#root.remove(names, false, makeListedCondition(node), this.#parent);
     } catch (error) {
       // Another program may have removed the entry.

@@ -6,11 +6,11 @@ import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
 import {
   BundleBuffer,
-  DIGEST_ANSWER,
+  DIGEST_RESPONSE,
   formatBundle,
-  GET_ANSWER,
+  GET_RESPONSE,
   type GetStatus,
-  PUT_ANSWER,
+  PUT_RESPONSE,
   type PutFile,
 } from "../bundle.ts";
 import { formatStamp, makeConditionHeader, parseStamp } from "../conditions.ts";
@@ -159,7 +159,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const uri = `${this.#settings.uri}?bundle=digest`;
     const digests: (string | null)[] = [];
     for (const batch of makeBatches(nodes)) {
-      const records = requestFiles(this.#client, uri, DIGEST_ANSWER, batch, ({ path }) => path);
+      const records = requestFiles(this.#client, uri, DIGEST_RESPONSE, batch, ({ path }) => path);
       for await (const { record } of records) {
         const isFound = record.status === 200;
         digests.push(isFound ? record.sha256 : record.status === 404 ? ABSENT_DIGEST : null);
@@ -191,7 +191,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     // A server that supports permission bits has sent them in its list.
     const hasModes = tasks.some(({ node }) => node.mode !== null);
     const pathOf = ({ node }: CopyTask) => node.path;
-    const records = requestFiles(this.#client, uri, GET_ANSWER, tasks, pathOf, hasModes);
+    const records = requestFiles(this.#client, uri, GET_RESPONSE, tasks, pathOf, hasModes);
     for await (const { record, content, item: task } of records) {
       if (record.status !== 200) {
         yield [task, this.#makeGetOutcome(task, record.status)];
@@ -257,7 +257,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const uri = `${this.#settings.uri}?bundle=put`;
     let failure: { readonly error: unknown } | null = null;
     try {
-      const records = requestBundle(this.#client, uri, body, PUT_ANSWER, "put", sentFiles);
+      const records = requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", sentFiles);
       for await (const { record: { status }, item } of records) {
         yield [item.task, this.#makePutOutcome(item, status)];
       }
@@ -354,7 +354,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       ...settings,
       replace: mayReplace,
       isRewritten,
-      seen: replaceableStamp,
+      replaceableStamp,
       ...basisOption,
     };
     try {
@@ -414,7 +414,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     for (const batch of makeBatches(nodes)) {
       // Use bytes as the body, so that the client can resend it if an idle connection was closed.
       const body = formatBundle(batch.map(({ path }) => ({ path, kind: "directory" })));
-      const records = requestBundle(this.#client, uri, body, PUT_ANSWER, "put", batch);
+      const records = requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", batch);
       for await (const { record: { status }, item: node } of records) {
         if (status === 201 || status === 204) {
           this.#state.directoryRefusal = null;

@@ -269,7 +269,7 @@ export class TreeReport {
       const bytesAtTarget = Math.min(bytes, node.size - reused);
       this.#bytesAtTarget += bytesAtTarget - countedBytes;
       countedBytes = bytesAtTarget;
-      if (this.#progressThrottle.isDue()) this.reportProgress();
+      if (this.#progressThrottle.claimReport()) this.reportProgress();
     };
   }
 

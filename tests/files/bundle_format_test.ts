@@ -7,11 +7,11 @@ import {
   BundleError,
   type BundleFormat,
   BundleParser,
-  DIGEST_ANSWER,
+  DIGEST_RESPONSE,
   formatRecord,
-  GET_ANSWER,
+  GET_RESPONSE,
   type GetRecord,
-  PUT_ANSWER,
+  PUT_RESPONSE,
   PUT_REQUEST,
 } from "@degu/internal/files/bundle.ts";
 import { MAX_LINE_BYTES } from "@degu/internal/files/lines.ts";
@@ -46,10 +46,10 @@ const CUTS = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(2 ** 20));
 Deno.test("a record is parsed if its first byte arrives alone", () => {
   const record = { path: ["a"], status: 403 } as const;
   const bytes = encode(formatRecord(record) + BUNDLE_END);
-  const parser = new BundleParser(GET_ANSWER);
+  const parser = new BundleParser(GET_RESPONSE);
   const records = [bytes.slice(0, 1), bytes.slice(1)].flatMap((piece) => [...parser.push(piece)]);
   assertEquals(records.map(({ record }) => record), [record]);
-  parser.end();
+  parser.checkEnd();
 });
 
 Deno.test("records and their contents are parsed, however the bytes are split", () => {
@@ -90,12 +90,12 @@ Deno.test("records and their contents are parsed, however the bytes are split", 
     );
     fc.assert(property, { numRuns: 25 });
   };
-  check(GET_ANSWER, foundRecord);
-  check(DIGEST_ANSWER, foundRecord);
+  check(GET_RESPONSE, foundRecord);
+  check(DIGEST_RESPONSE, foundRecord);
   check(PUT_REQUEST, putRecord);
   for (const status of [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const) {
     const text = formatRecord({ status }) + BUNDLE_END;
-    assertEquals(parseBundle(PUT_ANSWER, encode(text)).map(({ record }) => record), [{ status }]);
+    assertEquals(parseBundle(PUT_RESPONSE, encode(text)).map(({ record }) => record), [{ status }]);
   }
 });
 
@@ -170,19 +170,19 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   ],
   [
     "a bad status of an uploaded file",
-    PUT_ANSWER,
+    PUT_RESPONSE,
     ...['{"status":200}', '{"status":"204"}', '{"status":204,"path":["a"]}'],
   ],
   [
     "a bad status of a requested file",
-    GET_ANSWER,
+    GET_RESPONSE,
     ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}'],
     ...['{"path":["a"],"status":404,"size":0}', '{"path":[],"status":404}'],
   ],
   // Without content, no other error shows that the size is invalid.
   [
     "a bad size without content",
-    DIGEST_ANSWER,
+    DIGEST_RESPONSE,
     ...["-1", "1.5", '"3"', "null", "65536"].map((size) =>
       withSize(size).replace("{", '{"status":200,')
     ),

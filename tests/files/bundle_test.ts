@@ -17,10 +17,10 @@ import { mkreq } from "@degu/degu/misc";
 import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
-  DIGEST_ANSWER,
+  DIGEST_RESPONSE,
   formatPaths,
-  GET_ANSWER,
-  PUT_ANSWER,
+  GET_RESPONSE,
+  PUT_RESPONSE,
 } from "@degu/internal/files/bundle.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {
@@ -99,8 +99,8 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
   const paths = expected.map(([path]) => path);
   for (
     const [uri, format] of [
-      ["/?bundle=get", GET_ANSWER],
-      ["/?bundle=digest", DIGEST_ANSWER],
+      ["/?bundle=get", GET_RESPONSE],
+      ["/?bundle=digest", DIGEST_RESPONSE],
     ] as const
   ) {
     const records = await readRecords(format, await files.get(uri, paths));
@@ -122,12 +122,12 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
     assertEquals(sizeOneRecord.status === 200 && sizeOneRecord.modified, old);
   }
   const below = await readRecords(
-    GET_ANSWER,
+    GET_RESPONSE,
     await files.get("/sub/?bundle=get", ["file", "none"]),
   );
   assertEquals(below.map(({ record }) => record.status), [200, 404]);
   const missingDirectory = await readRecords(
-    GET_ANSWER,
+    GET_RESPONSE,
     await files.get("/gone/?bundle=get", ["a"]),
   );
   assertEquals(missingDirectory.map(({ record }) => record.status), [404]);
@@ -244,7 +244,7 @@ Deno.test("a bundle of many directories is complete, in pieces of at most 512 Ki
   for await (const [, data] of body) pieces.push(data as Uint8Array<ArrayBuffer>);
   assert(pieces.length > 5 && pieces.every(({ length }) => length < 524288));
   const complete = new Uint8Array(await new Blob(pieces).arrayBuffer());
-  const records = parseBundle(GET_ANSWER, complete);
+  const records = parseBundle(GET_RESPONSE, complete);
   assertEquals(records.map(({ record }) => record.path.join("/")), paths);
   for (const { record, content } of records) {
     const [d, i] = record.path.map((name) => Number(name.replace("d", "")));
@@ -255,7 +255,7 @@ Deno.test("a bundle of many directories is complete, in pieces of at most 512 Ki
 Deno.test("an unreadable file of a bundle gets the status of its error, and is read at most three times", async () => {
   await using files = await serveBundles();
   const statuses = async (...paths: string[]) => {
-    const records = await readRecords(GET_ANSWER, await files.get("/?bundle=get", paths));
+    const records = await readRecords(GET_RESPONSE, await files.get("/?bundle=get", paths));
     return records.map(({ record }) => record.status);
   };
   const failure = (code: string) => Object.assign(new Error(code), { code });
@@ -287,7 +287,7 @@ Deno.test("a file that is overwritten repeatedly gets 409, or is sent as one of 
   const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
   for (let round = 0; round < 30; round++) {
     const writePromise = Deno.writeFile(`${files.root}/a`, versions[round % 2]!);
-    const [record] = await readRecords(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
+    const [record] = await readRecords(GET_RESPONSE, await files.get("/?bundle=get", ["a"]));
     await writePromise;
     if (record!.record.status !== 200) continue;
     assertEquals(new Set(record!.content).size <= 1, true, "bytes of two versions");
@@ -602,7 +602,7 @@ Deno.test({
       ["POST", "/?bundle=put", makeBundle(sent.slice(0, 5))],
     ]);
     const [putResponse, getResponse, list, secondPutResponse] = responses;
-    const statuses = parseBundle(PUT_ANSWER, putResponse![1]).map(({ record }) => record.status);
+    const statuses = parseBundle(PUT_RESPONSE, putResponse![1]).map(({ record }) => record.status);
     const fitting = statuses.filter((status) => status === 201).length;
     assert(fitting > 5 && fitting < 20, `${fitting}`);
     assertEquals(statuses, sent.map((_, i) => i < fitting ? 201 : 507));
@@ -645,7 +645,7 @@ Deno.test({
       ["GET", "/z"],
     ]);
     assertEquals(responses.slice(2).map(([status]) => status), [200, 403, 404, 200]);
-    for (const [i, format] of [GET_ANSWER, DIGEST_ANSWER].entries()) {
+    for (const [i, format] of [GET_RESPONSE, DIGEST_RESPONSE].entries()) {
       const records = parseBundle(format, responses[i]![1]);
       assertEquals(records.map(({ record }) => record.status), [200, 403, 404, 200]);
     }

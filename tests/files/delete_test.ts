@@ -3,8 +3,8 @@ import type { HeaderDict } from "@degu/degu/base";
 import {
   type BundleFormat,
   formatPaths,
-  GET_ANSWER,
-  PUT_ANSWER,
+  GET_RESPONSE,
+  PUT_RESPONSE,
 } from "@degu/internal/files/bundle.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
@@ -29,10 +29,10 @@ import {
   AS_USER,
   canMount,
   canRun,
-  checkStatuses as checkStatuses,
-  type ExpectedRequest as ExpectedRequest,
-  IN_MOUNT_NAMESPACE as IN_MOUNT_NAMESPACE,
-  requestResponses as requestResponses,
+  checkStatuses,
+  type ExpectedRequest,
+  IN_MOUNT_NAMESPACE,
+  requestResponses,
 } from "./refused_writes.ts";
 
 Deno.test("DELETE removes only files and empty directories", async () => {
@@ -438,9 +438,9 @@ Deno.test({
       format: BundleFormat<R>,
       response: readonly [number, Uint8Array],
     ) => parseBundle(format, response[1]).map(({ record }) => record.status);
-    assertEquals(recordStatuses(GET_ANSWER, getResponse!), [200, 403, 403, 200]);
+    assertEquals(recordStatuses(GET_RESPONSE, getResponse!), [200, 403, 403, 200]);
     const boxStatuses = records.slice(4).map(() => 201);
-    assertEquals(recordStatuses(PUT_ANSWER, putResponse!), [403, 204, 403, 201, ...boxStatuses]);
+    assertEquals(recordStatuses(PUT_RESPONSE, putResponse!), [403, 204, 403, 201, ...boxStatuses]);
     assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), []);
   },
 });

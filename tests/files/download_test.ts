@@ -537,7 +537,7 @@ Deno.test("progress is due again after a tenth of a second, and no sooner", () =
     const [tick, isDue] of [[99, false], [1, true], [0, false], [99, false], [1, true]] as const
   ) {
     time.tick(tick);
-    assertEquals(pace.isDue(), isDue);
+    assertEquals(pace.claimReport(), isDue);
   }
 });
 

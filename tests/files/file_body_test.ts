@@ -15,7 +15,7 @@ import {
   isOverwritten,
   isUnchanged,
   readPieces,
-  readSmall,
+  readSmallFile,
 } from "@degu/internal/files/file_pieces.ts";
 import { makeFileBody } from "@degu/internal/files/serve/get.ts";
 import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
@@ -283,7 +283,7 @@ Deno.test("a small file that changed in the last two seconds is read twice, and 
   const stats = lstatSync(path, { bigint: true });
   const readFile = (age: number) => {
     using _clock = patch(Date, "now", () => () => Number(stats.ctimeMs) + age);
-    return readSmall(path, stats, new Uint8Array(6)) !== null;
+    return readSmallFile(path, stats, new Uint8Array(6)) !== null;
   };
   assertEquals([readFile(0), readFile(1999), readFile(2000)], [true, true, true]);
   using _differing = patch(Buffer, "compare", () => () => 1);

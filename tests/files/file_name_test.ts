@@ -16,7 +16,7 @@ import {
   withTrailingSlash,
 } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
+import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
@@ -150,7 +150,7 @@ Deno.test("the reserved directory is created once, and is private", async () => 
     [true, false],
   );
   for (let time = 0; time < 2; time++) {
-    new UnfinishedFiles(dir.path).makeDirectory();
+    new UnfinishedUploads(dir.path).makeDirectory();
     assertEquals([await listNames(dir.path), await readMode(reservedDirectoryOf(dir.path))], [
       [RESERVED_DIRECTORY_NAME],
       0o700,

@@ -1,6 +1,6 @@
 /** Transfers to full disks, at both ends: small file systems in a mount namespace. */
 import { TransferError } from "@degu/degu/files";
-import { partSize, UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
+import { partSizeOf, UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir, findPart } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
@@ -243,7 +243,7 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
 
   // A part at a server is handled in the same way.
   await using dir = await createTempDir();
-  const files = new UnfinishedFiles(dir.path);
+  const files = new UnfinishedUploads(dir.path);
   const part = files.partOf(null, ["a"]);
   {
     using open = await files.openPart(part);
@@ -252,7 +252,7 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
     await open.write(new Uint8Array(700));
     open.isKept = true;
     await open.truncateToSynced();
-    assertEquals(partSize(part), 1000);
+    assertEquals(partSizeOf(part), 1000);
     const { sync } = open.file;
     open.file.sync = () => {
       open.file.sync = sync;
@@ -261,7 +261,7 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
     await assertRejects(() => open.sync());
     await open.truncateToSynced();
   }
-  assertEquals(partSize(part), 300);
+  assertEquals(partSizeOf(part), 300);
 });
 
 for (const permissions of [[STATFS], []]) {
@@ -411,7 +411,7 @@ testUnless(
 
 Deno.test("the message of a full disk counts the bytes of interrupted uploads, and not of running ones", async () => {
   await using dir = await createTempDir();
-  const unfinished = new UnfinishedFiles(dir.path);
+  const unfinished = new UnfinishedUploads(dir.path);
   const [idlePart, ownPart, otherPart] = ["idle", "own", "other"].map((name) =>
     unfinished.partOf(null, [name])
   ) as [string, string, string];

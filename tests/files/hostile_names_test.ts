@@ -11,7 +11,7 @@ import {
   TransferError,
   type TreeEvent,
 } from "@degu/degu/files";
-import { BUNDLE_TYPE, formatPaths, GET_ANSWER, parsePaths } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import {
   makeBundle,
@@ -109,7 +109,7 @@ test("no bundle writes or reads outside of the root, or inside by another name",
   }
   const pathList = formatPaths(paths);
   const records = await readRecords(
-    GET_ANSWER,
+    GET_RESPONSE,
     await request("POST", "/?bundle=get", {}, pathList),
   );
   assert(records.every(({ content }) => holdsNames || content.length === 0));

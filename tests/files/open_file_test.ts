@@ -8,12 +8,12 @@ import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
 import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import {
-  DIGEST_ANSWER,
+  DIGEST_RESPONSE,
   formatPaths,
-  GET_ANSWER,
+  GET_RESPONSE,
   type GetRecord,
 } from "@degu/internal/files/bundle.ts";
-import { refusalToRead } from "@degu/internal/files/serve/resolve_path.ts";
+import { toReadRefusal } from "@degu/internal/files/serve/resolve_path.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { readRecords } from "@degu/testing/bundles.ts";
@@ -91,7 +91,7 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
       assertEquals(formatResult(path, (await plainApp.handle(request))[0]), expected[i]);
     }
   });
-  for (const [kind, format] of [["get", GET_ANSWER], ["digest", DIGEST_ANSWER]] as const) {
+  for (const [kind, format] of [["get", GET_RESPONSE], ["digest", DIGEST_RESPONSE]] as const) {
     await t.step(`in a bundle: ${kind}`, async () => {
       const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
       const records = await readRecords<GetRecord>(format, response);
@@ -185,12 +185,12 @@ Deno.test("an unreadable file gets 403 below the root, and 404 through a link", 
   using _traps = await addTraps(tree);
   const root = new Root(tree.root);
   const accessError = Object.assign(new Error("closed"), { code: "EACCES" });
-  const statusOf = (path: string) => refusalToRead(root, accessError, path.split("/")).status;
+  const statusOf = (path: string) => toReadRefusal(root, accessError, path.split("/")).status;
   for (const path of ["file", "sub/file"]) assertEquals(statusOf(path), 403);
   const links = ["in", "in-dir/file", "out", "out-dir/secret", "none", "loop"];
   for (const path of links) assertEquals(statusOf(path), 404);
   const descriptorError = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
-  assertThrows(() => refusalToRead(root, descriptorError, ["file"]), Error, "too many");
+  assertThrows(() => toReadRefusal(root, descriptorError, ["file"]), Error, "too many");
 });
 
 // FilesApp: no leaked file descriptors, and little memory.

@@ -9,7 +9,7 @@ import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
+import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { speedUpTimeouts, stopAllClocks } from "@degu/testing/clock.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
@@ -216,7 +216,7 @@ Deno.test("PUT doesn't set the time of an existing file that changes or vanishes
 
 Deno.test("the server doesn't remove a part that another process is writing", async () => {
   await using dir = await createTempDir();
-  const files = new UnfinishedFiles(dir.path, (message) => assert(false, message));
+  const files = new UnfinishedUploads(dir.path, (message) => assert(false, message));
   const path = `${files.path}/${PART}`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [PART, dir.path] };
@@ -292,7 +292,7 @@ Deno.test("parts can be written and removed on a file system without locks", asy
   assertEquals(await files.requestOffset(undefined, "/a", CONTENT), 1000);
   const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
   {
-    using openPart = await new UnfinishedFiles(files.root).openPart(
+    using openPart = await new UnfinishedUploads(files.root).openPart(
       `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
     );
     assertEquals(removeIfUnused(openPart.path), false);
@@ -304,7 +304,7 @@ Deno.test("parts can be written and removed on a file system without locks", asy
 
 Deno.test("a closed part can be removed while this process starts child processes", async () => {
   await using dir = await createTempDir();
-  const files = new UnfinishedFiles(dir.path);
+  const files = new UnfinishedUploads(dir.path);
   const [shell, ...args] = Deno.build.os === "windows"
     ? ["cmd", "/c", "exit"]
     : ["bash", "-c", ":"];
@@ -328,7 +328,7 @@ while (true) await new Deno.Command("${shell}", { args: ${JSON.stringify(args)} 
 
 Deno.test("a directory with an unfinished upload is not removed", async () => {
   await using tree = await makeTree();
-  const unfinished = new UnfinishedFiles(`${tree.root}/sub`);
+  const unfinished = new UnfinishedUploads(`${tree.root}/sub`);
   await Deno.remove(`${tree.root}/sub/file`);
   unfinished.makeDirectory();
   const file = unfinished.create();
@@ -342,7 +342,7 @@ Deno.test("a directory with an unfinished upload is not removed", async () => {
 
 Deno.test("a part is not removed by the process that has lost its lock", async () => {
   await using tree = await makeTree();
-  const unfinished = new UnfinishedFiles(tree.root);
+  const unfinished = new UnfinishedUploads(tree.root);
   const path = unfinished.partOf(null, ["file"]);
   const lostPart = await unfinished.openPart(path);
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
@@ -431,14 +431,14 @@ Deno.test({
   permissions: { read: false },
 }, () => {
   const reports: string[] = [];
-  new UnfinishedFiles("/proc", (message) => void reports.push(message)).sweep();
+  new UnfinishedUploads("/proc", (message) => void reports.push(message)).sweep();
   assertEquals(reports.length, 1);
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });
 
 Deno.test("a part whose state the disk does not give is closed again", async () => {
   await using dir = await createTempDir();
-  const unfinished = new UnfinishedFiles(dir.path);
+  const unfinished = new UnfinishedUploads(dir.path);
   const part = unfinished.partOf(null, ["a"]);
   (await unfinished.openPart(part))[Symbol.dispose]();
   const failure = new Error("EIO");

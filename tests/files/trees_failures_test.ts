@@ -350,8 +350,8 @@ Deno.test("two processes can create the same directory at the same time", async 
   for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
     const createDirectory = () =>
       Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
-    assertEquals(root.makeDirectory(names, createDirectory).created, true);
-    assertEquals(root.makeDirectory(names).created, false);
+    assertEquals(root.makeDirectory(names, createDirectory).isCreated, true);
+    assertEquals(root.makeDirectory(names).isCreated, false);
   }
   const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
   assertThrows(() => root.makeDirectory(["g", "h"], file), Error);

@@ -4,10 +4,10 @@
  * of an upload.
  */
 
-import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
+import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
 
 const [name = "", root = ""] = Deno.args;
-const files = new UnfinishedFiles(root);
+const files = new UnfinishedUploads(root);
 using part = await files.openPart(`${files.path}/${name}`);
 part.isKept = true;
 console.log("ready");

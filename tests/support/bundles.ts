@@ -9,7 +9,7 @@ import {
   type BundleFormat,
   BundleParser,
   formatRecord,
-  PUT_ANSWER,
+  PUT_RESPONSE,
   type PutRecord,
 } from "@degu/internal/files/bundle.ts";
 import { concat } from "./streams.ts";
@@ -58,7 +58,7 @@ export function parseBundle<R>(
     }
     piece.fill(0);
   }
-  parser.end();
+  parser.checkEnd();
   return parsedRecords;
 }
 
@@ -70,7 +70,7 @@ export async function readRecords<R>(format: BundleFormat<R>, { status, headers,
 /** Reads the statuses in a response to `bundle=put`, or returns a status other than 200. */
 export async function readPutStatuses(response: Response): Promise<number | number[]> {
   if (response.status === 200) {
-    return (await readRecords(PUT_ANSWER, response)).map(({ record }) => record.status);
+    return (await readRecords(PUT_RESPONSE, response)).map(({ record }) => record.status);
   }
   await response.body?.bytes();
   return response.status;

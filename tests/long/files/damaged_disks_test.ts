@@ -14,7 +14,7 @@ import {
   upload,
   uploadTree,
 } from "@degu/degu/files";
-import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
+import { formatPaths, GET_RESPONSE } from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
@@ -236,7 +236,7 @@ Deno.test({
         "good file",
       ]);
     }
-    const records = parseBundle(GET_ANSWER, bundle![1]);
+    const records = parseBundle(GET_RESPONSE, bundle![1]);
     assertEquals(records.map(({ record }) => record.status), [403, 403, 403, 200, 404, 200]);
     assertEquals(others.map(([status]) => status), [403, 403, 403, 403, 403, 403, 403, 200, 404]);
   },

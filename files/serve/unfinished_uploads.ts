@@ -24,18 +24,18 @@ import { chooseFileMode } from "../modes.ts";
 import { inUseRefusal, Refusal } from "../refusal.ts";
 import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
 
-const HOUR = 60 * 60 * 1000;
+const HOUR_MILLISECONDS = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
-const KEPT_MILLISECONDS = 24 * HOUR;
+const MAX_AGE_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 
-interface Listed {
+interface UnfinishedFile {
   readonly path: string;
   readonly size: number;
   /** When the file was last written to, in milliseconds since 1970. */
   readonly modified: number;
 }
 
-export class UnfinishedFiles {
+export class UnfinishedUploads {
   /** The path of the directory, which is made when it is needed. */
   readonly path: string;
   readonly #root: string;
@@ -43,15 +43,15 @@ export class UnfinishedFiles {
    * The bytes of the parts of a client at the last listing, and of the parts that were added since.
    */
   #clientUsage = { client: "", at: 0, taken: 0 };
-  readonly #report: (message: string) => void;
+  readonly #onError: (message: string) => void;
   #modeMask: number | null | undefined;
   /** When old files were last looked for, in milliseconds since 1970. */
   #sweptAt = -Infinity;
 
-  /** @param report Called if an old file can't be removed. */
-  constructor(root: string, report: (message: string) => void = () => {}) {
+  /** @param onError Called if an old file can't be removed. */
+  constructor(root: string, onError: (message: string) => void = () => {}) {
     this.#root = root;
-    this.#report = report;
+    this.#onError = onError;
     this.path = reservedDirectoryOf(root);
   }
 
@@ -63,7 +63,7 @@ export class UnfinishedFiles {
    */
   makeDirectory(): void {
     // The clock may be set back.
-    if (Math.abs(Date.now() - this.#sweptAt) >= HOUR) this.sweep();
+    if (Math.abs(Date.now() - this.#sweptAt) >= HOUR_MILLISECONDS) this.sweep();
     const { path } = this;
     let stats = lstatExactOrNull(path);
     if (stats === null) {
@@ -87,13 +87,13 @@ export class UnfinishedFiles {
   }
 
   /** Returns a random path in the directory. */
-  #newPath(): string {
+  #makeRandomPath(): string {
     return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
   }
 
   /** Creates an empty file in the directory, which must exist. */
   create(options: TemporaryFileOptions = {}): TemporaryFile {
-    return TemporaryFile.create(this.#newPath(), options);
+    return TemporaryFile.create(this.#makeRandomPath(), options);
   }
 
   /**
@@ -105,13 +105,13 @@ export class UnfinishedFiles {
     const isMissing = lstatExactOrNull(this.path) === null;
     this.makeDirectory();
     try {
-      return this.#modeMask = probeModeMask(this.#newPath());
+      return this.#modeMask = probeModeMask(this.#makeRandomPath());
     } finally {
-      if (isMissing) this.#removeEmpty();
+      if (isMissing) this.#removeDirectoryIfEmpty();
     }
   }
 
-  #removeEmpty(): void {
+  #removeDirectoryIfEmpty(): void {
     try {
       rmdirSync(this.path);
     } catch {
@@ -166,9 +166,9 @@ export class UnfinishedFiles {
       this.#root,
       length - offset,
       partBytes - offset,
-      ({ neededBytes: needed, freeBytes: free }) => {
-        const text = `there is too little space${formatSpaceFigures(needed, free)}`;
-        const headers = { "upload-offset": `${partBytes}`, "disk-free": `${free}` };
+      ({ neededBytes, freeBytes }) => {
+        const text = `there is too little space${formatSpaceFigures(neededBytes, freeBytes)}`;
+        const headers = { "upload-offset": `${partBytes}`, "disk-free": `${freeBytes}` };
         return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
       },
     );
@@ -179,17 +179,21 @@ export class UnfinishedFiles {
    * free, and names the parts that stay. Other errors are returned unchanged.
    *
    * @param length Bytes of the whole file; `null` if they are not known.
-   * @param part The path of the part; `null` if the file has no part.
+   * @param partPath The path of the part; `null` if the file has no part.
    */
-  toDiskFullRefusal(error: unknown, length: number | null, part: string | null): unknown {
+  toDiskFullRefusal(error: unknown, length: number | null, partPath: string | null): unknown {
     if (!isDiskFullError(error)) return error;
-    const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
-    const free = readFreeBytes(this.#root);
+    const neededBytes = length === null
+      ? null
+      : length - (partPath === null ? 0 : partSizeOf(partPath));
+    const freeBytes = readFreeBytes(this.#root);
     const problem = `there is no space left, or the quota is exceeded${
-      formatSpaceFigures(needed, free)
+      formatSpaceFigures(neededBytes, freeBytes)
     }`;
-    const headers: HeaderDict = free === null ? {} : { "disk-free": `${free}` };
-    return new Refusal(507, `${problem}${this.#describeParts(part)}`, headers, { cause: error });
+    const headers: HeaderDict = freeBytes === null ? {} : { "disk-free": `${freeBytes}` };
+    return new Refusal(507, `${problem}${this.#describeParts(partPath)}`, headers, {
+      cause: error,
+    });
   }
 
   /**
@@ -198,7 +202,7 @@ export class UnfinishedFiles {
    * @param ownPart The part of the upload that the message is about, which stays.
    */
   #describeParts(ownPart: string | null): string {
-    const parts = this.#list(`${this.path}/part-`);
+    const parts = this.#listFiles(`${this.path}/part-`);
     const idleParts = parts.filter(({ path }) => path === ownPart || !isBeingWritten(path));
     const bytes = idleParts.reduce((sum, { size }) => sum + size, 0);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
@@ -209,16 +213,16 @@ export class UnfinishedFiles {
    * free without them. The part that was just interrupted stays: a file that is larger than that
    * has to arrive over a network that breaks off, too.
    */
-  evictOldParts(part: string): void {
-    let free = readFreeBytes(this.#root);
-    if (free === null) return;
-    const parts = this.#list(part.slice(0, part.lastIndexOf("-")));
-    let taken = parts.reduce((sum, { size }) => sum + size, 0);
+  evictOldParts(partPath: string): void {
+    let freeBytes = readFreeBytes(this.#root);
+    if (freeBytes === null) return;
+    const parts = this.#listFiles(partPath.slice(0, partPath.lastIndexOf("-")));
+    let usedBytes = parts.reduce((sum, { size }) => sum + size, 0);
     for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
-      if (taken <= free) return;
-      if (path === part || !removeIfUnused(path)) continue;
-      taken -= size;
-      free += size;
+      if (usedBytes <= freeBytes) return;
+      if (path === partPath || !removeIfUnused(path)) continue;
+      usedBytes -= size;
+      freeBytes += size;
     }
   }
 
@@ -227,93 +231,93 @@ export class UnfinishedFiles {
    * than half of what would be free without them. No part is removed: the others may be as
    * complete.
    */
-  checkQuota(part: string): void {
-    const free = readFreeBytes(this.#root);
-    if (free === null) return;
-    const client = part.slice(0, part.lastIndexOf("-"));
+  checkQuota(partPath: string): void {
+    const freeBytes = readFreeBytes(this.#root);
+    if (freeBytes === null) return;
+    const client = partPath.slice(0, partPath.lastIndexOf("-"));
     // Thousands of parts may be kept in a row: they are listed once a second, and in between added.
     const isRecent = this.#clientUsage.client === client &&
       Date.now() - this.#clientUsage.at < 1000;
-    if (isRecent) this.#clientUsage.taken += partSize(part);
-    if (isRecent && this.#clientUsage.taken <= free) return;
-    const taken = this.#list(client).reduce((sum, { size }) => sum + size, 0);
-    this.#clientUsage = { client, at: Date.now(), taken };
-    if (taken <= free) return;
+    if (isRecent) this.#clientUsage.taken += partSizeOf(partPath);
+    if (isRecent && this.#clientUsage.taken <= freeBytes) return;
+    const usedBytes = this.#listFiles(client).reduce((sum, { size }) => sum + size, 0);
+    this.#clientUsage = { client, at: Date.now(), taken: usedBytes };
+    if (usedBytes <= freeBytes) return;
     const text =
-      `interrupted and late uploads of this client take ${taken} bytes, and ${free} are free`;
+      `interrupted and late uploads of this client take ${usedBytes} bytes, and ${freeBytes} are free`;
     throw new Refusal(507, text, { "upload-offset": "0" });
   }
 
-  #list(prefix: string): Listed[] {
+  #listFiles(prefix: string): UnfinishedFile[] {
     if (!lstatExactOrNull(this.path)?.isDirectory()) return [];
-    const listed: Listed[] = [];
+    const files: UnfinishedFile[] = [];
     for (const name of readdirSync(this.path)) {
       const path = `${this.path}/${name}`;
       if (!path.startsWith(prefix) || !UNFINISHED_NAME_PATTERN.test(name)) continue;
       const stats = lstatExactOrNull(path);
       if (!stats?.isFile()) continue;
-      listed.push({ path, size: Number(stats.size), modified: Number(stats.mtimeMs) });
+      files.push({ path, size: Number(stats.size), modified: Number(stats.mtimeMs) });
     }
-    return listed;
+    return files;
   }
 
   /** Removes each file 24 hours after its last write, unless a process writes to it. */
   sweep(): void {
     this.#sweptAt = Date.now();
     try {
-      for (const { path, modified } of this.#list("")) {
+      for (const { path, modified } of this.#listFiles("")) {
         // Times in the future are from a clock that was ahead.
-        const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
+        const isOld = Math.abs(Date.now() - modified) > MAX_AGE_MILLISECONDS;
         if (isOld) removeIfUnused(path);
       }
     } catch (error) {
-      this.#report(`an old unfinished file can't be removed: ${error}`);
+      this.#onError(`an old unfinished file can't be removed: ${error}`);
     }
   }
 }
 
 /** Returns the bytes of a part; 0 for a missing part. */
-export function partSize(part: string): number {
-  const stats = lstatExactOrNull(part);
+export function partSizeOf(partPath: string): number {
+  const stats = lstatExactOrNull(partPath);
   return stats?.isFile() ? Number(stats.size) : 0;
 }
 
 /** The requests of this process that write to parts, by the path of the part. */
 const partWriters = new Map<string, {
   /** Aborts once a newer request has asked for the same part. */
-  readonly superseded: AbortController;
+  readonly abortController: AbortController;
   /** Resolves when the request has ended. */
-  readonly done: Promise<void>;
+  readonly ended: Promise<void>;
 }>();
 
 /**
  * Ends the request that writes to a part; resolves when no request does. Another request may have
  * begun before the caller continues.
  */
-export async function abortWriter(part: string): Promise<void> {
-  for (let writer; (writer = partWriters.get(part)) !== undefined;) {
-    writer.superseded.abort(inUseRefusal("a newer request for the same part"));
-    await writer.done;
+export async function abortWriter(partPath: string): Promise<void> {
+  for (let writer; (writer = partWriters.get(partPath)) !== undefined;) {
+    writer.abortController.abort(inUseRefusal("a newer request for the same part"));
+    await writer.ended;
   }
 }
 
 /**
  * Writes to a part alone: another request that writes to the part is ended first.
  *
- * @param work Writes; the argument aborts when a newer request asks for the part.
+ * @param write Writes; the argument aborts when a newer request asks for the part.
  */
 export async function withExclusiveWriter<T>(
-  part: string,
-  work: (superseded: AbortSignal) => Promise<T>,
+  partPath: string,
+  write: (superseded: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  while (partWriters.has(part)) await abortWriter(part);
-  const superseded = new AbortController();
-  const { promise: done, resolve } = Promise.withResolvers<void>();
-  partWriters.set(part, { superseded, done });
+  while (partWriters.has(partPath)) await abortWriter(partPath);
+  const abortController = new AbortController();
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  partWriters.set(partPath, { abortController, ended });
   try {
-    return await work(superseded.signal);
+    return await write(abortController.signal);
   } finally {
-    partWriters.delete(part);
+    partWriters.delete(partPath);
     resolve();
   }
 }
