@@ -200,7 +200,7 @@ export class Inbox {
 }
 
 function missingInboxError(path: string): InboxError {
-  return new InboxError(`${path}, which is served, is not there; is its disk mounted?`);
+  return new InboxError(`the served directory ${path} is missing; is its disk mounted?`);
 }
 
 const MAX_NAME_LENGTH = 63;

@@ -9,7 +9,7 @@ const RUN_AGAIN = "run the same command again";
 
 /** The reason why a file does not replace another file. */
 const CHANGED_AT_PEER =
-  `the file at the peer changed meanwhile, and stays: look at it, and ${RUN_AGAIN}`;
+  `the file at the peer changed during the transfer, and was kept: look at it, and ${RUN_AGAIN}`;
 
 /** The reason if the peer runs `degu serve --new-only`. */
 export const ONLY_NEW_PROBLEM =

@@ -1,11 +1,11 @@
 /**
- * Bundles: many small files in one message, and the answers to them, as both ends write and read
- * them.
+ * The format of bundles: many small files in one message, and their responses. Client and server
+ * share this module.
  *
  * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON.
  * In a format with contents, the bytes of the file follow a line that has a `size`. A line is
- * exactly the output of `JSON.stringify` and a line feed: no white space, no key twice, one way to
- * write each text. An unknown key is refused.
+ * exactly the output of `JSON.stringify` and a line feed, so it has no white space, no duplicate
+ * keys, and only one representation of each string. An unknown key is refused.
  */
 
 import { decodeText, EMPTY_BYTES } from "../internal/bytes.ts";
@@ -16,22 +16,25 @@ import { LINE_FEED, LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { parseMode } from "./modes.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
-/** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
+/** Only smaller files are bundled, because the reader of a bundle buffers one file. */
 export const BUNDLED_BELOW_BYTES = 65536;
 /**
- * The most bytes of a line in a request for files. The line of the answer has the same path and
- * more keys, and must not be too long either.
+ * The maximum length of a line in a request for files. The line of the response has the same path
+ * and more keys, and must not exceed its own limit.
  */
 const MAX_PATH_LINE_BYTES = 32768;
-/** The most records of a request, so that it can't occupy the server for ever. */
+/**
+ * The maximum number of records of a request, so that one request can't occupy the server
+ * indefinitely.
+ */
 export const MAX_RECORDS = 10_000;
-/** The most bytes of the paths of a request for files. */
+/** The maximum length of the body of a request for files. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 
 const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
 const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
-/** The statuses of a file that was requested and is not in the bundle. */
+/** The statuses of requested files that are not in the bundle. */
 export type GetStatus = typeof ABSENT_STATUSES[number];
 export type PutStatus = typeof PUT_STATUSES[number];
 
@@ -43,13 +46,13 @@ export interface BundledFile {
   readonly modified: Date;
   /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
-  /** The permission bits, four octal digits; only if the peer wants them. */
+  /** The permission bits, as four octal digits; only if the peer requests them. */
   readonly mode?: string;
 }
 
 /**
- * A record of the answer to `bundle=get` or `bundle=digest`: a file, or the status for which it is
- * missing.
+ * A record of the response to `bundle=get` or `bundle=digest`: a file, or the status that tells why
+ * it is missing.
  */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
@@ -58,7 +61,10 @@ export type GetRecord =
 export interface PutFile extends BundledFile {
   /** `*`: the file must not exist yet. */
   readonly "if-none-match"?: "*";
-  /** The only file that may be replaced: its size, and its time in milliseconds since 1970. */
+  /**
+   * The version of the file that may be replaced: its size, and its modification time in
+   * milliseconds since 1970.
+   */
   readonly seen?: readonly [size: number, modified: number];
 }
 
@@ -67,7 +73,7 @@ export type PutRecord =
   | PutFile
   | { readonly path: readonly string[]; readonly kind: "directory" };
 
-/** A record of the answer to `bundle=put`, in the order of the request. */
+/** A record of the response to `bundle=put`, in the order of the request. */
 interface PutResponseRecord {
   readonly status: PutStatus;
 }
@@ -78,10 +84,10 @@ export interface ReceivedRecord<R> {
   readonly content: Uint8Array;
 }
 
-/** Bytes that are not a bundle, or not one that may be sent. */
+/** The error of bytes that are not a bundle, or not a bundle of the expected format. */
 export class BundleError extends Error {
   override readonly name = "BundleError";
-  /** The status of the response to a request with them. */
+  /** The status of the response to a request with these bytes. */
   readonly status: 400 | 413;
 
   constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
@@ -91,7 +97,7 @@ export class BundleError extends Error {
 }
 
 export interface BundleFormat<R> {
-  /** Whether the bytes of files follow the lines with a `size`. */
+  /** True if the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
   readonly parseRecord: (value: Record<string, unknown>) => R;
 }
@@ -115,7 +121,7 @@ export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
 
 const encoder = new TextEncoder();
 
-/** Formats the line of a record; the bytes of the file, if any, follow it. */
+/** Formats the line of a record, without the bytes of its file. */
 export function formatRecord(record: GetRecord | PutRecord | PutResponseRecord): string {
   return `${JSON.stringify(record)}\n`;
 }
@@ -130,13 +136,13 @@ export function formatBundle(
   return encoder.encode(text + BUNDLE_END);
 }
 
-/** About how many bytes are sent at once. */
+/** The approximate number of bytes that are sent at once. */
 const BUNDLE_PIECE_BYTES = 262144;
 
-/** Records that are sent together. */
+/** A buffer for records that are sent together. */
 export class BundleBuffer {
   readonly #bytes = new Uint8Array(BUNDLE_PIECE_BYTES + 2 * MAX_LINE_BYTES);
-  /** The number of bytes that were added and not yet taken. */
+  /** The number of bytes that were added, but not taken yet. */
   length = 0;
 
   get isFull(): boolean {
@@ -154,9 +160,9 @@ export class BundleBuffer {
   }
 
   /**
-   * Takes the bytes that were added, which are valid until more are added.
+   * Returns the added bytes, which are valid until more bytes are added.
    *
-   * @param isLast Whether the end of the bundle follows them.
+   * @param isLast True if the end of the bundle is appended.
    */
   take(isLast: boolean): Uint8Array {
     if (isLast) this.#addLine(BUNDLE_END);
@@ -194,7 +200,7 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
   readonly #buffer = new LineBuffer();
-  /** The record whose content is next. */
+  /** The record whose content is incomplete; `null` if a line is next. */
   #record: R | null = null;
   #size = 0;
   #hasEnded = false;
@@ -227,7 +233,7 @@ export class BundleParser<R> {
     }
   }
 
-  /** Throws a {@linkcode BundleError} unless the bundle is complete. */
+  /** Checks that the bundle is complete; throws a {@linkcode BundleError} otherwise. */
   checkEnd(): void {
     if (!this.#hasEnded) throw new BundleError("it ends early");
   }
@@ -268,10 +274,10 @@ function parseLine(line: Uint8Array): unknown {
 }
 
 const FILE_KEYS = ["path", "size", "modified", "sha256"];
-/** Keys that the record of a file may have, or not. */
+/** The optional keys of the record of a file. */
 const OPTIONAL_KEYS = ["mode"];
 
-/** Parsers of the value of each key, which return `null` for an invalid value. */
+/** The parser of each key's value. A parser returns `null` for an invalid value. */
 const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
   size: (value) => {
@@ -317,12 +323,12 @@ function parsePutRecord(object: Record<string, unknown>): PutRecord {
   return readRecord(object, condition === undefined ? keys : [...keys, condition]);
 }
 
-/** The keys of the record of a file. */
+/** Returns the expected keys of the record of a file. */
 function fileKeysOf(value: object): readonly string[] {
   return [...FILE_KEYS, ...OPTIONAL_KEYS.filter((key) => Object.hasOwn(value, key))];
 }
 
-/** Refuses an object whose keys are not exactly these, in any order. */
+/** Throws a {@linkcode BundleError} unless an object has exactly the passed keys, in any order. */
 function checkKeys(value: object, keys: readonly string[]): void {
   const actualKeys = Object.keys(value);
   if (actualKeys.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
@@ -331,7 +337,7 @@ function checkKeys(value: object, keys: readonly string[]): void {
   );
 }
 
-/** Whether a value is the size and the time of a file. */
+/** Reports whether a value is the size and the time of a file. */
 function isSizeAndTime(value: unknown): boolean {
   if (!Array.isArray(value) || value.length !== 2) return false;
   const [size, modified] = value;
@@ -339,7 +345,7 @@ function isSizeAndTime(value: unknown): boolean {
     !Number.isNaN(new Date(modified).getTime());
 }
 
-/** Whether a value is a path; doesn't check its names. */
+/** Reports whether a value is a path. Doesn't check its names. */
 function isPath(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.length > 0 &&
     value.every((name) => typeof name === "string");

@@ -1,10 +1,10 @@
 /**
- * Conditional requests (RFC 9110 §13): compares what a client has with the file.
+ * Conditional requests (RFC 9110 §13): compares the version of a client with the current file.
  *
  * A file that was just written has no entity tag yet, and a list has no tags. So a request that
- * writes or deletes can also have the stamp of the file that it may replace: its size, its time to
- * the millisecond and, unless the stamp was made of a list, its version. Another file of the same
- * size and time, as of the same source, has another version.
+ * writes or deletes can also have the stamp of the file that it may replace: the size of the file,
+ * its time in milliseconds and, unless the stamp was made from a list, its version. Two files can
+ * have the same size and time, for example copies of one source, but not the same version.
  */
 
 import type { HeaderDict } from "../base.ts";
@@ -13,7 +13,7 @@ import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "./file_piec
 
 export interface Validators {
   /**
-   * A strong entity tag, in its quotes; `null` as long as another version could get the same one.
+   * A strong entity tag with its quotes; `null` as long as another version could get the same tag.
    */
   readonly etag: string | null;
   /**
@@ -21,14 +21,12 @@ export interface Validators {
    * wrong.
    */
   readonly lastModified: number | null;
-  /**
-   * When the file was last changed, in whole seconds since 1970, whether or not the client is told.
-   */
+  /** The modification time in whole seconds since 1970, even if `lastModified` is `null`. */
   readonly modified: number;
 }
 
 /**
- * The validators of a file.
+ * Makes the validators of a file.
  *
  * @param checkedAt The time at which `stats` was read, in milliseconds since 1970.
  */
@@ -50,7 +48,7 @@ export function makeValidators(stats: FileStats, checkedAt: number): Validators 
   };
 }
 
-/** A time in whole seconds since 1970 as an HTTP-date (RFC 9110 §5.6.7). */
+/** Formats a time in whole seconds since 1970 as an HTTP-date (RFC 9110 §5.6.7). */
 export function formatDate(seconds: number): string {
   return new Date(seconds * 1000).toUTCString();
 }
@@ -61,11 +59,11 @@ const ASCTIME_DATE = /^([A-Z][a-z]{2}) ([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d
 /** The names of the days as RFC 850 writes them, without "day". */
 const DAY_NAMES = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
 
-/** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
+/** Parses an HTTP-date; returns whole seconds since 1970, or `null` for any other text. */
 export function parseDate(value: string): number | null {
   const fixedDate = toFixedForm(value);
   const seconds = Date.parse(fixedDate) / 1000;
-  // `Date.parse` accepts many forms: only the one that we write is valid.
+  // `Date.parse` accepts many forms; only the form of `formatDate` is valid.
   return Number.isInteger(seconds) && formatDate(seconds) === fixedDate ? seconds : null;
 }
 
@@ -81,17 +79,14 @@ function toFixedForm(value: string): string {
   return `${dayName}, ${asctimeDay!.replace(" ", "0")} ${asctimeMonth} ${year} ${asctimeTime} GMT`;
 }
 
-/** The year with these last two digits that is at most 50 years in the future. */
+/** Returns the latest year with the two last digits that is at most 50 years in the future. */
 function expandYear(lastDigits: number): number {
   const currentYear = new Date().getUTCFullYear();
   const year = currentYear - currentYear % 100 + lastDigits;
   return year > currentYear + 50 ? year - 100 : year;
 }
 
-/**
- * Reads a time in ISO 8601, in the form that `toISOString` writes; `null` if the text has another
- * form.
- */
+/** Parses a time in the form of `toISOString`; returns `null` if the text has another form. */
 export function parseTime(text: unknown): Date | null {
   if (typeof text !== "string") return null;
   const date = new Date(text);
@@ -101,13 +96,13 @@ export function parseTime(text: unknown): Date | null {
 /**
  * Checks the preconditions of a request in the order of RFC 9110 §13.2.2.
  *
- * A file without a tag matches no tag of a client, and a file without a modification
- * time counts as changed.
+ * A file without a tag matches no tag of a client, and a file without a modification time counts as
+ * changed.
  *
  * @param validators The validators of the existing file; `null` if the file does not exist.
- * @param isWriting Whether the request is a PUT or DELETE, and not a GET or HEAD.
- * @returns 412 or 304 if the request must not be carried out, else `null`. The answer to a PUT or
- * DELETE is 412 in both cases.
+ * @param isWriting True for a PUT or DELETE, false for a GET or HEAD.
+ * @returns 412 or 304 if the request must not be carried out, otherwise `null`. The response to a
+ * PUT or DELETE has status 412 in both cases.
  */
 export function checkConditions(
   headers: HeaderDict,
@@ -135,8 +130,8 @@ export function isNewFileRequired(headers: HeaderDict): boolean {
 }
 
 /**
- * Reports whether a `range` applies: an `if-range` must name this version (RFC 9110 §13.1.5) by its
- * tag. A date doesn't count: a file can change twice within a second.
+ * Reports whether a `range` applies: an `if-range` must have the tag of the current version (RFC
+ * 9110 §13.1.5). A date is not accepted, because a file can change twice within a second.
  */
 export function isRangeApplicable(headers: HeaderDict, { etag }: Validators): boolean {
   const ifRange = findTextHeader(headers, "if-range");
@@ -154,24 +149,27 @@ function parseDateHeader(headers: HeaderDict, name: string): number | null {
 }
 
 /**
- * Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `weak` is true.
+ * Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `allowsWeak` is
+ * true.
  */
 function hasTag(list: string, etag: string | null, allowsWeak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (etag === null) return false;
-  // No tag of ours has a comma, so a tag that is split at one is not mistaken for ours.
+  // Our tags have no commas, so a foreign tag that is split at a comma can't equal our tag.
   return list.split(",").some((item) => {
     const tag = item.trim();
     return tag === etag || (allowsWeak && tag === `W/${etag}`);
   });
 }
 
-/** A time as a coarser disk may store it: in whole seconds, or in even ones, as FAT does. */
+/**
+ * Returns a time as a coarser disk may store it: in whole seconds, or in even seconds, as FAT does.
+ */
 export function computeCoarserTimes(time: number): number[] {
   return [1000, 2000].map((unit) => Math.floor(time / unit) * unit);
 }
 
-/** Whether two times are the same, as precisely as the coarser disk stores times. */
+/** Reports whether two times are the same, as precisely as the coarser disk stores times. */
 export function isSameTime(firstTime: number, secondTime: number): boolean {
   const [earlierTime, laterTime] = firstTime < secondTime
     ? [firstTime, secondTime]
@@ -183,10 +181,10 @@ export function isSameTime(firstTime: number, secondTime: number): boolean {
 export const MISSING_FILE_STAMP = "none";
 
 /**
- * The stamp of a file.
+ * Formats the stamp of a file.
  *
  * @param size In bytes.
- * @param modified In milliseconds since 1970.
+ * @param modified The modification time in milliseconds since 1970.
  */
 export function formatStamp(size: number, modified: number): string {
   return `${size},${new Date(modified).toISOString()}`;
@@ -196,25 +194,27 @@ export function stampOfStats({ size, mtimeNs }: Pick<FileStats, "size" | "mtimeN
   return formatStamp(Number(size), Number(mtimeNs / 1_000_000n));
 }
 
-/** The stamp of a file with its version. */
+/** Returns the stamp of a file with its version. */
 export function versionedStampOf(stats: FileStats): string {
   return `${stampOfStats(stats)},${fileVersionOf(stats)}`;
 }
 
-/** Whether a stamp, which may have no version, matches a file; `null` stands for a missing file. */
+/**
+ * Reports whether a stamp, with or without a version, matches a file; `null` means a missing file.
+ */
 export function isStampOf(stamp: string, stats: FileStats | null): boolean {
   if (stats === null) return stamp === MISSING_FILE_STAMP;
   return stamp === versionedStampOf(stats) || stamp === stampOfStats(stats);
 }
 
-/** Whether a text is the stamp of a file, or of a missing file. */
+/** Reports whether a text is the stamp of a file, or of a missing file. */
 export function isStamp(text: string): boolean {
   return text === MISSING_FILE_STAMP || parseStamp(text) !== null;
 }
 
 const STAMP_PATTERN = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
 
-/** Reads the stamp of a file: its size, and its time in milliseconds since 1970. */
+/** Parses the stamp of a file: its size, and its time in milliseconds since 1970. */
 export function parseStamp(
   text: unknown,
 ): { readonly size: number; readonly modified: number } | null {
@@ -224,7 +224,7 @@ export function parseStamp(
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
-/** Returns the headers by which a request replaces only the file of a stamp. */
+/** Makes the header by which a request replaces only the file of a stamp. */
 export function makeConditionHeader(stamp: string): HeaderDict {
   return stamp === MISSING_FILE_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
 }

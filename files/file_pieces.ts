@@ -1,4 +1,4 @@
-/** The bytes of a file, and whether they are still the same. */
+/** Reading the bytes of files, and detecting changes. */
 
 import { Buffer } from "node:buffer";
 import {
@@ -27,35 +27,35 @@ export type FileStats = Pick<
 export interface OpenFile {
   readonly handle: FileHandle;
   readonly path: string;
-  /** In bytes. */
+  /** The length in bytes. */
   readonly size: number;
   readonly stats: FileStats;
   readonly mode: bigint;
-  /** The time at which `stats` was read, or just before, in milliseconds since 1970. */
+  /** A time shortly before `stats` was read, or the same time, in milliseconds since 1970. */
   readonly checkedAt: number;
 }
 
 /**
- * How long a file must not have changed before its times identify it: clocks of file systems
- * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that
- * changes twice in this time can look the same after both.
+ * The time since the last change after which the times of a file identify its version. Clocks of
+ * file systems advance in steps of some milliseconds, and Deno truncates ctime to seconds. So after
+ * two changes within this time, a file can have the same times.
  */
 export const SETTLED_MILLISECONDS = 2000;
 
-/** Whether a change of a file after a look at it would show in its times. */
+/** Reports whether a change after `checkedAt` would change the times of a file. */
 export function isSettled({ ctimeNs }: FileStats, checkedAt: number): boolean {
   return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= checkedAt;
 }
 
-/** Identifies a version of a file, as far as its metadata can. */
+/** Formats the metadata that identify a version of a file. */
 export function fileVersionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
-/** An entity tag of a {@linkcode fileVersionOf}: the device, the inode, and the rest. */
+/** The entity tag of a {@linkcode fileVersionOf}: the device, the inode and other metadata. */
 const ETAG_PATTERN = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 
-/** Whether the file of an entity tag certainly is not this one, by another name or path. */
+/** Reports whether an entity tag certainly belongs to another file than the file at a path. */
 export function isOtherFile(etag: string, path: string): boolean {
   const [, dev, ino] = ETAG_PATTERN.exec(etag) ?? [];
   if (dev === undefined) return false;
@@ -63,7 +63,7 @@ export function isOtherFile(etag: string, path: string): boolean {
   return dev !== stats.dev.toString(16) || ino !== stats.ino.toString(16);
 }
 
-/** Whether a file is unchanged, as far as its metadata shows. */
+/** Reports whether the metadata of a file are unchanged. */
 export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolean {
   return firstStats.dev === lastStats.dev && firstStats.ino === lastStats.ino &&
     firstStats.size === lastStats.size &&
@@ -71,31 +71,34 @@ export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolea
 }
 
 /**
- * Whether the bytes that an open file had at first may have been overwritten since.
+ * Reports whether the bytes that an open file had first may have been overwritten since.
  *
- * A file that has grown is assumed to have been appended to: logs are written all the time. Only a
- * digest shows that it was overwritten as well.
+ * If a file has grown, the function assumes that bytes were only appended, because logs grow all
+ * the time. Only a digest shows that the file was also overwritten.
  */
 export function isOverwritten(firstStats: FileStats, lastStats: FileStats): boolean {
   if (lastStats.size > firstStats.size) return false;
   if (lastStats.size < firstStats.size || lastStats.mtimeNs !== firstStats.mtimeNs) return true;
-  // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
-  // bytes and setting mtime back changes ctime as well.
+  // Removing a name, for example by a rename over the file, changes ctime but no bytes. Overwriting
+  // bytes and setting mtime back also changes ctime.
   return lastStats.ctimeNs !== firstStats.ctimeNs && lastStats.nlink >= firstStats.nlink;
 }
 
-/** Bytes of each of the two buffers for a file of this device. */
+/** The length of each of the two buffers for a file of a local call. */
 const FILE_PIECE_BYTES = 2097152;
-/** Bytes of each of the two buffers for a file that is served; many may be served at once. */
+/**
+ * The length of each of the two buffers for a served file. A server may read many files at the same
+ * time.
+ */
 const SERVED_PIECE_BYTES = 524288;
 
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
- * the next is requested, and the last one stays valid; while a piece is in use, the next is being
- * read. All pieces but the first have the same length.
+ * the next is requested, and the last piece stays valid; while a piece is in use, the next piece is
+ * being read. All pieces but the first have the same length.
  *
  * @param makeTooShortError Creates the error for a file that ends before `stop`.
- * @param onPiece Called with each piece as soon as it has been read, while the one before may still
+ * @param onPiece Called with each piece as soon as it has been read. The previous piece may still
  * be in use.
  */
 export async function* readPieces(
@@ -106,7 +109,7 @@ export async function* readPieces(
   onPiece: (piece: Uint8Array) => void = () => {},
 ): AsyncGenerator<Uint8Array, void, void> {
   if (start === stop) return;
-  // A `Deno.FsFile` is read from its position, a handle from any.
+  // A `Deno.FsFile` is read from its current position, a handle from any position.
   const isLocal = file instanceof Deno.FsFile;
   const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
@@ -132,26 +135,26 @@ export async function* readPieces(
       [buffer, otherBuffer] = [otherBuffer, buffer];
       if (position < stop) {
         pendingRead = readPiece();
-        // An error is thrown where the piece is awaited.
+        // The error is handled where the promise is awaited.
         pendingRead.catch(() => {});
       }
       yield piece;
     }
   } finally {
-    // A read in progress uses its buffer, and the position of the file.
+    // Wait, because a read in progress uses its buffer and the position of the file.
     await pendingRead?.catch(() => {});
   }
 }
 
 /**
- * Flags to open a file for reading: no link is followed, and opening a FIFO, which may just have
- * replaced a file, does not wait for a writer.
+ * The flags to open a file for reading. Opening doesn't follow a link, and opening a FIFO, which
+ * may just have replaced a file, does not wait for a writer.
  */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
- * Reads a small file at once; `null` if the file was replaced, is larger than the buffer, or is
- * being written.
+ * Reads a small file synchronously; returns `null` if the file was replaced, is larger than the
+ * buffer, or is being written.
  */
 export function readSmallFile(
   path: string,
@@ -164,7 +167,7 @@ export function readSmallFile(
   return smallFile.stats;
 }
 
-/** Reads a small file as {@linkcode readSmallFile} does, and leaves it open. */
+/** Reads a small file as {@linkcode readSmallFile} does, but doesn't close it. */
 export function openSmallFile(
   path: string,
   identity: FileIdentity,
@@ -182,9 +185,9 @@ export function openSmallFile(
 }
 
 /**
- * Reads a small file that is open; false if the file is larger than the buffer, or being written.
- * The times of a file that has changed within two seconds show no further change: such a file is
- * read twice, and both times must give the same bytes.
+ * Reads an open small file; returns false if the file is larger than the buffer, or is being
+ * written. If the file has changed within the last two seconds, its times don't show another
+ * change: such a file is read twice, and both reads must return the same bytes.
  */
 function readOpenSmallFile(file: number, stats: BigIntStats, buffer: Uint8Array): boolean {
   const size = Number(stats.size);

@@ -1,4 +1,4 @@
-/** Writes the body of a message to a file, at both ends. */
+/** Writes the body of a request or response to a file. */
 
 import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
@@ -8,9 +8,9 @@ import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Bytes of each of the two buffers. */
+/** The length of each of the two buffers. */
 const BUFFER_BYTES = 524288;
-/** Bytes of a chunked body that are taken at a time. */
+/** The number of bytes of a chunked body that are read at a time. */
 const CHUNKED_PIECE_BYTES = 262144;
 
 /** The file that a body is written to, and its limits. */
@@ -21,20 +21,20 @@ export interface BodyFile {
   readonly onWrite?: (count: number) => void;
   /** The position of the first byte. */
   readonly start: number;
-  /** The position that all bytes must stay below. */
+  /** The maximum position after the last byte. */
   readonly limit: number;
-  /** The bytes of the whole file, if they were announced. */
+  /** The announced length of the whole file in bytes; `null` if it was not announced. */
   readonly length: number | null;
-  /** Hashes all bytes; `null` if their digest is not needed. */
+  /** The hash that is updated with all bytes; `null` if the digest is not needed. */
   readonly hash: Hash | null;
 }
 
 /**
  * Writes a body into a file.
  *
- * @returns The digest that the last chunk of the body has; `null` if there is none.
- * @throws {Refusal} if the body has more bytes than allowed, or another number than was announced.
- * @throws the error of the body or the file; the bytes received before are then in the file.
+ * @returns The digest in the last chunk of the body; `null` if the chunk has no digest.
+ * @throws {Refusal} if the body has more bytes than allowed, or another length than announced.
+ * @throws the error of the body or the file; the file then has the bytes that were received before.
  */
 export async function receiveBody(body: BodyIn, target: BodyFile): Promise<string | null> {
   const length = body === null ? 0 : body.chunked ? Infinity : body.contentLength;
@@ -49,15 +49,15 @@ export async function receiveBody(body: BodyIn, target: BodyFile): Promise<strin
   return chunks === null ? null : chunks.digest;
 }
 
-/** Takes the data out of the chunked coding. */
+/** Decodes the chunked coding. */
 class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_PIECE_BYTES;
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #validator = new ChunkedValidator();
   /**
-   * The data of the chunks of a write, joined: for small chunks, a view of each would use a hundred
-   * times the memory.
+   * The joined data of the chunks of a write. For small chunks, a view of each chunk would use a
+   * hundred times as much memory.
    */
   #data = EMPTY_BYTES;
 
@@ -77,15 +77,17 @@ class ChunkSink implements ByteSink {
     await this.#writer.write(this.#data.subarray(0, length));
   }
 
-  /** Reads the digest of each chunk: in the end it is that of the last one. */
+  /**
+   * Stores the digest of a chunk. After the last chunk, the field has the digest of the last chunk.
+   */
   #readDigest({ extension }: ChunkHeader): void {
     this.digest = extension?.[0] === DIGEST_EXTENSION ? extension[1] : null;
   }
 }
 
 /**
- * Writes bytes while more of them arrive: through two buffers, one of which is being written and
- * hashed. Bytes that arrive are written at once, or together after the write in progress.
+ * Writes and hashes bytes from one buffer, while further bytes are received into another buffer.
+ * Received bytes are written at once, or together after the write in progress.
  */
 class FileWriter implements ByteSink {
   readonly #target: BodyFile;
@@ -93,7 +95,7 @@ class FileWriter implements ByteSink {
   #position: number;
   #buffer = new Uint8Array(0);
   #otherBuffer = new Uint8Array(0);
-  /** Bytes in the buffer that is not being written. */
+  /** The number of bytes in the buffer that is not being written. */
   #bufferedBytes = 0;
   #pendingWrite: Promise<void> | null = null;
   #failure: { readonly error: unknown } | null = null;
@@ -137,7 +139,7 @@ class FileWriter implements ByteSink {
     return count;
   }
 
-  /** Begins to write and hash the buffered bytes, and repeats that until the buffer is empty. */
+  /** Starts to write and hash the buffered bytes, and repeats this until the buffer is empty. */
   #writeBuffered(): void {
     const piece = this.#buffer.subarray(0, this.#bufferedBytes);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];

@@ -1,6 +1,6 @@
 /**
- * Leftovers of interrupted transfers: parts and unfinished files, which may be removed unless this
- * process or another one still writes to them.
+ * Leftovers of interrupted transfers: parts and unfinished uploads, which may be removed unless a
+ * process is still writing to them.
  */
 
 import { rmdirSync } from "node:fs";
@@ -17,28 +17,25 @@ import { isOpenInThisProcess } from "../internal/disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";
 
-/**
- * Removes an unfinished file, unless this process or another one is writing it: then the result is
- * false.
- */
+/** Removes a leftover; returns false if this process or another process is writing it. */
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;
   const statsBefore = lstatExactOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
   const stats = lstatExactOrNull(path);
-  // Another process has just created a file at the path, and uses it.
+  // Another process has just created a file at the path, and is using it.
   if (statsBefore !== null && stats !== null && !isSameFile(statsBefore, stats)) return false;
   removeIfPresentSync(path);
   return true;
 }
 
 /**
- * Opens a file; `null` if it is gone, or read-only: a process makes a complete file read-only just
- * before it renames it, and may be killed then.
+ * Opens a file; returns `null` if it is missing or read-only. A process makes a complete file
+ * read-only just before it renames the file, and may be killed in between.
  *
- * @throws the error of the system if too many files are open: another process may have locked the
- * file.
+ * @throws the error of the system if too many files are open, because another process may have
+ * locked the file.
  */
 function openIfPossible(path: string): Deno.FsFile | null {
   try {
@@ -50,8 +47,9 @@ function openIfPossible(path: string): Deno.FsFile | null {
 }
 
 /**
- * Whether this process writes to a file, or another one has locked it. An upload of another process
- * that can't be resumed has no lock; the upload notices if its file is removed, and is refused.
+ * Reports whether this process is writing to a file, or another process has locked it. An upload of
+ * another process that can't be resumed has no lock: if its file is removed, the other process
+ * detects this and refuses the upload.
  */
 export function isBeingWritten(path: string): boolean {
   if (isOpenInThisProcess(path)) return true;
@@ -62,19 +60,19 @@ export function isBeingWritten(path: string): boolean {
   return !isFree;
 }
 
-/** The content of a directory: leftovers of interrupted transfers, and everything else. */
+/** The content of a directory: leftovers of interrupted transfers, and all other entries. */
 interface DirectoryContent {
-  /** The paths of leftovers; the content of a directory comes before the directory. */
+  /** The paths of leftovers. The entries of a directory come before the directory. */
   readonly leftovers: readonly string[];
   readonly names: readonly string[];
 }
 
 /**
- * Reads a directory, and tells leftovers of interrupted transfers from everything else. Leftovers
- * are parts of downloads, and unfinished files of an app that has served the directory.
+ * Reads a directory, and separates leftovers of interrupted transfers from other entries. Leftovers
+ * are parts of downloads, and unfinished uploads of an app that has served the directory.
  *
- * @throws {Refusal} if a process still writes to a leftover, or if an entry of another kind has a
- * reserved name.
+ * @throws {Refusal} if a process is still writing to a leftover, or another entry has a reserved
+ * name.
  */
 async function findLeftovers(path: string): Promise<DirectoryContent> {
   const leftovers: string[] = [];
@@ -94,10 +92,10 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
     if (foreignName !== undefined || !stats.isDirectory() && !stats.isFile()) {
       throw new Refusal(
         409,
-        `${entryPath}${foreignName ? `/${foreignName}` : ""} is no part of a transfer`,
+        `${entryPath}${foreignName ? `/${foreignName}` : ""} does not belong to a transfer`,
       );
     }
-    // Each name is added by itself: a call takes only so many arguments.
+    // Don't spread the array: the number of arguments of a call is limited.
     for (const childName of childNames) leftovers.push(`${entryPath}/${childName}`);
     leftovers.push(entryPath);
   }
@@ -111,8 +109,8 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
 /**
  * Removes a directory that has no entries, or only leftovers of interrupted transfers.
  *
- * @param check Throws if the directory may not be removed: called before each change, in the same
- * turn.
+ * @param check Throws if the directory may not be removed. Called before each change, in the same
+ * tick of the event loop.
  */
 export async function removeDirectory(path: string, check: () => void): Promise<void> {
   check();

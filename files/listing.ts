@@ -24,35 +24,35 @@ import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserv
 import type { Root } from "./root.ts";
 
 /**
- * The number of entries that are described in one tick of the event loop. A tick stays short even
- * if each entry has to be opened.
+ * The maximum number of entries to describe in one tick of the event loop. With this number, a tick
+ * is short even if each entry must be opened.
  */
 const MAX_ENTRIES_PER_TICK = 128;
 /**
- * The permission bits of a file that all users may read. Other files are opened, to find out
- * whether this user may read them.
+ * The permission bits of a file that all users may read. Other files are opened, because only
+ * opening shows whether this user may read them.
  */
 const READABLE_BITS = 0o444;
 
-/** A list that is being made. */
+/** The options of a list. */
 export interface ListOptions {
   readonly root: Root;
-  /** The real path of the directory where the paths of the entries begin. */
+  /** The real path of the directory that the paths of the entries begin at. */
   readonly path: string;
   readonly timeSlice: TimeSlice;
   /**
-   * Whether the list is only for this device. A local list has reserved names as entries of the
+   * True if the list is only for this device. A local list has reserved names as entries of the
    * kind `"other"`.
    */
   readonly isLocal?: boolean;
-  /** Whether entries have the permission bits of files. */
+  /** True if entries have the permission bits of files. */
   readonly hasModes?: boolean;
 }
 
-/** A directory that is listed. */
+/** A listed directory. */
 export interface ListedDirectory {
   readonly path: string;
-  /** The directory on the disk when it was found; `null` if there was no directory. */
+  /** The identity of the directory when it was found; `null` if there was no directory. */
   readonly identity: FileIdentity | null;
   /** The names of the path from the root of the list to the directory. */
   readonly names: readonly string[];
@@ -61,19 +61,19 @@ export interface ListedDirectory {
   readonly modified: Date;
 }
 
-/** Returns the root of a list. */
+/** Makes the root of a list. */
 export function makeListRoot(path: string, identity: BigIntStats | null): ListedDirectory {
   return { names: [], path, parent: null, modified: new Date(0), identity };
 }
 
 /**
- * Yields everything below a directory, some entries at a time, each directory before its entries. A
- * directory is read to its end before it is named; if that fails, its kind is `"other"`.
- * Memory is needed for the names in the directory that is being listed, and for the directories on
- * the way to it.
+ * Yields all entries below a directory in batches, each directory before its entries. A directory
+ * is read to its end before its own entry is yielded; if reading fails, the kind of the entry is
+ * `"other"`. The generator keeps the names of the current directory in memory, and the directories
+ * that it has still to list.
  *
- * @throws {BodyError} if the first directory was replaced while it was listed.
- * @throws the error of the first directory if that can't be read.
+ * @throws {BodyError} if the root of the list was replaced while it was listed.
+ * @throws the error of the root of the list if it can't be read.
  */
 export async function* readTree(
   options: ListOptions,
@@ -102,7 +102,7 @@ export async function* readTreeBelow(
       }
       yield treeEntries;
     }
-    // No spread: a call takes only so many arguments.
+    // Don't spread the array: the number of arguments of a call is limited.
     for (const child of subdirectories.reverse()) pendingDirectories.push(child);
   }
   if (!isInPlace(listRoot)) throw replacedWhileReadError(listRoot.path);
@@ -116,8 +116,8 @@ function isInPlace({ path, identity }: ListedDirectory): boolean {
 
 /**
  * Checks that a directory that is no longer at its path was removed, alone or with its parents. The
- * list leaves out a removed directory. If another directory or a link is at the path, for example
- * after a disk was unmounted, the list would be wrong.
+ * list omits a removed directory. If another directory or a link is at the path, for example after
+ * a disk was unmounted, the list would be wrong.
  */
 function checkRemoved(directory: ListedDirectory): void {
   let nearestDirectory = directory;
@@ -134,8 +134,8 @@ function replacedWhileReadError(path: string): BodyError {
 }
 
 /**
- * Yields a directory and its entries, some at a time; the root of a list is not an entry. The
- * directory is read once.
+ * Yields a directory and its entries in batches. The root of a list is not an entry. The directory
+ * is read once.
  *
  * @throws {BodyError} if another directory is at its path.
  */
@@ -159,8 +159,8 @@ export async function* readListedDirectory(
       if (timeSlice.isUsedUp) await timeSlice.yield(root.path);
     }
     if (missingNames.length === 0) return;
-    // A name that is still listed was not removed: a damaged disk lists names that it does not
-    // find.
+    // A damaged disk lists names that a lookup does not find. So a name that is still listed is
+    // unreadable, not removed.
     const presentNames = new Set(await readNames(path));
     const unreadableNames: string[] = [];
     const stillListedNames = missingNames.filter((name) => presentNames.has(name));
@@ -175,13 +175,13 @@ export async function* readListedDirectory(
     yield [...entries, ...unreadableNames.map((name) => makeOtherEntry(name, "unreadable"))];
   } catch (error) {
     if (isMissingPathError(error) && !isInPlace(directory)) return checkRemoved(directory);
-    // An entry that says that this is a directory can't be taken back once it was sent.
+    // If the directory's own entry was already yielded, it can't be changed to the kind "other".
     if (ownEntries.length === 0 || !isUnreadableError(error)) throw error;
     yield [{ ...makeOtherEntry(name, "unreadable"), isDirectoryItself: true }];
   }
 }
 
-/** Divides names into batches, at least one. */
+/** Divides names into batches. Yields at least one batch. */
 function* splitIntoBatches(names: readonly string[]): Generator<readonly string[], void, void> {
   for (let start = 0; start === 0 || start < names.length; start += MAX_ENTRIES_PER_TICK) {
     yield names.slice(start, start + MAX_ENTRIES_PER_TICK);
@@ -191,8 +191,8 @@ function* splitIntoBatches(names: readonly string[]): Generator<readonly string[
 /**
  * Describes entries of a directory; returns `null` if it was removed or replaced.
  *
- * @param doubtfulNames The names so far that are not UTF-8, or look so.
- * @param missingNames The names so far that a lookup doesn't find.
+ * @param doubtfulNames The names so far with U+FFFD.
+ * @param missingNames The names so far that a lookup did not find.
  */
 function describeEntries(
   { root, isLocal = false, hasModes = false }: ListOptions,
@@ -223,29 +223,29 @@ function describeEntries(
 }
 
 /**
- * An entry of a list. An entry with a `directory` is sent after the content of that directory was
- * read.
+ * An entry of a list. An entry with a `directory` is replaced by an entry that is yielded after
+ * this directory was read.
  */
 type ListedEntry = DirectoryEntry & OptionalMode & {
   readonly directory?: ListedDirectory;
   readonly isDirectoryItself?: true;
 };
 
-/** The facts that the description of each entry of a directory needs. */
+/** The facts that are needed to describe the entries of a directory. */
 interface EntryContext {
   readonly directory: ListedDirectory;
   /** The reserved directory in the directory; only a local list has an entry for it. */
   readonly reservedDirectory: ReturnType<typeof lstatExactOrNull>;
   /**
-   * The names so far with U+FFFD, which Deno puts in place of bytes that are not UTF-8: the name on
-   * the disk may have such bytes, or the character itself.
+   * The names so far with U+FFFD. Deno replaces bytes that are not UTF-8 by this character, so the
+   * name on the disk may have such bytes or the character itself.
    */
   readonly doubtfulNames: Set<string>;
-  /** Whether the paths of the entries have too many names for a request. */
+  /** True if the paths of the entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
   readonly hasModes: boolean;
-  /** The names that are listed, but that a lookup does not find. */
+  /** The listed names that a lookup did not find. */
   readonly missingNames: string[];
 }
 
@@ -254,7 +254,7 @@ function describeEntry(context: EntryContext, name: string): ListedEntry | null 
   const { directory, reservedDirectory, doubtfulNames, isLocal, isTooDeep, hasModes } = context;
   if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
-  // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
+  // If Deno returns several equal names, at most one of them has U+FFFD itself on the disk.
   const isUnnameable = !isFileName(name) || findNameProblem(name) !== null || isTooDeep ||
     isDoubtful && doubtfulNames.has(name);
   if (isUnnameable) return makeOtherEntry(name, "name");

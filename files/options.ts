@@ -14,7 +14,7 @@ import type { Basis } from "./reuse.ts";
 
 /** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {
-  /** Bytes that this call has transferred so far. */
+  /** The number of bytes that this call has transferred so far. */
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;
@@ -27,7 +27,7 @@ export interface TransferProgress {
   readonly reused: number;
 }
 
-/** How an upload or download resumes, replaces files, and sets times and permission bits. */
+/** The options for uploading or downloading a file. */
 export interface TransferOptions {
   /**
    * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if
@@ -62,8 +62,8 @@ export interface TransferOptions {
   /**
    * Whether the file gets the permission bits of the source, without the bits that a new file at
    * the target does not get: a private file stays private, and a program executable. The owner can
-   * always read and write the file. With `false` at either end, a new file gets the usual bits, and
-   * a replaced file keeps its bits.
+   * always read and write the file. With `false` at the client or the server, a new file gets the
+   * usual bits, and a replaced file keeps its bits.
    *
    * @default {true}
    */
@@ -98,7 +98,7 @@ export interface TreeResult {
   readonly bytes: number;
   /** The bytes that the target has copied from files of its own. */
   readonly reused: number;
-  /** The number of files that were the same at both ends. */
+  /** The number of files that were the same in source and target. */
   readonly unchanged: number;
   /** The number of files and directories of the target that were deleted. */
   readonly deleted: number;
@@ -121,7 +121,7 @@ export interface TreeResult {
    * - `"empty"`: The source has no entries except reserved names, the target has entries, and
    *   `deleteAll` is false. The directory of a disk that is not mounted also looks empty.
    * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
-   *   superfluous entry of that directory may be that entry, so all of them are kept with their
+   *   superfluous entry of the directory may be this entry, so all of them are kept with their
    *   content. In other directories superfluous entries were deleted.
    */
   readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
@@ -131,15 +131,15 @@ export interface TreeResult {
 export interface TransferSettings {
   readonly resume: boolean;
   readonly replace: boolean;
-  /** Whether the file gets the permission bits of the source. */
+  /** True if the file gets the permission bits of the source. */
   readonly modes: boolean;
-  /** Whether the file is written even if the target has an identical one. */
+  /** True if the file is written even if the target has an identical file. */
   readonly isRewritten?: boolean;
   /** The stamp of the file that may be replaced, if the caller knows the stamp. */
   readonly replaceableStamp?: string | undefined;
   /**
-   * The file of the target that may have a prefix of the source; `null` if no file has one,
-   * `undefined` if only the file of the same name may have one.
+   * The file of the target that may have a prefix of the source; `null` if no file has a prefix,
+   * `undefined` if only the file of the same name may have a prefix.
    */
   readonly basis?: Basis | null;
   /**
@@ -192,11 +192,11 @@ function copyDate(modified: Date | undefined): Date | null {
 /** The minimum time between two reports. */
 const MIN_REPORT_INTERVAL_MILLISECONDS = 100;
 
-/** The pace of reports of progress. */
+/** Limits the rate of progress reports. */
 export class Throttle {
   #reportedAt = performance.now();
 
-  /** Returns whether a report is due; a report that is due counts as made. */
+  /** Returns true if a report is due, and counts the report as made. */
   claimReport(): boolean {
     const time = performance.now();
     if (time - this.#reportedAt < MIN_REPORT_INTERVAL_MILLISECONDS) return false;

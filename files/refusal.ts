@@ -1,4 +1,4 @@
-/** Requests that are refused, and their responses. */
+/** Refusals of requests, and their responses. */
 
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
@@ -9,12 +9,12 @@ import { BundleError } from "./bundle.ts";
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
 
-/** The refusal of a request. The message is for the log; the peer only gets the status. */
+/** The error of a refused request. The message is for the log; the peer gets only the status. */
 export class Refusal extends Error {
   readonly status: RefusalStatus;
   readonly headers: HeaderDict;
 
-  /** Creates a refusal; its cause is the underlying error, if it has one. */
+  /** Creates a refusal. Its cause is the underlying error, if there is one. */
   constructor(
     status: RefusalStatus,
     message: string,
@@ -31,56 +31,61 @@ export class Refusal extends Error {
   }
 }
 
-/** Creates the refusal of a request for a name that does not exist, or may not be seen. */
+/**
+ * Creates the refusal of a request for an entry that does not exist, or that the peer may not see.
+ */
 export function notFoundRefusal(): Refusal {
-  return new Refusal(404, "nothing has this name");
+  return new Refusal(404, "the file or directory does not exist");
 }
 
 /** Creates the refusal of a request that another request or process interferes with. */
 export function inUseRefusal(problem: string): Refusal {
-  // A 409 without this header says that something of another kind has the name.
+  // A 409 without this header means that an entry of another kind has the name.
   return new Refusal(409, problem, { "retry-after": "1" });
 }
 
 /** Creates the refusal of all requests while the served directory is missing. */
 export function missingRootRefusal(path: string): Refusal {
-  const problem = `${path}, which is served, is not there; is its disk mounted?`;
-  // A proxy, or another app in front, answers 503, too.
+  const problem = `the served directory ${path} is missing; is its disk mounted?`;
+  // The header distinguishes this response from a 503 of a proxy or another app.
   return new Refusal(503, problem, { "root-gone": "?1" });
 }
 
 /**
- * Creates the refusal of a request for an entry that exists and can't be read: a sector may be
- * damaged.
+ * Creates the refusal of a request for an existing entry that can't be read, for example because a
+ * sector is damaged.
  *
- * @throws the error if the file system has not caused it.
+ * @throws the error itself if the file system has not caused it.
  */
 export function unreadableRefusal(error: unknown): Refusal {
   if (!isFileSystemError(error)) throw error;
   return new Refusal(403, `${error}`, {}, { cause: error });
 }
 
-/** Errors of an entry that this user may not read: a peer could fill the log by asking again. */
+/**
+ * The errors of entries that this user may not read. They are not logged, because a peer could fill
+ * the log with repeated requests.
+ */
 const FORBIDDEN_TO_READ_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
 /**
- * Whether the refusal of a request that only reads belongs in the log: too many files are open, or
- * the disk is damaged.
+ * Reports whether the refusal of a read request is logged: if too many files are open, or the disk
+ * is damaged.
  */
 export function belongsInLog({ status, cause }: Refusal): boolean {
   return status === 503 || status === 403 && !FORBIDDEN_TO_READ_CODES.has(fileErrorCodeOf(cause));
 }
 
-/** The meaning of file system errors for a client that writes. */
+/** The statuses of file system errors during a write. */
 const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
   // No space, a file larger than allowed, or a temporary file on another file system.
   [507, ["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"]],
-  // Also a link that has just replaced a directory, and a name that the file system refuses.
+  // Also if a link has just replaced a directory, or the file system refuses a name.
   [403, ["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL", "EILSEQ"]],
   [414, ["ENAMETOOLONG"]],
   // Another process has changed the directory at the same time.
   [409, ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "EBUSY", "ETXTBSY"]],
-  // The process, or the system, has too many files open at the moment.
+  // The process or the system has too many open files.
   [503, ["EMFILE", "ENFILE"]],
 ];
 
@@ -95,7 +100,7 @@ export function refusalOf(error: unknown): Refusal | null {
     ? 403
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
-  // Without this header a 409 says that something of another kind has the name.
+  // A 409 without this header means that an entry of another kind has the name.
   const isTemporary = status === 503 || status === 409;
   const headers: HeaderDict = isTemporary ? { "retry-after": "1" } : {};
   return new Refusal(status, `${error}`, headers, { cause: error });

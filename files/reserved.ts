@@ -1,37 +1,37 @@
 /**
- * Reserved names: those of files that are not complete. No peer can read, write or delete anything
- * with such a name, nor list it.
+ * Reserved names, which belong to incomplete files. Peers can't list, read, write or delete entries
+ * with such names.
  */
 
 import { checkString } from "../internal/checks.ts";
 import { type FileIdentity, isSameFile, lstatExactOrNull } from "../internal/disk/names.ts";
 
 /**
- * The name of the directory for unfinished files, in the directory that an app serves. The name is
- * reserved at any depth: a directory below may be the root of another app, with unfinished files of
- * its own.
+ * The name of the directory for unfinished uploads, in the directory that an app serves. The name
+ * is reserved at any depth, because a subdirectory may be the root of another app with its own
+ * unfinished uploads.
  */
 export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
-/** The path of the directory for unfinished files below a root. */
+/** Returns the path of the directory for unfinished uploads below a root. */
 export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
-/** The names of unfinished files in their directory, of which no other file is removed. */
+/** The names of unfinished uploads in their directory. Files with other names are not removed. */
 export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
-/** The prefix of every path in a directory. */
+/** Returns the prefix of all paths in a directory. */
 export function withTrailingSlash(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
-/** The end of the name of a part of a download, which lies beside its target. */
+/** The end of the name of a part of a download. The part is next to its target. */
 export const PART_SUFFIX = ".degu-part";
 
 /**
- * The path in a directory by which a call tries whether entries can be removed. Only a part could
- * have such a name, so no list has it.
+ * Returns the path at which a call tests whether entries of a directory can be removed. The name is
+ * reserved, so a list doesn't have it.
  */
 export function deletionTestPathOf(directory: string): string {
   return `${withTrailingSlash(directory)}.trial${PART_SUFFIX}`;
@@ -48,7 +48,7 @@ export function isPartName(name: string): boolean {
   return PART_NAME_PATTERN.test(normalizeDotName(name));
 }
 
-/** Dots and spaces at the end, and characters that are not seen. */
+/** Dots and spaces at the end, and invisible characters. */
 const IGNORED_CHARACTERS = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
 const DOT = 0x2e;
 const LAST_ASCII = 0x7f;
@@ -67,19 +67,19 @@ export function removeIgnoredCharacters(name: string): string {
  */
 function normalizeDotName(name: string): string {
   const firstCharacter = name.charCodeAt(0);
-  // In a list of many names each step counts.
+  // Skip the replacement for most names, because lists may have many names.
   return firstCharacter === DOT || firstCharacter > LAST_ASCII
     ? removeIgnoredCharacters(name)
     : name;
 }
 
-/** The name of the directory for unfinished files. Some file systems ignore case. */
+/** The name of the directory for unfinished uploads. Some file systems ignore case. */
 const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
 
 /**
- * Reports whether a name is reserved in every directory, for files that are not complete: no
- * `FilesApp` serves, lists, writes or deletes anything of that name. A name that differs from a
- * reserved one only in what some disks ignore is also reserved.
+ * Reports whether a name is reserved for incomplete files. The name is reserved in every directory:
+ * a `FilesApp` doesn't serve, list, write or delete entries of this name. A name that differs from
+ * a reserved name only in characters that some disks ignore is also reserved.
  *
  * @param name The name of a file or directory, without the path.
  * @throws {TypeError} if the name is not a string.
@@ -101,8 +101,8 @@ export function isReservedName(name: string): boolean {
 }
 
 /**
- * Whether the last of some names that lead from a root to a directory leads to a directory that has
- * a reserved name. Such a directory has only files, so no other name on the way can lead to it.
+ * Reports whether the last of the names from a root to a directory leads to a directory that has a
+ * reserved name. Such a directory has only files, so the other names can't lead to it.
  */
 export function isReservedPath(root: string, names: readonly string[]): boolean {
   const name = names.at(-1);
@@ -115,11 +115,11 @@ export function isReservedPath(root: string, names: readonly string[]): boolean 
 }
 
 /**
- * Whether a name in a directory is reserved, or another name of a directory in it whose own name is
- * reserved. A file system with short and long names has several names for a directory, so the
- * directory itself is compared, too.
+ * Reports whether a name in a directory is reserved, or is another name of the reserved directory.
+ * A file system with short and long names has several names for a directory, so the identity of the
+ * directory is also compared.
  *
- * @param identity The identity of the entry with the name, if the caller knows it.
+ * @param identity The identity of the entry with the name, if the caller has it.
  */
 export function isReservedEntry(directory: string, name: string, identity?: FileIdentity): boolean {
   if (isReservedName(name)) return true;

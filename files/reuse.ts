@@ -54,7 +54,7 @@ export function rootPathOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
 
-/** The prefix that a request asks the server to copy. */
+/** The prefix that the server copies for a request. */
 export interface ReusedPrefix {
   /** The names of a file; `null` if no file can have them. */
   readonly names: string[] | null;
@@ -69,16 +69,16 @@ export function parseReuse(value: string): ReusedPrefix | null {
   return length <= 0 ? null : { names: unescapeNames(path.split("/")), length };
 }
 
-/** Copies a prefix of a file to another file, which is then positioned behind the prefix. */
+/** Copies a prefix of a file to another file, whose position is then the end of the prefix. */
 export async function copyPrefix(
   source: FileHandle,
   target: TemporaryFile,
   { length, hash, signal, makeReadError }: {
     readonly length: number;
-    /** Hashes the bytes. */
+    /** The hash that is updated with the copied bytes. */
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
-    /** Makes the error for a file that can't be read to the end of the prefix. */
+    /** Creates the error for a file that can't be read to the end of the prefix. */
     readonly makeReadError: (error?: unknown) => Error;
   },
 ): Promise<void> {

@@ -4,22 +4,22 @@
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
  * is in `serve/resolve_path.ts`.)
  *
- * **Deep paths.** A request looks at each directory on its way once. Several files of one turn
- * share these looks: the way to a file begins at the directory that was found for the file before.
+ * **Deep paths.** A request looks up each directory of its path once. Several files in one tick of
+ * the event loop share these lookups: the lookup for a file begins at the directory that was found
+ * for the last file.
  *
- * **Temporary files.** A file is written under a reserved name, which no peer can list, read,
- * write or delete: in a directory of its own if a peer sends the file, beside its target if this
- * device has asked for it. The writer holds or locks the file, and removes it unless it got its
- * name or can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a
- * download, {@linkcode SmallFiles} for many at a time in both directions.
+ * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
+ * or delete: an uploaded file in the reserved directory, a downloaded file next to its target. The
+ * writer keeps the file open or locked, and removes it unless it was renamed to its target or can
+ * be resumed: {@linkcode UnfinishedUploads} for a PUT, {@linkcode PartFile} for a download,
+ * {@linkcode SmallFiles} for many files at a time in both directions.
  *
- * **Replacing.** A file gives way to a file, if the request's condition holds, and to no other
- * entry.
+ * **Replacing.** A file replaces only a file, and only if the request's condition holds.
  *
  * **Checks.** {@linkcode Root.moveIntoPlace} checks the path, the condition and the temporary file,
- * and renames that. Every check is synchronous with the action that depends on it: no other request
- * of the process runs in between. Another process that exchanges directories in that moment is
- * outside of the threat model (docs/security.md).
+ * and renames the temporary file. Every check is synchronous with the action that depends on it: no
+ * other request of the process runs in between. Another process that exchanges directories at the
+ * same time is outside of the threat model (docs/security.md).
  */
 
 import { quote } from "../internal/quote.ts";
@@ -42,41 +42,44 @@ import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.t
 import { isReservedEntry, isReservedName, isReservedPath, withTrailingSlash } from "./reserved.ts";
 
 /**
- * Decides whether a file or directory may be replaced or deleted, or, given `null`, a new name
- * given; throws a {@linkcode Refusal}.
+ * Throws a {@linkcode Refusal} if an existing file or directory may not be replaced or deleted, or
+ * with `null`, if a new entry may not be created.
  */
 export type Condition = (existing: BigIntStats | null) => void;
 
 /**
- * A directory in which a name is given: it exists, or is to be made. Valid until something else can
+ * The parent directory of an entry, which exists or will be created. Valid until other code can
  * run.
  */
 export interface Parent {
   /** The names that lead to the directory from the root. */
   readonly names: readonly string[];
   readonly path: string;
-  /** The innermost directory on the way that exists. */
+  /** The innermost existing directory of the path. */
   readonly existingDirectory: string;
-  /** The directories to create in `base`, outermost first. */
+  /** The directories to create in `existingDirectory`, outermost first. */
   readonly missing: readonly string[];
 }
 
 /** Options of a lookup of a directory. */
 interface ParentLookupOptions {
-  /** A directory that the caller has found in the same tick: its path is not checked again. */
+  /**
+   * A directory that the caller has found in the same tick of the event loop. Its path is not
+   * checked again.
+   */
   readonly knownParent?: Parent | null;
-  /** Whether the file is renamed later. If so, a parent directory may still be a file. */
+  /** True if the file is renamed later. If so, a parent directory may still be a file. */
   readonly isNamedLater?: boolean;
 }
 
 /** Options of a lookup of a path. */
 interface LookupOptions {
-  /** The directory, if the caller has found it in the same tick. */
+  /** The parent directory, if the caller has found it in the same tick of the event loop. */
   readonly parent?: Parent | undefined;
-  /** Whether the path itself is not looked up, because the rename shows whether it exists. */
+  /** True if the path itself is not looked up, because the rename shows whether it exists. */
   readonly isLookupSkipped?: boolean;
   /**
-   * Whether the file is renamed later. If so, the path may still be a directory, and a parent
+   * True if the file is renamed later. If so, the path may still be a directory, and a parent
    * directory may still be a file.
    */
   readonly isNamedLater?: boolean;
@@ -85,7 +88,7 @@ interface LookupOptions {
 interface Destination {
   readonly path: string;
   readonly parent: Parent;
-  /** The file, directory or link that has the name now. */
+  /** The file, directory or link at the path. */
   readonly existing: BigIntStats | null;
 }
 
@@ -95,32 +98,35 @@ export type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "ha
 export interface NamingOptions {
   readonly condition?: Condition | undefined;
   /**
-   * Whether the path must not exist. Of several processes that create it at once, one succeeds.
+   * True if the path must not exist. If several processes create the path at the same time, one
+   * succeeds.
    */
   readonly isNew: boolean;
-  /** The directory in which the name is given, if the caller has found it in the same tick. */
+  /** The parent directory, if the caller has found it in the same tick of the event loop. */
   readonly parent?: Parent | undefined;
 }
 
-/** The outcome for a file or directory that was given its name. */
+/** The outcome of renaming a file to its final name, or of creating a directory. */
 export interface NamingOutcome {
-  /** Whether the path did not exist before. */
+  /** True if the path did not exist before. */
   readonly isCreated: boolean;
   /** The directories that have new entries. */
   readonly changedDirectories: readonly string[];
 }
 
 /**
- * A directory in which names are given, replaced and removed. A path below it is an array of names.
+ * A directory below which files and directories are created, replaced and removed. A path below the
+ * root is an array of names.
  */
 export class Root {
   readonly path: string;
   readonly #uploadsPath: string | null;
 
   /**
-   * Creates the object without a look at the disk.
+   * Creates the object without reading the disk.
    *
-   * @param uploadsPath The directory of unfinished files; `null` if each lies beside its target.
+   * @param uploadsPath The path of the directory of unfinished uploads; `null` if each temporary
+   * file is next to its target.
    */
   constructor(path: string, uploadsPath: string | null = null) {
     this.path = path;
@@ -128,7 +134,7 @@ export class Root {
   }
 
   /**
-   * Returns the path of names, if no link is on the way.
+   * Returns the path of names. Doesn't check for links.
    *
    * @throws {Refusal} if the disk can't hold one of the names.
    */
@@ -138,7 +144,7 @@ export class Root {
   }
 
   /**
-   * Finds a directory in which a name is given, and the missing ones on the way.
+   * Finds the parent directory of an entry, and the missing directories of its path.
    *
    * @throws {Refusal} if the path is reserved, leads through a link or a file, or has a name that
    * the disk can't hold.
@@ -173,9 +179,7 @@ export class Root {
     return { names, path, existingDirectory, missing };
   }
 
-  /**
-   * Finds the path at which a name is given, replaced or removed.
-   */
+  /** Finds the path at which an entry is created, replaced or removed. */
   #findDestination(
     names: readonly string[],
     { parent: knownParent, isLookupSkipped = false, isNamedLater = false }: LookupOptions = {},
@@ -193,10 +197,10 @@ export class Root {
   }
 
   /**
-   * Finds the path at which a file gets its name.
+   * Finds the path at which a file is created or replaced.
    *
    * @throws {Refusal} also if a directory, a link or a special file has the name; if the path is on
-   * another file system than the unfinished files.
+   * another file system than the unfinished uploads.
    */
   findFile(names: readonly string[], options: LookupOptions = {}): Destination {
     const destination = this.#findFile(names, options);
@@ -204,7 +208,7 @@ export class Root {
     return destination;
   }
 
-  /** Does the same as {@linkcode findFile}, without the check of the file system. */
+  /** Does the same as {@linkcode findFile}, but doesn't check the file system. */
   #findFile(names: readonly string[], options: LookupOptions): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
@@ -216,13 +220,13 @@ export class Root {
     return destination;
   }
 
-  /** Refuses a path on another file system, to which no unfinished file can be renamed. */
+  /** Refuses a path on another file system, to which an unfinished upload can't be renamed. */
   #checkFileSystem({ path, parent }: Destination): void {
     if (this.#uploadsPath === null) return;
-    // The directory of unfinished files is made when it is needed.
+    // The directory of unfinished uploads is created when it is needed.
     const uploadsStats = lstatExactOrNull(this.#uploadsPath) ?? lstatExactOrNull(this.path);
     const directoryStats = lstatExactOrNull(parent.existingDirectory);
-    // Where a directory has vanished, the rename fails.
+    // If a directory was removed, the rename fails.
     if (
       uploadsStats === null || directoryStats === null || uploadsStats.dev === directoryStats.dev
     ) return;
@@ -230,7 +234,7 @@ export class Root {
   }
 
   /**
-   * Renames a complete file to its final name, replacing a file.
+   * Renames a complete file to its final name, and replaces an existing file.
    *
    * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
    */
@@ -239,7 +243,7 @@ export class Root {
     file: CompleteFile,
     { condition, isNew, parent: knownParent }: NamingOptions,
   ): NamingOutcome {
-    // Many new files may get their names in a row, and each look costs time: making the link shows
+    // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
     // whether the name exists.
     const isLookupSkipped = isNew && knownParent !== undefined;
     // The rename itself fails on another file system.
@@ -268,8 +272,8 @@ export class Root {
   /**
    * Creates a directory and its missing parents.
    *
-   * @param knownParent The directory in which the name is given, if the caller has found it in the same
-   * turn.
+   * @param knownParent The parent directory, if the caller has found it in the same tick of the
+   * event loop.
    * @throws {Refusal} if a file or link has the name, or if the condition throws one.
    */
   makeDirectory(
@@ -295,10 +299,11 @@ export class Root {
   }
 
   /**
-   * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
+   * Deletes a file, or a directory that has only leftovers, which are also deleted.
    *
-   * @param isDirectory Whether only a directory is meant.
-   * @param knownParent The directory that has the name, if the caller has found it in the same tick.
+   * @param isDirectory True if only a directory may be deleted.
+   * @param knownParent The parent directory, if the caller has found it in the same tick of the
+   * event loop.
    * @throws {Refusal} if the path does not exist, or if the condition throws one.
    */
   async remove(
@@ -322,7 +327,8 @@ export class Root {
 }
 
 /**
- * Returns the metadata of a path; `null` if it does not exist. Makes errors of the disk refusals.
+ * Returns the metadata of a path; `null` if it does not exist. Converts errors of the disk to
+ * refusals.
  */
 function lookUp(path: string): BigIntStats | null {
   try {
@@ -332,7 +338,7 @@ function lookUp(path: string): BigIntStats | null {
   }
 }
 
-/** How many directories of a path that exist were found on the way to a known one. */
+/** Counts the existing directories that a path shares with the path of a known directory. */
 function countSharedDirectories(knownParent: Parent, names: readonly string[]): number {
   const maxDepth = Math.min(knownParent.names.length - knownParent.missing.length, names.length);
   let depth = 0;
@@ -340,7 +346,7 @@ function countSharedDirectories(knownParent: Parent, names: readonly string[]): 
   return depth;
 }
 
-/** Refuses a name that no file may get. */
+/** Refuses a name that is reserved, or that the disk can't store. */
 function checkName(name: string): void {
   if (isReservedName(name)) throw reservedNameRefusal();
   checkDiskName(name);
@@ -364,7 +370,10 @@ function checkIdentity(path: string, identity: FileIdentity | null): void {
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 
-/** Creates directories, and runs a function; if that throws, all is as before. */
+/**
+ * Creates directories, and runs a function. If the function throws, the created directories are
+ * removed.
+ */
 function makeDirectories(paths: readonly string[], action: () => void = () => {}): void {
   const createdPaths: string[] = [];
   try {
@@ -373,7 +382,7 @@ function makeDirectories(paths: readonly string[], action: () => void = () => {}
         Deno.mkdirSync(path);
         createdPaths.push(path);
       } catch (error) {
-        // Another process was faster.
+        // Another process has created the directory.
         if (fileErrorCodeOf(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
       }
     }

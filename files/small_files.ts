@@ -1,12 +1,12 @@
 /**
- * Small files that are written many at a time, by a server or a download, each with the promises of
- * a single file.
+ * Writing many small files at a time, by a server or a download, with the same guarantees as for
+ * single files.
  *
- * Small files are written and renamed with synchronous operations, in time slices: an asynchronous
- * operation costs several times as much, and what is checked holds until the thread is yielded.
- * To create a file of 1000 bytes, write it and set its time takes 13 to 24 µs of processor time;
- * if writing and setting alone are asynchronous, 61 to 94 µs (Deno 2.9.6). Only waiting for the
- * disk is asynchronous.
+ * Small files are written and renamed with synchronous operations, in time slices: asynchronous
+ * operations take several times as much processor time, and checks stay valid until the thread is
+ * yielded. Creating a file of 1000 bytes, writing it and setting its time takes 13 to 24 µs of
+ * processor time with synchronous operations, and 61 to 94 µs if writing and setting the time are
+ * asynchronous (Deno 2.9.6). Only waiting for the disk is asynchronous.
  */
 
 import { TimeSlice } from "../internal/disk/files.ts";
@@ -19,18 +19,18 @@ import {
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 
-/** How many files get their names together. */
+/** The maximum number of files that are renamed together. */
 const MAX_BATCH_FILES = 64;
 
-/** A small file, or a directory, that is placed below a root. */
+/** A small file to write, or a directory to create, below a root. */
 export interface SmallFile {
   /** The names from the root. */
   readonly names: readonly string[];
-  /** The time that the file gets; `null` for a directory. */
+  /** The modification time of the file; `null` for a directory. */
   readonly modified: Date | null;
-  /** Whether the path must not exist. */
+  /** True if the path must not exist. */
   readonly isNew: boolean;
-  /** Decides about the file that has the name. */
+  /** Checks the existing file. */
   readonly condition?: Condition | undefined;
 }
 
@@ -42,23 +42,31 @@ export interface PreparedDirectory {
   readonly parent: Parent | null;
 }
 
-/** Where and how small files are written. */
+/**
+ * The root below which small files are written, and the steps that differ between a server and a
+ * download.
+ */
 export interface SmallFilesTarget<F extends SmallFile> {
   /** The directory that the names begin at. */
   readonly root: Root;
   /**
-   * Prepares to write the files of a directory: once in each turn.
+   * Prepares to write the files of a directory. Called once for each directory in a time slice.
    *
-   * @param lastParent The directory that was prepared before in the same time slice, or `null`.
+   * @param lastParent The directory that was prepared last in the same time slice, or `null`.
    */
   prepareDirectory(directory: readonly string[], lastParent: Parent | null): PreparedDirectory;
-  /** Makes the temporary file of a file. */
+  /** Creates the temporary file of a file. */
   createTemporaryFile(file: F): TemporaryFile;
-  /** Rejects if no file may get its name any more. */
+  /**
+   * Rejects if no further file may be renamed, for example because the peer is no longer trusted.
+   */
   checkAllowed(): Promise<void>;
 }
 
-/** The outcome of a file: whether it was created or replaced a file, or the error. */
+/**
+ * The outcome of a file or directory. `isCreated` is false if a file was replaced or the directory
+ * existed, and `null` after an error.
+ */
 export type SmallFileOutcome<F> =
   | { readonly file: F; readonly isCreated: boolean; readonly error: null }
   | { readonly file: F; readonly isCreated: null; readonly error: NonNullable<unknown> };
@@ -77,36 +85,36 @@ interface ReceivedFile<F> {
 
 const SYNCED_PROMISE = Promise.resolve(null);
 
-/** A directory in which files get their names in one turn. */
+/** The parent directory of files that are renamed in one time slice. */
 interface NamingDirectory {
   readonly key: string;
   readonly parent: Parent;
 }
 
-/** Writes small files: while some are synced to the disk and named, others arrive. */
+/**
+ * Writes small files. While a batch is synced to the disk and renamed, the next files are received.
+ */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #target: SmallFilesTarget<F>;
   readonly #timeSlice = new TimeSlice();
   /** The directories that have new entries. */
   readonly #changedDirectories = new Set<string>();
-  /**
-   * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
-   */
+  /** The outcomes of the current batch, whose names may not be synced to the disk yet. */
   #batchOutcomes: SmallFileOutcome<F>[] = [];
   #outcomes: SmallFileOutcome<F>[] = [];
   #receivedFiles: ReceivedFile<F>[] = [];
-  /** The directory of the file that arrived before, until the turn is over. */
+  /** The directory of the last received file, until the end of the time slice. */
   #preparedDirectory: { readonly key: string; readonly parent: Parent | null } | null = null;
-  /** Resolves when the files before those that arrive now have their names. */
+  /** Resolves when the files of the previous batch are renamed. */
   #batchNamed: Promise<void> = Promise.resolve();
-  /** Where files get their names in this turn. */
+  /** The directory in which files are renamed in this time slice. */
   #namingDirectory: NamingDirectory | null = null;
 
   constructor(target: SmallFilesTarget<F>) {
     this.#target = target;
   }
 
-  /** Writes a file, which gets its name later. */
+  /** Writes a temporary file, which is renamed later. */
   async add(file: F, content: Uint8Array): Promise<void> {
     for (let isRetry = false;; isRetry = true) {
       try {
@@ -117,7 +125,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         if (isRetry || !isTooManyOpenFilesError(error)) {
           return void this.#outcomes.push(makeFailedOutcome(file, error));
         }
-        // There are descriptors again when the files that are open have their names.
+        // Renaming the open files closes them, which frees descriptors.
         await this.#nameReceivedFiles();
         await this.#batchNamed;
       }
@@ -153,18 +161,19 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       throw error;
     }
     const synced = temporaryFile.sync().then(() => null, (error) => error);
-    // Don't wait for the next file: a silent client must not hold a descriptor for each file.
+    // Close the file without waiting for the next file: a silent client must not keep a descriptor
+    // open for each file.
     if (!temporaryFile.isLocked) synced.finally(() => temporaryFile.close());
     this.#receivedFiles.push({ file, temporaryFile, synced });
   }
 
-  /** Lets the files that have arrived get their names, after those before. */
+  /** Starts to rename the received files, after the previous batch. */
   async #nameReceivedFiles(): Promise<void> {
     await this.#batchNamed;
     const receivedFiles = this.#receivedFiles;
     this.#receivedFiles = [];
     this.#batchNamed = this.#nameBatch(receivedFiles);
-    // An error is thrown later, where the promise is awaited.
+    // The error is handled where the promise is awaited.
     this.#batchNamed.catch(() => {});
   }
 
@@ -187,8 +196,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
           if (await this.#retryNaming(receivedFile, error)) continue;
           this.#batchOutcomes.push(makeFailedOutcome(receivedFile.file, error));
         }
-        // Directories that were missing may have been made just now, so the next file looks for
-        // them anew.
+        // The missing directories may have been created for this file, so look them up again for
+        // the next file.
         if (this.#namingDirectory !== null && this.#namingDirectory.parent.missing.length > 0) {
           this.#namingDirectory = null;
         }
@@ -205,8 +214,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /**
-   * Gives a file its name once no other program has the old file open, on Windows; false if that
-   * doesn't help.
+   * On Windows, retries to rename a file until no other program has the old file open; resolves to
+   * false if all retries fail.
    */
   async #retryNaming(receivedFile: ReceivedFile<F>, error: unknown): Promise<boolean> {
     if (
@@ -225,7 +234,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
   }
 
-  /** Gives a file its name, or creates a directory. */
+  /** Renames a file to its final name, or creates a directory. */
   #nameFile({ file, temporaryFile }: ReceivedFile<F>): void {
     const { names, isNew, condition } = file;
     const { root } = this.#target;
@@ -246,7 +255,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#batchOutcomes.push({ file, isCreated, error: null });
   }
 
-  /** Finds the directory in which a name is given. */
+  /** Finds the parent directory of a file. */
   #findNamingDirectory(directory: readonly string[]): Parent {
     const key = directory.join("/");
     if (this.#namingDirectory?.key !== key) {
@@ -257,14 +266,15 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     return this.#namingDirectory.parent;
   }
 
-  /** Waits until all files that have arrived have their names, and the names are on the disk. */
+  /** Waits until all received files are renamed, and the names are synced to the disk. */
   async flush(): Promise<void> {
     await this.#nameReceivedFiles();
     await this.#batchNamed;
   }
 
   /**
-   * Takes the outcomes that are known, each once; an error of another call doesn't remove them.
+   * Returns the outcomes since the last call. Outcomes are also returned after another method has
+   * thrown.
    */
   takeOutcomes(): readonly SmallFileOutcome<F>[] {
     const outcomes = this.#outcomes;
@@ -272,7 +282,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     return outcomes;
   }
 
-  /** Removes the temporary files that have not been renamed to their names. */
+  /** Removes the temporary files that have not been renamed. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#batchNamed.catch(() => {});
     for (const { temporaryFile, synced } of this.#receivedFiles) {

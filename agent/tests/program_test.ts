@@ -419,7 +419,7 @@ Deno.test("errors of files are reworded for users", () => {
   const busy = "another command is sending it, or another entry has just taken its name";
   const own = 'the peer has an internal problem (status 500): see the output of "degu serve"';
   const same = "the target's disk treats two names as one; rename one of them";
-  const changed = "the file at the peer changed meanwhile, and stays: look at it, and";
+  const changed = "the file at the peer changed during the transfer, and was kept: look at it, and";
   const notEmpty = "the directory is not empty: remove first what is in it";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);

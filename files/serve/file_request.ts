@@ -8,7 +8,7 @@ import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
-/** A file that was sent to a peer, written by one, or removed by one. */
+/** A file that was sent to a peer, or that a peer has written or removed. */
 export interface FileEvent {
   /** The session of the request; `undefined` if the app was called without a session. */
   readonly session: Session | undefined;
@@ -20,7 +20,7 @@ export interface FileEvent {
   readonly path: readonly string[];
   /** Bytes that were sent, or that the written file has; 0 for a removed file. */
   readonly bytes: number;
-  /** False if the peer left, or the file changed, before all that was requested had been sent. */
+  /** False if the peer disconnected, or the file changed, before all requested bytes were sent. */
   readonly complete: boolean;
   /** The status of the response, or of the file's record in a bundle. */
   readonly status: number;
@@ -29,17 +29,17 @@ export interface FileEvent {
 /** The settings that all requests of an app share. */
 export interface FilesSettings {
   readonly root: Root;
-  /** Whether the served directory is still at its path. */
+  /** Reports whether the served directory is still at its path. */
   readonly isPresent: () => boolean;
   readonly unfinishedUploads: UnfinishedUploads;
   readonly list: boolean;
-  /** The methods that the app allows, as in `allow` (RFC 9110 §10.2.1). */
+  /** The value of the header `allow` (RFC 9110 §10.2.1). */
   readonly allow: string;
-  /** Whether peers may write; with `"add"` they can't replace or delete files. */
+  /** True if peers may write; with `"add"` they can't replace or delete files. */
   readonly write: boolean | "add";
-  /** Whether files get the permission bits that a peer sends. */
+  /** True if files get the permission bits that a peer sends. */
   readonly appliesModes: boolean;
-  /** Whether peers may request the comparison and the copy of prefixes of files. */
+  /** True if peers may request the comparison and the copy of prefixes of files. */
   readonly reuse: boolean;
   readonly maxBytes: number;
   readonly digestCache: DigestCache;
@@ -49,7 +49,7 @@ export interface FileRequest extends FilesSettings {
   readonly request: Request;
   readonly session: Session | undefined;
   readonly target: RequestedPath;
-  /** Reports a file to the program. Never throws. */
+  /** Passes a file to `onFile` of the options. Never throws. */
   readonly report: (
     action: FileEvent["action"],
     path: readonly string[],
@@ -58,9 +58,9 @@ export interface FileRequest extends FilesSettings {
     status: number,
   ) => void;
   /**
-   * Logs why a file is refused or can't be read.
+   * Logs the reason why a file is refused or can't be read.
    *
-   * @param path The path of the file, if the request is for several.
+   * @param path The path of the file, if the request is for several files.
    */
   readonly warn: (refusal: Refusal, path?: string) => void;
 }
@@ -72,7 +72,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   }
 }
 
-/** The answer to a PUT after which something has its name. */
+/** Makes the response to a successful PUT. */
 export function makeWriteResponse(created: boolean, headers: HeaderDict): ResponseTuple {
   return created ? [201, "Created", headers, null] : [204, "No Content", headers, null];
 }

@@ -39,64 +39,66 @@ import type { AppObject, Logger, Request, Session } from "../../server.ts";
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
   /**
-   * Whether a path with a trailing slash is answered with the directory's content as a JSON array.
+   * Whether the response for a path with a trailing slash is the directory's content as a JSON
+   * array.
    *
    * @default {false}
    */
   list?: boolean | undefined;
   /**
-   * Whether peers may write files with PUT, and delete files and empty directories with DELETE:
-   * everything that the program may. Needs `--allow-write` of the directory. With `"add"` they may
-   * only add files and directories: the app replaces and deletes no file, and existing files keep
-   * their time.
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: all
+   * changes that the program itself may make. Needs `--allow-write` of the directory. With `"add"`
+   * they may only add files and directories: the app doesn't replace or delete files, and existing
+   * files keep their time.
    *
    * @default {false}
    */
   write?: boolean | "add" | undefined;
   /**
-   * Whether to make the directory, with those above it, if it is missing when the app is made.
-   * Needs `--allow-write` of it. If the directory is removed later, the next request makes it
-   * again, as long as the directory above is the same one and on the same disk. That needs
-   * `--allow-read` of the directory above.
+   * Whether to create the directory and its missing parents when the app is created. Needs
+   * `--allow-write` of the directory. If the directory is removed later, the next request creates
+   * it again, unless its parent directory was replaced or is on another disk. This needs
+   * `--allow-read` of the parent directory.
    *
    * @default {false}
    */
   create?: boolean | undefined;
   /**
-   * Whether a file that a peer writes gets the permission bits that the peer sends, as far as a new
-   * file gets them. With `false` no file that a peer writes becomes executable: a new file gets the
-   * usual bits, and a replaced one keeps its own.
+   * Whether a file that a peer writes gets the permission bits that the peer sends, without the
+   * bits that a new file does not get. With `false`, a peer can't make a file executable: a new
+   * file gets the usual bits, and a replaced file keeps its bits.
    *
    * @default {true}
    */
   modes?: boolean | undefined;
   /**
-   * Whether this app reuses bytes that it has already: a peer requests the digest of a prefix of a
-   * file, and lets this app copy that prefix to a file that the peer writes. A peer that may write
-   * can so copy every file that this app serves, also those that an app in front of it hides.
+   * Whether this app reuses bytes that it already has: a peer requests the digest of a prefix of a
+   * file, and then requests the app to copy this prefix to a file that the peer writes. A peer that
+   * may write can thus copy every file that this app serves, including files that an app in front
+   * of it hides.
    *
    * @default {false}
    */
   reuse?: boolean | undefined;
   /**
-   * The most bytes that a written file may have; larger files are answered with `413 Content Too
+   * The maximum length of a written file in bytes. A larger file is refused with `413 Content Too
    * Large`.
    *
    * @default {2⁵³ − 1}
    */
   maxBytes?: number | undefined;
   /**
-   * Gets a warning, with the reason, for each refused write, each request for which no file can be
-   * opened because too many are open, or the directory is missing, and each file or directory
-   * that the disk does not give; the peer gets only the status.
+   * Gets a warning with the reason for each refused write, each request that fails because too many
+   * files are open or the directory is missing, and each file or directory that the disk can't
+   * read. The peer gets only the status.
    *
    * @default {the log of the server, at level `info`}
    */
   logger?: Pick<Logger, "warn" | "record"> | undefined;
   /**
-   * Called once for each file that was sent to a peer, to its end or cut, or that a peer has
+   * Called once for each file that was sent to a peer, completely or in part, or that a peer has
    * written or removed, singly or in a bundle; not for lists. A file of up to 32 KiB that is
-   * requested by itself counts as sent when its response is made. If the function throws, or its
+   * requested singly counts as sent when its response is made. If the function throws, or its
    * promise rejects, the logger gets a warning, and the response stays the same.
    *
    * @default {no function is called}
@@ -111,32 +113,32 @@ const WRITE_METHODS = "GET, HEAD, PUT, DELETE";
 
 /**
  * Serves the files below a directory to GET and HEAD; options add lists of directories, and let
- * peers write and delete files. Needs `--allow-read` of the directory, and to write
- * `--allow-write`.
+ * peers write and delete files. Needs `--allow-read` of the directory, and `--allow-write` with
+ * `write`.
  *
  * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName}
  * does.
  *
- * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON
- * array of its content, with the query `tree` of everything below it; without the slash a directory
- * is answered with a redirect. Files have `content-type` and, if they have not changed for two
- * seconds, `last-modified` and a strong `etag`; a single range and conditional requests (RFC 9110
- * §13, §14) are supported. A file that can't be read is answered with `403 Forbidden`, and
- * everything else with `404 Not Found`: a missing or special file, and a symbolic link. While the
- * directory itself is missing, because the directory was moved or its disk is not mounted, every
- * request is answered with `503 Service Unavailable`.
+ * A path with a trailing slash refers to the `index.html` of a directory, or, with `list`, to a
+ * JSON array of its content. With the query `tree`, the array has all entries below the directory.
+ * The path of a directory without the slash is redirected. Files have `content-type` and, if they
+ * have not changed for two seconds, `last-modified` and a strong `etag`; a single range and
+ * conditional requests (RFC 9110 §13, §14) are supported. The response is `403 Forbidden` if a file
+ * can't be read, and `404 Not Found` for a missing or special file or a symbolic link. While the
+ * served directory itself is missing, because it was moved or its disk is not mounted, every
+ * response is `503 Service Unavailable`.
  *
- * A file is read in pieces while it is sent, and closed even if the peer leaves. A file that is
- * overwritten in place while it is sent is not sent to its end. Its SHA-256 is sent as
- * `repr-digest` (RFC 9530) if `want-repr-digest` requests it: always with HEAD, and with GET if it
- * is known.
+ * A file is read in pieces while it is sent, and closed even if the peer disconnects. If a file is
+ * overwritten in place while it is sent, the body is cut. The SHA-256 of the file is sent as
+ * `repr-digest` (RFC 9530) if `want-repr-digest` requests it: with HEAD always, with GET only if it
+ * is already known.
  *
- * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half
- * a file is never visible, and an error leaves only an upload that can be resumed.
- * With `--allow-sys=statfs` a file that is larger than the free space is refused before its body is
- * read. A PUT can have preconditions and a digest, and an upload that was sent with its length and
- * digest is resumed where it was interrupted. DELETE removes a file or an empty directory. Writing
- * follows no symbolic link.
+ * With `write`, a PUT writes a temporary file, syncs it to the disk, and renames it to the final
+ * name: an incomplete file is never visible, and an error leaves only an upload that can be
+ * resumed. With `--allow-sys=statfs`, a file that is larger than the free space is refused before
+ * its body is read. A PUT can have preconditions and a digest. An upload that was sent with its
+ * length and digest can be resumed. DELETE removes a file or an empty directory. Writing doesn't
+ * follow symbolic links.
  *
  * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or
  * writes many small files in one message.
@@ -180,19 +182,23 @@ export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
   readonly #logger: SafeLogger<"warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
-  /** The directory above, in which the directory may be made again; `null` if it may not be. */
+  /**
+   * The parent directory, in which a request may create the missing directory again; `null` if
+   * requests may not create it.
+   */
   readonly #parentIdentity: FileIdentity | null;
   #recreation: Promise<void> | null = null;
 
   /**
-   * Serves a directory. The constructor resolves its path; its content may change later.
+   * Creates an app for a directory. The constructor resolves the path of the directory; the content
+   * may change later.
    *
    * @param dir The path, or a `file:` URL, of the directory.
-   * @param options Further abilities, limits, and functions to call.
+   * @param options The options of the app.
    * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
    * wrong type.
-   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if
-   * `maxBytes` is not an integer from 0 to 2⁵³ − 1.
+   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if `maxBytes`
+   * is not an integer from 0 to 2⁵³ − 1.
    * @throws {Deno.errors.NotFound} if `dir` does not exist, `Deno.errors.NotADirectory` if it is a
    * file, `Deno.errors.NotCapable` without the permission to read the directory.
    */
@@ -223,13 +229,13 @@ export class FilesApp implements AppObject {
   }
 
   /**
-   * Answers with a file, a part of one, or a list; writes or deletes a file; or refuses with the
-   * right status.
+   * Responds with a file, a range of a file, or a list; writes or deletes a file; or refuses the
+   * request.
    *
    * @param request The request.
    * @param session The session of the request.
    * @throws {Error} if the file system fails in a way that has no status; the server logs the error
-   * and answers 500.
+   * and responds with 500.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const response = await this.#respond(request, session);
@@ -246,7 +252,7 @@ export class FilesApp implements AppObject {
     try {
       return this.#settings.unfinishedUploads.findModeMask();
     } catch {
-      // If the disk refuses this, it also refuses each file when that is written.
+      // If the disk refuses the test file of `findModeMask`, it also refuses each written file.
       return 0o777;
     }
   }
@@ -288,8 +294,8 @@ export class FilesApp implements AppObject {
       // The directory may have vanished since the request began.
       const refusal = isPresent() ? refusalOf(error) : missingRootRefusal(root.path);
       if (refusal === null) throw makeErrorPrintable(error);
-      // Reads of missing files are not logged. An error of the file system that reading has not
-      // turned into a refusal is thrown, so that the server logs it.
+      // Don't log reads of missing files. Throw an error of the file system that reading has not
+      // converted to a refusal, so that the server logs the error.
       const isLogged = !isReadRequest || error instanceof BundleError ||
         belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
@@ -299,9 +305,9 @@ export class FilesApp implements AppObject {
   }
 
   /**
-   * Makes the directory again, which was removed. Its name is on the disk then.
+   * Creates the removed directory again, and syncs its name to the disk.
    *
-   * @throws {Refusal} if it may not be made, or something else has its name.
+   * @throws {Refusal} if requests may not create it, or another entry has its name.
    */
   #recreateDirectory(): Promise<void> {
     const { path } = this.#settings.root;
@@ -351,19 +357,20 @@ function checkOptions(options: FilesOptions): FilesOptions {
 }
 
 /**
- * Finds the directory above a served one; `null` if this program may not look at it, or if it is on
- * another disk: to make a mount point again would fill the disk below.
+ * Finds the identity of the parent directory; `null` if this program may not read the parent, or
+ * the parent is on another disk: a new directory in place of a mount point would fill the parent's
+ * disk.
  */
 function findParentIdentity(path: string): FileIdentity | null {
   const parent = dirname(path);
-  // Deno would ask for the permission on the terminal.
+  // Query the permission first, because Deno would prompt for it on the terminal.
   const { state } = Deno.permissions.querySync({ name: "read", path: parent });
   if (state !== "granted") return null;
   const parentInfo = Deno.lstatSync(parent);
   return parentInfo.dev === Deno.lstatSync(path).dev ? parentInfo : null;
 }
 
-/** The real path of a directory; errors name the argument. */
+/** Returns the real path of a directory. Messages of errors begin with the name of the argument. */
 function realPathOf(dir: string | URL): string {
   const path = pathOf("dir", dir);
   try {

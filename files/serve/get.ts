@@ -1,4 +1,4 @@
-/** GET and HEAD, and parts of files as bodies that close their file. */
+/** GET and HEAD, and bodies of files, which close their file. */
 
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -27,10 +27,10 @@ import { makeRootPathHeader } from "../reuse.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
 const INDEX_NAME = "index.html";
-/** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
+/** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 
-/** Answers with a file, with the content of a directory, or with a redirect to it. */
+/** Responds with a file, the content of a directory, or a redirect to a directory. */
 export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = fileRequest;
   const { names, lastComponent, isDirectory } = target;
@@ -39,7 +39,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     const body = await makeListBody(root, names, request.query === "tree", hasModes);
     if (body === null) throw notFoundRefusal();
     const isHead = request.method === "HEAD";
-    // The client's clock may differ from that of this device, whose times the list has.
+    // The list has times of this device, whose clock may differ from the client's clock.
     const date = formatDate(Math.floor(Date.now() / 1000));
     const { allow } = fileRequest;
     const rootPath = fileRequest.reuse ? makeRootPathHeader(names, true) : {};
@@ -54,14 +54,15 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   try {
     return await answerWithFile(fileRequest, file, path);
   } catch (error) {
-    // The end of the session is the reason for any other error.
+    // After the end of the session, any other error is only a consequence.
     fileRequest.session?.signal.throwIfAborted();
     throw toReadRefusal(root, error, path);
   }
 }
 
 /**
- * Redirects to the path with a trailing slash: a relative one, which is right behind a proxy, too.
+ * Redirects to the path with a trailing slash. The location is relative, so that it is also right
+ * behind a proxy.
  */
 function redirect({ query }: Request, lastComponent: string): ResponseTuple {
   const location = `./${lastComponent}/${query === null ? "" : `?${query}`}`;
@@ -87,7 +88,7 @@ async function answerWithFile(
     if (range !== null && range.start >= file.size) {
       return [416, "Range Not Satisfiable", {}, null];
     }
-    // The slash keeps a file named "html" from being taken for an extension.
+    // Without the slash, the name "html" would count as an extension.
     const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
     const responseHeaders = {
       "content-type": contentType,
@@ -109,7 +110,7 @@ async function answerWithFile(
     isHandedOver = true;
     const contentRange = range?.contentRange(file.size) ?? null;
     const { start, stop } = contentRange ?? { start: 0, stop: file.size };
-    // The digest is remembered for the next request, most often by the same peer.
+    // Cache the digest for a later request, usually by the same peer.
     const isHashed = isDigestRequested(fileRequest.request.headers) &&
       fileRequest.digestCache.find(file) === null;
     const body = await makeFileBody(
@@ -136,7 +137,7 @@ async function answerWithFile(
   }
 }
 
-/** The digest of a file or of the requested prefix of the file. */
+/** Makes the headers with the digest of a file, or of the requested prefix of the file. */
 async function makeHeadDigestHeaders(
   fileRequest: FileRequest,
   file: OpenFile,
@@ -152,7 +153,7 @@ async function makeHeadDigestHeaders(
 }
 
 /**
- * The digest, if it is requested, and known or computable.
+ * Returns the requested digest; `null` if the request wants no digest, or the file can't be read.
  *
  * @param length The length of the prefix; `null` for the whole file.
  */
@@ -182,25 +183,27 @@ function makeValidatorHeaders({ etag, lastModified }: Validators): HeaderDict {
   };
 }
 
-/** The most bytes of a body that is read at once, and sent in one write with the preamble. */
+/** The maximum length of a body that is read at once, and sent in one write with the preamble. */
 const MAX_BUFFERED_BYTES = 32768;
 
-/** Closes the files of bodies that were garbage-collected; closing a closed file does no harm. */
+/** Closes the files of bodies that were garbage-collected. Closing a closed file only rejects. */
 const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
 
 /**
- * Makes a body of the bytes of a file from `start` up to, not including, `stop`. The file is closed
- * at once if the bytes are few, else after the body was sent, canceled, or garbage-collected.
+ * Makes a body of the bytes of a file from `start` up to, not including, `stop`. A short body is
+ * read at once, and the file is closed. For a longer body, the file is closed after the body was
+ * sent, canceled, or garbage-collected.
  *
- * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two
- * versions for a whole file.
+ * The body of an overwritten file is cut, so that a peer can't mistake bytes of two versions for a
+ * whole file.
  *
- * @param digestCache Gets the digest of a file that is read as a whole; `null` to compute none.
- * @param onSent Called once, with how many bytes were handed over to be sent.
- * @throws {Refusal} (409) if the bytes are few, and the file was overwritten before they were read.
- * A larger body fails with a `BodyError` while it is sent.
+ * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
+ * needed.
+ * @param onSent Called once, with the number of bytes that were passed on to be sent.
+ * @throws {Refusal} (409) if the body is short, and the file was overwritten before it was read. A
+ * longer body fails with a `BodyError` while it is sent.
  */
 export async function makeFileBody(
   file: OpenFile,
@@ -211,8 +214,8 @@ export async function makeFileBody(
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
   const hash = digestCache !== null && start === 0 && stop === file.size ? makeHash() : null;
-  // All bytes must be of the version that was opened. The check is synchronous: a look at an open
-  // file takes far less time than a turn.
+  // All bytes must be of the version that was opened. The check is synchronous, because the stat of
+  // an open file takes less time than a tick of the event loop.
   const checkNotOverwritten = () => {
     const currentStats = fstatSync(handle.fd, { bigint: true });
     if (isOverwritten(file.stats, currentStats)) throw overwrittenError(file);
@@ -228,7 +231,8 @@ export async function makeFileBody(
     });
     const closingPieces = yieldAndClose(handle, pieces, onSent);
     unreadFiles.register(closingPieces, handle);
-    // A generator yields an empty piece first: once it has started, its end closes the file.
+    // Start the generator with its empty first piece: only a started generator closes the file at
+    // its end.
     await closingPieces.next();
     try {
       return new BodyIter(closingPieces, stop - start);
@@ -239,7 +243,7 @@ export async function makeFileBody(
     }
   }
   try {
-    // Through `readPieces` a file of 30 KB takes 1.5 times as long.
+    // With `readPieces`, a file of 30 KB would take 1.5 times as long.
     const bytes = new Uint8Array(stop - start);
     let length = 0;
     while (length < bytes.length) {
@@ -267,8 +271,9 @@ function overwrittenError({ path }: OpenFile): BodyError {
 }
 
 /**
- * Yields the pieces of a file, and closes the file at the end. A piece counts as sent once the next
- * one is requested. The empty piece before them starts the generator: only a started one closes.
+ * Yields an empty piece and then the pieces of a file, and closes the file at the end. A piece
+ * counts as sent when the next piece is requested. The caller must request the empty piece: only a
+ * started generator closes the file.
  */
 async function* yieldAndClose(
   handle: FileHandle,

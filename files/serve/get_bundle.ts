@@ -1,8 +1,8 @@
 /**
- * Requests for bundles: many small files in one response, each with the promises of a single GET.
+ * Requests for bundles: many small files in one response, with the same guarantees as single GETs.
  *
- * Small files are read with synchronous operations, in time slices: an asynchronous operation costs
- * several times as much.
+ * Small files are read with synchronous operations, in time slices, because asynchronous operations
+ * take several times as much processor time.
  */
 
 import type { BigIntStats } from "node:fs";
@@ -37,10 +37,10 @@ import {
 import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
-/** How often a file is read that changes while it is read. */
+/** The maximum number of reads of a file that changes while it is read. */
 const MAX_READ_ATTEMPTS = 3;
 
-/** Answers with the files that a request names, or only with their digests. */
+/** Responds with the requested files, or only with their digests. */
 export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
   const timeSlice = new TimeSlice();
@@ -85,21 +85,23 @@ async function* readBundleChunks(
   yield [null, EMPTY_BYTES];
 }
 
-/** Reads files into a buffer, those of one directory together. */
+/**
+ * Reads files into a buffer. Consecutive files of one directory share the checks of the directory.
+ */
 class BundleReader {
   readonly buffer = new BundleBuffer();
   readonly #fileRequest: FileRequest;
-  /** The names of the directory where the paths begin. */
+  /** The names of the directory that all paths begin at. */
   readonly #directoryNames: readonly string[];
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
   readonly #hasModes: boolean;
   readonly #timeSlice = new TimeSlice();
-  /** The position of the next path. */
+  /** The index of the next path. */
   #nextIndex = 0;
   #fileSizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
-  /** The directory of the last file, until the thread is yielded. */
+  /** The directory of the last file; `null` after the thread was yielded. */
   #lastDirectory: Parent | null = null;
 
   constructor(
@@ -114,7 +116,7 @@ class BundleReader {
     this.#hasModes = isModeRequested(fileRequest.request.headers);
   }
 
-  /** Reads until the buffer is full; returns true once all files have been read. */
+  /** Reads files until the buffer is full; resolves to true if all files have been read. */
   async fill(): Promise<boolean> {
     this.#lastDirectory = null;
     while (this.#nextIndex < this.#paths.length && !this.buffer.isFull) {
@@ -149,7 +151,7 @@ class BundleReader {
       if (!isServedName(name)) return 404;
       const file = withTrailingSlash(directory) + name;
       const info = Deno.lstatSync(file);
-      // Special files are not opened: opening a device can have effects.
+      // Don't open special files: opening a device can have side effects.
       if (!info.isFile) return 404;
       if (info.size >= BUNDLED_BELOW_BYTES) return 413;
       const stats = readSmallFile(file, info, this.#content);
@@ -162,7 +164,8 @@ class BundleReader {
   }
 
   /**
-   * Returns the path of a directory; files of the same one in a row share its checks.
+   * Returns the path of a directory. A directory that was found for the last file is not checked
+   * again.
    *
    * @throws {Refusal} of status 404 if a peer may see no directory at that path.
    */
@@ -193,10 +196,13 @@ class BundleReader {
     this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
   }
 
-  /** The status of a file that can't be read; a bad sector costs no other file. */
+  /**
+   * Returns the status of a file that can't be read, and logs the reason. After a bad sector, the
+   * other files are still sent.
+   */
   #handleReadError(error: unknown, names: readonly string[]): GetStatus {
     const { root, isPresent, warn } = this.#fileRequest;
-    // Without the root, no file can be read, and the body is cut.
+    // Without the root no file can be read: cut the body.
     if (!isPresent()) throw missingRootRefusal(root.path);
     const isRefusal = error instanceof Refusal || isTooManyOpenFilesError(error);
     const refusal = isRefusal ? refusalOf(error)! : toReadRefusal(root, error, names);
@@ -205,7 +211,7 @@ class BundleReader {
   }
 }
 
-/** Whether a file that is served can have this name. */
+/** Reports whether a served file can have this name. */
 function isServedName(name: string): boolean {
   return isFileName(name) && !isReservedName(name) && findNameProblem(name) === null;
 }

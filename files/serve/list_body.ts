@@ -20,13 +20,13 @@ const MIN_CHUNK_CHARACTERS = 32768;
 const encoder = new TextEncoder();
 
 /**
- * Makes a body with an array of everything in a directory, or in the tree below it. The directory
+ * Makes a body with an array of all entries of a directory, or of the tree below it. The directory
  * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
- * the kind `"other"`. If the entries can't be found out, the body is cut.
+ * the kind `"other"`. If the directory can't be read to its end, the body is cut.
  *
- * @param root The directory that is served.
- * @param names The names that lead from the root to the directory that is listed.
- * @param hasModes Whether the list says the permission bits of files.
+ * @param root The served directory.
+ * @param names The names that lead from the root to the listed directory.
+ * @param hasModes True if the list has the permission bits of files.
  * @returns `null` if a peer may see no directory at that path.
  * @throws {Refusal} if the directory can't be read.
  */
@@ -46,7 +46,7 @@ export async function makeListBody(
       ? formatTreeBatches(options, listRoot)
       : formatListBatches(options, listRoot);
     const firstBatch = batches.next();
-    // Errors of the directory are found out now, while the response can still have another status.
+    // Read the first batch now, while the response to an error can still have another status.
     await firstBatch.catch((error) => {
       if (!(error instanceof BodyError)) throw error;
     });

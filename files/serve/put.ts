@@ -1,6 +1,6 @@
 /**
- * PUT and DELETE: files that peers send, in a single request, or resumed where an earlier request
- * was interrupted; directories that they make; and what they remove.
+ * PUT and DELETE: peers write files, in a single request or with resumption, create directories,
+ * and remove files and directories.
  */
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
@@ -35,7 +35,9 @@ import {
 } from "./put_request.ts";
 import { abortWriter, partSizeOf, withExclusiveWriter } from "./unfinished_uploads.ts";
 
-/** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
+/**
+ * Writes a file; or creates a directory, if the path has a trailing slash and the body is empty.
+ */
 export async function put(fileRequest: FileRequest): Promise<ResponseTuple> {
   const putRequest = readPutRequest(fileRequest);
   switch (putRequest.kind) {
@@ -84,7 +86,7 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { isDirectory, names } = target;
   const removal = root.remove(names, isDirectory, conditionOf(fileRequest));
   const { wasFile, changedDirectory } = await removal.catch((error) => {
-    // An error of the disk, as of a damaged sector, refuses this name alone.
+    // An error of the disk, for example a damaged sector, refuses only this entry.
     throw refusalOf(error) ?? unreadableRefusal(error);
   });
   await syncAllIfPossible([changedDirectory]);
@@ -92,7 +94,7 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-/** Writes a file that can't be resumed if the request breaks off. */
+/** Writes a file from a request that can't be resumed. */
 async function receiveWhole(
   fileRequest: FileRequest,
   upload: WholeUpload,
@@ -119,14 +121,14 @@ async function receiveWhole(
   }
 }
 
-/** Writes the rest of a file that has a part, or all of it. */
+/** Writes a file from a request that can be resumed, and that may itself resume a part. */
 async function receiveResumable(
   fileRequest: FileRequest,
   upload: ResumablePut,
 ): Promise<ResponseTuple> {
   const { offset, length } = upload;
   const existing = checkDestination(fileRequest, upload, length);
-  // An app that only adds files confirms an existing file.
+  // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
     preconditionOf(fileRequest.request.headers)(existing);
   } else conditionOf(fileRequest)(existing);
@@ -137,12 +139,12 @@ async function receiveResumable(
       (supersededSignal) => continuePart(fileRequest, upload, partPath, supersededSignal),
     );
   } catch (error) {
-    // The part has its final size only now that the file is closed.
+    // Convert the error only now: the part has its final size after the file is closed.
     throw fileRequest.unfinishedUploads.toDiskFullRefusal(error, length, partPath);
   }
 }
 
-/** Writes to a part from the offset on, or confirms an existing file. */
+/** Writes to a part from the offset on, or confirms an identical existing file. */
 async function continuePart(
   fileRequest: FileRequest,
   upload: ResumablePut,
@@ -179,11 +181,11 @@ async function continuePart(
   const writeStart = basis === null ? offset : 0;
   unfinishedUploads.checkSpace(length, writeStart, partSizeOf(partPath));
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
-  // If this fails, the part is removed: the prefix can be copied again.
+  // If the copy fails, the part is removed, because the prefix can be copied again.
   const copiedHash = basis && await basis.copyTo(temporaryFile);
   try {
     const makeChangedRefusal = () => new Refusal(409, "the part has changed", makeOffsetHeader(0));
-    // If another process had the part, the new one is empty, and so too short.
+    // If another process had locked the part, the new part is empty, so hashing throws this error.
     const hash = copiedHash ??
       await hashPrefix(temporaryFile.file, offset, makeChangedRefusal, supersededSignal);
     if (copiedHash === null) await temporaryFile.continueFrom(offset);
@@ -193,9 +195,9 @@ async function continuePart(
     return await finishUpload(fileRequest, upload, digest, temporaryFile);
   } catch (error) {
     const isDiskFull = isDiskFullError(error);
-    // An interrupted upload is resumed later, and a refused one is removed.
+    // An interrupted upload can be resumed later; the part of a refused upload is removed.
     const isInterrupted = supersededSignal.aborted || isDiskFull || refusalOf(error) === null;
-    // A file that has its name already is not cut.
+    // Don't cut a file that was already renamed to its final name.
     if (isInterrupted && temporaryFile.isInPlace) {
       if (isDiskFull) await temporaryFile.truncateToSynced();
       temporaryFile.isKept = temporaryFile.file.statSync().size > 0;
@@ -205,7 +207,7 @@ async function continuePart(
   }
 }
 
-/** Answers how many bytes of an upload the server has, without creating a file. */
+/** Responds with the number of bytes of an upload that the server has. Doesn't create a file. */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { unfinishedUploads } = fileRequest;
   const upload = readOffsetRequest(fileRequest);
@@ -213,8 +215,8 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   const partPath = partOf(fileRequest, upload);
   await abortWriter(partPath);
   const { offset, existingFile } = await findUploadState(fileRequest, upload, partPath);
-  // If a file of this length exists, it may be the same, and the client then sends no bytes. So the
-  // space is checked only without one.
+  // If a file of this length exists, it may be identical, and the client then sends no bytes. So
+  // check the space only if no such file exists.
   if (existingFile === null) unfinishedUploads.checkSpace(upload.length, offset, offset);
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {
@@ -226,7 +228,10 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   return [200, "OK", headers, null];
 }
 
-/** The headers from which a client makes the condition that it replaces only this file. */
+/**
+ * Makes the headers from which a client makes the condition to replace only this version of the
+ * file.
+ */
 function makeVersionHeaders(existing: BigIntStats | null): HeaderDict {
   if (existing === null) return { "file-stamp": MISSING_FILE_STAMP };
   if (existing.isDirectory()) return {};
@@ -237,7 +242,7 @@ function makeVersionHeaders(existing: BigIntStats | null): HeaderDict {
 }
 
 /**
- * Opens the file of which an upload reuses a prefix.
+ * Opens the basis file, of which an upload reuses a prefix.
  *
  * @throws {Refusal} of status 404 if this peer can't read the file.
  */
@@ -256,7 +261,7 @@ async function openBasis(
   disposables.defer(() => handle.close());
   const makeReadError = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
-    const problem = `${file.path} is not what was to be reused`;
+    const problem = `${file.path} has changed or can't be read, so its prefix is not reused`;
     return new Refusal(409, problem, makeOffsetHeader(0), { cause: error });
   };
   return {
@@ -270,7 +275,7 @@ async function openBasis(
         if (isOverwritten(stats, fstatSync(handle.fd, { bigint: true }))) throw makeReadError();
         return hash;
       } finally {
-        // Windows replaces no file that is open.
+        // Windows can't replace an open file.
         await disposables.disposeAsync();
       }
     },
@@ -284,8 +289,8 @@ interface ExistingFile {
 }
 
 /**
- * Finds how many bytes of an upload the server has, and the existing file of the same length, if
- * its digest is of interest.
+ * Finds the number of bytes of an upload that the server has, and the existing file of the same
+ * length, if its digest is needed.
  */
 async function findUploadState(
   fileRequest: FileRequest,
@@ -304,7 +309,7 @@ async function findUploadState(
   return { offset: isIdentical ? length : partOffset, existingFile };
 }
 
-/** Finds the existing file, if it has this length. */
+/** Finds the existing file; `null` if it has another length. */
 async function findExistingFile(
   fileRequest: FileRequest,
   length: number,
@@ -326,9 +331,9 @@ async function findExistingFile(
 }
 
 /**
- * Answers an upload of an existing file: the file gets the time and the permission bits in the
- * request. Its path may not be on the disk yet, if the server was killed before it had
- * answered an earlier request.
+ * Completes an upload of an identical existing file: sets the time and the permission bits of the
+ * request, and syncs the path to the disk. If the server was killed during an earlier request, the
+ * path may not be synced yet.
  */
 async function confirmUpload(
   fileRequest: FileRequest,
@@ -340,7 +345,7 @@ async function confirmUpload(
     const { path, existing } = fileRequest.root.findFile(fileRequest.target.names);
     conditionOf(fileRequest)(existing);
     if (existing === null || !isUnchanged(existing, stats)) {
-      throw new Refusal(409, `${path} changed meanwhile`, makeOffsetHeader(0));
+      throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }
     if (modified !== null) setModified(path, modified);
     applyMode(fileRequest, path, mode);
@@ -357,7 +362,7 @@ function partOf(
   return unfinishedUploads.partOf(session?.peerCertificate, [names, length, digest, version]);
 }
 
-/** Aborts when the session ends, or a newer request asks for the same part. */
+/** Makes a signal that aborts when the session ends, or a newer request needs the same part. */
 function makeAbortSignal(
   { session }: FileRequest,
   supersededSignal: AbortSignal | undefined,
@@ -377,9 +382,10 @@ function checkDigest(hash: Hash, digest: string | null): string {
 }
 
 /**
- * Gives a complete file its name, or keeps it as a part if a later request does that.
+ * Renames a complete file to its final name, or keeps the file as a part that a later request
+ * renames.
  *
- * @param digest Its SHA-256; `null` if the request has none.
+ * @param digest The SHA-256 of the file; `null` if the request has no digest.
  */
 async function finishUpload(
   fileRequest: FileRequest,
@@ -388,15 +394,15 @@ async function finishUpload(
   temporaryFile: TemporaryFile,
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report, unfinishedUploads } = fileRequest;
-  // A part has the time of its last write, by which old ones are found.
+  // A part keeps the time of its last write, by which old parts are found.
   if (modified !== null && !isNamedLater) await temporaryFile.file.utime(new Date(), modified);
   await temporaryFile.sync();
   await checkTrust(session);
   if (isNamedLater) {
     unfinishedUploads.checkQuota(temporaryFile.path);
     temporaryFile.isKept = true;
-    // The client deletes the entry in the way after the answer, so the part must survive a power
-    // failure.
+    // After the response, the client deletes the entry that has the name. So the part must survive
+    // a power failure.
     await syncAllIfPossible([root.path, dirname(temporaryFile.path)]);
     return makeWriteResponse(false, makeDigestHeader(digest));
   }
@@ -412,7 +418,10 @@ async function finishUpload(
   return makeWriteResponse(isCreated, makeDigestHeader(digest));
 }
 
-/** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
+/**
+ * Sets the permission bits of a file synchronously to the bits of its source, without the bits that
+ * a new file does not get.
+ */
 function applyMode({ unfinishedUploads }: FileRequest, path: string, mode: number | null): void {
   const modeMask = mode === null ? null : unfinishedUploads.findModeMask();
   if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));

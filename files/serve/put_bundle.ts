@@ -1,4 +1,4 @@
-/** Bundles that arrive: many small files at once. */
+/** Uploads of bundles: many small files in one request. */
 
 import type { ResponseTuple } from "../../base.ts";
 import type { Request } from "../../server.ts";
@@ -25,7 +25,7 @@ import {
   type SmallFilesTarget,
 } from "../small_files.ts";
 
-/** Writes the files of a bundle, and answers with a status for each. */
+/** Writes the files of a bundle, and responds with a status for each file. */
 export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const writer = new BundleWriter(fileRequest);
   await using smallFiles = new SmallFiles(writer.target);
@@ -41,7 +41,7 @@ export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple
     }
   } finally {
     try {
-      // Files that have arrived whole are not lost, so that the client can go on behind them.
+      // Keep completely received files, so that the client can continue after them.
       await smallFiles.flush();
     } finally {
       writer.recordOutcomes(smallFiles.takeOutcomes());
@@ -58,20 +58,20 @@ async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, vo
   for await (const [, data] of body) yield data;
 }
 
-/** A file, or a directory, of a bundle that arrives. */
+/** A file or directory of an uploaded bundle. */
 interface BundledUpload extends SmallFile {
-  /** The position of its status. */
+  /** The index of the file's status. */
   readonly index: number;
   readonly size: number;
-  /** The permission bits of the source, if they are taken. */
+  /** The permission bits of the source; `null` if they are not applied. */
   readonly mode: number | null;
-  /** Whether the record says what it may replace. */
+  /** True if the record has a condition. */
   readonly hasCondition: boolean;
 }
 
-/** Checks the files of a bundle, and notes their outcomes. */
+/** Checks the files of a bundle, and records their outcomes. */
 class BundleWriter {
-  /** The statuses of all records, in their order. */
+  /** The statuses of all records, in the order of the records. */
   readonly statuses: PutStatus[] = [];
   readonly target: SmallFilesTarget<BundledUpload>;
   readonly #fileRequest: FileRequest;
@@ -87,7 +87,7 @@ class BundleWriter {
       },
       createTemporaryFile: ({ mode }) =>
         unfinishedUploads.create(mode === null ? {} : { mode: mode | 0o600 }),
-      // The device may have forgotten the peer while the bundle arrived.
+      // The peer may have been removed from the trusted devices since the request began.
       checkAllowed: () => checkTrust(session),
     };
   }
@@ -126,9 +126,7 @@ class BundleWriter {
     return null;
   }
 
-  /**
-   * Notes the statuses of files, and reports each file that was written, even if others failed.
-   */
+  /** Records the statuses of files, and reports each written file, even if others failed. */
   recordOutcomes(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
@@ -146,14 +144,14 @@ class BundleWriter {
       this.#fileRequest.unfinishedUploads.toDiskFullRefusal(error, size, null),
     );
     if (refusal === null) throw error;
-    // Writing small files has no other statuses than those of `PutStatus`.
+    // Errors of writing small files have only statuses of `PutStatus`.
     const { status } = refusal;
     this.statuses[index] = (status === 412 && !hasCondition ? 409 : status) as PutStatus;
     this.#fileRequest.warn(refusal, names.join("/"));
   }
 }
 
-/** Refuses to replace another file than the one that the client has seen, or any at all. */
+/** Makes the condition that the existing file is the version that the client has listed. */
 function makeStampCondition(
   [size, modified]: readonly [size: number, modified: number],
   isAddOnly: boolean,
@@ -162,8 +160,8 @@ function makeStampCondition(
   return (existing) => {
     if (existing !== null && stampOfStats(existing) === stamp) return;
     const problem = isAddOnly
-      ? "the client has seen a file there, and files are only added"
-      : "the file is not the one that the client has seen";
+      ? "the client would replace a file, but this app only adds files"
+      : "the file is not the version that the client has listed";
     throw new Refusal(412, problem);
   };
 }

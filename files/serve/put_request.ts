@@ -1,7 +1,4 @@
-/**
- * What a PUT asks for, decided once from its headers and the length of its body; and what it may
- * replace.
- */
+/** The kind and the conditions of a PUT, from its headers and the length of its body. */
 
 import type { BigIntStats } from "node:fs";
 import type { HeaderDict } from "../../base.ts";
@@ -14,19 +11,21 @@ import { parseReuse, type ReusedPrefix } from "../reuse.ts";
 import type { Condition } from "../root.ts";
 import type { FileRequest } from "./file_request.ts";
 
-/** A file that is written in a single request, and can't be resumed if that breaks off. */
+/** An upload in a single request that can't be resumed. */
 export interface WholeUpload extends UploadHeaders {
   readonly kind: "whole";
-  /** Bytes of the file; `null` if they are not known. */
+  /** The length of the file in bytes; `null` if it is unknown. */
   readonly size: number | null;
 }
 
-/** An upload with a digest or a version, of which the server may have a part. */
+/** An upload with a digest or a version, by which the server finds its part. */
 export interface ResumableUpload extends UploadHeaders {
   readonly length: number;
 }
 
-/** The rest of a file, or all of it, of which a part is kept if the request breaks off. */
+/**
+ * A PUT of all or the remaining bytes of a file. If the request is interrupted, the part is kept.
+ */
 export interface ResumablePut extends ResumableUpload {
   readonly kind: "resumable";
   readonly offset: number;
@@ -35,12 +34,12 @@ export interface ResumablePut extends ResumableUpload {
 /** The kind of a PUT, with its parameters. */
 export type PutRequest =
   | { readonly kind: "directory" }
-  /** An existing file that only gets permission bits. */
+  /** Sets only the permission bits of an existing file. */
   | { readonly kind: "mode"; readonly length: number; readonly mode: number | null }
   | WholeUpload
   | ResumablePut;
 
-/** @throws {Refusal} if the headers don't fit to one another, or to the body. */
+/** @throws {Refusal} if the headers contradict one another or the body. */
 export function readPutRequest(fileRequest: FileRequest): PutRequest {
   const { request: { body, headers }, target } = fileRequest;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
@@ -70,38 +69,38 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
   return { ...resumable, kind: "resumable", offset };
 }
 
-/** Reads the request for the upload offset. */
+/** Reads the headers of a request for the upload offset. */
 export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload {
   return toResumableUpload(readUpload(fileRequest));
 }
 
-/** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
+/** The headers about a file in a PUT, and in a HEAD that requests the upload offset. */
 export interface UploadHeaders {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
-  /** When the file was last changed on the client. */
+  /** The modification time of the file on the client. */
   readonly modified: Date | null;
   /** The permission bits of the file on the client. */
   readonly mode: number | null;
   /** The position of the first byte of the body in the file. */
   readonly offset: number | null;
-  /** Bytes of the whole file. */
+  /** The length of the whole file in bytes. */
   readonly length: number | null;
-  /** The client's name of this version of the file, whose digest is not known yet. */
+  /** The client's id of this version of the file, in place of a digest that is not computed yet. */
   readonly version: string | null;
-  /** Whether the file gets its name by a later request: until then its part is kept. */
+  /** True if a later request renames the part to the file; until then the part is kept. */
   readonly isNamedLater: boolean;
-  /** The prefix of the file that the server copies, and that is not in the body. */
+  /** The prefix of the file that the server copies, and that the body doesn't have. */
   readonly reusedPrefix: ReusedPrefix | null;
 }
 
 /**
- * The form of `upload-version`, which is only compared with that of an earlier request. Our client
+ * The values of `upload-version`. The server only compares them with earlier requests. Our client
  * sends a fingerprint of 64 digits.
  */
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
-/** Whether a HEAD asks how many bytes of an upload the server has, rather than for the file. */
+/** Reports whether a HEAD requests the upload offset, and not the headers of the file. */
 export function isOffsetRequest(headers: HeaderDict): boolean {
   return headers["upload-length"] !== undefined &&
     (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
@@ -112,7 +111,7 @@ export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
   return {
     mode: readHeader(headers, "file-mode", (value) => requireValid(parseMode(value))),
     digest: readHeader(headers, "repr-digest", parseReprDigest),
-    // The form is that of `toISOString`; milliseconds may be omitted.
+    // The form of `toISOString`; milliseconds may be omitted.
     modified: readHeader(headers, "upload-modified", (value) => {
       return parseTime(value) ?? requireValid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
@@ -141,11 +140,15 @@ function readUpload(
   const isReuseValid = reusedPrefix === null ||
     length !== null && reusedPrefix.length <= length &&
       (offset ?? reusedPrefix.length) === reusedPrefix.length;
-  if (!isReuseValid) throw new Refusal(400, "what is reused does not fit to the upload");
+  if (!isReuseValid) {
+    throw new Refusal(400, "the reused prefix contradicts upload-length or upload-offset");
+  }
   return { ...upload, reusedPrefix, ...appliesModes ? {} : { mode: null } };
 }
 
-/** Reads a header, if the request has it; throws a refusal for an invalid header. */
+/**
+ * Reads a header; `null` if the request doesn't have it. Throws a refusal for an invalid header.
+ */
 function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {
@@ -178,7 +181,7 @@ function toResumableUpload(upload: UploadHeaders): ResumableUpload {
 }
 
 /**
- * Refuses a target that can't be written, before the body is read.
+ * Refuses a target that can't be written. Called before the body is read.
  *
  * @returns The metadata of the existing file; `null` if the path does not exist.
  */
@@ -195,21 +198,24 @@ export function checkDestination(
   return existing;
 }
 
-/** The condition of a request that writes or deletes, and that of an app that only adds files. */
+/**
+ * Returns the condition of a request that writes or deletes, combined with the condition of an app
+ * that only adds files.
+ */
 export function conditionOf(
   { request: { headers }, target, write, allow }: FileRequest,
 ): Condition {
   const precondition = preconditionOf(headers);
   return (existing) => {
-    // A file is in the way of a directory for every app.
+    // A file that has the name of a new directory is refused later, by every app.
     const isProtected = write === "add" && !target.isDirectory && existing?.isDirectory() === false;
     if (!isProtected) return precondition(existing);
     const status = hasCondition(headers) ? 412 : 409;
-    throw new Refusal(status, "a file is there, and files are only added", { allow });
+    throw new Refusal(status, "the file exists, and this app only adds files", { allow });
   };
 }
 
-/** The condition that the headers of a request set. */
+/** Returns the condition that the headers of a request set. */
 export function preconditionOf(headers: HeaderDict): Condition {
   const stamp = readHeader(
     headers,
@@ -224,7 +230,7 @@ export function preconditionOf(headers: HeaderDict): Condition {
   };
 }
 
-/** Whether a request says what it may replace. */
+/** Reports whether a request has a condition. */
 function hasCondition(headers: HeaderDict): boolean {
   return ["if-match", "if-none-match", "if-unmodified-since", "if-file-stamp"]
     .some((name) => headers[name] !== undefined);

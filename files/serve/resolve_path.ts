@@ -1,10 +1,10 @@
 /**
- * Reading below a root: resolves the names of a request to a path, decides whether a peer may see
- * it, and opens the file.
+ * Reading below a root: resolves the names of a request to a path, checks that a peer may see the
+ * path, and opens the file.
  *
  * Links below the root are not followed: a path that is a link, leads through a link, or is
  * reserved, counts as missing. The path is looked up once, just before the file is opened. A local
- * user who exchanges directories and links at that moment is outside of the threat model
+ * user who exchanges directories and links at the same time is outside of the threat model
  * (docs/security.md).
  */
 
@@ -32,7 +32,7 @@ interface ResolvedPath {
 }
 
 /**
- * Resolves names to a path; `null` if a link is on the way to it, or a reserved name.
+ * Resolves names to a path; `null` if the path has a link or a reserved name.
  *
  * @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist.
  */
@@ -46,7 +46,7 @@ export async function resolvePath(
   const isWithoutLinks = real === path || names.length === 0 ||
     hasNoSymlink(root.pathOf(names.slice(0, -1)));
   if (!isWithoutLinks) return null;
-  // Look up the kind before opening: opening a device can have effects.
+  // Look up the kind before opening: opening a device can have side effects.
   return { path, stats: await lstat(path, { bigint: true }) };
 }
 
@@ -84,8 +84,8 @@ async function openFileAt(path: string): Promise<OpenFile | null> {
 }
 
 /**
- * Whether one of the names is reserved, leads to a directory that has a reserved name, or can't be
- * on the disk.
+ * Reports whether one of the names is reserved, leads to a directory that has a reserved name, or
+ * can't be on the disk.
  */
 function isHiddenPath({ path }: Root, names: readonly string[]): boolean {
   return names.some((name) => isReservedName(name) || findNameProblem(name) !== null) ||
@@ -96,19 +96,18 @@ function isHiddenPath({ path }: Root, names: readonly string[]): boolean {
 /** Codes of errors of a path that can't exist. */
 const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
-/** Whether an error means that a path does not exist for a peer. */
+/** Reports whether an error means that a path does not exist for a peer. */
 function isAbsenceError(error: unknown): boolean {
-  // The program may lack permission for a part of the directory.
+  // The program may lack the permission for a subdirectory.
   return isMissingPathError(error) || error instanceof Deno.errors.NotCapable ||
     INVALID_PATH_CODES.has(fileErrorCodeOf(error));
 }
 
 /**
- * Converts an error of reading to the refusal that a peer gets: 403 if the file or directory with
- * these names can't be read, because it is damaged or this user may not read it, and 404 if it does
- * not exist for a peer.
+ * Converts an error of reading to the refusal for a peer: 403 if the file or directory with these
+ * names is damaged or this user may not read it, 404 if it does not exist for a peer.
  *
- * @throws the error if that file or directory has not caused it.
+ * @throws the error itself if it has another cause.
  */
 export function toReadRefusal(root: Root, error: unknown, names: readonly string[]): Refusal {
   if (isAbsenceError(error)) return notFoundRefusal();
@@ -117,7 +116,7 @@ export function toReadRefusal(root: Root, error: unknown, names: readonly string
 }
 
 /**
- * Returns `null` after an error of reading if the path of the names does not exist for a peer.
+ * Returns `null` if an error of reading means that the path does not exist for a peer.
  *
  * @throws {Refusal} as {@linkcode toReadRefusal} returns it, if the path exists.
  */
@@ -127,7 +126,7 @@ export function toNullIfAbsent(root: Root, error: unknown, names: readonly strin
   throw refusal;
 }
 
-/** Whether no link is on the path of the names, as far as this user can look it up. */
+/** Reports whether the path of the names has no link, as far as this user can look up the path. */
 function hasNoLink(root: Root, names: readonly string[]): boolean {
   for (let depth = 1; depth <= names.length; depth++) {
     try {

@@ -1,6 +1,6 @@
 /**
- * Unfinished files in the reserved directory of a root: those of a single request, and parts, the
- * data of interrupted uploads, which can be resumed.
+ * Unfinished uploads in the reserved directory of a root: temporary files of single requests, and
+ * parts, which have the received bytes of uploads that can be resumed.
  */
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
@@ -25,18 +25,18 @@ import { inUseRefusal, Refusal } from "../refusal.ts";
 import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
 
 const HOUR_MILLISECONDS = 60 * 60 * 1000;
-/** How long an unfinished file is kept after the last write, in milliseconds. */
+/** The time after the last write at which an unfinished upload is removed. */
 const MAX_AGE_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 
 interface UnfinishedFile {
   readonly path: string;
   readonly size: number;
-  /** When the file was last written to, in milliseconds since 1970. */
+  /** The time of the last write, in milliseconds since 1970. */
   readonly modified: number;
 }
 
 export class UnfinishedUploads {
-  /** The path of the directory, which is made when it is needed. */
+  /** The path of the directory, which is created when it is needed. */
   readonly path: string;
   readonly #root: string;
   /**
@@ -45,7 +45,7 @@ export class UnfinishedUploads {
   #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #onError: (message: string) => void;
   #modeMask: number | null | undefined;
-  /** When old files were last looked for, in milliseconds since 1970. */
+  /** The time of the last sweep, in milliseconds since 1970. */
   #sweptAt = -Infinity;
 
   /** @param onError Called if an old file can't be removed. */
@@ -59,7 +59,7 @@ export class UnfinishedUploads {
    * Creates the directory, with mode 0700, if it is missing. At most once an hour, the directory is
    * swept.
    *
-   * @throws {Refusal} if something else has this name.
+   * @throws {Refusal} if an entry of another kind has this name.
    */
   makeDirectory(): void {
     // The clock may be set back.
@@ -70,7 +70,7 @@ export class UnfinishedUploads {
       try {
         mkdirSync(path, { mode: 0o700 });
       } catch (error) {
-        // Another process was first.
+        // Another process has created the directory.
         if (fileErrorCodeOf(error) !== "EEXIST") throw error;
       }
       stats = lstatSync(path, { bigint: true });
@@ -82,7 +82,7 @@ export class UnfinishedUploads {
     try {
       chmodSync(path, 0o700);
     } catch {
-      // On a file system without modes the mount decides who may read.
+      // On a file system without modes, the options of the mount decide who may read.
     }
   }
 
@@ -97,8 +97,8 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Finds out once which permission bits a new file gets of all that it asks for; `null` if files
-   * have none. A directory that was missing is removed again.
+   * Determines once which of all permission bits a new file gets; `null` if files have no
+   * permission bits. If the directory was missing, it is removed again.
    */
   findModeMask(): number | null {
     if (this.#modeMask !== undefined) return this.#modeMask;
@@ -120,11 +120,11 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Creates or opens the file of a part; only this user can read the file. A file that another
-   * process is writing is removed, and a new one created: the other process notices before the
-   * rename.
+   * Creates or opens the file of a part; only this user can read the file. If another process is
+   * writing the file, the file is removed and created again: the other process detects the removal
+   * before it renames the file.
    *
-   * @param mode The permission bits of the source; `null` if they are not known.
+   * @param mode The permission bits of the source; `null` if they are unknown.
    */
   async openPart(path: string, mode: number | null = null): Promise<TemporaryFile> {
     this.makeDirectory();
@@ -142,10 +142,9 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Finds the path of the part of an upload, whether or not the part exists. Only the client that
-   * sent the part finds it: another client, by its own key or its authority's, gets another path.
-   * Clients without a certificate count as one. The paths of one client differ behind the last
-   * dash.
+   * Returns the path of the part of an upload, which may be missing. The path depends on the key of
+   * the client and of its authority, so another client can't find the part. Clients without a
+   * certificate count as one client. The paths of one client differ only after the last dash.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const keys = [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
@@ -156,10 +155,11 @@ export class UnfinishedUploads {
   /**
    * Compares a file with the free space, before its body is read.
    *
-   * @param length Bytes of the whole file; 0 if they are not known.
-   * @param offset Where the body begins in the file.
-   * @param partBytes Bytes of the part, which is cut at the offset.
-   * @throws {Refusal} if there is too little space. Its headers have the bytes of the part.
+   * @param length The length of the whole file in bytes; 0 if it is unknown.
+   * @param offset The position of the body in the file.
+   * @param partBytes The length of the part, which is cut at the offset.
+   * @throws {Refusal} if there is too little space. The headers of the refusal have the length of
+   * the part.
    */
   checkSpace(length: number, offset: number, partBytes: number): void {
     checkSpace(
@@ -175,10 +175,10 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Converts the error of a disk that has filled up: the refusal says how many bytes are needed and
-   * free, and names the parts that stay. Other errors are returned unchanged.
+   * Converts the error of a full disk to a refusal with the needed and free bytes, and the bytes of
+   * kept parts. Returns other errors unchanged.
    *
-   * @param length Bytes of the whole file; `null` if they are not known.
+   * @param length The length of the whole file in bytes; `null` if it is unknown.
    * @param partPath The path of the part; `null` if the file has no part.
    */
   toDiskFullRefusal(error: unknown, length: number | null, partPath: string | null): unknown {
@@ -197,9 +197,10 @@ export class UnfinishedUploads {
   }
 
   /**
-   * The words of a message for the parts, which are hidden; not for those of uploads under way.
+   * Returns the text about the hidden parts for a message, without the parts of uploads in
+   * progress.
    *
-   * @param ownPart The part of the upload that the message is about, which stays.
+   * @param ownPart The part of the upload that the message is about, which is kept.
    */
   #describeParts(ownPart: string | null): string {
     const parts = this.#listFiles(`${this.path}/part-`);
@@ -209,9 +210,9 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Removes the oldest idle parts of a client until its parts take at most half of what would be
-   * free without them. The part that was just interrupted stays: a file that is larger than that
-   * has to arrive over a network that breaks off, too.
+   * Removes the oldest idle parts of a client, until all its parts take at most half of the space
+   * that would be free without them. The part of the upload that was just interrupted is kept, so
+   * that a larger file can also be sent over an unreliable network.
    */
   evictOldParts(partPath: string): void {
     let freeBytes = readFreeBytes(this.#root);
@@ -227,15 +228,16 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Refuses a complete part that is kept for a later request, if the parts of its client take more
-   * than half of what would be free without them. No part is removed: the others may be as
-   * complete.
+   * Refuses to keep a complete part for a later request, if the parts of the client take more than
+   * half of the space that would be free without them. Other parts are not removed, because they
+   * may also be complete.
    */
   checkQuota(partPath: string): void {
     const freeBytes = readFreeBytes(this.#root);
     if (freeBytes === null) return;
     const client = partPath.slice(0, partPath.lastIndexOf("-"));
-    // Thousands of parts may be kept in a row: they are listed once a second, and in between added.
+    // A client may keep thousands of parts in a short time: list them once a second, and add the
+    // new parts in between.
     const isRecent = this.#clientUsage.client === client &&
       Date.now() - this.#clientUsage.at < 1000;
     if (isRecent) this.#clientUsage.taken += partSizeOf(partPath);
@@ -276,23 +278,23 @@ export class UnfinishedUploads {
   }
 }
 
-/** Returns the bytes of a part; 0 for a missing part. */
+/** Returns the length of a part in bytes; 0 for a missing part. */
 export function partSizeOf(partPath: string): number {
   const stats = lstatExactOrNull(partPath);
   return stats?.isFile() ? Number(stats.size) : 0;
 }
 
-/** The requests of this process that write to parts, by the path of the part. */
+/** The requests of this process that are writing to parts, by the paths of the parts. */
 const partWriters = new Map<string, {
-  /** Aborts once a newer request has asked for the same part. */
+  /** Aborted when a newer request needs the same part. */
   readonly abortController: AbortController;
   /** Resolves when the request has ended. */
   readonly ended: Promise<void>;
 }>();
 
 /**
- * Ends the request that writes to a part; resolves when no request does. Another request may have
- * begun before the caller continues.
+ * Aborts the request that is writing to a part; resolves when no request is writing to it. Another
+ * request may have begun before the caller continues.
  */
 export async function abortWriter(partPath: string): Promise<void> {
   for (let writer; (writer = partWriters.get(partPath)) !== undefined;) {
@@ -302,9 +304,9 @@ export async function abortWriter(partPath: string): Promise<void> {
 }
 
 /**
- * Writes to a part alone: another request that writes to the part is ended first.
+ * Writes to a part exclusively: aborts another request that is writing to the part first.
  *
- * @param write Writes; the argument aborts when a newer request asks for the part.
+ * @param write Writes to the part; the signal aborts when a newer request needs the part.
  */
 export async function withExclusiveWriter<T>(
   partPath: string,

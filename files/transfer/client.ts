@@ -75,7 +75,7 @@ export class TransferClient implements Disposable {
    *
    * @param label The name of the target in errors.
    * @param options The signal aborts connecting and every request.
-   * @param mayRepeat Whether the client may repeat a request that may have been processed. Uploads
+   * @param mayRepeat True if the client may repeat a request that may have been processed. Uploads
    * may be repeated: a file that is written twice has the same content.
    * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
    * wrong type.
@@ -104,12 +104,12 @@ export class TransferClient implements Disposable {
     return mode === null ? null : mode & ~(hintsOf(this.#target).maskedModeBits ?? 0);
   }
 
-  /** Whether a closed connection can be replaced by another connection. */
+  /** True if a closed connection can be replaced by another connection. */
   get canReconnect(): boolean {
     return this.#pool !== null;
   }
 
-  /** Whether the connection is open, or another connection can be opened. */
+  /** True if the connection is open, or another connection can be opened. */
   get isUsable(): boolean {
     return this.canReconnect || (this.#target as { closed?: boolean }).closed !== true;
   }

@@ -156,7 +156,7 @@ export class PartFile implements Disposable {
     }
   }
 
-  /** Whether earlier calls left parts. */
+  /** True if earlier calls left parts. */
   get hasLeftovers(): boolean {
     return this.#leftoverPaths.length > 0;
   }
@@ -256,7 +256,7 @@ function sizeOf(path: string): number {
 /**
  * Renames a part to its target, and syncs the new name to the disk.
  *
- * @param mayReplace Whether the target may already exist.
+ * @param mayReplace True if the target may already exist.
  * @param initialInfo The target as it was when the call began.
  * @param sourceMode The permission bits of the source. With `null`, a replaced file keeps its bits,
  * and a new file gets the usual bits.

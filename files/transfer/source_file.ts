@@ -49,7 +49,7 @@ export class SourceFile implements AsyncDisposable {
   /** The metadata of the file when it was opened. */
   readonly snapshot: FileSnapshot;
   /**
-   * Whether the last change was long enough before the file was opened for the times of the file to
+   * True if the last change was long enough before the file was opened for the times of the file to
    * show another change.
    */
   readonly isSettled: boolean;
@@ -223,7 +223,7 @@ export class SourceFile implements AsyncDisposable {
     if (this.#sha256 !== sha256) throw this.makeChangedError();
   }
 
-  /** Whether the metadata of the file has changed since the file was opened. */
+  /** True if the metadata of the file has changed since the file was opened. */
   get hasChanged(): boolean {
     // Synchronous, because the stat of an open file takes less time than a tick of the event loop.
     return !isUnchanged(this.#stats, statsOf(this.#file.statSync()));

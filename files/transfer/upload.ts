@@ -251,7 +251,7 @@ export class FileUpload {
     return this.#settings.modified ?? this.#source.snapshot.info.mtime;
   }
 
-  /** Whether another change of the local file would change its `upload-version`. */
+  /** True if another change of the local file would change its `upload-version`. */
   get #isResumable(): boolean {
     return this.#settings.resume && this.#source.isSettled;
   }

@@ -32,7 +32,7 @@ export class NameConflicts {
   readonly #attempt: TreeAttempt;
   readonly #copier: FileCopier;
   readonly #replaceableFiles: ReplaceableFiles;
-  /** Whether the target exists and can't be listed, so that any name may exist. */
+  /** True if the target exists and can't be listed, so that any name may exist. */
   isUnlisted = false;
   /** The directories of the source that the target lists by other names. */
   readonly #respelledDirectories = new Set<TreeNode>();

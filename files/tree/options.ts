@@ -14,7 +14,7 @@ import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
 import type { TransferResult } from "../options.ts";
 
-/** How directories are compared and copied, superfluous entries deleted, and errors retried. */
+/** The options for copying a directory. */
 export interface TreeOptions {
   /**
    * The comparison of files. A file that is the same at both ends is not copied:
@@ -126,7 +126,7 @@ export interface TreeOptions {
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 
-/** How a directory is uploaded, or its files are moved. */
+/** The options for uploading a directory. */
 export interface UploadTreeOptions extends TreeOptions {
   /**
    * Whether to remove each local file after the target has it. A file is removed only if this call
@@ -204,7 +204,7 @@ export type CheckedTreeOptions =
 /** The options that decide about the plan of a copy. */
 export interface PlanRules
   extends Pick<CheckedTreeOptions, "compare" | "replace" | "modes" | "delete" | "filter"> {
-  /** Whether files are kept because the server of the target only adds files. */
+  /** True if files are kept because the server of the target only adds files. */
   readonly refusesReplacement?: boolean;
 }
 
@@ -251,7 +251,7 @@ const MAX_CONNECTIONS = 64;
 /**
  * Checks the options of a tree, and gives them their defaults.
  *
- * @param mayMove Whether `move` is an option.
+ * @param mayMove True if `move` is an option.
  */
 export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): CheckedTreeOptions {
   const names = Object.keys(DEFAULTS).filter((name) => mayMove || name !== "move");

@@ -92,7 +92,7 @@ interface Deletion {
 /** A directory that can't be created, and the reason. */
 interface BlockedDirectory {
   readonly error: unknown;
-  /** Whether the target has a link with this name, which doesn't prevent deletions. */
+  /** True if the target has a link with this name, which doesn't prevent deletions. */
   readonly isBlockedByLink: boolean;
 }
 
@@ -127,9 +127,9 @@ export class Plan {
   readonly keptDirectories = new Set<TreeNode>();
   /** The number of failures because of links at the target. */
   linkFailureCount = 0;
-  /** Whether a part of the source can't be read or named. */
+  /** True if a part of the source can't be read or named. */
   isIncomplete = false;
-  /** Whether the source has no entries, or the filter has excluded all entries. */
+  /** True if the source has no entries, or the filter has excluded all entries. */
   isEmpty = true;
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;

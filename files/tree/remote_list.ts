@@ -45,7 +45,7 @@ export function treeUriOf(uri: string | readonly string[]): string {
 /**
  * Reads the tree below a directory of a server.
  *
- * @param isSource Whether the tree is the source. The tree of a source includes entries with
+ * @param isSource True if the tree is the source. The tree of a source includes entries with
  * reserved names, which are reported as skipped.
  * @param hasModes Whether to request the permission bits of files.
  * @param extraHeaders Additional headers of the request.

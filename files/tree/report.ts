@@ -39,11 +39,11 @@ export class TreeReport {
   failureCount = 0;
   /** The first reported error; `null` if no error was reported. */
   firstError: { readonly error: unknown } | null = null;
-  /** Whether all reported errors are transient. */
+  /** True if all reported errors are transient. */
   areErrorsTransient = true;
   /** The first lost connection of this attempt that failed only a single file. */
   firstInterruption: { readonly error: unknown } | null = null;
-  /** Whether a callback has thrown, which ends the call. */
+  /** True if a callback has thrown, which ends the call. */
   hasThrown = false;
   #isPlanned = false;
   /** The files of the target whose bytes are expected to be reused. */

@@ -13,7 +13,7 @@ import type { TreeNode } from "./tree.ts";
 
 /** The properties of a server from the response with a list. */
 export interface ListingServer {
-  /** Whether the server only adds files. */
+  /** True if the server only adds files. */
   readonly isAddOnly: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
   readonly rootPath: string | null;
@@ -66,7 +66,7 @@ export type FileOutcome =
 export interface DirectoryOutcome {
   /** The reason why the directory could not be created; `null` if it exists. */
   readonly error: unknown;
-  /** Whether this call has created the directory. */
+  /** True if this call has created the directory. */
   readonly isNew?: boolean;
 }
 
@@ -106,7 +106,7 @@ export interface TreeSource<Content = unknown> extends TreeSide {
 }
 
 export interface TreeTarget<Content = unknown> extends TreeSide {
-  /** Whether the call may replace files, but the server is known to only add files. */
+  /** True if the call may replace files, but the server is known to only add files. */
   readonly refusesReplacement: boolean;
   /** Lists the current entries of a directory; resolves to `null` if it does not exist. */
   listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
@@ -115,7 +115,7 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   /**
    * Creates the directory of the target, if it does not exist.
    *
-   * @param isMissing Whether the directory could not be listed.
+   * @param isMissing True if the directory could not be listed.
    * @returns True if the directory exists and can't be listed, so that its entries are unknown.
    */
   prepare(isMissing: boolean): Promise<boolean>;

@@ -29,7 +29,7 @@ export function differsAtTargetError(node: TreeNode, target: Target): TransferEr
 }
 
 interface Target {
-  /** Whether the server of the target is known to only add files. */
+  /** True if the server of the target is known to only add files. */
   readonly refusesReplacement?: boolean;
 }
 
