@@ -11,8 +11,8 @@ import {
   formatRecord,
   GET_RESPONSE,
   type GetRecord,
-  PUT_RESPONSE,
   PUT_REQUEST,
+  PUT_RESPONSE,
 } from "@degu/internal/files/bundle.ts";
 import { MAX_LINE_BYTES } from "@degu/internal/files/lines.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
