@@ -347,7 +347,7 @@ Deno.test('write: "add": an identical file succeeds, alone and in a tree, and ke
   assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
 });
 
-Deno.test('write: "add": the log of the server and the error of the client say that files are only added', async () => {
+Deno.test('write: "add": the log of the server and the error of the client say that the server only adds files', async () => {
   await using dir = await createTempDir();
   const { path } = dir;
   await fill(path, { "here/large": "l".repeat(100_000), "here/small": "s" });
@@ -371,7 +371,7 @@ Deno.test('write: "add": the log of the server and the error of the client say t
   assertEquals([errors.length, (cause as StatusError).status], [3, 412]);
   const refusals = logger.messagesOf("warn");
   assert(refusals.length > 0);
-  for (const line of refusals) assert(/already exists|only added/.test(line), line);
+  for (const line of refusals) assert(/already exists|only adds/.test(line), line);
 });
 
 Deno.test('write: "add": a tree with delete is rejected before any file is copied', async () => {
