@@ -79,7 +79,7 @@ function formatNumber(value: number): string {
   return value.toLocaleString("en", options).replaceAll(",", " ");
 }
 
-/** Formats a table with its columns aligned; the first row is its head. */
+/** Formats a table with its columns aligned; the first row is its header. */
 export function formatTable(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const rule = widths.map((width, column) =>

@@ -30,7 +30,10 @@ const packages = await readPackages();
 const TESTS = packages.map(({ directory }) => `${directory}tests/`);
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);
-/** The folders with slow modules, which are distributed among all workers except the last. */
+/**
+ * The folders with slow modules, which are distributed among all workers except the last
+ * {@linkcode WORKERS_WITHOUT_SLOW_TESTS}.
+ */
 const SLOW_TESTS = [
   ...TESTS.slice(1),
   ...["tests/examples/", "tests/integration/", "tests/project/"],

@@ -24,7 +24,7 @@ async function sendFile(socket: tls.TLSSocket, path: string, cachedDigest: Uint8
   using file = await Deno.open(path);
   const hash = createHash("sha256");
   for (;;) {
-    // The socket keeps the bytes until they are written.
+    // Allocate each piece, because the socket uses its bytes until they are written.
     const piece = new Uint8Array(pieceLength);
     const length = await file.read(piece);
     if (length === null) break;

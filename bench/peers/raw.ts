@@ -139,7 +139,8 @@ async function receive(conn: Deno.Conn, bodyLength: number): Promise<void> {
 
 async function relay(conn: Deno.Conn, upstream: Endpoint): Promise<void> {
   using upstreamConn = await connect(upstream);
-  // Every transfer ends with a byte from the server, so if either side closes, it is complete.
+  // Every transfer ends with a byte from the server, so the transfer is complete if either side
+  // closes.
   await Promise.race([copy(conn, upstreamConn, readLength), copy(upstreamConn, conn, readLength)]);
 }
 
