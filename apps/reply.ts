@@ -89,7 +89,7 @@ export function json<const T>(
   const [status = 200, headers = {}] = rest;
   // `JSON.stringify` would convert a promise to {}.
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
-    throw wrongArgumentError("value", "must be a value; got a promise, which has to be awaited");
+    throw wrongArgumentError("value", "must be a value; got a promise, which must be awaited");
   }
   // `JSON.stringify` may return `undefined`, which its type doesn't say.
   const text = JSON.stringify(value) as string | undefined;

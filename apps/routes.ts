@@ -206,7 +206,7 @@ function addRoute(
     throw notAllowedError(label, `must have ${segments[remainderIndex]} at the end, and a method`);
   }
   if (new Set(variables.map(({ name }) => name)).size < variables.length) {
-    throw notAllowedError(label, `each name must come once; got one twice`);
+    throw notAllowedError(label, `each name must occur once; got a duplicate`);
   }
   const kinds = components.map((component) =>
     typeof component === "string" ? "0" : component.matchesRemainder ? "2" : "1"

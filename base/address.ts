@@ -362,7 +362,7 @@ function guessMistake(host: string): string | null {
   }
   if (/^[^:]+:[0-9]*$/.test(host)) return "a host with a port: give the port as the second item";
   if (host.includes("%")) return "a zone, which only an IPv6 address has";
-  return host.includes(":") ? "an IPv6 address, but is none" : null;
+  return host.includes(":") ? "an invalid IPv6 address" : null;
 }
 
 /** Checks and copies an abstract name, which may be empty: then the kernel chooses a name. */

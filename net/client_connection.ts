@@ -501,7 +501,7 @@ export const {
 function unframedBodyError(status: number): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
-    `the response (status ${status}) has neither content-length nor transfer-encoding, so nothing ` +
-      "says where its body ends",
+    `the response (status ${status}) has neither content-length nor transfer-encoding, so the end ` +
+      "of its body is unknown",
   );
 }

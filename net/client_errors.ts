@@ -34,7 +34,7 @@ export interface FailedRequest {
   readonly hint: string | null;
 }
 
-const LOG_HINT = "the server's log says why, from level info on";
+const LOG_HINT = "see the server's log, from level info on";
 const NO_RESPONSE_MESSAGE =
   `the server closed the connection before it sent a response; ${LOG_HINT}`;
 const MAYBE_REFUSED_MESSAGE =

@@ -27,7 +27,7 @@ export interface Dialer {
 
 /** The advice for each error code of a connect: for a host, and for a Unix socket. */
 const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
-  EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
+  EACCES: ["check the firewall", "check the permissions of the socket and of its directory"],
   ECONNREFUSED: [
     "no server listens at this port: check that the server runs, and the port",
     "no server listens at this socket: check that the server runs, and the path",

@@ -33,7 +33,7 @@ export function isSupportedDeno(version: string): boolean {
 /** Throws if this Deno is too old for TLS. */
 export function checkDenoVersion(version: string = Deno.version.deno): void {
   if (isSupportedDeno(version)) return;
-  const reason = "older ones do not verify client certificates reliably";
+  const reason = "older versions don't verify client certificates reliably";
   const advice = 'upgrade it with "deno upgrade" or "npm install --global deno"';
   throw new DeguError(
     `this is Deno ${

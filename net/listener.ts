@@ -191,9 +191,12 @@ const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: st
     "another program uses this port: stop it, or choose another port",
     "the path exists: remove it if no server uses it",
   ],
-  EADDRNOTAVAIL: ["this machine doesn't have this address: use one of its own, or 0.0.0.0", ""],
+  EADDRNOTAVAIL: [
+    "this machine doesn't have this address: use an address of this machine, or 0.0.0.0",
+    "",
+  ],
   EACCES: [
-    "ports below 1024 are for root: choose another one",
+    "only root may use ports below 1024: choose another port",
     "check the permissions of its directory",
   ],
   ENOENT: ["", "the directory doesn't exist"],

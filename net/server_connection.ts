@@ -621,7 +621,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     // After the peer has closed the connection, operations and body sources of the app fail: these
     // failures aren't errors of the app.
     if (this.#hasPeerClosed && (hasValidResponse || error instanceof ConnectionClosedError)) {
-      this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
+      this.#endSession(
+        "debug",
+        `the peer has disconnected; the response ended with ${messageOf(error)}`,
+      );
       return null;
     }
     const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
@@ -663,7 +666,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (isTimeout && this.#expectHeader !== undefined) {
       // A client may have waited for an interim response (RFC 9110 §10.1.1).
       hint = `; its request has expect: ${quote(String(this.#expectHeader))}, but no interim ` +
-        "response is ever sent: set the client not to wait for one";
+        "response is ever sent: configure the client not to wait";
     }
     const category = isTimeout ? "timeout" : cause instanceof ProtocolError ? "protocol" : "debug";
     const message = messageOf(cause) + hint;

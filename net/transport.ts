@@ -247,7 +247,10 @@ export class Transport implements ReadAheadSource {
       // `#receiveState` keeps its value: like an error of the socket, the close breaks the
       // connection.
       if (this.#searchedBytes === 0) return false;
-      throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
+      throw new ProtocolError(
+        "PREAMBLE_INCOMPLETE",
+        "the peer closed the connection within a preamble",
+      );
     }
     if (this.#searchedBytes === 0) this.deadline.startWait();
     this.#receiveState = "nothing";

@@ -63,7 +63,7 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
     await homes.runToFailure(
       "viewer",
       1,
-      `${what}: not tried on Windows yet: nothing is deleted`,
+      `${what}: not tested on Windows yet: nothing is deleted`,
       args,
     );
   }
@@ -71,7 +71,7 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
   await homes.runToFailure(
     "viewer",
     1,
-    "--move: not tried on Windows yet: nothing is deleted",
+    "--move: not tested on Windows yet: nothing is deleted",
     args,
   );
   assertEquals(await Deno.readTextFile(`${here}/a`), "1");

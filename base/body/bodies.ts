@@ -75,7 +75,7 @@ export function checkBodies(given: Bodies): void {
     if (typeof givenClass === "function" && givenClass.prototype instanceof standardClass) continue;
     throw wrongTypeError(
       "bodies",
-      `an object with classes, and ${name} one that extends ours`,
+      `an object with classes, whose ${name} extends the class of this package`,
       given,
     );
   }

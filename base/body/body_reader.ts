@@ -568,11 +568,11 @@ function tooLongError(
 ): RangeError | BodyError {
   const error = limit === null
     ? new RangeError(
-      `one read returns at most ${MAX_READ_BYTES} bytes; ${actualBytes} are left: give a size, iterate, ` +
+      `one read returns at most ${MAX_READ_BYTES} bytes; ${actualBytes} remain: pass a size, iterate, ` +
         "or use writeTo",
     )
     : new BodyError(
-      `the body has ${actualBytes} bytes, and at most ${limit} are wanted: raise maxBytes, iterate, or use ` +
+      `the body has ${actualBytes} bytes, but at most ${limit} are allowed: raise maxBytes, iterate, or use ` +
         "writeTo",
       { code: "TOO_LONG" },
     );

@@ -281,7 +281,7 @@ export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
   try {
     return prepareChunk(chunk);
   } catch (error) {
-    throw new BodyError(`the source gave a chunk that can't be sent: ${(error as Error).message}`);
+    throw new BodyError(`the source has a chunk that can't be sent: ${(error as Error).message}`);
   }
 }
 

@@ -9,6 +9,6 @@ export const windowsDeletions = { areTested: false };
 /** Returns the reason to refuse deletions on this system; `null` if deletions are allowed. */
 export function findDeletionProblem(): string | null {
   return Deno.build.os === "windows" && !windowsDeletions.areTested
-    ? "not tried on Windows yet"
+    ? "not tested on Windows yet"
     : null;
 }

@@ -280,7 +280,7 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
   if (!publicKey.toHex().startsWith(P256_KEY_PREFIX)) {
     return "its key is not on P-256 with both coordinates";
   }
-  if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
+  if (!isAuthority) return "its basicConstraints don't have CA:TRUE";
   if (!hasKeyUsage || !maySignCertificates) return "its keyUsage doesn't say keyCertSign";
   if (uncheckedRules !== null) {
     return "it has constraints on names or an unknown critical extension";

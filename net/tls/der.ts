@@ -157,7 +157,7 @@ export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T
   const reader = new DerReader(bytes);
   const value = read(reader);
   if (reader.isAtEnd) return value;
-  throw notAllowedError("DER", "more follows than an element may have");
+  throw notAllowedError("DER", "unexpected bytes follow an element");
 }
 
 /** Encodes an element of at most 65,535 bytes, from the pieces of its contents. */

@@ -55,7 +55,7 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
     "it signed itself, or it is the certificate of an authority",
   ],
   EE_KEY_TOO_SMALL: ["WEAK", "its key is too weak"],
-  INVALID_PURPOSE: ["WRONG_PURPOSE", "its extendedKeyUsage is for something else"],
+  INVALID_PURPOSE: ["WRONG_PURPOSE", "its extendedKeyUsage is for another purpose"],
   SELF_SIGNED_CERT_IN_CHAIN: ["UNTRUSTED", "its authority is not trusted"],
   UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_ISSUER,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_ISSUER,
@@ -63,7 +63,7 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
     "UNTRUSTED",
     "possible reasons are an authority that is not trusted, a missing intermediate, a certificate that " +
     "has expired or is not valid yet, a version 1 certificate, a weak key or signature (RSA below 2048 " +
-    "bits, SHA-1), and an extendedKeyUsage for something else",
+    "bits, SHA-1), and an extendedKeyUsage for another purpose",
   ],
 };
 
@@ -84,8 +84,8 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
 
 /** The ends of messages for the most frequent alerts of a peer, each with a hint. */
 const ALERT_HINTS: readonly (readonly [end: string, hint: string])[] = [
-  [": CertificateRequired", "it wants a certificate: give certFile and keyFile"],
-  [": UnknownCA", "it doesn't trust the authority of this end's certificate"],
+  [": CertificateRequired", "it requires a certificate: set certFile and keyFile"],
+  [": UnknownCA", "it doesn't trust the authority of the local certificate"],
 ];
 
 /**
@@ -145,7 +145,7 @@ export function makeSocketError(error: unknown): unknown {
   // Only errors of the TLS library have neither a class of their own nor a known code.
   if (translatedError !== error || error.constructor !== Error) return translatedError;
   // The received bytes were damaged, by a fault or by an attacker.
-  const text = `what arrives is not valid TLS (${replaceNonAscii(error.message)})`;
+  const text = `the received bytes are not valid TLS (${replaceNonAscii(error.message)})`;
   return new TlsError("CLOSED", text, { cause: error });
 }
 

@@ -178,7 +178,7 @@ export class HandshakeQueue<T extends PendingConnection> {
       return false;
     }
     this.#handshakes.delete(candidate);
-    evict(candidate, `it was closed for a newer one, with ${MAX_HANDSHAKES} in progress`);
+    evict(candidate, `it was closed for a newer handshake, with ${MAX_HANDSHAKES} in progress`);
     return true;
   }
 

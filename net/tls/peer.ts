@@ -58,7 +58,7 @@ function verifyClient(
   currentTrust: ServerMaterial,
 ): PeerCertificate {
   if (!handshakeTrust.options.requestCert) {
-    throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
+    throw new TlsError("NO_CERTIFICATE", "the server did not request a certificate");
   }
   const presentedCertificates = verifyPresentedCertificates("client", socket);
   const { leaf, intermediates } = presentedCertificates;

@@ -176,16 +176,16 @@ function formatCertificateLabel({ subject }: Certificate, index: number, locatio
 function findAuthorityProblem(certificate: Certificate): string | null {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
   if (!isAuthority && version !== 1) {
-    return "is not the certificate of an authority: its basicConstraints don't say CA:TRUE";
+    return "is not the certificate of an authority: its basicConstraints don't have CA:TRUE";
   }
   if (!maySignCertificates) {
     return "may not sign certificates: it has a keyUsage without keyCertSign";
   }
   if (uncheckedRules !== null) {
-    return `has an extension that can't be checked, ${uncheckedRules}: make an authority without`;
+    return `has an extension that can't be checked, ${uncheckedRules}: make an authority without it`;
   }
   const problem = isSelfIssued(certificate) ? findSignatureProblem(certificate) : null;
-  return problem === null ? null : `${problem}, and what it signs, too`;
+  return problem === null ? null : `${problem}, and also the certificates that it signs`;
 }
 
 function readPem(option: string, value: string): PemText {

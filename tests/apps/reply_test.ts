@@ -135,7 +135,7 @@ Deno.test("a server sends the replies of text, JSON and null with their framing"
 Deno.test("json refuses a promise, which would be {}", () => {
   for (const value of [Promise.resolve(5), { then: () => {} }]) {
     const error = assertThrows(() => callWith(json, value), TypeError);
-    assertEquals(error.message, "value: must be a value; got a promise, which has to be awaited");
+    assertEquals(error.message, "value: must be a value; got a promise, which must be awaited");
   }
   // @ts-expect-error A promise is also a type error.
   assertTypeError(() => json(Promise.resolve(5)), "a promise");

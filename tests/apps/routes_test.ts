@@ -302,7 +302,7 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
     ),
     [{ "GET /{a...}/b": okApp }, "must have {a...} at the end"],
     [{ "/{a...}/": okApp }, "must have {a...} at the end, and a method"],
-    [{ "GET /{a}/{a}": okApp }, "each name must come once"],
+    [{ "GET /{a}/{a}": okApp }, "each name must occur once"],
     ...[["GET /{a}", "GET /{b}"], ["GET /{a...}", "GET /{b...}"], ["/{a}/", "/{b}/"]].map((
       [one, other],
     ) =>

@@ -389,11 +389,11 @@ Deno.test("the error for an invalid host names the likely mistake", () => {
     ["::1/a", "a host with a path"],
     ["a:80", "a host with a port"],
     ["a:", "a host with a port"],
-    ["a:b", "an IPv6 address, but is none"],
-    [":80", "an IPv6 address, but is none"],
-    ["a:80b", "an IPv6 address, but is none"],
+    ["a:b", "an invalid IPv6 address"],
+    [":80", "an invalid IPv6 address"],
+    ["a:80b", "an invalid IPv6 address"],
     ["a%eth0", "a zone"],
-    ["::g", "an IPv6 address, but is none"],
+    ["::g", "an invalid IPv6 address"],
     ["a b", null],
   ];
   for (const [host, hint] of rows) {

@@ -31,14 +31,14 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
     assertEquals(response.status, 403);
   }
   assertEquals(warnings.map((line) => line.slice(line.indexOf("DELETE"))), [
-    'DELETE "/a": deleting: not tried on Windows yet',
-    'DELETE "/d": deleting: not tried on Windows yet',
-    'DELETE "/d/": deleting: not tried on Windows yet',
+    'DELETE "/a": deleting: not tested on Windows yet',
+    'DELETE "/d": deleting: not tested on Windows yet',
+    'DELETE "/d/": deleting: not tested on Windows yet',
   ]);
   await assertRejects(
     () => deleteFile(client, "/a"),
     Deno.errors.NotSupported,
-    "deleting: not tried on Windows yet",
+    "deleting: not tested on Windows yet",
   );
   const ownDir = `${dir.path}/own`;
   const refusedOptions: UploadTreeOptions[] = [
@@ -48,7 +48,7 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
     { move: true },
   ];
   for (const options of refusedOptions) {
-    const problem = `${options.move ? "move" : "delete"}: not tried on Windows yet; omit it`;
+    const problem = `${options.move ? "move" : "delete"}: not tested on Windows yet; omit it`;
     await assertRejects(() => uploadTree(client, ownDir, "/", options), RangeError, problem);
     const { move: _, ...remainingOptions } = options;
     if (options.move) continue;

@@ -375,14 +375,14 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
       assertInstanceOf(error, TlsError);
       assertEquals(error.code, "REFUSED_BY_PEER");
       const alert =
-        "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
+        "received fatal alert: CertificateRequired; it requires a certificate: set certFile and keyFile";
       assertEquals(error.message, isExplained ? `${alert}; ${HINT}` : alert);
     });
     await t.step(`a server that closes, explained: ${isExplained}`, async () => {
       const error = await ask(new SSLClient(stranger, address), isExplained);
       assertInstanceOf(error, EmptyPreambleError);
       assertMatch(error.message, /refuses this client's certificate: /);
-      const hint = isExplained ? HINT : "the server's log says why, from level info on";
+      const hint = isExplained ? HINT : "see the server's log, from level info on";
       assertEquals(error.message.endsWith(hint), true, error.message);
     });
   }
@@ -403,7 +403,7 @@ Deno.test("if a plain server refuses a request, the client's error refers to the
   using connection = await new Client(server.address).connect();
   const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
   const label = "the server closed the connection before it sent a response";
-  assertEquals(error.message, `${label}; the server's log says why, from level info on`);
+  assertEquals(error.message, `${label}; see the server's log, from level info on`);
   assertMatch(logger.messagesOf("info")[0] ?? "", /refused by onConnect$/);
 });
 

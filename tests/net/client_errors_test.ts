@@ -35,7 +35,10 @@ const cable = new Error("the cable was cut");
 const brokenPipe = new BrokenPipe("EPIPE");
 const alert = new TlsError("REFUSED_BY_PEER", "CertificateRequired");
 const untrusted = new TlsError("UNTRUSTED", "forgotten");
-const incomplete = new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
+const incomplete = new ProtocolError(
+  "PREAMBLE_INCOMPLETE",
+  "the peer closed the connection within a preamble",
+);
 const excess = new ProtocolError("EXCESS_BYTES", "bytes that nobody has asked for");
 const timedOut = new TimedOut("too late");
 
@@ -102,7 +105,7 @@ const rows: readonly (readonly [
     "TLS: the server ends, without a hint",
     end,
     { isEncrypted: true },
-    `${REFUSED}the server's log says why, from level info on`,
+    `${REFUSED}see the server's log, from level info on`,
     "for GET and HEAD",
   ],
   [

@@ -107,7 +107,7 @@ Deno.test("the log line of a timeout mentions that the peer waits for 100 Contin
   const waiting = "the peer kept the connection waiting for over 0.2 s";
   const expectation =
     `${waiting}; its request has expect: "100-continue", but no interim response ` +
-    "is ever sent: set the client not to wait for one";
+    "is ever sent: configure the client not to wait";
   const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n";
   const rows = [
     ["no byte of the body", `${put}Expect: 100-continue\r\n\r\n`, expectation],

@@ -105,7 +105,7 @@ Deno.test("a body of another copy of the package is a TypeError that names the c
     assertThrows(() => onBodyEnd(make() as Body, () => {}), TypeError, "another copy");
   }
   const wrongClass = { ...bodies, Body: OtherBody };
-  assertThrows(() => checkBodies(wrongClass), TypeError, "Body one that extends ours");
+  assertThrows(() => checkBodies(wrongClass), TypeError, "Body extends the class of this package");
 });
 
 Deno.test("checkBodies requires all four classes of the library, or classes that extend them", () => {
@@ -116,11 +116,15 @@ Deno.test("checkBodies requires all four classes of the library, or classes that
   for (const [name, Class] of Object.entries(bodies)) {
     for (const invalidClass of [null, class {}, Object, { prototype: Class }, Class.prototype]) {
       const option = { ...bodies, [name]: invalidClass };
-      assertThrows(() => checkBodies(option), TypeError, `and ${name} one that extends ours`);
+      assertThrows(
+        () => checkBodies(option),
+        TypeError,
+        `whose ${name} extends the class of this package`,
+      );
     }
   }
   assertThrows(() => checkBodies({ ...bodies, Body: ChunkedBody as never }), TypeError);
-  assertThrows(() => checkBodies(null as never), TypeError, "and Body one");
+  assertThrows(() => checkBodies(null as never), TypeError, "whose Body extends");
 });
 
 // ───────────────────────── consumed

@@ -148,10 +148,10 @@ Deno.test("no bytes may follow the parsed part of an element", () => {
   );
   const excessRows = [twoIntegers, concatenate([integer, Uint8Array.of(0)])];
   for (const bytes of excessRows) {
-    assertThrows(() => readDer(bytes, read), RangeError, "more follows");
+    assertThrows(() => readDer(bytes, read), RangeError, "unexpected bytes follow");
     const sequence = encodeDer(TAG.sequence, bytes);
     const readSequence = (reader: DerReader) => reader.readNested(TAG.sequence, read);
-    assertThrows(() => readDer(sequence, readSequence), RangeError, "more follows");
+    assertThrows(() => readDer(sequence, readSequence), RangeError, "unexpected bytes follow");
   }
 });
 

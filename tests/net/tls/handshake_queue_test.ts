@@ -72,7 +72,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
         }
       });
       const listDisplaced = () =>
-        listReasons(endpoint).filter((reason) => /for a newer one/.test(reason));
+        listReasons(endpoint).filter((reason) => /for a newer handshake/.test(reason));
       while (listDisplaced().length < 10) await waitForTick();
       const getIn = async () => {
         for (;;) {
@@ -105,7 +105,7 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
     await oldest.assertClosedSilently("the oldest");
     assert(performance.now() - startTime >= 250, "it had no time for its handshake");
   }
-  const evicted = new Array(3).fill("it was closed for a newer one, with 64 in progress");
+  const evicted = new Array(3).fill("it was closed for a newer handshake, with 64 in progress");
   assertEquals(listReasons(endpoint), evicted);
   assertEquals(endpoint.logger.messagesOf("info"), [], "strangers can't fill the log");
   // The slow peer is still connected, and fails by itself.

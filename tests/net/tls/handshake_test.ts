@@ -475,7 +475,7 @@ Deno.test("a server's log has a code for each fault of a client", async (t) => {
     [
       "it sends an alert",
       (peer) => peer.send(makeAlert(48)),
-      /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of this end's certificate$/,
+      /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of the local certificate$/,
     ],
   ];
   await testEachRow(t, rows, async (_name, sendBytes, expected) => {
@@ -514,7 +514,7 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
     const error = await assertRejects(() => conn.get("/"), TlsError);
     assertEquals(error.code, "REFUSED_BY_PEER");
     const expectedMessage =
-      "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
+      "received fatal alert: CertificateRequired; it requires a certificate: set certFile and keyFile";
     assertEquals(error.message, expectedMessage);
     assertInstanceOf(error.cause, Error);
     assert(conn.closed);

@@ -228,7 +228,7 @@ const changes: readonly Change[] = [
     to: makeConfig(device1),
     clients: [null, device1],
     answers: [REFUSED, REFUSED],
-    refusal: /NO_CERTIFICATE: .* not asked for/,
+    refusal: /NO_CERTIFICATE: .* did not request/,
     laterResponses: ["one", REFUSED],
   },
   {
