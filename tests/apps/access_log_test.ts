@@ -39,10 +39,10 @@ function assertLogged(target: string): void {
 }
 
 const specials = ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\u2028", "\u202e", "é", "x", " "];
-const nasty = fc.string({ unit: fc.constantFrom(...specials) });
+const specialText = fc.string({ unit: fc.constantFrom(...specials) });
 
 Deno.test("a user's name can't end its field, or look like another name", () => {
-  fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (user) => {
+  fc.assert(fc.property(fc.oneof(makeTextArbitrary(), specialText), (user) => {
     const { host, user: loggedUser, request } = readAccessLine(formatLine("/", {
       user: () => user,
     })) ??
@@ -98,7 +98,7 @@ Deno.test("a line has the time in whole seconds, in UTC", () => {
 });
 
 Deno.test("a request target can't end a line, its quotes or an escape", () => {
-  fc.assert(fc.property(fc.oneof(makeTextArbitrary(), nasty), (target) => {
+  fc.assert(fc.property(fc.oneof(makeTextArbitrary(), specialText), (target) => {
     assertLogged(target);
   }));
 });
@@ -179,6 +179,6 @@ function readAccessLine(line: string) {
 function unescape(text: string): string {
   return text.replace(
     /\\(?:x(..)|u(....))/g,
-    (_, byte, unit) => String.fromCharCode(parseInt(byte ?? unit, 16)),
+    (_, byte, codeUnit) => String.fromCharCode(parseInt(byte ?? codeUnit, 16)),
   );
 }

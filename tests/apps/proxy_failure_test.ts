@@ -208,8 +208,8 @@ Deno.test("headers that are too large together with the base headers get 431, an
   await using upstream = serve(echo);
   await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
   using clientPeer = await RawPeer.connect(proxy.address);
-  const long = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
-  await clientPeer.send(`GET / HTTP/1.1\r\na: ${long}\r\n\r\n`);
+  const longValue = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
+  await clientPeer.send(`GET / HTTP/1.1\r\na: ${longValue}\r\n\r\n`);
   const { received, kind } = await clientPeer.readToEnd();
   const status = "HTTP/1.1 431 Request Header Fields Too Large";
   assertEquals([received, kind], [
@@ -273,7 +273,7 @@ Deno.test("sessions share upstream connections, as many as they need at a time",
   assertEquals(results, expected);
 });
 
-Deno.test("a disposed proxy closes its connections, and answers with 502", async () => {
+Deno.test("a disposed proxy closes its connections, and responds with 502", async () => {
   await using upstream = serve(countSessions());
   await using app = new ProxyApp(upstream.makeClient());
   await using proxy = serve(app);
@@ -386,8 +386,8 @@ const states: readonly (readonly [state: string, request: string, answer: string
   ["while a ChunkedBody is idle", get, "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"],
 ];
 
-for (const [whose, leave] of Object.entries(departures)) {
-  test(`the upstream connection ${whose} is closed`, async (t) => {
+for (const [description, leave] of Object.entries(departures)) {
+  test(`the upstream connection ${description} is closed`, async (t) => {
     await testEachRow(t, states, async (_state, request, response) => {
       await using through = await relayRequest(request);
       const { upstreamPeer } = through;

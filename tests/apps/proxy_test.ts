@@ -217,7 +217,7 @@ const UPSTREAMS: readonly (readonly [
   ],
 ];
 
-Deno.test("headers of the client replace those that a request came with, and the headers that ProxyApp adds replace both", async (t) => {
+Deno.test("headers of the client replace the request's headers, and the headers that ProxyApp adds replace both", async (t) => {
   await using upstream = serve(({ headers: { "x-added": _added, ...otherHeaders } }) =>
     json(otherHeaders)
   );
@@ -395,15 +395,22 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
   const makeMessage = (line: string, headers: readonly string[]) =>
     [line, ...headers, "", ""].join("\r\n");
   await testEachRow(t, LINES, async (_what, dropped, forwarded = "") => {
-    const [droppedLines, stays] = [splitLines(dropped), splitLines(forwarded)];
+    const [droppedLines, forwardedLines] = [splitLines(dropped), splitLines(forwarded)];
     await using through = await connectThrough();
-    await through.clientPeer.send(makeMessage("DELETE / HTTP/1.1", [...droppedLines, ...stays]));
+    await through.clientPeer.send(
+      makeMessage("DELETE / HTTP/1.1", [...droppedLines, ...forwardedLines]),
+    );
     const upstreamPeer = await through.upstream.accept();
-    assertEquals(await upstreamPeer.readPreamble(), makeMessage("DELETE / HTTP/1.1", stays));
-    await upstreamPeer.send(makeMessage("HTTP/1.1 204 No Content", [...droppedLines, ...stays]));
+    assertEquals(
+      await upstreamPeer.readPreamble(),
+      makeMessage("DELETE / HTTP/1.1", forwardedLines),
+    );
+    await upstreamPeer.send(
+      makeMessage("HTTP/1.1 204 No Content", [...droppedLines, ...forwardedLines]),
+    );
     // The proxy ends the session if its client has sent connection: close.
     const isLast = /^connection: (.*[ ,])?close( *,|\||$)/i.test(dropped);
-    const lines = isLast ? [...stays, "connection: close"].toSorted() : stays;
+    const lines = isLast ? [...forwardedLines, "connection: close"].toSorted() : forwardedLines;
     assertEquals(
       await through.clientPeer.readPreamble(),
       makeMessage("HTTP/1.1 204 No Content", lines),

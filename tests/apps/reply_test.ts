@@ -47,7 +47,7 @@ Deno.test("reply refuses a status without a standard reason", () => {
   }
 });
 
-Deno.test("reply sends a string as UTF-8 text unless the headers say otherwise", () => {
+Deno.test("reply sends a string as UTF-8 text unless headers has a content-type", () => {
   const rows: [string, HeaderDict | undefined, HeaderDict][] = [
     ["hello", undefined, { "content-type": PLAIN }],
     ["Öl", { a: "b" }, { "content-type": PLAIN, a: "b" }],
@@ -94,9 +94,9 @@ Deno.test("json makes a response from a value", () => {
 });
 
 Deno.test("json refuses values that JSON can't represent, and a status without a body", () => {
-  const itself: unknown[] = [];
-  itself.push(itself);
-  for (const value of [undefined, () => {}, Symbol("a"), 5n, itself]) {
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
+  for (const value of [undefined, () => {}, Symbol("a"), 5n, cyclic]) {
     assertTypeError(() => callWith(json, value), Deno.inspect(value));
   }
   assertRangeError(() => json({}, 204), "204");

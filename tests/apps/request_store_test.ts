@@ -47,16 +47,16 @@ async function requestNamesByProxy(app: App): Promise<string[]> {
 }
 
 Deno.test("behind a proxy, clients don't share the user in request.store, but share the user in session.store", async () => {
-  const ofRequest = withUser(
+  const requestStoreApp = withUser(
     (request) => reply(200, `${request.store.get("user") ?? "nobody"}`),
     (request) => request.store,
   );
-  assertEquals(await requestNamesByProxy(ofRequest), ["anna", "bert", "nobody"]);
-  const ofSession = withUser(
+  assertEquals(await requestNamesByProxy(requestStoreApp), ["anna", "bert", "nobody"]);
+  const sessionStoreApp = withUser(
     (_request, { store }) => reply(200, `${store.get("user") ?? "nobody"}`),
     (_request, store) => store,
   );
-  assertEquals(await requestNamesByProxy(ofSession), ["anna", "bert", "bert"]);
+  assertEquals(await requestNamesByProxy(sessionStoreApp), ["anna", "bert", "bert"]);
 });
 
 Deno.test("an access log has the user of each request behind a proxy, also if the app throws a response", async () => {
@@ -98,7 +98,7 @@ Deno.test("each request of a connection has its own store, whose values are not 
   assertEquals(disposed, 0);
 });
 
-Deno.test("all apps of a request see one store: routes, a wrapper, a fetch handler", async () => {
+Deno.test("all apps of a request share one store: routes, a wrapper, a fetch handler", async () => {
   const set = (app: App, name: string) =>
     wrapApp(app, (next, request) => {
       request.store.set(name, request.store.size);
@@ -115,11 +115,11 @@ Deno.test("all apps of a request see one store: routes, a wrapper, a fetch handl
 });
 
 Deno.test("a route can pass its request to another app, with its store", async () => {
-  const inner = (request: Request) => reply(200, `${request.store.get("name")}`);
+  const innerApp = (request: Request) => reply(200, `${request.store.get("name")}`);
   const app = routes({
     "GET /{name}": (request) => {
       request.store.set("name", request.parameters.name);
-      return inner(request);
+      return innerApp(request);
     },
   });
   assertEquals(await (await callApp(app, mkreq("GET", "/lamp"))).text(), "lamp");
@@ -174,7 +174,7 @@ Deno.test("an app inside a wrapper gets the copy, with the parameters of its rou
   assertEquals(await (await callApp(wrapped, mkreq("GET", "/lamp"))).text(), "lamp anna");
 });
 
-Deno.test("a body that is too long or not JSON is also answered with 413 or 400 through a copy", async () => {
+Deno.test("a body that is too long, or not JSON, also causes 413 or 400 through a copy", async () => {
   const app: App = async (request) => reply(200, `${await request.json({ maxBytes: 4 })}`);
   const wrapped = wrapApp(app, (next, request) => next(request.with({ headers: {} })));
   await using serving = serve(wrapped);

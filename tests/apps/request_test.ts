@@ -31,7 +31,7 @@ Deno.test("a request reads its body as bytes, text or JSON, and null is empty", 
   }
 });
 
-Deno.test("a body that isn't JSON is answered with 400, and one that is too long with 413, if the app lets the error through", async () => {
+Deno.test("a body that isn't JSON causes 400, and a body that is too long causes 413, if the app doesn't catch the error", async () => {
   const app: App = async (request) => json(await request.json({ maxBytes: 4 }) ?? null);
   const wrapped = wrapApp(app, (next) => next());
   await using serving = serve(wrapped);

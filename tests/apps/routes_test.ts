@@ -102,12 +102,12 @@ Deno.test("a mount gets the remaining path with any method, with and without a s
 });
 
 Deno.test("a nested table matches the remaining path, with and without a slash, and adds its parameters", async () => {
-  const inner = routes({
+  const innerTable = routes({
     "GET /": makeApp("top"),
     "GET /{name}": makeApp("inner"),
     "/sub/": makeApp("sub"),
   });
-  const outer = routes({ "/api/": inner, "/of/{peer}/": inner });
+  const outerTable = routes({ "/api/": innerTable, "/of/{peer}/": innerTable });
   const rows: [uri: string, answer: string][] = [
     ["/api", "top at api: []"],
     ["/api/", 'top at api: [""]'],
@@ -118,7 +118,7 @@ Deno.test("a nested table matches the remaining path, with and without a slash, 
     ["/other", "404 undefined"],
   ];
   for (const [uri, response] of rows) {
-    assertEquals(await requestLabel("GET", uri, outer), response, uri);
+    assertEquals(await requestLabel("GET", uri, outerTable), response, uri);
   }
 });
 
@@ -231,21 +231,21 @@ Deno.test("onConnect of each app is called once for a connection, in the order o
         return result;
       },
     })) as unknown as AppObject[];
-    const inner = routes({ "GET /": c! });
+    const innerTable = routes({ "GET /": c! });
     const table = routes({
       "/a/": a!,
       "GET /b": b!,
       "PUT /b": a!,
       "GET /x": () => reply(200),
-      "/c/": inner,
+      "/c/": innerTable,
     });
     const session = makeSession();
     assertEquals(await table.onConnect!(session, deadSocket), accepted);
     assertEquals(calls, [a, b, c].slice(0, callCount).map((self) => [self, session, deadSocket]));
   }
   assertEquals(routes({ "GET /": () => reply(200) }).onConnect, undefined);
-  const refusing = { handle: () => reply(200), onConnect: () => false };
-  await using serving = serve(routes({ "/a/": refusing }));
+  const refusingApp = { handle: () => reply(200), onConnect: () => false };
+  await using serving = serve(routes({ "/a/": refusingApp }));
   await assertRejects(() => serving.makeClient().request("GET", "/"));
 });
 

@@ -123,7 +123,7 @@ Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", a
   assertEquals(wrapped[Symbol.dispose], undefined);
 });
 
-Deno.test("wrapApp adds no onConnect and no disposal to an app that has none", () => {
+Deno.test("wrapApp adds no onConnect and no disposal to an app without them", () => {
   const handle = () => reply(200);
   for (const app of [{ handle }, Object.freeze({ handle })]) {
     assertEquals(Reflect.ownKeys(wrapApp(app, () => reply(404))), ["handle"]);

@@ -194,8 +194,13 @@ Deno.test("a text that is not an address is a RangeError with the reason", () =>
 });
 
 Deno.test("a value that is not an address can't be formatted", () => {
-  const short = [["::1"], ["::1", "80"], ["::1", 80, 0]];
-  const tuples = [...short, ["::1", 80, 0, 0, 0], ["::1", 80, "0", 0], ["::1", 80, 0, "0"]];
+  const shortAddresses = [["::1"], ["::1", "80"], ["::1", 80, 0]];
+  const tuples = [...shortAddresses, ["::1", 80, 0, 0, 0], ["::1", 80, "0", 0], [
+    "::1",
+    80,
+    0,
+    "0",
+  ]];
   for (const value of [undefined, null, 80, {}, ...tuples]) {
     assertThrows(() => callWith(formatAddress, value), TypeError, ": must ", Deno.inspect(value));
   }
@@ -322,10 +327,10 @@ function makePredicate<T>(check: (value: T) => unknown): (value: T) => boolean {
   };
 }
 
-for (const [rule, [ask, yes, no]] of Object.entries(questions)) {
+for (const [rule, [predicate, yes, no]] of Object.entries(questions)) {
   Deno.test(rule, () => {
-    for (const part of yes) assert(ask(part as never), Deno.inspect(part));
-    for (const part of no) assert(!ask(part as never), Deno.inspect(part));
+    for (const part of yes) assert(predicate(part as never), Deno.inspect(part));
+    for (const part of no) assert(!predicate(part as never), Deno.inspect(part));
   });
 }
 
@@ -399,8 +404,8 @@ Deno.test("the error for an invalid host names the likely mistake", () => {
   for (const [host, hint] of rows) {
     const { message } = invalidHostError(host, "a host");
     const suffix = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
-    const looks = hint === null ? "" : `; this looks like ${hint}`;
-    const expected = `address[0]: must be a host${suffix}${looks}`;
+    const similarity = hint === null ? "" : `; this looks like ${hint}`;
+    const expected = `address[0]: must be a host${suffix}${similarity}`;
     assertEquals(hint === null ? message : message.slice(0, expected.length), expected);
   }
 });

@@ -121,7 +121,7 @@ Deno.test("a session over a Unix socket has no address, and is named by path and
   }
 });
 
-Deno.test("a session counts the requests that were answered, and has its own store", async () => {
+Deno.test("a session counts the requests with a response, and has its own store", async () => {
   const counts: number[] = [];
   await using serving = serve((_request, session) => {
     counts.push(session.requests);

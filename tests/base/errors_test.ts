@@ -86,8 +86,8 @@ Deno.test("each error has the name of its class, its message, and its own fields
 Deno.test("the message about a long text of a peer or a caller is short, escaped and on one line", async (t) => {
   const hostileText = `\x00\x1b[31m\r\n\x7f\x9b\xff${"x".repeat(20000)}`;
   const line = hostileText.replaceAll("\r\n", "\r");
-  const long = "é\r\n\x1b".repeat(5000);
-  const ofPeer: Record<string, () => unknown> = {
+  const longText = "é\r\n\x1b".repeat(5000);
+  const peerErrors: Record<string, () => unknown> = {
     "request line": () => parseRequest(encodeLatin1(line)),
     "method": () => parseRequest(encodeLatin1(`${line} / HTTP/1.1`)),
     "URI of a request": () => parseRequest(encodeLatin1(`GET /${line} HTTP/1.1`)),
@@ -110,14 +110,14 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
     "range": () => parseRange(hostileText),
     "content-range": () => parseContentRange(hostileText),
   };
-  const ofCaller: typeof ofPeer = {
-    "name to be sent": () => formatHeaders({ [long]: "a" }),
-    "value to be sent": () => formatHeaders({ a: long }),
-    "URI to be sent": () => formatRequest("GET", `/${long}`, {}),
+  const callerErrors: typeof peerErrors = {
+    "name to be sent": () => formatHeaders({ [longText]: "a" }),
+    "value to be sent": () => formatHeaders({ a: longText }),
+    "URI to be sent": () => formatRequest("GET", `/${longText}`, {}),
   };
-  await testEachRow(t, Object.entries({ ...ofPeer, ...ofCaller }), (label, call) => {
+  await testEachRow(t, Object.entries({ ...peerErrors, ...callerErrors }), (label, call) => {
     const error = catchThrown(call, label);
-    assert(error instanceof (label in ofPeer ? ProtocolError : RangeError));
+    assert(error instanceof (label in peerErrors ? ProtocolError : RangeError));
     assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
     assert(error.message.length < 400, `${error.message.length} characters`);
     if ("code" in error) assertMatch(error.code as string, /^[A-Z]+(_[A-Z]+)*$/);
@@ -211,16 +211,16 @@ Deno.test("checkInteger accepts the integers between its bounds, and Infinity on
 const KNOWN = ["timeout", "host"];
 
 Deno.test("later changes to options, and getters, have no effect", () => {
-  let reads = 0;
+  let readCount = 0;
   const options = {
     host: "a",
     get timeout() {
-      return ++reads;
+      return ++readCount;
     },
   };
   const copy = copyOptions(options, KNOWN);
   options.host = "b";
-  assertEquals([copy.host, copy.timeout, copy.timeout, reads], ["a", 1, 1, 1]);
+  assertEquals([copy.host, copy.timeout, copy.timeout, readCount], ["a", 1, 1, 1]);
 });
 
 Deno.test("an unknown option is a TypeError that names it and lists the known ones", () => {
@@ -342,7 +342,7 @@ Deno.test("only the name of a line with a secret is quoted", () => {
 
 // Names chosen by peers, in messages.
 
-Deno.test("invisible characters, and those that break a line, are replaced by their code points", () => {
+Deno.test("invisible characters, and characters that break a line, are replaced by their code points", () => {
   const cases: Record<string, string> = {
     "a b/Ö日😀~": "a b/Ö日😀~",
     "\n\r\t\0\x1b\x7f\x85": "\\u{a}\\u{d}\\u{9}\\u{0}\\u{1b}\\u{7f}\\u{85}",
@@ -361,7 +361,7 @@ Deno.test("only text can be made printable", () => {
   assertThrows(call, TypeError, "text: must be a string; got number");
 });
 
-Deno.test("an error with such characters is replaced by one without them", () => {
+Deno.test("an error with such characters is replaced by an error without them", () => {
   const fields = { name: "IoError", code: "EIO" };
   const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), fields);
   const safeError = makeErrorPrintable(error);

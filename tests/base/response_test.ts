@@ -94,11 +94,11 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
     assertEquals(source.isCanceled, isCanceled, `${bytes} ${chunked}`);
     assert(source.isSettled);
   }
-  const failing = new TrackedStream<Uint8Array>([], { failure: new Error("unplugged") });
-  await respond(new Body(failing.stream, 5)).discard();
-  const used = new Body(streamOf(encodeLatin1("a")), 1);
-  await used.read();
-  await respond(used).discard();
+  const failingStream = new TrackedStream<Uint8Array>([], { failure: new Error("unplugged") });
+  await respond(new Body(failingStream.stream, 5)).discard();
+  const usedBody = new Body(streamOf(encodeLatin1("a")), 1);
+  await usedBody.read();
+  await respond(usedBody).discard();
   for (const make of Object.values(bodies)) await respond(make()).discard();
   await respond(null).discard();
 });
@@ -144,10 +144,10 @@ Deno.test("discard works after a part was read, counts the remaining bytes, and 
 });
 
 Deno.test("a response that is too long is canceled with any framing, and its slot in a pool is free", async (t) => {
-  const long = new Uint8Array(1000);
+  const longBody = new Uint8Array(1000);
   const makes: Record<string, () => BodyOut> = {
-    "a length": () => long,
-    "chunks": () => new ChunkedBodyIter([[null, long], [null, new Uint8Array(0)]]),
+    "a length": () => longBody,
+    "chunks": () => new ChunkedBodyIter([[null, longBody], [null, new Uint8Array(0)]]),
   };
   for (const [label, make] of Object.entries(makes)) {
     for (const method of ["bytes", "text", "json"] as const) {

@@ -76,13 +76,13 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
 });
 
 Deno.test("a loop of connects that fail at once doesn't block timers and sockets", async () => {
-  const failing: Record<string, Address> = {
+  const failingAddresses: Record<string, Address> = {
     "a path without a socket": "/tmp/degu-test-no-such.socket",
     "an unused abstract name": encoder.encode(`\0${crypto.randomUUID()}`),
     "a path without a permission": "/dev/null/a",
     "an address that can't be connected to, like a host without a route": ["224.0.0.1", 80],
   };
-  for (const [label, address] of Object.entries(failing)) {
+  for (const [label, address] of Object.entries(failingAddresses)) {
     const client = new Client(address);
     let pendingCount = 2;
     setTimeout(() => pendingCount--, 0);
@@ -118,10 +118,10 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
     });
   }
   const failure = new Error("no");
-  const fails = [() => Promise.reject(failure), () => {
+  const failingHooks = [() => Promise.reject(failure), () => {
     throw failure;
   }];
-  for (const onConnect of fails) {
+  for (const onConnect of failingHooks) {
     using server = new RawServer();
     const connecting = new Client(server.address, { onConnect }).connect();
     assertStrictEquals(await catchRejection(connecting, "it fails"), failure);
@@ -176,8 +176,10 @@ Deno.test("request() closes its connection after an error", async () => {
 
 Deno.test("a signal that is already aborted, the client's or the request's, prevents connecting", async () => {
   using server = new RawServer();
-  const aborted = { signal: AbortSignal.abort(reason) };
-  for (const [options, requestSignal] of [[aborted, undefined], [{}, aborted]] as const) {
+  const abortedOptions = { signal: AbortSignal.abort(reason) };
+  for (
+    const [options, requestSignal] of [[abortedOptions, undefined], [{}, abortedOptions]] as const
+  ) {
     const client = new Client(server.address, options);
     assertStrictEquals(
       await catchRejection(client.connect(undefined, requestSignal), "connect"),
@@ -249,9 +251,9 @@ Deno.test("a connection over a socket with trust ends when that is aborted, with
   }
   using connection = await new TrustingClient(server.address).connect();
   const peer = await server.accept();
-  const asking = catchRejection(connection.get("/"), "get");
+  const rejection = catchRejection(connection.get("/"), "get");
   trust.abort(reason);
-  assertStrictEquals(await asking, reason);
+  assertStrictEquals(await rejection, reason);
   assertEquals(connection.closed, true);
   peer.close();
 });
@@ -265,9 +267,9 @@ Deno.test("the error for a request that is refused over TLS contains the socket'
     }
   }
   using connection = await new HintingClient(server.address).connect();
-  const asking = assertRejects(() => connection.get("/"), EmptyPreambleError, "ask the owner");
+  const rejection = assertRejects(() => connection.get("/"), EmptyPreambleError, "ask the owner");
   (await server.accept()).close();
-  await asking;
+  await rejection;
 });
 
 Deno.test("timeout limits connecting", async () => {
@@ -382,15 +384,15 @@ Deno.test("consecutive requests, each over its own connection, share one timer, 
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 1000 });
   using timers = recordIntervals();
-  const answering: Promise<void>[] = [];
+  const responding: Promise<void>[] = [];
   // Each request is made inside three functions, as in a program.
-  const ask = async () => await (await client.request("GET", "/")).body?.text();
-  const askTwiceNested = async () => await ask();
+  const requestText = async () => await (await client.request("GET", "/")).body?.text();
+  const askTwiceNested = async () => await requestText();
   for (let count = 0; count < 5; count++) {
-    answering.push(respondToNext(server));
+    responding.push(respondToNext(server));
     assertEquals(await (async () => await askTwiceNested())(), "hi");
   }
-  await Promise.all(answering);
+  await Promise.all(responding);
   assertEquals([timers.started.length, timers.running.size], [1, 0]);
 });
 
@@ -461,10 +463,10 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
     await rejected;
   }
   assert(attemptSignal?.aborted);
-  const thing = makeClosable();
-  lateResult.resolve(thing);
+  const closable = makeClosable();
+  lateResult.resolve(closable);
   await waitForTick();
-  assertEquals(thing.closed, 1);
+  assertEquals(closable.closed, 1);
 });
 
 Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {

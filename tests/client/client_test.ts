@@ -247,11 +247,11 @@ const SECRET = "Basic c2VjcmV0";
 
 /** Returns all texts that result from printing a value. */
 function formatAllWays(value: unknown): string {
-  const deep = { depth: Infinity, showHidden: true };
+  const inspectOptions = { depth: Infinity, showHidden: true };
   return [
-    Deno.inspect(value, deep),
-    Deno.inspect([{ value }], deep),
-    inspect(value, deep),
+    Deno.inspect(value, inspectOptions),
+    Deno.inspect([{ value }], inspectOptions),
+    inspect(value, inspectOptions),
     inspect({ value }),
   ].join("\n");
 }

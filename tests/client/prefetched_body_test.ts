@@ -9,7 +9,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
-const MOST = 65_536;
+const MAX_PREFETCHED_BYTES = 65_536;
 
 Deno.test("many responses with unread small bodies occupy no slot of the server", async () => {
   await using serving = serve(() => reply(200, "hello"), { maxConnections: 2 });
@@ -26,9 +26,17 @@ Deno.test("a body of up to 64 KiB with a length is read at once, and any other b
     ["none", () => null, true],
     ["empty", () => new Uint8Array(0), true],
     ["one byte", () => new Uint8Array(1), true],
-    ["the largest", () => new Uint8Array(MOST), true],
-    ["in pieces", () => new BodyIter([new Uint8Array(9), new Uint8Array(MOST - 9)], MOST), true],
-    ["one byte more", () => new Uint8Array(MOST + 1), false],
+    ["the largest", () => new Uint8Array(MAX_PREFETCHED_BYTES), true],
+    [
+      "in pieces",
+      () =>
+        new BodyIter(
+          [new Uint8Array(9), new Uint8Array(MAX_PREFETCHED_BYTES - 9)],
+          MAX_PREFETCHED_BYTES,
+        ),
+      true,
+    ],
+    ["one byte more", () => new Uint8Array(MAX_PREFETCHED_BYTES + 1), false],
   ];
   await testEachRow(t, rows, async (_what, make, isClosed) => {
     await using serving = serve(() => [200, "OK", {}, make()]);
@@ -47,7 +55,7 @@ Deno.test("a body of up to 64 KiB with a length is read at once, and any other b
     }
     const { length } = await response.bytes();
     const body = make();
-    assertEquals(length, body instanceof BodyIter ? MOST : body?.length ?? 0);
+    assertEquals(length, body instanceof BodyIter ? MAX_PREFETCHED_BYTES : body?.length ?? 0);
   });
 });
 
@@ -111,7 +119,7 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
   const seconds = 0.2;
   const client = new Client(server.address, { timeout: seconds });
   const LENGTH = 60_000;
-  for (const isWanted of [true, false]) {
+  for (const isRead of [true, false]) {
     const responding = client.get("/");
     const peer = await server.accept();
     await peer.readPreamble();
@@ -125,7 +133,7 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
         await waitForTick();
       }
     };
-    if (isWanted) {
+    if (isRead) {
       const text = body!.text();
       const end = performance.now() + seconds * 3000;
       await drip(() => performance.now() > end);

@@ -8,17 +8,17 @@ import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu"
 import { TrackedItems } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
-import { makeSplits, MemoryServer, MemorySocket, quiet } from "./memory.ts";
+import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
 import { type ModelBody, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { receive } from "./received.ts";
 import { announcesClose, makeRequestStream } from "./requests.ts";
 
 const HI = encodeLatin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
-const MOST_SPLITS = 12;
+const MAX_SPLITS = 12;
 
 /** The app's behavior depends on the length of the request target. */
-const reads = (uri: string) => uri.length % 3 > 0;
+const readsBody = (uri: string) => uri.length % 3 > 0;
 const kindOf = (uri: string) => (["bytes", "pieces", "chunks", "null"] as const)[uri.length % 4]!;
 
 /** The framing header and the encoded body of each kind of response. */
@@ -40,14 +40,15 @@ function listResponses(input: string): string[] {
   if (broken !== null) messages.push({ ...broken, body: undefined });
   for (const message of messages) {
     const { method, uri, body } = message;
-    if (reads(uri) && body === undefined) break;
-    const isUnread = !reads(uri) && body !== null;
+    if (readsBody(uri) && body === undefined) break;
+    const isUnread = !readsBody(uri) && body !== null;
     const kind = kindOf(uri);
     // A streamed response body may still read the request's body.
-    const isTold = announcesClose(message) || isUnread && ["bytes", "null"].includes(kind);
-    const close = isTold ? "connection: close\r\n" : "";
-    const isNone = kind === "null" && method === "HEAD";
-    const [header, content] = isNone ? ["", ""] : ANSWERS[kind];
+    const isCloseAnnounced = announcesClose(message) ||
+      isUnread && ["bytes", "null"].includes(kind);
+    const close = isCloseAnnounced ? "connection: close\r\n" : "";
+    const isWithoutBody = kind === "null" && method === "HEAD";
+    const [header, content] = isWithoutBody ? ["", ""] : ANSWERS[kind];
     responses += `HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`;
     if (isUnread) return [responses];
   }
@@ -69,13 +70,13 @@ export function makeCarelessApps(): Fuzzer {
     "null": () => null,
   };
   const app: App = async ({ uri, body }) => {
-    if (reads(uri)) await receive(body, "read");
+    if (readsBody(uri)) await receive(body, "read");
     return [200, "OK", {}, makeBody[kindOf(uri)]()];
   };
-  const loud: string[] = [];
-  const recordLoudLine = (line: string) => void loud.push(line);
+  const loudLines: string[] = [];
+  const recordLoudLine = (line: string) => void loudLines.push(line);
   const server = new MemoryServer(app, undefined, {
-    ...quiet,
+    ...quietLogger,
     warn: recordLoudLine,
     error: recordLoudLine,
   });
@@ -84,20 +85,20 @@ export function makeCarelessApps(): Fuzzer {
     grammar: makeRequestStream,
     async check(input): Promise<Outcome> {
       const expected = listResponses(input);
-      for (const pieces of makeSplits(encodeLatin1(input), MOST_SPLITS)) {
-        sources.length = loud.length = 0;
+      for (const pieces of makeSplits(encodeLatin1(input), MAX_SPLITS)) {
+        sources.length = loudLines.length = 0;
         const socket = new MemorySocket(pieces);
         await server.connect(socket);
         const { written } = socket;
-        const where = `(pieces ${pieces.map(({ length }) => length)})`;
+        const pieceLabel = `(pieces ${pieces.map(({ length }) => length)})`;
         demand(
           expected.includes(written),
-          `${written} was answered in place of ${expected} ${where}`,
+          `${written} was answered in place of ${expected} ${pieceLabel}`,
         );
-        demand(loud.length === 0, `it was logged: ${loud} ${where}`);
+        demand(loudLines.length === 0, `it was logged: ${loudLines} ${pieceLabel}`);
         demand(
           sources.every(({ isSettled }) => isSettled),
-          `a source was not settled ${where}`,
+          `a source was not settled ${pieceLabel}`,
         );
       }
       return expected[0] === "" ? "rejected" : "accepted";

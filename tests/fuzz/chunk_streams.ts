@@ -12,7 +12,7 @@ import { makeSplits } from "./memory.ts";
 import { type ModelBody, readChunks } from "./oracle.ts";
 
 /** Each split requires a new stream. */
-const MOST_SPLITS = 8;
+const MAX_SPLITS = 8;
 
 /** Bytes after the last chunk are an error. */
 async function decode(pieces: readonly Uint8Array[]): Promise<ModelBody> {
@@ -33,10 +33,10 @@ export const chunkStreams: Fuzzer = {
   async check(input): Promise<Outcome> {
     const read = readChunks(input, 0);
     const expected = JSON.stringify(read?.end === input.length ? read.chunks : null);
-    for (const pieces of makeSplits(encodeLatin1(input), MOST_SPLITS)) {
+    for (const pieces of makeSplits(encodeLatin1(input), MAX_SPLITS)) {
       const decoded = JSON.stringify(await decode(pieces));
-      const where = `(pieces ${pieces.map(({ length }) => length)})`;
-      demand(decoded === expected, `${decoded} in place of ${expected} ${where}`);
+      const pieceLabel = `(pieces ${pieces.map(({ length }) => length)})`;
+      demand(decoded === expected, `${decoded} in place of ${expected} ${pieceLabel}`);
     }
     return expected === "null" ? "rejected" : "accepted";
   },

@@ -86,14 +86,14 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
   const start = performance.now();
   let inputs = 0, accepted = 0;
   for (; inputs < maxInputs && performance.now() < start + seconds * 1000; inputs++) {
-    const isMutant = random.chance(55);
-    const input = isMutant ? mutate(base(), base(), random) : fuzzer.grammar(random);
+    const shouldMutate = random.chance(55);
+    const input = shouldMutate ? mutate(base(), base(), random) : fuzzer.grammar(random);
     try {
       const pending = fuzzer.check(input);
       const outcome = typeof pending === "string" ? pending : await pending;
       if (outcome === "rejected") continue;
       accepted++;
-      if (isMutant && input.length <= 2000) {
+      if (shouldMutate && input.length <= 2000) {
         pool[pool.length < POOL ? pool.length : random.below(POOL)] = input;
       }
     } catch (error) {
@@ -105,7 +105,7 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
   return { name: fuzzer.name, seed, inputs, accepted, seconds: elapsed };
 }
 
-const MOST_ATTEMPTS = 3000, MOST_SHRINK_MILLISECONDS = 20_000;
+const MAX_ATTEMPTS = 3000, MAX_SHRINK_MILLISECONDS = 20_000;
 
 /** Makes an input smaller, and its bytes simpler, as long as an oracle still objects. */
 async function shrink(
@@ -113,10 +113,10 @@ async function shrink(
   input: string,
   error: unknown,
 ): Promise<readonly [input: string, error: unknown]> {
-  const end = performance.now() + MOST_SHRINK_MILLISECONDS;
+  const end = performance.now() + MAX_SHRINK_MILLISECONDS;
   let smallest = input, cause = error, attempts = 0;
   const stillFails = async (candidate: string): Promise<boolean> => {
-    if (attempts++ >= MOST_ATTEMPTS || performance.now() > end) return false;
+    if (attempts++ >= MAX_ATTEMPTS || performance.now() > end) return false;
     try {
       await fuzzer.check(candidate);
       return false;
@@ -154,12 +154,12 @@ const TOKENS = [
 const LONGEST = 40000;
 
 /** Changes a text in one to four positions; it may be joined with `other`. */
-export function mutate(text: string, other: string, random: Random): string {
-  for (let n = 1 + random.below(4); n > 0; n--) text = mutateOnce(text, other, random);
+export function mutate(text: string, otherText: string, random: Random): string {
+  for (let n = 1 + random.below(4); n > 0; n--) text = mutateOnce(text, otherText, random);
   return text.length > LONGEST ? text.slice(0, LONGEST) : text;
 }
 
-function mutateOnce(text: string, other: string, random: Random): string {
+function mutateOnce(text: string, otherText: string, random: Random): string {
   const at = random.below(text.length + 1);
   const length = random.chance(70) ? 1 + random.below(4) : random.below(text.length + 1);
   const prefix = text.slice(0, at);
@@ -178,7 +178,7 @@ function mutateOnce(text: string, other: string, random: Random): string {
     case 6:
       return prefix + flipCase(text.slice(at, at + length)) + text.slice(at + length);
     case 7:
-      return prefix + other.slice(random.below(other.length + 1));
+      return prefix + otherText.slice(random.below(otherText.length + 1));
     default:
       return swapLines(text, random);
   }

@@ -18,7 +18,7 @@ import { AnsweringSocket, MemoryServer, MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 import { receive, WAYS } from "./received.ts";
 
-const MOST_TURNS = 60;
+const MAX_MICROTASKS = 60;
 
 /**
  * The pieces of a message, the way to read its body, and the microtasks before the interruption.
@@ -38,7 +38,7 @@ function parseCase(input: string, start: string, after: string) {
   const bytes = encodeLatin1(`${start}${framing}\r\n\r\n${content}${after}`);
   return {
     pieces: cutBytes(bytes, pieceLength + 1),
-    turns: turns % MOST_TURNS,
+    turns: turns % MAX_MICROTASKS,
     way: WAYS[way % WAYS.length]!,
   };
 }
@@ -48,7 +48,7 @@ function makeCaseText(random: Random): string {
   const sizes = Array.from({ length: random.below(6) }, () => random.below(300));
   const numbers = [
     random.below(WAYS.length),
-    random.below(MOST_TURNS),
+    random.below(MAX_MICROTASKS),
     random.below(200),
     ...sizes,
   ];

@@ -37,15 +37,15 @@ const LONGER = 16;
  * The allowed ratio of the times per byte of the long and the short text. For quadratic time the
  * ratio would be 16.
  */
-const MOST_GROWTH = 6;
+const MAX_GROWTH = 6;
 /** Shorter times can't be distinguished from the cost of measuring. */
-const LEAST_MILLISECONDS = 0.02;
-const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 40;
+const MIN_MILLISECONDS = 0.02;
+const REPETITIONS = 8, MAX_MILLISECONDS = 20, ATTEMPTS = 40;
 
 /** A function whose time is measured. */
 interface Target {
   /** The length of the long text in characters, within the limit of the parser. */
-  readonly long: number;
+  readonly longLength: number;
   /** Prepares a text, and returns the function to measure. */
   make(text: string): () => unknown;
 }
@@ -74,7 +74,7 @@ const line = (random: Random) => makeChunkLine(random.below(20), random);
  * headers.
  */
 export const namedHeaders: Target = {
-  long: PREAMBLE,
+  longLength: PREAMBLE,
   make(text) {
     const half = Math.floor(text.length / 2);
     const headers: HeaderDict = { connection: text.slice(0, half) };
@@ -91,20 +91,23 @@ export const namedHeaders: Target = {
  * The measured functions, by the first character of the input, with the alphabets of their texts.
  */
 const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: Target])[] = [
-  [makeRequestPreamble, { long: PREAMBLE, make: makeWithBytes(parseRequest) }],
+  [makeRequestPreamble, { longLength: PREAMBLE, make: makeWithBytes(parseRequest) }],
   [makeResponsePreamble, {
-    long: PREAMBLE,
+    longLength: PREAMBLE,
     make: makeWithBytes((bytes) => parseResponse("GET", bytes)),
   }],
-  [makeUri, { long: PREAMBLE, make: (text) => () => parseUri(text) }],
-  [line, { long: CHUNK_LINE, make: makeWithBytes(parseChunkHeader) }],
-  [line, { long: CHUNK_LINE, make: makeWithBytes(scanDrip) }],
-  [makeRequestPreamble, { long: PREAMBLE, make: makeWithDrip(receivePreamble) }],
-  [makeChunks, { long: PREAMBLE, make: makeWithDrip((socket) => new ChunkedBody(socket).read()) }],
-  [makeDictionary, { long: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
-  [makeDictionary, { long: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
+  [makeUri, { longLength: PREAMBLE, make: (text) => () => parseUri(text) }],
+  [line, { longLength: CHUNK_LINE, make: makeWithBytes(parseChunkHeader) }],
+  [line, { longLength: CHUNK_LINE, make: makeWithBytes(scanDrip) }],
+  [makeRequestPreamble, { longLength: PREAMBLE, make: makeWithDrip(receivePreamble) }],
+  [makeChunks, {
+    longLength: PREAMBLE,
+    make: makeWithDrip((socket) => new ChunkedBody(socket).read()),
+  }],
+  [makeDictionary, { longLength: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
+  [makeDictionary, { longLength: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
   [makeConnectionOptions, namedHeaders],
-  [makeList, { long: PREAMBLE, make: makeWithBytes(readListDrip) }],
+  [makeList, { longLength: PREAMBLE, make: makeWithBytes(readListDrip) }],
 ];
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
@@ -142,22 +145,25 @@ function readProcessorTime(): number {
  * process.
  */
 async function measure(work: () => unknown): Promise<number> {
-  const [start, begin] = [readProcessorTime(), performance.now()];
+  const [start, startTime] = [readProcessorTime(), performance.now()];
   for (let count = 1;; count++) {
     try {
       await work();
     } catch {
       // Other fuzzers check whether the text is accepted.
     }
-    const spent = Math.min(readProcessorTime() - start, performance.now() - begin);
-    if (count === REPETITIONS || spent > MOST_MILLISECONDS) return spent / count;
+    const spentMilliseconds = Math.min(readProcessorTime() - start, performance.now() - startTime);
+    if (count === REPETITIONS || spentMilliseconds > MAX_MILLISECONDS) {
+      return spentMilliseconds / count;
+    }
   }
 }
 
 /** Repeats a part of a text until it has a length. */
 function repeatPart(prefix: string, part: string, suffix: string, length: number): string {
-  const room = Math.max(0, length - prefix.length - suffix.length);
-  return prefix + part.repeat(Math.ceil(room / part.length)).slice(0, room) + suffix;
+  const remainingLength = Math.max(0, length - prefix.length - suffix.length);
+  return prefix + part.repeat(Math.ceil(remainingLength / part.length)).slice(0, remainingLength) +
+    suffix;
 }
 
 /** Returns the options of a `connection` header. */
@@ -188,24 +194,24 @@ function makeRepeated(random: Random): string {
 
 /** Checks that the time of a target grows no faster than a text in which a part is repeated. */
 export async function checkLinear(
-  { long, make }: Target,
+  { longLength, make }: Target,
   prefix: string,
   part: string,
   suffix: string,
 ): Promise<void> {
-  const short = Math.floor(long / LONGER);
-  const workShort = make(repeatPart(prefix, part, suffix, short));
-  const workLong = make(repeatPart(prefix, part, suffix, long));
+  const shortLength = Math.floor(longLength / LONGER);
+  const workShort = make(repeatPart(prefix, part, suffix, shortLength));
+  const workLong = make(repeatPart(prefix, part, suffix, longLength));
   let shortTime = Infinity, longTime = Infinity;
   // A compilation or a garbage collection makes a single measurement longer, never shorter.
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     shortTime = Math.min(shortTime, await measure(workShort));
     longTime = Math.min(longTime, await measure(workLong));
-    const maxTime = Math.max(shortTime, LEAST_MILLISECONDS) * MOST_GROWTH * LONGER;
+    const maxTime = Math.max(shortTime, MIN_MILLISECONDS) * MAX_GROWTH * LONGER;
     if (longTime <= maxTime) return;
   }
-  const times = `${shortTime.toFixed(3)} ms, ${long} ${longTime.toFixed(3)} ms`;
-  throw new Objection(`${short} characters took ${times}`);
+  const times = `${shortTime.toFixed(3)} ms, ${longLength} ${longTime.toFixed(3)} ms`;
+  throw new Objection(`${shortLength} characters took ${times}`);
 }
 
 /** Checks that every scanner and parser takes linear time. */

@@ -30,8 +30,8 @@ function readOptions() {
       },
     });
     const [seconds, seed, names] = [Number(values.seconds), Number(values.seed), values.target];
-    const isRight = seconds > 0 && seed >= 0 && names.every((name) => ALL.includes(name));
-    if (isRight) return { seconds, seed, names };
+    const isValid = seconds > 0 && seed >= 0 && names.every((name) => ALL.includes(name));
+    if (isValid) return { seconds, seed, names };
     throw new RangeError(`got ${Deno.args.join(" ")}`);
   } catch (error) {
     console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);

@@ -116,7 +116,7 @@ export function* makeSplits(bytes: Uint8Array, maxSplits: number): Generator<Uin
 }
 
 /** Discards log lines, except that a reported bug of Degu ends the program. */
-export const quiet = { debug() {}, info() {}, warn() {}, error: failAtBugs };
+export const quietLogger = { debug() {}, info() {}, warn() {}, error: failAtBugs };
 
 /** A listener that accepts the sockets of {@linkcode MemoryListener.offer}. */
 export class MemoryListener implements Listener {
@@ -159,7 +159,7 @@ export class MemoryServer extends Server {
   readonly #memory: MemoryListener;
   readonly #serving: Promise<void>;
 
-  constructor(app: App, onExchange?: ServerOptions["onExchange"], logger: Logger = quiet) {
+  constructor(app: App, onExchange?: ServerOptions["onExchange"], logger: Logger = quietLogger) {
     const memory = new MemoryListener();
     const limits = { timeout: null, maxConnections: Infinity, maxRequests: Infinity };
     super(

@@ -22,7 +22,7 @@ export const WAYS = ["read", "pieces", "iterate", "readable", "writeTo"] as cons
 export type Way = typeof WAYS[number];
 
 /** The maximum number of bytes of a read without a size. */
-const MOST_AT_ONCE = 16777216;
+const MAX_READ_BYTES = 16777216;
 
 /**
  * Reads a body to its end; `null` for a null body. Returns chunks if the way of reading has chunks.
@@ -40,7 +40,7 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     if (way === "readable") return await collect(body.readable);
     return await readWithWriteTo(body);
   }
-  if (way === "read" && body.contentLength > MOST_AT_ONCE) {
+  if (way === "read" && body.contentLength > MAX_READ_BYTES) {
     await refuseToCollect(body);
     return await receive(body, "pieces");
   }

@@ -11,7 +11,7 @@ import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { makeRequest } from "./grammar.ts";
-import { makeSplits, MemoryServer, MemorySocket, quiet } from "./memory.ts";
+import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
 import { describe, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
@@ -67,30 +67,33 @@ function checkRecord(
   record: RequestRecord,
   input: string,
   { written, reset = false }: { written: string; reset?: boolean },
-  where: string,
+  pieceLabel: string,
 ): boolean {
   const expected = readRequests(input);
-  const { way, requests, calls, unexpectedErrors: strange } = record;
-  demand(strange.length === 0, `the application met ${strange[0]} ${where}`);
-  const complete = expected.requests.map((message) =>
+  const { way, requests, calls, unexpectedErrors } = record;
+  demand(unexpectedErrors.length === 0, `the application met ${unexpectedErrors[0]} ${pieceLabel}`);
+  const expectedRequests = expected.requests.map((message) =>
     describe({ ...message, body: convertForWay(message.body, way) })
   );
   demand(
-    requests.length === complete.length && requests.every((text, i) => text === complete[i]),
-    `the application got ${requests.join(" | ")} in place of ${complete.join(" | ")} ${where}`,
+    requests.length === expectedRequests.length &&
+      requests.every((text, i) => text === expectedRequests[i]),
+    `the application got ${requests.join(" | ")} in place of ${
+      expectedRequests.join(" | ")
+    } ${pieceLabel}`,
   );
-  const expectedCalls = complete.length + (expected.broken === null ? 0 : 1);
+  const expectedCalls = expectedRequests.length + (expected.broken === null ? 0 : 1);
   demand(
     calls === expectedCalls,
-    `${calls} calls of the application in place of ${expectedCalls} ${where}`,
+    `${calls} calls of the application in place of ${expectedCalls} ${pieceLabel}`,
   );
   const responses = expected.requests.map(formatEmptyResponse).join("");
   // A reset may discard earlier responses.
-  const answered = expected.answers.map((last) => responses + last).some((fullText) =>
+  const isExpectedText = expected.answers.map((last) => responses + last).some((fullText) =>
     reset ? fullText.startsWith(written) : written === fullText
   );
-  demand(answered, `${written} was answered ${where}`);
-  return expected.clean && complete.length > 0;
+  demand(isExpectedText, `${written} was answered ${pieceLabel}`);
+  return expected.clean && expectedRequests.length > 0;
 }
 
 /** Demands that exactly the requests for which the app was called were reported as exchanges. */
@@ -108,7 +111,7 @@ function checkExchanges({ exchanges }: RequestRecord, input: string, pieceLabel:
   );
 }
 
-const MOST_SPLITS = 400;
+const MAX_SPLITS = 400;
 
 /** Returns one to three requests that are valid or almost valid. */
 export function makeRequestStream(random: Random): string {
@@ -127,13 +130,13 @@ export function makeRequestStreams(): Fuzzer {
     async check(input): Promise<Outcome> {
       let accepted = false;
       let index = 0;
-      for (const pieces of makeSplits(encodeLatin1(input), MOST_SPLITS)) {
+      for (const pieces of makeSplits(encodeLatin1(input), MAX_SPLITS)) {
         record.begin(WAYS[(input.length + index++) % WAYS.length]!);
         const socket = new MemorySocket(pieces);
         await server.connect(socket);
-        const where = `(${record.way}, pieces ${pieces.map(({ length }) => length)})`;
-        accepted = checkRecord(record, input, socket, where);
-        checkExchanges(record, input, where);
+        const pieceLabel = `(${record.way}, pieces ${pieces.map(({ length }) => length)})`;
+        accepted = checkRecord(record, input, socket, pieceLabel);
+        checkExchanges(record, input, pieceLabel);
       }
       return accepted ? "accepted" : "rejected";
     },
@@ -144,7 +147,10 @@ export function makeRequestStreams(): Fuzzer {
 /** Makes a fuzzer of streams of requests over loopback sockets, in one piece or two. */
 export function makeLoopbackRequests(): Fuzzer {
   const record = new RequestRecord();
-  const server = new Server(["127.0.0.1", 0], record.app, { logger: quiet, maxRequests: Infinity });
+  const server = new Server(["127.0.0.1", 0], record.app, {
+    logger: quietLogger,
+    maxRequests: Infinity,
+  });
   const serving = server.serveForever();
   return {
     name: "request-loopback",

@@ -99,7 +99,7 @@ function findExpected(exchanges: readonly Exchange[], way: Way): ExpectedRespons
   return { messages, code: null, broken: null, clean: true };
 }
 
-const MOST_SPLITS = 400;
+const MAX_SPLITS = 400;
 
 export function makeResponseStreams(): Fuzzer {
   return {
@@ -111,18 +111,22 @@ export function makeResponseStreams(): Fuzzer {
       const codes = new Set<string | null>();
       let clean = false;
       let index = 0;
-      for (const pieces of makeSplitsOfAll(bytes, MOST_SPLITS)) {
+      for (const pieces of makeSplitsOfAll(bytes, MAX_SPLITS)) {
         const way = WAYS[(input.length + index++) % WAYS.length]!;
         const expected = findExpected(exchanges, way);
         const seen = await perform(exchanges, pieces, way);
-        const where = `(${way}, pieces ${pieces.map((list) => list.map((piece) => piece.length))})`;
+        const pieceLabel = `(${way}, pieces ${
+          pieces.map((list) => list.map((piece) => piece.length))
+        })`;
         demand(
           seen.messages.join("\n") === expected.messages.join("\n"),
-          `${seen.messages} in place of ${expected.messages} ${where}`,
+          `${seen.messages} in place of ${expected.messages} ${pieceLabel}`,
         );
-        demand((seen.code === null) === expected.clean, `ended with ${seen.code} ${where}`);
-        demand(seen.broken === expected.broken, `began ${seen.broken} ${where}`);
-        if (expected.code !== null) demand(seen.code === expected.code, `${seen.code} ${where}`);
+        demand((seen.code === null) === expected.clean, `ended with ${seen.code} ${pieceLabel}`);
+        demand(seen.broken === expected.broken, `began ${seen.broken} ${pieceLabel}`);
+        if (expected.code !== null) {
+          demand(seen.code === expected.code, `${seen.code} ${pieceLabel}`);
+        }
         codes.add(seen.code);
         clean = expected.clean;
       }
@@ -141,11 +145,11 @@ function* makeSplitsOfAll(
   maxSplits: number,
 ): Generator<(readonly Uint8Array[])[]> {
   const splitLists = responses.map((bytes) => [...makeSplits(bytes, maxSplits)]);
-  yield splitLists.map(([whole]) => whole!);
+  yield splitLists.map(([wholeSplit]) => wholeSplit!);
   yield splitLists.map(([, single]) => single!);
   for (const [i, ways] of splitLists.entries()) {
     for (const pieces of ways.slice(2)) {
-      yield splitLists.map(([whole], other) => other === i ? pieces : whole!);
+      yield splitLists.map(([wholeSplit], index) => index === i ? pieces : wholeSplit!);
     }
   }
 }

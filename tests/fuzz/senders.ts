@@ -79,20 +79,20 @@ function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): v
 type Step = ReturnType<typeof parseSteps>[number];
 
 function parseSteps(script: string) {
-  return Array.from(script.matchAll(/([wtgs])([0-4])(l?)/g), ([, kind, size, late]) => ({
+  return Array.from(script.matchAll(/([wtgs])([0-4])(l?)/g), ([, kind, size, isLate]) => ({
     kind: kind!,
     size: SIZES[Number(size)]!,
-    late: late === "l",
+    late: isLate === "l",
   }));
 }
 
 /** Changes an array some microtasks later: before, while or after its bytes are written. */
 async function changeSoon(
-  { late }: Step,
+  { late: isLate }: Step,
   minMicrotasks: number,
   change: () => void,
 ): Promise<void> {
-  for (let microtask = 0; microtask < minMicrotasks + (late ? 4 : 0); microtask++) await null;
+  for (let microtask = 0; microtask < minMicrotasks + (isLate ? 4 : 0); microtask++) await null;
   change();
 }
 

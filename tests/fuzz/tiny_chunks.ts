@@ -51,7 +51,7 @@ export const tinyChunks: Fuzzer = {
   grammar: (random: Random) => random.text("aAbBcdefgh", 1, 12) + (random.chance(30) ? "!" : ""),
   async check(input): Promise<Outcome> {
     if (input === "") return "rejected";
-    const { encoded, data, isWhole: whole } = encode(input);
+    const { encoded, data, isWhole } = encode(input);
     const [way, collect] = Object.entries(WAYS)[input.length % 4]!;
     let atEnd = 0;
     const initialBytes = countHeldBytes();
@@ -65,7 +65,7 @@ export const tinyChunks: Fuzzer = {
     try {
       collected = await collect(new ChunkedBody(ReadableStream.from(makePieces())));
     } catch (error) {
-      demand(!whole, `${way} of a whole body rejected with ${error}`);
+      demand(!isWhole, `${way} of a whole body rejected with ${error}`);
     }
     if (collectGarbage !== undefined) {
       const heldPerBody = atEnd - initialBytes;
@@ -76,7 +76,7 @@ export const tinyChunks: Fuzzer = {
     }
     if (collected === null) return "rejected";
     const expected = way === "json" ? String(JSON.parse(data)) : data;
-    demand(whole && collected === expected, `${way} gave ${collected.length} characters`);
+    demand(isWhole && collected === expected, `${way} gave ${collected.length} characters`);
     return "accepted";
   },
 };

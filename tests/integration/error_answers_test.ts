@@ -16,7 +16,7 @@ import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 /** An app that reads each body. Its source text is transferred to the worker. */
-const tell: AppFunction = async ({ method, uri, body }) => {
+const echoApp: AppFunction = async ({ method, uri, body }) => {
   await body?.bytes();
   if (uri === "/throws") throw new Error("no");
   return uri === "/wrong" ? [200, "", {}, null] : [200, "OK", { method, uri }, null];
@@ -114,7 +114,7 @@ interface ServedPlace extends AsyncDisposable {
   readonly logger: RecordingLogger | null;
 }
 
-async function serveAt(address: Address, app: App = tell): Promise<ServedPlace> {
+async function serveAt(address: Address, app: App = echoApp): Promise<ServedPlace> {
   const logger = new RecordingLogger();
   const server = await Server.start(address, app, { logger });
   return {
@@ -134,14 +134,14 @@ const PLACES: Readonly<Record<string, (dir: string) => Promise<ServedPlace>>> = 
   async "over TLS"() {
     const pki = await openSharedPki();
     const logger = new RecordingLogger();
-    const server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], tell, {
+    const server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], echoApp, {
       logger,
     });
     const client = new SSLClient(pki.clientSslconfig, server.address);
     return { client, logger, [Symbol.asyncDispose]: () => dispose(server) };
   },
   async "of a TempServer"() {
-    const server = await TempServer.start(["127.0.0.1", 0], null, tell);
+    const server = await TempServer.start(["127.0.0.1", 0], null, echoApp);
     const client = new Client(server.address);
     return { client, logger: null, [Symbol.asyncDispose]: () => dispose(server) };
   },
@@ -169,10 +169,10 @@ for (const [label, start] of Object.entries(PLACES)) {
       assertEquals(received, expected, sent.slice(0, 100));
     }
     // A peer can't cause lines above level info, unless the app throws.
-    const loud = place.logger?.lines.filter(([level, line]) =>
+    const loudLines = place.logger?.lines.filter(([level, line]) =>
       level !== "debug" && level !== "info" && !/an error of the app/.test(line)
     );
-    assertEquals(loud ?? [], []);
+    assertEquals(loudLines ?? [], []);
   });
 }
 
@@ -197,7 +197,7 @@ Deno.test("a proxy passes on a 400 and a 500 of its upstream, and sends 502 if t
 });
 
 Deno.test("a connection that onConnect refuses gets no byte, in reply to any bytes", async () => {
-  const app: App = { onConnect: () => false, handle: tell };
+  const app: App = { onConnect: () => false, handle: echoApp };
   await using serving = serve(app);
   for (const [sent] of ROWS) {
     const socket = await serving.makeClient().createSocket();

@@ -209,8 +209,8 @@ Deno.test("itty-router: routes, parameters, middleware and errors", async () => 
   assertEquals(JSON.parse((await get(conn, "/items", headers)).text ?? ""), [{ id: "1" }, {
     id: "2",
   }]);
-  const one = await get(conn, "/items/2?a=b", headers);
-  assertEquals(JSON.parse(one.text ?? ""), { id: "2", query: { a: "b" } });
+  const itemResponse = await get(conn, "/items/2?a=b", headers);
+  assertEquals(JSON.parse(itemResponse.text ?? ""), { id: "2", query: { a: "b" } });
   assertEquals((await get(conn, "/text", headers)).text, "plain");
   const missing = await get(conn, "/nowhere", headers);
   assertEquals([missing.status, JSON.parse(missing.text ?? "")], [404, {

@@ -191,7 +191,7 @@ Deno.test("a framing header that an app returns to HEAD must match its body", as
   });
 });
 
-Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behind it", async (t) => {
+Deno.test("ProxyApp relays the headers of HEAD for every response of the upstream's app", async (t) => {
   await testEachRow(t, kinds, async (_kind, framing, make) => {
     const bodies: TestBody[] = [];
     const results: unknown[] = [];
@@ -244,9 +244,9 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
   ];
   await testEachRow(t, rows, async (_what, line, make, headers = {}) => {
     const sources: (TrackedStream | BodyInit)[] = [];
-    const aborted: unknown[] = [];
+    const abortReasons: unknown[] = [];
     await using serving = serveHandler((request) => {
-      request.signal.addEventListener("abort", () => aborted.push(request.signal.reason));
+      request.signal.addEventListener("abort", () => abortReasons.push(request.signal.reason));
       const body = make();
       sources.push(body);
       return new Response(body instanceof TrackedStream ? body.stream : body, {
@@ -263,7 +263,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
       if (body instanceof TrackedStream) assertEquals(body.cancelReasons.length, 1);
     }
     // The server doesn't abort the request because of the unused body.
-    assertEquals([aborted, serving.logger.lines], [[], []]);
+    assertEquals([abortReasons, serving.logger.lines], [[], []]);
   });
 });
 

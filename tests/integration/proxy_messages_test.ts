@@ -79,7 +79,7 @@ Deno.test("a proxy itself refuses a request that breaks a rule, and doesn't conn
   });
 });
 
-Deno.test("a proxy that forwards to itself answers 502 once its slots are in use", async () => {
+Deno.test("a proxy that forwards to itself responds with 502 once its slots are in use", async () => {
   const logger = new RecordingLogger();
   let calls = 0;
   let proxyApp: ProxyApp | undefined;

@@ -19,7 +19,7 @@ export interface SmugglingRow {
    * The expected number of accepted requests, and whether the next request has a valid preamble and
    * an invalid body.
    */
-  readonly says: readonly [accepted: number, isBroken: boolean];
+  readonly expectedCounts: readonly [accepted: number, isBroken: boolean];
   /** The requests that the grammar finds in the bytes. */
   readonly accepted: readonly ModelRequest[];
   /** The request target of the request whose body is invalid. */
@@ -34,14 +34,14 @@ const REFUSED = [0, false] as const, BROKEN = [0, true] as const, ACCEPTED = [1,
 
 /** Returns rows of one outcome; `build` makes the bytes from the texts. */
 function makeRows(
-  says: SmugglingRow["says"],
+  expectedCounts: SmugglingRow["expectedCounts"],
   texts: Rows,
   bytesOf: (text: string) => string = (text) => text,
 ): SmugglingRow[] {
   return texts.map(([name, text]) => {
     const bytes = bytesOf(text);
     const { requests, broken, answers } = readRequests(bytes);
-    return { name, bytes, says, accepted: requests, broken: broken?.uri, answers };
+    return { name, bytes, expectedCounts, accepted: requests, broken: broken?.uri, answers };
   });
 }
 

@@ -24,19 +24,19 @@ import { smugglingCorpus, type SmugglingRow } from "./smuggling.rows.ts";
 
 Deno.test("the corpus agrees with the grammar on each row", () => {
   assertEquals(new Set(smugglingCorpus.map(({ name }) => name)).size, smugglingCorpus.length);
-  for (const { name, says, accepted, broken } of smugglingCorpus) {
-    assertEquals([accepted.length, broken !== undefined], says, name);
+  for (const { name, expectedCounts, accepted, broken } of smugglingCorpus) {
+    assertEquals([accepted.length, broken !== undefined], expectedCounts, name);
   }
 });
 
 Deno.test("the server accepts exactly the requests of each row, and sends at most one response to other bytes", async () => {
   let calls: string[] = [];
-  let complete: string[] = [];
+  let completeRequests: string[] = [];
   const app: App = async ({ method, uri, headers, body }) => {
     calls.push(uri);
     try {
       const content = await receive(body, "pieces");
-      complete.push(describe({ method, uri, headers: flatten(headers), body: content }));
+      completeRequests.push(describe({ method, uri, headers: flatten(headers), body: content }));
     } catch (error) {
       assert(error instanceof ProtocolError, String(error));
       throw error;
@@ -46,9 +46,9 @@ Deno.test("the server accepts exactly the requests of each row, and sends at mos
   await using serving = serve(app);
   for (const row of smugglingCorpus) {
     calls = [];
-    complete = [];
+    completeRequests = [];
     const { received } = await exchange(serving.address, row.bytes);
-    assertEquals(complete, row.accepted.map(describe), row.name);
+    assertEquals(completeRequests, row.accepted.map(describe), row.name);
     const expectedUris = row.accepted.map(({ uri }) => uri);
     assertEquals(
       calls,
@@ -234,7 +234,7 @@ async function startApache(): Promise<BackEnd> {
   }));
 }
 
-const MOST_ATTEMPTS = 500, PAUSE_MILLISECONDS = 10;
+const MAX_ATTEMPTS = 500, PAUSE_MILLISECONDS = 10;
 
 /**
  * Starts a program that relays to `node:http`; `plan` gets the directory of the program, and the
@@ -262,7 +262,7 @@ async function startProgram(
     return stderr;
   };
   for (let attempt = 0; !await accepts(address); attempt++) {
-    if (hasEnded || attempt === MOST_ATTEMPTS) {
+    if (hasEnded || attempt === MAX_ATTEMPTS) {
       throw new Error(`${program} does not listen: ${await stop()}`);
     }
     // The program doesn't report when it listens.
@@ -317,7 +317,7 @@ async function forwardAll(kind: Kind): Promise<void> {
   const client = new Client(tap.address, { host: null, timeout: 60 });
   let app = new ProxyApp(client);
   await using proxy = serve((request, session) => app.handle(request, session));
-  let answered = 0;
+  let responseTotal = 0;
   let lateRequests: SeenRequest[] = [];
   for (const row of smugglingCorpus) {
     const { received } = await exchange(proxy.address, row.bytes);
@@ -335,9 +335,12 @@ async function forwardAll(kind: Kind): Promise<void> {
     // The back end has seen a prefix of the accepted bytes, and no others.
     assertEquals(seenRequests, expected.slice(0, seenRequests.length), row.name);
     lateRequests = expected.slice(seenRequests.length);
-    answered += responseCount;
+    responseTotal += responseCount;
   }
-  assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
+  assert(
+    responseTotal >= 20,
+    `the back end has answered ${responseTotal} requests: too few to say anything`,
+  );
 }
 
 Deno.test("a response has no bytes of another session, though sessions share connections", async () => {

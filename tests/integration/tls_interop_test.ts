@@ -62,7 +62,7 @@ async function makePeers(
   const otherAuthority = await pki.createAuthority("other");
   const intermediate = await pki.createAuthority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
-  const below = await make("below", { issuer: intermediate });
+  const leafBelow = await make("below", { issuer: intermediate });
   const belowLeaf = await make("below_leaf", { issuer: leaf });
   const version1 = makeCertificateArgs(await pki.createVersion1("version1", trusted));
   const makeForOneRole = (usage: string) =>
@@ -76,8 +76,8 @@ async function makePeers(
     ["ECDSA P-384", "accepted", await makeArgs("p384", { key: KEY.p384 })],
     ["RSA 2048", "accepted", await makeArgs("rsa", { key: KEY.rsa2048 })],
     ["Ed25519", "accepted", await makeArgs("ed25519", { key: KEY.ed25519 })],
-    ["an intermediate authority", "accepted", makeCertificateArgs(below, intermediate)],
-    ["an intermediate authority that is missing", UNVERIFIED, makeCertificateArgs(below)],
+    ["an intermediate authority", "accepted", makeCertificateArgs(leafBelow, intermediate)],
+    ["an intermediate authority that is missing", UNVERIFIED, makeCertificateArgs(leafBelow)],
     ["an intermediate that is no authority", UNVERIFIED, makeCertificateArgs(belowLeaf, leaf)],
     ["another authority", UNVERIFIED, await makeArgs("stranger", { issuer: otherAuthority })],
     ["another authority, which is sent with the leaf", SELF_SIGNED, [
@@ -177,13 +177,13 @@ const CURL = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile];
 const IDENTITY = ["--cert", certFile, "--key", keyFile];
 
 Deno.test(
-  "the server answers curl over TCP only with a certificate",
+  "the server responds to curl over TCP only with a certificate",
   await ignoreUnlessInstalled("curl"),
   async () => {
     await using server = await startEcho();
     const url = `https://localhost:${server.port}/`;
-    const asking = [...CURL, "--include", ...IDENTITY, url];
-    const args = ["--data-binary", "@-", ...asking, "--next", ...asking];
+    const curlCommand = [...CURL, "--include", ...IDENTITY, url];
+    const args = ["--data-binary", "@-", ...curlCommand, "--next", ...curlCommand];
     const { stdout, code } = await runWithInput("curl", args, "hello");
     assertEquals(code, 0);
     assertEquals(
@@ -198,7 +198,7 @@ Deno.test(
 );
 
 Deno.test(
-  "the server answers curl with a certificate over a Unix socket",
+  "the server responds to curl with a certificate over a Unix socket",
   await ignoreUnlessInstalled("curl"),
   async () => {
     await using dir = await createTempDir();
@@ -226,7 +226,7 @@ conn.close()
 `;
 
 Deno.test(
-  "the server answers Python's http.client",
+  "the server responds to Python's http.client",
   await ignoreUnlessInstalled("python3"),
   async () => {
     await using server = await startEcho();

@@ -71,12 +71,12 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
   await open(true, "");
   assertEquals(await Deno.readTextFile(otherPath), "content");
   // The holder of the lock renames the file while another process waits for the lock.
-  let turns = 0;
+  let lockAttempts = 0;
   await open(true, "", async () => {
-    if (turns++ === 0) await Deno.rename(path, join(dir.path, "complete"));
+    if (lockAttempts++ === 0) await Deno.rename(path, join(dir.path, "complete"));
     return true;
   });
-  assertEquals(turns, 2);
+  assertEquals(lockAttempts, 2);
   // The file is removed between lstat() and open().
   using patched = patch(Deno, "openSync", (open) => (...args) => {
     patched[Symbol.dispose]();
@@ -103,16 +103,16 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
 Deno.test("an abandoned temporary file is closed before its removal, and a locked file after its removal", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "file");
-  const isThere: boolean[] = [];
+  const existsAtClose: boolean[] = [];
   using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
     return function (this: Deno.FsFile) {
-      isThere.push(lstatExactOrNull(path) !== null);
+      existsAtClose.push(lstatExactOrNull(path) !== null);
       close.call(this);
     };
   });
   TemporaryFile.create(path)[Symbol.dispose]();
   TemporaryFile.create(path, { isLocked: true })[Symbol.dispose]();
-  assertEquals(isThere, [true, false]);
+  assertEquals(existsAtClose, [true, false]);
 });
 
 Deno.test("a time slice is used up after some milliseconds, and the next one begins after yield()", async () => {
@@ -199,9 +199,16 @@ Deno.test("isFileAtPath reports whether a path is of a file, not of a link to it
 // Names on the disk.
 
 Deno.test("a file is identified by its device and inode numbers, which are compared exactly where both are exact", () => {
-  const large = { dev: 1n, ino: 2n ** 60n };
-  const identities = [large, { dev: 2n, ino: large.ino }, { dev: 1n, ino: large.ino + 1n }];
-  assertEquals(identities.map((identity) => isSameFile(large, identity)), [true, false, false]);
+  const largeIdentity = { dev: 1n, ino: 2n ** 60n };
+  const identities = [largeIdentity, { dev: 2n, ino: largeIdentity.ino }, {
+    dev: 1n,
+    ino: largeIdentity.ino + 1n,
+  }];
+  assertEquals(identities.map((identity) => isSameFile(largeIdentity, identity)), [
+    true,
+    false,
+    false,
+  ]);
   const rounded = { dev: 1, ino: 2 ** 60 };
   assertEquals(identities.map((identity) => isSameFile(rounded, identity)), [true, false, true]);
 });
@@ -226,9 +233,9 @@ Deno.test("lstatExactOrNull and removal don't follow a link, and accept a missin
   for (let i = 0; i < 2; i++) removeIfPresentSync(link);
   assertEquals(lstatExactOrNull(link), null);
   await Deno.writeTextFile(join(dir.path, "file"), "");
-  const below = join(dir.path, "file", "below");
-  assertEquals(lstatExactOrNull(below), null);
-  assertThrows(() => removeIfPresentSync(below), Error, "ENOTDIR");
+  const pathBelow = join(dir.path, "file", "below");
+  assertEquals(lstatExactOrNull(pathBelow), null);
+  assertThrows(() => removeIfPresentSync(pathBelow), Error, "ENOTDIR");
   assertThrows(() => lstatExactOrNull(join(dir.path, "n".repeat(300))), Error, "ENAMETOOLONG");
 });
 

@@ -57,8 +57,8 @@ Deno.test("callApp resolves to the response that a client would get", async () =
     [[304, "Not Modified", { "content-length": 5 }, null], "GET", { "content-length": 5 }],
     [[204, "No Content", {}, null], "PUT", {}],
   ];
-  for (const [answer, method, headers] of rows) {
-    const response = await callApp(() => answer, mkreq(method, "/"));
+  for (const [appResponse, method, headers] of rows) {
+    const response = await callApp(() => appResponse, mkreq(method, "/"));
     assertEquals([{ ...response.headers }, response.body], [headers, null]);
   }
 });
@@ -67,9 +67,9 @@ Deno.test("callApp passes the request, the session and the classes to the app", 
   const session = makeSession({ name: "mine", address: null });
   const request = mkreq("GET", "/a/b?c");
   const response = await callApp(
-    (receivedRequest, its, api) => {
+    (receivedRequest, receivedSession, api) => {
       assertStrictEquals(receivedRequest, request);
-      assertStrictEquals(its, session);
+      assertStrictEquals(receivedSession, session);
       return [200, "OK", {}, new api.Body(streamOf(new Uint8Array(2)), 2)];
     },
     request,
@@ -252,10 +252,10 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
 });
 
 Deno.test("callApp refuses a response whose body was used, or belongs to the request", async () => {
-  const used = new Body(streamOf(encodeLatin1("hello")), 5);
-  await used.read(1);
+  const usedBody = new Body(streamOf(encodeLatin1("hello")), 5);
+  await usedBody.read(1);
   await assertFails(
-    callAppReturning([200, "OK", {}, used]),
+    callAppReturning([200, "OK", {}, usedBody]),
     "BodyError: response.body: has been used",
   );
   for (const makeRequest of Object.values(uploads)) {
@@ -286,7 +286,7 @@ Deno.test("callApp cancels the body of a response that it refuses, and the body 
   assertEquals(body.used, true);
 });
 
-Deno.test("callApp answers 413, as a server does, if the body of the request is too long for the app", async () => {
+Deno.test("callApp resolves to 413, as a server responds, if the body of the request is too long for the app", async () => {
   const app: App = async (request) => {
     const { body } = request;
     (request as { body: unknown }).body = null;
@@ -309,7 +309,7 @@ Deno.test("callApp answers 413, as a server does, if the body of the request is 
   assertInstanceOf(error, BodyError);
 });
 
-Deno.test("callApp rejects with what the server logs", async () => {
+Deno.test("callApp rejects with the error that a server would log", async () => {
   const responses: unknown[] = [
     [200, "OK", { "Content-Type": "a" }, null],
     [700, "OK", {}, null],

@@ -101,10 +101,10 @@ Deno.test("TempPKIs that are created at the same time share no directory, key or
   const [a, b] = await Promise.all([TempPKI.create(), TempPKI.create()]);
   for (const item of [a, b]) stack.use(item);
   assertNotEquals(directoryOf(a), directoryOf(b));
-  const [ours, theirs] = [await readAll(a), await readAll(b)];
-  assertNotEquals(ours.serverCa.subject, theirs.serverCa.subject);
-  assertStrictEquals(ours.server.verify(theirs.serverCa.publicKey), false);
-  assertStrictEquals(ours.client.verify(theirs.clientCa.publicKey), false);
+  const [firstFiles, secondFiles] = [await readAll(a), await readAll(b)];
+  assertNotEquals(firstFiles.serverCa.subject, secondFiles.serverCa.subject);
+  assertStrictEquals(firstFiles.server.verify(secondFiles.serverCa.publicKey), false);
+  assertStrictEquals(firstFiles.client.verify(secondFiles.clientCa.publicKey), false);
 });
 
 Deno.test({
@@ -114,8 +114,8 @@ Deno.test({
     await using dir = await createTempDir();
     // The path is so long that a directory of 25 characters has a valid path, but a file in it
     // doesn't.
-    const deep = makeDeepPath(dir.path, 4060);
-    await Deno.mkdir(deep, { recursive: true });
+    const deepDirectory = makeDeepPath(dir.path, 4060);
+    await Deno.mkdir(deepDirectory, { recursive: true });
     const output = await runScript(
       `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
        const { makeTempDir } = Deno;
@@ -125,11 +125,11 @@ Deno.test({
          return path;
        };
        await TempPKI.create().catch((error) => console.log(error.message));`,
-      [`--allow-write=${deep}`],
-      { TMPDIR: deep },
+      [`--allow-write=${deepDirectory}`],
+      { TMPDIR: deepDirectory },
     );
     assertMatch(output, /\/degu-pki-[0-9a-f]+\n.*File name too long/);
-    assertEquals(await listNames(deep), []);
+    assertEquals(await listNames(deepDirectory), []);
   },
 });
 

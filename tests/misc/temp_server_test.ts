@@ -107,8 +107,8 @@ Deno.test("the options of the server are transferred with the address", async ()
 
 Deno.test("an address that is in use rejects start() with AddrInUse", async () => {
   await using server = await TempServer.start(anywhere, null, uselessApp);
-  const startAgain = () => TempServer.start(server.address, null, uselessApp);
-  await assertRejects(startAgain, Deno.errors.AddrInUse);
+  const startSecond = () => TempServer.start(server.address, null, uselessApp);
+  await assertRejects(startSecond, Deno.errors.AddrInUse);
   await using directory = await createTempDir();
   const file = `${directory.path}/file`;
   await Deno.writeTextFile(file, "precious");
@@ -131,12 +131,12 @@ Deno.test("close() is idempotent, ends connections, and frees the address; abort
 });
 
 Deno.test("close() waits for a busy app, but not for an app that never responds", async () => {
-  const never: AppFunction = () => new Promise(() => {});
+  const pendingApp: AppFunction = () => new Promise(() => {});
   const busyApp: AppFunction = () => {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);
     return [200, "OK", {}, null];
   };
-  for (const app of [never, busyApp]) {
+  for (const app of [pendingApp, busyApp]) {
     const server = await TempServer.start(anywhere, null, app);
     using conn = await new Client(server.address).connect();
     const error = conn.get("/").catch(() => {});
@@ -286,7 +286,7 @@ async function runFromCache(
 }
 
 Deno.test("a signal aborts starting a server", async (t) => {
-  const never = () => new Promise<App>(() => {});
+  const buildForever = () => new Promise<App>(() => {});
   await t.step("that was aborted before", async () => {
     const reason = new Error("no more");
     const signal = AbortSignal.abort(reason);
@@ -295,7 +295,7 @@ Deno.test("a signal aborts starting a server", async (t) => {
   await t.step("that never gets ready", async () => {
     const signal = AbortSignal.timeout(50);
     const starting = withTimeout(
-      TempServer.start({ address: anywhere, signal }, never),
+      TempServer.start({ address: anywhere, signal }, buildForever),
       "it rejects",
     );
     await assertRejects(() => starting, DOMException, "aborted due to timeout");

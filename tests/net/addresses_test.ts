@@ -392,7 +392,7 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
   });
 });
 
-Deno.test("the error for a path of a Unix socket says what is required", () => {
+Deno.test("the error for a path of a Unix socket names the requirement", () => {
   const rows = [
     ...["my.socket", "", "localhost", "127.0.0.1:8080", "http://127.0.0.1:8080"].map((path) =>
       [

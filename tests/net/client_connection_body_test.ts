@@ -208,12 +208,12 @@ const ways: Record<string, Way> = {
 async function* readAndChange(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piece> {
   let index = 0;
   for await (const piece of pieces) {
-    const turn = index++ % 3;
-    if (turn === 0) {
+    const remainder = index++ % 3;
+    if (remainder === 0) {
       const transferred = structuredClone(piece, { transfer: [piece.buffer] });
       assertEquals(piece.length, 0);
       yield () => transferred;
-    } else if (turn === 1) {
+    } else if (remainder === 1) {
       const copy = piece.slice();
       new Uint8Array(piece.buffer).fill(255);
       yield () => copy;

@@ -67,14 +67,14 @@ Deno.test("a response is parsed the same byte by byte; a response that is cut af
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
       for (let at = 0; at < bytes.length; at++) {
         using pair = await connect();
-        const telling = catchRejection(
+        const responding = catchRejection(
           pair.conn.get("/").then(describeResponse),
           `cut after ${at} bytes`,
         );
         await pair.peer.readPreamble();
         await pair.peer.send(bytes.slice(0, at));
         await pair.peer.closeWrite();
-        const error = await telling;
+        const error = await responding;
         assertInstanceOf(error, ProtocolError);
         const code = at < preambleEnd ? "PREAMBLE_INCOMPLETE" : "BODY_INCOMPLETE";
         assertEquals(error.code, at === 0 ? "EMPTY_PREAMBLE" : code, `cut after ${at} bytes`);
@@ -140,9 +140,9 @@ Deno.test("an error of the socket in a body is passed on unchanged, and closes t
   using exchange = await respondWith("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   const { socket, conn } = exchange;
   const { body } = await exchange.responding;
-  const reads = catchRejection(body!.read(), "a read in the body");
+  const readError = catchRejection(body!.read(), "a read in the body");
   socket.fail(failure);
-  assertStrictEquals(await reads, failure);
+  assertStrictEquals(await readError, failure);
   assertEquals(conn.closed, true);
 });
 
@@ -331,11 +331,11 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
     using exchange = await respondWith(first);
-    const failing = catchRejection(
+    const handshakeFailure = catchRejection(
       exchange.responding,
       `a response that begins with ${formatLabel(first)}`,
     );
-    const error = await withTimeout(failing, `an error for ${formatLabel(first)}`);
+    const error = await withTimeout(handshakeFailure, `an error for ${formatLabel(first)}`);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_STATUS_LINE");
     assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
@@ -364,14 +364,17 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
   const { certFile, keyFile } = otherPki.clientSslconfig;
   const stranger = { ...pki.clientSslconfig, certFile: certFile!, keyFile: keyFile! };
   /** Makes a request over a connection, with or without the socket's explanation of errors. */
-  const ask = async (client: Client, isExplained: boolean) => {
+  const failRequest = async (client: Client, isExplained: boolean) => {
     using connection = await client.connect();
     if (isExplained) setRefusalHint(connection, HINT);
     return await catchRejection(connection.get("/"), "a client that is refused");
   };
   for (const isExplained of [false, true]) {
     await t.step(`an alert keeps its code, explained: ${isExplained}`, async () => {
-      const error = await ask(new SSLClient(pki.anonymousClientSslconfig, address), isExplained);
+      const error = await failRequest(
+        new SSLClient(pki.anonymousClientSslconfig, address),
+        isExplained,
+      );
       assertInstanceOf(error, TlsError);
       assertEquals(error.code, "REFUSED_BY_PEER");
       const alert =
@@ -379,7 +382,7 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
       assertEquals(error.message, isExplained ? `${alert}; ${HINT}` : alert);
     });
     await t.step(`a server that closes, explained: ${isExplained}`, async () => {
-      const error = await ask(new SSLClient(stranger, address), isExplained);
+      const error = await failRequest(new SSLClient(stranger, address), isExplained);
       assertInstanceOf(error, EmptyPreambleError);
       assertMatch(error.message, /refuses this client's certificate: /);
       const hint = isExplained ? HINT : "see the server's log, from level info on";

@@ -99,16 +99,16 @@ Deno.test("close() is final and idempotent, and `using` calls it", async () => {
 
 Deno.test("a request that is made while another request is checked is refused", async () => {
   const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
-    "a header's getter": (inner) => [{
+    "a header's getter": (innerConn) => [{
       get "x-header"() {
-        inner();
+        innerConn();
         return "value";
       },
     }, null],
-    "a body's getter": (inner) => {
+    "a body's getter": (innerConn) => {
       const body = new class extends BodyIter {
         override get used() {
-          inner();
+          innerConn();
           return false;
         }
       }([encodeLatin1("hello")], 5);
@@ -121,11 +121,11 @@ Deno.test("a request that is made while another request is checked is refused", 
     const [headers, body] = make(() => {
       if (refused.length === 0) refused.push(catchRejection(pair.conn.get("/inner"), "the second"));
     });
-    const outer = pair.conn.post("/outer", headers, body);
+    const outerRequest = pair.conn.post("/outer", headers, body);
     assertStringIncludes(await pair.peer.readPreamble(), "POST /outer HTTP/1.1\r\n");
     if (body !== null) assertEquals(await pair.peer.readExactly(5), "hello");
     await pair.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-    assertEquals((await outer).status, 204);
+    assertEquals((await outerRequest).status, 204);
     assertStringIncludes(String(await refused[0]), "in flight");
     // Refused arguments have no lasting effect.
     assertEquals(await readSentRequest(pair, pair.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
@@ -163,7 +163,7 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
 
 type ErrorClass = typeof TypeError | typeof RangeError;
 
-Deno.test("an invalid argument sends nothing and leaves the connection unchanged", async (t) => {
+Deno.test("an invalid argument sends no byte and leaves the connection unchanged", async (t) => {
   using pair = await connect();
   await testEachRow(t, mistakes, async (label, args, Class) => {
     const error = await catchRejection(requestWith(pair.conn, ...args), label);
@@ -258,15 +258,17 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
 // ───────────────────────── custom sockets that misbehave, and closing a connection at any moment
 
 /** Makes a valid socket, except for the given methods. */
-function makeFaultySocket(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
-  const inner = new RecordingSocket();
+function makeFaultySocket(
+  faults: Partial<Socket>,
+): { socket: Socket; innerSocket: RecordingSocket } {
+  const innerSocket = new RecordingSocket();
   const socket: Socket = {
-    read: (into) => inner.read(into),
-    write: (bytes) => inner.write(bytes),
-    close: () => inner.close(),
+    read: (into) => innerSocket.read(into),
+    write: (bytes) => innerSocket.write(bytes),
+    close: () => innerSocket.close(),
     ...faults,
   };
-  return { socket, inner };
+  return { socket, innerSocket };
 }
 
 Deno.test("a socket that reports an impossible count is an error, and is closed", async (t) => {
@@ -274,21 +276,21 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
     for (const isSent of [false, true]) {
       await t.step(`a read of ${count} bytes, after the request was sent: ${isSent}`, async () => {
         const lateRead = Promise.withResolvers<number>();
-        const { socket, inner } = makeFaultySocket({ read: () => lateRead.promise });
+        const { socket, innerSocket } = makeFaultySocket({ read: () => lateRead.promise });
         using conn = new Connection(socket, null);
-        const nextWrite = inner.waitForWrite();
+        const nextWrite = innerSocket.waitForWrite();
         if (!isSent) lateRead.resolve(count);
         const error = catchRejection(conn.get("/"), `${count}`);
         if (isSent) await nextWrite;
         lateRead.resolve(count);
         assertInstanceOf(await withTimeout(error, "the request rejects"), Error);
-        assertEquals([conn.closed, inner.closeCount], [true, 1]);
+        assertEquals([conn.closed, innerSocket.closeCount], [true, 1]);
       });
     }
   }
   for (const count of [-1, 0, 0.5, NaN, Infinity, 2 ** 40]) {
     await t.step(`a write of ${count} bytes`, async () => {
-      const { socket, inner } = makeFaultySocket({ write: () => Promise.resolve(count) });
+      const { socket, innerSocket } = makeFaultySocket({ write: () => Promise.resolve(count) });
       using conn = new Connection(socket, null);
       const error = await catchRejection(
         conn.put("/", {}, encodeLatin1("hello")),
@@ -296,7 +298,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
       );
       assertInstanceOf(error, BodyError);
       assertStringIncludes(error.message, `claims to have written ${count} of`);
-      assertEquals([conn.closed, inner.closeCount], [true, 1]);
+      assertEquals([conn.closed, innerSocket.closeCount], [true, 1]);
     });
   }
 });
@@ -322,19 +324,19 @@ Deno.test("an error that a socket throws is handled like a rejection", async () 
     throw failure;
   };
   for (const faults of [{ read: fail }, { write: fail }]) {
-    const { socket, inner } = makeFaultySocket(faults);
+    const { socket, innerSocket } = makeFaultySocket(faults);
     using conn = new Connection(socket, null);
     const requesting = conn.get("/");
-    inner.end();
+    innerSocket.end();
     await assertRejects(() => withTimeout(requesting, "the request rejects"));
     assertEquals(conn.closed, true);
   }
 });
 
 Deno.test("a connection is closed even if its socket's close() throws", async () => {
-  const { socket, inner } = makeFaultySocket({
+  const { socket, innerSocket } = makeFaultySocket({
     close: () => {
-      inner.close();
+      innerSocket.close();
       throw new Error("closed already");
     },
   });
@@ -343,7 +345,7 @@ Deno.test("a connection is closed even if its socket's close() throws", async ()
   conn.close();
   conn.close();
   assertInstanceOf(await error, ConnectionClosedError);
-  assertEquals([conn.closed, inner.closeCount], [true, 1]);
+  assertEquals([conn.closed, innerSocket.closeCount], [true, 1]);
 });
 
 Deno.test("close() ends a request over a socket that never ends its reads", async () => {
@@ -363,7 +365,7 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
   const response = encodeLatin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const isSent of [false, true]) {
     const lateRead = Promise.withResolvers<void>();
-    const { socket, inner } = makeFaultySocket({
+    const { socket, innerSocket } = makeFaultySocket({
       read: async (into) => {
         await lateRead.promise;
         into.set(response);
@@ -372,7 +374,7 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
       close: () => lateRead.resolve(),
     });
     const conn = new Connection(socket, null);
-    const nextWrite = inner.waitForWrite();
+    const nextWrite = innerSocket.waitForWrite();
     const error = catchRejection(conn.get("/"), "a request that waits");
     if (isSent) await nextWrite;
     conn.close();
@@ -382,13 +384,13 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
 
 Deno.test("a connection releases the memory for relaying a body", async (t) => {
   const length = 2 ** 23;
-  const large = new Uint8Array(length);
+  const largeBody = new Uint8Array(length);
   const bodies = {
-    "a length": [`content-length: ${length}\r\n\r\n`, large],
+    "a length": [`content-length: ${length}\r\n\r\n`, largeBody],
     "chunks": [
       "transfer-encoding: chunked\r\n\r\n",
       `${length.toString(16)}\r\n`,
-      large,
+      largeBody,
       "\r\n0\r\n\r\n",
     ],
   };
@@ -397,11 +399,11 @@ Deno.test("a connection releases the memory for relaying a body", async (t) => {
     const source = new PieceSource(
       pieces.map((piece) => typeof piece === "string" ? encodeLatin1(piece) : piece),
     );
-    const offered: number[] = [];
+    const bufferLengths: number[] = [];
     let isSent = Promise.withResolvers<void>();
     const { socket } = makeFaultySocket({
       async read(into) {
-        offered.push(into.length);
+        bufferLengths.push(into.length);
         await isSent.promise;
         return source.read(into);
       },
@@ -413,11 +415,11 @@ Deno.test("a connection releases the memory for relaying a body", async (t) => {
     using conn = new Connection(socket, null);
     const { body } = await conn.get("/");
     await body!.writeTo({ pieceBytes: 2 ** 22, write: () => Promise.resolve() });
-    assertEquals(Math.max(...offered), 2 ** 21);
+    assertEquals(Math.max(...bufferLengths), 2 ** 21);
     isSent = Promise.withResolvers();
-    offered.length = 0;
+    bufferLengths.length = 0;
     assertEquals((await conn.get("/")).status, 204);
-    assertEquals(offered, [2 ** 10]);
+    assertEquals(bufferLengths, [2 ** 10]);
   });
 });
 
@@ -434,7 +436,7 @@ Deno.test("close() ends a request whose body waits for its source, and cancels t
 
 Deno.test("a connection that is closed while a read completes never returns stale bytes of its buffer", async () => {
   const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r";
-  for (let turns = 0; turns < 60; turns++) {
+  for (let microtasks = 0; microtasks < 60; microtasks++) {
     const sent = Promise.withResolvers<void>();
     const pieces = [response, "\n5", "\r\nwo", "rld\r", "\n0\r", "\n\r", "\n"];
     const socket: Socket = {
@@ -459,10 +461,10 @@ Deno.test("a connection that is closed while a read completes never returns stal
       if (body === null || !body.chunked) return;
       for await (const [, data] of body) results.push(new TextDecoder().decode(data));
     })().catch((error) => assertInstanceOf(error, ConnectionClosedError));
-    for (let microtask = 0; microtask < turns; microtask++) await null;
+    for (let microtask = 0; microtask < microtasks; microtask++) await null;
     conn.close();
     await reading;
-    assert("helloworld".startsWith(results.join("")), `after ${turns} turns: ${results}`);
+    assert("helloworld".startsWith(results.join("")), `after ${microtasks} turns: ${results}`);
   }
 });
 
@@ -479,10 +481,10 @@ Deno.test("a caller's connection: close closes the connection after the response
     ["an option that resembles close", null, { connection: "closed, x-close" }, false],
   ];
   await testEachRow(t, rows, async (_what, base, headers, closes) => {
-    for (const answer of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {
+    for (const responseBytes of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {
       using pair = await connect();
       using conn = new Connection(pair.conn.sock, base);
-      await sendAndAnswer(pair, conn.get("/", headers), answer);
+      await sendAndAnswer(pair, conn.get("/", headers), responseBytes);
       assertEquals(conn.closed, closes);
     }
     using bodyPair = await connect();
@@ -498,16 +500,16 @@ Deno.test("a caller's connection: close closes the connection after the response
     using pair = await connect();
     await assertRejects(() => pair.conn.get("/", { ...close, "A": "b" }), RangeError);
     const aborter = new AbortController();
-    const aborted = catchRejection(
+    const abortedRequest = catchRejection(
       pair.conn.get("/", close, { signal: aborter.signal }),
       "aborted",
     );
     aborter.abort("not wanted");
-    assertEquals(await aborted, "not wanted");
+    assertEquals(await abortedRequest, "not wanted");
     assertEquals(await readSentRequest(pair, pair.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
     assertEquals(pair.conn.closed, false);
   });
-  await t.step("at a server of ours, which closes it, too", async () => {
+  await t.step("a server of the library also closes the connection", async () => {
     await using serving = serve(() => [200, "OK", {}, null]);
     using conn = await serving.makeClient().connect();
     await conn.get("/", close);

@@ -24,8 +24,8 @@ const UNANSWERED: Omit<FailedRequest, "method"> = {
 };
 const { BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut } = Deno.errors;
 
-const resting = { phase: "idle" } as const;
-const answered = { phase: "responding" } as const;
+const idle = { phase: "idle" } as const;
+const responding = { phase: "responding" } as const;
 const encrypted = { isEncrypted: true, hint: "renew it" };
 const byThisEnd = { isClosedByPeer: false };
 
@@ -59,8 +59,14 @@ const rows: readonly (readonly [
   ["the server resets", reset, {}, WAS_RESET, "for GET and HEAD"],
   ["the system aborts", new ConnectionAborted(), {}, WAS_RESET, "for GET and HEAD"],
   ["the network fails", cable, {}, cable, "never"],
-  ["a response begins, and the server ends", incomplete, answered, incomplete, "for GET and HEAD"],
-  ["a response begins, and the server resets", reset, answered, reset, "for GET and HEAD"],
+  [
+    "a response begins, and the server ends",
+    incomplete,
+    responding,
+    incomplete,
+    "for GET and HEAD",
+  ],
+  ["a response begins, and the server resets", reset, responding, reset, "for GET and HEAD"],
   [
     "the server doesn't read the body, and ends",
     end,
@@ -85,7 +91,7 @@ const rows: readonly (readonly [
   [
     "the server doesn't read the body, and responds with 200",
     brokenPipe,
-    { writeError: brokenPipe, ...answered },
+    { writeError: brokenPipe, ...responding },
     brokenPipe,
     "for GET and HEAD",
   ],
@@ -111,7 +117,7 @@ const rows: readonly (readonly [
   [
     "TLS: the server had ended before the request",
     end,
-    { ...encrypted, ...resting },
+    { ...encrypted, ...idle },
     `${REFUSED}renew it`,
     "always",
   ],
@@ -132,7 +138,7 @@ const rows: readonly (readonly [
   [
     "TLS: the server had refused with an alert before the request",
     alert,
-    { ...encrypted, ...resting },
+    { ...encrypted, ...idle },
     "CertificateRequired; renew it",
     "never",
   ],
@@ -147,25 +153,25 @@ const rows: readonly (readonly [
   [
     "the server had ended before the request",
     new EmptyPreambleError(),
-    resting,
+    idle,
     HAD_ENDED,
     "always",
   ],
   [
     "the server had reset before the request",
     reset,
-    { ...resting, lastStatus: 200 },
+    { ...idle, lastStatus: 200 },
     HAD_ENDED,
     "always",
   ],
   [
     "the server had ended before the request, after an error status",
     end,
-    { ...resting, lastStatus: 400 },
+    { ...idle, lastStatus: 400 },
     `${HAD_ENDED}, after a response with status 400`,
     "always",
   ],
-  ["the server had sent unrequested bytes", excess, { ...resting, ...encrypted }, excess, "never"],
+  ["the server had sent unrequested bytes", excess, { ...idle, ...encrypted }, excess, "never"],
 ];
 
 Deno.test("the error of a request has the details of its connection, and is transient unless the server may have processed the request", async (t) => {

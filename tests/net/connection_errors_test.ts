@@ -161,13 +161,13 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
 });
 
 Deno.test("the error of a handshake that ends, or times out, has the address", async () => {
-  const hangUp = async (server: RawServer) => {
+  const endHandshake = async (server: RawServer) => {
     const peer = await server.accept();
     await peer.readExactly(1);
     await peer.closeWrite();
     await peer.readToEnd();
   };
-  const [endError, address] = await failHandshake({}, hangUp);
+  const [endError, address] = await failHandshake({}, endHandshake);
   assertInstanceOf(endError, TlsError);
   assertEquals([endError.code, endError.address, isTransient(endError)], ["CLOSED", address, true]);
   assertEquals(describeConnectionError(endError), makeDescription("broken", { address }));
@@ -206,9 +206,9 @@ Deno.test("an abort by the caller's signal is not described as a connection erro
     const client = new Client(server.address);
     const signal = makeSignal();
     const tls = new SSLClient(clientSslconfig, server.address);
-    const failing = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
+    const attempts = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
     for (
-      const error of await Promise.all(failing.map((attempt) => catchRejection(attempt, "it")))
+      const error of await Promise.all(attempts.map((attempt) => catchRejection(attempt, "it")))
     ) {
       assertEquals(describeConnectionError(error), null);
       assertEquals(error, signal.reason);

@@ -39,14 +39,14 @@ function removeEvent(table: object, state: string, event: string): Disposable {
 /** A logger that collects the lines of level error. */
 function makeErrorLogger() {
   const errors: string[] = [];
-  const heard = Promise.withResolvers<void>();
+  const errorLogged = Promise.withResolvers<void>();
   const drop = () => {};
   const error = (line: string) => {
     errors.push(line);
-    heard.resolve();
+    errorLogged.resolve();
   };
   const logger: Logger = { debug: drop, info: drop, warn: drop, error };
-  return { errors, heard: heard.promise, logger };
+  return { errors, heard: errorLogged.promise, logger };
 }
 
 const readAll: AppFunction = async ({ body }) => {
@@ -64,7 +64,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
   ];
   await testEachRow(t, rows, async (state, event, sent) => {
     using _ = removeEvent(SERVER_TRANSITIONS, state, event);
-    const { errors, heard, logger } = makeErrorLogger();
+    const { errors, heard: errorLogged, logger } = makeErrorLogger();
     let calls = 0;
     const app: AppFunction = (...args) => (calls++, readAll(...args));
     await using meeting = await connectRawPeer(app, sent, { logger });
@@ -73,7 +73,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
       await peer.readPreamble();
       await peer.closeWrite();
     }
-    await withTimeout(heard, "an error is logged");
+    await withTimeout(errorLogged, "an error is logged");
     await meeting.sessionEnded;
     assertEquals(errors.length, 1);
     const bug = formatBug(event, state);
@@ -115,12 +115,12 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
     using pair = await connect();
     using _ = removeEvent(CLIENT_TRANSITIONS, state, event);
     const call = async () => await (await pair.conn.get("/", headers)).body!.bytes();
-    const failing = catchRejection(call(), "the call");
+    const callError = catchRejection(call(), "the call");
     if (state !== "idle" && event !== "rollback") {
       await pair.peer.readPreamble();
       await pair.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }
-    assertEquals(`${await failing}`, formatBug(event, state));
+    assertEquals(`${await callError}`, formatBug(event, state));
     assertEquals(pair.conn.closed, true);
     assertEquals((await pair.peer.readToEnd()).received, "");
   });

@@ -175,7 +175,7 @@ async function testServerTimeout(
 
 Deno.test("a server waits for a peer as long as its timeout", async () => {
   await Promise.all([
-    testServerTimeout("nothing", ""),
+    testServerTimeout("no byte", ""),
     testServerTimeout("half a preamble", "GET / HT"),
     testServerTimeout("a whole preamble but its end", "GET / HTTP/1.1\r\n\r"),
     testServerTimeout(

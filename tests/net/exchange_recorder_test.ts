@@ -52,18 +52,18 @@ const echo: App = async (request) => {
   const data = request.body === null ? new Uint8Array() : await request.body.bytes();
   return [200, "OK", {}, data];
 };
-const large = new Uint8Array(300_000).fill(7);
+const largeArray = new Uint8Array(300_000).fill(7);
 const BODIES: readonly (readonly [string, () => BodyOut, number])[] = [
   ["none", () => null, 0],
   ["empty", () => new Uint8Array(), 0],
   ["an array", () => new Uint8Array(5), 5],
-  ["a large array", () => large, 300_000],
-  ["pieces", () => new BodyIter([large, large], 600_000), 600_000],
-  ["a stream", () => new Body(new Blob([large]).stream(), 300_000), 300_000],
+  ["a large array", () => largeArray, 300_000],
+  ["pieces", () => new BodyIter([largeArray, largeArray], 600_000), 600_000],
+  ["a stream", () => new Body(new Blob([largeArray]).stream(), 300_000), 300_000],
   [
     "chunks",
     () =>
-      new ChunkedBodyIter([[["key", "value"], large] as const, [null, new Uint8Array(3)], [
+      new ChunkedBodyIter([[["key", "value"], largeArray] as const, [null, new Uint8Array(3)], [
         null,
         new Uint8Array(),
       ]]),
@@ -193,19 +193,19 @@ for (const [label, request, figures, expected, app] of REPORTED) {
   });
 }
 
-Deno.test("an onExchange that throws, rejects or never resolves is logged and affects nothing", async () => {
-  const failing: readonly (() => unknown)[] = [
+Deno.test("an onExchange that throws, rejects or never resolves is logged and has no other effect", async () => {
+  const failingCallbacks: readonly (() => unknown)[] = [
     () => {
       throw new Error("log is full");
     },
     () => Promise.reject(new Error("log is full")),
     () => new Promise(() => {}),
   ];
-  for (const onExchange of failing) {
+  for (const onExchange of failingCallbacks) {
     await using serving = serve(echo, { onExchange });
     using connection = await serving.makeClient().connect();
     for (let i = 0; i < 3; i++) assertEquals((await connection.get("/")).status, 200);
-    if (onExchange !== failing[2]) {
+    if (onExchange !== failingCallbacks[2]) {
       assertMatch((await serving.logger.waitFor("error"))[0]!, /onExchange: Error: log is full/);
     }
   }
@@ -213,8 +213,8 @@ Deno.test("an onExchange that throws, rejects or never resolves is logged and af
 
 Deno.test("onExchange may close the session; the response still arrives", async () => {
   await using serving = serve(echo, { onExchange: ({ session }) => session.close() });
-  const response = await serving.makeClient().request("PUT", "/", {}, large);
-  assertEquals((await response.body?.bytes())?.length, large.length);
+  const response = await serving.makeClient().request("PUT", "/", {}, largeArray);
+  assertEquals((await response.body?.bytes())?.length, largeArray.length);
 });
 
 const drain: App = async (request) => {
@@ -244,7 +244,7 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
   }
 });
 
-Deno.test("requests after the last one that is answered are not exchanges", async () => {
+Deno.test("requests after the last response are not exchanges", async () => {
   const refuse: App = ({ uri }) =>
     uri === "/no" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
   await using watched = serveWatched(refuse);
@@ -429,7 +429,7 @@ Deno.test("a session that is closed during a download is reported with an error"
 });
 
 Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
-  for (const how of ["shutdown", "close"] as const) {
+  for (const method of ["shutdown", "close"] as const) {
     const called = Promise.withResolvers<void>();
     const response = Promise.withResolvers<void>();
     await using watched = serveWatched(async () => {
@@ -440,11 +440,11 @@ Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
     const received = watched.makeClient().request("GET", "/")
       .then(async ({ body }) => (await body!.bytes()).length, () => null);
     await withTimeout(called.promise, "the app is called");
-    const stopped = watched.server[how]();
+    const stopped = watched.server[method]();
     response.resolve();
     await stopped;
     const { status, responseBytes, error } = await watched.next();
-    if (how === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);
+    if (method === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);
     else {
       assertEquals([status, responseBytes], [null, 0]);
       assertInstanceOf(error, ConnectionClosedError);

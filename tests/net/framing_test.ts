@@ -81,21 +81,21 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
 });
 
 Deno.test("client connection: bytes that arrive before a request is sent are never its response", async (t) => {
-  const forged = encodeLatin1(FORGED);
+  const forgedBytes = encodeLatin1(FORGED);
   const responses = {
     "before the first request": null,
     "between two requests": "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     "between the response and the reading of its body":
       "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
   };
-  await testEachRow(t, Object.entries(responses), async (_when, answer) => {
+  await testEachRow(t, Object.entries(responses), async (_when, responseText) => {
     using pair = await connect();
-    const response = answer === null ? null : await pair.answer(answer);
-    const sending = await pair.peer.conn.write(forged);
+    const response = responseText === null ? null : await pair.answer(responseText);
+    const sending = await pair.peer.conn.write(forgedBytes);
     await waitForTick();
     await response?.body?.text();
     await assertProtocolRejection(pair.conn.get("/"), ["EXCESS_BYTES"], "the next request");
-    assertEquals([sending, pair.conn.closed], [forged.length, true]);
+    assertEquals([sending, pair.conn.closed], [forgedBytes.length, true]);
   });
 });
 

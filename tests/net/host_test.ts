@@ -48,7 +48,7 @@ Deno.test("a server accepts a request without host, and with an invalid host", a
   });
 });
 
-Deno.test("a server refuses a second host, and an empty one", async (t) => {
+Deno.test("a server refuses a second host, and an empty host", async (t) => {
   await using serving = serveHost();
   const blocks = ["host: a\r\nhost: a\r\n", "host: a\r\nHost: b\r\n", "host: \r\n", "host:\r\n"];
   await testEachRow(t, blocks.map((block) => [JSON.stringify(block), block] as const), async (

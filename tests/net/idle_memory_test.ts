@@ -5,10 +5,10 @@ import type { Socket } from "@degu/degu";
 import { assertEquals } from "@std/assert";
 
 Deno.test("the buffer of a connection that waits for the next preamble is no larger than the last message required", () => {
-  const offered: number[] = [];
+  const bufferLengths: number[] = [];
   const socket: Socket = {
     read(into) {
-      offered.push(into.length);
+      bufferLengths.push(into.length);
       return new Promise(() => {});
     },
     write: (bytes) => Promise.resolve(bytes.length),
@@ -20,6 +20,6 @@ Deno.test("the buffer of a connection that waits for the next preamble is no lar
   // Grow the buffer as after a large body.
   transport.readBuffer.grow(65536);
   new IdleRead(transport, socket).start();
-  assertEquals(offered, [16384]);
+  assertEquals(bufferLengths, [16384]);
   transport.close();
 });

@@ -107,11 +107,11 @@ for (const [kind, open] of Object.entries(kinds)) {
 
   Deno.test(`${kind}: unrequested bytes close an idle connection`, async (t) => {
     await using dir = await createTempDir();
-    for (const isTogether of [true, false]) {
-      await t.step(isTogether ? "with the response" : "later", async () => {
+    for (const isWithResponse of [true, false]) {
+      await t.step(isWithResponse ? "with the response" : "later", async () => {
         await using pair = await open(dir.path);
         const { conn } = pair;
-        if (isTogether) await exchange(pair, HELLO + EMPTY);
+        if (isWithResponse) await exchange(pair, HELLO + EMPTY);
         else {
           await exchange(pair, HELLO);
           await pair.send(EMPTY);

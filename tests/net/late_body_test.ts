@@ -176,7 +176,7 @@ Deno.test("a response without framing is an UNFRAMED_BODY error with its status,
   }
 });
 
-Deno.test("a ProxyApp answers a response without framing with 502", async () => {
+Deno.test("a ProxyApp replaces a response without framing by 502", async () => {
   using upstream = new RawServer();
   await using proxy = serve(new ProxyApp(new Client(upstream.address)));
   const response = new Client(proxy.address).request("GET", "/");

@@ -14,7 +14,7 @@ const ROW = "bytes discarded after the last response +";
 /**
  * Ends a connection whose peer sends this many bytes more, and then ends its side or waits forever.
  */
-function lingerWith(bytes: number, ends = true) {
+function lingerWith(bytes: number, endsSide = true) {
   const state = { read: 0, sawEnd: false, isClosed: false };
   const waiting = Promise.withResolvers<number | null>();
   waiting.promise.catch(() => {});
@@ -23,8 +23,8 @@ function lingerWith(bytes: number, ends = true) {
       const count = Math.min(into.length, bytes - state.read);
       state.read += count;
       if (count > 0) return Promise.resolve(count);
-      state.sawEnd = ends;
-      return ends ? Promise.resolve(null) : waiting.promise;
+      state.sawEnd = endsSide;
+      return endsSide ? Promise.resolve(null) : waiting.promise;
     },
     write: (bytes) => Promise.resolve(bytes.length),
     close() {

@@ -25,7 +25,7 @@ Deno.test("a value that can't be printed never makes logging fail", () => {
   };
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
-  const untellable = [
+  const unprintableValues = [
     Symbol("s"),
     Object.create(null),
     { toString: fail },
@@ -33,7 +33,7 @@ Deno.test("a value that can't be printed never makes logging fail", () => {
     Object.assign(new Error(), { name: Symbol("s") }),
     proxy,
   ];
-  for (const thrown of untellable) {
+  for (const thrown of unprintableValues) {
     for (const format of [messageOf, plainMessageOf, stackOf]) {
       assertEquals(typeof format(thrown), "string");
     }

@@ -28,8 +28,8 @@ async function assertChunks(coded: string, chunks: unknown, code?: ProtocolError
   await using serving = serve(async ({ body }) => [200, "OK", {}, await formatChunks(body)]);
   const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${CODING}${coded}`);
   const text = JSON.stringify(chunks);
-  const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${text?.length}\r\n\r\n${text}`;
-  assertEquals(received, code === undefined ? answer : formatErrorResponse(400));
+  const responseBytes = `HTTP/1.1 200 OK\r\ncontent-length: ${text?.length}\r\n\r\n${text}`;
+  assertEquals(received, code === undefined ? responseBytes : formatErrorResponse(400));
 
   using pair = await connect();
   const response = await pair.answer(`HTTP/1.1 200 OK\r\n${CODING}${coded}`);

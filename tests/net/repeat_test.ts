@@ -28,7 +28,9 @@ async function runFor(
     runs.push((Date.now() - start) / 1000);
     return action(runs.length) as Promise<unknown>;
   }, { seconds, signal: ending.signal, onError: (_error, wait) => waits.push(wait) });
-  for (let passed = 0; passed < total; passed += step) await passTime(time, step);
+  for (let passedSeconds = 0; passedSeconds < total; passedSeconds += step) {
+    await passTime(time, step);
+  }
   ending.abort();
   await repeating;
   return { runs, waits };

@@ -85,7 +85,7 @@ Deno.test("an abort after the response has no effect", async () => {
 
 Deno.test("the source of a body that is not sent is canceled", async () => {
   using pair = await connect();
-  for (const isBefore of [true, false]) {
+  for (const isAbortedBefore of [true, false]) {
     const tracked = new TrackedStream([new Uint8Array(5)]);
     const returnReasons: unknown[] = [];
     const items = {
@@ -98,7 +98,7 @@ Deno.test("the source of a body that is not sent is canceled", async () => {
     };
     for (const body of [new Body(tracked.stream, 5), new BodyIter(items, 5)]) {
       const { signal, abort } = withAbort();
-      if (isBefore) abort(reason);
+      if (isAbortedBefore) abort(reason);
       const responding = pair.conn.put("/", {}, body, { signal });
       abort(reason);
       await assertReason(responding, reason);
@@ -164,7 +164,7 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
   using pair = await connect();
   const { signal, abort } = withAbort();
   const thirdPiece = Promise.withResolvers<void>();
-  let isLeft = false;
+  let hasReturned = false;
   function* makePieces() {
     try {
       for (let count = 1;; count++) {
@@ -172,7 +172,7 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
         yield new Uint8Array(1_000_000);
       }
     } finally {
-      isLeft = true;
+      hasReturned = true;
     }
   }
   const responding = pair.conn.put("/", {}, new BodyIter(makePieces(), 1e12), { signal });
@@ -182,7 +182,7 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
   // A buffer of the kernel is full now; which one doesn't matter.
   abort(reason);
   await rejecting;
-  assert(pair.conn.closed && isLeft);
+  assert(pair.conn.closed && hasReturned);
 });
 
 Deno.test("invalid options are a TypeError, and the request is not sent", async () => {
@@ -238,7 +238,7 @@ Deno.test("the next request detects bytes that a peer has sent too early", async
 const halfChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
 
 /** The operations of a response's body: each must fail with the reason. */
-const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unknown>>> = {
+const readers: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unknown>>> = {
   read: (body) => body.read(),
   text: (body) => body.text(),
   json: (body) => body.json(),
@@ -269,7 +269,7 @@ for (
     "chunked": halfChunked,
   })
 ) {
-  for (const [name, read] of Object.entries(reads)) {
+  for (const [name, read] of Object.entries(readers)) {
     Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
       for (const expected of name === "read" ? reasons : [reason]) {
         for (const isEarly of [true, false]) {
@@ -308,21 +308,21 @@ Deno.test("an abort while the last byte is passed on takes effect, and a later a
 });
 
 Deno.test("an abort about when the last byte arrives yields the whole body, or the reason", async () => {
-  let aborted = 0;
-  for (let turns = 0; turns < 12; turns++) {
+  let abortedCount = 0;
+  for (let ticks = 0; ticks < 12; ticks++) {
     using pair = await connect();
     const { signal, abort } = withAbort();
     const { body } = await pair.answer(HALF_RESPONSE, { signal });
     const reading = body!.text().catch((error) => error);
     const sending = pair.peer.send("world");
-    for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve));
+    for (let i = 0; i < ticks; i++) await new Promise((resolve) => setTimeout(resolve));
     abort(reason);
     await sending.catch(() => {});
     const result = await withTimeout(reading, "reading ends");
-    if (pair.conn.closed) aborted++;
+    if (pair.conn.closed) abortedCount++;
     assertStrictEquals(result, pair.conn.closed ? reason : "helloworld");
   }
-  assert(aborted > 0);
+  assert(abortedCount > 0);
 });
 
 for (const phase of ["in onConnect", "waiting", "reading"]) {
@@ -346,8 +346,8 @@ for (const phase of ["in onConnect", "waiting", "reading"]) {
       await withTimeout(connected.promise, "onConnect is called");
       if (phase !== "in onConnect") await peer.readPreamble();
       if (phase === "reading") await peer.send(HALF_RESPONSE);
-      const failing = phase === "reading" ? (await responding).body!.text() : responding;
-      const rejecting = assertReason(failing, reason);
+      const rejection = phase === "reading" ? (await responding).body!.text() : responding;
+      const rejecting = assertReason(rejection, reason);
       firstController.abort(reason);
       secondController.abort(new Error("too late"));
       await rejecting;
@@ -380,9 +380,9 @@ Deno.test("no listener remains on a signal after hundreds of requests", async ()
   const { signal } = new AbortController();
   const count = countListeners(signal);
   const options = { signal };
-  const ofClient = new AbortController().signal;
-  const countOfClient = countListeners(ofClient);
-  const client = serving.makeClient({ signal: ofClient, onConnect: () => true });
+  const clientSignal = new AbortController().signal;
+  const countOfClient = countListeners(clientSignal);
+  const client = serving.makeClient({ signal: clientSignal, onConnect: () => true });
   using conn = await serving.makeClient().connect();
   for (let i = 0; i < 300; i++) {
     const length = [-1, 0, 5][i % 3]!;

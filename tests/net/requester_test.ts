@@ -87,7 +87,7 @@ async function makeRequesters(client: Client) {
   const wrapped = new WrappedClient(client);
   const conn = await client.connect();
   const pool = new ConnectionPool(client);
-  const ofOne = new ConnectionPool(client, { maxConnections: 1 });
+  const singlePool = new ConnectionPool(client, { maxConnections: 1 });
   const shapes: [name: string, target: Requester | Connector][] = [
     ["a wrapped client", wrapped],
     ["connect alone", { connect: () => wrapped.connect() }],
@@ -96,10 +96,10 @@ async function makeRequesters(client: Client) {
     }],
     ["a wrapped connection", new WrappedConnection(conn)],
     ["a pool", pool],
-    ["a pool of one", ofOne],
+    ["a pool of one", singlePool],
   ];
   const dispose = () => {
-    for (const closable of [conn, pool, ofOne]) closable.close();
+    for (const closable of [conn, pool, singlePool]) closable.close();
   };
   return Object.assign(shapes, { [Symbol.dispose]: dispose });
 }
@@ -227,14 +227,14 @@ Deno.test("get, head, delete, put and post of a client and a pool work as on a c
   const client = serving.makeClient();
   using conn = await client.connect();
   await using pool = new ConnectionPool(client);
-  const aborted = { signal: AbortSignal.abort(new Error("enough")) };
+  const abortedOptions = { signal: AbortSignal.abort(new Error("enough")) };
   for (const target of [client, conn, pool]) {
     const readSaid = async (responding: Promise<Response>) => (await responding).headers["said"];
     for (const method of ["get", "head", "delete"] as const) {
       const name = method.toUpperCase();
       assertEquals(await readSaid(target[method]("/a")), `${name} /a undefined none`);
       assertEquals(await readSaid(target[method]("/a", { "x-a": "b" })), `${name} /a b none`);
-      await assertRejects(() => target[method]("/a", {}, aborted), Error, "enough");
+      await assertRejects(() => target[method]("/a", {}, abortedOptions), Error, "enough");
     }
     for (const method of ["put", "post"] as const) {
       const name = method.toUpperCase();
@@ -243,7 +243,7 @@ Deno.test("get, head, delete, put and post of a client and a pool work as on a c
         await readSaid(target[method]("/a", { "x-a": "b" }, "hello")),
         `${name} /a b hello`,
       );
-      await assertRejects(() => target[method]("/a", {}, "hello", aborted), Error, "enough");
+      await assertRejects(() => target[method]("/a", {}, "hello", abortedOptions), Error, "enough");
     }
   }
 });
@@ -255,11 +255,11 @@ Deno.test("getRange of a client and a pool works as on a connection", async () =
   const client = serving.makeClient();
   using conn = await client.connect();
   await using pool = new ConnectionPool(client);
-  const aborted = { signal: AbortSignal.abort(new Error("enough")) };
+  const abortedOptions = { signal: AbortSignal.abort(new Error("enough")) };
   for (const target of [client, conn, pool]) {
     const { headers } = await target.getRange("/", { "x-a": "b" }, 2, 5);
     assertEquals(headers["said"], "GET bytes=2-4 b");
-    await assertRejects(() => target.getRange("/", {}, 2, 5, aborted), Error, "enough");
+    await assertRejects(() => target.getRange("/", {}, 2, 5, abortedOptions), Error, "enough");
     await assertRejects(() => target.getRange("/", {}, 5, 2), RangeError);
     const otherOptions = { range: new Range(0, 1) };
     await assertRejects(
@@ -291,10 +291,10 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
     [() => client.connect(otherBodies), true],
     [() => client.connect(otherBodies, { signal }), true],
   ];
-  for (const [connect, isOther] of rows) {
+  for (const [connect, usesOtherBody] of rows) {
     using conn = await connect();
     const { body } = await conn.get("/");
-    assertEquals(body instanceof OtherBody, isOther, `${connect}`);
+    assertEquals(body instanceof OtherBody, usesOtherBody, `${connect}`);
     await body?.read();
   }
 });

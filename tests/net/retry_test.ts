@@ -415,11 +415,11 @@ Deno.test("a response of a busy server is retried, and the last response is retu
 
 Deno.test("when() decides about every error, and gets a response as a StatusError", async () => {
   const checkedErrors: unknown[] = [];
-  const when = (error: unknown) => {
+  const decide = (error: unknown) => {
     checkedErrors.push(error);
     return error instanceof StatusError && error.status === 404;
   };
-  assertEquals(await retryRequest("POST", [404, 404, 503], { when }), [503, "body 3", 3]);
+  assertEquals(await retryRequest("POST", [404, 404, 503], { when: decide }), [503, "body 3", 3]);
   assertEquals(
     checkedErrors.map((error) =>
       error instanceof StatusError && [error.status, error.method, error.text]

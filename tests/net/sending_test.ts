@@ -94,8 +94,10 @@ Deno.test("messages of the same length are sent whole, also from another buffer 
 Deno.test("the buffer of a connection adapts to its current and its last message", async () => {
   const { socket, put } = openRecorder();
   const sizes: number[] = [];
-  const fits = 1024 - countPreambleBytes(900);
-  for (const body of [null, fits, fits + 1, 5000, 10, 10, 10, 65_400, 4096, 4096]) {
+  const fittingLength = 1024 - countPreambleBytes(900);
+  for (
+    const body of [null, fittingLength, fittingLength + 1, 5000, 10, 10, 10, 65_400, 4096, 4096]
+  ) {
     await put(body === null ? null : new Uint8Array(body));
     sizes.push(socket.buffers.at(-1)!.byteLength);
   }
@@ -125,7 +127,7 @@ Deno.test("a request soon after a response doesn't wait for a tick of the event 
   assertEquals(timers, 0);
 });
 
-Deno.test("a preamble is sent even if the body waits for its source, and an empty write sends nothing", async () => {
+Deno.test("a preamble is sent even if the body waits for its source, and an empty write sends no byte", async () => {
   const { socket, put } = openRecorder();
   const source = Promise.withResolvers<Uint8Array>();
   async function* makeItems() {
@@ -182,10 +184,10 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
     const impostors: Record<string, () => BodyOut> = {
       "with its own writeTo": () => Object.assign(make(), { writeTo: smuggle }) as ChunkedBody,
       "with a getter for writeTo that returns another function later": () => {
-        let reads = 0;
+        let readCount = 0;
         const body = make();
         const { writeTo } = body;
-        const get = () => reads++ === 0 ? writeTo : smuggle;
+        const get = () => readCount++ === 0 ? writeTo : smuggle;
         return Object.defineProperty(body, "writeTo", { get });
       },
       "with another prototype": () =>
@@ -213,12 +215,12 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
 }
 
 Deno.test("a body of known length that claims to be chunked, or to be longer, is sent with its actual length", async () => {
-  const lies: PropertyDescriptorMap[] = [
+  const falseProperties: PropertyDescriptorMap[] = [
     { chunked: { value: true } },
     { contentLength: { value: SMUGGLED.length - 1 } },
     { contentLength: { value: SMUGGLED.length + 1 } },
   ];
-  for (const lie of lies) {
+  for (const lie of falseProperties) {
     const bodies = [
       new Body(streamOf(encodeLatin1(SMUGGLED)), SMUGGLED.length),
       new BodyIter([encodeLatin1(SMUGGLED)], SMUGGLED.length),
@@ -237,25 +239,27 @@ Deno.test("a body of known length that claims to be chunked, or to be longer, is
 // ───────────────────────── messages of several connections
 
 /** An app that responds with its URI and headers. */
-const tell: App = ({ uri, headers }) => {
+const headerApp: App = ({ uri, headers }) => {
   return [200, "OK", { "x-seen": `${uri} ${headers["x-name"]}` }, null];
 };
 
 Deno.test("a header getter that makes a request over another connection affects neither message", async () => {
-  await using serving = serve(tell);
+  await using serving = serve(headerApp);
   const client = new Client(serving.address);
-  using outer = await client.connect();
-  using inner = await client.connect();
+  using outerConn = await client.connect();
+  using innerConn = await client.connect();
   let otherResponse: Promise<Response> | null = null;
   const headers = {
     get "x-name"() {
-      otherResponse ??= inner.get("/inner", { "x-name": "a longer value than the other one has" });
+      otherResponse ??= innerConn.get("/inner", {
+        "x-name": "a longer value than the other one has",
+      });
       return "outer";
     },
   };
   for (let count = 0; count < 3; count++) {
     otherResponse = null;
-    const response = await outer.get("/outer", headers);
+    const response = await outerConn.get("/outer", headers);
     assertEquals(response.headers["x-seen"], "/outer outer");
     const { headers: otherHeaders } = await otherResponse!;
     assertEquals(otherHeaders["x-seen"], "/inner a longer value than the other one has");
@@ -263,7 +267,7 @@ Deno.test("a header getter that makes a request over another connection affects 
 });
 
 Deno.test("a header getter that throws affects no later message of any connection", async () => {
-  await using serving = serve(tell);
+  await using serving = serve(headerApp);
   const client = new Client(serving.address);
   using conn = await client.connect();
   using otherConn = await client.connect();

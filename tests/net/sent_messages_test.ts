@@ -141,9 +141,9 @@ Deno.test("neither a client nor a server sends a header twice", async () => {
   assertEquals(await peer.readPreamble(), "GET / HTTP/1.1\r\nx-a: 2\r\n\r\n");
   await peer.send(OK);
   await response;
-  const twice = { "x-a": "1", "X-A": "2" };
-  await assertUnsent("GET", "/", twice, null);
-  await assertNotSent([200, "OK", twice, null]);
+  const twoSpellings = { "x-a": "1", "X-A": "2" };
+  await assertUnsent("GET", "/", twoSpellings, null);
+  await assertNotSent([200, "OK", twoSpellings, null]);
 });
 
 Deno.test("a client sends a path and a query as the target, and no other form", async (t) => {

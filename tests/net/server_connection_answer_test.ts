@@ -278,14 +278,14 @@ Deno.test("a response whose parts can't be read is an error of the app", async (
 
 Deno.test("a body that fails while its cancellation closes the server causes no unhandled rejection", async (t) => {
   const failure = new Error("the disk is full");
-  const fails: Record<string, () => Promise<IteratorResult<Chunk>>> = {
+  const failures: Record<string, () => Promise<IteratorResult<Chunk>>> = {
     "throws": () => {
       throw failure;
     },
     "rejects": () => Promise.reject(failure),
     "gives no chunk": () => Promise.resolve({ done: false, value: null as never }),
   };
-  for (const [label, next] of Object.entries(fails)) {
+  for (const [label, next] of Object.entries(failures)) {
     await t.step(`its source ${label}`, async () => {
       using unhandled = recordUnhandledRejections();
       const close = () => serving.server.close();
@@ -321,15 +321,15 @@ const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unkn
   "text of at most 4": (body) => body.text({ maxBytes: 4 }),
   "json of at most 4": (body) => body.json({ maxBytes: 4 }),
 };
-const MOST = 16_777_216;
+const MAX_BYTES = 16_777_216;
 
 Deno.test("if a body is too long for its app, the server responds with 413, and the session ends", async (t) => {
   const piece = `100000\r\n${" ".repeat(0x100000)}\r\n`;
   const framings: Readonly<Record<string, string[]>> = {
-    "announced": [`content-length: ${MOST + 1}\r\n\r\n`],
+    "announced": [`content-length: ${MAX_BYTES + 1}\r\n\r\n`],
     "in chunks": ["transfer-encoding: chunked\r\n\r\n", ...Array(16).fill(piece), "1\r\n \r\n"],
   };
-  const small = ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"];
+  const smallBody = ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"];
   for (const [framing, parts] of Object.entries(framings)) {
     for (const [label, read] of Object.entries(READS)) {
       const isLimited = label.includes("4");
@@ -341,7 +341,7 @@ Deno.test("if a body is too long for its app, the server responds with 413, and 
           return [200, "OK", {}, null];
         }, "PUT /upload HTTP/1.1\r\n");
         const { peer, logger } = meeting;
-        await peer.send(...framing === "in chunks" && isLimited ? small : parts);
+        await peer.send(...framing === "in chunks" && isLimited ? smallBody : parts);
         const response =
           "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         assertEquals(await peer.readPreamble(), response);
@@ -359,11 +359,11 @@ Deno.test("if a body is too long for one read, the server responds with 500, and
   await using meeting = await connectRawPeer(async ({ body }) => {
     await body!.read();
     return [200, "OK", {}, null];
-  }, `PUT / HTTP/1.1\r\ncontent-length: ${MOST + 1}\r\n\r\n`);
+  }, `PUT / HTTP/1.1\r\ncontent-length: ${MAX_BYTES + 1}\r\n\r\n`);
   const { peer, logger } = meeting;
   assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
   const [line = ""] = await logger.waitFor("info");
-  assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
+  assertStringIncludes(line, `one read returns at most ${MAX_BYTES} bytes`);
   assert(!line.includes("\n"), line);
   assertEquals(logger.messagesOf("error"), []);
 });
@@ -395,7 +395,7 @@ Deno.test("a response may have a text as its body, encoded as UTF-8, and omits h
 
 Deno.test("a body that the app made and that is too long to be read at once is an error of the app", async () => {
   await using meeting = await connectRawPeer(async () => {
-    await new Body(new Blob([]).stream(), MOST + 1).bytes();
+    await new Body(new Blob([]).stream(), MAX_BYTES + 1).bytes();
     return [200, "OK", {}, null];
   }, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
   assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));

@@ -44,28 +44,33 @@ const bodies = {
 };
 
 /** The ways to read a body to its end; `onPiece` is called for each piece. */
-const reads: Record<string, (body: NonNullable<BodyIn>, onPiece: () => void) => Promise<unknown>> =
-  {
-    "bytes": (body) => body.bytes(),
-    "read": (body) => body.read(),
-    "iterating": async (body, onPiece) => {
-      for await (const _ of body as AsyncIterable<unknown>) onPiece();
-    },
-    "a stream": async (body, onPiece) => {
-      for await (const _ of body.readable) onPiece();
-    },
-    "writeTo": (body, onPiece) => body.writeTo({ write: () => Promise.resolve(onPiece()) }),
-  };
+const readers: Record<
+  string,
+  (body: NonNullable<BodyIn>, onPiece: () => void) => Promise<unknown>
+> = {
+  "bytes": (body) => body.bytes(),
+  "read": (body) => body.read(),
+  "iterating": async (body, onPiece) => {
+    for await (const _ of body as AsyncIterable<unknown>) onPiece();
+  },
+  "a stream": async (body, onPiece) => {
+    for await (const _ of body.readable) onPiece();
+  },
+  "writeTo": (body, onPiece) => body.writeTo({ write: () => Promise.resolve(onPiece()) }),
+};
 
 const waitForCall: Moment["until"] = ({ appCalled }) => appCalled;
 
 const readings = Object.entries(bodies).flatMap(([label, sent]) =>
-  Object.entries(reads).flatMap(([method, read]): Moment[] => {
-    const waits = { read: (body: NonNullable<BodyIn>) => read(body, () => {}), until: waitForCall };
-    const closes: Moment["read"] = (body, session) => read(body, () => session.close(reason));
-    const pending = { when: `while ${label} is read by ${method}`, sent, ...waits };
+  Object.entries(readers).flatMap(([method, read]): Moment[] => {
+    const waitingRead = {
+      read: (body: NonNullable<BodyIn>) => read(body, () => {}),
+      until: waitForCall,
+    };
+    const closingRead: Moment["read"] = (body, session) => read(body, () => session.close(reason));
+    const pending = { when: `while ${label} is read by ${method}`, sent, ...waitingRead };
     if (method === "bytes" || method === "read") return [pending];
-    return [pending, { when: `by the reader of ${label}, by ${method}`, sent, read: closes }];
+    return [pending, { when: `by the reader of ${label}, by ${method}`, sent, read: closingRead }];
   })
 );
 
@@ -302,11 +307,11 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
 });
 
 Deno.test("closing a session at any moment of a response is reported once", async () => {
-  for (let turn = 0; turn < 40; turn++) {
+  for (let microtasks = 0; microtasks < 40; microtasks++) {
     const socket = new RecordingSocket();
     const { connection, logger, session } = makeServerConnection(socket, (_request, session) => {
       (async () => {
-        for (let i = 0; i < turn; i++) await null;
+        for (let i = 0; i < microtasks; i++) await null;
         session.close(reason);
       })();
       return ok;
@@ -316,7 +321,7 @@ Deno.test("closing a session at any moment of a response is reported once", asyn
     await withTimeout(connection.ended, "the connection ends");
     for (let i = 0; i < 40; i++) await null;
     const message = "closed by the app: Error: revoked";
-    assertEquals(logger.lines, [["debug", `name: ${message}`]], `${turn} turns later`);
+    assertEquals(logger.lines, [["debug", `name: ${message}`]], `${microtasks} turns later`);
     assertEquals([session.message, socket.closeCount], [message, 1]);
     assertStrictEquals(session.signal.reason, reason);
   }

@@ -63,17 +63,17 @@ Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 
     "read": (body) => body.read(),
   };
   for (const status of [...continuingStatuses, ...endingStatuses]) {
-    const answerCount = await countResponses(() => [status, "As it is", {}, null], get);
-    assertEquals(answerCount, continuingStatuses.includes(status) ? 2 : 1, `status ${status}`);
+    const responseCount = await countResponses(() => [status, "As it is", {}, null], get);
+    assertEquals(responseCount, continuingStatuses.includes(status) ? 2 : 1, `status ${status}`);
   }
   for (const status of [200, 201, 204, 304, 399, 400, 404, 405, 409, 412, 413, 500]) {
     for (const [use, read] of Object.entries(readersByUse)) {
-      const answerCount = await countResponses(async ({ body }) => {
+      const responseCount = await countResponses(async ({ body }) => {
         if (body !== null) await read(body as Body);
         return [status, "As it is", {}, null];
       }, put);
       const continues = use === "read" && continuingStatuses.includes(status);
-      assertEquals(answerCount, continues ? 2 : 1, `status ${status}, body ${use}`);
+      assertEquals(responseCount, continues ? 2 : 1, `status ${status}, body ${use}`);
     }
   }
 });
@@ -87,10 +87,10 @@ const NOT_CLOSES = [
 ];
 
 Deno.test("connection: close from an app ends the session after that response", async () => {
-  for (const [answerCount, values] of Object.entries({ 1: CLOSES, 2: NOT_CLOSES })) {
+  for (const [responseCount, values] of Object.entries({ 1: CLOSES, 2: NOT_CLOSES })) {
     for (const connection of values) {
       const app: App = () => [200, "OK", { connection }, encodeLatin1("hello")];
-      assertEquals(await countResponses(app, get), Number(answerCount), connection);
+      assertEquals(await countResponses(app, get), Number(responseCount), connection);
     }
   }
 });
@@ -240,7 +240,7 @@ Deno.test("an app can send a body back while it arrives, and the session continu
   assertEquals(logger.lines.map(([level]) => level), ["debug"]);
 });
 
-Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
+Deno.test("maxRequests ends the session after that many requests, with responses in order", async () => {
   for (const maxRequests of [1, 2, 5, undefined]) {
     const maxCount = maxRequests ?? 1000;
     const sessions = new Set<Session>();
@@ -686,7 +686,7 @@ Deno.test("a server survives a peer that resets at any byte of an exchange inste
   await assertServes(serving);
 });
 
-Deno.test("a flood of pipelined requests is answered in order while it is read", async () => {
+Deno.test("a server responds to a flood of pipelined requests in order while it reads them", async () => {
   let count = 0;
   await using serving = serve(() => [200, "OK", { number: `${count++}` }, null], {
     maxRequests: Infinity,

@@ -36,28 +36,28 @@ const describingApp: App = async (
 /** Starts a server that counts the bytes that it has read. */
 function serveCounting(app: App) {
   let readBytes = 0;
-  let arrived = Promise.withResolvers<void>();
+  let bytesRead = Promise.withResolvers<void>();
   const onConnect = (_session: Session, sock: Socket) => {
     const { read } = sock;
     sock.read = async (into) => {
       const count = await read.call(sock, into);
       readBytes += count ?? 0;
-      arrived.resolve();
+      bytesRead.resolve();
       return count;
     };
     return true;
   };
   /** Sends bytes, and waits until the server has read them. */
-  const give = async (peer: RawPeer, bytes: string) => {
+  const sendAndWait = async (peer: RawPeer, bytes: string) => {
     const expectedBytes = readBytes + bytes.length;
     await peer.send(bytes);
     while (readBytes < expectedBytes) {
-      arrived = Promise.withResolvers();
-      await withTimeout(arrived.promise, "the server takes what was sent");
+      bytesRead = Promise.withResolvers();
+      await withTimeout(bytesRead.promise, "the server takes what was sent");
     }
   };
   const handle = typeof app === "function" ? app : app.handle;
-  return Object.assign(serve({ handle, onConnect }), { give });
+  return Object.assign(serve({ handle, onConnect }), { give: sendAndWait });
 }
 
 type CountingServing = ReturnType<typeof serveCounting>;
@@ -85,9 +85,13 @@ Deno.test("requests are parsed the same however their bytes are split, and compl
   for (let at = 1; at < stream.length; at++) {
     const [first, rest] = [stream.slice(0, at), stream.slice(at)];
     assertEquals(await requestInParts(serving, first, rest), expected, `split at ${at}`);
-    const complete = endPositions.filter((end) => end <= at).length;
+    const completeCount = endPositions.filter((end) => end <= at).length;
     const responses = await requestInParts(serving, first);
-    assertEquals(responses.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0, complete, `cut after ${at}`);
+    assertEquals(
+      responses.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0,
+      completeCount,
+      `cut after ${at}`,
+    );
   }
   assertEquals(await requestInParts(serving, ...stream), expected, "byte by byte");
   assertEquals(serving.logger.messagesOf("error"), []);
@@ -157,8 +161,13 @@ Deno.test("a preamble of 32768 bytes is read, and a longer preamble is refused",
 
 Deno.test("a server refuses a request target that is too long with 431", async () => {
   await using serving = serve(({ uri }) => [200, "OK", { "a-length": `${uri.length}` }, null]);
-  const room = 32768 - "GET  HTTP/1.1\r\n\r\n".length;
-  for (const [length, isRead] of [[8000, true], [room, true], [room + 1, false]] as const) {
+  const maxUriLength = 32768 - "GET  HTTP/1.1\r\n\r\n".length;
+  for (
+    const [length, isRead] of [[8000, true], [maxUriLength, true], [
+      maxUriLength + 1,
+      false,
+    ]] as const
+  ) {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(`GET /${"a".repeat(length - 1)} HTTP/1.1\r\n\r\n`);
     const lines = `a-length: ${length}\r\ncontent-length: 0\r\n`;

@@ -213,11 +213,11 @@ for (const { name, available, start } of endpointKinds) {
     },
     async () => {
       using _intervals = recordIntervals(10);
-      const arrived = Promise.withResolvers<void>();
+      const appCalled = Promise.withResolvers<void>();
       const signalReason = Promise.withResolvers<unknown>();
       await using endpoint = await start(async ({ uri }, session) => {
         if (uri !== "/slow") return ok;
-        arrived.resolve();
+        appCalled.resolve();
         signalReason.resolve(await waitForAbort(session.signal));
         return ok;
       });
@@ -228,7 +228,7 @@ for (const { name, available, start } of endpointKinds) {
         first.get("/slow", {}, { signal: aborter.signal }),
         "the request",
       );
-      await withTimeout(arrived.promise, "the app works");
+      await withTimeout(appCalled.promise, "the app works");
       aborter.abort();
       assertInstanceOf(
         await withTimeout(signalReason.promise, "the app is told"),
@@ -370,7 +370,7 @@ test("watching a client loses none of the bytes that the client sends", async ()
 
 const request = (uri: string, text: string) =>
   `PUT ${uri} HTTP/1.1\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
-const answer = (uri: string, text: string) =>
+const formatOk = (uri: string, text: string) =>
   `${OK}content-length: ${text.length}\r\nuri: ${uri}\r\n\r\n${text}`;
 const MEBIBYTE = `100000\r\n${"x".repeat(1048576)}\r\n`;
 const LARGE = `PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${MEBIBYTE}${MEBIBYTE}`;
@@ -402,9 +402,9 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   "requests, whole and in part": [
     slowApp,
     `${request("/1", "one")}${request("/2", "two")}PUT /3 HTTP/1.1\r\n`,
-    answer("/1", "one") + answer("/2", "two"),
+    formatOk("/1", "one") + formatOk("/2", "two"),
     "content-length: 5\r\n\r\nthree",
-    answer("/3", "three"),
+    formatOk("/3", "three"),
   ],
   // The large request has grown the buffer, which must not shrink during a pending read.
   "a large body, and a request after it": [
@@ -450,7 +450,7 @@ test("watching a client changes no byte that the sink of a body has not written 
     }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${first}`);
     await writeStarted.promise;
     await meeting.peer.send(rest!);
-    const expected = answer("/", `${first}${rest}`);
+    const expected = formatOk("/", `${first}${rest}`);
     assertEquals(await meeting.peer.readExactly(expected.length), expected, framing);
   });
 });
@@ -466,7 +466,7 @@ test("watching a client while onConnect is pending loses no byte that the client
   await meeting.peer.send("l");
   waited.resolve(true);
   await meeting.peer.send("lo");
-  assertEquals(await meeting.peer.readUntil("hello"), answer("/", "hello"));
+  assertEquals(await meeting.peer.readUntil("hello"), formatOk("/", "hello"));
 });
 
 test("reading ahead keeps the time limit of the wait for a body", async () => {

@@ -68,7 +68,7 @@ const failingApp: App = () => {
 
 Deno.test("record gets each line instead of the four methods, with its kind, the peer, and the error", async (t) => {
   const upstream = new Client(["127.0.0.1", await findUnusedPort()]);
-  const refusing: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
+  const refusingApp: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
   type Row = [
     kind: LogDetails["kind"],
     level: LogLevel,
@@ -80,7 +80,7 @@ Deno.test("record gets each line instead of the four methods, with its kind, the
   const rows: Row[] = [
     ["protocol", "info", "BREW / HTTP/1.1\r\n\r\n", respondEmpty, ProtocolError],
     ["timeout", "info", "GET", respondEmpty, Deno.errors.TimedOut, { timeout: 0.05 }],
-    ["refusal", "info", GET, refusing, undefined],
+    ["refusal", "info", GET, refusingApp, undefined],
     ["body", "info", PUT, respondEmpty, undefined],
     ["app", "error", GET, failingApp, SyntaxError],
     ["app", "info", GET, new ProxyApp(upstream), Deno.errors.ConnectionRefused],
@@ -132,7 +132,7 @@ Deno.test("record gets a failed handshake, and a connection without a slot", asy
 
 Deno.test("a peer can't forge a line or control a terminal with text that the error of an app quotes", async (t) => {
   const sent = "x\n2026 FAKE\r\x1b[2J\u202e";
-  const fails: Record<string, (text: string, session: Session) => unknown> = {
+  const failures: Record<string, (text: string, session: Session) => unknown> = {
     "the message of an error": (text) => JSON.parse(text),
     "a message with a cause": (text) => {
       throw new RangeError(`not allowed: ${text}`, { cause: new Error(text) });
@@ -142,7 +142,7 @@ Deno.test("a peer can't forge a line or control a terminal with text that the er
     },
     "the reason of the end of a session": (text, session) => session.close(new Error(text)),
   };
-  await testEachRow(t, Object.entries(fails), async (_name, fail) => {
+  await testEachRow(t, Object.entries(failures), async (_name, fail) => {
     const logger = new RecordLogger();
     const app: App = async (request, session) => {
       fail(await request.text(), session);
@@ -250,11 +250,11 @@ Deno.test("a program can reword lines, and the limit still applies to each kind"
       standard.record(level, `${who} ${kind}`, { kind, who, ...details });
     },
   };
-  const tell = (kind: LogDetails["kind"], who: string) => {
+  const logLine = (kind: LogDetails["kind"], who: string) => {
     logger.record("info", "for programs", { kind, who, error: undefined });
   };
-  for (const who of ["a", "b", "c"]) tell("handshake", who);
-  tell("body", "d");
+  for (const who of ["a", "b", "c"]) logLine("handshake", who);
+  logLine("body", "d");
   time.tick(1000);
   assertEquals(printed, ["a handshake", "d body", "c handshake (and 1 more of this kind)"]);
 });
@@ -267,11 +267,11 @@ Deno.test("an error of print is ignored, and a line after disposal is printed at
       throw new Error("the disk is full");
     },
   });
-  const tell = recordWith(logger, "body");
-  tell("1");
+  const logBodyLine = recordWith(logger, "body");
+  logBodyLine("1");
   logger[Symbol.dispose]();
-  tell("2");
-  tell("3");
+  logBodyLine("2");
+  logBodyLine("3");
   logger[Symbol.dispose]();
   assertEquals(lines, ["1", "2", "3"]);
 });

@@ -79,9 +79,9 @@ async function assertAllRefused(
 }
 
 Deno.test("the identities of a table must name the same user, and each must trust the peer", async (t) => {
-  let trusts = true;
+  let isTrusted = true;
   const anna: PeerIdentity = { user: "anna" };
-  const watched: PeerIdentity = { user: "anna", isTrusted: () => trusts };
+  const watched: PeerIdentity = { user: "anna", isTrusted: () => isTrusted };
   const rows: [what: string, of: unknown[], user: string | null][] = [
     ["true alone", [true, true], "null"],
     ["one identity", [true, anna, true], "anna"],
@@ -103,9 +103,9 @@ Deno.test("the identities of a table must name the same user, and each must trus
     assertEquals(await (await conn.get("/")).text(), user);
     const [session] = serving.server.sessions;
     assertEquals(await session!.isTrusted(), true);
-    trusts = false;
+    isTrusted = false;
     assertEquals(await session!.isTrusted(), !returned.includes(watched));
-    trusts = true;
+    isTrusted = true;
   });
 });
 
@@ -174,8 +174,8 @@ Deno.test("a FilesApp refuses all changes by a session that is no longer trusted
 Deno.test("trust fails closed between two copies of the package, in both combinations", async () => {
   await using copy = await loadCopy();
   assertEquals(copy.Server === Server, false);
-  const ours = { FilesApp, Server };
-  for (const [serving, files] of [[ours, copy], [copy, ours], [copy, copy]] as const) {
+  const ownClasses = { FilesApp, Server };
+  for (const [serving, files] of [[ownClasses, copy], [copy, ownClasses], [copy, copy]] as const) {
     await using dir = await createTempDir();
     let trusts = true;
     const app = new files.FilesApp(dir.path, { write: true });

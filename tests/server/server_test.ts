@@ -74,8 +74,10 @@ Deno.test("an invalid argument leaves no address bound", async () => {
 
 Deno.test("onConnect accepts a peer only with true or an identity", async (t) => {
   const accepting: readonly unknown[] = [true, Promise.resolve(true)];
-  const refusing = [false, undefined, null, 0, 1, "true", {}, new Boolean(true)];
-  for (const value of [...accepting, ...refusing, Promise.resolve(1), Promise.resolve(false)]) {
+  const refusingResults = [false, undefined, null, 0, 1, "true", {}, new Boolean(true)];
+  for (
+    const value of [...accepting, ...refusingResults, Promise.resolve(1), Promise.resolve(false)]
+  ) {
     await t.step(Deno.inspect(value), async () => {
       let calls = 0;
       const handle: App = () => (calls++, [200, "OK", {}, null]);
@@ -189,7 +191,7 @@ function makeGatedApp(): { app: App; appCalled: Promise<void>; respond: () => vo
   return { app, appCalled: appCalled.promise, respond: gate.resolve };
 }
 
-Deno.test("shutdown(): pending requests finish, idle connections close, and new ones are refused", async () => {
+Deno.test("shutdown(): pending requests finish, idle connections close, and new connections are refused", async () => {
   const { app, appCalled, respond } = makeGatedApp();
   await using serving = serve(app, {}, await findOwnAddress());
   using idle = await RawPeer.connect(serving.address);
@@ -218,7 +220,7 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
   (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
-Deno.test("shutdown(): a request whose first bytes have arrived is answered", async () => {
+Deno.test("shutdown(): a request whose first bytes have arrived gets a response", async () => {
   await using meeting = await connectRawPeer(respondEmpty, "GET / HT");
   const { peer, serving } = meeting;
   await waitForTick();
@@ -267,14 +269,14 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
   await partial.send("GET / HT");
   using waiting = await RawPeer.connect(serving.address);
   await waiting.send(get);
-  using large = await RawPeer.connect(serving.address);
-  await large.send("GET /large HTTP/1.1\r\n\r\n");
-  await large.readExactly(100);
+  using largePeer = await RawPeer.connect(serving.address);
+  await largePeer.send("GET /large HTTP/1.1\r\n\r\n");
+  await largePeer.readExactly(100);
   await appCalled;
   serving.server.close();
   await serving.done;
   for (const peer of [idle, partial, waiting]) await peer.assertClosedSilently();
-  const { received } = await large.readToEnd();
+  const { received } = await largePeer.readToEnd();
   assert(received.length < 16_000_000, "a response that was not written is complete");
   respond();
   assertEquals(serving.logger.messagesOf("error"), []);
@@ -283,7 +285,7 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
 
 // The properties of a server: its sessions, and its options.
 
-Deno.test("a server's sessions are those that were accepted and have not ended", async () => {
+Deno.test("a server's sessions are the accepted sessions that have not ended", async () => {
   const deciding = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()];
   const acceptedSessions: Session[] = [];
   const sessionLists: Session[][] = [];
@@ -306,13 +308,13 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
   assertEquals([...sessions], []);
   deciding[0]!.resolve(true);
   await first.readPreamble();
-  const [letIn] = acceptedSessions;
-  assertEquals(sessionLists, [[letIn!]]);
-  assertEquals([...sessions], [letIn!]);
+  const [acceptedSession] = acceptedSessions;
+  assertEquals(sessionLists, [[acceptedSession!]]);
+  assertEquals([...sessions], [acceptedSession!]);
   assertStrictEquals(serving.server.sessions, sessions);
   deciding[1]!.resolve(false);
   await serving.logger.waitFor("info");
-  assertEquals([...sessions], [letIn!]);
+  assertEquals([...sessions], [acceptedSession!]);
   const allAborted = Promise.all(Array.from(sessions, ({ signal }) => waitForAbort(signal)));
   first.close();
   second.close();
@@ -325,8 +327,8 @@ Deno.test("the sessions of a server are read-only", async () => {
   using conn = await serving.makeClient().connect();
   await conn.get("/");
   const { sessions } = serving.server;
-  const loose = sessions as unknown as Record<string, unknown>;
-  for (const name of ["add", "delete", "clear"]) assertEquals(loose[name], undefined);
+  const untypedSessions = sessions as unknown as Record<string, unknown>;
+  for (const name of ["add", "delete", "clear"]) assertEquals(untypedSessions[name], undefined);
   assertThrows(() => Set.prototype.clear.call(sessions), TypeError);
   let calls = 0;
   sessions.forEach((value, key, set) => {
@@ -365,7 +367,7 @@ Deno.test("all sessions can be closed in one loop over them", async () => {
   for (const conn of conns) conn.close();
 });
 
-Deno.test("port is that of the address, or null without one", async () => {
+Deno.test("port is the port of the address, or null without a port", async () => {
   await using dir = await createTempDir();
   const rows: [address: Address, port: "address" | null][] = [
     [["127.0.0.1", 0], "address"],

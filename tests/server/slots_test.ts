@@ -38,10 +38,10 @@ Deno.test("the first maxConnections get a slot, and the next one waits until a s
 
 Deno.test("a connection that waits for a busy slot is closed after 2 s, and then the next one waits", async () => {
   const calls: string[] = [];
-  const answered = Promise.withResolvers<ResponseTuple>();
+  const firstResponse = Promise.withResolvers<ResponseTuple>();
   await using serving = serve(({ uri }) => {
     calls.push(uri);
-    return uri === "/" ? answered.promise : [200, "OK", {}, null];
+    return uri === "/" ? firstResponse.promise : [200, "OK", {}, null];
   }, { maxConnections: 1 });
   using holder = await RawPeer.connect(serving.address);
   await holder.send(get);
@@ -57,7 +57,7 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
   const logged = serving.logger.messagesOf("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
   holder.close();
-  answered.resolve([200, "OK", {}, null]);
+  firstResponse.resolve([200, "OK", {}, null]);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   assertEquals(calls, ["/", "/second"]);
 });
@@ -134,27 +134,27 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
     return conn;
   };
   const otherConn = await connect("other");
-  const ones = [await connect("one"), await connect("one")];
+  const conns = [await connect("one"), await connect("one")];
   using _clock = advanceClock();
   const newcomer = await connect("other");
   // The connection has ended or refuses the next request.
-  await assertRejects(() => ones[0]!.get("/"));
-  for (const conn of [otherConn, ones[1]!, newcomer]) {
+  await assertRejects(() => conns[0]!.get("/"));
+  for (const conn of [otherConn, conns[1]!, newcomer]) {
     assertEquals((await conn.get("/")).status, 200);
   }
-  for (const conn of [otherConn, ...ones, newcomer]) conn.close();
+  for (const conn of [otherConn, ...conns, newcomer]) conn.close();
 });
 
 Deno.test("a session never gives way during a request, a response or onConnect", async () => {
-  const never = new Promise<never>(() => {});
-  const body = new ReadableStream({ pull: () => never });
+  const neverSettled = new Promise<never>(() => {});
+  const body = new ReadableStream({ pull: () => neverSettled });
   const rows: [what: string, app: App, sent: string][] = [
     ["a byte of a request", respondEmpty, "G"],
     ["a request and a byte", respondEmpty, `${get}G`],
     ["an unread body", async ({ body }) => [200, "OK", {}, await body!.text()], put],
-    ["a pending app", () => never, get],
+    ["a pending app", () => neverSettled, get],
     ["an unfinished response", () => [200, "OK", {}, body], get],
-    ["a pending onConnect", { handle: respondEmpty, onConnect: () => never }, ""],
+    ["a pending onConnect", { handle: respondEmpty, onConnect: () => neverSettled }, ""],
   ];
   await Promise.all(rows.map(async ([label, app, sent]) => {
     await using serving = serve(app, { maxConnections: 1 });
@@ -213,7 +213,7 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
 });
 
-Deno.test("200 simultaneous connections share 10 slots, and each is answered", async () => {
+Deno.test("200 simultaneous connections share 10 slots, and each gets a response", async () => {
   await using serving = serve(respondEmpty, { maxConnections: 10 });
   const client = serving.makeClient();
   const statuses = await Promise.all(
@@ -293,12 +293,12 @@ const steps: Readonly<Record<string, ((holder: Session) => Promise<void>) | null
   },
 };
 
-for (const [label, begin] of Object.entries(steps)) {
+for (const [label, prepare] of Object.entries(steps)) {
   Deno.test(`closing a server at any moment after a connection ${label} also closes the connection`, async () => {
     for (let microtasks = 0; microtasks < 30; microtasks++) {
       const { server, serving, holder, waiting, listener, logger } = await serveWithHeldSlot();
       listener.offer(waiting);
-      if (begin !== null) await begin(holder);
+      if (prepare !== null) await prepare(holder);
       await runMicrotasks(microtasks);
       server.close();
       await withTimeout(serving, `closed ${microtasks} turns after it ${label}`);
@@ -309,9 +309,9 @@ for (const [label, begin] of Object.entries(steps)) {
 
 Deno.test("shutting down at any moment closes every accepted connection before the last response", async () => {
   for (let microtasks = 0; microtasks < 20; microtasks++) {
-    const answering = Promise.withResolvers<ResponseTuple>();
+    const pendingResponse = Promise.withResolvers<ResponseTuple>();
     const { server, serving, waiting, listener, logger } = await serveWithHeldSlot(() =>
-      answering.promise
+      pendingResponse.promise
     );
     listener.offer(waiting);
     await runMicrotasks(microtasks);
@@ -319,7 +319,7 @@ Deno.test("shutting down at any moment closes every accepted connection before t
     await runMicrotasks(20);
     const label = `shut down ${microtasks} turns after it was accepted`;
     assertEquals([waiting.closeCount, logger.messagesOf("info")], [1, []], label);
-    answering.resolve([200, "OK", {}, null]);
+    pendingResponse.resolve([200, "OK", {}, null]);
     server.close();
     await Promise.all([shutdown, serving]);
   }

@@ -120,11 +120,11 @@ const FORTY: readonly string[] = [
 
 Deno.test("README's first server prints the reasons why it refused forty requests", async () => {
   assertEquals(FORTY.length, 40);
-  const [, hello = ""] =
+  const [, helloCode = ""] =
     /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await readProjectFile("README.md")) ?? [];
   await using dir = await createTempDir();
   const port = await findUnusedPort();
-  await Deno.writeTextFile(join(dir.path, "hello.ts"), hello.replaceAll("8080", `${port}`));
+  await Deno.writeTextFile(join(dir.path, "hello.ts"), helloCode.replaceAll("8080", `${port}`));
   const config = `--config=${fromFileUrl(ROOT)}deno.json`;
   const flags = ["--quiet", "--no-prompt", `--allow-net=127.0.0.1:${port}`, config];
   const args = ["run", ...flags, ...importMapFlags(), join(dir.path, "hello.ts")];

@@ -86,11 +86,11 @@ for (const [label, start] of Object.entries(kinds)) {
       using conn = await kind.client.connect();
       const response = conn.get("/");
       await gate.waitForCall();
-      let isOver = false;
-      serving.then(() => isOver = true);
+      let hasEnded = false;
+      serving.then(() => hasEnded = true);
       sendSignal();
       await assertRefused(kind.client);
-      assert(!isOver);
+      assert(!hasEnded);
       gate.respond();
       assertEquals((await withTimeout(response, "the answer")).status, 200);
       conn.close();

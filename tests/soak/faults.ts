@@ -60,8 +60,8 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     await send(socket, garbage);
     // Bytes that start like a method get a response.
     const { length } = findErrorResponse(garbage);
-    const answered = await readUpTo(socket, length + 1);
-    return answered === length ? null : `${answered} bytes in answer to garbage`;
+    const receivedBytes = await readUpTo(socket, length + 1);
+    return receivedBytes === length ? null : `${receivedBytes} bytes in answer to garbage`;
   },
   "stops in a preamble": async (socket, random) => {
     const preamble =
@@ -78,9 +78,9 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   },
   "breaks a chunk": async (socket) => {
     await send(socket, `${CHUNKED}5\nhello\r\n0\r\n\r\n`);
-    const answered = await readUpTo(socket, 1000);
+    const receivedBytes = await readUpTo(socket, 1000);
     const response = formatErrorResponse(400).length;
-    return answered === response ? null : `${answered} bytes in answer to a broken chunk`;
+    return receivedBytes === response ? null : `${receivedBytes} bytes in answer to a broken chunk`;
   },
   "goes while a body is sent to it": async (socket, random) => {
     await send(socket, get("seed=5&size=3000000&kind=iter"));
@@ -194,9 +194,9 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     return null;
   },
   "it closes while it waits": async (connection, random) => {
-    const failing = isRejected(connection.get("/fault/slow"));
+    const rejected = isRejected(connection.get("/fault/slow"));
     setTimeout(() => connection.close(), random.below(20));
-    return await failing ? null : "a closed connection was answered";
+    return await rejected ? null : "a closed connection was answered";
   },
 };
 

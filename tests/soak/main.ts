@@ -26,9 +26,9 @@ const WARM_UP_SECONDS = 25;
 /**
  * The allowed growth at the end: a leak of a hundred bytes per request in two minutes exceeds it.
  */
-const MOST_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
+const MAX_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
 /** The allocator doesn't return all freed memory to the system. */
-const MOST_RSS_GROWTH_BYTES = 96 * 1024 * 1024;
+const MAX_RSS_GROWTH_BYTES = 96 * 1024 * 1024;
 
 /** Runs all clients of all servers for some seconds, and waits until each has ended. */
 async function runTraffic(
@@ -111,21 +111,21 @@ async function countDescriptors(): Promise<number> {
 }
 
 /** Longer than any time-out of the servers, because some connections end only by a time-out. */
-const MOST_SETTLE_SECONDS = 90;
-const MOST_ATTEMPTS = 20;
+const MAX_SETTLE_SECONDS = 90;
+const MAX_ATTEMPTS = 20;
 
 /**
  * Waits until all sessions have ended, and then until descriptors and memory are about as before,
  * but only up to a limit: freed memory isn't returned to the system at once.
  */
 async function settle(servers: Servers, before: Resources): Promise<Resources> {
-  const end = performance.now() + MOST_SETTLE_SECONDS * 1000;
+  const end = performance.now() + MAX_SETTLE_SECONDS * 1000;
   while (servers.countSessions() > 0 && performance.now() < end) await pause(100);
   for (let attempt = 0;; attempt++) {
     const current = await measure();
-    const isBack = current.descriptors <= before.descriptors &&
-      current.rss - before.rss <= MOST_RSS_GROWTH_BYTES;
-    if (isBack || attempt === MOST_ATTEMPTS) return current;
+    const isSettled = current.descriptors <= before.descriptors &&
+      current.rss - before.rss <= MAX_RSS_GROWTH_BYTES;
+    if (isSettled || attempt === MAX_ATTEMPTS) return current;
   }
 }
 
@@ -164,11 +164,11 @@ function findProblems(
   const leaked = end.descriptors - Math.max(before.descriptors, start.descriptors);
   if (leaked > 0) problems.push(`${leaked} descriptors have leaked`);
   const heap = end.heap - start.heap;
-  if (heap > MOST_HEAP_GROWTH_BYTES) {
+  if (heap > MAX_HEAP_GROWTH_BYTES) {
     problems.push(`the heap has grown by ${formatMebibytes(heap)}`);
   }
   const rss = end.rss - start.rss;
-  if (rss > MOST_RSS_GROWTH_BYTES) problems.push(`memory has grown by ${formatMebibytes(rss)}`);
+  if (rss > MAX_RSS_GROWTH_BYTES) problems.push(`memory has grown by ${formatMebibytes(rss)}`);
   return problems;
 }
 

@@ -16,7 +16,7 @@ import {
   SSLServer,
 } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
-import { quiet } from "../fuzz/memory.ts";
+import { quietLogger } from "../fuzz/memory.ts";
 import { type ClosingServer, noteClients, pause, type Run, type Tally } from "./traffic.ts";
 
 /** The running servers, with a client of each. */
@@ -53,7 +53,7 @@ const OPTIONS: ServerOptions = {
   // A well-behaved client is never that slow, not even on a busy machine.
   timeout: 30,
   // Faults would log too many lines.
-  logger: quiet,
+  logger: quietLogger,
 };
 const CLIENT_OPTIONS = { timeout: 60 };
 

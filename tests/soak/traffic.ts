@@ -26,7 +26,7 @@ import {
 } from "./app.ts";
 
 /** The maximum number of reported failures. */
-const MOST_FAILURES = 1000;
+const MAX_FAILURES = 1000;
 /** The pause after a failure, so that clients of a closed server don't spin. */
 const FAILURE_PAUSE_MILLISECONDS = 20;
 
@@ -39,7 +39,7 @@ export class Tally {
   readonly failures: string[] = [];
 
   fail(problem: string): void {
-    if (this.failures.length < MOST_FAILURES) this.failures.push(problem);
+    if (this.failures.length < MAX_FAILURES) this.failures.push(problem);
   }
 
   count(name: string): void {

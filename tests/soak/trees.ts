@@ -7,12 +7,12 @@ import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
 import { downloadTree, FilesApp, type TreeOptions, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
-import { quiet } from "../fuzz/memory.ts";
+import { quietLogger } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../trees/changing.ts";
 import { pause, type Run } from "./traffic.ts";
 
 /** The latest time of a fault, which may be after the end of the run. */
-const MOST_MILLISECONDS = 120;
+const MAX_FAULT_MILLISECONDS = 120;
 
 /** Moves a tree to a directory, and another tree back, with faults. */
 export async function runTrees(dir: string, run: Run): Promise<void> {
@@ -26,7 +26,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
       write: isUpload,
       reuse: true,
     });
-    await using server = new Server(["127.0.0.1", 0], app, { logger: quiet });
+    await using server = new Server(["127.0.0.1", 0], app, { logger: quietLogger });
     server.serveForever();
     for (let turn = 0; turn < 6 && !signal.aborted; turn++) {
       trees.change();
@@ -68,7 +68,7 @@ async function moveWithFault(
     if (fault === "change") trees.change();
     if (fault !== "cut") return;
     for (const session of server.sessions) session.close(new Error(name));
-  }, random.below(MOST_MILLISECONDS));
+  }, random.below(MAX_FAULT_MILLISECONDS));
   let isComplete = false;
   try {
     const { failed, bytes } = await moveTree(trees, isUpload, server, { signal: aborter.signal });

@@ -38,9 +38,9 @@ const RIGHT = {
 
 Deno.test("invalid programs don't compile, and valid programs compile", async () => {
   const programs: Record<string, string> = { ...RIGHT };
-  for (const [name, mistake, meant] of WRONG) {
+  for (const [name, mistake, intended] of WRONG) {
     programs[name] = mistake;
-    programs[`meant by ${name}`] = meant;
+    programs[`meant by ${name}`] = intended;
   }
   const names = new Set([...Object.keys(RIGHT), ...WRONG.map(([name]) => name)]);
   assertEquals(names.size, Object.keys(RIGHT).length + WRONG.length, "two rows have one name");

@@ -27,9 +27,9 @@ function catchSoon(promise: Promise<unknown>, label: string): Promise<unknown> {
  */
 function makeSource(bytes: Uint8Array, goesOn = false) {
   const { promise, resolve } = Promise.withResolvers<unknown>();
-  const give = (controller: ReadableStreamDefaultController<Uint8Array>) =>
+  const enqueue = (controller: ReadableStreamDefaultController<Uint8Array>) =>
     controller.enqueue(bytes);
-  const stream = new ReadableStream({ [goesOn ? "pull" : "start"]: give, cancel: resolve });
+  const stream = new ReadableStream({ [goesOn ? "pull" : "start"]: enqueue, cancel: resolve });
   return { stream, cancelled: withTimeout(promise, "the stream is canceled") };
 }
 
@@ -106,10 +106,10 @@ for (const [name, make] of streams) {
       const reader = (await fetch("/", { signal: aborter.signal })).body!.getReader();
       if (isAborted) {
         await reader.read();
-        const readOn = async () => {
+        const readToEnd = async () => {
           while (!(await reader.read()).done);
         };
-        const reading = catchSoon(readOn(), "reading goes on");
+        const reading = catchSoon(readToEnd(), "reading goes on");
         aborter.abort(reason);
         assertStrictEquals(await reading, reason);
       } else await reader.cancel(reason);

@@ -117,8 +117,8 @@ Deno.test("redirects with any body use the connection", async (t) => {
     });
   }
   await t.step("a body that is too long to be read closes the connection", async () => {
-    const long = new Uint8Array(100_000);
-    await using connected = await connect(() => [302, "Found", { location: "/new" }, long]);
+    const longBody = new Uint8Array(100_000);
+    await using connected = await connect(() => [302, "Found", { location: "/new" }, longBody]);
     await assertCause(connected.fetch("/old"), ConnectionClosedError);
   });
 });
@@ -217,7 +217,7 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
       });
     }
   }
-  await t.step("a client over TCP that sends no host sends none", async () => {
+  await t.step("a client over TCP with host: null sends no host", async () => {
     await using serving = serve(app);
     const client = serving.makeClient({ host: null });
     using conn = await client.connect();
@@ -245,12 +245,12 @@ Deno.test("over a named socket a redirect to the host that was sent is followed"
 Deno.test("a failure is a TypeError that quotes the invalid part but no secret, and its cause has the reason", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(serving.makeClient(), { anyHost: true });
-  const used = new Request("http://a/", { method: "POST", body: "a" });
-  await used.text();
+  const usedRequest = new Request("http://a/", { method: "POST", body: "a" });
+  await usedRequest.text();
   const put = (length: string) => ({
     ...{ method: "PUT", body: "abc", headers: { "content-length": length } },
   });
-  const several: [string, string][] = [["set-cookie", "a"], ["set-cookie", "b"]];
+  const severalCookies: [string, string][] = [["set-cookie", "a"], ["set-cookie", "b"]];
   const location = "http://user:secret@device.local/a";
   const user = "must be a URL without a user name and a password";
   const hidden = "must be a URL; got text that is not shown";
@@ -269,7 +269,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["a header's character", "/", { headers: { a: "{}" } }, '"{}"', RangeError],
     ["a header's name", "/", { headers: { a_b: "c" } }, '"a_b"', RangeError],
     ["an open range", "/", { headers: { range: "bytes=1-" } }, "bytes=1-", RangeError],
-    ["several cookies", "/", { headers: several }, "set-cookie", RangeError],
+    ["several cookies", "/", { headers: severalCookies }, "set-cookie", RangeError],
     [
       "a content-length without a body",
       "/",
@@ -296,7 +296,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     // Arguments that the platform refuses.
     ["a body of GET", "/", { body: "a" }, ""],
     ["a header value with a line end", "/", { headers: { a: "b\r\nc: d" } }, ""],
-    ["a used Request", used, {}, ""],
+    ["a used Request", usedRequest, {}, ""],
     ["Deno's own clients", "/", { client: {} } as RequestInit, ""],
     // Credentials must not be in a log.
     ["a user and a password", location, {}, user],
@@ -348,7 +348,7 @@ Deno.test("a peer's protocol error is the cause", async () => {
   await peer.assertClosedSilently();
 });
 
-Deno.test("a URL of another host or port than the client's is a TypeError, and nothing is sent, unless any host is allowed", async () => {
+Deno.test("a URL of another host or port than the client's is a TypeError, and no request is sent, unless any host is allowed", async () => {
   let requests = 0;
   await using serving = serve(() => {
     requests++;

@@ -22,7 +22,7 @@ const encoder = new TextEncoder();
  */
 async function fetchAndRespond(
   start: (fetch: Fetch) => Promise<Response>,
-  answer: string,
+  responseBytes: string,
   options: ClientOptions = {},
 ): Promise<{ sent: string; response: Response }> {
   using server = new RawServer();
@@ -34,7 +34,7 @@ async function fetchAndRespond(
   const length = /content-length: (\d+)/.exec(sent)?.[1];
   if (length !== undefined) sent += await peer.readExactly(Number(length));
   if (sent.includes("transfer-encoding: chunked")) sent += await peer.readUntil("0\r\n\r\n");
-  await peer.send(answer);
+  await peer.send(responseBytes);
   const response = await responding;
   // Read the body while the peer is connected; the returned response has the bytes.
   const bytes = response.body === null ? null : await response.clone().bytes();
@@ -152,7 +152,7 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     assertStringIncludes(body, `--${boundary}\r\nContent-Disposition: form-data; name="name"`);
     assert(sent.endsWith(`value\r\n--${boundary}--\r\n`) || sent.endsWith(`--${boundary}--`), sent);
   });
-  await t.step("the client's headers override those of the request", async () => {
+  await t.step("the client's headers override the headers of the request", async () => {
     const options = { host: "device.local", authorization: "Bearer a" };
     const start = (fetch: Fetch) => fetch("http://other/", { headers: { authorization: "b" } });
     const { sent } = await fetchAndRespond(start, OK, options);
@@ -175,10 +175,10 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     ["200 OK|content-length: 0|set-cookie: a=b||", null],
     ["206 Partial Content|content-length: 1|content-range: bytes 2-2/9||c", "c"],
   ];
-  await testEachRow(t, rows, async (answer, body, method = "GET") => {
+  await testEachRow(t, rows, async (responseText, body, method = "GET") => {
     const start = (fetch: Fetch) => fetch("/", { method });
-    const { response } = await fetchAndRespond(start, decodeWire(`HTTP/1.1 ${answer}`));
-    const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
+    const { response } = await fetchAndRespond(start, decodeWire(`HTTP/1.1 ${responseText}`));
+    const [line = "", ...lines] = responseText.slice(0, responseText.indexOf("||")).split("|");
     assertEquals(`${response.status} ${response.statusText}`, line);
     const sent = lines.filter((header) => header !== "content-length: 0")
       .map((header) => header.toLowerCase().split(": "));
@@ -457,7 +457,7 @@ Deno.test("the connection of a redirect is closed, also with an unread body", as
     );
     const peer = await server.accept();
     await peer.readPreamble();
-    const answered = fetching.then((response) => response.status, () => "an error");
+    const outcome = fetching.then((response) => response.status, () => "an error");
     await peer.send(
       `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
     );
@@ -466,7 +466,7 @@ Deno.test("the connection of a redirect is closed, also with an unread body", as
       await next.readPreamble();
       await next.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     }
-    assertEquals(await answered, name === "followed" ? 200 : "an error");
+    assertEquals(await outcome, name === "followed" ? 200 : "an error");
     await peer.assertClosedSilently();
   });
 });

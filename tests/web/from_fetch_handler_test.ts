@@ -295,9 +295,9 @@ Deno.test("a piece larger than the largest chunk is split, and a body larger tha
 
 // ───────────────────────── refused responses
 
-Deno.test("a response that can't be sent is an error that names the cause, and is answered with 500", async (t) => {
+Deno.test("a response that can't be sent is an error that names the cause, and is replaced by 500", async (t) => {
   const makeStream = () => new TrackedStream([encoder.encode("x")]).stream;
-  const several = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
+  const severalCookies = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const makeUsedResponse = () => {
     const response = new Response("used");
     response.body?.getReader();
@@ -314,7 +314,7 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     makeRow("a character of a name", { x_a: "b" }, '"x_a"'),
     makeRow("a name that objects have", [["__proto__", "b"]], '"__proto__"'),
     makeRow("a long name", { [`x-${"a".repeat(31)}`]: "b" }, `"x-${"a".repeat(31)}"`),
-    makeRow("several cookies", several, "set-cookie", "2"),
+    makeRow("several cookies", severalCookies, "set-cookie", "2"),
     makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
     makeRow("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),
@@ -353,9 +353,9 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
 });
 
 Deno.test("a response that can't be sent cancels its body", async (t) => {
-  const several = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
+  const severalCookies = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const inits: [name: string, init: ResponseInit][] = [
-    ["refused by the bridge", { headers: several }],
+    ["refused by the bridge", { headers: severalCookies }],
     ["refused by the server", { headers: { "x-a": "{}" } }],
   ];
   await testEachRow(t, inits, async (_name, init) => {
@@ -414,10 +414,10 @@ Deno.test("a response is sent for every outcome of the request's body, and the s
     ["locked by a read that is not awaited", (request) => void request.text().catch(() => {})],
     ["locked by a pipe", (request) => void request.body!.pipeTo(makeStuckSink()).catch(() => {})],
   ];
-  const large: Chunk = [null, new Uint8Array(250_000)];
+  const largeChunk: Chunk = [null, new Uint8Array(250_000)];
   const bodies: (() => Uint8Array | ChunkedBodyIter)[] = [
     () => new Uint8Array(500_000),
-    () => new ChunkedBodyIter([large, large, [null, new Uint8Array(0)]]),
+    () => new ChunkedBodyIter([largeChunk, largeChunk, [null, new Uint8Array(0)]]),
   ];
   await testEachRow(t, uses, async (_name, use) => {
     for (const body of bodies) {

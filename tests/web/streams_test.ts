@@ -29,22 +29,25 @@ Deno.test("available bytes are read ahead, and no byte is lost from a late, long
   controller.close();
   assertEquals((await Array.fromAsync(lateText)).map(decodeLatin1), ["a"]);
 
-  const long = await readRest(
+  const longText = await readRest(
     sources.streamOf(...Array.from({ length: 20 }, () => encodeLatin1("x"))),
   );
-  assertEquals((await Array.fromAsync(long)).length, 20);
+  assertEquals((await Array.fromAsync(longText)).length, 20);
 
-  const strange = new sources.TrackedStream<unknown>([5, 6]);
-  const pieces = await readRest(strange.stream as ReadableStream<Uint8Array>);
+  const nonByteStream = new sources.TrackedStream<unknown>([5, 6]);
+  const pieces = await readRest(nonByteStream.stream as ReadableStream<Uint8Array>);
   assertEquals(await Array.fromAsync(pieces as ReadableStream<unknown>), [5, 6]);
 
   const failure = new Error("broken");
-  const failing = await readRest(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
-  assertStrictEquals(await catchRejection(Array.fromAsync(failing), "a failing stream"), failure);
+  const failingText = await readRest(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
+  assertStrictEquals(
+    await catchRejection(Array.fromAsync(failingText), "a failing stream"),
+    failure,
+  );
 
-  const unwanted = new sources.TrackedStream<unknown>([5, 6]);
-  await (await readRest(unwanted.stream as ReadableStream<Uint8Array>)).cancel(failure);
-  assertEquals(unwanted.cancelReasons, [failure]);
+  const canceledStream = new sources.TrackedStream<unknown>([5, 6]);
+  await (await readRest(canceledStream.stream as ReadableStream<Uint8Array>)).cancel(failure);
+  assertEquals(canceledStream.cancelReasons, [failure]);
 });
 
 // Bodies through the adapters: they stream in both directions, without waiting for the whole body.
@@ -142,8 +145,8 @@ const PIECE_BYTES = 1048576;
 const QUIET_TURNS = 20;
 
 async function waitUntilQuiet(count: () => number): Promise<void> {
-  for (let quiet = 0, previousCount = -1; quiet < QUIET_TURNS; quiet++) {
-    if (count() !== previousCount) quiet = 0;
+  for (let quietTicks = 0, previousCount = -1; quietTicks < QUIET_TURNS; quietTicks++) {
+    if (count() !== previousCount) quietTicks = 0;
     previousCount = count();
     await waitForTick();
   }

@@ -20,12 +20,12 @@ Deno.test("an error of a worker is restored with its class, name, message, stack
     new AggregateError([new TypeError("a"), "b", 3], "all failed"),
   ];
   for (const error of errors) {
-    const arrived = postError(error);
-    assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
-    assertEquals([arrived.name, arrived.message], [error.name, error.message]);
-    assertEquals([arrived.stack, arrived.cause], [error.stack, error.cause]);
+    const received = postError(error);
+    assertStrictEquals(Object.getPrototypeOf(received), Object.getPrototypeOf(error));
+    assertEquals([received.name, received.message], [error.name, error.message]);
+    assertEquals([received.stack, received.cause], [error.stack, error.cause]);
     const errorsOf = (error: Error) => (error as Partial<AggregateError>).errors;
-    assertEquals(errorsOf(arrived), errorsOf(error));
+    assertEquals(errorsOf(received), errorsOf(error));
   }
 });
 
@@ -53,8 +53,8 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
     [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];
   for (const [thrown, message] of rows) {
-    const arrived = postError(thrown);
-    assertInstanceOf(arrived, Error);
-    assertEquals(arrived.message, message);
+    const received = postError(thrown);
+    assertInstanceOf(received, Error);
+    assertEquals(received.message, message);
   }
 });

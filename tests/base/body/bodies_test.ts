@@ -76,10 +76,10 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
     assertThrows(() => determineBodyFraming(body as EncodedBody), TypeError);
   }
   assertThrows(() => determineBodyFraming(new Uint8Array(16777217)), RangeError);
-  const used = new Body(streamOf(), 0);
-  used.cancel();
-  assertThrows(() => determineBodyFraming(used), BodyError);
-  assertThrows(() => makeOutputFromInput(used), BodyError);
+  const usedBody = new Body(streamOf(), 0);
+  usedBody.cancel();
+  assertThrows(() => determineBodyFraming(usedBody), BodyError);
+  assertThrows(() => makeOutputFromInput(usedBody), BodyError);
 });
 
 Deno.test("a body of another copy of the package is a TypeError that names the cause", async () => {
@@ -255,7 +255,7 @@ Deno.test("canceling never throws, also for values that are not a body", async (
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("the bodies of an answer that can't be read are canceled", async (t) => {
+Deno.test("the bodies of a response that can't be read are canceled", async (t) => {
   const responses: Record<string, (body: unknown) => unknown> = {
     "five items": (body) => [200, "OK", {}, body, null],
     "three items": (body) => [200, "OK", body],
@@ -382,10 +382,10 @@ for (const [kind, make] of Object.entries(arrays)) {
   }
 
   // Use more bytes than the system can send at once, so that the array changes before the end.
-  const large = kind === "growing" ? 2_000_000 : 16_000_000;
+  const largeSize = kind === "growing" ? 2_000_000 : 16_000_000;
   const bodies: Record<string, (bytes: Uint8Array) => BodyOut> = {
     "one array": (bytes) => bytes,
-    "an item of a BodyIter": (bytes) => new BodyIter([bytes, new Uint8Array(10)], large + 10),
+    "an item of a BodyIter": (bytes) => new BodyIter([bytes, new Uint8Array(10)], largeSize + 10),
     "a chunk": (bytes) => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array(0)]]),
   };
   for (const [label, makeBody] of Object.entries(bodies)) {
@@ -393,21 +393,24 @@ for (const [kind, make] of Object.entries(arrays)) {
     if (kind === "shrinking" && label !== "one array") continue;
     Deno.test(`${label} that is ${kind} while it is sent is sent as announced, or cut`, async () => {
       using connected = await connect();
-      const { bytes, change } = make(large);
+      const { bytes, change } = make(largeSize);
       const posting = connected.conn.post("/", {}, makeBody(bytes)).catch((error) => error);
       await connected.peer.readPreamble();
       change();
-      if (label === "a chunk") await connected.peer.readUntil(`${large.toString(16)}\r\n`);
+      if (label === "a chunk") await connected.peer.readUntil(`${largeSize.toString(16)}\r\n`);
       if (kind === "growing") {
         const end = { "a chunk": "\r\n0\r\n\r\n", "one array": "" }[label] ?? "\0".repeat(10);
-        assertEquals(await connected.peer.readExactly(large + end.length), "a".repeat(large) + end);
+        assertEquals(
+          await connected.peer.readExactly(largeSize + end.length),
+          "a".repeat(largeSize) + end,
+        );
         await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
         assertEquals((await posting).status, 204);
       } else {
         const { received } = await connected.peer.readToEnd();
         assertInstanceOf(await posting, BodyError);
         // The memory that a shrinking buffer loses may be cleared while a write of it goes out.
-        assert(/^a*\0*$/.test(received) && received.length < large, `${received.length} bytes`);
+        assert(/^a*\0*$/.test(received) && received.length < largeSize, `${received.length} bytes`);
       }
     });
   }

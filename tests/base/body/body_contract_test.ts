@@ -302,8 +302,8 @@ testEach("fails with its sink's error, and cancels its source", async (row, trac
   const wholeSink = new RecordingSink();
   await row.make(track(items).source).writeTo(wholeSink);
   const endedSource = track(items);
-  const failing = new FailingSink(wholeSink.pieces.length - 1);
-  await catchRejection(row.make(endedSource.source).writeTo(failing), "its end");
+  const failingSink = new FailingSink(wholeSink.pieces.length - 1);
+  await catchRejection(row.make(endedSource.source).writeTo(failingSink), "its end");
   assertEquals([endedSource.hasEnded, endedSource.isCanceled], [true, false]);
   const failure = new Error("the stream broke");
   const writable = new WritableStream<Uint8Array>({
@@ -455,11 +455,11 @@ Deno.test("ChunkedBodyIter writes a chunk of up to 128 KiB at once, and a larger
 
 Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while it is read", async () => {
   const chunk: [null, Uint8Array] = [null, encodeLatin1("123")];
-  let reads = 0;
+  let readCount = 0;
   Object.defineProperty(chunk, 1, {
     get: () =>
       encodeLatin1(
-        reads++ === 0 ? "123" : "123\r\n0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        readCount++ === 0 ? "123" : "123\r\n0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
       ),
   });
   const sink = new RecordingSink();
@@ -650,7 +650,7 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
   }
 });
 
-Deno.test("bytes that arrive after a body was canceled are not read as a request, and delay no answer", async () => {
+Deno.test("bytes that arrive after a body was canceled are not read as a request, and don't delay the response", async () => {
   const uris: string[] = [];
   await using serving = serve(async ({ uri, body }) => {
     uris.push(uri);

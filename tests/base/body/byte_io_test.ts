@@ -34,8 +34,8 @@ Deno.test("openSink locks a stream until it is released, and limits the size of 
   await readable.cancel();
   for (const pieceBytes of [1, MAX_PIECE_BYTES, MAX_PIECE_BYTES + 1]) {
     const sink = openSink({ pieceBytes, write: () => Promise.resolve() });
-    const used = Math.min(pieceBytes, MAX_PIECE_BYTES);
-    assertEquals([sink.pieceBytes, sink.keepsBytes], [used, false]);
+    const usedBytes = Math.min(pieceBytes, MAX_PIECE_BYTES);
+    assertEquals([sink.pieceBytes, sink.keepsBytes], [usedBytes, false]);
   }
   for (const pieceBytes of [0, -1, 1.5, NaN, Infinity, "9"]) {
     const sink = { pieceBytes: pieceBytes as number, write: () => Promise.resolve() };
@@ -62,7 +62,7 @@ class ManualSource {
     return this.#settle.promise;
   }
 
-  async give(text: string | null): Promise<void> {
+  async deliver(text: string | null): Promise<void> {
     if (text !== null) this.rooms.at(-1)!.set(encodeLatin1(text));
     this.#settle!.resolve(text === null ? null : text.length);
     for (let microtask = 0; microtask < 5; microtask++) await null;
@@ -136,14 +136,14 @@ Deno.test("ReadBuffer does not grow or shrink while a read is pending", async ()
   const { bytes } = reader;
   reader.grow(16);
   assertStrictEquals(reader.bytes, bytes);
-  await source.give("abc");
+  await source.deliver("abc");
   reader.grow(16);
   reader.readAhead(source, false);
-  const grown = reader.bytes;
+  const grownBytes = reader.bytes;
   reader.shrink();
   reader.shrinkToUse();
-  assertStrictEquals(reader.bytes, grown);
-  await source.give("def");
+  assertStrictEquals(reader.bytes, grownBytes);
+  await source.deliver("def");
   assertEquals(readBufferedText(reader), "abcdef");
 });
 
@@ -154,7 +154,7 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
   assertStrictEquals(reader.pendingRead, reading);
   assertEquals(reader.readAhead(source, false), null);
   const filling = reader.fill();
-  await source.give("abc");
+  await source.deliver("abc");
   assertEquals([await reading, await filling, reader.pendingRead, readBufferedText(reader)], [
     3,
     3,
@@ -170,21 +170,21 @@ Deno.test("a read-ahead does not move views that the caller still uses", async (
   reader.start = 4;
   const source = new ManualSource();
   reader.readAhead(source, true);
-  await source.give("xyz");
+  await source.deliver("xyz");
   assertEquals([decodeLatin1(view), readBufferedText(reader)], ["1234", "5678xyz"]);
   // A buffer that was grown isn't kept for an idle connection.
-  const grown = await makeReader("12");
-  grown.grow(100);
-  grown.readAhead(source, true);
-  await source.give("3");
-  assertEquals([grown.bytes.length, readBufferedText(grown)], [8, "123"]);
+  const grownReader = await makeReader("12");
+  grownReader.grow(100);
+  grownReader.readAhead(source, true);
+  await source.deliver("3");
+  assertEquals([grownReader.bytes.length, readBufferedText(grownReader)], [8, "123"]);
 });
 
 Deno.test("the next read rejects with the failure of a read-ahead", async () => {
   const failure = new Error("reset");
   const faults: ((source: ManualSource) => Promise<void>)[] = [
     (source) => source.fail(failure),
-    (source) => source.give("x".repeat(0)),
+    (source) => source.deliver("x".repeat(0)),
   ];
   for (const fault of faults) {
     const source = new ManualSource();

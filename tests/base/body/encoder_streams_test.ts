@@ -49,8 +49,8 @@ async function encode(items: readonly (Uint8Array | Chunk)[]): Promise<string> {
 Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their length", async (t) => {
   await testEachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
     for (const lengths of [[10], [1], [3, 4], [0, 2]]) {
-      const passed = streamOf(...cutBytes(DIGITS, ...lengths)).pipeThrough(new Stream(10));
-      assertEquals(await toText(passed), decodeLatin1(DIGITS));
+      const passedStream = streamOf(...cutBytes(DIGITS, ...lengths)).pipeThrough(new Stream(10));
+      assertEquals(await toText(passedStream), decodeLatin1(DIGITS));
     }
     assertEquals(await Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
   });

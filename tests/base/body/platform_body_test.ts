@@ -144,8 +144,8 @@ Deno.test("a middleware, callApp and mkreq see a body of the platform with its t
     const [lines = "", content] = sent.split("\r\n\r\n");
     const type = /^content-type: (.*)$/m.exec(lines)?.[1];
     const types: unknown[] = [];
-    const inner: App = () => [200, "OK", headers, body];
-    const app = wrapApp(inner, async (next) => {
+    const innerApp: App = () => [200, "OK", headers, body];
+    const app = wrapApp(innerApp, async (next) => {
       const response = await next();
       types.push(response.headers["content-type"]);
       return response;
@@ -231,22 +231,22 @@ Deno.test("a pool repeats a request with a body of the platform, with the whole 
 });
 
 Deno.test("a Blob whose type is no header value is refused before the request is sent, with advice", async () => {
-  const odd = new Blob(["a"], { type: "text/{x}" });
+  const oddBlob = new Blob(["a"], { type: "text/{x}" });
   const message = 'body: its type "text/{x}" has a character that a header can\'t have; ' +
     'set headers["content-type"]';
   using pair = await connect();
-  const error = await catchRejection(pair.conn.put("/", {}, odd), "a request");
+  const error = await catchRejection(pair.conn.put("/", {}, oddBlob), "a request");
   assertInstanceOf(error, RangeError);
   assertEquals(error.message, message);
   assertEquals(pair.conn.closed, false);
 
   let connected = 0;
   await using serving = serve({
-    handle: () => reply(200, odd),
+    handle: () => reply(200, oddBlob),
     onConnect: () => ++connected > 0,
   });
   assertInstanceOf(
-    await catchRejection(serving.makeClient().request("PUT", "/", {}, odd), "a client"),
+    await catchRejection(serving.makeClient().request("PUT", "/", {}, oddBlob), "a client"),
     RangeError,
   );
   assertEquals(connected, 0);
@@ -293,7 +293,7 @@ Deno.test("a Blob that reports a wrong size or type doesn't break the framing", 
   });
 });
 
-Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of the right size is sent", async () => {
+Deno.test("an ArrayBuffer that was transferred or resized is refused, and an ArrayBuffer of the right size is sent", async () => {
   const transferred = encodeLatin1("hello").buffer;
   transferred.transfer();
   using pair = await connect();
@@ -321,14 +321,14 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of
   for (const [label, change] of changes) {
     using otherPair = await connect();
     const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
-    const failing = catchRejection(otherPair.conn.put("/", {}, buffer), label);
+    const rejection = catchRejection(otherPair.conn.put("/", {}, buffer), label);
     change(buffer);
-    assertInstanceOf(await failing, BodyError, label);
+    assertInstanceOf(await rejection, BodyError, label);
   }
 });
 
 Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory are refused, and a Blob is sent", async () => {
-  const large = new ArrayBuffer(16777217);
+  const largeBuffer = new ArrayBuffer(16777217);
   await using serving = serve(async ({ body }) => {
     let bytes = 0;
     for await (const piece of body!) bytes += (piece as Uint8Array).length;
@@ -336,7 +336,7 @@ Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory
   });
   const client = serving.makeClient();
   const text = new URLSearchParams({ a: "b".repeat(16777216) });
-  for (const body of [large, text]) {
+  for (const body of [largeBuffer, text]) {
     const error = await catchRejection(client.request("PUT", "/", {}, body), "too much");
     assertInstanceOf(error, RangeError);
     assertStringIncludes(
@@ -344,7 +344,10 @@ Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory
       "body: must be a Blob, a Body or a BodyIter above 16777216",
     );
   }
-  assertEquals(await (await client.request("PUT", "/", {}, new Blob([large]))).text(), "16777217");
+  assertEquals(
+    await (await client.request("PUT", "/", {}, new Blob([largeBuffer]))).text(),
+    "16777217",
+  );
 });
 
 Deno.test("a response with a Blob keeps its connection, and with 204 is refused", async () => {

@@ -196,8 +196,8 @@ for (const [name, kind] of Object.entries(kinds)) {
 
   Deno.test(`${name} rejects a second operation while the first is pending, and the first continues`, async () => {
     const gate = Promise.withResolvers<void>();
-    const inner = new PieceSource([bytes]);
-    const body = make({ read: (into) => gate.promise.then(() => inner.read(into)) });
+    const innerSource = new PieceSource([bytes]);
+    const body = make({ read: (into) => gate.promise.then(() => innerSource.read(into)) });
     const first = body.read();
     for (const [operation, run] of Object.entries(operations)) {
       await assertBodyError(run(body), `${operation} while reading`);
@@ -227,11 +227,11 @@ for (const [name, kind] of Object.entries(kinds)) {
     const failure = new Error("the disk is gone");
     const start = bytes.slice(0, 2);
     for (const [operation, run] of Object.entries(finishers)) {
-      const failing: BodyInput[] = [
+      const failingSources: BodyInput[] = [
         new TrackedStream([start], { failure }).stream,
         { read: () => Promise.reject(failure) },
       ];
-      for (const source of failing) {
+      for (const source of failingSources) {
         const body = make(source);
         assertStrictEquals(getCause(await catchRejection(run(body), operation)), failure);
         await assertDead(body, operation);
@@ -325,14 +325,14 @@ for (const [name, kind] of Object.entries(kinds)) {
     const sources = Array.from({ length: 40 }, () => new StallingSource(start));
     const reads = sources.map((source) => read16MiB(make(source, limits.collected)));
     await Promise.all(sources.map((source) => source.stalled));
-    const grown = Deno.memoryUsage().external - startBytes;
+    const grownBytes = Deno.memoryUsage().external - startBytes;
     for (const source of sources) source.release();
     const results = await Promise.allSettled(reads);
     assert(results.every(({ status }) => status === "rejected"));
-    assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 bodies`);
+    assert(grownBytes < 40 * 512 * 1024, `${grownBytes} bytes for 40 bodies`);
   });
 
-  Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark; JSON has none`, async () => {
+  Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark, which JSON must not have`, async () => {
     const makeBody = (data: Uint8Array) =>
       make(streamOf(...cutBytes(encode(data), 1)), data.length);
     const encoder = new TextEncoder();
@@ -375,8 +375,8 @@ for (const [name, kind] of Object.entries(kinds)) {
 
   Deno.test(`${name} has one byte stream, which fills the reader's own buffers`, async () => {
     for (const size of [1, 2, 9, 10, 11, 70_000]) {
-      const cuts = [makeSources(bytes, 3, 1), makeSources(bytes)].flatMap(Object.values);
-      for (const open of cuts as (() => BodyInput)[]) {
+      const sourceMakers = [makeSources(bytes, 3, 1), makeSources(bytes)].flatMap(Object.values);
+      for (const open of sourceMakers as (() => BodyInput)[]) {
         const body = make(open());
         const { readable } = body;
         assertStrictEquals(body.readable, readable);
@@ -491,8 +491,8 @@ Deno.test("maxBytes: a ChunkedBody that turns out to be longer is dropped and ca
     assert(stream.isCanceled, name);
     assertInstanceOf(await catchRejection(body.read(), "afterwards"), BodyError);
   }
-  const fits = new ChunkedBody(streamOf(encodeLatin1("3\r\n123\r\n2\r\n45\r\n0\r\n\r\n")));
-  assertEquals(await fits.text({ maxBytes: 5 }), "12345");
+  const fittingBody = new ChunkedBody(streamOf(encodeLatin1("3\r\n123\r\n2\r\n45\r\n0\r\n\r\n")));
+  assertEquals(await fittingBody.text({ maxBytes: 5 }), "12345");
 });
 
 Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async () => {
@@ -578,10 +578,10 @@ Deno.test("Body.writeTo enlarges its reads only if the source fills them", async
     [{ pieceBytes: 2 ** 17, write }, [2 ** 16, 2 ** 17, 2 ** 17, 2 ** 17]],
     [new WritableStream<Uint8Array>(), [2 ** 16, 2 ** 16, 2 ** 16, 2 ** 16]],
   ] as const;
-  for (const [target, offered] of sinks) {
+  for (const [target, expectedLengths] of sinks) {
     const fast = new PieceSource([new Uint8Array(2 ** 21)]);
     await new Body(fast, 2 ** 21).writeTo(target);
-    assertEquals(fast.bufferLengths.slice(0, 4), [...offered]);
+    assertEquals(fast.bufferLengths.slice(0, 4), [...expectedLengths]);
   }
   const slow = new PieceSource(cutBytes(new Uint8Array(2 ** 21), 2 ** 15));
   await new Body(slow, 2 ** 21).writeTo(sink);

@@ -55,7 +55,7 @@ function makeRoutes(make: () => BodyOut, echo: App): App {
       : (echo as Extract<App, CallableFunction>)(request, session, api);
 }
 
-Deno.test("an item is sent as soon as it is yielded, and one above the limit of a chunk is split", async () => {
+Deno.test("an item is sent as soon as it is yielded, and an item above the limit of a chunk is split", async () => {
   const first = Promise.withResolvers<void>();
   async function* makeLateStream() {
     yield "first";

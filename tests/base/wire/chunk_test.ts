@@ -55,14 +55,14 @@ Deno.test("formatChunk allows 16 MiB of data", () => {
 });
 
 Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
-  const room = 4096 - "0;k=\r\n".length;
+  const maxValueLength = 4096 - "0;k=\r\n".length;
   const empty = new Uint8Array(0);
-  assertEquals(formatChunk([["k", "v".repeat(room)], empty]).length, 4096 + 2);
-  assertRangeError(() => formatChunk([["k", "v".repeat(room + 1)], empty]), "value");
-  assertRangeError(() => formatChunk([["k".repeat(room + 1), "v"], empty]), "key");
+  assertEquals(formatChunk([["k", "v".repeat(maxValueLength)], empty]).length, 4096 + 2);
+  assertRangeError(() => formatChunk([["k", "v".repeat(maxValueLength + 1)], empty]), "value");
+  assertRangeError(() => formatChunk([["k".repeat(maxValueLength + 1), "v"], empty]), "key");
   const longer = new Uint8Array(16);
-  assertEquals(formatChunk([["k", "v".repeat(room - 1)], longer]).length, 4096 + 16 + 2);
-  assertRangeError(() => formatChunk([["k", "v".repeat(room)], longer]), "two digits");
+  assertEquals(formatChunk([["k", "v".repeat(maxValueLength - 1)], longer]).length, 4096 + 16 + 2);
+  assertRangeError(() => formatChunk([["k", "v".repeat(maxValueLength)], longer]), "two digits");
 });
 
 Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
@@ -106,17 +106,17 @@ Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", ()
 });
 
 Deno.test("ChunkScanner scans each byte of a line once, however few arrive at a time", () => {
-  let reads = 0;
+  let readCount = 0;
   const bytes = encodeLatin1(`1;k=${"v".repeat(4000)}`);
   const counted = new Proxy(bytes, {
     get(target, name) {
-      if (/^\d+$/.test(String(name))) reads++;
+      if (/^\d+$/.test(String(name))) readCount++;
       return Reflect.get(target, name, target);
     },
   });
   const scanner = new ChunkScanner();
   for (let end = 1; end <= bytes.length; end++) assertEquals(scanner.advance(counted, 0, end), -1);
-  assert(reads <= bytes.length, `${reads} reads`);
+  assert(readCount <= bytes.length, `${readCount} reads`);
 });
 
 /** Scans up to the end of the bytes. */

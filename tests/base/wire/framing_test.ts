@@ -111,8 +111,9 @@ Deno.test("a client frames each response as the table says, and uses no byte aft
       for (const preamble of makePreambles(row)) {
         const expected = row.body === "unframed" ? { code: "UNFRAMED_BODY" } : row.body;
         const [bytes, text] = makeBodyBytes(expected);
-        const ask = (bytes: string) => exchange(server.address, server, row.method, bytes);
-        const exchanged = ask(preamble + bytes);
+        const exchangeBytes = (bytes: string) =>
+          exchange(server.address, server, row.method, bytes);
+        const exchanged = exchangeBytes(preamble + bytes);
         if (expected !== null && typeof expected === "object") {
           const error = await catchRejection(exchanged, preamble);
           assertInstanceOf(error, ProtocolError);
@@ -127,8 +128,10 @@ Deno.test("a client frames each response as the table says, and uses no byte aft
           row.lines.includes("content-length: 0");
         assertEquals(Object.keys(headers).length, row.lines.length + (isRemoved ? 0 : 1));
         if (expected !== null) continue;
-        const forged = ask(`${preamble}HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n`);
-        const error = await catchRejection(forged, "a forged response");
+        const forgedExchange = exchangeBytes(
+          `${preamble}HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n`,
+        );
+        const error = await catchRejection(forgedExchange, "a forged response");
         assertInstanceOf(error, ProtocolError);
         assertEquals(error.code, "EXCESS_BYTES");
       }

@@ -198,10 +198,10 @@ Deno.test("parsers refuse arguments of the wrong type", () => {
   const method = (value: unknown) =>
     callWith(parseResponse, value, encodeLatin1("HTTP/1.1 200 OK"));
   const response = (value: unknown) => callWith(parseResponse, "GET", value);
-  const ofBytes = [parseHeaders, parseRequest, parseChunkHeader, response];
+  const byteParsers = [parseHeaders, parseRequest, parseChunkHeader, response];
   const noBytes = [null, undefined, "a: b", 5, [], [97], {}, new ArrayBuffer(4), new Headers()];
   for (const value of [...noBytes, new Uint16Array(4), new DataView(new ArrayBuffer(4))]) {
-    for (const parse of ofBytes) {
+    for (const parse of byteParsers) {
       assertTypeError(() => callWith(parse, value), `${parse}: ${Deno.inspect(value)}`);
     }
   }
@@ -311,10 +311,10 @@ for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
 }
 
 Deno.test("no formatter forges a line if a value changes while it is read", async (t) => {
-  const forged = "v\r\nevil: 1";
+  const forgedValue = "v\r\nevil: 1";
   const changing = <T extends object>(target: T, name: PropertyKey, first: unknown): T => {
-    let reads = 0;
-    const get = () => reads++ === 0 ? first : forged;
+    let readCount = 0;
+    const get = () => readCount++ === 0 ? first : forgedValue;
     return Object.defineProperty(target, name, { enumerable: true, get });
   };
   const makeHeadersFormatter = (name: string, first: unknown) => () =>
@@ -322,14 +322,14 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
   const makeChunkFormatter = (index: number) => () =>
     formatChunk([changing<[string, string]>(["k", "v"], index, "x"), encodeLatin1("a")]);
   const range = new Range(0, 1);
-  Reflect.set(range, "toString", () => forged);
+  Reflect.set(range, "toString", () => forgedValue);
   class LyingRange extends Range {
     override toString() {
-      return forged;
+      return forgedValue;
     }
   }
-  const spoiled = new Range(0, 1);
-  for (const name of ["start", "stop"]) Reflect.set(spoiled, name, forged);
+  const changedRange = new Range(0, 1);
+  for (const name of ["start", "stop"]) Reflect.set(changedRange, name, forgedValue);
   const rows: Record<string, () => Uint8Array | string> = {
     "a component of a path": () => buildUri(changing(["a", "b"], 1, "b"), null),
     "a text": makeHeadersFormatter("a", "v"),
@@ -337,7 +337,7 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
     "a range": makeHeadersFormatter("range", new Range(0, 1)),
     "a range with a toString of its own": () => formatHeaders({ range }),
     "a subclass of Range": () => formatHeaders({ range: new LyingRange(0, 1) }),
-    "a range with other fields": () => formatHeaders({ range: spoiled }),
+    "a range with other fields": () => formatHeaders({ range: changedRange }),
     "the key of an extension": makeChunkFormatter(0),
     "the value of an extension": makeChunkFormatter(1),
   };

@@ -48,7 +48,7 @@ function parseResponseOrNull(text: string) {
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
-const ends = [["GET / HTTP/1.1", parseRequestOrNull], [
+const parsersByStart = [["GET / HTTP/1.1", parseRequestOrNull], [
   "HTTP/1.1 200 OK",
   parseResponseOrNull,
 ]] as const;
@@ -64,7 +64,7 @@ Deno.test("parseResponse reads the same for every method", () => {
 });
 
 Deno.test("parseRequest and parseResponse refuse an empty line anywhere", () => {
-  for (const [start, parse] of ends) {
+  for (const [start, parse] of parsersByStart) {
     for (const suffix of ["\r\n", "\r\n\r\na: b", "\r\na: b\r\n", "\r\na: b\r\n\r\n", "\r\n\r\n"]) {
       assertEquals(parse(start + suffix), null, formatLabel(start + suffix));
     }
@@ -95,7 +95,7 @@ Deno.test("the end of a preamble is found wherever its bytes are split", () => {
 });
 
 Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
-  for (const [start, parse] of ends) {
+  for (const [start, parse] of parsersByStart) {
     const makePreamble = (size: number) => {
       const block = `${start}\r\na: `;
       return block + "v".repeat(size - block.length);
@@ -108,8 +108,8 @@ Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
       assertProtocolError(parsing, ["PREAMBLE_TOO_LARGE"], `${size}`);
     }
   }
-  const long = `/${"a".repeat(32764 - "GET / HTTP/1.1".length)}`;
-  assertEquals(parseRequestOrNull(`GET ${long} HTTP/1.1`)?.uri, long);
+  const longUri = `/${"a".repeat(32764 - "GET / HTTP/1.1".length)}`;
+  assertEquals(parseRequestOrNull(`GET ${longUri} HTTP/1.1`)?.uri, longUri);
   assertEquals(
     parseResponseOrNull(`HTTP/1.1 200 ${"R".repeat(32764 - 13)}`)?.reason.length,
     32764 - 13,
@@ -252,9 +252,12 @@ Deno.test("formatRequest and formatResponse refuse arguments of the wrong type",
 });
 
 Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
-  const room = 32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length;
-  assertEquals(formatRequest("GET", "/", { a: "v".repeat(room) }).length, 32768);
-  assertRangeError(() => formatRequest("GET", "/", { a: "v".repeat(room + 1) }), "request");
+  const maxValueLength = 32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length;
+  assertEquals(formatRequest("GET", "/", { a: "v".repeat(maxValueLength) }).length, 32768);
+  assertRangeError(
+    () => formatRequest("GET", "/", { a: "v".repeat(maxValueLength + 1) }),
+    "request",
+  );
   const uriRoom = 32768 - "GET / HTTP/1.1\r\n\r\n".length;
   assertEquals(formatRequest("GET", `/${"a".repeat(uriRoom)}`, {}).length, 32768);
   assertRangeError(() => formatRequest("GET", `/${"a".repeat(uriRoom + 1)}`, {}), "URI");
@@ -265,9 +268,12 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
   );
   const tooLong = { a: "v".repeat(overhead + 1) };
   assertRangeError(() => formatRequest("PUT", "/", tooLong, encodeLatin1("hello")), "with a body");
-  const answer = 32768 - "HTTP/1.1 200 OK\r\na: \r\n\r\n".length;
-  assertEquals(formatResponse(200, "OK", { a: "v".repeat(answer) }).length, 32768);
-  assertRangeError(() => formatResponse(200, "OK", { a: "v".repeat(answer + 1) }), "response");
+  const maxResponseValue = 32768 - "HTTP/1.1 200 OK\r\na: \r\n\r\n".length;
+  assertEquals(formatResponse(200, "OK", { a: "v".repeat(maxResponseValue) }).length, 32768);
+  assertRangeError(
+    () => formatResponse(200, "OK", { a: "v".repeat(maxResponseValue + 1) }),
+    "response",
+  );
   assertRangeError(() => formatResponse(200, "R".repeat(32768), {}), "reason");
 });
 
@@ -308,8 +314,8 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
         assertEquals(decodeLatin1(formatRequest(method, "/", headers, make())), message);
         assertEquals(Object.keys(headers), names);
       }
-      const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
-      assertEquals(decodeLatin1(formatResponse(200, "OK", givenHeaders, make())), answer);
+      const responsePreamble = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
+      assertEquals(decodeLatin1(formatResponse(200, "OK", givenHeaders, make())), responsePreamble);
     }
     const wrongHeaders = isChunked
       ? [makeLengthHeaders(0), makeLengthHeaders(5)]
@@ -326,7 +332,7 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
   });
 });
 
-Deno.test("the error for a header that does not match the body says what the body is", () => {
+Deno.test("the error for a header that does not match the body describes the body", () => {
   const five = { "content-length": 4 };
   const rows: [body: BodyOut, headers: HeaderDict, error: string][] = [
     [

@@ -109,13 +109,13 @@ Deno.test("a server and a client accept every header, URI and status line that k
       if ("connection" in headers) continue;
       using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
       using raw = await server.accept();
-      const answer = conn.get("/");
+      const responding = conn.get("/");
       await raw.readPreamble();
       const isFramed = status === 204 || status === 304 || "content-length" in headers ||
         "transfer-encoding" in headers;
       const lines = [line, ...text === "" ? [] : [text], ...isFramed ? [] : ["content-length: 0"]];
       await raw.send(`${lines.join("\r\n")}\r\n\r\n`);
-      const response = await answer;
+      const response = await responding;
       assertEquals([response.status, response.reason], [status, reason]);
       assertEquals(flatten(response.headers), headers);
     }

@@ -27,7 +27,7 @@ Deno.test("parseUri returns a new path array for each URI", () => {
   }
 });
 
-Deno.test("buildUri joins what parseUri splits", async (t) => {
+Deno.test("buildUri joins the parts that parseUri splits", async (t) => {
   for (const [text, path, query] of acceptedUris) {
     await t.step(formatLabel(text), () => assertEquals(buildUri(path, query), text));
   }
@@ -122,8 +122,8 @@ Deno.test("buildUri escapes parameters so that parseUri and URLSearchParams read
     assertEquals([...new URLSearchParams(query ?? "")], Object.entries(parameters));
     assertEquals([...mkreq("GET", uri).searchParams], Object.entries(parameters));
   });
-  const twice = new URLSearchParams([["a", "1"], ["a", "2"]]);
-  assertEquals(buildUri([], twice), "/?a=1&a=2");
+  const repeatedParameters = new URLSearchParams([["a", "1"], ["a", "2"]]);
+  assertEquals(buildUri([], repeatedParameters), "/?a=1&a=2");
   assertEquals(buildUri(["a"]), "/a");
   assertEquals(buildUri([], Object.assign(Object.create(null), { a: "b" })), "/?a=b");
 });

@@ -50,7 +50,7 @@ function makePath(limits: readonly Limits[]): Path {
 }
 
 const unrelatedAuthority = makeAuthority();
-const ofOther = makeLeaf(unrelatedAuthority);
+const unrelatedLeaf = makeLeaf(unrelatedAuthority);
 
 /**
  * Whether a peer with this path is accepted by a peer that trusts its last certificate and `more`.
@@ -59,9 +59,9 @@ async function isAccepted(role: Role, path: Path, otherAuthorities: readonly Tes
   const joinPem = (certificates: readonly TestAuthority[]) =>
     certificates.map(({ pem }) => pem).join("");
   const identity = { cert: joinPem(path.slice(0, -1)), key: path[0].keyPem };
-  const theirs = { cert: ofOther.pem, key: ofOther.keyPem };
+  const peerIdentity = { cert: unrelatedLeaf.pem, key: unrelatedLeaf.keyPem };
   const trust = joinPem([path.at(-1)!, ...otherAuthorities]);
-  const [client, server] = role === "client" ? [identity, theirs] : [theirs, identity];
+  const [client, server] = role === "client" ? [identity, peerIdentity] : [peerIdentity, identity];
   const serverSslconfig = { ...server, ca: role === "client" ? trust : unrelatedAuthority.pem };
   const ca = role === "server" ? trust : unrelatedAuthority.pem;
   const clientSslconfig = { ...client, ca, checkHostname: false };
@@ -104,7 +104,7 @@ for (const [name, limits, accepted] of PATHS) {
   });
 }
 
-Deno.test("limits of one trusted authority are no limits of another", async () => {
+Deno.test("limits of one trusted authority don't apply to another", async () => {
   const [leaf, intermediate, root] = makePath([{ pathLength: 0 }, NONE]);
   assert(intermediate !== undefined && root !== undefined);
   assertEquals(await isAccepted("client", [leaf, intermediate, root], [unrelatedAuthority]), false);

@@ -172,14 +172,14 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
   const sameKey = await pki.createAuthority("same_key", { commonName: "same", keyOf: authority2 });
   const intermediate = await pki.createAuthority("intermediate", { issuer: authority1 });
   const cross = { commonName: "intermediate", keyOf: intermediate };
-  const crossed = await pki.createAuthority("crossed", { issuer: authority3, ...cross });
+  const crossCertificate = await pki.createAuthority("crossed", { issuer: authority3, ...cross });
   const expiredIntermediate = await pki.createAuthority("old", {
     issuer: authority2,
     ...cross,
     to: formatTimeFromNow(-1),
   });
-  const ofTwo = await pki.createClientCertificate("of_two", { issuer: authority2 });
-  const below = await pki.createClientCertificate("below", { issuer: intermediate });
+  const clientOfAuthority2 = await pki.createClientCertificate("of_two", { issuer: authority2 });
+  const clientOfIntermediate = await pki.createClientCertificate("below", { issuer: intermediate });
   const purpose = "extendedKeyUsage=clientAuth";
   const unhinted = await pki.createClientCertificate("unhinted", {
     issuer: authority2,
@@ -193,8 +193,13 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
     extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
   });
   const rows: readonly [string, Identity, readonly IssuedCertificate[], IssuedCertificate][] = [
-    ["two authorities of one name", { certificate: ofTwo }, [authority1, authority2], authority2],
-    ["two authorities of one name, in reverse order", { certificate: ofTwo }, [
+    [
+      "two authorities of one name",
+      { certificate: clientOfAuthority2 },
+      [authority1, authority2],
+      authority2,
+    ],
+    ["two authorities of one name, in reverse order", { certificate: clientOfAuthority2 }, [
       authority2,
       authority1,
     ], authority2],
@@ -220,51 +225,54 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
     ],
     [
       "the other authority is sent with the leaf",
-      { certificate: ofTwo, intermediates: [authority1] },
+      { certificate: clientOfAuthority2, intermediates: [authority1] },
       [authority1, authority2],
       authority2,
     ],
-    ["one key in two certificates: the first", { certificate: ofTwo }, [
+    ["one key in two certificates: the first", { certificate: clientOfAuthority2 }, [
       authority1,
       sameKey,
       authority2,
     ], sameKey],
     [
       "one key in two certificates, in reverse order",
-      { certificate: ofTwo },
+      { certificate: clientOfAuthority2 },
       [authority2, sameKey],
       authority2,
     ],
-    ["an intermediate", { certificate: below, intermediates: [intermediate] }, [
+    ["an intermediate", { certificate: clientOfIntermediate, intermediates: [intermediate] }, [
       authority2,
       authority1,
     ], authority1],
     [
       "an intermediate among unrelated certificates",
       {
-        certificate: below,
+        certificate: clientOfIntermediate,
         intermediates: [authority2, serverCertificate, intermediate, authority1],
       },
       [authority3, authority1],
       authority1,
     ],
-    ["two paths: the first", { certificate: below, intermediates: [intermediate, crossed] }, [
+    ["two paths: the first", {
+      certificate: clientOfIntermediate,
+      intermediates: [intermediate, crossCertificate],
+    }, [
       authority3,
       authority1,
     ], authority3],
     [
       "two paths, in reverse order",
-      { certificate: below, intermediates: [intermediate, crossed] },
+      { certificate: clientOfIntermediate, intermediates: [intermediate, crossCertificate] },
       [authority1, authority3],
       authority1,
     ],
     [
       "a path that has expired",
-      { certificate: below, intermediates: [expiredIntermediate, intermediate] },
+      { certificate: clientOfIntermediate, intermediates: [expiredIntermediate, intermediate] },
       [authority2, authority1],
       authority1,
     ],
-    ["the shortest path", { certificate: below, intermediates: [intermediate] }, [
+    ["the shortest path", { certificate: clientOfIntermediate, intermediates: [intermediate] }, [
       authority1,
       intermediate,
     ], intermediate],
@@ -391,12 +399,12 @@ Deno.test("an authority with rules that are not checked is refused, and no path 
     const extensions = [authority(), rule];
     const intermediate = makeAuthority({ issuer: authority1, extensions });
     const { keys, name } = intermediate;
-    const crossed = makeAuthority({ issuer: authority2, keys, name, extensions });
+    const crossCertificate = makeAuthority({ issuer: authority2, keys, name, extensions });
     const unlimitedAuthority = makeAuthority({ issuer: authority2, keys, name });
     const leaf = makeLeaf(intermediate);
     assertFound([leaf, intermediate], [authority1], null, "the only way");
     assertFound(
-      [leaf, intermediate, crossed],
+      [leaf, intermediate, crossCertificate],
       [authority1, authority2],
       null,
       "two ways to two authorities",
@@ -453,8 +461,8 @@ Deno.test("no authority is found if no path is valid", () => {
   const key1 = makeAuthority();
   const circle2 = makeAuthority({ issuer: key1 });
   const circle1 = makeAuthority({ issuer: circle2, name: key1.name, keys: key1.keys });
-  const short = makeAuthority({ issuer: root, extensions: [authority(0)] });
-  const tooDeep = makeAuthority({ issuer: short });
+  const shortPath = makeAuthority({ issuer: root, extensions: [authority(0)] });
+  const tooDeep = makeAuthority({ issuer: shortPath });
   const forServers = [authority(), EXTENSIONS.isFor("serverAuth")];
   const makeWithUsage = (usage: ReturnType<typeof signsLists>) =>
     make({ extensions: [authority(), usage] });
@@ -471,8 +479,8 @@ Deno.test("no authority is found if no path is valid", () => {
     ["an intermediate that is not valid yet", make({ valid: [1, 2] }), [root], null],
     ["a circle", [makeLeaf(circle1), circle1, circle2], [root], null],
     ["a leaf in between", [makeLeaf(leaf), leaf], [root], null],
-    ["a sufficient pathlen", [makeLeaf(short), short], [root], root],
-    ["an exceeded pathlen", [makeLeaf(tooDeep), tooDeep, short], [root], null],
+    ["a sufficient pathlen", [makeLeaf(shortPath), shortPath], [root], root],
+    ["an exceeded pathlen", [makeLeaf(tooDeep), tooDeep, shortPath], [root], null],
     ["an intermediate for servers only", make({ extensions: forServers }), [root], null],
     [
       "an intermediate that is no authority, without a keyUsage",
@@ -487,10 +495,10 @@ Deno.test("no authority is found if no path is valid", () => {
   for (const [label, chain, trusted, expected] of rows) {
     assertFound(chain, trusted, expected, label);
   }
-  const [below, intermediate] = make({});
+  const [leafBelow, intermediate] = make({});
   const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), intermediate!.der.slice(0, -1)]
     .map((der) => ({ ...root, der }));
-  assertFound([below!, ...junk, intermediate!], [root], root, "unreadable ones are skipped");
+  assertFound([leafBelow!, ...junk, intermediate!], [root], root, "unreadable ones are skipped");
 });
 
 Deno.test("at most as many signatures are verified for a peer as docs/security.md says", async () => {

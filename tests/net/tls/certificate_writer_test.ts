@@ -30,8 +30,11 @@ const authority = createAuthority({ commonName: "authority" });
 
 Deno.test("an authority may sign leaves, and no other authority", () => {
   const { certificate, privateKey } = authority;
-  const own = new X509Certificate(certificate);
-  assert(own.ca && own.verify(own.publicKey) && own.checkPrivateKey(createPrivateKey(privateKey)));
+  const authorityCertificate = new X509Certificate(certificate);
+  assert(
+    authorityCertificate.ca && authorityCertificate.verify(authorityCertificate.publicKey) &&
+      authorityCertificate.checkPrivateKey(createPrivateKey(privateKey)),
+  );
   const { pathLength, maySignCertificates, maySign } = parseCertificate(derOf(certificate));
   assertEquals([pathLength, maySignCertificates, maySign], [0, true, false]);
 });
@@ -88,8 +91,8 @@ Deno.test("another library verifies an authority and a leaf, and encodes them to
     x509.SubjectAlternativeNameExtension,
   )!;
   const names = [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }] as const;
-  const theirs = new x509.SubjectAlternativeNameExtension([...names]);
-  assertEquals(new Uint8Array(value), new Uint8Array(theirs.value));
+  const expectedExtension = new x509.SubjectAlternativeNameExtension([...names]);
+  assertEquals(new Uint8Array(value), new Uint8Array(expectedExtension.value));
 });
 
 Deno.test(
@@ -170,7 +173,7 @@ Deno.test("a DNS name is converted to lower case, and an IP address to its canon
 });
 
 Deno.test("a name that a certificate can't contain is a RangeError that quotes it", () => {
-  const long = [...new Array(4).fill("a".repeat(63))].join(".");
+  const longName = [...new Array(4).fill("a".repeat(63))].join(".");
   const invalidNames = [
     "",
     ".",
@@ -189,7 +192,16 @@ Deno.test("a name that a certificate can't contain is a RangeError that quotes i
   const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
   // The Kelvin sign becomes a k in lower case.
   for (
-    const text of [...invalidNames, ...numbers, long, "a".repeat(64), "\u212a", "a\0", "a\n", "a,b"]
+    const text of [
+      ...invalidNames,
+      ...numbers,
+      longName,
+      "a".repeat(64),
+      "\u212a",
+      "a\0",
+      "a\n",
+      "a,b",
+    ]
   ) {
     const { message } = assertThrows(() => parseAlternativeName("name", text), RangeError);
     assertStringIncludes(message, quote(text));

@@ -102,8 +102,8 @@ Deno.test("a client sends HTTP as application data, and an alert before it close
     }],
   ];
   await testEachRow(t, rows, async (_how, close) => {
-    await using through = await connectThrough();
-    const { relay, conn } = through;
+    await using connected = await connectThrough();
+    const { relay, conn } = connected;
     assertEquals(await (await conn.get("/")).text(), "hi");
     assertEquals(conn.sock.protocol, "TLSv1.2");
     await close(conn);
@@ -114,8 +114,8 @@ Deno.test("a client sends HTTP as application data, and an alert before it close
 });
 
 Deno.test("a client that abandons a request sends no alert, and resets its connection", async () => {
-  await using through = await connectThrough();
-  const { relay, conn, requested } = through;
+  await using connected = await connectThrough();
+  const { relay, conn, requested } = connected;
   const stop = new AbortController();
   const response = conn.get("/silent", {}, { signal: stop.signal }).catch(() => {});
   await withTimeout(requested, "the server has the request");

@@ -222,8 +222,8 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
   assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
   // Each form with the tag of the other form.
-  const crossed = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
-  assertThrows(() => decodeTime(crossed), RangeError);
+  const wrongTag = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
+  assertThrows(() => decodeTime(wrongTag), RangeError);
 });
 
 Deno.test("an encoded element has the shortest length, and is parsed unchanged", () => {

@@ -255,60 +255,60 @@ Deno.test("a handshake gives way to another only after the time in docs/security
     minMilliseconds,
   );
   using time = stopAllClocks();
-  const desk = new TestQueue();
-  const serving = desk.begin();
+  const testQueue = new TestQueue();
+  const serving = testQueue.begin();
   const arrivals = makeStrangers(MAX_PENDING + 2);
   const next = arrivals.slice(MAX_PENDING);
-  for (const stranger of arrivals.slice(0, -1)) desk.queue.push(stranger);
+  for (const stranger of arrivals.slice(0, -1)) testQueue.queue.push(stranger);
   await runMicrotasks();
   time.tick(minMilliseconds - 1);
-  desk.queue.push(arrivals.at(-1)!);
+  testQueue.queue.push(arrivals.at(-1)!);
   await runMicrotasks();
-  assertEquals([desk.begunNames.length, arrivals.filter((stranger) => stranger.isClosed)], [
+  assertEquals([testQueue.begunNames.length, arrivals.filter((stranger) => stranger.isClosed)], [
     MAX_PENDING,
     [],
   ]);
   time.tick(1);
   await runMicrotasks();
-  assertEquals(desk.begunNames.slice(MAX_PENDING), next.map(({ name }) => name));
+  assertEquals(testQueue.begunNames.slice(MAX_PENDING), next.map(({ name }) => name));
   assertEquals(arrivals.filter((stranger) => stranger.isClosed), arrivals.slice(0, next.length));
-  desk.queue.close();
+  testQueue.queue.close();
   await Promise.all([serving, runMicrotasks()]);
 });
 
 Deno.test("a handshake fails at its time limit, to the millisecond, whether or not another connection waits", async () => {
   using time = stopAllClocks();
-  const desk = new TestQueue(30);
-  const serving = desk.begin();
+  const testQueue = new TestQueue(30);
+  const serving = testQueue.begin();
   const [first, second] = makeStrangers(2);
-  desk.queue.push(first!);
+  testQueue.queue.push(first!);
   time.tick(1);
-  desk.queue.push(second!);
+  testQueue.queue.push(second!);
   for (const [tick, closed] of [[29_998, []], [1, [first]], [1, [first, second]]] as const) {
     time.tick(tick);
     await runMicrotasks();
     assertEquals([first, second].filter((stranger) => stranger!.isClosed), [...closed]);
   }
-  desk.queue.close();
+  testQueue.queue.close();
   await Promise.all([serving, runMicrotasks()]);
 });
 
 Deno.test("connections that have sent bytes get their handshake first, in the order of their arrival", async () => {
   const flagLists = fc.array(fc.boolean(), { maxLength: 8 });
   await fc.assert(fc.asyncProperty(flagLists, async (flags) => {
-    const desk = new TestQueue();
+    const testQueue = new TestQueue();
     const arrivals = flags.map((hasReceived, id) => new Stranger(id, hasReceived));
-    for (const stranger of arrivals) desk.queue.push(stranger);
-    assertEquals(desk.begunNames, [], "none begins before the server serves");
-    const serving = desk.begin();
+    for (const stranger of arrivals) testQueue.queue.push(stranger);
+    assertEquals(testQueue.begunNames, [], "none begins before the server serves");
+    const serving = testQueue.begin();
     const listNames = (hasReceived: boolean) =>
       arrivals.filter(({ rawStream }) => rawStream.hasReceived === hasReceived).map(({ name }) =>
         name
       );
-    assertEquals(desk.begunNames, [...listNames(true), ...listNames(false)]);
-    desk.queue.close();
+    assertEquals(testQueue.begunNames, [...listNames(true), ...listNames(false)]);
+    testQueue.queue.close();
     await serving;
-    await desk.queue.waitUntilEnded();
+    await testQueue.queue.waitUntilEnded();
   }));
 });
 
@@ -319,62 +319,62 @@ function listClosed(connections: readonly Stranger[]): number[] {
 Deno.test("if no connection is silent a random older connection is closed, never the new connection", () => {
   const closedIndexes = new Set<number>();
   for (let round = 0; round < 200; round++) {
-    const desk = new TestQueue();
+    const testQueue = new TestQueue();
     const arrivals = makeStrangers(65, true);
-    for (const stranger of arrivals) desk.queue.push(stranger);
+    for (const stranger of arrivals) testQueue.queue.push(stranger);
     for (const index of listClosed(arrivals)) closedIndexes.add(index);
   }
   assert(!closedIndexes.has(64) && closedIndexes.size > 20, `${[...closedIndexes]}`);
 });
 
 Deno.test("64 connections with a finished handshake wait in order; a further connection is closed, and the others are closed with the listener", async () => {
-  const desk = new TestQueue();
-  const first = desk.queue.accept();
+  const testQueue = new TestQueue();
+  const first = testQueue.queue.accept();
   const results = [];
   for (let id = 0; id < 67; id++) {
-    desk.queue.push(new Stranger(id));
-    results.push(desk.finish(`${id}`));
+    testQueue.queue.push(new Stranger(id));
+    results.push(testQueue.finish(`${id}`));
     await runMicrotasks();
   }
   assertEquals((await first).name, "0");
   assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
   const refused = ["65", "66"].map((name) => `${name}: too many connections wait for a slot`);
-  assertEquals(desk.log.messagesOf("info"), refused);
-  assertEquals((await desk.queue.accept()).name, "1");
-  assertEquals((await desk.queue.accept()).name, "2");
-  desk.queue.close();
+  assertEquals(testQueue.log.messagesOf("info"), refused);
+  assertEquals((await testQueue.queue.accept()).name, "1");
+  assertEquals((await testQueue.queue.accept()).name, "2");
+  testQueue.queue.close();
   assertEquals(results.filter(({ isClosed }) => !isClosed).length, 3);
-  await assertRejects(() => desk.queue.accept(), Deno.errors.BadResource);
+  await assertRejects(() => testQueue.queue.accept(), Deno.errors.BadResource);
   const lateStranger = new Stranger(99);
-  desk.queue.push(lateStranger);
+  testQueue.queue.push(lateStranger);
   assert(lateStranger.isClosed, "nothing is added once closed");
 });
 
 Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
-  const desk = new TestQueue();
-  const accepting = desk.begin();
-  desk.queue.push(new Stranger(0));
-  const result = desk.finish("0");
-  desk.queue.close();
+  const testQueue = new TestQueue();
+  const accepting = testQueue.begin();
+  testQueue.queue.push(new Stranger(0));
+  const result = testQueue.finish("0");
+  testQueue.queue.close();
   await accepting;
-  await desk.queue.waitUntilEnded();
+  await testQueue.queue.waitUntilEnded();
   assert(result.isClosed);
 });
 
 Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
   // The second time-out exceeds the longest timer.
   for (const timeout of [3600, 2 ** 31, null]) {
-    const desk = new TestQueue(timeout);
-    const serving = desk.begin();
+    const testQueue = new TestQueue(timeout);
+    const serving = testQueue.begin();
     const arrivals = makeStrangers(MAX_PENDING + 1);
-    for (const stranger of arrivals) desk.queue.push(stranger);
-    desk.queue.close();
+    for (const stranger of arrivals) testQueue.queue.push(stranger);
+    testQueue.queue.close();
     await serving;
-    await desk.queue.waitUntilEnded();
+    await testQueue.queue.waitUntilEnded();
     assertEquals(listClosed(arrivals).length, MAX_PENDING + 1);
-    assertEquals(desk.log.messagesOf("info"), []);
-    assertMatch(desk.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
-    const lateConnection = desk.finish("7");
+    assertEquals(testQueue.log.messagesOf("info"), []);
+    assertMatch(testQueue.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
+    const lateConnection = testQueue.finish("7");
     await runMicrotasks();
     assert(lateConnection.isClosed);
   }
@@ -384,12 +384,12 @@ Deno.test("a time-out that has expired before its timer starts takes effect, wit
   const warnings: Error[] = [];
   const onWarning = (warning: Error) => void warnings.push(warning);
   process.on("warning", onWarning);
-  const desk = new TestQueue(1e-9);
-  const serving = desk.begin();
-  desk.queue.push(new Stranger(0));
-  await desk.queue.waitUntilEnded();
-  assertMatch(desk.log.messagesOf("info")[0]!, /took over 1e-9 s$/);
-  desk.queue.close();
+  const testQueue = new TestQueue(1e-9);
+  const serving = testQueue.begin();
+  testQueue.queue.push(new Stranger(0));
+  await testQueue.queue.waitUntilEnded();
+  assertMatch(testQueue.log.messagesOf("info")[0]!, /took over 1e-9 s$/);
+  testQueue.queue.close();
   await serving;
   process.off("warning", onWarning);
   assertEquals(warnings, []);

@@ -146,7 +146,7 @@ Deno.test("client and server report the peer's certificate and addresses", async
 });
 
 Deno.test("a truncated response is an error, with and without close_notify", async (t) => {
-  const cuts = { "close_notify": "end", "no close_notify": "destroy" } as const;
+  const endMethods = { "close_notify": "end", "no close_notify": "destroy" } as const;
   const OK = "HTTP/1.1 200 OK\r\n";
   const messages: readonly [string, string, code: string][] = [
     ["no byte", "", "EMPTY_PREAMBLE"],
@@ -154,7 +154,7 @@ Deno.test("a truncated response is an error, with and without close_notify", asy
     ["a body", `${OK}content-length: 10\r\n\r\nhello`, "BODY_INCOMPLETE"],
     ["a chunk", `${OK}transfer-encoding: chunked\r\n\r\na\r\nhello`, "BODY_INCOMPLETE"],
   ];
-  for (const [ending, method] of Object.entries(cuts)) {
+  for (const [ending, method] of Object.entries(endMethods)) {
     for (const [messageName, text, code] of messages) {
       await t.step(`${messageName}, ${ending}`, async () => {
         await using server = await serveRaw(pki, (socket) => {
@@ -204,12 +204,12 @@ Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net do
 Deno.test("sending one byte at a time doesn't extend the time limit of a handshake", async () => {
   await using endpoint = await startTls(pki, sendNoContent, { server: { timeout: 0.3 } });
   using slowPeer = await RawPeer.connect(endpoint.server.address);
-  const hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+  const clientHello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
   const refusalLogged = endpoint.logger.waitFor("info");
   let isRefused = false;
   refusalLogged.then(() => isRefused = true);
   for (let i = 0; !isRefused && i < 100; i++) {
-    await slowPeer.send(Uint8Array.of(hello[i] ?? 0)).catch(() => isRefused = true);
+    await slowPeer.send(Uint8Array.of(clientHello[i] ?? 0)).catch(() => isRefused = true);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   assertMatch((await refusalLogged)[0]!, /the TLS handshake took over 0\.3 s/);
@@ -287,9 +287,9 @@ Deno.test("an app gets the requests of clients that send a large body with the h
   let abortedCount = 0;
   const allAborted = Promise.withResolvers<void>();
   const app: App = async ({ body }, { signal }) => {
-    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    const sessionAborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
     await assertRejects(async () => await body?.bytes(), DeguError);
-    if (!signal.aborted) await aborted;
+    if (!signal.aborted) await sessionAborted;
     if (++abortedCount === clientCount) allAborted.resolve();
     return [400, "Bad Request", {}, null];
   };

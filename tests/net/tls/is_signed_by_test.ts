@@ -11,12 +11,12 @@ Deno.test("isSignedBy is true for the authority that has signed a certificate di
   const intermediate = makeAuthority({ issuer: root });
   const sameName = makeAuthority({ name: root.name });
   const renewed = makeAuthority({ name: root.name, keys: root.keys });
-  const [leaf, below] = [makeLeaf(root), makeLeaf(intermediate)];
+  const [leaf, leafBelow] = [makeLeaf(root), makeLeaf(intermediate)];
   const rows: [what: string, certificate: Uint8Array, authority: Uint8Array, boolean][] = [
     ["its authority", leaf.der, root.der, true],
     ["another certificate of the same key", leaf.der, renewed.der, true],
-    ["the root above an intermediate", below.der, root.der, false],
-    ["the intermediate", below.der, intermediate.der, true],
+    ["the root above an intermediate", leafBelow.der, root.der, false],
+    ["the intermediate", leafBelow.der, intermediate.der, true],
     ["the authority of an authority", intermediate.der, root.der, true],
     ["another authority of the same name", leaf.der, sameName.der, false],
     ["an authority itself", root.der, root.der, true],
@@ -40,10 +40,10 @@ Deno.test("isSignedBy accepts the certificate of a peer and of its authority", a
   const client = new SSLClient(pki.clientSslconfig, server.address);
   using conn = await client.connect();
   await conn.get("/");
-  const [ofClient, ofServer] = [peers[0]!, conn.sock.peerCertificate!];
-  assertEquals(isSignedBy(ofClient.raw, ofClient.authority!.raw), true);
-  assertEquals(isSignedBy(ofServer.raw, ofServer.authority!.raw), true);
-  assertEquals(isSignedBy(ofClient.raw, ofServer.raw), false);
+  const [clientCertificate, serverCertificate] = [peers[0]!, conn.sock.peerCertificate!];
+  assertEquals(isSignedBy(clientCertificate.raw, clientCertificate.authority!.raw), true);
+  assertEquals(isSignedBy(serverCertificate.raw, serverCertificate.authority!.raw), true);
+  assertEquals(isSignedBy(clientCertificate.raw, serverCertificate.raw), false);
 });
 
 Deno.test("isSignedBy throws for bytes that are not a certificate in DER, and names the argument", () => {

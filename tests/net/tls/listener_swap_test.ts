@@ -166,14 +166,14 @@ Deno.test("setSslctx admits clients of the new authority and refuses clients of 
   ];
   server.setSslctx(first);
   assertEquals(server.sslctx, first);
-  using live = await makeClient(device1, server.address).connect();
+  using liveConn = await makeClient(device1, server.address).connect();
   for (const [sslctx, ...expected] of steps) {
     server.setSslctx(sslctx);
     assertEquals(
       [await requestName(device1, server.address), await requestName(device2, server.address)],
       expected,
     );
-    assertEquals((await live.get("/")).headers["who"], "one");
+    assertEquals((await liveConn.get("/")).headers["who"], "one");
   }
 });
 
@@ -251,11 +251,11 @@ for (
       await using endpoint = await start(from, makeRecordingApp(names));
       const { server, logger } = endpoint;
       await using relay = new HandshakeRelay(server.address);
-      const asking = clients.map((device) => connectWith(version, device, relay.address).answer);
+      const requests = clients.map((device) => connectWith(version, device, relay.address).answer);
       await relay.waitForHeld(clients.length);
       for (let i = 0; i < 2; i++) server.setSslctx(to);
       relay.release();
-      assertEquals(await Promise.all(asking), responses);
+      assertEquals(await Promise.all(requests), responses);
       assertEquals(names, responses.filter((response) => response !== REFUSED));
       assertEquals(logger.messagesOf("info").length, responses.length - names.length);
       for (const line of logger.messagesOf("info")) assertMatch(line, refusal!);
@@ -279,22 +279,24 @@ testWithOpenssl(
     const serverCertificate = await pki.createServerCertificate("server", { issuer });
     const ca = issuer.certFile;
     const root = await pki.createAuthority("root");
-    const middle = await pki.createAuthority("middle", { issuer: root });
-    const client = await pki.createClientCertificate("client", { issuer: middle });
+    const intermediate = await pki.createAuthority("middle", { issuer: root });
+    const client = await pki.createClientCertificate("client", { issuer: intermediate });
     const stranger = await pki.createAuthority("stranger");
     const limited = await pki.createAuthority("limited", {
       commonName: "root",
       keyOf: root,
       extensions: ["extendedKeyUsage=serverAuth"],
     });
-    const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
+    const certFile = await pki.join("chain.pem", client.certFile, intermediate.certFile);
     const oldConfig = { ...serverCertificate, caFile: root.certFile };
     const [rootKey, middleKey] = await Promise.all(
-      [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
+      [root, intermediate].map(async ({ certFile }) =>
+        publicKey256(await Deno.readTextFile(certFile))
+      ),
     );
     const rows: readonly [string, string, string | undefined][] = [
-      ["the intermediate", middle.certFile, middleKey],
-      ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
+      ["the intermediate", intermediate.certFile, middleKey],
+      ["both", await pki.join("both.pem", root.certFile, intermediate.certFile), middleKey],
       ["the same authority", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
       ["neither", stranger.certFile, REFUSED],
       ["the same authority, for servers only", limited.certFile, REFUSED],
@@ -305,13 +307,13 @@ testWithOpenssl(
         return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
       });
       await using relay = new HandshakeRelay(endpoint.server.address);
-      const asking = requestOwnName(
+      const request = requestOwnName(
         new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
       );
       await relay.waitForHeld(1);
       endpoint.server.setSslctx({ ...serverCertificate, caFile });
       relay.release();
-      assertEquals(await asking, expected);
+      assertEquals(await request, expected);
     });
   },
 );
@@ -334,14 +336,14 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
   };
   await using endpoint = await start(makeConfig(device1, device2), app);
   const { server, logger } = endpoint;
-  const asking = [requestName(device1, server.address), requestName(device2, server.address)];
+  const requests = [requestName(device1, server.address), requestName(device2, server.address)];
   await withTimeout(
     Promise.all([requestsBegun.one.promise, requestsBegun.two.promise]),
     "onConnect is called",
   );
   server.setSslctx(makeConfig(device2));
   release.resolve();
-  assertEquals(await Promise.all(asking), [REFUSED, "two"]);
+  assertEquals(await Promise.all(requests), [REFUSED, "two"]);
   assertEquals(handled, ["two"]);
   assertMatch(logger.messagesOf("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
 });
@@ -356,14 +358,14 @@ Deno.test("a client that is no longer trusted when it gets a slot is refused wit
     const names: string[] = [];
     await using endpoint = await start(from, makeRecordingApp(names), { maxConnections: 1 });
     const { server } = endpoint;
-    using live = await makeClient(holder, server.address).connect();
+    using liveConn = await makeClient(holder, server.address).connect();
     const holderName = holder?.name ?? "nobody";
-    assertEquals((await live.get("/")).headers["who"], holderName);
+    assertEquals((await liveConn.get("/")).headers["who"], holderName);
     // In TLS 1.2 the handshake of the client ends after the server's.
     const { secured, answer: response } = connectWith("TLSv1.2", waiting, server.address);
     await withTimeout(secured, "the handshake is over");
     server.setSslctx(makeConfig(device2));
-    live.close();
+    liveConn.close();
     assertEquals(await response, REFUSED);
     assertEquals(names, [holderName]);
   });
@@ -375,7 +377,7 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
   await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;
   const previousContext = server.sslctx;
-  using live = await makeClient(device1, server.address).connect();
+  using liveConn = await makeClient(device1, server.address).connect();
   const missing = join(dir, "missing");
   const rows: readonly [string, unknown, new () => Error][] = [
     ["nothing", undefined, TypeError],
@@ -393,7 +395,7 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
     assertEquals(await requestName(device1, server.address), "one");
   });
   assertEquals(await requestName(device2, server.address), REFUSED);
-  assertEquals((await live.get("/")).headers["who"], "one");
+  assertEquals((await liveConn.get("/")).headers["who"], "one");
   await t.step("sslctx can't be assigned", () => {
     assertThrows(() => Object.assign(server, { sslctx: null }), TypeError);
   });
@@ -415,13 +417,18 @@ Deno.test("while contexts are swapped, all trusted clients are admitted, and no 
   const { server } = endpoint;
   const outcomes = { one: new Map<string, number>(), two: new Map<string, number>() };
   let remaining = 60;
-  const keepAsking = async (name: "one" | "two") => {
+  const requestRepeatedly = async (name: "one" | "two") => {
     while (remaining-- > 0) {
       const result = await requestName({ one: device1, two: device2 }[name], server.address);
       outcomes[name].set(result, (outcomes[name].get(result) ?? 0) + 1);
     }
   };
-  const asking = [keepAsking("one"), keepAsking("one"), keepAsking("two"), keepAsking("two")];
+  const requests = [
+    requestRepeatedly("one"),
+    requestRepeatedly("one"),
+    requestRepeatedly("two"),
+    requestRepeatedly("two"),
+  ];
   const contexts = [makeConfig(device1), makeConfig(device2, device1)].map(buildServerSslctx);
   let swaps = 0;
   while (remaining > 0) {
@@ -429,7 +436,7 @@ Deno.test("while contexts are swapped, all trusted clients are admitted, and no 
     server.setSslctx(contexts[swaps++ % 2]!);
     await new Promise((resolve) => setTimeout(resolve, swaps % 7));
   }
-  await Promise.all(asking);
+  await Promise.all(requests);
   assertEquals([...outcomes.one.keys()], ["one"]);
   assertEquals(
     [...outcomes.two.keys()].filter((result) => result !== "two" && result !== REFUSED),

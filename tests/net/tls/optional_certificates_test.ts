@@ -18,7 +18,7 @@ const app: App = async (_request, session) => {
 };
 
 /** Makes a configuration that requests certificates of clients. */
-function asking(pki: TempClientPKI) {
+function makeRequestingConfig(pki: TempClientPKI) {
   return { ...pki.serverSslconfig, allowUnauthenticatedClients: true } satisfies ServerSslconfig;
 }
 
@@ -26,7 +26,9 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is identifi
   await using pki = await TempPKI.create();
   await using otherPki = await TempPKI.create();
   const logger = new RecordingLogger();
-  const server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app, { logger });
+  const server = await SSLServer.start(makeRequestingConfig(pki), ["127.0.0.1", 0], app, {
+    logger,
+  });
   await using _ = server;
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const anonymous = { caFile, checkHostname: false };
@@ -42,13 +44,16 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is identifi
   assertEquals(logger.messagesOf("warn"), [
     "every client is accepted, because allowUnauthenticatedClients is true",
   ]);
-  assertEquals(buildServerSslctx({ ...asking(pki), caFile: undefined, ca: [] }).warnings, []);
+  assertEquals(
+    buildServerSslctx({ ...makeRequestingConfig(pki), caFile: undefined, ca: [] }).warnings,
+    [],
+  );
 });
 
 Deno.test("a client with a certificate is trusted only while its authority is trusted", async () => {
   await using pki = await TempPKI.create();
   await using otherPki = await TempPKI.create();
-  await using server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app);
+  await using server = await SSLServer.start(makeRequestingConfig(pki), ["127.0.0.1", 0], app);
   const { caFile } = pki.clientSslconfig;
   using identifiedConn = await new SSLClient(pki.clientSslconfig, server.address).connect();
   using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
@@ -57,7 +62,7 @@ Deno.test("a client with a certificate is trusted only while its authority is tr
     (await anonymous.get("/")).headers.trusted,
   ];
   assertEquals(await listTrust(), ["true", "true"]);
-  server.setSslctx({ ...asking(pki), caFile: otherPki.serverSslconfig.caFile });
+  server.setSslctx({ ...makeRequestingConfig(pki), caFile: otherPki.serverSslconfig.caFile });
   assertEquals(await listTrust(), ["false", "true"]);
   const { headers } = await new SSLClient(pki.clientSslconfig, server.address).get("/");
   assertEquals([headers.key, headers.trusted], ["none", "true"]);

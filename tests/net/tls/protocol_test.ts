@@ -19,7 +19,7 @@ async function serve(options: SSLServerOptions) {
   return {
     server,
     logger,
-    async ask(options: SSLClientOptions): Promise<number | string> {
+    async requestStatus(options: SSLClientOptions): Promise<number | string> {
       const client = new SSLClient(pki.clientSslconfig, server.address, options);
       try {
         return (await client.get("/")).status;
@@ -37,10 +37,10 @@ async function serve(options: SSLServerOptions) {
 Deno.test("a server with a protocol accepts only clients that offer it", async () => {
   await using served = await serve({ protocol: "lamp/1" });
   assertEquals(served.server.options.protocol, "lamp/1");
-  assertEquals(await served.ask({ protocol: "lamp/1" }), 204);
+  assertEquals(await served.requestStatus({ protocol: "lamp/1" }), 204);
   const otherOptions: SSLClientOptions[] = [{}, { protocol: "lamp/2" }, { protocol: "LAMP/1" }];
   for (const options of otherOptions) {
-    const fate = await served.ask(options);
+    const fate = await served.requestStatus(options);
     assertEquals(typeof fate, "string", `${options.protocol}: ${fate}`);
   }
   assertEquals(served.logger.messagesOf("info").length, 3);
@@ -48,8 +48,8 @@ Deno.test("a server with a protocol accepts only clients that offer it", async (
 
 Deno.test("a client with a protocol accepts only servers that select it", async () => {
   await using served = await serve({});
-  assertEquals(await served.ask({ protocol: "lamp/1" }), "POLICY");
-  assertEquals(await served.ask({}), 204);
+  assertEquals(await served.requestStatus({ protocol: "lamp/1" }), "POLICY");
+  assertEquals(await served.requestStatus({}), 204);
 });
 
 Deno.test("a protocol is a text of 1 to 255 visible ASCII characters", async () => {
@@ -70,5 +70,5 @@ Deno.test("a protocol is a text of 1 to 255 visible ASCII characters", async () 
     }
   }
   await using served = await serve({ protocol: longest });
-  assertEquals(await served.ask({ protocol: longest }), 204);
+  assertEquals(await served.requestStatus({ protocol: longest }), 204);
 });

@@ -341,7 +341,7 @@ Deno.test("unsent bytes of an abandoned request are never sent", async (t) => {
     relay.released.resolve();
     assertEquals(await withTimeout(relay.clientEnding.promise, "the connection ends"), "reset");
   });
-  await t.step("a connection whose requests were answered ends in order", async () => {
+  await t.step("a connection whose requests have responses ends in order", async () => {
     await using relay = new HoldingRelay(endpoint.server.address);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
     const conn = await client.connect();

@@ -17,7 +17,7 @@ import {
 type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
 
 /** Sends a request with `openssl s_client`, which reports whether the session was resumed. */
-async function ask(address: Address, ...args: readonly string[]): Promise<Fate> {
+async function requestWithOpenssl(address: Address, ...args: readonly string[]): Promise<Fate> {
   const [host, port] = address as readonly [string, number];
   const { stdout } = await runWithInput(
     "openssl",
@@ -46,12 +46,12 @@ const VERSIONS = [["tls1_2"], ["tls1_3"]] as const;
  */
 function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: IssuedCertificate) {
   const ticket = pki.makePath(`${version}.ticket`);
-  const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
+  const newHandshake = [`-${version}`, "-cert", certFile, "-key", keyFile];
   return {
-    anew,
-    first: [...anew, "-sess_out", ticket],
+    anew: newHandshake,
+    first: [...newHandshake, "-sess_out", ticket],
     resuming: [`-${version}`, "-sess_in", ticket],
-    resumingWithIt: [...anew, "-sess_in", ticket],
+    resumingWithIt: [...newHandshake, "-sess_in", ticket],
   };
 }
 
@@ -73,11 +73,11 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
   });
   const makeConfig = (caFile: string): ServerSslconfig => ({ ...serverCertificate, caFile });
   for (const [version] of VERSIONS) {
-    const { anew, first, resuming } = argumentsFor(pki, version, client);
+    const { anew: newHandshake, first, resuming } = argumentsFor(pki, version, client);
     await using server = await startCounting(makeConfig(authority.certFile));
     const { server: ssl, counted } = server;
     await t.step(`${version}: a session begins`, async () => {
-      assertEquals(await ask(ssl.address, ...first), "answered");
+      assertEquals(await requestWithOpenssl(ssl.address, ...first), "answered");
     });
     const rows: readonly [string, string, "resumed, answered" | "resumed, refused"][] = [
       ["the same authority again", authority.certFile, "resumed, answered"],
@@ -91,23 +91,29 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
       await t.step(`${version}: ${name}`, async () => {
         ssl.setSslctx(makeConfig(caFile));
         const previousRequests = counted.requests;
-        assertEquals(await ask(ssl.address, ...resuming), expected);
+        assertEquals(await requestWithOpenssl(ssl.address, ...resuming), expected);
         assertEquals(counted.requests - previousRequests, expected === "resumed, answered" ? 1 : 0);
         if (expected === "resumed, answered") return;
         const line = server.logger.messagesOf("info").at(-1)!;
         assertMatch(line, /UNTRUSTED: the client resumed a session/);
-        assertEquals(await ask(ssl.address, ...anew), "refused");
+        assertEquals(await requestWithOpenssl(ssl.address, ...newHandshake), "refused");
       });
     }
     await t.step(`${version}: at another server, which never trusted the authority`, async () => {
       await using another = await startCounting(makeConfig(otherAuthority.certFile));
-      assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
+      assertEquals(
+        await requestWithOpenssl(another.server.address, ...resuming),
+        "resumed, refused",
+      );
       assertEquals(another.counted.requests, 0);
     });
     await t.step(`${version}: at another server, after the first has closed`, async () => {
       ssl.close();
       await using another = await startCounting(makeConfig(bothFile));
-      assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
+      assertEquals(
+        await requestWithOpenssl(another.server.address, ...resuming),
+        "resumed, answered",
+      );
     });
   }
 });
@@ -117,21 +123,21 @@ testWithOpenssl("a session is not resumed if only another authority is trusted",
     issuer: await pki.createAuthority("server_authority"),
   });
   const root = await pki.createAuthority("root");
-  const middle = await pki.createAuthority("middle", { issuer: root });
-  const client = await pki.createClientCertificate("client", { issuer: middle });
-  const chain = ["-cert_chain", middle.certFile];
+  const intermediate = await pki.createAuthority("middle", { issuer: root });
+  const client = await pki.createClientCertificate("client", { issuer: intermediate });
+  const chain = ["-cert_chain", intermediate.certFile];
   await testEachRow(t, VERSIONS, async (version) => {
     await using server = await startCounting({ ...serverCertificate, caFile: root.certFile });
     const { server: ssl } = server;
-    const { anew, first, resuming } = argumentsFor(pki, version, client);
-    assertEquals(await ask(ssl.address, ...first, ...chain), "answered");
-    assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
-    ssl.setSslctx({ ...serverCertificate, caFile: middle.certFile });
-    assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
+    const { anew: newHandshake, first, resuming } = argumentsFor(pki, version, client);
+    assertEquals(await requestWithOpenssl(ssl.address, ...first, ...chain), "answered");
+    assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, answered");
+    ssl.setSslctx({ ...serverCertificate, caFile: intermediate.certFile });
+    assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, refused");
     // A certificate that is sent again is verified again.
     if (version === "tls1_3") {
-      assertEquals(await ask(ssl.address, ...anew, ...chain), "answered");
-      assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
+      assertEquals(await requestWithOpenssl(ssl.address, ...newHandshake, ...chain), "answered");
+      assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, answered");
     }
   });
 });
@@ -148,12 +154,12 @@ testWithOpenssl(
       const open = { ...serverCertificate, allowUnauthenticatedClients: true } as const;
       await using server = await startCounting(open);
       const { server: ssl, counted } = server;
-      const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
-      assertEquals(await ask(ssl.address, ...first), "answered");
+      const { anew: newHandshake, first, resumingWithIt } = argumentsFor(pki, version, client);
+      assertEquals(await requestWithOpenssl(ssl.address, ...first), "answered");
       ssl.setSslctx({ ...serverCertificate, caFile: authority.certFile });
-      assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
+      assertEquals(await requestWithOpenssl(ssl.address, ...resumingWithIt), "resumed, refused");
       assertEquals(counted.requests, 1);
-      assertEquals(await ask(ssl.address, ...anew), "answered");
+      assertEquals(await requestWithOpenssl(ssl.address, ...newHandshake), "answered");
       for (const line of server.logger.messagesOf("info")) assertMatch(line, /was not verified/);
     });
   },
@@ -167,35 +173,35 @@ testWithOpenssl("a session of a node:tls server is resumed once it is verified",
   const { certFile: caFile } = authority;
   const trust = { serverSslconfig: { ...serverCertificate, caFile }, clientSslconfig: { caFile } };
   // This server requests certificates, and accepts all.
-  await using lax = await serveRaw(trust, (socket) => {
+  await using laxServer = await serveRaw(trust, (socket) => {
     socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
   }, { rejectUnauthorized: false });
   await using server = await startCounting(trust.serverSslconfig);
   await testEachRow(t, VERSIONS, async (version) => {
     const client = await pki.createClientCertificate(version, { issuer: authority });
-    const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
+    const { anew: newHandshake, first, resumingWithIt } = argumentsFor(pki, version, client);
     const { address } = server.server;
-    assertEquals(await ask(lax.address, ...first), "answered");
-    assertEquals(await ask(address, ...resumingWithIt), "resumed, refused");
+    assertEquals(await requestWithOpenssl(laxServer.address, ...first), "answered");
+    assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, refused");
     assertMatch(server.logger.messagesOf("info").at(-1)!, /POLICY: .* was not verified/);
-    assertEquals(await ask(address, ...anew), "answered");
-    assertEquals(await ask(address, ...resumingWithIt), "resumed, answered");
+    assertEquals(await requestWithOpenssl(address, ...newHandshake), "answered");
+    assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, answered");
   });
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
   const listKeys = (name: string) => [...useVerifiedIssuers(name)];
-  const used = "the first, which is used again";
-  rememberVerifiedClient(used, "its authority");
+  const usedName = "the first, which is used again";
+  rememberVerifiedClient(usedName, "its authority");
   rememberVerifiedClient("the second", "another authority");
   for (let i = 0; i < 9997; i++) rememberVerifiedClient(`certificate ${i}`, "an authority");
-  assertEquals(listKeys(used), ["its authority"]);
+  assertEquals(listKeys(usedName), ["its authority"]);
   rememberVerifiedClient("the second", "one more authority");
   rememberVerifiedClient("the last one that fits", "an authority");
   assertEquals(listKeys("certificate 0"), ["an authority"], "10,000 are remembered");
   rememberVerifiedClient("one too many", "an authority");
   assertEquals(listKeys("certificate 1"), [], "the oldest is forgotten");
   assertEquals(listKeys("certificate 2"), ["an authority"], "and no other");
-  assertEquals(listKeys(used), ["its authority"], "use keeps it");
+  assertEquals(listKeys(usedName), ["its authority"], "use keeps it");
   assertEquals(listKeys("the second"), ["another authority", "one more authority"]);
 });
