@@ -237,7 +237,7 @@ Deno.test("a request whose body was already read is an error of the app that rea
 
 // ───────────────────────── connections
 
-/** An app that responds with the number of the session and of the request. */
+/** Makes an app that responds with the number of the session and of the request. */
 function countSessions(): AppFunction {
   const sessions: unknown[] = [];
   return (_request, session) => {

@@ -19,7 +19,7 @@ import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/ass
 /** The user of each token; a request without a token has no user. */
 const USERS = new Map([["secret-a", "anna"], ["secret-b", "bert"]]);
 
-/** A middleware that stores the user of the request's token, if it has one. */
+/** Wraps an app, and first stores the user of the request's token, if it has one. */
 function withUser(app: App, storeOf: (request: Request, store: Map<string, unknown>) => unknown) {
   return wrapApp(app, (next, request, session) => {
     const user = USERS.get(`${request.headers["authorization"]}`);

@@ -8,7 +8,7 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
-/** An app that responds with its label, its parameters and its path. */
+/** Makes an app that responds with its label, its parameters and its path. */
 function makeApp(route: string) {
   return (
     { parameters, mount, path }: Pick<Request, "mount" | "path"> & { parameters: object },

@@ -34,7 +34,6 @@ import { connectSocket, runWithTimeoutAndSignal } from "@degu/internal/net/conne
 
 const encoder = new TextEncoder();
 
-/** An address without a listener. */
 async function findDeadAddress(): Promise<readonly [string, number]> {
   return ["127.0.0.1", await findUnusedPort()];
 }

@@ -22,7 +22,7 @@ import * as grammar from "./grammar.ts";
 import { describe, readChunks, readRequest, readResponse } from "./oracle.ts";
 
 /**
- * A target that compares a parser with the oracle, and its value with the same value after
+ * Makes a target that compares a parser with the oracle, and its value with the same value after
  * formatting and parsing.
  */
 function makeParserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): Fuzzer {
@@ -97,7 +97,9 @@ function formatExpected(firstLine: string, headers: HeaderDict): string {
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";
 }
 
-/** A target that formats the values of a careless app, and compares the text with the values. */
+/**
+ * Makes a target that formats the values of a careless app, and compares the text with the values.
+ */
 function makeFormatterTarget(
   name: string,
   grammar: Fuzzer["grammar"],

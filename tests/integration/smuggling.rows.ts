@@ -51,7 +51,7 @@ const { length } = SMUGGLED;
 const hexLength = length.toString(16);
 const TE = "transfer-encoding: chunked";
 
-/** A message with a host. */
+/** Makes a message with a host. */
 function makeMessage(line: string, headers = "", body = ""): string {
   return `${line}\r\nhost: a${headers === "" ? "" : `\r\n${headers}`}\r\n\r\n${body}`;
 }
@@ -61,7 +61,10 @@ const getWith = (headers: string) => makeMessage("GET /h HTTP/1.1", headers);
 const makePost = (headers: string, body: string) => makeMessage("POST /p HTTP/1.1", headers, body);
 const makeChunkedPost = (body: string) => makeMessage("POST /c HTTP/1.1", TE, body);
 
-/** Raw UTF-8. The low bytes of these characters, or their lower-case letters, are ASCII. */
+/**
+ * Encodes text as raw UTF-8. The low bytes of these characters, or their lower-case letters, are
+ * ASCII.
+ */
 const encodeUtf8 = (text: string) => decodeLatin1(new TextEncoder().encode(text));
 const CUT_LINE_END = "\u010d\u010a";
 const CUT_SPACE = "\u0120";

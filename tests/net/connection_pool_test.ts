@@ -44,7 +44,7 @@ import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-/** A server that counts its sessions, and a pool of connections to it. */
+/** Starts a server that counts its sessions, and makes a pool of connections to it. */
 function setUp(
   handle: AppFunction = ({ uri }) => [200, "OK", {}, uri],
   options: ConnectionPoolOptions = {},

@@ -36,7 +36,7 @@ function removeEvent(table: object, state: string, event: string): Disposable {
   return { [Symbol.dispose]: () => void Reflect.set(row, event, next) };
 }
 
-/** A logger that collects the lines of level error. */
+/** Makes a logger that collects the lines of level error. */
 function makeErrorLogger() {
   const errors: string[] = [];
   const errorLogged = Promise.withResolvers<void>();

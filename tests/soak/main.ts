@@ -100,7 +100,10 @@ async function measure() {
   return { rss, heap: heapUsed, descriptors: await countDescriptors() };
 }
 
-/** Deno allows reading /proc/self/fd only with all permissions, so another program reads it. */
+/**
+ * Counts open files by another program, because Deno allows reading /proc/self/fd only with all
+ * permissions.
+ */
 async function countDescriptors(): Promise<number> {
   const { stdout } = await new Deno.Command("ls", {
     args: [`/proc/${Deno.pid}/fd`],

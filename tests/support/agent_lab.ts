@@ -295,8 +295,8 @@ export async function makeGrowthCheck(
 }
 
 /**
- * The number of bytes in the files below a directory, hidden files included; 0 for a missing
- * directory.
+ * Returns the number of bytes in the files below a directory, hidden files included; 0 for a
+ * missing directory.
  */
 export async function countBytes(dir: string): Promise<number> {
   let bytes = 0;

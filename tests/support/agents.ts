@@ -113,7 +113,7 @@ const setRaw: typeof Deno.stdin.setRaw = (_mode, options) => {
   if (options?.cbreak && Deno.build.os === "windows") throw new Deno.errors.NotSupported("cbreak");
 };
 
-/** The command that runs the program, for the directory of the project. */
+/** Makes the command that runs the program in the directory of the project. */
 export function makeAgentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
   return makeDenoCommand(flags, "agent/main.ts", ...args);
 }
@@ -234,7 +234,7 @@ export class AgentHomes implements AsyncDisposable {
     return join(this.path, ...names);
   }
 
-  /** The permissions that all commands of a device need, and further ones. */
+  /** Returns the permissions that all commands of a device need, and further flags. */
   makeFlags(name: string, ...extraFlags: string[]): string[] {
     const home = this.joinPath(name);
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...extraFlags];

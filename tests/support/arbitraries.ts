@@ -19,7 +19,7 @@ function makeTextOf(
 }
 
 /**
- * Text of any code points, including halves of surrogate pairs; `fc.string` takes a second to
+ * Makes text of any code points, including halves of surrogate pairs; `fc.string` takes a second to
  * prepare for these.
  */
 export function makeTextArbitrary(maxLength = 10): fc.Arbitrary<string> {

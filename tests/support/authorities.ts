@@ -61,7 +61,10 @@ function encodeExtension(name: keyof typeof OID, critical: boolean, value: Uint8
   );
 }
 
-/** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
+/**
+ * Makes an encoder of the extension keyUsage. `bits` has, in hex, the number of unused bits, and
+ * the bits (RFC 5280 §4.2.1.3).
+ */
 const makeKeyUsage = (bits: string) => () =>
   encodeExtension("keyUsage", true, encodeElement(TAG.bitString, decodeHex(bits)));
 

@@ -13,7 +13,7 @@ export function hasSubjectName(certificate: X509Certificate, name: string): bool
   return match !== undefined;
 }
 
-/** The SHA-256 of the public key of a certificate in PEM, computed without the library. */
+/** Computes the SHA-256 of the public key of a certificate in PEM, without the library. */
 export function hashPublicKey(pem: string): string {
   const { publicKey } = new X509Certificate(pem);
   const der = publicKey.export({ type: "spki", format: "der" });
@@ -21,7 +21,7 @@ export function hashPublicKey(pem: string): string {
   return digest.match(/../g)!.join(":");
 }
 
-/** The first certificate of a PEM text, in DER. */
+/** Returns the first certificate of a PEM text, in DER. */
 export function derOf(pem: string): Uint8Array {
   return new Uint8Array(new X509Certificate(pem).raw);
 }

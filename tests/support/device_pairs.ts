@@ -27,7 +27,7 @@ export async function identityOf(dir: string): Promise<{ cert: string; key: stri
   return { cert: await readIdentity(dir, "cert.pem"), key: await readIdentity(dir, "key.pem") };
 }
 
-/** The peers of a device, as another process sees and changes them. */
+/** Opens the peers of a device, as another process reads and changes them. */
 export function storeOf(dir: string): PeerStore {
   return new PeerStore(dir, new RecordingLogger());
 }
@@ -130,7 +130,7 @@ export class TestDevices implements AsyncDisposable {
   }
 }
 
-/** A device, and others that it may be paired with. */
+/** Opens a camera, and other devices that it may be paired with. */
 export async function setUpPeers(...names: string[]) {
   const devices = await TestDevices.create();
   const logger = new RecordingLogger();

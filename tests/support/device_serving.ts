@@ -29,7 +29,7 @@ export async function serveDevice(
   return await device.serve(LOOPBACK, app);
 }
 
-/** A camera that serves, and a viewer; each is a peer of the other. */
+/** Sets up a camera that serves, and a viewer; each is a peer of the other. */
 export async function setUp(app: App = respondWithName) {
   const devices = await TestDevices.create();
   const logger = new RecordingLogger();

@@ -40,7 +40,7 @@ export function readTree(dir: string): Promise<Record<string, string | null>> {
   return Promise.try(() => readTreeSync(dir, ""));
 }
 
-/** Synchronous, because asynchronous calls take several times as long. */
+/** Reads synchronously, because asynchronous calls take several times as long. */
 function readTreeSync(dir: string, prefix: string): Record<string, string | null> {
   const files: Record<string, string | null> = {};
   const dirEntries = [...Deno.readDirSync(dir)];

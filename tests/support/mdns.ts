@@ -21,7 +21,7 @@ export function waitForClose(socket: Socket): Promise<void> {
   return new Promise((resolve) => void socket.close(() => resolve()));
 }
 
-/** The addresses of one interface, as the system lists them. */
+/** Makes the addresses of an interface, as the system lists them. */
 export function makeInterfaces(...addresses: string[]) {
   return addresses.map((address) => makeInterface("eth0", address, "255.0.0.0"));
 }

@@ -234,14 +234,14 @@ export class TrackedItems<T> {
     return { done: true, value: undefined };
   }
 
-  /** The items as a synchronous iterable. */
+  /** Returns the items as a synchronous iterable. */
   toIterable(): Iterable<T> {
     return {
       [Symbol.iterator]: () => ({ next: () => this.#next(), return: () => this.#return() }),
     };
   }
 
-  /** The items as an asynchronous iterable. */
+  /** Returns the items as an asynchronous iterable. */
   toAsyncIterable(): AsyncIterable<T> {
     return {
       [Symbol.asyncIterator]: () => ({

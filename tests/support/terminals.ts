@@ -78,7 +78,7 @@ export function testUnless(obstacle: string | null, name: string, fn: () => Prom
   Deno.test({ name: ignore ? `${name}: left out, as ${obstacle}` : name, ignore, fn });
 }
 
-/** The reason why a program can't be run; `null` if it can. */
+/** Returns the reason why a program can't be run; `null` if it can. */
 export async function findProgramObstacle(
   program: string,
   ...args: string[]
@@ -112,8 +112,8 @@ export async function runOnTerminal(
 }
 
 /**
- * The final lines of the screen, without lines that were drawn over. The program only ever erases a
- * whole line, from its first column.
+ * Returns the final lines of the screen, without lines that were drawn over. The program only ever
+ * erases a whole line, from its first column.
  */
 export function screenOf(written: string): string[] {
   const lines = written.trimEnd().split("\r\n").map((line) => line.split("\r\x1b[K").at(-1)!);

@@ -10,7 +10,7 @@ export function assertNoSecret(text: string): void {
   assert(!text.includes("MIG"), text);
 }
 
-/** The texts in the files of a configuration. */
+/** Reads the files of a configuration. */
 export async function readTexts(files: ClientSslconfig | ServerSslconfig) {
   const [cert, key, ca] = await Promise.all(
     [files.certFile, files.keyFile, files.caFile].map((path) => Deno.readTextFile(path!)),

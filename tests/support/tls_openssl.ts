@@ -106,7 +106,7 @@ export class OpensslPki implements AsyncDisposable {
     return Deno.remove(this.dir, { recursive: true });
   }
 
-  /** The path of a file in the directory. */
+  /** Returns the path of a file in the directory. */
   makePath(name: string): string {
     return join(this.dir, name);
   }

@@ -46,7 +46,7 @@ export function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.from(text, "latin1"));
 }
 
-/** The inverse of {@linkcode encodeLatin1}. */
+/** Decodes bytes: the inverse of {@linkcode encodeLatin1}. */
 export function decodeLatin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
 }

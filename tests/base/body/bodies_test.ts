@@ -349,7 +349,7 @@ function makeTransferredArray(size: number): { bytes: Uint8Array; change: () => 
   return { bytes, change: () => void bytes.buffer.transfer() };
 }
 
-/** An array over a buffer that loses its second half. */
+/** Makes an array over a buffer that loses its second half. */
 function makeShrinkingArray(size: number): { bytes: Uint8Array; change: () => void } {
   const buffer = new ArrayBuffer(size, { maxByteLength: size });
   return { bytes: new Uint8Array(buffer).fill(0x61), change: () => buffer.resize(size / 2) };

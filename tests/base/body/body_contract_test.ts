@@ -516,7 +516,7 @@ function makeStallingSource(bytes: string): StallingSource {
   return new StallingSource(encodeLatin1(bytes));
 }
 
-/** A stream of some bytes that never ends. */
+/** Makes a stream of some bytes that never ends. */
 function makeEndlessStream(bytes: string): ReadableStream<Uint8Array> {
   return new ReadableStream({ start: (controller) => controller.enqueue(encodeLatin1(bytes)) });
 }

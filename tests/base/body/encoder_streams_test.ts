@@ -29,7 +29,7 @@ import { toArrayBuffer, toText } from "@std/streams";
 import fc from "fast-check";
 import { refusedCodings } from "../wire/chunk.rows.ts";
 
-/** A chunk as text: `["k=v", "data"]`. */
+/** Returns a chunk as text: `["k=v", "data"]`. */
 function flattenChunk([extension, data]: Chunk): [string | null, string] {
   return [extension && extension.join("="), decodeLatin1(data)];
 }

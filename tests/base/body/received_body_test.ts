@@ -599,7 +599,7 @@ Deno.test("an item of an iterated body keeps at most twice its size alive, and i
 
 // Chunks.
 
-/** A chunk as text: `["k=v", "data"]`. */
+/** Returns a chunk as text: `["k=v", "data"]`. */
 function flattenChunk([extension, data]: Chunk): [string | null, string] {
   return [extension && extension.join("="), decodeLatin1(data)];
 }

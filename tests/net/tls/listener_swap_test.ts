@@ -144,7 +144,10 @@ async function requestOwnName(client: SSLClient): Promise<string> {
   }
 }
 
-/** The server closes without a response, so a client that is writing gets a broken connection. */
+/**
+ * Whether a client was refused: the server closes without a response, so a client that is writing
+ * gets a broken connection.
+ */
 function isRefusal(error: unknown): boolean {
   return error instanceof EmptyPreambleError || error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe ||

@@ -490,7 +490,7 @@ class CheckingSink {
   }
 }
 
-/** The pattern that {@linkcode CheckingSink} expects. */
+/** Yields the pattern that {@linkcode CheckingSink} expects. */
 function* makePattern(): Generator<Uint8Array> {
   for (let sentBytes = 0; sentBytes < TOTAL_BYTES; sentBytes += 1_048_576) {
     const piece = new Uint8Array(1_048_576);

@@ -26,7 +26,7 @@ export function fail(msg?: string): never {
   throw new AssertionError(`Failed assertion${suffix(msg)}`);
 }
 
-/** Throws, with a diff, unless the two have equal contents. */
+/** Throws, with a diff, unless the values have equal contents. */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   if (equal(actual, expected)) return;
   const { message } = new nodeAssert.AssertionError({
@@ -37,13 +37,13 @@ export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   throw new AssertionError(`Values are not equal${suffix(msg)}\n${message}`);
 }
 
-/** Throws if the two have equal contents. */
+/** Throws if the values have equal contents. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   if (!equal(actual, expected)) return;
   throw new AssertionError(`Expected actual: ${show(actual)} not to be equal${suffix(msg)}`);
 }
 
-/** Throws unless the two are the same value, as `Object.is` says. */
+/** Throws unless both are the same value by `Object.is`. */
 export function assertStrictEquals<T>(
   actual: unknown,
   expected: T,

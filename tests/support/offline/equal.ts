@@ -72,7 +72,7 @@ function enumerableKeys(value: object): PropertyKey[] {
   );
 }
 
-/** Every key, including those that a class gives to all its instances. */
+/** Returns every key, including the keys of prototypes. */
 function allKeys(value: object): PropertyKey[] {
   const keys: PropertyKey[] = [];
   let holder: object | null = value;

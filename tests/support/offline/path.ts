@@ -2,12 +2,12 @@
 import { fileURLToPath, pathToFileURL } from "node:url";
 export { basename, dirname, join } from "node:path";
 
-/** The path of a `file:` URL; any other value is a path already. */
+/** Returns the path of a `file:` URL; any other value is already a path. */
 export function fromFileUrl(url: string | URL): string {
   return url instanceof URL || url.startsWith("file:") ? fileURLToPath(url) : url;
 }
 
-/** The `file:` URL of an absolute path. */
+/** Returns the `file:` URL of an absolute path. */
 export function toFileUrl(path: string): URL {
   return pathToFileURL(path);
 }

@@ -1,11 +1,11 @@
 /** Stands in for `@std/streams` if JSR is unreachable. */
 
-/** All of a stream of bytes as text. */
+/** Reads a stream of bytes to its end, as text. */
 export async function toText(stream: ReadableStream): Promise<string> {
   return await new Response(stream).text();
 }
 
-/** All bytes of a stream. */
+/** Reads a stream to its end. */
 export async function toArrayBuffer(stream: ReadableStream<Uint8Array>): Promise<ArrayBuffer> {
   return await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer();
 }

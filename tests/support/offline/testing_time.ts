@@ -58,7 +58,7 @@ export class FakeTime implements Disposable {
     return this.#now;
   }
 
-  /** Goes to a later time, and calls the timers that are due on the way. */
+  /** Advances to a later time, and calls the timers that are due until then. */
   set now(value: number) {
     if (value < this.#now) throw new RangeError(`time is at ${this.#now}, which is after ${value}`);
     for (let timer = this.#next(); timer && timer.due <= value; timer = this.#next()) {
@@ -82,12 +82,12 @@ export class FakeTime implements Disposable {
     return next;
   }
 
-  /** Lets so many milliseconds go by. */
+  /** Advances the time by some milliseconds. */
   tick(milliseconds = 0): void {
     this.now += milliseconds;
   }
 
-  /** Brings the real clock and timers back. */
+  /** Restores the real clock and timers. */
   restore(): void {
     if (current !== this) throw new Error("cannot restore time: it is restored already");
     current = undefined;
@@ -99,7 +99,7 @@ export class FakeTime implements Disposable {
   }
 }
 
-/** A `Date` with another present time. */
+/** Makes a `Date` with another present time. */
 function dateAt(now: () => number): DateConstructor {
   return new Proxy(RealDate, {
     construct: (target, args, newTarget) =>
