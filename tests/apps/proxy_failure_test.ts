@@ -60,7 +60,7 @@ Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", 
     "a status of 600": "HTTP/1.1 600 OK\r\n\r\n",
     "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
   };
-  await testEachRow(t, Object.entries(responses), async (_what, response) => {
+  await testEachRow(t, Object.entries(responses), async (_label, response) => {
     await using through = await relayRequest("GET / HTTP/1.1\r\n\r\n");
     const { upstreamPeer } = through;
     await upstreamPeer.send(response);

@@ -196,7 +196,7 @@ Deno.test("the headers that ProxyApp adds reach the server, also if connection n
 
 /** A client, and wrappers that a program may put between the client and its proxy. */
 const UPSTREAMS: readonly (readonly [
-  what: string,
+  label: string,
   wrap: (client: Client) => Requester | Connector,
 ])[] = [
   ["a client", (client) => client],
@@ -225,7 +225,7 @@ Deno.test("headers of the client replace the request's headers, and the headers 
   const client = upstream.makeClient({ host: null, authorization: "mine", headers });
   const authorization = "mine";
   const makeAddedHeaders = () => ({ "x-role": "reader", "x-key": undefined });
-  await testEachRow(t, UPSTREAMS, async (_what, wrap) => {
+  await testEachRow(t, UPSTREAMS, async (_label, wrap) => {
     for (const options of [{}, { headers: makeAddedHeaders }]) {
       const target = wrap(client);
       await using app = new ProxyApp(target, options);
@@ -353,7 +353,7 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
 // ProxyApp: headers of a single connection are not forwarded (RFC 9110 §7.6.1).
 
 /** Header lines that a proxy drops, and lines of the same message that it forwards. */
-const LINES: readonly (readonly [what: string, dropped: string, kept?: string])[] = [
+const LINES: readonly (readonly [label: string, dropped: string, kept?: string])[] = [
   ["nothing", "", "a: b"],
   ["a connection that is kept", "connection: keep-alive|keep-alive: timeout=5, max=9"],
   ["a connection that is closed", "connection: close", "a: b"],
@@ -394,7 +394,7 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
   const splitLines = (text: string) => text === "" ? [] : text.split("|");
   const makeMessage = (line: string, headers: readonly string[]) =>
     [line, ...headers, "", ""].join("\r\n");
-  await testEachRow(t, LINES, async (_what, dropped, forwarded = "") => {
+  await testEachRow(t, LINES, async (_label, dropped, forwarded = "") => {
     const [droppedLines, forwardedLines] = [splitLines(dropped), splitLines(forwarded)];
     await using through = await connectThrough();
     await through.clientPeer.send(

@@ -185,7 +185,7 @@ Deno.test("a body that is too long, or not JSON, also causes 413 or 400 through 
 });
 
 Deno.test("an invalid change to a request is an error that names the change", () => {
-  const rows: [changes: unknown, error: typeof Error, said: string][] = [
+  const rows: [changes: unknown, error: typeof Error, message: string][] = [
     [undefined, TypeError, "changes: must be an object; got undefined"],
     [{ uri: "/" }, TypeError, 'unknown option "uri"; the options are headers, path, mount'],
     [{ headers: new Headers() }, TypeError, "changes.headers: must be a plain object"],

@@ -266,7 +266,7 @@ Deno.test("disposing of a table disposes of its apps, each once, even if one fai
 
 Deno.test("routes refuses an invalid table, and names the key and the valid form", () => {
   const okApp = () => reply(200);
-  const rangeErrors: [table: object, said: string][] = [
+  const rangeErrors: [table: object, message: string][] = [
     [{}, "table: must have a route"],
     [new Map([["GET /", okApp]]), "table: must have a route"],
     [{ "PATCH /": okApp }, 'table["PATCH /"]: must be GET'],

@@ -147,7 +147,7 @@ Deno.test("every text that can be parsed is formatted unchanged", () => {
 });
 
 Deno.test("a text that is not an address is a RangeError with the reason", () => {
-  const rows: readonly (readonly [text: string, why: string])[] = [
+  const rows: readonly (readonly [text: string, message: string])[] = [
     ["", "must have a port"],
     ["127.0.0.1", "must have a port"],
     ["127.0.0.1:", "plain decimal"],

@@ -142,7 +142,7 @@ Deno.test("a session counts the requests with a response, and has its own store"
 Deno.test("message is null until the session ends, and then its reason; only requests with a response are counted", async (t) => {
   // Other ends of sessions are in tests/net/server_connection_end_test.ts.
   const endings: readonly (readonly [
-    what: string,
+    label: string,
     request: string,
     words: RegExp,
     requests: number,
@@ -158,7 +158,7 @@ Deno.test("message is null until the session ends, and then its reason; only req
     if (uri === "/throw") throw new Error("the application broke");
     return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
   };
-  await testEachRow(t, endings, async (_what, request, words, requests, options = {}) => {
+  await testEachRow(t, endings, async (_label, request, words, requests, options = {}) => {
     await using meeting = await connectRawPeer(app, get, options);
     const { session, peer } = meeting;
     await peer.readPreamble();

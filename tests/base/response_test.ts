@@ -132,7 +132,7 @@ Deno.test("discard works after a part was read, counts the remaining bytes, and 
       true,
     ],
   ];
-  await testEachRow(t, rows, async (_what, make, read, isKept) => {
+  await testEachRow(t, rows, async (_label, make, read, isKept) => {
     await using serving = serve(() => [200, "OK", {}, make()]);
     using conn = await serving.makeClient().connect();
     const response = await conn.get("/");

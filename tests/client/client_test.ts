@@ -109,7 +109,7 @@ Deno.test("headers of a client are sent with every request that doesn't have the
 Deno.test("a header of the call replaces a header of the client, and undefined leaves it out", async (t) => {
   const headers = { "x-kind": "default", accept: "a" };
   using pair = await connect({ headers, host: null });
-  const rows: [what: string, headers: HeaderDict, lines: string][] = [
+  const rows: [label: string, headers: HeaderDict, lines: string][] = [
     ["nothing", {}, "accept: a\r\nx-kind: default\r\n"],
     ["another name", { b: "c" }, "accept: a\r\nb: c\r\nx-kind: default\r\n"],
     ["a value", { "x-kind": "own" }, "accept: a\r\nx-kind: own\r\n"],
@@ -126,7 +126,7 @@ Deno.test("a header of the call replaces a header of the client, and undefined l
       "accept: a\r\nconstructor: own\r\nx-kind: default\r\n",
     ],
   ];
-  await testEachRow(t, rows, async (_what, callHeaders, lines) => {
+  await testEachRow(t, rows, async (_label, callHeaders, lines) => {
     assertEquals(
       await readSentRequest(pair, pair.conn.get("/", callHeaders)),
       `GET / HTTP/1.1\r\n${lines}\r\n`,

@@ -38,7 +38,7 @@ Deno.test("a body of up to 64 KiB with a length is read at once, and any other b
     ],
     ["one byte more", () => new Uint8Array(MAX_PREFETCHED_BYTES + 1), false],
   ];
-  await testEachRow(t, rows, async (_what, make, isClosed) => {
+  await testEachRow(t, rows, async (_label, make, isClosed) => {
     await using serving = serve(() => [200, "OK", {}, make()]);
     const { sessions } = serving.server;
     const response = await serving.makeClient().get("/");
@@ -83,7 +83,7 @@ Deno.test("a prefetched body can be used in every way, once", async (t) => {
       return await (await echoServing.makeClient().put("/", {}, body)).json();
     },
   };
-  await testEachRow(t, Object.entries(ways), async (_how, use) => {
+  await testEachRow(t, Object.entries(ways), async (_label, use) => {
     const { body } = await client.get("/");
     assertInstanceOf(body, Body);
     assertEquals(body.used, false);

@@ -181,7 +181,7 @@ Deno.test("a framing header that an app returns to HEAD must match its body", as
       ["without a body, chunked", { "transfer-encoding": "chunked" }, null, CODING],
       ["content-length: 0 without a body", { "content-length": 0 }, null, "content-length: 0\r\n"],
     ];
-  await testEachRow(t, rows, async (_what, headers, body, line) => {
+  await testEachRow(t, rows, async (_label, headers, body, line) => {
     await using meeting = await connectRawPeer(() => [200, "OK", headers, body], head);
     await meeting.peer.closeWrite();
     const { received } = await meeting.peer.readToEnd();
@@ -242,7 +242,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
     }],
     ["a stream with a length", LENGTH, makeLateStream, { "content-length": "5" }],
   ];
-  await testEachRow(t, rows, async (_what, line, make, headers = {}) => {
+  await testEachRow(t, rows, async (_label, line, make, headers = {}) => {
     const sources: (TrackedStream | BodyInit)[] = [];
     const abortReasons: unknown[] = [];
     await using serving = serveHandler((request) => {

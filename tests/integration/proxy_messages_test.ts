@@ -64,7 +64,7 @@ const REQUESTS: readonly (readonly [request: string, status: 400 | 501 | 505])[]
 
 Deno.test("a proxy itself refuses a request that breaks a rule, and doesn't connect to the upstream", async (t) => {
   const rows = REQUESTS.map((row) => [JSON.stringify(row[0]), ...row] as const);
-  await testEachRow(t, rows, async (_what, request, status) => {
+  await testEachRow(t, rows, async (_label, request, status) => {
     await using through = await connectThrough();
     const { clientPeer, proxy, upstream } = through;
     await clientPeer.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
@@ -98,7 +98,7 @@ Deno.test("a proxy that forwards to itself responds with 502 once its slots are 
 const VIA = "via: 1.0 a, 1.1 b, 1.1 c";
 
 Deno.test("a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it", async (t) => {
-  await testEachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_what, line) => {
+  await testEachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_label, line) => {
     await using through = await connectThrough();
     await through.clientPeer.send(`GET / HTTP/1.1\r\n${line}\r\n`);
     const upstreamPeer = await through.upstream.accept();

@@ -153,7 +153,7 @@ Deno.test("close() waits for a busy app, but not for an app that never responds"
 const PATIENCE = 60;
 
 Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
-  const rows: [what: string, build: () => Promise<App>, words: string][] = [
+  const rows: [label: string, build: () => Promise<App>, words: string][] = [
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
     ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
     [

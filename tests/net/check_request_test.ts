@@ -22,7 +22,7 @@ type Arguments = [method: Method, uri: string, headers?: HeaderDict, body?: Body
 const used = new BodyIter([], 0);
 await used.cancel();
 
-const INVALID: readonly [what: string, Arguments, ErrorClass][] = [
+const INVALID: readonly [label: string, Arguments, ErrorClass][] = [
   ["a method", ["PATCH" as Method, "/"], RangeError],
   ["a URI", ["GET", "a"], RangeError],
   ["a header's name", ["GET", "/", { A: "b" }], RangeError],

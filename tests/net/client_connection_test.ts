@@ -135,7 +135,7 @@ Deno.test("a request that is made while another request is checked is refused", 
 /**
  * A caller's mistake against each rule, and its error. tests/base/ tests every byte of each part.
  */
-const mistakes: readonly (readonly [what: string, args: readonly unknown[], Class: ErrorClass])[] =
+const mistakes: readonly (readonly [label: string, args: readonly unknown[], Class: ErrorClass])[] =
   [
     ["method unknown", ["FOO", "/", {}, null], RangeError],
     ["method no string", [null, "/", {}, null], TypeError],
@@ -182,7 +182,7 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   using excessPair = await connect();
   await excessPair.peer.send("x");
   await waitForTick();
-  const rows: readonly (readonly [what: string, ConnectedClient, args: readonly unknown[]])[] = [
+  const rows: readonly (readonly [label: string, ConnectedClient, args: readonly unknown[]])[] = [
     ["unrequested bytes", excessPair, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
@@ -192,7 +192,7 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
     ["headers", idlePair, ["PUT", "/", { A: "b" }]],
     ["content-length", idlePair, ["PUT", "/", { "content-length": 6 }]],
   ];
-  await testEachRow(t, rows, async (_what, { conn }, args) => {
+  await testEachRow(t, rows, async (_label, { conn }, args) => {
     const stream = new TrackedStream([new Uint8Array(5)]);
     const items = new TrackedItems([new Uint8Array(5)]);
     await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
@@ -471,7 +471,7 @@ Deno.test("a connection that is closed while a read completes never returns stal
 Deno.test("a caller's connection: close closes the connection after the response", async (t) => {
   const close = { connection: "close" };
   const OK = "HTTP/1.1 200 OK\r\n";
-  type Row = [what: string, base: HeaderDict | null, headers: HeaderDict, closes: boolean];
+  type Row = [label: string, base: HeaderDict | null, headers: HeaderDict, closes: boolean];
   const rows: Row[] = [
     ["close", null, close, true],
     ["another case, in a list", null, { connection: "te, Close" }, true],
@@ -480,7 +480,7 @@ Deno.test("a caller's connection: close closes the connection after the response
     ["keep-alive", null, { connection: "keep-alive" }, false],
     ["an option that resembles close", null, { connection: "closed, x-close" }, false],
   ];
-  await testEachRow(t, rows, async (_what, base, headers, closes) => {
+  await testEachRow(t, rows, async (_label, base, headers, closes) => {
     for (const responseBytes of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {
       using pair = await connect();
       using conn = new Connection(pair.conn.sock, base);

@@ -52,7 +52,7 @@ const rows: readonly (readonly [
   name: string,
   error: Error,
   known: Partial<FailedRequest>,
-  told: Error | string,
+  reported: Error | string,
   transient: "always" | "for GET and HEAD" | "never",
 ])[] = [
   ["the server ends", end, {}, end, "for GET and HEAD"],

@@ -137,11 +137,11 @@ function makeSlowSink() {
 }
 
 Deno.test("server: a body may end after its connection was closed, if a slow sink still writes its last bytes", async (t) => {
-  const rows: [how: string, close: (meeting: ServedRawPeer) => void, message: string][] = [
+  const rows: [label: string, close: (meeting: ServedRawPeer) => void, message: string][] = [
     ["by the app", ({ session }) => session.close(), "closed by the app"],
     ["by the server", ({ serving }) => serving.server.close(), "closed by the server"],
   ];
-  await testEachRow(t, rows, async (_how, close, message) => {
+  await testEachRow(t, rows, async (_label, close, message) => {
     const sink = makeSlowSink();
     const writing = Promise.withResolvers<number>();
     await using meeting = await connectRawPeer(async ({ body }) => {
@@ -167,7 +167,7 @@ Deno.test("client: a call rejects with the error of a body's constructor, also i
   let conn: Connection;
   let next: Promise<unknown> | null = null;
   let writing: Promise<number> | null = null;
-  const rows: [what: string, use: (body: Body) => void][] = [
+  const rows: [label: string, use: (body: Body) => void][] = [
     ["reads the whole body", (body) => void body.bytes()],
     ["makes the next request", (body) => {
       void body.bytes();
@@ -175,7 +175,7 @@ Deno.test("client: a call rejects with the error of a body's constructor, also i
     }],
     ["has a slow sink that takes the last bytes", (body) => writing = body.writeTo(sink)],
   ];
-  await testEachRow(t, rows, async (_what, use) => {
+  await testEachRow(t, rows, async (_label, use) => {
     class OwnBody extends Body {
       constructor(...args: ConstructorParameters<typeof Body>) {
         super(...args);

@@ -28,7 +28,7 @@ const makeChunkedBody = (bytes: string) => new ChunkedBody(streamOf(encodeLatin1
 const [noBytes, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
 
 /** Bodies that break their framing after the preamble could be sent, and the allowed output. */
-const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent: RegExp])[] = [
+const brokenBodies: readonly (readonly [label: string, make: () => BodyOut, sent: RegExp])[] = [
   ["a stream that is too short", () => new Body(streamOf(encodeLatin1("hell")), 5), /^(hell)?$/],
   ["a stream that is too long", () => new Body(streamOf(hello, encodeLatin1("!")), 5), noBytes],
   ["an item that is too long", () => new Body(streamOf(encodeLatin1("hello!")), 5), noBytes],

@@ -16,13 +16,13 @@ const serveHost = (address?: Address) =>
 
 Deno.test("a client sends the host and port of its address, and no host over a Unix socket", async (t) => {
   await using dir = await createTempDir();
-  const rows: [what: string, Address, expected: (port: unknown) => string][] = [
+  const rows: [label: string, Address, expected: (port: unknown) => string][] = [
     ["IPv4", ["127.0.0.1", 0], (port) => `127.0.0.1:${port}`],
     ["IPv6", ["::1", 0], (port) => `[::1]:${port}`],
     ["a path", `${dir.path}/socket`, () => "none"],
     ["an abstract name", encodeLatin1(`\0degu-${crypto.randomUUID()}`), () => "none"],
   ];
-  await testEachRow(t, rows, async (_what, address, expected) => {
+  await testEachRow(t, rows, async (_label, address, expected) => {
     await using serving = serveHost(address);
     const requestHost = async (client = serving.makeClient()) =>
       await (await client.get("/")).text();
@@ -52,7 +52,7 @@ Deno.test("a server refuses a second host, and an empty host", async (t) => {
   await using serving = serveHost();
   const blocks = ["host: a\r\nhost: a\r\n", "host: a\r\nHost: b\r\n", "host: \r\n", "host:\r\n"];
   await testEachRow(t, blocks.map((block) => [JSON.stringify(block), block] as const), async (
-    _what,
+    _label,
     block,
   ) => {
     const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${block}\r\n`);

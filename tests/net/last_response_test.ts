@@ -95,12 +95,12 @@ Deno.test("the last response has connection: close with any header of the app, a
   const makeApp =
     (value: string): AppFunction => () => [500, "As told", { connection: value }, null];
   const rows: [
-    what: string,
+    label: string,
     app: App,
     rest: string,
     lines: string,
     level: "debug" | "info",
-    why: string,
+    reason: string,
   ][] = [
     ["500", makeStatusApp(500), "\r\n", CLOSE, "debug", "a response with status 500"],
     ["401", makeStatusApp(401), "\r\n", CLOSE, "debug", "a response with status 401"],
@@ -155,7 +155,7 @@ Deno.test("the last response has connection: close with any header of the app, a
       "a response with connection: close (status 500)",
     ],
   ];
-  await testEachRow(t, rows, async (_what, app, rest, lines, level, reason) => {
+  await testEachRow(t, rows, async (_label, app, rest, lines, level, reason) => {
     const sent = `PUT / HTTP/1.1\r\n${rest}`;
     await using meeting = await connectRawPeer(app, sent.repeat(3), { maxRequests: 3 });
     const { received } = await meeting.peer.readToEnd();

@@ -55,7 +55,7 @@ function openRecorder() {
 
 Deno.test("a body that fits behind its preamble is sent with it in one write, and a longer body isn't copied whole", async () => {
   const maxLength = 65536 - countPreambleBytes(65000);
-  const rows: [what: string, body: BodyOut, sizes: number[]][] = [
+  const rows: [label: string, body: BodyOut, sizes: number[]][] = [
     ["none", null, ["PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".length]],
     ["an array", encodeLatin1("hello"), [countPreambleBytes(5) + 5]],
     ["the largest array", new Uint8Array(maxLength), [65536]],

@@ -77,7 +77,7 @@ Deno.test("neither a client nor a server sends a bare CR, a line end, NUL or a b
   await testEachRow(
     t,
     VALUES.map((value) => [formatLabel(value), value] as const),
-    async (_what, value) => {
+    async (_label, value) => {
       await assertUnsent("GET", "/", { a: value }, null);
       await assertNotSent([200, "OK", { a: value }, null]);
       await assertNotSent([200, `O${value}K`, {}, null]);
@@ -87,7 +87,7 @@ Deno.test("neither a client nor a server sends a bare CR, a line end, NUL or a b
 
 Deno.test("neither a client nor a server sends headers that don't frame the body that it sends", async (t) => {
   const makeChunks = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
-  const rows: [what: string, HeaderDict, () => BodyOut][] = [
+  const rows: [label: string, HeaderDict, () => BodyOut][] = [
     ["both", { "content-length": 5, "transfer-encoding": "chunked" }, () => "hello"],
     ["both, with chunks", { "content-length": 5, "transfer-encoding": "chunked" }, makeChunks],
     ["another length", { "content-length": 6 }, () => "hello"],
@@ -98,7 +98,7 @@ Deno.test("neither a client nor a server sends headers that don't frame the body
     ["another coding before chunked", { "transfer-encoding": "gzip, chunked" }, makeChunks],
     ["chunked twice", { "transfer-encoding": "chunked, chunked" }, makeChunks],
   ];
-  await testEachRow(t, rows, async (_what, headers, makeBody) => {
+  await testEachRow(t, rows, async (_label, headers, makeBody) => {
     await assertUnsent("PUT", "/", headers, makeBody());
     await assertNotSent([200, "OK", headers, makeBody()]);
   });
@@ -106,7 +106,7 @@ Deno.test("neither a client nor a server sends headers that don't frame the body
 
 Deno.test("a request with any kind of body has one header that frames it", async (t) => {
   const hello = encodeLatin1("hello");
-  const rows: [what: string, BodyOut, sent: string][] = [
+  const rows: [label: string, BodyOut, sent: string][] = [
     ["a text", "hello", "content-length: 5\r\n\r\nhello"],
     ["bytes", hello, "content-length: 5\r\n\r\nhello"],
     ["an iterable with a length", new BodyIter([hello], 5), "content-length: 5\r\n\r\nhello"],
@@ -122,7 +122,7 @@ Deno.test("a request with any kind of body has one header that frames it", async
       "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     ],
   ];
-  await testEachRow(t, rows, async (_what, body, rest) => {
+  await testEachRow(t, rows, async (_label, body, rest) => {
     using pair = await connect();
     const response = pair.conn.post("/", {}, body);
     const sent = `POST / HTTP/1.1\r\n${rest}`;
@@ -163,7 +163,7 @@ Deno.test("a client sends a path and a query as the target, and no other form", 
   await testEachRow(
     t,
     targets.map((uri) => [formatLabel(uri), uri] as const),
-    async (_what, uri) => {
+    async (_label, uri) => {
       await assertUnsent("GET", uri, {}, null);
     },
   );
@@ -184,7 +184,7 @@ Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
 });
 
 Deno.test("a server sends no interim status, no status line without a reason, and no body or framing with 204", async (t) => {
-  const rows: [what: string, ResponseTuple][] = [
+  const rows: [label: string, ResponseTuple][] = [
     ["100", [100, "Continue", {}, null]],
     ["101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],
     ["103", [103, "Early Hints", {}, null]],
@@ -194,7 +194,7 @@ Deno.test("a server sends no interim status, no status line without a reason, an
     ["204 with a body", [204, "No Content", {}, "hello"]],
     ["304 with a body", [304, "Not Modified", {}, "hello"]],
   ];
-  await testEachRow(t, rows, async (_what, response) => await assertNotSent(response));
+  await testEachRow(t, rows, async (_label, response) => await assertNotSent(response));
 });
 
 Deno.test("304 and HEAD keep the content-length that an app returns, and have no body", async () => {

@@ -44,7 +44,7 @@ async function exchange(
 }
 
 /** An invalid response for each rule. tests/base/ tests every value of each part. */
-const invalidResponses: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
+const invalidResponses: readonly (readonly [label: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
   ["text", "200"],
   ["three items", [200, "OK", {}]],
@@ -89,7 +89,7 @@ const invalidResponses: readonly (readonly [what: string, answer: unknown, reque
 ];
 
 Deno.test("an invalid response of an app is logged as an error, and replaced by 500", async (t) => {
-  await testEachRow(t, invalidResponses, async (_what, response, request = get) => {
+  await testEachRow(t, invalidResponses, async (_label, response, request = get) => {
     const { received, errors } = await exchange(() => response, request);
     assertEquals(received, formatErrorResponse(500));
     assertEquals(errors.length, 1);
@@ -184,7 +184,7 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
       },
     ],
   ];
-  await testEachRow(t, rows, async (_what, sent, expected, handle) => {
+  await testEachRow(t, rows, async (_label, sent, expected, handle) => {
     const { received, errors } = await exchange(handle, sent);
     assertEquals([received, errors.length], [expected + formatErrorResponse(500), 1]);
   });
@@ -206,14 +206,14 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
 });
 
 Deno.test("the sources of every invalid response are canceled or closed", async (t) => {
-  const invalidRows: readonly (readonly [what: string, ...unknown[]])[] = [
+  const invalidRows: readonly (readonly [label: string, ...unknown[]])[] = [
     ["status", 199, "OK", {}],
     ["reason", 200, "O", {}],
     ["headers", 200, "OK", { A: "b" }],
     ["length", 200, "OK", { "content-length": 6 }],
     ["a body", 204, "No Content", {}],
   ];
-  await testEachRow(t, invalidRows, async (_what, ...preamble) => {
+  await testEachRow(t, invalidRows, async (_label, ...preamble) => {
     const stream = new TrackedStream([encodeLatin1("hello")]);
     await exchange(() => [...preamble, new Body(stream.stream, 5)], get);
     assert(stream.isSettled, "the stream was not canceled");

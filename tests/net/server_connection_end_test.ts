@@ -334,7 +334,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
     ["another method", readBodyApp, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
     ["an invalid body", readBodyApp, NO_CHUNKS, "info", formatErrorResponse(400)],
   ];
-  await testEachRow(t, faultRows, async (_what, app, request, level, response) => {
+  await testEachRow(t, faultRows, async (_label, app, request, level, response) => {
     const appAfterFirst: App = (incoming, session, api) =>
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
     const firstRequest = "GET /first HTTP/1.1\r\n\r\n";
@@ -377,7 +377,7 @@ Deno.test("an app that catches the error of its request's body may return any re
     ],
     ["it throws another error", rethrowingApp, formatErrorResponse(500), "error"],
   ];
-  await testEachRow(t, rows, async (_what, app, response, level) => {
+  await testEachRow(t, rows, async (_label, app, response, level) => {
     await using meeting = await connectRawPeer(app, NO_CHUNKS + get);
     assertEquals((await meeting.peer.readToEnd()).received, response);
     assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
@@ -415,7 +415,7 @@ Deno.test("if a peer closes or stalls inside a request, the server closes withou
     `${putStart}a: b\r\n`,
   ]
     .map((text) => [JSON.stringify(text), text] as const);
-  await testEachRow(t, rows, async (_what, text) => {
+  await testEachRow(t, rows, async (_label, text) => {
     await using closingMeeting = await connectRawPeer(readBodyApp, text);
     await closingMeeting.peer.closeWrite();
     await closingMeeting.peer.assertClosedSilently("the client closes");

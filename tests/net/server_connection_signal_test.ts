@@ -27,7 +27,7 @@ const OK = "HTTP/1.1 200 OK\r\n";
 /** Runs the rows concurrently, because each waits for a part of a second. */
 function runConcurrently<T>(
   rows: Readonly<Record<string, T>>,
-  run: (what: string, row: T) => unknown,
+  run: (label: string, row: T) => unknown,
 ) {
   return Promise.all(Object.entries(rows).map(([label, row]) => run(label, row)));
 }
@@ -328,7 +328,7 @@ test("a mistake of an app is an error of the app, even after the client has left
     "an app that returns an invalid reason": () => [200, "bad reason!", {}, null],
     "an app that returns a body with 204": () => [204, "No Content", {}, new Uint8Array(1)],
   };
-  await runConcurrently(mistakes, async (_what, response) => {
+  await runConcurrently(mistakes, async (_label, response) => {
     await using meeting = await connectRawPeer(async (_request, session) => {
       await waitForAbort(session.signal);
       return response();

@@ -29,7 +29,7 @@ Deno.test("a peer has the user name that onConnect returns, and no name if onCon
 });
 
 Deno.test("a result of onConnect that is neither true nor an identity refuses the peer, and the log has the reason", async (t) => {
-  const rows: [returned: unknown, why: string][] = [
+  const rows: [returned: unknown, reason: string][] = [
     [false, "refused by onConnect"],
     [1, "refused by onConnect"],
     ["anna", "refused by onConnect"],
@@ -64,7 +64,7 @@ Deno.test("a result of onConnect that is neither true nor an identity refuses th
 });
 
 async function assertAllRefused(
-  rows: [returned: unknown, why: string][],
+  rows: [returned: unknown, reason: string][],
   makeApp: (returned: unknown) => App,
 ): Promise<void> {
   for (const [returned, reason] of rows) {
@@ -82,14 +82,14 @@ Deno.test("the identities of a table must name the same user, and each must trus
   let isTrusted = true;
   const anna: PeerIdentity = { user: "anna" };
   const watched: PeerIdentity = { user: "anna", isTrusted: () => isTrusted };
-  const rows: [what: string, of: unknown[], user: string | null][] = [
+  const rows: [label: string, of: unknown[], user: string | null][] = [
     ["true alone", [true, true], "null"],
     ["one identity", [true, anna, true], "anna"],
     ["the same user twice", [anna, watched], "anna"],
     ["two users", [anna, { user: "bert" }], null],
     ["a refusal after an identity", [anna, false], null],
   ];
-  await testEachRow(t, rows, async (_what, returned, user) => {
+  await testEachRow(t, rows, async (_label, returned, user) => {
     const table: Record<string, App> = { "GET /": showUser };
     for (const [i, result] of returned.entries()) table[`/${i}/`] = makeIdentifyingApp(result);
     await using serving = serve(routes(table));

@@ -148,7 +148,7 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
 Deno.test("a session never gives way during a request, a response or onConnect", async () => {
   const neverSettled = new Promise<never>(() => {});
   const body = new ReadableStream({ pull: () => neverSettled });
-  const rows: [what: string, app: App, sent: string][] = [
+  const rows: [label: string, app: App, sent: string][] = [
     ["a byte of a request", respondEmpty, "G"],
     ["a request and a byte", respondEmpty, `${get}G`],
     ["an unread body", async ({ body }) => [200, "OK", {}, await body!.text()], put],
@@ -182,7 +182,7 @@ Deno.test("every way to end releases the slot", async (t) => {
       ? [500, "InternalArgument Server Error", {}, null]
       : [200, "OK", {}, null];
   };
-  const ways: readonly (readonly [what: string, bytes: string])[] = [
+  const ways: readonly (readonly [label: string, bytes: string])[] = [
     ["nothing", ""],
     ["half a preamble", "GET / HT"],
     ["nonsense", "NONSENSE\r\n\r\n"],
@@ -191,7 +191,7 @@ Deno.test("every way to end releases the slot", async (t) => {
     ["an exception", "GET /throw HTTP/1.1\r\n\r\n"],
     ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
   ];
-  await testEachRow(t, ways, async (_what, bytes) => {
+  await testEachRow(t, ways, async (_label, bytes) => {
     await using serving = serve(throwingApp, { maxConnections: 2 });
     for (let i = 0; i < 6; i++) {
       using peer = await RawPeer.connect(serving.address);

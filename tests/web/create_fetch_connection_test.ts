@@ -258,7 +258,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     name: string,
     input: string | URL | Request,
     init: RequestInit,
-    said: string,
+    message: string,
     cause?: ErrorConstructor,
   ][] = [
     ["an unknown method", "/", { method: "PATCH" }, '"PATCH"', RangeError],

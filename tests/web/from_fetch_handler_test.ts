@@ -307,7 +307,7 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
   const zeroLength = { "content-length": "0" };
   const makeRow = (name: string, init: HeadersInit, ...messageParts: string[]) =>
     [name, () => new Response(null, { headers: init }), ...messageParts] as const;
-  const rows: (readonly [name: string, make: () => unknown, ...said: string[]])[] = [
+  const rows: (readonly [name: string, make: () => unknown, ...messageParts: string[]])[] = [
     makeRow("a character", { "x-a": "a@b" }, 'headers["x-a"]', '"a@b"'),
     makeRow("a byte outside of ASCII", { "x-a": "caf\xe9" }, 'headers["x-a"]', "caf\\xe9"),
     makeRow("an empty value", { "x-a": "" }, 'headers["x-a"]'),
@@ -379,7 +379,7 @@ Deno.test("a stream whose chunks are not bytes is an error, and is canceled", as
 
 Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
   const handler = () => new Response();
-  type Row = [name: string, args: unknown[], error: ErrorConstructor, said: string];
+  type Row = [name: string, args: unknown[], error: ErrorConstructor, message: string];
   const rows: Row[] = [
     ["no handler", [], TypeError, "handler: must be a function"],
     ["null", [null], TypeError, "got null"],

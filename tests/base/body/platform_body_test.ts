@@ -23,7 +23,7 @@ const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /** Each body with its request headers, and the sent headers and bytes. */
 const SENT: readonly (readonly [
-  what: string,
+  label: string,
   body: Exclude<BodyOut, null>,
   headers: HeaderDict,
   sent: string,
@@ -101,7 +101,7 @@ const SENT: readonly (readonly [
 ];
 
 Deno.test("a body of the platform is sent with its length and its type, unless the headers have a type, in requests and in responses", async (t) => {
-  await testEachRow(t, SENT, async (_what, body, headers, sent) => {
+  await testEachRow(t, SENT, async (_label, body, headers, sent) => {
     const frozenHeaders = Object.freeze({ ...headers });
     using pair = await connect();
     for (let i = 0; i < 2; i++) {
@@ -140,7 +140,7 @@ Deno.test("a body of the platform is sent with its length and its type, unless t
 });
 
 Deno.test("a middleware, callApp and mkreq see a body of the platform with its type, and can read it", async (t) => {
-  await testEachRow(t, SENT, async (_what, body, headers, sent) => {
+  await testEachRow(t, SENT, async (_label, body, headers, sent) => {
     const [lines = "", content] = sent.split("\r\n\r\n");
     const type = /^content-type: (.*)$/m.exec(lines)?.[1];
     const types: unknown[] = [];
@@ -210,7 +210,7 @@ Deno.test("a Blob of many pieces arrives whole, from a client and from a server"
 });
 
 Deno.test("a pool repeats a request with a body of the platform, with the whole body", async (t) => {
-  await testEachRow(t, SENT, async (_what, body, headers, sent) => {
+  await testEachRow(t, SENT, async (_label, body, headers, sent) => {
     using server = new RawServer();
     const client = new Client(server.address, { host: null });
     await using pool = new ConnectionPool(client, { repeat: "any" });
@@ -276,15 +276,16 @@ class LyingBlob extends Blob {
 }
 
 Deno.test("a Blob that reports a wrong size or type doesn't break the framing", async (t) => {
-  const rows: readonly (readonly [what: string, lies: Record<string, unknown>, error: string])[] = [
-    ["parts without bytes", { slice: () => new Blob([]) }, "BodyError"],
-    ["parts that are too long", { slice: () => new Blob(["hello, hello"]) }, "RangeError"],
-    ["a size that is no number", { size: "5" }, "TypeError"],
-    ["a negative size", { size: -1 }, "RangeError"],
-    ["a second header in the type", { type: "a/b\r\nx-a: b" }, "RangeError"],
-    ["a type that is no text", { type: 5 }, "TypeError"],
-  ];
-  await testEachRow(t, rows, async (_what, lies, name) => {
+  const rows: readonly (readonly [label: string, lies: Record<string, unknown>, error: string])[] =
+    [
+      ["parts without bytes", { slice: () => new Blob([]) }, "BodyError"],
+      ["parts that are too long", { slice: () => new Blob(["hello, hello"]) }, "RangeError"],
+      ["a size that is no number", { size: "5" }, "TypeError"],
+      ["a negative size", { size: -1 }, "RangeError"],
+      ["a second header in the type", { type: "a/b\r\nx-a: b" }, "RangeError"],
+      ["a type that is no text", { type: 5 }, "TypeError"],
+    ];
+  await testEachRow(t, rows, async (_label, lies, name) => {
     using pair = await connect();
     const error = await catchRejection(pair.conn.put("/", {}, new LyingBlob(lies)), "a lie");
     assert(error instanceof Error);
@@ -313,7 +314,7 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and an Arr
   assertEquals(await pair.peer.readExactly(sent.length), sent);
   await pair.peer.send(OK);
   await sending;
-  const changes: [what: string, change: (buffer: ArrayBuffer) => void][] = [
+  const changes: [label: string, change: (buffer: ArrayBuffer) => void][] = [
     ["resized", (buffer) => buffer.resize(3)],
     ["grown", (buffer) => buffer.resize(9)],
     ["transferred", (buffer) => buffer.transfer()],

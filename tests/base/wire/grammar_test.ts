@@ -341,7 +341,7 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
     "the key of an extension": makeChunkFormatter(0),
     "the value of an extension": makeChunkFormatter(1),
   };
-  await testEachRow(t, Object.entries(rows), (_what, format) => {
+  await testEachRow(t, Object.entries(rows), (_label, format) => {
     const sent = formatOrNull(format) ?? "";
     assert(!sent.includes("evil"), formatLabel(sent));
   });

@@ -95,13 +95,13 @@ async function connectThrough() {
 }
 
 Deno.test("a client sends HTTP as application data, and an alert before it closes a connection", async (t) => {
-  const rows: [how: string, close: (conn: Connection) => Promise<void> | void][] = [
+  const rows: [label: string, close: (conn: Connection) => Promise<void> | void][] = [
     ["at rest", (conn) => conn.close()],
     ["after connection: close", async (conn) => {
       await (await conn.get("/", { connection: "close" })).text();
     }],
   ];
-  await testEachRow(t, rows, async (_how, close) => {
+  await testEachRow(t, rows, async (_label, close) => {
     await using connected = await connectThrough();
     const { relay, conn } = connected;
     assertEquals(await (await conn.get("/")).text(), "hi");
@@ -135,12 +135,12 @@ async function connectTls(relay: RecordRelay): Promise<tls.TLSSocket> {
 }
 
 Deno.test("a server sends HTTP as application data, and an alert before it closes a session", async (t) => {
-  const rows: [how: string, header: string, close: (endpoint: TlsEndpoint) => void][] = [
+  const rows: [label: string, header: string, close: (endpoint: TlsEndpoint) => void][] = [
     ["after connection: close", "connection: close\r\n", () => {}],
     ["close() while it is idle", "", ({ server }) => server.close()],
     ["close() of the session", "", ({ server }) => [...server.sessions][0]!.close()],
   ];
-  await testEachRow(t, rows, async (_how, header, close) => {
+  await testEachRow(t, rows, async (_label, header, close) => {
     await using endpoint = await startTls(pki, () => [200, "OK", {}, "hi"]);
     await using relay = new RecordRelay(endpoint.server.address);
     const socket = await connectTls(relay);

@@ -12,7 +12,7 @@ Deno.test("isSignedBy is true for the authority that has signed a certificate di
   const sameName = makeAuthority({ name: root.name });
   const renewed = makeAuthority({ name: root.name, keys: root.keys });
   const [leaf, leafBelow] = [makeLeaf(root), makeLeaf(intermediate)];
-  const rows: [what: string, certificate: Uint8Array, authority: Uint8Array, boolean][] = [
+  const rows: [label: string, certificate: Uint8Array, authority: Uint8Array, boolean][] = [
     ["its authority", leaf.der, root.der, true],
     ["another certificate of the same key", leaf.der, renewed.der, true],
     ["the root above an intermediate", leafBelow.der, root.der, false],
