@@ -431,7 +431,7 @@ test("a request whose client has left is not repeated, and logs no warning", asy
   await upstreamPeer.readPreamble();
   clientPeer.close();
   assertEquals((await upstreamPeer.readToEnd()).received, "");
-  const [status] = await withTimeout(handled.promise, "the proxy gives up") as [number];
+  const [status] = await withTimeout(handled.promise, "the proxy responds") as [number];
   assertEquals(status, 502);
   assertEquals(warnings, []);
 });
@@ -446,7 +446,7 @@ test("a client that leaves while the upstream is being connected ends its sessio
   await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
   const upstreamPeer = await upstream.accept();
   clientPeer.close();
-  await withTimeout(upstreamPeer.readToEnd(), "the connection to the upstream is given up", 2);
+  await withTimeout(upstreamPeer.readToEnd(), "the connection to the upstream is closed", 2);
   const [message] = await serving.logger.waitFor("debug");
   assertEquals(serving.logger.messagesOf("error"), [], message);
   assertEquals(serving.server.sessions.size, 0);

@@ -283,7 +283,7 @@ const questions: Record<
         ...["\u212a", "a".repeat(64), makeLongName(254)],
       ],
     ],
-  "link-local is fe80::/10 and nothing else (RFC 4291 §2.4)": [
+  "only fe80::/10 is link-local (RFC 4291 §2.4)": [
     isLinkLocal,
     ["fe80::1", "FE80::", "fe9a::", "feaf::1", "febf:ffff::"],
     ["fe7f::", "fec0::", "ff02::1", "fd00::1", "::fe80", "fe8::1", "169.254.0.1"],

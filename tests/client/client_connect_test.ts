@@ -123,7 +123,7 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
   for (const onConnect of failingHooks) {
     using server = new RawServer();
     const connecting = new Client(server.address, { onConnect }).connect();
-    assertStrictEquals(await catchRejection(connecting, "it fails"), failure);
+    assertStrictEquals(await catchRejection(connecting, "the promise rejects"), failure);
     await (await server.accept()).assertClosedSilently();
   }
 });

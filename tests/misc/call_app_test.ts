@@ -266,7 +266,7 @@ Deno.test("callApp refuses a response whose body was used, or belongs to the req
         "BodyError: response.body: must not be the body of the request",
       );
     }
-    assertEquals(request.body?.used, false, "what is not the app's is not given up for it");
+    assertEquals(request.body?.used, false, "the body of the request is not canceled");
   }
 });
 

@@ -296,7 +296,7 @@ Deno.test("a signal aborts starting a server", async (t) => {
     const signal = AbortSignal.timeout(50);
     const starting = withTimeout(
       TempServer.start({ address: anywhere, signal }, buildForever),
-      "it rejects",
+      "the promise rejects",
     );
     await assertRejects(() => starting, DOMException, "aborted due to timeout");
   });

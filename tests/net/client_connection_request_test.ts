@@ -100,7 +100,7 @@ for (const [transport, path] of [["TCP", null], ["a Unix socket", "socket"]] as 
         assertEquals([status, headers["why"]], [413, "size"]);
         assertEquals((await body?.bytes())?.length, size);
         assertEquals(conn.closed, true, "a connection with half a request is of no use");
-        assert(readBytes < total, "nobody wanted that much");
+        assert(readBytes < total, "too many bytes were sent");
       }
     }
   });

@@ -225,12 +225,30 @@ const responses: readonly Row[] = [
   ),
   ...makeExcessRows("a body with 204", "GET", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
   // Unrequested bytes are never a response.
-  ...makeExcessRows("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
-  ...makeExcessRows("bytes behind it", "GET", [200, null], `${OK}content-length: 0\r\n\r\n`),
-  ...makeRows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
+  ...makeExcessRows(
+    "bytes after the response",
+    "GET",
+    [200, "hi"],
+    `${OK}content-length: 2\r\n\r\nhi`,
+  ),
+  ...makeExcessRows(
+    "bytes after the response",
+    "GET",
+    [200, null],
+    `${OK}content-length: 0\r\n\r\n`,
+  ),
+  ...makeRows("a byte after the response", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
     .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" as const })),
-  ...makeExcessRows("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
-  ...makeRows("bytes after it", "GET", [200, null], [`${OK}content-length: 0\r\n\r\n`, FORGED])
+  ...makeExcessRows(
+    "bytes after the response",
+    "GET",
+    [200, "hi"],
+    `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`,
+  ),
+  ...makeRows("bytes after the response, later", "GET", [200, null], [
+    `${OK}content-length: 0\r\n\r\n`,
+    FORGED,
+  ])
     .map((row) => ({ ...row, connectionState: "EXCESS_BYTES" as const })),
   // Interim responses, and 204 with a framing header, are refused (RFC 9110 §15.2, §15.3.5).
   ...(["GET", "HEAD"] as const).flatMap((method) => [

@@ -357,7 +357,10 @@ Deno.test("close() ends a request over a socket that never ends its reads", asyn
     },
   });
   const conn = new Connection(socket, null);
-  const error = await withTimeout(catchRejection(conn.get("/"), "a request"), "it rejects");
+  const error = await withTimeout(
+    catchRejection(conn.get("/"), "a request"),
+    "the promise rejects",
+  );
   assertInstanceOf(error, ConnectionClosedError);
 });
 

@@ -39,7 +39,7 @@ const incomplete = new ProtocolError(
   "PREAMBLE_INCOMPLETE",
   "the peer closed the connection within a preamble",
 );
-const excess = new ProtocolError("EXCESS_BYTES", "bytes that nobody has asked for");
+const excess = new ProtocolError("EXCESS_BYTES", "unrequested bytes");
 const timedOut = new TimedOut("too late");
 
 const WAS_RESET = "the peer reset the connection before it responded";

@@ -73,7 +73,7 @@ async function failByReset(): Promise<unknown> {
   await listening.promise;
   try {
     const { port } = server.address() as { port: number };
-    return await catchRejection(new Client(["127.0.0.1", port]).request("GET", "/"), "it");
+    return await catchRejection(new Client(["127.0.0.1", port]).request("GET", "/"), "the call");
   } finally {
     server.close();
   }
@@ -103,20 +103,20 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
   const refused = { address: closed, isConnecting: true };
   const rows: Row[] = [
     [
-      "nothing listens",
-      () => catchRejection(new Client(closed).connect(), "it"),
+      "no listener",
+      () => catchRejection(new Client(closed).connect(), "the call"),
       makeDescription("refused", refused),
     ],
     [
-      "nothing listens, of a request",
-      () => catchRejection(new Client(closed).request("PUT", "/", {}, "a"), "it"),
+      "no listener, for a request",
+      () => catchRejection(new Client(closed).request("PUT", "/", {}, "a"), "the call"),
       makeDescription("refused", refused),
     ],
     [
-      "nothing listens, TLS",
+      "no listener, TLS",
       async () => {
         const { clientSslconfig } = await openSharedPki();
-        return await catchRejection(new SSLClient(clientSslconfig, closed).connect(), "it");
+        return await catchRejection(new SSLClient(clientSslconfig, closed).connect(), "the call");
       },
       makeDescription("refused", refused),
     ],
@@ -132,7 +132,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       "a client that times out",
       async () => {
         using pair = await connect({ timeout: 0.02 });
-        return await catchRejection(pair.conn.get("/"), "it");
+        return await catchRejection(pair.conn.get("/"), "the call");
       },
       makeDescription("timed out", { silentSeconds: 0.02 }),
     ],
@@ -141,13 +141,13 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       async () => {
         using pair = await connect({ timeout: 0.2 });
         const body = new Uint8Array(16 * 1024 * 1024);
-        return await catchRejection(pair.conn.put("/", {}, body), "it");
+        return await catchRejection(pair.conn.put("/", {}, body), "the call");
       },
       makeDescription("timed out", { unreadSeconds: 0.2 }),
     ],
     [
       "a name that can't be resolved",
-      () => catchRejection(new Client(["name.invalid", 80]).connect(), "it"),
+      () => catchRejection(new Client(["name.invalid", 80]).connect(), "the call"),
       makeDescription("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
     ],
   ];
@@ -184,7 +184,7 @@ Deno.test("if no device has an address of the peer, the error describes an attem
   await using temp = await TempDevices.create("camera", "viewer");
   const address = findFreeAddress();
   const client = await temp.devices.viewer.client("camera", { addresses: [address] });
-  const error = await catchRejection(client.connect(), "it");
+  const error = await catchRejection(client.connect(), "the call");
   assertInstanceOf(error, DeviceError);
   assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
   const expected = makeDescription("refused", { address, isConnecting: true });
@@ -208,7 +208,9 @@ Deno.test("an abort by the caller's signal is not described as a connection erro
     const tls = new SSLClient(clientSslconfig, server.address);
     const attempts = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
     for (
-      const error of await Promise.all(attempts.map((attempt) => catchRejection(attempt, "it")))
+      const error of await Promise.all(
+        attempts.map((attempt) => catchRejection(attempt, "the call")),
+      )
     ) {
       assertEquals(describeConnectionError(error), null);
       assertEquals(error, signal.reason);

@@ -179,7 +179,7 @@ Deno.test("a server waits for a peer as long as its timeout", async () => {
     testServerTimeout("half a preamble", "GET / HT"),
     testServerTimeout("a whole preamble but its end", "GET / HTTP/1.1\r\n\r"),
     testServerTimeout(
-      "a body of which nothing comes",
+      "a body without a byte",
       "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
     ),
     testServerTimeout("half a body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe"),

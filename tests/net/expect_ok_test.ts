@@ -83,7 +83,7 @@ Deno.test("a StatusError has the request and the response, and prints neither he
 
 Deno.test("the constructor of StatusError refuses calls by programs", () => {
   for (const args of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
-    const error = catchThrown(() => Reflect.construct(StatusError, args), "it");
+    const error = catchThrown(() => Reflect.construct(StatusError, args), "the call");
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, "reply(404)");
   }
@@ -122,7 +122,7 @@ Deno.test("expectOk waits at most a second for an endless body", async () => {
   using time = new FakeTime();
   const endless = new ReadableStream({ pull: () => new Promise<void>(() => {}) });
   const response = new DeguResponse(500, "xx", {}, new Body(endless, 100));
-  const rejected = catchRejection(expectOk(response), "it");
+  const rejected = catchRejection(expectOk(response), "the call");
   await passTime(time, 1000);
   assertEquals((await rejected as StatusError).text, "");
 });
@@ -165,7 +165,10 @@ Deno.test("retry waits for the retryAfter of a StatusError, up to a minute", asy
 Deno.test("retry repeats after the statuses of a busy server, and after no other status", async () => {
   const busyStatuses = [408, 429, 502, 503, 504];
   for (let status = 300; status < 600; status++) {
-    const error = await catchRejection(expectOk(new DeguResponse(status, "xx", {}, null)), "it");
+    const error = await catchRejection(
+      expectOk(new DeguResponse(status, "xx", {}, null)),
+      "the call",
+    );
     // The method is unknown, so only these statuses mean that the request was not processed.
     assertEquals(isTransient(error), status === 429 || status === 503, `${status}`);
   }
@@ -176,7 +179,7 @@ Deno.test("retry repeats after the statuses of a busy server, and after no other
       const isSafe = method === "GET" || method === "HEAD";
       const expected = isSafe ? busyStatuses.includes(status) : status === 429 || status === 503;
       assertEquals(
-        isTransient(await catchRejection(request, "it")),
+        isTransient(await catchRejection(request, "the call")),
         expected,
         `${method} ${status}`,
       );
@@ -190,11 +193,11 @@ Deno.test("retry repeats after the statuses of a busy server, and after no other
 });
 
 Deno.test("expectOk rejects with the error of the request, and accepts only responses of this library", async () => {
-  const refused = new Deno.errors.ConnectionRefused("nobody");
-  assertStrictEquals(await catchRejection(expectOk(Promise.reject(refused)), "it"), refused);
+  const refused = new Deno.errors.ConnectionRefused("no listener");
+  assertStrictEquals(await catchRejection(expectOk(Promise.reject(refused)), "the call"), refused);
   for (const value of [undefined, null, 200, {}, new Response("a response of fetch")]) {
     const call = expectOk as (response: unknown) => Promise<unknown>;
-    const error = await catchRejection(call(value), "it");
+    const error = await catchRejection(call(value), "the call");
     assertInstanceOf(error, TypeError);
   }
 });

@@ -231,7 +231,7 @@ Deno.test("the next request detects bytes that a peer has sent too early", async
   abort(reason);
   await assertReason(responding, reason);
   await waitForTick();
-  const error = await catchRejection(conn.get("/"), "bytes that nobody has asked for");
+  const error = await catchRejection(conn.get("/"), "unrequested bytes");
   assertEquals((error as { code?: string }).code, "EXCESS_BYTES");
 });
 

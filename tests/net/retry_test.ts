@@ -497,7 +497,10 @@ Deno.test("retry() and describeConnectionError() accept errors and responses of 
     };
     assertEquals(description, expected && { ...defaults, silentSeconds: null, ...expected });
   }
-  const lookupError = await catchRejection(new copy.Client(["name.invalid", 80]).connect(), "it");
+  const lookupError = await catchRejection(
+    new copy.Client(["name.invalid", 80]).connect(),
+    "the call",
+  );
   assertEquals([describeConnectionError(lookupError)?.fault, isTransient(lookupError)], [
     "unknown name",
     true,
@@ -549,7 +552,10 @@ Deno.test("describeArgumentError() describes an argument error, also of another 
       ],
     ];
     for (const [options, argument, problem] of rows) {
-      const error = catchThrown(() => Reflect.construct(ClientClass, [["a", 80], options]), "it");
+      const error = catchThrown(
+        () => Reflect.construct(ClientClass, [["a", 80], options]),
+        "the call",
+      );
       assertEquals((error as Error).message, `${argument}: ${problem}`);
       assertEquals(describeArgumentError(error), { argument, problem });
       assertEquals(Object.keys(error as Error), []);

@@ -155,7 +155,7 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
       assertClosed(meeting);
     }
     if (read !== undefined) {
-      assertStrictEquals(await withTimeout(bodyError.promise, "it fails"), reason);
+      assertStrictEquals(await withTimeout(bodyError.promise, "the promise rejects"), reason);
     }
     assertEquals((await peer.readToEnd()).received, received);
     released.resolve(true);

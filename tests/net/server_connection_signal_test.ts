@@ -231,7 +231,7 @@ for (const { name, available, start } of endpointKinds) {
       await withTimeout(appCalled.promise, "the app works");
       aborter.abort();
       assertInstanceOf(
-        await withTimeout(signalReason.promise, "the app is told"),
+        await withTimeout(signalReason.promise, "the signal is aborted"),
         ConnectionClosedError,
       );
       assert(await response === aborter.signal.reason && first.closed);

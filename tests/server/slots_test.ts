@@ -48,7 +48,7 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
   const start = performance.now();
   using first = await RawPeer.connect(serving.address);
   await first.send("GET /first HTTP/1.1\r\n\r\n");
-  await first.assertClosedSilently("who waited");
+  await first.assertClosedSilently("the waiting connection");
   const seconds = (performance.now() - start) / 1000;
   assert(seconds >= 1.999, `${seconds} s`);
   // The kernel has accepted this connection, but the server hasn't, so the connection only waits.
@@ -208,7 +208,7 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
   });
   for (let i = 0; i < 5; i++) {
     using peer = await RawPeer.connect(serving.address);
-    await peer.assertClosedSilently("who was refused");
+    await peer.assertClosedSilently("a refused connection");
   }
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
 });

@@ -486,7 +486,10 @@ Deno.test("an item of a stream that shrinks while it is copied is an error", asy
       controller.enqueue(bytes);
     },
   });
-  const posting = catchRejection(connected.conn.post("/", {}, new Body(stream, 16_000_000)), "it");
+  const posting = catchRejection(
+    connected.conn.post("/", {}, new Body(stream, 16_000_000)),
+    "the call",
+  );
   await connected.peer.readPreamble();
   change();
   await connected.peer.readToEnd();

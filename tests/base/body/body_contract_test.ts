@@ -280,7 +280,7 @@ testEach(
     for (const count of [0, 1, row.items.length]) {
       const sink = new RecordingSink();
       const body = row.make(track(row.items.slice(0, count), { failure }).source);
-      assertStrictEquals(getCause(await catchRejection(body.writeTo(sink), "it")), failure);
+      assertStrictEquals(getCause(await catchRejection(body.writeTo(sink), "the call")), failure);
       assertIncomplete(row, sink);
       await assertDead(body);
     }
@@ -294,7 +294,10 @@ testEach("fails with its sink's error, and cancels its source", async (row, trac
     const tracked = track(items);
     const sink = new FailingSink(delay);
     const body = row.make(tracked.source);
-    assertStrictEquals(getCause(await catchRejection(body.writeTo(sink), "it")), sink.failure);
+    assertStrictEquals(
+      getCause(await catchRejection(body.writeTo(sink), "the call")),
+      sink.failure,
+    );
     assertEquals(tracked.isCanceled, true);
     await assertDead(body);
   }
@@ -313,7 +316,7 @@ testEach("fails with its sink's error, and cancels its source", async (row, trac
   });
   const tracked = track(items);
   assertStrictEquals(
-    await catchRejection(row.make(tracked.source).writeTo(writable), "it"),
+    await catchRejection(row.make(tracked.source).writeTo(writable), "the call"),
     failure,
   );
   assertEquals([tracked.isCanceled, writable.locked], [true, false]);
@@ -332,7 +335,7 @@ testEach("can be written once, and by one operation at a time", async (row, trac
   const writing = body.writeTo(gated);
   const second = new RecordingSink();
   assertEquals(body.used, true);
-  await assertBodyError(body.writeTo(second), "a second time, meanwhile");
+  await assertBodyError(body.writeTo(second), "a second time, during the first");
   gate.resolve();
   assertEquals(await writing, row.written.length);
   await assertBodyError(body.writeTo(second), "a second time");
@@ -535,7 +538,7 @@ for (const [source, make] of Object.entries(sources)) {
       const waiting = catchRejection(run(body), operation);
       await waitForTick();
       await body.cancel(revoked);
-      assertEquals(await withTimeout(waiting, "it rejects"), revoked);
+      assertEquals(await withTimeout(waiting, "the promise rejects"), revoked);
       for (const operation of [body.read(), body.text(), body.writeTo(new WritableStream())]) {
         const error = await catchRejection(operation, "an operation on a canceled body");
         assertInstanceOf(error, BodyError);
@@ -550,7 +553,7 @@ Deno.test("a reason that is not an error becomes the cause of a BodyError", asyn
     const body = new Body(makeStallingSource("hello"), 10);
     const waiting = catchRejection(body.read(), "the read");
     await body.cancel(reason);
-    const error = await withTimeout(waiting, "it rejects");
+    const error = await withTimeout(waiting, "the promise rejects");
     assertInstanceOf(error, BodyError);
     assertEquals(error.cause, reason);
   }
@@ -581,7 +584,7 @@ Deno.test("a body from an iterable rejects at once if it is canceled while it wa
     const body = make();
     const writing = catchRejection(body.writeTo(new WritableStream()), "writeTo");
     await withTimeout(body.cancel(revoked), "cancel() resolves");
-    assertEquals(await withTimeout(writing, "it rejects"), revoked);
+    assertEquals(await withTimeout(writing, "the promise rejects"), revoked);
     const error = await catchRejection(body.writeTo(new WritableStream()), "writeTo again");
     assertInstanceOf(error, BodyError);
     assertEquals(error.cause, revoked);
@@ -612,7 +615,7 @@ Deno.test("a body from an iterable rejects if it is canceled while its sink is b
   );
   await withTimeout(writeStarted.promise, "the sink is written to");
   await body.cancel(revoked);
-  assertEquals(await withTimeout(writing, "it rejects"), revoked);
+  assertEquals(await withTimeout(writing, "the promise rejects"), revoked);
   assertEquals(returned, 1);
 });
 
@@ -717,7 +720,7 @@ Deno.test("a client that cancels a response's body rejects its readers, and clos
     const waiting = catchRejection(run(body), operation);
     await waitForTick();
     await body.cancel(revoked);
-    assertEquals(await withTimeout(waiting, "it rejects"), revoked);
+    assertEquals(await withTimeout(waiting, "the promise rejects"), revoked);
     assert(connected.conn.closed);
     const error = await catchRejection(body.read(), "a read");
     assertEquals((error as Error).cause, revoked);

@@ -81,7 +81,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too
       );
     }
     const emptyStream = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
-    assertInstanceOf(await catchRejection(emptyStream, "excess of nothing"), DeguError);
+    assertInstanceOf(await catchRejection(emptyStream, "an empty excess"), DeguError);
     await assertCutShort(
       Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(1))),
       "nothing",

@@ -287,7 +287,7 @@ Deno.test("a Blob that reports a wrong size or type doesn't break the framing", 
     ];
   await testEachRow(t, rows, async (_label, lies, name) => {
     using pair = await connect();
-    const error = await catchRejection(pair.conn.put("/", {}, new LyingBlob(lies)), "a lie");
+    const error = await catchRejection(pair.conn.put("/", {}, new LyingBlob(lies)), "the request");
     assert(error instanceof Error);
     assertEquals(error.name, name);
     assert(!pair.peer.text.includes("x-a"));

@@ -341,7 +341,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
     for (const invalidBytes of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
       assertInstanceOf(
-        await catchRejection(makeBody(Uint8Array.from(invalidBytes)).text(), "it"),
+        await catchRejection(makeBody(Uint8Array.from(invalidBytes)).text(), "the call"),
         TypeError,
       );
     }

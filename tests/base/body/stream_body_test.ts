@@ -165,7 +165,7 @@ Deno.test("neither a pool nor retry repeats a request with a stream or generator
     const options = { retries: 2, seconds: 0 };
     const body = make();
     const refused = catchRejection(retry(() => pool.request("PUT", "/", {}, body), options), name);
-    await withTimeout(refused, "the request rejects, and nobody connects again");
+    await withTimeout(refused, "the request rejects, without another connection");
   }
 });
 

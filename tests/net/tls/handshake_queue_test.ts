@@ -119,7 +119,7 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
 
 Deno.test("connections that wait for a slot and handshakes don't block each other", async () => {
   const options = { server: { maxConnections: 1, timeout: null } };
-  await retryUntilInTime("who waited was not served within its 2 s", async () => {
+  await retryUntilInTime("the waiting connection was not served within its 2 s", async () => {
     await using endpoint = await startTls(pki, sendNoContent, options);
     using holder = await endpoint.client.connect();
     await holder.get("/");
@@ -347,7 +347,7 @@ Deno.test("64 connections with a finished handshake wait in order; a further con
   await assertRejects(() => testQueue.queue.accept(), Deno.errors.BadResource);
   const lateStranger = new Stranger(99);
   testQueue.queue.push(lateStranger);
-  assert(lateStranger.isClosed, "nothing is added once closed");
+  assert(lateStranger.isClosed, "a closed queue accepts no connection");
 });
 
 Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
