@@ -61,13 +61,13 @@ Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", 
     "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
   };
   await testEachRow(t, Object.entries(responses), async (_label, response) => {
-    await using through = await relayRequest("GET / HTTP/1.1\r\n\r\n");
-    const { upstreamPeer } = through;
+    await using chain = await relayRequest("GET / HTTP/1.1\r\n\r\n");
+    const { upstreamPeer } = chain;
     await upstreamPeer.send(response);
     upstreamPeer.close();
-    const { received } = await through.clientPeer.readToEnd();
+    const { received } = await chain.clientPeer.readToEnd();
     assertEquals(received, BAD_GATEWAY);
-    assertEquals(through.proxy.logger.messagesOf("error"), []);
+    assertEquals(chain.proxy.logger.messagesOf("error"), []);
   });
   await t.step("an unused port", async () => {
     await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
@@ -88,12 +88,12 @@ Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", 
 Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
   for (const response of ["", "HTTP/1.1 200 OK\r\n"]) {
     await t.step(`after ${JSON.stringify(response)}`, async () => {
-      await using through = await connectThrough({ timeout: 1 });
-      await through.clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
-      const upstreamPeer = await through.upstream.accept();
+      await using chain = await connectThrough({ timeout: 1 });
+      await chain.clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+      const upstreamPeer = await chain.upstream.accept();
       await upstreamPeer.readUntil("hello");
       await upstreamPeer.send(response);
-      const { received } = await through.clientPeer.readToEnd();
+      const { received } = await chain.clientPeer.readToEnd();
       assertEquals(
         received,
         "HTTP/1.1 504 Gateway Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -248,10 +248,10 @@ function countSessions(): AppFunction {
 }
 
 /** A connection through a proxy, with raw peers on both sides. */
-type Through = Awaited<ReturnType<typeof connectThrough>>;
+type ProxyChain = Awaited<ReturnType<typeof connectThrough>>;
 
 /** Makes the first exchange; returns the upstream's side of the connection, which stays open. */
-async function exchange({ clientPeer, upstream }: Through): Promise<RawPeer> {
+async function exchange({ clientPeer, upstream }: ProxyChain): Promise<RawPeer> {
   await clientPeer.send("GET /first HTTP/1.1\r\n\r\n");
   const upstreamPeer = await upstream.accept();
   assertEquals(await upstreamPeer.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
@@ -286,70 +286,70 @@ Deno.test("a disposed proxy closes its connections, and responds with 502", asyn
 });
 
 /** Closes the upstream's idle connection after a response, and waits until the proxy detects it. */
-async function exchangeAndClose(through: Through): Promise<void> {
-  (await exchange(through)).close();
+async function exchangeAndClose(chain: ProxyChain): Promise<void> {
+  (await exchange(chain)).close();
   await waitForTick();
 }
 
 Deno.test("an idle connection that the upstream has closed is replaced", async (t) => {
   for (const request of REQUESTS) {
     await t.step(JSON.stringify(request), async () => {
-      await using through = await connectThrough();
-      await exchangeAndClose(through);
-      await through.clientPeer.send(request);
-      const upstreamPeer = await through.upstream.accept();
+      await using chain = await connectThrough();
+      await exchangeAndClose(chain);
+      await chain.clientPeer.send(request);
+      const upstreamPeer = await chain.upstream.accept();
       assertEquals(await upstreamPeer.readExactly(request.length), request);
       await upstreamPeer.send("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n");
       assertEquals(
-        await through.clientPeer.readPreamble(),
+        await chain.clientPeer.readPreamble(),
         "HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n",
       );
-      assertEquals(through.proxy.logger.messagesOf("error"), []);
+      assertEquals(chain.proxy.logger.messagesOf("error"), []);
     });
   }
 });
 
 Deno.test("an idle connection is replaced only once for a request", async () => {
-  await using through = await connectThrough();
-  await exchangeAndClose(through);
-  await through.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
-  const upstreamPeer = await through.upstream.accept();
+  await using chain = await connectThrough();
+  await exchangeAndClose(chain);
+  await chain.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  const upstreamPeer = await chain.upstream.accept();
   await upstreamPeer.readPreamble();
   upstreamPeer.close();
-  assertEquals((await through.clientPeer.readToEnd()).received, BAD_GATEWAY);
+  assertEquals((await chain.clientPeer.readToEnd()).received, BAD_GATEWAY);
 });
 
 Deno.test("a request is not repeated after a byte of its body has been used", async () => {
-  await using through = await connectThrough();
-  const upstreamPeer = await exchange(through);
-  await through.clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  await using chain = await connectThrough();
+  const upstreamPeer = await exchange(chain);
+  await chain.clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
   await upstreamPeer.readUntil("hello");
   upstreamPeer.close();
-  await through.clientPeer.send("world");
-  const { received } = await through.clientPeer.readToEnd();
+  await chain.clientPeer.send("world");
+  const { received } = await chain.clientPeer.readToEnd();
   assertEquals(received, BAD_GATEWAY);
   // The proxy has not connected to the upstream again: the next connection is the probe's.
-  using probe = await RawPeer.connect(through.upstream.address);
+  using probe = await RawPeer.connect(chain.upstream.address);
   await probe.send("probe");
-  assertEquals(await (await through.upstream.accept()).readExactly(5), "probe");
+  assertEquals(await (await chain.upstream.accept()).readExactly(5), "probe");
 });
 
 Deno.test("only GET and HEAD are repeated if the upstream closes without a response", async () => {
   for (
     const [request, isRepeated] of [["GET", true], ["HEAD", true], ["PUT", false], ["POST", false]]
   ) {
-    await using through = await connectThrough();
-    const first = await exchange(through);
-    await through.clientPeer.send(`${request} / HTTP/1.1\r\n\r\n`);
+    await using chain = await connectThrough();
+    const first = await exchange(chain);
+    await chain.clientPeer.send(`${request} / HTTP/1.1\r\n\r\n`);
     await first.readPreamble();
     first.close();
     if (isRepeated) {
-      const second = await through.upstream.accept();
+      const second = await chain.upstream.accept();
       await second.readPreamble();
       await second.send("HTTP/1.1 204 No Content\r\n\r\n");
-      assertEquals(await through.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
+      assertEquals(await chain.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
     } else {
-      assertEquals((await through.clientPeer.readToEnd()).received, BAD_GATEWAY);
+      assertEquals((await chain.clientPeer.readToEnd()).received, BAD_GATEWAY);
     }
   }
 });
@@ -369,7 +369,7 @@ Deno.test("a response that a middleware drops does not affect the next response"
 
 // ProxyApp: when a client leaves, its upstream connection is closed.
 
-const departures: Readonly<Record<string, (through: Through) => unknown>> = {
+const departures: Readonly<Record<string, (through: ProxyChain) => unknown>> = {
   "of a client that closes": ({ clientPeer }) => clientPeer.close(),
   "of a client that ends its writing side": ({ clientPeer }) => clientPeer.closeWrite(),
   "of a session that is closed": async ({ clientPeer, proxy }) => {
@@ -389,21 +389,21 @@ const states: readonly (readonly [state: string, request: string, answer: string
 for (const [description, leave] of Object.entries(departures)) {
   test(`the upstream connection ${description} is closed`, async (t) => {
     await testEachRow(t, states, async (_state, request, response) => {
-      await using through = await relayRequest(request);
-      const { upstreamPeer } = through;
+      await using chain = await relayRequest(request);
+      const { upstreamPeer } = chain;
       if (response !== "") {
         await upstreamPeer.send(`HTTP/1.1 200 OK\r\n${response}`);
-        await through.clientPeer.readUntil("hello\r\n");
+        await chain.clientPeer.readUntil("hello\r\n");
       }
-      await leave(through);
+      await leave(chain);
       assertEquals(
         (await withTimeout(upstreamPeer.readToEnd(), "the upstream ends", 2)).received,
         "",
       );
       // The end is not logged as an error.
-      await through.proxy.logger.waitFor("debug");
-      assertEquals(through.proxy.server.sessions.size, 0);
-      assertEquals(through.proxy.logger.messagesOf("error"), []);
+      await chain.proxy.logger.waitFor("debug");
+      assertEquals(chain.proxy.server.sessions.size, 0);
+      assertEquals(chain.proxy.logger.messagesOf("error"), []);
     });
   });
 }

@@ -80,13 +80,13 @@ Deno.test("ProxyApp relays each message byte by byte, even if connection names i
   for (const [request, response] of exchanges) {
     for (const change of [String, nameEndToEndHeaders]) {
       await t.step(`${change.name} ${JSON.stringify([request, response])}`, async () => {
-        await using through = await connectThrough();
-        await through.clientPeer.send(change(request));
-        const upstreamPeer = await through.upstream.accept();
+        await using chain = await connectThrough();
+        await chain.clientPeer.send(change(request));
+        const upstreamPeer = await chain.upstream.accept();
         assertEquals(await upstreamPeer.readExactly(request.length), request);
         await upstreamPeer.send(change(response));
-        assertEquals(await through.clientPeer.readExactly(response.length), response);
-        assertEquals([upstreamPeer.text, through.clientPeer.text], ["", ""]);
+        assertEquals(await chain.clientPeer.readExactly(response.length), response);
+        assertEquals([upstreamPeer.text, chain.clientPeer.text], ["", ""]);
       });
     }
   }
@@ -105,7 +105,7 @@ const wireBody = fc.oneof(
 );
 
 Deno.test("ProxyApp changes no byte of any exchange", async () => {
-  await using through = await connectThrough();
+  await using chain = await connectThrough();
   let upstreamPeer: RawPeer | null = null;
   await fc.assert(
     fc.asyncProperty(
@@ -125,12 +125,12 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
           formatResponse(status, reason, { ...responseHeaders, ...download.headers }),
           download.bytes,
         ]));
-        await through.clientPeer.send(request);
-        upstreamPeer ??= await through.upstream.accept();
+        await chain.clientPeer.send(request);
+        upstreamPeer ??= await chain.upstream.accept();
         assertEquals(await upstreamPeer.readExactly(request.length), request);
         await upstreamPeer.send(response);
-        assertEquals(await through.clientPeer.readExactly(response.length), response);
-        assertEquals([upstreamPeer.text, through.clientPeer.text], ["", ""]);
+        assertEquals(await chain.clientPeer.readExactly(response.length), response);
+        assertEquals([upstreamPeer.text, chain.clientPeer.text], ["", ""]);
       },
     ),
     { numRuns: 100 },
@@ -336,14 +336,14 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
   const lines = 51;
   const request = `POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
   const response = `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
-  await using through = await connectThrough();
+  await using chain = await connectThrough();
   const uploading = await countLines(async () => {
-    await through.clientPeer.send(request);
-    const upstreamPeer = await through.upstream.accept();
+    await chain.clientPeer.send(request);
+    const upstreamPeer = await chain.upstream.accept();
     assertEquals(await upstreamPeer.readExactly(request.length), request);
     const downloading = await countLines(async () => {
       await upstreamPeer.send(response);
-      assertEquals(await through.clientPeer.readExactly(response.length), response);
+      assertEquals(await chain.clientPeer.readExactly(response.length), response);
     });
     assertEquals(downloading, lines);
   });
@@ -396,11 +396,11 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
     [line, ...headers, "", ""].join("\r\n");
   await testEachRow(t, LINES, async (_label, dropped, forwarded = "") => {
     const [droppedLines, forwardedLines] = [splitLines(dropped), splitLines(forwarded)];
-    await using through = await connectThrough();
-    await through.clientPeer.send(
+    await using chain = await connectThrough();
+    await chain.clientPeer.send(
       makeMessage("DELETE / HTTP/1.1", [...droppedLines, ...forwardedLines]),
     );
-    const upstreamPeer = await through.upstream.accept();
+    const upstreamPeer = await chain.upstream.accept();
     assertEquals(
       await upstreamPeer.readPreamble(),
       makeMessage("DELETE / HTTP/1.1", forwardedLines),
@@ -412,7 +412,7 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
     const isLast = /^connection: (.*[ ,])?close( *,|\||$)/i.test(dropped);
     const lines = isLast ? [...forwardedLines, "connection: close"].toSorted() : forwardedLines;
     assertEquals(
-      await through.clientPeer.readPreamble(),
+      await chain.clientPeer.readPreamble(),
       makeMessage("HTTP/1.1 204 No Content", lines),
     );
   });
@@ -427,19 +427,19 @@ Deno.test("an upstream that sends connection: close gets no other request, and t
   for (const connection of ["close", "Close", "keep-alive, CLOSE"]) {
     for (const body of ["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\nhello"]) {
       await t.step(`connection: ${connection} and ${JSON.stringify(body)}`, async () => {
-        await using through = await connectThrough();
+        await using chain = await connectThrough();
         const upload = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nworld";
         for (let i = 0; i < 3; i++) {
-          await through.clientPeer.send(upload);
+          await chain.clientPeer.send(upload);
           // Each request uses a new connection.
-          const upstreamPeer = await through.upstream.accept();
+          const upstreamPeer = await chain.upstream.accept();
           assertEquals(await upstreamPeer.readExactly(upload.length), upload);
           // This server announces the close without closing.
           await upstreamPeer.send(`HTTP/1.1 200 OK\r\nconnection: ${connection}\r\n${body}`);
           const expected = `HTTP/1.1 200 OK\r\n${body}`;
-          assertEquals(await through.clientPeer.readExactly(expected.length), expected);
+          assertEquals(await chain.clientPeer.readExactly(expected.length), expected);
         }
-        assertEquals(through.clientPeer.text, "");
+        assertEquals(chain.clientPeer.text, "");
       });
     }
   }

@@ -159,8 +159,8 @@ Deno.test("message is null until the session ends, and then its reason; only req
     return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
   };
   await testEachRow(t, endings, async (_label, request, words, requests, options = {}) => {
-    await using meeting = await connectRawPeer(app, get, options);
-    const { session, peer } = meeting;
+    await using pair = await connectRawPeer(app, get, options);
+    const { session, peer } = pair;
     await peer.readPreamble();
     assertStrictEquals(session.message, null);
     await peer.send(request);

@@ -336,9 +336,9 @@ const brokenRequests: readonly string[] = [
 
 Deno.test("a server's log never shows a secret of a peer, even if the secret or a header beside it is invalid", async () => {
   for (const request of brokenRequests) {
-    await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request);
-    await meeting.peer.readToEnd();
-    const [message = ""] = await meeting.logger.waitFor("info");
+    await using pair = await connectRawPeer(() => [200, "OK", {}, null], request);
+    await pair.peer.readToEnd();
+    const [message = ""] = await pair.logger.waitFor("info");
     assert(!message.includes("c2VjcmV0"), message);
   }
 });

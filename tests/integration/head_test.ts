@@ -101,8 +101,8 @@ Deno.test("a server answers HEAD as GET, without the body", async (t) => {
       return [200, "OK", { "x-a": "b" }, bodies.at(-1)!.body];
     };
     // Routes don't change the result.
-    await using meeting = await connectRawPeer(routes({ "GET /a": app }), head + head);
-    const { peer, logger } = meeting;
+    await using pair = await connectRawPeer(routes({ "GET /a": app }), head + head);
+    const { peer, logger } = pair;
     await peer.closeWrite();
     const lines = framing < "x" ? `${framing}x-a: b\r\n` : `x-a: b\r\n${framing}`;
     // The session continues, and no byte of the body was sent.
@@ -119,15 +119,15 @@ Deno.test("canceling the body of a response to HEAD closes a file that the body 
   const path = `${dir.path}/file`;
   await Deno.writeFile(path, hello);
   const ownedFiles: Deno.FsFile[] = [];
-  await using meeting = await connectRawPeer(async ({ uri }) => {
+  await using pair = await connectRawPeer(async ({ uri }) => {
     const file = await Deno.open(path);
     // The sanitizer finds a stream that stays open.
     if (uri === "/stream") return [200, "OK", {}, new Body(file.readable, 5)];
     ownedFiles.push(file);
     return [200, "OK", {}, new Body(file, 5)];
   }, "HEAD /stream HTTP/1.1\r\n\r\nHEAD /file HTTP/1.1\r\n\r\n");
-  await meeting.peer.closeWrite();
-  const { received } = await meeting.peer.readToEnd();
+  await pair.peer.closeWrite();
+  const { received } = await pair.peer.readToEnd();
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
   using file = ownedFiles[0]!;
   assertEquals(await file.seek(0, Deno.SeekMode.Current), 0);
@@ -138,21 +138,21 @@ Deno.test("an app can't send a body to HEAD by changing the method of its reques
     Object.assign(request, { method: "GET" });
     return [200, "OK", {}, hello];
   };
-  await using meeting = await connectRawPeer(app, head);
-  await meeting.peer.closeWrite();
-  const { received } = await meeting.peer.readToEnd();
+  await using pair = await connectRawPeer(app, head);
+  await pair.peer.closeWrite();
+  const { received } = await pair.peer.readToEnd();
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
 });
 
 Deno.test("canceling the body of a response to HEAD may close its session", async () => {
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     makeUntypedApp((_request, session) => {
       const cancel = () => session.close(new Error("enough"));
       return [200, "OK", {}, new ChunkedBody(new ReadableStream({ cancel }))];
     }),
     head + head,
   );
-  const { peer, logger } = meeting;
+  const { peer, logger } = pair;
   const { received } = await peer.readToEnd();
   // The response may or may not be sent before the session is closed.
   const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -182,12 +182,12 @@ Deno.test("a framing header that an app returns to HEAD must match its body", as
       ["content-length: 0 without a body", { "content-length": 0 }, null, "content-length: 0\r\n"],
     ];
   await testEachRow(t, rows, async (_label, headers, body, line) => {
-    await using meeting = await connectRawPeer(() => [200, "OK", headers, body], head);
-    await meeting.peer.closeWrite();
-    const { received } = await meeting.peer.readToEnd();
+    await using pair = await connectRawPeer(() => [200, "OK", headers, body], head);
+    await pair.peer.closeWrite();
+    const { received } = await pair.peer.readToEnd();
     const isRefused = line === "none";
     assertEquals(received, isRefused ? formatErrorResponse(500) : `HTTP/1.1 200 OK\r\n${line}\r\n`);
-    assertEquals(meeting.logger.messagesOf("error").length, isRefused ? 1 : 0);
+    assertEquals(pair.logger.messagesOf("error").length, isRefused ? 1 : 0);
   });
 });
 

@@ -34,8 +34,8 @@ const RESPONSES: readonly (readonly [rule: string, bytes: string])[] = [
 
 Deno.test("a proxy replaces a response that breaks a rule by 502, passes no byte of it on, and closes the connection", async (t) => {
   await testEachRow(t, RESPONSES, async (_rule, bytes) => {
-    await using through = await connectThrough();
-    const { clientPeer, upstream } = through;
+    await using chain = await connectThrough();
+    const { clientPeer, upstream } = chain;
     await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
     const upstreamPeer = await upstream.accept();
     await upstreamPeer.readPreamble();
@@ -65,8 +65,8 @@ const REQUESTS: readonly (readonly [request: string, status: 400 | 501 | 505])[]
 Deno.test("a proxy itself refuses a request that breaks a rule, and doesn't connect to the upstream", async (t) => {
   const rows = REQUESTS.map((row) => [JSON.stringify(row[0]), ...row] as const);
   await testEachRow(t, rows, async (_label, request, status) => {
-    await using through = await connectThrough();
-    const { clientPeer, proxy, upstream } = through;
+    await using chain = await connectThrough();
+    const { clientPeer, proxy, upstream } = chain;
     await clientPeer.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
     assertEquals((await clientPeer.readToEnd()).received, formatErrorResponse(status));
     // The proxy first connects to the upstream for the next client.
@@ -99,12 +99,12 @@ const VIA = "via: 1.0 a, 1.1 b, 1.1 c";
 
 Deno.test("a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it", async (t) => {
   await testEachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_label, line) => {
-    await using through = await connectThrough();
-    await through.clientPeer.send(`GET / HTTP/1.1\r\n${line}\r\n`);
-    const upstreamPeer = await through.upstream.accept();
+    await using chain = await connectThrough();
+    await chain.clientPeer.send(`GET / HTTP/1.1\r\n${line}\r\n`);
+    const upstreamPeer = await chain.upstream.accept();
     assertEquals(await upstreamPeer.readPreamble(), `GET / HTTP/1.1\r\n${line}\r\n`);
     await upstreamPeer.send(`HTTP/1.1 204 No Content\r\n${line}\r\n`);
-    assertEquals(await through.clientPeer.readPreamble(), `HTTP/1.1 204 No Content\r\n${line}\r\n`);
+    assertEquals(await chain.clientPeer.readPreamble(), `HTTP/1.1 204 No Content\r\n${line}\r\n`);
   });
   await t.step("headers", async () => {
     await using upstream = serve(({ headers }) => [200, "OK", {}, `${headers["via"]}`]);

@@ -67,20 +67,20 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     const { errors, heard: errorLogged, logger } = makeErrorLogger();
     let calls = 0;
     const app: AppFunction = (...args) => (calls++, readAll(...args));
-    await using meeting = await connectRawPeer(app, sent, { logger });
-    const { session, peer } = meeting;
+    await using pair = await connectRawPeer(app, sent, { logger });
+    const { session, peer } = pair;
     if (event === "closeByClient") {
       await peer.readPreamble();
       await peer.closeWrite();
     }
     await withTimeout(errorLogged, "an error is logged");
-    await meeting.sessionEnded;
+    await pair.sessionEnded;
     assertEquals(errors.length, 1);
     const bug = formatBug(event, state);
     assert(errors[0]!.startsWith(`${session}: ${bug}\n    at `), errors[0]);
     assertEquals(session.message, bug);
     assertEquals(`${session.signal.reason}`, session.message);
-    assertEquals(meeting.serving.server.sessions.size, 0);
+    assertEquals(pair.serving.server.sessions.size, 0);
     // The app is not called for a request that is invalid in this state.
     assertEquals(calls, event.startsWith("receiveRequest") ? 0 : 1);
     await peer.readToEnd();
@@ -137,27 +137,27 @@ function makeSlowSink() {
 }
 
 Deno.test("server: a body may end after its connection was closed, if a slow sink still writes its last bytes", async (t) => {
-  const rows: [label: string, close: (meeting: ServedRawPeer) => void, message: string][] = [
+  const rows: [label: string, close: (pair: ServedRawPeer) => void, message: string][] = [
     ["by the app", ({ session }) => session.close(), "closed by the app"],
     ["by the server", ({ serving }) => serving.server.close(), "closed by the server"],
   ];
   await testEachRow(t, rows, async (_label, close, message) => {
     const sink = makeSlowSink();
     const writing = Promise.withResolvers<number>();
-    await using meeting = await connectRawPeer(async ({ body }) => {
+    await using pair = await connectRawPeer(async ({ body }) => {
       const count = body!.writeTo(sink);
       writing.resolve(count);
       await count;
       return [200, "OK", {}, null];
     }, PUT);
     await sink.begun;
-    close(meeting);
+    close(pair);
     sink.release();
     assertEquals(await withTimeout(writing.promise, "the body is written"), 5);
-    await meeting.sessionEnded;
-    assertEquals(meeting.session.message?.startsWith(message), true, `${meeting.session.message}`);
-    assertEquals(meeting.logger.messagesOf("error"), []);
-    assertEquals((await meeting.peer.readToEnd()).received, "");
+    await pair.sessionEnded;
+    assertEquals(pair.session.message?.startsWith(message), true, `${pair.session.message}`);
+    assertEquals(pair.logger.messagesOf("error"), []);
+    assertEquals((await pair.peer.readToEnd()).received, "");
   });
 });
 

@@ -65,11 +65,11 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
   for (const [label, make, sent] of brokenBodies) {
     await t.step(`server: ${label}`, async () => {
       const requests = "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n";
-      await using meeting = await connectRawPeer(() => [200, "OK", {}, make()], requests);
-      await meeting.peer.closeWrite();
-      const { received } = await meeting.peer.readToEnd();
+      await using pair = await connectRawPeer(() => [200, "OK", {}, make()], requests);
+      await pair.peer.closeWrite();
+      const { received } = await pair.peer.readToEnd();
       assertMatch(getBodyBytes(received), sent);
-      assertEquals((await meeting.logger.waitFor("error")).length, 1);
+      assertEquals((await pair.logger.waitFor("error")).length, 1);
     });
     await t.step(`client: ${label}`, async () => {
       using pair = await connect({ timeout: 1 });

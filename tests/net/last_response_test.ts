@@ -50,15 +50,15 @@ Deno.test("a streamed response to a request whose body the app has canceled has 
       })(),
     ];
   };
-  await using meeting = await connectRawPeer(app, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
+  await using pair = await connectRawPeer(app, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
   const head = `HTTP/1.1 400 Bad Request\r\n${CLOSE}transfer-encoding: chunked\r\n\r\n`;
-  assertEquals(await meeting.peer.readPreamble(), head);
+  assertEquals(await pair.peer.readPreamble(), head);
 });
 
 Deno.test("with unframedNull a null body has no framing, unless the app returns content-length: 0; the last response has framing and connection: close", async () => {
   const headersByUri: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", headersByUri[uri]!, null];
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     app,
     "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n",
     {
@@ -66,7 +66,7 @@ Deno.test("with unframedNull a null body has no framing, unless the app returns 
     },
   );
   const last = `HTTP/1.1 401 xx\r\n${CLOSE}${EMPTY}\r\n`;
-  assertEquals((await meeting.peer.readToEnd()).received, `HTTP/1.1 200 xx\r\n\r\n${last}`);
+  assertEquals((await pair.peer.readToEnd()).received, `HTTP/1.1 200 xx\r\n\r\n${last}`);
 });
 
 Deno.test("with unframedNull a client sends null without framing, and without the option as zero bytes", async () => {
@@ -157,15 +157,15 @@ Deno.test("the last response has connection: close with any header of the app, a
   ];
   await testEachRow(t, rows, async (_label, app, rest, lines, level, reason) => {
     const sent = `PUT / HTTP/1.1\r\n${rest}`;
-    await using meeting = await connectRawPeer(app, sent.repeat(3), { maxRequests: 3 });
-    const { received } = await meeting.peer.readToEnd();
+    await using pair = await connectRawPeer(app, sent.repeat(3), { maxRequests: 3 });
+    const { received } = await pair.peer.readToEnd();
     assertEquals(received.slice(received.lastIndexOf("HTTP/1.1 ")).split("\r\n").slice(1), [
       ...lines.split("\r\n").filter(Boolean),
       ...EMPTY.split("\r\n"),
       "",
     ]);
-    assertEquals(meeting.session.message, reason);
-    assertEquals(meeting.logger.lines, [[level, `${meeting.session}: ended after ${reason}`]]);
+    assertEquals(pair.session.message, reason);
+    assertEquals(pair.logger.lines, [[level, `${pair.session}: ended after ${reason}`]]);
   });
 });
 

@@ -82,14 +82,14 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
 Deno.test("the time-out error of a client and a server distinguishes a peer that reads too slowly from a silent peer", async () => {
   const bytes = new Uint8Array(16_000_000);
   const slow = "TimedOut: the peer took over 0.2 s to read what was sent";
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     () => [200, "OK", {}, bytes],
     "GET / HTTP/1.1\r\n\r\n",
     {
       timeout: 0.2,
     },
   );
-  const [line = ""] = await meeting.logger.waitFor("info");
+  const [line = ""] = await pair.logger.waitFor("info");
   assertEquals(line.slice(line.indexOf("TimedOut: ")), slow);
 
   using server = new RawServer();
@@ -116,9 +116,9 @@ Deno.test("the log line of a timeout mentions that the peer waits for 100 Contin
     ["a next request without expect", `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`, waiting],
   ] as const;
   await Promise.all(rows.map(async ([label, bytes, expected]) => {
-    await using meeting = await connectRawPeer(app, bytes, { timeout: 0.2 });
-    await meeting.peer.readToEnd();
-    const [line = ""] = await meeting.logger.waitFor("info");
+    await using pair = await connectRawPeer(app, bytes, { timeout: 0.2 });
+    await pair.peer.readToEnd();
+    const [line = ""] = await pair.logger.waitFor("info");
     assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, label);
   }));
 });

@@ -37,10 +37,10 @@ async function exchange(
   handle: (request: Request) => unknown,
   request: string,
 ): Promise<{ received: string; errors: string[] }> {
-  await using meeting = await connectRawPeer(makeUntypedApp(handle), request + get);
-  await meeting.peer.closeWrite();
-  const { received } = await meeting.peer.readToEnd();
-  return { received, errors: meeting.logger.messagesOf("error") };
+  await using pair = await connectRawPeer(makeUntypedApp(handle), request + get);
+  await pair.peer.closeWrite();
+  const { received } = await pair.peer.readToEnd();
+  return { received, errors: pair.logger.messagesOf("error") };
 }
 
 /** An invalid response for each rule. tests/base/ tests every value of each part. */
@@ -240,8 +240,8 @@ Deno.test("every value that an app throws is logged as an error and causes 500; 
           throw value;
         };
         const onConnect = () => hook === "handle" || throwValue();
-        await using meeting = await connectRawPeer({ handle: throwValue, onConnect }, get);
-        const { peer, logger } = meeting;
+        await using pair = await connectRawPeer({ handle: throwValue, onConnect }, get);
+        const { peer, logger } = pair;
         const { received } = await peer.readToEnd();
         assertEquals(received, hook === "handle" ? formatErrorResponse(500) : "");
         const [message = ""] = await logger.waitFor("error");
@@ -267,9 +267,9 @@ Deno.test("a response whose parts can't be read is an error of the app", async (
       await t.step(
         `${field} of ${Array.isArray(response) ? "an array" : "an object"}`,
         async () => {
-          await using meeting = await connectRawPeer(makeUntypedApp(() => response), get);
-          assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));
-          await meeting.logger.waitFor("error");
+          await using pair = await connectRawPeer(makeUntypedApp(() => response), get);
+          assertEquals((await pair.peer.readToEnd()).received, formatErrorResponse(500));
+          await pair.logger.waitFor("error");
         },
       );
     }
@@ -336,11 +336,11 @@ Deno.test("if a body is too long for its app, the server responds with 413, and 
       // Send 16 MiB only for one of these methods.
       if (framing === "in chunks" && !isLimited && label !== "bytes") continue;
       await t.step(`${label}, ${framing}`, async () => {
-        await using meeting = await connectRawPeer(async ({ body }) => {
+        await using pair = await connectRawPeer(async ({ body }) => {
           await read(body!);
           return [200, "OK", {}, null];
         }, "PUT /upload HTTP/1.1\r\n");
-        const { peer, logger } = meeting;
+        const { peer, logger } = pair;
         await peer.send(...framing === "in chunks" && isLimited ? smallBody : parts);
         const response =
           "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -356,11 +356,11 @@ Deno.test("if a body is too long for its app, the server responds with 413, and 
 });
 
 Deno.test("if a body is too long for one read, the server responds with 500, and logs it at level info, without a stack", async () => {
-  await using meeting = await connectRawPeer(async ({ body }) => {
+  await using pair = await connectRawPeer(async ({ body }) => {
     await body!.read();
     return [200, "OK", {}, null];
   }, `PUT / HTTP/1.1\r\ncontent-length: ${MAX_BYTES + 1}\r\n\r\n`);
-  const { peer, logger } = meeting;
+  const { peer, logger } = pair;
   assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
   const [line = ""] = await logger.waitFor("info");
   assertStringIncludes(line, `one read returns at most ${MAX_BYTES} bytes`);
@@ -384,23 +384,23 @@ Deno.test("a response may have a text as its body, encoded as UTF-8, and omits h
     t,
     rows.map((row) => [row[2], ...row] as const),
     async (_name, response, request, expected) => {
-      await using meeting = await connectRawPeer(makeUntypedApp(() => response), request);
-      await meeting.peer.closeWrite();
-      const { received } = await meeting.peer.readToEnd();
+      await using pair = await connectRawPeer(makeUntypedApp(() => response), request);
+      await pair.peer.closeWrite();
+      const { received } = await pair.peer.readToEnd();
       assertEquals(received, expected);
-      assertEquals(meeting.logger.messagesOf("error"), []);
+      assertEquals(pair.logger.messagesOf("error"), []);
     },
   );
 });
 
 Deno.test("a body that the app made and that is too long to be read at once is an error of the app", async () => {
-  await using meeting = await connectRawPeer(async () => {
+  await using pair = await connectRawPeer(async () => {
     await new Body(new Blob([]).stream(), MAX_BYTES + 1).bytes();
     return [200, "OK", {}, null];
   }, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-  assertEquals((await meeting.peer.readToEnd()).received, formatErrorResponse(500));
-  await meeting.logger.waitFor("error");
-  assertEquals(meeting.logger.messagesOf("info"), []);
+  assertEquals((await pair.peer.readToEnd()).received, formatErrorResponse(500));
+  await pair.logger.waitFor("error");
+  assertEquals(pair.logger.messagesOf("info"), []);
 });
 
 Deno.test("a response is written whole before the next response, however few bytes the socket accepts at a time", async () => {

@@ -33,7 +33,7 @@ interface Moment {
   readonly handle?: AppFunction;
   /** The app's operation on the request's body, which must reject with the reason. */
   readonly read?: (body: NonNullable<BodyIn>, session: Session) => Promise<unknown>;
-  readonly until?: (meeting: ServedRawPeer) => unknown;
+  readonly until?: (pair: ServedRawPeer) => unknown;
   /** The bytes that the peer receives after that. */
   readonly received?: string;
 }
@@ -139,7 +139,7 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
   Deno.test(`a session can be closed ${when}`, async () => {
     const released = Promise.withResolvers<boolean>();
     const bodyError = Promise.withResolvers<unknown>();
-    await using meeting = await connectRawPeer({
+    await using pair = await connectRawPeer({
       handle: handle ?? (async ({ body }, session) => {
         if (read !== undefined) {
           bodyError.resolve(await catchRejection(read(body!, session), "the read"));
@@ -148,19 +148,19 @@ for (const { when, sent = get, onConnect, handle, read, until, received = "" } o
       }),
       onConnect: (session) => onConnect?.(session, released.promise) ?? true,
     }, sent);
-    const { session, peer } = meeting;
+    const { session, peer } = pair;
     if (until !== undefined) {
-      await until(meeting);
+      await until(pair);
       session.close(reason);
-      assertClosed(meeting);
+      assertClosed(pair);
     }
     if (read !== undefined) {
       assertStrictEquals(await withTimeout(bodyError.promise, "the promise rejects"), reason);
     }
     assertEquals((await peer.readToEnd()).received, received);
     released.resolve(true);
-    await meeting.sessionEnded;
-    assertClosed(meeting);
+    await pair.sessionEnded;
+    assertClosed(pair);
   });
 }
 
@@ -168,25 +168,25 @@ Deno.test("the body of a response that an app returns too late is canceled", asy
   const returned = Promise.withResolvers<void>();
   const iterator = makeHalves(null, returned.resolve);
   await iterator.next();
-  await using meeting = await connectRawPeer((_request, session) => {
+  await using pair = await connectRawPeer((_request, session) => {
     session.close(reason);
     return [200, "OK", {}, new BodyIter(iterator, 5)];
   }, get);
   await withTimeout(returned.promise, "the generator returns");
-  await meeting.peer.assertClosedSilently();
-  assertClosed(meeting);
+  await pair.peer.assertClosedSilently();
+  assertClosed(pair);
 });
 
 Deno.test("a session can be closed by the body of its response", async () => {
   const finished = Promise.withResolvers<void>();
-  await using meeting = await connectRawPeer((_request, session) => {
+  await using pair = await connectRawPeer((_request, session) => {
     return [200, "OK", {}, new BodyIter(makeHalves(session, finished.resolve), 10)];
   }, get);
-  await meeting.sessionEnded;
-  const { received } = await meeting.peer.readToEnd();
+  await pair.sessionEnded;
+  const { received } = await pair.peer.readToEnd();
   assert(!received.includes("world"), received);
   await withTimeout(finished.promise, "the body ends");
-  assertClosed(meeting);
+  assertClosed(pair);
 });
 
 Deno.test("a session can be closed while its peer does not read the response", async () => {
@@ -194,7 +194,7 @@ Deno.test("a session can be closed while its peer does not read the response", a
   function* makePieces() {
     for (;; pieceCount++) yield new Uint8Array(1_000_000);
   }
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     () => [200, "OK", {}, new BodyIter(makePieces(), 1e12)],
     get,
   );
@@ -205,13 +205,13 @@ Deno.test("a session can be closed while its peer does not read the response", a
     }
   };
   await withTimeout(waitUntilBlocked(), "the response is held up");
-  meeting.session.close(reason);
-  await meeting.sessionEnded;
-  assertClosed(meeting);
+  pair.session.close(reason);
+  await pair.sessionEnded;
+  assertClosed(pair);
 });
 
 Deno.test("closing a session after its last response has no effect, and the response is received", async () => {
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     (_request, session) => {
       // Closing the session right after the body has ended must not discard the response.
       session.signal.addEventListener("abort", () => session.close(reason));
@@ -221,7 +221,7 @@ Deno.test("closing a session after its last response has no effect, and the resp
     // response.
     `PUT / HTTP/1.1\r\ncontent-length: 300000\r\n\r\n${"x".repeat(200_000)}`,
   );
-  const { peer, session, serving } = meeting;
+  const { peer, session, serving } = pair;
   await peer.readPreamble();
   const { received, kind: ending } = await peer.readToEnd();
   assertEquals([received.length, ending, serving.server.sessions.size], [1000, "end", 0]);
@@ -236,19 +236,19 @@ Deno.test("closing a session after its last response has no effect, and the resp
 });
 
 Deno.test("closing a session that has ended, or closing again, has no effect", async () => {
-  const endings: readonly ((meeting: ServedRawPeer) => void)[] = [
+  const endings: readonly ((pair: ServedRawPeer) => void)[] = [
     ({ peer }) => peer.close(),
     ({ serving }) => serving.server.close(),
   ];
   for (const end of endings) {
-    await using endedMeeting = await connectRawPeer(() => ok, get);
-    await endedMeeting.peer.readPreamble();
-    end(endedMeeting);
-    await endedMeeting.sessionEnded;
-    const { message, signal } = endedMeeting.session;
+    await using endedPair = await connectRawPeer(() => ok, get);
+    await endedPair.peer.readPreamble();
+    end(endedPair);
+    await endedPair.sessionEnded;
+    const { message, signal } = endedPair.session;
     const endReason = signal.reason;
-    endedMeeting.session.close(reason);
-    assertEquals([endedMeeting.session.message, endedMeeting.logger.lines.length], [message, 1]);
+    endedPair.session.close(reason);
+    assertEquals([endedPair.session.message, endedPair.logger.lines.length], [message, 1]);
     assertStrictEquals(signal.reason, endReason);
   }
 
@@ -262,29 +262,29 @@ Deno.test("closing a session that has ended, or closing again, has no effect", a
 Deno.test("a reason may be any value, and without one it is a ConnectionClosedError", async () => {
   for (const value of ["text", 0, false, Symbol("reason"), { toString: null }, undefined, null]) {
     const bodyError = Promise.withResolvers<unknown>();
-    await using meeting = await connectRawPeer(async ({ body }) => {
+    await using pair = await connectRawPeer(async ({ body }) => {
       bodyError.resolve(await catchRejection(body!.bytes(), "the read"));
       return [400, "Bad Request", {}, null];
     }, bodies["a Body"]);
-    await meeting.appCalled;
-    meeting.session.close(value);
+    await pair.appCalled;
+    pair.session.close(value);
     const error = await withTimeout(bodyError.promise, "the read fails");
     if (value === undefined || value === null) assertInstanceOf(error, ConnectionClosedError);
-    assertClosed(meeting, value ?? error);
-    await meeting.peer.assertClosedSilently();
+    assertClosed(pair, value ?? error);
+    await pair.peer.assertClosedSilently();
   }
 });
 
 Deno.test("a listener of its signal can close a session", async () => {
-  await using meeting = await connectRawPeer(async (_request, { signal }) => {
+  await using pair = await connectRawPeer(async (_request, { signal }) => {
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
     return ok;
   }, get);
-  const { session, peer } = meeting;
+  const { session, peer } = pair;
   session.signal.addEventListener("abort", () => session.close(reason));
   await peer.closeWrite();
   await peer.assertClosedSilently();
-  await meeting.sessionEnded;
+  await pair.sessionEnded;
   assertInstanceOf(session.signal.reason, ConnectionClosedError);
   assert(session.message?.endsWith("Error: revoked"), `${session.message}`);
 });

@@ -30,10 +30,10 @@ const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n
 
 /** Sends two requests at once, and returns the number of responses. */
 async function countResponses(app: App, request: string): Promise<number> {
-  await using meeting = await connectRawPeer(app, request + get);
-  await meeting.peer.closeWrite();
-  const { received, kind: ending } = await meeting.peer.readToEnd();
-  assertEquals([ending, meeting.logger.messagesOf("error")], ["end", []]);
+  await using pair = await connectRawPeer(app, request + get);
+  await pair.peer.closeWrite();
+  const { received, kind: ending } = await pair.peer.readToEnd();
+  assertEquals([ending, pair.logger.messagesOf("error")], ["end", []]);
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
@@ -112,14 +112,14 @@ Deno.test("connection: close in a request ends the session after its response, a
         const values = testsAllValues ? [...CLOSES, ...NOT_CLOSES] : ["close", "keep-alive"];
         for (const value of values) {
           const calls: string[] = [];
-          await using meeting = await connectRawPeer(async ({ uri, headers, body }) => {
+          await using pair = await connectRawPeer(async ({ uri, headers, body }) => {
             calls.push(uri);
             await body?.bytes();
             // The request has announced the close, even if the app changes its headers.
             delete (headers as HeaderDict)["connection"];
             return [status, "As it is", {}, null];
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: no request`);
-          const { peer, logger, session } = meeting;
+          const { peer, logger, session } = pair;
           const { received } = await peer.readToEnd();
           const isLast = CLOSES.includes(value) || status === 500;
           assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
@@ -154,18 +154,18 @@ Deno.test("a request with connection: close gets a response with connection: clo
   for (const [response, expected] of rows) {
     const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
     // The server has no time-outs, and the client doesn't close its side.
-    await using meeting = await connectRawPeer(() => response, request, { timeout: null });
-    assertEquals(await meeting.peer.readToEnd(), { received: expected, kind: "end" });
+    await using pair = await connectRawPeer(() => response, request, { timeout: null });
+    assertEquals(await pair.peer.readToEnd(), { received: expected, kind: "end" });
   }
 });
 
 Deno.test("if the last of maxRequests requests has connection: close, that header is the logged reason", async () => {
   const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
-  await using meeting = await connectRawPeer(() => [200, "OK", {}, null], request, {
+  await using pair = await connectRawPeer(() => [200, "OK", {}, null], request, {
     maxRequests: 1,
   });
-  assertEquals((await meeting.peer.readToEnd()).kind, "end");
-  assertEquals(meeting.session.message, "a request with connection: close (status 200)");
+  assertEquals((await pair.peer.readToEnd()).kind, "end");
+  assertEquals(pair.session.message, "a request with connection: close (status 200)");
 });
 
 Deno.test("an unread body ends the session after the response, and is logged once at level info", async (t) => {
@@ -191,11 +191,11 @@ Deno.test("an unread body ends the session after the response, and is logged onc
     for (const [useName, use] of Object.entries(usesByName)) {
       await t.step(`${requestName}, ${useName}`, async () => {
         for (const status of useName === "untouched" ? [200, 304, 404, 413] : [200]) {
-          await using meeting = await connectRawPeer(async ({ body }) => {
+          await using pair = await connectRawPeer(async ({ body }) => {
             await use(body!);
             return [status, "As it is", {}, null];
           }, request);
-          const { peer, logger, session } = meeting;
+          const { peer, logger, session } = pair;
           const headerLines = `connection: close\r\n${
             status === 304 ? "" : "content-length: 0\r\n"
           }`;
@@ -224,11 +224,11 @@ Deno.test("an app can send a body back while it arrives, and the session continu
     };
     return [200, "OK", {}, body === null ? null : new BodyIter(makePieces(), 10)];
   };
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     app,
     "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello",
   );
-  const { peer, logger } = meeting;
+  const { peer, logger } = pair;
   const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
   assertEquals(await peer.readPreamble() + await peer.readExactly(5), `${preamble}HELLO`);
   await peer.send(`world${get}`);
@@ -244,7 +244,7 @@ Deno.test("maxRequests ends the session after that many requests, with responses
   for (const maxRequests of [1, 2, 5, undefined]) {
     const maxCount = maxRequests ?? 1000;
     const sessions = new Set<Session>();
-    await using meeting = await connectRawPeer(
+    await using pair = await connectRawPeer(
       (_request, session) => {
         sessions.add(session);
         return [200, "OK", { number: `${session.requests}` }, null];
@@ -252,10 +252,10 @@ Deno.test("maxRequests ends the session after that many requests, with responses
       get.repeat(maxCount + 3),
       { maxRequests },
     );
-    const { received, kind: ending } = await meeting.peer.readToEnd();
+    const { received, kind: ending } = await pair.peer.readToEnd();
     const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
     assertEquals(numbers, Array.from({ length: maxCount }, (_, i) => i));
-    const { session } = meeting;
+    const { session } = pair;
     assertEquals([ending, session.maxRequests, session.requests], ["end", maxCount, maxCount]);
     assertEquals([...sessions], [session]);
   }
@@ -271,8 +271,8 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
   ) {
     await t.step(`status ${status}, ${bodyLength} bytes`, async () => {
       const request = `PUT / HTTP/1.1\r\ncontent-length: ${bodyLength}\r\n\r\n`;
-      await using meeting = await connectRawPeer(() => [status, "As it is", {}, body], request);
-      const { peer, logger } = meeting;
+      await using pair = await connectRawPeer(() => [status, "As it is", {}, body], request);
+      const { peer, logger } = pair;
       await logger.waitFor("info");
       await peer.send(new Uint8Array(bodyLength));
       await peer.closeWrite();
@@ -286,11 +286,11 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
 
 Deno.test("an ended session closes its write side at once, and discards received bytes", async () => {
   const receivedUris: string[] = [];
-  await using meeting = await connectRawPeer(({ uri }) => {
+  await using pair = await connectRawPeer(({ uri }) => {
     receivedUris.push(uri);
     return [500, "Internal Server Error", {}, null];
   }, "GET /1 HTTP/1.1\r\n\r\n");
-  const { peer } = meeting;
+  const { peer } = pair;
   // The server closes its write side although the client's side is still open.
   const { received, kind: ending } = await peer.readToEnd();
   assertEquals([received, ending], [
@@ -306,8 +306,8 @@ Deno.test("an ended session closes its write side at once, and discards received
 Deno.test("an ended session discards at most about 1 MiB", async () => {
   const request = "PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n";
   const app: App = () => [413, "Content Too Large", {}, null];
-  await using meeting = await connectRawPeer(app, request, { maxConnections: 1 });
-  const { peer, serving } = meeting;
+  await using pair = await connectRawPeer(app, request, { maxConnections: 1 });
+  const { peer, serving } = pair;
   const sentBytes = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
   // The kernel's buffers on both sides also accept bytes.
   assert(sentBytes < 32 * 1048576, `${sentBytes} bytes were accepted`);
@@ -339,17 +339,17 @@ Deno.test("after an error of the app or the client, the server sends one respons
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
     const firstRequest = "GET /first HTTP/1.1\r\n\r\n";
     await retryUntilInTime("it kept its slot", async () => {
-      await using meeting = await connectRawPeer(appAfterFirst, firstRequest, {
+      await using pair = await connectRawPeer(appAfterFirst, firstRequest, {
         maxConnections: 1,
       });
-      await meeting.peer.readPreamble();
+      await pair.peer.readPreamble();
       const start = performance.now();
       // The following bytes are not parsed as a request.
-      await meeting.peer.send(request + firstRequest);
-      assertEquals((await meeting.peer.readToEnd()).received, response);
-      assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
+      await pair.peer.send(request + firstRequest);
+      assertEquals((await pair.peer.readToEnd()).received, response);
+      assertEquals(pair.logger.lines.map(([level]) => level), [level]);
       // The slot is free although the peer has not closed the connection.
-      using nextPeer = await RawPeer.connect(meeting.serving.address);
+      using nextPeer = await RawPeer.connect(pair.serving.address);
       await nextPeer.send(firstRequest);
       await nextPeer.readPreamble();
       return performance.now() - start < 800;
@@ -378,9 +378,9 @@ Deno.test("an app that catches the error of its request's body may return any re
     ["it throws another error", rethrowingApp, formatErrorResponse(500), "error"],
   ];
   await testEachRow(t, rows, async (_label, app, response, level) => {
-    await using meeting = await connectRawPeer(app, NO_CHUNKS + get);
-    assertEquals((await meeting.peer.readToEnd()).received, response);
-    assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
+    await using pair = await connectRawPeer(app, NO_CHUNKS + get);
+    assertEquals((await pair.peer.readToEnd()).received, response);
+    assertEquals(pair.logger.lines.map(([level]) => level), [level]);
   });
   // After the start of a response, the server doesn't send another response.
   const echoApp: AppFunction = (
@@ -390,11 +390,11 @@ Deno.test("an app that catches the error of its request's body may return any re
     for await (const piece of body.readable) yield [null, piece] as const;
     yield [null, new Uint8Array(0)] as const;
   }
-  await using meeting = await connectRawPeer(
+  await using echoPair = await connectRawPeer(
     echoApp,
     "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
   );
-  const { peer } = meeting;
+  const { peer } = echoPair;
   await peer.readPreamble();
   await peer.send("5\r\nhello\r\nno chunk\r\n");
   const { received } = await peer.readToEnd();
@@ -416,11 +416,11 @@ Deno.test("if a peer closes or stalls inside a request, the server closes withou
   ]
     .map((text) => [JSON.stringify(text), text] as const);
   await testEachRow(t, rows, async (_label, text) => {
-    await using closingMeeting = await connectRawPeer(readBodyApp, text);
-    await closingMeeting.peer.closeWrite();
-    await closingMeeting.peer.assertClosedSilently("the client closes");
-    await using silentMeeting = await connectRawPeer(readBodyApp, text, { timeout: 0.2 });
-    await silentMeeting.peer.assertClosedSilently("the client stalls");
+    await using closingPair = await connectRawPeer(readBodyApp, text);
+    await closingPair.peer.closeWrite();
+    await closingPair.peer.assertClosedSilently("the client closes");
+    await using silentPair = await connectRawPeer(readBodyApp, text, { timeout: 0.2 });
+    await silentPair.peer.assertClosedSilently("the client stalls");
   });
 });
 
@@ -460,16 +460,16 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
     "the session lingered longer, or ended its last response late",
     async () => {
       const startTime = performance.now();
-      await using firstMeeting = await connectRawPeer(app, get, {
+      await using firstPair = await connectRawPeer(app, get, {
         timeout: 0.2,
         maxConnections: 1,
       });
-      assertEquals((await firstMeeting.peer.readToEnd()).kind, "end");
+      assertEquals((await firstPair.peer.readToEnd()).kind, "end");
       const endTime = performance.now();
       // close() has no effect on an ended session: its peer may still be receiving.
-      firstMeeting.session.close();
+      firstPair.session.close();
       // The first connection occupies its slot until it is closed; then the second is answered.
-      using secondPeer = await RawPeer.connect(firstMeeting.serving.address);
+      using secondPeer = await RawPeer.connect(firstPair.serving.address);
       await secondPeer.send(get);
       await secondPeer.readPreamble();
       const seconds = (performance.now() - startTime) / 1000;
@@ -480,8 +480,8 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
 });
 
 Deno.test("closing a server in a session's abort event keeps the session's reason", async () => {
-  await using meeting = await connectRawPeer(() => [200, "OK", {}, null], get, { timeout: 0.1 });
-  const { peer, serving, session } = meeting;
+  await using pair = await connectRawPeer(() => [200, "OK", {}, null], get, { timeout: 0.1 });
+  const { peer, serving, session } = pair;
   session.signal.addEventListener("abort", () => serving.server.close());
   await peer.readToEnd();
   assertMatch(`${session.message}`, /^TimedOut: /);
@@ -504,7 +504,7 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
     await testEachRow(t, Object.entries(readersByName), async (_name, read) => {
       const readFailed = Promise.withResolvers<unknown>();
       let pendingReads = 0;
-      await using meeting = await connectRawPeer({
+      await using pair = await connectRawPeer({
         handle({ body }) {
           readFailed.resolve(catchRejection(read(body!), "a read"));
           return [413, "Content Too Large", {}, null];
@@ -521,7 +521,7 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
           return true;
         },
       }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${isChunked ? "61a80\r\n" : ""}`);
-      const { peer } = meeting;
+      const { peer } = pair;
       assertEquals(
         await peer.readPreamble(),
         "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -539,12 +539,12 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
 
 Deno.test("the first read of a body after its error response is a BodyError", async () => {
   let requestBody: Request["body"] = null;
-  await using meeting = await connectRawPeer(({ body }) => {
+  await using pair = await connectRawPeer(({ body }) => {
     requestBody = body;
     return [404, "Not Found", {}, null];
   }, put);
-  await meeting.peer.closeWrite();
-  await meeting.peer.readToEnd();
+  await pair.peer.closeWrite();
+  await pair.peer.readToEnd();
   const error = await catchRejection(requestBody!.read(), "the read");
   assertInstanceOf(error, BodyError);
   assertInstanceOf(error.cause, BodyError);
@@ -564,7 +564,7 @@ const endRows: readonly {
   readonly sentBytes?: string;
   readonly answer?: () => ResponseTuple;
   readonly accepts?: boolean;
-  readonly act?: (meeting: ServedRawPeer) => unknown;
+  readonly act?: (pair: ServedRawPeer) => unknown;
 }[] = [
   {
     cause: "the last response",
@@ -638,15 +638,15 @@ for (
   } of endRows
 ) {
   Deno.test(`a session that ends by ${cause} is logged once, at level ${level}`, async () => {
-    await using meeting = await connectRawPeer({
+    await using pair = await connectRawPeer({
       onConnect: () => accepts,
       handle: async ({ body }) => {
         await body?.bytes();
         return response?.() ?? [200, "OK", {}, null];
       },
     }, sentBytes);
-    await act?.(meeting);
-    const { session, logger } = meeting;
+    await act?.(pair);
+    const { session, logger } = pair;
     const [logLine] = await logger.waitFor(level);
     assertMatch(`${session.message}`, message);
     assertEquals(logger.lines, [[level, `${session}: ${line ?? session.message}`]]);
@@ -752,22 +752,22 @@ Deno.test("if a peer disappears while an app streams, the server ends the stream
 Deno.test("tiny chunks and endless extensions cost their sender more time than the server", async (t) => {
   const requestStart = `PUT / HTTP/1.1\r\n${CHUNKED}`;
   await t.step("tiny chunks are read", async () => {
-    await using meeting = await connectRawPeer(
+    await using pair = await connectRawPeer(
       readingApp,
       `${requestStart}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`,
     );
-    assertEquals(await meeting.peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assertEquals(await pair.peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   });
   await t.step("an endless extension ends the session", async () => {
-    await using meeting = await connectRawPeer(readingApp, `${requestStart}1;k=`);
+    await using pair = await connectRawPeer(readingApp, `${requestStart}1;k=`);
     const maxBytes = 64 * 1048576;
-    const sentBytes = await meeting.peer.sendUntilRefused(
+    const sentBytes = await pair.peer.sendUntilRefused(
       encodeLatin1("v".repeat(65536)),
       maxBytes,
     );
     assert(sentBytes < maxBytes, "the server read all of it");
-    await meeting.logger.waitFor("info");
-    await assertServes(meeting.serving);
+    await pair.logger.waitFor("info");
+    await assertServes(pair.serving);
   });
 });
 

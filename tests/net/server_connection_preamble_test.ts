@@ -178,12 +178,12 @@ Deno.test("a server refuses a request target that is too long with 431", async (
 
 Deno.test("a request contains exactly the parts that were sent", async () => {
   const requests: Request[] = [];
-  await using meeting = await connectRawPeer(
+  await using pair = await connectRawPeer(
     (request) => (requests.push(request), [200, "OK", {}, null]),
     "GET /foo/bar/?k=v HTTP/1.1\r\nRange: bytes=2-4\r\nproto: x\r\n" +
       "constructor: c\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",
   );
-  await meeting.peer.readPreamble();
+  await pair.peer.readPreamble();
   const request = requests[0]!;
   const { method, uri, headers, body, mount, path, query } = request;
   assertEquals([method, uri, body, query], ["GET", "/foo/bar/?k=v", null, "k=v"]);

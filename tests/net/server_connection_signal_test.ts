@@ -45,14 +45,14 @@ const requests: Readonly<Record<string, string>> = {
 for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
   test(`the signal is aborted when a client ${closing} while an app is pending`, async () => {
     await runConcurrently(requests, async (label, request) => {
-      await using meeting = await connectRawPeer(async ({ body }, session) => {
+      await using pair = await connectRawPeer(async ({ body }, session) => {
         await waitForAbort(session.signal);
         await body?.cancel();
         return [400, "Bad Request", {}, null];
       }, request);
-      await meeting.appCalled;
-      const signalAborted = waitForAbort(meeting.session.signal);
-      await leave(meeting.peer);
+      await pair.appCalled;
+      const signalAborted = waitForAbort(pair.session.signal);
+      await leave(pair.peer);
       assertInstanceOf(await signalAborted, ConnectionClosedError, label);
     });
   });
@@ -61,14 +61,14 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
 test("the signal is aborted when a client leaves while onConnect is pending", async () => {
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     let handled = 0;
-    await using meeting = await connectRawPeer({
+    await using pair = await connectRawPeer({
       onConnect: async (session) => await waitForAbort(session.signal) === null,
       handle: () => (handled++, ok),
     }, get);
-    const signalAborted = waitForAbort(meeting.session.signal);
-    await leave(meeting.peer);
+    const signalAborted = waitForAbort(pair.session.signal);
+    await leave(pair.peer);
     assertInstanceOf(await signalAborted, ConnectionClosedError, closing);
-    await meeting.logger.waitFor("info");
+    await pair.logger.waitFor("info");
     assertEquals(handled, 0);
   });
 });
@@ -76,7 +76,7 @@ test("the signal is aborted when a client leaves while onConnect is pending", as
 test("the signal is aborted when a client leaves while a response is idle", async () => {
   using intervals = recordIntervals();
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
-    await using meeting = await connectRawPeer((_request, session) => {
+    await using pair = await connectRawPeer((_request, session) => {
       async function* makePieces() {
         yield encodeLatin1("hello");
         await waitForAbort(session.signal);
@@ -84,12 +84,12 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
       }
       return [200, "OK", {}, new BodyIter(makePieces(), 10)];
     }, get);
-    await meeting.peer.readUntil("hello");
-    const signalAborted = waitForAbort(meeting.session.signal);
-    await leave(meeting.peer);
+    await pair.peer.readUntil("hello");
+    const signalAborted = waitForAbort(pair.session.signal);
+    await leave(pair.peer);
     assertInstanceOf(await signalAborted, ConnectionClosedError);
     // A peer that has closed only its write side receives the rest.
-    if (closing !== "closes") await meeting.peer.readUntil("world");
+    if (closing !== "closes") await pair.peer.readUntil("world");
   });
   assert(intervals.started.includes(300), "how often it is looked for");
 });
@@ -121,15 +121,15 @@ test("a body of unknown length is canceled when its client leaves, and its slot 
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     await runConcurrently(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
-      await using meeting = await connectRawPeer(
+      await using pair = await connectRawPeer(
         () => [200, "OK", {}, makeBody(canceled.resolve)],
         get,
       );
-      await meeting.peer.readUntil("frame");
-      await leave(meeting.peer);
+      await pair.peer.readUntil("frame");
+      await leave(pair.peer);
       await withTimeout(canceled.promise, `${label}: the client ${closing}`);
-      await withTimeout(meeting.sessionEnded, `${label}: the end of the session`);
-      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], label);
+      await withTimeout(pair.sessionEnded, `${label}: the end of the session`);
+      assertEquals(pair.logger.lines.filter(([level]) => level !== "debug"), [], label);
     });
   });
 });
@@ -138,44 +138,44 @@ test("a body of unknown length is canceled if its client left before the app res
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     await runConcurrently(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
-      await using meeting = await connectRawPeer(async (_request, session) => {
+      await using pair = await connectRawPeer(async (_request, session) => {
         await waitForAbort(session.signal);
         return [200, "OK", {}, makeBody(canceled.resolve)];
       }, get);
-      await meeting.appCalled;
-      await leave(meeting.peer);
+      await pair.appCalled;
+      await leave(pair.peer);
       await withTimeout(canceled.promise, `${label}: the client ${closing}`);
-      await withTimeout(meeting.sessionEnded, `${label}: the end of the session`);
+      await withTimeout(pair.sessionEnded, `${label}: the end of the session`);
     });
   });
 });
 
 test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
-    const meeting = await connectRawPeer(handle, get);
-    if (handle() === ok) await meeting.peer.readPreamble();
-    else await meeting.appCalled;
-    const sessionAborted = waitForAbort(meeting.session.signal);
-    await meeting[Symbol.asyncDispose]();
+    const pair = await connectRawPeer(handle, get);
+    if (handle() === ok) await pair.peer.readPreamble();
+    else await pair.appCalled;
+    const sessionAborted = waitForAbort(pair.session.signal);
+    await pair[Symbol.asyncDispose]();
     const reason = await sessionAborted;
     assertInstanceOf(reason, ConnectionClosedError);
     assertEquals(reason.message, "the session has ended: closed by the server");
-    assertEquals(meeting.session.message, "closed by the server");
+    assertEquals(pair.session.message, "closed by the server");
   }
 });
 
 test("the signal is already aborted if it is first read after the session has ended", async () => {
-  await using meeting = await connectRawPeer(() => [500, "Internal Server Error", {}, null], get);
-  await meeting.peer.readToEnd();
-  meeting.peer.close();
-  await meeting.sessionEnded;
-  assert(meeting.session.signal.aborted);
+  await using pair = await connectRawPeer(() => [500, "Internal Server Error", {}, null], get);
+  await pair.peer.readToEnd();
+  pair.peer.close();
+  await pair.sessionEnded;
+  assert(pair.session.signal.aborted);
 });
 
 test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
   for (const isReadBefore of [true, false]) {
-    await using meeting = await connectRawPeer(() => ok, get);
-    const { peer, session, logger } = meeting;
+    await using pair = await connectRawPeer(() => ok, get);
+    const { peer, session, logger } = pair;
     await peer.readPreamble();
     const earlyAbort = isReadBefore ? waitForAbort(session.signal) : null;
     peer.close();
@@ -191,7 +191,7 @@ test("the reason of the signal is an EmptyPreambleError if the client left betwe
 
 test("a reset aborts the signal even after a read was abandoned", async () => {
   const canceled = Promise.withResolvers<void>();
-  await using meeting = await connectRawPeer(async ({ body }, session) => {
+  await using pair = await connectRawPeer(async ({ body }, session) => {
     const reading = body?.read().catch(() => {});
     await body?.cancel();
     await reading;
@@ -200,8 +200,8 @@ test("a reset aborts the signal even after a read was abandoned", async () => {
     return [400, "Bad Request", {}, null];
   }, put(100, ""));
   await withTimeout(canceled.promise, "the body is canceled");
-  const signalAborted = waitForAbort(meeting.session.signal);
-  meeting.peer.close();
+  const signalAborted = waitForAbort(pair.session.signal);
+  pair.peer.close();
   await signalAborted;
 });
 
@@ -296,28 +296,28 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
 test("however the source of a body ends after the client has left, the end is logged only at level debug", async () => {
   for (const leave of Object.values(CLOSING_ACTIONS)) {
     await runConcurrently(sources, async (label, makeBody) => {
-      await using meeting = await connectRawPeer(
+      await using pair = await connectRawPeer(
         (_, session) => [200, "OK", {}, makeBody(session)],
         get,
       );
-      await meeting.peer.readUntil("frame");
-      await leave(meeting.peer);
-      await waitForAbort(meeting.session.signal);
-      const [line = ""] = await meeting.logger.waitFor("debug");
-      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], label);
+      await pair.peer.readUntil("frame");
+      await leave(pair.peer);
+      await waitForAbort(pair.session.signal);
+      const [line = ""] = await pair.logger.waitFor("debug");
+      assertEquals(pair.logger.lines.filter(([level]) => level !== "debug"), [], label);
       assert(!line.includes("\n"), line);
     });
   }
 });
 
 test("an app that rethrows the signal's reason is not logged as an error", async () => {
-  await using meeting = await connectRawPeer(async (_request, session) => {
+  await using pair = await connectRawPeer(async (_request, session) => {
     throw await waitForAbort(session.signal);
   }, get);
-  await meeting.peer.closeWrite();
-  await meeting.peer.assertClosedSilently();
-  await meeting.logger.waitFor("debug");
-  assertEquals(meeting.logger.messagesOf("error"), []);
+  await pair.peer.closeWrite();
+  await pair.peer.assertClosedSilently();
+  await pair.logger.waitFor("debug");
+  assertEquals(pair.logger.messagesOf("error"), []);
 });
 
 test("a mistake of an app is an error of the app, even after the client has left", async () => {
@@ -329,19 +329,19 @@ test("a mistake of an app is an error of the app, even after the client has left
     "an app that returns a body with 204": () => [204, "No Content", {}, new Uint8Array(1)],
   };
   await runConcurrently(mistakes, async (_label, response) => {
-    await using meeting = await connectRawPeer(async (_request, session) => {
+    await using pair = await connectRawPeer(async (_request, session) => {
       await waitForAbort(session.signal);
       return response();
     }, get);
-    await meeting.peer.closeWrite();
-    await meeting.logger.waitFor("error");
+    await pair.peer.closeWrite();
+    await pair.logger.waitFor("error");
   });
   // The body fails while the client is connected.
-  await using meeting = await connectRawPeer((_request, session) => {
+  await using connectedPair = await connectRawPeer((_request, session) => {
     assert(!session.signal.aborted);
     return [200, "OK", {}, new BodyIter([encodeLatin1("frame")], 1000)];
   }, get);
-  await meeting.logger.waitFor("error");
+  await connectedPair.logger.waitFor("error");
 });
 
 // ───────────────────────── watching a client loses no bytes
@@ -418,11 +418,11 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
 
 test("requests that arrive while a client is watched, or later, get responses in order", async () => {
   await runConcurrently(watching, async (label, [app, ...texts]) => {
-    await using meeting = await connectRawPeer(app);
+    await using pair = await connectRawPeer(app);
     for (let i = 0; i < texts.length; i += 2) {
-      await meeting.peer.send(texts[i]!);
+      await pair.peer.send(texts[i]!);
       const expected = texts[i + 1]!;
-      assertEquals(await meeting.peer.readExactly(expected.length), expected, label);
+      assertEquals(await pair.peer.readExactly(expected.length), expected, label);
     }
   });
 });
@@ -436,7 +436,7 @@ test("watching a client changes no byte that the sink of a body has not written 
   };
   await runConcurrently(framings, async (framing, [first, rest]) => {
     const writeStarted = Promise.withResolvers<void>();
-    await using meeting = await connectRawPeer(async ({ body }, { signal }) => {
+    await using pair = await connectRawPeer(async ({ body }, { signal }) => {
       assert(!signal.aborted);
       let text = "";
       await body?.writeTo({
@@ -449,30 +449,30 @@ test("watching a client changes no byte that the sink of a body has not written 
       return [200, "OK", { uri: "/" }, encodeLatin1(text)];
     }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${first}`);
     await writeStarted.promise;
-    await meeting.peer.send(rest!);
+    await pair.peer.send(rest!);
     const expected = formatOk("/", `${first}${rest}`);
-    assertEquals(await meeting.peer.readExactly(expected.length), expected, framing);
+    assertEquals(await pair.peer.readExactly(expected.length), expected, framing);
   });
 });
 
 test("watching a client while onConnect is pending loses no byte that the client sends", async () => {
   const waited = Promise.withResolvers<true>();
-  await using meeting = await connectRawPeer({
+  await using pair = await connectRawPeer({
     onConnect: ({ signal }) => !signal.aborted && waited.promise,
     handle: async ({ body }) => [200, "OK", { uri: "/" }, await body!.bytes()],
   }, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
   // The connection is probed before and after the bytes arrive.
   await delay(WATCHED_MILLISECONDS);
-  await meeting.peer.send("l");
+  await pair.peer.send("l");
   waited.resolve(true);
-  await meeting.peer.send("lo");
-  assertEquals(await meeting.peer.readUntil("hello"), formatOk("/", "hello"));
+  await pair.peer.send("lo");
+  assertEquals(await pair.peer.readUntil("hello"), formatOk("/", "hello"));
 });
 
 test("reading ahead keeps the time limit of the wait for a body", async () => {
   const framings = { "content-length: 5": "", "transfer-encoding: chunked": "" };
   await runConcurrently(framings, async (framing) => {
-    await using meeting = await connectRawPeer(
+    await using pair = await connectRawPeer(
       async ({ body }, session) => {
         assert(!session.signal.aborted);
         await delay(WATCHED_MILLISECONDS);
@@ -482,8 +482,8 @@ test("reading ahead keeps the time limit of the wait for a body", async () => {
       `PUT / HTTP/1.1\r\n${framing}\r\n\r\n`,
       { timeout: 0.5 },
     );
-    await meeting.peer.assertClosedSilently(framing);
-    const [message] = await meeting.logger.waitFor("info");
+    await pair.peer.assertClosedSilently(framing);
+    const [message] = await pair.logger.waitFor("info");
     assert(message?.includes("TimedOut"), `${framing}: ${message}`);
   });
 });

@@ -154,11 +154,11 @@ Deno.test("a server that never served is closed by await using", async () => {
 Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
   const cancelled = Promise.withResolvers<void>();
   const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
-  await using meeting = await connectRawPeer(() => [200, "OK", {}, new Body(stream, 5)], get);
-  await meeting.peer.readPreamble();
-  meeting.serving.server.close();
-  await meeting.peer.assertClosedSilently();
-  await withTimeout(meeting.serving.done, "serveForever() settles");
+  await using pair = await connectRawPeer(() => [200, "OK", {}, new Body(stream, 5)], get);
+  await pair.peer.readPreamble();
+  pair.serving.server.close();
+  await pair.peer.assertClosedSilently();
+  await withTimeout(pair.serving.done, "serveForever() settles");
   await withTimeout(cancelled.promise, "the source is canceled");
 });
 
@@ -166,8 +166,8 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
   const size = 2_000_000;
   const app: App = () => [413, "Too Large", {}, new Uint8Array(size)];
   const request = "POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n";
-  await using meeting = await connectRawPeer(app, request);
-  const { peer, serving } = meeting;
+  await using pair = await connectRawPeer(app, request);
+  const { peer, serving } = pair;
   await serving.logger.waitFor("info");
   const shutdown = serving.server.shutdown();
   await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
@@ -221,8 +221,8 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
 });
 
 Deno.test("shutdown(): a request whose first bytes have arrived gets a response", async () => {
-  await using meeting = await connectRawPeer(respondEmpty, "GET / HT");
-  const { peer, serving } = meeting;
+  await using pair = await connectRawPeer(respondEmpty, "GET / HT");
+  const { peer, serving } = pair;
   await waitForTick();
   await waitForTick();
   const shutdown = serving.server.shutdown();
@@ -235,8 +235,8 @@ Deno.test("shutdown(): a request whose first bytes have arrived gets a response"
 
 Deno.test("shutdown(): a response that is being written is completed", async () => {
   const total = 8_000_000;
-  await using meeting = await connectRawPeer(() => [200, "OK", {}, new Uint8Array(total)], get);
-  const { peer, serving } = meeting;
+  await using pair = await connectRawPeer(() => [200, "OK", {}, new Uint8Array(total)], get);
+  const { peer, serving } = pair;
   await peer.readExactly(1000);
   const shutdown = serving.server.shutdown();
   await peer.closeWrite();
@@ -248,8 +248,8 @@ Deno.test("shutdown(): a response that is being written is completed", async () 
 
 Deno.test("shutdown() and then close(): pending responses are cut detectably", async () => {
   const { app, appCalled, respond } = makeGatedApp();
-  await using meeting = await connectRawPeer(app, get);
-  const { peer, serving } = meeting;
+  await using pair = await connectRawPeer(app, get);
+  const { peer, serving } = pair;
   await appCalled;
   const shutdown = serving.server.shutdown();
   serving.server.close();

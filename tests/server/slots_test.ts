@@ -79,10 +79,10 @@ async function connectAndGet(address: Address): Promise<RawPeer> {
 
 for (const label of ["was answered", "has sent nothing"]) {
   Deno.test(`a session that ${label} and is idle for a second is ended cleanly for a connection that waits`, async () => {
-    await using meeting = await connectRawPeer(respondEmpty, label === "was answered" ? get : "", {
+    await using pair = await connectRawPeer(respondEmpty, label === "was answered" ? get : "", {
       maxConnections: 1,
     });
-    const { peer, session, logger, serving } = meeting;
+    const { peer, session, logger, serving } = pair;
     const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     using newcomer = await connectAndGet(serving.address);
     // The new connection has the slot while the peer still reads, and bytes of the peer are

@@ -31,11 +31,11 @@ export async function connectThrough(options: ClientOptions = {}) {
 
 /** Sends a request through a proxy, and reads its bytes at the upstream connection `upstreamPeer`. */
 export async function relayRequest(request: string, options?: ClientOptions) {
-  const through = await connectThrough(options);
-  await through.clientPeer.send(request);
-  const upstreamPeer = await through.upstream.accept();
+  const chain = await connectThrough(options);
+  await chain.clientPeer.send(request);
+  const upstreamPeer = await chain.upstream.accept();
   assertEquals(await upstreamPeer.readExactly(request.length), request);
-  return { ...through, upstreamPeer };
+  return { ...chain, upstreamPeer };
 }
 
 /** Requests of every kind. A proxy passes on every part of them. */

@@ -113,7 +113,7 @@ export async function connectRawPeer(app: App, requestText = "", options?: Serve
       return handle.call(app, request, session, api);
     },
     onConnect(session, sock) {
-      session.store.set("meeting", { [Symbol.dispose]: storeDisposed.resolve });
+      session.store.set("raw peer", { [Symbol.dispose]: storeDisposed.resolve });
       sessionStart.resolve(session);
       return onConnect?.call(app, session, sock) ?? true;
     },

@@ -142,16 +142,16 @@ Deno.test("a client frames each response as the table says, and uses no byte aft
 Deno.test("a proxy passes each request on with its framing, and refuses each request that the table refuses", async (t) => {
   for (const row of requestFraming.filter(({ method }) => method !== "HEAD")) {
     await t.step(formatName(row), async () => {
-      await using through = await connectThrough();
+      await using chain = await connectThrough();
       const [preamble = ""] = makePreambles(row);
       const { body } = row;
       const [bytes] = makeBodyBytes(body);
-      await through.clientPeer.send(preamble + bytes);
+      await chain.clientPeer.send(preamble + bytes);
       if (body !== null && typeof body === "object") {
-        assertEquals((await through.clientPeer.readToEnd()).received, formatErrorResponse(400));
+        assertEquals((await chain.clientPeer.readToEnd()).received, formatErrorResponse(400));
         return;
       }
-      const upstreamPeer = await through.upstream.accept();
+      const upstreamPeer = await chain.upstream.accept();
       const forwarded = await upstreamPeer.readPreamble();
       const mayHaveBody = row.method === "PUT" || row.method === "POST";
       const emptyLength = body === null && mayHaveBody ? ["content-length: 0"] : [];
@@ -161,7 +161,7 @@ Deno.test("a proxy passes each request on with its framing, and refuses each req
       }
       assertEquals(forwarded.includes("content-length: 0"), emptyLength.length > 0);
       await upstreamPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
-      assert((await through.clientPeer.readPreamble()).startsWith("HTTP/1.1 204 "));
+      assert((await chain.clientPeer.readPreamble()).startsWith("HTTP/1.1 204 "));
     });
   }
 });
