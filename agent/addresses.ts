@@ -76,7 +76,7 @@ export function parseListenAddress(text: string): Address {
   if (parsedHost !== null && parsedHost.type !== "name") return address;
   throw new InvalidArgumentError(
     `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
-      "0.0.0.0 and :: are all of them",
+      "0.0.0.0 and :: mean every address",
   );
 }
 
@@ -113,8 +113,8 @@ export async function findServingAddresses(
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];
   output.note(
-    "the addresses of this machine are not sent, as --allow-sys=networkInterfaces is missing: give them with " +
-      "--serving, if this device is to serve the other one",
+    "the addresses of this machine are not sent, because --allow-sys=networkInterfaces is missing: give them with " +
+      "--serving if this device serves the other device",
   );
   return undefined;
 }
@@ -143,17 +143,17 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   const otherPortOption = `--listen ${addressTexts[0]!.replace(/\d+$/, "7444")}`;
   if (error instanceof AddrNotAvailable && addressTexts.some((text) => !text.startsWith("[::]"))) {
     return makeFailure(
-      `${listText} is not an address of this machine: use one that is, or 0.0.0.0`,
+      `${listText} is not an address of this machine: use an address of this machine, or 0.0.0.0`,
     );
   }
   if (error instanceof AddrInUse) {
-    const advice = `If it is another program, take another port, as in ${otherPortOption}`;
+    const advice = `If it is another program, use another port, as in ${otherPortOption}`;
     return makeFailure(`${listText} is in use: does another "degu serve" run? ${advice}`);
   }
   const isPrivileged = addresses.some(([, port]) => typeof port === "number" && port < 1024);
   if (error instanceof PermissionDenied && isPrivileged) {
     return makeFailure(
-      `${describeUser()} may not listen at ${listText}: ports below 1024 are for root; take another one, as in ${otherPortOption}`,
+      `${describeUser()} may not listen at ${listText}: ports below 1024 are for root; use another port, as in ${otherPortOption}`,
     );
   }
   return error;

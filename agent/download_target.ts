@@ -23,8 +23,9 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
   const parent = dirname(path);
   if (info === null && !(await ignoreNotFound(Deno.stat(parent)))?.isDirectory) {
-    const problem =
-      `there is no directory ${parent} on this device: make it first, with "mkdir -p"`;
+    const problem = `there is no directory ${
+      JSON.stringify(parent)
+    } on this device: create it first, with "mkdir -p"`;
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }
   return { path, isDirectory };
@@ -42,7 +43,9 @@ export async function findDirectoryPath(
   const targetPath = name === undefined ? path : makeEntryPath(path, name);
   if (name !== undefined && (await ignoreNotFound(Deno.lstat(targetPath)))?.isSymlink) {
     throw new Failure(
-      `${targetPath} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+      `${
+        JSON.stringify(targetPath)
+      } is a symbolic link, which is not followed below the target: remove it, or choose another target`,
     );
   }
   for (const checkedPath of new Set([path, targetPath])) {
@@ -65,7 +68,7 @@ export function makeEntryPath(directory: string, name: string): string {
 }
 
 function notDirectoryFailure(path: string): Failure {
-  return new Failure(`${path} is not a directory: choose another target`);
+  return new Failure(`${JSON.stringify(path)} is not a directory: choose another target`);
 }
 
 /** Makes the job that copies a file of a peer to a path, unless the target has the same content. */

@@ -35,19 +35,19 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 };
 
 const FORGOTTEN_HINT =
-  "it does not trust this device any more, or has just been stopped; if this device is missing in " +
+  "it does not trust this device any more, or has just stopped; if this device is missing in " +
   '"degu peers" on it, pair the two devices again with "degu pair"';
 
 const UNREACHABLE_HINT =
-  'check that "degu serve" runs on it, that the two are in one network, and that ' +
-  "no firewall is in between; if its address has changed, give the new one with --address";
+  'check that "degu serve" runs on it, that both devices are in the same network, and that ' +
+  "no firewall blocks the connection; if its address has changed, give the new address with --address";
 
 /** The advice if every address refuses the connection. */
 const REFUSED_HINT =
-  'check that "degu serve" runs on it; if its address has changed, give the new one with --address';
+  'check that "degu serve" runs on it; if its address has changed, give the new address with --address';
 
 /** The advice if the permissions for mDNS are missing. */
-const DISCOVERY_ADVICE = `, or let it be looked for, with --allow-net=${
+const DISCOVERY_ADVICE = `, or let degu search for it, with --allow-net=${
   MDNS_HOSTS.join(",")
 } --allow-sys=networkInterfaces`;
 
@@ -89,9 +89,9 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
     return path === undefined
       ? [error.message, "docs/permissions.md has the flags of each command"]
       : [
-        `${path} is in a directory of the system, ${
+        `${path} is in the system directory ${
           systemDirectoryOf(path)
-        }, in which Deno lets no program read or write without --allow-all: choose another path`,
+        }, to which Deno permits no access without --allow-all: choose another path`,
       ];
   }
   if (isUnreachable(error)) {
@@ -117,11 +117,11 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
   const missingBytes = describeConnectionError(error)?.missingBytes ?? null;
   if (missingBytes !== null) {
     const missingText = formatBytes(missingBytes);
-    return [`the peer ended the connection when ${missingText} were left to come`];
+    return [`the peer closed the connection when ${missingText} were missing`];
   }
   if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
     return [
-      "the peer ended the connection before all had come",
+      "the peer closed the connection before all data had arrived",
       'check that "degu serve" still runs on it, and try again',
     ];
   }
@@ -138,7 +138,7 @@ export const NOT_CONFIRMED_LOCALLY =
   'that "degu invite" or "degu send" prints';
 
 export function describeRemoteRefusal(name: string): string {
-  return `the answer at ${name} was no, or it has left`;
+  return `the answer at ${name} was no, or it has disconnected`;
 }
 
 export const RUN_BOTH_AGAIN = "run both commands again";
@@ -161,7 +161,7 @@ function describePairingProblem(error: PairingError): string {
   if (reason === "local") return NOT_CONFIRMED_LOCALLY;
   if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
   if (reason === "no invitation") {
-    return "no device waits at this address: check that the two are on the same network, and that the " +
+    return "no device waits at this address: check that both devices are in the same network, and that the " +
       "command still runs on the other device";
   }
   return `${problem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
@@ -189,8 +189,8 @@ function describeAttemptProblem(error: unknown): string {
   }
   if (fault === "unknown name") return `the name ${address[0]} can't be looked up`;
   const addressText = formatAddress(address);
-  if (fault === "refused") return `nothing listens at ${addressText}`;
-  return fault === "unreachable" ? `there is no way to ${addressText}` : message;
+  if (fault === "refused") return `no program listens at ${addressText}`;
+  return fault === "unreachable" ? `there is no route to ${addressText}` : message;
 }
 
 function hasFault(error: unknown, fault: ConnectionFault): boolean {
@@ -218,8 +218,8 @@ const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
 
 /** The log text when strangers have used up the numbers of an invitation. */
 const NUMBERS_USED_UP =
-  `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
-  "line, or run the same command again; if you did not start them, another person in this network did";
+  `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other device can ask: use a ` +
+  "line, or run the same command again; if you did not run degu on these devices, another person in this network did";
 
 /** Rewords a log line of the library for users, and adds advice. */
 export function rewordLogLine(
@@ -236,7 +236,7 @@ export function rewordLogLine(
     return `${who} took over ${unreadSeconds} s to read what was sent${fileText}, so its connection was closed`;
   }
   const code = errorCodeOf(error);
-  if (code === "BODY_INCOMPLETE") return `${who} left in the middle of ${file ?? "a file"}`;
+  if (code === "BODY_INCOMPLETE") return `${who} disconnected in the middle of ${file ?? "a file"}`;
   const endText = CONNECTION_END_TEXTS[`${code}`];
   if (endText !== undefined) return `${who}${endText}`;
   if (error instanceof PairingError && error.code === "NOT_OPEN") return NUMBERS_USED_UP;

@@ -141,8 +141,8 @@ function invalidListFailure(path: string): Failure {
   return new Failure(
     `${
       JSON.stringify(path)
-    } can't be read, so nothing is copied or deleted: it says what to leave out, and has to be a file of ` +
-      `UTF-8, of at most ${MAX_LINES} lines of ${MAX_CHARACTERS} characters`,
+    } can't be used, so no file is copied or deleted: it must be a file of ` +
+      `UTF-8 with at most ${MAX_LINES} lines of ${MAX_CHARACTERS} characters`,
   );
 }
 

@@ -92,8 +92,10 @@ export class Inbox {
       const path = join(this.path, name);
       if (!ownedKeys.has(makeNameKey(name))) {
         throw new Failure(
-          `--inbox: ${path} belongs to no peer, and each peer has a directory of its own in it: move it away, name ` +
-            `another directory, or use --inbox-for-all ${this.path}, where each peer sees and changes everything`,
+          `--inbox: ${
+            JSON.stringify(path)
+          } belongs to no peer, but each peer has its own directory in the inbox: move it, name ` +
+            `another directory, or use --inbox-for-all ${this.path}, in which each peer can read and change all files`,
           "ALREADY_THERE",
           { path },
         );
@@ -249,5 +251,7 @@ function findOwnership(
 function findDirectoryProblem(path: string, info = findInfo(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const kindText = info.isSymlink ? "a link, which is not followed" : "not a directory";
-  return `${path} is ${kindText}: put the directory of the peer there, or remove it`;
+  return `${
+    JSON.stringify(path)
+  } is ${kindText}: replace it by the directory of the peer, or remove it`;
 }

@@ -78,7 +78,7 @@ export function isExpectedDevice(
   output: Output,
 ): boolean {
   if (shortenId(id) === expectedId) return true;
-  output.warn(`${name} ${id} answers, which is another device than was found`);
+  output.warn(`${name} ${id} answers, but it is not the device that was found`);
   return false;
 }
 
@@ -112,14 +112,16 @@ async function findSender(
 ): Promise<DiscoveredService> {
   const { output } = context;
   output.note(
-    `looking for it in this network, ${
+    `looking for the other device in this network, ${
       isInteractive ? "until Ctrl-C" : "for ten minutes"
     }: run "degu send FILE" ` +
       "on the other device",
   );
   const timeoutController = new AbortController();
   const onTimeout = () =>
-    timeoutController.abort(new Failure(`no device has sent for ten minutes: ${RUN_AGAIN}`));
+    timeoutController.abort(
+      new Failure(`no sending device was found in ten minutes: ${RUN_AGAIN}`),
+    );
   const timeoutTimer = isInteractive
     ? undefined
     : setTimeout(onTimeout, UNATTENDED_TIMEOUT_SECONDS * 1000);
@@ -139,8 +141,8 @@ async function findSender(
   if (otherSenders.length === 0) return sender!;
   for (const { name, id } of senders) output.ask(`${name} ${id}`);
   throw new Failure(
-    `${senders.length} devices were found: run "degu receive --from NAME" with the name of one, or with the 16 ` +
-      "characters behind it",
+    `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the 16 ` +
+      "characters after it",
   );
 }
 
@@ -163,7 +165,7 @@ async function readLine(
   const isTerminal = stdin.isTerminal() && !output.json;
   if (isTerminal) output.note("paste the line of the invitation, then press Enter:");
   const timeoutController = new AbortController();
-  const problem = `no line has come on stdin in ten minutes: ${RUN_AGAIN}`;
+  const problem = `no line has arrived on stdin in ten minutes: ${RUN_AGAIN}`;
   const onTimeout = () => timeoutController.abort(new Failure(problem));
   const timeoutTimer = isTerminal || seconds === Infinity
     ? undefined
@@ -192,7 +194,7 @@ async function readLine(
   }
   if (text.trim() !== "") return text.trim();
   throw new Failure(
-    "stdin is empty: give - the line that the other device has printed",
+    "stdin is empty: send it the line that the other device has printed",
     "USAGE",
   );
 }

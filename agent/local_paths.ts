@@ -49,12 +49,14 @@ export async function findDeviceDirectory(home: string) {
 /** Refuses a command or an option that deletes, on a system on which deleting is not tested. */
 export function checkDeleting(name: string): void {
   const problem = findDeletionProblem();
-  if (problem !== null) throw new Failure(`${name}: ${problem}: nothing is deleted`);
+  if (problem !== null) throw new Failure(`${name}: ${problem}: no file is deleted`);
 }
 
 function makeDeviceDirectoryFailure(path: string): Failure {
   return new Failure(
-    `${path} is the directory of the device, or in it: its keys must not leave it; choose another one`,
+    `${
+      JSON.stringify(path)
+    } is the directory of the device, or in it: its keys must not leave it; choose another path`,
   );
 }
 
@@ -72,13 +74,13 @@ async function resolveRealPath(path: string): Promise<string> {
 /** Returns the advice for a path with unexpanded wildcards; `null` for any other path. */
 export function findWildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
-    ? "there are no wildcards: name each file, or a directory with -r"
+    ? "degu does not expand wildcards: name each file, or a directory with -r"
     : null;
 }
 
 /** Makes the failure of a command whose source is not on this device. */
 export function makeMissingSourceFailure(path: string): Failure {
-  const hint = findWildcardHint(path) ?? "check the name, and the directory that you are in";
+  const hint = findWildcardHint(path) ?? "check the name, and the current directory";
   const problem = `${JSON.stringify(path)} does not exist: ${hint}`;
   return new Failure(problem, "NOT_THERE", { path });
 }

@@ -26,18 +26,18 @@ export function findHome(homeOption: string | undefined): string {
     return join(stateDirectory, "degu");
   }
   if (isWindows) {
-    throw new Failure("LOCALAPPDATA is not set: use --home DIR to say where the device is");
+    throw new Failure("LOCALAPPDATA is not set: name the directory of the device with --home DIR");
   }
   const home = findHomeDirectory();
   if (home !== null) return `${home}/.local/state/degu`;
-  throw new Failure("HOME is not set: use --home DIR to say where the device is");
+  throw new Failure("HOME is not set: name the directory of the device with --home DIR");
 }
 
 /** Opens the device, which the caller disposes of. */
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfCreated(context);
   if (device !== null) return device;
-  const message = `there is no device in ${context.home} yet: "degu pair" makes one, and pairs it`;
+  const message = `there is no device in ${context.home} yet: "degu pair" creates and pairs it`;
   throw new Failure(message, "NOT_PAIRED");
 }
 
@@ -60,8 +60,7 @@ function findMachineName(home: string): string {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     // Only a missing device needs the name. It is often missing because of a wrong --home.
-    const message =
-      `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
+    const message = `there is no device in ${home} yet: make one with "degu init", or permit its ` +
       "name with --allow-sys=hostname";
     throw new Failure(message, null, { cause: error });
   }

@@ -43,7 +43,8 @@ const REJOIN_PAUSE_MILLISECONDS = 1000;
 /** The time for which the invitation stays open after a no, so that the joiner gets the refusal. */
 const REFUSAL_DELAY_MILLISECONDS = 2000;
 const TOTAL_TIMEOUT_SECONDS = 600;
-const LINE_ADVICE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
+const LINE_ADVICE =
+  'pair by a line, with "degu invite" on one device and "degu join -" on the other';
 
 /** The options of `degu pair`. */
 export interface PairSessionOptions {
@@ -316,8 +317,8 @@ class PairSession {
         if (this.#printedCodes.has(code)) continue;
         this.#printedCodes.add(code);
         output.note(
-          `${name} ${JOIN_FAILURE_TEXTS[code] ?? JOIN_FAILURE_TEXTS.UNREACHABLE} ${
-            formatAddress(address)
+          `${name} at ${formatAddress(address)} ${
+            JOIN_FAILURE_TEXTS[code] ?? JOIN_FAILURE_TEXTS.UNREACHABLE
           }`,
         );
       } finally {
@@ -390,7 +391,7 @@ class PairSession {
       const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${LINE_ADVICE}`;
       return this.#failure.reject(new Failure(problem, "REFUSED"));
     }
-    this.#context.output.note(`${reasonText}; the device that you mean may still come`);
+    this.#context.output.note(`${reasonText}; the device that you mean may still connect`);
     this.#openQuestion = null;
     questionEnded.resolve();
     this.#announce();
@@ -412,9 +413,9 @@ class PairSession {
   }
 }
 
-/** The texts of failed attempts to join, before the address. */
+/** The texts of failed attempts to join, after the name and the address of the device. */
 const JOIN_FAILURE_TEXTS: Readonly<Record<string, string>> = {
-  BUSY: "asks about another device: if you have not started that, answer no on it; at",
-  NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",
-  UNREACHABLE: "does not answer, so it may come by itself: is a firewall in between? At",
+  BUSY: "asks about another device: if you have not started that, answer no on it",
+  NOT_OPEN: "accepts no number now, or a firewall blocks the connection: trying again",
+  UNREACHABLE: "does not answer: a firewall may block the connection; waiting for it to connect",
 };

@@ -31,7 +31,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
 
 export async function makeUnknownPeerFailure(device: Device, peerName: string): Promise<Failure> {
   const hint = (await device.peers()).length === 0
-    ? 'this device is not paired with any yet: run "degu pair" on both'
+    ? 'this device has no peers yet: run "degu pair" on both devices'
     : '"degu peers" lists all peers';
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,

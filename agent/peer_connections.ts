@@ -311,7 +311,7 @@ export class PeerConnections implements Disposable {
     // A call without retries keeps its connection.
     const action = this.#retries > 0 ? "connecting again" : "still waiting";
     this.#note(
-      `nothing has arrived for ${this.#stallDetector.limitMilliseconds / 1000} s; ${action}`,
+      `no data has arrived for ${this.#stallDetector.limitMilliseconds / 1000} s; ${action}`,
     );
     if (this.#retries > 0) this.#replace(client, stallEndSignal);
   }

@@ -51,15 +51,17 @@ export function parseRemotePath(text: string): RemotePath {
   if (host !== undefined) {
     const path = `${host}:${text.slice(colon + 1).replace(/^\/+/, "")}`;
     throw fail(
-      ` is written as for scp: there are no users, so write the name of a peer, which "degu peers" lists, and ` +
-        `a path in what it shares, as in ${path}`,
+      ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and ` +
+        `a path in its share, as in ${path}`,
     );
   }
   const components = text.slice(colon + 1).split("/");
   const names = components.filter((name) => name !== "" && name !== ".");
   for (const name of names) {
     if (name === "..") {
-      throw fail(': ".." leads nowhere: a path begins at the shared directory, and goes down');
+      throw fail(
+        ': ".." is not allowed: a path starts at the shared directory, and stays below it',
+      );
     }
     try {
       escapeName(name);
@@ -92,7 +94,7 @@ export function checkNotReserved(names: readonly string[], shownPath: string): v
     `${JSON.stringify(shownPath)}: the name ${
       JSON.stringify(reservedName)
     } is reserved for unfinished files: ` +
-      "choose another one",
+      "choose another name",
   );
 }
 
@@ -110,8 +112,8 @@ export interface RemoteEntry extends DirectoryEntry {
 export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
-  unreadable: "something that the peer may not read",
-  name: "something with a name that can't be sent",
+  unreadable: "an entry that the peer may not read",
+  name: "an entry with a name that can't be sent",
 };
 
 /** The share or the inbox of a peer. Requests each list once. */
@@ -207,7 +209,7 @@ export class RemoteFiles implements Disposable {
         entries.set(entry.name, entry);
         if (entries.size > this.#maxEntries) {
           throw new Failure(
-            `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
+            `the directory has more than ${this.#maxEntries} files and directories: name its subdirectories`,
           );
         }
       }
@@ -274,7 +276,7 @@ export class RemoteFiles implements Disposable {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) break;
       if (entry.kind !== "file") continue;
-      const advice = depth < names.length ? "nothing is in it" : "leave out the slash at the end";
+      const advice = depth < names.length ? "it has no entries" : "leave out the slash at the end";
       return this.#makeNotFoundFailure(
         `${this.#quoteName(entry.names)} is a file: ${advice}`,
         names,
@@ -285,9 +287,9 @@ export class RemoteFiles implements Disposable {
     const isInbox = this.area === "inbox";
     if (await this.list([]) === null) {
       const [problem, option] = isInbox
-        ? ["takes no files", "--inbox"]
+        ? ["accepts no files", "--inbox"]
         : ["shares no directory", "--share"];
-      const message = `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`;
+      const message = `${this.peer} ${problem}: run "degu serve ${option} DIR" on it`;
       return this.#makeNotFoundFailure(message, names);
     }
     let depth = 0;
@@ -323,7 +325,7 @@ export class RemoteFiles implements Disposable {
     const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
     if ((await otherFiles.list(parent))?.has(names.at(-1)!) !== true) return null;
     const [problem, listCommand, advice] = area === "inbox"
-      ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
+      ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it"]
       : ["is not in the inbox: it is in the share", "ls", ""];
     const listAdvice = `as "degu ${listCommand} ${this.formatName(parent, true)}" shows`;
     return this.#makeNotFoundFailure(

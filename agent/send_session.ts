@@ -50,20 +50,29 @@ export async function findSources(
     const path = await ignoreNotFound(realPath(operand));
     if (path === null) throw makeMissingSourceFailure(operand);
     const { isFile, isDirectory, size } = await Deno.stat(path);
-    if (!isFile && !isDirectory) throw new Failure(`${operand} is neither a file nor a directory`);
+    if (!isFile && !isDirectory) {
+      throw new Failure(`${JSON.stringify(operand)} is neither a file nor a directory`);
+    }
     const deviceDirectory = deviceDirectories.find((dir) => arePathsNested(path, dir));
     if (deviceDirectory !== undefined) {
       throw new Failure(
-        `${operand} has the directory of the device in it, ${deviceDirectory}, or is in that: its keys must not leave it`,
+        `${JSON.stringify(operand)} contains the directory of the device, ${
+          JSON.stringify(deviceDirectory)
+        }, or is in it: its keys must not leave it`,
         "USAGE",
       );
     }
     if (name === "" || isReservedName(name)) {
-      throw new Failure(`${operand} has no name that can be sent: name what is in it`, "USAGE");
+      throw new Failure(
+        `${JSON.stringify(operand)} has no name that can be sent: name its files and directories`,
+        "USAGE",
+      );
     }
     if (sources.has(name)) {
       throw new Failure(
-        `${sources.get(name)!.path} has the same name: send ${operand} apart`,
+        `${JSON.stringify(sources.get(name)!.path)} has the same name: send ${
+          JSON.stringify(operand)
+        } separately`,
         "USAGE",
       );
     }

@@ -74,7 +74,9 @@ export class ServeEvents implements Disposable {
     try {
       this.#output.printResult("", object);
     } catch (error) {
-      if (!this.#hasFailed) this.#output.warn(`what peers do can't be reported: ${explain(error)}`);
+      if (!this.#hasFailed) {
+        this.#output.warn(`the actions of peers can't be reported: ${explain(error)}`);
+      }
       this.#hasFailed = true;
     }
   }

@@ -26,7 +26,7 @@ export function checkServesAny({ share, inbox, inboxForAll, newOnly }: Directory
   if ([share, inbox, inboxForAll].some((option) => option !== undefined)) return;
   if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", "USAGE");
   throw new Failure(
-    "nothing is to be served: add --share DIR, which peers can read, or --inbox, into which they can put files",
+    "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files",
     "USAGE",
   );
 }
@@ -40,8 +40,10 @@ function resolveInboxPath(inboxOption: string): string {
 
 function makeDeviceOverlapFailure(option: string, dir: string, device: string): Failure {
   return new Failure(
-    `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
-      "keys: serve another directory, or move the device and say where it is with --home",
+    `${option}: ${JSON.stringify(dir)} contains the directory of the device, ${
+      JSON.stringify(device)
+    }, or is in it, so peers could read its ` +
+      "keys: serve another directory, or move the device and name its directory with --home",
     "USAGE",
   );
 }
@@ -71,7 +73,9 @@ export async function checkDirectories(
   const check = async (path: string) => {
     if (share !== null && arePathsNested(share, path)) {
       throw new Failure(
-        `--share: ${share} has the inbox in it, ${path}, or is in that, so peers could read the files of others: ` +
+        `--share: ${JSON.stringify(share)} contains the inbox, ${
+          JSON.stringify(path)
+        }, or is in it, so peers could read the files of other peers: ` +
           "share another directory, or use --inbox-for-all",
         "USAGE",
       );
@@ -92,11 +96,15 @@ export async function checkServedDirectory(
 ): Promise<string> {
   const path = await withOptionName(option, ignoreNotFound(realPath(dir)));
   if (path === null) {
-    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
+    const problem = `${option}: there is no directory ${
+      JSON.stringify(dir)
+    }; create it first: mkdir -p ${dir}`;
     throw new Failure(problem, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
-    throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
+    throw new Failure(
+      `${option}: ${JSON.stringify(dir)} is not a directory: name the directory that it is in`,
+    );
   }
   // Report a missing permission before the first request of a peer.
   await withOptionName(option, checkUsable(path));

@@ -170,8 +170,8 @@ function makeConfirm({ confirm }: NumberPrompt, { output, signal: commandSignal 
         ? "you have answered no"
         : reason instanceof Deno.errors.TimedOut
         ? reason.message
-        : "it has left, or its user has answered no";
-      output.note(`${name} has not come in: ${reasonText}`);
+        : "it has disconnected, or its user has answered no";
+      output.note(`${name} has not joined: ${reasonText}`);
     };
     signal.addEventListener("abort", onEnd, { once: true });
     return reply;

@@ -15,26 +15,30 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   [
     /^(EACCES|EPERM)$/,
     "USER may not DO PATH",
-    "change the permissions there, or run degu as a user who may",
+    "change the permissions, or run degu as another user",
   ],
   [
     /^EROFS$/,
     "PATH is on a disk that is read-only",
-    "choose another place, or mount it for writing",
+    "choose another path, or mount the disk for writing",
   ],
-  [/^(ENOSPC|EDQUOT)$/, "there is no space left for PATH, or a quota is reached", "free some"],
+  [
+    /^(ENOSPC|EDQUOT)$/,
+    "there is no space left for PATH, or a quota is reached",
+    "free some space",
+  ],
   [/^ENOENT$/, "PATH does not exist", "check the name, and whether its disk is mounted"],
   [/^ENOTDIR$/, "PATH leads through a file", "name a directory"],
   [/^EISDIR$/, "PATH is a directory", "name a file"],
-  [/^(EEXIST|ENOTEMPTY)$/, "something is at PATH already", "choose another name"],
-  [/^ELOOP$/, "the links of PATH lead in a circle", "mend them, or name what they were to lead to"],
-  [/^ENAMETOOLONG$/, "the name PATH is too long for its disk", "choose a shorter one"],
+  [/^(EEXIST|ENOTEMPTY)$/, "PATH exists already", "choose another name"],
+  [/^ELOOP$/, "the links of PATH form a loop", "fix the links, or name their target"],
+  [/^ENAMETOOLONG$/, "the name PATH is too long for its disk", "choose a shorter name"],
   [/^(EBUSY|ETXTBSY)$/, "PATH is in use", "end the program that uses it, or try again later"],
   [/^(EMFILE|ENFILE)$/, "too many files are open", 'end other programs, or raise "ulimit -n"'],
   [
     /^(EIO|EBADMSG|EUCLEAN|ESTALE|EREMOTEIO|ENXIO)$/,
-    "the disk does not give PATH (CODE)",
-    "see what the log of the system says of the disk",
+    "the disk reports an error for PATH (CODE)",
+    "look for errors of the disk in the system log",
   ],
 ];
 

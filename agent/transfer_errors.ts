@@ -16,7 +16,7 @@ export const ONLY_NEW_PROBLEM =
   'the peer only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
 /** The reason if every connection ends during the same file, but the peer responds. */
-export const CONNECTION_BREAKS_PROBLEM = "the connection breaks off again and again";
+export const CONNECTION_BREAKS_PROBLEM = "the connection breaks repeatedly";
 
 /** The reason of status 403. {@linkcode checkNotReserved} has refused reserved names before. */
 const NOT_WRITABLE_BY_PEER = `the peer can't write to its inbox: see the output of "degu serve"`;
@@ -26,17 +26,17 @@ export type FileAction = "get" | "put" | "delete";
 /** The meanings of statuses of the peer, by action. */
 const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
-    403: "the peer may not read it, or its disk does not give it",
+    403: "the peer may not read it, or its disk reports an error",
     404: "it does not exist any more",
   },
   put: {
     400: `it was refused: if it changed while it was sent, ${RUN_AGAIN}`,
     403: NOT_WRITABLE_BY_PEER,
-    404: "the peer refuses the name, or takes no files any more",
-    405: "the peer takes no files any more",
+    404: "the peer refuses the name, or accepts no files any more",
+    405: "the peer accepts no files any more",
     // A file that the list of the peer has was reported before the upload.
     409:
-      `another command is sending it, or another entry has just taken its name: ${RUN_AGAIN} in a moment, which then says what`,
+      `another command is sending it, or another entry has just got its name: ${RUN_AGAIN} in a moment, which then reports the reason`,
     // Even with --force, a file that has changed since the list is not replaced.
     412: CHANGED_AT_PEER,
     413: "it is larger than the peer accepts",
@@ -45,7 +45,7 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   delete: {
     403: NOT_WRITABLE_BY_PEER,
     404: "it does not exist any more",
-    409: "the directory is not empty: remove first what is in it",
+    409: "the directory is not empty: first remove its entries",
     412: CHANGED_AT_PEER,
   },
 };
@@ -54,7 +54,7 @@ const OTHER_VERSION_ADVICE = "does the peer run another version of degu?";
 
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   CHANGED: `it changed while it was copied: ${RUN_AGAIN}`,
-  DIGEST_MISMATCH: `what arrived is not what was sent: ${RUN_AGAIN}`,
+  DIGEST_MISMATCH: `the received file differs from the sent file: ${RUN_AGAIN}`,
 };
 
 /** The meanings of codes with a single reason, by action. */
@@ -105,8 +105,8 @@ function describeTransferProblem(error: TransferError, action: FileAction): stri
   if (code === "ONLY_ADDS") return ONLY_NEW_PROBLEM;
   if (code === "ROOT_GONE") return explain(error);
   if (code === "OVER_LIMIT") {
-    return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
-      "--max-delete, then raise it";
+    return `${problem}, more than --max-delete ${limit} allows; list them with --dry-run and without ` +
+      "--max-delete, then raise the limit";
   }
   const codeProblem = CODE_PROBLEMS[action][code];
   if (codeProblem !== undefined) return codeProblem;
@@ -132,7 +132,7 @@ function describeStatusProblem({ status }: StatusError, action: FileAction): str
     return `the peer has an internal problem (status ${status}): see the output of "degu serve"`;
   }
   return status >= 300 && status < 400
-    ? `it is a directory by now: ${RUN_AGAIN}`
+    ? `it has become a directory: ${RUN_AGAIN}`
     : `the peer has answered with status ${status}; ${OTHER_VERSION_ADVICE}`;
 }
 

@@ -35,11 +35,11 @@ export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | T
 /** The reasons why `--delete` did not delete anything. */
 const SKIPPED_DELETION_REASONS = {
   incomplete:
-    "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
-    "what can't be read can be left out with --exclude",
-  failed: "nothing more is deleted, because not everything could be copied",
+    "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
+    "skip unreadable entries with --exclude",
+  failed: "no more files are deleted, because some files could not be copied",
   empty:
-    "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, add " +
+    "it is empty, so no file is deleted: is its disk mounted? To delete all files anyway, add " +
     "--delete-all",
 };
 
@@ -120,7 +120,9 @@ export class Transfers implements Disposable {
       ? this.#sourcesByDirectory.get(target)
       : this.#sourcesByTarget.get(claimedPath);
     if (otherSource !== undefined) {
-      const problem = `${otherSource} has the same ${claimedPath === target ? "name" : "place"}`;
+      const problem = `${JSON.stringify(otherSource)} has ${
+        claimedPath === target ? "the same name" : "an overlapping target"
+      }`;
       throw new Failure(`${problem}: ${this.direction} the two into different directories`);
     }
     for (const directory of paths.slice(1)) this.#sourcesByDirectory.set(directory, source);

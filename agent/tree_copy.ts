@@ -148,7 +148,7 @@ export class TreeCopy {
       const kind = SKIPPED_KINDS[reason];
       const isUnsettled = reason === "still being written";
       if (isNamed) {
-        const problem = isUnsettled ? UNSETTLED_PROBLEM : `it is ${kind ?? reason} by now`;
+        const problem = isUnsettled ? UNSETTLED_PROBLEM : `it has become ${kind ?? reason}`;
         report.fail(from, problem, "CHANGED", { from, to });
       } else if (isUnsettled) report.skipUnsettled(from);
       else if (kind !== undefined) report.skipOther(from, kind);

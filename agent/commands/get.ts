@@ -67,7 +67,7 @@ async function runGet(
   const localOperand = sourceOperands.find((operand) => !isRemotePath(operand));
   if (localOperand !== undefined && !hasTarget) {
     throw new Failure(
-      `${JSON.stringify(localOperand)} is on this device: to send it, type degu put ${
+      `${JSON.stringify(localOperand)} is on this device: to send it, run degu put ${
         paths.join(" ")
       }`,
       "USAGE",
@@ -103,13 +103,17 @@ async function runGet(
       const sourceName = files.formatName(entry.names, entry.kind === "directory");
       if (entry.kind === "file") {
         if (mustBeDirectory) {
-          throw new Failure(`${sourceName} is a file: leave out the slash at the end`);
+          throw new Failure(
+            `${JSON.stringify(sourceName)} is a file: leave out the slash at the end`,
+          );
         }
         const path = target.isDirectory ? makeEntryPath(target.path, entry.name) : target.path;
         transfers.claimTarget(resolve(path), sourceName);
         return makeDownloadJob(files, entry, path);
       }
-      if (!recursive) throw new Failure(`${sourceName} is a directory: get it with -r`);
+      if (!recursive) {
+        throw new Failure(`${JSON.stringify(sourceName)} is a directory: get it with -r`);
+      }
       const root = await findDirectoryPath(target, entry.names.at(-1));
       transfers.claimTarget(resolve(root), sourceName);
       await deviceDirectory.check(root);

@@ -27,8 +27,8 @@ async function init(context: Context, initOptions: { readonly name?: string }): 
   // The peers of the existing device would not know a new device.
   if (existingDevice !== null) {
     throw new Failure(
-      `there is a device in ${home} already: ${existingDevice.name} ${existingDevice.id}; give another directory with --home ` +
-        "to make another one",
+      `there is a device in ${home} already: ${existingDevice.name} ${existingDevice.id}; to create another ` +
+        "device, name another directory with --home",
       "ALREADY_THERE",
       { path: home },
     );
@@ -42,6 +42,6 @@ async function init(context: Context, initOptions: { readonly name?: string }): 
     throw toUsageFailure(error);
   }
   output.note(
-    `created ${home}; to pair, run "degu pair" on this device and on the other one`,
+    `created ${home}; to pair, run "degu pair" on this device and on the other device`,
   );
 }

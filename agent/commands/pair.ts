@@ -71,7 +71,7 @@ async function runPair(
     addresses: addresses.map(formatAddress),
   });
   output.note(
-    'to take its files, "degu serve --inbox ~/Inbox" has to run on this device ("degu service install --inbox ~/Inbox" keeps ' +
-      `it running); to send it one, run "degu put FILE ${name}:"`,
+    'to receive its files, run "degu serve --inbox ~/Inbox" on this device ("degu service install --inbox ~/Inbox" keeps ' +
+      `it running); to send it a file, run "degu put FILE ${name}:"`,
   );
 }

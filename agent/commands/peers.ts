@@ -51,7 +51,7 @@ async function listPeers(context: Context): Promise<void> {
     output.printResult(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
-  output.note('none yet: run "degu pair" on this device and on the other one');
+  output.note('there are no peers yet: run "degu pair" on this device and on the other device');
 }
 
 export function addRename(program: AgentCommand): void {

@@ -80,7 +80,7 @@ async function runPut(
   const targetNames = targetEntry?.names ?? target.names;
   const isFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
-    `${files.formatName(targetNames)} is a file: name a directory`,
+    `${JSON.stringify(files.formatName(targetNames))} is a file: name a directory`,
   );
   const isDirectory = target.mustBeDirectory || !isSingleSource ||
     targetEntry?.kind === "directory";
@@ -108,8 +108,8 @@ async function runPut(
         if (existingEntry?.kind === "file") {
           throw new Failure(
             `${
-              files.formatName(existingEntry.names)
-            } is a file: put the directory elsewhere, or remove the file with "degu rm"`,
+              JSON.stringify(files.formatName(existingEntry.names))
+            } is a file: copy the directory to another path, or remove the file with "degu rm"`,
           );
         }
         return { names, root: path, listsUnchanged: true, options };
@@ -128,7 +128,7 @@ function makeMoveJob(path: string, names: readonly string[], options: TreeJob["o
   const name = basename(path);
   if (names.at(-1) !== name) {
     throw new Failure(
-      `--move keeps the names of files: rename it first, or write a slash behind the name of a directory`,
+      `--move keeps the names of files: rename the file first, or write a slash after the name of a directory`,
       "USAGE",
     );
   }
@@ -160,10 +160,10 @@ function parseTarget(paths: readonly string[]): RemotePath {
     const otherSources = sources.filter((source) => source !== remoteSource);
     const advice = remoteSource === undefined
       ? sources.length > 0 && isDeviceName(targetOperand)
-        ? `if ${targetOperand} is the peer, write ${targetOperand}: with its colon, and if not, PEER: behind it`
-        : `write PEER: behind ${JSON.stringify(targetOperand)}`
+        ? `if ${targetOperand} is the peer, write ${targetOperand}: with its colon; otherwise write PEER: after it`
+        : `write PEER: after ${JSON.stringify(targetOperand)}`
       : parseRemotePath(remoteSource).names.length === 0
-      ? `the peer stands last: degu put ${
+      ? `write the peer last: degu put ${
         [...otherSources, targetOperand].join(" ")
       } ${remoteSource}`
       : `to get a file from a peer: degu get ${paths.join(" ")}`;
@@ -199,13 +199,13 @@ async function findSource(
   }
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
-    throw new Failure(`${path} is neither a file nor a directory`);
+    throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory`);
   }
   if (isMove && info.isFile && (await Deno.lstat(path)).isSymlink) {
-    throw new Failure(`${path} is a symbolic link: name the file that it leads to`);
+    throw new Failure(`${JSON.stringify(path)} is a symbolic link: name the file that it leads to`);
   }
   if (info.isFile || recursive) return { path, info };
-  throw new Failure(`${path} is a directory: put it with -r`);
+  throw new Failure(`${JSON.stringify(path)} is a directory: put it with -r`);
 }
 
 async function makeUploadJob(
@@ -222,7 +222,7 @@ async function makeUploadJob(
     size,
     move: async (pool, options) => {
       if (existingEntry?.kind === "directory") {
-        throw new Failure(`a directory has this name: ${name}/`);
+        throw new Failure(`a directory has this name: ${JSON.stringify(`${name}/`)}`);
       }
       const hasOtherSize = existingEntry !== null && existingEntry.size !== size;
       if (hasOtherSize && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");

@@ -72,7 +72,7 @@ async function runReceive(
     operands.filter((operand) => (operand === "-" || operand.startsWith("degu:")) === isLine)
   ) as [string[], string[]];
   if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
-    throw new Failure("give one directory at most, and one line, or --from", "USAGE");
+    throw new Failure("give at most one directory, and one line or --from", "USAGE");
   }
   const [line] = lines;
   const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
@@ -136,14 +136,16 @@ async function runReceive(
     await transfers.copy([[files, jobs]]).catch((error) => {
       if (!(error instanceof Failure) || !isPeerOffline(error.cause)) throw error;
       // The usual advice names "degu serve", which the sender does not run.
-      throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, null, {
+      throw new Failure(`${sender.name} has disconnected: ${RUN_BOTH_AGAIN}`, null, {
         cause: error.cause,
       });
     });
     const exitCode = transfers.finish();
     if (exitCode === 0) {
       await reportDone(connections).catch((error) => {
-        output.warn(`everything has arrived, but ${sender.name} was not told: ${explain(error)}`);
+        output.warn(
+          `all files have arrived, but ${sender.name} was not notified: ${explain(error)}`,
+        );
       });
     }
     return exitCode;
@@ -158,15 +160,15 @@ async function runReceive(
  * ignore invisible characters before the dot.
  */
 const DOT_NAME_PROBLEM =
-  "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
+  "its name begins with a dot, and some of these files change the behavior of programs: ask why it is sent, and receive it with --force";
 
 const RUN_BOTH_AGAIN =
-  'run "degu send" and "degu receive" again: a partial file continues, a directory with --force';
+  'run "degu send" and "degu receive" again: a partial file is continued, and a directory with --force';
 
 /** A file of the sender could do harm among existing files, such as the files of a program. */
 const DIRECTORY_EXISTS_PROBLEM =
-  "the directory exists already: receive into another one, or add to it with --force, which also " +
-  "continues what was cut";
+  "the directory exists already: receive into another directory, or add to it with --force, which also " +
+  "continues an interrupted transfer";
 
 /** The limit of printed entries. */
 const MAX_PRINTED_ENTRIES = 20;
@@ -218,7 +220,7 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
     const isEntry = isReceivableName(name) && !entriesByName.has(name) &&
       ["file", "directory"].includes(kind) &&
       Number.isSafeInteger(size) && size >= 0;
-    if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
+    if (!isEntry) throw new Failure('that device answers, but does not run "degu send"');
     entriesByName.set(name, entry);
   }
   return [...entriesByName.values()];

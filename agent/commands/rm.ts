@@ -31,7 +31,7 @@ function parseInboxPath(text: string): RemotePath {
   const path = parseRemotePath(text);
   if (path.names.length > 0) return path;
   throw new Failure(
-    `the inbox itself stays: name what is in it, as "degu ls --inbox ${path.peer}:" lists it`,
+    `degu rm keeps the inbox itself: name its entries, which "degu ls --inbox ${path.peer}:" lists`,
     "USAGE",
   );
 }
@@ -97,7 +97,7 @@ function isNotEmptyError(error: unknown): boolean {
   return hasStatus(error instanceof TransferError ? error.cause : error, 409);
 }
 
-const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with everything in it";
+const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all its contents";
 
 /** The reason why an empty directory can't be removed. */
 const IN_USE_PROBLEM =
@@ -130,7 +130,7 @@ async function removeTree(
       }
       onFailed(name, `${name}: ${problem}`, error);
     };
-    if (kind === "other") return fail(`it stays, because it is ${OTHER_REASONS[reason!]}`);
+    if (kind === "other") return fail(`it is kept, because it is ${OTHER_REASONS[reason!]}`);
     try {
       await removeEntry(context, files, names, kind === "directory");
     } catch (error) {

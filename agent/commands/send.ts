@@ -82,7 +82,7 @@ async function send(
     signal.throwIfAborted();
     if (!hasReceivedAll) {
       const advice = 'run "degu send" and "degu receive" again';
-      throw new Failure(`${name} has left before it had everything: ${advice}`);
+      throw new Failure(`${name} has disconnected before it had received all files: ${advice}`);
     }
     await session.end();
     await server!.shutdown();

@@ -133,7 +133,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     output.note('no device is paired with this one yet: run "degu pair" in another terminal');
   }
   await Promise.race([pause(Infinity, signal), Promise.all(serversEnded)]);
-  output.note("ending when what is under way is done; press Ctrl-C again to end it now");
+  output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serversEnded);
 }

@@ -69,7 +69,7 @@ async function installUnits(
       : makeSyncUnits(context, module, command));
   const dir = await findUnitDirectory().catch((error) => {
     if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
-    output.error(`${explain(error)}: nothing is installed; this would be`);
+    output.error(`${explain(error)}: no service is installed; its files would be`);
     return null;
   });
   if (dir !== null) await Deno.mkdir(dir, { recursive: true });
@@ -85,7 +85,7 @@ async function installUnits(
   await runSystemctl("restart", name!);
   output.note(
     `installed and started ${name}; "loginctl enable-linger" keeps it running when you are not logged in, ` +
-      `"journalctl --user --unit ${name!.split(".")[0]}" shows what it says`,
+      `"journalctl --user --unit ${name!.split(".")[0]}" shows its output`,
   );
   return 0;
 }
@@ -93,8 +93,9 @@ async function installUnits(
 /** Writes a unit, but never replaces a unit that the user has written. */
 async function writeUnit(path: string, text: string): Promise<void> {
   if (!await isReplaceable(path)) {
-    const message =
-      `${path} exists, but was not written by "degu service install": remove or rename it`;
+    const message = `${
+      JSON.stringify(path)
+    } exists, but was not written by "degu service install": remove or rename it`;
     throw new Failure(message, "ALREADY_THERE", { path });
   }
   await Deno.writeTextFile(path, text);
@@ -114,7 +115,9 @@ async function removeUnits({ output }: Context): Promise<void> {
       if (isUnit && await isReplaceable(join(dir, name))) names.push(name);
     }
   }
-  if (names.length === 0) return output.note('"degu service install" has not made any');
+  if (names.length === 0) {
+    return output.note('"degu service install" has not installed any service');
+  }
   await runSystemctl("disable", "--now", ...names);
   for (const name of names.toSorted()) {
     await Deno.remove(join(dir, name));
@@ -125,7 +128,7 @@ async function removeUnits({ output }: Context): Promise<void> {
 
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
 const NOT_LOGGED_IN =
-  "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
+  "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
   '"loginctl enable-linger"';
 
 /** The problem if Deno can't prompt: without a terminal, or with `--no-prompt`. */
@@ -185,7 +188,7 @@ async function makeServeUnits(
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
   const { listen = [], announce = true } = options;
   if (listen.some(isUnixAddress)) {
-    throw new Failure("--listen: a service listens at IP addresses", "USAGE");
+    throw new Failure("--listen: a service can listen only at IP addresses", "USAGE");
   }
   const addresses = listen.map(formatAddress);
   // The service announces itself only if other machines can reach it.
@@ -241,7 +244,9 @@ async function makeSyncUnits(
   const peer = await openPeer(device, path.peer);
   const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
-    throw new Failure(`there is no directory ${local} on this device: make it first`);
+    throw new Failure(
+      `there is no directory ${JSON.stringify(local)} on this device: create it first`,
+    );
   }
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);
@@ -309,7 +314,9 @@ function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
   const { read, write, net, sys, args } = spec;
   for (const path of [...read, ...write]) {
     if (path.includes(",")) {
-      throw new Failure(`Deno can't be given a permission for ${path}: its name has a comma`);
+      throw new Failure(
+        `Deno can't be given a permission for ${JSON.stringify(path)}: its path has a comma`,
+      );
     }
   }
   const quoteAll = (...words: readonly string[]) => words.map(quoteWord).join(" ");
@@ -338,7 +345,12 @@ function findModule(version: string): string {
 /** Quotes a word for systemd, which expands percent and dollar signs. */
 function quoteWord(text: string): string {
   // A line end in a word would begin another line of the unit.
-  if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, "USAGE");
+  if (/\p{Cc}/u.test(text)) {
+    throw new Failure(
+      `${JSON.stringify(text)} can't be in a unit of systemd: it has a control character`,
+      "USAGE",
+    );
+  }
   const literal = text.replaceAll("%", "%%").replaceAll("$", "$$$$");
   const escaped = literal.replaceAll(/["\\]/g, "\\$&");
   return /^[^\s"'\\;]+$/.test(text) ? literal : `"${escaped}"`;

@@ -105,8 +105,8 @@ async function sync(
   if (isDownload === isRemotePath(to)) {
     throw new Failure(
       isDownload
-        ? "one of the two directories has to be on this device"
-        : "one of the two directories has to be on another device: write PEER:DIR",
+        ? "one of the two directories must be on this device"
+        : "one of the two directories must be on another device: write PEER:DIR",
       "USAGE",
     );
   }
@@ -115,9 +115,11 @@ async function sync(
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
     options;
   if (maxDelete !== undefined && !mayDelete) {
-    throw new Failure("--max-delete limits --delete: add it", "USAGE");
+    throw new Failure("--max-delete limits --delete: add --delete", "USAGE");
   }
-  if (deleteAll && !mayDelete) throw new Failure("--delete-all extends --delete: add it", "USAGE");
+  if (deleteAll && !mayDelete) {
+    throw new Failure("--delete-all extends --delete: add --delete", "USAGE");
+  }
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, isDownload);
@@ -151,7 +153,9 @@ async function syncOnce(
   const ignoreList = new IgnoreList(root, exclude);
   if (ignoreList.ignoredPeerFile !== null) {
     context.output.warn(
-      `${ignoreList.ignoredPeerFile} has no effect: peers can write it; use --exclude`,
+      `${
+        JSON.stringify(ignoreList.ignoredPeerFile)
+      } has no effect, because peers can write it: use --exclude`,
     );
   }
   const area = isDownload && !inbox ? "share" : "inbox";
@@ -168,7 +172,7 @@ async function syncOnce(
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file" ? "a file" : OTHER_REASONS[remoteEntry.reason!];
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(`${files.formatName(names)} is ${kindText}: ${advice}`);
+    throw new Failure(`${JSON.stringify(files.formatName(names))} is ${kindText}: ${advice}`);
   }
   const commonOptions = { dryRun, settled };
   const filter = ({ path, kind }: TreeEntry) => !ignoreList.isIgnored(path, kind === "directory");
@@ -198,7 +202,7 @@ function checkMove(options: SyncOptions, isDownload: boolean): void {
   if (options.move !== true) return;
   if (isDownload) {
     throw new Failure(
-      '--move empties a directory of this device: run it on the other one, or copy first, and then run "degu rm -r"',
+      '--move removes files from this device only: run it on the other device, or copy first, and then run "degu rm -r"',
       "USAGE",
     );
   }

@@ -153,7 +153,7 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   const [, viewer] = await homes.init("camera", "viewer");
   const none = await homes.run("camera", ["peers"]);
   assertEquals([none.code, none.stdout], [0, ""]);
-  assertStringIncludes(none.stderr, 'none yet: run "degu pair"');
+  assertStringIncludes(none.stderr, 'there are no peers yet: run "degu pair"');
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
   assertEquals(
     await homes.runToSuccess("camera", ["peers"]),
@@ -490,7 +490,7 @@ Deno.test("an invitation that is interrupted when a device has just been paired 
 Deno.test("invalid options are a usage error, and an address of another machine is named", async () => {
   await using homes = await AgentHomes.create("camera");
   const line = ["--listen", "203.0.113.7:0"];
-  const other = "203.0.113.7:0 is not an address of this machine: use one that is";
+  const other = "203.0.113.7:0 is not an address of this machine: use an address of";
   const serve = ["serve", "--inbox", homes.joinPath("inbox"), ...line];
   for (const args of [serve, ["invite", ...line, ...SERVING]]) {
     await homes.runToFailure("camera", 1, other, args);

@@ -27,7 +27,7 @@ const withCode = (error: Error, code: string) => Object.assign(error, { code });
 const { PermissionDenied, TimedOut, NotFound } = Deno.errors;
 
 Deno.test("an error of the system names the user, the action and the path, with advice", async (t) => {
-  const denied = "change the permissions there, or run degu as a user who may";
+  const denied = "change the permissions, or run degu as another user";
   const of = (message: string, code: string) => withCode(new Error(message), code);
   const rows: [rule: string, error: Error, said: string][] = [
     [
@@ -59,7 +59,7 @@ Deno.test("an error of the system names the user, the action and the path, with 
     [
       "read-only",
       of("Read-only file system (os error 30): mkdir '/x'", "EROFS"),
-      '"/x" is on a disk that is read-only; choose another place, or mount it for writing',
+      '"/x" is on a disk that is read-only; choose another path, or mount the disk for writing',
     ],
     [
       "full",
@@ -78,8 +78,8 @@ Deno.test("an error of the system names the user, the action and the path, with 
       "through a file",
     ],
     ["a directory", of("Is a directory (os error 21): open '/x'", "EISDIR"), '"/x" is a directory'],
-    ["taken", of("File exists (os error 17): mkdir '/x'", "EEXIST"), 'is at "/x" already'],
-    ["a circle", of("Too many levels (os error 40): stat '/x'", "ELOOP"), "lead in a circle"],
+    ["taken", of("File exists (os error 17): mkdir '/x'", "EEXIST"), '"/x" exists already'],
+    ["a circle", of("Too many levels (os error 40): stat '/x'", "ELOOP"), "form a loop"],
     [
       "too long",
       of("File name too long (os error 36): open '/x'", "ENAMETOOLONG"),
@@ -91,7 +91,11 @@ Deno.test("an error of the system names the user, the action and the path, with 
       '"/x" is in use',
     ],
     ["too many files", of("Too many open files (os error 24): open '/x'", "EMFILE"), "ulimit -n"],
-    ["damaged", of("Bad message (os error 74): lstat '/x'", "EBADMSG"), 'give "/x" (EBADMSG); see'],
+    [
+      "damaged",
+      of("Bad message (os error 74): lstat '/x'", "EBADMSG"),
+      'error for "/x" (EBADMSG); look',
+    ],
   ];
   await testEachRow(t, rows, (_rule, error, said) => {
     const text = explain(error);
@@ -119,8 +123,8 @@ Deno.test("a reworded log line names the local path", () => {
   const read = "two: GET \"/share/a\": a: Error: EIO: i/o error, read '/share/a'";
   assertEquals(
     rewordLogLine(read, { error: withCode(new Error(), "EIO") }),
-    'two: GET "/share/a": a: the disk does not give "/share/a" (EIO); see what the log of the system ' +
-      "says of the disk",
+    'two: GET "/share/a": a: the disk reports an error for "/share/a" (EIO); look for errors of the disk in ' +
+      "the system log",
   );
   assertEquals(rewordLogLine("invitation: 3 wrong so far"), "invitation: 3 wrong so far");
 });
@@ -135,7 +139,7 @@ Deno.test({
     const ends: { rule: string; code: number; said: string }[] = JSON.parse(printed);
     const who = "the user with the uid 54321 may not";
     const rows: [rule: string, said: string][] = [
-      ["put: a file", `/here/secret: ${who} open "/here/secret"; change the permissions there`],
+      ["put: a file", `/here/secret: ${who} open "/here/secret"; change the permissions, or`],
       ["put: a directory", `degu: error: ${who} read "/here/closed/x"; change the permissions`],
       ["put: the others", `/here/closed/x: ${who} read "/here/closed/x"`],
       ["get: into it", `camera:a: ${who} read "/here/closed/a"`],
@@ -220,7 +224,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   const { local } = files;
   await fill(local, { a: "1" });
   const option = "to name a file, write ./ before it";
-  const none = "there are no wildcards: name each file, or a directory with -r";
+  const none = "degu does not expand wildcards: name each file, or a directory with -r";
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
     ["of get", 2, option, ["get", "camera:a", "-x"]],
@@ -306,7 +310,7 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   const { local, inbox } = files;
   await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
-  const reserved = "is reserved for unfinished files: choose another one";
+  const reserved = "is reserved for unfinished files: choose another name";
   const rows: [rule: string, said: string, args: string[]][] = [
     ["below a file", '"camera:FILE" is a file: name a directory', [
       "put",
@@ -342,7 +346,7 @@ Deno.test("get copies from the other peers if one of them is unknown, or off", a
   await homes.pair("off", "viewer");
   const rows = [
     ["laptop", 'laptop: there is no peer "laptop": "degu peers" lists all peers'],
-    ["off", "off: no address answers: nothing listens at 127.0.0.1:1; "],
+    ["off", "off: no address answers: no program listens at 127.0.0.1:1; "],
   ] as const;
   for (const [peer, problem] of rows) {
     const to = `${local}/${peer}/`;
@@ -372,7 +376,7 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
   );
   const late = connectionErrorDetails.set(new TimedOut("for programs"), { silentSeconds: 90 });
   assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
-  await homes.runToFailure("viewer", 1, "no address answers: nothing listens at", [
+  await homes.runToFailure("viewer", 1, "no address answers: no program listens at", [
     "ping",
     "camera",
   ]);

@@ -59,7 +59,7 @@ Deno.test("a missing file is reported at once, with the command that lists the d
   const hint = 'does not exist: "degu ls camera:" lists the directory';
   await files.runToFailure(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inboxes);
-  const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
+  const advice = 'camera shares no directory: run "degu serve --share DIR" on it';
   await files.runToFailure(1, advice, "sync", "camera:", `${files.local}/new`);
   await files.kill();
   const said = await files.runToFailure(1, "no address answers", "ls", "camera:");
@@ -168,7 +168,7 @@ Deno.test("get -r writes through no link below the target, which may itself be o
   const before = await readTree(local);
   for (const name of ["photos", "other"]) {
     const problem =
-      `${local}/dst/${name} is a symbolic link, which is not followed below the target`;
+      `"${local}/dst/${name}" is a symbolic link, which is not followed below the target`;
     await files.runToFailure(1, problem, "get", "-r", `camera:${name}`, `${local}/dst`);
   }
   assertEquals(await readTree(local), before);
@@ -229,9 +229,9 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
     ["sub/report.pdf", local, elsewhere],
     ["zzz", local, missing("zzz", "")],
     ["link", local, '"camera:link" is a symbolic link, which is not followed'],
-    ["photos", local, "camera:photos/ is a directory: get it with -r"],
+    ["photos", local, '"camera:photos/" is a directory: get it with -r'],
     ["a/", local, "leave out the slash"],
-    ["a", `${local}/no/dir`, 'make it first, with "mkdir -p"'],
+    ["a", `${local}/no/dir`, 'create it first, with "mkdir -p"'],
   ];
   for (const [path, target, said] of rows) {
     await files.runToFailure(1, said, "get", `camera:${path}`, target);
@@ -245,7 +245,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
     ...sources,
     local,
   );
-  assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
+  assertStringIncludes(several, 'camera:sub/a: "camera:a" has the same name: get the two into');
   assertStringIncludes(several, "2 errors");
   assertEquals(await readTree(local), { "a": "2" });
   await Deno.mkdir(`${local}/dir/a`, { recursive: true });
@@ -263,8 +263,18 @@ Deno.test("of two sources with the same target the second fails, and no file is 
     const [target, first] = [`${local}/to-${sources.indexOf("")}`, sources[0]];
     await Deno.mkdir(target);
     const paths = sources.map((source) => `camera:${source}`);
-    const said = await files.runToFailure(1, "has the same place", "get", "-r", ...paths, target);
-    assertStringIncludes(said, `camera:${sources[1]}: camera:${first} has the same place: get the`);
+    const said = await files.runToFailure(
+      1,
+      "has an overlapping target",
+      "get",
+      "-r",
+      ...paths,
+      target,
+    );
+    assertStringIncludes(
+      said,
+      `camera:${sources[1]}: "camera:${first}" has an overlapping target: get the`,
+    );
     assertEquals((await readTree(target))["f"], first === "" ? "second" : "first");
   }
   await fill(local, { "photos/f": "first", "one/photos/f": "second" });
@@ -372,7 +382,7 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   const again = await files.runToSuccess("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
-  await files.runToFailure(1, "add --inbox to read it there", "get", "camera:linked", local);
+  await files.runToFailure(1, "add --inbox to read it", "get", "camera:linked", local);
   await files.runToSuccess("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
   assertEquals(await readTree(`${local}/back`), await readTree(inbox));
   await files.runToSuccess("put", "-r", `${local}/top/.`, "camera:sub/dir");
@@ -430,7 +440,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
   await files.runToFailure(
     1,
-    "a directory has this name: camera:e/a/",
+    'a directory has this name: "camera:e/a/"',
     "put",
     `${local}/a`,
     "camera:e",
@@ -516,7 +526,10 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
   await fill(inbox, { "file": "" });
   const paths = [`${local}/none`, `${local}/a`, `${local}/other/a`];
   const several = await files.runToFailure(1, "2 errors", "put", ...paths, "camera:new");
-  assertStringIncludes(several, `${local}/other/a: ${local}/a has the same name: put the two into`);
+  assertStringIncludes(
+    several,
+    `${local}/other/a: "${local}/a" has the same name: put the two into`,
+  );
   assertEquals(await readTree(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${local}/a`;
   await files.runToFailure(
@@ -526,34 +539,40 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
     a,
     "camera:.degu-files/a",
   );
-  await files.runToFailure(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
+  await files.runToFailure(
+    1,
+    '"camera:file" is a file: name a directory',
+    "put",
+    a,
+    "camera:file/",
+  );
   await files.runToFailure(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
   await fill(inbox, { "dir": "" });
   for (const options of [["-r"], ["-r", "--force"], ["-r", "--move"]]) {
     const advice =
-      'camera:dir is a file: put the directory elsewhere, or remove the file with "degu';
+      '"camera:dir" is a file: copy the directory to another path, or remove the file with "degu';
     await files.runToFailure(1, advice, "put", ...options, `${local}/dir`, "camera:");
     assertEquals((await readTree(inbox))["dir"], "");
   }
   await files.serve("--share", files.share);
-  const advice = 'takes no files: it has to run "degu serve --inbox DIR"';
+  const advice = 'accepts no files: run "degu serve --inbox DIR" on it';
   await files.runToFailure(1, advice, "put", a, "camera:");
   await files.runToFailure(2, "where to?", "put", a);
   await files.runToFailure(2, "what to put?", "put", "camera:");
-  await files.runToFailure(2, '".." leads nowhere', "put", a, "camera:../b");
+  await files.runToFailure(2, '".." is not allowed', "put", a, "camera:../b");
 });
 
 Deno.test("errors of local files are reported before the command connects", async () => {
   await using files = await AgentFiles.start();
   const { local } = files;
   await files.kill();
-  const none = `"${local}/none" does not exist: check the name, and the directory that you are in`;
+  const none = `"${local}/none" does not exist: check the name, and the current directory`;
   const said = await files.runToFailure(1, none, "put", `${local}/none`, "camera:");
   assertEquals(said, `degu: error: ${none}\n`);
   const both = await files.runToFailure(1, "2 errors", "put", `${local}/none`, local, "camera:");
   assertEquals(both.split("\n").slice(0, 2), [
     `degu: error: ${local}/none: ${none}`,
-    `degu: error: ${local}: ${local} is a directory: put it with -r`,
+    `degu: error: ${local}: "${local}" is a directory: put it with -r`,
   ]);
 });
 
@@ -594,7 +613,8 @@ Deno.test("rm reports missing entries, and entries that can't be removed", async
   assertStringIncludes(JSON.stringify(none?.["error"]), "does not exist");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
-  const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
+  const root =
+    'degu rm keeps the inbox itself: name its entries, which "degu ls --inbox camera:" lists';
   await files.runToFailure(2, root, "rm", "camera:report.pdf", "camera:");
   await files.homes.runToSuccess("camera", ["forget", "viewer"]);
   await files.runToFailure(3, "pair the two devices again", "rm", "camera:report.pdf");
@@ -619,7 +639,7 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
   // An entry that can't be removed is reported, and stays with its directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
-  const stays = "camera:top/sub/link: it stays, because it is a symbolic link";
+  const stays = "camera:top/sub/link: it is kept, because it is a symbolic link";
   await files.runToFailure(1, stays, "rm", "--json", "-r", "camera:top");
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await readTree(inbox), { "top": null, "top/sub": null });
@@ -755,6 +775,6 @@ Deno.test("an endless list is an error", async () => {
     () => {},
   );
   const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
-  const problem = "the directory has more than 500 files and directories: name smaller parts of it";
+  const problem = "the directory has more than 500 files and directories: name its subdirectories";
   await assertRejects(list, Failure, problem);
 });

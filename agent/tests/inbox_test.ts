@@ -365,7 +365,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
     await homes.runToFailure(
       "camera",
       1,
-      new RegExp(`^degu: error: --inbox: .*/one ${said}`),
+      new RegExp(`^degu: error: --inbox: ".*/one" ${said}`),
       serve,
     );
     await homes.runToFailure("one", 1, gone, ["ls", "camera:"]);
@@ -374,7 +374,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
       const { status, headers } = await client.request(method, "/inbox/private", {}, body);
       assertEquals([status, headers["root-gone"]], [503, "?1"]);
     }
-    await devices.agent.waitForMessage(`one: ${await realPath(inbox)}/one ${said}`);
+    await devices.agent.waitForMessage(`one: "${await realPath(inbox)}/one" ${said}`);
     // Others go on.
     assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\n");
     await Deno.remove(`${inbox}/one`);
@@ -400,7 +400,7 @@ Deno.test("a share that holds the inbox, or lies in it, is refused, but with --i
       const said = await homes.runToFailure(
         "camera",
         2,
-        "so peers could read the files of others",
+        "so peers could read the files of other peers",
         [
           ...command,
           ...dirs,

@@ -156,12 +156,12 @@ Deno.test("errors of the library are reworded for users", async (t) => {
         fault: "broken",
         missingBytes: 272982784,
       }),
-      "the peer ended the connection when 273 MB were left to come",
+      "the peer closed the connection when 273 MB were missing",
     ],
     [
       "the connection ends in a list",
       new ProtocolError("BODY_INCOMPLETE", "for programs"),
-      'the peer ended the connection before all had come; check that "degu serve" still runs on it, and try again',
+      'the peer closed the connection before all data had arrived; check that "degu serve" still runs on it, and try again',
     ],
     [
       "a line that is cut",
@@ -183,7 +183,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "nobody waits at --address",
       pairing("NOT_OPEN", "no invitation", "no device invites there"),
-      "no device waits at this address: check that the two are on the same network, and that the command still " +
+      "no device waits at this address: check that both devices are in the same network, and that the command still " +
       "runs on the other device",
     ],
     [
@@ -200,7 +200,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "a no to receive",
       pairing("NOT_CONFIRMED", "remote", ""),
-      "the answer at desk was no, or it has left: run both commands again",
+      "the answer at desk was no, or it has disconnected: run both commands again",
     ],
     [
       "a no here to receive",
@@ -227,14 +227,14 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
     [
       "numbers that strangers have used up",
       "for programs",
-      `5 devices have asked, and no number was confirmed, so no other one can ask: use a line, or ${again}; if you did not ` +
-      "start them, another person in this network did",
+      `5 devices have asked, and no number was confirmed, so no other device can ask: use a line, or ${again}; if you did not ` +
+      "run degu on these devices, another person in this network did",
       new PairingError("NOT_OPEN", "for programs"),
     ],
     [
       "a sender that is killed",
       "for programs",
-      `${from} left in the middle of a file`,
+      `${from} disconnected in the middle of a file`,
       new ProtocolError("BODY_INCOMPLETE", "for programs"),
     ],
     [
@@ -288,7 +288,7 @@ Deno.test("a reworded log line names the peer and the file, if they are known", 
   assertEquals(lines, [
     `viewer was silent for 30 s at ${file}, so its connection was closed`,
     `viewer took over 30 s to read what was sent at ${file}, so its connection was closed`,
-    `viewer left in the middle of ${file}`,
+    `viewer disconnected in the middle of ${file}`,
     "viewer: a newer request",
   ]);
 });
@@ -300,7 +300,7 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
   await makeLinks({ [`${files.share}/link`]: "dir" });
   const note = `${files.local}/note`;
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
-    ["put: the peer first", 2, `the peer stands last: degu put ${note} camera:`, [
+    ["put: the peer first", 2, `write the peer last: degu put ${note} camera:`, [
       "put",
       "camera:",
       note,
@@ -310,7 +310,7 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
       "camera:dir/a",
       ".",
     ]],
-    ["put: no peer", 2, `where to? write PEER: behind "${note}"`, ["put", note]],
+    ["put: no peer", 2, `where to? write PEER: after "${note}"`, ["put", note]],
     [
       "put: a peer without its colon",
       2,
@@ -321,13 +321,13 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
         "camera",
       ],
     ],
-    ["get: to put", 2, `to send it, type degu put ${note} camera:`, ["get", note, "camera:"]],
+    ["get: to put", 2, `to send it, run degu put ${note} camera:`, ["get", note, "camera:"]],
     ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
     ["get: a link", 1, '"camera:link" is a symbolic link, which is not followed', [
       "get",
       "camera:link",
     ]],
-    ["a peer without a device", 3, '"degu pair" makes one, and pairs it', [
+    ["a peer without a device", 3, '"degu pair" creates and pairs it', [
       "--home",
       files.homes.joinPath("nobody"),
       "ls",

@@ -73,8 +73,8 @@ Deno.test("put --move: a file that can't be moved fails and stays, and the other
       "taken: another file of this name exists at the peer: replace it with --force",
     );
     assertStringIncludes(said, '/missing" does not exist');
-    assertStringIncludes(said, "/link is a symbolic link: name the file that it leads to");
-    assertStringIncludes(said, "/d is a directory: put it with -r");
+    assertStringIncludes(said, '/link" is a symbolic link: name the file that it leads to');
+    assertStringIncludes(said, '/d" is a directory: put it with -r');
     assertStringIncludes(said, "1 file copied, 1 B");
     assertEquals(await listNames(local), ["d", "link", "taken"]);
     assertEquals(await readTree(inbox), { "taken": "theirs", "free": "2" });
@@ -111,7 +111,7 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
     await files.runToFailure(2, `--move and ${option} can't be combined`, ...sync, option);
   }
   const toHere = ["sync", "--move", "camera:", `${local}/new`];
-  await files.runToFailure(2, "--move empties a directory of this device", ...toHere);
+  await files.runToFailure(2, "--move removes files from this device only", ...toHere);
 });
 
 // Random trees, with interruptions, beside a model.

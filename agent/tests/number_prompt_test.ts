@@ -93,7 +93,7 @@ Deno.test("any reply but yes ends both with 3, each reports which end has not co
     assertStringIncludes(atHere.stdout, "not confirmed on this device");
     const said = `the answer at ${
       isInviter ? "one" : "two"
-    } was no, or it has left: run both commands again`;
+    } was no, or it has disconnected: run both commands again`;
     assertStringIncludes(atThere.stdout, said);
     const peers = await Promise.all(
       ["one", "two"].map((name) => test.homes.runToSuccess(name, ["peers", "--json"])),
@@ -109,7 +109,7 @@ Deno.test("stopping one device at the number ends the other one, with a message"
   assertEquals((await test.two.waitForEnd()).code, 130);
   const { code, stdout } = await test.one.waitForEnd();
   assertEquals(code, 3, stdout);
-  assertStringIncludes(stdout, "the answer at two was no, or it has left");
+  assertStringIncludes(stdout, "the answer at two was no, or it has disconnected");
 });
 
 Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the question, and before it", async () => {
@@ -124,7 +124,7 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
     assertEquals((await two.waitForEnd()).code, 130);
     const { code, stdout } = await one.waitForEnd();
     assertEquals(code, 3, stdout);
-    assertStringIncludes(stdout, "the answer at two was no, or it has left");
+    assertStringIncludes(stdout, "the answer at two was no, or it has disconnected");
   }
 });
 
@@ -139,7 +139,7 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
   const [one, two] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
   assertStringIncludes(one.stdout, "not confirmed on this device");
-  assertStringIncludes(two.stdout, "the answer at one was no, or it has left");
+  assertStringIncludes(two.stdout, "the answer at one was no, or it has disconnected");
 });
 
 Deno.test("pair needs a terminal, and no --json: it names invite and join", async () => {
@@ -178,7 +178,7 @@ Deno.test("if no device answers at --address, pair fails with 3; it creates a mi
   assertStringIncludes(stdout, "created the device two");
   assertStringIncludes(
     stdout,
-    "no device waits at this address: check that the two are on the same network",
+    "no device waits at this address: check that both devices are in the same network",
   );
 });
 
@@ -198,7 +198,7 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   assertStringIncludes(
     stdout,
     "5 numbers were not confirmed, so no other device can ask: pair by a line, with " +
-      '"degu invite" on one and "degu join -" on the other',
+      '"degu invite" on one device and "degu join -" on the other',
   );
   assertEquals(stdout.includes("it shows this number"), false);
 });

@@ -261,7 +261,7 @@ console.log(JSON.stringify(found));`;
 
 Deno.test("without --home the environment determines the directory of the device, but for a relative path", async () => {
   const flags = ["--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE", "--no-check"];
-  const none = "HOME is not set: use --home DIR to say where the device is";
+  const none = "HOME is not set: name the directory of the device with --home DIR";
   assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
     ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", none, none],
   ]);
@@ -275,12 +275,12 @@ Deno.test("a missing device, or an unknown peer, is an error with advice", async
   await using homes = await AgentHomes.create();
   const none = `there is no device in ${
     homes.joinPath("one")
-  } yet: "degu pair" makes one, and pairs it\n`;
+  } yet: "degu pair" creates and pairs it\n`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
     await homes.runToFailure("one", 3, none, args);
   }
   await homes.init("camera", "viewer");
-  const alone = 'not paired with any yet: run "degu pair"';
+  const alone = 'this device has no peers yet: run "degu pair"';
   await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
   await homes.pair("camera", "viewer");
   const unknown = 'there is no peer "toaster": "degu peers" lists all peers';
@@ -331,7 +331,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   const connecting = (error: Error, address: Address) =>
     connectionErrorDetails.set(error, { address, isConnecting: true });
   const closed = "the peer closed the connection without an answer";
-  const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
+  const both = "no program listens at 10.0.0.1:1; there is no route to 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
     [new Failure("as it is"), 1, "as it is", /^$/],
     [new Failure("as it is", "USAGE"), 2, "as it is", /^$/],
@@ -404,7 +404,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   const system = explain(new NotCapable(message));
   assertMatch(
     system,
-    /^"\/proc" is in a directory of the system, \/proc, in which Deno .*: choose another path$/,
+    /^"\/proc" is in the system directory \/proc, to which Deno .*: choose another path$/,
   );
 });
 
@@ -416,25 +416,25 @@ Deno.test("errors of files are reworded for users", () => {
   const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
   const again = "run the same command again";
   const version = "does the peer run another version of degu?";
-  const busy = "another command is sending it, or another entry has just taken its name";
+  const busy = "another command is sending it, or another entry has just got its name";
   const own = 'the peer has an internal problem (status 500): see the output of "degu serve"';
   const same = "the target's disk treats two names as one; rename one of them";
   const changed = "the file at the peer changed during the transfer, and was kept: look at it, and";
-  const notEmpty = "the directory is not empty: remove first what is in it";
+  const notEmpty = "the directory is not empty: first remove its entries";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it does not exist any more"],
-    [status(303), "get", `it is a directory by now: ${again}`],
+    [status(303), "get", `it has become a directory: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
     [refused(412, "put"), "put", EXISTS_AT_PEER],
     [refused(412, "delete"), "delete", `${changed} ${again}`],
     [remoteChangedError("/a", { status: 412 }), "put", `${changed} ${again}`],
-    [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then says what`],
+    [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then reports the reason`],
     [
       refused(409, "put", { "retry-after": "1" }),
       "put",
-      `${busy}: ${again} in a moment, which then says what`,
+      `${busy}: ${again} in a moment, which then reports the reason`,
     ],
     [refused(405, "delete", { allow: "GET, PUT" }), "delete", ONLY_NEW_PROBLEM],
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
@@ -462,8 +462,8 @@ Deno.test("errors of files are reworded for users", () => {
     [
       overLimitError(3, 2),
       "delete",
-      "the call would delete 3 entries, more than --max-delete 2 allows; look at them with " +
-      "--dry-run, without --max-delete, then raise it",
+      "the call would delete 3 entries, more than --max-delete 2 allows; list them with " +
+      "--dry-run and without --max-delete, then raise the limit",
     ],
     [
       unreadableEntryError(node),

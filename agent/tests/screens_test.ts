@@ -12,12 +12,12 @@ Deno.test("errors of the command line have advice", async (t) => {
   await fill(share, { "file": "1" });
   const help = (command: string) => `; see "degu ${command} --help"`;
   const scp = (path: string) =>
-    ` is written as for scp: there are no users, so write the name of a peer, which "degu peers" lists, and a path ` +
-    `in what it shares, as in ${path}`;
+    ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and a path ` +
+    `in its share, as in ${path}`;
   const isFile = "is a file: leave out the slash at the end";
   const port = "the port must be an integer from 0 to 65535; got 70000";
   const nothing =
-    "nothing is to be served: add --share DIR, which peers can read, or --inbox, into which they can put files";
+    "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files";
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
     [
       "a directory that is missing here",
@@ -28,13 +28,13 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a pattern in place of a directory",
       1,
-      `there is no directory "${local}/*" on this device: there are no wildcards: name each file, or a directory with -r`,
+      `there is no directory "${local}/*" on this device: degu does not expand wildcards: name each file, or a directory with -r`,
       ["sync", `${local}/*`, "camera:to"],
     ],
     [
       "a directory that is missing above a target",
       1,
-      `there is no directory ${local}/no on this device: make it first, with "mkdir -p"`,
+      `there is no directory "${local}/no" on this device: create it first, with "mkdir -p"`,
       ["get", "camera:file", `${local}/no/new`],
     ],
     ["a port that is none", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", "70000"]],
@@ -52,9 +52,9 @@ Deno.test("errors of the command line have advice", async (t) => {
     ]],
     ["to put to", 2, `"me@camera:"${scp("camera:")}`, ["put", `${local}/file`, "me@camera:"]],
     ["a slash behind a file, of ls", 1, `"camera:file" ${isFile}`, ["ls", "camera:file/"]],
-    ["of get", 1, `camera:file ${isFile}`, ["get", "camera:file/", local]],
+    ["of get", 1, `"camera:file" ${isFile}`, ["get", "camera:file/", local]],
     ["of rm", 1, `"camera:theirs" ${isFile}`, ["rm", "camera:theirs/"]],
-    ["a path through a file", 1, `"camera:file" is a file: nothing is in it`, [
+    ["a path through a file", 1, `"camera:file" is a file: it has no entries`, [
       "ls",
       "camera:file/x",
     ]],
@@ -66,7 +66,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a file as the share",
       1,
-      `--share: ${local}/file is no directory: name the one that it is in`,
+      `--share: "${local}/file" is not a directory: name the directory that it is in`,
       [
         "serve",
         "--share",

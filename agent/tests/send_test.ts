@@ -296,7 +296,8 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   await assertEnds(patient, 0, "sent to receiver");
   const left = place.send(["file"]);
   await leave(left, 21);
-  const said = 'receiver has left before it had everything: run "degu send" and "degu receive"';
+  const said =
+    'receiver has disconnected before it had received all files: run "degu send" and "degu receive"';
   await assertEnds(left, 1, said);
 });
 
@@ -307,9 +308,9 @@ Deno.test("sources that can't be sent are reported before the invitation: no fil
   const rows: [names: string[], said: string][] = [
     [["none"], "does not exist: check the name"],
     [["file", "dir/file"], "has the same name"],
-    [["dir"], "the directory of the device in it"],
-    [["dir/state/device.json"], "the directory of the device in it"],
-    [["dir/state/identity"], "the directory of the device in it"],
+    [["dir"], "contains the directory of the device"],
+    [["dir/state/device.json"], "contains the directory of the device"],
+    [["dir/state/identity"], "contains the directory of the device"],
   ];
   for (const [names, said] of rows) {
     const paths = names.map((name) => place.at("src", name));
@@ -329,8 +330,8 @@ Deno.test("sources that can't be sent are reported before the invitation: no fil
   await place.homes.runToFailure("src/dir/state", 1, "the directory of the device", [
     ...["receive", "degu:x", home],
   ]);
-  await place.homes.runToFailure("state", 2, "one directory at most", ["receive", "a", "b"]);
-  await place.homes.runToFailure("state", 2, "one directory at most", [
+  await place.homes.runToFailure("state", 2, "at most one directory", ["receive", "a", "b"]);
+  await place.homes.runToFailure("state", 2, "at most one directory", [
     "receive",
     "-",
     "--from",
@@ -346,10 +347,10 @@ Deno.test("sources that can't be sent are reported before the invitation: no fil
 
 Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {
   const rows: [rule: string, said: string, options: HereOptions, args: string[]][] = [
-    ["a line", "no line has come on stdin in ten minutes", {}, ["-"]],
-    ["a line, with --json", "no line has come on stdin", TERMINAL, ["-", "--json"]],
-    ["a sender", "no device has sent for ten minutes", {}, ["--from", "nobody"]],
-    ["a sender, with --json", "no device has sent", TERMINAL, ["--from", "nobody", "--json"]],
+    ["a line", "no line has arrived on stdin in ten minutes", {}, ["-"]],
+    ["a line, with --json", "no line has arrived on stdin", TERMINAL, ["-", "--json"]],
+    ["a sender", "no sending device was found in ten minutes", {}, ["--from", "nobody"]],
+    ["a sender, with --json", "no sending device", TERMINAL, ["--from", "nobody", "--json"]],
   ];
   await testEachRow(t, rows, async (_rule, said, options, args) => {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 600_000, 1000);
@@ -363,7 +364,7 @@ Deno.test("a failed report of success to the sender is a warning", async () => {
   await using place = await Place.make();
   await using liar = await makeLiar(place, ({ uri }) => uri === "/" ? json([]) : reply(500));
   await using invitation = await liar.invite();
-  const said = "everything has arrived, but liar was not told: it answered with status 500";
+  const said = "all files have arrived, but liar was not notified: it answered with status 500";
   await assertEnds(place.receive([invitation.line]), 0, said);
 });
 
@@ -413,7 +414,7 @@ Deno.test("a sender can't write elsewhere than below the target: its names are c
     text = bad;
     await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
     const receiver = place.receive([invitation.line]);
-    await assertEnds(receiver, 1, 'not as "degu send" does');
+    await assertEnds(receiver, 1, 'does not run "degu send"');
   }
   assertEquals(await listNames(place.at("out")), []);
 });

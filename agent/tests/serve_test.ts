@@ -71,7 +71,7 @@ Deno.test("after a signal running transfers finish, and are reported with escape
   for await (const piece of body!) {
     // At the first piece, of many.
     if (received === 0) agent.kill("SIGINT");
-    if (received === 0) await agent.waitForMessage("ending when what is under way is done");
+    if (received === 0) await agent.waitForMessage("stopping after the running transfers");
     received += piece.length;
   }
   assertEquals(received, SIZE);
@@ -182,11 +182,14 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
     `mkdir -p ${at("absent")}`,
   );
   const rows: [path: string, problem: string][] = [
-    ["absent/inbox", `--inbox: there is no directory ${at("absent/inbox")}; make it first: mkdir`],
+    [
+      "absent/inbox",
+      `--inbox: there is no directory "${at("absent/inbox")}"; create it first: mkdir`,
+    ],
     ["home/inbox", "keys"],
     ["file/inbox", "there is no directory"],
     ["dangling", "there is no directory"],
-    ["file", `--inbox: ${at("file")} is no directory`],
+    ["file", `--inbox: "${at("file")}" is not a directory`],
   ];
   for (const [path, problem] of rows) {
     const check = (output: Output) =>
@@ -233,7 +236,7 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
     using connection = await client.connect();
     await connection.sock.write(new TextEncoder().encode(`PUT /inbox/a HTTP/1.1\r\n${framing}`));
     connection.close();
-    await agent.waitForMessage('viewer left in the middle of "/inbox/a"\n');
+    await agent.waitForMessage('viewer disconnected in the middle of "/inbox/a"\n');
   }
   // A connection that ends before it has proved who it is, as where another address was faster.
   const [hostname = "", port] = address.split(":");
@@ -357,7 +360,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   assertEquals(printed("brief", all), [
     "viewer uploaded 4 files (11 B), downloaded 4 files (11 B), deleted 1 file",
   ]);
-  const warning = "what peers do can't be reported: the output was closed";
+  const warning = "the actions of peers can't be reported: the output was closed";
   assertEquals(printed("closed", all), [warning]);
   const common = { peer: "viewer", id, path: "inbox/viewer/a b/c", complete: true };
   assertEquals(printed("json", all).slice(0, 3), [

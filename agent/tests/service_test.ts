@@ -98,7 +98,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
     assertEquals([code, others.length], [1, args[0] === "sync" ? 1 : 0]);
     assertMatch(
       stderr,
-      /degu may not run systemctl: run this command in a terminal, .*nothing is installed; this would be/,
+      /degu may not run systemctl: run this command in a terminal, .*no service is installed; its files would be/,
     );
     assertMatch(String(path), /^~\/\.config\/systemd\/user\/degu/);
     const [, , ...said] = wordsOf(String(text));
@@ -173,10 +173,10 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   await fill(homes.path, { "a,b": null, "dir": null });
   const unix = ["--share", homes.joinPath("dir"), "--listen", "unix:/run/a"];
   const rows: [code: number, said: string, ...args: string[]][] = [
-    [1, "its name has a comma", "--share", homes.joinPath("a,b")],
+    [1, "its path has a comma", "--share", homes.joinPath("a,b")],
     [1, "there is no directory", "--share", homes.joinPath("none")],
     [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
-    [2, "--listen: a service listens at IP addresses", ...unix],
+    [2, "--listen: a service can listen only at IP addresses", ...unix],
     [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
     [2, "write PEER:DIR DIR, or DIR PEER:DIR", "sync", "a", "b"],
     [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],

@@ -154,7 +154,7 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   await Deno.mkdir(`${local}/.deguignore`);
   const { code, errors: [problem] } = await sync(["--delete"]);
   assertEquals(code, 1);
-  assertStringIncludes(problem!, "it says what to leave out, and has to be a file of UTF-8");
+  assertStringIncludes(problem!, "it must be a file of UTF-8");
   assertEquals((await readTree(target))["old.o"], "9");
   // A dangling link, as to a disk that is not mounted.
   await Deno.remove(`${local}/.deguignore`);
@@ -229,7 +229,7 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
   const { stderr } = await files.runToSuccess("sync", root, "camera:again");
   assertStringIncludes(
     stderr,
-    `${root}/.deguignore has no effect: peers can write it; use --exclude`,
+    `"${root}/.deguignore" has no effect, because peers can write it: use --exclude`,
   );
   assertEquals(await listNames(`${inbox}/again`), [".deguignore", "a"]);
 });
@@ -298,7 +298,7 @@ Deno.test("sync --inbox restores files from the inbox", async () => {
   assertEquals([kept, back], ["5", await readTree(target)]);
   await files.runToFailure(
     1,
-    "add --inbox to read it there",
+    "add --inbox to read it",
     "sync",
     "camera:to/b",
     `${local}/none`,
@@ -358,7 +358,7 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   const told = await sync(["--delete", "--max-delete", "2", "--json"]);
   assertEquals(told.code, 1);
   const problem =
-    "the call would delete 3 entries, more than --max-delete 2 allows; look at them with --dry-run, without --max-delete, then raise it";
+    "the call would delete 3 entries, more than --max-delete 2 allows; list them with --dry-run and without --max-delete, then raise the limit";
   assertEquals(told.errors[0], `to:: ${problem}`);
   assertEquals(told.objects.at(-1), {
     action: "delete",
@@ -370,11 +370,14 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   const { summary } = await sync(["--delete", "--max-delete", "3"]);
   assertEquals(summary, "0 files copied, 0 B; 1 up to date; 3 deleted");
   assertEquals(await readTree(target), { "a": "1" });
-  const wrong = [["add it", "3"], ["must be a number", "-1"], ["must be a number", "x"]] as const;
+  const wrong = [["add --delete", "3"], ["must be a number", "-1"], [
+    "must be a number",
+    "x",
+  ]] as const;
   for (const [said, count] of wrong) {
     await files.runToFailure(2, said, "sync", `--max-delete=${count}`, source, "camera:to");
   }
-  const needed = "--delete-all extends --delete: add it";
+  const needed = "--delete-all extends --delete: add --delete";
   await files.runToFailure(2, needed, "sync", "--delete-all", source, "camera:to");
 });
 
@@ -521,8 +524,8 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "1 error: see above",
   ]);
   assertEquals(warnings, [
-    "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
-    "what can't be read can be left out with --exclude",
+    "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
+    "skip unreadable entries with --exclude",
   ]);
   assertEquals([code, await readTree(target)], [1, { "a": "1", "old": "3" }]);
 });
@@ -549,7 +552,7 @@ Deno.test("sync to here: an entry that fails alone is an error with its name, an
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
   const { code, errors, warnings, summary } = await sync(["--delete"]);
   assertStringIncludes(errors[0]!, "from:a: ");
-  assertEquals(warnings, ["nothing more is deleted, because not everything could be copied"]);
+  assertEquals(warnings, ["no more files are deleted, because some files could not be copied"]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals((await readTree(target))["old"], "4");
 });
@@ -572,7 +575,7 @@ for (
     const { target, sync } = ends;
     const { code, errors: [problem] } = await sync(["--delete"]);
     assertEquals(code, 1);
-    assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
+    assertStringIncludes(problem!, "it is empty, so no file is deleted: is its disk mounted?");
     assertEquals(await readTree(target), { "old": "3" });
     assertStringIncludes(problem!, "add --delete-all");
     const { code: done, summary } = await sync(["--delete", "--delete-all"]);

@@ -105,7 +105,7 @@ Deno.test("interruptions", async (t) => {
     for (const options of [[], ["--wait", "0.05"]]) {
       const { code, stderr } = await files.run(...get, ...options);
       assertEquals(code, 1);
-      assertMatch(stderr, /^degu: error: no address answers: nothing listens at .*\n$/);
+      assertMatch(stderr, /^degu: error: no address answers: no program listens at .*\n$/);
     }
     const paused = Promise.withResolvers<void>();
     const isPause = (milliseconds: number) => milliseconds === 2000;
@@ -158,7 +158,7 @@ Deno.test("interruptions", async (t) => {
       await using agent = startOver(relay, args);
       const { code, stderr } = await agent.waitForEnd();
       assertEquals(code, 1, stderr);
-      assertStringIncludes(stderr, `large: the connection breaks off again and again${advice}`);
+      assertStringIncludes(stderr, `large: the connection breaks repeatedly${advice}`);
       assert(!stderr.includes("trust"), stderr);
     }
   });
@@ -192,7 +192,7 @@ Deno.test("a file at which each connection breaks off leaves the others to be co
   const { code, stdout, stderr } = await agent.waitForEnd();
   assertEquals(code, 1, stderr);
   assertEquals(stdout.split("\n").toSorted(), ["", "camera:a", "camera:b"]);
-  assertStringIncludes(stderr, "/large: the connection breaks off again and again; run the same");
+  assertStringIncludes(stderr, "/large: the connection breaks repeatedly; run the same");
   assertMatch(stderr, /\n2 files copied, .*\ndegu: error: 1 error: see above\n$/);
   assertEquals((await listNames(inbox)).filter((name) => name.length < 3), ["a", "b"]);
 });
@@ -395,7 +395,7 @@ Deno.test("a stalled connection is dropped once the peer responds on another one
   await test.connections.call(ask);
   await withTimeout(Promise.all(ended), "the end of the silent connection");
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
-  assertEquals(test.notes, ["nothing has arrived for 0.1 s; connecting again"]);
+  assertEquals(test.notes, ["no data has arrived for 0.1 s; connecting again"]);
   // No timer is left: the sanitizer would find it.
 });
 
@@ -430,7 +430,7 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
     assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
     assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
-    assertEquals(notes, ["nothing has arrived for 54.321 s; connecting again"]);
+    assertEquals(notes, ["no data has arrived for 54.321 s; connecting again"]);
     assertEquals(await readTree(trees.target), { ...files, d: null });
   }
 });
@@ -468,7 +468,7 @@ Deno.test("the limit of a busy peer doubles each time", async () => {
   assertEquals(requests.filter((method) => method === "DELETE").length, 5);
   assertEquals(
     test.notes,
-    [10, 20, 40, 80].map((ms) => `nothing has arrived for ${ms / 1000} s; connecting again`),
+    [10, 20, 40, 80].map((ms) => `no data has arrived for ${ms / 1000} s; connecting again`),
   );
 });
 
@@ -491,7 +491,7 @@ Deno.test("a connection with progress while another one is tried is kept", async
     await ask(client);
   });
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
-  assertEquals(test.notes[0], "nothing has arrived for 0.05 s; connecting again");
+  assertEquals(test.notes[0], "no data has arrived for 0.05 s; connecting again");
 });
 
 Deno.test("the stall of a call without retries is only reported", async () => {
@@ -508,7 +508,7 @@ Deno.test("the stall of a call without retries is only reported", async () => {
   assertEquals([requests, test.clients(), test.notes], [
     ["DELETE"],
     1,
-    ["nothing has arrived for 0.05 s; still waiting"],
+    ["no data has arrived for 0.05 s; still waiting"],
   ]);
 });
 

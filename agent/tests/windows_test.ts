@@ -45,7 +45,7 @@ Deno.test("on Windows the device is in the local data of the profile, and no oth
   assertEquals([findHome(undefined), findHomeDirectory()], ["/local/degu", "/profile"]);
   assertEquals(read, ["LOCALAPPDATA", "USERPROFILE"]);
   delete values["LOCALAPPDATA"];
-  assertThrows(() => findHome(undefined), Error, "LOCALAPPDATA is not set: use --home DIR");
+  assertThrows(() => findHome(undefined), Error, "LOCALAPPDATA is not set: name the directory");
 });
 
 Deno.test("on Windows no command deletes: each says so before it asks the peer", async () => {
@@ -63,7 +63,7 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
     await homes.runToFailure(
       "viewer",
       1,
-      `${what}: not tested on Windows yet: nothing is deleted`,
+      `${what}: not tested on Windows yet: no file is deleted`,
       args,
     );
   }
@@ -71,7 +71,7 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
   await homes.runToFailure(
     "viewer",
     1,
-    "--move: not tested on Windows yet: nothing is deleted",
+    "--move: not tested on Windows yet: no file is deleted",
     args,
   );
   assertEquals(await Deno.readTextFile(`${here}/a`), "1");

@@ -262,7 +262,7 @@ testUnless(
     } & Record<string, unknown> = JSON.parse(printed);
     assertMatch(
       said,
-      /degu\.service exists, but was not written by "degu service install": remove/,
+      /degu\.service" exists, but was not written by "degu service install": remove/,
     );
     for (const [row, { code, stdout, stderr }] of Object.entries(ends)) {
       assertEquals(code, 0, `${row}: ${stdout}${stderr}`);

@@ -8,10 +8,13 @@ await testInLab<{ shown: [code: number, text: string][]; file: string }>(
   [],
   ({ shown: [several, piped, liar], file }) => {
     assertEquals([several![0], piped![0], liar![0]], [1, 2, 3]);
-    assertStringIncludes(piped![1], "looking for it in this network, for ten minutes");
+    assertStringIncludes(
+      piped![1],
+      "looking for the other device in this network, for ten minutes",
+    );
     assertStringIncludes(piped![1], "sends, but a number can be compared on a terminal only");
     assert(!piped![1].includes("Type y"), piped![1]);
-    assertStringIncludes(liar![1], "answers, which is another device than was found");
+    assertStringIncludes(liar![1], "answers, but it is not the device that was found");
     assert(!liar![1].includes("Type y"), liar![1]);
     const listed = several![1].match(/^(one|two) [a-z2-7]{16}(?=\r)/gm) ?? [];
     assertEquals(listed.map((each) => each.slice(0, 3)).sort(), ["one", "two"]);

@@ -59,7 +59,7 @@ await testInLab<Record<string, End>>(
     assertEquals(usedUp.code, 0, usedUp.shown);
     assertStringIncludes(
       usedUp.shown,
-      "so no other one can ask: use a line, or run the same command again",
+      "so no other device can ask: use a line, or run the same command again",
     );
     const both = scenes["two of a name"]!;
     assertEquals(both.code, 1, both.shown);
