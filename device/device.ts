@@ -45,7 +45,7 @@ export interface DeviceOptions {
 /**
  * A device: its identity, its peers, servers for the peers, and clients that connect to peers. The
  * state is in one directory. Several processes may open the device at the same time, and each
- * notices the changes of the others.
+ * process notices the changes of the other processes.
  *
  * @example
  * ```ts
@@ -108,7 +108,7 @@ export class Device implements AsyncDisposable {
    * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is no
    * device yet, or differs from the name of the existing device.
    * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
-   * @throws {Deno.errors.PermissionDenied} if others own the directory, or could change it.
+   * @throws {Deno.errors.PermissionDenied} if another user owns the directory, or can change it.
    * @throws {Deno.errors.InvalidData} if the identity can't be read.
    * @throws {Deno.errors.NotSupported} if another version of Degu has written the directory, in a
    * form that this version doesn't read.
@@ -150,7 +150,7 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Reads the peer with this id, or else with this name, from the disk; `null` if there is none.
+   * Reads the peer with this id, or else with this name, from the disk; `null` for an unknown peer.
    *
    * @param nameOrId The name or the id of a peer.
    * @throws {TypeError} if the argument is not a string.
@@ -170,7 +170,7 @@ export class Device implements AsyncDisposable {
   /**
    * Ends the trust in a peer. Resolves to false if the peer is unknown. The peer's sessions and
    * connections in this process are closed before the call resolves. Other processes that have
-   * opened the device close theirs within a second.
+   * opened the device close their sessions and connections within a second.
    *
    * @param peer The peer, its id or its name.
    * @throws {TypeError} if the argument is none of these.
@@ -194,9 +194,9 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one by {@linkcode
+   * Opens an invitation, with which one other device can pair with this device by {@linkcode
    * Device.prototype.join}: by the line of the invitation, and with `confirm` also by a number.
-   * Needs `--allow-net` of the addresses in `listen`, and of the port after each. Without `listen`,
+   * Needs `--allow-net` of each address in `listen`, and of its next port. Without `listen`,
    * with the port 0 and for wildcards, it needs `--allow-net` and `--allow-sys=networkInterfaces`.
    *
    * @param options The addresses to listen on, the time limit, a name for the peer, and the
@@ -235,8 +235,8 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Pairs with the device that invited this one, by the line of the invitation. Needs `--allow-net`
-   * of the addresses in the line.
+   * Pairs with the device that invited this device, by the line of the invitation. Needs
+   * `--allow-net` of the addresses in the line.
    *
    * @param line The line of the invitation. White space in the line is ignored.
    * @param options A name for the peer, the addresses of this device, and a signal.
@@ -260,7 +260,7 @@ export class Device implements AsyncDisposable {
    * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
    * unknown.
    * @throws {RangeError} if an address or another value is not allowed.
-   * @throws {PairingError} if no device answers, the other device is this one, or `peerName` is
+   * @throws {PairingError} if no device answers, the other device is this device, or `peerName` is
    * taken; if the other device refuses: its person is comparing the number of a third device, or it
    * has no tries left; if the person at either device has not confirmed within 120 s. The `code` of
    * the error has the reason.
@@ -303,7 +303,7 @@ export class Device implements AsyncDisposable {
    *
    * @param address The address, with a port.
    * @param app The app, which gets only the requests of peers.
-   * @param options As for every server.
+   * @param options The options of every server.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws the error of binding.
@@ -373,7 +373,7 @@ export class Device implements AsyncDisposable {
     const reason = deviceClosedError();
     this.#closeController.abort(reason);
     this.#services.trustSignals.end(reason);
-    await Promise.all(Array.from(this.#resources, (each) => each[Symbol.asyncDispose]()));
+    await Promise.all(Array.from(this.#resources, (resource) => resource[Symbol.asyncDispose]()));
     await this.#peerWatch[Symbol.asyncDispose]();
   }
 

@@ -132,7 +132,7 @@ export class DeviceClient extends SSLClient {
     } = options;
     const addresses = givenAddresses === undefined
       ? null
-      : checkAddresses("addresses", givenAddresses, (each) => checkAddress(each, "client"));
+      : checkAddresses("addresses", givenAddresses, (address) => checkAddress(address, "client"));
     if (addresses?.length === 0) {
       throw notAllowedError("addresses", "must have at least one address; got none");
     }
@@ -231,7 +231,7 @@ export class DeviceClient extends SSLClient {
           return checkAddresses(
             "find()",
             await find(signal),
-            (each) => checkAddress(each, "client"),
+            (address) => checkAddress(address, "client"),
           );
         } catch (error) {
           if (signal.aborted) return [];
@@ -281,8 +281,10 @@ export function forgottenHint(name: string): string {
  */
 export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
   const { errors } = cause;
-  const [first] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));
-  const bestError = first instanceof Error ? first : new Error(String(first));
+  const [mostUsefulError] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));
+  const bestError = mostUsefulError instanceof Error
+    ? mostUsefulError
+    : new Error(String(mostUsefulError));
   const otherErrorCount = errors.length - 1;
   const otherErrorsText = otherErrorCount === 0
     ? ""
@@ -305,11 +307,11 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
  * would hide the line with the advice.
  */
 function shortenStacks(attempts: AggregateError): void {
-  for (const each of [attempts, ...attempts.errors]) {
-    if (!(each instanceof Error)) continue;
-    each.stack = `${each.name}: ${each.message}`;
+  for (const error of [attempts, ...attempts.errors]) {
+    if (!(error instanceof Error)) continue;
+    error.stack = `${error.name}: ${error.message}`;
     // The cause is the error of the system, with the same message.
-    if ((each.cause as Error | undefined)?.message === each.message) delete each.cause;
+    if ((error.cause as Error | undefined)?.message === error.message) delete error.cause;
   }
 }
 
@@ -347,6 +349,6 @@ function rankOfError(error: unknown): number {
     // An alert of the peer itself is the most useful error.
     return error.code === "REFUSED_BY_PEER" ? -2 : TLS_CODES.indexOf(error.code);
   }
-  const index = SYSTEM_ERRORS.findIndex((each) => error instanceof each);
+  const index = SYSTEM_ERRORS.findIndex((errorClass) => error instanceof errorClass);
   return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
 }

@@ -161,7 +161,7 @@ export class DeviceServer extends SSLServer {
     this.#unregister();
   }
 
-  /** Shuts the server down, as every server. The record of the address is removed first. */
+  /** Shuts down like every server, after removing the record of the address. */
   override async shutdown(): Promise<void> {
     const withdrawal = this.#withdrawAddress();
     await super.shutdown();

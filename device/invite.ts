@@ -266,9 +266,9 @@ export class Invitation implements AsyncDisposable {
       const boundPorts = listenAddresses === null
         ? await invitation.#listenEverywhere()
         : await Promise.all(
-          listenAddresses.map((address, i) =>
+          listenAddresses.map((address, index) =>
             invitation.#listen(address).catch((error) => {
-              throw withNewMessage(error, ({ message }) => `listen[${i}]: ${message}`);
+              throw withNewMessage(error, ({ message }) => `listen[${index}]: ${message}`);
             })
           ),
         );
@@ -310,9 +310,11 @@ export class Invitation implements AsyncDisposable {
   async #listenEverywhere(): Promise<BoundPorts[]> {
     const addresses = listOwnAddresses().slice(0, MAX_ADDRESSES);
     const results = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
-    const boundPorts = results.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+    const boundPorts = results.flatMap((result) =>
+      result.status === "fulfilled" ? [result.value] : []
+    );
     if (boundPorts.length > 0) return boundPorts;
-    const causes = results.map((each) => each.status === "rejected" ? each.reason : null);
+    const causes = results.map((result) => result.status === "rejected" ? result.reason : null);
     const permissionError = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
     throw permissionError ??
       new DeguError("can't listen on any address of this machine: set `listen`", {
@@ -580,10 +582,10 @@ function containsRandomValue(
   bytes: Uint8Array,
   fields: typeof INTRODUCTION | typeof PROOF,
   name: "secret" | "value",
-  expected: Uint8Array,
+  expectedValue: Uint8Array,
 ): boolean {
   try {
-    return timingSafeEqual(decodeMessage(bytes, [name], fields)[name], expected);
+    return timingSafeEqual(decodeMessage(bytes, [name], fields)[name], expectedValue);
   } catch {
     return false;
   }

@@ -218,18 +218,18 @@ async function fetchAuthority(
  * scope. Link-local addresses are last.
  */
 function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
-  const { linkLocal = [], others = [] } = Object.groupBy(
+  const { linkLocal = [], otherAddresses = [] } = Object.groupBy(
     addresses,
-    ([host]) => isLinkLocal(host) ? "linkLocal" : "others",
+    ([host]) => isLinkLocal(host) ? "linkLocal" : "otherAddresses",
   );
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   // Don't prompt for a permission because of link-local addresses if there are other addresses to
   // try.
   const mayListInterfaces = linkLocal.length > 0 &&
-    (others.length === 0 || Deno.permissions.querySync(permission).state === "granted");
+    (otherAddresses.length === 0 || Deno.permissions.querySync(permission).state === "granted");
   const scopes = mayListInterfaces ? listLinkLocalScopes() : [];
   return [
-    ...others,
+    ...otherAddresses,
     ...scopes.flatMap((scope) => linkLocal.map(([host, port]): Address => [host, port, 0, scope])),
   ];
 }

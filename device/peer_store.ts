@@ -27,7 +27,7 @@ import { plainMessageOf } from "../net/error_text.ts";
 import { isUnsupportedVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 
-/** A device that is paired with this one, as last read. */
+/** A device that is paired with this device, as last read. */
 export interface Peer {
   /**
    * SHA-256 of the public key of the peer's authority, in base32: 52 characters. The id does not
@@ -48,7 +48,7 @@ export interface Peer {
  * A peer with the number of addresses that were found after the pairing. They are the last
  * addresses.
  */
-type StoredPeer = Peer & { readonly found?: number };
+type StoredPeer = Peer & { readonly foundCount?: number };
 
 /** The result of a pairing. */
 export interface Pairing {
@@ -176,7 +176,7 @@ export class PeerStore {
   }
 
   /**
-   * Reads the peer with this id, or else with this name, from the disk; `null` if there is none.
+   * Reads the peer with this id, or else with this name, from the disk; `null` for an unknown peer.
    */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
@@ -278,13 +278,13 @@ export class PeerStore {
   async addFoundAddress(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
     const isStored = ({ addresses }: Peer) =>
-      addresses.some((each) => formatAddress(each) === text);
+      addresses.some((storedAddress) => formatAddress(storedAddress) === text);
     const storedPeer = await this.read(id);
     if (storedPeer === null || isStored(storedPeer)) return;
     await this.#change(async (peers) => {
-      const storedPeer = peers.find((each) => each.id === id) as StoredPeer | undefined;
+      const storedPeer = peers.find((peer) => peer.id === id) as StoredPeer | undefined;
       if (storedPeer === undefined || isStored(storedPeer)) return;
-      const { addresses, found: foundCount = 0, name, pairedAt, ca } = storedPeer;
+      const { addresses, foundCount = 0, name, pairedAt, ca } = storedPeer;
       const pairedCount = addresses.length - foundCount;
       const newAddresses = addresses.toSpliced(pairedCount, 0, address)
         .slice(0, pairedCount + MAX_FOUND_ADDRESSES);
@@ -346,7 +346,7 @@ export class PeerStore {
         return null;
       }
       const fileErrors = [RangeError, TypeError, Deno.errors.PermissionDenied];
-      if (!fileErrors.some((each) => error instanceof each)) throw error;
+      if (!fileErrors.some((errorClass) => error instanceof errorClass)) throw error;
       const isDenied = error instanceof Deno.errors.PermissionDenied;
       const problem = isDenied ? "it can't be read" : plainMessageOf(error);
       this.#report(name, {
@@ -455,15 +455,15 @@ function makePeer(
     return parseAddress(formatAddress(addressWithoutFlow));
   });
   const peer = { id, name, addresses: Object.freeze(storedAddresses), pairedAt, ca };
-  return Object.freeze(foundCount === 0 ? peer : { ...peer, found: foundCount });
+  return Object.freeze(foundCount === 0 ? peer : { ...peer, foundCount });
 }
 
-function formatPeer({ name, addresses, found, pairedAt, ca }: StoredPeer): string {
+function formatPeer({ name, addresses, foundCount, pairedAt, ca }: StoredPeer): string {
   const fields = {
     version: VERSION,
     name,
     addresses: addresses.map(formatAddress),
-    found,
+    found: foundCount,
     pairedAt: pairedAt.toISOString(),
     certificate: ca,
   };

@@ -74,7 +74,7 @@ export class NumberAttempt {
   response: Uint8Array = new Uint8Array();
   /** Aborted when the attempt has ended. */
   readonly abortController = new AbortController();
-  /** Resolved when both people have confirmed; rejected if the attempt ends before. */
+  /** Resolved when both people have confirmed; rejected if the attempt ends earlier. */
   readonly confirmed = Promise.withResolvers<void>();
   /** The plain session, then the session over TLS in which the joiner reconnects. */
   readonly sessions: Session[] = [];
@@ -164,7 +164,7 @@ export class PlainPort {
     this.#confirm = confirm;
   }
 
-  /** The open attempt, or the previous attempt if none is open. */
+  /** The open attempt, or the previous attempt if no attempt is open. */
   get lastAttempt(): NumberAttempt | null {
     return this.#lastAttempt;
   }

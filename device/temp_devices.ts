@@ -63,10 +63,10 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
    * @throws {RangeError} if a name is not valid, or two names are equal.
    */
   static async create<Name extends string>(...names: Name[]): Promise<TempDevices<Name>> {
-    for (const [i, name] of names.entries()) {
-      checkString(`names[${i}]`, name);
-      if (names.indexOf(name) !== i) {
-        throw notAllowedError(`names[${i}]`, `must not be repeated; got ${quote(name)} twice`);
+    for (const [index, name] of names.entries()) {
+      checkString(`names[${index}]`, name);
+      if (names.indexOf(name) !== index) {
+        throw notAllowedError(`names[${index}]`, `must not be repeated; got ${quote(name)} twice`);
       }
     }
     await using resources = new AsyncDisposableStack();
@@ -74,15 +74,15 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     resources.defer(() => Deno.remove(dir, { recursive: true }));
     const devices: Device[] = [];
     const peers = new Map<string, Peer>();
-    for (const [i, name] of names.entries()) {
+    for (const [index, name] of names.entries()) {
       const device = resources.use(
-        await Device.open(join(dir, `${i}`), { name, logger: SILENT_LOGGER }),
+        await Device.open(join(dir, `${index}`), { name, logger: SILENT_LOGGER }),
       );
       for (const otherDevice of devices) await pairDevices(device, otherDevice);
       devices.push(device);
       peers.set(name, await makePeer(device));
     }
-    const devicesByName = Object.fromEntries(names.map((name, i) => [name, devices[i]!]));
+    const devicesByName = Object.fromEntries(names.map((name, index) => [name, devices[index]!]));
     return new TempDevices(devicesByName as Record<Name, Device>, peers, resources.move());
   }
 

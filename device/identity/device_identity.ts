@@ -83,7 +83,7 @@ export interface DevicePkiOptions {
  * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `create: false`
  * also if there is no identity.
  * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory or a key belongs to
- * another user, or if others can write a directory or use a key.
+ * another user, or if other users can write a directory or use a key.
  * @throws {Deno.errors.NotCapable} without one of the permissions.
  * @throws {Deno.errors.InvalidData} if a file can't be parsed, or the files don't belong together.
  *
