@@ -84,7 +84,7 @@ for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
   });
 }
 
-Deno.test("a named file that was replaced since it was looked up has its own time at the target", async () => {
+Deno.test("a named file that was replaced after its lookup has its own time at the target", async () => {
   await using files = await AgentFiles.start();
   let seconds = 1000;
   // The first look at the file by `degu put`, and the last call of `degu get` before its request.

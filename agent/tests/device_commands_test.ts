@@ -25,7 +25,7 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 
-Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {
+Deno.test("init creates a device, prints its name and id, and shows the next step; a second init does not change the device", async () => {
   await using homes = await AgentHomes.create();
   const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
   assertEquals(code, 0);
@@ -82,7 +82,7 @@ Deno.test("a device or peer of another version is an error with both version num
   assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
 });
 
-Deno.test("invite, join and serve make the device with the name of the machine, and say so; ls does not", async () => {
+Deno.test("invite, join and serve create a missing device with the name of the machine, and report it; ls does not", async () => {
   await using homes = await AgentHomes.create("camera");
   const invite = homes.start("camera", INVITE);
   const steps = [
@@ -426,7 +426,7 @@ const NET = ["--allow-net=127.0.0.1"];
 /** With what a device joins. */
 const SERVING = ["--serving", "127.0.0.1:2"];
 
-Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -; a second device is refused", async () => {
+Deno.test("invite prints the line and then the joined device on stdout, and mentions degu join -; a second device is refused", async () => {
   await using homes = await AgentHomes.create("other");
   const [camera, viewer] = await homes.init("camera", "viewer");
   const invite = homes.start("camera", INVITE);
@@ -469,7 +469,7 @@ Deno.test("an interrupted invitation is closed", async () => {
   ]);
 });
 
-Deno.test("an invitation that is interrupted when a device has just been paired says so", async () => {
+Deno.test("an invitation that is interrupted after a device was paired reports the device", async () => {
   await using homes = await AgentHomes.create("camera");
   const [viewer] = await homes.init("viewer");
   const invite = homes.start("camera", INVITE);
@@ -487,7 +487,7 @@ Deno.test("an invitation that is interrupted when a device has just been paired 
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
 });
 
-Deno.test("invalid options are a usage error, and an address of another machine is named", async () => {
+Deno.test("invalid options are a usage error, and an address of another machine is reported", async () => {
   await using homes = await AgentHomes.create("camera");
   const line = ["--listen", "203.0.113.7:0"];
   const other = "203.0.113.7:0 is not an address of this machine: use an address of";

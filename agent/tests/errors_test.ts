@@ -131,7 +131,7 @@ Deno.test("a reworded log line names the local path", () => {
 
 Deno.test({
   name:
-    "get, put, sync, peers, serve and the served end say who can't do what where (needs unshare)",
+    "get, put, sync, peers, serve and the served peer report the user, the action and the path of a denied access (needs unshare)",
   ignore: Deno.build.os !== "linux" || !await canRun(...AS_USER),
   async fn(t) {
     const flags = [...importMapFlags(), "--allow-all"];
@@ -338,7 +338,7 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   checkNotReserved(["a", "b"], "a/b");
 });
 
-Deno.test("get copies from the other peers if one of them is unknown, or off", async () => {
+Deno.test("get copies from the other peers if one peer is unknown or offline", async () => {
   await using files = await AgentFiles.start();
   const { homes, local, share } = files;
   await fill(share, { x: "1", y: "2" });
@@ -393,7 +393,7 @@ Deno.test("a failed lookup of a name is reported", () => {
   }
 });
 
-Deno.test("a part that another download has locked is named", () => {
+Deno.test("an error names the partial file that another download has locked", () => {
   const said =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
     "wait for it, or choose another file";

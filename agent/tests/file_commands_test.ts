@@ -152,7 +152,7 @@ Deno.test("get -r and put -r skip files that were just modified, with --settled,
   }
 });
 
-Deno.test("get -r writes through no link below the target, which may itself be one", async () => {
+Deno.test("get -r does not write through a link below the target; the target itself can be a link", async () => {
   await using files = await AgentFiles.start();
   const { share, local } = files;
   await fill(share, { "photos/a": "1", "other/b": "2" });
@@ -179,7 +179,7 @@ Deno.test("get -r writes through no link below the target, which may itself be o
   });
 });
 
-Deno.test("the target is an existing directory, a new one, or the new name", async () => {
+Deno.test("the target is an existing directory, a new directory, or the new name", async () => {
   await using files = await AgentFiles.start();
   const { local, share } = files;
   await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
@@ -213,7 +213,7 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
   await files.runToFailure(1, problem, "get", "camera:a", `${file}/`);
 });
 
-Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
+Deno.test("files that can't be downloaded are reported, and all other files are copied", async () => {
   await using files = await AgentFiles.start();
   const { local, share } = files;
   await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
@@ -255,7 +255,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   await files.runToFailure(2, "what to get?", "get", "here");
 });
 
-Deno.test("of two sources with the same target the second fails, and no file is replaced", async () => {
+Deno.test("if two sources have the same target, the second source fails, and no file is replaced", async () => {
   await using files = await AgentFiles.start();
   const { local, share, inbox } = files;
   await fill(share, { "photos/f": "first", "f": "second" });
@@ -283,7 +283,7 @@ Deno.test("of two sources with the same target the second fails, and no file is 
   assertEquals((await readTree(inbox))["photos/f"], "first");
 });
 
-Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {
+Deno.test("if a peer has no share, ls and get read its inbox and report it; rm and sync don't change", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   await fill(local, { "a": "1", "top/b": "2" });
@@ -348,14 +348,14 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
 
 // degu put: files to the inbox of a peer.
 
-Deno.test("an empty directory is copied, and reported to have no file", async () => {
+Deno.test("an empty directory is copied, and the summary reports that there is no file", async () => {
   await using files = await AgentFiles.start();
   await Deno.mkdir(`${files.local}/new`);
   const { stderr } = await files.runToSuccess("put", "-r", `${files.local}/new`, "camera:");
   assertEquals([stderr, await readTree(files.inbox)], ["no file to copy\n", { new: null }]);
 });
 
-Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox gets it back", async () => {
+Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox restores the files", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
@@ -447,7 +447,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   );
 });
 
-Deno.test("the same file gets the permission bits of the source, alone and in a directory; put asks for --force", async () => {
+Deno.test("the same file gets the permission bits of the source, alone and in a directory; put requires --force", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
   for (const dir of [local, inbox, share]) {
@@ -474,7 +474,7 @@ Deno.test("the same file gets the permission bits of the source, alone and in a 
   assertEquals(await modes(local), ["700", "700", "700"]);
 });
 
-Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; downloads get those of the share", async () => {
+Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; downloads get the permission bits of the share", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
   await files.serve("--share", share, "--inbox", files.inboxes, "--no-modes");
@@ -499,7 +499,7 @@ Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; 
   for (const path of ["tool", "e/tool"]) assertEquals(await readMode(`${local}/${path}`), 0o700);
 });
 
-Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
+Deno.test("put -r keeps different files, unless --force is given; the same files are up to date", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
@@ -519,7 +519,7 @@ Deno.test("put -r keeps other files too, unless --force is given; the same ones 
   assertEquals(await readTree(inbox), await readTree(local));
 });
 
-Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
+Deno.test("files that can't be uploaded are reported with the reason, and all other files are copied", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   await fill(local, { "a": "1", "dir/b": "2", "other/a": "3" });

@@ -10,7 +10,7 @@ const FIRST = [["ls", "--no-find", "one:"], ["ping", "--no-find", "one"], [
   "one:file",
 ]];
 
-Deno.test("a server that learns of a pairing a little later serves the first command all the same", async (t) => {
+Deno.test("a server that reads a pairing after a delay serves the first command", async (t) => {
   await testEachRow(t, FIRST.map((args) => [args[0]!, args] as const), async (_rule, args) => {
     await using homes = await AgentHomes.create("one", "two");
     await fill(homes.path, { "inbox/file": "x" });

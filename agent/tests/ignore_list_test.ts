@@ -110,7 +110,7 @@ Deno.test("a list is UTF-8, with a byte order mark or without, and any other lis
   );
 });
 
-Deno.test("a list with other bytes than before is no list to go by", async (t) => {
+Deno.test("a list whose bytes have changed is refused", async (t) => {
   const before = "a\n";
   await testEachRow(t, [
     ["the same", before, before, false],

@@ -174,7 +174,7 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
   assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "photo\n");
 });
 
-Deno.test("an upload that is under way when its peer is renamed ends in the directory of the old name", async () => {
+Deno.test("an upload that runs while its peer is renamed ends in the directory of the old name", async () => {
   await using devices = await threeDevices();
   const { homes, inbox } = devices;
   await using device = await Device.open(homes.joinPath("one"));
@@ -225,7 +225,7 @@ Deno.test("another device with a former name gets a directory with a number, and
 
 const [ID, OTHER] = ["a".repeat(52), "b".repeat(51) + "a"];
 
-Deno.test("a directory belongs to one id for good", async () => {
+Deno.test("a directory belongs to one id permanently", async () => {
   await using dir = await createTempDir();
   const directoryOf = async (id: string, name: string) => {
     const directory = await new Inbox(dir.path).findOrRecordDirectory({ id, name });
@@ -383,7 +383,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
 });
 
-Deno.test("a share that holds the inbox, or lies in it, is refused, but with --inbox-for-all", async (t) => {
+Deno.test("a share that contains the inbox, or is in it, is refused without --inbox-for-all", async (t) => {
   await using homes = await AgentHomes.create("camera");
   await fill(homes.path, { "dir/in": null });
   await makeLinks({ [homes.joinPath("link")]: homes.joinPath("dir") });
@@ -417,7 +417,7 @@ Deno.test("a share that holds the inbox, or lies in it, is refused, but with --i
   assertEquals((await agent.waitForEnd()).code, 0);
 });
 
-Deno.test("options of the inbox that don't go together are refused", async () => {
+Deno.test("options of the inbox that contradict each other are refused", async () => {
   await using homes = await AgentHomes.create("camera");
   await homes.runToFailure("camera", 2, "--new-only is for an inbox: add --inbox", [
     "serve",

@@ -172,7 +172,7 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   assertEquals(found, [[ADDRESS, 7443]]);
 });
 
-Deno.test("an announcement follows the interfaces, also after these could not be listed", async () => {
+Deno.test("an announcement follows the interfaces, even after listing them has failed", async () => {
   const { port } = await openLoopbackNetwork();
   await using stranger = await Stranger.join({ port, findInterfaces: () => [] });
   const polls: (() => void)[] = [];
@@ -220,7 +220,7 @@ const HOME = [
   makeInterface("wlan0", "192.168.1.7", "255.255.255.128"),
 ];
 
-Deno.test("each interface with an IPv4 address is used; the loopback one only if alone", () => {
+Deno.test("each interface with an IPv4 address is used; the loopback interface only if it is the only one", () => {
   const names = (addresses: InterfaceAddress[]) =>
     groupByInterface(addresses).map(([first]) => first!.name);
   assertEquals(names([...LOOPBACK, ...CABLE, ...HOME]), ["wlan0"]);
@@ -267,7 +267,7 @@ function decoded(packets: Iterable<{ size?: number; port?: number; address?: str
   ).length;
 }
 
-Deno.test("packets are dropped that are larger than 9000 bytes, from another port or network, or too many", () => {
+Deno.test("packets that are larger than 9000 bytes, from another port or network, or too many are dropped", () => {
   assertEquals(decoded([{ size: 9000 }, { size: 9001 }, { size: 65507 }, { size: 0 }]), 2);
   assertEquals(decoded([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
   const large = decoded(Array.from({ length: 1000 }, () => ({ size: 9000 })));
@@ -286,7 +286,7 @@ const isResponse = ({ type }: Incoming) => type === "response";
 const isGoodbye = ({ answers }: Incoming) =>
   answers.length > 0 && answers.every(({ ttl }) => ttl === 0);
 
-Deno.test("a device is announced twice without asking for its name, found, told from another one, and withdrawn", async () => {
+Deno.test("a device is announced twice without a probe, found, distinguished from another device, and withdrawn", async () => {
   const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   const camera = announceCamera(network);
@@ -305,7 +305,7 @@ Deno.test("a device is announced twice without asking for its name, found, told 
   assertEquals(await find("c", 0.3), []);
 });
 
-Deno.test("a warning says why announcing failed, and disposing still works", async () => {
+Deno.test("a warning has the reason of a failed announcement, and disposing still works", async () => {
   const network = await openLoopbackNetwork();
   const warned = Promise.withResolvers<string>();
   const findInterfaces = () => {
@@ -416,7 +416,7 @@ Deno.test("a search is aborted by its signal", async () => {
   await assertRejects(again, Error, "enough");
 });
 
-Deno.test("other devices, other services and queries are not hints; the search asks less and less often, and ends", async () => {
+Deno.test("other devices, other services and queries are not hints; the pauses of the search grow, and the search ends", async () => {
   await using test = await search(1.5);
   const all = records([ADDRESS]);
   await test.stranger.send({ type: "query", answers: all });
@@ -477,7 +477,7 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
   }
 });
 
-Deno.test("addresses that can't belong to another device, and port 0, are no hints, and at most 16 hints are kept", () => {
+Deno.test("addresses that can't belong to another device, and port 0, are not hints, and at most 16 hints are kept", () => {
   const [target] = records([ADDRESS]).slice(-1);
   const address = (data: string) =>
     ({ ...target!, type: data.includes(":") ? "AAAA" : "A", data }) as DnsRecord;
@@ -495,14 +495,14 @@ Deno.test("addresses that can't belong to another device, and port 0, are no hin
   assertEquals(believed([many, records(["192.0.2.1"])]).at(-1), ["192.0.2.1", 7443]);
 });
 
-Deno.test("of an id the first 16 characters are compared, and all of those, in a name without case", () => {
+Deno.test("ids are compared by their first 16 characters, and names ignoring case", () => {
   const found = (id: string) => believed([records(["192.0.2.1"], { id })]).length;
   const [whole, short] = ["c".repeat(16), "c".repeat(15)];
   const ids = [whole, `${whole}d`, whole.toUpperCase(), short, `${short}d`];
   assertEquals(ids.map(found), [1, 1, 1, 0, 0]);
 });
 
-Deno.test("a later claim about a device does not replace an earlier one", () => {
+Deno.test("a later claim about a device does not replace an earlier claim", () => {
   const gone = records(["192.0.2.1"]).map((record) => ({ ...record, ttl: 0 }));
   const found = believed([records(["192.0.2.1"]), records(["192.0.2.66"], { port: 1 }), gone]);
   assertEquals(found.map(([host, port]) => `${host} ${port}`), [
@@ -528,7 +528,7 @@ Deno.test("a service has usable addresses only; a service without addresses, and
   assertEquals(await finding, [expected]);
 });
 
-Deno.test("names that no device has are no hints", () => {
+Deno.test("names that no device has are not hints", () => {
   const odd = ["a b", "caf\u00e9", "\ufffd".repeat(63), "x".repeat(64), "\0", "a.b.c.".repeat(60)];
   const all = records([ADDRESS]);
   const renamed = (from: string, to: string) =>

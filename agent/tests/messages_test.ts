@@ -40,7 +40,7 @@ const GIGABYTE = 1_000_000_000;
 const again = "run the same command again";
 const keeps = '; "degu serve" prints the size of partial uploads';
 
-Deno.test("the needed and the free space are printed in units, for both ends", async (t) => {
+Deno.test("the needed and the free space are printed in units, for both devices", async (t) => {
   const full = (about: object) => new TransferError("DISK_FULL", "for programs", about);
   const remote = (about: object) => full({ at: "remote", ...about });
   const local = (about: object) => full({ at: "local", ...about });
@@ -122,7 +122,7 @@ class Written {
 
 const node = new TreeNode(TreeNode.makeRoot(), 'a "b"', "file", 1, 0);
 
-Deno.test("another file of the same name is reported with its end", () => {
+Deno.test("another file of the same name is reported with its device", () => {
   const error = differsAtTargetError(node, {});
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   const replace = "replace it with --force";
@@ -132,7 +132,7 @@ Deno.test("another file of the same name is reported with its end", () => {
   ]);
 });
 
-Deno.test("an unreadable file of a tree is reported with its end", () => {
+Deno.test("an unreadable file of a tree is reported with its device", () => {
   const error = unreadableEntryError(node);
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   assertEquals(said, [

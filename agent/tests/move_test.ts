@@ -31,7 +31,7 @@ Deno.test("put --move removes a named file once it is at the peer, and reports e
   assertEquals(await listNames(local), ["other"]);
 });
 
-Deno.test("put -r --move empties a directory, which stays, and whose links stay", async () => {
+Deno.test("put -r --move removes the files of a directory, but not the directory and its links", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   using _clock = setClockAhead(AHEAD);
@@ -51,7 +51,7 @@ Deno.test("put -r --move empties a directory, which stays, and whose links stay"
   assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
 });
 
-Deno.test("put --move: a file that can't be moved fails and stays, and the others are moved", async () => {
+Deno.test("put --move: a file that can't be moved fails and is kept, and the other files are moved", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   await fill(inbox, { "taken": "theirs" });

@@ -81,7 +81,7 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
 /** The input at one device, while the other one confirms. */
 const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
 
-Deno.test("any reply but yes ends both with 3, each reports which end has not confirmed, and no peer is stored", async () => {
+Deno.test("any reply except yes ends both commands with 3, each reports which device has not confirmed, and no peer is stored", async () => {
   const rows = NO.map((no, i) => [no, i % 2 === 0] as const);
   await Promise.all(rows.map(async ([no, isInviter]) => {
     await using test = await asking();
@@ -102,7 +102,7 @@ Deno.test("any reply but yes ends both with 3, each reports which end has not co
   }));
 });
 
-Deno.test("stopping one device at the number ends the other one, with a message", async () => {
+Deno.test("stopping the command on one device at the number ends the command on the other device, with a message", async () => {
   await using test = await asking();
   await test.two.waitForLine("Type y or yes");
   test.two.kill("SIGINT");
@@ -142,7 +142,7 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
   assertStringIncludes(two.stdout, "the answer at one was no, or it has disconnected");
 });
 
-Deno.test("pair needs a terminal, and no --json: it names invite and join", async () => {
+Deno.test("pair needs a terminal, and refuses --json: its error names invite and join", async () => {
   await using homes = await AgentHomes.create("two");
   const terminal = async (args: string[], said: string) => {
     const { code, stdout } = await homes.run("two", args, TERMINAL);

@@ -58,7 +58,7 @@ Deno.test("invisible characters become JSON escapes, which keep the same value",
   assertEquals(JSON.parse(text), value);
 });
 
-Deno.test("during a question only questions, errors and results are printed, then one line for the rest", () => {
+Deno.test("during a question only questions, errors and results are printed, then one line for all other messages", () => {
   const hold = (count: number) => (output: Output) => {
     {
       using _buffer = output.bufferMessages();
@@ -89,7 +89,7 @@ Deno.test("during a question only questions, errors and results are printed, the
   assert(!shown.includes("drawn"), shown);
 });
 
-Deno.test("results go to stdout, with json as one object per line, and messages to stderr, with quiet no notes", () => {
+Deno.test("results go to stdout, with --json as one object per line; messages go to stderr, with --quiet without notes", () => {
   const [text, json] = ["text\ntwo\nlines\n", '{"a":1}\n{"b":2}\n'];
   const messages = "degu: warning: warn\ndegu: error: error\n";
   assertEquals(print({}, printAll), [text, `note\n${messages}`]);
@@ -228,7 +228,7 @@ Deno.test("the bar is narrower than the terminal for any name, and has no contro
   }
 });
 
-Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
+Deno.test("a terminal gets the bar, which is removed at the end; with --quiet, --json or a pipe there is no bar", async () => {
   await using files = await AgentFiles.start();
   await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
   await fill(files.share, { small: "small" }); // the bar also has time at the end

@@ -56,7 +56,7 @@ import { TextLineStream } from "@std/streams";
 /** The commands, as the program knows them. */
 const { commands: COMMANDS } = await makeProgram(() => () => Promise.resolve());
 
-Deno.test("without any permission it prints the commands, its version, and which permission is missing", async () => {
+Deno.test("without any permission the program prints the commands, its version, and the missing permission", async () => {
   const [asked, missing] = await Promise.all([["--help"], ["id"]].map((args) => runAgent(args)));
   assertEquals(await runAgentHere([]), asked);
   assertEquals([asked?.code, asked?.stderr], [0, ""]);
@@ -134,7 +134,7 @@ signal.addEventListener("abort", () => console.log(signal.reason.message));
 console.log("ready");
 await new Promise((resolve) => setTimeout(resolve, 60_000));`;
 
-Deno.test("the first signal aborts, and the second one ends the process", async () => {
+Deno.test("the first signal aborts the command, and the second signal ends the process", async () => {
   const child = await spawnScript(SCRIPT, ["--no-check"]);
   const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
     .getReader();
@@ -149,7 +149,7 @@ Deno.test("the first signal aborts, and the second one ends the process", async 
 
 // Options.
 
-Deno.test("a machine without IPv6 listens with IPv4 alone; other errors are not retried", async () => {
+Deno.test("a machine without IPv6 listens with IPv4 only; other errors are not retried", async () => {
   const errors = [new Failure(""), new RangeError(), new Deno.errors.NotCapable(), new Error()];
   for (const error of errors) {
     const tried: string[] = [];
@@ -181,7 +181,7 @@ Deno.test("an address may omit the port, and IPv6 then needs no brackets", () =>
   }
 });
 
-Deno.test("an invalid address is refused with a description of what is needed", () => {
+Deno.test("an invalid address is refused with a description of a valid address", () => {
   type Row = [parse: (text: string) => unknown, texts: string[], problem: string];
   const rows: Row[] = [
     [
@@ -233,7 +233,7 @@ Deno.test("a new peer gets the address of a running degu serve, else the machine
   assertEquals((await pair(homes)).addresses, [address]);
 });
 
-Deno.test("without the permission to list them no address is sent, and a message says so", async () => {
+Deno.test("without the permission to list addresses no address is sent, and a message reports it", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const flags = homes.makeFlags("camera", "--allow-net=127.0.0.1");
   await using invite = spawnAgent(["--home", homes.joinPath("camera"), ...INVITE], { flags });
@@ -259,7 +259,7 @@ for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], [
 }
 console.log(JSON.stringify(found));`;
 
-Deno.test("without --home the environment determines the directory of the device, but for a relative path", async () => {
+Deno.test("without --home the environment determines the directory of the device; a relative path is ignored", async () => {
   const flags = ["--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE", "--no-check"];
   const none = "HOME is not set: name the directory of the device with --home DIR";
   assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
@@ -300,7 +300,7 @@ Deno.test("connecting times out after 5 s, the response of a busy peer later", a
   }
 });
 
-Deno.test("a peer that is silent at the given address is also looked for at the stored ones", async () => {
+Deno.test("a peer that is silent at the given address is also tried at the stored addresses", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(camera, viewer);
@@ -476,7 +476,7 @@ Deno.test("errors of files are reworded for users", () => {
   }
 });
 
-Deno.test("the next file is tried if only this one has failed", () => {
+Deno.test("the next file is tried if only one file has failed", () => {
   const goesOn = [
     ...[403, 404, 412, 413].map(status),
     new Failure(EXISTS_AT_PEER),

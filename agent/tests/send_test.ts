@@ -92,7 +92,7 @@ async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise
   return stdout + stderr;
 }
 
-Deno.test("files and directories arrive as with get -r, both ends succeed, and no temporary file remains", async () => {
+Deno.test("files and directories arrive as with get -r, both commands succeed, and no temporary file remains", async () => {
   const files = { "a b.txt": "a", "dir/sub/ü": "ü", "dir/x": "x", "other": "no" };
   await using place = await Place.make(files);
   await Deno.mkdir(place.at("src", "dir", "empty"));
@@ -169,7 +169,7 @@ Deno.test("on terminals users compare a number without a line; the line can also
   await assertEnds(again, 0);
 });
 
-Deno.test("an existing name is an error for that file alone, and an existing directory for its content, without --force", async () => {
+Deno.test("without --force, an existing name is an error for that file only, and an existing directory for its content", async () => {
   await using place = await Place.make({ one: "new", two: "two", "dir/x": "new", "dir/y": "y" });
   await fill(place.at("out"), { one: "old", "dir/x": "old!" });
   const sender = place.send(["one", "two", "dir"]);
@@ -301,7 +301,7 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   await assertEnds(left, 1, said);
 });
 
-Deno.test("sources that can't be sent are reported before the invitation: no file, two of a name, keys of a device", async () => {
+Deno.test("sources that can't be sent are reported before the invitation: a missing file, two files of one name, keys of a device", async () => {
   await using place = await Place.make({ "file": "x", "dir/file": "x" });
   const home = place.at("src/dir/state");
   await makeDevice(home, "device");
@@ -389,7 +389,7 @@ Deno.test("the report of success is repeated after a lost connection", async () 
   await sending.end();
 });
 
-Deno.test("a sender can't write elsewhere than below the target: its names are checked", async () => {
+Deno.test("a sender can write only below the target: its names are checked", async () => {
   await using place = await Place.make();
   await using device = await Device.open(place.at("evil"), { name: "evil" });
   let text = "";
@@ -468,7 +468,7 @@ Deno.test("the offered files are listed before the first request, with escaped n
   assertEquals(announced, `${lines.join("")}  and 3 more\n`);
 });
 
-Deno.test("names that begin with a dot are received only with --force, the others at once", async () => {
+Deno.test("names that begin with a dot are received only with --force, all other names without it", async () => {
   // A disk that ignores characters that are not seen takes the second name for .profile.
   const evil = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
   await using place = await Place.make({ ...evil, "dir/.hidden": "x", "x": "x" });
@@ -504,7 +504,7 @@ Deno.test("a dangling link is reported like any other existing file", async () =
   assertEquals(await readTree(place.at("out")), { file: "x" });
 });
 
-Deno.test("a sender is asked for the end once a second", async () => {
+Deno.test("a receiver polls the sender for the end once a second", async () => {
   await using place = await Place.make();
   const bytes = new Uint8Array(100_000);
   const digest = createHash("sha256").update(bytes).digest("base64");

@@ -152,7 +152,7 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   }
 });
 
-Deno.test("an inbox on a full disk is served, with a warning; one that can't be written is refused", async () => {
+Deno.test("an inbox on a full disk is served, with a warning; an inbox that can't be written is refused", async () => {
   await using dir = await createTempDir();
   const inbox = await realPath(dir.path);
   const home = join(inbox, "home");
@@ -169,7 +169,7 @@ Deno.test("an inbox on a full disk is served, with a warning; one that can't be 
   }
 });
 
-Deno.test("a path that is not a directory is refused with advice; an inbox is created for its owner alone", async () => {
+Deno.test("a path that is not a directory is refused with advice; an inbox is created for its owner only", async () => {
   await using dir = await createTempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   const home = at("home");
@@ -247,7 +247,7 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
   assert(!stderr.includes("127.0.0.1:"), stderr);
 });
 
-Deno.test("an upload that a newer one replaces is reported with the peer and the file", async () => {
+Deno.test("an upload that a newer upload replaces is reported with the peer and the file", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   await Deno.writeFile(`${local}/large`, randomBytes(8_000_000));

@@ -21,7 +21,7 @@ function wordsOf(unit: string): string[] {
   );
 }
 
-Deno.test("a unit has the options that were given, and no other permissions than its row", async (t) => {
+Deno.test("a unit has the options of the command line, and only the permissions of its row", async (t) => {
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   const hostile = `a b%s "$HOME" 'c;\\`;

@@ -15,14 +15,14 @@ const SETTLING = "skipped: still being written, or modified just now; a later ru
 /** Called with all that is printed. */
 type OnText = (agent: RunningAgent, to: "stdout" | "stderr", text: string) => unknown;
 
-type Direction = "to here" | "to a peer";
+type Direction = "from a peer" | "to a peer";
 type Tree = Readonly<Record<string, string | null>>;
 
 /** A directory at each end, and the command that makes the second one match the first; in messages they are `from:` and `to:`. */
 async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
   const files = await AgentFiles.start();
   const { share, inbox, local } = files;
-  const [source, target, ...both] = direction === "to here"
+  const [source, target, ...both] = direction === "from a peer"
     ? [`${share}/from`, `${local}/to`, "camera:from", `${local}/to`] as const
     : [`${local}/from`, `${inbox}/to`, `${local}/from`, "camera:to"] as const;
   await fill(`${source}/..`, { from: null });
@@ -65,7 +65,7 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
 
 /** A test in both directions, where the program itself treats them differently. */
 function test(name: string, fn: (direction: Direction) => Promise<void>): void {
-  for (const direction of ["to here", "to a peer"] as const) {
+  for (const direction of ["from a peer", "to a peer"] as const) {
     Deno.test(`sync ${direction}: ${name}`, () => fn(direction));
   }
 }
@@ -93,8 +93,8 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   assertEquals(await readTree(target), await readTree(source));
 });
 
-Deno.test("sync to here: a dry run prints the planned actions", async () => {
-  await using ends = await setUp("to here", { "a": "12" }, { "old/b": "3" });
+Deno.test("sync from a peer: a dry run prints the planned actions", async () => {
+  await using ends = await setUp("from a peer", { "a": "12" }, { "old/b": "3" });
   const before = await readTree(ends.target);
   const dry = ["--dry-run", "--delete"];
   const { code, results, summary } = await ends.sync(dry);
@@ -133,7 +133,7 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   const to = { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" };
   await using ends = await setUp(direction, from, to);
   const { source, target, sync } = ends;
-  const local = direction === "to here" ? target : source;
+  const local = direction === "from a peer" ? target : source;
   await fill(local, list);
   const { summary, warnings } = await sync([
     "--delete",
@@ -142,7 +142,7 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
     "--exclude",
     "notes",
   ]);
-  const [count, bytes] = direction === "to here" ? [4, 4] : [5, 48];
+  const [count, bytes] = direction === "from a peer" ? [4, 4] : [5, 48];
   assertEquals([summary, warnings], [`${count} files copied, ${bytes} B; 1 deleted`, []]);
   assertEquals(await readTree(target), {
     ...list,
@@ -169,11 +169,11 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   assertEquals((await readTree(target))["old.o"], "9");
 });
 
-test("a .deguignore that an editor saves meanwhile ends the command before the first change", async (direction) => {
+test("a .deguignore that an editor saves during the command ends it before the first change", async (direction) => {
   const to = { "old.o": "1", "b": "2" };
   await using ends = await setUp(direction, { "a": "3" }, to);
   const { source, target, sync } = ends;
-  const local = direction === "to here" ? target : source;
+  const local = direction === "from a peer" ? target : source;
   const path = `${local}/.deguignore`;
   // The editor truncates the file before it writes, and has written after the lists have arrived.
   await Deno.writeTextFile(path, "");
@@ -199,9 +199,9 @@ test("a .deguignore that an editor saves meanwhile ends the command before the f
   assertEquals((await readTree(target))["old.o"], "1");
 });
 
-Deno.test("sync to here: a .deguignore of the peer has no effect, and neither replaces nor deletes the local one", async () => {
+Deno.test("sync from a peer: a .deguignore of the peer has no effect, and neither replaces nor deletes the local file", async () => {
   const from = { ".deguignore": "*\n", "a": "1", "sub/.deguignore": "*\n" };
-  await using ends = await setUp("to here", from);
+  await using ends = await setUp("from a peer", from);
   const { files, source, target, sync } = ends;
   const first = await sync(["--delete"]);
   assertEquals([first.code, first.warnings], [0, [
@@ -234,8 +234,8 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
   assertEquals(await listNames(`${inbox}/again`), [".deguignore", "a"]);
 });
 
-Deno.test("sync to here: --settled skips files that were just modified, with a warning, and a later run copies them", async () => {
-  await using ends = await setUp("to here", { "done": "1", "d/now": "22", "d/z": "4" }, {
+Deno.test("sync from a peer: --settled skips files that were just modified, with a warning, and a later run copies them", async () => {
+  await using ends = await setUp("from a peer", { "done": "1", "d/now": "22", "d/z": "4" }, {
     "d/now": "old",
     "z": "3",
   });
@@ -256,8 +256,8 @@ Deno.test("sync to here: --settled skips files that were just modified, with a w
   assertEquals((await sync()).summary, "1 file copied, 1 B; 2 up to date");
 });
 
-Deno.test("sync to here: a file that was still being written is reported when a later attempt copies it", async () => {
-  await using ends = await setUp("to here", { "now": "1", "same": "2" }, { "same": "2" });
+Deno.test("sync from a peer: a file that was still being written is reported when a later attempt copies it", async () => {
+  await using ends = await setUp("from a peer", { "now": "1", "same": "2" }, { "same": "2" });
   const { files, source, target, sync } = ends;
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
   const touch = (path: string, time: number) => Deno.utime(path, time, time);
@@ -333,8 +333,8 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
   assertEquals(await readTree(target), await readTree(source));
 });
 
-Deno.test("sync is of two directories, one of them on another device", async () => {
-  await using ends = await setUp("to here", { "c": "2" });
+Deno.test("sync needs two directories, one of them on another device", async () => {
+  await using ends = await setUp("from a peer", { "c": "2" });
   const { files, target } = ends;
   await files.runToFailure(2, "on another device", "sync", files.local, files.share);
   await files.runToFailure(2, "on this device", "sync", "camera:", "camera:");
@@ -492,8 +492,8 @@ Deno.test("sync --every reports permanent errors at once", async () => {
 
 // The reports of all commands that copy trees.
 
-Deno.test("sync to here: links and special files are one line, with --verbose one for each, with --quiet none: 0", async () => {
-  await using ends = await setUp("to here", { "a": "1", "dir/b": "2" }, { "old": "3" });
+Deno.test("sync from a peer: links and special files are one line, with --verbose one for each, with --quiet none: 0", async () => {
+  await using ends = await setUp("from a peer", { "a": "1", "dir/b": "2" }, { "old": "3" });
   const { source, sync } = ends;
   await makeLinks({ [`${source}/dir/link`]: "/nowhere" });
   const hasFifo = await makeFifo(`${source}/fifo`);
@@ -530,8 +530,8 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
   assertEquals([code, await readTree(target)], [1, { "a": "1", "old": "3" }]);
 });
 
-Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is an error", async () => {
-  await using ends = await setUp("to here", { "a": "1" }, { "old/b": "2", "d/c": "3" });
+Deno.test("sync from a peer: a name at the target that is not UTF-8 is kept, which is an error", async () => {
+  await using ends = await setUp("from a peer", { "a": "1" }, { "old/b": "2", "d/c": "3" });
   const { target, sync } = ends;
   if (!await makeNonUtf8Name(`${target}/old`)) return;
   const problems = ["to:old/\ufffd: can't be deleted: its name is not UTF-8, too long or reserved"];
@@ -545,8 +545,8 @@ Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is 
   assertEquals((await listNames(`${target}/old`)).length, 1);
 });
 
-Deno.test("sync to here: an entry that fails alone is an error with its name, and prevents deletions", async () => {
-  await using ends = await setUp("to here", { "a": "1", "b": "2" }, { "a/x": "3", "old": "4" });
+Deno.test("sync from a peer: an entry that fails alone is an error with its name, and prevents deletions", async () => {
+  await using ends = await setUp("from a peer", { "a": "1", "b": "2" }, { "a/x": "3", "old": "4" });
   const { target, sync } = ends;
   // An entry that has to stay keeps its directory.
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
@@ -585,8 +585,8 @@ for (
   });
 }
 
-Deno.test("sync to here: a name that the target does not list is an error, and prevents deletions in its directory: 1", async () => {
-  await using ends = await setUp("to here", { "d/a": "1", "e/b": "2" }, {
+Deno.test("sync from a peer: a name that the target does not list is an error, and prevents deletions in its directory: 1", async () => {
+  await using ends = await setUp("from a peer", { "d/a": "1", "e/b": "2" }, {
     "d/old": "3",
     "e/old": "4",
   });
@@ -607,8 +607,8 @@ Deno.test("sync to here: a name that the target does not list is an error, and p
 const many = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 
-Deno.test("sync to here: an interruption prints advice, and the same command continues", async () => {
-  await using ends = await setUp("to here", many(100));
+Deno.test("sync from a peer: an interruption prints advice, and the same command continues", async () => {
+  await using ends = await setUp("from a peer", many(100));
   const { source, target, sync } = ends;
   const { code, notes, errors } = await sync(
     [],

@@ -178,7 +178,7 @@ Deno.test("interruptions", async (t) => {
 
 // Several named files, of which one fails.
 
-Deno.test("a file at which each connection breaks off leaves the others to be copied", async () => {
+Deno.test("if each connection breaks at one file, the other files are copied", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   using pauses = skipPauses();
@@ -295,7 +295,7 @@ function setUpCalls(
 /** A call that is one request. */
 const ask = (pool: ConnectionPool) => deleteFile(pool, "/");
 
-Deno.test("each simultaneous call has a connection; a closed or failed one is replaced at once", async () => {
+Deno.test("each concurrent call has a connection; a closed or failed connection is replaced immediately", async () => {
   const sessions = new Set<Session>();
   const app: App = (_request, session) => {
     sessions.add(session);
@@ -314,7 +314,7 @@ Deno.test("each simultaneous call has a connection; a closed or failed one is re
   assertEquals(notes, []);
 });
 
-Deno.test("a client that can't be made is no uncaught error where no call has waited for it", async () => {
+Deno.test("a client that can't be made is not an uncaught error if no call waits for it", async () => {
   const open = () => Promise.reject(new Error("the device was closed"));
   using connections = new PeerConnections(open, new AbortController().signal, () => {});
   const interrupted = connections.call(() => Promise.reject(new Error("interrupted")));
@@ -389,7 +389,7 @@ function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
   return { app, requests, ended };
 }
 
-Deno.test("a stalled connection is dropped once the peer responds on another one, where the call continues", async () => {
+Deno.test("a stalled connection is dropped once the peer responds on another connection, on which the call continues", async () => {
   const { app, requests, ended } = makeSilent(1);
   await using test = setUpCalls(app, { stallMilliseconds: 100 });
   await test.connections.call(ask);
@@ -472,7 +472,7 @@ Deno.test("the limit of a busy peer doubles each time", async () => {
   );
 });
 
-Deno.test("a connection with progress while another one is tried is kept", async () => {
+Deno.test("a connection that has progress while another connection is tried is kept", async () => {
   const asked = Promise.withResolvers<void>();
   const answered = Promise.withResolvers<void>();
   const requests: string[] = [];
@@ -512,7 +512,7 @@ Deno.test("the stall of a call without retries is only reported", async () => {
   ]);
 });
 
-Deno.test("a call that is busy on this device, such as hashing a file, is no stall", async () => {
+Deno.test("a call that is busy on this device, such as hashing a file, is not a stall", async () => {
   await using test = setUpCalls();
   await test.connections.call(ask);
   const third = Promise.withResolvers<void>();
@@ -526,7 +526,7 @@ Deno.test("a call that is busy on this device, such as hashing a file, is no sta
   assertEquals(test.notes, []);
 });
 
-Deno.test("a peer that hangs up twice in a row has refused; one that hangs up once has only ended a connection", async () => {
+Deno.test("a peer that closes two connections in a row has refused; a peer that closes one connection has not", async () => {
   let hangUps = Infinity;
   let sessions = 0;
   await using test = setUpCalls({ handle: () => NOTHING, onConnect: () => ++sessions > hangUps });
@@ -537,7 +537,7 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
   await connections.call(ask);
 });
 
-Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
+Deno.test("a peer without a free slot closes the connection later, which is not a refusal", async () => {
   // A server lets a connection wait for a slot for 2 s.
   const options = { server: { maxConnections: 1 }, endsAt: 2 };
   const asked = Promise.withResolvers<void>();

@@ -17,7 +17,7 @@ function setWindows(): Disposable {
   return stack;
 }
 
-Deno.test("on Windows a single letter before a colon is a drive, and anything longer a peer", () => {
+Deno.test("on Windows a single letter before a colon is a drive, and a longer name is a peer", () => {
   const id = "a".repeat(52);
   assertEquals(
     ["C:x", "c:\\x", "C:/x", "x:"].map(isRemotePath),
@@ -34,7 +34,7 @@ Deno.test("on Windows a single letter before a colon is a drive, and anything lo
   }
 });
 
-Deno.test("on Windows the device is in the local data of the profile, and no other name is read", () => {
+Deno.test("on Windows the device is in the local data of the profile, and no other variable is read", () => {
   using _windows = setWindows();
   const values: Record<string, string> = { LOCALAPPDATA: "/local", USERPROFILE: "/profile" };
   const read: string[] = [];
@@ -48,7 +48,7 @@ Deno.test("on Windows the device is in the local data of the profile, and no oth
   assertThrows(() => findHome(undefined), Error, "LOCALAPPDATA is not set: name the directory");
 });
 
-Deno.test("on Windows no command deletes: each says so before it asks the peer", async () => {
+Deno.test("on Windows no command deletes: each command reports it before its first request", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
   await fill(homes.path, { "here/a": "1" });
@@ -77,7 +77,7 @@ Deno.test("on Windows no command deletes: each says so before it asks the peer",
   assertEquals(await Deno.readTextFile(`${here}/a`), "1");
 });
 
-Deno.test("on Windows no path of this device is made of a hostile name of a peer", () => {
+Deno.test("on Windows a path of this device never contains a hostile name of a peer", () => {
   using _windows = setWindows();
   for (const name of HOSTILE_NAMES) {
     assertThrows(() => makeEntryPath("/dir", name), Error, "the disk can't hold the name", name);

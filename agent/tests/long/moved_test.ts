@@ -11,7 +11,7 @@ interface Moved {
 }
 
 await testInLab<Record<"client" | "server" | "synced" | "off", Moved>>(
-  "a transfer continues within seconds when either device gets another address, and a peer that is off is reported within ten",
+  "a transfer continues within seconds when either device gets another address, and a peer that is offline is reported within ten",
   "agent_moved.ts",
   ["camera", "viewer"],
   ({ client, server, synced, off }) => {

@@ -3,7 +3,7 @@ import { testInLab } from "@degu/testing/agent_lab.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 await testInLab<{ shown: [code: number, text: string][]; file: string }>(
-  "of several that send, which are listed, one is chosen by its name; none is joined that is another device than was found, or where a pipe says yes",
+  "several senders are listed, and one is chosen by its name; a device that was not found is not joined, nor a device that only a pipe confirms",
   "agent_near.ts",
   [],
   ({ shown: [several, piped, liar], file }) => {

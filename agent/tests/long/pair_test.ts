@@ -33,7 +33,7 @@ await testInLab<Record<string, End[]>>(
 );
 
 await testInLab<{ seconds: number[]; codes: number[] }>(
-  "two that run pair at the same moment show one number each time, and the commands behind it work at once",
+  "two devices that run pair at the same time show one number each time, and the commands after it work immediately",
   "agent_pair_often.ts",
   [],
   ({ seconds, codes }) => {
