@@ -13,7 +13,7 @@ import { TransferError, withRequirement } from "./transfer_error.ts";
 export interface DirectoryEntry {
   /** The name on the disk, not escaped: `escapeName` converts the name to a component of a URI. */
   readonly name: string;
-  /** The kind of the entry. An entry of the kind `"other"` can't be downloaded (see `reason`). */
+  /** A file, a directory, or an entry that can't be downloaded (`"other"`; see `reason`). */
   readonly kind: "file" | "directory" | "other";
   /** The length of a file in bytes; for other kinds the number has no meaning. */
   readonly size: number;

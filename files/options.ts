@@ -27,7 +27,7 @@ export interface TransferProgress {
   readonly reused: number;
 }
 
-/** The options for uploading or downloading a file. */
+/** How an upload or download resumes, replaces files, and sets times and permission bits. */
 export interface TransferOptions {
   /**
    * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if

@@ -14,7 +14,7 @@ import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
 import type { TransferResult } from "../options.ts";
 
-/** The options for copying a directory. */
+/** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
   /**
    * The comparison of files. A file that is the same at both ends is not copied:
@@ -126,7 +126,7 @@ export interface TreeOptions {
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 
-/** The options for uploading a directory. */
+/** How a directory is uploaded, or its files are moved. */
 export interface UploadTreeOptions extends TreeOptions {
   /**
    * Whether to remove each local file after the target has it. A file is removed only if this call
