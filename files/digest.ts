@@ -167,7 +167,7 @@ const MAX_CACHED_DIGESTS = 10_000;
 export class DigestCache {
   readonly #digests = new Map<string, string>();
 
-  /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` without one. */
+  /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` if it is not cached. */
   find({ stats }: Pick<OpenFile, "stats">): string | null {
     return this.#digests.get(fileVersionOf(stats)) ?? null;
   }

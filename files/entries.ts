@@ -15,9 +15,9 @@ export interface DirectoryEntry {
   readonly name: string;
   /** A file, a directory, or an entry that can't be downloaded (`"other"`; see `reason`). */
   readonly kind: "file" | "directory" | "other";
-  /** The length of a file in bytes; for other kinds the number has no meaning. */
+  /** The length of a file in bytes; for other kinds the number is meaningless. */
   readonly size: number;
-  /** When the file or directory was last changed. */
+  /** The time of the last change of the file or directory. */
   readonly modified: Date;
   /** The reason that an entry of the kind `"other"` can't be downloaded; otherwise `undefined`. */
   readonly reason?: OtherReason;

@@ -35,8 +35,8 @@ export function isModeRequested(headers: HeaderDict): boolean {
 
 /**
  * The header that requests the permission bits that a new file can have at the server. The app
- * responds with the header `file-mode-mask`. The app has to create a temporary file to find the
- * bits, so a client only sends this header before it writes.
+ * responds with the header `file-mode-mask`. To find the bits, the app must create a temporary
+ * file, so a client sends this header only before it writes.
  */
 export const WANT_MODE_MASK_HEADER: HeaderDict = { "want-file-mode-mask": "?1" };
 
@@ -60,8 +60,8 @@ export function computeCopiedMode(source: number, modeMask: number): number {
  * @param source The permission bits of the source; `null` if they are unknown or not copied.
  * @param modeMask The permission bits of a new file that is created with mode 0777; `null` on a
  * file system without permission bits.
- * @returns `newMode` is set before the file is renamed; `null` keeps the mode from its creation. If
- * `hasOwnMode` is false, a replaced file passes its mode on to the new file.
+ * @returns `newMode` is set before the file is renamed; with `null`, the file keeps the mode from
+ * its creation. If `hasOwnMode` is false, the new file gets the mode of the file that it replaces.
  */
 export function chooseFileMode(
   source: number | null,

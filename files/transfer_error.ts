@@ -43,8 +43,7 @@ import type { TreeResult } from "./options.ts";
  * - `"UNREADABLE"`: An entry of the source tree can't be read.
  * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent.
  * - `"INCOMPLETE"`: An entry of a tree has failed, or deletions were skipped; the other entries
- *   were copied. The error has the result. It is transient exactly if each entry failed with a
- *   transient error.
+ *   were copied. The error has the result. The error is transient if all failures were transient.
  */
 export type TransferErrorCode =
   | "UNEXPECTED_RESPONSE"
@@ -66,7 +65,7 @@ export type TransferErrorCode =
 
 /** The part of an interrupted download on the disk. */
 export interface KeptPart {
-  /** The path of the part, beside the target. */
+  /** The path of the part, next to the target. */
   readonly path: string;
   /** The number of received bytes. */
   readonly bytes: number;
@@ -153,7 +152,7 @@ interface ReceivedStatus {
   readonly headers?: ReceivedHeaders;
 }
 
-/** Creates the error for a response that is no success. */
+/** Creates the error for a response without a success status. */
 export function responseError(
   method: Method,
   uri: string,

@@ -115,8 +115,8 @@ export class TransferClient implements Disposable {
   }
 
   /**
-   * Identifies the server by its authority, which is the same at any address, or else by its
-   * address; resolves to `null` if the socket has neither.
+   * Identifies the server by its authority, which is independent of the address. Without an
+   * authority, identifies it by its address; resolves to `null` if the address is also unknown.
    */
   async identifyServer(): Promise<string | null> {
     const { serverName } = hintsOf(this.#target);

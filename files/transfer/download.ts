@@ -136,7 +136,7 @@ export interface LocalBasis {
 }
 
 /**
- * Sets the time and the permission bits of a local file to those of its source.
+ * Sets the time and the permission bits of a local file to the values of its source.
  *
  * @param stats The metadata of the file before it was compared.
  * @returns False if the file was replaced or changed, or belongs to another user.
@@ -348,7 +348,7 @@ class FileDownload {
   /**
    * Downloads the missing bytes of a part, or the whole file if it has changed.
    *
-   * @returns `null` if there is no part of the server's version.
+   * @returns `null` if no part has the server's version.
    */
   async #resumePart(headResponse: Response): Promise<HashedPart | null> {
     if (headResponse.status !== 200) return null;

@@ -17,9 +17,12 @@ import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
 
-/** The number of bytes at the end of a file that are held back while the file is read again. */
+/** The number of bytes at the end of a file that are not sent before the file was read again. */
 const HELD_BACK_BYTES = 65536;
-/** The interval between held bytes, below the second that a server waits at least for a byte. */
+/**
+ * The interval between single bytes during a check. It is shorter than the minimum time-out of a
+ * server, one second.
+ */
 const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 
 /**

@@ -274,7 +274,8 @@ export class FileUpload {
     const size = `${this.#source.size}`;
     const digest = formatReprDigest(await this.#source.hash(signal));
     const partHeaders = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
-    // The part replaces nothing, so it needs no condition; `completeUpload` has its own.
+    // A part doesn't replace a file, so it needs no condition; `completeUpload` has its own
+    // condition.
     this.#condition = {};
     // For a small file, sending again is faster than a request for the offset.
     const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;

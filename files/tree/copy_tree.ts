@@ -5,7 +5,7 @@
  * Then the files are copied: small files in bundles, each large file in its own request. Each
  * request has a condition that protects files that the target's list did not show. If the condition
  * fails, the name is looked up, and the file is sent again or fails. Last, superfluous entries of
- * the target are deleted, and received files get the names of deleted entries.
+ * the target are deleted, and received files that need the names of deleted entries are renamed.
  *
  * An error of a single file is reported, and the other files are still copied. An error that
  * concerns all files rejects the call: the connection is lost, a disk is full, the signal is

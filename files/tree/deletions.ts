@@ -1,10 +1,11 @@
 /**
- * The last step of a call with `delete`: superfluous entries of the target are deleted. Some of
- * them have a name that an entry of another kind of the source needs, which is in a deferred group.
+ * The last step of a call with `delete`: superfluous entries of the target are deleted. If an entry
+ * of the source has the same name as a superfluous entry of another kind, the entry of the source
+ * is in a deferred group.
  *
  * The files of a deferred group are received first. Then the entries of the target are deleted.
- * Then the received files get their names. If the call is interrupted, the target has the deleted
- * entries or the received files.
+ * Then the received files are renamed to their targets. If the call is interrupted, the target has
+ * the entries to delete or the received files.
  */
 
 import type { TreeResult } from "../options.ts";

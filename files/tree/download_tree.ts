@@ -6,38 +6,36 @@ import { copyTree } from "./copy_tree.ts";
 import type { TreeOptions } from "./options.ts";
 
 /**
- * Makes a directory of this device like one that a `FilesApp` with `list: true` serves. After any
- * error or interruption, make the same call to continue: complete files are unchanged then. With
- * `retries` the call continues after a transient error.
+ * Copies a directory of a `FilesApp` with `list: true` to a local directory. After any error or
+ * interruption, make the same call to continue: complete files are not copied again. With `retries`
+ * the call itself continues after a transient error.
  *
- * Both ends are listed and compared; files that differ are copied over several connections, small
- * ones many in a request. Each file is verified and synced to the disk before it gets its name, as
- * with {@linkcode download}, and gets the time and the permission bits of the source. With
- * `delete`, entries that the source does not have are deleted at the end, if the source's list is
- * complete and every file was copied.
+ * Source and target are listed and compared. Files that differ are copied over several connections,
+ * many small files in one request. As with {@linkcode download}, each file is verified and synced
+ * to the disk before it is renamed to its target, and gets the time and the permission bits of the
+ * source. With `delete`, entries that the source does not have are deleted at the end, if the
+ * source's list is complete and every file was copied.
  *
- * A file fails alone, as an event, if it can't be read, changes all the time, is larger than the
- * free space, or has something in its way. The call copies all others, and rejects then, unless
- * `partial` is true. Symbolic links and special files are skipped, which is no failure, and nothing
- * is written or deleted through a link; `dir` itself may be one.
+ * A single file fails, with an event, if it can't be read, changes in every attempt, is larger than
+ * the free space, or an entry of another kind has its name. The call copies all other files, and
+ * then rejects, unless `partial` is true. Symbolic links and special files are skipped and don't
+ * count as failed. The call doesn't write or delete through links; `dir` itself may be a link.
  *
- * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
- * the free space `--allow-sys=statfs`, without which it works, too.
+ * Needs `--allow-read` and `--allow-write` of the directory, and the permissions of the client.
+ * With `--allow-sys=statfs`, the free space is checked before a file is received.
  *
  * @param from A client or a connection.
- * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
- * URI, which ends with `/`.
- * @param dir The path, or a `file:` URL, of the directory of this device, which gets
- * the content of the remote directory. If it is missing, it is created.
- * @param options The entries to copy and delete, and the callbacks.
+ * @param uri The path segments of the directory, `[]` for the root; or the URI of the directory,
+ * which ends with `/`.
+ * @param dir The path, or a `file:` URL, of the local directory. A missing directory is created.
+ * @param options The options of the copy.
  * @returns The numbers of files and bytes.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
- * @throws {Deno.errors.NotCapable} if the program may not write the directory: files don't fail one
- * by one then.
- * @throws {StatusError} if there is no such directory.
+ * @throws {Deno.errors.NotCapable} if the program may not write the directory.
+ * @throws {StatusError} if the directory does not exist on the server.
  * @throws {TransferError} if the list is not valid or was cut, or the disk is full; `"INCOMPLETE"`,
- * with the result, if something could not be copied or deleted.
+ * with the result, if an entry could not be copied or deleted.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
  * @example

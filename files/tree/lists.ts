@@ -9,7 +9,7 @@ import { addEntry, TreeNode } from "./tree.ts";
 
 /**
  * Lists a directory that a `FilesApp` with `list: true` serves, in no particular order. Entries are
- * yielded as they arrive and not kept, so a list may have any length.
+ * yielded as they arrive, and not kept in memory, so a list may have any length.
  *
  * If you pass a client, it opens a connection for the list, which is closed at the end. If you pass
  * a connection, it is in use until the end of the list. To download the listed files, open another
@@ -24,7 +24,7 @@ import { addEntry, TreeNode } from "./tree.ts";
  * @throws {RangeError} if the URI does not end with `/`.
  * @throws {StatusError} during iteration: if the directory does not exist, or can't be listed.
  * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry
- * that has a bad name, kind, size or time.
+ * with an invalid name, kind, size or time.
  *
  * @example
  * ```ts
@@ -57,8 +57,8 @@ export function listDirectory(
 
 /**
  * Lists all entries below a directory that a `FilesApp` with `list: true` serves, in a single
- * request. Each directory comes before its entries; there is no other order. Links, and other
- * entries that could lead out of the tree, are not followed.
+ * request. Each directory comes before its entries; otherwise the order is arbitrary. Links, and
+ * other entries that could lead out of the tree, are not followed.
  *
  * The iteration rejects if the list is incomplete, even if the connection ends properly. An entry
  * that the server can't show is listed with the kind `"other"`. At most 1,000,000 entries are
@@ -75,9 +75,9 @@ export function listDirectory(
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the URI does not end with `/`.
  * @throws {StatusError} during iteration: if the directory does not exist, or can't be listed.
- * @throws {TransferError} during iteration: if the response is not a complete list, or has too many
- * entries, or an entry that has a bad path, kind, size or time, is in no directory of the list, or
- * comes twice.
+ * @throws {TransferError} during iteration: if the response is not a complete list, has too many
+ * entries, or has an entry with an invalid path, kind, size or time, a duplicate entry, or an entry
+ * without its directory.
  *
  * @example
  * ```ts

@@ -104,7 +104,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
   /** The permission bits that new files can get; `undefined` before the first use. */
   #modeMask: number | null | undefined;
-  /** The directory of the last read or removed file. Reset at each pause, as it may change then. */
+  /**
+   * The directory of the last read or removed file. Reset at each pause, because another program
+   * may replace the directory.
+   */
   #parent: Parent | null = null;
   /** The directories from which entries were removed. */
   readonly #changedDirectories = new Set<string>();
@@ -116,7 +119,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Lists the tree. Links are not followed. A target lists no reserved names.
+   * Lists the tree. Links are not followed. The list of a target omits reserved names.
    *
    * @throws {Deno.errors.NotFound} if the directory of a source does not exist.
    * @throws {Deno.errors.NotADirectory} if an entry of another kind has the path.
@@ -406,7 +409,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Finds the permission bits that new files can get, in a directory that gets a new file.
+   * Finds the permission bits that new files can get, with a test file in a directory in which the
+   * call also creates files.
    */
   #findModeMask(directory: string): number | null {
     if (this.#modeMask === undefined) {
@@ -436,7 +440,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Converts an error of the disk for one file; throws an error that concerns all files. */
+  /**
+   * Converts an error of the disk that concerns one file; throws an error that concerns all files.
+   */
   #explainError(error: unknown, node: TreeNode, isRemoval = false): unknown {
     // After an abort, throw the reason of the caller unchanged.
     this.#settings.signal.throwIfAborted();
@@ -534,7 +540,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       info,
       ...chooseFileMode(sourceMode, this.#findModeMask(dirname(part))),
     };
-    // Check a new name before a rename. A process that is killed after link() would leave the part.
+    // Check that the name is new before the rename: a process that is killed after link() would
+    // leave the part.
     const checkTarget: Condition = (existing) => {
       if (condition === "new" && existing !== null) {
         throw new Refusal(412, `${this.#root.pathOf(names)} exists`);

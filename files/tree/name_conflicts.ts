@@ -1,8 +1,8 @@
 /**
- * Name conflicts: names that the target has, although its list did not have them.
+ * Name conflicts: names that exist at the target, although its list did not have them.
  *
- * The disk of the target may ignore case, compose letters differently, or drop dots at the end of a
- * name. Or another program has added or changed an entry since the list. This module also creates
+ * The disk of the target may ignore case, normalize Unicode differently, or drop dots at the end of
+ * a name. Or another program has added or changed an entry since the list. This module also creates
  * missing directories, which shows the names that are one directory at the target.
  */
 
@@ -52,9 +52,9 @@ export class NameConflicts {
 
   /**
    * Finds the entries that the target lists for nodes with a name conflict: the entry of the same
-   * name, or else the only entry with a similar name that the source does not have. The result is
-   * `null` for a node without such an entry. It is also `null` if the source has another similar
-   * name that is not listed, because the disk treats the two names as one. Nodes whose directory
+   * name, or else the only entry with a similar name that the source does not have. The value is
+   * `null` for a node without such an entry, and for a node if the source has a similar name that
+   * the target does not list, because the disk treats the two names as one. Nodes whose directory
    * can't be listed are omitted.
    */
   async #findListedEntries(
@@ -160,7 +160,8 @@ export class NameConflicts {
       const entries = await this.#listEntries(parent);
       const listed = entries && new Map(entries.map((entry) => [entry.name, entry]));
       for (const node of nodes) {
-        // Without a list, the target may have the file by another name, which can't be detected.
+        // Without a list, a file of another name that the disk treats as the same name can't be
+        // detected.
         const entry = listed === null
           ? await target.lookUpEntry(node)
           : this.#findOwnEntry(node, listed);
@@ -171,7 +172,9 @@ export class NameConflicts {
     }
   }
 
-  /** Finds the file that the target lists by the exact name of a node; `null` if there is none. */
+  /**
+   * Finds the file that the target lists by the exact name of a node; `null` without such a file.
+   */
   #findOwnEntry(
     node: TreeNode,
     listed: ReadonlyMap<string, DirectoryEntry>,

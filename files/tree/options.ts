@@ -17,7 +17,7 @@ import type { TransferResult } from "../options.ts";
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
   /**
-   * The comparison of files. A file that is the same at both ends is not copied:
+   * The comparison of files. A file that is the same in source and target is not copied:
    *
    * - `"time"`: Compares size and modification time, as precisely as the coarser disk stores times.
    * - `"digest"`: Compares size and SHA-256. A file that differs only in its time keeps the time.
@@ -26,8 +26,8 @@ export interface TreeOptions {
    */
   compare?: "time" | "digest" | undefined;
   /**
-   * Whether to replace files of the target that differ. With `false`, only the file itself fails,
-   * unless it has the same content.
+   * Whether to replace files of the target that differ. With `false`, a file with different content
+   * fails, and the other files are copied.
    *
    * @default {true}
    */
@@ -35,9 +35,9 @@ export interface TreeOptions {
   /**
    * Whether files get the permission bits of the source, without the bits that a new file at the
    * target does not get: a private file stays private, and a program executable. The owner can
-   * always read and write the files. If a file of the target differs only in these bits, the file
-   * gets them without being sent, and counts as unchanged, unless `replace` is false. With
-   * `modes: false` at either end, a new file gets the usual bits, and a replaced file keeps its
+   * always read and write the files. If a file of the target differs only in these bits, only the
+   * bits are set, and the file counts as unchanged, unless `replace` is false. With `modes: false`
+   * at the client or the server, a new file gets the usual bits, and a replaced file keeps its
    * bits.
    *
    * @default {true}
@@ -47,7 +47,7 @@ export interface TreeOptions {
    * Whether to delete all entries of the target that the source does not have, after all files have
    * been copied. Entries are only deleted if the list of the source is complete and not empty, and
    * no file has failed. In a directory of the target, entries are only deleted if the directory
-   * lists all entries of the source by the same names. With `deleteAll` the list may be empty.
+   * lists all entries of the source by the same names. With `deleteAll`, the source may be empty.
    *
    * @default {false}
    */
@@ -62,8 +62,8 @@ export interface TreeOptions {
   deleteAll?: boolean | undefined;
   /**
    * With `delete`: the maximum number of files and directories of the target to delete. If the
-   * target has more superfluous entries, all of them are kept: `deletionsSkipped` is `"limit"`, and
-   * a file fails if an entry of another kind has its name.
+   * target has more superfluous entries, the call keeps all of them, and `deletionsSkipped` is
+   * `"limit"`. A file whose name belongs to such an entry of another kind then fails.
    *
    * @default {any number}
    */
@@ -84,9 +84,9 @@ export interface TreeOptions {
    */
   partial?: boolean | undefined;
   /**
-   * Called once for each path of a list, parents first, with the entry of the source. With
-   * `delete`, also called for paths that only the target has. If the function returns `false`, the
-   * path and all paths below are excluded, as if both ends had no such entry. If the function
+   * Called once for each path of the source's list, parents first, with the entry. With `delete`,
+   * also called for paths that only the target has. If the function returns `false`, the path and
+   * all paths below are excluded, as if neither source nor target had the entry. If the function
    * returns anything but a boolean, for example a promise, the call fails before the first file is
    * copied.
    */
@@ -99,20 +99,21 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
-   * The minimum age in seconds of the modification time of a copied file. A younger file may still
-   * be being written: a later call copies the file, and the file of the target is kept. The age is
-   * measured by the clock of the source's device. A time in the future counts as long ago.
+   * The minimum age in seconds of the modification time of a copied file. A younger file may be
+   * incomplete, because a program may still be writing it: the file is skipped, and a later call
+   * copies it. The age is measured by the clock of the source's device. A time in the future counts
+   * as long ago.
    *
    * @default {0}
    */
   settled?: number | undefined;
   /**
    * The number of further attempts after a transient error, or after the tree changed while it was
-   * listed: 0 or more, or `Infinity`. Each attempt lists both ends again, after the waits of
-   * `retry`. A file whose transfer was interrupted leads to another attempt after all other files
-   * were copied. Each complete file resets the count, and so do 64 KiB of a file that a later
-   * attempt resumes. The result and the events are about the whole call: each file is reported
-   * once, `"plan"` comes once, `maxDelete` applies to all attempts together, and skipped and failed
+   * listed: 0 or more, or `Infinity`. Each attempt lists source and target again, after the waits
+   * of `retry`. If the transfer of a file was interrupted, another attempt follows after all other
+   * files were copied. Each complete file resets the count, and so do 64 KiB of a file that a later
+   * attempt resumes. The result and the events describe the whole call: each file is reported once,
+   * `"plan"` comes once, `maxDelete` applies to all attempts together, and skipped and failed
    * entries are reported at the end.
    *
    * @default {0}
@@ -131,15 +132,16 @@ export interface UploadTreeOptions extends TreeOptions {
   /**
    * Whether to remove each local file after the target has it. A file is removed only if this call
    * has written it at the target, or the target has another file with its content, and the local
-   * file has not changed since it was read. All other files are kept for the next call. A file that
-   * was changed or renamed less than two seconds before it was read is also kept, and counts as
-   * skipped; the target may have a copy. Directories are kept. Files of a directory that the server
-   * itself serves are not moved.
+   * file has not changed since it was read. All other files stay for the next call. A file that was
+   * changed or renamed less than two seconds before it was read also stays, and counts as skipped;
+   * the target may have a copy. Directories stay. Files of a directory that the server itself
+   * serves are not moved.
    *
-   * A file that the target had when the call began is replaced, with `replace: false` only by the
-   * same content. A file that another client creates during the call is kept, and the local file
-   * fails. `settled` is 3 by default, and also counts from the renaming of a file. `compare` and
-   * `delete` can't be combined with `move`. The target is not listed, so a dry run can't compare.
+   * A file that the target had when the call began is replaced; with `replace: false` only if its
+   * content is the same. A file that another client creates during the call is not replaced, and
+   * the local file fails. `settled` is 3 by default, and also counts from the renaming of a file.
+   * `compare` and `delete` can't be combined with `move`. The target is not listed, so a dry run
+   * can't compare.
    *
    * @default {false}
    */
@@ -152,7 +154,7 @@ export interface UploadTreeOptions extends TreeOptions {
  * - `"plan"`: Comes once, after both trees have been compared. It has the numbers of files and
  *   bytes to copy.
  * - `"progress"`: Comes at most 10 times a second, and at the end. It has the number of these bytes
- *   that the target has.
+ *   that the target already has.
  * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
  *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied
  *   file has the result of its transfer, in a dry run as if the file were new. `at` of a failed
@@ -201,7 +203,7 @@ export type CheckedTreeOptions =
   }
   & { readonly [Name in WithoutDefault]: UploadTreeOptions[Name] };
 
-/** The options that decide about the plan of a copy. */
+/** The options that the plan of a copy depends on. */
 export interface PlanRules
   extends Pick<CheckedTreeOptions, "compare" | "replace" | "modes" | "delete" | "filter"> {
   /** True if files are kept because the server of the target only adds files. */

@@ -336,7 +336,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     let isRewritten = move;
     if (condition === "same") {
       const { etag, stamp, sha256 } = await this.#requestTaggedDigest(uri);
-      // With `replace: false`, a file with a different content but the same size and time is kept.
+      // With `replace: false`, a stamp alone is not enough: it can't show that the content has
+      // changed.
       const isKnown = etag !== null || stamp !== null && replace;
       if (!isKnown || sha256 !== await file.hash(signal)) throw differsAtTargetError(node, this);
       Object.assign(headers, stamp === null ? { "if-match": etag } : makeConditionHeader(stamp));

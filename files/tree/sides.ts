@@ -125,8 +125,8 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     source: TreeSource<Content>,
   ): Outcomes<CopyTask, FileOutcome>;
   /**
-   * Writes a file of a source. A file of a deferred group is only received; it gets its name by
-   * {@linkcode nameDeferredFile}.
+   * Writes a file of a source. A file of a deferred group is only received;
+   * {@linkcode nameDeferredFile} renames it to its target.
    *
    * @param basis The file of the target that may have a prefix of the file; `null` without one.
    */

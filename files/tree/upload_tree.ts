@@ -6,41 +6,40 @@ import { copyTree } from "./copy_tree.ts";
 import type { UploadTreeOptions } from "./options.ts";
 
 /**
- * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
- * device. After any error or interruption, make the same call to continue: complete files are
- * unchanged then. With `retries` the call continues after a transient error.
+ * Copies a local directory to a directory of a `FilesApp` with `write: true` and `list: true`.
+ * After any error or interruption, make the same call to continue: complete files are not copied
+ * again. With `retries` the call itself continues after a transient error.
  *
- * Both ends are listed and compared; files that differ are copied over several connections, small
- * ones many in a request. Each file is verified and synced to the remote disk before it gets its
- * name, as with {@linkcode upload}, and gets the time of the source. With `delete`, entries that
- * the source does not have are deleted at the end, if all local entries could be read and every
- * file was copied.
+ * Source and target are listed and compared. Files that differ are copied over several connections,
+ * many small files in one request. As with {@linkcode upload}, each file is verified and synced to
+ * the remote disk before it is renamed to its target, and gets the time of the source. With
+ * `delete`, entries that the source does not have are deleted at the end, if all local entries
+ * could be read and every file was copied.
  *
- * A file fails alone, as an event, if it can't be read, changes all the time, is larger than the
- * remote free space, or an entry of another kind has its name. The call copies all other files, and
- * then rejects, unless `partial` is true. Symbolic links, special files and parts of interrupted
- * transfers are skipped, which is no failure; `dir` itself may be a link.
+ * A single file fails, with an event, if it can't be read, changes in every attempt, is larger than
+ * the remote free space, or an entry of another kind has its name. The call copies all other files,
+ * and then rejects, unless `partial` is true. Symbolic links, special files and parts of
+ * interrupted transfers are skipped and don't count as failed; `dir` itself may be a link.
  *
  * With `move`, each local file is removed after the target has it. If the call is interrupted, each
- * file is still at one of the ends, or at both.
+ * file is still at the source, at the target, or at both.
  *
- * Needs `--allow-read` of the directory, with `move` also `--allow-write`, and what the client
- * needs.
+ * Needs `--allow-read` of the directory, with `move` also `--allow-write`, and the permissions of
+ * the client.
  *
  * @param to A client or a connection.
- * @param dir The path, or a `file:` URL, of the directory of this device.
- * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
- * URI, which ends with `/`. It gets the content of the local directory. If it is missing, it is
- * created.
- * @param options The entries to copy and delete, and the callbacks.
+ * @param dir The path, or a `file:` URL, of the local directory.
+ * @param uri The path segments of the remote directory, `[]` for the root; or its URI, which ends
+ * with `/`. A missing directory is created.
+ * @param options The options of the copy.
  * @returns The numbers of files and bytes.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {StatusError} if the server doesn't accept files in this directory, or its disk is full.
- * @throws {TransferError} if its list is not valid or was cut; `"INCOMPLETE"`, with the result, if
- * something could not be copied, deleted or removed.
+ * @throws {TransferError} if the list of the server is not valid or was cut; `"INCOMPLETE"`, with
+ * the result, if an entry could not be copied, deleted or removed.
  * @throws {Deno.errors.NotFound} if the local directory is missing; `Deno.errors.NotADirectory` if
- * it is something else.
+ * it is not a directory.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
  * @example
