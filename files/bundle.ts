@@ -220,7 +220,7 @@ export class BundleParser<R> {
       if (this.#record === null) {
         const parsedLine = this.#buffer.takeLine(piece, position, lineTooLongError);
         if (parsedLine === null) return;
-        position = parsedLine.end;
+        position = parsedLine.nextPosition;
         this.#readLine(parsedLine.line);
       }
       if (this.#record === null) continue;

@@ -185,7 +185,12 @@ export class DigestCache {
   /** Returns the digest of a file; `null` if the file changes while it is hashed. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     return this.find(file) ??
-      await this.#compute(file, file.size, (before, after) => !isUnchanged(before, after), signal);
+      await this.#compute(
+        file,
+        file.size,
+        (firstStats, lastStats) => !isUnchanged(firstStats, lastStats),
+        signal,
+      );
   }
 
   /** Returns the digest of a prefix; `null` if the file is shorter or changes. */

@@ -103,14 +103,14 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     for (let position = 0; position < piece.length;) {
       const takenLine = this.#buffer.takeLine(piece, position, lineTooLongError);
       if (takenLine === null) return;
-      position = takenLine.end;
+      position = takenLine.nextPosition;
       const entry = this.#parseLine(takenLine.line);
       if (entry !== null) yield entry;
     }
   }
 
   /** @throws {TransferError} unless the list is complete. */
-  end(): void {
+  checkEnd(): void {
     if (this.#expectedLines.length > 0 || this.#buffer.length > 0) {
       throw invalidListError("it ends early");
     }
@@ -120,7 +120,9 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   #parseLine(line: Uint8Array): Entry | null {
     const text = decodeLine(line);
     const isElement = text.startsWith("{");
-    if (!this.#expectedLines.some((expected) => expected === (isElement ? "an entry" : text))) {
+    if (
+      !this.#expectedLines.some((expectedLine) => expectedLine === (isElement ? "an entry" : text))
+    ) {
       const expectedText = this.#expectedLines.join(" or ") || "nothing";
       throw invalidListError(`it has ${quote(text)} where ${expectedText} belongs`);
     }

@@ -79,7 +79,9 @@ export function unescapeName(component: string): string {
  */
 export function fileUri(...names: string[]): string {
   const lastIndex = names.length - 1;
-  const components = names.map((name, i) => i === lastIndex && name === "" ? "" : escapeName(name));
+  const components = names.map((name, index) =>
+    index === lastIndex && name === "" ? "" : escapeName(name)
+  );
   return `/${components.join("/")}`;
 }
 

@@ -110,21 +110,21 @@ export async function* readPieces(
 ): AsyncGenerator<Uint8Array, void, void> {
   if (start === stop) return;
   // A `Deno.FsFile` is read from its current position, a handle from any position.
-  const isLocal = file instanceof Deno.FsFile;
-  const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - start);
+  const isFsFile = file instanceof Deno.FsFile;
+  const size = Math.min(isFsFile ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
   let otherBuffer: Uint8Array = EMPTY_BYTES;
   let position = start;
   const readPiece = async () => {
     const destination = buffer.subarray(0, (stop - position) % size || size);
-    const count = isLocal
+    const count = isFsFile
       ? await file.read(destination) ?? 0
       : (await file.read(destination, 0, destination.length, position)).bytesRead;
     if (count === 0) throw makeTooShortError();
     onPiece(destination.subarray(0, count));
     return count;
   };
-  if (isLocal) await file.seek(start, Deno.SeekMode.Start);
+  if (isFsFile) await file.seek(start, Deno.SeekMode.Start);
   let pendingRead: Promise<number> | null = null;
   try {
     while (position < stop) {

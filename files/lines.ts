@@ -13,21 +13,21 @@ export class LineBuffer {
   /** The number of bytes that are buffered. */
   length = 0;
 
-  add(part: Uint8Array): void {
-    const length = this.length + part.length;
+  add(bytes: Uint8Array): void {
+    const length = this.length + bytes.length;
     if (length > this.#bytes.length) {
       const larger = new Uint8Array(length * 2);
       larger.set(this.#bytes.subarray(0, this.length));
       this.#bytes = larger;
     }
-    this.#bytes.set(part, this.length);
+    this.#bytes.set(bytes, this.length);
     this.length = length;
   }
 
   /** Returns the buffered bytes followed by `part`. The result is valid until the next `add`. */
-  take(part: Uint8Array): Uint8Array {
-    if (this.length === 0) return part;
-    this.add(part);
+  take(bytes: Uint8Array): Uint8Array {
+    if (this.length === 0) return bytes;
+    this.add(bytes);
     const bufferedBytes = this.#bytes.subarray(0, this.length);
     this.length = 0;
     return bufferedBytes;
@@ -43,12 +43,14 @@ export class LineBuffer {
     piece: Uint8Array,
     start: number,
     makeTooLongError: () => Error,
-  ): { readonly line: Uint8Array; readonly end: number } | null {
+  ): { readonly line: Uint8Array; readonly nextPosition: number } | null {
     const lineFeedPosition = piece.indexOf(LINE_FEED, start);
-    const part = piece.subarray(start, lineFeedPosition < 0 ? undefined : lineFeedPosition);
-    if (this.length + part.length >= MAX_LINE_BYTES) throw makeTooLongError();
-    if (lineFeedPosition >= 0) return { line: this.take(part), end: lineFeedPosition + 1 };
-    this.add(part);
+    const bytes = piece.subarray(start, lineFeedPosition < 0 ? undefined : lineFeedPosition);
+    if (this.length + bytes.length >= MAX_LINE_BYTES) throw makeTooLongError();
+    if (lineFeedPosition >= 0) {
+      return { line: this.take(bytes), nextPosition: lineFeedPosition + 1 };
+    }
+    this.add(bytes);
     return null;
   }
 }

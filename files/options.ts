@@ -211,7 +211,7 @@ export class ProgressMeter {
   readonly total: number;
   /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
-  /** Bytes that the target copies itself. */
+  /** The number of bytes that the target copies from a file of its own. */
   readonly reused: number;
   readonly #onProgress: TransferSettings["onProgress"];
   readonly #throttle = new Throttle();

@@ -30,7 +30,7 @@ import {
 } from "@degu/internal/files/transfer_error.ts";
 import {
   blockedByOtherKindError,
-  changedMeanwhileError,
+  changedDuringCallError,
   overLimitError,
   sameNameError,
   unreadableEntryError,
@@ -444,7 +444,7 @@ Deno.test("errors of files are reworded for users", () => {
     [new Failure("as it is"), "put", "as it is"],
     [sameNameError(node), "put", same],
     [
-      changedMeanwhileError(node, {}),
+      changedDuringCallError(node, {}),
       "put",
       `the target's file changed during the call, and was kept; look at it and ${again}`,
     ],

@@ -185,23 +185,23 @@ export async function downloadFile(
   settings: TransferSettings,
   treeContext: TreeContext | null = null,
 ): Promise<TransferResult> {
-  let part: PartFile | null = null;
+  let openedPart: PartFile | null = null;
   let fileDownload: FileDownload | null = null;
   try {
     const initialInfo = treeContext === null ? await checkLocalTarget(file) : null;
-    using partFile = part = await PartFile.find(file, treeContext?.parts);
+    using partFile = openedPart = await PartFile.find(file, treeContext?.parts);
     fileDownload = new FileDownload({
       client,
       uri,
       file,
-      part: partFile,
+      partFile,
       settings,
       treeContext,
       initialInfo,
     });
     return await fileDownload.run();
   } catch (error) {
-    throw toDiskFullError(error, file, fileDownload?.total, part);
+    throw toDiskFullError(error, file, fileDownload?.total, openedPart);
   }
 }
 
@@ -221,7 +221,7 @@ interface DownloadTask {
   readonly uri: string;
   /** The path of the target; in a tree, a path next to the part. */
   readonly file: string;
-  readonly part: PartFile;
+  readonly partFile: PartFile;
   readonly settings: TransferSettings;
   /** `null` if the file is not part of a tree. */
   readonly treeContext: TreeContext | null;
@@ -240,9 +240,9 @@ class FileDownload {
   }
 
   async run(): Promise<TransferResult> {
-    const { client, file, part, settings, treeContext, initialInfo } = this.#task;
+    const { client, file, partFile, settings, treeContext, initialInfo } = this.#task;
     const { modes, replace, resume, signal } = settings;
-    const hasLeftovers = resume && part.hasLeftovers;
+    const hasLeftovers = resume && partFile.hasLeftovers;
     const isFile = initialInfo?.isFile === true;
     const headResponse = hasLeftovers || isFile ? await this.#requestHead() : null;
     const mayBeSame = isFile && (!replace || resume && !hasLeftovers);
@@ -251,7 +251,7 @@ class FileDownload {
     if (initialInfo !== null && !replace) throw alreadyExistsError(file);
     const basis = this.#findBasis(headResponse);
     const isBasisLonger = basis !== null &&
-      !(hasLeftovers && part.leftoverBytes >= basis.length);
+      !(hasLeftovers && partFile.leftoverBytes >= basis.length);
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
@@ -259,17 +259,17 @@ class FileDownload {
     const completePart = resumedPart ?? await this.#receiveWhole(await this.#request("GET"));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = this.#modifiedOf(completePart.version);
-    if (modified !== null) await part.temporaryFile.file.utime(new Date(), modified);
+    if (modified !== null) await partFile.temporaryFile.file.utime(new Date(), modified);
     const sha256 = await this.#verify(completePart);
     signal?.throwIfAborted();
-    const { temporaryFile: temporary } = part;
+    const { temporaryFile } = partFile;
     if (treeContext !== null) {
-      if (!await treeContext.moveIntoPlace(temporary.path, mode)) temporary.isKept = true;
-    } else if (!await renamePart(part, file, replace, initialInfo, mode)) {
+      if (!await treeContext.moveIntoPlace(temporaryFile.path, mode)) temporaryFile.isKept = true;
+    } else if (!await renamePart(partFile, file, replace, initialInfo, mode)) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
       if (!isIdentical) throw replace ? targetChangedError(file) : alreadyExistsError(file);
-      temporary.isKept = false;
+      temporaryFile.isKept = false;
     }
     return completePart.meter.finish(sha256);
   }
@@ -287,7 +287,7 @@ class FileDownload {
    * @returns `null` if the files differ, or the comparison failed.
    */
   async #confirmIdentical({ status, headers }: Response): Promise<TransferResult | null> {
-    const { client, uri, file, part, settings } = this.#task;
+    const { client, uri, file, partFile, settings } = this.#task;
     const { modes, replace, signal } = settings;
     const localFile = await open(file, READ_FLAGS).catch(() => null);
     if (localFile === null) return null;
@@ -316,7 +316,7 @@ class FileDownload {
         stats,
         this.#modifiedOf(digestResult.value),
         mode,
-        part.modeMask,
+        partFile.modeMask,
       );
       if (!isUpdated) return null;
     }
@@ -339,9 +339,9 @@ class FileDownload {
    */
   #checkSpace(total: number, start: number): void {
     this.total = total;
-    const { directory, leftoverBytes } = this.#task.part;
+    const { directory, leftoverBytes } = this.#task.partFile;
     const makeDiskFullError = (shortage: Shortage) =>
-      localDiskFullError(this.#task.file, shortage, this.#task.part);
+      localDiskFullError(this.#task.file, shortage, this.#task.partFile);
     checkSpace(directory, total - start, leftoverBytes - start, makeDiskFullError);
   }
 
@@ -357,9 +357,9 @@ class FileDownload {
     const { "content-length": total } = headResponse.headers;
     const peer = await this.#task.client.identifyServer();
     if (etag === null || typeof total !== "number" || peer === null) return null;
-    const offset = await this.#task.part.resume({ peer, uri: this.#task.uri, etag, total });
+    const offset = await this.#task.partFile.resume({ peer, uri: this.#task.uri, etag, total });
     if (offset === 0) return null;
-    const hash = await this.#task.part.hashPrefix(offset, this.#task.settings.signal);
+    const hash = await this.#task.partFile.hashPrefix(offset, this.#task.settings.signal);
     const meter = new ProgressMeter(this.#task.settings, total, offset);
     return await this.#downloadRemainder({ version: { ...version, sha256: null }, hash, meter });
   }
@@ -416,7 +416,7 @@ class FileDownload {
     // Windows can't replace an open file.
     await openFiles.disposeAsync();
     if (hash.copy().digest("hex") !== sha256) {
-      await this.#task.part.clear();
+      await this.#task.partFile.clear();
       return null;
     }
     const meter = new ProgressMeter(this.#task.settings, total, 0, length);
@@ -426,17 +426,17 @@ class FileDownload {
 
   /** Copies a prefix of a file to a new part, up to the first byte that can't be read. */
   async #copyBasis(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
-    await this.#task.part.open(version);
-    const { temporaryFile: temporary } = this.#task.part;
+    await this.#task.partFile.open(version);
+    const { temporaryFile } = this.#task.partFile;
     const hash = makeHash();
     const { signal } = this.#task.settings;
     const makeReadError = () => new UnreadableBasisError();
     try {
-      await copyPrefix(file, temporary, { length, hash, signal, makeReadError });
+      await copyPrefix(file, temporaryFile, { length, hash, signal, makeReadError });
     } catch (error) {
       if (!(error instanceof UnreadableBasisError)) {
         // The prefix can be copied again.
-        await this.#task.part.clear();
+        await this.#task.partFile.clear();
         throw error;
       }
     }
@@ -485,7 +485,7 @@ class FileDownload {
     const completePart = { version: { ...version, etag }, hash, meter };
     await this.#receive(completePart, response, async () => {
       // `continueFrom` would count a copied prefix as synced.
-      if (meter.reused === 0) await this.#task.part.temporaryFile.continueFrom(start);
+      if (meter.reused === 0) await this.#task.partFile.temporaryFile.continueFrom(start);
     });
     return completePart;
   }
@@ -512,8 +512,8 @@ class FileDownload {
     const meter = new ProgressMeter(this.#task.settings, total, 0);
     const completePart = { version, hash: makeHash(), meter };
     await this.#receive(completePart, response, async () => {
-      await this.#task.part.open(partVersion);
-      await this.#task.part.temporaryFile.continueFrom(0);
+      await this.#task.partFile.open(partVersion);
+      await this.#task.partFile.temporaryFile.continueFrom(0);
     });
     return completePart;
   }
@@ -546,15 +546,15 @@ class FileDownload {
       cancelQuietly(body, error);
       throw error;
     }
-    const part = this.#task.part.temporaryFile;
+    const temporaryFile = this.#task.partFile.temporaryFile;
     try {
       const onWrite = (count: number) => meter.add(count);
-      const target = { file: part, start, limit: total, length: null, hash, onWrite };
-      await receiveBody(body, target);
+      const bodyFile = { file: temporaryFile, start, limit: total, length: null, hash, onWrite };
+      await receiveBody(body, bodyFile);
     } catch (error) {
-      if (isDiskFullError(error)) await part.truncateToSynced();
+      if (isDiskFullError(error)) await temporaryFile.truncateToSynced();
       if (!await this.#hasSourceChanged(error, version, total)) throw error;
-      this.#task.part.temporaryFile.isKept = false;
+      this.#task.partFile.temporaryFile.isKept = false;
       throw changedWhileCopiedError(quote(this.#task.uri), { cause: error });
     }
   }
@@ -584,19 +584,19 @@ class FileDownload {
   /** Syncs the part to the disk, and compares it with the server's file. */
   async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
     const [syncResult, versionResult] = await Promise.allSettled([
-      this.#task.part.temporaryFile.sync(),
+      this.#task.partFile.temporaryFile.sync(),
       version.sha256 !== null ? version : requestDigest(this.#task.client, this.#task.uri, total),
     ]);
     if (syncResult.status === "rejected") {
       if (isDiskFullError(syncResult.reason)) {
-        await this.#task.part.temporaryFile.truncateToSynced();
+        await this.#task.partFile.temporaryFile.truncateToSynced();
       }
       throw syncResult.reason;
     }
     if (versionResult.status === "rejected") throw versionResult.reason;
     const sha256 = hash.digest("hex");
     if (versionResult.value.sha256 === sha256) return sha256;
-    this.#task.part.temporaryFile.isKept = false;
+    this.#task.partFile.temporaryFile.isKept = false;
     const uri = quote(this.#task.uri);
     if (versionResult.value.etag !== version.etag || version.etag === null) {
       throw changedWhileCopiedError(uri);

@@ -210,7 +210,7 @@ export class PartFile implements Disposable {
     if (this.#temporaryFile === null) throw partInUseError(this.#target, path);
     this.#temporaryFile.isKept = version !== null;
     this.#partIndex.add(path);
-    removeParts(this.#target, this.#leftoverPaths.filter((other) => other !== path));
+    removeParts(this.#target, this.#leftoverPaths.filter((leftoverPath) => leftoverPath !== path));
   }
 
   /** Discards the bytes of the open part. */
@@ -269,9 +269,9 @@ export async function renamePart(
   initialInfo: Deno.FileInfo | null,
   sourceMode: number | null,
 ): Promise<boolean> {
-  const part = temporaryFile.path;
+  const partPath = temporaryFile.path;
   const isRenamed = await retryReplace(() => {
-    return renamePartSync(part, modeMask, target, mayReplace, initialInfo, sourceMode);
+    return renamePartSync(partPath, modeMask, target, mayReplace, initialInfo, sourceMode);
   });
   if (isRenamed) await syncIfPossible(dirname(target));
   return isRenamed;
@@ -282,7 +282,7 @@ export async function renamePart(
  * the check.
  */
 function renamePartSync(
-  part: string,
+  partPath: string,
   modeMask: number | null,
   target: string,
   mayReplace: boolean,
@@ -296,9 +296,9 @@ function renamePartSync(
   const { newMode, hasOwnMode } = chooseFileMode(sourceMode, modeMask);
   const mode = existingInfo?.isFile && !hasOwnMode ? existingInfo.mode : newMode;
   // Until now only this user could read the part.
-  if (mode !== null) setMode(part, mode);
-  if (existingInfo !== null) replaceFile(part, target);
-  else if (!renameNoReplace(part, target)) return false;
+  if (mode !== null) setMode(partPath, mode);
+  if (existingInfo !== null) replaceFile(partPath, target);
+  else if (!renameNoReplace(partPath, target)) return false;
   return true;
 }
 
@@ -372,14 +372,14 @@ export function toDiskFullError(
   error: unknown,
   file: string,
   total: number | null = null,
-  part: PartFile | null = null,
+  partFile: PartFile | null = null,
 ): unknown {
   if (!isDiskFullError(error)) return error;
-  const needed = total === null ? null : total - (part?.keptPart?.bytes ?? 0);
-  const free = readFreeBytes(dirname(file));
+  const neededBytes = total === null ? null : total - (partFile?.keptPart?.bytes ?? 0);
+  const freeBytes = readFreeBytes(dirname(file));
   const problem = "there is no space left on this device, or its quota is exceeded" +
-    `${formatSpaceFigures(needed, free)}; free some and call again to resume`;
-  return diskFullError(`${file}: ${problem}`, { cause: error, free }, part);
+    `${formatSpaceFigures(neededBytes, freeBytes)}; free some and call again to resume`;
+  return diskFullError(`${file}: ${problem}`, { cause: error, free: freeBytes }, partFile);
 }
 
 /**
@@ -388,20 +388,25 @@ export function toDiskFullError(
  */
 export function localDiskFullError(
   file: string,
-  { neededBytes: needed, freeBytes: free }: Shortage,
-  part: PartFile,
+  { neededBytes, freeBytes }: Shortage,
+  partFile: PartFile,
 ): TransferError {
-  const problem = `there is too little space on this device${formatSpaceFigures(needed, free)}`;
-  return diskFullError(`${file}: ${problem}; free some and call again`, { needed, free }, part);
+  const problem = `there is too little space on this device${
+    formatSpaceFigures(neededBytes, freeBytes)
+  }`;
+  return diskFullError(`${file}: ${problem}; free some and call again`, {
+    needed: neededBytes,
+    free: freeBytes,
+  }, partFile);
 }
 
 /** Creates the error for a full disk. The message has the path of the part, which is hidden. */
 function diskFullError(
   problem: string,
   options: ConstructorParameters<typeof TransferError>[2],
-  part: PartFile | null,
+  partFile: PartFile | null,
 ): TransferError {
-  const keptPart = part?.keptPart ?? null;
+  const keptPart = partFile?.keptPart ?? null;
   const keptText = keptPart === null
     ? ""
     : `; ${keptPart.path} keeps the ${keptPart.bytes} bytes that have arrived`;

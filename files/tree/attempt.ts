@@ -58,8 +58,8 @@ export class TreeAttempt implements Disposable {
     run: (worker: TreeWorker, job: Job) => Promise<void>,
   ): Promise<void> {
     const jobIterators = queues.map((jobs) => jobs.values());
-    await this.runAll(this.#workers.map((worker, i) => async () => {
-      for (const jobs of i % 2 === 0 ? jobIterators : jobIterators.toReversed()) {
+    await this.runAll(this.#workers.map((worker, index) => async () => {
+      for (const jobs of index % 2 === 0 ? jobIterators : jobIterators.toReversed()) {
         for (const job of jobs) await run(worker, job);
       }
     }));

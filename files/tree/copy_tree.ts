@@ -223,7 +223,7 @@ class TreeCopy {
     // Don't send a request for an empty outbox.
     const isPlanEmpty = plan.copies.length + plan.newDirectories.length === 0;
     if (isPlanEmpty && settings.move) return;
-    this.#nameConflicts.isUnlisted = await target.prepare(isTargetMissing);
+    this.#nameConflicts.isUnlisted = await target.prepareDirectory(isTargetMissing);
     const failedDirectories = await this.#nameConflicts.makeDirectories(plan.newDirectories);
     const tasks: CopyTask[] = [];
     for (const task of plan.copies) {

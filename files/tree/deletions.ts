@@ -5,7 +5,7 @@
  *
  * The files of a deferred group are received first. Then the entries of the target are deleted.
  * Then the received files are renamed to their targets. If the call is interrupted, the target has
- * the entries to delete or the received files.
+ * the entries to delete, the received files, or both.
  */
 
 import type { TreeResult } from "../options.ts";
@@ -249,7 +249,7 @@ export class TreeDeletions {
     const receivedFile = this.#receivedFiles.get(task);
     if (receivedFile === undefined) return;
     receivedFile.meter(0);
-    this.#attempt.firstWorker.target.discard(task);
+    this.#attempt.firstWorker.target.discardPart(task);
   }
 }
 

@@ -54,11 +54,11 @@ export class FileCopier {
     await this.#attempt.run(makeQueues(tasks), async ({ source, target }, batch) => {
       const digests = await findDigests(source, batch);
       const targetDigests = await findDigests(target, batch);
-      for (const [i, task] of batch.entries()) {
-        const sha256 = digests[i]!;
+      for (const [index, task] of batch.entries()) {
+        const sha256 = digests[index]!;
         onCompared(
           task,
-          sha256 !== null && sha256 !== ABSENT_DIGEST && sha256 === targetDigests[i],
+          sha256 !== null && sha256 !== ABSENT_DIGEST && sha256 === targetDigests[index],
         );
       }
     });
@@ -101,7 +101,7 @@ export class FileCopier {
     let conflicts: NameConflict[];
     try {
       conflicts = tasks.length > 1 || isBundled(firstTask!)
-        ? await this.#copySmall(worker, tasks)
+        ? await this.#copySmallFiles(worker, tasks)
         : await this.copySingle(worker, firstTask!);
     } catch (error) {
       // Remove the files that were copied before the error, so that no retry sends them again.
@@ -113,7 +113,7 @@ export class FileCopier {
   }
 
   /** Copies small files in a bundle. Files without a final outcome are sent in a second bundle. */
-  async #copySmall(worker: TreeWorker, tasks: readonly CopyTask[]): Promise<NameConflict[]> {
+  async #copySmallFiles(worker: TreeWorker, tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const { client, source, target } = worker;
     const { report } = this.#attempt;
     const conflicts: NameConflict[] = [];
@@ -226,7 +226,7 @@ export class FileCopier {
     let resumedFrom = 0;
     let reused = 0;
     let maxResumedFrom = 0;
-    let failedAttempts = 0;
+    let stalledAttemptCount = 0;
     const settings: TransferSettings = {
       resume: true,
       replace,
@@ -248,18 +248,18 @@ export class FileCopier {
         if (isConflict(error) && group === null && condition !== "same") {
           meter(0);
           // The first attempt was refused before it sent a byte.
-          if (failedAttempts === 0 && maxResumedFrom === 0) report.forgetStart(node);
+          if (stalledAttemptCount === 0 && maxResumedFrom === 0) report.forgetStart(node);
           return "conflict";
         }
         // The next attempt counts the bytes of this attempt, as its `resumedFrom`.
         const hasProgressed = isConnectionLoss(error) && resumedFrom > maxResumedFrom;
         maxResumedFrom = Math.max(maxResumedFrom, resumedFrom);
-        failedAttempts = hasProgressed ? 0 : failedAttempts + 1;
+        stalledAttemptCount = hasProgressed ? 0 : stalledAttemptCount + 1;
         if (isConnectionLoss(error) || isFileChangedError(error)) {
           const isOnline = await this.#isPeerOnline(client, node);
           signal.throwIfAborted();
           if (!isOnline) throw error;
-          if (failedAttempts < 2) continue;
+          if (stalledAttemptCount < 2) continue;
         }
         meter(0);
         if (isConnectionLoss(error)) report.firstInterruption ??= { error };

@@ -305,7 +305,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /** Creates a missing directory, and removes the parts of small files of a killed call. */
-  async prepare(isMissing: boolean): Promise<boolean> {
+  async prepareDirectory(isMissing: boolean): Promise<boolean> {
     this.#removeParts(SMALL_PART_PATTERN);
     if (isMissing) {
       await Deno.mkdir(this.#settings.dir, { recursive: true });
@@ -561,7 +561,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  discard({ node, group }: CopyTask): void {
+  discardPart({ node, group }: CopyTask): void {
     try {
       const path = group === null ? this.#pathOf(node) : this.#makePathBesidePart(node, group);
       removeParts(path, this.#parts.findPaths(path));

@@ -17,7 +17,7 @@ import { ABSENT_DIGEST } from "./sides.ts";
 import { findDirectoryAbove, normalizeName, TreeNode } from "./tree.ts";
 import {
   blockedByOtherKindError,
-  changedMeanwhileError,
+  changedDuringCallError,
   differsAtTargetError,
   sameNameError,
 } from "./tree_errors.ts";
@@ -64,16 +64,18 @@ export class NameConflicts {
     for (const [parent, siblings] of Map.groupBy(nodes, ({ parent }) => parent!)) {
       const entries = await this.#listEntries(parent);
       if (entries === null) continue;
-      const listed = new Map(entries.map((entry) => [entry.name, entry]));
+      const entriesByName = new Map(entries.map((entry) => [entry.name, entry]));
       const extraEntries = entries.filter(({ name }) => parent.get(name) === null);
       const extraByName = Map.groupBy(extraEntries, ({ name }) => normalizeName(name));
-      const unlistedNodes = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
+      const unlistedNodes = [...parent.children!.values()].filter(({ name }) =>
+        !entriesByName.has(name)
+      );
       const unlistedByName = Map.groupBy(unlistedNodes, ({ name }) => normalizeName(name));
       for (const node of siblings) {
         const key = normalizeName(node.name);
         const rivalNodes = unlistedByName.get(key)?.filter((rival) => rival !== node) ?? [];
         const similarEntries = extraByName.get(key) ?? [];
-        const entry = listed.get(node.name) ??
+        const entry = entriesByName.get(node.name) ??
           (similarEntries.length === 1 ? similarEntries[0] : undefined);
         entriesByNode.set(node, rivalNodes.length > 0 ? null : entry ?? null);
       }
@@ -99,14 +101,14 @@ export class NameConflicts {
       if (error === null) (isNew ? createdNodes : existingNodes).push(node);
       else {
         rethrowIfFatal(error, client);
-        this.#failDirectory(node, error, failedDirectories);
+        this.#reportFailedDirectory(node, error, failedDirectories);
       }
     }
     // If the target could not be listed, the directories may have existed before.
     for (
       const [node, entry] of this.isUnlisted ? [] : await this.#findListedEntries(existingNodes)
     ) {
-      if (entry === null) this.#failDirectory(node, sameNameError(node), failedDirectories);
+      if (entry === null) this.#reportFailedDirectory(node, sameNameError(node), failedDirectories);
       else if (entry.name !== node.name) this.#respelledDirectories.add(node);
     }
     // If two names are one directory, the second name fails. Its new subdirectories were created in
@@ -118,7 +120,11 @@ export class NameConflicts {
     return failedDirectories;
   }
 
-  #failDirectory(node: TreeNode, error: unknown, failedDirectories: Map<TreeNode, unknown>): void {
+  #reportFailedDirectory(
+    node: TreeNode,
+    error: unknown,
+    failedDirectories: Map<TreeNode, unknown>,
+  ): void {
     if (!failedDirectories.has(node.parent!)) this.#attempt.report.reportFailed(node, error);
     failedDirectories.set(node, error);
   }
@@ -158,13 +164,13 @@ export class NameConflicts {
     for (const node of nodes) this.#replaceableFiles.set(formatKey(node), null);
     for (const [parent, nodes] of Map.groupBy(takenNodes, ({ parent }) => parent!)) {
       const entries = await this.#listEntries(parent);
-      const listed = entries && new Map(entries.map((entry) => [entry.name, entry]));
+      const entriesByName = entries && new Map(entries.map((entry) => [entry.name, entry]));
       for (const node of nodes) {
         // Without a list, a file of another name that the disk treats as the same name can't be
         // detected.
-        const entry = listed === null
+        const entry = entriesByName === null
           ? await target.lookUpEntry(node)
-          : this.#findOwnEntry(node, listed);
+          : this.#findOwnEntry(node, entriesByName);
         if (entry?.kind !== "file") continue;
         const { size, modified } = entry;
         this.#replaceableFiles.set(formatKey(node), { size, modified: modified.getTime() });
@@ -235,7 +241,7 @@ export class NameConflicts {
           this.#reportUnchanged(node);
         } else listed.push({ ...conflict, task: listedTask });
       } else {
-        target.discard(task);
+        target.discardPart(task);
         const error = entry === undefined
           ? differsAtTargetError(node, target)
           : entry === null
@@ -274,7 +280,7 @@ export class NameConflicts {
       const mayPredateCall = !move && (this.isUnlisted || isRespelled);
       const mayReplace = replace && task.condition === "new" && mayPredateCall;
       if (isSame && !move) {
-        target.discard(task);
+        target.discardPart(task);
         if (isRespelled) return this.#reportUnchanged(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
@@ -291,7 +297,7 @@ export class NameConflicts {
         changedTasks.push({ ...task, condition: task.target === null ? "any" : "listed" });
       } else {
         const isFromOthers = replace && !(move && isRespelled);
-        const makeError = isFromOthers ? changedMeanwhileError : differsAtTargetError;
+        const makeError = isFromOthers ? changedDuringCallError : differsAtTargetError;
         report.reportFailed(node, makeError(node, target));
       }
     });

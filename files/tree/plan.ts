@@ -213,14 +213,14 @@ export class Plan {
    */
   #planEntries(directory: NodePair, outerScope: DeletionScope | null): void {
     const { source } = directory;
-    const own: DeletionScope = { directory: source!, expectedNodes: [], skippedNodes: [] };
-    const scope = outerScope ?? own;
+    const ownScope: DeletionScope = { directory: source!, expectedNodes: [], skippedNodes: [] };
+    const scope = outerScope ?? ownScope;
     const skippedChildren: TreeNode[] = [];
     const superfluousNames = new Set<string>();
     for (const pair of this.#makePairs(directory)) {
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
-      if (this.#planPair(pair, own, scope)) {
+      if (this.#planPair(pair, ownScope, scope)) {
         this.#planEntries(pair, pair.source === null ? scope : null);
       }
       const { source: node } = pair;
@@ -234,7 +234,7 @@ export class Plan {
       else this.deletions.push({ node: pair.target, scope });
     }
     for (const node of skippedChildren) {
-      if (superfluousNames.has(normalizeName(node.name))) own.skippedNodes.push(node);
+      if (superfluousNames.has(normalizeName(node.name))) ownScope.skippedNodes.push(node);
     }
   }
 
@@ -327,13 +327,13 @@ export class Plan {
       pair.group.newDirectories.push(node);
       return true;
     }
-    const own: BlockedDirectory = {
+    const blockedByTarget: BlockedDirectory = {
       error: blockedByOtherKindError(node, target),
       isBlockedByLink: target.reason === "link",
     };
-    this.#planEntries({ ...pair, target: null, blockedDirectory: own }, null);
-    if (own.isBlockedByLink) this.linkFailureCount++;
-    this.addFailure(node, own.error);
+    this.#planEntries({ ...pair, target: null, blockedDirectory: blockedByTarget }, null);
+    if (blockedByTarget.isBlockedByLink) this.linkFailureCount++;
+    this.addFailure(node, blockedByTarget.error);
     return false;
   }
 
@@ -345,8 +345,8 @@ export class Plan {
     if (!this.#mayDeleteObstacle(target) || !this.#collectDeletable(target, nodes)) {
       return this.addFailure(node, blockedByOtherKindError(node, target));
     }
-    const own = this.#deferGroup(target, scope, nodes);
-    own.copies.push(makeDeferredTask(node, own));
+    const ownGroup = this.#deferGroup(target, scope, nodes);
+    ownGroup.copies.push(makeDeferredTask(node, ownGroup));
   }
 
   #deferGroup(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {

@@ -155,5 +155,5 @@ export async function* readEntries<Entry extends DirectoryEntry>(
     const cutError = new TransferError("BAD_LIST", `${problem}; call again`, options);
     throw markTransient(cutError);
   }
-  parser.end();
+  parser.checkEnd();
 }

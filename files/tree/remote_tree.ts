@@ -219,7 +219,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   // As a target.
 
-  async prepare(isMissing: boolean): Promise<boolean> {
+  async prepareDirectory(isMissing: boolean): Promise<boolean> {
     if (!isMissing) return false;
     const { delete: deletesEntries, modes, move, uri } = this.#settings;
     let exists = true;
@@ -393,7 +393,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return await completeUpload(this.#client, this.#uriOf(path), result, new Date(modified), mode);
   }
 
-  discard(): void {
+  discardPart(): void {
     // The server removes the part later.
   }
 

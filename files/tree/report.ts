@@ -72,7 +72,7 @@ export class TreeReport {
     this.#callSignal = callSignal;
   }
 
-  /** Begins an attempt. */
+  /** Resets what the report has recorded for the previous attempt. */
   beginAttempt(settings: TreeSettings, onProgress: (progress?: RetryProgress) => void): void {
     this.#settings = settings;
     this.#onProgress = onProgress;
@@ -243,7 +243,10 @@ export class TreeReport {
   /** Reports deletions whose responses were lost, if a new list of the target lacks the entries. */
   noteList(target: TreeNode | null): void {
     for (const node of this.#pendingDeletions) {
-      const entry = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
+      const entry = node.path.reduce<TreeNode | null>(
+        (directory, name) => directory && directory.get(name),
+        target,
+      );
       if (entry === null) this.reportDeleted(node);
     }
     this.#pendingDeletions.clear();

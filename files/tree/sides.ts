@@ -118,7 +118,7 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
    * @param isMissing True if the directory could not be listed.
    * @returns True if the directory exists and can't be listed, so that its entries are unknown.
    */
-  prepare(isMissing: boolean): Promise<boolean>;
+  prepareDirectory(isMissing: boolean): Promise<boolean>;
   /** Writes small files of a source. A file without an outcome may be put again after an error. */
   writeSmallFiles(
     tasks: readonly CopyTask[],
@@ -139,10 +139,10 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   /** Renames a received file of a group; resolves to false if the received bytes are missing. */
   nameDeferredFile(task: CopyTask): Promise<boolean>;
   /** Removes the received bytes of a file. */
-  discard(task: CopyTask): void;
+  discardPart(task: CopyTask): void;
   /** Sets the permission bits of a file to the bits of the source, if it is unchanged. */
   setMode(task: CopyTask): Promise<void>;
-  /** Creates directories, parents first. */
+  /** Creates directories in the order of `nodes`, in which parents precede their entries. */
   mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome>;
   /** Removes an empty directory, or a file that is unchanged since the list. */
   remove(node: TreeNode): Promise<void>;

@@ -40,7 +40,7 @@ function onlyAddsError(node: TreeNode): TransferError {
 }
 
 /** Creates the error for a file whose target was created or changed since the list. */
-export function changedMeanwhileError(node: TreeNode, target: Target): TransferError {
+export function changedDuringCallError(node: TreeNode, target: Target): TransferError {
   if (target.refusesReplacement) return onlyAddsError(node);
   const problem = "the target's file changed during the call, and was kept";
   const advice =

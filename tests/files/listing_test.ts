@@ -563,7 +563,7 @@ Deno.test("the error of an incomplete list names the directory, and is transient
 
 /** Parses a text, in pieces of `length` bytes, and adds its entries to a list. */
 function parseWith<E>(
-  parser: { push(bytes: Uint8Array): Iterable<E>; end(): void },
+  parser: { push(bytes: Uint8Array): Iterable<E>; checkEnd(): void },
   text: string | Uint8Array,
   length = 7,
   parsed: E[] = [],
@@ -575,7 +575,7 @@ function parseWith<E>(
     for (const entry of parser.push(piece)) parsed.push(entry);
     piece.fill(0);
   }
-  parser.end();
+  parser.checkEnd();
   return parsed;
 }
 
