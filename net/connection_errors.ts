@@ -52,7 +52,7 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
  * import { Client, describeConnectionError } from "@degu/degu";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
- * const client = new Client(["127.0.0.1", 1]); // where nothing listens
+ * const client = new Client(["127.0.0.1", 1]); // no server listens at this port
  * const error = await assertRejects(() => client.request("GET", "/"));
  * const { fault, address, isConnecting } = describeConnectionError(error)!;
  * assertEquals([fault, address, isConnecting], ["refused", ["127.0.0.1", 1], true]);
