@@ -75,13 +75,13 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
     await using receiving = serve(app);
     return await uploadTree(receiving.makeClient(), source, "/", options);
   };
-  const [wanted, before] = [filesIn(see(source)), filesIn(see(target))];
+  const [sourceFiles, targetFiles] = [filesIn(see(source)), filesIn(see(target))];
   const expected = flatten(see(source));
   const disk = new CutDisk(target, `${dir.path}/cut`, step);
   assertEquals((await disk.record(() => copy(target))).reused, REUSED);
   assertEquals(flatten(see(target)), expected);
   for (const { path, moment } of disk.states) {
-    checkWhole(see(path)!, wanted, before, moment);
+    checkWhole(see(path)!, sourceFiles, targetFiles, moment);
     const { failed, deletionsSkipped } = await copy(path);
     assertEquals([failed, deletionsSkipped], [0, null], moment);
     assertEquals(flatten(see(path)), expected, moment);
@@ -94,22 +94,22 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
  */
 function checkWhole(
   root: Raw,
-  wanted: ReadonlyMap<string, RawFile>,
-  before: ReadonlyMap<string, RawFile>,
+  sourceFiles: ReadonlyMap<string, RawFile>,
+  targetFiles: ReadonlyMap<string, RawFile>,
   moment: string,
 ): void {
   const now = filesIn(root);
   // A file that gets its name after a deletion was received as a part.
-  const all = [...flatten(root, { reserved: true }).values()];
-  const isArrived = [...wanted.values()].every(({ key }) => {
-    return all.some((text) => text.startsWith(`file ${key} `));
+  const entryTexts = [...flatten(root, { reserved: true }).values()];
+  const isArrived = [...sourceFiles.values()].every(({ key }) => {
+    return entryTexts.some((text) => text.startsWith(`file ${key} `));
   });
   for (const [path, { key }] of now) {
-    const versions = [before.get(path)?.key, wanted.get(path)?.key];
+    const versions = [targetFiles.get(path)?.key, sourceFiles.get(path)?.key];
     assert(versions.includes(key), `${moment}: ${path} is ${key}`);
   }
-  for (const path of before.keys()) {
-    const mayBeGone = isArrived && !wanted.has(path);
+  for (const path of targetFiles.keys()) {
+    const mayBeGone = isArrived && !sourceFiles.has(path);
     assert(now.has(path) || mayBeGone, `${moment}: ${path} is gone`);
   }
 }
@@ -118,7 +118,7 @@ function checkWhole(
 class CutDisk {
   readonly states: { readonly path: string; readonly moment: string }[] = [];
   readonly #root: string;
-  readonly #kept: string;
+  readonly #statesDir: string;
   /**
    * By inode: the synced size of a file, which a power failure leaves. Other files stay complete.
    */
@@ -126,73 +126,77 @@ class CutDisk {
   readonly #step: number;
   /** The number of states so far. It starts at random, so the first stored state is random. */
   #count: number;
-  #last = "";
+  #lastState = "";
   #isLooking = false;
 
-  /** @param kept The directory for the states. */
-  constructor(root: string, kept: string, step: number) {
+  /** @param statesDir The directory for the states. */
+  constructor(root: string, statesDir: string, step: number) {
     this.#step = step;
     this.#count = Math.floor(Math.random() * step);
     this.#root = root;
-    this.#kept = kept;
-    Deno.mkdirSync(kept);
+    this.#statesDir = statesDir;
+    Deno.mkdirSync(statesDir);
   }
 
   /** Stores the state before and after each call of an operation that changes a disk. */
   async record<T>(work: () => Promise<T>): Promise<T> {
-    using all = new DisposableStack();
+    using patches = new DisposableStack();
     const ofFile = Deno.FsFile.prototype;
-    const lost = ({ ino, size }: Deno.FileInfo) => {
+    const recordUnsynced = ({ ino, size }: Deno.FileInfo) => {
       this.#synced.set(ino, Math.min(size, this.#synced.get(ino) ?? size));
     };
     const synced = ({ ino }: Deno.FileInfo) => void this.#synced.delete(ino);
     for (const name of ["write", "writeSync", "truncate", "truncateSync"] as const) {
-      this.#watch(all, ofFile, name, lost, null);
+      this.#watch(patches, ofFile, name, recordUnsynced, null);
     }
-    for (const name of ["sync", "syncData"] as const) this.#watch(all, ofFile, name, null, synced);
-    for (const name of ["utime", "utimeSync"] as const) this.#watch(all, ofFile, name, null, null);
+    for (const name of ["sync", "syncData"] as const) {
+      this.#watch(patches, ofFile, name, null, synced);
+    }
+    for (const name of ["utime", "utimeSync"] as const) {
+      this.#watch(patches, ofFile, name, null, null);
+    }
     const calls = ["linkSync", "renameSync", "removeSync", "remove", "mkdirSync", "openSync"];
-    for (const name of calls) this.#watch(all, Deno, name as "linkSync", null, null);
+    for (const name of calls) this.#watch(patches, Deno, name as "linkSync", null, null);
     await using handle = await open(this.#root);
-    this.#watch(all, Object.getPrototypeOf(handle) as typeof handle, "sync", null, null);
+    this.#watch(patches, Object.getPrototypeOf(handle) as typeof handle, "sync", null, null);
     return await work();
   }
 
   #watch<T extends object, K extends keyof T>(
-    all: DisposableStack,
+    patches: DisposableStack,
     holder: T,
     name: K,
     before: ((file: Deno.FileInfo) => void) | null,
     after: ((file: Deno.FileInfo) => void) | null,
   ): void {
-    const look = (at: string, file: Deno.FsFile, note: typeof before) => {
+    const look = (moment: string, file: Deno.FsFile, note: typeof before) => {
       if (this.#isLooking) return;
       this.#isLooking = true;
       if (note !== null) note(file.statSync());
-      this.#keep(`${at} ${String(name)}`);
+      this.#keep(`${moment} ${String(name)}`);
       this.#isLooking = false;
     };
     const make = (original: T[K]) =>
       function (this: Deno.FsFile, ...args: unknown[]) {
         look("before", this, before);
         const result = (original as (...args: unknown[]) => unknown).apply(this, args);
-        const ended = () => look("after", this, after);
-        if (result instanceof Promise) return result.finally(ended);
-        ended();
+        const recordAfter = () => look("after", this, after);
+        if (result instanceof Promise) return result.finally(recordAfter);
+        recordAfter();
         return result;
       } as T[K];
-    all.use(patch(holder, name, make));
+    patches.use(patch(holder, name, make));
   }
 
   /** Stores the state after a kill, and after a power failure. */
   #keep(moment: string): void {
     const now = `${this.#stateOf(this.#root)} ${[...this.#synced]}`;
-    if (now === this.#last) return;
-    this.#last = now;
+    if (now === this.#lastState) return;
+    this.#lastState = now;
     if (this.#count++ % this.#step > 0) return;
     for (const cut of ["a kill", "a power failure"] as const) {
       if (cut !== "a kill" && this.#synced.size === 0) continue;
-      const path = `${this.#kept}/${this.states.length}`;
+      const path = `${this.#statesDir}/${this.states.length}`;
       this.#copy(this.#root, path, cut === "a kill", new Map());
       this.states.push({ path, moment: `${cut} ${moment} (${this.states.length})` });
     }
@@ -214,14 +218,14 @@ class CutDisk {
       }
       return Deno.chmodSync(to, mode! & 0o777);
     }
-    const other = copies.get(ino);
-    if (other !== undefined) return Deno.linkSync(other, to);
+    const earlierCopy = copies.get(ino);
+    if (earlierCopy !== undefined) return Deno.linkSync(earlierCopy, to);
     if (nlink! > 1) copies.set(ino, to);
     Deno.copyFileSync(from, to);
-    const left = isWhole ? undefined : this.#synced.get(ino);
-    if (left !== undefined) {
+    const syncedSize = isWhole ? undefined : this.#synced.get(ino);
+    if (syncedSize !== undefined) {
       // The size of a file may be on the disk before its bytes.
-      Deno.truncateSync(to, left);
+      Deno.truncateSync(to, syncedSize);
       Deno.truncateSync(to, size);
     }
     Deno.chmodSync(to, mode! & 0o777);

@@ -24,12 +24,12 @@ const MOST_MILLISECONDS = 40;
  */
 export async function killPeerWriters(cuts: number): Promise<void> {
   await using devices = await TestDevices.create();
-  const [one, two] = [await devices.open("one"), await devices.open("two")];
+  const [firstPeer, secondPeer] = [await devices.open("one"), await devices.open("two")];
   const certificates = await Promise.all(
-    [one, two].map(async ({ dir }) => (await authorityOf(dir)).ca),
+    [firstPeer, secondPeer].map(async ({ dir }) => (await authorityOf(dir)).ca),
   );
   await using open = new AsyncDisposableStack();
-  const written = [];
+  const writers = [];
   for (let i = 0; i < DEVICES; i++) {
     const camera = open.use(
       await openDevice(devices.makePath(`camera-${i}`), "camera", {
@@ -37,28 +37,30 @@ export async function killPeerWriters(cuts: number): Promise<void> {
         logger: new RecordingLogger(),
       }),
     );
-    await record(camera, one, { peerName: "n-0" });
-    written.push({ camera, last: 0 });
+    await record(camera, firstPeer, { peerName: "n-0" });
+    writers.push({ camera, last: 0 });
   }
   const { dir } = devices;
   const flags = [`--allow-read=${dir}`, `--allow-write=${dir}`, "--allow-sys=uid"];
   const kills = Math.ceil(cuts / DEVICES);
   for (let kill = 0; kill < kills; kill++) {
-    const dirs = written.flatMap(({ camera, last }) => [camera.dir, `${last}`]);
+    const dirs = writers.flatMap(({ camera, last }) => [camera.dir, `${last}`]);
     const command = makeProgramCommand("peer_writer.ts", {
       flags,
       args: [...certificates, ...dirs],
     });
     const { stdout, stderr } = await killAtRandom(command, MOST_MILLISECONDS, [kill, kills]);
     assertEquals(stderr, "");
-    for (const each of written) {
+    for (const each of writers) {
       const { camera: { dir }, last } = each;
       const [line = `${last}`] = stdout.split("\n").filter((line) => line.endsWith(dir)).slice(-1);
       const reported = parseInt(line);
       const logger = new RecordingLogger();
       const store = new PeerStore(dir, logger);
       await store.refresh();
-      const [nameOf, portOf] = [one, two].map(({ id }) => store.current.find((p) => p.id === id));
+      const [nameOf, portOf] = [firstPeer, secondPeer].map(({ id }) =>
+        store.current.find((p) => p.id === id)
+      );
       const state = {
         name: nameOf!.name,
         port: portOf?.addresses.map(([, port]) => port as number)[0] ?? null,
@@ -69,11 +71,11 @@ export async function killPeerWriters(cuts: number): Promise<void> {
       each.last = isBefore ? reported : reported + 1;
     }
   }
-  const changes = written.reduce((sum, { last }) => sum + last, 0);
+  const changes = writers.reduce((sum, { last }) => sum + last, 0);
   assert(changes >= kills, `only ${changes} changes`);
-  for (const { camera } of written) {
+  for (const { camera } of writers) {
     // The next change removes an unfinished file.
-    await camera.rename(one.id, "one");
+    await camera.rename(firstPeer.id, "one");
     const names = await listNames(join(camera.dir, "peers"));
     assertEquals(names.filter((name) => name.startsWith(".")), []);
   }

@@ -61,7 +61,7 @@ interface Work {
 }
 
 /** Kills processes that each do all of this work, one process after the other. */
-async function killInTurn(
+async function killSequentially(
   works: readonly Work[],
   kills: number,
   mostMilliseconds: number,
@@ -92,23 +92,23 @@ async function killFiles(kills: number): Promise<void> {
   await using dir = await createTempDir();
   await runInLanes(LANES, kills, async (count) => {
     await using open = new AsyncDisposableStack();
-    const works = [await startDownload(open), await startUpload(open), writing(dir.path)];
-    await killInTurn(works, count, FILES_MILLISECONDS);
+    const works = [await startDownload(open), await startUpload(open), makeWriter(dir.path)];
+    await killSequentially(works, count, FILES_MILLISECONDS);
   });
   assert(await checkWhole(dir.path) > 0, "no file was written");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
-  const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
-  assertEquals([(await put("/replaced")).status, (await put("/after")).status], [204, 201]);
+  const sendPut = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
+  assertEquals([(await sendPut("/replaced")).status, (await sendPut("/after")).status], [204, 201]);
 }
 
 /** After each kill, the target is the old or the new file, and the next download completes. */
 async function startDownload(open: AsyncDisposableStack): Promise<Work> {
-  const there = new ServedVersion(randomBytes(DOWNLOAD_BYTES));
-  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, PIECE_MILLISECONDS));
+  const served = new ServedVersion(randomBytes(DOWNLOAD_BYTES));
+  served.beforePiece = () => new Promise((resolve) => setTimeout(resolve, PIECE_MILLISECONDS));
   const { path: dir } = open.use(await createTempDir());
-  const serving = open.use(serve(there.app));
+  const serving = open.use(serve(served.app));
   const file = `${dir}/copy`;
-  const versions = [there.content, randomBytes(DOWNLOAD_BYTES / 2)];
+  const versions = [served.content, randomBytes(DOWNLOAD_BYTES / 2)];
   let last: Uint8Array = new TextEncoder().encode("old");
   let completed = 0;
   await Deno.writeFile(file, last);
@@ -118,23 +118,23 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
     async check(isDone) {
       const now = await Deno.readFile(file);
       if (isDone) {
-        assert(isSame(now, there.content), "a different file");
-        there.content = versions[++completed % 2]!;
-        there.etag = `"${completed}"`;
+        assert(isSame(now, served.content), "a different file");
+        served.content = versions[++completed % 2]!;
+        served.etag = `"${completed}"`;
       } else {
         // The process may have been killed after the rename.
         assert(
-          [last, there.content].some((version) => isSame(now, version)),
+          [last, served.content].some((version) => isSame(now, version)),
           "a mix of two versions",
         );
       }
       last = now;
     },
     async complete() {
-      there.beforePiece = () => {};
+      served.beforePiece = () => {};
       const { sha256 } = await download(serving.makeClient(), "/file", file);
-      assertEquals(sha256, there.computeSha256());
-      assert(isSame(await Deno.readFile(file), there.content));
+      assertEquals(sha256, served.computeSha256());
+      assert(isSame(await Deno.readFile(file), served.content));
       assertEquals(await listNames(dir), ["copy"]);
     },
   };
@@ -173,7 +173,7 @@ async function startUpload(open: AsyncDisposableStack): Promise<Work> {
  * Asserts that each file that peers can see is complete, and that leftovers don't block later
  * transfers.
  */
-function writing(dir: string): Work {
+function makeWriter(dir: string): Work {
   return {
     dir,
     args: ["write", 0, dir, WRITTEN_BYTES],
@@ -202,8 +202,8 @@ async function checkWhole(dir: string): Promise<number> {
   return count;
 }
 
-function isSame(one: Uint8Array, other: Uint8Array): boolean {
-  return Buffer.compare(one, other) === 0;
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
 }
 
 // Trees of files.
@@ -215,7 +215,7 @@ const TREES_MILLISECONDS = 250;
 async function killTrees(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const works = [await startTree(open, false), await startTree(open, true)];
-  await killInTurn(works, kills, TREES_MILLISECONDS);
+  await killSequentially(works, kills, TREES_MILLISECONDS);
 }
 
 async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise<Work> {
@@ -227,7 +227,9 @@ async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise
     args: [isUpload ? "uploadTree" : "downloadTree", serving.address[1], local, "/"],
     async check(isDone) {
       // The server still writes files that it has received completely.
-      while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
+      while (serving.server.sessions.size > 0) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
       await check(isDone);
       trees.change();
     },
@@ -257,16 +259,16 @@ async function killMoves(kills: number): Promise<void> {
   };
   const check = async (isDone: boolean) => {
     // The server still writes files that it has received completely.
-    while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
+    while (serving.server.sessions.size > 0) await new Promise((resolve) => setTimeout(resolve, 1));
     const [ours, theirs] = [await readTree(clientDir), await readTree(serverDir)];
     for (const [name, text] of texts) {
-      const found = [ours[name], theirs[name]].filter((each) => each !== undefined);
-      assert(found.length > 0, `${name} is lost`);
-      assert(found.every((each) => each === text), `${name} is torn`);
+      const contents = [ours[name], theirs[name]].filter((each) => each !== undefined);
+      assert(contents.length > 0, `${name} is lost`);
+      assert(contents.every((each) => each === text), `${name} is torn`);
     }
-    const left = Object.keys(ours).filter((name) => texts.has(name));
-    if (isDone) assertEquals(left, []);
-    if (left.length === 0) fill();
+    const unmoved = Object.keys(ours).filter((name) => texts.has(name));
+    if (isDone) assertEquals(unmoved, []);
+    if (unmoved.length === 0) fill();
   };
   const complete = async () => {
     using _clock = setClockAhead(70_000);
@@ -276,7 +278,7 @@ async function killMoves(kills: number): Promise<void> {
   };
   fill();
   const args = ["moveTree", serving.address[1], clientDir, "/"] as const;
-  await killInTurn([{ dir: clientDir, args, check, complete }], kills, TREES_MILLISECONDS);
+  await killSequentially([{ dir: clientDir, args, check, complete }], kills, TREES_MILLISECONDS);
 }
 
 /** Kills servers, half of them while they receive, and continues with another server. */

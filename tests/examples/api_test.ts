@@ -11,8 +11,8 @@ Deno.test("api.ts serves lamps until SIGTERM, and refuses a body that is too lon
   await using running = await startExample(path, { args: ["0"], audit });
   const [, port] = /:(\d+)\//.exec(await running.waitForStdout(/^Serving at .*$/m))!;
   const client = new Client(["127.0.0.1", Number(port)]);
-  const set = await client.request("PUT", "/lamp/kitchen", {}, '{"on": true}');
-  assertEquals([set.status, await set.json()], [201, { on: true }]);
+  const putResponse = await client.request("PUT", "/lamp/kitchen", {}, '{"on": true}');
+  assertEquals([putResponse.status, await putResponse.json()], [201, { on: true }]);
   const lamps = await client.request("GET", "/lamps");
   assertEquals(await lamps.json(), { kitchen: { on: true } });
   const tooLong = await client.request("PUT", "/lamp/kitchen", {}, " ".repeat(1001));

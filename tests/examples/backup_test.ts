@@ -21,15 +21,19 @@ async function fillSettled(dir: string, files: Record<string, string>): Promise<
 
 Deno.test("a backup copies complete files, deletes superfluous ones, continues after the recorder was offline, and reports failed files and that it was forgotten", async () => {
   await using dir = await createTempDir();
-  const [kept, source, audit] = [`${dir.path}/kept`, `${dir.path}/source`, `${dir.path}/audit`];
+  const [backupDir, source, audit] = [
+    `${dir.path}/kept`,
+    `${dir.path}/source`,
+    `${dir.path}/audit`,
+  ];
   await fillSettled(source, { "a": "first", "below/b": "second" });
   await fill(source, { "c": "is still being written" });
   const writer = setInterval(() => Deno.utimeSync(`${source}/c`, new Date(), new Date()), 200);
   using _writing = { [Symbol.dispose]: () => clearInterval(writer) };
-  await Deno.mkdir(kept);
+  await Deno.mkdir(backupDir);
   await using recorder = await Device.open(`${dir.path}/recorder`, { name: "recorder" });
   const address = await findOwnAddress();
-  const serve = () => recorder.serve(address, new FilesApp(kept, { list: true, write: true }));
+  const serve = () => recorder.serve(address, new FilesApp(backupDir, { list: true, write: true }));
   const first = await serve();
 
   const cwd = dir.path;
@@ -39,7 +43,7 @@ Deno.test("a backup copies complete files, deletes superfluous ones, continues a
   await pairExamples(recorder.dir, `${cwd}/backup-device`, "backup");
   await using backup = await startExample(BACKUP, { cwd, args, audit });
   await backup.waitForStdout(/^complete: copied 2, unchanged 0, deleted 0$/m);
-  assertEquals(await readTree(kept), { "a": "first", "below": null, "below/b": "second" });
+  assertEquals(await readTree(backupDir), { "a": "first", "below": null, "below/b": "second" });
 
   // A missing directory is an error, not a reason to delete the backup.
   const missing = await runExample(BACKUP, { cwd, args: ["missing"] });
@@ -52,9 +56,9 @@ Deno.test("a backup copies complete files, deletes superfluous ones, continues a
   await Deno.remove(`${source}/a`);
   await using _second = await listenAgain(serve);
   await backup.waitForStdout(/^complete: copied 1, unchanged 1, deleted 1$/m);
-  assertEquals(await readTree(kept), { "below": null, "below/b": "second", "d": "third" });
+  assertEquals(await readTree(backupDir), { "below": null, "below/b": "second", "d": "third" });
 
-  await makeLinks({ [`${kept}/e`]: "nowhere" });
+  await makeLinks({ [`${backupDir}/e`]: "nowhere" });
   await fillSettled(source, { "e": "fourth" });
   await backup.waitForStderr(
     /1 entry could not be copied or deleted: .*"e": a symbolic link.*; the next backup starts in/m,

@@ -23,14 +23,14 @@ const numberOf = (data: Uint8Array) => new DataView(data.buffer, data.byteOffset
 
 /** Pictures whose requests, and whose viewers that stop reading, a test can wait for. */
 class Watched extends Pictures {
-  asked = Promise.withResolvers<void>();
-  readonly left = Promise.withResolvers<void>();
+  pictureRequested = Promise.withResolvers<void>();
+  readonly viewerLeft = Promise.withResolvers<void>();
 
   override next(viewer: Session): Promise<Uint8Array | null> {
-    const next = super.next(viewer);
-    this.asked.resolve();
-    next.then((picture) => picture === null && this.left.resolve());
-    return next;
+    const nextPicture = super.next(viewer);
+    this.pictureRequested.resolve();
+    nextPicture.then((picture) => picture === null && this.viewerLeft.resolve());
+    return nextPicture;
   }
 }
 
@@ -43,21 +43,25 @@ Deno.test("a viewer that pauses misses pictures, gets the newest one next, and d
   const first = await slow.get("/");
 
   const leaving = new AbortController();
-  const seen: number[] = [];
+  const seenNumbers: number[] = [];
   await watch(client, (data) => {
-    seen.push(numberOf(data));
-    if (seen.length === PICTURES) leaving.abort();
-    else pictures.set(picture(seen.length + 1));
+    seenNumbers.push(numberOf(data));
+    if (seenNumbers.length === PICTURES) leaving.abort();
+    else pictures.set(picture(seenNumbers.length + 1));
   }, leaving.signal);
-  assertEquals(seen, Array.from({ length: PICTURES }, (_, i) => i + 1));
+  assertEquals(seenNumbers, Array.from({ length: PICTURES }, (_, i) => i + 1));
 
   assertEquals(numberOf(await first.bytes()), 1);
   assertEquals(numberOf(await (await slow.get("/")).bytes()), PICTURES);
-  pictures.asked = Promise.withResolvers();
-  const next = slow.get("/");
-  await pictures.asked.promise;
+  pictures.pictureRequested = Promise.withResolvers();
+  const nextResponse = slow.get("/");
+  await pictures.pictureRequested.promise;
   pictures.set(picture(PICTURES + 1));
-  assertEquals(numberOf(await (await next).bytes()), PICTURES + 1, "no picture comes twice");
+  assertEquals(
+    numberOf(await (await nextResponse).bytes()),
+    PICTURES + 1,
+    "no picture comes twice",
+  );
 });
 
 Deno.test("the wait of a viewer ends when it leaves, even without a new picture", async () => {
@@ -66,12 +70,12 @@ Deno.test("the wait of a viewer ends when it leaves, even without a new picture"
   await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
   const conn = await new Client(server.address).connect();
   assertEquals(numberOf(await (await conn.get("/")).bytes()), 1);
-  watched.asked = Promise.withResolvers();
+  watched.pictureRequested = Promise.withResolvers();
   const waiting = assertRejects(() => conn.get("/"));
-  await watched.asked.promise;
+  await watched.pictureRequested.promise;
   conn.close();
   await waiting;
-  await withTimeout(watched.left.promise, "its wait ends", 60);
+  await withTimeout(watched.viewerLeft.promise, "its wait ends", 60);
 });
 
 Deno.test("a waiting viewer gets 503 when the pictures end", async () => {

@@ -48,14 +48,14 @@ async function makeFiles(root: string, generation: string): Promise<void> {
   await fill(root, texts);
 }
 
-const ended: unknown[] = [];
-const same: [string, boolean][] = [];
+const results: unknown[] = [];
+const comparisons: [string, boolean][] = [];
 
 /**
  * Runs a command, unplugs the server's cable after an event, and restarts the server every other
  * time.
  */
-async function cut(
+async function runWithCut(
   machine: Machine,
   args: string[],
   isUnderWay: () => Promise<boolean>,
@@ -63,45 +63,48 @@ async function cut(
   await using running = machine.start(["--json", ...args]);
   await waitUntil(args.join(" "), isUnderWay);
   await runIp("link", "set", "dev", "port-laptop", "down");
-  if (ended.length % 2 === 1) {
+  if (results.length % 2 === 1) {
     await serving[Symbol.asyncDispose]();
     serving = await serve();
   }
   await runIp("link", "set", "dev", "port-laptop", "up");
   const { code, stdout, stderr } = await running.waitForEnd();
   const objects = stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
-  ended.push({ args, code, stderr, objects });
+  results.push({ args, code, stderr, objects });
 }
 
-async function compare(name: string, one: string, other: string): Promise<void> {
-  same.push([name, JSON.stringify(await readTree(one)) === JSON.stringify(await readTree(other))]);
+async function compare(name: string, firstDir: string, secondDir: string): Promise<void> {
+  comparisons.push([
+    name,
+    JSON.stringify(await readTree(firstDir)) === JSON.stringify(await readTree(secondDir)),
+  ]);
 }
 
 const A_PART = 1_000_000;
 const [photos, notes] = [`${phone.dir}/photos`, `${phone.dir}/notes`];
-const [back, mirror] = [`${phone.dir}/back`, `${desktop.dir}/mirror`];
+const [restored, mirror] = [`${phone.dir}/back`, `${desktop.dir}/mirror`];
 await makeFiles(photos, "photo");
-await cut(phone, ["put", "-r", photos, "laptop:"], await makeGrowthCheck(inbox, A_PART));
+await runWithCut(phone, ["put", "-r", photos, "laptop:"], await makeGrowthCheck(inbox, A_PART));
 await compare("put", photos, `${inbox}/photos`);
 
 /** Runs a command of a device for another device's photos, which must fail. */
 async function failsAt(machine: Machine, ...args: string[]): Promise<void> {
   await using running = machine.start(args);
-  same.push([`of another device: ${args[0]}`, (await running.waitForEnd()).code === 1]);
+  comparisons.push([`of another device: ${args[0]}`, (await running.waitForEnd()).code === 1]);
 }
 for (const command of ["ls", "rm"]) await failsAt(desktop, command, "laptop:photos");
-await failsAt(desktop, "get", "--inbox", "-r", "laptop:photos", back);
+await failsAt(desktop, "get", "--inbox", "-r", "laptop:photos", restored);
 
-await cut(
+await runWithCut(
   phone,
-  ["get", "--inbox", "-r", "laptop:photos", back],
-  await makeGrowthCheck(back, A_PART),
+  ["get", "--inbox", "-r", "laptop:photos", restored],
+  await makeGrowthCheck(restored, A_PART),
 );
-await compare("get", photos, `${back}/photos`);
+await compare("get", photos, `${restored}/photos`);
 
 await makeFiles(`${share}/docs`, "document");
 await fill(mirror, { "old/document": "old", "1/1 ä": "another one" });
-await cut(
+await runWithCut(
   desktop,
   ["sync", "--delete", "laptop:docs", mirror],
   await makeGrowthCheck(mirror, A_PART),
@@ -112,14 +115,14 @@ await makeFiles(notes, "note");
 await Deno.writeTextFile(`${notes}/.deguignore`, "/large 2\n");
 await fill(`${inbox}/notes`, { "old/note": "old" });
 const sync = ["sync", "--delete", "--checksum", notes, "laptop:notes"];
-await cut(phone, sync, await makeGrowthCheck(inbox, A_PART));
+await runWithCut(phone, sync, await makeGrowthCheck(inbox, A_PART));
 await Deno.remove(`${notes}/large 2`);
 await compare("sync to the inbox", notes, `${inbox}/notes`);
 
-const before = await countBytes(`${inbox}/photos`);
-const shrinks = async () => await countBytes(`${inbox}/photos`) < before;
-await cut(phone, ["rm", "-r", "laptop:photos"], shrinks);
-same.push(["rm", !Object.hasOwn(await readTree(inbox), "photos")]);
+const bytesBefore = await countBytes(`${inbox}/photos`);
+const shrinks = async () => await countBytes(`${inbox}/photos`) < bytesBefore;
+await runWithCut(phone, ["rm", "-r", "laptop:photos"], shrinks);
+comparisons.push(["rm", !Object.hasOwn(await readTree(inbox), "photos")]);
 await serving[Symbol.asyncDispose]();
-console.log(JSON.stringify({ ended, same, files: FILES }));
+console.log(JSON.stringify({ ended: results, same: comparisons, files: FILES }));
 Deno.exit();

@@ -11,15 +11,15 @@ const { local, inbox, share, homes } = files;
 await fill(share, { a: "1", "closed/x": "2" });
 await fill(local, { c: "3", secret: "4", "closed/x": "5", "fixed": null });
 const viewer = homes.joinPath("viewer");
-const ends: { rule: string; code: number; said: string }[] = [];
+const results: { rule: string; code: number; said: string }[] = [];
 
 /** Runs a command while a path has a mode. */
 async function run(rule: string, path: string, mode: number, ...args: string[]): Promise<void> {
-  const before = (await Deno.stat(path)).mode!;
+  const modeBefore = (await Deno.stat(path)).mode!;
   await Deno.chmod(path, mode);
   const { code, stderr } = await files.run(...args);
-  await Deno.chmod(path, before);
-  ends.push({ rule, code, said: stderr.replaceAll(homes.path, "") });
+  await Deno.chmod(path, modeBefore);
+  results.push({ rule, code, said: stderr.replaceAll(homes.path, "") });
 }
 
 await run("put: a file", `${local}/secret`, 0, "put", `${local}/secret`, "camera:");
@@ -52,8 +52,8 @@ await run(
 await run("serve: the inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed`);
 await run("serve: a new inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed/new`);
 await run("the served end", inbox, 0o500, "put", `${local}/c`, "camera:new");
-ends.push({ rule: "what serve says", code: 0, said: await served() });
-console.log(JSON.stringify(ends));
+results.push({ rule: "what serve says", code: 0, said: await served() });
+console.log(JSON.stringify(results));
 
 /** Returns the camera's log lines for the last command. */
 async function served(): Promise<string> {

@@ -21,13 +21,13 @@ for (const [name, text] of await readFirstMinute()) {
   const machine = machines.get(name);
   assert(machine !== undefined, `${name} is none of the two machines`);
   const process = type(machine, text);
-  const other = running.at(-1);
+  const otherAgent = running.at(-1);
   running.push(process);
   const [, command = ""] = /^degu (\w+)/.exec(text) ?? [];
   if (command === "serve") await process.waitForLine("serving on");
   else if (command === "send") await process.waitForLine("degu:");
   else if (command === "pair" && name === "one") await process.waitForLine("this is one");
-  else if (["receive", "pair"].includes(command)) await confirmNumbers(other!, process);
+  else if (["receive", "pair"].includes(command)) await confirmNumbers(otherAgent!, process);
   else {
     const { code, stdout } = await process.waitForEnd();
     assert(code === 0, `${name}$ ${text}: ${stdout}`);

@@ -23,15 +23,15 @@ await serving.waitForMessage("announced in the local network as camera");
 const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
 /** A busy machine can delay any response, so the search is repeated up to five times. */
 const find = async () => {
-  let ended = await ping();
-  for (let again = 0; again < 4 && ended.code !== 0; again++) ended = await ping();
-  return ended;
+  let result = await ping();
+  for (let attempt = 0; attempt < 4 && result.code !== 0; attempt++) result = await ping();
+  return result;
 };
-const known = await ping("--no-find");
-const found = await find();
+const storedOnly = await ping("--no-find");
+const searchResult = await find();
 
-const other = stranger.start(["serve", "--inbox", `${stranger.dir}/inbox`]);
-await other.waitForLine("serving on");
+const strangerAgent = stranger.start(["serve", "--inbox", `${stranger.dir}/inbox`]);
+await strangerAgent.waitForLine("serving on");
 const { stdout } = await camera.runToSuccess(["--json", "id"]);
 const impostor = new RunningProcess(
   makeProgramCommand("mdns_impostor.ts", {
@@ -48,13 +48,25 @@ await camera.addAddress("192.0.2.9/24");
 await stranger.addAddress("192.0.2.1/24");
 await viewer.runIp("neighbor", "flush", "dev", "lan");
 const atStranger = await ping("--no-find");
-const given = await ping("--address", "192.0.2.9:7555");
-const moved = await find();
+const withAddress = await ping("--address", "192.0.2.9:7555");
+const afterMove = await find();
 serving.kill("SIGTERM");
 await serving.waitForEnd();
-const alone = await ping();
+const withoutStranger = await ping();
 impostor.kill();
 await impostor.waitForEnd();
-const gone = await ping();
-console.log(JSON.stringify({ known, found, as, despite, atStranger, given, moved, alone, gone }));
+const offline = await ping();
+console.log(
+  JSON.stringify({
+    known: storedOnly,
+    found: searchResult,
+    as,
+    despite,
+    atStranger,
+    given: withAddress,
+    moved: afterMove,
+    alone: withoutStranger,
+    gone: offline,
+  }),
+);
 Deno.exit();

@@ -31,20 +31,29 @@ for (const direction of ["get", "put"]) {
     await Deno.writeFile(`${source}/${i}`, new Uint8Array(400 * KIBIBYTE).fill(48 + i));
   }
   const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
-  const full = await files.run(...args);
+  const fullResult = await files.run(...args);
   const fitting = Object.keys(await readTree(`${target}/${direction}`)).filter(isVisible).length;
   // Two files by name: only the second one fits.
   await Deno.remove(`${target}/${direction}`, { recursive: true });
   await Deno.writeFile(`${source}/large`, new Uint8Array(2000 * KIBIBYTE));
-  const named = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);
+  const twoFiles = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);
   const into = isGet ? `${target}/` : "camera:";
-  const both = await files.run(direction, ...named, into);
+  const twoFilesResult = await files.run(direction, ...twoFiles, into);
   const ofBoth = Object.keys(await readTree(target)).filter(isVisible);
   await mount(target, "-o", "remount,size=8m");
   await Deno.remove(`${source}/large`);
-  const again = await files.run(...args);
-  const moved = Object.values(await readTree(`${target}/${direction}`)).map((text) => text?.length);
-  results.push({ full, fitting, both, ofBoth, again, moved });
+  const secondResult = await files.run(...args);
+  const copiedSizes = Object.values(await readTree(`${target}/${direction}`)).map((text) =>
+    text?.length
+  );
+  results.push({
+    full: fullResult,
+    fitting,
+    both: twoFilesResult,
+    ofBoth,
+    again: secondResult,
+    moved: copiedSizes,
+  });
 }
 await files.kill();
 
@@ -59,20 +68,22 @@ const file = `${disk}/copy`;
 await Deno.writeTextFile(file, "old");
 const failure = await download(client, "/f", file).catch((error: TransferError) => error);
 const { name, code, message } = failure as TransferError;
-const found = await Deno.readTextFile(file);
+const content = await Deno.readTextFile(file);
 const partPath = await findPart(disk);
-const part = partPath && (await Deno.stat(partPath)).size;
+const partSize = partPath && (await Deno.stat(partPath)).size;
 await mount(disk, "-o", "remount,size=8m");
 const { resumedFrom, sha256 } = await download(client, "/f", file);
 const names = Array.from(Deno.readDirSync(disk), (entry) => entry.name);
 const isRight = sha256 === served.computeSha256();
-const one = {
+const downloadResult = {
   name,
   code,
   isNamed: message.startsWith(`${file}: there is `) && message.includes(" on this device"),
-  found,
+  found: content,
 };
 server.close();
 await serving;
 for (const dir of [`${files.local}/disk`, files.inbox, disk]) await runOrThrow(["umount", dir]);
-console.log(JSON.stringify([...results, { ...one, part, resumedFrom, isRight, names }]));
+console.log(
+  JSON.stringify([...results, { ...downloadResult, part: partSize, resumedFrom, isRight, names }]),
+);

@@ -26,20 +26,20 @@ const start = ({ name }: Machine, ...args: string[]) =>
 const idOf = (letter: string) => letter.repeat(52);
 /** A busy machine can delay any response, so the search is repeated up to five times. */
 const look = async (machine: Machine, count: number, ...args: string[]) => {
-  for (let again = 0;; again++) {
+  for (let attempt = 0;; attempt++) {
     await using process = start(machine, ...args);
-    const found = JSON.parse(await process.waitForStdout(/.*\n/)) as unknown[];
-    if (found.length >= count || again === 4) return found;
+    const results = JSON.parse(await process.waitForStdout(/.*\n/)) as unknown[];
+    if (results.length >= count || attempt === 4) return results;
   }
 };
 
 await using announced = start(middle, "announce", idOf("a"));
 await announced.waitForStdout(/camera-a{16}\n/);
-const found = await Promise.all(
+const allResults = await Promise.all(
   [left, right].map((machine) => look(machine, 1, "find", idOf("a"))),
 );
-await using one = start(left, "offer", idOf("b"));
-await using two = start(right, "offer", idOf("c"));
-await Promise.all([one, two].map((each) => each.waitForStdout(/.*\n/)));
+await using leftOffer = start(left, "offer", idOf("b"));
+await using rightOffer = start(right, "offer", idOf("c"));
+await Promise.all([leftOffer, rightOffer].map((each) => each.waitForStdout(/.*\n/)));
 const offers = await look(middle, 2, "offers");
-console.log(JSON.stringify({ found, offers }));
+console.log(JSON.stringify({ found: allResults, offers }));

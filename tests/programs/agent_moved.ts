@@ -34,12 +34,12 @@ const serving = camera.start(["serve", "--share", share, "--inbox", inbox]);
 await serving.waitForMessage("announced in the local network as camera");
 for (const machine of [camera, viewer]) await limitRate(machine, "20mbit");
 
-async function move(machine: Machine, from: string, to: string): Promise<void> {
-  await machine.runIp("address", "delete", `${from}/24`, "dev", "lan");
-  await machine.addAddress(`${to}/24`);
+async function move(machine: Machine, source: string, target: string): Promise<void> {
+  await machine.runIp("address", "delete", `${source}/24`, "dev", "lan");
+  await machine.addAddress(`${target}/24`);
 }
 
-async function end(running: RunningAgent) {
+async function waitForResult(running: RunningAgent) {
   const begin = performance.now();
   const { code, stdout, stderr } = await running.waitForEnd();
   const seconds = (performance.now() - begin) / 1000;
@@ -51,24 +51,24 @@ const isWhole = async (path: string) => Buffer.from(await Deno.readFile(path)).e
 const putting = viewer.start(["--json", "put", `${viewer.dir}/b`, "camera:"]);
 await waitUntil("a part of b", await makeGrowthCheck(inbox, BYTES / 4));
 await move(viewer, "192.0.2.2", "192.0.2.22");
-const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/viewer/b`) };
+const client = { ...await waitForResult(putting), isWhole: await isWhole(`${inbox}/viewer/b`) };
 
 const getting = viewer.start(["--json", "get", "camera:a", viewer.dir]);
 await waitUntil("a part of a", await makeGrowthCheck(viewer.dir, BYTES / 4));
 await move(camera, "192.0.2.1", "192.0.2.11");
-const server = { ...await end(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
+const server = { ...await waitForResult(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
 
 const tree = `${viewer.dir}/tree`;
 await Deno.mkdir(tree);
 const syncing = viewer.start(["--json", "sync", "camera:", tree]);
 await waitUntil("a part of the tree", await makeGrowthCheck(tree, BYTES / 4));
 await move(camera, "192.0.2.11", "192.0.2.12");
-const synced = { ...await end(syncing), isWhole: await isWhole(`${tree}/a`) };
+const synced = { ...await waitForResult(syncing), isWhole: await isWhole(`${tree}/a`) };
 
 await serving[Symbol.asyncDispose]();
 // Packets to the first address are dropped.
 await viewer.addAddress("fd00::2/64");
 await viewer.runIp("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
-const off = await end(viewer.start(["get", "camera:a", viewer.dir]));
+const off = await waitForResult(viewer.start(["get", "camera:a", viewer.dir]));
 console.log(JSON.stringify({ client, server, synced, off }));
 Deno.exit();

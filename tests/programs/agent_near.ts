@@ -17,18 +17,18 @@ await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
   "192.168.1.9/24",
 ]]);
 const type = await install(dir);
-const both = [one, two];
-const shown: [code: number, text: string][] = [];
+const senders = [one, two];
+const outputs: [code: number, text: string][] = [];
 const show = async (line: string, machine = three) => {
   await using agent = type(machine, line);
   const { code, stdout } = await agent.waitForEnd();
-  shown.push([code, stdout]);
+  outputs.push([code, stdout]);
 };
 
 {
   await using stack = new AsyncDisposableStack();
-  for (const { dir, name } of both) await Deno.writeTextFile(`${dir}/file`, name);
-  const sending = both.map((machine) => stack.use(type(machine, "degu send file")));
+  for (const { dir, name } of senders) await Deno.writeTextFile(`${dir}/file`, name);
+  const sending = senders.map((machine) => stack.use(type(machine, "degu send file")));
   await Promise.all(sending.map((each) => each.waitForLine("degu:")));
   await show("degu receive");
   // A pipe can't confirm the number.
@@ -49,4 +49,4 @@ const show = async (line: string, machine = three) => {
   await impostor.waitForStdout(/.*\n/);
   await show(`degu receive --from ${"a".repeat(16)}`);
 }
-console.log(JSON.stringify({ shown, file: await Deno.readTextFile(`${three.dir}/file`) }));
+console.log(JSON.stringify({ shown: outputs, file: await Deno.readTextFile(`${three.dir}/file`) }));

@@ -23,7 +23,7 @@ interface End {
 }
 
 const scenes: Record<string, End[]> = {};
-const ended = async (agent: RunningAgent): Promise<End> => {
+const waitForResult = async (agent: RunningAgent): Promise<End> => {
   const { code, stdout: shown } = await agent.waitForEnd();
   return { code, shown };
 };
@@ -37,10 +37,10 @@ async function scene(
   await using stack = new AsyncDisposableStack();
   const agents = lines.map(([machine, line]) => stack.use(type(machine, line)));
   await play(...agents);
-  scenes[name] = await Promise.all(agents.map(ended));
+  scenes[name] = await Promise.all(agents.map(waitForResult));
 }
 
-const both = [[one, "degu pair"], [two, "degu pair"]] as const;
+const firstTwo = [[one, "degu pair"], [two, "degu pair"]] as const;
 
 /** Waits until both other devices are listed; returns the number of the device with this name. */
 const numberOf = async (agent: RunningAgent, name: string) => {
@@ -48,7 +48,7 @@ const numberOf = async (agent: RunningAgent, name: string) => {
   await agent.waitForLine("Type its number");
   return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
 };
-await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
+await scene("several", [...firstTwo, [three, "degu pair"]], async (a, b, c) => {
   // Text that is typed before the list appears is ignored.
   await c!.waitForLine("this is");
   c!.writeInput("1\n");
@@ -61,7 +61,7 @@ await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
   await confirmNumbers(a!, b!);
   c!.writeInput("\x04");
 });
-await scene("left while a person chose", [...both, [three, "degu pair"]], async (a, b, c) => {
+await scene("left while a person chose", [...firstTwo, [three, "degu pair"]], async (a, b, c) => {
   const atOne = await numberOf(a!, "two");
   await numberOf(b!, "one");
   b!.writeInput("\x03");
@@ -80,7 +80,7 @@ await scene("an address", [[one, "degu pair"]], async (a) => {
 await scene("stopped before the number", [[one, "degu pair"], [two, "degu pair"]], async (a, b) => {
   await Promise.all([a, b].map((each) => each!.waitForLine("this is")));
   b!.writeInput("\x03");
-  await using again = type(two, "degu pair");
-  await confirmNumbers(a!, again);
+  await using secondAgent = type(two, "degu pair");
+  await confirmNumbers(a!, secondAgent);
 });
 console.log(JSON.stringify(scenes));

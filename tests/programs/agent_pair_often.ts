@@ -16,11 +16,11 @@ const codes: number[] = [];
 await using serving = type(one, "degu serve --inbox Inbox");
 await serving.waitForLine("serving on");
 for (let time = 0; time < 3; time++) {
-  const begun = performance.now();
+  const startTime = performance.now();
   await using stack = new AsyncDisposableStack();
   const agents = [one, two].map((machine) => stack.use(type(machine, "degu pair")));
   await Promise.all(agents.map((each) => each.waitForLine("it shows this number")));
-  seconds.push((performance.now() - begun) / 1000);
+  seconds.push((performance.now() - startTime) / 1000);
   await confirmNumbers(...agents);
   for (const line of ["degu ls one:", "degu ping one"]) {
     await using agent = type(two, line);

@@ -22,17 +22,20 @@ const [dir = "", task, count] = Deno.args;
 /** Joins device one as a stranger, five times, after so many devices have announced themselves. */
 async function disturb(): Promise<void> {
   await using device = await Device.open(`${dir}/stranger`, { name: "stranger" });
-  await using own = await device.invite({ listen: [["127.0.0.1", 0]] });
-  const authority = await (await new Client(own.addresses[0]!).request("GET", "/authority"))
-    .bytes();
+  await using ownInvitation = await device.invite({ listen: [["127.0.0.1", 0]] });
+  const authority =
+    await (await new Client(ownInvitation.addresses[0]!).request("GET", "/authority"))
+      .bytes();
   const stop = new AbortController();
-  const found = Promise.withResolvers<readonly Address[]>();
+  const addressesFound = Promise.withResolvers<readonly Address[]>();
   const options = { seconds: 60, signal: stop.signal };
   const finding = discoverServices(PAIR_SERVICE, options, undefined, (offers) => {
     const offer = offers.find(({ name }) => name === "one");
-    if (offer !== undefined && offers.length >= Number(count)) found.resolve(offer.addresses);
+    if (offer !== undefined && offers.length >= Number(count)) {
+      addressesFound.resolve(offer.addresses);
+    }
   }).catch(() => {});
-  const addresses = await found.promise;
+  const addresses = await addressesFound.promise;
   stop.abort();
   await finding;
   let isShown = Promise.withResolvers<void>();
@@ -73,7 +76,7 @@ await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
   "192.168.1.9/24",
 ]]);
 const type = await install(dir);
-const startStranger = (does: string, devices = 1) =>
+const startStranger = (strangerTask: string, devices = 1) =>
   new RunningProcess(
     makeProgramCommand("agent_pair_strangers.ts", {
       flags: [
@@ -83,12 +86,12 @@ const startStranger = (does: string, devices = 1) =>
         `--allow-write=${dir}`,
         ...importMapFlags(),
       ],
-      args: [three.dir, does, `${devices}`],
+      args: [three.dir, strangerTask, `${devices}`],
       through: ["ip", "netns", "exec", "three"],
     }).spawn(),
   );
 const scenes: Record<string, { code: number; shown: string }> = {};
-const end = async (name: string, agent: RunningAgent) => {
+const waitForResult = async (name: string, agent: RunningAgent) => {
   const { code, stdout: shown } = await agent.waitForEnd();
   scenes[name] = { code, shown };
 };
@@ -101,20 +104,20 @@ const end = async (name: string, agent: RunningAgent) => {
     stranger.child.kill("SIGUSR1");
   }
   await stranger.waitForStdout(/done\n/);
-  await end("five numbers", agent);
+  await waitForResult("five numbers", agent);
 }
 {
   await using _stranger = startStranger("commit");
   await using agent = type(one, "degu pair");
-  await end("used up alone", agent);
+  await waitForResult("used up alone", agent);
 }
 {
   await using stranger = startStranger("commit", 2);
   await using agent = type(one, "degu pair");
-  await using other = type(two, "degu pair");
+  await using otherAgent = type(two, "degu pair");
   await stranger.waitForStdout(/done\n/);
-  await confirmNumbers(agent, other);
-  await end("used up", agent);
+  await confirmNumbers(agent, otherAgent);
+  await waitForResult("used up", agent);
 }
 {
   await using init = type(three, "degu init --name two");
@@ -124,7 +127,7 @@ const end = async (name: string, agent: RunningAgent) => {
   await using agent = type(one, "degu pair");
   await agent.waitForLine("Type its number");
   agent.writeInput("\x04");
-  await end("two of a name", agent);
+  await waitForResult("two of a name", agent);
 }
 console.log(JSON.stringify(scenes));
 Deno.exit();

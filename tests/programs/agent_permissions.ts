@@ -17,7 +17,7 @@ export interface Step {
   readonly made?: string | undefined;
 }
 
-const ends: AgentEnd[] = [];
+const results: AgentEnd[] = [];
 for (const { args, stdin, until, onTerminal, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
   beginStep();
   await using agent = startAgentHere(
@@ -28,7 +28,7 @@ for (const { args, stdin, until, onTerminal, made } of JSON.parse(Deno.args[0] ?
     await agent.waitForLine(until);
     agent.kill("SIGINT");
   }
-  ends.push(await agent.waitForEnd());
+  results.push(await agent.waitForEnd());
   if (made !== undefined) await Deno.remove(made, { recursive: true }).catch(() => {});
 }
-console.log(JSON.stringify(ends));
+console.log(JSON.stringify(results));

@@ -19,7 +19,7 @@ const units = `${dir}/.config/systemd/user`;
 const values: Record<string, string> = {
   ...{ ADDRESS: "127.0.0.1:7443", INBOX: inbox, DIR: documents, UNITS: units },
 };
-const ends: Record<string, AgentEnd> = {};
+const results: Record<string, AgentEnd> = {};
 
 /** Runs a command with the permissions of its row. */
 async function run(row: string, home: string, ...args: string[]): Promise<void> {
@@ -27,12 +27,12 @@ async function run(row: string, home: string, ...args: string[]): Promise<void> 
     each.replace(/(?<==)[A-Z]+$/, (name) => name === "HOME" ? homes.joinPath(home) : values[name]!)
   );
   const flags = formatFlags(permissions);
-  ends[row] = await runAgent(["--home", homes.joinPath(home), "service", ...args], { flags });
+  results[row] = await runAgent(["--home", homes.joinPath(home), "service", ...args], { flags });
 }
 
 await fill(units, { "degu.service": "[Service]\nExecStart=true\n" });
 const install = ["--home", homes.joinPath("desk"), "service", "install", "--inbox", inbox];
-const own = await runAgent(install, { flags: ["-A"] });
+const customResult = await runAgent(install, { flags: ["-A"] });
 await Deno.remove(`${units}/degu.service`);
 const listen = ["--listen", "127.0.0.1:7443"];
 const serves = async () => (await homes.run("laptop", ["ping", "desk"])).code === 0;
@@ -53,5 +53,13 @@ const names = () => Array.from(Deno.readDirSync(units), ({ name }) => name).toSo
 await Deno.writeTextFile(`${units}/degu-sync-own.service`, "[Service]\nExecStart=true\n");
 const installed = names();
 await run("service remove", "laptop", "remove");
-const left = names().filter((name) => name.startsWith("degu"));
-console.log(JSON.stringify({ ends, own: own.stderr, installed, left, serves: await serves() }));
+const remainingUnits = names().filter((name) => name.startsWith("degu"));
+console.log(
+  JSON.stringify({
+    ends: results,
+    own: customResult.stderr,
+    installed,
+    left: remainingUnits,
+    serves: await serves(),
+  }),
+);

@@ -15,11 +15,11 @@ const requests: [Method, string, string | number, HeaderDict][] = JSON.parse(
   await Deno.readTextFile(file),
 );
 const app = new FilesApp(root, { list: true, write: true });
-const answers: [number, string][] = [];
-for (const [method, uri, wanted, given] of requests) {
-  const content = typeof wanted === "number"
-    ? new Uint8Array(wanted).fill(7)
-    : Uint8Array.fromBase64(wanted);
+const responses: [number, string][] = [];
+for (const [method, uri, bodyText, given] of requests) {
+  const content = typeof bodyText === "number"
+    ? new Uint8Array(bodyText).fill(7)
+    : Uint8Array.fromBase64(bodyText);
   const hasBody = method === "PUT" || method === "POST";
   const body = hasBody ? new Body(new Blob([content]).stream(), content.length) : null;
   const headers = { ...given, ...(method === "HEAD" ? { "want-repr-digest": WANT_SHA256 } : {}) };
@@ -34,6 +34,6 @@ for (const [method, uri, wanted, given] of requests) {
       : await new Body(readable, sent.contentLength).read();
     await sending;
   }
-  answers.push([status, bytes.toBase64()]);
+  responses.push([status, bytes.toBase64()]);
 }
-console.log(JSON.stringify(answers));
+console.log(JSON.stringify(responses));

@@ -14,8 +14,10 @@ async function copy(
   { dir, direction, options = { delete: true }, isLater = false }: CopyJob,
 ) {
   using _clock = isLater ? setClockAhead() : null;
-  const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];
-  const app = new FilesApp(`${dir}/${there}`, { list: true, write: true });
+  const [servedName, localName] = direction === "download"
+    ? ["source", "target"]
+    : ["target", "source"];
+  const app = new FilesApp(`${dir}/${servedName}`, { list: true, write: true });
   await using serving = serve(app);
   let copied: Partial<SeparateCopy>;
   try {
@@ -23,7 +25,7 @@ async function copy(
     const { result, outcomes, deletedPaths } = await copyTree(
       direction,
       client,
-      `${dir}/${here}`,
+      `${dir}/${localName}`,
       "/",
       options,
     );

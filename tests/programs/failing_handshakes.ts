@@ -18,8 +18,8 @@ const { serverSslconfig, clientSslconfig, timeouts }: {
 const EACH = 60;
 const SIDE_BY_SIDE = 20;
 
-let failed = 0;
-const logger = { debug() {}, info: () => void failed++, warn() {}, error: console.error };
+let failedCount = 0;
+const logger = { debug() {}, info: () => void failedCount++, warn() {}, error: console.error };
 const servers = timeouts.map((timeout) =>
   new SSLServer(serverSslconfig, ["127.0.0.1", 0], () => [204, "No Content", {}, null], {
     timeout,
@@ -33,11 +33,11 @@ await Promise.all(servers.map(({ ready }) => ready));
 async function send(
   { address: [hostname, port] }: SSLServer,
   bytes: Uint8Array,
-  then: "end" | "wait",
+  ending: "end" | "wait",
 ): Promise<void> {
   using conn = await Deno.connect({ hostname: String(hostname), port: Number(port) });
   await conn.write(bytes).catch(() => {});
-  if (then === "end") await conn.closeWrite().catch(() => {});
+  if (ending === "end") await conn.closeWrite().catch(() => {});
   await conn.read(new Uint8Array(1000)).catch(() => {});
 }
 
@@ -68,13 +68,13 @@ async function measure(): Promise<number> {
 }
 
 for (const way of ways) await fail(way, 20);
-const before = await measure();
-const wanted = failed + ways.length * EACH;
+const memoryBefore = await measure();
+const wanted = failedCount + ways.length * EACH;
 for (const way of ways) await fail(way, EACH);
 // Delayed releases may take two seconds.
-for (let i = 0; i < 20 && failed < wanted; i++) await new Promise((r) => setTimeout(r, 20));
+for (let i = 0; i < 20 && failedCount < wanted; i++) await new Promise((r) => setTimeout(r, 20));
 await new Promise((resolve) => setTimeout(resolve, 1900));
-const growth = await measure() - before;
+const growth = await measure() - memoryBefore;
 for (const server of servers) server.close();
 await Promise.all(serving);
-console.log(JSON.stringify({ failed: failed - wanted, growth }));
+console.log(JSON.stringify({ failed: failedCount - wanted, growth }));

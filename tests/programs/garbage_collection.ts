@@ -17,16 +17,16 @@ const findings: (readonly [what: string, found: unknown])[] = [];
 
 /** Collects garbage until the promise settles, or for a while; returns whether it has settled. */
 async function settlesByCollection(promise: Promise<unknown>, rounds = 60): Promise<boolean> {
-  let settled = false;
-  promise.then(() => settled = true);
-  for (let i = 0; i < rounds && !settled; i++) {
+  let hasSettled = false;
+  promise.then(() => hasSettled = true);
+  for (let i = 0; i < rounds && !hasSettled; i++) {
     gc();
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  return settled;
+  return hasSettled;
 }
 
-async function closed(peer: Deno.Conn): Promise<void> {
+async function waitForClose(peer: Deno.Conn): Promise<void> {
   const buffer = new Uint8Array(10000);
   try {
     while (await peer.read(buffer) !== null);
@@ -44,13 +44,13 @@ const ask = (options?: RequestOptions) => async (client: Client) =>
 
 /** Responds to a request; resolves to the response and the server's side of its connection. */
 async function respond<T = Response>(
-  answer: string,
+  responseText: string,
   request: (client: Client) => Promise<T> = ask() as () => Promise<T>,
 ) {
   const responding = request(new Client(address));
   const peer = await listener.accept();
   await peer.read(new Uint8Array(10000));
-  await peer.write(bytes(answer));
+  await peer.write(bytes(responseText));
   return { response: await responding, peer };
 }
 
@@ -84,18 +84,18 @@ const forgotten: Readonly<Record<string, () => Promise<{ peer: Deno.Conn }>>> = 
   "a response of fetch whose signal lives on closes": () =>
     respond(long, (client) => createFetch(client)("/", { signal })),
 };
-for (const [what, make] of Object.entries(forgotten)) {
+for (const [label, make] of Object.entries(forgotten)) {
   const peer = await (async () => (await make()).peer)();
-  findings.push([what, await settlesByCollection(closed(peer))]);
+  findings.push([label, await settlesByCollection(waitForClose(peer))]);
   peer.close();
 }
 {
   // The sink is unreachable, so only the signal references the waiting operation.
   const aborter = new AbortController();
-  const told = Promise.withResolvers<unknown>();
+  const abortReason = Promise.withResolvers<unknown>();
   const peer = await (async () => {
     const { response, peer } = await respond(half, ask({ signal: aborter.signal }));
-    response.body?.writeTo({ write: () => new Promise(() => {}) }).catch(told.resolve);
+    response.body?.writeTo({ write: () => new Promise(() => {}) }).catch(abortReason.resolve);
     return peer;
   })();
   for (let i = 0; i < 20; i++) {
@@ -103,9 +103,9 @@ for (const [what, make] of Object.entries(forgotten)) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   aborter.abort("enough");
-  const late = new Promise((resolve) => setTimeout(resolve, 1000, "nothing"));
-  const found = await Promise.race([told.promise, late]);
-  findings.push(["what waits for a sink that nobody knows is aborted", found === "enough"]);
+  const timeout = new Promise((resolve) => setTimeout(resolve, 1000, "nothing"));
+  const outcome = await Promise.race([abortReason.promise, timeout]);
+  findings.push(["what waits for a sink that nobody knows is aborted", outcome === "enough"]);
   peer.close();
 }
 {
@@ -118,11 +118,11 @@ for (const [what, make] of Object.entries(forgotten)) {
   const client = new Client(server.address);
   using connection = await client.connect();
   const fetch = createFetch(connection);
-  const made: Readonly<Record<string, () => Promise<unknown>>> = {
+  const requestMakers: Readonly<Record<string, () => Promise<unknown>>> = {
     "by a connection": async () => (await connection.get("/", {}, { signal })).body?.text(),
     "by fetch": async () => (await fetch("/", { signal })).text(),
   };
-  for (const [how, make] of Object.entries(made)) {
+  for (const [label, make] of Object.entries(requestMakers)) {
     const heap = async (requests: number) => {
       for (let i = 0; i < requests; i++) await make();
       for (let i = 0; i < 3; i++) {
@@ -131,9 +131,9 @@ for (const [what, make] of Object.entries(forgotten)) {
       }
       return Deno.memoryUsage().heapUsed;
     };
-    const before = await heap(1000);
-    const grown = await heap(3000) - before;
-    findings.push([`requests ${how} leave nothing on a signal`, grown < 3000 * 50]);
+    const heapBefore = await heap(1000);
+    const grown = await heap(3000) - heapBefore;
+    findings.push([`requests ${label} leave nothing on a signal`, grown < 3000 * 50]);
   }
   server.close();
   await serving;
@@ -141,7 +141,7 @@ for (const [what, make] of Object.entries(forgotten)) {
 
 /** Checks that a part of a response keeps its connection alive, and receives later bytes. */
 async function keeps<Taken>(
-  what: string,
+  label: string,
   take: (response: Response) => Taken,
   read: (taken: Taken) => Promise<string> | undefined,
 ): Promise<void> {
@@ -149,9 +149,12 @@ async function keeps<Taken>(
     taken: take(response),
     peer,
   }));
-  findings.push([`${what} keeps its connection`, !await settlesByCollection(closed(peer), 10)]);
+  findings.push([
+    `${label} keeps its connection`,
+    !await settlesByCollection(waitForClose(peer), 10),
+  ]);
   await peer.write(bytes("llo"));
-  findings.push([`${what} gets the rest`, await read(taken) === "hello"]);
+  findings.push([`${label} gets the rest`, await read(taken) === "hello"]);
   peer.close();
 }
 await keeps("a body", ({ body }) => body, (body) => body?.text());
@@ -159,33 +162,41 @@ await keeps("a stream", ({ body }) => body!.readable, (stream) => {
   return new globalThis.Response(stream).text();
 });
 await keeps("a read that waits", ({ body }) => body?.text(), (reading) => reading);
-for (const [kind, answer] of Object.entries({ length: `${half}llo`, chunked: wholeChunked })) {
-  const held: unknown[] = [];
+for (
+  const [kind, responseText] of Object.entries({ length: `${half}llo`, chunked: wholeChunked })
+) {
+  const heldConnections: unknown[] = [];
   const peer = await (async () => {
-    const { response, peer } = await respond(answer);
+    const { response, peer } = await respond(responseText);
     await response.body?.text();
-    held.push(response);
+    heldConnections.push(response);
     return peer;
   })();
-  const isClosed = await settlesByCollection(closed(peer));
-  findings.push([`a ${kind} body that is consumed keeps nothing`, isClosed && held.length === 1]);
+  const isClosed = await settlesByCollection(waitForClose(peer));
+  findings.push([
+    `a ${kind} body that is consumed keeps nothing`,
+    isClosed && heldConnections.length === 1,
+  ]);
   peer.close();
 }
 {
   const connection = await new Client(address).connect();
   const peer = await listener.accept();
-  findings.push(["a connection that is held stays", !await settlesByCollection(closed(peer), 10)]);
+  findings.push([
+    "a connection that is held stays",
+    !await settlesByCollection(waitForClose(peer), 10),
+  ]);
   connection.close();
   peer.close();
 }
 {
-  const { address: place } = await TempServer.start(
+  const { address: serverAddress } = await TempServer.start(
     ["127.0.0.1", 0],
     null,
     () => [200, "OK", {}, null],
   );
-  const port = Number(place[1]);
-  const free = (async () => {
+  const port = Number(serverAddress[1]);
+  const listenAgain = (async () => {
     for (;;) {
       try {
         Deno.listen({ hostname: "127.0.0.1", port }).close();
@@ -195,7 +206,10 @@ for (const [kind, answer] of Object.entries({ length: `${half}llo`, chunked: who
       }
     }
   })();
-  findings.push(["a TempServer that was forgotten ends", await settlesByCollection(free, 200)]);
+  findings.push([
+    "a TempServer that was forgotten ends",
+    await settlesByCollection(listenAgain, 200),
+  ]);
 }
 
 listener.close();

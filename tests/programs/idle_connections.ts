@@ -6,17 +6,19 @@ import { Client, ConnectionPool, SSLClient } from "@degu/degu";
 
 const [tcp, unix, tls, sslconfig] = Deno.args.map((text) => JSON.parse(text));
 const clients = [new Client(tcp), new Client(unix), new SSLClient(sslconfig, tls)];
-const kept: unknown[] = [];
+const references: unknown[] = [];
 for (const client of clients) {
   const connection = await client.connect();
   const pool = new ConnectionPool(client, { idleTimeout: null });
-  const other = await client.connect();
-  kept.push(connection, pool, other);
+  const otherConnection = await client.connect();
+  references.push(connection, pool, otherConnection);
   for (const each of [connection, pool]) {
     console.log(await (await each.request("GET", "/", {}, null)).text());
   }
   const stop = new AbortController();
-  const given = other.get("/", {}, { signal: stop.signal }).catch(() => "given up");
+  const abortedRequest = otherConnection.get("/", {}, { signal: stop.signal }).catch(() =>
+    "given up"
+  );
   stop.abort();
-  console.log(await given, other.closed);
+  console.log(await abortedRequest, otherConnection.closed);
 }

@@ -11,17 +11,17 @@ import { Server } from "@degu/degu/server";
 const server = new Server(["127.0.0.1", 0], new FilesApp(Deno.args[0]!));
 const serving = server.serveForever();
 const conn = await new Client(server.address).connect();
-let received = 0, most = 0;
-const before = Deno.memoryUsage().rss;
+let received = 0, maxRss = 0;
+const rssBefore = Deno.memoryUsage().rss;
 const { body } = await conn.get("/large");
 await body!.writeTo({
   write(bytes) {
     received += bytes.length;
-    most = Math.max(most, Deno.memoryUsage().rss - before);
+    maxRss = Math.max(maxRss, Deno.memoryUsage().rss - rssBefore);
     return Promise.resolve();
   },
 });
-console.log(JSON.stringify({ received, most }));
+console.log(JSON.stringify({ received, most: maxRss }));
 conn.close();
 server.close();
 await serving;

@@ -11,7 +11,7 @@ import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 await createCable();
 const scopeid = scopeOf("left");
 
-const found: Record<string, unknown> = { scopeid };
+const findings: Record<string, unknown> = { scopeid };
 const sessions: Session[] = [];
 const server = new Server(["fe80::1", 0, 0, scopeid], async ({ headers, body }, session) => {
   sessions.push(session);
@@ -21,7 +21,7 @@ const server = new Server(["fe80::1", 0, 0, scopeid], async ({ headers, body }, 
 const serving = server.serveForever();
 const { address } = server;
 const port = Number(address[1]);
-found["address"] = address;
+findings["address"] = address;
 
 const clients = {
   ownAddress: new Client(address),
@@ -30,10 +30,10 @@ const clients = {
 };
 for (const [name, client] of Object.entries(clients)) {
   const { status, headers } = await client.request("PUT", "/", {}, new Uint8Array(100_000));
-  found[name] = [status, headers["host"]];
+  findings[name] = [status, headers["host"]];
 }
 const [session] = sessions;
-found["session"] = [session?.address, `${session}`];
+findings["session"] = [session?.address, `${session}`];
 const forms: Record<string, unknown> = {};
 for (const zone of ["left", String(scopeid)]) {
   const inPair = new Server([`fe80::1%${zone}`, 0], (_request, session) => {
@@ -47,39 +47,51 @@ for (const zone of ["left", String(scopeid)]) {
   inPair.close();
   await served;
 }
-found["forms"] = forms;
+findings["forms"] = forms;
 let error = null;
 try {
   new Server(address, () => [200, "OK", {}, null]).close();
 } catch (taken) {
   error = taken;
 }
-found["taken"] = error instanceof Deno.errors.AddrInUse;
+findings["taken"] = error instanceof Deno.errors.AddrInUse;
 server.close();
 await serving;
 new Server(address, () => [200, "OK", {}, null]).close();
 
 const { serverSslconfig, clientSslconfig } = JSON.parse(Deno.args[0]!);
 const secured: unknown[] = [];
-for (const asked of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as const) {
-  const secure = new SSLServer(serverSslconfig, asked, (_request, { peerCertificate, address }) => {
-    secured.push([peerCertificate?.subject, address]);
-    return [200, "OK", {}, null];
-  });
+for (const remoteAddress of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as const) {
+  const secure = new SSLServer(
+    serverSslconfig,
+    remoteAddress,
+    (_request, { peerCertificate, address }) => {
+      secured.push([peerCertificate?.subject, address]);
+      return [200, "OK", {}, null];
+    },
+  );
   const served = secure.serveForever();
   await secure.ready;
   const port = Number(secure.address[1]);
-  const right: Address[] = [["fe80::1", port, 0, scopeOf("right")], ["fe80::1%right", port]];
-  for (const to of right) await new SSLClient(clientSslconfig, to).request("GET", "/");
+  const rightAddresses: Address[] = [["fe80::1", port, 0, scopeOf("right")], [
+    "fe80::1%right",
+    port,
+  ]];
+  for (const to of rightAddresses) await new SSLClient(clientSslconfig, to).request("GET", "/");
   secure.close();
   await served;
 }
-found["secured"] = secured;
+findings["secured"] = secured;
 
 // An address without a host, so packets to it are lost without an error.
 await runIp("address", "add", "10.9.8.1/24", "dev", "left");
 await runIp("neighbour", "add", "10.9.8.7", "lladdr", "02:00:00:00:00:07", "dev", "left");
 const start = performance.now();
-const lost = await new Client(["10.9.8.7", 80], { timeout: 0.4 }).connect().catch((error) => error);
-found["lost"] = [lost instanceof Deno.errors.TimedOut, (performance.now() - start) / 1000];
-console.log(JSON.stringify(found));
+const timeoutError = await new Client(["10.9.8.7", 80], { timeout: 0.4 }).connect().catch((error) =>
+  error
+);
+findings["lost"] = [
+  timeoutError instanceof Deno.errors.TimedOut,
+  (performance.now() - start) / 1000,
+];
+console.log(JSON.stringify(findings));

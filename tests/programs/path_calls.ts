@@ -10,23 +10,23 @@ performance.now = () => 0;
 const [dir = "", count = "", levels = ""] = Deno.args;
 const DEEP = "one/two/three";
 
-for (const at of [`served/${DEEP}`, "served/many/below", "local/many/below"]) {
-  await Deno.mkdir(`${dir}/${at}`, { recursive: true });
+for (const directory of [`served/${DEEP}`, "served/many/below", "local/many/below"]) {
+  await Deno.mkdir(`${dir}/${directory}`, { recursive: true });
 }
-for (const at of ["served", `served/${DEEP}`]) {
+for (const directory of ["served", `served/${DEEP}`]) {
   for (const name of ["read", "replaced", "removed"]) {
-    await Deno.writeTextFile(`${dir}/${at}/${name}`, "content");
+    await Deno.writeTextFile(`${dir}/${directory}/${name}`, "content");
   }
 }
-for (const at of ["served", "local"]) {
+for (const directory of ["served", "local"]) {
   for (let i = 0; i < Number(count); i++) {
-    await Deno.writeTextFile(`${dir}/${at}/many/below/${i}`, `${i}`);
+    await Deno.writeTextFile(`${dir}/${directory}/many/below/${i}`, `${i}`);
   }
 }
 
-for (let level = 1, at = `${dir}/local/deep`; level <= Number(levels); level++) {
-  await Deno.mkdir(at += "/d", { recursive: true });
-  await Deno.writeTextFile(`${at}/f`, `${level}`);
+for (let level = 1, directory = `${dir}/local/deep`; level <= Number(levels); level++) {
+  await Deno.mkdir(directory += "/d", { recursive: true });
+  await Deno.writeTextFile(`${directory}/f`, `${level}`);
 }
 
 await new Deno.Command("mkfifo", { args: [`${dir}/served/pipe`] }).output();
@@ -38,12 +38,12 @@ const client = new Client(server.address);
 using conn = await client.connect();
 const body = new TextEncoder().encode("other content");
 const paths = new TextEncoder().encode('["pipe"]\n');
-const read = async (uri: string) => (await conn.get(uri)).body?.bytes();
+const sendGet = async (uri: string) => (await conn.get(uri)).body?.bytes();
 
 const STEPS: Record<string, () => Promise<unknown>> = {
   "makes the directory of unfinished files": () => conn.put("/a", {}, body),
-  "GET at the top": () => read("/read"),
-  "GET below three directories": () => read(`/${DEEP}/read`),
+  "GET at the top": () => sendGet("/read"),
+  "GET below three directories": () => sendGet(`/${DEEP}/read`),
   "PUT below three directories": () => conn.put(`/${DEEP}/replaced`, {}, body),
   "PUT of a new file below three directories": () => conn.put(`/${DEEP}/new`, {}, body),
   "PUT below three new directories": () => conn.put("/first/second/third/new", {}, body),

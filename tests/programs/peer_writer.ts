@@ -14,17 +14,17 @@ export function stateAfter(changes: number): { name: string; port: number | null
 }
 
 if (import.meta.main) {
-  const [one, two] = Deno.args.slice(0, 2).map(readAuthority);
+  const [firstPeer, secondPeer] = Deno.args.slice(0, 2).map(readAuthority);
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
   const write = async (dir: string, last: number) => {
     const store = new PeerStore(dir, logger);
     for (let changes = last + 1;; changes++) {
       const { name, port } = stateAfter(changes);
-      if (changes % 3 === 0) await store.rename(one!.id, name);
-      else if (port === null) await store.forget(two!.id);
+      if (changes % 3 === 0) await store.rename(firstPeer!.id, name);
+      else if (port === null) await store.forget(secondPeer!.id);
       else {
         const addresses = [["127.0.0.1", port] as const];
-        await store.record({ authority: two!, receivedName: "two", addresses });
+        await store.record({ authority: secondPeer!, receivedName: "two", addresses });
       }
       console.log(changes, dir);
     }

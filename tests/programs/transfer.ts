@@ -13,17 +13,17 @@ import { createHash } from "node:crypto";
 
 type Task = (port: string, path: string, uri: string) => Promise<unknown>;
 
-const to = (port: string) => new Client(["127.0.0.1", Number(port)], { timeout: 60 });
+const makeClient = (port: string) => new Client(["127.0.0.1", Number(port)], { timeout: 60 });
 
 const tasks: Readonly<Record<string, Task>> = {
-  download: (port, path, uri) => download(to(port), uri, path),
-  upload: (port, path, uri) => upload(to(port), path, uri),
-  downloadTree: (port, path, uri) => downloadTree(to(port), uri, path, { delete: true }),
-  uploadTree: (port, path, uri) => uploadTree(to(port), path, uri, { delete: true }),
+  download: (port, path, uri) => download(makeClient(port), uri, path),
+  upload: (port, path, uri) => upload(makeClient(port), path, uri),
+  downloadTree: (port, path, uri) => downloadTree(makeClient(port), uri, path, { delete: true }),
+  uploadTree: (port, path, uri) => uploadTree(makeClient(port), path, uri, { delete: true }),
   async moveTree(port, path, uri) {
     // The files have just been written.
     using _clock = patch(Date, "now", (now) => () => now() + 10_000);
-    await uploadTree(to(port), path, uri, { move: true });
+    await uploadTree(makeClient(port), path, uri, { move: true });
   },
   async serve(_port, path) {
     const app = new FilesApp(path, { list: true, write: true, reuse: true });
@@ -40,22 +40,22 @@ const tasks: Readonly<Record<string, Task>> = {
  */
 async function write(root: string, length: number, turns = Infinity): Promise<void> {
   const app = new FilesApp(root, { write: true });
-  const put = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) => {
+  const sendPut = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) => {
     const body = new Body(new Blob([content]).stream(), content.length);
     const [status] = await app.handle(mkreq("PUT", uri, headers, body));
     // Another process may write the same file.
     if (![201, 204, 409, 412].includes(status)) throw new Error(`${uri}: ${status}`);
   };
-  for (let turn = 0; turn < turns; turn++) {
-    const content = new Uint8Array(length).fill(turn % 256);
+  for (let round = 0; round < turns; round++) {
+    const content = new Uint8Array(length).fill(round % 256);
     const digest = formatReprDigest(createHash("sha256").update(content).digest("hex"));
-    await put("/replaced", content, {});
-    await put(`/new/${Deno.pid}-${turn}`, content, { "if-none-match": "*" });
+    await sendPut("/replaced", content, {});
+    await sendPut(`/new/${Deno.pid}-${round}`, content, { "if-none-match": "*" });
     const upload = { "repr-digest": digest, "upload-length": `${length}` };
-    const [, , told] = await app.handle(mkreq("HEAD", "/resumed", upload));
-    const offset = Number(told["upload-offset"]);
-    await put("/resumed", content.slice(offset), { ...upload, "upload-offset": `${offset}` });
-    await app.handle(mkreq("DELETE", `/new/${Deno.pid}-${turn}`));
+    const [, , headHeaders] = await app.handle(mkreq("HEAD", "/resumed", upload));
+    const offset = Number(headHeaders["upload-offset"]);
+    await sendPut("/resumed", content.slice(offset), { ...upload, "upload-offset": `${offset}` });
+    await app.handle(mkreq("DELETE", `/new/${Deno.pid}-${round}`));
   }
 }
 
@@ -65,11 +65,11 @@ async function run([task = "", port = "", path = "", uri = ""]: string[]): Promi
 }
 
 const count = Math.ceil(Deno.args.length / 4);
-const all = Array.from({ length: count }, (_, i) => Deno.args.slice(4 * i, 4 * i + 4));
-for (const [task, , path = "", length] of all) {
+const taskArguments = Array.from({ length: count }, (_, i) => Deno.args.slice(4 * i, 4 * i + 4));
+for (const [task, , path = "", length] of taskArguments) {
   // After "ready" the process is killed within a short time, in which a busy machine might not
   // write anything.
   if (task === "write") await write(path, Number(length), 1);
 }
 if (Deno.args[0] !== "serve") console.log("ready");
-await Promise.all(all.map(run));
+await Promise.all(taskArguments.map(run));

@@ -10,15 +10,15 @@ const [served = "", disk = ""] = Deno.args;
 const app = new FilesApp(served, { list: true, write: true });
 
 async function statuses(): Promise<number[]> {
-  const found: number[] = [];
+  const allStatuses: number[] = [];
   for (const [method, uri] of [["GET", "/file"], ["GET", "/below"], ["GET", "/"]] as const) {
     const [status, , , body] = await app.handle(mkreq(method, uri));
     if (typeof body === "object" && body !== null && "writeTo" in body) {
       await body.writeTo(new WritableStream());
     }
-    found.push(status);
+    allStatuses.push(status);
   }
-  return found;
+  return allStatuses;
 }
 
 const mounted = await statuses();

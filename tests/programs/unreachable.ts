@@ -12,16 +12,16 @@ await runIp("route", "add", "unreachable", "10.9.9.9/32");
 await runIp("-6", "address", "del", "::1/128", "dev", "lo");
 
 const sslconfig = JSON.parse(Deno.args[0]!);
-const found: Record<string, unknown> = {};
+const findings: Record<string, unknown> = {};
 for (const host of ["10.9.9.9", "10.8.8.8", "::1", "name.invalid"]) {
   const address = [host, 80] as const;
   for (const client of [new Client(address), new SSLClient(sslconfig, address)]) {
     const error = await client.connect().then(() => null, (error) => error);
-    found[`${client.constructor.name} ${host}`] = {
+    findings[`${client.constructor.name} ${host}`] = {
       description: describeConnectionError(error),
       transient: isTransient(error),
       systemCode: error.code,
     };
   }
 }
-console.log(JSON.stringify(found));
+console.log(JSON.stringify(findings));

@@ -31,8 +31,8 @@ function sectionOf(heading: string): string {
   const [, textAfter] = page.split(`\n${heading}\n`);
   assert(textAfter !== undefined, `no page has the heading ${heading}`);
   const level = heading.indexOf(" ");
-  const end = textAfter.search(new RegExp(`^#{1,${level}} `, "m"));
-  return end < 0 ? textAfter : textAfter.slice(0, end);
+  const sectionEnd = textAfter.search(new RegExp(`^#{1,${level}} `, "m"));
+  return sectionEnd < 0 ? textAfter : textAfter.slice(0, sectionEnd);
 }
 
 function optionsIn(text: string): Set<string> {
@@ -63,18 +63,20 @@ Deno.test("the first minute begins as in the README: pair, serve an inbox, put",
 Deno.test("every command has a section with each of its options", () => {
   for (const command of program.commands.filter((each) => each.name() !== "help")) {
     const level = command.name() === "service" ? "##" : "###";
-    const named = optionsIn(sectionOf(`${level} degu ${command.name()}`));
+    const namedOptions = optionsIn(sectionOf(`${level} degu ${command.name()}`));
     for (const { long, hidden } of command.options) {
       if (hidden || long === "--address" || long === "--no-find") continue; // options of all commands that connect
-      assert(named.has(long!), `no page says anything of ${command.name()} ${long}`);
+      assert(namedOptions.has(long!), `no page says anything of ${command.name()} ${long}`);
     }
   }
 });
 
 Deno.test("the options of all commands, and of those that connect, are explained once", () => {
-  const named = optionsIn(sectionOf("## Options of every command"));
-  for (const { long } of program.options) assert(named.has(long!), long);
-  for (const option of ["--help", "--address", "--no-find"]) assert(named.has(option), option);
+  const namedOptions = optionsIn(sectionOf("## Options of every command"));
+  for (const { long } of program.options) assert(namedOptions.has(long!), long);
+  for (const option of ["--help", "--address", "--no-find"]) {
+    assert(namedOptions.has(option), option);
+  }
 });
 
 Deno.test("no unknown option is explained", () => {
@@ -166,11 +168,13 @@ function unitCommand(): string[] {
 Deno.test("the command of the systemd unit serves with exactly its flags", async () => {
   await using dir = await createTempDir();
   const command = unitCommand().map((arg) => arg.replaceAll("/home/anna", dir.path));
-  const at = command.findIndex((arg) => arg.startsWith("jsr:"));
+  const packageIndex = command.findIndex((arg) => arg.startsWith("jsr:"));
   // Load the program from this checkout instead of JSR, and use a free port.
-  const flags = command.slice(2, at).map((flag) => flag.replace("[::]:7443", "127.0.0.1:0"))
+  const flags = command.slice(2, packageIndex).map((flag) =>
+    flag.replace("[::]:7443", "127.0.0.1:0")
+  )
     .filter((flag) => !["--no-prompt", "--cached-only"].includes(flag));
-  const args = command.slice(at + 1);
+  const args = command.slice(packageIndex + 1);
   await fill(dir.path, { "Share": null, "Inbox": null });
   const result = await runAgentHere([...args.slice(0, 2), "init", "--name", "x"]);
   assertEquals(result.code, 0, result.stderr);
@@ -232,10 +236,10 @@ testUnless(
     // systemd-analyze reports a mistake only as a warning.
     const verify = ["systemd-analyze", "verify", "--user", ...paths];
     const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: homes.path } });
-    const about = `${stdout}${stderr}`.split("\n").filter((line) =>
+    const warnings = `${stdout}${stderr}`.split("\n").filter((line) =>
       /\bdegu[a-z-]*\.(service|timer)/.test(line)
     );
-    assertEquals(about, []);
+    assertEquals(warnings, []);
   },
 );
 
@@ -249,11 +253,11 @@ testUnless(
     const script =
       "import json, plistlib, sys; print(json.dumps(plistlib.load(open(sys.argv[1], 'rb'))))";
     const printed = await runOrThrow(["python3", "-c", script, path]);
-    const { ProgramArguments: command, ...others } = JSON.parse(printed);
+    const { ProgramArguments: command, ...otherKeys } = JSON.parse(printed);
     const inHome = (args: string[], home: string) =>
       args.slice(1).map((arg) => arg.replaceAll(home, dir.path));
     assertEquals(inHome(command, "/Users/anna"), inHome(unitCommand(), "/home/anna"));
-    assertEquals(others, {
+    assertEquals(otherKeys, {
       Label: "degu",
       RunAtLoad: true,
       KeepAlive: { SuccessfulExit: false },

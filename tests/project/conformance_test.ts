@@ -54,11 +54,11 @@ Deno.test("each row of docs/conformance.md has a section in scope, a role, one o
   for (const { rfc, cells } of rows) {
     const label = cells.join(" | ");
     assertEquals(cells.length, COLUMNS.length, label);
-    const [section = "", requirement = "", role = "", word = "", why = ""] = cells;
+    const [section = "", requirement = "", role = "", word = "", reason = ""] = cells;
     assertMatch(section, SCOPE[rfc] ?? /$^/, label);
     assertMatch(role, /^(client|server|proxy)(, (client|server|proxy))*$/, label);
     assert(["conforms", "stricter", "differs"].includes(word), label);
-    for (const text of [requirement, why]) assertMatch(text, /^[A-Z`0-9].*[^.]$/, label);
+    for (const text of [requirement, reason]) assertMatch(text, /^[A-Z`0-9].*[^.]$/, label);
   }
 });
 

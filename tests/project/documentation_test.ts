@@ -37,8 +37,8 @@ Deno.test("the offline import map has every name that the packages and their tes
 });
 
 Deno.test("the packages have one version, and the program depends on exactly that version of the library", async () => {
-  const [library, agent, ...others] = await readPackages();
-  assertEquals([library.name, agent.name, others], ["@degu/degu", "@degu/agent", []]);
+  const [library, agent, ...otherPackages] = await readPackages();
+  assertEquals([library.name, agent.name, otherPackages], ["@degu/degu", "@degu/agent", []]);
   assertEquals(agent.version, library.version);
   assertEquals(agent.imports["@degu/degu"], `jsr:@degu/degu@${library.version}`);
 });

@@ -26,7 +26,7 @@ Deno.test("each configuration line on the page is in the tested configuration", 
   const page = await readProjectFile("docs/interop.md");
   for (const [language, file] of Object.entries(CONFIGURATIONS)) {
     const text = (await readProjectFile(`tools/interop/${file}`))
-      .replaceAll(/\{([A-Z_]+)\}/g, (whole, name: string) => VALUES[name] ?? whole);
+      .replaceAll(/\{([A-Z_]+)\}/g, (placeholder, name: string) => VALUES[name] ?? placeholder);
     const run = new Set(text.split("\n").map((line) => line.trim()));
     const blocks = [...page.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))];
     assert(blocks.length > 0, language);

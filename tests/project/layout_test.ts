@@ -96,14 +96,16 @@ for (const [folder, maxLines] of Object.entries(pages)) {
   Deno.test(`${folder}/README.md has at most ${maxLines} lines, and names each module of the folder`, async () => {
     const page = await readProjectFile(`${folder}/README.md`);
     assert(page.split("\n").length <= maxLines);
-    const named = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => `${folder}/${path}`);
+    const namedModules = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) =>
+      `${folder}/${path}`
+    );
     const isOwn = (path: string) => path.startsWith(`${folder}/`);
     // A command of the program has the name of its module.
     const modules = (await listLibraryFiles()).filter(isOwn)
       .filter((path) => !path.startsWith("agent/commands/"));
-    assertEquals(modules.filter((path) => !named.includes(path)), []);
+    assertEquals(modules.filter((path) => !namedModules.includes(path)), []);
     // The page names no other modules than those of the top level.
-    const otherModules = named.map((path) => path.slice(folder.length + 1))
+    const otherModules = namedModules.map((path) => path.slice(folder.length + 1))
       .filter((path) => !modules.includes(`${folder}/${path}`));
     const entries = ["base.ts", "client.ts", "server.ts", `${folder}.ts`];
     assertEquals(otherModules.filter((path) => !entries.includes(path)), []);
@@ -131,14 +133,14 @@ Deno.test("device/ and files/ import only the counted number of internal names o
   for (const folder of Object.keys(deepImports)) {
     const names = new Set<string>();
     for (const [path, targets] of imports.filter(([path]) => path.startsWith(folder))) {
-      const named = (await readImportedNames(path)).filter(([target]) => isDeep(target));
+      const importedNames = (await readImportedNames(path)).filter(([target]) => isDeep(target));
       // The parser must not overlook any form of import.
       assertEquals(
-        new Set(named.map(([target]) => target)),
+        new Set(importedNames.map(([target]) => target)),
         new Set(targets.filter(isDeep)),
         path,
       );
-      for (const [target, name] of named) names.add(`${name} of ${target}`);
+      for (const [target, name] of importedNames) names.add(`${name} of ${target}`);
     }
     counted[folder] = names.size;
   }
@@ -164,8 +166,8 @@ Deno.test("base/ uses only types of Deno, except for a body that opens its file"
 Deno.test("sockets are opened only in net/ and misc/", async () => {
   for (const path of await listLibraryFiles()) {
     if (path.startsWith("net/") || path.startsWith("misc/")) continue;
-    const opened = (await readCode(path)).match(/\bDeno\.(connect|listen|startTls|serve)\w*/g);
-    assertEquals(opened, null, path);
+    const socketCalls = (await readCode(path)).match(/\bDeno\.(connect|listen|startTls|serve)\w*/g);
+    assertEquals(socketCalls, null, path);
   }
 });
 

@@ -15,13 +15,13 @@ const folders = await Promise.all(
 const pages = [...await listFiles("", ".md", false), ...folders.flat()];
 
 Deno.test("every relative link of a page leads to an existing file and anchor", async () => {
-  const broken: string[] = [];
+  const brokenLinks: string[] = [];
   for (const page of pages) {
     for (const link of relativeLinksOf(await readProjectFile(page))) {
-      if (!await leadsSomewhere(page, link)) broken.push(`${page}: ${link}`);
+      if (!await leadsSomewhere(page, link)) brokenLinks.push(`${page}: ${link}`);
     }
   }
-  assertEquals(broken, []);
+  assertEquals(brokenLinks, []);
 });
 
 Deno.test("no relative link of a published page leaves its package", async () => {
@@ -37,7 +37,7 @@ Deno.test("no relative link of a published page leaves its package", async () =>
 });
 
 Deno.test("every JSR address names the current version, and an existing file and anchor", async () => {
-  const broken: string[] = [];
+  const brokenLinks: string[] = [];
   for (const page of [...pages, ...await listLibraryFiles()]) {
     for (
       const [address] of (await readProjectFile(page)).matchAll(
@@ -49,10 +49,10 @@ Deno.test("every JSR address names the current version, and an existing file and
       const i = packages.findIndex((each) => each.name === name && each.version === version);
       const file = `${packages[i]?.directory}${path}`;
       const isRight = published[i]?.includes(file) && await leadsSomewhere(file, anchor);
-      if (!isRight) broken.push(`${page}: ${address}`);
+      if (!isRight) brokenLinks.push(`${page}: ${address}`);
     }
   }
-  assertEquals(broken, []);
+  assertEquals(brokenLinks, []);
 });
 
 Deno.test("the links from doc comments to pages are absolute, because the reference is elsewhere", async () => {

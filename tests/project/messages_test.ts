@@ -85,15 +85,15 @@ Deno.test("the error of a frequent mistake says what to do", async (t) => {
       /^TlsError: .*: the peer closed the connection; perhaps the server doesn't use TLS$/,
     ],
   ];
-  await testEachRow(t, rows, async (rule, call, said) => {
+  await testEachRow(t, rows, async (rule, call, expectedMessage) => {
     const error = await catchRejection(call(), rule);
-    assertMatch(String(error), said);
+    assertMatch(String(error), expectedMessage);
   });
 });
 
 Deno.test("the error of an invalid argument has its name as a property", async () => {
   await using pki = await TempPKI.create();
-  await using empty = await createTempDir();
+  await using emptyDir = await createTempDir();
   await using dir = await createTempDir();
   await using device = await Device.open(`${dir.path}/device`, { name: "device" });
   const { clientSslconfig: config, serverSslconfig: serverConfig } = pki;
@@ -116,7 +116,7 @@ Deno.test("the error of an invalid argument has its name as a property", async (
     ["caFile", connectTo({ caFile: config.keyFile })],
     ["caFile", connectTo({ caFile: config.certFile })],
     ["ca", connectTo({ caFile: undefined, ca: text })],
-    ["caPath", connectTo({ caFile: undefined, caPath: empty.path })],
+    ["caPath", connectTo({ caFile: undefined, caPath: emptyDir.path })],
     ["listen[1][0]", () => device.invite({ listen: [address, ["name", 80]] })],
     ["listen[1][1]", () => device.invite({ listen: [address, ["127.0.0.1", 65536]] })],
   ];

@@ -79,7 +79,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "moved/named": "x",
     "outbox/file": "x",
   });
-  const [moved, outbox] = [`${localDirectory}/moved`, `${localDirectory}/outbox`];
+  const [movedDirectory, outbox] = [`${localDirectory}/moved`, `${localDirectory}/outbox`];
   const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
   await Deno.mkdir(homes.joinPath("state"));
   await Deno.rename(homes.joinPath("degu"), homes.joinPath("state", "degu"));
@@ -94,18 +94,18 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
   const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
-  const [target, synced, own] = [
+  const [target, synced, ownDirectory] = [
     `${localDirectory}/target`,
     `${localDirectory}/synced`,
     `${localDirectory}/own`,
   ];
   // A file is moved three seconds after its last change, whose time (ctime) no test can set.
-  const changed = (await Deno.stat(`${outbox}/file`)).ctime!.getTime();
-  await new Promise((resolve) => setTimeout(resolve, changed + 3_100 - Date.now()));
+  const changedAt = (await Deno.stat(`${outbox}/file`)).ctime!.getTime();
+  await new Promise((resolve) => setTimeout(resolve, changedAt + 3_100 - Date.now()));
   return {
     "send --listen ADDRESS DIR": {
-      args: ["send", "--listen", ADDRESS, own],
-      values: { ADDRESS, DIR: own, TMP: homes.joinPath("tmp") },
+      args: ["send", "--listen", ADDRESS, ownDirectory],
+      values: { ADDRESS, DIR: ownDirectory, TMP: homes.joinPath("tmp") },
       ...invited,
     },
     "receive LINE TARGET": {
@@ -166,12 +166,12 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       values: { PEER, DIR: synced },
     },
     "sync DIR PEER:DIR": {
-      args: ["sync", own, "camera:there"],
-      values: { PEER, DIR: own },
+      args: ["sync", ownDirectory, "camera:there"],
+      values: { PEER, DIR: ownDirectory },
     },
     "put --move FILE PEER:PATH": {
-      args: ["put", "--move", `${moved}/named`, "camera:"],
-      values: { PEER, DIR: moved },
+      args: ["put", "--move", `${movedDirectory}/named`, "camera:"],
+      values: { PEER, DIR: movedDirectory },
     },
     "sync --move DIR PEER:DIR": {
       args: ["sync", "--move", outbox, "camera:moved"],
@@ -189,9 +189,9 @@ interface Command extends Case {
 /** Runs commands in one process; checks their exit codes, and the permissions that they request. */
 async function run(homes: AgentHomes, commands: readonly Command[]): Promise<void> {
   const steps = commands.map(({ args, home = "viewer", stdin = "", until, onTerminal }): Step => {
-    const at = home === null ? [] : ["--home", homes.joinPath(home)];
+    const homeArguments = home === null ? [] : ["--home", homes.joinPath(home)];
     const newHome = home === "new" ? homes.joinPath(home) : undefined;
-    return { args: [...at, ...args], stdin, until, onTerminal, made: newHome };
+    return { args: [...homeArguments, ...args], stdin, until, onTerminal, made: newHome };
   });
   const audit = homes.joinPath(crypto.randomUUID());
   const env = {
@@ -206,16 +206,16 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
     args: [JSON.stringify(steps)],
     env,
   };
-  const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
-  const [, ...asked] = await readAudit(audit, env.TMPDIR);
+  const results: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  const [, ...requestedPermissions] = await readAudit(audit, env.TMPDIR);
   for (const [i, command] of commands.entries()) {
-    const { code, stdout, stderr } = ends[i]!;
+    const { code, stdout, stderr } = results[i]!;
     assertEquals(code, command.code ?? 0, `${command.row}: ${stdout}${stderr}`);
     // A server requests the permission when a peer sends a file, which doesn't happen in these
     // tests.
     const unasked = command.until === undefined ? null : OPTIONAL;
     const expected = command.permissions.filter((each) => each !== unasked);
-    assertAsked(asked[i]!, expected, command.row);
+    assertAsked(requestedPermissions[i]!, expected, command.row);
   }
 }
 
@@ -231,14 +231,14 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     const isRow = (row: string) => row.split(/[ ,]/)[0] === command.name();
     assert([...ROWS.keys()].some(isRow), command.name());
   }
-  const commands = Object.entries(cases).map(([row, given]): Command => {
-    const { home = "viewer", values = {} } = given;
+  const commands = Object.entries(cases).map(([row, testCase]): Command => {
+    const { home = "viewer", values = {} } = testCase;
     const valueOf = (name: string) =>
       name === "HOME" ? homes.joinPath(home ?? "state/degu") : values[name] ?? name;
     const permissions = ROWS.get(row)!.map((each) =>
       each.replace(/(?<==)(?<!^env=)[A-Z]+$/, valueOf)
     );
-    return { ...given, row, permissions };
+    return { ...testCase, row, permissions };
   });
   await run(homes, commands);
 });

@@ -61,13 +61,13 @@ interface Row {
   readonly client: (address: Address) => Client;
 }
 
-const plain: Row["client"] = (address) => new Client(address);
+const makePlainClient: Row["client"] = (address) => new Client(address);
 
 /** Makes rows of operations with the same permissions: code by name. */
 function needs(
   permissions: string[],
   parts: Record<string, string>,
-  client = plain,
+  client = makePlainClient,
 ): Row[] {
   return Object.entries(parts).map(([name, code]) => ({ name, permissions, code, client }));
 }
@@ -88,26 +88,26 @@ for (const step of [${steps.join(",\n")}]) {
   const env = { NO_COLOR: "1", DENO_AUDIT_PERMISSIONS: audit };
   await using child = await spawnScript(script, flags, env);
   const stderr = toText(child.stderr);
-  const ends: { thrown?: string }[] = [];
+  const results: { thrown?: string }[] = [];
   const reading = (async () => {
     for await (const line of ProgramOutput.from(child.stdout).readLines()) {
-      const { address, ...end } = JSON.parse(line);
+      const { address, ...result } = JSON.parse(line);
       if (address === undefined) {
-        ends.push(end);
+        results.push(result);
         continue;
       }
       // An abstract name is an array of bytes.
       const isName = typeof address[0] === "number";
-      const client = rows[ends.length]!.client(isName ? Uint8Array.from(address) : address);
+      const client = rows[results.length]!.client(isName ? Uint8Array.from(address) : address);
       await client.request("GET", "/");
     }
   })();
   await withTimeout(reading, `the program ends: ${script}`, PATIENCE);
-  assertEquals(ends.length, rows.length, await stderr);
-  const [, ...asked] = await readAudit(audit);
+  assertEquals(results.length, rows.length, await stderr);
+  const [, ...requestedPermissions] = await readAudit(audit);
   for (const [i, { name, permissions }] of rows.entries()) {
-    assertEquals(ends[i]!.thrown, undefined, name);
-    assertAsked(asked[i]!, permissions, name);
+    assertEquals(results[i]!.thrown, undefined, name);
+    assertAsked(requestedPermissions[i]!, permissions, name);
   }
 }
 
@@ -129,42 +129,42 @@ function readsOf(sslconfig: object): string[] {
 
 Deno.test("each row of the tables needs exactly its permissions", async () => {
   await using dir = await createTempDir();
-  const at = (name: string) => join(dir.path, name);
+  const pathOf = (name: string) => join(dir.path, name);
   const rows: Row[] = [];
 
   // Clients and servers.
 
-  await using unix = new Server(at("socket"), ok);
+  await using unix = new Server(pathOf("socket"), ok);
   await using abstract = new Server(new Uint8Array(), ok);
   await using tcp = new Server(["127.0.0.1", 0], ok);
   for (const server of [tcp, unix, abstract]) server.serveForever();
   const [, port] = tcp.address as readonly [string, number];
   const name = quoted([...abstract.address as Uint8Array]);
   const onPath = (path: string) => [`net=unix:${path}`, `read=${path}`, `write=${path}`];
-  const free = at("free");
+  const freePath = pathOf("free");
   const serve = (address: string) => `await serve((app) => new Server(${address}, app));`;
   const ask = (address: string) => `await new Client(${address}).request("GET", "/");`;
   rows.push(
     ...needs(["net=127.0.0.1:0"], { "Server on a host": serve('["127.0.0.1", 0]') }),
     ...needs(["net=[::1]:0"], { "Server on IPv6": serve('["::1", 0, 0, 0]') }),
-    ...needs(onPath(free), { "Server on a path": serve(quoted(free)) }),
+    ...needs(onPath(freePath), { "Server on a path": serve(quoted(freePath)) }),
     ...needs(["net"], {
       "Server on an abstract name": serve("new Uint8Array()"),
       "Client of an abstract name": ask(`Uint8Array.from(${name})`),
     }),
     ...needs([`net=localhost:${port}`], { "Client of a name": ask(`["localhost", ${port}]`) }),
-    ...needs(onPath(at("socket")), { "Client of a path": ask(quoted(at("socket"))) }),
+    ...needs(onPath(pathOf("socket")), { "Client of a path": ask(quoted(pathOf("socket"))) }),
   );
 
   // The operations of a client of a host.
 
   await fill(dir.path, { "there/file": "hello", "here/file": "hello" });
-  const filesApp = new FilesApp(at("there"), { list: true, write: true });
+  const filesApp = new FilesApp(pathOf("there"), { list: true, write: true });
   await using peer = new Server(["127.0.0.1", 0], filesApp);
   peer.serveForever();
   const [, peerPort] = peer.address as readonly [string, number];
   const net = `net=127.0.0.1:${peerPort}`;
-  const [directory, file, tree] = [at("here"), at("here/file"), at("here/tree")];
+  const [directory, file, tree] = [pathOf("here"), pathOf("here/file"), pathOf("here/tree")];
   const client = `new Client(["127.0.0.1", ${peerPort}])`;
   rows.push(
     ...needs([net], {
@@ -179,7 +179,7 @@ await check(callApp(proxy, mkreq("GET", "/file")));`,
 await files.deleteFile(${client}, "/new");`,
     }),
     ...needs([net, `read=${directory}`, `write=${directory}`], {
-      "download": `await files.download(${client}, "/file", ${quoted(at("here/copy"))});`,
+      "download": `await files.download(${client}, "/file", ${quoted(pathOf("here/copy"))});`,
     }),
     ...needs([net, `read=${file}`], {
       "upload": `await files.upload(${client}, ${quoted(file)}, "/copy");`,
@@ -202,7 +202,7 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
   tls.serveForever();
   await tls.ready;
   const [, tlsPort] = tls.address as readonly [string, number];
-  const authorities = at("authorities");
+  const authorities = pathOf("authorities");
   await Deno.mkdir(authorities);
   await Deno.copyFile(clientSslconfig.caFile, join(authorities, "ca.pem"));
   const serverFiles = readsOf(serverSslconfig), clientFiles = readsOf(clientSslconfig);
@@ -215,8 +215,8 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
     ...needs(["net=127.0.0.1:0", ...serverFiles], {
       "SSLServer on a host": serveTls(host),
     }, secure),
-    ...needs([...onPath(free), ...serverFiles], {
-      "SSLServer on a path": serveTls(quoted(free)),
+    ...needs([...onPath(freePath), ...serverFiles], {
+      "SSLServer on a path": serveTls(quoted(freePath)),
     }, secure),
     ...needs([`net=127.0.0.1:${tlsPort}`, ...clientFiles], {
       "SSLClient of a host":
@@ -247,7 +247,7 @@ await using server = await TempSSLServer.start(${forServer}, ${host}, null, ok);
 
   // Files and keys.
 
-  const [served, writable, keys] = [at("served"), at("writable"), at("keys")];
+  const [served, writable, keys] = [pathOf("served"), pathOf("writable"), pathOf("keys")];
   await fill(served, { "hello.txt": "hello" });
   await Deno.mkdir(writable);
   await Deno.mkdir(keys, { mode: 0o700 });
@@ -297,13 +297,13 @@ for (const request of requests) {
 
   // Devices.
 
-  await using camera = await Device.open(at("camera"), { name: "camera" });
-  await using viewer = await Device.open(at("viewer"), { name: "viewer" });
+  await using camera = await Device.open(pathOf("camera"), { name: "camera" });
+  await using viewer = await Device.open(pathOf("viewer"), { name: "viewer" });
   await record(camera, viewer);
   await using device = await camera.serve(["127.0.0.1", 0], ok);
   await record(viewer, camera, { addresses: [device.address] });
   const [, devicePort] = device.address as readonly [string, number];
-  const fresh = at("fresh"), home = viewer.dir;
+  const fresh = pathOf("fresh"), home = viewer.dir;
   const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
   const open = `await using device = await Device.open(${quoted(home)});`;
   rows.push(

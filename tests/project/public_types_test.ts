@@ -63,8 +63,8 @@ Deno.test("an argument after the options is ignored, also by the TLS classes", a
   };
   const sockets = { defaultPort: 1, additionalOptions: ["more"], connect: refuse };
   const app = () => all.reply(200);
-  await using plain = Reflect.construct(all.Server, [["127.0.0.1", 0], app, {}, refuse]);
-  plain.serveForever();
+  await using plainServer = Reflect.construct(all.Server, [["127.0.0.1", 0], app, {}, refuse]);
+  plainServer.serveForever();
   await using pki = await misc.TempPKI.create();
   await using tls = Reflect.construct(all.SSLServer, [
     ...[pki.serverSslconfig, ["127.0.0.1", 0], app, {}],
@@ -73,7 +73,7 @@ Deno.test("an argument after the options is ignored, also by the TLS classes", a
   tls.serveForever();
   await tls.ready;
   const clients: all.Client[] = [
-    Reflect.construct(all.Client, [plain.address, {}, sockets]),
+    Reflect.construct(all.Client, [plainServer.address, {}, sockets]),
     Reflect.construct(all.SSLClient, [pki.clientSslconfig, tls.address, {}, sockets]),
   ];
   for (const client of clients) {

@@ -36,9 +36,9 @@ const projects: [
   }, ""],
 ];
 
-for (const [place, files, configFlag] of projects) {
+for (const [location, files, configFlag] of projects) {
   Deno.test(
-    `the server of README.md, ${place}, answers until it is stopped`,
+    `the server of README.md, ${location}, answers until it is stopped`,
     needsCurl,
     async () => {
       const readme = await readProjectFile("README.md");
@@ -52,8 +52,8 @@ for (const [place, files, configFlag] of projects) {
 
       await using project = await createTempDir();
       const port = `${await findUnusedPort()}`;
-      const written = { "hello.ts": hello.replaceAll("8080", port), ...files(readme) };
-      for (const [name, text] of Object.entries(written)) {
+      const projectFiles = { "hello.ts": hello.replaceAll("8080", port), ...files(readme) };
+      for (const [name, text] of Object.entries(projectFiles)) {
         await Deno.writeTextFile(join(project.path, name), text);
       }
       const serverFlags = flags.replaceAll("8080", port).replace(CONFIG, configFlag).trim().split(
@@ -80,16 +80,19 @@ for (const [place, files, configFlag] of projects) {
         "unread",
       ];
       await using curl = spawn("curl", allArgs);
-      const [ended, answer] = [server, curl].map((each) => each.waitForEnd(PATIENCE));
-      const other = await Promise.race([ended!.then(() => curl), answer!.then(() => server)]);
-      other.child.kill("SIGTERM");
+      const [serverEnd, curlEnd] = [server, curl].map((each) => each.waitForEnd(PATIENCE));
+      const remainingProcess = await Promise.race([
+        serverEnd!.then(() => curl),
+        curlEnd!.then(() => server),
+      ]);
+      remainingProcess.child.kill("SIGTERM");
       const closeReason =
         /^127\.0\.0\.1:\d+: ended after the body of a request was left unread.*\n$/;
-      assertMatch((await ended!).stderr, closeReason);
+      assertMatch((await serverEnd!).stderr, closeReason);
       const words = "hello, world\n";
       const headers =
         "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain;charset=utf-8\r\n\r\n";
-      assertEquals((await answer!).stdout, words + headers + words);
+      assertEquals((await curlEnd!).stdout, words + headers + words);
     },
   );
 }

@@ -50,27 +50,27 @@ Deno.test("everything public has a doc comment", () => {
 
 Deno.test("the first sentence of a doc comment says more than the name, and mentions options", () => {
   const little = wordsOf("a an the of for to is one its");
-  const wrong = new Set<string>();
+  const problems = new Set<string>();
   for (const { name, location, text, isReference } of everything()) {
     if (isReference) continue;
     const first = text.split(/\.(?:\s|$)/)[0]!;
     const newWords = wordsOf(first).difference(wordsOf(name)).difference(little);
     if (newWords.size === 0 || /^(the )?options (of|for) /i.test(first)) {
-      wrong.add(`${location}: ${name}: ${first}`);
+      problems.add(`${location}: ${name}: ${first}`);
     }
   }
-  assertEquals([...wrong], []);
+  assertEquals([...problems], []);
 });
 
 Deno.test("every parameter of a public function or method has its @param", () => {
-  const wrong = new Set<string>();
+  const problems = new Set<string>();
   for (const { name, location, parameters, documentedParameters } of everything()) {
     if (parameters === null) continue;
     const needed = parameters.filter((parameter) => !parameter.startsWith("_"));
     if (needed.join() === documentedParameters.join()) continue;
-    wrong.add(`${location}: ${name}(${needed}) has @param of ${documentedParameters}`);
+    problems.add(`${location}: ${name}(${needed}) has @param of ${documentedParameters}`);
   }
-  assertEquals([...wrong], []);
+  assertEquals([...problems], []);
 });
 
 Deno.test("every public function or method with parameters documents its errors", () => {
@@ -83,23 +83,23 @@ Deno.test("every public function or method with parameters documents its errors"
 
 Deno.test("every link of a doc comment leads to a documented export", () => {
   const everywhere = new Set([...references.values()].flatMap(targetsOf));
-  const wrong = new Set<string>();
+  const problems = new Set<string>();
   for (const [path, reference] of references) {
     for (const { location, text } of [{ location: path, text: reference.text }, ...reference.all]) {
       for (const target of linksOf(text)) {
         // On the page of all symbols, a link leads to the symbol of Deno with this name.
         if (everywhere.has(target) && !(target in globalThis)) continue;
-        wrong.add(`${location}: {@linkcode ${target}}`);
+        problems.add(`${location}: {@linkcode ${target}}`);
       }
     }
   }
-  assertEquals([...wrong], []);
+  assertEquals([...problems], []);
 });
 
 Deno.test("no platform type has the same name as an export to which a link would lead", () => {
   for (const [path, { all, platformTypes }] of references) {
-    const wrong = all.flatMap(({ name }) => platformTypes.has(name) ? name : []);
-    assertEquals(wrong, [], `${path}: write globalThis.${wrong[0]}`);
+    const problems = all.flatMap(({ name }) => platformTypes.has(name) ? name : []);
+    assertEquals(problems, [], `${path}: write globalThis.${problems[0]}`);
   }
 });
 
@@ -113,8 +113,13 @@ function targetsOf({ all }: Reference): string[] {
 
 /** Returns the words of a text or of a camelCase name, in lower case and singular. */
 function wordsOf(text: string): Set<string> {
-  const plain = text.replace(/\{@\w+ ([^|}]+)[^}]*\}/g, "$1").replace(/([a-z])([A-Z])/g, "$1 $2");
-  return new Set(plain.toLowerCase().match(/[a-z0-9]+/g)?.map((word) => word.replace(/s$/, "")));
+  const plainText = text.replace(/\{@\w+ ([^|}]+)[^}]*\}/g, "$1").replace(
+    /([a-z])([A-Z])/g,
+    "$1 $2",
+  );
+  return new Set(
+    plainText.toLowerCase().match(/[a-z0-9]+/g)?.map((word) => word.replace(/s$/, "")),
+  );
 }
 
 /** Returns the names that a comment links to, without links to URLs. */

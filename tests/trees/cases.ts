@@ -56,8 +56,8 @@ const reservedNames = [
 function oneOf<const Choices extends readonly (readonly [weight: number, of: unknown])[]>(
   ...choices: Choices
 ) {
-  return fc.oneof(...choices.map(([weight, of]) => {
-    return { weight, arbitrary: of instanceof fc.Arbitrary ? of : fc.constant(of) };
+  return fc.oneof(...choices.map(([weight, choice]) => {
+    return { weight, arbitrary: choice instanceof fc.Arbitrary ? choice : fc.constant(choice) };
   })) as fc.Arbitrary<Made<Choices[number][1]>>;
 }
 
@@ -234,7 +234,7 @@ export function cases(canFill: boolean) {
  * Removes entries that prevent deletions: links, special files, modes, and names that are not
  * UTF-8.
  */
-export function plain(pairs: readonly Pair[]): readonly Pair[] {
+export function removeObstacles(pairs: readonly Pair[]): readonly Pair[] {
   const plainSide = (side: Side): Side => {
     if (side.is === "file") return { ...side, mode: 0o644 };
     if (side.is === "directory") return { ...side, mode: 0o755, unnamed: false };
@@ -244,7 +244,7 @@ export function plain(pairs: readonly Pair[]): readonly Pair[] {
     name,
     source: plainSide(source),
     target: typeof target === "object" ? plainSide(target) : target,
-    below: plain(below),
+    below: removeObstacles(below),
   }));
 }
 
@@ -264,14 +264,20 @@ export const reusing = fc.record({
     }),
     { minLength: 1, maxLength: 3 },
   ),
-}).map(({ it, first, changes }): Case => {
-  const pairs = plain(it.pairs).map((pair, i): Pair => {
+}).map(({ it: testCase, first, changes }): Case => {
+  const pairs = removeObstacles(testCase.pairs).map((pair, i): Pair => {
     const { source } = pair;
     if (source.is !== "file") return pair;
     const target = anyKept[(first + i) % anyKept.length]!;
     return { ...pair, source: { ...source, size: source.size < 100 ? 100 : source.size }, target };
   });
-  return { ...it, reuse: true, targetMissing: false, pairs, fault: { is: "changes", changes } };
+  return {
+    ...testCase,
+    reuse: true,
+    targetMissing: false,
+    pairs,
+    fault: { is: "changes", changes },
+  };
 });
 const anyKept = ["renamed", "grown", "copied"] as const;
 
@@ -305,8 +311,8 @@ export function plansOf(
   firstId = 1,
 ): { readonly source: Plan; readonly target: Plan } {
   let id = firstId;
-  const resolve = (to: string) =>
-    to.replace("%outside", links.outside).replace("%beside", links.beside);
+  const resolve = (linkTarget: string) =>
+    linkTarget.replace("%outside", links.outside).replace("%beside", links.beside);
   const planOf = (side: Side, entries: Map<string, Plan>): Plan | null => {
     switch (side.is) {
       case "nothing":
@@ -359,22 +365,28 @@ export function plansOf(
   };
   const divide = (list: readonly Pair[]) => {
     const source = new Map<string, Plan>(), target = new Map<string, Plan>();
-    const seen = new Set<string>();
+    const usedNames = new Set<string>();
     for (const pair of list) {
-      if (seen.has(pair.name)) continue;
-      seen.add(pair.name);
+      if (usedNames.has(pair.name)) continue;
+      usedNames.add(pair.name);
       const below = divide(pair.below);
-      const one = planOf(pair.source, below.source);
-      const other = related(pair.target, one, below.target);
-      const { target: how } = pair;
-      const isRenamed = how === "renamed" || how === "renamed otherwise";
-      if (how === "copied" && other !== null) source.set(`copied ${id++}`, other);
-      const there = isRenamed ? `renamed ${id++}` : pair.name;
+      const sourcePlan = planOf(pair.source, below.source);
+      const targetPlan = related(pair.target, sourcePlan, below.target);
+      const { target: targetRelation } = pair;
+      const isRenamed = targetRelation === "renamed" || targetRelation === "renamed otherwise";
+      if (targetRelation === "copied" && targetPlan !== null) {
+        source.set(`copied ${id++}`, targetPlan);
+      }
+      const targetName = isRenamed ? `renamed ${id++}` : pair.name;
       for (
-        const [side, name, plan] of [[source, pair.name, one], [target, there, other]] as const
+        const [side, name, plan] of [[source, pair.name, sourcePlan], [
+          target,
+          targetName,
+          targetPlan,
+        ]] as const
       ) {
-        const made = plan !== null && isReservedName(name) ? asPart(name, plan) : plan;
-        if (made !== null) side.set(name, made);
+        const planned = plan !== null && isReservedName(name) ? asPart(name, plan) : plan;
+        if (planned !== null) side.set(name, planned);
       }
     }
     return { source, target };

@@ -33,9 +33,9 @@ export class SecondWriter {
    * By path: the last content, the number of events before it, and whether no other entry was
    * written at this path.
    */
-  readonly #written = new Map<string, {
+  readonly #lastWrites = new Map<string, {
     readonly key: string;
-    readonly told: number;
+    readonly eventCount: number;
     readonly isOnly: boolean;
   }>();
   readonly #touched = new Set<string>();
@@ -50,23 +50,23 @@ export class SecondWriter {
     this.#files = [...filesIn(source)].sort();
   }
 
-  write({ which, what }: Write, told: readonly TreeEvent[]): void {
+  write({ which, what }: Write, events: readonly TreeEvent[]): void {
     const [path, file] = this.#files[which % Math.max(1, this.#files.length)] ?? [];
     if (path === undefined || file === undefined || !this.#canWrite(path)) return;
-    const full = `${this.#root}/${path}`;
-    const there = see(full);
-    if (there?.kind === "file" && there.key === file.key) this.#copied.add(path);
+    const fullPath = `${this.#root}/${path}`;
+    const entry = see(fullPath);
+    if (entry?.kind === "file" && entry.key === file.key) this.#copied.add(path);
     const isOnly = !this.#touched.has(path);
     this.#touched.add(path);
-    this.#written.delete(path);
+    this.#lastWrites.delete(path);
     this.count++;
-    if (what === "nothing") return there === null ? undefined : Deno.removeSync(full);
+    if (what === "nothing") return entry === null ? undefined : Deno.removeSync(fullPath);
     const isSame = what === "the source's content";
     const id = isSame ? parseInt(file.key) || 0 : 5000 + this.count;
     const size = what === "other content" ? file.size + 7 : file.size;
     Deno.writeFileSync(this.#temporary, contentOf(id, size));
-    Deno.renameSync(this.#temporary, full);
-    this.#written.set(path, { key: keyOf(id, size), told: told.length, isOnly });
+    Deno.renameSync(this.#temporary, fullPath);
+    this.#lastWrites.set(path, { key: keyOf(id, size), eventCount: events.length, isOnly });
   }
 
   hasTouched(path: string): boolean {
@@ -90,27 +90,27 @@ export class SecondWriter {
   }
 
   /** Checks the results of the copy for files that were written. */
-  objections(
+  findObjections(
     events: readonly TreeEvent[],
     target: ReadonlyMap<string, RawFile>,
   ): string[] {
-    const found: string[] = [];
+    const problems: string[] = [];
     const sources = new Map(this.#files);
-    for (const [path, { key, told, isOnly }] of this.#written) {
+    for (const [path, { key, eventCount, isOnly }] of this.#lastWrites) {
       const isThere = target.get(path)?.key === key;
-      if (!isThere) found.push(`${path}, written as ${key}, is lost`);
+      if (!isThere) problems.push(`${path}, written as ${key}, is lost`);
       const isSame = sources.get(path)?.key === key;
-      for (const event of events.slice(told)) {
+      for (const event of events.slice(eventCount)) {
         if (!("path" in event) || event.path.join("/") !== path) continue;
         if (event.type === "copied" && !isSame && !this.#copied.has(path)) {
-          found.push(`${path} was copied, and is ${key}`);
+          problems.push(`${path} was copied, and is ${key}`);
         }
         if (event.type === "failed" && isSame && isOnly && /meanwhile/.test(`${event.error}`)) {
-          found.push(`${path} has failed, and is the same`);
+          problems.push(`${path} has failed, and is the same`);
         }
       }
     }
-    return found;
+    return problems;
   }
 }
 
@@ -126,7 +126,7 @@ export class Changes {
   readonly #added = new Map<string, string>();
 
   constructor(
-    readonly it: Case,
+    readonly testCase: Case,
     readonly site: Site,
     readonly before: { source: RawDirectory; target: RawDirectory | null },
     readonly stock: Stock,
@@ -154,10 +154,10 @@ export class Changes {
   /**
    * Makes a change now.
    *
-   * @param wanted The path to change, if it exists.
+   * @param wantedPath The path to change, if it exists.
    */
-  make({ side, which, what }: Change, isPlanned: boolean, wanted: string): void {
-    const { download } = this.it;
+  make({ side, which, what }: Change, isPlanned: boolean, wantedPath: string): void {
+    const { download } = this.testCase;
     const isRemote = (side === "source") === download;
     const root = isRemote ? this.site.remote : this.site.local;
     let tree: RawDirectory | null;
@@ -168,8 +168,10 @@ export class Changes {
     }
     if (tree === null) return;
     const paths = [...flatten(tree).keys()].filter((path) => path !== "").sort();
-    const at = paths.includes(wanted) ? paths.indexOf(wanted) : which % Math.max(1, paths.length);
-    const path = paths[at];
+    const index = paths.includes(wantedPath)
+      ? paths.indexOf(wantedPath)
+      : which % Math.max(1, paths.length);
+    const path = paths[index];
     try {
       this.#apply(side, what, root, path, isPlanned);
     } catch (error) {
@@ -190,17 +192,17 @@ export class Changes {
     isPlanned: boolean,
   ): void {
     const id = this.#id++;
-    const write = (to: string, size: number) => {
-      this.#addVersion(to, keyOf(id, size));
-      this.#touched[side].add(to);
-      Deno.writeFileSync(`${root}/${to}`, contentOf(id, size));
+    const write = (writePath: string, size: number) => {
+      this.#addVersion(writePath, keyOf(id, size));
+      this.#touched[side].add(writePath);
+      Deno.writeFileSync(`${root}/${writePath}`, contentOf(id, size));
     };
     if (what === "add" || path === undefined) {
       const parent = path === undefined ? "" : path.slice(0, path.lastIndexOf("/") + 1);
       const isDirectory = path !== undefined && Deno.lstatSync(`${root}/${path}`).isDirectory;
-      const to = isDirectory ? `${path}/added${id}` : `${parent}added${id}`;
-      write(to, 40);
-      if (side === "target" && isPlanned) this.#added.set(to, keyOf(id, 40));
+      const addedPath = isDirectory ? `${path}/added${id}` : `${parent}added${id}`;
+      write(addedPath, 40);
+      if (side === "target" && isPlanned) this.#added.set(addedPath, keyOf(id, 40));
       return;
     }
     if (side === "target") {
@@ -208,13 +210,13 @@ export class Changes {
         if (added === path || added.startsWith(`${path}/`)) this.#added.delete(added);
       }
     }
-    const full = `${root}/${path}`;
-    const info = Deno.lstatSync(full);
+    const fullPath = `${root}/${path}`;
+    const info = Deno.lstatSync(fullPath);
     this.#touched[side].add(path);
     const replace = (make: (temporary: string) => void) => {
       make(`${root}/.new${id}`);
-      if (info.isDirectory) Deno.renameSync(full, `${this.site.dir}/removed${id}`);
-      Deno.renameSync(`${root}/.new${id}`, full);
+      if (info.isDirectory) Deno.renameSync(fullPath, `${this.site.dir}/removed${id}`);
+      Deno.renameSync(`${root}/.new${id}`, fullPath);
     };
     switch (what) {
       case "become a file":
@@ -229,17 +231,17 @@ export class Changes {
         // The same size and time: the change that is hardest to detect.
         if (!info.isFile) return;
         write(path, info.size);
-        Deno.utimeSync(full, info.mtime!, info.mtime!);
+        Deno.utimeSync(fullPath, info.mtime!, info.mtime!);
         return;
       case "grow":
         // Appended bytes are ignored. A file that was overwritten and is longer counts as appended.
-        if (info.isFile) append(full, (key) => this.#addVersion(path, key));
+        if (info.isFile) append(fullPath, (key) => this.#addVersion(path, key));
         return;
       case "remove":
-        return Deno.removeSync(full, { recursive: true });
+        return Deno.removeSync(fullPath, { recursive: true });
       case "rename":
         this.#touched[side].add(`renamed${id}`);
-        Deno.renameSync(full, `${root}/renamed${id}`);
+        Deno.renameSync(fullPath, `${root}/renamed${id}`);
         this.#remember(see(`${root}/renamed${id}`), `renamed${id}`);
         return;
       case "link to a file":
@@ -255,7 +257,7 @@ export class Changes {
           this.#addVersion(`${path}/a`, keyOf(id, 50));
         });
       case "close":
-        return info.isSymlink || !this.isKeptOut ? undefined : Deno.chmodSync(full, 0);
+        return info.isSymlink || !this.isKeptOut ? undefined : Deno.chmodSync(fullPath, 0);
     }
   }
 
@@ -266,30 +268,30 @@ export class Changes {
   }
 
   /** Checks the invariants of every copy. */
-  objections(
+  findObjections(
     events: readonly TreeEvent[],
     result: TreeResult | null,
     source: RawDirectory,
     target: RawDirectory | null,
   ): string[] {
-    const found = differences(flattenWhole(this.#latest), flattenWhole(source))
+    const problems = differences(flattenWhole(this.#latest), flattenWhole(source))
       .map((text) => `the source: ${text}`);
     const now = flatten(target),
       before = flatten(this.before.target),
       sources = flatten(this.before.source);
-    found.push(...this.#torn(target));
-    const { options } = this.it;
+    problems.push(...this.#unknownContents(target));
+    const { options } = this.testCase;
     for (const [path, text] of before) {
       if (path === "" || this.#isTouched("target", path) || this.#isTouched("source", path)) {
         continue;
       }
       const isThere = now.get(path);
       if (this.#isProtected(path)) {
-        if (isThere !== text) found.push(`${path} is protected: was ${text}, is ${isThere}`);
+        if (isThere !== text) problems.push(`${path} is protected: was ${text}, is ${isThere}`);
       } else if (text.startsWith("file ") && sources.get(path)?.startsWith("file ")) {
-        if (!isThere?.startsWith("file ")) found.push(`${path} was ${text}, is ${isThere}`);
-        else if (!options.replace && isThere !== text) found.push(`${path} was replaced`);
-      } else if (!options.delete && isThere === undefined) found.push(`${path} is gone`);
+        if (!isThere?.startsWith("file ")) problems.push(`${path} was ${text}, is ${isThere}`);
+        else if (!options.replace && isThere !== text) problems.push(`${path} was replaced`);
+      } else if (!options.delete && isThere === undefined) problems.push(`${path} is gone`);
     }
     for (const [path, key] of this.#added) {
       const isWanted = sources.has(path);
@@ -297,13 +299,13 @@ export class Changes {
       // A change of a parent directory may have removed the entry.
       const isTaken = [...this.#touched.target].some((it) => path.startsWith(`${it}/`));
       if (isThere || isWanted && options.replace || isTaken) continue;
-      found.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
+      problems.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
     }
-    found.push(...this.#told(events, result, now));
-    return found;
+    problems.push(...this.#checkEvents(events, result, now));
+    return problems;
   }
 
-  #torn(raw: Raw | null, prefix = ""): string[] {
+  #unknownContents(raw: Raw | null, prefix = ""): string[] {
     if (raw?.kind === "file") {
       const isWhole = this.#versions.get(prefix)?.has(raw.key);
       return isWhole ? [] : [`${prefix} has ${raw.key}, which was never there`];
@@ -311,45 +313,47 @@ export class Changes {
     if (raw?.kind !== "directory") return [];
     return [...raw.entries].flatMap(([name, entry]) => {
       if (isReservedName(name) || name.startsWith(".new") || name.startsWith("renamed")) return [];
-      return this.#torn(entry, below(prefix, name));
+      return this.#unknownContents(entry, below(prefix, name));
     });
   }
 
   /** Whether an entry of the target must stay in each case. */
   #isProtected(path: string): boolean {
-    const { options } = this.it;
+    const { options } = this.testCase;
     const names = path.split("/");
     let source: Raw | undefined = this.before.source, target: Raw | undefined = this.before.target!;
     for (const name of names) {
       source = source?.kind === "directory" ? source.entries.get(name) : undefined;
       target = target?.kind === "directory" ? target.entries.get(name) : undefined;
       if (target === undefined) return false;
-      const asked: Raw = source ?? target;
-      const isAskedOther = isOther(asked);
-      if (asked === source && isAskedOther) return true;
-      const kind = isAskedOther ? "other" : asked.kind;
-      const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
+      const filteredEntry: Raw = source ?? target;
+      const isAskedOther = isOther(filteredEntry);
+      if (filteredEntry === source && isAskedOther) return true;
+      const kind = isAskedOther ? "other" : filteredEntry.kind;
+      const reason = filteredEntry.kind === "link" || filteredEntry.kind === "special"
+        ? "link"
+        : "unreadable";
       if (!accepts(options, { name, kind, reason })) return true;
       if (isOther(target)) {
-        return !(target.kind === "file" && kind === "file" && asked === source);
+        return !(target.kind === "file" && kind === "file" && filteredEntry === source);
       }
     }
     return false;
   }
 
-  #told(
+  #checkEvents(
     events: readonly TreeEvent[],
     result: TreeResult | null,
     now: ReadonlyMap<string, string>,
   ): string[] {
-    const found: string[] = [];
+    const problems: string[] = [];
     for (const [path, outcomes] of outcomesOf(events)) {
-      if (outcomes.length > 1 && !path.includes("\ufffd")) found.push(`${path} is ${outcomes}`);
+      if (outcomes.length > 1 && !path.includes("\ufffd")) problems.push(`${path} is ${outcomes}`);
       if (!outcomes.includes("copied") || this.#isTouched("target", path)) continue;
-      if (!now.has(path)) found.push(`${path} was copied, and is not there`);
+      if (!now.has(path)) problems.push(`${path} was copied, and is not there`);
     }
-    if (result === null) return found;
-    return [...found, ...miscounts(events, result)];
+    if (result === null) return problems;
+    return [...problems, ...miscounts(events, result)];
   }
 }
 

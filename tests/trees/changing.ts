@@ -32,12 +32,12 @@ export class ChangingTrees {
     const id = this.#ids++;
     Deno.mkdirSync(`${this.source}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
     const file = `${this.source}/${path}`;
-    const before = this.#files.get(path);
-    const isInPlace = before !== undefined && id % 2 === 0;
-    const mode = isInPlace ? before.mode : MODES[id % 4 < 2 ? 0 : 1]!;
-    const at = isInPlace ? file : `${this.source}.new`;
-    Deno.writeFileSync(at, contentOf(id, size), { mode });
-    if (!isInPlace) Deno.renameSync(at, file);
+    const versionBefore = this.#files.get(path);
+    const isInPlace = versionBefore !== undefined && id % 2 === 0;
+    const mode = isInPlace ? versionBefore.mode : MODES[id % 4 < 2 ? 0 : 1]!;
+    const writePath = isInPlace ? file : `${this.source}.new`;
+    Deno.writeFileSync(writePath, contentOf(id, size), { mode });
+    if (!isInPlace) Deno.renameSync(writePath, file);
     this.#note(path, { id, size, mode });
     // A process that rewrites a file truncates it first.
     this.#versions.get(path)!.add(versionOf("empty", mode));
@@ -45,10 +45,10 @@ export class ChangingTrees {
 
   /** Records the current version of a file. */
   #note(path: string, file: { id: number; size: number; mode: number }): void {
-    const at = `${this.source}/${path}`;
+    const filePath = `${this.source}/${path}`;
     // Whole seconds may be truncated, so a later time in the same second counts as equal.
-    const time = Deno.statSync(at).mtime!.getTime();
-    if (time % 1000 === 0) Deno.utimeSync(at, new Date(time), new Date(time + 1));
+    const time = Deno.statSync(filePath).mtime!.getTime();
+    if (time % 1000 === 0) Deno.utimeSync(filePath, new Date(time), new Date(time + 1));
     this.#files.set(path, file);
     const versions = this.#versions.get(path) ?? new Set();
     this.#versions.set(path, versions.add(versionOf(keyOf(file.id, file.size), file.mode)));
@@ -61,10 +61,10 @@ export class ChangingTrees {
     Deno.renameSync(`${this.source}/${path}`, `${this.source}/${name}`);
     this.#files.delete(path);
     this.#note(name, file);
-    const [log, { id, size, mode }] = grown!, more = size + 80_000;
-    const added = contentOf(id, more).subarray(size);
+    const [log, { id, size, mode }] = grown!, grownSize = size + 80_000;
+    const added = contentOf(id, grownSize).subarray(size);
     Deno.writeFileSync(`${this.source}/${log}`, added, { append: true });
-    this.#note(log, { id, size: more, mode });
+    this.#note(log, { id, size: grownSize, mode });
   }
 
   /**
@@ -110,25 +110,25 @@ export class ChangingTrees {
    */
   problems(isComplete: boolean, isSteady = true): string[] {
     const problems: string[] = [];
-    const found = filesBelow(this.target);
-    for (const [path, { key, mode }] of found) {
+    const targetFiles = filesBelow(this.target);
+    for (const [path, { key, mode }] of targetFiles) {
       const version = versionOf(key, mode);
       if (this.#versions.get(path)?.has(version)) continue;
       problems.push(`${path} is ${version}, which was never there`);
     }
     const missing = [...this.#files].filter(([path, { id, size, mode }]) => {
-      const { key, mode: bits } = found.get(path) ?? { key: "", mode: 0 };
+      const { key, mode: bits } = targetFiles.get(path) ?? { key: "", mode: 0 };
       return versionOf(key, bits) !== versionOf(keyOf(id, size), mode);
     });
     // A file that gets its name after the deletions was received before them.
-    const all = filesBelow(this.target, true);
-    const hidden = new Set([...all.values()].map(({ key }) => key));
+    const allFiles = filesBelow(this.target, true);
+    const hidden = new Set([...allFiles.values()].map(({ key }) => key));
     const contents = new Set([...this.#versions.values()].flatMap((each) => [...each]));
-    for (const [path, { key, mode }] of all) {
+    for (const [path, { key, mode }] of allFiles) {
       // A part gets the mode of its file after it is complete and verified.
       const isWhole = contents.has(versionOf(key, mode));
       // An empty file, which only shows the mode of new files.
-      if (found.has(path) || mode === 0o600 || isWhole || key === "empty") continue;
+      if (targetFiles.has(path) || mode === 0o600 || isWhole || key === "empty") continue;
       if (isSmallPart(path)) continue;
       problems.push(`the part ${path} is ${versionOf(key, mode)}`);
     }
@@ -136,15 +136,15 @@ export class ChangingTrees {
       return path.startsWith("turn/") && hidden.has(keyOf(id, size));
     });
     for (const path of this.#had) {
-      if (found.has(path)) continue;
+      if (targetFiles.has(path)) continue;
       if (path.startsWith("turn/") && !isSteady) continue;
       if (this.#files.has(path)) problems.push(`${path}, which both ends had, is gone`);
       else if (isSteady && !isCopied) problems.push(`${path} was deleted before all was copied`);
     }
-    if (isComplete && (missing.length > 0 || found.size > this.#files.size)) {
-      problems.push(`a complete run has left ${found.size} files, of ${this.#files.size}`);
+    if (isComplete && (missing.length > 0 || targetFiles.size > this.#files.size)) {
+      problems.push(`a complete run has left ${targetFiles.size} files, of ${this.#files.size}`);
     }
-    this.#had = new Set(found.keys());
+    this.#had = new Set(targetFiles.keys());
     return problems;
   }
 
@@ -177,17 +177,17 @@ function versionOf(key: string, mode: number): string {
 
 /** Returns the files below a directory. */
 function filesBelow(dir: string, hasReserved = false): Map<string, RawFile> {
-  const found = new Map<string, RawFile>();
+  const files = new Map<string, RawFile>();
   for (const { name, isDirectory } of Deno.readDirSync(dir)) {
     if (!hasReserved && name.includes(".degu-")) continue;
     if (isDirectory) {
       for (const [path, file] of filesBelow(`${dir}/${name}`, hasReserved)) {
-        found.set(`${name}/${path}`, file);
+        files.set(`${name}/${path}`, file);
       }
     } else {
       const raw = see(`${dir}/${name}`);
-      if (raw?.kind === "file") found.set(name, raw);
+      if (raw?.kind === "file") files.set(name, raw);
     }
   }
-  return found;
+  return files;
 }

@@ -49,9 +49,9 @@ export type Plan =
  */
 export function contentOf(id: number, size: number): Uint8Array<ArrayBuffer> {
   const words = new Uint32Array(Math.ceil(size / 8) * 2);
-  for (let at = 0; at < words.length; at += 2) {
-    words[at] = id;
-    words[at + 1] = at;
+  for (let index = 0; index < words.length; index += 2) {
+    words[index] = id;
+    words[index + 1] = index;
   }
   return new Uint8Array(words.buffer, 0, size);
 }
@@ -75,7 +75,7 @@ function identify(bytes: Uint8Array): string {
 export class Stock {
   readonly #dir: string;
   #directories: string[] = [];
-  #made = 0;
+  #madeCount = 0;
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -95,7 +95,7 @@ export class Stock {
   /** Moves a directory with an entry whose name is not UTF-8 to a path. */
   makeUnnamed(path: string): void {
     if (this.#directories.length === 0) {
-      const first = this.#made, last = this.#made += 50;
+      const first = this.#madeCount, last = this.#madeCount += 50;
       run(
         "sh",
         "-c",
@@ -181,13 +181,13 @@ export function see(path: string, isFollowed = false): Raw | null {
   const modified = info.mtime?.getTime() ?? 0;
   if (info.isSymlink) return { kind: "link", target: Deno.readLinkSync(path) };
   if (info.isFile) {
-    const key = identify(opened(path, mode, 0o400, () => Deno.readFileSync(path)));
+    const key = identify(withMode(path, mode, 0o400, () => Deno.readFileSync(path)));
     return { kind: "file", key, size: info.size, modified, mode };
   }
   if (!info.isDirectory) return { kind: "special", what: info.isFifo ? "fifo" : "socket" };
   const entries = new Map<string, Raw>();
   let unnamed = 0;
-  opened(path, mode, 0o500, () => {
+  withMode(path, mode, 0o500, () => {
     for (const { name } of Deno.readDirSync(path)) {
       const raw = see(`${path}/${name}`);
       if (raw === null) unnamed++;
@@ -204,7 +204,7 @@ export function seeDirectory(path: string): RawDirectory | null {
   return raw;
 }
 
-function opened<T>(path: string, mode: number, needed: number, work: () => T): T {
+function withMode<T>(path: string, mode: number, needed: number, work: () => T): T {
   const isClosed = (mode & needed) !== needed;
   if (isClosed) Deno.chmodSync(path, mode | needed);
   try {
@@ -265,15 +265,15 @@ export function differences(
   before: ReadonlyMap<string, string>,
   after: ReadonlyMap<string, string>,
 ): string[] {
-  const found: string[] = [];
+  const changes: string[] = [];
   for (const [path, text] of before) {
     const now = after.get(path);
-    if (now !== text) found.push(`${JSON.stringify(path)}: was ${text}, is ${now ?? "gone"}`);
+    if (now !== text) changes.push(`${JSON.stringify(path)}: was ${text}, is ${now ?? "gone"}`);
   }
   for (const [path, text] of after) {
-    if (!before.has(path)) found.push(`${JSON.stringify(path)}: was not there, is ${text}`);
+    if (!before.has(path)) changes.push(`${JSON.stringify(path)}: was not there, is ${text}`);
   }
-  return found;
+  return changes;
 }
 
 /** Returns the files of a tree, by path. */

@@ -80,7 +80,7 @@ export async function mountFailing(dir: string): Promise<FailingDisk> {
  */
 export async function checkFailing(
   kind: typeof FAULTS[number],
-  it: Case,
+  testCase: Case,
   disk: FailingDisk,
 ): Promise<boolean> {
   const source = `${disk.backing}/source`, target = `${disk.backing}/target`;
@@ -88,13 +88,13 @@ export async function checkFailing(
     Deno.writeTextFileSync(disk.faults, "");
     Deno.mkdirSync(source);
     Deno.mkdirSync(target);
-    const id = write(source, it.source, 1);
-    if (it.earlier) run("cp", "-a", "--no-target-directory", source, target);
-    if (it.earlier && it.grown) growAll(source);
-    write(target, it.target, id);
-    const wanted = see(source), before = see(target);
-    const sides = { source: ["", ...wanted.keys()], target: ["", ...before.keys()] };
-    const faults = it.faults.map(({ side, which, ...fault }) => {
+    const id = write(source, testCase.source, 1);
+    if (testCase.earlier) run("cp", "-a", "--no-target-directory", source, target);
+    if (testCase.earlier && testCase.grown) growAll(source);
+    write(target, testCase.target, id);
+    const sourceTree = see(source), targetBefore = see(target);
+    const sides = { source: ["", ...sourceTree.keys()], target: ["", ...targetBefore.keys()] };
+    const faults = testCase.faults.map(({ side, which, ...fault }) => {
       const path = sides[side as "source" | "target"][which % sides[side as "source"].length]!;
       // The C library treats ENOENT as the end of a directory.
       const code = kind === "readdir" && fault.code === "ENOENT" ? "EIO" : fault.code;
@@ -104,49 +104,58 @@ export async function checkFailing(
       const pattern = `^/${side}${path === "" ? "" : `/${path}`}$`;
       return `${kind} ${kind === "readdir" ? after : 0} ${code} ${pattern}\n`;
     });
-    const [from, to] = [`${disk.path}/source`, `${disk.path}/target`];
-    const app = new FilesApp(it.download ? from : to, { list: true, write: true, reuse: it.reuse });
+    const [sourceDir, targetDir] = [`${disk.path}/source`, `${disk.path}/target`];
+    const app = new FilesApp(testCase.download ? sourceDir : targetDir, {
+      list: true,
+      write: true,
+      reuse: testCase.reuse,
+    });
     Deno.writeTextFileSync(disk.faults, lines.join(""));
-    const { events, rejected } = await transfer(it, app, from, to);
+    const { events, rejected } = await transfer(testCase, app, sourceDir, targetDir);
     Deno.writeTextFileSync(disk.faults, "");
-    const after = see(target);
-    const failed = new Set<string>();
+    const targetAfter = see(target);
+    const failedPaths = new Set<string>();
     for (const event of events) {
-      if (event.type === "failed" || event.type === "skipped") failed.add(event.path.join("/"));
+      if (event.type === "failed" || event.type === "skipped") {
+        failedPaths.add(event.path.join("/"));
+      }
     }
-    const isTold = (path: string) => rejected || prefixes(path).some((each) => failed.has(each));
-    const found: string[] = [];
+    const isReported = (path: string) =>
+      rejected || prefixes(path).some((each) => failedPaths.has(each));
+    const problems: string[] = [];
     // Entries that are missing in the list of the source.
     const hidden = faults.filter(({ side, path }) => {
-      const isFile = wanted.get(path) !== undefined && wanted.get(path) !== "directory";
+      const isFile = sourceTree.get(path) !== undefined && sourceTree.get(path) !== "directory";
       if (side !== "source" || kind === "read" || kind === "open" && isFile) return false;
       return kind !== "readdir" || !isFile;
     });
     for (const { path } of hidden) {
-      if (!isTold(path)) found.push(`${path || "the source"} can't be read, in silence`);
+      if (!isReported(path)) problems.push(`${path || "the source"} can't be read, in silence`);
     }
-    for (const [path, content] of before) {
+    for (const [path, content] of targetBefore) {
       // A file has replaced a directory.
       const isReplaced = prefixes(path).some((each) => {
-        return wanted.has(each) && wanted.get(each) !== "directory" && after.has(each);
+        return sourceTree.has(each) && sourceTree.get(each) !== "directory" &&
+          targetAfter.has(each);
       });
-      if (after.has(path) || isReplaced) continue;
-      if (wanted.has(path)) found.push(`${path}, which both had, is gone: it had ${content}`);
-      else if (hidden.length > 0) found.push(`${path} was deleted, by an incomplete list`);
+      if (targetAfter.has(path) || isReplaced) continue;
+      if (sourceTree.has(path)) {
+        problems.push(`${path}, which both had, is gone: it had ${content}`);
+      } else if (hidden.length > 0) problems.push(`${path} was deleted, by an incomplete list`);
     }
-    for (const [path, content] of wanted) {
-      if (after.get(path) === content || isTold(path)) continue;
+    for (const [path, content] of sourceTree) {
+      if (targetAfter.get(path) === content || isReported(path)) continue;
       // A file stays in the way of a directory if no entry of the directory is copied.
-      const isBelow = [...failed].some((each) => each.startsWith(`${path}/`));
+      const isBelow = [...failedPaths].some((each) => each.startsWith(`${path}/`));
       if (content === "directory" && isBelow) continue;
-      found.push(`${path} has ${after.get(path)} in place of ${content}, in silence`);
+      problems.push(`${path} has ${targetAfter.get(path)} in place of ${content}, in silence`);
     }
-    if (see(source).size !== wanted.size) found.push("the source is another one");
-    if (found.length > 0) {
-      const told = `${lines.join("")}${Deno.inspect(events)}\n${rejected}`;
-      throw new Error(`${found.join("\n")}\n${told}`);
+    if (see(source).size !== sourceTree.size) problems.push("the source is another one");
+    if (problems.length > 0) {
+      const context = `${lines.join("")}${Deno.inspect(events)}\n${rejected}`;
+      throw new Error(`${problems.join("\n")}\n${context}`);
     }
-    return rejected !== null || failed.size > 0;
+    return rejected !== null || failedPaths.size > 0;
   } finally {
     Deno.writeTextFileSync(disk.faults, "");
     removeTree(source);
@@ -154,19 +163,19 @@ export async function checkFailing(
   }
 }
 
-async function transfer(it: Case, app: FilesApp, source: string, target: string) {
+async function transfer(testCase: Case, app: FilesApp, source: string, target: string) {
   const events: TreeEvent[] = [];
   // Failures at the target are expected.
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
   await using server = new Server(["127.0.0.1", 0], app, { logger });
   const serving = server.serveForever();
   const client = new Client(server.address, { timeout: 20 });
-  const { compare } = it;
+  const { compare } = testCase;
   const onEvent = (event: TreeEvent) => void events.push(event);
   const options = { compare, delete: true, partial: true, onEvent };
   let rejected: unknown = null;
   try {
-    if (it.download) await downloadTree(client, "/", target, options);
+    if (testCase.download) await downloadTree(client, "/", target, options);
     else await uploadTree(client, source, "/", options);
   } catch (error) {
     rejected = error;
@@ -209,17 +218,17 @@ function growAll(root: string): void {
  * Returns the tree below a directory, by path: `"directory"`, or a short text for the content of a
  * file.
  */
-function see(root: string, below = "", found = new Map<string, string>()): Map<string, string> {
+function see(root: string, below = "", texts = new Map<string, string>()): Map<string, string> {
   for (const { name, isDirectory } of Deno.readDirSync(below === "" ? root : `${root}/${below}`)) {
     if (name.includes(".degu-")) continue;
     const path = below === "" ? name : `${below}/${name}`;
-    if (isDirectory) see(root, path, found.set(path, "directory"));
+    if (isDirectory) see(root, path, texts.set(path, "directory"));
     else {
       const bytes = Deno.readFileSync(`${root}/${path}`);
-      found.set(path, `${bytes.length} bytes: ${bytes.subarray(0, 4).toHex()}`);
+      texts.set(path, `${bytes.length} bytes: ${bytes.subarray(0, 4).toHex()}`);
     }
   }
-  return found;
+  return texts;
 }
 
 /** Returns a path and its parent directories, including the root. */

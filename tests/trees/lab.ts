@@ -64,7 +64,7 @@ interface Hooks {
   readonly triggers: {
     readonly when: Change["when"];
     /** @param compared The path of the file whose prefix is compared or copied. */
-    work(isPlanned: boolean, told: readonly TreeEvent[], compared: string): void;
+    work(isPlanned: boolean, events: readonly TreeEvent[], compared: string): void;
   }[];
 }
 
@@ -94,7 +94,7 @@ export class Lab implements AsyncDisposable {
   /** The number of files with reused bytes. */
   reused = 0;
   /** Whether file modes restrict this process. */
-  readonly isKeptOut: boolean;
+  readonly isRestricted: boolean;
   /** Lines of the server's log that report a failure of the server itself. */
   readonly errors: string[] = [];
 
@@ -102,7 +102,7 @@ export class Lab implements AsyncDisposable {
     this.#dir = Deno.realPathSync(dir);
     this.#small = small === null ? null : Deno.realPathSync(small);
     this.#stock = new Stock(`${this.#dir}/stock`);
-    this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
+    this.isRestricted = isRestricted(`${this.#dir}/closed`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
     const app: App = async (...args) => {
       const [{ headers, path, method, query, body }] = args;
@@ -116,9 +116,9 @@ export class Lab implements AsyncDisposable {
         const isBundle = query === "bundle=put" && body?.chunked === true;
         // The path of the root is empty, and the path of a directory ends with an empty name.
         if (isBundle || method === "PUT" && (path.at(-1) ?? "") !== "") this.#onFiles?.();
-        const answer = await this.#app!.handle(...args);
+        const response = await this.#app!.handle(...args);
         if (reuses) this.#onRequest?.(this.#reuses++, true);
-        return answer;
+        return response;
       } finally {
         this.#running--;
       }
@@ -134,14 +134,14 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Runs a case; rejects with an {@linkcode Objection} if it differs from the model. */
-  async run(it: Case): Promise<void> {
-    const site = this.#prepare(it);
+  async run(testCase: Case): Promise<void> {
+    const site = this.#prepare(testCase);
     try {
-      const before = this.#surroundings(it, site);
-      if (it.fault.is === "nothing") await this.#runPlainly(it, site);
-      else await this.#runWithFault(it, site);
-      const changed = differences(before, this.#surroundings(it, site));
-      if (changed.length > 0) throw objection("outside of the trees", changed);
+      const surroundings = this.#surroundings(testCase, site);
+      if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
+      else await this.#runWithFault(testCase, site);
+      const changes = differences(surroundings, this.#surroundings(testCase, site));
+      if (changes.length > 0) throw objection("outside of the trees", changes);
       if (this.errors.length > 0) throw objection("the server's log", this.errors.splice(0));
     } finally {
       this.errors.splice(0);
@@ -152,92 +152,109 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Creates the trees of a case. */
-  #prepare(it: Case, write: true | "add" = true): Site {
+  #prepare(testCase: Case, write: true | "add" = true): Site {
     const dir = `${this.#dir}/case${this.#cases++}`;
     Deno.mkdirSync(dir);
-    const isFilled = it.fault.is === "full" && this.#small !== null;
-    const there = isFilled ? `${this.#small}/case` : `${dir}/there`;
+    const isFilled = testCase.fault.is === "full" && this.#small !== null;
+    const serverDir = isFilled ? `${this.#small}/case` : `${dir}/there`;
     const outside = `${dir}/outside`;
     Deno.mkdirSync(`${outside}/deep`, { recursive: true });
     for (const path of ["secret", "deep/secret", "a"]) {
       Deno.writeFileSync(`${outside}/${path}`, contentOf(99, 64));
     }
-    const root = it.download || !isFilled ? `${dir}/root` : `${there}/root`;
-    const remote = it.place === "" ? root : `${root}/${it.place}`;
-    const real = it.download && isFilled ? `${there}/here` : `${dir}/here`;
-    const local = it.linked ? `${dir}/link` : real;
-    const beside = it.place === "" ? `${dir}/beside` : `${root}/beside`;
-    if (isFilled) Deno.mkdirSync(there);
-    Deno.mkdirSync(it.place.includes("/") ? remote.slice(0, remote.lastIndexOf("/")) : root, {
+    const root = testCase.download || !isFilled ? `${dir}/root` : `${serverDir}/root`;
+    const remote = testCase.place === "" ? root : `${root}/${testCase.place}`;
+    const real = testCase.download && isFilled ? `${serverDir}/here` : `${dir}/here`;
+    const local = testCase.linked ? `${dir}/link` : real;
+    const besideDir = testCase.place === "" ? `${dir}/beside` : `${root}/beside`;
+    if (isFilled) Deno.mkdirSync(serverDir);
+    Deno.mkdirSync(testCase.place.includes("/") ? remote.slice(0, remote.lastIndexOf("/")) : root, {
       recursive: true,
     });
-    Deno.mkdirSync(beside);
-    Deno.writeFileSync(`${beside}/neighbor`, contentOf(98, 80));
-    const { source, target } = plansOf(it.pairs, { outside, beside }, it.reuse);
-    if (!this.isKeptOut) { for (const plan of [source, target]) open(plan); }
-    if (it.sourceEmpty && source.kind === "directory") source.entries.clear();
-    const [from, to] = it.download ? [remote, real] : [real, remote];
-    const isMissing = it.targetMissing && to !== root;
-    if (it.place === "") Deno.removeSync(root);
-    make(from, source, this.#stock);
-    if (!isMissing) make(to, target, isFilled ? this.#smallStock! : this.#stock);
-    else if (it.linked && it.download) Deno.mkdirSync(real);
-    if (it.linked) Deno.symlinkSync(real, local);
-    this.#app = new FilesApp(root, { list: true, write, reuse: it.reuse });
-    const uri = it.place === "" ? "/" : `/${it.place.split("/").map(escapeName).join("/")}/`;
-    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
+    Deno.mkdirSync(besideDir);
+    Deno.writeFileSync(`${besideDir}/neighbor`, contentOf(98, 80));
+    const { source, target } = plansOf(
+      testCase.pairs,
+      { outside, beside: besideDir },
+      testCase.reuse,
+    );
+    if (!this.isRestricted) { for (const plan of [source, target]) removeUselessModes(plan); }
+    if (testCase.sourceEmpty && source.kind === "directory") source.entries.clear();
+    const [sourcePath, targetPath] = testCase.download ? [remote, real] : [real, remote];
+    const isMissing = testCase.targetMissing && targetPath !== root;
+    if (testCase.place === "") Deno.removeSync(root);
+    make(sourcePath, source, this.#stock);
+    if (!isMissing) make(targetPath, target, isFilled ? this.#smallStock! : this.#stock);
+    else if (testCase.linked && testCase.download) Deno.mkdirSync(real);
+    if (testCase.linked) Deno.symlinkSync(real, local);
+    this.#app = new FilesApp(root, { list: true, write, reuse: testCase.reuse });
+    const uri = testCase.place === ""
+      ? "/"
+      : `/${testCase.place.split("/").map(escapeName).join("/")}/`;
+    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside: besideDir };
   }
 
   /** Returns the entries next to the trees, which no transfer may change. */
-  #surroundings(it: Case, site: Site): Map<string, string> {
+  #surroundings(testCase: Case, site: Site): Map<string, string> {
     // A part or its record is lost if its directory is replaced by a link while it is written.
-    const options = { reserved: true, directoryTimes: it.fault.is !== "changes" };
-    const all = flatten(see(site.outside), options);
+    const options = { reserved: true, directoryTimes: testCase.fault.is !== "changes" };
+    const surroundings = flatten(see(site.outside), options);
     for (const [path, text] of flatten(see(site.beside), options)) {
-      all.set(`beside/${path}`, text);
+      surroundings.set(`beside/${path}`, text);
     }
     for (const { name } of Deno.readDirSync(site.root)) {
-      const isOwn = it.place === "" || name === it.place.split("/")[0];
-      if (!isOwn && !isReservedName(name)) all.set(`root/${name}`, "there");
+      const isOwn = testCase.place === "" || name === testCase.place.split("/")[0];
+      if (!isOwn && !isReservedName(name)) surroundings.set(`root/${name}`, "there");
     }
-    return all;
+    return surroundings;
   }
 
-  #see(it: Case, site: Site): { source: RawDirectory; target: RawDirectory | null } {
-    const [from, to] = it.download ? [site.remote, site.local] : [site.local, site.remote];
-    return { source: seeDirectory(from)!, target: seeDirectory(to) };
+  #see(testCase: Case, site: Site): { source: RawDirectory; target: RawDirectory | null } {
+    const [sourcePath, targetPath] = testCase.download
+      ? [site.remote, site.local]
+      : [site.local, site.remote];
+    return { source: seeDirectory(sourcePath)!, target: seeDirectory(targetPath) };
   }
 
-  async #runPlainly(it: Case, site: Site): Promise<void> {
-    const before = this.#see(it, site);
-    const untouched = flattenWhole(before.source);
-    let target = before.target;
-    const told: Transferred[] = [];
+  async #runPlainly(testCase: Case, site: Site): Promise<void> {
+    const treesBefore = this.#see(testCase, site);
+    const untouched = flattenWhole(treesBefore.source);
+    let target = treesBefore.target;
+    const transfers: Transferred[] = [];
     for (const phase of ["dry run", "run", "second run"] as const) {
       const dryRun = phase === "dry run";
       const unfinished = this.#unfinished(site, target);
-      const transferred = await this.#transfer(it, site, dryRun);
-      const { source, target: after } = this.#see(it, site);
-      const changed = differences(untouched, flattenWhole(source));
-      if (changed.length > 0) throw objection(`${phase}: the source has changed`, changed);
-      this.#judge(it, site, phase, { source: before.source, target, after, dryRun }, transferred);
+      const transferred = await this.#transfer(testCase, site, dryRun);
+      const { source, target: targetAfter } = this.#see(testCase, site);
+      const sourceChanges = differences(untouched, flattenWhole(source));
+      if (sourceChanges.length > 0) {
+        throw objection(`${phase}: the source has changed`, sourceChanges);
+      }
+      this.#judge(testCase, site, phase, {
+        source: treesBefore.source,
+        target,
+        after: targetAfter,
+        dryRun,
+      }, transferred);
       if (dryRun) {
-        const made = differences(flattenWhole(target), flattenWhole(after));
-        if (made.length > 0) throw objection("the dry run has changed the target", made);
+        const targetChanges = differences(flattenWhole(target), flattenWhole(targetAfter));
+        if (targetChanges.length > 0) {
+          throw objection("the dry run has changed the target", targetChanges);
+        }
       }
       // If a deletion fails, the server keeps the file that was to replace the entry for a day.
       const isKept = (path: string) => path.startsWith("part-") && transferred.result?.failed !== 0;
-      const left = this.#unfinished(site, after).filter((path) => {
+      const leftovers = this.#unfinished(site, targetAfter).filter((path) => {
         return !unfinished.includes(path) && !isKept(path);
       });
-      if (left.length > 0) throw objection(`${phase}: left over`, left);
-      told.push(transferred);
-      target = after;
+      if (leftovers.length > 0) throw objection(`${phase}: left over`, leftovers);
+      transfers.push(transferred);
+      target = targetAfter;
       if (transferred.result === null) return;
-      if (phase === "second run" && told[1]!.result!.failed === 0) {
+      if (phase === "second run" && transfers[1]!.result!.failed === 0) {
         const { files, deleted, failed } = transferred.result!;
         // An unreadable file can't be reported as unchanged.
-        const isBlind = [...flatten(after).values()].some((text) =>
+        const isBlind = [...flatten(targetAfter).values()].some((text) =>
           /^file .* [0-3]?\d?\d$/.test(text)
         );
         if (files + deleted + failed > 0 && !isBlind) {
@@ -245,7 +262,7 @@ export class Lab implements AsyncDisposable {
         }
       }
     }
-    const [dry, real] = told as [Transferred, Transferred];
+    const [dry, real] = transfers as [Transferred, Transferred];
     if (dry.result!.failed > 0 || real.result!.failed > 0) return;
     const different = differences(outcomeTexts(dry), outcomeTexts(real));
     if (different.length > 0) throw objection("the dry run and the run differ", different);
@@ -253,66 +270,70 @@ export class Lab implements AsyncDisposable {
 
   /** Compares an undisturbed run with the model. */
   #judge(
-    it: Case,
+    testCase: Case,
     { root }: Site,
     phase: string,
     states: Pick<Run, "source" | "target" | "after" | "dryRun">,
-    { events, result, error, objections: asked }: Transferred,
+    { events, result, error, objections: filterObjections }: Transferred,
     isResumed = false,
   ): void {
     if (result === null) {
-      if (!isEnded(it, { events, error })) {
+      if (!isEnded(testCase, { events, error })) {
         throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
       }
       return;
     }
-    const { download, options, reuse } = it;
+    const { download, options, reuse } = testCase;
     const run = { ...states, download, options, reuse, isResumed, root, events, result };
-    const found = objections(run);
-    found.push(...asked);
-    if (found.length === 0) return;
+    const problems = objections(run);
+    problems.push(...filterObjections);
+    if (problems.length === 0) return;
     const failures = events.flatMap((event) => {
       return event.type === "failed" ? [`${event.path.join("/")} failed: ${event.error}`] : [];
     });
-    throw objection(phase, [...found, ...failures, Deno.inspect(result)]);
+    throw objection(phase, [...problems, ...failures, Deno.inspect(result)]);
   }
 
   /** Returns the unfinished files at the target, and in the server's directory for them. */
   #unfinished({ root }: Site, target: RawDirectory | null): string[] {
-    const all = [...flatten(target, { reserved: true }).keys()].filter((path) =>
+    const targetPaths = [...flatten(target, { reserved: true }).keys()].filter((path) =>
       isReservedName(path.slice(path.lastIndexOf("/") + 1))
     );
     const atServer = flatten(see(`${root}/${RESERVED_DIRECTORY_NAME}`), { reserved: true });
     // A server keeps that directory.
-    return [...all, ...atServer.keys()].filter((path) =>
+    return [...targetPaths, ...atServer.keys()].filter((path) =>
       path !== "" && path !== RESERVED_DIRECTORY_NAME
     );
   }
 
   async #transfer(
-    it: Case,
+    testCase: Case,
     site: Site,
     dryRun: boolean,
     { signal, triggers }: Hooks = { signal: undefined, triggers: [] },
   ): Promise<Transferred> {
     const events: TreeEvent[] = [];
-    const found: string[] = [];
-    const asked = new Map<string, TreeEntry>();
+    const problems: string[] = [];
+    const filteredEntries = new Map<string, TreeEntry>();
     const timers: ReturnType<typeof setTimeout>[] = [];
     let isPlanned = false;
-    const trigger = (what: Change["when"]["on"], count: number) => {
+    const trigger = (moment: Change["when"]["on"], count: number) => {
       for (const { when: { on, n }, work } of triggers) {
-        const compared = this.#compared.slice(it.place === "" ? 0 : it.place.length + 1);
-        if (on === what && n === count) work(isPlanned, events, what === "reuse" ? compared : "");
+        const compared = this.#compared.slice(
+          testCase.place === "" ? 0 : testCase.place.length + 1,
+        );
+        if (on === moment && n === count) {
+          work(isPlanned, events, moment === "reuse" ? compared : "");
+        }
       }
     };
-    const { hidden: _, ...plain } = it.options;
+    const { hidden: _, ...plainOptions } = testCase.options;
     const options: TreeOptions = {
-      ...plain,
-      deleteAll: plain.delete && plain.deleteAll,
+      ...plainOptions,
+      deleteAll: plainOptions.delete && plainOptions.deleteAll,
       dryRun,
       signal,
-      filter: (entry) => ask(it.options, entry, asked, found),
+      filter: (entry) => checkFilterCall(testCase.options, entry, filteredEntries, problems),
       onEvent: (event) => {
         isPlanned ||= event.type === "plan";
         trigger("event", events.length);
@@ -330,28 +351,28 @@ export class Lab implements AsyncDisposable {
     const client = new Client(this.#server.address, { timeout: 60 });
     let conn: Connection | null = null;
     try {
-      if (it.connection) conn = await client.connect();
+      if (testCase.connection) conn = await client.connect();
       const { local, uri } = site;
-      const ending = it.download
+      const ending = testCase.download
         ? downloadTree(conn ?? client, uri, local, options)
         : uploadTree(conn ?? client, local, uri, options);
       const result = await patiently(ending, () => [
-        `fault ${JSON.stringify(it.fault)}; ${this.#running} requests at the server`,
+        `fault ${JSON.stringify(testCase.fault)}; ${this.#running} requests at the server`,
         ...events.map((event) => Deno.inspect(event)),
       ]);
       this.reused += events.filter((event) => event.type === "copied" && event.reused > 0).length;
-      if (!dryRun && isPartial(result)) found.push("the call resolves, and is not complete");
-      return { events, result, error: null, objections: found };
+      if (!dryRun && isPartial(result)) problems.push("the call resolves, and is not complete");
+      return { events, result, error: null, objections: problems };
     } catch (error) {
       if (error instanceof Objection) throw error;
       if (error instanceof TransferError && error.code === "INCOMPLETE") {
         const { result, cause } = error;
-        if (dryRun || !isPartial(result!)) found.push("the call is complete, and rejects");
+        if (dryRun || !isPartial(result!)) problems.push("the call is complete, and rejects");
         const [first] = events.filter((event) => event.type === "failed");
-        if (cause !== first?.error) found.push("the cause is not the first error");
-        return { events, result, error: null, objections: found };
+        if (cause !== first?.error) problems.push("the cause is not the first error");
+        return { events, result, error: null, objections: problems };
       }
-      return { events, result: null, error, objections: found };
+      return { events, result: null, error, objections: problems };
     } finally {
       this.#onRequest = null;
       for (const timer of timers) clearTimeout(timer);
@@ -361,15 +382,15 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Closes all connections. */
-  #cut(): void {
+  #closeConnections(): void {
     for (const session of this.#server.sessions) session.close(new Error("cut"));
   }
 
   /** Waits until the server has no running requests. */
   async #settle(): Promise<void> {
-    const end = performance.now() + PATIENCE_MILLISECONDS;
+    const deadline = performance.now() + PATIENCE_MILLISECONDS;
     while (this.#running > 0 || this.#server.sessions.size > 0) {
-      if (performance.now() > end) throw new Objection("the server works on and on");
+      if (performance.now() > deadline) throw new Objection("the server works on and on");
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
@@ -378,55 +399,55 @@ export class Lab implements AsyncDisposable {
    * Transfers a case's trees twice, with a new source in between, and does the same with rsync;
    * returns the names of the intended differences.
    */
-  async compareWithRsync(it: Case, next: Case["pairs"]): Promise<string[]> {
+  async compareWithRsync(testCase: Case, nextPairs: Case["pairs"]): Promise<string[]> {
     const options: Options = {
-      ...it.options,
+      ...testCase.options,
       compare: "time",
       replace: true,
       delete: true,
       maxDelete: NO_LIMIT,
       hidden: { names: [], kind: null },
     };
-    const asRsync: Case = { ...it, options, targetMissing: false, fault: { is: "nothing" } };
+    const asRsync: Case = { ...testCase, options, targetMissing: false, fault: { is: "nothing" } };
     const site = this.#prepare(asRsync);
     const meant: string[] = [];
     try {
-      const from = it.download ? site.remote : site.local;
+      const localSource = testCase.download ? site.remote : site.local;
       const theirs = `${site.dir}/rsync`;
       for (const round of ["at first", "with another source"]) {
-        const { source, target: before } = this.#see(it, site);
-        make(theirs, planOf(before!), this.#stock);
+        const { source, target: targetBefore } = this.#see(testCase, site);
+        make(theirs, planOf(targetBefore!), this.#stock);
         const { result, error, events } = await this.#transfer(asRsync, site, false);
-        if (result === null && isEnded(it, { events, error })) break;
+        if (result === null && isEnded(testCase, { events, error })) break;
         if (result === null) throw objection(`${round}: rejects`, [Deno.inspect(error)]);
-        const code = rsync(from, theirs);
-        const failed = events.flatMap((event) => {
+        const code = rsync(localSource, theirs);
+        const failedPaths = events.flatMap((event) => {
           return event.type === "failed" ? event.path.join("/") : [];
         });
         const { named, unnamed } = compare({
-          download: it.download,
+          download: testCase.download,
           root: site.root,
           source,
-          before: before!,
-          ours: this.#see(it, site).target!,
+          before: targetBefore!,
+          ours: this.#see(testCase, site).target!,
           theirs: seeDirectory(theirs)!,
           result,
-          failed: new Set(failed),
+          failed: new Set(failedPaths),
           code,
         });
         if (unnamed.length > 0) {
           throw objection(`${round}: differs from rsync, code ${code}`, [
             ...unnamed,
             Deno.inspect(result),
-            ...failed,
+            ...failedPaths,
           ]);
         }
         meant.push(...named);
         removeTree(theirs);
-        const { source: plan } = plansOf(next, site, it.reuse, 500);
-        if (!this.isKeptOut) open(plan);
-        if (from === site.root || plan.kind !== "directory") continue;
-        const real = Deno.realPathSync(from);
+        const { source: plan } = plansOf(nextPairs, site, testCase.reuse, 500);
+        if (!this.isRestricted) removeUselessModes(plan);
+        if (localSource === site.root || plan.kind !== "directory") continue;
+        const real = Deno.realPathSync(localSource);
         removeTree(real);
         make(real, plan, this.#stock);
       }
@@ -445,8 +466,13 @@ export class Lab implements AsyncDisposable {
    * other entries of the target stay. Returns how many files were moved, and how many the second
    * writer wrote.
    */
-  async checkMove(it: Case, writes: readonly Write[]): Promise<readonly [number, number]> {
-    const asMove: Case = { ...it, download: false, targetMissing: false, fault: { is: "nothing" } };
+  async checkMove(testCase: Case, writes: readonly Write[]): Promise<readonly [number, number]> {
+    const asMove: Case = {
+      ...testCase,
+      download: false,
+      targetMissing: false,
+      fault: { is: "nothing" },
+    };
     const site = this.#prepare(asMove);
     const { now } = Date;
     Date.now = () => now() + 10_000;
@@ -457,20 +483,20 @@ export class Lab implements AsyncDisposable {
       };
       return fast as typeof setTimeout;
     });
-    let moved = 0, written = 0;
+    let movedCount = 0, writtenCount = 0;
     try {
       for (const isFirst of [true, false]) {
-        const cutAt = isFirst ? 1 + it.pairs.length % 4 : Infinity;
-        const before = this.#see(asMove, site);
-        const [ours, theirs] = [filesIn(before.source), filesIn(before.target)];
-        const writer = new SecondWriter(asMove, site, before.source);
+        const cutAt = isFirst ? 1 + testCase.pairs.length % 4 : Infinity;
+        const treesBefore = this.#see(asMove, site);
+        const [ours, theirs] = [filesIn(treesBefore.source), filesIn(treesBefore.target)];
+        const writer = new SecondWriter(asMove, site, treesBefore.source);
         const events: TreeEvent[] = [];
         const removed: string[] = [];
         let fileRequests = 0;
         this.#requests = 0;
         this.#onRequest = (count, reuses) => {
           // Each file has several attempts, and some attempts retry the whole call.
-          if (!reuses && count >= cutAt && count < cutAt + 3) this.#cut();
+          if (!reuses && count >= cutAt && count < cutAt + 3) this.#closeConnections();
         };
         this.#onFiles = () => {
           const n = fileRequests++;
@@ -480,8 +506,8 @@ export class Lab implements AsyncDisposable {
         };
         const moving = uploadTree(new Client(this.#server.address), site.local, site.uri, {
           move: true,
-          replace: it.options.replace,
-          connections: it.options.connections,
+          replace: testCase.options.replace,
+          connections: testCase.options.connections,
           retries: 2,
           onEvent: (event) => {
             events.push(event);
@@ -491,31 +517,31 @@ export class Lab implements AsyncDisposable {
         await patiently(moving.catch(() => {}), () => ["a move"]);
         this.transfers++;
         await this.#settle();
-        const after = this.#see(asMove, site);
-        const [here, there] = [filesIn(after.source), filesIn(after.target)];
-        const wrong = writer.objections(events, there);
+        const treesAfter = this.#see(asMove, site);
+        const [sourceFiles, targetFiles] = [filesIn(treesAfter.source), filesIn(treesAfter.target)];
+        const problems = writer.findObjections(events, targetFiles);
         for (const [path, { key }] of ours) {
-          const isHere = here.get(path)?.key === key && !removed.includes(path);
-          const isThere = there.get(path)?.key === key || writer.hasReplacedCopy(path);
-          if (!isHere && (here.has(path) || !isThere)) wrong.push(`${path} is lost`);
+          const isHere = sourceFiles.get(path)?.key === key && !removed.includes(path);
+          const isThere = targetFiles.get(path)?.key === key || writer.hasReplacedCopy(path);
+          if (!isHere && (sourceFiles.has(path) || !isThere)) problems.push(`${path} is lost`);
         }
         for (const [path, { key }] of theirs) {
-          const now = there.get(path)?.key;
-          const isReplaced = it.options.replace && now === ours.get(path)?.key;
+          const now = targetFiles.get(path)?.key;
+          const isReplaced = testCase.options.replace && now === ours.get(path)?.key;
           if (now !== key && !isReplaced && !writer.hasTouched(path)) {
-            wrong.push(`${path} there is lost`);
+            problems.push(`${path} there is lost`);
           }
         }
-        if (wrong.length > 0) {
+        if (problems.length > 0) {
           throw objection(`a move, cut at ${cutAt}`, [
-            ...wrong,
+            ...problems,
             ...events.map((event) => Deno.inspect(event)),
           ]);
         }
-        moved += removed.length;
-        written += writer.count;
+        movedCount += removed.length;
+        writtenCount += writer.count;
       }
-      return [moved, written];
+      return [movedCount, writtenCount];
     } finally {
       Date.now = now;
       this.#onRequest = this.#onFiles = null;
@@ -531,17 +557,17 @@ export class Lab implements AsyncDisposable {
    * read all entries, because unreadable entries have no size and time in a list. Resolves to the
    * number of written files.
    */
-  async checkWriter(it: Case, writes: readonly Write[]): Promise<number> {
-    const asWritten: Case = { ...it, targetMissing: false, fault: { is: "nothing" } };
+  async checkWriter(testCase: Case, writes: readonly Write[]): Promise<number> {
+    const asWritten: Case = { ...testCase, targetMissing: false, fault: { is: "nothing" } };
     const site = this.#prepare(asWritten);
     try {
-      const before = this.#see(asWritten, site);
-      const writer = new SecondWriter(asWritten, site, before.source);
+      const treesBefore = this.#see(asWritten, site);
+      const writer = new SecondWriter(asWritten, site, treesBefore.source);
       const triggers = writes.map((write) => {
         return {
           when: write.when,
-          work: (isPlanned: boolean, told: readonly TreeEvent[]) => {
-            if (isPlanned) writer.write(write, told);
+          work: (isPlanned: boolean, toldEvents: readonly TreeEvent[]) => {
+            if (isPlanned) writer.write(write, toldEvents);
           },
         };
       });
@@ -550,19 +576,25 @@ export class Lab implements AsyncDisposable {
         triggers,
       });
       const { result, error, events } = transferred;
-      const after = this.#see(asWritten, site);
-      const found = writer.objections(events, filesIn(after.target));
-      found.push(...differences(flattenWhole(before.source), flattenWhole(after.source)));
+      const treesAfter = this.#see(asWritten, site);
+      const problems = writer.findObjections(events, filesIn(treesAfter.target));
+      problems.push(
+        ...differences(flattenWhole(treesBefore.source), flattenWhole(treesAfter.source)),
+      );
       // The server closes the connection after a refusal, and a `Connection` can't reconnect.
-      if (result === null && !it.connection) found.push(Deno.inspect(error));
-      if (result !== null) found.push(...miscounts(events, result));
-      if (found.length > 0) {
+      if (result === null && !testCase.connection) problems.push(Deno.inspect(error));
+      if (result !== null) problems.push(...miscounts(events, result));
+      if (problems.length > 0) {
         throw objection("with a second writer", [
-          ...found,
+          ...problems,
           ...events.map((it) => Deno.inspect(it)),
         ]);
       }
-      await this.#runAgain({ ...asWritten, fault: { is: "changes", changes: [] } }, site, after);
+      await this.#runAgain(
+        { ...asWritten, fault: { is: "changes", changes: [] } },
+        site,
+        treesAfter,
+      );
       return writer.count;
     } finally {
       this.errors.splice(0);
@@ -576,31 +608,36 @@ export class Lab implements AsyncDisposable {
    * connections. Existing entries must be unchanged, and each file that is reported as copied must
    * exist. Resolves to the number of added files.
    */
-  async checkAdd(it: Case): Promise<number> {
-    const options = { ...it.options, delete: false };
-    const asAdd: Case = { ...it, options, download: false, fault: { is: "nothing" } };
+  async checkAdd(testCase: Case): Promise<number> {
+    const options = { ...testCase.options, delete: false };
+    const asAdd: Case = { ...testCase, options, download: false, fault: { is: "nothing" } };
     const site = this.#prepare(asAdd, "add");
     let added = 0;
     try {
-      for (const cutAt of [1 + it.pairs.length % 4, Infinity]) {
-        const before = this.#see(asAdd, site);
+      for (const cutAt of [1 + testCase.pairs.length % 4, Infinity]) {
+        const treesBefore = this.#see(asAdd, site);
         const hooks: Hooks = {
           signal: undefined,
-          triggers: [{ when: { on: "request", n: cutAt }, work: () => this.#cut() }],
+          triggers: [{ when: { on: "request", n: cutAt }, work: () => this.#closeConnections() }],
         };
         const { events, result } = await this.#transfer(asAdd, site, false, hooks);
-        const after = this.#see(asAdd, site);
-        const now = flatten(after.target);
-        const wrong = differences(flattenWhole(before.source), flattenWhole(after.source));
-        for (const [path, text] of flatten(before.target)) {
-          if (now.get(path) !== text) wrong.push(`${path} was ${text}, is ${now.get(path)}`);
+        const treesAfter = this.#see(asAdd, site);
+        const now = flatten(treesAfter.target);
+        const problems = differences(
+          flattenWhole(treesBefore.source),
+          flattenWhole(treesAfter.source),
+        );
+        for (const [path, text] of flatten(treesBefore.target)) {
+          if (now.get(path) !== text) problems.push(`${path} was ${text}, is ${now.get(path)}`);
         }
-        const [ours, theirs] = [filesIn(after.source), filesIn(after.target)];
+        const [ours, theirs] = [filesIn(treesAfter.source), filesIn(treesAfter.target)];
         const outcomes = outcomesOf(events);
         for (const [path, { key }] of ours) {
           const [outcome] = outcomes.get(path) ?? [];
           const isSame = theirs.get(path)?.key === key;
-          if (outcome === "copied" && !isSame) wrong.push(`${path} was copied, and is not there`);
+          if (outcome === "copied" && !isSame) {
+            problems.push(`${path} was copied, and is not there`);
+          }
           if (outcome !== undefined || result === null) continue;
           // Entries below a skipped or failed directory are not reported themselves.
           const isLeftOut = prefixes(path).some((each) => {
@@ -608,13 +645,13 @@ export class Lab implements AsyncDisposable {
               asAdd.options.hidden.names.includes(each.split("/").at(-1)!);
           });
           if (!isLeftOut && asAdd.options.hidden.kind === null) {
-            wrong.push(`${path} is not told of`);
+            problems.push(`${path} is not told of`);
           }
         }
-        if (result !== null) wrong.push(...miscounts(events, result));
-        if (wrong.length > 0) {
+        if (result !== null) problems.push(...miscounts(events, result));
+        if (problems.length > 0) {
           throw objection(`files are added, cut at ${cutAt}`, [
-            ...wrong,
+            ...problems,
             ...events.map((it) => Deno.inspect(it)),
           ]);
         }
@@ -628,10 +665,10 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  async #runWithFault(it: Case, site: Site): Promise<void> {
-    const before = this.#see(it, site);
-    const { fault } = it;
-    const record = new Changes(it, site, before, this.#stock, this.isKeptOut);
+  async #runWithFault(testCase: Case, site: Site): Promise<void> {
+    const treesBefore = this.#see(testCase, site);
+    const { fault } = testCase;
+    const record = new Changes(testCase, site, treesBefore, this.#stock, this.isRestricted);
     const controller = new AbortController();
     const reason = new Error("stopped");
     const hooks: Hooks = { signal: controller.signal, triggers: [] };
@@ -645,14 +682,14 @@ export class Lab implements AsyncDisposable {
     } else if (fault.is === "abort") {
       hooks.triggers.push({ when: fault.when, work: () => controller.abort(reason) });
     } else if (fault.is === "cut") {
-      hooks.triggers.push({ when: fault.when, work: () => this.#cut() });
+      hooks.triggers.push({ when: fault.when, work: () => this.#closeConnections() });
     }
     let ballast: string | null = null;
     if (fault.is === "full" && this.#small !== null) {
       ballast = `${this.#small}/ballast`;
       fill(ballast, this.#small, fault.kibibytes);
     }
-    const transferred = await this.#transfer(it, site, false, hooks);
+    const transferred = await this.#transfer(testCase, site, false, hooks);
     if (ballast !== null) Deno.removeSync(ballast);
     const { result, error } = transferred;
     if (fault.is === "abort" && controller.signal.aborted && result === null && error !== reason) {
@@ -660,43 +697,47 @@ export class Lab implements AsyncDisposable {
         Deno.inspect(error),
       ]);
     }
-    if (result === null && fault.is === "cut" && it.options.retries > 0 && !it.connection) {
+    if (
+      result === null && fault.is === "cut" && testCase.options.retries > 0 && !testCase.connection
+    ) {
       throw objection("a cut made the whole reject", [Deno.inspect(error)]);
     }
-    if (result === null && fault.is === "changes" && !it.connection) {
+    if (result === null && fault.is === "changes" && !testCase.connection) {
       throw objection("changes made the whole reject", [Deno.inspect(error)]);
     }
-    const now = this.#see(it, site);
-    const found = record.objections(transferred.events, result, now.source, now.target);
-    found.push(...transferred.objections);
-    if (found.length > 0) {
+    const now = this.#see(testCase, site);
+    const problems = record.findObjections(transferred.events, result, now.source, now.target);
+    problems.push(...transferred.objections);
+    if (problems.length > 0) {
       throw objection(`with the fault ${Deno.inspect(fault, { depth: 9 })}`, [
-        ...found,
+        ...problems,
         Deno.inspect(result ?? error),
         ...transferred.events.map((event) => Deno.inspect(event)),
       ]);
     }
     if (fault.is !== "changes") this.errors.splice(0);
-    await this.#runAgain(it, site, now);
+    await this.#runAgain(testCase, site, now);
   }
 
   /** Runs the same call after a fault; it must have the result of an undisturbed run. */
   async #runAgain(
-    it: Case,
+    testCase: Case,
     site: Site,
-    before: { source: RawDirectory; target: RawDirectory | null },
+    treesBefore: { source: RawDirectory; target: RawDirectory | null },
   ): Promise<void> {
-    const transferred = await this.#transfer(it, site, false);
-    const { source, target } = this.#see(it, site);
-    const changed = differences(flattenWhole(before.source), flattenWhole(source));
-    if (changed.length > 0) throw objection("run again: the source has changed", changed);
+    const transferred = await this.#transfer(testCase, site, false);
+    const { source, target } = this.#see(testCase, site);
+    const sourceChanges = differences(flattenWhole(treesBefore.source), flattenWhole(source));
+    if (sourceChanges.length > 0) {
+      throw objection("run again: the source has changed", sourceChanges);
+    }
     // Bytes that the first run has transferred are not transferred again.
-    const isResumed = it.fault.is !== "changes";
+    const isResumed = testCase.fault.is !== "changes";
     this.#judge(
-      it,
+      testCase,
       site,
       "run again",
-      { ...before, after: target, dryRun: false },
+      { ...treesBefore, after: target, dryRun: false },
       transferred,
       isResumed,
     );
@@ -712,7 +753,7 @@ function isPartial({ failed, deletionsSkipped }: TreeResult): boolean {
   return failed > 0 || deletionsSkipped !== null;
 }
 
-function isKeptOut(path: string): boolean {
+function isRestricted(path: string): boolean {
   Deno.writeTextFileSync(path, "", { mode: 0 });
   try {
     Deno.openSync(path).close();
@@ -725,11 +766,11 @@ function isKeptOut(path: string): boolean {
 }
 
 /** Removes modes that have no effect from a plan. */
-function open(plan: Plan): void {
+function removeUselessModes(plan: Plan): void {
   if (plan.kind === "file") plan.mode |= 0o400;
   if (plan.kind !== "directory") return;
   plan.mode = 0o755;
-  for (const entry of plan.entries.values()) open(entry);
+  for (const entry of plan.entries.values()) removeUselessModes(entry);
 }
 
 /**
@@ -746,8 +787,8 @@ function isEnded(
     (cause instanceof StatusError || events.some(({ type }) => type === "failed"));
 }
 
-function objection(where: string, what: readonly string[]): Objection {
-  return new Objection(`${where}:\n  ${what.slice(0, 12).join("\n  ")}`);
+function objection(phase: string, problems: readonly string[]): Objection {
+  return new Objection(`${phase}:\n  ${problems.slice(0, 12).join("\n  ")}`);
 }
 
 function outcomeTexts({ events }: Transferred): Map<string, string> {
@@ -755,38 +796,38 @@ function outcomeTexts({ events }: Transferred): Map<string, string> {
 }
 
 async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
+  const { promise: timeout, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => reject(objection("it does not end", state())),
     PATIENCE_MILLISECONDS,
   );
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, timeout]);
   } finally {
     clearTimeout(timer);
   }
 }
 
 /** Calls a filter, and records entries that must not be passed to it. */
-function ask(
+function checkFilterCall(
   options: Options,
   entry: TreeEntry,
-  asked: Map<string, TreeEntry>,
-  found: string[],
+  filteredEntries: Map<string, TreeEntry>,
+  problems: string[],
 ): boolean {
   const key = entry.path.join("/");
-  if (entry.name !== entry.path.at(-1)) found.push(`the filter gets ${Deno.inspect(entry)}`);
+  if (entry.name !== entry.path.at(-1)) problems.push(`the filter gets ${Deno.inspect(entry)}`);
   if (entry.reason !== "name") {
     // An obstacle has the path of the entry, and another kind.
-    const before = asked.get(key);
-    if (before?.kind === entry.kind) found.push(`the filter is asked twice about ${key}`);
-    if (before === undefined) asked.set(key, entry);
+    const earlierEntry = filteredEntries.get(key);
+    if (earlierEntry?.kind === entry.kind) problems.push(`the filter is asked twice about ${key}`);
+    if (earlierEntry === undefined) filteredEntries.set(key, entry);
   }
   for (const path of prefixes(key).slice(0, -1)) {
-    const parent = asked.get(path);
-    if (parent === undefined) found.push(`the filter is asked about ${key} before its parent`);
+    const parent = filteredEntries.get(path);
+    if (parent === undefined) problems.push(`the filter is asked about ${key} before its parent`);
     else if (!accepts(options, parent)) {
-      found.push(`the filter is asked about ${key}, which lies in what it refused`);
+      problems.push(`the filter is asked about ${key}, which lies in what it refused`);
     }
   }
   return accepts(options, entry);
@@ -794,10 +835,12 @@ function ask(
 
 /** Limits the space of a disk. */
 function fill(path: string, disk: string, kibibytes: number): void {
-  const free = Number(run("df", "--output=avail", "-k", disk).split("\n")[1]);
+  const freeKibibytes = Number(run("df", "--output=avail", "-k", disk).split("\n")[1]);
   using file = Deno.createSync(path);
   const piece = new Uint8Array(65536);
-  for (let left = (free - kibibytes) * 1024; left > 0;) {
-    left -= file.writeSync(left < piece.length ? piece.subarray(0, left) : piece);
+  for (let remainingBytes = (freeKibibytes - kibibytes) * 1024; remainingBytes > 0;) {
+    remainingBytes -= file.writeSync(
+      remainingBytes < piece.length ? piece.subarray(0, remainingBytes) : piece,
+    );
   }
 }

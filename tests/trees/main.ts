@@ -10,7 +10,7 @@
  */
 
 import fc from "fast-check";
-import { type Case, cases, plain, reusing, writes } from "./cases.ts";
+import { type Case, cases, removeObstacles, reusing, writes } from "./cases.ts";
 import { run } from "./disk.ts";
 import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
@@ -32,7 +32,7 @@ const dir = await Deno.makeTempDir({ prefix: "degu-trees-" });
 const small = mountDisks(dir);
 try {
   await using lab = new Lab(`${dir}/large`, small);
-  if (!lab.isKeptOut) console.error("nothing is unreadable: this user may read everything");
+  if (!lab.isRestricted) console.error("nothing is unreadable: this user may read everything");
   if (replay !== undefined) await lab.run(JSON.parse(replay)[0]);
   for (const disk of ODD_DISKS) {
     const isWanted = args.get("--disk") === undefined || args.get("--disk") === disk.name;
@@ -71,11 +71,11 @@ async function checkModel(lab: Lab): Promise<void> {
   const start = performance.now();
   let faults = 0, runs = 0;
   let running = Promise.resolve();
-  const property = fc.asyncProperty(cases(small !== null), async (it: Case) => {
+  const property = fc.asyncProperty(cases(small !== null), async (testCase: Case) => {
     runs++;
-    if (it.fault.is !== "nothing") faults++;
-    if (caseFile !== undefined) await Deno.writeTextFile(caseFile, JSON.stringify([it]));
-    await (running = lab.run(it));
+    if (testCase.fault.is !== "nothing") faults++;
+    if (caseFile !== undefined) await Deno.writeTextFile(caseFile, JSON.stringify([testCase]));
+    await (running = lab.run(testCase));
   });
   const options = { interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: false };
   await check(property, numRuns, options, () => {
@@ -93,10 +93,10 @@ async function check<Args extends unknown[]>(
   property: fc.IAsyncProperty<Args>,
   numRuns: number,
   options: fc.Parameters<Args>,
-  told: () => object,
+  summarize: () => object,
 ): Promise<void> {
   const details = await fc.check(property, { ...options, seed, numRuns });
-  if (!details.failed) return console.log(JSON.stringify({ seed, ...told() }));
+  if (!details.failed) return console.log(JSON.stringify({ seed, ...summarize() }));
   const { counterexample, errorInstance, numShrinks } = details;
   console.error(`${errorInstance instanceof Error ? errorInstance.message : errorInstance}`);
   console.error(`seed ${seed}, shrunk ${numShrinks}`);
@@ -105,70 +105,80 @@ async function check<Args extends unknown[]>(
 }
 
 async function checkMoves(lab: Lab, trees: number): Promise<void> {
-  let moved = 0, written = 0;
-  const property = fc.asyncProperty(cases(false), writes, async (it, writes) => {
-    const [movedHere, writtenHere] = await lab.checkMove(it, writes);
-    moved += movedHere;
-    written += writtenHere;
+  let movedCount = 0, writtenCount = 0;
+  const property = fc.asyncProperty(cases(false), writes, async (testCase, writes) => {
+    const [movedHere, writtenHere] = await lab.checkMove(testCase, writes);
+    movedCount += movedHere;
+    writtenCount += writtenHere;
   });
-  await check(property, trees, {}, () => ({ outboxes: trees, moved, written }));
+  await check(
+    property,
+    trees,
+    {},
+    () => ({ outboxes: trees, moved: movedCount, written: writtenCount }),
+  );
 }
 
 async function checkAdds(lab: Lab, trees: number): Promise<void> {
   let added = 0;
   const property = fc.asyncProperty(
     cases(false),
-    async (it) => void (added += await lab.checkAdd(it)),
+    async (testCase) => void (added += await lab.checkAdd(testCase)),
   );
   await check(property, trees, {}, () => ({ adding: trees, added }));
 }
 
 async function checkReuse(lab: Lab, trees: number): Promise<void> {
-  const property = fc.asyncProperty(reusing, (it) => lab.run(it));
+  const property = fc.asyncProperty(reusing, (testCase) => lab.run(testCase));
   await check(property, trees, {}, () => ({ reusing: trees, reused: lab.reused }));
 }
 
 async function checkWriters(lab: Lab, trees: number): Promise<void> {
-  let written = 0;
+  let writtenCount = 0;
   const property = fc.asyncProperty(
     cases(false),
     writes,
-    async (it, writes) => {
-      written += await lab.checkWriter({ ...it, pairs: plain(it.pairs) }, writes);
+    async (testCase, writes) => {
+      writtenCount += await lab.checkWriter(
+        { ...testCase, pairs: removeObstacles(testCase.pairs) },
+        writes,
+      );
     },
   );
-  await check(property, trees, {}, () => ({ besideWriters: trees, written }));
+  await check(property, trees, {}, () => ({ besideWriters: trees, written: writtenCount }));
 }
 
 async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {
   if (!hasRsync()) return console.log(JSON.stringify({ skipped: "rsync is missing" }));
-  const named: Record<string, number> = {};
+  const differenceCounts: Record<string, number> = {};
   const property = fc.asyncProperty(cases(false), cases(false), fc.boolean(), async (
-    it,
+    testCase,
     { pairs },
     isPlain,
   ) => {
-    const first = isPlain ? { ...it, pairs: plain(it.pairs) } : it;
-    for (const name of await lab.compareWithRsync(first, isPlain ? plain(pairs) : pairs)) {
-      named[name] = (named[name] ?? 0) + 1;
+    const first = isPlain ? { ...testCase, pairs: removeObstacles(testCase.pairs) } : testCase;
+    for (
+      const name of await lab.compareWithRsync(first, isPlain ? removeObstacles(pairs) : pairs)
+    ) {
+      differenceCounts[name] = (differenceCounts[name] ?? 0) + 1;
     }
   });
-  await check(property, trees, {}, () => ({ compared: trees, named }));
+  await check(property, trees, {}, () => ({ compared: trees, named: differenceCounts }));
 }
 
 async function checkDisk(disk: OddDisk, trees: number): Promise<void> {
-  const [place, at] = [`${dir}/${disk.name}`, `${dir}/${disk.name}/mounted`];
-  Deno.mkdirSync(at, { recursive: true });
+  const [diskDir, mountPath] = [`${dir}/${disk.name}`, `${dir}/${disk.name}/mounted`];
+  Deno.mkdirSync(mountPath, { recursive: true });
   let unmount;
   try {
-    unmount = await disk.mount(place, at);
+    unmount = await disk.mount(diskDir, mountPath);
   } catch (error) {
-    const why = error instanceof Error ? error.message.trim() : error;
-    return console.log(JSON.stringify({ skipped: `no disk ${disk.name}: ${why}` }));
+    const reason = error instanceof Error ? error.message.trim() : error;
+    return console.log(JSON.stringify({ skipped: `no disk ${disk.name}: ${reason}` }));
   }
   try {
-    const property = fc.asyncProperty(oddCases(disk), async (it) => {
-      await checkOdd(disk, it, `${dir}/large`, at);
+    const property = fc.asyncProperty(oddCases(disk), async (testCase) => {
+      await checkOdd(disk, testCase, `${dir}/large`, mountPath);
     });
     await check(property, trees, {}, () => ({ disk: disk.name, compared: trees }));
   } finally {
@@ -181,16 +191,21 @@ async function checkFailures(trees: number): Promise<void> {
   try {
     disk = await mountFailing(`${dir}/failing`);
   } catch (error) {
-    const why = error instanceof Error ? error.message.trim() : error;
-    return console.log(JSON.stringify({ skipped: `no disk that fails (FUSE): ${why}` }));
+    const reason = error instanceof Error ? error.message.trim() : error;
+    return console.log(JSON.stringify({ skipped: `no disk that fails (FUSE): ${reason}` }));
   }
   try {
     for (const kind of FAULTS) {
-      let failed = 0;
-      const property = fc.asyncProperty(failingCases, async (it) => {
-        if (await checkFailing(kind, it, disk)) failed++;
+      let failedCount = 0;
+      const property = fc.asyncProperty(failingCases, async (testCase) => {
+        if (await checkFailing(kind, testCase, disk)) failedCount++;
       });
-      await check(property, trees, {}, () => ({ compared: trees, failing: kind, failed }));
+      await check(
+        property,
+        trees,
+        {},
+        () => ({ compared: trees, failing: kind, failed: failedCount }),
+      );
     }
   } finally {
     await disk.unmount();

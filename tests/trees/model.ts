@@ -54,20 +54,20 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
       [type, type] as const
     ),
   ] as const;
-  const found = counted.flatMap(([name, type]) => {
+  const problems = counted.flatMap(([name, type]) => {
     const count = events.filter((event) => event.type === type).length;
     return result[name] === count ? [] : [`result.${name} is ${result[name]}, events: ${count}`];
   });
   const copied = events.filter((event) => event.type === "copied");
   for (const name of ["bytes", "reused"] as const) {
     const sum = copied.reduce((sum, event) => sum + event[name], 0);
-    if (result[name] !== sum) found.push(`result.${name} is ${result[name]}, events: ${sum}`);
+    if (result[name] !== sum) problems.push(`result.${name} is ${result[name]}, events: ${sum}`);
   }
   for (const { path, bytes, resumedFrom, reused, total } of copied) {
     if (bytes + resumedFrom + reused === total) continue;
-    found.push(`${path}: ${bytes} bytes, from ${resumedFrom}, ${reused} reused, of ${total}`);
+    problems.push(`${path}: ${bytes} bytes, from ${resumedFrom}, ${reused} reused, of ${total}`);
   }
-  return found;
+  return problems;
 }
 
 type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted">;
@@ -95,10 +95,10 @@ export function accepts(
 }
 
 /** Whether two times are equal, as far as both ends can store them. */
-export function isSameTime(one: number, other: number): boolean {
-  if (Math.abs(one - other) < 1) return true;
+export function isSameTime(a: number, b: number): boolean {
+  if (Math.abs(a - b) < 1) return true;
   return [1000, 2000].some((unit) =>
-    Math.floor(one / unit) * unit === other || Math.floor(other / unit) * unit === one
+    Math.floor(a / unit) * unit === b || Math.floor(b / unit) * unit === a
   );
 }
 
@@ -162,9 +162,9 @@ class Judge {
     this.#run = run;
     const { source, target, download, root, options, events } = run;
     // A server opens its files to list them. A local tree may be listed without that.
-    const [from, to] = download ? [root, null] : [null, root];
-    this.#source = view("", source, null, from, options);
-    this.#target = target && view("", target, this.#source, to, options);
+    const [sourceRoot, targetRoot] = download ? [root, null] : [null, root];
+    this.#source = view("", source, null, sourceRoot, options);
+    this.#target = target && view("", target, this.#source, targetRoot, options);
     this.#hidesUnnamed = !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" });
     this.#outcomes = outcomesOf(events);
     this.#deleted = events.flatMap((event) =>
@@ -230,8 +230,8 @@ class Judge {
     if (!dryRun && failed === 0 && plan.bytes > 0 && bytes < 0) this.#object("no progress");
     if (failed === 0) this.#checkBytes(plan.bytes);
     if (!options.delete && this.#deleted.length > 0) this.#object("deleted without `delete`");
-    for (const [at, path] of this.#deleted.entries()) {
-      for (const earlier of this.#deleted.slice(0, at)) {
+    for (const [index, path] of this.#deleted.entries()) {
+      for (const earlier of this.#deleted.slice(0, index)) {
         if (path === earlier) this.#object(`${show(path)} was deleted twice`);
         if (path.startsWith(`${earlier}/`)) {
           this.#object(`${show(path)} was deleted after a directory that it lay in`);
@@ -243,25 +243,25 @@ class Judge {
   /** Checks that bytes are reused if the target has them with another time or at another path. */
   #checkBytes(planned: number): void {
     const { events, result, dryRun, isResumed } = this.#run;
-    let there = 0, sum = 0;
+    let sizeAtTarget = 0, sum = 0;
     for (const event of events) {
       if (event.type !== "copied") continue;
       const path = event.path.join("/");
       const { file } = find(this.#source, path) ?? {};
-      const found = this.#target && find(this.#target, path)?.file;
+      const targetFile = this.#target && find(this.#target, path)?.file;
       // A file that waits for its name until the deletions may have been received in an earlier
       // call.
       const mayBeThere = !dryRun &&
-        (isResumed || file && found?.key === file.key || this.#inTheWay(path));
-      if (file && mayBeThere) there += file.size;
+        (isResumed || file && targetFile?.key === file.key || this.#inTheWay(path));
+      if (file && mayBeThere) sizeAtTarget += file.size;
       sum += event.total;
-      const [least, most] = this.#reusable(path);
-      if (event.reused > most || event.reused < (mayBeThere ? 0 : least)) {
-        this.#object(`${show(path)} reuses ${event.reused}, not ${[least, most]}`);
+      const [minReused, maxReused] = this.#reusable(path);
+      if (event.reused > maxReused || event.reused < (mayBeThere ? 0 : minReused)) {
+        this.#object(`${show(path)} reuses ${event.reused}, not ${[minReused, maxReused]}`);
       }
     }
     const { bytes, reused } = result;
-    if (bytes + reused > sum || bytes + reused < sum - there || planned > sum - reused) {
+    if (bytes + reused > sum || bytes + reused < sum - sizeAtTarget || planned > sum - reused) {
       this.#object(`${bytes} and ${reused} bytes of ${sum}, planned were ${planned}`);
     }
   }
@@ -276,21 +276,22 @@ class Judge {
       return [0, 0];
     }
     const times = [1, 1000, 2000].map((unit) => Math.floor(file.modified / unit) * unit);
-    const all = filesOf(this.#target);
-    const alikes = all.filter((it) =>
+    const targetFiles = filesOf(this.#target);
+    const alikes = targetFiles.filter((it) =>
       it.file!.size === file.size && times.includes(it.file!.modified)
     );
-    const there = find(this.#target, path)?.file;
-    const isGrown = there && there.size >= REUSED_FROM_BYTES && there.size < file.size &&
-      there.modified < file.modified;
+    const targetFile = find(this.#target, path)?.file;
+    const isGrown = targetFile && targetFile.size >= REUSED_FROM_BYTES &&
+      targetFile.size < file.size &&
+      targetFile.modified < file.modified;
     if (alikes.length === 0 && !isGrown) return [0, 0];
-    const { size } = alikes.length > 0 ? file : there!;
+    const { size } = alikes.length > 0 ? file : targetFile!;
     if (this.#run.dryRun) return [0, size];
-    const found = alikes.length > 0 ? alikes : [find(this.#target, path)!];
-    const isSame = found.map((it) => parseInt(it.file!.key) === parseInt(file.key));
+    const basisFiles = alikes.length > 0 ? alikes : [find(this.#target, path)!];
+    const isSame = basisFiles.map((it) => parseInt(it.file!.key) === parseInt(file.key));
     // Unreadable files and files that are replaced during the copy need not be reused.
     const isCertain = !this.#inTheWay(path) &&
-      found.every((it) =>
+      basisFiles.every((it) =>
         it.isReadable &&
         (it.path === path ? alikes.length === 0 : this.#outcomes.get(it.path)?.[0] !== "copied")
       );
@@ -308,7 +309,7 @@ class Judge {
   }
 
   /** Whether a directory, or something in it, has this outcome. */
-  #has(outcome: Outcome, directory: View, kind: View["kind"] | null = null): boolean {
+  #hasOutcome(outcome: Outcome, directory: View, kind: View["kind"] | null = null): boolean {
     return [directory, ...entriesOf(directory)].some((entry) =>
       (kind === null || entry.kind === kind) && this.#outcomes.get(entry.path)?.[0] === outcome
     );
@@ -320,7 +321,7 @@ class Judge {
   }
 
   /** Whether obstacles are deleted, by the same rules as other superfluous entries. */
-  get #frees(): boolean {
+  get #deletesObstacles(): boolean {
     const { deletionsSkipped } = this.#run.result;
     return this.#givesWay && (deletionsSkipped === null || deletionsSkipped === "spelling");
   }
@@ -330,9 +331,10 @@ class Judge {
    */
   #inTheWay(path: string): View | null {
     for (const each of prefixes(path)) {
-      const entry = find(this.#source, each), there = this.#target && find(this.#target, each);
-      if (entry === null || entry.kind === "other" || !there) continue;
-      if (there.raw.kind !== entry.kind) return there;
+      const entry = find(this.#source, each),
+        targetEntry = this.#target && find(this.#target, each);
+      if (entry === null || entry.kind === "other" || !targetEntry) continue;
+      if (targetEntry.raw.kind !== entry.kind) return targetEntry;
     }
     return null;
   }
@@ -341,10 +343,10 @@ class Judge {
     const writable = target?.raw.kind === "directory" ? canWrite(target.raw.mode) : isWritable;
     for (const entry of source.below.values()) {
       if (entry.isHidden) continue;
-      const there = target?.below.get(entry.name) ?? null;
+      const targetEntry = target?.below.get(entry.name) ?? null;
       if (entry.kind === "other") this.#checkOther(entry, way);
-      else if (entry.kind === "file") this.#checkFile(entry, there, way, writable);
-      else this.#checkEntryDirectory(entry, there, way, writable);
+      else if (entry.kind === "file") this.#checkFile(entry, targetEntry, way, writable);
+      else this.#checkEntryDirectory(entry, targetEntry, way, writable);
     }
     // A server omits reserved names from its list; a sender reports them.
     for (const name of source.reserved) {
@@ -358,17 +360,17 @@ class Judge {
     this.#outcome(entry.path, isFault ? ["skipped", "failed"] : ["skipped"]);
   }
 
-  #checkFile(entry: View, there: View | null, way: Way, isWritable: boolean): void {
+  #checkFile(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
     const { path } = entry;
     const { dryRun, options } = this.#run;
     let allowed: Outcome[];
     if (way === "blocked") allowed = ["failed"];
     else if (way === "unknown") allowed = ["failed", "copied", "unchanged"];
-    else allowed = this.#allowed(entry, there);
+    else allowed = this.#allowed(entry, targetEntry);
     const copies = allowed.includes("copied");
     if (copies && !isWritable) {
       // If only the time differs, it can be set in place.
-      const isInPlace = there?.file?.key === entry.file!.key;
+      const isInPlace = targetEntry?.file?.key === entry.file!.key;
       allowed = allowed.filter((outcome) => outcome !== "copied" || dryRun || isInPlace);
       allowed.push("failed");
     }
@@ -382,50 +384,56 @@ class Judge {
     this.#outcome(path, allowed);
   }
 
-  #allowed(entry: View, there: View | null): Outcome[] {
+  #allowed(entry: View, targetEntry: View | null): Outcome[] {
     const { dryRun, options: { compare, replace } } = this.#run;
-    if (there === null) return ["copied"];
-    const wanted = entry.file!;
-    if (there.kind === "directory") {
+    if (targetEntry === null) return ["copied"];
+    const sourceFile = entry.file!;
+    if (targetEntry.kind === "directory") {
       // The entry is deleted with all others; then the file gets its name.
-      const clear = this.#frees && isClear(there);
+      const clear = this.#deletesObstacles && isClear(targetEntry);
       return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
     }
-    const found = there.file;
+    const targetFile = targetEntry.file;
     // The list alone doesn't show whether the entry is a file.
-    if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
+    if (targetEntry.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
     // A link is not followed, and special files are never deleted.
-    if (found === null) return ["failed"];
-    const changed: Outcome[] = [replace ? "copied" : "failed"];
-    if (!there.isReadable || there.kind === "other") {
-      return [...new Set<Outcome>([...changed, "failed", "unchanged"])];
+    if (targetFile === null) return ["failed"];
+    const changedOutcomes: Outcome[] = [replace ? "copied" : "failed"];
+    if (!targetEntry.isReadable || targetEntry.kind === "other") {
+      return [...new Set<Outcome>([...changedOutcomes, "failed", "unchanged"])];
     }
-    const isEqual = found.size === wanted.size &&
-      (compare === "time" ? isSameTime(found.modified, wanted.modified) : found.key === wanted.key);
+    const isEqual = targetFile.size === sourceFile.size &&
+      (compare === "time"
+        ? isSameTime(targetFile.modified, sourceFile.modified)
+        : targetFile.key === sourceFile.key);
     // The documentation doesn't say whether the same content with another time counts as another
     // file.
-    if (!isEqual && !replace && found.key === wanted.key) return [...changed, "unchanged"];
-    return isEqual ? ["unchanged"] : changed;
+    if (!isEqual && !replace && targetFile.key === sourceFile.key) {
+      return [...changedOutcomes, "unchanged"];
+    }
+    return isEqual ? ["unchanged"] : changedOutcomes;
   }
 
-  #checkEntryDirectory(entry: View, there: View | null, way: Way, isWritable: boolean): void {
-    let next = way;
+  #checkEntryDirectory(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
+    let entryWay = way;
     let mayFail = way !== "free";
-    if (way === "free" && there !== null && there.kind !== "directory") {
+    if (way === "free" && targetEntry !== null && targetEntry.kind !== "directory") {
       mayFail = true;
-      next = this.#wayThrough(there);
+      entryWay = this.#wayThrough(targetEntry);
     }
-    if (there === null && !isWritable) mayFail = true;
-    const writable = isWritable || there?.kind === "directory";
+    if (targetEntry === null && !isWritable) mayFail = true;
+    const writable = isWritable || targetEntry?.kind === "directory";
     if (mayFail || !writable) {
       this.#outcome(entry.path, ["failed", null]);
-      if (way === "free" && next === "blocked" && !this.#has("failed", entry)) {
+      if (way === "free" && entryWay === "blocked" && !this.#hasOutcome("failed", entry)) {
         this.#object(`${show(entry.path)}: nothing tells that it can't be made`);
       }
     } else this.#outcome(entry.path, [null]);
-    const directory = there?.kind === "directory" ? there : null;
-    if (this.#outcomes.get(entry.path)?.[0] === "failed" && next === "free") next = "blocked";
-    this.#checkDirectory(entry, directory, next, writable);
+    const directory = targetEntry?.kind === "directory" ? targetEntry : null;
+    if (this.#outcomes.get(entry.path)?.[0] === "failed" && entryWay === "free") {
+      entryWay = "blocked";
+    }
+    this.#checkDirectory(entry, directory, entryWay, writable);
   }
 
   /** Whether a directory can replace this entry. */
@@ -434,7 +442,9 @@ class Judge {
       case "directory":
         return "unknown";
       case "file":
-        return this.#frees && isReadable && kind === "file" && !isHidden ? "free" : "blocked";
+        return this.#deletesObstacles && isReadable && kind === "file" && !isHidden
+          ? "free"
+          : "blocked";
       case "special":
       case "link":
         return "blocked";
@@ -450,12 +460,12 @@ class Judge {
       return;
     }
     const entries = entriesOf(this.#source);
-    const { must, may } = this.#supposed();
+    const { must: certain, may: possible } = this.#countDeletions();
     const isLimited = result.deletionsSkipped === "limit";
-    if (isLimited ? must + may <= options.maxDelete : must > options.maxDelete) {
+    if (isLimited ? certain + possible <= options.maxDelete : certain > options.maxDelete) {
       const isEmpty = this.#isEmpty(entries) && !options.deleteAll;
-      const text = `deletionsSkipped is ${result.deletionsSkipped}, of ${must} to ${
-        must + may
+      const text = `deletionsSkipped is ${result.deletionsSkipped}, of ${certain} to ${
+        certain + possible
       } entries`;
       if (isLimited || !isEmpty) this.#object(`${text}; ${options.maxDelete} are allowed`);
     }
@@ -471,8 +481,8 @@ class Judge {
     // A link only obstructs its own path. A file that gets its name last may fail after the
     // deletions.
     const isLate = (path: string) => {
-      const there = this.#inTheWay(path);
-      return there !== null && (there.kind === "directory" || there.kind === "file");
+      const obstacle = this.#inTheWay(path);
+      return obstacle !== null && (obstacle.kind === "directory" || obstacle.kind === "file");
     };
     const hasFailed = failed.some((path) =>
       this.#inTheWay(path)?.raw.kind !== "link" && !isLate(path)
@@ -487,13 +497,14 @@ class Judge {
     else {
       if (mayBeIncomplete) allowed.push("incomplete");
       if (
-        !mayBeIncomplete || orFailed === "failed" || !this.#has("skipped", this.#source, "file")
+        !mayBeIncomplete || orFailed === "failed" ||
+        !this.#hasOutcome("skipped", this.#source, "file")
       ) {
         allowed.push(orFailed);
       }
     }
     // If no entry would be deleted, there may be no reason.
-    if (allowed[0] !== null && must + may === 0) allowed.push(null);
+    if (allowed[0] !== null && certain + possible === 0) allowed.push(null);
     if (!allowed.includes(result.deletionsSkipped)) {
       this.#object(`deletionsSkipped is ${result.deletionsSkipped}; allowed: ${allowed}`);
     }
@@ -507,12 +518,12 @@ class Judge {
    * Returns how many entries would be deleted without restrictions: certainly, and possibly in
    * addition.
    */
-  #supposed(): { must: number; may: number } {
+  #countDeletions(): { must: number; may: number } {
     // The limit applies before undeletable entries are detected, as in a dry run.
-    const other = new Judge({ ...this.#run, dryRun: true });
-    other.#deletes = true;
-    other.#expectDirectory(other.#source, other.#target, true);
-    const must = other.#mustBeDeleted, may = new Set(other.#mayBeDeleted);
+    const dryRunJudge = new Judge({ ...this.#run, dryRun: true });
+    dryRunJudge.#deletes = true;
+    dryRunJudge.#expectDirectory(dryRunJudge.#source, dryRunJudge.#target, true);
+    const must = dryRunJudge.#mustBeDeleted, may = new Set(dryRunJudge.#mayBeDeleted);
     for (const { path } of this.#target === null ? [] : entriesOf(this.#target)) {
       if (this.#inTheWay(path) !== null) may.add(path);
     }
@@ -532,88 +543,97 @@ class Judge {
     const entries = new Map<string, Expected>();
     const names = new Set([...source.below.keys(), ...target?.below.keys() ?? []]);
     for (const name of names) {
-      const entry = source.below.get(name) ?? null, there = target?.below.get(name) ?? null;
+      const entry = source.below.get(name) ?? null, targetEntry = target?.below.get(name) ?? null;
       const expected = entry === null
-        ? this.#expectForeign(there!, isDeleting && isWritableDirectory(target))
-        : this.#expectEntry(entry, there, isDeleting);
+        ? this.#expectForeign(targetEntry!, isDeleting && isWritableDirectory(target))
+        : this.#expectEntry(entry, targetEntry, isDeleting);
       if (expected !== null) entries.set(name, expected);
     }
     return { entries };
   }
 
-  #expectEntry(entry: View, there: View | null, isDeleting: boolean): Expected | null {
-    const kept = there === null ? null : { kept: there.raw };
+  #expectEntry(entry: View, targetEntry: View | null, isDeleting: boolean): Expected | null {
+    const kept = targetEntry === null ? null : { kept: targetEntry.raw };
     if (entry.isHidden || entry.kind === "other") return kept;
     if (entry.kind === "file") {
       const [outcome] = this.#outcomes.get(entry.path) ?? [];
       if (outcome !== "copied") {
         const { dryRun, options: { replace } } = this.#run;
-        if (outcome === "unchanged" && there?.raw.kind === "file" && !dryRun && replace) {
+        if (outcome === "unchanged" && targetEntry?.raw.kind === "file" && !dryRun && replace) {
           const { file } = entry;
-          const mode = there.raw.mode === file!.mode ? file!.mode : modeOfCopy(file!);
-          return { kept: { ...there.raw, mode } };
+          const mode = targetEntry.raw.mode === file!.mode ? file!.mode : modeOfCopy(file!);
+          return { kept: { ...targetEntry.raw, mode } };
         }
-        if (there?.kind !== "directory" || !this.#frees || isClear(there) !== null) return kept;
+        if (
+          targetEntry?.kind !== "directory" || !this.#deletesObstacles ||
+          isClear(targetEntry) !== null
+        ) return kept;
         // An entry in the directory could not be deleted.
-        this.#noteAll(there, this.#mayBeDeleted);
-        this.#noteAll(there, this.#mayFail);
+        this.#noteAll(targetEntry, this.#mayBeDeleted);
+        this.#noteAll(targetEntry, this.#mayFail);
         return { isOpen: true };
       }
-      if (there?.raw.kind === "directory") {
-        const isKnown = there.kind === "directory";
-        this.#noteAll(there, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
+      if (targetEntry?.raw.kind === "directory") {
+        const isKnown = targetEntry.kind === "directory";
+        this.#noteAll(targetEntry, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
       }
       return { copy: entry.file! };
     }
-    if (there === null) {
+    if (targetEntry === null) {
       const expected = this.#expectDirectory(entry, null, isDeleting);
-      const isMade = this.#has("copied", entry, "file") || !this.#has("failed", entry);
+      const isMade = this.#hasOutcome("copied", entry, "file") ||
+        !this.#hasOutcome("failed", entry);
       return isMade ? expected : { ...expected, mayBeGone: true };
     }
-    if (there.kind === "directory") return this.#expectDirectory(entry, there, isDeleting);
-    if (there.raw.kind === "directory") return { isOpen: true };
-    if (there.raw.kind === "file") {
-      if (!this.#frees) return kept;
+    if (targetEntry.kind === "directory") {
+      return this.#expectDirectory(entry, targetEntry, isDeleting);
+    }
+    if (targetEntry.raw.kind === "directory") return { isOpen: true };
+    if (targetEntry.raw.kind === "file") {
+      if (!this.#deletesObstacles) return kept;
       if (!hasFile(entry, true) && hasFile(entry)) {
         // Whether the directory counts as empty depends on whether its files were opened to list
         // them.
-        this.#mayBeDeleted.add(there.path);
+        this.#mayBeDeleted.add(targetEntry.path);
         return { isOpen: true };
       }
-      const isReplaced = this.#has("copied", entry, "file") ||
-        !hasFile(entry) && !this.#has("failed", entry, "directory");
+      const isReplaced = this.#hasOutcome("copied", entry, "file") ||
+        !hasFile(entry) && !this.#hasOutcome("failed", entry, "directory");
       if (!isReplaced) return kept;
-      this.#mustBeDeleted.add(there.path);
+      this.#mustBeDeleted.add(targetEntry.path);
       return this.#expectDirectory(entry, null, isDeleting);
     }
     return kept;
   }
 
   /** Returns the expected state of an entry that the source doesn't have. */
-  #expectForeign(there: View, isDeleting: boolean): Expected | null {
-    const kept = { kept: there.raw };
-    const { path } = there;
-    if (!this.#deletes || there.isHidden || there.kind === "other" || !there.isReadable) {
+  #expectForeign(targetEntry: View, isDeleting: boolean): Expected | null {
+    const kept = { kept: targetEntry.raw };
+    const { path } = targetEntry;
+    if (
+      !this.#deletes || targetEntry.isHidden || targetEntry.kind === "other" ||
+      !targetEntry.isReadable
+    ) {
       return kept;
     }
-    if (!isDeleting && there.kind === "file") {
+    if (!isDeleting && targetEntry.kind === "file") {
       // In a read-only directory this is a failure; a dry run doesn't try.
       this.#mayFail.add(path);
       if (!this.#run.dryRun) return { ...kept, isStuck: true };
       this.#mayBeDeleted.add(path);
       return { ...kept, mayBeGone: true };
     }
-    if (there.kind === "file") {
+    if (targetEntry.kind === "file") {
       this.#mustBeDeleted.add(path);
       return null;
     }
     const entries = new Map<string, Expected>();
-    const isWritable = isWritableDirectory(there);
-    for (const [name, entry] of there.below) {
+    const isWritable = isWritableDirectory(targetEntry);
+    for (const [name, entry] of targetEntry.below) {
       const expected = this.#expectForeign(entry, isWritable);
       if (expected !== null) entries.set(name, expected);
     }
-    const isStaying = there.unnamed > 0 || [...entries.values()].some((it) => !it.mayBeGone);
+    const isStaying = targetEntry.unnamed > 0 || [...entries.values()].some((it) => !it.mayBeGone);
     if (!isDeleting) {
       this.#mayFail.add(path);
       if (!this.#run.dryRun) return { entries, isStuck: true };
@@ -627,7 +647,7 @@ class Judge {
       return { entries, isStuck };
     }
     // Reserved entries stay in a read-only directory.
-    if (entries.size > 0 || !isWritable && there.reserved.length > 0) {
+    if (entries.size > 0 || !isWritable && targetEntry.reserved.length > 0) {
       this.#mayBeDeleted.add(path);
       this.#mayFail.add(path);
       return { entries, mayBeGone: true, isStuck: true };
@@ -711,8 +731,8 @@ class Judge {
       if (after.kind !== "directory") return this.#object(`${show(path)} is a ${after.kind}`);
       const names = [...after.entries.keys()].filter((name) => !isReservedName(name));
       for (const name of new Set([...expected.entries.keys(), ...names])) {
-        const entry = expected.entries.get(name), found = after.entries.get(name) ?? null;
-        this.#compare(below(path, name), entry ?? {}, found);
+        const entry = expected.entries.get(name), actualEntry = after.entries.get(name) ?? null;
+        this.#compare(below(path, name), entry ?? {}, actualEntry);
       }
     } else this.#object(`${show(path)} is there`);
   }
@@ -721,43 +741,44 @@ class Judge {
 /**
  * Makes the view of a tree from one end.
  *
- * @param asked The view of the source at the same path, for which the filter was called; `null`
+ * @param filteredView The view of the source at the same path, for which the filter was called; `null`
  * without one. @param root The real path of the server's root; `null` for a local tree.
  */
 function view(
   path: string,
   raw: Raw,
-  asked: View | null,
+  filteredView: View | null,
   root: string | null,
   options: Options,
   isInHidden = false,
 ): View {
   const name = path.slice(path.lastIndexOf("/") + 1);
-  const seen = kindOf(raw, root);
-  const { kind, reason, file } = seen;
+  const seenKind = kindOf(raw, root);
+  const { kind, reason, file } = seenKind;
   // An obstacle is hidden with its entry, or by itself.
-  const isAsked = asked === null || asked.kind !== kind && asked.kind !== "other";
-  const isHidden = isInHidden || asked?.isHidden ||
+  const isAsked = filteredView === null ||
+    filteredView.kind !== kind && filteredView.kind !== "other";
+  const isHidden = isInHidden || filteredView?.isHidden ||
     path !== "" && isAsked && !accepts(options, { name, kind, reason });
   const entries = new Map<string, View>();
   const reserved: string[] = [];
-  const listed = kind === "directory" && raw.kind === "directory" ? raw : null;
-  for (const [child, entry] of listed?.entries ?? []) {
+  const listedDirectory = kind === "directory" && raw.kind === "directory" ? raw : null;
+  for (const [child, entry] of listedDirectory?.entries ?? []) {
     if (isReservedName(child)) reserved.push(child);
     else {
-      const source = asked?.below.get(child) ?? null;
+      const source = filteredView?.below.get(child) ?? null;
       entries.set(child, view(below(path, child), entry, source, root, options, isHidden));
     }
   }
   return {
-    ...seen,
+    ...seenKind,
     name,
     path,
     raw,
     isHidden,
     isReadable: file === null || canRead(file.mode),
     below: entries,
-    unnamed: listed?.unnamed ?? 0,
+    unnamed: listedDirectory?.unnamed ?? 0,
     reserved,
   };
 }
@@ -827,11 +848,11 @@ function entriesOf(root: View): View[] {
 /** Returns a path and its parent directories, the outermost first. */
 export function prefixes(path: string): string[] {
   const names = path.split("/");
-  return names.map((_, at) => names.slice(0, at + 1).join("/"));
+  return names.map((_, index) => names.slice(0, index + 1).join("/"));
 }
 
 function find(root: View, path: string): View | null {
-  let found: View | undefined = root;
-  for (const name of path === "" ? [] : path.split("/")) found = found?.below.get(name);
-  return found ?? null;
+  let current: View | undefined = root;
+  for (const name of path === "" ? [] : path.split("/")) current = current?.below.get(name);
+  return current ?? null;
 }

@@ -28,7 +28,7 @@ export interface OddDisk {
   /** Names for cases, some of which are equal on the disk. */
   readonly names: readonly string[];
   /** Mounts the disk; the returned function unmounts it. */
-  mount(dir: string, at: string): Promise<() => Promise<void>>;
+  mount(dir: string, mountPath: string): Promise<() => Promise<void>>;
 }
 
 const foldCase = (name: string) => name.toUpperCase().toLowerCase();
@@ -92,29 +92,29 @@ export function oddCases({ names }: OddDisk) {
   });
 }
 
-function mountExt4(dir: string, at: string): Promise<() => Promise<void>> {
+function mountExt4(dir: string, mountPath: string): Promise<() => Promise<void>> {
   run("truncate", "-s", "64M", `${dir}/image`);
   run("mkfs.ext4", "-q", `${dir}/image`);
-  run("mount", "-o", "loop", `${dir}/image`, at);
-  return Promise.resolve(() => Promise.resolve(void run("umount", at)));
+  run("mount", "-o", "loop", `${dir}/image`, mountPath);
+  return Promise.resolve(() => Promise.resolve(void run("umount", mountPath)));
 }
 
-function mountNtfs(dir: string, at: string): Promise<() => Promise<void>> {
+function mountNtfs(dir: string, mountPath: string): Promise<() => Promise<void>> {
   run("truncate", "-s", "32M", `${dir}/image`);
   run("mkfs.ntfs", "-F", "-Q", "-q", `${dir}/image`);
-  run("lowntfs-3g", "-o", "ignore_case", `${dir}/image`, at);
-  return Promise.resolve(() => Promise.resolve(void run("umount", at)));
+  run("lowntfs-3g", "-o", "ignore_case", `${dir}/image`, mountPath);
+  return Promise.resolve(() => Promise.resolve(void run("umount", mountPath)));
 }
 
-function mountFuse(this: OddDisk, dir: string, at: string): Promise<() => Promise<void>> {
+function mountFuse(this: OddDisk, dir: string, mountPath: string): Promise<() => Promise<void>> {
   Deno.mkdirSync(`${dir}/backing`);
-  return mountOddDisk(`${dir}/backing`, at, this.name, "/dev/null");
+  return mountOddDisk(`${dir}/backing`, mountPath, this.name, "/dev/null");
 }
 
 /** Runs a case; throws if a result deviates from the documentation. */
 export async function checkOdd(
   disk: OddDisk,
-  it: Case,
+  testCase: Case,
   large: string,
   mounted: string,
 ): Promise<void> {
@@ -123,33 +123,33 @@ export async function checkOdd(
   try {
     Deno.mkdirSync(source);
     Deno.mkdirSync(target);
-    id = write(target, it.target, id);
-    id = write(source, it.earlier, id);
-    if (it.earlier.length > 0) await transfer(it, source, target);
+    id = write(target, testCase.target, id);
+    id = write(source, testCase.earlier, id);
+    if (testCase.earlier.length > 0) await transfer(testCase, source, target);
     removeTree(source);
     Deno.mkdirSync(source);
-    write(source, it.source, id);
-    const before = flatten(see(target), {});
+    write(source, testCase.source, id);
+    const targetBefore = flatten(see(target), {});
     if (hasRsync()) run("cp", "-a", target, theirs);
     const untouched = flatten(see(source), { directoryTimes: true });
-    const { events, result } = await transfer(it, source, target);
-    const found = differences(untouched, flatten(see(source), { directoryTimes: true }));
-    const run1 = { disk, it, source, target };
-    found.push(...objections(run1, before, events, result));
+    const { events, result } = await transfer(testCase, source, target);
+    const problems = differences(untouched, flatten(see(source), { directoryTimes: true }));
+    const run1 = { disk, testCase, source, target };
+    problems.push(...objections(run1, targetBefore, events, result));
     if (result.failed === events.filter(isRespelled).length) {
       const now = flatten(see(target), {});
-      const again = await transfer(it, source, target);
-      const failed = again.result.failed - again.events.filter(isRespelled).length;
-      if (again.result.files + again.result.deleted + failed > 0) {
-        found.push(`the second run did something: ${Deno.inspect(again.events)}`);
+      const secondRun = await transfer(testCase, source, target);
+      const failedCount = secondRun.result.failed - secondRun.events.filter(isRespelled).length;
+      if (secondRun.result.files + secondRun.result.deleted + failedCount > 0) {
+        problems.push(`the second run did something: ${Deno.inspect(secondRun.events)}`);
       }
-      found.push(...differences(now, flatten(see(target), {})));
-      found.push(...objections(run1, now, again.events, again.result));
-      if (exists(theirs)) found.push(...besideRsync(run1, theirs));
+      problems.push(...differences(now, flatten(see(target), {})));
+      problems.push(...objections(run1, now, secondRun.events, secondRun.result));
+      if (exists(theirs)) problems.push(...findMissingFromRsync(run1, theirs));
     }
-    if (found.length > 0) {
+    if (problems.length > 0) {
       throw new Error(
-        `${disk.name}: ${found.join("\n")}\n${Deno.inspect(result)}\n${Deno.inspect(events)}`,
+        `${disk.name}: ${problems.join("\n")}\n${Deno.inspect(result)}\n${Deno.inspect(events)}`,
       );
     }
   } finally {
@@ -161,12 +161,15 @@ export async function checkOdd(
  * Returns the entries that rsync copies to the same target, and Degu doesn't. The deletions of
  * rsync are no model.
  */
-function besideRsync({ disk, it, source, target }: OddRun, theirs: string): string[] {
-  if (!it.replace || it.compare !== "time" || it.source.length === 0) return [];
+function findMissingFromRsync(
+  { disk, testCase, source, target }: OddRun,
+  theirs: string,
+): string[] {
+  if (!testCase.replace || testCase.compare !== "time" || testCase.source.length === 0) return [];
   rsync(source, theirs);
   const ours = foldedTree(disk, target);
   return [...foldedTree(disk, theirs)].flatMap(([path, text]) => {
-    const isWanted = it.source.some((entry) =>
+    const isWanted = testCase.source.some((entry) =>
       disk.fold(entry.path.join("/")) !== "" &&
       entry.path.map(disk.fold).join("/") === path
     );
@@ -197,16 +200,19 @@ function write(root: string, entries: Case["target"], id: number): number {
   return id;
 }
 
-async function transfer(it: Case, source: string, target: string) {
-  const app = new FilesApp(it.download ? source : target, { list: true, write: !it.download });
+async function transfer(testCase: Case, source: string, target: string) {
+  const app = new FilesApp(testCase.download ? source : target, {
+    list: true,
+    write: !testCase.download,
+  });
   await using server = new Server(["127.0.0.1", 0], app);
   const serving = server.serveForever();
   const client = new Client(server.address, { timeout: 20 });
   const events: TreeEvent[] = [];
-  const { delete: deletes, replace, compare } = it;
+  const { delete: deletes, replace, compare } = testCase;
   const onEvent = (event: TreeEvent) => void events.push(event);
   const options = { delete: deletes, replace, compare, partial: true, onEvent };
-  const result = it.download
+  const result = testCase.download
     ? await downloadTree(client, "/", target, options)
     : await uploadTree(client, source, "/", options);
   server.close();
@@ -217,7 +223,7 @@ async function transfer(it: Case, source: string, target: string) {
 /** A case and its location. */
 interface OddRun {
   readonly disk: OddDisk;
-  readonly it: Case;
+  readonly testCase: Case;
   readonly source: string;
   readonly target: string;
 }
@@ -231,49 +237,51 @@ function isRespelled(event: TreeEvent): event is TreeEvent & { readonly type: "f
 }
 
 function objections(
-  { disk, it, source, target }: OddRun,
-  before: ReadonlyMap<string, string>,
+  { disk, testCase, source, target }: OddRun,
+  targetBefore: ReadonlyMap<string, string>,
   events: readonly TreeEvent[],
   result: TreeResult,
 ): string[] {
   const fold = (path: string) => path.split("/").map(disk.fold).join("/");
-  const found: string[] = [];
+  const problems: string[] = [];
   const outcomes = outcomesOf(events.filter((event) => !isRespelled(event)));
-  const wanted = new Set<string>();
+  const wantedNames = new Set<string>();
   const placed = new Map<string, string>();
   const sources = flatten(see(source), {});
   for (const [path, text] of sources) {
     const parts = path.split("/");
     for (let length = 1; length <= parts.length; length++) {
-      wanted.add(fold(parts.slice(0, length).join("/")));
+      wantedNames.add(fold(parts.slice(0, length).join("/")));
     }
     if (!text.startsWith("file ")) continue;
     const [outcome = "skipped", ...more] = outcomes.get(path) ?? [];
-    if (outcome === "skipped" || more.length > 0) found.push(`${path} has not one outcome`);
+    if (outcome === "skipped" || more.length > 0) problems.push(`${path} has not one outcome`);
     if (outcome !== "copied" && outcome !== "unchanged") continue;
-    const other = placed.get(fold(path));
-    if (other !== undefined) found.push(`${path} and ${other} are one file, and both ${outcome}`);
+    const otherPath = placed.get(fold(path));
+    if (otherPath !== undefined) {
+      problems.push(`${path} and ${otherPath} are one file, and both ${outcome}`);
+    }
     placed.set(fold(path), path);
     const raw = see(`${target}/${path}`);
     if (raw?.kind !== "file" || !text.startsWith(`file ${raw.key} `)) {
       const now = raw?.kind === "file" ? raw.key : raw?.kind ?? "gone";
-      found.push(`${path} is ${outcome}: ${text}; the target has ${now}`);
+      problems.push(`${path} is ${outcome}: ${text}; the target has ${now}`);
     }
   }
-  const left = flatten(see(target), {});
-  const after = new Set([...left.keys()].map(fold));
+  const remaining = flatten(see(target), {});
+  const remainingNames = new Set([...remaining.keys()].map(fold));
   const hasFailed = [...outcomes.values()].flat().includes("failed");
-  for (const path of before.keys()) {
+  for (const path of targetBefore.keys()) {
     if (path === "" || isReservedName(path)) continue;
-    const isThere = after.has(fold(path)), isWanted = wanted.has(fold(path));
+    const isThere = remainingNames.has(fold(path)), isWanted = wantedNames.has(fold(path));
     const isInTheWay = [...placed.keys()].some((file) => fold(path).startsWith(`${fold(file)}/`));
-    if (isThere || isInTheWay && it.delete) continue;
-    if (isWanted) found.push(`${path}, which the source has in some spelling, is gone`);
-    else if (!it.delete || hasFailed) found.push(`${path} is gone`);
+    if (isThere || isInTheWay && testCase.delete) continue;
+    if (isWanted) problems.push(`${path}, which the source has in some spelling, is gone`);
+    else if (!testCase.delete || hasFailed) problems.push(`${path} is gone`);
   }
   const respelled = events.flatMap((event) => isRespelled(event) ? [event.path.join("/")] : []);
   if (result.deletionsSkipped === "spelling" !== respelled.length > 0) {
-    found.push(`deletionsSkipped is ${result.deletionsSkipped}, respelled is ${respelled}`);
+    problems.push(`deletionsSkipped is ${result.deletionsSkipped}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled);
   // The directory that determines superfluous entries: the innermost parent whose name has the same
@@ -284,17 +292,17 @@ function objections(
     while (depth < names.length && sources.has(names.slice(0, depth + 1).join("/"))) depth++;
     return names.slice(0, depth).join("/");
   };
-  for (const path of before.keys()) {
+  for (const path of targetBefore.keys()) {
     const isKept = directories.has(judging(path)) && !sources.has(path);
     const isInTheWay = [...placed.keys()].some((file) => fold(path).startsWith(`${fold(file)}/`));
-    if (path === "" || !isKept || isInTheWay || after.has(fold(path))) continue;
-    found.push(`${path} is gone, beside ${respelled}`);
+    if (path === "" || !isKept || isInTheWay || remainingNames.has(fold(path))) continue;
+    problems.push(`${path} is gone, beside ${respelled}`);
   }
-  for (const path of left.keys()) {
-    if (path === "" || wanted.has(fold(path)) || isReservedName(path)) continue;
-    if (!it.delete || hasFailed || sources.size === 1) continue;
+  for (const path of remaining.keys()) {
+    if (path === "" || wantedNames.has(fold(path)) || isReservedName(path)) continue;
+    if (!testCase.delete || hasFailed || sources.size === 1) continue;
     if (directories.has(judging(path))) continue;
-    found.push(`${path} is there, and the source does not have it`);
+    problems.push(`${path} is there, and the source does not have it`);
   }
-  return found;
+  return problems;
 }

@@ -44,9 +44,9 @@ export const NAMED: readonly Named[] = [
   {
     name: "links, special files and unreadable entries stay at the target, with their directories",
     explains: ({ path, theirs, ours }, { before }) => {
-      const raw = at(before, path);
+      const raw = entryAt(before, path);
       return ours !== null && theirs !== ours &&
-        holds(
+        containsMatch(
           raw,
           (it) =>
             isOther(it) || it.kind === "directory" && (it.unnamed > 0 || (it.mode & 0o200) === 0),
@@ -63,36 +63,38 @@ export const NAMED: readonly Named[] = [
     name:
       "an entry stays if the source has a special file, a link or an unreadable entry with its name",
     explains: ({ path, ours }, { source, before }) =>
-      ours !== null && at(before, path) !== null &&
-      onTheWay(source, path).some((raw) => raw !== null && isOther(raw)),
+      ours !== null && entryAt(before, path) !== null &&
+      entriesOnPath(source, path).some((raw) => raw !== null && isOther(raw)),
   },
   {
     name: "times that differ only by a disk's rounding are equal",
     explains: ({ path, ours }, { source, before }) => {
-      const one = at(source, path), other = at(before, path);
-      return one?.kind === "file" && other?.kind === "file" && one.size === other.size &&
-        one.modified !== other.modified && isSameTime(one.modified, other.modified) &&
+      const sourceFile = entryAt(source, path), targetFile = entryAt(before, path);
+      return sourceFile?.kind === "file" && targetFile?.kind === "file" &&
+        sourceFile.size === targetFile.size &&
+        sourceFile.modified !== targetFile.modified &&
+        isSameTime(sourceFile.modified, targetFile.modified) &&
         ours !== null;
     },
   },
   {
     name: "reserved names are not copied, and do not keep their directory",
     explains: ({ path, ours }, { source, before }) =>
-      ours === null && at(source, path) === null &&
-      holds(at(before, path), (_, name) => isReservedName(name)),
+      ours === null && entryAt(source, path) === null &&
+      containsMatch(entryAt(before, path), (_, name) => isReservedName(name)),
   },
   {
     name: "names that are not UTF-8 are not copied, and stay",
     explains: ({ path }, { source, before }) =>
-      [at(source, path), at(before, path)].some((raw) =>
-        holds(raw, (it) => it.kind === "directory" && it.unnamed > 0)
+      [entryAt(source, path), entryAt(before, path)].some((raw) =>
+        containsMatch(raw, (it) => it.kind === "directory" && it.unnamed > 0)
       ),
   },
   {
     name: "a new directory is writable, whatever its mode at the source",
     explains: ({ path, ours }, { source }) =>
       ours !== null &&
-      [source, ...onTheWay(source, path.slice(0, -1))].some((raw) =>
+      [source, ...entriesOnPath(source, path.slice(0, -1))].some((raw) =>
         raw?.kind === "directory" && (raw.mode & 0o200) === 0
       ),
   },
@@ -161,23 +163,23 @@ export function compare(compared: Compared): { named: string[]; unnamed: string[
   return { named, unnamed };
 }
 
-function at(root: RawDirectory, path: readonly string[]): Raw | null {
+function entryAt(root: RawDirectory, path: readonly string[]): Raw | null {
   let raw: Raw | undefined = root;
   for (const name of path) raw = raw?.kind === "directory" ? raw.entries.get(name) : undefined;
   return raw ?? null;
 }
 
 /** Returns the entries on a path, and its target. */
-function onTheWay(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
-  return path.map((_, index) => at(root, path.slice(0, index + 1)));
+function entriesOnPath(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
+  return path.map((_, index) => entryAt(root, path.slice(0, index + 1)));
 }
 
 /** Reports whether the difference applies to the entry, or to an entry below it. */
-function holds(
+function containsMatch(
   raw: Raw | null,
   isSo: (raw: Raw, name: string) => boolean,
   name = "",
 ): boolean {
   return raw !== null && (isSo(raw, name) || raw.kind === "directory" &&
-      [...raw.entries].some(([below, entry]) => holds(entry, isSo, below)));
+      [...raw.entries].some(([below, entry]) => containsMatch(entry, isSo, below)));
 }

@@ -45,10 +45,13 @@ function start(machine: Machine, args: readonly string[], hasTerminal = false): 
 
 /** Runs a command that must succeed. */
 async function run(machine: Machine, ...args: string[]): Promise<AgentEnd> {
-  const end = await start(machine, args).waitForEnd();
-  assert(end.code === 0, `${machine.name}$ degu ${args.join(" ")}: ${end.stdout}${end.stderr}`);
+  const result = await start(machine, args).waitForEnd();
+  assert(
+    result.code === 0,
+    `${machine.name}$ degu ${args.join(" ")}: ${result.stdout}${result.stderr}`,
+  );
   console.log(`${machine.name}$ degu ${args.join(" ")}`);
-  return end;
+  return result;
 }
 
 /** Runs two commands on terminals, which must show the same number. */
@@ -83,13 +86,13 @@ try {
     await run(two, "put", "hello.txt", "one:");
     await run(two, "put", "-r", "tree", "one:");
     await run(two, "sync", "tree", "one:again");
-    const all = await readTree(`${one.dir}/Inbox/two`);
-    const both = ["tree", "again"].flatMap((name) =>
+    const inboxTree = await readTree(`${one.dir}/Inbox/two`);
+    const expectedPaths = ["tree", "again"].flatMap((name) =>
       [["", null], ...Object.entries(tree)].map(([path, text]) => {
         return [`${name}${path === "" ? "" : `/${path}`}`, text];
       })
     );
-    assertEquals(all, { "hello.txt": "hello", ...Object.fromEntries(both) });
+    assertEquals(inboxTree, { "hello.txt": "hello", ...Object.fromEntries(expectedPaths) });
     const { stdout } = await run(two, "ls", "one:");
     assert(stdout.includes("a b.txt"), stdout);
     await run(two, "get", "one:a b.txt", ".");
@@ -97,8 +100,8 @@ try {
     assertEquals(await Deno.readTextFile(`${two.dir}/a b.txt`), "1");
     assertEquals((await readTree(`${two.dir}/mirror`))["deep/er/file"], "2");
     // A second run finds all files unchanged.
-    const { stdout: again } = await run(two, "sync", "one:", "mirror", "--json");
-    assert(!again.includes('"from"'), again);
+    const { stdout: secondOutput } = await run(two, "sync", "one:", "mirror", "--json");
+    assert(!secondOutput.includes('"from"'), secondOutput);
   }
   await compare(["send", "share"], ["receive", "received"], "degu:");
   assertEquals((await readTree(`${two.dir}/received`))["share/deep/er/file"], "2");

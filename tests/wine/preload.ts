@@ -39,9 +39,9 @@ type Run = (context: Context) => unknown;
 function readArguments(args: unknown[]): { options: Record<string, unknown>; fn: Run } {
   const fn = args.find((each) => typeof each === "function") as Run | undefined;
   const name = args.find((each) => typeof each === "string");
-  const given = args.find((each) => typeof each === "object") as Record<string, unknown>;
-  const options = { ...given, ...(name === undefined ? {} : { name }) };
-  return { options: { name: fn?.name, ...options }, fn: fn ?? (given.fn as Run) };
+  const givenOptions = args.find((each) => typeof each === "object") as Record<string, unknown>;
+  const options = { ...givenOptions, ...(name === undefined ? {} : { name }) };
+  return { options: { name: fn?.name, ...options }, fn: fn ?? (givenOptions.fn as Run) };
 }
 
 /** Makes the arguments for a test that is in the table, or that has steps in the table. */

@@ -26,13 +26,13 @@ const ARRIVED = /^moved .*$/m;
 /** A relay that passes on the first bytes of an upload, and the others after `open` is called. */
 class Gate extends Relay {
   static readonly #OPEN_BYTES = 4 * MEBIBYTE;
-  readonly #opened = Promise.withResolvers<void>();
+  readonly #gateOpened = Promise.withResolvers<void>();
 
   protected relay(camera: Deno.Conn, recorder: Deno.Conn): Promise<void>[] {
     let bytes = 0;
     const hold = ({ length }: Uint8Array) => {
       bytes += length;
-      return bytes > Gate.#OPEN_BYTES ? this.#opened.promise : undefined;
+      return bytes > Gate.#OPEN_BYTES ? this.#gateOpened.promise : undefined;
     };
     // Either side may be killed.
     return [passOn(camera, recorder, hold), passOn(recorder, camera, () => {})].map((passing) =>
@@ -41,7 +41,7 @@ class Gate extends Relay {
   }
 
   open(): void {
-    this.#opened.resolve();
+    this.#gateOpened.resolve();
   }
 }
 
@@ -81,17 +81,17 @@ async function makeLab() {
     },
     /** Creates a recording with an old time, renames it now, and returns its path. */
     async record(camera: string, name: string, bytes: number) {
-      const whole = `${dir.path}/${camera}/recording`;
-      await Deno.writeTextFile(whole, `${camera} ${name}`);
-      await Deno.truncate(whole, bytes);
+      const directory = `${dir.path}/${camera}/recording`;
+      await Deno.writeTextFile(directory, `${camera} ${name}`);
+      await Deno.truncate(directory, bytes);
       const hourAgo = new Date(Date.now() - 3_600_000);
-      await Deno.utime(whole, hourAgo, hourAgo);
+      await Deno.utime(directory, hourAgo, hourAgo);
       const file = `${dir.path}/${camera}/outbox/${name}`;
-      await Deno.rename(whole, file);
+      await Deno.rename(directory, file);
       return file;
     },
     /** Ends a program like systemd, and checks that it needed all of its permissions. */
-    async end(program: RunningProcess, path: string, name: string) {
+    async endProgram(program: RunningProcess, path: string, name: string) {
       program.child.kill("SIGTERM");
       const { success, stderr } = await program.waitForEnd();
       assert(success, stderr);
@@ -103,7 +103,7 @@ async function makeLab() {
 
 Deno.test("no recording is lost if the recorder is killed during an upload and restarted, and uploads are resumed", async () => {
   await using lab = await makeLab();
-  const kept = `${lab.recordings}/porch`;
+  const recordings = `${lab.recordings}/porch`;
   const growing = await lab.record("garden", "large", LARGE);
   await lab.record("porch", "small", 1000);
   await using first = await lab.startRecorder();
@@ -113,11 +113,19 @@ Deno.test("no recording is lost if the recorder is killed during an upload and r
 
   // Kill the recorder when a part of the large recording exists.
   await lab.record("porch", "large", LARGE);
-  await withTimeout(waitForFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
+  await withTimeout(
+    waitForFile(recordings, (_name, size) => size >= MEBIBYTE),
+    "a part is there",
+    60,
+  );
   first.kill();
   await first.child.status;
   porch.gate.open();
-  assertEquals(await listNames(kept), [".degu-files", "small"], "the large one is not complete");
+  assertEquals(
+    await listNames(recordings),
+    [".degu-files", "small"],
+    "the large one is not complete",
+  );
 
   // While the recorder is off, new recordings are made, and none is removed.
   await porch.waitForStderr(/next run in 1 s\n/);
@@ -148,15 +156,15 @@ Deno.test("no recording is lost if the recorder is killed during an upload and r
   assertEquals(bytes, `${LARGE}`);
   assert(Number(already) >= MEBIBYTE, `resumed from ${already}`);
   for (const [name, bytes] of [["large", LARGE], ["later", 3000], ["small", 1000]] as const) {
-    const [content, text] = [await Deno.readFile(`${kept}/${name}`), `porch ${name}`];
+    const [content, text] = [await Deno.readFile(`${recordings}/${name}`), `porch ${name}`];
     assertEquals(content.length, bytes);
     assertEquals(new TextDecoder().decode(content.subarray(0, text.length)), text);
   }
   assertEquals(await listNames(ofGarden), [".degu-files", "large"]);
 
-  await lab.end(porch, CAMERA, "porch");
-  await lab.end(garden, CAMERA, "garden");
-  await lab.end(second, RECORDER, "desk");
+  await lab.endProgram(porch, CAMERA, "porch");
+  await lab.endProgram(garden, CAMERA, "garden");
+  await lab.endProgram(second, RECORDER, "desk");
   for (const name of ["porch", "garden"]) {
     assertEquals(await listNames(`${lab.path}/${name}/outbox`), [], "copied files are removed");
   }
@@ -164,23 +172,29 @@ Deno.test("no recording is lost if the recorder is killed during an upload and r
 
 Deno.test("a file that the recorder refuses stays in the outbox, and the others are copied", async () => {
   await using lab = await makeLab();
-  const [good, bad] = ["good", "bad"].map((kind) => [1, 2, 3, 4, 5, 6, 7, 8].map((n) => kind + n));
-  for (const [i, name] of bad!.entries()) {
+  const [acceptedNames, refusedNames] = ["good", "bad"].map((kind) =>
+    [1, 2, 3, 4, 5, 6, 7, 8].map((n) => kind + n)
+  );
+  for (const [i, name] of refusedNames!.entries()) {
     // A directory with the name of a file causes a refusal.
     await Deno.mkdir(`${lab.recordings}/porch/${name}`);
     await lab.record("porch", name, 10);
-    await lab.record("porch", good![i]!, 10);
+    await lab.record("porch", acceptedNames![i]!, 10);
   }
   await using recorder = await lab.startRecorder();
   await recorder.waitForStdout(/^Recording/m);
   await using porch = await lab.startCamera("porch");
-  for (const _ of good!) await porch.waitForStdout(ARRIVED);
+  for (const _ of acceptedNames!) await porch.waitForStdout(ARRIVED);
   await porch.waitForStderr(/^bad3 stays in outbox: .* a directory has this name/m);
   await porch.waitForStderr(
     /^TransferError: 8 entries could not be copied or deleted; the first: .*; next run in /m,
   );
   porch.child.kill("SIGTERM");
   assert((await porch.waitForEnd()).success);
-  assertEquals(await listNames(`${lab.path}/porch/outbox`), bad);
-  assertEquals(await listNames(`${lab.recordings}/porch`), [".degu-files", ...bad!, ...good!]);
+  assertEquals(await listNames(`${lab.path}/porch/outbox`), refusedNames);
+  assertEquals(await listNames(`${lab.recordings}/porch`), [
+    ".degu-files",
+    ...refusedNames!,
+    ...acceptedNames!,
+  ]);
 });

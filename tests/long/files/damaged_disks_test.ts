@@ -30,14 +30,14 @@ import {
 } from "../../files/refused_writes.ts";
 
 /** Returns a command that runs its arguments with a disk `disk` that has these faults. */
-async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
+async function makeFailingDiskCommand(dir: string, faults: readonly string[]): Promise<string[]> {
   await fill(dir, { faults: faults.map((line) => `${line}\n`).join("") });
   return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, 'plain "$0/faults"'), dir];
 }
 
 async function canFail(): Promise<boolean> {
   await using dir = await createTempDir();
-  return await canRun(...await failing(dir.path, []));
+  return await canRun(...await makeFailingDiskCommand(dir.path, []));
 }
 
 const mayFail = await canFail();
@@ -49,9 +49,9 @@ interface Row {
   readonly target: Readonly<Record<string, string | null>>;
   /** The paths that failed; `null` if the whole call rejects. */
   readonly failed: readonly string[] | null;
-  readonly kept: TreeResult["deletionsSkipped"];
+  readonly deletionsSkipped: TreeResult["deletionsSkipped"];
   /** The paths of the target after the call. */
-  readonly left: readonly string[];
+  readonly remaining: readonly string[];
 }
 
 const rows: readonly Row[] = [
@@ -61,8 +61,8 @@ const rows: readonly Row[] = [
     source: { "d/a": "1", "d/b": "2", e: "3" },
     target: { "d/a": "1", "d/b": "2", old: "4" },
     failed: ["d"],
-    kept: "incomplete",
-    left: ["d/a", "d/b", "e", "old"],
+    deletionsSkipped: "incomplete",
+    remaining: ["d/a", "d/b", "e", "old"],
   })),
   {
     name: "the source itself, which fails in its middle",
@@ -70,8 +70,8 @@ const rows: readonly Row[] = [
     source: { a: "1", b: "2" },
     target: { b: "2", old: "3" },
     failed: null,
-    kept: null,
-    left: ["b", "old"],
+    deletionsSkipped: null,
+    remaining: ["b", "old"],
   },
   {
     name: "a small and a large file of the source with a bad sector",
@@ -79,8 +79,8 @@ const rows: readonly Row[] = [
     source: { "d/bad": "1", "d/bad-large": "x".repeat(70_000), "d/good": "2" },
     target: { "d/bad": "00", old: "3" },
     failed: ["d/bad", "d/bad-large"],
-    kept: "failed",
-    left: ["d/bad", "d/good", "old"],
+    deletionsSkipped: "failed",
+    remaining: ["d/bad", "d/good", "old"],
   },
   {
     name: "a directory of the target that fails in its middle",
@@ -88,8 +88,8 @@ const rows: readonly Row[] = [
     source: { "d/a": "1", e: "2" },
     target: { "d/a": "0", "d/b": "2", "gone/a": "3" },
     failed: ["d", "d/a"],
-    kept: "failed",
-    left: ["d/a", "d/b", "e", "gone/a"],
+    deletionsSkipped: "failed",
+    remaining: ["d/a", "d/b", "e", "gone/a"],
   },
   {
     name: "an inode of the target whose lstat fails",
@@ -97,8 +97,8 @@ const rows: readonly Row[] = [
     source: { "d/bad": "1", "d/good": "2" },
     target: { "d/bad": "0", "d/other": "3" },
     failed: ["d/bad"],
-    kept: "failed",
-    left: ["d/bad", "d/good", "d/other"],
+    deletionsSkipped: "failed",
+    remaining: ["d/bad", "d/good", "d/other"],
   },
   {
     name: "a file in a directory in the way, which can't be removed",
@@ -106,8 +106,8 @@ const rows: readonly Row[] = [
     source: { d: "1", e: "2" },
     target: { "d/bad": "3", "d/good": "4" },
     failed: ["d", "d/bad"],
-    kept: null,
-    left: ["d/bad", "e"],
+    deletionsSkipped: null,
+    remaining: ["d/bad", "e"],
   },
   {
     name: "the target itself, which fails in its middle",
@@ -115,8 +115,8 @@ const rows: readonly Row[] = [
     source: { a: "1" },
     target: { b: "2", c: "3" },
     failed: null,
-    kept: null,
-    left: ["b", "c"],
+    deletionsSkipped: null,
+    remaining: ["b", "c"],
   },
   ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "ENOENT"].flatMap((
     code,
@@ -127,8 +127,8 @@ const rows: readonly Row[] = [
       source: { "d/bad": "1", "d/good": "2" },
       target: { "d/bad": "0", old: "3" },
       failed: ["d/bad"],
-      kept: "incomplete",
-      left: ["d/bad", "d/good", "old"],
+      deletionsSkipped: "incomplete",
+      remaining: ["d/bad", "d/good", "old"],
     },
     {
       name: `a small and a large file of the source that can't be opened: ${code}`,
@@ -136,8 +136,8 @@ const rows: readonly Row[] = [
       source: { "d/bad": "1", "d/bad-large": "x".repeat(70_000), "d/good": "2" },
       target: { "d/bad": "00", old: "3" },
       failed: ["d/bad", "d/bad-large"],
-      kept: "failed",
-      left: ["d/bad", "d/good", "old"],
+      deletionsSkipped: "failed",
+      remaining: ["d/bad", "d/good", "old"],
     },
   ]),
 ];
@@ -159,33 +159,35 @@ Deno.test({
     const faults = jobs.flatMap(({ row, place }) => {
       return row.faults.map((line) => line.replace(" /", ` ^/${place}/`));
     });
-    const all = await copyInProcess(
-      await failing(dir.path, faults),
+    const results = await copyInProcess(
+      await makeFailingDiskCommand(dir.path, faults),
       jobs.map(({ direction, place }): CopyJob => ({
         direction,
         dir: `${dir.path}/disk/${place}`,
       })),
     );
     for (const [i, { row, direction, place }] of jobs.entries()) {
-      const { outcomes = {}, rejection: rejected, result } = all[i]!;
-      const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
-      const failed = Object.keys(outcomes).filter((path) => outcomes[path] === "failed");
-      assertEquals(rejected === undefined ? failed.toSorted() : null, row.failed, shown);
-      if (rejected === undefined) assertEquals(result.deletionsSkipped, row.kept, shown);
-      const left = await filesBelow(`${dir.path}/backing/${place}/target`);
-      assertEquals(left.toSorted(), row.left, shown);
+      const { outcomes = {}, rejection: rejected, result } = results[i]!;
+      const context = `${direction}: ${row.name}: ${Deno.inspect(results[i])}`;
+      const failedPaths = Object.keys(outcomes).filter((path) => outcomes[path] === "failed");
+      assertEquals(rejected === undefined ? failedPaths.toSorted() : null, row.failed, context);
+      if (rejected === undefined) {
+        assertEquals(result.deletionsSkipped, row.deletionsSkipped, context);
+      }
+      const remaining = await filesBelow(`${dir.path}/backing/${place}/target`);
+      assertEquals(remaining.toSorted(), row.remaining, context);
     }
   },
 });
 
 async function filesBelow(dir: string, below = ""): Promise<string[]> {
-  const found: string[] = [];
+  const paths: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(`${dir}/${below}`)) {
     if (name.includes(".degu-")) continue;
-    if (isDirectory) found.push(...await filesBelow(dir, `${below}${name}/`));
-    else found.push(below + name);
+    if (isDirectory) paths.push(...await filesBelow(dir, `${below}${name}/`));
+    else paths.push(below + name);
   }
-  return found;
+  return paths;
 }
 
 Deno.test({
@@ -206,9 +208,9 @@ Deno.test({
       ...["readdir 1 EIO ^/d$", "read 0 EIO ^/torn$"],
     ];
     const names = [["bad"], ["closed"], ["torn"], ["good"], ["none"], ["d", "a"]];
-    const [list, tree, bundle, ...others] = await requestResponses(
+    const [list, tree, bundle, ...otherResponses] = await requestResponses(
       `${dir.path}/disk`,
-      await failing(dir.path, faults),
+      await makeFailingDiskCommand(dir.path, faults),
       [
         ["GET", "/"],
         ["GET", "/?tree"],
@@ -225,9 +227,12 @@ Deno.test({
       ],
     );
     // Only a list of the whole tree reads the directory.
-    for (const [answer, directory] of [[list, "directory"], [tree, "unreadable"]] as const) {
-      const listed = JSON.parse(new TextDecoder().decode(answer![1])) as Record<string, string>[];
-      const reasons = listed.map(({ name, path, kind, reason }) => {
+    for (const [response, directory] of [[list, "directory"], [tree, "unreadable"]] as const) {
+      const entries = JSON.parse(new TextDecoder().decode(response![1])) as Record<
+        string,
+        string
+      >[];
+      const reasons = entries.map(({ name, path, kind, reason }) => {
         return `${name ?? path} ${reason ?? kind}`;
       });
       assertEquals(reasons.filter((line) => /^(bad|d|good|d,.*) /.test(line)).toSorted(), [
@@ -238,7 +243,17 @@ Deno.test({
     }
     const records = parseBundle(GET_RESPONSE, bundle![1]);
     assertEquals(records.map(({ record }) => record.status), [403, 403, 403, 200, 404, 200]);
-    assertEquals(others.map(([status]) => status), [403, 403, 403, 403, 403, 403, 403, 200, 404]);
+    assertEquals(otherResponses.map(([status]) => status), [
+      403,
+      403,
+      403,
+      403,
+      403,
+      403,
+      403,
+      200,
+      404,
+    ]);
   },
 });
 
@@ -286,11 +301,11 @@ Deno.test({
 });
 
 Deno.test("while the served directory is missing, each request gets 503, and each call rejects as a whole", async () => {
-  await using there = await createTempDir();
-  await using here = await createTempDir();
-  const root = `${there.path}/root`;
-  await fill(there.path, { "root/a": "1", "root/d/b": "2" });
-  await fill(here.path, { "tree/a": "3", "tree/c": "4", file: "5" });
+  await using remoteDir = await createTempDir();
+  await using localDir = await createTempDir();
+  const root = `${remoteDir.path}/root`;
+  await fill(remoteDir.path, { "root/a": "1", "root/d/b": "2" });
+  await fill(localDir.path, { "tree/a": "3", "tree/c": "4", file: "5" });
   await using serving = serve(new FilesApp(root, { list: true, write: true }));
   const client = serving.makeClient();
   await Deno.rename(root, `${root}.moved`);
@@ -309,10 +324,10 @@ Deno.test("while the served directory is missing, each request gets 503, and eac
   const events: string[] = [];
   const onEvent = ({ type }: { type: string }) => void events.push(type);
   const calls: (() => Promise<unknown>)[] = [
-    () => download(client, "/a", `${here.path}/copy`),
-    () => upload(client, `${here.path}/file`, "/file"),
-    () => downloadTree(client, "/", `${here.path}/tree`, { delete: true, onEvent }),
-    () => uploadTree(client, `${here.path}/tree`, "/", { delete: true, onEvent }),
+    () => download(client, "/a", `${localDir.path}/copy`),
+    () => upload(client, `${localDir.path}/file`, "/file"),
+    () => downloadTree(client, "/", `${localDir.path}/tree`, { delete: true, onEvent }),
+    () => uploadTree(client, `${localDir.path}/tree`, "/", { delete: true, onEvent }),
     () => Array.fromAsync(listDirectory(client, "/")),
     () => Array.fromAsync(listTree(client, "/")),
   ];
@@ -324,8 +339,8 @@ Deno.test("while the served directory is missing, each request gets 503, and eac
   assertEquals(events, []);
   // Restore the directory.
   await Deno.rename(`${root}.moved`, root);
-  await download(client, "/a", `${here.path}/copy`);
-  assertEquals(await Deno.readTextFile(`${here.path}/copy`), "1");
+  await download(client, "/a", `${localDir.path}/copy`);
+  assertEquals(await Deno.readTextFile(`${localDir.path}/copy`), "1");
 });
 
 Deno.test({

@@ -8,8 +8,8 @@ Deno.test("a tree has at most 1,000,000 entries", async () => {
   const element = { path: ["a"], kind: "other", reason: "name", size: 0, modified: new Date(0) };
   const text = `${JSON.stringify(element)},\n`.repeat(1000);
   const thousand = new TextEncoder().encode(text);
-  const pieces = Array.from({ length: 1001 }, () => thousand);
-  const body = makeChunkedBody(new TextEncoder().encode("[\n"), ...pieces);
+  const chunks = Array.from({ length: 1001 }, () => thousand);
+  const body = makeChunkedBody(new TextEncoder().encode("[\n"), ...chunks);
   await using serving = serve(() => [200, "OK", { "content-type": "application/json" }, body]);
   let count = 0;
   const list = async () => {

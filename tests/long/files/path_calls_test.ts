@@ -62,19 +62,19 @@ testUnless(
     const args = [path, `${FILES}`, `${LEVELS}`];
     await runProgram("path_calls.ts", { flags: ["-A"], args, through: [...TRACE, trace] });
     const steps = callsOf(await Deno.readTextFile(trace), path);
-    for (const [name, most] of Object.entries(REQUESTS)) {
-      const { length } = steps.get(name)!.filter((at) => at.startsWith("/served/"));
-      assert(length > 0 && length <= most, `${name}: ${length}`);
+    for (const [name, maxCalls] of Object.entries(REQUESTS)) {
+      const { length } = steps.get(name)!.filter((callPath) => callPath.startsWith("/served/"));
+      assert(length > 0 && length <= maxCalls, `${name}: ${length}`);
     }
-    for (const [name, most] of Object.entries(TREES)) {
+    for (const [name, maxCalls] of Object.entries(TREES)) {
       const [step = "", end = ""] = name.split(" ");
-      const { length } = steps.get(step)!.filter((at) => at.startsWith(`${end}/`));
-      assert(length >= FILES && length <= FILES * most, `${name}: ${length / FILES}`);
+      const { length } = steps.get(step)!.filter((callPath) => callPath.startsWith(`${end}/`));
+      assert(length >= FILES && length <= FILES * maxCalls, `${name}: ${length / FILES}`);
     }
-    for (const [name, most] of Object.entries(DEEP)) {
+    for (const [name, maxCalls] of Object.entries(DEEP)) {
       const [, step = "", end = ""] = /^(.*) (\S+)$/.exec(name)!;
-      const { length } = steps.get(step)!.filter((at) => at.startsWith(`${end}/`));
-      assert(length >= LEVELS && length <= LEVELS * most, `${name}: ${length / LEVELS}`);
+      const { length } = steps.get(step)!.filter((callPath) => callPath.startsWith(`${end}/`));
+      assert(length >= LEVELS && length <= LEVELS * maxCalls, `${name}: ${length / LEVELS}`);
     }
   },
 );

@@ -10,13 +10,13 @@ import { canRun, IN_MOUNT_NAMESPACE } from "../../files/refused_writes.ts";
 /**
  * Returns a command that runs its arguments with a disk `disk` that changes the spelling of names.
  */
-async function mounting(dir: string, how: string): Promise<string[]> {
-  return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, how), dir];
+async function makeMountCommand(dir: string, spelling: string): Promise<string[]> {
+  return [...IN_MOUNT_NAMESPACE, await makeOddDiskScript(dir, spelling), dir];
 }
 
 async function canSpell(): Promise<boolean> {
   await using dir = await createTempDir();
-  return await canRun(...await mounting(dir.path, "strip /dev/null"));
+  return await canRun(...await makeMountCommand(dir.path, "strip /dev/null"));
 }
 
 type Tree = Readonly<Record<string, string | null>>;
@@ -258,66 +258,68 @@ Deno.test({
     // Mount all disks for one process, which copies all trees.
     const through: string[] = [...IN_MOUNT_NAMESPACE, 'exec "$@"', "sh"];
     for (const [spelling, how] of spellings) {
-      const place = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
-      through.push("sh", "-c", await makeOddDiskScript(place, how), place);
+      const diskDir = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
+      through.push("sh", "-c", await makeOddDiskScript(diskDir, how), diskDir);
       for (const row of rows.filter((row) => row[1] === spelling)) {
         const [name, , source, target, options] = row;
         for (const direction of DIRECTIONS) {
-          const at = `${jobs.length}`;
-          const job = { dir: `${place}/${at}`, direction, options };
+          const jobIndex = `${jobs.length}`;
+          const job = { dir: `${diskDir}/${jobIndex}`, direction, options };
           await fill(`${job.dir}/source`, source);
           for (const path of Object.keys(source).filter((path) => source[path] === LINK)) {
             await Deno.remove(`${job.dir}/source/${path}`);
             await makeLinks({ [`${job.dir}/source/${path}`]: "." });
           }
-          const there = `${place}/backing/${at}`;
-          await fill(`${place}/backing`, { [at]: null });
-          await fill(there, target);
+          const targetDir = `${diskDir}/backing/${jobIndex}`;
+          await fill(`${diskDir}/backing`, { [jobIndex]: null });
+          await fill(targetDir, target);
           // Each file has another time.
           let time = 1_600_000_000;
-          for (const [root, tree] of [[there, target], [`${job.dir}/source`, source]] as const) {
+          for (
+            const [root, tree] of [[targetDir, target], [`${job.dir}/source`, source]] as const
+          ) {
             for (const path of Object.keys(tree)) {
               time += 10;
               await Deno.utime(`${root}/${path}`, time, time);
             }
           }
-          await makeLinks({ [`${job.dir}/target`]: `../disk/${at}` });
+          await makeLinks({ [`${job.dir}/target`]: `../disk/${jobIndex}` });
           const title = `${how}: ${name}, ${direction}`;
-          jobs.push({ row, job, title, target: there });
+          jobs.push({ row, job, title, target: targetDir });
         }
       }
     }
-    const all = jobs.map(({ job }) => job);
-    const copied = await copyInProcess(through, [...all, ...all]);
-    for (const [at, { row: [, , , , options, expected], title, target }] of jobs.entries()) {
+    const firstRuns = jobs.map(({ job }) => job);
+    const copied = await copyInProcess(through, [...firstRuns, ...firstRuns]);
+    for (const [index, { row: [, , , , options, expected], title, target }] of jobs.entries()) {
       await t.step(title, async () => {
-        const shown = Deno.inspect(copied[at], { depth: 5 });
-        const { outcomes, deletedPaths, result } = copied[at]!;
+        const context = Deno.inspect(copied[index], { depth: 5 });
+        const { outcomes, deletedPaths, result } = copied[index]!;
         const { kept = null, left, respelled = "" } = expected;
-        const told = outcomesOf(expected.outcomes);
+        const expectedOutcomes = outcomesOf(expected.outcomes);
         // A directory fails at the target if an entry in it stays because of its name.
         const directories = wordsOf(respelled).map((path) =>
           path.split("/").slice(0, -1).join("/")
         );
-        for (const directory of directories) told[directory] = "failed";
-        assertEquals(outcomes, told, shown);
-        assertEquals(deletedPaths.toSorted(), wordsOf(expected.deleted), shown);
-        assertEquals(result.deletionsSkipped, kept, shown);
+        for (const directory of directories) expectedOutcomes[directory] = "failed";
+        assertEquals(outcomes, expectedOutcomes, context);
+        assertEquals(deletedPaths.toSorted(), wordsOf(expected.deleted), context);
+        assertEquals(result.deletionsSkipped, kept, context);
         const shorter = (tree: Tree) => {
           return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
         };
-        assertEquals(shorter(await readTree(target)).toSorted(), shorter(left).toSorted(), shown);
-        const again = copied[jobs.length + at]!;
+        assertEquals(shorter(await readTree(target)).toSorted(), shorter(left).toSorted(), context);
+        const secondRun = copied[jobs.length + index]!;
         const isStuck = kept === "failed" || expected.outcomes.includes("!");
         const expectedAgain = expected.again ?? kept;
-        for (const [path, outcome] of Object.entries(again.outcomes)) {
+        for (const [path, outcome] of Object.entries(secondRun.outcomes)) {
           // An entry that failed once may fail with its directory in the second run.
           const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
             outcome === "failed" && (isStuck || (left[path] ?? null) === null);
-          assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
+          assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(secondRun)}`);
         }
-        assertEquals(again.deletedPaths, []);
-        assertEquals(again.result.deletionsSkipped, options.delete ? expectedAgain : null);
+        assertEquals(secondRun.deletedPaths, []);
+        assertEquals(secondRun.result.deletionsSkipped, options.delete ? expectedAgain : null);
       });
     }
   },

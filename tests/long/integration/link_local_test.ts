@@ -6,8 +6,8 @@ import { testUnless } from "@degu/testing/terminals.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
-const why = await findNetworkObstacle();
-const obstacle = why && `no network namespace can be made here (${why})`;
+const networkObstacle = await findNetworkObstacle();
+const obstacle = networkObstacle && `no network namespace can be made here (${networkObstacle})`;
 const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces,uid"];
 const through = THROUGH_NAMESPACE;
 
@@ -17,33 +17,33 @@ testUnless(
   async () => {
     const pki = await openSharedPki();
     const options = { flags: [...flags, "--allow-read"], args: [JSON.stringify(pki)], through };
-    const found = JSON.parse(await runProgram("link_local.ts", options));
-    const { scopeid, address, session } = found;
+    const findings = JSON.parse(await runProgram("link_local.ts", options));
+    const { scopeid, address, session } = findings;
     assert(scopeid > 0);
     const [host, port] = address;
     assertEquals(address, ["fe80::1", port, 0, scopeid]);
     assert(port > 0);
     const hostHeader = `[${host}]:${port}`;
     for (const name of ["ownAddress", "zoneByName", "zoneByNumber"]) {
-      assertEquals(found[name], [200, hostHeader], name);
+      assertEquals(findings[name], [200, hostHeader], name);
     }
     const [[peerHost, peerPort, flowinfo, peerScope], name] = session;
     assertEquals([peerHost.startsWith("fe80::"), flowinfo, peerScope], [true, 0, scopeid]);
     assert(name.includes(peerHost) && name.includes(`:${peerPort}`), name);
     for (const zone of ["left", String(scopeid)]) {
-      const [status, own, peer, length, name] = found["forms"][zone];
-      assertEquals([status, own, length], [200, `fe80::1%${zone}`, 2]);
+      const [status, ownAddress, peer, length, name] = findings["forms"][zone];
+      assertEquals([status, ownAddress, length], [200, `fe80::1%${zone}`, 2]);
       assert(peer.startsWith("fe80::") && peer.endsWith(`%${zone}`), peer);
       assert(name.startsWith(`[${peer}]:`), name);
     }
-    assertEquals(found["secured"].length, 4);
-    for (const [i, [subject, [peer, , flowinfo, scope]]] of found["secured"].entries()) {
+    assertEquals(findings["secured"].length, 4);
+    for (const [i, [subject, [peer, , flowinfo, scope]]] of findings["secured"].entries()) {
       assertEquals(subject, "CN=TempPKI client");
       assertEquals([flowinfo, scope], i < 2 ? [0, scopeid] : [undefined, undefined]);
       assert(i < 2 ? /^fe80::[^%]+$/.test(peer) : /^fe80::.+%left$/.test(peer), peer);
     }
-    assertEquals(found["taken"], true);
-    const [timedOut, seconds] = found["lost"];
+    assertEquals(findings["taken"], true);
+    const [timedOut, seconds] = findings["lost"];
     assert(timedOut && seconds >= 0.4 && seconds < 2, `${seconds} s`);
   },
 );
@@ -55,19 +55,22 @@ testUnless(
     await using dir = await createTempDir();
     const paths = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
     const options = { flags: [...flags, ...paths], args: [dir.path], through, patience: 60 };
-    const found = JSON.parse(await runProgram("link_local_pairing.ts", options));
-    const { left, right } = found;
+    const findings = JSON.parse(await runProgram("link_local_pairing.ts", options));
+    const { left, right } = findings;
     assert(left > 0 && right > 0);
     // The line has no scope, which would be meaningless to the joiner.
-    assertEquals(found["inLine"], ["fe80::1"]);
+    assertEquals(findings["inLine"], ["fe80::1"]);
     // Over the cable or over loopback, whichever is faster, because both devices are on this
     // machine.
-    const [[, , , scope]] = found["atViewer"];
+    const [[, , , scope]] = findings["atViewer"];
     assert(scope === left || scope === right, `${scope} is not ${left} or ${right}`);
-    assertEquals(found["atViewer"], [["fe80::1", 7443, 0, scope], ["10.0.0.1", 80]]);
-    assertEquals(found["atCamera"], [["fe80::1", 7444, 0, left]]);
-    const own: string[] = found["inOwn"];
-    assert(own.includes("fe80::1") && own.every((host) => host.startsWith("fe80::")), own.join());
-    assertEquals(found["paired"], "viewer");
+    assertEquals(findings["atViewer"], [["fe80::1", 7443, 0, scope], ["10.0.0.1", 80]]);
+    assertEquals(findings["atCamera"], [["fe80::1", 7444, 0, left]]);
+    const ownAddresses: string[] = findings["inOwn"];
+    assert(
+      ownAddresses.includes("fe80::1") && ownAddresses.every((host) => host.startsWith("fe80::")),
+      ownAddresses.join(),
+    );
+    assertEquals(findings["paired"], "viewer");
   },
 );

@@ -22,14 +22,14 @@ Deno.test("failed handshakes don't leak memory with any timeout", async () => {
 });
 
 Deno.test("a slow reader doesn't increase memory use", async (t) => {
-  const found: Record<string, number> = JSON.parse(
+  const findings: Record<string, number> = JSON.parse(
     await runProgram("flat_memory.ts", { flags: ["--v8-flags=--expose-gc", "--allow-net"] }),
   );
-  for (const [what, mebibytes] of Object.entries(found)) {
+  for (const [label, mebibytes] of Object.entries(findings)) {
     // Data ahead of a reader is in buffers of the kernel.
-    const most = what === "growth of the peak" ? 40 : 24;
-    await t.step(`${what}: at most ${most} MiB`, () => {
-      assert(mebibytes <= most, `${mebibytes} MiB`);
+    const maxMebibytes = label === "growth of the peak" ? 40 : 24;
+    await t.step(`${label}: at most ${maxMebibytes} MiB`, () => {
+      assert(mebibytes <= maxMebibytes, `${mebibytes} MiB`);
     });
   }
 });
@@ -39,7 +39,7 @@ Deno.test("unreferenced objects are closed by garbage collection, and objects in
   const output = await runProgram("garbage_collection.ts", { patience: 180, flags });
   const findings: [string, unknown][] = JSON.parse(output);
   assert(findings.length > 10);
-  for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
+  for (const [label, isTrue] of findings) await t.step(label, () => assertEquals(isTrue, true));
 });
 
 /** Returns the peak resident memory of a process, in MiB; only on Linux. */
@@ -86,13 +86,15 @@ async function sendRecords(address: Address): Promise<Disposable> {
 
 Deno.test("an unread TLS record of one byte needs little memory", async (t) => {
   const { serverSslconfig } = await openSharedPki();
-  for (const how of ["over a socket of node:net", "over a connection of Deno"]) {
+  for (const connectionKind of ["over a socket of node:net", "over a connection of Deno"]) {
     for (const reads of ["never", "slowly"]) {
-      await t.step(`${how}, the app reads ${reads}`, async () => {
+      await t.step(`${connectionKind}, the app reads ${reads}`, async () => {
         await using directory = await createTempDir();
-        const wanted = how.endsWith("Deno") ? `${directory.path}/socket` : ["127.0.0.1", 0];
+        const listenAddress = connectionKind.endsWith("Deno")
+          ? `${directory.path}/socket`
+          : ["127.0.0.1", 0];
         const flags = ["--allow-net", "--allow-read", "--allow-write"];
-        const args = [JSON.stringify(serverSslconfig), JSON.stringify(wanted), reads];
+        const args = [JSON.stringify(serverSslconfig), JSON.stringify(listenAddress), reads];
         const child = makeProgramCommand("unread_records.ts", { flags, args }).spawn();
         await using running = new RunningProcess(child);
         const address: Address = JSON.parse(await running.waitForStdout(/.+\n/));

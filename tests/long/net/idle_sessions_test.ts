@@ -37,13 +37,13 @@ for (const kind of ["plain", "TLS"]) {
         }
       }
     }));
-    const ended = logger.messagesOf("debug").filter((line) =>
+    const closedLines = logger.messagesOf("debug").filter((line) =>
       line.includes("another connection waited")
     );
     const twice = [...carriedOut].filter(([, count]) => count > 1);
     assertEquals(twice, []);
     // Both outcomes must be frequent, or the race was not tested.
-    assert(ended.length > CLIENTS, `${ended.length} sessions gave way`);
+    assert(closedLines.length > CLIENTS, `${closedLines.length} sessions gave way`);
     assert(answered > CLIENTS * ROUNDS / 2, `${answered} answered`);
   });
 }

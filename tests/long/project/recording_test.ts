@@ -7,7 +7,7 @@ import { findLabObstacle, runInLab } from "@degu/testing/agent_lab.ts";
 import { findTerminalObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
-const why = await findLabObstacle() ?? await findTerminalObstacle();
+const obstacle = await findLabObstacle() ?? await findTerminalObstacle();
 
 for (
   const [page, program] of [
@@ -16,7 +16,7 @@ for (
   ] as const
 ) {
   testUnless(
-    why,
+    obstacle,
     `the session in ${page} matches the current output, except for ids, figures and times`,
     async () => {
       const block = blockOf(program);
