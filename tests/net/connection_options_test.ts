@@ -14,7 +14,7 @@ const OPTIONS = [
   ...["close", "CLOSE", "te,close", "close , te", ",close", "close,", ", ,close, ,", "te,,Close"],
 ].map((value) => [value] as const);
 
-Deno.test("a server recognizes close in any case, in a list, and beside empty elements", async (t) => {
+Deno.test("a server recognizes the connection option close in any case, in a list, and beside empty elements", async (t) => {
   await using serving = serve(({ uri }) => [200, "OK", { uri }, null]);
   await testEachRow(t, OPTIONS, async (value) => {
     const sent = `GET /a HTTP/1.1\r\nconnection: ${value}\r\n\r\nGET /b HTTP/1.1\r\n\r\n`;
@@ -24,7 +24,7 @@ Deno.test("a server recognizes close in any case, in a list, and beside empty el
   });
 });
 
-Deno.test("a client recognizes close in any case, in a list, and beside empty elements, and sends no further request", async (t) => {
+Deno.test("a client recognizes the connection option close in any case, in a list, and beside empty elements, and sends no further request", async (t) => {
   await testEachRow(t, OPTIONS, async (value) => {
     using pair = await connect();
     const lines = `connection: ${value}\r\ncontent-length: 2\r\n`;
