@@ -137,7 +137,7 @@ export class Server implements AsyncDisposable {
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
   readonly #context: ServerContext;
-  readonly #maxRequests: number;
+  readonly #maxRequestsPerConnection: number;
   readonly #slots: Slots;
   /**
    * The standard logger, made for this server and disposed of with it; `null` if the options have a
@@ -192,7 +192,7 @@ export class Server implements AsyncDisposable {
     const checkedAddress = checkAddress(address, "server");
     const parts = readApp(app, "app");
     this.#slots = new Slots(maxConnections);
-    this.#maxRequests = maxRequests;
+    this.#maxRequestsPerConnection = maxRequests;
     const ownLogger = givenLogger === undefined ? standardLogger() : null;
     const logger = makeSafeLogger(ownLogger ?? givenLogger!);
     this.#ownLogger = ownLogger;
@@ -375,7 +375,13 @@ export class Server implements AsyncDisposable {
 
   #serveConnection({ name, address, socket, isTrusted }: AcceptedConnection): void {
     const certificate = socket.peerCertificate ?? null;
-    const session = new Session(INTERNAL, name, address, this.#maxRequests, certificate);
+    const session = new Session(
+      INTERNAL,
+      name,
+      address,
+      this.#maxRequestsPerConnection,
+      certificate,
+    );
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);

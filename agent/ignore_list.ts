@@ -28,7 +28,10 @@ const MAX_CACHED_PATHS = 10_000;
  */
 const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
-/** The patterns of a directory of this device. The last one that matches a path decides. */
+/**
+ * The patterns of paths to skip in a directory of this device. The last pattern that matches a path
+ * decides whether the path is skipped.
+ */
 export class IgnoreList {
   /** The path of a list that has no effect because a peer may have written it; else `null`. */
   readonly ignoredPeerFile: string | null = null;

@@ -203,7 +203,10 @@ function isInputComplete(text: string): boolean {
   return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
 }
 
-/** Returns true if more characters would not change the result or the error. */
+/**
+ * Returns false if the text is garbled as the line of an invitation, because the rest of the line
+ * may still arrive. Returns true for a valid line, and for any other error.
+ */
 function isCompleteLine(text: string): boolean {
   try {
     parseInvitation(text);

@@ -36,25 +36,21 @@ export type PairingErrorCode =
   | "BUSY"
   | "NAME_TAKEN";
 
-/**
- * A more specific reason than the `code` of a `PairingError`.
- *
- * - `"local"`: the person at this device has not confirmed the number.
- * - `"remote"`: the person at the other device has not confirmed the number, or that device has
- *   disconnected.
- * - `"timed out"`: the person at this device or at the other device has not answered in time.
- * - `"busy"`: the person at the other device is comparing the number of a third device.
- * - `"no numbers left"`: the invitation of the other device has no tries left.
- * - `"no invitation"`: no device invites at the addresses.
- * - `"line unusable"`: the invitation of the line has ended, or its device can't be reached.
- */
+/** A more specific reason than the `code` of a `PairingError`. */
 export type PairingReason =
+  /** The person at this device has not confirmed the number. */
   | "local"
+  /** The person at the other device has not confirmed the number, or that device disconnected. */
   | "remote"
+  /** The person at this device or at the other device has not answered in time. */
   | "timed out"
+  /** The person at the other device is comparing the number of a third device. */
   | "busy"
+  /** The invitation of the other device has no tries left. */
   | "no numbers left"
+  /** No device with an open invitation responded at the addresses of the call. */
   | "no invitation"
+  /** The invitation of the line has ended, or the device that invited can't be reached. */
   | "line unusable";
 
 /**

@@ -66,7 +66,7 @@ import {
 } from "./pairing_messages.ts";
 import { LINE_TRANSITIONS, type LineEvent, type LineState, StateMachine } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
-import { type ConfirmNumber, PlainPort } from "./plain_port.ts";
+import { type ConfirmNumber, PlainPorts } from "./plain_ports.ts";
 import { closeSession, type PairingConnection, PairingConnections } from "./pairing_connections.ts";
 
 /** The addresses and the time limit of an invitation, and the ways to join it. */
@@ -163,7 +163,7 @@ export class Invitation implements AsyncDisposable {
   readonly #servers: Server[] = [];
   readonly #connections = new PairingConnections();
   readonly #lineStateMachine: StateMachine<LineState, LineEvent>;
-  readonly #plainPort: PlainPort;
+  readonly #plainPorts: PlainPorts;
   /** The rate limiters of log lines that strangers cause, by the kind of the line. */
   readonly #logRateLimiters: Record<
     "strangers" | "wrongSecrets" | "laterDevices" | "refusedMessages",
@@ -194,7 +194,7 @@ export class Invitation implements AsyncDisposable {
       logger.error(`invitation: ${bug}`);
     });
     const setTlsContext = (sslctx: ServerSslctx) => this.#setTlsContext(sslctx);
-    this.#plainPort = new PlainPort(
+    this.#plainPorts = new PlainPorts(
       services,
       this.#lineStateMachine,
       setTlsContext,
@@ -350,7 +350,7 @@ export class Invitation implements AsyncDisposable {
     isBound = true;
     const [, port] = tlsServer.address as HostAddress;
     const plainAddress = withNextPort(address);
-    const plainServer = new Server(plainAddress, this.#plainPort.makeApp(port), {
+    const plainServer = new Server(plainAddress, this.#plainPorts.makeApp(port), {
       ...options,
       timeout: null,
     });
@@ -378,7 +378,7 @@ export class Invitation implements AsyncDisposable {
    * pending.
    */
   get exhausted(): Promise<void> {
-    return this.#plainPort.exhausted;
+    return this.#plainPorts.exhausted;
   }
 
   /**
@@ -415,7 +415,7 @@ export class Invitation implements AsyncDisposable {
     if (this.#lineStateMachine.apply("end") === "storing") {
       return void await this.paired.catch(() => {});
     }
-    this.#plainPort.lastAttempt?.end(reason);
+    this.#plainPorts.lastAttempt?.end(reason);
     await this.#closeServers(() => this.#pairedResolvers.reject(reason));
   }
 
@@ -455,7 +455,7 @@ export class Invitation implements AsyncDisposable {
       return closeSession(session);
     }
     this.#lineStateMachine.apply("claim");
-    this.#plainPort.lastAttempt?.end(new DeguError("another device has used the line"));
+    this.#plainPorts.lastAttempt?.end(new DeguError("another device has used the line"));
     this.#connections.restartTimeLimit(connection);
     try {
       this.#joiner = await this.#readJoiner(bytes, session);
@@ -484,7 +484,7 @@ export class Invitation implements AsyncDisposable {
     const reason = new ConnectionClosedError("another device has used the line");
     const context = identity.buildServerContext([authority]);
     this.#lineStateMachine.apply("answer");
-    this.#plainPort.lastAttempt?.end(reason);
+    this.#plainPorts.lastAttempt?.end(reason);
     this.#setTlsContext(context);
     this.#connections.closeOthers(session, reason);
     return { authority, introduction, answer };
@@ -513,7 +513,7 @@ export class Invitation implements AsyncDisposable {
     connection: PairingConnection,
   ): Promise<ResponseTuple> {
     const { session } = connection;
-    const attempt = this.#plainPort.lastAttempt;
+    const attempt = this.#plainPorts.lastAttempt;
     // The person at this device may have answered no before the joiner connected over TLS.
     if (attempt?.state === "ended") return makeNotConfirmedResponse();
     // A device with the right secret has precedence, even while its message is being checked.
@@ -575,8 +575,8 @@ export class Invitation implements AsyncDisposable {
 }
 
 /**
- * Reports whether a message has this random value. Compares in constant time, and ignores other
- * fields.
+ * Returns true if a message is valid, and its field `name` has the expected value. Compares in
+ * constant time, and ignores other fields.
  */
 function containsRandomValue(
   bytes: Uint8Array,

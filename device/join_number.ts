@@ -36,7 +36,7 @@ import {
   REFUSAL,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
-import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_port.ts";
+import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_ports.ts";
 import {
   connectToInviter,
   findAttemptsCode,

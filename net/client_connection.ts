@@ -77,8 +77,8 @@ export function checkRequest(
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
- * Closes the socket of a connection that is garbage collected. The closures must not refer to the
- * connection.
+ * Closes the transport of a connection that is garbage collected. The registry keeps the transport
+ * and its listeners alive: a listener that refers to the connection would prevent its collection.
  */
 function closeWhenCollected(connection: Connection, transport: Transport): void {
   transportRegistry.register(connection, transport, transport);

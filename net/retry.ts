@@ -98,8 +98,9 @@ const MAX_WAIT_SECONDS = 60;
  */
 const MAX_EARLY_CLOSES = 2;
 /**
- * The time after the start of an attempt within which a close is early. A server without a free
- * slot closes after 2 s, which isn't a refusal: a retry may get a slot.
+ * A close within this time after the start of an attempt is early. The time is shorter than the 2 s
+ * after which a server without a free slot closes. Such a close isn't a refusal, because a retry
+ * may get a slot.
  */
 const EARLY_CLOSE_MILLISECONDS = 1500;
 

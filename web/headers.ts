@@ -20,7 +20,7 @@ export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
  * later, when the message is formatted.
  */
 export function toHeaderDict(headers: Headers): HeaderDict {
-  // `Headers` has joined all other duplicates with commas.
+  // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
   const cookieCount = headers.getSetCookie().length;
   if (cookieCount > 1) {
     throw notAllowedError(

@@ -99,8 +99,8 @@ function isNotEmptyError(error: unknown): boolean {
 
 const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all its contents";
 
-/** The reason why an empty directory can't be removed. */
-const IN_USE_PROBLEM =
+/** The reason why a directory can't be removed although its listed entries were removed. */
+const STILL_NOT_EMPTY_PROBLEM =
   "it has a new entry, or an upload to it is under way: run the same command again later";
 
 /**
@@ -140,7 +140,10 @@ async function removeTree(
       if (!isTransferError(error) || isFinal) throw error;
       // A 404 most likely means that the response to the first attempt was lost.
       if (hasStatus(error, 404)) context.output.printResult(`removed ${name}`, { removed: name });
-      else fail(isNotEmptyError(error) ? IN_USE_PROBLEM : explainTransfer(error, "delete"), error);
+      else {fail(
+          isNotEmptyError(error) ? STILL_NOT_EMPTY_PROBLEM : explainTransfer(error, "delete"),
+          error,
+        );}
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

@@ -450,7 +450,8 @@ export class ChunkedReader extends BodyReader {
   }
 
   /**
-   * Also converts the sizes of chunks to lower case, because Degu sends them only in lower case.
+   * Also converts the sizes of chunks to lower case in the buffer: the checked bytes may be sent
+   * on, and Degu sends sizes only in lower case.
    */
   protected validateBuffered(): number {
     const { bytes, start, end } = this.buffer;

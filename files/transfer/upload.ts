@@ -129,7 +129,7 @@ type UploadStart =
 
 /** The state of an upload at the server, from the response to a HEAD request. */
 interface UploadStatus {
-  /** The number of bytes in the server's part. */
+  /** The number of bytes that the server already has, in its unfinished file. */
   readonly offset: number;
   /** The digest of the server's file, if it was requested and the lengths are equal. */
   readonly sha256: string | null;

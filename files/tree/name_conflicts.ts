@@ -84,11 +84,12 @@ export class NameConflicts {
   }
 
   /**
-   * Creates missing directories before the files are copied, to find two names that are one
-   * directory at the target.
+   * Creates missing directories before the files are copied, to find names that the target's disk
+   * treats as one.
    *
-   * @returns The directories that could not be created, or are one directory at the target, with
-   * their errors. Of nested directories, only the outermost is reported.
+   * @returns The errors of directories that could not be created, and of directories whose name the
+   * disk treats as the name of another directory. Of nested directories, only the outermost is
+   * reported.
    */
   async makeDirectories(
     missingDirectories: readonly TreeNode[],

@@ -1,6 +1,7 @@
 /**
- * The plain ports of an invitation, which send the authority, and respond to devices that pair by a
- * number. The messages are neither secret nor authenticated. Only the number, which two people
+ * The plain ports of an invitation, which are ports without TLS. They send the certificate of this
+ * device's authority, and respond to devices that pair by a number. The messages are neither secret
+ * nor authenticated. Only the number, which two people
  * compare, proves that the messages are genuine.
  */
 
@@ -131,8 +132,8 @@ export class NumberAttempt {
   }
 }
 
-/** The state that all plain ports of an invitation share. */
-export class PlainPort {
+/** Responds at all plain ports of an invitation, which share this object and its attempts. */
+export class PlainPorts {
   readonly #services: DeviceServices;
   readonly #setTlsContext: (sslctx: ServerSslctx) => void;
   readonly #findAddresses: () => Promise<HostAddress[]>;
