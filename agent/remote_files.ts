@@ -180,6 +180,11 @@ export class RemoteFiles implements Disposable {
     return formatRemotePath(this.peer, names, isDirectory);
   }
 
+  /** Returns the name of an entry in quotes, for a message. */
+  quoteName(names: readonly string[]): string {
+    return JSON.stringify(this.formatName(names));
+  }
+
   /** Lists a directory by name; `null` if it is missing. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const key = names.join("/");
@@ -217,7 +222,7 @@ export class RemoteFiles implements Disposable {
     }).catch((error) => {
       if (hasStatus(error, 404)) return null;
       if (!isTransferError(error)) throw error;
-      const subject = names.length === 0 ? this.peer : this.#quoteName(names);
+      const subject = names.length === 0 ? this.peer : this.quoteName(names);
       const problem = `${subject}: ${explainTransfer(error, "get")}`;
       throw new Failure(problem, null, {
         cause: error,
@@ -252,7 +257,7 @@ export class RemoteFiles implements Disposable {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) return;
       if (entry.kind === "file") {
-        throw new Failure(`${this.#quoteName(entry.names)} is a file: name a directory`);
+        throw new Failure(`${this.quoteName(entry.names)} is a file: name a directory`);
       }
     }
   }
@@ -262,7 +267,7 @@ export class RemoteFiles implements Disposable {
     const entry = await this.find(names);
     if (entry === null) throw await this.makeMissingFailure(names);
     if (entry.kind !== "other") return entry;
-    throw new Failure(`${this.#quoteName(names)} is ${OTHER_REASONS[entry.reason!]}`);
+    throw new Failure(`${this.quoteName(names)} is ${OTHER_REASONS[entry.reason!]}`);
   }
 
   /**
@@ -278,7 +283,7 @@ export class RemoteFiles implements Disposable {
       if (entry.kind !== "file") continue;
       const advice = depth < names.length ? "it has no entries" : "leave out the slash at the end";
       return this.#makeNotFoundFailure(
-        `${this.#quoteName(entry.names)} is a file: ${advice}`,
+        `${this.quoteName(entry.names)} is a file: ${advice}`,
         names,
       );
     }
@@ -298,7 +303,7 @@ export class RemoteFiles implements Disposable {
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
     const hint = findWildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory`;
-    return this.#makeNotFoundFailure(`${this.#quoteName(names)} does not exist: ${advice}`, names);
+    return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
   }
 
   /** Requests the root of the share or the inbox; `null` if the peer does not respond. */
@@ -329,12 +334,8 @@ export class RemoteFiles implements Disposable {
       : ["is not in the inbox: it is in the share", "ls", ""];
     const listAdvice = `as "degu ${listCommand} ${this.formatName(parent, true)}" shows`;
     return this.#makeNotFoundFailure(
-      `${this.#quoteName(names)} ${problem}, ${listAdvice}${advice}`,
+      `${this.quoteName(names)} ${problem}, ${listAdvice}${advice}`,
       names,
     );
-  }
-
-  #quoteName(names: readonly string[]): string {
-    return JSON.stringify(this.formatName(names));
   }
 }

@@ -80,7 +80,7 @@ async function runPut(
   const targetNames = targetEntry?.names ?? target.names;
   const isFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
-    `${JSON.stringify(files.formatName(targetNames))} is a file: name a directory`,
+    `${files.quoteName(targetNames)} is a file: name a directory`,
   );
   const isDirectory = target.mustBeDirectory || !isSingleSource ||
     targetEntry?.kind === "directory";
@@ -108,7 +108,7 @@ async function runPut(
         if (existingEntry?.kind === "file") {
           throw new Failure(
             `${
-              JSON.stringify(files.formatName(existingEntry.names))
+              files.quoteName(existingEntry.names)
             } is a file: copy the directory to another path, or remove the file with "degu rm"`,
           );
         }

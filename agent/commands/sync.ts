@@ -172,7 +172,7 @@ async function syncOnce(
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file" ? "a file" : OTHER_REASONS[remoteEntry.reason!];
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(`${JSON.stringify(files.formatName(names))} is ${kindText}: ${advice}`);
+    throw new Failure(`${files.quoteName(names)} is ${kindText}: ${advice}`);
   }
   const commonOptions = { dryRun, settled };
   const filter = ({ path, kind }: TreeEntry) => !ignoreList.isIgnored(path, kind === "directory");
