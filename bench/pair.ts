@@ -125,7 +125,7 @@ export interface Pair {
 
 let socketCount = 0;
 
-/** Returns a function that starts programs of a peer, which end when `programStack` is disposed of. */
+/** Makes a function that starts programs of a peer. Disposing of `programStack` ends them. */
 function makeStarter(
   { peer, tree, tls, placement }: Pick<Pair, "peer" | "tree" | "tls" | "placement">,
   setting: RowSetting,

@@ -12,7 +12,8 @@ const CONNECT_SECONDS = 2;
 /** The time-out for all packages. */
 const LOAD_SECONDS = 60;
 
-const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
+/** An import map with every import of the workspace, so that JSR is not needed. */
+export const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
 
 /** The directory of deno.json, with a slash at the end. */
 export const PROJECT_ROOT: URL = new URL("../", import.meta.url);

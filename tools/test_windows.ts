@@ -11,13 +11,20 @@
  */
 
 import { ROWS } from "../tests/wine/rows.ts";
-import { PROJECT_ROOT } from "./standard_library.ts";
+import { OFFLINE_IMPORT_MAP, PROJECT_ROOT } from "./standard_library.ts";
 import { findWineObstacles, installWine, type Wine } from "./wine.ts";
 
 const TEST_FOLDERS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
-const IMPORT_MAP = ["--import-map", "tests/support/offline/import_map.json"];
+const IMPORT_MAP_FLAGS = ["--import-map", OFFLINE_IMPORT_MAP];
 const TEST_ARGUMENTS = [
-  ...["test", "--no-check", "--allow-all", "--preload", "tests/wine/preload.ts", ...IMPORT_MAP],
+  ...[
+    "test",
+    "--no-check",
+    "--allow-all",
+    "--preload",
+    "tests/wine/preload.ts",
+    ...IMPORT_MAP_FLAGS,
+  ],
 ];
 /** The systems of two devices that pair: the serving device, and the other device. */
 const SYSTEM_PAIRS = [["windows", "windows"], ["windows", "linux"], ["linux", "windows"]];
@@ -99,7 +106,13 @@ async function runTests(): Promise<boolean> {
 /** Lets two devices pair and exchange files; returns false if that fails. */
 async function pairDevices({ script }: Wine, systems: readonly string[]): Promise<boolean> {
   console.log(`\nserving on ${systems[0]}, the other device on ${systems[1]}:`);
-  const program = ["run", "--allow-all", "--no-check", ...IMPORT_MAP, "tests/wine/first_minute.ts"];
+  const program = [
+    "run",
+    "--allow-all",
+    "--no-check",
+    ...IMPORT_MAP_FLAGS,
+    "tests/wine/first_minute.ts",
+  ];
   const { success } = await new Deno.Command("unshare", {
     args: [...NAMESPACE_ARGUMENTS, Deno.execPath(), ...program, script, ...systems],
     cwd: PROJECT_ROOT,

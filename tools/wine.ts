@@ -1,6 +1,6 @@
 /** Wine and Deno for Windows, in a Debian system below /tmp, which the first run installs. */
 
-import { PROJECT_ROOT } from "./standard_library.ts";
+import { OFFLINE_IMPORT_MAP, PROJECT_ROOT } from "./standard_library.ts";
 
 const DIRECTORY = `/tmp/degu-wine-${Deno.version.deno}`;
 const MIRROR = "http://deb.debian.org/debian";
@@ -94,12 +94,12 @@ export async function installWine(modules: readonly string[]): Promise<Wine> {
     await run("unshare", ["--mount", "sh", "-c", INSTALL, ...values]);
     await Deno.writeTextFile(installedMarker, "");
   }
-  const importMap = ["--import-map", "tests/support/offline/import_map.json"];
   const installArgs = [
     "install",
     "--quiet",
     "--entrypoint",
-    ...importMap,
+    "--import-map",
+    OFFLINE_IMPORT_MAP,
     "agent/main.ts",
     ...modules,
   ];

@@ -1,7 +1,7 @@
 /**
  * Transfers verified files over TLS without Degu: a script with the same primitives (`node:tls`
- * with certificates on both ends, SHA-256, `Deno.FsFile`), but no protocol. The sender sends a digest
- * after the file. The receiver compares this digest with its own, and confirms only after it has
+ * with certificates on both ends, SHA-256, `Deno.FsFile`), but no protocol. The sender sends a
+ * digest after the file. The receiver compares this digest with its own, and confirms only after it has
  * synced the file. As in Degu, most bytes are synced while more bytes arrive.
  */
 

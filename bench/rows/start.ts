@@ -6,6 +6,9 @@ import { hostname, measureSeconds } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 import { agentArguments, serveDegu, serveSsh, sshCommand } from "./trees.ts";
 
+/** An installed program doesn't read the configuration files of its checkout. */
+const IMPORT_MAP = new URL("../../tests/support/offline/import_map.json", import.meta.url).pathname;
+
 export const startRow: Row = {
   number: 18,
   title: "Start: programs that only import, and short commands",
@@ -48,10 +51,9 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
   const files = `${root}/files`;
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
   const [deguPort, sshPort] = [await serveDegu(root, files), await serveSsh(root)];
-  const importMap = await writeImportMap(root);
   await runToEnd([
     ...["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"],
-    ...["--import-map", importMap, ...agentArguments],
+    ...["--import-map", IMPORT_MAP, ...agentArguments],
   ]);
   const degu = [`${root}/bin/degu`, "--home", `${root}/b`];
   return {
@@ -69,26 +71,6 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
       "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and sends a request to a running `degu serve`.",
     ],
   };
-}
-
-/**
- * Writes an import map by which the installed program uses the library of this checkout. An installed
- * program doesn't read the configuration files of its checkout.
- */
-async function writeImportMap(directory: string): Promise<string> {
-  const checkout = new URL("../../", import.meta.url);
-  const [library, agent] = await Promise.all(
-    ["deno.json", "agent/deno.json"].map(async (path) =>
-      JSON.parse(await Deno.readTextFile(new URL(path, checkout)))
-    ),
-  );
-  const imports = { ...library.imports, ...agent.imports };
-  for (const [name, path] of Object.entries<string>(library.exports)) {
-    imports[library.name + name.slice(1)] = new URL(path, checkout).href;
-  }
-  const importMap = `${directory}/import_map.json`;
-  await Deno.writeTextFile(importMap, JSON.stringify({ imports }));
-  return importMap;
 }
 
 /** Makes a contender that runs a command ten times for each figure. */
