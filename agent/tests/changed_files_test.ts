@@ -87,7 +87,7 @@ for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
 Deno.test("a named file that was replaced after its lookup has its own time at the target", async () => {
   await using files = await AgentFiles.start();
   let seconds = 1000;
-  // The first look at the file by `degu put`, and the last call of `degu get` before its request.
+  // The metadata read of `degu put`, and the last call of `degu get` before its request.
   for (const [command, call] of [["put", "stat"], ["get", "mkdir"]] as const) {
     const { args, source, target } = COMMANDS[command]!;
     const from = source(files);
@@ -97,7 +97,7 @@ Deno.test("a named file that was replaced after its lookup has its own time at t
     }
     await Deno.writeTextFile(from, "before");
     {
-      // deno-lint-ignore no-explicit-any -- the two have other arguments
+      // deno-lint-ignore no-explicit-any -- the two functions have different parameters
       using _replacing = patch(Deno as any, call, (original) => async (...args: unknown[]) => {
         const result = await original(...args);
         Deno.writeTextFileSync(from, "behind");

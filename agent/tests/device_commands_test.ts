@@ -116,7 +116,7 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   }
   assertEquals(JSON.parse(ends[2]!.stdout).inbox, await realPath(homes.joinPath("Inbox")));
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
-  // Where its name can't be read, the device is rather said to be missing.
+  // If the name can't be read, the error says that the device is missing.
   const none = `there is no device in ${homes.joinPath("none")} yet: make one with "degu init", or`;
   for (const args of [INVITE, ["join", "degu:x"], ["serve", "--inbox"]]) {
     await homes.runToFailure("none", 1, none, args);
@@ -136,7 +136,7 @@ Deno.test("the name of a machine is converted to a valid name", () => {
     ["東京", "device"],
     ["a".repeat(62) + "-b", "a".repeat(62)],
     ["a".repeat(80), "a".repeat(63)],
-    // The name would look like an id.
+    // A name of this form would look like an id.
     ["a".repeat(52), "device"],
   ] as const;
   for (const [hostname, expected] of rows) {
@@ -362,7 +362,7 @@ PS1='%% '
 echo loaded
 `,
     );
-    // With each tabulator it waits for what has to appear; Ctrl-U empties the line.
+    // After each tabulator, wait for the expected text; Ctrl-U empties the line.
     const steps = ROWS.flatMap(([typed, expected], i) => [
       [i === 0 ? "loaded" : ROWS[i - 1]![1].split(" ").at(-1)!, `\x15${typed}\t`] as const,
       ...(i === ROWS.length - 1 ? [[expected.split(" ").at(-1)!, "\x15exit\n"] as const] : []),
@@ -423,7 +423,7 @@ end
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
 const NET = ["--allow-net=127.0.0.1"];
 
-/** With what a device joins. */
+/** The options with which a device joins. */
 const SERVING = ["--serving", "127.0.0.1:2"];
 
 Deno.test("invite prints the line and then the joined device on stdout, and mentions degu join -; a second device is refused", async () => {
@@ -476,7 +476,7 @@ Deno.test("an invitation that is interrupted after a device was paired reports t
   const line = await invite.waitForLine("degu:");
   const peers = homes.joinPath("camera", "peers");
   const isStored = () => Deno.readDirSync(peers).some(({ name }) => name.includes(viewer!));
-  // The other device has the answer, but has not hung up yet.
+  // The other device has received the response, but has not closed its connection yet.
   const interrupted = (async () => {
     while (!isStored()) await new Promise(setImmediate);
     invite.kill("SIGINT");
@@ -562,7 +562,7 @@ Deno.test("the joined device has a line without the countdown; a line pasted in 
 testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
   const options = { columns: 30, steps: [["left", "\x03"]] as const };
   const shown = await interruptOnTerminal([...INVITE_FOR, "60"], options);
-  // deno-lint-ignore no-control-regex -- what erases the line is part of it
+  // deno-lint-ignore no-control-regex -- the escape sequence that erases the line is part of the text
   const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
   assertEquals([line.length, line.endsWith("left")], [29, true], shown);
 });
@@ -576,7 +576,7 @@ testUnless(
   },
 );
 
-/** Runs a command on a real terminal, where the keyboard interrupts it; returns what is shown. */
+/** Runs a command on a real terminal, whose keyboard interrupts the command; returns its output. */
 async function interruptOnTerminal(
   args: readonly string[],
   options: Omit<TerminalOptions, "command">,
@@ -596,7 +596,7 @@ Deno.test("a countdown shows the remaining minutes and seconds", () => {
   assertEquals(left, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
 });
 
-// degu join: the line as it is pasted, and whom it pairs with.
+// degu join: the pasted line, and the device that it pairs with.
 
 const obstacle = await findNetworkObstacle();
 const why = obstacle && `no network namespace can be made here (${obstacle})`;

@@ -1,6 +1,4 @@
-/**
- * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
- */
+/** The messages of errors: the actor, the refused action, the place and the remedy. */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
@@ -238,7 +236,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
     await files.runToFailure(code, said, ...args);
   });
   assertEquals(findWildcardHint("a.jpg"), null);
-  // Operands of other commands are no files.
+  // The operands of other commands are not files.
   const { stderr } = await runAgentHere(["ping", "-x"]);
   assert(!stderr.includes("./"), stderr);
 });

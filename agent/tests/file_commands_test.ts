@@ -25,7 +25,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 
-// degu ls: what a peer shares.
+// degu ls: the shared files of a peer.
 
 Deno.test("ls lists by name, optionally with sizes and times; names are printed escaped", async () => {
   await using files = await AgentFiles.start();
@@ -68,7 +68,7 @@ Deno.test("a missing file is reported at once, with the command that lists the d
 
 // degu get: files from the share of a peer.
 
-/** Names that file systems take, in many scripts and with all kinds of characters. */
+/** Names that file systems allow, in many scripts and with all kinds of characters. */
 const NAMES = [
   ...["日本語.txt", "Ünïcödé", "emoji 👩‍👩‍👧", "עברית", "العربية", "हिन्दी", "ไทย", "한국어"],
   ...["-rf", "a\nb", " ", "~", "*", "a:b", '"', "\u202egpj.exe", "\ufeff", "x".repeat(255)],
@@ -85,7 +85,7 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   const { stdout, stderr } = await files.runToSuccess(...command);
   assertEquals(await readTree(`${local}/new`), await readTree(share));
   assertEquals((await Deno.stat(`${local}/new/photos/a/b/c`)).mtime, time);
-  // Files of the command line are printed, files in a directory only with --verbose.
+  // Named files are printed; files in a directory are printed only with --verbose.
   assertEquals(stdout, `${local}/new/b\n`);
   assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
   const verbose = ["get", "--verbose", "-r", "camera:photos", `${local}/verbose`];
@@ -194,11 +194,11 @@ Deno.test("the target is an existing directory, a new directory, or the new name
   assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
   await files.runToSuccess("get", "camera:sub/a", `${local}/made/`);
   await files.runToSuccess("get", "camera:a", "camera:b", `${local}/new`);
-  // A directory always goes below the target.
+  // A directory is always copied below the target.
   for (const target of ["tree", "trees/", "made"]) {
     await files.runToSuccess("get", "-r", "camera:sub", `${local}/${target}`);
   }
-  // Another file of the name is replaced.
+  // Another file with the name is replaced.
   await files.runToSuccess("get", "camera:sub/a", "camera:b", local);
   assertEquals(await readTree(local), {
     ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
@@ -416,7 +416,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   ]);
   await files.runToSuccess("put", `${local}/b`, "camera:dir");
   await files.runToSuccess("put", `${local}/b`, "camera:c");
-  // The very same file is no other one.
+  // The same file, named twice, is not a conflict.
   await Deno.utime(`${local}/a`, 1, 1);
   for (const options of [[], ["--force"]]) {
     const { stderr } = await files.runToSuccess("put", ...options, `${local}/a`, "camera:");
@@ -636,7 +636,7 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
   assertEquals(await readTree(inbox), {});
   await files.runToFailure(1, "does not exist", "rm", "-r", "camera:none");
   if (!HAS_LINKS) return;
-  // An entry that can't be removed is reported, and stays with its directories.
+  // An entry that can't be removed is reported, and stays with its parent directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
   const stays = "camera:top/sub/link: it is kept, because it is a symbolic link";
@@ -661,7 +661,7 @@ Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is me
   for (const [text, peer, names, mustBeDirectory] of cases) {
     assertEquals(parseRemotePath(text), { peer, names, mustBeDirectory }, text);
   }
-  // A colon after a slash, or at the beginning, is no peer's.
+  // A colon after a slash, or at the beginning, does not end the name of a peer.
   for (const text of ["a", "./a:b", "/a:b", ":a", "", "a/b:c"]) {
     assertEquals(isRemotePath(text), false, text);
     assertThrows(() => parseRemotePath(text), Failure, "PEER:PATH");
@@ -696,7 +696,7 @@ Deno.test("any path is refused as wrong usage, or has names that stay below the 
   );
 });
 
-// The directory of the device, which is neither sent, nor written or deleted in.
+// The directory of the device is not sent, written or deleted.
 
 Deno.test("the device's directory and its content are recognized by any path", async () => {
   await using dir = await createTempDir();

@@ -3,7 +3,7 @@ import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 
-/** The first commands, after --home. */
+/** The first commands, after the option --home. */
 const FIRST = [["ls", "--no-find", "one:"], ["ping", "--no-find", "one"], [
   "rm",
   "--no-find",
@@ -15,7 +15,7 @@ Deno.test("a server that reads a pairing after a delay serves the first command"
     await using homes = await AgentHomes.create("one", "two");
     await fill(homes.path, { "inbox/file": "x" });
     const { address } = await homes.serve("one", ["--inbox-for-all", homes.joinPath("inbox")]);
-    // The entries are written without the wait of a pairing.
+    // Write the entries directly, without the delay of a pairing.
     await homes.pair("one", "two", address);
     await homes.runToSuccess("two", args);
   });

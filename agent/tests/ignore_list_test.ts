@@ -1,11 +1,11 @@
-/** Lines as in .gitignore: what they leave out of a tree, and which lists can be read. */
+/** Lines as in .gitignore: which paths of a tree they exclude, and which lists can be read. */
 import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
-/** The lines, paths that they match, and others; the path of a directory ends with a slash. */
+/** The lines, matching paths, and other paths; the path of a directory ends with a slash. */
 const rows: [rule: string, lines: string[], matched: string[], others: string[]][] = [
   ["a name, anywhere", ["a"], ["a", "a/", "x/a", "x/y/a/"], ["ab", "a b", "A", "b/c"]],
   ["a path, from the top on", ["/a", "b/c"], ["a", "b/c", "b/c/"], ["x/a", "x/b/c", "c"]],
@@ -67,7 +67,7 @@ Deno.test("lines as in .gitignore match", async (t) => {
 });
 
 /**
- * Returns the entries of a, b and c that a list of these bytes leaves out; `null` for an unreadable
+ * Returns the files of a, b and c that a list with these bytes excludes; `null` for an unreadable
  * list.
  */
 async function leftOut(bytes: Uint8Array<ArrayBuffer> | string): Promise<string | null> {

@@ -21,7 +21,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 
-/** A camera with an inbox, and two peers, each with a directory of files to send. */
+/** Makes a camera with an inbox, and two peers, each with a directory of files to send. */
 async function threeDevices(...options: string[]) {
   const homes = await AgentHomes.create();
   const [, one, two] = await homes.init("camera", "one", "two");
@@ -90,7 +90,7 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
   await homes.runToSuccess("two", ["sync", "--delete", at("two", "tree"), "camera:synced"]);
   const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
   assertEquals(await readTree(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
-  // The whole content of its own directory.
+  // The whole content of the peer's own directory.
   await homes.runToSuccess("two", ["sync", "--delete", at("two", "tree"), "camera:"]);
   await homes.runToSuccess("two", ["rm", "camera:b"]);
   await homes.runToSuccess("two", ["sync", "--inbox", "--delete", "camera:", back]);
@@ -115,7 +115,7 @@ Deno.test("no path that a peer can send leads out of its directory", async () =>
       assert(status === null || status >= 400, `${method} ${path}: ${status}`);
     }
   }
-  // Nor does the server copy anything of another device, whose digest this one knows.
+  // Nor does the server copy a file of another device, even if this device knows its digest.
   const digest = `sha-256=:${
     Uint8Array.fromHex(sha256Of(new TextEncoder().encode("of one"))).toBase64()
   }:`;
@@ -153,7 +153,7 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
   const said = "its files in an inbox on this device stay in the directory one\n";
   assertEquals([renamed.code, renamed.stderr], [0, said]);
-  // The server learns it within a second.
+  // The server notices the change within a second.
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
   const isNew = async () => {
@@ -169,7 +169,7 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
   agent.kill("SIGTERM");
   await agent.waitForEnd();
   await homes.runToSuccess("camera", ["rename", "phone", "one"]);
-  // With its old name, the peer finds its old files.
+  // With its old name, the peer gets its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");
   assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "photo\n");
 });
@@ -236,10 +236,10 @@ Deno.test("a directory belongs to one id permanently", async () => {
     [ID, "phone", "phone"],
     [OTHER, "phone", "phone-2"],
     [ID, "phone", "phone"],
-    // Some disks take these for one.
+    // Some disks treat these names as one.
     [ID, "Phone", "phone"],
     [OTHER, "PHONE", "phone-2"],
-    // A name with a number is like any other.
+    // A name that ends with a number is a normal name.
     [ID, "phone-2", "phone-2-2"],
     [OTHER, "phone-2", "phone-2-3"],
     [ID, "x".repeat(63), "x".repeat(63)],
@@ -248,10 +248,10 @@ Deno.test("a directory belongs to one id permanently", async () => {
   for (const [id, name, directory] of rows) {
     assertEquals(await directoryOf(id, name), directory, `${name} of ${id}`);
   }
-  // The directory has no owner under any spelling.
+  // The directory has no owner, in any spelling.
   await fill(dir.path, { "Tablet/private": "" });
   assertEquals(await directoryOf(ID, "tablet"), "tablet-2");
-  // One that was removed is still its own.
+  // A removed directory still belongs to its peer.
   await Deno.remove(`${dir.path}/phone`);
   assertEquals(await directoryOf(OTHER, "phone"), "phone-2");
   assertEquals(await directoryOf(ID, "phone"), "phone");
@@ -260,7 +260,7 @@ Deno.test("a directory belongs to one id permanently", async () => {
 Deno.test("concurrent requests for the same name get different directories", async () => {
   await using dir = await createTempDir();
   const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
-  // As in several processes: each has an inbox of its own.
+  // As in several processes, each server has its own inbox.
   const asked = [...ids, ...ids].map((id) =>
     new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" })
   );
@@ -375,7 +375,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
       assertEquals([status, headers["root-gone"]], [503, "?1"]);
     }
     await devices.agent.waitForMessage(`one: "${await realPath(inbox)}/one" ${said}`);
-    // Others go on.
+    // Other peers are still served.
     assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\n");
     await Deno.remove(`${inbox}/one`);
   });
@@ -441,7 +441,7 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
     ...{ "s": null, "s/a": "1", "s/b": "2" },
   };
   assertEquals(await readTree(inbox), all);
-  // The same ones are no error.
+  // Files that are equal at the target are not an error.
   await files.runToSuccess("put", "-r", `${local}/a`, `${local}/t`, "camera:");
   await fill(local, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
   const rows: [command: string, args: string[]][] = [

@@ -1,4 +1,4 @@
-/** mDNS: packets, interfaces, announcing and finding. */
+/** mDNS: packets, interfaces, announcements and searches. */
 import type { Address } from "@degu/degu/base";
 import {
   AddressHints,
@@ -47,14 +47,14 @@ const coder = dnsPacket as unknown as {
   decode(bytes: Uint8Array): Incoming;
 };
 
-// mDNS on the loopback interface, with a port of its own.
+// mDNS on the loopback interface, with its own port.
 
-/** The group of IPv4. */
+/** The multicast group of IPv4. */
 const GROUP = "224.0.0.251";
 /** Another machine on the network, which receives and sends any packets. */
 class Stranger implements AsyncDisposable {
   readonly heard: Incoming[] = [];
-  /** The same as it came. */
+  /** The received packets as bytes. */
   readonly bytes: Uint8Array[] = [];
   readonly #port: number;
   readonly #socket: Socket;
@@ -83,7 +83,7 @@ class Stranger implements AsyncDisposable {
     return new Stranger(port, socket);
   }
 
-  /** Waits until it has heard so many packets that are looked for, since `from`. */
+  /** Waits until this number of matching packets has been received since `from`. */
   async hears(
     what: string,
     isIt: (packet: Incoming) => boolean,
@@ -115,7 +115,7 @@ class Stranger implements AsyncDisposable {
 /** An id of a device that begins with a letter. */
 const idOf = (letter: string): string => letter.repeat(52);
 
-/** Announces a device that is named camera, unless something else is asked for. */
+/** Announces a device, which is named camera by default. */
 function announceCamera(network: Network, options: Partial<Service> = {}) {
   return new Announcement({ ...CAMERA, logger: SILENT, ...options }, network);
 }
@@ -126,7 +126,9 @@ const CAMERA: Service = { name: "camera", id: idOf("c"), port: 7443 };
 const INSTANCE = "camera-cccccccccccccccc._degu._tcp.local";
 const HOST = "degu-cccccccccccccccc.local";
 
-/** All records of the camera, or of one that differs, on an interface with these addresses. */
+/**
+ * Makes all records of the camera, or of a changed device, on an interface with these addresses.
+ */
 const records = (addresses: readonly string[], service: Partial<Service> = {}) =>
   makeRecords({ ...CAMERA, ...service }, makeInterfaces(...addresses));
 
@@ -148,7 +150,7 @@ Deno.test("the records of a device have 16 characters of its id, its port and it
   assertEquals(many.filter(({ type }) => type === "A").length, 8);
 });
 
-// Sockets on the interfaces of a machine, and what they pass on.
+// The sockets on the interfaces of a machine, and the packets that they pass on.
 
 Deno.test("no bytes end the process or stop an announcement", async () => {
   const network = await openLoopbackNetwork();
@@ -259,7 +261,7 @@ Deno.test("a missing permission for mDNS is reported", async () => {
   ]);
 });
 
-/** How many of these packets are decoded. */
+/** Returns the number of these packets that are decoded. */
 function decoded(packets: Iterable<{ size?: number; port?: number; address?: string }>): number {
   const isWorthDecoding = makePacketFilter(5353, (host) => host !== "192.0.2.66");
   return Array.from(packets).filter(({ size = 100, port = 5353, address = "192.0.2.1" }) =>
@@ -272,10 +274,10 @@ Deno.test("packets that are larger than 9000 bytes, from another port or network
   assertEquals(decoded([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
   const large = decoded(Array.from({ length: 1000 }, () => ({ size: 9000 })));
   const small = decoded(Array.from({ length: 10_000 }, () => ({ size: 1 })));
-  // 100,000 bytes at once, and what a slow machine adds at 50,000 a second.
+  // 100,000 bytes at once, and the bytes that a slow machine adds at 50,000 a second.
   assert(large >= 11 && large < 40, `${large}`);
   assert(small >= 500 && small < 1400, `${small}`);
-  // Packets that are dropped for another reason are free.
+  // Packets that are dropped for another reason don't count.
   const foreign = Array.from({ length: 10_000 }, () => ({ port: 1 }));
   assertEquals(decoded([...foreign, {}]), 1);
 });
@@ -317,7 +319,7 @@ Deno.test("a warning has the reason of a failed announcement, and disposing stil
   assertEquals(text, "the announcement has ended: Error: no interfaces today");
 });
 
-/** How often a camera answers while questions are asked, behind its two announcements. */
+/** Counts the responses of a camera to questions, after its two announcements. */
 async function answersTo(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
   const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
@@ -343,7 +345,7 @@ Deno.test("a query for a record gets a response, by its name and type in either 
     answersTo(async (stranger) => {
       for (const [name, type] of others) await stranger.send(query(name!, type!));
       await stranger.send({ type: "query", questions: [] });
-      // Whatever came before is answered before.
+      // All earlier packets are answered before this one.
       await stranger.send(query(name!, type!));
       await stranger.hears("the answer", isResponse, { count: 3 });
     })
@@ -352,7 +354,7 @@ Deno.test("a query for a record gets a response, by its name and type in either 
 });
 
 Deno.test("two responses are at least a second apart, for any number of queries", async () => {
-  // When they leave, since a busy machine may hear them late.
+  // Compare the times of sending, because a busy machine may receive late.
   const times: number[] = [];
   using _sending = patch(
     Socket.prototype,
@@ -369,14 +371,14 @@ Deno.test("two responses are at least a second apart, for any number of queries"
       await stranger.hears("an answer", isResponse, { count });
     }
   });
-  // Behind the two announcements.
+  // After the two announcements.
   const gap = times[3]! - times[2]!;
   assert(count === 2 && gap > 900, `${count} responses, ${gap} ms`);
 });
 
-// Looking for a device on a link, and what of all that is heard is believed.
+// Searches on a link, and which of the received records are believed.
 
-/** A search for the camera, and a stranger who has heard the question. */
+/** A search for the camera, and a stranger who has received the question. */
 async function search(seconds: number) {
   const network = await openLoopbackNetwork();
   const stranger = await Stranger.join(network);
@@ -393,11 +395,11 @@ async function search(seconds: number) {
 const isQuestion = ({ questions }: Incoming) => questions.some(({ name }) => name === SERVICE);
 
 Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
-  // The search may be over before a busy machine says the second one.
+  // On a busy machine, the search may end before the second question.
   await retryUntilInTime("the device was not found", async () => {
     await using test = await search(60);
     await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
-    // 250 and 750 ms after the first one.
+    // 250 and 750 ms after the first question.
     await test.stranger.hears("two more questions", isQuestion, { count: 3 });
     await test.say(records([ADDRESS, "fd00::7"]));
     const found = (await test.found).map(([host, port]) => `${host} ${port}`);
@@ -424,12 +426,12 @@ Deno.test("other devices, other services and queries are not hints; the pauses o
   await test.say(all.map((each) => ({ ...each, name: each.name.replace("_degu", "_http") })));
   await test.say(all.map((each) => ({ ...each, ttl: 0 })));
   assertEquals(await test.found, []);
-  // At 0, 250, 750 ms; the next one would be at 1750.
+  // At 0, 250 and 750 ms; the next question would be at 1750 ms.
   const asked = test.stranger.heard.filter(isQuestion).length;
   assert(asked >= 2 && asked <= 4, `asked ${asked} times`); // one is the stranger's own
 });
 
-/** The addresses of the interface that hears. */
+/** The addresses of the receiving interface. */
 const OWN = [
   makeInterface("eth0", "192.0.2.99", "255.255.255.128"),
   makeInterface("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
@@ -460,7 +462,8 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
     const found = believed([records([host])]).map(([found]) => found);
     assertEquals(found, local.includes(host) ? [host] : [], host);
   }
-  // An own network is no reason to believe in those, and a mask that is unknown or zero is no network.
+  // A host of these kinds is not believed even in the network of this device. An unknown netmask,
+  // or zero, is not a network.
   for (
     const [address, netmask, host] of [
       ["169.254.7.7", "255.255.0.0", "169.254.169.254"],
@@ -487,7 +490,7 @@ Deno.test("addresses that can't belong to another device, and port 0, are not hi
   assertEquals(believed([records([ADDRESS], { port: 0 })]), []);
   const many = Array.from({ length: 500 }, (_, i) => address(`10.0.0.${i % 256}`));
   const ports = Array.from({ length: 9 }, (_, i) => records([], { port: i + 1 }));
-  // Of what was said last.
+  // Of the last records.
   const found = believed([...ports, many, records(["192.0.2.1"])]);
   assertEquals(found.length, 16);
   const asked = believed([...ports, records(["192.0.2.1"], { port: 9 })]).map(([, port]) => port);

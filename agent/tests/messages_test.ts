@@ -109,7 +109,7 @@ Deno.test("files that are too large for the free space share one line after the 
   });
 });
 
-/** A stream that keeps what is written to it. */
+/** A stream that stores its input. */
 class Written {
   readonly lines: string[] = [];
   readonly isTerminal = () => false;
@@ -141,7 +141,7 @@ Deno.test("an unreadable file of a tree is reported with its device", () => {
   ]);
 });
 
-/** Advice of the library, which no person sees. */
+/** Advice of the library, which the program doesn't print. */
 /** Makes the error of a pairing with the device "desk", with advice for programs. */
 function pairing(code: PairingErrorCode, reason: PairingReason, problem: string): PairingError {
   const options = { reason, problem, peerName: "desk" };

@@ -9,7 +9,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname } from "@degu/internal/internal/disk/paths.ts";
 import fc from "fast-check";
 
-/** Without it, files that tests have just written are perhaps still being written. */
+/** Without this option, files that tests have just written count as being written. */
 const AHEAD = 10_000;
 
 Deno.test("put --move removes a named file once it is at the peer, and reports each removal with --json", async () => {
@@ -114,9 +114,9 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   await files.runToFailure(2, "--move removes files from this device only", ...toHere);
 });
 
-// Random trees, with interruptions, beside a model.
+// Random trees, with interruptions, compared with a model.
 
-/** Paths, of which a file of one tree may be where another one has a directory. */
+/** Paths. A file of one tree may have the path of a directory of another tree. */
 const PATHS = ["a", "b", "d", "d/a", "d/b", "d/e/f", "e", "e/a", "x y", "é", ".hidden", "z.tmp"];
 const KINDS = ["same", "other", "nothing", "there alone"] as const;
 const SIZES = [0, 1, 1000, 70_000, 300_000];
@@ -137,7 +137,7 @@ const trees = fc.record({
   after: fc.integer({ min: 1, max: 12 }),
 });
 
-/** The files of both trees; a path below that of a file of its tree is left out. */
+/** Returns the files of both trees, without paths below a file of the same tree. */
 function filesOf({ entries }: { entries: readonly Entry[] }) {
   const [source, target]: Record<string, string>[] = [{}, {}];
   const links: string[] = [];

@@ -1,4 +1,6 @@
-/** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
+/**
+ * Pairing by a number, with the program: two people, or one person with two screens, compare it.
+ */
 import {
   Announcement,
   discoverServices,
@@ -29,7 +31,7 @@ interface Asking extends AsyncDisposable {
   readonly shown: readonly string[];
 }
 
-/** Devices one and two, at whose terminals the same number is on the screen. */
+/** Makes devices one and two, whose terminals show the same number. */
 async function asking(): Promise<Asking> {
   const homes = await AgentHomes.create("one", "two");
   const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
@@ -64,7 +66,7 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
     assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
     for (const { stdout } of [atOne, atTwo]) {
       assert(!stdout.includes("has not come in"), stdout);
-      // No countdown takes the place of the question.
+      // The countdown does not replace the question.
       const [, asking = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
       assert(asking !== "" && !asking.includes("left"), stdout);
     }
@@ -78,7 +80,7 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
   });
 }
 
-/** The input at one device, while the other one confirms. */
+/** The input at one device, while the other device confirms. */
 const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
 
 Deno.test("any reply except yes ends both commands with 3, each reports which device has not confirmed, and no peer is stored", async () => {
@@ -130,9 +132,9 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
 
 Deno.test("input from before the question is ignored, in pieces or lines; an erased key does not count", async () => {
   await using test = await asking();
-  // Each is on the screen for two seconds before it asks.
+  // Each number is shown for two seconds before the question.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.writeInput(typed);
-  // A no before the other device asks would end it before its question.
+  // A no before the other device asks would prevent its question.
   await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
   test.one.writeInput("s\n");
   test.two.writeInput("yex\bs\n");

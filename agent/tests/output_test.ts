@@ -19,7 +19,7 @@ import fc from "fast-check";
 
 // The output: results and messages, sizes, times, and the width of the terminal.
 
-/** Returns the output: with columns, of a terminal, where stdout and stderr are one text. */
+/** Returns the printed texts. With columns, the output is a terminal, and both texts are one. */
 function print(
   options: { json?: boolean; quiet?: boolean; columns?: number },
   calls: (output: Output) => void,
@@ -28,7 +28,7 @@ function print(
   const texts: [string, string] = ["", ""];
   const isTerminal = () => columns >= 0;
   const streamOf = (i: 0 | 1) => ({
-    // A pipe may take less than it is given.
+    // A pipe may accept fewer bytes than were written.
     writeSync: (bytes: Uint8Array) => {
       const taken = bytes.subarray(0, 7);
       texts[isTerminal() ? 0 : i] += decodeLatin1(taken);
@@ -84,7 +84,7 @@ Deno.test("during a question only questions, errors and results are printed, the
     `${asked}${warning}; 9 other messages came while the question was open\nafter\n`,
   );
   assertEquals(of(9, { quiet: true })[1], `${asked}${warning}\n`);
-  // A drawn line does not disturb the question.
+  // A line of the progress bar does not disturb the question.
   const [shown] = of(1, { columns: 80 });
   assert(!shown.includes("drawn"), shown);
 });
@@ -206,7 +206,7 @@ Deno.test("the bar shows the name, the bytes, the rate and the time, as far as t
   const of = (change: Partial<CommandProgress>) =>
     formatProgressLine({ ...PROGRESS, ...change }, null, 80);
   for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
-  // A file that has failed may have been empty, or have arrived whole.
+  // A failed file may be empty, or may have been received completely.
   assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
   assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
 });
@@ -245,7 +245,7 @@ Deno.test("a terminal gets the bar, which is removed at the end; with --quiet, -
   assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 8\.00 MB/);
   const drawn = shown.split("\r").filter((line) => line.includes(" of 8.00 MB"));
   assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
-  // The cursor was never hidden, and the last line that is drawn is cleared.
+  // The cursor was never hidden, and the last line is cleared.
   assert(!shown.includes("␛[?25l"), shown);
   assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
   assertEquals(screenOf(raw).map((line) => line.replace(/in .*/, "")), [
@@ -267,7 +267,7 @@ Deno.test("the rate is computed from the recent samples, and unknown at first", 
   assertEquals(computeRate([[0, 0], [299, 1000]]), null);
   assertEquals(computeRate([[0, 0], [299, 1000], [500, 1000]]), 2000);
   assertEquals(computeRate([[1000, 700], [3000, 1000]]), 150);
-  // Ten are a second.
+  // Ten samples a second.
   const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
   assertEquals(computeRate(stalled), (55 - 50) / 4.9);
 });

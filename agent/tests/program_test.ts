@@ -1,4 +1,4 @@
-/** The command line: options, addresses, the device, and what is said of errors. */
+/** The command line: options, addresses, the device, and the messages of errors. */
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
@@ -53,7 +53,7 @@ import { TextLineStream } from "@std/streams";
 
 // The command line, and signals.
 
-/** The commands, as the program knows them. */
+/** The commands that the program has. */
 const { commands: COMMANDS } = await makeProgram(() => () => Promise.resolve());
 
 Deno.test("without any permission the program prints the commands, its version, and the missing permission", async () => {
@@ -211,11 +211,13 @@ Deno.test("an invalid address is refused with a description of a valid address",
   assertEquals(parseServingAddress("camera.local"), ["camera.local", 7443]);
 });
 
-// The addresses that a new peer gets, as its `degu peers` prints them.
+// The addresses that are stored for a new peer, as `degu peers` prints them.
 
 const INVITE = ["invite", "--listen", "127.0.0.1:0"];
 
-/** Pairs the camera, that invites, with the viewer; returns what the viewer then knows. */
+/**
+ * Pairs the camera, which invites, with the viewer; returns the addresses that the viewer stores.
+ */
 async function pair(homes: AgentHomes, invite = homes.start("camera", INVITE)) {
   const line = await invite.waitForLine("degu:");
   await homes.runToSuccess("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);

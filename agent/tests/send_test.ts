@@ -22,7 +22,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0"];
 
-/** A machine with files in src, an empty directory out, and temporary directories of its own. */
+/** A machine with files in src, an empty directory out, and its own temporary directories. */
 class Place implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
 
@@ -64,7 +64,7 @@ class Place implements AsyncDisposable {
     return this.homes.start("state", ["receive", ...args, this.at("out")], options);
   }
 
-  /** Makes a large file in src, which takes a while to arrive. */
+  /** Makes a large file in src, whose transfer takes a while. */
   async makeLarge(name: string): Promise<void> {
     await Deno.writeFile(this.at("src", name), new Uint8Array());
     await Deno.truncate(this.at("src", name), LARGE);
@@ -275,7 +275,7 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   using _timeouts = speedUpTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
   await using place = await Place.make({ file: "x" });
   await using device = await Device.open(place.at("receiver"), { name: "receiver" });
-  /** Comes, asks, leaves, and comes back after some seconds. */
+  /** Connects, sends a request, disconnects, and connects again after some seconds. */
   const leave = async (sender: ReturnType<Place["send"]>, seconds: number) => {
     const peer = await device.join(await sender.nextLine(), { serving: [] });
     const client = await device.client(peer);
@@ -419,7 +419,7 @@ Deno.test("a sender can write only below the target: its names are checked", asy
   assertEquals(await listNames(place.at("out")), []);
 });
 
-/** A sender that says and serves what it likes, and how often it was asked for the end. */
+/** A malicious sender, and the number of requests that asked whether it has stopped. */
 async function makeLiar(place: Place, answer: AppFunction, end: AppFunction = () => GONE) {
   const device = await Device.open(place.at("liar"), { name: "liar" });
   let asked = 0;
@@ -469,7 +469,7 @@ Deno.test("the offered files are listed before the first request, with escaped n
 });
 
 Deno.test("names that begin with a dot are received only with --force, all other names without it", async () => {
-  // A disk that ignores characters that are not seen takes the second name for .profile.
+  // A disk that ignores invisible characters treats the second name as .profile.
   const evil = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
   await using place = await Place.make({ ...evil, "dir/.hidden": "x", "x": "x" });
   await fill(place.at("out"), { ".ssh/known_hosts": "mine" });

@@ -1,4 +1,4 @@
-/** degu serve, what it says of its peers, and degu ping. */
+/** degu serve, its messages about peers, and degu ping. */
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
@@ -28,7 +28,7 @@ import {
 import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
-// degu serve: what it serves, what it refuses to serve, and how it ends.
+// degu serve: the served files, the refused directories, and the shutdown.
 
 Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address", async () => {
   await using homes = await AgentHomes.create("camera");
@@ -54,7 +54,7 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
 });
 
 const SIZE = 24 * 1024 * 1024;
-/** The name of a file, and a component of its URI. */
+/** The name of a file, and the component of its URI. */
 const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
 Deno.test("after a signal running transfers finish, and are reported with escaped names", async () => {
@@ -69,7 +69,7 @@ Deno.test("after a signal running transfers finish, and are reported with escape
   const { body } = await connection.get(`/share/${COMPONENT}`);
   let received = 0;
   for await (const piece of body!) {
-    // At the first piece, of many.
+    // At the first of many pieces.
     if (received === 0) agent.kill("SIGINT");
     if (received === 0) await agent.waitForMessage("stopping after the running transfers");
     received += piece.length;
@@ -238,7 +238,7 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
     connection.close();
     await agent.waitForMessage('viewer disconnected in the middle of "/inbox/a"\n');
   }
-  // A connection that ends before it has proved who it is, as where another address was faster.
+  // A connection that closes before authentication, for example because another address was faster.
   const [hostname = "", port] = address.split(":");
   const early = await Deno.connect({ hostname, port: Number(port) });
   early.close();
@@ -369,7 +369,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     { event: "delete", ...common, status: 204, bytes: 0 },
   ]);
 
-  // A download that the end of a server has cut: no timer is started any more.
+  // A download that the shutdown of a server has cut: no timer is started after it.
   const late = printed("brief", (to) => {
     to[Symbol.dispose]();
     to.add(...events[0]!);
@@ -396,7 +396,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     assertEquals(lines, []);
     time.tick(1);
     assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
-    // Continued: still one file. What no peer has done is not said.
+    // A continued download is still one file. Actions that no peer took are not reported.
     add("get", "film", 700, false);
     add("get", "film", 300);
     to.add("inbox", { ...events[0]![1], session: undefined });
@@ -436,7 +436,7 @@ Deno.test("ping advises what to check if no server, another device or another pr
   const { address } = await homes.serve("other");
   const ping = ["ping", "camera", "--address", address];
   await homes.runToFailure("viewer", 3, "another device answers at this address", ping);
-  // The right one, that serves something else.
+  // The right device, which serves another app.
   await using camera = await Device.open(homes.joinPath("camera"));
   for (const text of ["hello", "null", "{}"]) {
     const server = await camera.serve(

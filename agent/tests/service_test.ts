@@ -1,6 +1,6 @@
 /**
- * degu service: the units, their words and permissions. tests/project/permissions_agent_test.ts
- * installs them beside a real systemd.
+ * degu service: the units, their command lines and permissions.
+ * tests/project/permissions_agent_test.ts installs them with a real systemd.
  */
 import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
@@ -10,7 +10,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-/** The words of the command of a unit, as systemd.service(5) has them, behind the program. */
+/** Splits the command of a unit, as in systemd.service(5), into words after the program. */
 function wordsOf(unit: string): string[] {
   const [, line = ""] = /^ExecStart=((?:.*\\\n)*.*)$/m.exec(unit) ?? [];
   const words = line.replaceAll("\\\n", " ").matchAll(/"((?:[^"\\]|\\.)*)"|[^\s"]+/g);
@@ -182,7 +182,7 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],
     [1, "there is no directory", "sync", homes.joinPath("none"), "desk:"],
     [1, "its keys must not leave it", "sync", homes.joinPath("laptop"), "desk:"],
-    // The line end would begin a line of the unit.
+    // The line end would start another line of the unit.
     [
       2,
       "can't be in a unit",

@@ -1,4 +1,4 @@
-/** degu sync, and what is said of the trees that commands copy. */
+/** degu sync, and the reports of all commands that copy trees. */
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
@@ -12,13 +12,16 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 
 const SETTLING = "skipped: still being written, or modified just now; a later run copies it";
 
-/** Called with all that is printed. */
+/** Called with each printed text. */
 type OnText = (agent: RunningAgent, to: "stdout" | "stderr", text: string) => unknown;
 
 type Direction = "from a peer" | "to a peer";
 type Tree = Readonly<Record<string, string | null>>;
 
-/** A directory at each end, and the command that makes the second one match the first; in messages they are `from:` and `to:`. */
+/**
+ * Makes a source and a target directory, and the command that makes the target equal to the source.
+ * In messages, the two are `from:` and `to:`.
+ */
 async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
   const files = await AgentFiles.start();
   const { share, inbox, local } = files;
@@ -55,7 +58,7 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
         errors: said("degu: error: "),
         warnings: said("degu: warning: "),
         objects: options.includes("--json") ? results.map((line) => JSON.parse(line)) : [],
-        /** Without the time that it took. */
+        /** The summary without its duration. */
         summary: notes.at(-1)?.replace(/ in \d+:\d\d/, ""),
       };
     },
@@ -63,7 +66,7 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
   };
 }
 
-/** A test in both directions, where the program itself treats them differently. */
+/** Tests both directions, if the program treats them differently. */
 function test(name: string, fn: (direction: Direction) => Promise<void>): void {
   for (const direction of ["from a peer", "to a peer"] as const) {
     Deno.test(`sync ${direction}: ${name}`, () => fn(direction));
@@ -77,7 +80,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   const { source, target, sync } = ends;
   const first = await sync(["--json"]);
   assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
-  // As for a single file.
+  // The same as for a single file.
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
   const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   const copied = first.objects.find(({ to }) => to === "to:a");
@@ -117,7 +120,7 @@ Deno.test("sync to a peer: --checksum compares contents, whatever the times", as
     await Deno.utime(`${dir}/a`, time, time);
     await Deno.utime(`${dir}/b`, 1000, 1000);
   }
-  // The same size and time: only the contents tell.
+  // With the same size and time, only the contents differ.
   assertEquals((await sync(["--dry-run"])).results, ["would copy from:a to to:a"]);
   assertEquals((await sync(["--checksum"])).results, ["to:b"]);
   assertEquals(await readTree(target), { "a": "old", "b": "new" });
@@ -156,7 +159,7 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   assertEquals(code, 1);
   assertStringIncludes(problem!, "it must be a file of UTF-8");
   assertEquals((await readTree(target))["old.o"], "9");
-  // A dangling link, as to a disk that is not mounted.
+  // A dangling link, such as a link to a disk that is not mounted.
   await Deno.remove(`${local}/.deguignore`);
   if (HAS_LINKS) {
     await makeLinks({ [`${local}/.deguignore`]: "none" });
@@ -175,7 +178,7 @@ test("a .deguignore that an editor saves during the command ends it before the f
   const { source, target, sync } = ends;
   const local = direction === "from a peer" ? target : source;
   const path = `${local}/.deguignore`;
-  // The editor truncates the file before it writes, and has written after the lists have arrived.
+  // The editor truncates the file before it writes, and finishes after the lists were received.
   await Deno.writeTextFile(path, "");
   let reads = 0;
   using _editor = patch(Deno, "readFileSync", (readFileSync) => (given) => {
@@ -224,7 +227,7 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
   const { files, inbox } = { files: ends.files, inbox: ends.files.inbox };
   await fill(files.local, { "project/.deguignore": "*\n", "project/a": "1" });
   await files.runToSuccess("put", "-r", `${files.local}/project`, "camera:");
-  // The viewer sends on what it was sent.
+  // The viewer forwards the files that it received.
   const root = `${inbox}/project`;
   const { stderr } = await files.runToSuccess("sync", root, "camera:again");
   assertStringIncludes(
@@ -266,7 +269,7 @@ Deno.test("sync from a peer: a file that was still being written is reported whe
   using pauses = skipPauses();
   relay.cutAfter(1_000_000);
   const address = ["--settled", "3600", "--address", formatAddress(relay.address)];
-  // The second attempt finds both settled, and one of them the same at both ends.
+  // In the second attempt both files are settled, and one file is equal at source and target.
   await touch(`${source}/same`, Date.now() / 1000);
   const told = await sync(address, (_agent, _to, text) => {
     if (text.includes("trying again")) {
@@ -381,7 +384,7 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   await files.runToFailure(2, needed, "sync", "--delete-all", source, "camera:to");
 });
 
-// Passes that are repeated.
+// Repeated passes.
 
 const EVERY = ["sync", "--every", "7"];
 
@@ -548,7 +551,7 @@ Deno.test("sync from a peer: a name at the target that is not UTF-8 is kept, whi
 Deno.test("sync from a peer: an entry that fails alone is an error with its name, and prevents deletions", async () => {
   await using ends = await setUp("from a peer", { "a": "1", "b": "2" }, { "a/x": "3", "old": "4" });
   const { target, sync } = ends;
-  // An entry that has to stay keeps its directory.
+  // An entry that is not deleted keeps its directory.
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
   const { code, errors, warnings, summary } = await sync(["--delete"]);
   assertStringIncludes(errors[0]!, "from:a: ");
@@ -591,7 +594,7 @@ Deno.test("sync from a peer: a name that the target does not list is an error, a
     "e/old": "4",
   });
   const { target, sync } = ends;
-  // As if the disk had given it another name.
+  // As if the disk had changed the name.
   const { code, errors, warnings, results } = await sync(["--delete"], (_agent, to, text) => {
     if (to === "stdout" && text.includes("/d/a")) {
       Deno.renameSync(`${target}/d/a`, `${target}/d/A`);

@@ -29,7 +29,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 
-// Transfers that are interrupted: by the network, by a signal, by the other end.
+// Transfers that are interrupted by the network, by a signal, or by the peer.
 
 const BYTES = 6_000_000;
 const CUT = 3_000_000;
@@ -41,7 +41,7 @@ Deno.test("interruptions", async (t) => {
   for (const dir of [share, local]) await Deno.writeFile(`${dir}/large`, content);
   const to = `${local}/to`;
   await Deno.mkdir(to);
-  // A file gets its entity tag, which resuming needs, only after seconds.
+  // Only some seconds after its last change does a file have an entity tag, which resuming needs.
   using _clock = setClockAhead();
   const put = ["put", "--json", `${local}/large`, "camera:"];
   const cases = [[["get", "--json", "camera:large", to], to], [put, inbox]] as const;
@@ -176,7 +176,7 @@ Deno.test("interruptions", async (t) => {
   });
 });
 
-// Several named files, of which one fails.
+// Several named files, one of which fails.
 
 Deno.test("if each connection breaks at one file, the other files are copied", async () => {
   await using files = await AgentFiles.start();
@@ -219,7 +219,7 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: no address answers: /);
 });
 
-// An output that can't be written: no file is to blame.
+// If the output can't be written, no file has failed.
 
 Deno.test("an output that is closed, as by head, or can't be written, ends transfers", async (t) => {
   await using files = await AgentFiles.start();
@@ -244,11 +244,14 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
   });
 });
 
-// Connections that are used again, and calls that are made again.
+// Reused connections, and repeated calls.
 
 const NOTHING = [204, "No Content", {}, null] as const;
 
-/** A peer that answers so, connections to it, and what these have noted; the note of a number ends them. */
+/**
+ * Makes a peer with this app, and connections to it, which record their notes. Note number `endsAt`
+ * ends them.
+ */
 function setUpCalls(
   app: App = () => NOTHING,
   {
@@ -282,7 +285,7 @@ function setUpCalls(
     serving,
     notes,
     connections,
-    /** How many clients the connections have made. */
+    /** Returns the number of clients that the connections have made. */
     clients: () => clients,
     [Symbol.asyncDispose]: async () => {
       connections[Symbol.dispose]();
@@ -370,7 +373,7 @@ Deno.test("no stall is reported while a command waits for a peer", async () => {
 });
 
 /**
- * A peer that leaves its first calls without an answer, each on a connection of its own, and answers
+ * Makes a peer that does not respond to its first calls, each on its own connection, and responds
  * on other connections.
  */
 function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
@@ -538,7 +541,7 @@ Deno.test("a peer that closes two connections in a row has refused; a peer that 
 });
 
 Deno.test("a peer without a free slot closes the connection later, which is not a refusal", async () => {
-  // A server lets a connection wait for a slot for 2 s.
+  // A server closes a connection without a slot after 2 s.
   const options = { server: { maxConnections: 1 }, endsAt: 2 };
   const asked = Promise.withResolvers<void>();
   const answered = Promise.withResolvers<ResponseTuple>();

@@ -9,7 +9,7 @@ import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
-/** Takes this system for Windows, where deleting was not tried. */
+/** Runs as on Windows, on which deleting is disabled. */
 function setWindows(): Disposable {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));

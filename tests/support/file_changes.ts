@@ -20,7 +20,7 @@ export interface FileChange {
   readonly apply: (path: string, before: Uint8Array) => Uint8Array;
   /** Whether the change keeps the size and the mtime of the file. */
   readonly changesOnlyCtime?: boolean;
-  /** Whether the copy succeeds at whatever moment the file changes. */
+  /** True if the copy succeeds whenever the file changes. */
   readonly mustArrive?: boolean;
 }
 

@@ -3,7 +3,7 @@
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
  * trees as outboxes beside a second writer, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
- * most bytes are at the target, and change meanwhile, `--writers N` copies N while a second writer
+ * most bytes are at the target, and change during the call, `--writers N` copies N while a second writer
  * replaces files of the target, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
  * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
  * fail in each of four ways. Each of them prints a line of JSON.

@@ -10,7 +10,7 @@ await testInLab<{ received: Files; mode: number; files: Files; left: Files }>(
   [],
   ({ received, mode, files, left }) => {
     const hello: Files = [["hello.txt", "hello\n"]];
-    // The temporary directories are gone.
+    // The temporary directories were removed.
     assertEquals([received, files, left], [[["Inbox", "/"], ...hello], hello, hello]);
     assertEquals(mode, 0o700);
   },

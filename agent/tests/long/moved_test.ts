@@ -1,4 +1,4 @@
-/** Transfers of devices that get other addresses, in network namespaces that the test makes. */
+/** Transfers of devices whose addresses change, in network namespaces that the test makes. */
 import { testInLab } from "@degu/testing/agent_lab.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
@@ -18,12 +18,12 @@ await testInLab<Record<"client" | "server" | "synced" | "off", Moved>>(
     for (const { objects } of [client, server]) {
       assert(objects.resumedFrom > 1_000_000, String(objects.resumedFrom));
     }
-    // A tree is copied in one call, which has moved all of it.
+    // One call copies the whole tree.
     assertEquals([synced.objects.resumedFrom, synced.objects.bytes], [0, 8_000_000]);
     for (const { code, stderr, seconds, isWhole } of [client, server, synced]) {
       assertEquals([code, isWhole], [0, true], stderr);
       assertMatch(stderr, /^no data has arrived for 10 s; connecting again\n/);
-      // Without another connection it is 90; the silence alone is 10.
+      // Without another connection it takes 90 s; the stall alone takes 10 s.
       assert(seconds < 30, String(seconds));
     }
     assertEquals(off.code, 1);

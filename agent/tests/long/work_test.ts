@@ -5,8 +5,8 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-// Daily work over three devices with a cable that goes out in the middle of each command, in
-// network namespaces.
+// Daily work over three devices with a cable that is unplugged during each command, in network
+// namespaces.
 
 interface Ended {
   readonly args: readonly string[];
@@ -31,15 +31,14 @@ await testInLab<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
       assert(objects.every((object) => !("error" in object)), shown);
       const copied = objects.filter(({ to, unchanged }) => to !== undefined && !unchanged);
       const removed = objects.filter((object) => "removed" in object);
-      // The two large ones; directories are removed, too.
+      // The two large files; directories are removed also.
       if (args[0] === "rm") assert(removed.length >= files + 2, `${shown}: ${removed.length}`);
       else assert(copied.length >= files + 1, `${shown}: ${copied.length} of ${files}`);
     }
   },
 );
 
-// The program where a disk is full at either end: a tmpfs in a mount namespace that the test
-// makes.
+// The program with a full disk at the source or target: a tmpfs in a mount namespace of the test.
 
 const obstacle = await findMountObstacle();
 
@@ -56,7 +55,8 @@ for (const isKnown of [true, false]) {
       const options = { flags, through: THROUGH_MOUNT_NAMESPACE, patience: 60 };
       const printed = await runProgram("agent_full_disk.ts", options);
       const [get, put, download] = JSON.parse(printed);
-      // Files are sent side by side, and each one is compared with the free space when it begins.
+      // Files are sent concurrently. The size of each file is compared with the free space at its
+      // start.
       const space = String.raw`[\d.]+ k?B are free`;
       const isFull = (where: string) =>
         RegExp(`(needs \\d+ kB, and|only) ${space} ${where}|no space is left ${where}`);
@@ -65,10 +65,10 @@ for (const isKnown of [true, false]) {
       for (const { full, fitting, both, ofBoth, again, moved } of [get, put]) {
         assertEquals(full.code, 1);
         assertStringIncludes(full.stderr, "run the same command again");
-        // As many as fit, unless the last ones have filled the disk side by side.
+        // As many files as fit, unless the last concurrent files have filled the disk.
         if (isKnown) assert(fitting <= 2, full.stderr);
         assertEquals(both.code, 1);
-        // A complete file of the first command may get its name later.
+        // A complete file of the first command may be renamed to its target later.
         if (isKnown) assert(ofBoth.includes("0") && !ofBoth.includes("large"), both.stderr);
         assertEquals(again.code, 0, again.stderr);
         assertEquals(moved, [409600, 409600, 409600, 409600]);
