@@ -78,6 +78,11 @@ export class AgentCommand extends Command {
       .option(
         "--no-find",
         "don't search the local network (mDNS) for a peer that doesn't respond",
+      )
+      .option(
+        "--wait <seconds>",
+        "wait silently for a peer that is offline, up to this many seconds",
+        parseSeconds,
       );
   }
 
@@ -95,15 +100,6 @@ export class AgentCommand extends Command {
     return this.option(
       "--verbose",
       "print each copied file and each skipped link of a directory",
-    );
-  }
-
-  /** Adds the option of commands that can wait for a peer. */
-  addWaitOption(): this {
-    return this.option(
-      "--wait <seconds>",
-      "wait silently for a peer that is offline, up to this many seconds",
-      parseSeconds,
     );
   }
 

@@ -10,6 +10,7 @@ import {
   type Connector,
 } from "@degu/degu/client";
 import { retry, type RetryEvent, type RetryProgress } from "@degu/degu/files";
+import type { Context } from "./command.ts";
 import { reasonOf } from "./explain.ts";
 import { isPeerOffline } from "./failure.ts";
 
@@ -123,7 +124,7 @@ class StallDetector {
 /** The connections to one peer, one for each concurrent call; closed when disposed of. */
 export class PeerConnections implements Disposable {
   /** Opens connections at the current addresses of the peer. */
-  readonly connector: Connector = { connect: (options) => this.#connect(options) };
+  readonly connector: Connector = { connect: (options) => this.connect(options) };
   /** The connections of all calls, which are all idempotent. */
   readonly #pool = new ConnectionPool(this.connector, { maxConnections: Infinity, repeat: "any" });
   readonly #open: OpenClient;
@@ -140,6 +141,8 @@ export class PeerConnections implements Disposable {
   #silentUntil = 0;
   /** The number of connections that wait for a peer that is offline. */
   #waitingCount = 0;
+  /** The number of stalled clients that were replaced. */
+  #replacementCount = 0;
   /** True if a stalled client was replaced since the last retry of a tree. */
   #hasReplacedClient = false;
 
@@ -166,18 +169,28 @@ export class PeerConnections implements Disposable {
   }
 
   /**
+   * Makes the connections of a command, which prints the messages.
+   *
+   * @param retries The largest number of retries of a call without progress.
+   */
+  static make(context: Context, open: OpenClient, retries?: number): PeerConnections {
+    const { signal, output, options: { wait } } = context;
+    return new PeerConnections(open, signal, (text) => output.note(text), { retries, wait });
+  }
+
+  /**
    * Makes a call, which opens its connection. Retries the call after a lost connection. If the peer
    * is offline, doesn't retry the call, but waits up to `wait` seconds.
    */
   call<T>(action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>): Promise<T> {
     return this.#stallDetector.watch(async () => {
       for (;;) {
-        const client = this.#getClient();
+        const replacementCount = this.#replacementCount;
         try {
-          return await this.#retry(client, action);
+          return await this.#retry(replacementCount, action);
         } catch (error) {
           this.#signal.throwIfAborted();
-          if (!client.isDropped) throw error;
+          if (this.#replacementCount === replacementCount) throw error;
         }
       }
     });
@@ -202,7 +215,7 @@ export class PeerConnections implements Disposable {
   }
 
   /** Opens a connection to the peer; waits up to `wait` seconds for a peer that is offline. */
-  async #connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
+  async connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
     for (const startedAt = performance.now();;) {
@@ -225,9 +238,9 @@ export class PeerConnections implements Disposable {
     }
   }
 
-  /** Makes a call, and retries it while the peer responds. */
+  /** Makes a call, and retries it while the peer responds and no stalled client is replaced. */
   async #retry<T>(
-    client: SharedClient,
+    replacementCount: number,
     action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>,
   ): Promise<T> {
     const attempt = (onProgress: OnProgress) =>
@@ -236,7 +249,7 @@ export class PeerConnections implements Disposable {
         onProgress(progress);
       });
     const onRetry = (event: RetryEvent) => {
-      if (client.isDropped) throw event.error;
+      if (this.#replacementCount !== replacementCount) throw event.error;
       this.#onRetry(event);
     };
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
@@ -247,7 +260,7 @@ export class PeerConnections implements Disposable {
 
   /** Prints that a call is retried; throws the error of a call that must not be retried. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
-    // Don't retry if the peer was offline from the start, or if `#connect()` has waited for it.
+    // Don't retry if the peer was offline from the start, or if `connect()` has waited for it.
     if (isPeerOffline(error) && (this.#waitMilliseconds > 0 || this.#lastProgressAt === null)) {
       throw error;
     }
@@ -332,6 +345,7 @@ export class PeerConnections implements Disposable {
       if (isResponding && !stallEndSignal.aborted && this.#currentClient === stalledClient) {
         this.#stallDetector.limitMilliseconds *= 2;
         this.#currentClient = replacement;
+        this.#replacementCount++;
         this.#hasReplacedClient = true;
         stalledClient.drop();
       } else {

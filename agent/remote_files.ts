@@ -156,14 +156,13 @@ export class RemoteFiles implements Disposable {
     area: Area | "either",
     retries?: number | undefined,
   ): Promise<RemoteFiles> {
-    const { signal, output, options: { wait } } = context;
+    const { signal, output } = context;
     await openPeer(device, peer);
     const open: OpenClient = (options, isReconnect) =>
       openClient(context, device, peer, options, isReconnect);
-    const note = (text: string) => output.note(text);
-    const connections = new PeerConnections(open, signal, note, { retries, wait });
+    const connections = PeerConnections.make(context, open, retries);
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
-    const onInbox = () => note(`${peer} shares no directory: this is its inbox`);
+    const onInbox = () => output.note(`${peer} shares no directory: this is its inbox`);
     return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);
   }
 

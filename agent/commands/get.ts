@@ -36,7 +36,6 @@ same command again.`,
     .option("--inbox", "copy from the inbox of the peer instead of its share")
     .addVerboseOption()
     .addSettledOption()
-    .addWaitOption()
     .addPeerOptions()
     .addExample("degu get laptop:report.pdf", "copy a file into the current directory")
     .addExample("degu get -r laptop:photos/2025 pictures", "copy a directory to pictures/2025")

@@ -5,6 +5,7 @@ import type { Connection } from "@degu/degu/client";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { openClient, readJson } from "../peer_client.ts";
+import { type OpenClient, PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import type { ServerInfo } from "./serve.ts";
 
@@ -27,10 +28,15 @@ export function addPing(program: AgentCommand): void {
 async function ping(context: Context, peerName: string): Promise<void> {
   const { output } = context;
   await using device = await openDevice(context);
-  const client = await openClient(context, device, peerName);
+  let startedAt = 0;
+  const open: OpenClient = async (options) => {
+    const client = await openClient(context, device, peerName, options);
+    startedAt = performance.now();
+    return client;
+  };
+  using connections = PeerConnections.make(context, open, 0);
+  using connection = await connections.connect();
   const { name, id, addresses } = (await device.peer(peerName))!;
-  const startedAt = performance.now();
-  using connection = await client.connect();
   const connectedAt = performance.now();
   const { share, inbox } = await requestInfo(connection);
   const answeredAt = performance.now();

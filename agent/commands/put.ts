@@ -41,7 +41,6 @@ same name is not replaced without --force. To continue an interrupted copy, run 
     .option("--move", "remove each local file after the peer has verified and stored it")
     .addVerboseOption()
     .addSettledOption()
-    .addWaitOption()
     .addPeerOptions()
     .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
     .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")

@@ -56,7 +56,6 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .option("--dry-run", "print the changes without making them")
     .addVerboseOption()
     .addSettledOption()
-    .addWaitOption()
     .addPeerOptions()
     .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
     .addExample(

@@ -13,6 +13,7 @@ import {
   setClockAhead,
   skipPauses,
   speedUpTimeouts,
+  stopPerformanceClock,
 } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -217,6 +218,47 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   await Promise.all(killed);
   assertEquals([code, stdout], [1, `${local}/to/a\n`]);
   assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: no address answers: /);
+});
+
+/** For each value of `--wait` in seconds, the pauses between attempts in milliseconds. */
+const PAUSES_BY_WAIT: readonly (readonly [seconds: number, ...pauses: number[]])[] = [
+  [1, 1000],
+  [4, 2000, 2000],
+  [7, 2000, 2000, 2000, 1000],
+  [60, ...Array.from({ length: 30 }, () => 2000)],
+];
+
+Deno.test("--wait ends after its seconds, and reports the tried addresses", async (t) => {
+  await using files = await AgentFiles.start();
+  await fill(files.local, { "a": "1" });
+  await files.kill();
+  const { local } = files;
+  const rows: [command: string, args: readonly string[]][] = [
+    ["put", [`${local}/a`, "camera:"]],
+    ["put several", [`${local}/a`, local, "camera:", "-r"]],
+    ["get", ["camera:a", local]],
+    ["get -r", ["-r", "camera:", local]],
+    ["sync", [local, "camera:"]],
+    ["ls", ["camera:"]],
+    ["rm", ["camera:a"]],
+    ["rm -r", ["-r", "camera:a", "camera:b"]],
+    ["ping", ["camera"]],
+  ];
+  await testEachRow(t, rows, async (command, args) => {
+    const [verb = ""] = command.split(" ");
+    for (const [seconds, ...expectedPauses] of PAUSES_BY_WAIT) {
+      using clock = stopPerformanceClock();
+      const pauses: number[] = [];
+      using _timeouts = speedUpTimeouts((milliseconds) => {
+        if (!expectedPauses.includes(milliseconds)) return false;
+        clock.pass(milliseconds / 1000);
+        return pauses.push(milliseconds) > 0;
+      }, Infinity);
+      const { code, stderr } = await files.run(verb, ...args, "--no-find", "--wait", `${seconds}`);
+      assertEquals([code, pauses], [1, expectedPauses], stderr);
+      assertMatch(stderr, /^degu: error: no address answers: no program listens at [^\n]*\n$/);
+    }
+  });
 });
 
 // If the output can't be written, no file has failed.
@@ -462,6 +504,27 @@ Deno.test("a tree that loses its connections reports it, and fails without progr
     "trying again in 1 s (1 of 2)",
     "trying again in 2 s (2 of 2)",
   ]);
+});
+
+Deno.test("a stalled call tries a new connection after each pause, until the peer responds", async () => {
+  const { app, requests } = makeSilent(1);
+  await using serving = serve(app);
+  const notes: string[] = [];
+  let clients = 0;
+  using connections = new PeerConnections(
+    (options) => {
+      const isOffline = [2, 3].includes(++clients);
+      return isOffline
+        ? Promise.reject(new Error("offline"))
+        : Promise.resolve(serving.makeClient(options));
+    },
+    new AbortController().signal,
+    (text) => notes.push(text),
+    { stallMilliseconds: 20 },
+  );
+  await connections.call(ask);
+  assertEquals([clients, requests], [4, ["DELETE", "GET", "DELETE"]]);
+  assertEquals(notes, ["no data has arrived for 0.02 s; connecting again"]);
 });
 
 Deno.test("the limit of a busy peer doubles each time", async () => {

@@ -26,6 +26,9 @@ const page = [
 /** The options of other programs in the text: of Deno, systemctl and docker. */
 const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global", "--network"];
 
+/** The options of all commands that connect. */
+const CONNECT_OPTIONS = ["--address", "--no-find", "--wait"];
+
 /** Returns the section of a heading, including its subsections. */
 function sectionOf(heading: string): string {
   const [, textAfter] = page.split(`\n${heading}\n`);
@@ -65,7 +68,7 @@ Deno.test("every command has a section with each of its options", () => {
     const level = command.name() === "service" ? "##" : "###";
     const namedOptions = optionsIn(sectionOf(`${level} degu ${command.name()}`));
     for (const { long, hidden } of command.options) {
-      if (hidden || long === "--address" || long === "--no-find") continue; // options of all commands that connect
+      if (hidden || CONNECT_OPTIONS.includes(long!)) continue;
       assert(namedOptions.has(long!), `no page says anything of ${command.name()} ${long}`);
     }
   }
@@ -74,7 +77,7 @@ Deno.test("every command has a section with each of its options", () => {
 Deno.test("the options of all commands, and of those that connect, are explained once", () => {
   const namedOptions = optionsIn(sectionOf("## Options of every command"));
   for (const { long } of program.options) assert(namedOptions.has(long!), long);
-  for (const option of ["--help", "--address", "--no-find"]) {
+  for (const option of ["--help", ...CONNECT_OPTIONS]) {
     assert(namedOptions.has(option), option);
   }
 });
