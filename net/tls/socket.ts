@@ -3,6 +3,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
+import { unrefTimer } from "../deadline.ts";
 import { makeSocketError } from "./errors.ts";
 import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 
@@ -19,6 +20,9 @@ const MAX_UNREAD_BYTES = 16777216;
 const PIECE_OVERHEAD_BYTES = 2048;
 
 const MAX_WRITE_BYTES = 262144;
+
+/** The limit of sending a close_notify over a connection of Deno. */
+const CLOSE_MILLISECONDS = 1000;
 
 interface PendingOperation {
   resolve(count: number | null): void;
@@ -86,7 +90,7 @@ export class TlsSocket implements Socket {
     });
     // A pending operation keeps the process alive, and the connection doesn't, as for sockets of
     // Deno.
-    socket.unref();
+    this.#unref();
   }
 
   /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
@@ -102,14 +106,14 @@ export class TlsSocket implements Socket {
     this.#readTarget = into;
     return new Promise((resolve, reject) => {
       this.#pendingRead = { resolve, reject };
-      if (this.#isReferenced) this.#socket.ref();
+      if (this.#isReferenced) this.#ref();
     });
   }
 
   /** Makes pending reads keep the process alive. */
   ref(): void {
     this.#isReferenced = true;
-    if (this.#pendingRead !== null) this.#socket.ref();
+    if (this.#pendingRead !== null) this.#ref();
   }
 
   /** Makes pending reads not keep the process alive. */
@@ -142,13 +146,13 @@ export class TlsSocket implements Socket {
   close(): void {
     this.#isClosed = true;
     this.#pieces.length = 0;
-    // Send a close_notify (RFC 8446 §6.1), unless unsent bytes are lost.
+    // If unsent bytes are lost, the peer must not take the close for an orderly end.
     const isOrderly = this.#pendingWrites.size === 0 && !this.#socket.destroyed;
     if (this.#pendingRead !== null || this.#pendingWrites.size > 0) {
       this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     }
-    if (isOrderly) this.#socket.end();
-    this.#socket.destroy();
+    if (isOrderly) this.#end();
+    else this.#socket.destroy();
   }
 
   /** Closes the connection, and discards the kernel's unsent bytes. */
@@ -222,7 +226,7 @@ export class TlsSocket implements Socket {
     return new Promise((resolve, reject) => {
       const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };
       this.#pendingWrites.add(pendingWrite);
-      this.#socket.ref();
+      this.#ref();
       startWrite((error) => {
         if (!this.#pendingWrites.delete(pendingWrite)) return;
         this.#unrefIfUnused();
@@ -244,7 +248,31 @@ export class TlsSocket implements Socket {
   }
 
   #unrefIfUnused(): void {
-    if (!this.#isAwaited) this.#socket.unref();
+    if (!this.#isAwaited) this.#unref();
+  }
+
+  #ref(): void {
+    this.#socket.ref();
+    this.#rawStream.conn?.ref();
+  }
+
+  #unref(): void {
+    this.#socket.unref();
+    this.#rawStream.conn?.unref();
+  }
+
+  /** Sends a close_notify (RFC 8446 §6.1), and closes the connection. */
+  #end(): void {
+    if (this.#rawStream.conn === null) {
+      this.#socket.end();
+      this.#socket.destroy();
+      return;
+    }
+    // A connection of Deno sends later, and a peer that reads nothing must not keep it open.
+    const destroy = () => void this.#socket.destroy();
+    const timer = unrefTimer(setTimeout(destroy, CLOSE_MILLISECONDS));
+    this.#socket.once("close", () => clearTimeout(timer));
+    this.#socket.end(destroy);
   }
 }
 

@@ -20,6 +20,7 @@ import type { App, Request } from "@degu/degu/server";
 import { makeDuplex, makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -315,6 +316,40 @@ Deno.test("reading damaged bytes fails with a TlsError", async () => {
   assertEquals([error.code, isTransient(error)], ["CLOSED", true]);
 });
 
+/** A relay that counts the bytes of the server. */
+class CountingRelay extends Relay {
+  serverBytes = 0;
+  readonly serverEnded = Promise.withResolvers<void>();
+
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    return [
+      passOn(server, client, ({ length }) => void (this.serverBytes += length))
+        .then(this.serverEnded.resolve, this.serverEnded.reject),
+      passOn(client, server, () => {}).catch(() => {}),
+    ];
+  }
+}
+
+Deno.test("server.close() sends a close_notify to an idle session", async (t) => {
+  await using dir = await createTempDir();
+  const rows: [address: string, Address][] = [
+    ["TCP", ["127.0.0.1", 0]],
+    ["a Unix socket", `${dir.path}/socket`],
+    ...(hasIPv6 ? [["a scoped address", ["::1", 0, 0, 1]] as [string, Address]] : []),
+  ];
+  await testEachRow(t, rows, async (_name, address) => {
+    await using endpoint = await startTls(pki, app, {}, address);
+    await using relay = new CountingRelay(endpoint.server.address);
+    using conn = await new SSLClient(pki.clientSslconfig, relay.address).connect();
+    assertEquals((await conn.get("/")).status, 204);
+    const bytesBefore = relay.serverBytes;
+    endpoint.server.close();
+    await withTimeout(relay.serverEnded.promise, "the server ends the connection");
+    // A record with an alert: a header of 5 bytes, 2 bytes, the type, and a tag of 16 bytes.
+    assertEquals(relay.serverBytes - bytesBefore, 24);
+  });
+});
+
 Deno.test("unsent bytes of an abandoned request are never sent", async (t) => {
   const app: App = async ({ body }) => {
     await body?.bytes();
@@ -383,10 +418,7 @@ Deno.test("a request that the network delays for longer than the server's timeou
   });
 });
 
-Deno.test("an idle TLS connection or server does not keep the process alive", async () => {
-  await using server = await serveRaw(pki, (socket) => {
-    socket.once("data", () => socket.write("HTTP/1.1 204 No Content\r\n\r\n"));
-  });
+Deno.test("an idle TLS connection or server does not keep the process alive", async (t) => {
   const script = `
     import { SSLClient } from "./client.ts";
     import { SSLServer } from "./server.ts";
@@ -397,11 +429,20 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
     globalThis.kept = [server, conn];
     console.log((await conn.get("/")).status);
   `;
-  const { clientSslconfig, serverSslconfig } = pki;
-  const config = { address: server.client.address, clientSslconfig, serverSslconfig };
-  const permissions = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
-  const processOutput = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
-  assertEquals(await withTimeout(processOutput, "the process ends by itself"), "204\n");
+  await using dir = await createTempDir();
+  const rows: [address: string, Address][] = [
+    ["TCP", ["127.0.0.1", 0]],
+    ["a Unix socket", `${dir.path}/socket`],
+    ...(hasIPv6 ? [["a scoped address", ["::1", 0, 0, 1]] as [string, Address]] : []),
+  ];
+  await testEachRow(t, rows, async (_name, address) => {
+    await using endpoint = await startTls(pki, app, { server: { timeout: 3600 } }, address);
+    const { clientSslconfig, serverSslconfig } = pki;
+    const config = { address: endpoint.server.address, clientSslconfig, serverSslconfig };
+    const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env=CONFIG"];
+    const processOutput = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
+    assertEquals(await withTimeout(processOutput, "the process ends by itself"), "204\n");
+  });
 });
 
 Deno.test("a write that waits for its peer keeps the process alive", async () => {
