@@ -66,7 +66,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   const logger = new RecordingLogger();
   const viewer = await setup.devices.open("viewer", { logger });
   const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
-  const rows: [args: unknown[], error: new (...given: never[]) => Error, words: string][] = [
+  const rows: [args: unknown[], error: ErrorConstructor | typeof DeviceError, words: string][] = [
     [["nobody"], DeviceError, '"nobody"'],
     [["a".repeat(52)], DeviceError, ""],
     [[{ id: "a", name: "a" }], DeviceError, '"a" (a)'],

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { outsideScriptFlags } from "@degu/testing/programs.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const SERVES = /^await using server = await Server\.start\(.*;$/m;
@@ -24,8 +24,6 @@ const examples = Array.from(
 
 Deno.test("every documented example ends if the server is unreachable", async () => {
   await using dir = await createTempDir();
-  const maps = importMapFlags();
-  const flags = maps.length > 0 ? maps : [`--config=${new URL("deno.json", ROOT).pathname}`];
   const serving = examples.filter((code) => SERVES.test(code));
   assert(serving.some((code) => code.includes("await retry(")), "no example retries");
   // Run the examples sequentially in one process. The process ends only if no example leaves an
@@ -44,7 +42,10 @@ const telling = setInterval(() => {}, 1000);
   }
   await Deno.writeTextFile(`${dir.path}/main.ts`, `${main}clearInterval(telling);\n`);
   const allow = ["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp"];
-  const command = makeDenoCommand(["--no-lock", ...flags, ...allow], `${dir.path}/main.ts`);
+  const command = makeDenoCommand(
+    ["--no-lock", ...outsideScriptFlags(), ...allow],
+    `${dir.path}/main.ts`,
+  );
   await using running = new RunningProcess(
     startCommand(command, { stdin: "null", env: { NO_COLOR: "1" } }),
   );

@@ -5,7 +5,7 @@ import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir, findPart } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { findTerminalObstacle, runOnTerminal, testUnless } from "@degu/testing/terminals.ts";
 import {
@@ -402,7 +402,7 @@ testUnless(
     await Deno.writeTextFile(`${dir.path}/script.ts`, script);
     const readFlag = `--allow-read=${dir.path}`;
     const flags = [readFlag, `--allow-write=${dir.path}`, "--allow-net=127.0.0.1"];
-    const allFlags = ["--quiet", "--no-check", ...flags, ...importMapFlags()];
+    const allFlags = ["--quiet", "--no-check", ...flags, ...outsideScriptFlags()];
     const command = [Deno.execPath(), "run", ...allFlags, `${dir.path}/script.ts`, dir.path];
     const { code, shown: output } = await runOnTerminal({ command });
     assertEquals([code, output.trim()], [0, "got 100000"]);

@@ -3,13 +3,13 @@ import { type App, type LogDetails, Server, standardLogger } from "@degu/degu/se
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { outsideScriptFlags } from "@degu/testing/programs.ts";
 import { exchange, waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { fromFileUrl, join } from "@std/path";
+import { join } from "@std/path";
 
 /** Records the lines that are printed to stderr, until disposed of. */
 function recordPrintedLines() {
@@ -125,9 +125,8 @@ Deno.test("README's first server prints the reasons why it refused forty request
   await using dir = await createTempDir();
   const port = await findUnusedPort();
   await Deno.writeTextFile(join(dir.path, "hello.ts"), helloCode.replaceAll("8080", `${port}`));
-  const config = `--config=${fromFileUrl(ROOT)}deno.json`;
-  const flags = ["--quiet", "--no-prompt", `--allow-net=127.0.0.1:${port}`, config];
-  const args = ["run", ...flags, ...importMapFlags(), join(dir.path, "hello.ts")];
+  const flags = ["--quiet", "--no-prompt", `--allow-net=127.0.0.1:${port}`];
+  const args = ["run", ...flags, ...outsideScriptFlags(), join(dir.path, "hello.ts")];
   const options = { args, env: { NO_COLOR: "1" }, stdout: "piped", stderr: "piped" } as const;
   const child = new Deno.Command(Deno.execPath(), options).spawn();
   await using server = new RunningProcess(child);

@@ -21,6 +21,12 @@ export function importMapFlags(): string[] {
   return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
 }
 
+/** Returns the flags of a script outside of the checkout, whose imports are those of the library. */
+export function outsideScriptFlags(): string[] {
+  const config = fromFileUrl(new URL("../../deno.json", import.meta.url));
+  return [`--config=${config}`, ...importMapFlags()];
+}
+
 export function makeProgramCommand(
   name: string,
   { flags = [], args = [], env = {}, through = [] }: ProgramOptions,
