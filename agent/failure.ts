@@ -4,7 +4,6 @@ import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/
 import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
-// Commands that transfer no file would also load all of files.ts.
 
 export const FAILED = 1;
 const USAGE = 2;

@@ -311,9 +311,9 @@ export function findNameProblem({ names }: Certificate, host: string): string | 
  */
 function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
   if (type !== "DNS") return false;
-  const presentedCertificates = value.toLowerCase();
-  if (!presentedCertificates.startsWith("*.")) return presentedCertificates === name;
-  const parentDomain = presentedCertificates.slice(2);
+  const dnsName = value.toLowerCase();
+  if (!dnsName.startsWith("*.")) return dnsName === name;
+  const parentDomain = dnsName.slice(2);
   const dotIndex = name.indexOf(".");
   return parentDomain.includes(".") && dotIndex > 0 && name.slice(dotIndex + 1) === parentDomain;
 }
