@@ -139,26 +139,29 @@ function makeStarter(
   };
 }
 
-/** Starts the server of a pair, the relay if there is one, and the client, in this order. */
+/**
+ * Starts the server of a pair, the relay if there is one, and the client, in this order. `programs`
+ * are all of them.
+ */
 export async function startPair(
   pair: Pair,
   setting: RowSetting,
   programStack: AsyncDisposableStack,
-): Promise<{ readonly server: Program; readonly client: Program }> {
+): Promise<Readonly<Record<"server" | "client", Program>> & { readonly programs: Program[] }> {
   const { work, usesUnixSocket: isUnix, tls, isRelayed } = pair;
   const start = makeStarter(pair, setting, programStack);
   const serve = (work: ServerWork) =>
     start("serve", isUnix ? `${setting.directory}/${++socketCount}.sock` : 0, work);
   const server = await serve(work);
   const upstream = { address: server.address, tls };
-  const { address } = isRelayed ? await serve({ kind: "relay", upstream }) : server;
-  return { server, client: await start("drive", address, work) };
+  const relay = isRelayed ? await serve({ kind: "relay", upstream }) : server;
+  const client = await start("drive", relay.address, work);
+  return { server, client, programs: [...new Set([server, relay, client])] };
 }
 
 /**
  * Makes a contender that exchanges `amount` messages or bytes, and measures units per second. If
- * versions are compared, it measures the processor time of client and server per unit, in
- * microseconds.
+ * versions are compared, it measures the processor time of all programs per unit, in microseconds.
  */
 export function makePairContender(
   name: string,
@@ -169,26 +172,32 @@ export function makePairContender(
   return {
     name,
     async start(programStack) {
-      const { client, server } = await startPair(pair, setting, programStack);
+      const { client, programs } = await startPair(pair, setting, programStack);
       const run = (amount: number) => client.request({ command: "run", amount });
       await run(warmUp);
       if (setting.trees !== undefined) {
-        const cpuSeconds = async () => {
-          const seconds = [
-            client.request({ command: "cpu-time" }),
-            server.request({ command: "cpu-time" }),
-          ];
-          return (await Promise.all(seconds)).reduce((sum, value) => sum + value);
-        };
         return async () => {
-          const startSeconds = await cpuSeconds();
-          await run(amount);
-          return (await cpuSeconds() - startSeconds) * 1e6 / (amount / unit);
+          const seconds = await sumProcessorSeconds(programs, () => run(amount));
+          return seconds * 1e6 / (amount / unit);
         };
       }
       return async () => amount / unit / await run(amount);
     },
   };
+}
+
+/** Returns the processor time that programs take during some work, in seconds. */
+export async function sumProcessorSeconds(
+  programs: readonly Program[],
+  work: () => Promise<unknown>,
+): Promise<number> {
+  const readSum = async () => {
+    const seconds = programs.map((program) => program.request({ command: "cpu-time" }));
+    return (await Promise.all(seconds)).reduce((sum, value) => sum + value);
+  };
+  const startSeconds = await readSum();
+  await work();
+  return await readSum() - startSeconds;
 }
 
 /** Starts a server that answers small requests over TCP, on the first core. */

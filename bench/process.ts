@@ -58,6 +58,31 @@ export async function runToEnd(command: readonly string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
+/**
+ * Runs a command to its end; resolves to its processor time in seconds, with that of the processes
+ * that it has started and awaited.
+ */
+export async function measureProcessorSeconds(command: readonly string[]): Promise<number> {
+  // The second line of `times` has the user and system times of the children: "0m1.234s 0m0.056s".
+  const script = '"$@" > /dev/null; code=$?; times; exit $code';
+  const report = await runToEnd(["bash", "-c", script, "bash", ...command]);
+  const times = [...report.matchAll(/(\d+)m([\d.]+)s/g)].slice(2);
+  if (times.length !== 2) throw new Error(`times printed ${JSON.stringify(report)}`);
+  return times.reduce(
+    (sum, [, minutes, seconds]) => sum + Number(minutes) * 60 + Number(seconds),
+    0,
+  );
+}
+
+/** Reads the processor time of a running process in seconds, to 10 ms. */
+export async function readProcessorSeconds(pid: number): Promise<number> {
+  // Deno itself opens files of /proc only with all permissions.
+  const stat = await runToEnd(["cat", `/proc/${pid}/stat`]);
+  // The name of the program, in parentheses, can contain spaces. The kernel counts 100 ticks a second.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 /** Starts a process that ends with the benchmark. */
 export function spawn(
   command: readonly string[],

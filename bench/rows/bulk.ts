@@ -5,7 +5,7 @@
 
 import type { Group } from "../measure.ts";
 import type { Pair, Row, RowSetting } from "../pair.ts";
-import { describePlacement, makePairContender } from "../pair.ts";
+import { chooseReferences, describePlacement, makePairContender } from "../pair.ts";
 import type { ReadMethod, TlsFiles, TransferWork } from "../peer.ts";
 
 const mebibyte = 1 << 20;
@@ -49,7 +49,10 @@ export const bulkRow: Row = {
   groups: (setting) => makeTransferGroups(4, setting),
 };
 
-/** Makes the six groups: both directions, as `Body`, in chunks of 1 MiB and in chunks of 16 KiB. */
+/**
+ * Makes the six groups: both directions, as `Body`, in chunks of 1 MiB and in chunks of 16 KiB. If
+ * versions are compared, makes a group for each way in which Degu reads.
+ */
 export function* makeTransferGroups(
   row: number,
   setting: RowSetting,
@@ -79,17 +82,38 @@ export function* makeTransferGroups(
       const selectedPeers = peers.filter(({ onlyDirection = direction, isOnlyPlain }) =>
         onlyDirection === direction && !(isOnlyPlain && tls !== undefined)
       );
+      const makeContender = (
+        name: string,
+        { peer, isRelayed, readMethod = "stream" }: TransferPeers,
+        tree?: string,
+      ) => {
+        const work = { kind: "transfer", direction, framing, pieceLength, readMethod } as const;
+        const pair: Pair = { peer, tree, isRelayed, work, tls, placement: "both cores" };
+        return makePairContender(name, pair, setting, amounts);
+      };
+      const title = `${amount / mebibyte} MiB ${direction} as ${description}`;
+      const placement = describePlacement("both cores", setting);
+      if (setting.trees !== undefined) {
+        const trees = Object.entries(setting.trees);
+        for (const [index, peer] of peers.filter(({ peer }) => peer === "degu").entries()) {
+          yield {
+            id: `${row}-${direction}-${id}-${index}`,
+            title: `${title}, ${peer.name}`,
+            unit: "µs of processor time per MiB",
+            placement,
+            references: chooseReferences(trees, setting),
+            contenders: trees.map(([name, tree]) => makeContender(name, peer, tree)),
+          };
+        }
+        continue;
+      }
       yield {
         id: `${row}-${direction}-${id}`,
-        title: `${amount / mebibyte} MiB ${direction} as ${description}`,
+        title,
         unit: "MiB/s",
-        placement: describePlacement("both cores", setting),
+        placement,
         references: ["raw", "fetch + Deno.serve"],
-        contenders: selectedPeers.map(({ name, peer, isRelayed, readMethod = "stream" }) => {
-          const work = { kind: "transfer", direction, framing, pieceLength, readMethod } as const;
-          const pair: Pair = { peer, isRelayed, work, tls, placement: "both cores" };
-          return makePairContender(name, pair, setting, amounts);
-        }),
+        contenders: selectedPeers.map((peer) => makeContender(peer.name, peer)),
         notes: [
           `Raw writes ${pieceLength / kibibyte} KiB at once.`,
           ...(tls === undefined ? [] : [tlsNote]),

@@ -93,8 +93,9 @@ export const exchangeRows: readonly Row[] = [
     *groups(setting) {
       const title = `${post} over TLS, one connection, in sequence`;
       for (const [transport, transportPeers] of [["tcp", peers], ["unix", mutualPeers]] as const) {
-        const settings = { title, transport, isTls: true, peers: transportPeers };
-        yield makeExchangeGroup({ id: `6-sequence-${transport}`, ...settings }, setting);
+        const id = `6-sequence-${transport}`;
+        const group = { id, title, transport, usesTls: true, peers: transportPeers };
+        yield makeExchangeGroup(group, setting);
       }
       yield* makeTransferGroups(6, setting, setting.tls);
     },

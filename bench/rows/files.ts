@@ -2,11 +2,18 @@
 
 import type { Contender, Group } from "../measure.ts";
 import type { Row, RowSetting } from "../pair.ts";
-import { describePlacement, pinnedTo, programCommand } from "../pair.ts";
+import {
+  chooseContenders,
+  chooseReferences,
+  describePlacement,
+  pinnedTo,
+  programCommand,
+  sumProcessorSeconds,
+} from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
 import { hostname, measureSeconds, type TransferWork } from "../peer.ts";
 import { type FilesWork, LARGE_FILE, type Task } from "../peers/files.ts";
-import { runToEnd, startProgram } from "../process.ts";
+import { type Program, runToEnd, startProgram } from "../process.ts";
 import { treeGroups } from "./trees.ts";
 
 const mebibyte = 1 << 20;
@@ -25,14 +32,63 @@ export const filesRow: Row = {
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
       await Deno.writeFile(`${directory}/${LARGE_FILE}`, pieces);
     }
-    yield makeGroup("download", directories, size, setting);
-    yield makeGroup("upload", directories, size, setting);
+    if (setting.trees === undefined) {
+      yield makeGroup("download", directories, size, setting);
+      yield makeGroup("upload", directories, size, setting);
+    } else {
+      for (const task of ["download", "upload"] as const) {
+        yield makeComparison(task, directories, size, setting);
+      }
+    }
     await Deno.remove(root, { recursive: true });
   },
 };
 
 type Direction = TransferWork["direction"];
 type Directories = Pick<FilesWork, "serverDirectory" | "clientDirectory">;
+
+/** Starts a program of a tree that serves the file, or a client of a server that runs a task. */
+function startFilesProgram(
+  task: FilesWork["task"],
+  port: number,
+  directories: Directories,
+  setting: RowSetting,
+  programStack: AsyncDisposableStack,
+  tree?: string,
+): Promise<Program> {
+  const command = programCommand("peers/files.ts", "both cores", setting, tree);
+  return startProgram([...command, JSON.stringify({ task, port, ...directories })], programStack);
+}
+
+/** Makes a group that compares versions by the processor time of client and server. */
+function makeComparison(
+  task: Task,
+  directories: Directories,
+  size: number,
+  setting: RowSetting,
+): Group {
+  const versions = chooseContenders({}, setting);
+  return {
+    id: `11-tcp-${task}`,
+    title: `A file of ${size / mebibyte} MiB: ${task} over tcp`,
+    unit: "µs of processor time per MiB",
+    placement: describePlacement("both cores", setting),
+    references: chooseReferences(versions, setting),
+    contenders: versions.map(([name, { tree }]): Contender => ({
+      name,
+      async start(programStack) {
+        const start = (task: FilesWork["task"], port: number) =>
+          startFilesProgram(task, port, directories, setting, programStack, tree);
+        const server = await start(null, 0);
+        const client = await start(task, server.address as number);
+        return async () => {
+          const run = () => client.request({ command: "run" });
+          return await sumProcessorSeconds([server, client], run) * 1e6 / (size / mebibyte);
+        };
+      },
+    })),
+  };
+}
 
 function makeGroup(
   direction: Direction,
@@ -45,14 +101,6 @@ function makeGroup(
   const unverifiedTask = isDownload ? "get" : "put";
   const tasks: Task[] = [unverifiedTask, direction];
   if (isDownload) tasks.push("download, hashed");
-  const startFilesProgram = (
-    task: FilesWork["task"],
-    port: number,
-    programStack: AsyncDisposableStack,
-  ) => {
-    const command = programCommand("peers/files.ts", "both cores", setting);
-    return startProgram([...command, JSON.stringify({ task, port, ...directories })], programStack);
-  };
   const runCurl = async (port: number) => {
     const uri = `http://${hostname}:${port}`;
     const [target, ...args] = isDownload
@@ -81,8 +129,10 @@ function makeGroup(
   const makeContender = (task: Task | null): Contender => ({
     name: task === null ? `curl ${direction}` : `degu ${task}`,
     async start(programStack) {
-      const port = (await startFilesProgram(null, 0, programStack)).address as number;
-      const client = task === null ? null : await startFilesProgram(task, port, programStack);
+      const start = (task: FilesWork["task"], port: number) =>
+        startFilesProgram(task, port, directories, setting, programStack);
+      const port = (await start(null, 0)).address as number;
+      const client = task === null ? null : await start(task, port);
       const transfer = () => client?.request({ command: "run" }) ?? runCurl(port);
       return async () => size / mebibyte / await transfer();
     },

@@ -10,10 +10,9 @@ import type { Contender, Group } from "../measure.ts";
 import { findSkip, type Row, type RowSetting } from "../pair.ts";
 import { hostname, measureSeconds } from "../peer.ts";
 import { runToEnd } from "../process.ts";
-import { agentArguments, serveDegu, startServer } from "./trees.ts";
+import { serveVersions, startServer, type Version, versionFields } from "./trees.ts";
 
 const MEGABYTE = 1_000_000;
-const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments];
 const OLD_TIME = new Date("2026-01-02T03:04:05Z");
 
 /** A source and a target before the run: the sizes of their files by path. */
@@ -59,17 +58,17 @@ export const reuseRow: Row = {
   title:
     "Bytes that the target already has: a grown log, renamed photos, a moved video, beside rsync",
   async *groups(setting: RowSetting) {
-    const skippedGroup = await findSkip(
-      "20-reuse",
-      "Bytes that the target already has",
-      "rsync --version",
-    );
+    const { trees, isQuick } = setting;
+    const skippedGroup = trees === undefined
+      ? await findSkip("20-reuse", "Bytes that the target already has", "rsync --version")
+      : null;
     if (skippedGroup !== null) return yield skippedGroup;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "reuse" });
     const files = `${root}/files`;
     await Deno.mkdir(`${files}/inbox`, { recursive: true });
-    const ports = [await serveRsync(root, files), await serveDegu(root, files)] as const;
-    for (const work of makeWorks(setting.isQuick)) yield* makeGroups(root, work, ports);
+    const versions = await serveVersions(root, files, trees);
+    const rsyncPort = trees === undefined ? await serveRsync(root, files) : null;
+    for (const work of makeWorks(isQuick)) yield* makeGroups(root, work, versions, rsyncPort);
   },
 };
 
@@ -80,10 +79,11 @@ async function serveRsync(root: string, files: string): Promise<number> {
   const lines = ["use chroot = no", ...user, "[inbox]", `path = ${files}/inbox`, "read only = no"];
   const config = `${root}/rsyncd.conf`;
   await Deno.writeTextFile(config, `${lines.join("\n")}\n`);
-  return await startServer((port) => {
+  const { port } = await startServer((port) => {
     const options = [`--port=${port}`, `--address=${hostname}`, `--config=${config}`];
     return ["rsync", "--daemon", "--no-detach", ...options];
   });
+  return port;
 }
 
 let targetCount = 0;
@@ -91,7 +91,8 @@ let targetCount = 0;
 async function* makeGroups(
   root: string,
   work: Work,
-  [rsyncPort, deguPort]: readonly [number, number],
+  versions: readonly [Version, ...Version[]],
+  rsyncPort: number | null,
 ): AsyncGenerator<Group, void, undefined> {
   const files = `${root}/files`;
   const [basisDirectory, sourceDirectory] = [`${root}/${work.id}-before`, `${root}/${work.id}`];
@@ -106,14 +107,16 @@ async function* makeGroups(
     ...["rsync", "-rt", "--delete", `--port=${port}`],
     ...[`${sourceDirectory}/`, `${hostname}::inbox/${target}/`],
   ];
-  const makeSyncCommand = (port: number, target: string) => [
-    ...[...agent, "--home", `${root}/b`, "--quiet", "sync", "--delete"],
+  const makeSyncCommand = ({ command }: Version) => (port: number, target: string) => [
+    ...[...command, "--quiet", "sync", "--delete"],
     ...["--address", `${hostname}:${port}`, sourceDirectory, `a:${target}`],
   ];
   const makeContender = (
     name: string,
     port: number,
-    makeCommand: typeof makeSyncCommand,
+    makeCommand: typeof makeRsyncCommand,
+    measure: (command: string[]) => Promise<number> = (command) =>
+      measureSeconds(() => runToEnd(command)),
   ): Contender => ({
     name,
     async start(programStack) {
@@ -125,7 +128,7 @@ async function* makeGroups(
         // Hard links suffice: both programs replace a changed file by a new file.
         await runToEnd(["cp", "-al", basisDirectory, `${files}/inbox/${target}`]);
         relay.bytes = 0;
-        const seconds = await measureSeconds(() => runToEnd(makeCommand(relay.port, target)));
+        const seconds = await measure(makeCommand(relay.port, target));
         byteCounts.push(relay.bytes);
         await runToEnd(["diff", "-r", sourceDirectory, `${files}/inbox/${target}`]);
         await runToEnd(["rm", "-r", `${files}/inbox/${target}`]);
@@ -133,9 +136,20 @@ async function* makeGroups(
       };
     },
   });
+  if (rsyncPort === null) {
+    return yield {
+      id: `20-${work.id}`,
+      title: work.title,
+      ...versionFields(versions),
+      contenders: versions.map((version) =>
+        makeContender(version.name, version.port, makeSyncCommand(version), version.measure)
+      ),
+    };
+  }
+  const [degu] = versions;
   const commands = {
     "rsync, its daemon": [rsyncPort, makeRsyncCommand],
-    "degu sync": [deguPort, makeSyncCommand],
+    "degu sync": [degu.port, makeSyncCommand(degu)],
   } as const;
   const commonFields = {
     title: work.title,

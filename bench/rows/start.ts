@@ -3,8 +3,15 @@
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type Row, type RowSetting } from "../pair.ts";
 import { hostname, measureSeconds } from "../peer.ts";
-import { runToEnd } from "../process.ts";
-import { agentArguments, serveDegu, serveSsh, sshCommand } from "./trees.ts";
+import { measureProcessorSeconds, runToEnd } from "../process.ts";
+import {
+  agentArguments,
+  serveSsh,
+  serveVersions,
+  sshCommand,
+  type Version,
+  versionFields,
+} from "./trees.ts";
 
 /** An installed program doesn't read the configuration files of its checkout. */
 const IMPORT_MAP = new URL("../../tests/support/offline/import_map.json", import.meta.url).pathname;
@@ -13,6 +20,7 @@ export const startRow: Row = {
   number: 18,
   title: "Start: programs that only import, and short commands",
   async *groups(setting) {
+    if (setting.trees !== undefined) return yield* makeComparisons(setting);
     yield await makeImports(setting);
     const skippedGroup = await findSkip(
       "18-command",
@@ -50,12 +58,12 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
   const root = await Deno.makeTempDir({ dir: directory, prefix: "start" });
   const files = `${root}/files`;
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
-  const [deguPort, sshPort] = [await serveDegu(root, files), await serveSsh(root)];
+  const [[version], sshPort] = [await serveVersions(root, files), await serveSsh(root)];
   await runToEnd([
     ...["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"],
-    ...["--import-map", IMPORT_MAP, ...agentArguments],
+    ...["--import-map", IMPORT_MAP, ...agentArguments()],
   ]);
-  const degu = [`${root}/bin/degu`, "--home", `${root}/b`];
+  const degu = [`${root}/bin/degu`, ...version.command.slice(-2)];
   return {
     id: "18-command",
     title: "A short command",
@@ -64,7 +72,7 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
     references: ["ssh"],
     contenders: [
       makeContender("ssh", [...sshCommand(root, sshPort), hostname, "true"]),
-      makeContender("degu ls", [...degu, "ls", "--address", `${hostname}:${deguPort}`, "a:"]),
+      makeContender("degu ls", [...degu, "ls", "--address", `${hostname}:${version.port}`, "a:"]),
       makeContender("degu --version", [...degu, "--version"]),
     ],
     notes: [
@@ -73,19 +81,70 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
   };
 }
 
-/** Makes a contender that runs a command ten times for each figure. */
+/** The number of times that a command runs for each figure. */
+const RUN_COUNT = 10;
+
+/** Makes a contender that runs a command some times for each figure. */
 function makeContender(name: string, command: readonly string[]): Contender {
-  const count = 10;
   return {
     name,
     async start() {
       await runToEnd(command);
       return async () => {
         const seconds = await measureSeconds(async () => {
-          for (let i = 0; i < count; i++) await runToEnd(command);
+          for (let i = 0; i < RUN_COUNT; i++) await runToEnd(command);
         });
-        return seconds / count * 1000;
+        return seconds / RUN_COUNT * 1000;
       };
     },
   };
+}
+
+/** Makes the groups that compare versions: importing the library, and short commands. */
+async function* makeComparisons(
+  { directory, trees }: RowSetting,
+): AsyncGenerator<Group, void, undefined> {
+  const root = await Deno.makeTempDir({ dir: directory, prefix: "start" });
+  const files = `${root}/files`;
+  await Deno.mkdir(`${files}/inbox`, { recursive: true });
+  const versions = await serveVersions(root, files, trees);
+  const moduleByVersion = new Map<Version, string>();
+  for (const [index, tree] of Object.values(trees!).entries()) {
+    const path = `${root}/import${index}.ts`;
+    await Deno.writeTextFile(path, `import "file://${tree}mod.ts";`);
+    moduleByVersion.set(versions[index]!, path);
+  }
+  const commands: Record<string, (version: Version) => readonly string[]> = {
+    "import @degu/degu": (version) => [
+      ...["deno", "run", "--quiet", "--no-check", moduleByVersion.get(version)!],
+    ],
+    "degu --version": ({ command }) => [...command, "--version"],
+    "degu --help": ({ command }) => [...command, "--help"],
+    "degu put, a usage error": ({ command }) => [
+      ...["sh", "-c", '"$@" 2> /dev/null; test $? -eq 2', "sh", ...command, "put"],
+    ],
+    "degu id": ({ command }) => [...command, "id"],
+    "degu ls": ({ command, port }) => [
+      ...[...command, "ls", "--address", `${hostname}:${port}`, "a:"],
+    ],
+  };
+  for (const [index, [title, makeCommand]] of Object.entries(commands).entries()) {
+    yield {
+      id: `18-command-${index}`,
+      title,
+      ...versionFields(versions),
+      unit: "ms of processor time",
+      contenders: versions.map((version): Contender => ({
+        name: version.name,
+        start: () =>
+          Promise.resolve(async () => {
+            let seconds = 0;
+            for (let i = 0; i < RUN_COUNT; i++) {
+              seconds += await version.measure(makeCommand(version));
+            }
+            return seconds / RUN_COUNT * 1000;
+          }),
+      })),
+    };
+  }
 }

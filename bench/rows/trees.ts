@@ -9,29 +9,30 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { connect, createServer } from "node:net";
 import { pipeline, Transform } from "node:stream";
-import { Device } from "../../device.ts";
+import type * as DeviceModule from "../../device.ts";
 import { findUnusedPort } from "../../tests/support/ports.ts";
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type RowSetting } from "../pair.ts";
 import { hostname, measureSeconds } from "../peer.ts";
 import { waitForEntityTags } from "../peers/files.ts";
-import { runToEnd, spawn } from "../process.ts";
+import { measureProcessorSeconds, readProcessorSeconds, runToEnd, spawn } from "../process.ts";
 
 const filesPerDirectory = 100;
 /** The delay of a slow link in each direction, so 20 ms for a round trip. */
 const delayMilliseconds = 10;
-/** The arguments of `deno run` or `deno install` for the program: its permissions and its path. */
-export const agentArguments = [
-  ...[
+const thisTree = new URL("../../", import.meta.url).pathname;
+
+/** Returns the arguments of `deno run` or `deno install` for the program of a tree. */
+export function agentArguments(tree: string = thisTree): string[] {
+  return [
     "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
     "--allow-net",
     "--allow-read",
     "--allow-write",
-  ],
-  "--allow-sys=hostname,networkInterfaces,statfs,uid",
-  new URL("../../agent/main.ts", import.meta.url).pathname,
-];
-const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments];
+    "--allow-sys=hostname,networkInterfaces,statfs,uid",
+    `${tree}agent/main.ts`,
+  ];
+}
 
 /** The contender that syncs files to the disk, as Degu does. */
 const rsyncWithFsync = "rsync --fsync over ssh";
@@ -40,20 +41,25 @@ const tasks = ["get", "put", "get again", "put again", "get 1 %", "put 1 %"] as 
 type Task = typeof tasks[number];
 
 export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, void, undefined> {
+  const { trees, isQuick } = setting;
   const requiredCommands = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
-  const skippedGroup = await findSkip("11-tree", "Trees of small files", ...requiredCommands);
+  const skippedGroup = trees === undefined
+    ? await findSkip("11-tree", "Trees of small files", ...requiredCommands)
+    : null;
   if (skippedGroup !== null) return yield skippedGroup;
-  const count = setting.isQuick ? 1000 : 10_000;
+  const count = isQuick ? 1000 : 10_000;
   const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "trees" });
-  const setup = await makeSetup(root, count);
+  const setup = await makeSetup(root, count, setting);
   for (const task of tasks) yield makeGroup(setup, task, count, false);
+  // A delay changes the time, and not the processor time.
+  if (trees !== undefined) return;
   for (const task of ["get", "put"] as const) yield makeGroup(setup, task, count, true);
 }
 
-/** Two paired devices and an SSH server, all on this machine. */
+/** Two paired devices of each version, and an SSH server, all on this machine. */
 type Setup = Awaited<ReturnType<typeof makeSetup>>;
 
-async function makeSetup(root: string, count: number) {
+async function makeSetup(root: string, count: number, { trees }: RowSetting) {
   // The served directory has the files, but no key.
   const files = `${root}/files`;
   for (let i = 0; i < count; i++) {
@@ -63,14 +69,15 @@ async function makeSetup(root: string, count: number) {
   }
   await Deno.mkdir(`${files}/inbox`);
   await waitForEntityTags();
-  return { root, files, deguPort: await serveDegu(root, files), sshPort: await serveSsh(root) };
+  const versions = await serveVersions(root, files, trees);
+  return { root, files, versions, sshPort: trees === undefined ? await serveSsh(root) : null };
 }
 
 let targetCount = 0;
 
 /** Makes a group of programs with the same task, over a link with or without a delay. */
 function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Group {
-  const { root, files, deguPort, sshPort } = setup;
+  const { root, files, versions, sshPort } = setup;
   const title = `${count} files of 1 to 4 KiB: ${task}`;
   const isGet = task.startsWith("get");
   const makeRsyncCommand = (...flags: string[]) => (port: number, target: string) => [
@@ -79,29 +86,42 @@ function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Gr
       ? [`${hostname}:${files}/source/`, `${files}/${target}/`]
       : [`${files}/source/`, `${hostname}:${files}/inbox/${target}/`],
   ];
-  const makeSyncCommand = (port: number, target: string) => [
-    ...[...agent, "--home", `${root}/b`, "--quiet", "sync", "--address", `${hostname}:${port}`],
+  const makeSyncCommand = ({ command }: Version) => (port: number, target: string) => [
+    ...[...command, "--quiet", "sync", "--address", `${hostname}:${port}`],
     ...isGet ? ["a:source", `${files}/${target}`] : [`${files}/source`, `a:${target}`],
   ];
   const isNewTarget = task === "get" || task === "put";
   const makeContender = (
     name: string,
     port: number,
-    makeCommand: typeof makeSyncCommand,
+    makeCommand: ReturnType<typeof makeRsyncCommand>,
+    measure: (command: string[]) => Promise<number> = (command) =>
+      measureSeconds(() => runToEnd(command)),
   ): Contender => ({
     name,
     async start() {
       const contenderPort = isSlow ? await startSlowRelay(port) : port;
       let target = `target${targetCount++}`;
-      const run = () => runToEnd(makeCommand(contenderPort, target));
+      const run = () => measure(makeCommand(contenderPort, target));
       await run();
       return async () => {
         if (isNewTarget) target = `target${targetCount++}`;
         if (task.endsWith("%")) await changeFiles(`${files}/source`);
-        return await measureSeconds(run);
+        return await run();
       };
     },
   });
+  if (sshPort === null) {
+    return {
+      id: `11-tree-${task.replaceAll(" ", "-")}`,
+      title,
+      ...versionFields(versions),
+      contenders: versions.map((version) =>
+        makeContender(version.name, version.port, makeSyncCommand(version), version.measure)
+      ),
+    };
+  }
+  const [degu] = versions;
   return {
     id: `11-tree-${task.replaceAll(" ", "-")}${isSlow ? "-slow" : ""}`,
     title: isSlow ? `${title}, ${2 * delayMilliseconds} ms of round trip` : title,
@@ -111,7 +131,7 @@ function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Gr
     contenders: [
       makeContender("rsync over ssh", sshPort, makeRsyncCommand()),
       ...(isNewTarget ? [makeContender(rsyncWithFsync, sshPort, makeRsyncCommand("--fsync"))] : []),
-      makeContender("degu sync", deguPort, makeSyncCommand),
+      makeContender("degu sync", degu.port, makeSyncCommand(degu)),
     ],
     notes: [
       "rsync syncs files to the disk only with `--fsync` (3.2.4 or later). Degu always does.",
@@ -135,20 +155,69 @@ function makeContent(): Uint8Array {
   return randomBytes(randomInt(1024, 4097));
 }
 
-/** Pairs two devices, and starts `degu serve` on one of them; resolves to its port. */
-export async function serveDegu(root: string, files: string): Promise<number> {
+/** A version of the program: a running `degu serve`, and the command of its peer. */
+export interface Version {
+  /** The name in tables. */
+  readonly name: string;
+  readonly port: number;
+  /** The beginning of a command of the peer of `degu serve`. */
+  readonly command: readonly string[];
+  /** Runs a command of the peer; resolves to the processor time of both ends in seconds. */
+  measure(command: readonly string[]): Promise<number>;
+}
+
+/** Serves the files by the program of this tree, or of each version to compare. */
+export async function serveVersions(
+  root: string,
+  files: string,
+  trees: RowSetting["trees"] = { degu: thisTree },
+): Promise<[Version, ...Version[]]> {
+  const versions: Version[] = [];
+  for (const [name, tree] of Object.entries(trees)) {
+    const versionRoot = `${root}/version${versions.length}`;
+    versions.push({ name, ...await serveDegu(versionRoot, files, tree) });
+  }
+  return versions as [Version, ...Version[]];
+}
+
+/** Returns the fields of a group that compares versions by processor time. */
+export function versionFields(versions: readonly Version[]) {
+  return {
+    unit: "s of processor time",
+    placement: "both ends on all cores",
+    references: versions.slice(-1).map(({ name }) => name),
+  };
+}
+
+/** Pairs two devices, and starts `degu serve` of a tree on one of them. */
+async function serveDegu(
+  root: string,
+  files: string,
+  tree: string,
+): Promise<Omit<Version, "name">> {
   {
+    const { Device }: typeof DeviceModule = await import(`file://${tree}device.ts`);
     await using a = await Device.open(`${root}/a`, { name: "a" });
     await using b = await Device.open(`${root}/b`, { name: "b" });
     await using invitation = await a.invite({ listen: [[hostname, 0]], serving: [] });
     await b.join(invitation.line, { serving: [] });
     await invitation.paired;
   }
+  const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments(tree)];
   const shareOptions = ["--share", files, "--inbox-for-all", `${files}/inbox`];
-  return await startServer((port) => [
+  const { port, pid } = await startServer((port) => [
     ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shareOptions],
     ...["--listen", `${hostname}:${port}`],
   ]);
+  return {
+    port,
+    command: [...agent, "--home", `${root}/b`],
+    async measure(command) {
+      const startSeconds = await readProcessorSeconds(pid);
+      const seconds = await measureProcessorSeconds(command);
+      return seconds + await readProcessorSeconds(pid) - startSeconds;
+    },
+  };
 }
 
 /** Returns the ssh command for the server of {@link serveSsh}, without host and remote command. */
@@ -170,22 +239,25 @@ export async function serveSsh(root: string): Promise<number> {
     // Otherwise the shell would read ~/.bashrc, which can take longer than the transfer.
     `SetEnv=HOME=${root}`,
   ].flatMap((option) => ["-o", option]);
-  return await startServer((port) => [
+  const { port } = await startServer((port) => [
     ...["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", `${port}`, ...options],
   ]);
+  return port;
 }
 
 /**
  * Starts a server at a free port, and waits until it accepts connections. The server ends with the
  * benchmark.
  */
-export async function startServer(makeCommand: (port: number) => string[]): Promise<number> {
+export async function startServer(
+  makeCommand: (port: number) => string[],
+): Promise<{ readonly port: number; readonly pid: number }> {
   const port = await findUnusedPort();
-  spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
+  const { pid } = spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
   for (const deadline = performance.now() + 10_000;;) {
     try {
       (await Deno.connect({ hostname, port })).close();
-      return port;
+      return { port, pid };
     } catch (error) {
       if (performance.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));
