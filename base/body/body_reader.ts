@@ -203,7 +203,7 @@ export abstract class BodyReader extends BodyState {
   ): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
     const limit = options === "read" ? null : maxBytesOf(options);
-    if (!this.beginRead()) return convert(EMPTY_BYTES, false);
+    if (!this.beginRead(options === "read")) return convert(EMPTY_BYTES, false);
     const maxBytes = limit ?? MAX_READ_BYTES;
     const requestedBytes = Math.min(size ?? Infinity, this.remainingBytes);
     if (requestedBytes > maxBytes && requestedBytes < Infinity) {
@@ -223,8 +223,8 @@ export abstract class BodyReader extends BodyState {
       return convert(bytes, hasOwnMemory);
     } finally {
       // End the operation after the conversion, because the connection may then overwrite the
-      // buffer. After the last byte, one more read is allowed, which returns no bytes. A read that
-      // requested no bytes counts as this read, so every later read throws.
+      // buffer. After the last byte, one more call of `read()` is allowed, which returns no bytes. A
+      // call that requested no bytes counts as this call, so every later call throws.
       this.endOperation(this.isDone, requestedBytes === 0);
     }
   }
@@ -258,7 +258,7 @@ export abstract class BodyReader extends BodyState {
   readIfBuffered(): Bytes | null {
     const { remainingBytes, buffer } = this;
     if (buffer.bufferedBytes < remainingBytes) return null;
-    this.beginRead();
+    this.beginRead(false);
     const bytes = buffer.takeView(remainingBytes).slice();
     this.countDataRead(remainingBytes);
     this.endOperation(true);

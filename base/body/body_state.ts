@@ -4,7 +4,8 @@
  * A body has one operation at a time. An operation begins, may wait for the source or a sink, and
  * ends, before or after the last byte. Its end determines the next phase of the body, and
  * {@linkcode READ_REFUSALS} has the operations that each phase refuses. After the last byte, a body
- * is `consumed`: it allows one more read, which returns no bytes, and is `ended` afterward.
+ * is `consumed`: it allows one more call of `read()`, which returns no bytes, and is `ended`
+ * afterward.
  *
  * In any phase a body can be stopped: by an error of its source, by a cancellation, or by the
  * signal of its request. The pending operation then rejects at once, and no other operation can
@@ -115,12 +116,17 @@ export abstract class BodyState {
   }
 
   /**
-   * Begins a read of the remaining bytes. Returns false for the last read that a consumed body
-   * allows: such a read returns no bytes, and has already ended.
+   * Begins a read of the remaining bytes. Returns false for a read that returns no bytes, and has
+   * already ended: the last call of `read()` that a consumed body allows, and each read of an empty
+   * body after the first.
+   *
+   * @param isRepeatable Whether the read may be the last call of `read()`.
    */
-  beginRead(): boolean {
-    this.#begin("read", READ_REFUSALS[this.#phase].read);
-    if (this.#phase !== "consumed") return true;
+  beginRead(isRepeatable: boolean): boolean {
+    const { read, chunk } = READ_REFUSALS[this.#phase];
+    const isEmptyAgain = !isRepeatable && this.#hasEnded && this.framing === 0;
+    this.#begin("read", isRepeatable ? read : isEmptyAgain ? null : chunk);
+    if (!this.#hasEnded) return true;
     this.#phase = "ended";
     this.#operation = null;
     return false;

@@ -145,10 +145,10 @@ for (const [name, kind] of Object.entries(kinds)) {
     });
   });
 
-  Deno.test(`${name} resolves one read after its end to an empty array, and rejects all other operations`, async () => {
+  Deno.test(`${name} resolves one read() after its end to an empty array, and rejects all other operations`, async () => {
     const readSized = (size: number) => (body: Received) => (body as Body).read(size);
     const reads = {
-      ...{ "read()": operations["read()"]!, "bytes()": operations["bytes()"]! },
+      "read()": operations["read()"]!,
       ...(name === "Body" ? { "read(0)": readSized(0), "read(1)": readSized(1) } : {}),
     };
     for (const [finisher, finish] of Object.entries(operations)) {
@@ -164,7 +164,7 @@ for (const [name, kind] of Object.entries(kinds)) {
           );
         }
       }
-      for (const operation of WHOLE) {
+      for (const operation of [...WHOLE, "bytes()", "text()", "json()"]) {
         if (operation === finisher && operation === "readable") continue;
         const body = make(new PieceSource([bytes]));
         await finish(body);
@@ -539,7 +539,12 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
     for (const size of [0, 1]) {
       const body = make();
       assertEquals(await body.read(size), EMPTY);
-      await assertDead(body);
+      for (const operation of [...WHOLE, "read()"]) {
+        await assertBodyError(operations[operation]!(body), `${operation} after read(${size})`);
+      }
+      for (const _time of [1, 2]) {
+        assertEquals([await body.text(), await body.bytes()], ["", EMPTY]);
+      }
     }
   }
   await assertBodyError(Array.fromAsync(new Body(streamOf(DATA), 0)), "a byte of none");
