@@ -73,17 +73,16 @@ export abstract class RequestShortcuts implements Requester {
    * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
+   * @param message The headers by lower-case name, which are not modified, and the body, or `null`;
+   * then perhaps a signal that aborts this request. Headers without a body are a mistake: the type
+   * refuses `put(uri, data)`.
    * @throws the same errors as {@linkcode Requester.request}.
    */
   put(
     uri: string,
-    headers: HeadersToSend = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
+    ...message: [] | [headers: HeadersToSend, body: BodyOut, options?: RequestOptions | undefined]
   ): Promise<Response> {
+    const [headers = {}, body = null, options] = message;
     return this.request("PUT", uri, headers, body, options);
   }
 
@@ -91,17 +90,16 @@ export abstract class RequestShortcuts implements Requester {
    * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
+   * @param message The headers by lower-case name, which are not modified, and the body, or `null`;
+   * then perhaps a signal that aborts this request. Headers without a body are a mistake: the type
+   * refuses `post(uri, data)`.
    * @throws the same errors as {@linkcode Requester.request}.
    */
   post(
     uri: string,
-    headers: HeadersToSend = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
+    ...message: [] | [headers: HeadersToSend, body: BodyOut, options?: RequestOptions | undefined]
   ): Promise<Response> {
+    const [headers = {}, body = null, options] = message;
     return this.request("POST", uri, headers, body, options);
   }
 

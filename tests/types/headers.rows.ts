@@ -120,7 +120,7 @@ export const WRONG: readonly WrongProgram[] = [
 client.post("/", {}, form);`,
     `const form = new URLSearchParams();
 client.post("/", {}, form);`,
-    "Argument of type 'FormData' is not assignable",
+    "Type 'FormData' is not assignable to type 'BodyOut'",
   ],
   [
     "numbers of two bytes as body",
@@ -132,13 +132,13 @@ client.post("/", {}, form);`,
     "the bytes of a Blob without await",
     `client.put("/", {}, new Blob(["a"]).arrayBuffer());`,
     `client.put("/", {}, new Blob(["a"]));`,
-    "Argument of type 'Promise<ArrayBuffer>' is not assignable",
+    "Type 'Promise<ArrayBuffer>' is not assignable to type 'BodyOut'",
   ],
   [
     "a SharedArrayBuffer without a view",
     `client.put("/", {}, new SharedArrayBuffer(4));`,
     `client.put("/", {}, new Uint8Array(new SharedArrayBuffer(4)));`,
-    "Argument of type 'SharedArrayBuffer' is not assignable",
+    "Type 'SharedArrayBuffer' is not assignable to type 'BodyOut'",
   ],
   [
     "the body of a Response of the platform, which may be null",
@@ -161,6 +161,18 @@ await client.put("/", {}, buffer);`,
 const copy = structuredClone(buffer, { transfer: [buffer] });
 await client.put("/", {}, copy);`,
     ["TypeError", "body: must be an ArrayBuffer with its memory"],
+  ],
+  [
+    "a post() of data without headers",
+    `client.post("/lamps", { name: "lamp" });`,
+    `client.post("/lamps", {}, JSON.stringify({ name: "lamp" }));`,
+    "TS2345",
+  ],
+  [
+    "a put() of data without headers, over a pool",
+    `new ConnectionPool(client).put("/lamps", { name: "lamp" });`,
+    `new ConnectionPool(client).put("/lamps", { "x-name": "lamp" }, null);`,
+    "TS2345",
   ],
   [
     "a get() with a body",
@@ -222,6 +234,21 @@ await client.request(method, "/", {}, method === "PUT" ? "hello" : null);`,
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {
+  "post and put with headers and a body, without both, and of a subclass": `
+class Signing extends Client {
+  override post(
+    uri: string, headers: HeadersToSend = {}, body: BodyOut = null, options?: degu.RequestOptions,
+  ) {
+    return super.post(uri, { ...headers, "x-signature": uri }, body, options);
+  }
+}
+const own = new Signing(server.address);
+own.post("/");
+own.post("/", {}, "a", { signal });
+client.put("/");
+client.put("/", { "content-type": "text/plain" }, null);
+const rest: [HeadersToSend, BodyOut] = [{}, "a"];
+conn.post("/", ...rest);`,
   "headers to send, from different sources": `
 const built: HeadersToSend = {};
 built["content-length"] = 5;

@@ -564,12 +564,12 @@ function makeState(): { state: BodyState; interruption: Interruption } {
 Deno.test("an abort rejects the pending operation once, and later ones, with the reason itself", async () => {
   for (const reason of [new Error("enough"), "enough", undefined, null]) {
     const { state, interruption } = makeState();
-    state.beginRead();
+    state.beginRead(true);
     const waiting = catchRejection(state.waitFor(new Promise(() => {})), "an aborted wait");
     interruption.abort(reason);
     assertStrictEquals(await waiting, reason);
     assertEquals(interruption.failure, { error: reason, isAbort: true });
-    for (const operation of [() => state.beginRead(), () => state.checkNotStopped()]) {
+    for (const operation of [() => state.beginRead(true), () => state.checkNotStopped()]) {
       assertStrictEquals(catchThrown(operation, "an aborted body"), reason);
     }
     const wait = state.waitFor(Promise.resolve());
