@@ -18,7 +18,7 @@ import {
   isTypedHeader,
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { allows, HEADER_VALUE_TABLE } from "../base/wire/character_tables.ts";
+import { isHeaderValue } from "../base/wire/character_tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
 
@@ -155,9 +155,12 @@ function checkDefaultHeaders(headers: HeaderDict): void {
 
 function checkHeaderValue(name: string, value: string): void {
   checkString(name, value);
-  if (value === "" || !allows(HEADER_VALUE_TABLE, value)) {
+  if (!isHeaderValue(value)) {
     // The message doesn't quote the value, which may be a secret.
-    throw notAllowedError(name, `must be one or more of the characters that a header may have`);
+    throw notAllowedError(
+      name,
+      "must be one or more of the characters that a header may have, without a space at its ends",
+    );
   }
 }
 

@@ -18,7 +18,7 @@ import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { quote } from "../../internal/quote.ts";
-import { allows, HEADER_VALUE_TABLE } from "../wire/character_tables.ts";
+import { isHeaderValue } from "../wire/character_tables.ts";
 
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
@@ -117,10 +117,10 @@ export function withContentType(headers: HeaderDict, body: unknown, labelPrefix 
   if (type === "") return headers;
   checkHeaderDict(headers, `${labelPrefix}headers`);
   if (Object.hasOwn(headers, "content-type")) return headers;
-  if (allows(HEADER_VALUE_TABLE, type)) return { ...headers, "content-type": type };
+  if (isHeaderValue(type)) return { ...headers, "content-type": type };
   throw notAllowedError(
     `${labelPrefix}body`,
-    `its type ${quote(type)} has a character that a header can't have; ` +
+    `its type ${quote(type)} can't be the value of a header; ` +
       `set headers["content-type"]`,
   );
 }

@@ -22,8 +22,13 @@ export const TOKEN_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "!#$%&'*+-.^_`|~
 export const HEADER_NAME_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");
 /** Header names as they are sent: in lower case. */
 export const LOWER_CASE_NAME_TABLE: Uint8Array = makeTable(DIGITS + LOWER_CASE + "-");
-/** Header values (RFC 9110 §5.5, without quoted pairs, tabs and obs-text). */
-export const HEADER_VALUE_TABLE: Uint8Array = makeTable(ALPHANUMERIC + " -+.:_~%&=/?\"'()*,;<>[]");
+/**
+ * Header values (RFC 9110 §5.5, without tabs and obs-text). A value begins and ends with another
+ * byte than a space: {@linkcode isHeaderValue}.
+ */
+export const HEADER_VALUE_TABLE: Uint8Array = makeTable(
+  ALPHANUMERIC + " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+);
 /** Request targets (RFC 9112 §3.2, origin-form only). */
 export const URI_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=/?");
 /** Path components: without percent sign, so that each path has one spelling. */
@@ -44,6 +49,14 @@ export function allows(table: Uint8Array, text: string): boolean {
     if (table[text.charCodeAt(i)] !== 1) return false;
   }
   return true;
+}
+
+/**
+ * Reports whether a text can be the value of a header. Spaces at its ends would be trimmed by
+ * another reader of the message, such as a proxy, which would then see another value.
+ */
+export function isHeaderValue(text: string): boolean {
+  return text !== "" && allows(HEADER_VALUE_TABLE, text) && text.trim() === text;
 }
 
 /**

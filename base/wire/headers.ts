@@ -4,9 +4,9 @@
  *
  * The rules, in the order in which the parser applies them to a line (RFC 9112 §5):
  *
- * 1. The name has 1 to 32 letters, digits and `-`, in any case, and exactly `: ` after it.
- * 2. The value has at least one allowed byte, up to CR LF. Spaces are not trimmed, lines not
- *    folded.
+ * 1. The name has 1 to 64 letters, digits and `-`, in any case, and exactly `: ` after it.
+ * 2. The value has at least one allowed byte, up to CR LF, and no space at its ends: one reader
+ *    would trim the spaces, another would not (RFC 9110 §5.5). Lines are not folded.
  * 3. A name occurs once: of two lines, one reader may use the first and another the last (RFC 9110
  *    §5.3).
  * 4. Four headers have a type, and one form of value each: {@linkcode TYPED_HEADERS}.
@@ -311,7 +311,11 @@ export function parseHeaderLines(
     const valueStart = position + header.bytes.length;
     let valueEnd = valueStart;
     while (HEADER_VALUE_TABLE[bytes[valueEnd]!] === 1) valueEnd++;
-    if (valueEnd === valueStart || bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF) {
+    // Before an empty value, the last byte is the space after the colon.
+    if (
+      bytes[valueStart] === SPACE || bytes[valueEnd - 1] === SPACE ||
+      bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF
+    ) {
       const quoted = quoteValue(name, readLineAt(bytes, valueStart, end));
       throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${quoted}`);
     }
@@ -460,8 +464,11 @@ function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: (
  * of twelve headers by an eighth.
  */
 function writeValue(into: Uint8Array, position: number, value: unknown): number {
-  if (typeof value !== "string" || value === "") return -1;
+  if (typeof value !== "string") return -1;
   const length = value.length;
+  if (
+    length === 0 || value.charCodeAt(0) === SPACE || value.charCodeAt(length - 1) === SPACE
+  ) return -1;
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
     if (HEADER_VALUE_TABLE[code] !== 1) return -1;
@@ -479,12 +486,13 @@ function invalidHeaderValueError(label: string, name: string, value: unknown): E
   if (value === "") return notAllowedError(makeLabel, `must have at least one character; got ""`);
   const invalidCharacter = value.split("").find((character) =>
     !allows(HEADER_VALUE_TABLE, character)
-  )!;
+  );
   return notAllowedError(
     makeLabel,
-    `bad character ${quote(invalidCharacter)} in ${quoteValue(name, value)}; must be letters and ` +
-      "digits of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: " +
-      "encodeURIComponent() turns any text into these",
+    invalidCharacter === undefined
+      ? `must not begin or end with a space; got ${quoteValue(name, value)}`
+      : `bad character ${quote(invalidCharacter)} in ${quoteValue(name, value)}; must be visible ` +
+        "characters of ASCII and spaces: encodeURIComponent() turns any text into these",
   );
 }
 
@@ -514,7 +522,7 @@ function slotOf(bytes: Uint8Array, start: number, end: number): number {
 }
 
 /**
- * Reads a name of 1 to 32 letters, digits and `-`, with its colon and space; returns `null` for any
+ * Reads a name of 1 to 64 letters, digits and `-`, with its colon and space; returns `null` for any
  * other bytes.
  */
 function readHeaderName(bytes: Uint8Array, start: number): HeaderName | null {

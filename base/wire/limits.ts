@@ -6,7 +6,7 @@
 export const MAX_PREAMBLE_BYTES = 32768;
 
 /** Bytes of a header's name: names are kept in a cache. */
-export const MAX_HEADER_NAME_BYTES = 32;
+export const MAX_HEADER_NAME_BYTES = 64;
 
 /** Bytes of a chunk's line with its CR LF: prevents endless chunk extensions. */
 export const MAX_CHUNK_LINE_BYTES = 4096;

@@ -351,7 +351,7 @@ Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later req
 const INVALID_HEADERS: Record<string, readonly string[]> = {
   "repr-digest": [digestOf(encodeLatin1("other")), "sha-256=:AAAA:", "x"],
   "upload-modified": ["yesterday"],
-  "upload-complete": ["?1", "?0 ", "0", "?0"],
+  "upload-complete": ["?1", "?0;a", "0", "?0"],
 };
 
 Deno.test("PUT rejects a malformed or wrong header, and changes no file", async () => {

@@ -32,10 +32,14 @@ const CODINGS = [
 ];
 // deno-fmt-ignore
 const VALUES = [
-  "b", "close", "keep-alive", "100-continue", "h2c", "content-length", "a b", " ", "  b  ",
+  "b", "close", "keep-alive", "100-continue", "h2c", "content-length", "a b", "a  b",
   "text/plain; charset=utf-8", 'W/"abc"', "[::1]:80", "*", "%0d%0a", "-", "a: b",
+  "{}", "@", "a\\b", "#", "$", "!`|~^",
 ];
-const BAD_VALUES = ["", "\t", "a\tb", "\xe9", "a\0", "a\rb", "a\nb", "{}", "@", "a\\b", "#", "$"];
+const BAD_VALUES = [
+  ...["", "\t", "a\tb", "\xe9", "a\0", "a\rb", "a\nb", "a\x7fb", "a\x1fb"],
+  ...[" ", " b", "b ", "  b  ", "  ", "close ", " close"],
+];
 const METHODS = ["GET", "GET", "PUT", "POST", "HEAD", "DELETE"];
 const BAD_METHODS = ["get", "", "PATCH", "OPTIONS", "CONNECT", "TRACE", "G", "GETT", " GET", "PRI"];
 // deno-fmt-ignore

@@ -144,23 +144,15 @@ Deno.test("Hono: middleware", async (t) => {
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
-Deno.test("Hono: headers that can't be sent cause an error, and can be turned off", async (t) => {
+Deno.test("Hono: secureHeaders() works with its defaults", async () => {
   const withHeaders = new Hono<{ Bindings: FetchHandlerInfo }>();
-  withHeaders.use("/default", secureHeaders());
-  withHeaders.use("/chosen", secureHeaders({ xPermittedCrossDomainPolicies: false }));
+  withHeaders.use(secureHeaders());
   withHeaders.get("*", (c) => c.text("hello"));
-  await t.step("a header with a name of 33 characters", async () => {
-    await using serving = serveHono(withHeaders);
-    assertEquals((await serving.makeClient().request("GET", "/default")).status, 500);
-    const [message = ""] = await serving.logger.waitFor("error");
-    assertStringIncludes(message, '"x-permitted-cross-domain-policies"');
-  });
-  await t.step("turned off", async () => {
-    await using serving = serveHono(withHeaders);
-    using conn = await serving.makeClient().connect();
-    const { status, headers } = await get(conn, "/chosen");
-    assertEquals([status, headers["x-content-type-options"]], [200, "nosniff"]);
-  });
+  await using serving = serveHono(withHeaders);
+  using conn = await serving.makeClient().connect();
+  const { status, headers } = await get(conn, "/");
+  assertEquals([status, headers["x-content-type-options"]], [200, "nosniff"]);
+  assertEquals(headers["x-permitted-cross-domain-policies"], "none");
 });
 
 Deno.test("Hono: the peer is in the context", async () => {

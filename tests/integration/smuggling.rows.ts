@@ -255,11 +255,15 @@ const headers: Rows = [
   ["a name with UTF-8 line ends", `x${encodeUtf8(`:${CUT_SPACE}y${CUT_LINE_END}z`)}: w`],
   ["underscore in a name", "x_y: z"],
   ["dot in a name", "x.y: z"],
-  ["a name of 33 bytes", `${"x".repeat(33)}: y`],
+  ["a name of 65 bytes", `${"x".repeat(65)}: y`],
+  ["space before a value", "x-role:  admin"],
+  ["space after a value", "x-role: admin "],
+  ["spaces at both ends of a value", "x-role:  admin "],
+  ["a value of a space", "x:  "],
+  ["space after connection: close", "connection: close "],
   ["a second host", "host: b"],
   ["a second host in another case", "Host: b"],
   ["a second header of the same value", "x: y\r\nX: y"],
-  ["user information in host", "x: a@b"],
 ];
 
 const requestLines: Rows = [
@@ -346,7 +350,6 @@ const preambles: Rows = [
     `GET / HTTP/1.1\r\nhost: a${encodeUtf8(`${CUT_LINE_END}x:${CUT_SPACE}y`)}\r\n\r\n`,
   ],
   ["a host with a UTF-8 letter", `GET / HTTP/1.1\r\nhost: ${encodeUtf8("\u212a")}\r\n\r\n`],
-  ["a host with a path", "GET / HTTP/1.1\r\nhost: a/b#c\r\n\r\n"],
   ["lines that end with LF alone", `GET / HTTP/1.1\nhost: a\n\n${SMUGGLED}`],
   ["an empty line with LF alone", `GET / HTTP/1.1\r\nhost: a\n\n${SMUGGLED}`],
   ["a preamble that ends with LF CR LF", `GET / HTTP/1.1\r\nhost: a\n\r\n${SMUGGLED}`],
@@ -402,6 +405,9 @@ const acceptedHeaders: Rows = [
   ["another target in a header", "x-original-url: /admin"],
   ["percent-encoded line ends in a header", "x: a%0d%0acontent-length:%205"],
   ["a trailer that is announced", "trailer: content-length"],
+  ["every visible character", "x: !\"#$%&'()*+,-./0:;<=>?@A[\\]^_`a{|}~"],
+  ["spaces inside a value", "x: a  b   c"],
+  ["a name of 64 bytes", `${"x".repeat(64)}: y`],
 ];
 
 const acceptedTargets: Rows = [
@@ -435,6 +441,8 @@ const acceptedBodies: Rows = [
   ["a body, and a byte more", makePost("content-length: 5", `hello!${SMUGGLED}`)],
   ["chunks, and an empty line more", makePost(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
   ["a request without host", "GET /b HTTP/1.1\r\n\r\n"],
+  ["a host with a path", "GET /b HTTP/1.1\r\nhost: a/b#c\r\n\r\n"],
+  ["a host with user information", "GET /b HTTP/1.1\r\nhost: a@b\r\n\r\n"],
   ["Expect with a body", makePost("expect: 100-continue\r\ncontent-length: 5", "hello")],
 ];
 

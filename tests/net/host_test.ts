@@ -36,7 +36,7 @@ Deno.test("a client sends the host and port of its address, and no host over a U
 
 Deno.test("a server accepts a request without host, and with an invalid host", async (t) => {
   await using serving = serveHost();
-  const hosts = ["a", "a:b", "a/b", "a b", "a, b", ":", "?", " "];
+  const hosts = ["a", "a:b", "a/b", "a b", "a, b", ":", "?", "a@b", "#", "{}"];
   const rows: (readonly [host: string, line: string])[] = [
     ["none", ""],
     ...hosts.map((host) => [host, `host: ${host}\r\n`] as const),
@@ -50,7 +50,10 @@ Deno.test("a server accepts a request without host, and with an invalid host", a
 
 Deno.test("a server refuses a second host, and an empty host", async (t) => {
   await using serving = serveHost();
-  const blocks = ["host: a\r\nhost: a\r\n", "host: a\r\nHost: b\r\n", "host: \r\n", "host:\r\n"];
+  const blocks = [
+    ...["host: a\r\nhost: a\r\n", "host: a\r\nHost: b\r\n", "host: \r\n", "host:\r\n"],
+    ...["host:  a\r\n", "host: a \r\n", "host:  \r\n"],
+  ];
   await testEachRow(t, blocks.map((block) => [JSON.stringify(block), block] as const), async (
     _label,
     block,

@@ -12,7 +12,7 @@ const LETTERS_AND_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /** The allowed bytes of each part of a message. */
 export const allowedBytes = {
   headerName: LETTERS_AND_DIGITS + "-",
-  headerValue: LETTERS_AND_DIGITS + " -+.:_~%&=/?\"'()*,;<>[]",
+  headerValue: LETTERS_AND_DIGITS + " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
   uri: LETTERS_AND_DIGITS + "-+.:_~%&=/?",
   path: LETTERS_AND_DIGITS + "-+.:_~",
   query: LETTERS_AND_DIGITS + "-+.:_~%&=",
@@ -24,7 +24,7 @@ export const allowedBytes = {
 /** The limits of messages, in bytes unless the name says otherwise. */
 export const limits = {
   preamble: 32768,
-  headerName: 32,
+  headerName: 64,
   number: 9007199254740991,
   chunkLine: 4096,
   chunkData: 16777216,
@@ -70,9 +70,10 @@ const REQUEST_LINE = new RegExp(`^(GET|PUT|POST|HEAD|DELETE) (${target}) HTTP/1\
 const STATUS_LINE = new RegExp(
   `^HTTP/1\\.1 ([1-5][0-9]{2}) (${formatClass(allowedBytes.reason)}{2,})$`,
 );
+const headerValue = `(?! )${formatClass(allowedBytes.headerValue)}+(?<! )`;
+const HEADER_VALUE = new RegExp(`^${headerValue}$`);
 const HEADER_LINE = new RegExp(
-  `^(${formatClass(allowedBytes.headerName)}{1,${limits.headerName}}): ` +
-    `(${formatClass(allowedBytes.headerValue)}+)$`,
+  `^(${formatClass(allowedBytes.headerName)}{1,${limits.headerName}}): (${headerValue})$`,
 );
 const CHUNK_LINE = new RegExp(
   `^(0|[1-9A-Fa-f][0-9A-Fa-f]{0,6})(?:;(${formatClass(allowedBytes.extensionKey)}+)=` +
@@ -81,6 +82,11 @@ const CHUNK_LINE = new RegExp(
 const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
 const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
+
+/** Whether a text can be the value of a header that has no form of its own. */
+export function isReferenceValue(text: string): boolean {
+  return HEADER_VALUE.test(text);
+}
 
 /** Parses a number in the format of the wire. */
 export function parseReferenceNumber(text: string): number | null {

@@ -93,7 +93,7 @@ Deno.test("a URL without an origin gets that of the connection", async () => {
 Deno.test("a caller's mistake leaves the connection usable", async () => {
   await using connected = await connect(countingApp);
   const { fetch } = connected;
-  await assertCause(fetch("/", { headers: { a: "{}" } }), RangeError);
+  await assertCause(fetch("/", { headers: { a: "\x7f" } }), RangeError);
   await assertCause(fetch("/", { method: "PATCH" }), RangeError);
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
@@ -266,7 +266,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["a path with two slashes", "/a//b", {}, '"/a//b"', RangeError],
     ["a query with a slash", "/?a/b", {}, '"/?a/b"', RangeError],
     ["a query outside of ASCII", "/a?b{", {}, "uri", RangeError],
-    ["a header's character", "/", { headers: { a: "{}" } }, '"{}"', RangeError],
+    ["a header's character", "/", { headers: { a: "\x7f" } }, '"\\x7f"', RangeError],
     ["a header's name", "/", { headers: { a_b: "c" } }, '"a_b"', RangeError],
     ["an open range", "/", { headers: { range: "bytes=1-" } }, "bytes=1-", RangeError],
     ["several cookies", "/", { headers: severalCookies }, "set-cookie", RangeError],

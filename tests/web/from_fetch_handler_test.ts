@@ -308,12 +308,12 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
   const makeRow = (name: string, init: HeadersInit, ...messageParts: string[]) =>
     [name, () => new Response(null, { headers: init }), ...messageParts] as const;
   const rows: (readonly [name: string, make: () => unknown, ...messageParts: string[]])[] = [
-    makeRow("a character", { "x-a": "a@b" }, 'headers["x-a"]', '"a@b"'),
+    makeRow("a character", { "x-a": "a\x7fb" }, 'headers["x-a"]', '"a\\x7fb"'),
     makeRow("a byte outside of ASCII", { "x-a": "caf\xe9" }, 'headers["x-a"]', "caf\\xe9"),
     makeRow("an empty value", { "x-a": "" }, 'headers["x-a"]'),
     makeRow("a character of a name", { x_a: "b" }, '"x_a"'),
     makeRow("a name that objects have", [["__proto__", "b"]], '"__proto__"'),
-    makeRow("a long name", { [`x-${"a".repeat(31)}`]: "b" }, `"x-${"a".repeat(31)}"`),
+    makeRow("a long name", { [`x-${"a".repeat(63)}`]: "b" }, `"x-${"a".repeat(62)}"`),
     makeRow("several cookies", severalCookies, "set-cookie", "2"),
     makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
     makeRow("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
@@ -356,7 +356,7 @@ Deno.test("a response that can't be sent cancels its body", async (t) => {
   const severalCookies = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const inits: [name: string, init: ResponseInit][] = [
     ["refused by the bridge", { headers: severalCookies }],
-    ["refused by the server", { headers: { "x-a": "{}" } }],
+    ["refused by the server", { headers: { "x-a": "\x7f" } }],
   ];
   await testEachRow(t, inits, async (_name, init) => {
     const cancelled = Promise.withResolvers<void>();

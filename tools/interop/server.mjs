@@ -19,9 +19,8 @@ const REFUSED = {
     response.end();
   },
   "/http-1.0": (response) => response.socket.end("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"),
-  "/at": (response) => response.setHeader("a", "b@c").end(),
+  "/space": (response) => response.setHeader("a", "b ").end(),
   "/no-value": (response) => response.setHeader("a", "").end(),
-  "/long-name": (response) => response.setHeader("x-permitted-cross-domain-policies", "none").end(),
   "/underscore": (response) => response.setHeader("a_b", "c").end(),
   "/unsatisfied": (response) => response.writeHead(416, { "content-range": "bytes */10" }).end(),
   "/until-close": (response) => {

@@ -303,13 +303,12 @@ const REFUSED = [
   "--http1.0 …/",
   "-X DELETE -d x …/",
   "-H a:b …/",
-  "-H 'a: b@c' …/",
-  "-H 'a: #1' …/",
+  "-H 'a: b ' …/",
+  "-H 'a:  b' …/",
   "-H 'a: é' …/",
   "-H 'a;' …/",
   "-H 'a: 1' -H 'a: 2' …/",
   "-H 'x_real_ip: ::1' …/",
-  "-H 'x-permitted-cross-domain-policies: none' …/",
 ];
 
 /** Responses that a Degu client refuses, by the paths of server.mjs. */
@@ -320,9 +319,8 @@ const REFUSED_RESPONSES = {
   "a 416 with `content-range: bytes */10`": "/unsatisfied",
   "a body with neither length nor chunks": "/until-close",
   "HTTP/1.0": "/http-1.0",
-  "a header with `@`, `#` or another refused character": "/at",
+  "a header with a space at an end of its value": "/space",
   "a header without a value": "/no-value",
-  "a header whose name has more than 32 characters": "/long-name",
   "a header whose name has a `_`": "/underscore",
 };
 

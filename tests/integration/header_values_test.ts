@@ -1,0 +1,120 @@
+/** Values of headers, unchanged from end to end, and values that one of two readers would trim. */
+import { createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
+import type { HeaderDict } from "@degu/degu/base";
+import type { App } from "@degu/degu/server";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { assertRangeError, catchRejection, flatten } from "@degu/testing/expectations.ts";
+import { connectThrough } from "@degu/testing/proxies.ts";
+import { exchange, RawPeer } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assertEquals, assertInstanceOf } from "@std/assert";
+
+/** A header for each byte from 0x20 to 0x7E, one with all of them, and the longest name. */
+const EVERY_BYTE: Record<string, string> = {
+  ...Object.fromEntries(
+    Array.from({ length: 0x7f - 0x20 }, (_, i) => [`x-${i}`, `a${String.fromCharCode(0x20 + i)}b`]),
+  ),
+  "x-all": `${String.fromCharCode(...Array.from({ length: 0x7e - 0x20 }, (_, i) => 0x21 + i))} .`,
+  ["x".repeat(64)]: "v",
+  cookie: 'theme={"dark":true}; list=[1|2]; mail=a@b; back=`\\`',
+};
+
+/** Returns the headers of {@linkcode EVERY_BYTE} among others. */
+const pick = (headers: HeaderDict) =>
+  Object.fromEntries(Object.keys(EVERY_BYTE).map((name) => [name, headers[name]]));
+
+const echo: App = ({ headers }) => [200, "OK", pick(headers), null];
+const echoFetch: App = fromFetchHandler(({ headers }) =>
+  new Response(null, { headers: Object.keys(EVERY_BYTE).map((name) => [name, headers.get(name)!]) })
+);
+
+Deno.test("every byte from 0x20 to 0x7E in a value reaches the other end unchanged, in both directions", async (t) => {
+  for (const [name, app] of [["app", echo], ["fetch handler", echoFetch]] as const) {
+    await using serving = serve(app);
+    await using proxy = serve(new ProxyApp(serving.makeClient()));
+    const routes = [["direct", serving], ["proxy", proxy]] as const;
+    await testEachRow(
+      t,
+      routes.map(([route, ends]) => [`${name}, ${route}`, ends] as const),
+      async (
+        _label,
+        ends,
+      ) => {
+        // The second message finds the names and their order in the caches.
+        for (let i = 0; i < 2; i++) {
+          const response = await ends.makeClient().request("GET", "/", EVERY_BYTE);
+          assertEquals(pick(response.headers), EVERY_BYTE);
+          const fetched = await createFetch(ends.makeClient())("/", { headers: EVERY_BYTE });
+          assertEquals(pick(Object.fromEntries(fetched.headers)), EVERY_BYTE);
+        }
+        const lines = Object.entries(EVERY_BYTE).map((line) => `${line.join(": ")}\r\n`).join("");
+        using peer = await RawPeer.connect(ends.address);
+        await peer.send(...`GET / HTTP/1.1\r\nhost: a\r\n${lines}\r\n`.match(/[^]{1,7}/g)!);
+        const received = await peer.readPreamble();
+        const sorted = Object.entries(EVERY_BYTE).map((line) => line.join(": ")).toSorted();
+        const receivedLines = received.split("\r\n").filter((line) => sorted.includes(line));
+        assertEquals(receivedLines.toSorted(), sorted);
+      },
+    );
+    const response = await callApp(app, mkreq("GET", "/", EVERY_BYTE));
+    assertEquals(flatten(pick(response.headers)), EVERY_BYTE);
+  }
+});
+
+Deno.test("a server refuses a value with a space at its ends, so an app and a server behind a proxy never see two values", async (t) => {
+  let calls = 0;
+  await using serving = serve(({ headers }) => {
+    calls++;
+    return headers["x-role"] === "admin" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
+  });
+  for (const value of [" admin", "admin ", "  admin  ", " ", "\tadmin", "admin\t"]) {
+    await t.step(JSON.stringify(value), async () => {
+      const request = `GET / HTTP/1.1\r\nx-role: ${value}\r\n\r\n`;
+      for (const pieces of [[request], [...request]]) {
+        assertEquals(
+          (await exchange(serving.address, ...pieces)).received,
+          formatErrorResponse(400),
+        );
+      }
+      assertEquals(calls, 0);
+      await using chain = await connectThrough();
+      await chain.clientPeer.send(request);
+      assertEquals((await chain.clientPeer.readToEnd()).received, formatErrorResponse(400));
+    });
+  }
+});
+
+Deno.test("a client refuses a response with a space at the ends of a value, and a proxy replaces it by 502", async (t) => {
+  for (const value of [" b", "b ", " "]) {
+    await t.step(JSON.stringify(value), async () => {
+      await using chain = await connectThrough();
+      await chain.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+      const upstreamPeer = await chain.upstream.accept();
+      await upstreamPeer.readPreamble();
+      await upstreamPeer.send(`HTTP/1.1 200 OK\r\na: ${value}\r\ncontent-length: 0\r\n\r\n`);
+      const { received } = await chain.clientPeer.readToEnd();
+      assertEquals(received.split("\r\n")[0], "HTTP/1.1 502 Bad Gateway");
+    });
+  }
+});
+
+Deno.test("no caller can send a value with a space at its ends", async () => {
+  await using serving = serve(() => [200, "OK", { a: "b " }, null]);
+  const client = serving.makeClient();
+  assertEquals((await client.request("GET", "/")).status, 500);
+  assertInstanceOf(
+    await catchRejection(client.request("GET", "/", { a: " b" }), "sent"),
+    RangeError,
+  );
+  assertRangeError(() => serving.makeClient({ headers: { a: "b " } }), "headers of a client");
+  const added = { headers: () => ({ a: " b" }) };
+  await using proxy = serve(new ProxyApp(serving.makeClient(), added));
+  assertEquals((await proxy.makeClient().request("GET", "/")).status, 500);
+  await assertRejectsRange(callApp(() => [200, "OK", { a: " b" }, null], mkreq("GET", "/")));
+});
+
+async function assertRejectsRange(promise: Promise<unknown>): Promise<void> {
+  assertInstanceOf(await catchRejection(promise, "an answer"), RangeError);
+}
