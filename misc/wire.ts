@@ -242,7 +242,7 @@ export function parseUri(uri: string): UriParts {
 /**
  * Parses the value of a `range` header.
  *
- * @param value The value, such as `bytes=2-4`.
+ * @param value The value, such as `bytes=2-4` or `bytes=2-`.
  * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseRange(value: string): Range {

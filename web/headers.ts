@@ -38,7 +38,7 @@ function parseHeaderValue(name: string, value: string): string | number | Range 
     if (name === "range") return parseRange(value);
     if (name === "content-range") return parseContentRange(value);
   } catch {
-    const validForm = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
+    const validForm = name === "range" ? "bytes=0-499 or bytes=500-" : "bytes 0-499/1234";
     throw notAllowedError(
       `headers["${name}"]`,
       `must have the form ${validForm}; got ${quote(value)}`,

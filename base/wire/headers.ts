@@ -187,7 +187,7 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
       throw notAllowedError(makeLabel(), `must be "chunked"; got ${quote(value)}`);
     },
   }],
-  // RFC 9110 §14.2: one range of bytes, with both ends.
+  // RFC 9110 §14.2: one range of bytes, with its first position.
   ["range", {
     bit: RANGE_BIT,
     parse: parseRange,

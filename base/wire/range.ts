@@ -1,4 +1,7 @@
-/** Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals. */
+/**
+ * Byte ranges as half-open intervals: of the forms of RFC 9110 §14, `first-last`, and in requests
+ * also `first-`.
+ */
 
 import { checkInteger, notAllowedError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
@@ -157,11 +160,15 @@ export function isContentRange(value: unknown): value is ContentRange {
   return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
 }
 
-/** Parses the value of a `range` header. */
+/**
+ * Parses the value of a `range` header. An open-ended range, `bytes=5-`, has the largest `stop`,
+ * which means the same (RFC 9110 §14.1.2): a range may end after the representation.
+ */
 export function parseRange(value: string): Range {
   const dashIndex = value.indexOf("-");
   const firstPosition = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dashIndex)) : -1;
-  const lastPosition = parseDecimal(value.slice(dashIndex + 1));
+  const lastText = value.slice(dashIndex + 1);
+  const lastPosition = lastText === "" ? MAX_LENGTH - 1 : parseDecimal(lastText);
   // Without a dash, the last position is -1.
   if (firstPosition < 0 || lastPosition < firstPosition || lastPosition >= MAX_LENGTH) {
     throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);

@@ -8,7 +8,8 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { exchange } from "@degu/testing/raw_peer.ts";
+import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 import { allowedBytes, consistsOf, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -112,6 +113,43 @@ Deno.test({
     // Only the response 416 ends a session.
     const lines = await files.serving.logger.waitFor("debug", "ended after");
     assertEquals(lines.filter((line) => line.includes("ended after")).length, 1);
+  },
+});
+
+Deno.test("an open-ended range is answered with the rest of the file, and with 416 at its end", async () => {
+  await using files = await serveDirectory();
+  await files.write("digits", "0123456789");
+  const rows: [range: string, status: string, contentRange: string, content: string][] = [
+    ["bytes=0-", "206 Partial Content", "bytes 0-9/10", "0123456789"],
+    ["bytes=7-", "206 Partial Content", "bytes 7-9/10", "789"],
+    ["bytes=10-", "416 Range Not Satisfiable", "", ""],
+  ];
+  for (const [range, status, contentRange, content] of rows) {
+    const request = `GET /digits HTTP/1.1\r\nrange: ${range}\r\nconnection: close\r\n\r\n`;
+    const { received } = await exchange(files.serving.address, request);
+    assert(received.startsWith(`HTTP/1.1 ${status}\r\n`), received);
+    assertEquals(/^content-range: (.*)\r$/m.exec(received)?.[1] ?? "", contentRange);
+    assertEquals(received.split("\r\n\r\n")[1], content);
+  }
+});
+
+Deno.test({
+  name: "curl -C - continues a download",
+  ...await ignoreUnlessInstalled("curl"),
+  async fn() {
+    await using files = await serveDirectory();
+    await files.write("file", makePattern(100_000));
+    await using dir = await createTempDir();
+    const target = `${dir.path}/file`;
+    await Deno.writeFile(target, makePattern(100_000).subarray(0, 40_000));
+    const [, port] = files.serving.address as [string, number];
+    const flags = ["--silent", "--show-error", "--noproxy", "*", "--max-time", "30"];
+    const { code, stdout } = await runWithInput("curl", [
+      ...[...flags, "-C", "-", "--output", target, "--write-out", "%{http_code} %{size_download}"],
+      `http://127.0.0.1:${port}/file`,
+    ], "");
+    assertEquals([code, stdout], [0, "206 60000"]);
+    assertEquals(await Deno.readFile(target), makePattern(100_000));
   },
 });
 

@@ -73,6 +73,7 @@ export const parsers = {
     ({ start, stop }) => ({ start, stop }),
     String,
     parseReferenceRange,
+    false,
   ),
   "content-range": makeParser(
     parseContentRange,

@@ -80,7 +80,7 @@ const CHUNK_LINE = new RegExp(
     `(${formatClass(allowedBytes.extensionValue)}+))?$`,
 );
 const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
-const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})$/;
+const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})?$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
 
 /** Whether a text can be the value of a header that has no form of its own. */
@@ -114,12 +114,12 @@ export function parseReferenceStatusLine(line: string): { status: number; reason
   return status === "" ? null : { status: Number(status), reason };
 }
 
-/** Parses a range; `bytes=2-4` becomes 2 and 5. */
+/** Parses a range; `bytes=2-4` becomes 2 and 5, and `bytes=2-` 2 and the limit of numbers. */
 export function parseReferenceRange(value: string): { start: number; stop: number } | null {
   const match = RANGE.exec(value);
   if (match === null) return null;
   const start = parseReferenceNumber(match[1]!);
-  const end = parseReferenceNumber(match[2]!);
+  const end = parseReferenceNumber(match[2] ?? `${limits.number - 1}`);
   if (start === null || end === null || start > end || end >= limits.number) return null;
   return { start: start, stop: end + 1 };
 }
@@ -141,8 +141,11 @@ function parseReferenceValue(name: string, value: string): string | number | nul
       return parseReferenceNumber(value);
     case "transfer-encoding":
       return value === "chunked" ? value : null;
-    case "range":
-      return parseReferenceRange(value) === null ? null : value;
+    case "range": {
+      const range = parseReferenceRange(value);
+      // An open-ended range is sent on with both ends.
+      return range === null ? null : `bytes=${range.start}-${range.stop - 1}`;
+    }
     case "content-range":
       return parseReferenceContentRange(value) === null ? null : value;
     default:

@@ -70,7 +70,7 @@ const wget: ForeignClient = {
       close: ["--no-http-keep-alive"],
       put: ["--method=PUT", "--body-data=hello"],
       delete: ["--method=DELETE"],
-      range: ["--header=Range: bytes=2-4"],
+      range: ["--start-pos=2"],
       "keep-alive": [url],
     };
     return ["wget", "-nv", "--tries=1", "-O", "-", ...files, ...args[operation] ?? [], url];

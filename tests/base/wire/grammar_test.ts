@@ -71,7 +71,10 @@ const makeNumberRows = (code: string, ...places: ((number: string) => string)[])
   );
 const refusedRange = [
   ...refusedRanges,
-  ...makeNumberRows("BAD_RANGE", (n) => `bytes=${n}-9`, (n) => `bytes=0-${n}`),
+  ...makeNumberRows(
+    "BAD_RANGE",
+    ...[(n: string) => `bytes=${n}-9`, (n: string) => `bytes=0-${n}`, (n: string) => `bytes=${n}-`],
+  ),
 ];
 const refusedContentRange = [
   ...refusedContentRanges,
@@ -127,7 +130,13 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
     refusedChunkLines,
   ],
   "headers-of-request": [
-    [...blocks, ...makeLines("range", ranges)],
+    [
+      ...blocks,
+      // An open-ended range is sent on with both ends.
+      ...acceptedRanges.map(([text, start, stop]) =>
+        [`range: ${text}`, { range: `bytes=${start}-${stop - 1}` }] as const
+      ),
+    ],
     [
       ...refusedBlocks,
       ...makeRefusedLines("range", refusedRange),

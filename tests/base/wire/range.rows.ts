@@ -39,22 +39,33 @@ function refuseNumbers(rule: string, ...texts: string[]): RefusedRow[] {
   return makeRefusedRows(rule, "RFC 9110 §8.6", "BAD_CONTENT_LENGTH", ...texts);
 }
 
-/** Values of `range`, with their start and stop. */
+/** Values of `range`, with their start and stop. The last ones are open-ended. */
 export const acceptedRanges: readonly (readonly [value: string, start: number, stop: number])[] = [
   ["bytes=0-0", 0, 1],
   ["bytes=2-4", 2, 5],
   ["bytes=9-10", 9, 11],
   ["bytes=0-9007199254740990", 0, 9007199254740991],
   ["bytes=9007199254740990-9007199254740990", 9007199254740990, 9007199254740991],
+  ["bytes=0-", 0, 9007199254740991],
+  ["bytes=5-", 5, 9007199254740991],
+  ["bytes=9007199254740990-", 9007199254740990, 9007199254740991],
 ];
 
 /** Invalid forms of range with valid numbers. */
 export const refusedRanges: readonly RefusedRow[] = [
-  ...refuseRanges("an open range", "bytes=0-", "bytes=0-*"),
+  ...refuseRanges("an open end in another form", "bytes=0-*", "bytes=0--", "bytes=0-,", "0-"),
   ...refuseRanges("a suffix", "bytes=-5", "bytes=*-1"),
   ...refuseRanges("no position at all", "bytes=-", "bytes=", "bytes=*", "bytes=0", "x", ""),
   ...refuseRanges("the last position before the first", "bytes=1-0", "bytes=10-9"),
-  ...refuseRanges("several ranges", "bytes=0-1,3-4", "bytes=0-1, 3-4", "bytes=0-1-2", "bytes=0-1;"),
+  ...refuseRanges(
+    "several ranges",
+    "bytes=0-1,3-4",
+    "bytes=0-1, 3-4",
+    "bytes=0-1-2",
+    "bytes=0-1;",
+    "bytes=0-1,3-",
+    "bytes=0-,3-4",
+  ),
   ...refuseRanges("another unit, or none", "byte=0-1", "items=0-1", "0-1", "xbytes=0-1"),
   ...refuseRanges("the unit in another case", "Bytes=0-1", "BYTES=0-1"),
   ...refuseRanges(
@@ -69,12 +80,15 @@ export const refusedRanges: readonly RefusedRow[] = [
   ...refuseRanges("the form of content-range", "bytes 0-1/2"),
   ...refuseRanges("a position above 2⁵³ − 2", "bytes=0-9007199254740991"),
   ...refuseRanges("a position above 2⁵³ − 2", "bytes=9007199254740991-9007199254740991"),
+  ...refuseRanges("a position above 2⁵³ − 2", "bytes=9007199254740991-"),
   ...refuseRanges(
     "white space",
     "bytes = 0-1",
     "bytes= 0-1",
     "bytes=0 -1",
     "bytes=0-1 ",
+    "bytes=0- ",
+    "bytes= 0-",
     " bytes=0-1",
   ),
   ...refuseRanges("a line break", "bytes=0-1\n"),
