@@ -28,6 +28,7 @@ import {
 import { typeNameOf } from "../internal/quote.ts";
 import {
   checkHeaderDict,
+  checkHeaderName,
   formatHeaderLines,
   type HeaderDict,
   type HeadersToSend,
@@ -319,6 +320,7 @@ export function mkreq(
   checkMethod(method);
   checkUri(uri);
   checkHeaderDict(headers);
+  for (const name of Object.keys(headers)) if (headers[name] !== undefined) checkHeaderName(name);
   const encodedBody = encodeBody(body);
   const framing = determineBodyFraming(encodedBody);
   const { path, query } = parseUri(uri);

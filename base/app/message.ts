@@ -32,9 +32,11 @@ import { INSPECT, inspectFields } from "../../internal/printable.ts";
 import { checkInternal, INTERNAL, type InternalArgument } from "../internal_argument.ts";
 import {
   checkHeaderDict,
+  checkHeaderName,
   type Framing,
   type HeaderDict,
   type HeadersToSend,
+  parseConnectionOptions,
   type ReceivedHeaders,
 } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
@@ -284,10 +286,26 @@ function readableOf(
   return readable;
 }
 
-/** Copies headers to an object without a prototype, as received headers are; drops `undefined`. */
-function copyDefinedHeaders(headers: HeaderDict): HeaderDict {
+/**
+ * Makes the headers of a copy of a request: an object without a prototype, as received headers are,
+ * without headers that are `undefined`.
+ *
+ * The headers are now those of the program, so the `connection` of the client must not name any of
+ * them: a proxy would remove them (RFC 9110 §7.6.1). Of a `connection` that the program has copied,
+ * the result keeps only the options that name no header.
+ */
+function makeHeadersOfCopy(headers: HeaderDict, { connection }: HeaderDict): HeaderDict {
+  checkHeaderDict(headers, "changes.headers");
   const entries = Object.entries(headers).filter(([, value]) => value !== undefined);
-  return Object.setPrototypeOf(Object.fromEntries(entries), null);
+  for (const [name] of entries) checkHeaderName(name, "changes.headers");
+  const copy: HeaderDict = Object.setPrototypeOf(Object.fromEntries(entries), null);
+  if (connection !== undefined && copy["connection"] === connection) {
+    const options = parseConnectionOptions(copy)
+      .filter((option) => option === "close" || option === "keep-alive");
+    if (options.length > 0) copy["connection"] = options.join(", ");
+    else delete copy["connection"];
+  }
+  return copy;
 }
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
@@ -304,7 +322,8 @@ const STORE_KEY: unique symbol = Symbol("store");
 /** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
 export interface RequestChanges {
   /**
-   * The headers by lower-case name, which replace all headers of the request.
+   * The headers by lower-case name, which replace all headers of the request. A `connection` that
+   * was copied from the request keeps only the options `close` and `keep-alive`.
    *
    * @default {the headers of the request}
    */
@@ -406,7 +425,7 @@ export class Request {
    *
    * @param changes The headers, path and mount of the copy.
    * @throws {TypeError} if an option has a wrong type, or is unknown.
-   * @throws {RangeError} if a component can't be in a path.
+   * @throws {RangeError} if a component can't be in a path, or a name can't be that of a header.
    *
    * @example
    * ```ts
@@ -427,12 +446,11 @@ export class Request {
       ["headers", "path", "mount"],
       "changes",
     );
-    if (headers !== undefined) checkHeaderDict(headers, "changes.headers");
     const copy = new Request(
       INTERNAL,
       this.method,
       this.uri,
-      headers === undefined ? this.headers : copyDefinedHeaders(headers),
+      headers === undefined ? this.headers : makeHeadersOfCopy(headers, this.headers),
       this.body,
       checkPath(mount, "changes.mount"),
       checkPath(path, "changes.path"),

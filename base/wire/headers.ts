@@ -577,6 +577,13 @@ function sortNames(names: readonly string[], label: string): readonly OutgoingNa
 }
 
 function makeOutgoingName(name: string, index: number, label: string): OutgoingName {
+  checkHeaderName(name, label);
+  const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
+  return { name, bytes, typedHeader: TYPED_HEADERS.get(name) ?? null, index };
+}
+
+/** Throws a `RangeError` unless a header of this name can be sent. */
+export function checkHeaderName(name: string, label = "headers"): void {
   if (
     name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(LOWER_CASE_NAME_TABLE, name)
   ) {
@@ -588,8 +595,6 @@ function makeOutgoingName(name: string, index: number, label: string): OutgoingN
         `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lowerCaseName}"`}`,
     );
   }
-  const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
-  return { name, bytes, typedHeader: TYPED_HEADERS.get(name) ?? null, index };
 }
 
 // Between two messages, the native code of Object.setPrototypeOf leaves the processor's caches, and

@@ -5,9 +5,11 @@ import {
   type Connector,
   json,
   ProxyApp,
+  reply,
   type Request,
   type Requester,
   type Session,
+  wrapApp,
 } from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
@@ -348,6 +350,47 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
     assertEquals(downloading, lines);
   });
   assertEquals(uploading, 2 * lines);
+});
+
+Deno.test("the connection of a client can't remove headers that with() has set, in front of a proxy", async (t) => {
+  const rows: readonly (readonly [connection: string, kept: string, isLast: boolean])[] = [
+    ["x-user", "none", false],
+    ["X-User", "none", false],
+    ["keep-alive, x-user", "keep-alive", false],
+    ["close, x-user, x-other", "close", true],
+    ["Close,X-User", "close", true],
+    ["close", "close", true],
+    ["keep-alive", "keep-alive", false],
+  ];
+  await testEachRow(t, rows, async (connection, kept, isLast) => {
+    await using upstream = serve(({ headers }) => reply(200, `${headers["x-user"]}`));
+    await using proxyApp = new ProxyApp(upstream.makeClient());
+    const connections: (string | undefined)[] = [];
+    const addUser = wrapApp(proxyApp, (next, request) => {
+      const copy = request.with({ headers: { ...request.headers, "x-user": "anna" } });
+      connections.push(copy.headers["connection"]);
+      // The copy of a copy has the headers of the program as well.
+      return next(copy.with({ path: copy.path }).with({ headers: { ...copy.headers } }));
+    });
+    await using proxy = serve(addUser);
+    const headers = { connection, "x-user": "mallory", "x-other": "1" };
+    const response = await proxy.makeClient().request("GET", "/", headers);
+    assertEquals(await response.text(), "anna");
+    assertEquals(connections, [kept === "none" ? undefined : kept]);
+    assertEquals(response.headers["connection"], isLast ? "close" : undefined);
+  });
+});
+
+Deno.test("a connection that the program itself sets with with() removes the headers that it names", async () => {
+  await using upstream = serve(({ headers }) => reply(200, `${headers["x-a"]} ${headers["x-b"]}`));
+  await using proxyApp = new ProxyApp(upstream.makeClient());
+  const dropA = wrapApp(proxyApp, (next, request) => {
+    return next(request.with({ headers: { ...request.headers, connection: "x-a" } }));
+  });
+  await using proxy = serve(dropA);
+  const headers = { connection: "x-b", "x-a": "1", "x-b": "2" };
+  const response = await proxy.makeClient().request("GET", "/", headers);
+  assertEquals(await response.text(), "undefined 2");
 });
 
 // ProxyApp: headers of a single connection are not forwarded (RFC 9110 §7.6.1).
