@@ -107,6 +107,11 @@ interface ConnectionInternals {
   isReusable(connection: { readonly closed: boolean }): boolean;
   /** Calls a function when a connection closes. Has no effect for a connection of another class. */
   onClose(connection: object, listener: () => void): void;
+  /**
+   * Returns the number of writes of a request while its connection waits for the program's next
+   * bytes; `null` while it waits for the server, and for a connection of another class. For pools.
+   */
+  requestProgressOf(connection: object): number | null;
 }
 
 const unframedResponses = new WeakMap<Response, Connection>();
@@ -485,6 +490,11 @@ export class Connection extends RequestShortcuts implements Disposable {
     onClose: (connection, listener) => {
       if (#transport in connection) connection.#transport.addCloseListener(listener);
     },
+    requestProgressOf: (connection) => {
+      if (!(#transport in connection)) return null;
+      const { deadline, writeCount } = connection.#transport;
+      return deadline.isWaiting || deadline.isWriting ? null : writeCount;
+    },
   };
 }
 
@@ -495,6 +505,7 @@ export const {
   setRefusalHint,
   isReusable,
   onClose,
+  requestProgressOf,
 } = Connection[INTERNALS];
 
 /** Makes the error for a response whose body would end only with the connection. */

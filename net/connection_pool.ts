@@ -32,6 +32,7 @@ import {
   DEFAULT_TIMEOUT,
   isReusable,
   onClose,
+  requestProgressOf,
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
@@ -90,6 +91,8 @@ interface Slot {
   connection: AnyConnection | null;
   /** The body of the response; `null` before the response. */
   body: BodyIn;
+  /** The progress of the exchange when the timer for stalled exchanges was started. */
+  lastProgress: number | null;
 }
 
 /** The key of the function that returns the connector of a pool. */
@@ -116,8 +119,8 @@ export function peerOfConnection(connection: object): PoolPeer {
  * A connection is free again when the body of its response has been consumed or canceled. A body
  * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
  * call `response.discard()`. When `maxConnections` connections are in use, further requests wait in
- * order. If all connections have unread responses for the whole `timeout` of the client, the
- * waiting requests fail.
+ * order. If the program reads no byte of any response, and sends no byte of any request, for the
+ * whole `timeout` of the client, the waiting requests fail.
  *
  * An idle connection that the server has closed, or over which the server has sent unexpected
  * bytes, is replaced before a request is sent. If a reused connection closes before the first byte
@@ -149,9 +152,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #slots = new Set<Slot>();
   /** The promises of requests that wait for a slot, the oldest first. */
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
-  /** Seconds after which waiting requests fail if all responses are unread; `null` for no limit. */
+  /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
-  #unreadTimer: ReturnType<typeof setTimeout> | undefined;
+  #stallTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
 
   /**
@@ -227,7 +230,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, and waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
-   * @throws {Deno.errors.TimedOut} if all connections hold unread responses.
+   * @throws {Deno.errors.TimedOut} if the program reads no response and sends no request that it has
+   * begun, while this request waits.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
   override async request<M extends Method>(
@@ -250,7 +254,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const response = await this.#sendRequest(slot, checkArguments, send, body, signal);
       const usedSlot = slot;
       usedSlot.body = response.body;
-      this.#restartUnreadTimer();
+      this.#restartStallTimer();
       closeIfUnframed(response);
       const { sock = {} } = usedSlot.connection as Partial<Connection>;
       const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
@@ -317,7 +321,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   #addSlot(): Slot {
-    const slot = { connection: null, body: null };
+    const slot = { connection: null, body: null, lastProgress: null };
     this.#slots.add(slot);
     return slot;
   }
@@ -330,24 +334,28 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     };
     signal.addEventListener("abort", onAbort, { once: true });
     this.#waiters.add(waiter);
-    if (this.#waiters.size === 1) this.#restartUnreadTimer();
+    if (this.#waiters.size === 1) this.#restartStallTimer();
     return waiter.promise.finally(() => {
       signal.removeEventListener("abort", onAbort);
-      if (this.#waiters.size === 0) clearTimeout(this.#unreadTimer);
+      if (this.#waiters.size === 0) clearTimeout(this.#stallTimer);
     });
   }
 
   /**
-   * Restarts the timer that fails all waiting requests if every connection has an unread response:
-   * no slot would ever become free. Called after each change.
+   * Restarts the timer that fails all waiting requests if the program continues no exchange: no slot
+   * might ever become free. Called after each change.
    */
-  #restartUnreadTimer(): void {
+  #restartStallTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
-    clearTimeout(this.#unreadTimer);
-    this.#unreadTimer = setTimeout(() => {
-      const isStalled = ({ body }: Slot) => body !== null && readerOf(body).isUnread;
-      if (!this.#slots.values().every(isStalled)) return this.#restartUnreadTimer();
-      for (const { reject } of this.#waiters) reject(unreadResponsesError(this.#slots.size));
+    clearTimeout(this.#stallTimer);
+    for (const slot of this.#slots) slot.lastProgress = progressOf(slot);
+    this.#stallTimer = setTimeout(() => {
+      const isStalled = (slot: Slot) => {
+        const progress = progressOf(slot);
+        return progress !== null && progress === slot.lastProgress;
+      };
+      if (!this.#slots.values().every(isStalled)) return this.#restartStallTimer();
+      for (const { reject } of this.#waiters) reject(stalledError([...this.#slots]));
       this.#waiters.clear();
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
@@ -360,7 +368,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
       else this.#idleConnections.put(connection);
     }
-    this.#restartUnreadTimer();
+    this.#restartStallTimer();
     for (const waiter of this.#waiters) {
       this.#waiters.delete(waiter);
       return waiter.resolve(this.#addSlot());
@@ -434,15 +442,34 @@ function timeoutOf(connector: Connector): number | null {
 }
 
 /**
- * Makes the error of a request that waited for unread responses. The error is final, because a
+ * Returns the progress of an exchange: the bytes that the program has read of the response, or the
+ * number of writes of the request. Returns `null` while the exchange waits for the server, because
+ * the connection bounds each such wait.
+ */
+function progressOf({ connection, body }: Slot): number | null {
+  if (body === null) return connection === null ? null : requestProgressOf(connection);
+  const reader = readerOf(body);
+  return reader.isAwaitingSource ? null : reader.bytesRead;
+}
+
+/**
+ * Makes the error of a request that waited for stalled exchanges. The error is final, because a
  * retry would wait as long.
  */
-function unreadResponsesError(count: number): Error {
-  return markFinal(
-    new Deno.errors.TimedOut(
-      `${count} of ${count} responses are unread: read each body, or call response.discard()`,
-    ),
-  );
+function stalledError(slots: readonly Slot[]): Error {
+  const total = slots.length;
+  const requestCount = slots.filter(({ body }) => body === null).length;
+  const unreadCount = slots.filter(({ body, lastProgress }) => body !== null && lastProgress === 0)
+    .length;
+  const problems = [
+    [unreadCount, "responses are unread"],
+    [total - unreadCount - requestCount, "responses are half-read"],
+    [requestCount, "requests wait for the rest of their bodies"],
+  ].filter(([count]) => count !== 0).map(([count, problem]) => `${count} of ${total} ${problem}`);
+  const advice = requestCount === total
+    ? "end each body, or abort its request"
+    : "read each body, or call response.discard()";
+  return markFinal(new Deno.errors.TimedOut(`${problems.join(", ")}: ${advice}`));
 }
 
 /**

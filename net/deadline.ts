@@ -140,6 +140,10 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     return this.#waitStart >= 0;
   }
 
+  get isWriting(): boolean {
+    return this.#writeStart >= 0;
+  }
+
   /** Begins or restarts the wait. */
   startWait(): void {
     this.#waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;

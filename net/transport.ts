@@ -64,6 +64,8 @@ export class Transport implements ReadAheadSource {
   recorder: ExchangeRecorder | null = null;
   /** Whether a client has sent a request and waits for the response. */
   isAwaitingResponse = false;
+  /** The number of writes that have begun. */
+  writeCount = 0;
   /**
    * The idle read, which is notified of reads that were issued ahead. An object, because a closure
    * for each connection made one-request connections 10 % slower.
@@ -457,6 +459,7 @@ export class Transport implements ReadAheadSource {
     if (this.#sendState === "nothing") this.#sendState = "some";
     if (this.#closed) throw new ConnectionClosedError();
     this.deadline.startWrite();
+    this.writeCount++;
     return this.#socket.write(bytes);
   }
 

@@ -180,11 +180,6 @@ export abstract class BodyReader extends BodyState {
 
   // ───────────────────────── operations
 
-  /** Whether no byte was read, and no operation waits for bytes. */
-  get isUnread(): boolean {
-    return this.bytesRead === 0 && this.interruption.rejectPending === null;
-  }
-
   /** Reads data for the pending operation. */
   #readInto(into: Uint8Array): number | Promise<number> {
     return this.readFromSource(() => this.read(into));

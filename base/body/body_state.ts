@@ -79,6 +79,8 @@ export abstract class BodyState {
   #phase: keyof typeof READ_REFUSALS = "untouched";
   /** The name of the pending operation in errors; `null` if no operation is pending. */
   #operation: string | null = null;
+  /** Whether the last wait was for the source, and not for a sink or an iterable. */
+  #isLastWaitForSource = false;
 
   /** Makes the state of an untouched body. */
   constructor(framing: NonNullable<Framing>) {
@@ -113,6 +115,11 @@ export abstract class BodyState {
   /** Whether the body has failed or was canceled, so that its bytes can't be read. */
   get isStopped(): boolean {
     return this.interruption.failure !== null;
+  }
+
+  /** Whether an operation waits for bytes of the source. */
+  get isAwaitingSource(): boolean {
+    return this.#isLastWaitForSource && this.interruption.rejectPending !== null;
   }
 
   /**
@@ -262,6 +269,7 @@ export abstract class BodyState {
       // If the body was stopped, this call throws, which rejects the promise.
       this.checkNotStopped();
       interruption.rejectPending = reject;
+      this.#isLastWaitForSource = isSourceRead;
     });
   }
 

@@ -11,6 +11,8 @@ import {
   type Address,
   Body,
   BodyIter,
+  type Chunk,
+  type ChunkedBody,
   ChunkedBodyIter,
   ConnectionClosedError,
   EmptyPreambleError,
@@ -35,7 +37,7 @@ import {
   SSLServer,
 } from "@degu/degu/server";
 import { createFetch, isTransient } from "@degu/degu";
-import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { captureTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -265,34 +267,156 @@ Deno.test("a pool ignores an invalid timeout of a connector", async () => {
   }
 });
 
-const unreadRows: [
-  condition: string,
-  timeout: number | null,
-  startReading: (response: Response) => unknown,
-][] = [
-  ["the client has no timeout", null, () => {}],
-  ["a body is being read", 0.05, (response) => (response.body as Body).read(1)],
+/** A sink that never takes a byte. */
+const fullSink = { write: () => new Promise<never>(() => {}) };
+const beginReading: [string, kind: "Body" | "ChunkedBody", (body: Body) => unknown][] = [
+  ["read() with a size", "Body", (body) => body.read(4)],
+  ["a stream", "Body", (body) => body.readable.getReader().read()],
+  ["an iteration", "Body", (body) => body[Symbol.asyncIterator]().next()],
+  [
+    "writeTo() to a sink that is full",
+    "Body",
+    (body) => void body.writeTo(fullSink).catch(() => {}),
+  ],
+  ["a chunk", "ChunkedBody", (body) => (body as unknown as ChunkedBody).readChunk()],
+  ["a stream of chunks", "ChunkedBody", (body) => body.readable.getReader().read()],
+  [
+    "an iteration over chunks",
+    "ChunkedBody",
+    (body) => body[Symbol.asyncIterator]().next(),
+  ],
 ];
+const POOL_TIMEOUT = 50;
 
-for (const [condition, timeout, startReading] of unreadRows) {
-  Deno.test(`a request waits for responses without a limit if ${condition}`, async () => {
-    await using serving = serve(() => [200, "OK", {}, longBody]);
-    await using pool = new ConnectionPool(serving.makeClient({ timeout }), { maxConnections: 1 });
-    const firstResponse = await pool.request("GET", "/");
-    await startReading(firstResponse);
-    using timeouts = speedUpTimeouts(() => false);
-    let isWaiting = true;
-    const secondRequest = pool.request("GET", "/").finally(() => isWaiting = false);
-    // The first time-out passes, and the next one begins, unless the pool has none.
-    const countTimeouts = () =>
-      timeouts.started.filter((milliseconds) => milliseconds > 0 && milliseconds <= 50).length;
-    while (timeout !== null && countTimeouts() < 2) await waitForTick();
-    for (let i = 0; i < 3; i++) await waitForTick();
-    assertEquals(isWaiting, true);
-    await firstResponse.body!.cancel();
-    await (await secondRequest).discard();
+for (const [name, kind, read] of beginReading) {
+  Deno.test(`a request that waits for a response that is half-read by ${name} fails after the client's timeout`, async () => {
+    const chunks: Chunk[] = [[null, longBody], [null, new Uint8Array(0)]];
+    const makeBody = () => kind === "Body" ? longBody : new ChunkedBodyIter(chunks);
+    await using serving = serve(() => [200, "OK", {}, makeBody()]);
+    const client = serving.makeClient({ timeout: POOL_TIMEOUT });
+    await using pool = new ConnectionPool(client, { maxConnections: 1 });
+    const response = await pool.request("GET", "/");
+    await read(response.body as Body);
+    using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+    const waitingRequest = catchRejection(pool.request("GET", "/"), "a half-read response");
+    // A time-out in which the sink got its first bytes is progress.
+    while (timeouts.end() === 1) await waitForTick();
+    const error = await withTimeout(waitingRequest, "a time-out");
+    assert(error instanceof Deno.errors.TimedOut);
+    const advice = "read each body, or call response.discard()";
+    assertEquals(error.message, `1 of 1 responses are half-read: ${advice}`);
+    assertEquals(isTransient(error), false);
+    // The response is unchanged, and the pool continues once it has ended.
+    assertEquals(pool.inUse, 1);
+    const nextRequest = pool.request("GET", "/");
+    await response.body!.cancel();
+    await (await nextRequest).discard();
   });
 }
+
+Deno.test("the error of a request that waits too long counts unread and half-read responses", async () => {
+  await using serving = serve(() => [200, "OK", {}, longBody]);
+  const client = serving.makeClient({ timeout: POOL_TIMEOUT });
+  await using pool = new ConnectionPool(client, { maxConnections: 3 });
+  const responses = [];
+  for (let i = 0; i < 3; i++) responses.push(await pool.request("GET", "/"));
+  for (const { body } of responses.slice(1)) await (body as Body).read(4);
+  using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+  const waitingRequest = catchRejection(pool.request("GET", "/"), "half-read responses");
+  assertEquals(timeouts.end(), 1);
+  assertStringIncludes(
+    String(await withTimeout(waitingRequest, "a time-out")),
+    "1 of 3 responses are unread, 2 of 3 responses are half-read: read each body",
+  );
+  for (const { body } of responses) await body!.cancel();
+});
+
+Deno.test("a request waits as long as a response is read", async () => {
+  await using serving = serve(() => [200, "OK", {}, longBody]);
+  const client = serving.makeClient({ timeout: POOL_TIMEOUT });
+  await using pool = new ConnectionPool(client, { maxConnections: 2 });
+  const readResponse = await pool.request("GET", "/");
+  const unreadResponse = await pool.request("GET", "/");
+  using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+  let isWaiting = true;
+  const waitingRequest = pool.request("GET", "/").finally(() => isWaiting = false);
+  for (let i = 0; i < 10; i++) {
+    await (readResponse.body as Body).read(1);
+    assertEquals(timeouts.end(), 1);
+    for (let j = 0; j < 3; j++) await waitForTick();
+    assertEquals(isWaiting, true);
+  }
+  await readResponse.body!.cancel();
+  await (await waitingRequest).discard();
+  await unreadResponse.body!.cancel();
+});
+
+Deno.test("a request waits for a read that waits for the server, which the connection bounds", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: POOL_TIMEOUT });
+  await using pool = new ConnectionPool(client, { maxConnections: 1 });
+  const response = pool.request("GET", "/");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nabcd");
+  const body = (await response).body as Body;
+  await body.read(4);
+  const pendingRead = body.read(4);
+  using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+  const waitingRequest = pool.request("GET", "/");
+  for (let i = 0; i < 3; i++) assertEquals(timeouts.end(), 1);
+  await peer.send("efgh");
+  await pendingRead;
+  await body.cancel();
+  const nextPeer = await withTimeout(server.accept(), "a connection");
+  await nextPeer.readPreamble();
+  await nextPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  assertEquals((await waitingRequest).status, 204);
+});
+
+Deno.test("a request that waits for a request whose body stands still fails after the client's timeout", async () => {
+  await using serving = serve(async (request) => [200, "OK", {}, await request.text()]);
+  const client = serving.makeClient({ timeout: POOL_TIMEOUT });
+  await using pool = new ConnectionPool(client, { maxConnections: 1 });
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  const slowRequest = pool.post("/", {}, readable);
+  using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+  let isWaiting = true;
+  const waitingRequest = catchRejection(pool.request("GET", "/"), "a request that stands still")
+    .finally(() => isWaiting = false);
+  for (let i = 0; i < 3; i++) {
+    await writer.write(new Uint8Array([0x61]));
+    while (timeouts.end() === 0) await waitForTick();
+    for (let j = 0; j < 3; j++) await waitForTick();
+    assertEquals(isWaiting, true);
+  }
+  while (timeouts.end() === 1) for (let j = 0; j < 3; j++) await waitForTick();
+  const error = await withTimeout(waitingRequest, "a time-out");
+  assert(error instanceof Deno.errors.TimedOut);
+  assertEquals(
+    error.message,
+    "1 of 1 requests wait for the rest of their bodies: end each body, or abort its request",
+  );
+  await writer.close();
+  assertEquals(await readText(slowRequest), "aaa");
+});
+
+Deno.test("a request waits for responses without a limit if the client has no timeout", async () => {
+  await using serving = serve(() => [200, "OK", {}, longBody]);
+  for (const read of [() => {}, (body: Body) => body.read(1)]) {
+    const client = serving.makeClient({ timeout: null });
+    await using pool = new ConnectionPool(client, { maxConnections: 1 });
+    const { body } = await pool.request("GET", "/");
+    await read(body as Body);
+    let isWaiting = true;
+    const waitingRequest = pool.request("GET", "/").finally(() => isWaiting = false);
+    for (let i = 0; i < 3; i++) await waitForTick();
+    assertEquals(isWaiting, true);
+    await body!.cancel();
+    await (await waitingRequest).discard();
+  }
+});
 
 function makeChunkedBody() {
   return new ChunkedBodyIter([[null, new Uint8Array(5)], [null, new Uint8Array(0)]]);
