@@ -3,6 +3,7 @@
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { copyOptions, wrongTypeError } from "../internal/checks.ts";
+import { isInstance, propertyOf } from "../internal/error_details.ts";
 import {
   findThrownResponse,
   type Request,
@@ -173,14 +174,14 @@ function relayResponse(response: Response): Response {
 
 /** Reports whether the upstream has timed out at each of its addresses. */
 function isUpstreamTimeout(error: unknown): boolean {
-  const cause = (error as Partial<Error> | null)?.cause;
-  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
-  return errors.every((error) => error instanceof Deno.errors.TimedOut);
+  const cause = propertyOf(error, "cause");
+  const errors: unknown[] = isInstance(cause, AggregateError) ? cause.errors : [error];
+  return errors.every((error) => isInstance(error, Deno.errors.TimedOut));
 }
 
 function isProgramError(error: unknown): boolean {
-  return error instanceof TypeError || error instanceof RangeError ||
-    error instanceof Deno.errors.NotCapable;
+  return isInstance(error, TypeError) || isInstance(error, RangeError) ||
+    isInstance(error, Deno.errors.NotCapable);
 }
 
 /**

@@ -25,5 +25,6 @@ import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal
  * ```
  */
 export function describeArgumentError(error: unknown): ArgumentErrorDescription | null {
-  return argumentErrorDetails.get(error) ?? null;
+  const { argument, problem } = argumentErrorDetails.get(error) ?? {};
+  return typeof argument === "string" && typeof problem === "string" ? { argument, problem } : null;
 }

@@ -1,6 +1,7 @@
 /** Errors of transfers. */
 
 import type { Method } from "../base.ts";
+import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
 import {
@@ -336,12 +337,12 @@ function hintOf(status: number, task: TransferTask): string {
 
 /** Reports whether the reason of an error is neither the connection nor an argument. */
 export function isTransferOrStatusError(error: unknown): error is TransferError | StatusError {
-  return error instanceof TransferError || error instanceof StatusError;
+  return isInstance(error, TransferError) || isInstance(error, StatusError);
 }
 
 /** Reports whether the server responded with a status. */
 export function hasStatus(error: unknown, status: number): boolean {
-  return error instanceof StatusError && error.status === status;
+  return isInstance(error, StatusError) && error.status === status;
 }
 
 /** Reports whether the connection was lost. A refusal by the server is another error. */
@@ -351,13 +352,13 @@ export function isConnectionLoss(error: unknown): boolean {
 
 /** Reports whether a list failed because a directory was removed or replaced during the listing. */
 export function isListChangedError(error: unknown): boolean {
-  if (!(error instanceof TransferError)) return false;
+  if (!isInstance(error, TransferError)) return false;
   return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";
 }
 
 /** Reports whether a copy failed because the file changed. */
 export function isFileChangedError(error: unknown): boolean {
-  if (!(error instanceof TransferError)) return hasStatus(error, 400);
+  if (!isInstance(error, TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 
@@ -367,13 +368,13 @@ const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 /** Reports whether all other files would fail with the same error. */
 export function isFatal(error: unknown): boolean {
   if (!isTransferOrStatusError(error)) {
-    return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
+    return (isInstance(error, ProtocolError) || isInstance(error, TlsError)) && !isTransient(error);
   }
-  if (error instanceof StatusError) return isFinalStatus(error.status);
+  if (isInstance(error, StatusError)) return isFinalStatus(error.status);
   const { code, cause, needed } = error;
   if (code === "DISK_FULL") return needed === null;
   // A server that refuses one deletion with a final status refuses all deletions.
-  return cause instanceof StatusError && isFinalStatus(cause.status);
+  return isInstance(cause, StatusError) && isFinalStatus(cause.status);
 }
 
 function isFinalStatus(status: number): boolean {

@@ -17,6 +17,21 @@ export function propertyOf(value: unknown, key: PropertyKey): unknown {
   }
 }
 
+/**
+ * Reports whether a thrown value is an instance of a class. Returns false for a proxy whose prototype
+ * can't be read, for which `instanceof` throws an error that would replace the thrown value.
+ */
+export function isInstance<T>(
+  value: unknown,
+  ClassOfValue: abstract new (...args: never[]) => T,
+): value is T {
+  try {
+    return value instanceof ClassOfValue;
+  } catch {
+    return false;
+  }
+}
+
 /** A property of objects under a symbol, which is not enumerable. */
 export class HiddenProperty<T> {
   readonly #key: symbol;
@@ -31,9 +46,18 @@ export class HiddenProperty<T> {
     return object;
   }
 
-  /** Returns the property of an object; `undefined` for an object without it. */
+  /**
+   * Returns the property of an object, or a copy if the property is an object whose fields other code
+   * could change. Returns `undefined` for an object without it, and if it can't be read.
+   */
   get(value: unknown): T | undefined {
-    return propertyOf(value, this.#key) as T | undefined;
+    const property = propertyOf(value, this.#key);
+    if (typeof property !== "object" && typeof property !== "function") return property as T;
+    try {
+      return { ...property } as T;
+    } catch {
+      return undefined;
+    }
   }
 
   /** Removes the property from an object. */

@@ -1,5 +1,6 @@
 /** Functions that escape text of peers for messages and logs, and hide secrets. */
 
+import { isInstance } from "./error_details.ts";
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
 import { quote } from "./quote.ts";
@@ -67,7 +68,7 @@ export function makeLinesPrintable(text: string): string {
  * code.
  */
 export function makeErrorPrintable(error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!isInstance(error, Error)) return error;
   const message = printable(error.message);
   if (message === error.message) return error;
   const printableCopy = new Error(message);

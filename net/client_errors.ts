@@ -6,7 +6,7 @@
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { transience } from "../internal/error_details.ts";
+import { isInstance, transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 
 /** The circumstances of a request that has failed. */
@@ -67,7 +67,7 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
   const error = makeConnectionError(thrownError, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
-  if (request.phase !== "idle" && request.isClosedByPeer && !isSafe && error instanceof Error) {
+  if (request.phase !== "idle" && request.isClosedByPeer && !isSafe && isInstance(error, Error)) {
     transience.set(error, "maybe processed");
   }
   return error;
@@ -79,13 +79,13 @@ function makeConnectionError(
 ): unknown {
   // The error already has the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
-  if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+  if (hint !== null && isInstance(error, TlsError) && error.code === "REFUSED_BY_PEER") {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
   const isReset = isResetError(error);
   // If the server has refused the body, any other error is a consequence of the refusal.
-  if (!isReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
+  if (!isReset && !isInstance(error, EmptyPreambleError)) return writeError ?? error;
   const makeClosedError = (message: string) => {
     const emptyError = new EmptyPreambleError(message);
     return isReset ? connectionErrorDetails.set(emptyError, { fault: "reset" }) : emptyError;

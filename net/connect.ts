@@ -3,6 +3,7 @@
 import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
+import { isInstance } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
@@ -122,7 +123,7 @@ export function withAddress(
   { signal }: ConnectLimits,
   isConnecting: boolean,
 ): unknown {
-  if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
+  if (!isInstance(error, Error) || signal?.aborted && error === signal.reason) return error;
   const details = { ...connectionErrorDetails.get(error), address, isConnecting };
   // EINVAL: the system has no route between these addresses, for example on an interface without
   // IPv6.

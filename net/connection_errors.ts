@@ -5,6 +5,7 @@ import {
   connectionErrorDetails,
   type ConnectionFault,
 } from "../base/connection_error_details.ts";
+import { isInstance } from "../internal/error_details.ts";
 import { errorCodeOf } from "./error_text.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
@@ -27,7 +28,7 @@ const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
 function systemFaultOf(error: unknown): ConnectionFault | null {
   const code = errorCodeOf(error);
   const matchesError = (classOrCode: ErrorClass | string) =>
-    typeof classOrCode === "string" ? code === classOrCode : error instanceof classOrCode;
+    typeof classOrCode === "string" ? code === classOrCode : isInstance(error, classOrCode);
   return SYSTEM_FAULTS.find(([, classesAndCodes]) => classesAndCodes.some(matchesError))?.[0] ??
     null;
 }

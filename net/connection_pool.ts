@@ -21,6 +21,7 @@ import {
   notAllowedError,
 } from "../internal/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -477,10 +478,10 @@ function stalledError(slots: readonly Slot[]): Error {
  * before it responded.
  */
 function isStaleConnectionError(error: unknown): boolean {
-  const isCloseError = error instanceof EmptyPreambleError ||
-    error instanceof Deno.errors.UnexpectedEof;
+  const isCloseError = isInstance(error, EmptyPreambleError) ||
+    isInstance(error, Deno.errors.UnexpectedEof);
   // Some servers send a 408 before they close. The idle read gets these bytes before the request.
-  return isCloseError || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
+  return isCloseError || isInstance(error, ProtocolError) && error.code === "EXCESS_BYTES";
 }
 
 /** The idle connections of a pool, which the next requests reuse. */

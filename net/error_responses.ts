@@ -6,6 +6,7 @@
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
+import { isInstance } from "../internal/error_details.ts";
 
 const ERROR_REASONS = {
   400: "Bad Request",
@@ -42,7 +43,7 @@ const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
  * @param bytes The received bytes, from the start of the preamble.
  */
 export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
-  if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
+  if (!isInstance(error, ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
   if (!startsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
@@ -65,5 +66,5 @@ const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErr
  * connection within a body.
  */
 export function isBrokenFramingError(error: unknown): boolean {
-  return error instanceof ProtocolError && BROKEN_FRAMING_CODES.has(error.code);
+  return isInstance(error, ProtocolError) && BROKEN_FRAMING_CODES.has(error.code);
 }

@@ -3,6 +3,7 @@
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
 import type { ReadBuffer } from "../base/body/byte_io.ts";
+import { isInstance } from "../internal/error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
@@ -32,7 +33,7 @@ const brokenBodyErrors = new WeakSet<Error>();
 
 /** Reports whether an error broke a connection while a body was read. */
 export function isBrokenBodyError(error: unknown): boolean {
-  return error instanceof Error && brokenBodyErrors.has(error);
+  return isInstance(error, Error) && brokenBodyErrors.has(error);
 }
 
 /** A connection as the source of bodies, which share its buffer. */
@@ -58,7 +59,7 @@ class ConnectionSource implements BodySource {
     const onBodyEnd = this.#onBodyEnd;
     this.#onBodyEnd = null;
     if (outcome === "consumed") this.buffer.shrink();
-    if (outcome === "broken" && error instanceof Error) brokenBodyErrors.add(error);
+    if (outcome === "broken" && isInstance(error, Error)) brokenBodyErrors.add(error);
     onBodyEnd?.(outcome, error);
   }
 }

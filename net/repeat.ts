@@ -9,6 +9,7 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
+import { isInstance } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
@@ -115,8 +116,8 @@ function checkRepeatOptions(options: RepeatOptions) {
 }
 
 function logError(error: unknown, waitSeconds: number): void {
-  const isExpected = error instanceof DeguError || error instanceof DOMException ||
-    Object.values(Deno.errors).some((errorClass) => error instanceof errorClass);
+  const isExpected = isInstance(error, DeguError) || isInstance(error, DOMException) ||
+    Object.values(Deno.errors).some((errorClass) => isInstance(error, errorClass));
   const text = isExpected ? messageOf(error) : stackOf(error);
   processLogger.warn(`${text}; next run in ${waitSeconds} s`);
 }

@@ -32,7 +32,7 @@ import {
   copyOptions,
   notAllowedError,
 } from "../internal/checks.ts";
-import { propertyOf, transience } from "../internal/error_details.ts";
+import { isInstance, propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { makeResponseStatusError } from "./expect_ok.ts";
@@ -222,8 +222,8 @@ export async function retryIf<T>(
  * be one of another copy of this package.
  */
 function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
-  const { ok, status, discard } = (result ?? {}) as Partial<Record<keyof Response, unknown>>;
-  return ok === false && typeof status === "number" && typeof discard === "function";
+  return propertyOf(result, "ok") === false && typeof propertyOf(result, "status") === "number" &&
+    typeof propertyOf(result, "discard") === "function";
 }
 
 /** Returns the seconds of a {@linkcode StatusError}'s `retryAfter`; 0 without them. */
@@ -298,7 +298,7 @@ export function isTransient(error: unknown): boolean {
   const transienceMark = transience.get(error);
   if (transienceMark !== undefined) return transienceMark === true;
   // The reason of `AbortSignal.timeout()`.
-  if (error instanceof DOMException) return error.name === "TimeoutError";
+  if (isInstance(error, DOMException)) return propertyOf(error, "name") === "TimeoutError";
   // A host that refuses connections may be starting its server.
   return describeConnectionError(error) !== null;
 }

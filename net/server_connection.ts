@@ -37,6 +37,7 @@ import {
   ProtocolError,
 } from "../base/errors.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
+import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
@@ -620,7 +621,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     // After the peer has closed the connection, operations and body sources of the app fail: these
     // failures aren't errors of the app.
-    if (this.#hasPeerClosed && (hasValidResponse || error instanceof ConnectionClosedError)) {
+    if (this.#hasPeerClosed && (hasValidResponse || isInstance(error, ConnectionClosedError))) {
       this.#endSession(
         "debug",
         `the peer has disconnected; the response ended with ${messageOf(error)}`,
@@ -661,14 +662,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const cause = failure ?? error;
-    const isTimeout = cause instanceof Deno.errors.TimedOut;
+    const isTimeout = isInstance(cause, Deno.errors.TimedOut);
     let hint = "";
     if (isTimeout && this.#expectHeader !== undefined) {
       // A client may have waited for an interim response (RFC 9110 §10.1.1).
       hint = `; its request has expect: ${quote(String(this.#expectHeader))}, but no interim ` +
         "response is ever sent: configure the client not to wait";
     }
-    const category = isTimeout ? "timeout" : cause instanceof ProtocolError ? "protocol" : "debug";
+    const category = isTimeout
+      ? "timeout"
+      : isInstance(cause, ProtocolError)
+      ? "protocol"
+      : "debug";
     const message = messageOf(cause) + hint;
     this.#endSession(category, message, message, cause);
   }

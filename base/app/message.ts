@@ -25,7 +25,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
-import { HiddenProperty } from "../../internal/error_details.ts";
+import { HiddenProperty, isInstance, propertyOf } from "../../internal/error_details.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
@@ -660,7 +660,7 @@ export function determineAnnouncedFraming(
 
 /** Returns the response of a {@linkcode ResponseError}; `undefined` for any other error. */
 export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
-  return ((error ?? {}) as Partial<ResponseError>)[RESPONSE_KEY];
+  return propertyOf(error, RESPONSE_KEY) as ResponseTuple | ResponseObject | undefined;
 }
 
 /**
@@ -677,10 +677,10 @@ export function findAppErrorResponse(
 ): ResponseTuple | ResponseObject | null {
   const response = findThrownResponse(error);
   if (response !== undefined) return response;
-  if (error instanceof BodyError && isTooLongError(body, error)) {
+  if (isInstance(error, BodyError) && isTooLongError(body, error)) {
     return [413, "Content Too Large", {}, null];
   }
-  if (error instanceof SyntaxError && jsonErrors.get(error) === request.store) {
+  if (isInstance(error, SyntaxError) && jsonErrors.get(error) === request.store) {
     return [400, "Bad Request", {}, null];
   }
   return null;

@@ -2,6 +2,7 @@
 
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions } from "../../internal/checks.ts";
+import { isInstance } from "../../internal/error_details.ts";
 import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { type Chunk, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
@@ -578,5 +579,5 @@ function tooLongError(
 
 /** Reports whether an error is that of a read of this body that exceeded its limit. */
 export function isTooLongErrorOf(reader: BodyState | null, error: unknown): boolean {
-  return reader !== null && error instanceof Error && readersByTooLongError.get(error) === reader;
+  return reader !== null && isInstance(error, Error) && readersByTooLongError.get(error) === reader;
 }

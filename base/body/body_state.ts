@@ -12,6 +12,7 @@
  * begin ({@linkcode Interruption}).
  */
 
+import { isInstance } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import type { BodyOutcome } from "./body_source.ts";
@@ -206,7 +207,7 @@ export abstract class BodyState {
     // Set the operation also if the body was stopped before: then the body counts as used.
     this.#operation ??= "cancel";
     if (this.isStopped) return;
-    const error = reason instanceof Error
+    const error = isInstance(reason, Error)
       ? reason
       : new BodyError("the body was canceled", { cause: reason });
     this.interruption.stop(error, false);

@@ -2,6 +2,7 @@
 
 import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
+import { isInstance } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import {
@@ -481,7 +482,7 @@ const tooLongPreambleErrors = new WeakSet<RangeError>();
 
 /** Reports whether an error is that of a preamble to be sent that would be too long. */
 export function isPreambleTooLongError(error: unknown): boolean {
-  return error instanceof RangeError && tooLongPreambleErrors.has(error);
+  return isInstance(error, RangeError) && tooLongPreambleErrors.has(error);
 }
 
 function finishPreamble(into: Uint8Array, position: number, label: string): number {

@@ -6,6 +6,7 @@
 import { type BigIntStats, chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
 import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
+import { isInstance, propertyOf } from "../error_details.ts";
 
 /**
  * Returns the code of an error of the system, such as `"ENOENT"`; `undefined` if the error has no
@@ -13,10 +14,8 @@ import { open } from "node:fs/promises";
  * result is then `"errno 117"`.
  */
 export function fileErrorCodeOf(error: unknown): unknown {
-  const { code, message } = (error ?? {}) as {
-    readonly code?: unknown;
-    readonly message?: unknown;
-  };
+  const code = propertyOf(error, "code");
+  const message = propertyOf(error, "message");
   if (code !== undefined || typeof message !== "string") return code;
   const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
   if (number === undefined) return undefined;
@@ -315,7 +314,7 @@ export function isTooManyOpenFilesError(error: unknown): boolean {
 
 /** Reports whether an error comes from the file system, or from a missing permission of Deno. */
 export function isFileSystemError(error: unknown): boolean {
-  return typeof fileErrorCodeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+  return typeof fileErrorCodeOf(error) === "string" || isInstance(error, Deno.errors.NotCapable);
 }
 
 /**

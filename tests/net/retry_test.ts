@@ -29,6 +29,7 @@ import { loadCopy } from "@degu/testing/copied_package.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { unreadableErrors } from "@degu/testing/unreadable_errors.ts";
 import { RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -583,6 +584,7 @@ Deno.test("retry() rethrows a value whose properties can't be read", async () =>
     makeThrowingError("code"),
     makeThrowingError("retryAfter", { [Symbol.for("degu.transient")]: true }),
     new Proxy(new Error("first"), { get }),
+    ...unreadableErrors.map(([, makeError]) => makeError()),
   ];
   for (const value of values) {
     let thrownValue: unknown;
@@ -591,6 +593,18 @@ Deno.test("retry() rethrows a value whose properties can't be read", async () =>
     });
     assert(thrownValue === value);
     assertEquals([describeConnectionError(value), describeArgumentError(value)], [null, null]);
+  }
+});
+
+Deno.test("details in an error that can't be read, or have another form, are ignored", () => {
+  for (const key of ["degu.transient", "degu.connection", "degu.argument"]) {
+    for (const [, makeValue] of [...unreadableErrors, ["{}", () => ({})] as const]) {
+      const error = Object.assign(new Error("x"), { [Symbol.for(key)]: makeValue() });
+      assertEquals(
+        [isTransient(error), describeConnectionError(error), describeArgumentError(error)],
+        [false, null, null],
+      );
+    }
   }
 });
 
