@@ -32,6 +32,7 @@ import {
   cancelUnusedBody,
   checkBodies,
   type RequestBody,
+  STANDARD_BODIES,
 } from "./base/body/bodies.ts";
 import { checkSignal, copyOptions } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
@@ -360,6 +361,7 @@ function parseConnectOptions(
     };
   checkSignal(options.signal);
   if (options.bodies != null) checkBodies(options.bodies);
+  if (STANDARD_BODIES in options) return { ...options, bodies: defaultBodies };
   return options;
 }
 

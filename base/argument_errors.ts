@@ -25,6 +25,6 @@ import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal
  * ```
  */
 export function describeArgumentError(error: unknown): ArgumentErrorDescription | null {
-  const { argument, problem } = argumentErrorDetails.get(error) ?? {};
+  const { argument, problem } = argumentErrorDetails.copyOf(error);
   return typeof argument === "string" && typeof problem === "string" ? { argument, problem } : null;
 }

@@ -18,8 +18,8 @@ export function propertyOf(value: unknown, key: PropertyKey): unknown {
 }
 
 /**
- * Reports whether a thrown value is an instance of a class. Returns false for a proxy whose prototype
- * can't be read, for which `instanceof` throws an error that would replace the thrown value.
+ * Reports whether a thrown value is an instance of a class. Returns false for a proxy whose
+ * prototype can't be read: `instanceof` would throw an error, which would replace the thrown value.
  */
 export function isInstance<T>(
   value: unknown,
@@ -46,17 +46,20 @@ export class HiddenProperty<T> {
     return object;
   }
 
-  /**
-   * Returns the property of an object, or a copy if the property is an object whose fields other code
-   * could change. Returns `undefined` for an object without it, and if it can't be read.
-   */
+  /** Returns the property of an object; `undefined` for an object without it. */
   get(value: unknown): T | undefined {
-    const property = propertyOf(value, this.#key);
-    if (typeof property !== "object" && typeof property !== "function") return property as T;
+    return propertyOf(value, this.#key) as T | undefined;
+  }
+
+  /**
+   * Returns a copy of the property of an object, so that no getter in the property can throw later.
+   * Returns an empty object without the property, or if the property can't be read.
+   */
+  copyOf(value: unknown): Partial<T> {
     try {
-      return { ...property } as T;
+      return { ...this.get(value) };
     } catch {
-      return undefined;
+      return {};
     }
   }
 

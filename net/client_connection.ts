@@ -16,6 +16,7 @@ import {
 } from "../base/body/bodies.ts";
 import { checkBoolean, checkMethods } from "../internal/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
+import { HiddenProperty } from "../internal/error_details.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import {
   checkHeaderDict,
@@ -114,7 +115,10 @@ interface ConnectionInternals {
   requestProgressOf(connection: object): number | null;
 }
 
-const unframedResponses = new WeakMap<Response, Connection>();
+/** The connections of responses without framing, which other copies of the package can close. */
+const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty(
+  Symbol.for("degu.unframed"),
+);
 
 /**
  * Closes the connection of a response without framing, which `unframedNull` treats as a response
@@ -122,7 +126,7 @@ const unframedResponses = new WeakMap<Response, Connection>();
  * connections.
  */
 export function closeIfUnframed(response: Response): void {
-  unframedResponses.get(response)?.close();
+  unframedConnections.get(response)?.close();
 }
 
 /**
@@ -367,7 +371,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       if (receivedBody === null) onBodyEnd("consumed");
       else if (signal !== undefined) this.#requestAbort!.interrupt(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
-      if (isUnframed) unframedResponses.set(response, this);
+      if (isUnframed) unframedConnections.set(response, this);
       // Only errors name their request.
       if (!response.ok) setAnsweredRequest(response, method, uri);
       return response;

@@ -60,15 +60,15 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
  * ```
  */
 export function describeConnectionError(error: unknown): ConnectionErrorDescription | null {
-  const details = connectionErrorDetails.get(error);
-  const fault = details?.fault ?? systemFaultOf(error);
+  const details = connectionErrorDetails.copyOf(error);
+  const fault = details.fault ?? systemFaultOf(error);
   if (fault === null) return null;
   return {
     fault,
-    address: details?.address ?? null,
-    isConnecting: details?.isConnecting ?? false,
-    silentSeconds: details?.silentSeconds ?? null,
-    unreadSeconds: details?.unreadSeconds ?? null,
-    missingBytes: details?.missingBytes ?? null,
+    address: details.address ?? null,
+    isConnecting: details.isConnecting ?? false,
+    silentSeconds: details.silentSeconds ?? null,
+    unreadSeconds: details.unreadSeconds ?? null,
+    missingBytes: details.missingBytes ?? null,
   };
 }

@@ -1,7 +1,7 @@
 /** A pool of connections to one server. */
 
 import type { Address } from "../base/address.ts";
-import type { Response } from "../base/app/message.ts";
+import { adoptResponse, type Response } from "../base/app/message.ts";
 import type { PeerCertificate } from "../base/app/session.ts";
 import {
   type BodyIn,
@@ -20,7 +20,7 @@ import {
   copyOptions,
   notAllowedError,
 } from "../internal/checks.ts";
-import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
 import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
@@ -36,6 +36,7 @@ import {
   requestProgressOf,
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
+import { errorCodeOf } from "./error_text.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
@@ -231,8 +232,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, and waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
-   * @throws {Deno.errors.TimedOut} if the program reads no response and sends no request that it has
-   * begun, while this request waits.
+   * @throws {Deno.errors.TimedOut} if the request waits, and the program continues none of the
+   * other requests and responses.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
   override async request<M extends Method>(
@@ -252,7 +253,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const send = (connection: AnyConnection) => {
         return connection.request(method, uri, headers, body, requestOptions);
       };
-      const response = await this.#sendRequest(slot, checkArguments, send, body, signal);
+      const response = adoptResponse(
+        await this.#sendRequest(slot, checkArguments, send, body, signal),
+      );
       const usedSlot = slot;
       usedSlot.body = response.body;
       this.#restartStallTimer();
@@ -343,8 +346,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Restarts the timer that fails all waiting requests if the program continues no exchange: no slot
-   * might ever become free. Called after each change.
+   * Restarts the timer that fails all waiting requests if the program continues no exchange: no
+   * slot might ever become free. Called after each change.
    */
   #restartStallTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
@@ -478,10 +481,11 @@ function stalledError(slots: readonly Slot[]): Error {
  * before it responded.
  */
 function isStaleConnectionError(error: unknown): boolean {
-  const isCloseError = isInstance(error, EmptyPreambleError) ||
-    isInstance(error, Deno.errors.UnexpectedEof);
+  // The code, not the class: the connection may be one of another copy of the package.
+  const code = errorCodeOf(error);
   // Some servers send a 408 before they close. The idle read gets these bytes before the request.
-  return isCloseError || isInstance(error, ProtocolError) && error.code === "EXCESS_BYTES";
+  return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||
+    isInstance(error, Deno.errors.UnexpectedEof);
 }
 
 /** The idle connections of a pool, which the next requests reuse. */

@@ -3,7 +3,7 @@
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
 import type { ReadBuffer } from "../base/body/byte_io.ts";
-import { isInstance } from "../internal/error_details.ts";
+import { HiddenProperty, isInstance } from "../internal/error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
@@ -28,12 +28,12 @@ export function makeIncomingBody(
   return new bodies.Body(source, framing);
 }
 
-/** Errors by which a peer or the network has broken a body. */
-const brokenBodyErrors = new WeakSet<Error>();
+/** Marks errors by which a peer or the network has broken a body. */
+const brokenBodyMark: HiddenProperty<true> = new HiddenProperty(Symbol.for("degu.brokenBody"));
 
 /** Reports whether an error broke a connection while a body was read. */
 export function isBrokenBodyError(error: unknown): boolean {
-  return isInstance(error, Error) && brokenBodyErrors.has(error);
+  return brokenBodyMark.get(error) === true;
 }
 
 /** A connection as the source of bodies, which share its buffer. */
@@ -59,7 +59,7 @@ class ConnectionSource implements BodySource {
     const onBodyEnd = this.#onBodyEnd;
     this.#onBodyEnd = null;
     if (outcome === "consumed") this.buffer.shrink();
-    if (outcome === "broken" && isInstance(error, Error)) brokenBodyErrors.add(error);
+    if (outcome === "broken" && isInstance(error, Error)) brokenBodyMark.set(error, true);
     onBodyEnd?.(outcome, error);
   }
 }

@@ -1,6 +1,6 @@
 /** A `fetch` function whose requests go over a client. */
 
-import type { Response as AppResponse } from "../base/app/message.ts";
+import { adoptResponse, type Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnusedBody, onBodyEnd } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, copyOptions, wrongArgumentError } from "../internal/checks.ts";
@@ -337,7 +337,9 @@ function makeRequester(requester: Requester | Connector): Requester {
       }
       const close = () => connection.close();
       try {
-        const response = await connection.request(method, uri, headers, body, options);
+        const response = adoptResponse(
+          await connection.request(method, uri, headers, body, options),
+        );
         onBodyEnd(response.body, close);
         return response;
       } catch (error) {

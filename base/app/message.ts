@@ -25,6 +25,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
+import { adoptBody, isForeignBody } from "../body/foreign_body.ts";
 import { HiddenProperty, isInstance, propertyOf } from "../../internal/error_details.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
@@ -249,6 +250,18 @@ export function setAnsweredRequest(response: Response, method: Method, uri: stri
 /** Returns the request of a received response; `null` for a response that a program has made. */
 export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest | null {
   return answeredRequests.get(response) ?? null;
+}
+
+/**
+ * Returns a response whose body is one of this copy of the package: the same response, unless
+ * another copy has received it.
+ */
+export function adoptResponse(response: Response): Response {
+  const { status, reason, headers, body } = response;
+  if (!isForeignBody(body)) return response;
+  const adoptedResponse = new Response<BodyIn>(status, reason, headers, adoptBody(body));
+  const request = answeredRequestOf(response);
+  return request === null ? adoptedResponse : answeredRequests.set(adoptedResponse, request);
 }
 
 /** Makes a readable body of a body to be sent, for a program that calls an app without a server. */

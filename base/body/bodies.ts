@@ -10,9 +10,10 @@ import {
   isPlatformBody,
   isStreamedBody,
 } from "./platform_body.ts";
+import { adoptBody, isForeignBody } from "./foreign_body.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLengthOf } from "../../internal/bytes.ts";
-import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
+import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
@@ -64,6 +65,12 @@ export interface Bodies {
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
 /**
+ * The key of an option of `connect`, for the standard classes of bodies in place of the client's.
+ * The symbol is registered, because the client may be one of another copy of this package.
+ */
+export const STANDARD_BODIES: unique symbol = Symbol.for("degu.standardBodies");
+
+/**
  * Checks the `bodies` option: each class must be the class of this package with the same name, or
  * extend it.
  */
@@ -95,7 +102,8 @@ export function encodeBody(body: BodyOut, labelPrefix = ""): EncodedBody {
   if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
   if (isPlatformBody(body)) return encodePlatformBody(body, labelPrefix);
-  return isStreamedBody(body) ? chunkedBodyOf(body, labelPrefix) : body;
+  if (isStreamedBody(body)) return chunkedBodyOf(body, labelPrefix);
+  return isForeignBody(body) ? adoptBody(body, labelPrefix) : body;
 }
 
 const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
@@ -154,7 +162,6 @@ export function determineBodyFraming(body: EncodedBody, labelPrefix = ""): Frami
   }
   const state = stateOf(body);
   if (state === null) {
-    if (isForeignBody(body)) throw foreignBodyError(`${labelPrefix}body`, body);
     const expected =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
@@ -197,21 +204,6 @@ export function isWritableBody(value: unknown): value is WritableBody {
   return stateOf(value) !== null;
 }
 
-/** Reports whether a value looks like a body of another copy of this package. */
-function isForeignBody(value: unknown): value is object {
-  const { writeTo, chunked } = (value ?? {}) as Partial<WritableBody>;
-  return typeof writeTo === "function" && typeof chunked === "boolean";
-}
-
-function foreignBodyError(label: string, body: object): TypeError {
-  const { name } = body.constructor ?? {};
-  return wrongArgumentError(
-    label,
-    `must be a body of this package; got ${name ?? "an object"} of another copy of it: ` +
-      "import the class from the same version and URL as the client or server",
-  );
-}
-
 const retainedBodies = new WeakSet<object>();
 
 /**
@@ -230,12 +222,16 @@ export function retainBody(body: BodyOut): () => void {
  */
 export function cancelUnusedBody(body: unknown, reason: unknown): void {
   try {
-    const writable = isStreamedBody(body) ? chunkedBodyOf(body) : body;
+    const writable = isStreamedBody(body)
+      ? chunkedBodyOf(body)
+      : isForeignBody(body)
+      ? adoptBody(body)
+      : body;
     if (isWritableBody(writable) && !retainedBodies.has(body as object) && !writable.used) {
       cancelQuietly(writable, reason);
     }
   } catch {
-    // Other code has locked the stream, and reads it.
+    // Other code has locked the stream, or has used the body of another copy of the package.
   }
 }
 
@@ -290,12 +286,12 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
 /**
  * Returns the reader of a body, also of a body whose class extends a standard class.
  *
- * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
+ * @throws {TypeError} if the body was not made by this copy of the package.
  */
 export function readerOf(body: NonNullable<BodyIn>): BodyReader {
   const state = stateOf(body);
   if (state instanceof BodyReader) return state;
-  throw foreignBodyError("response.body", body);
+  throw wrongTypeError("response.body", "a Body or a ChunkedBody of this package", body);
 }
 
 /** Reports whether an error is that of a read of this body that exceeded its limit. */
@@ -307,7 +303,7 @@ export function isTooLongError(body: BodyIn, error: unknown): boolean {
  * Calls a function when a received body has ended: consumed, canceled, failed or aborted. Calls it
  * at once if the body has ended already.
  *
- * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
+ * @throws {TypeError} if the body was not made by this copy of the package.
  */
 export function onBodyEnd(body: BodyIn, listener: () => void): void {
   if (body === null) listener();
@@ -330,6 +326,6 @@ export function onBodyEnd(body: BodyIn, listener: () => void): void {
  * ```
  */
 export function makeOutputFromInput(body: BodyIn): BodyOut {
-  determineBodyFraming(body);
+  determineBodyFraming(isForeignBody(body) ? adoptBody(body) : body);
   return body;
 }

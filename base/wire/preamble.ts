@@ -2,7 +2,7 @@
 
 import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
-import { isInstance } from "../../internal/error_details.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import {
@@ -478,11 +478,13 @@ function writeAscii(into: Uint8Array, position: number, text: string): number {
   return position + text.length;
 }
 
-const tooLongPreambleErrors = new WeakSet<RangeError>();
+const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty(
+  Symbol.for("degu.tooLongPreamble"),
+);
 
 /** Reports whether an error is that of a preamble to be sent that would be too long. */
 export function isPreambleTooLongError(error: unknown): boolean {
-  return isInstance(error, RangeError) && tooLongPreambleErrors.has(error);
+  return tooLongPreambleMark.get(error) === true;
 }
 
 function finishPreamble(into: Uint8Array, position: number, label: string): number {
@@ -491,8 +493,7 @@ function finishPreamble(into: Uint8Array, position: number, label: string): numb
       label,
       `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${position + 2} bytes`,
     );
-    tooLongPreambleErrors.add(error);
-    throw error;
+    throw tooLongPreambleMark.set(error, true);
   }
   into[position] = CR;
   into[position + 1] = LF;

@@ -1,16 +1,8 @@
 /** The connections of a transfer, and the properties of its server. */
 
-import {
-  type Address,
-  bodies,
-  type BodyIn,
-  type BodyOut,
-  type HeaderDict,
-  type Method,
-  type Response,
-} from "../../base.ts";
+import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../../base.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
-import { cancelQuietly } from "../../base/body/bodies.ts";
+import { cancelQuietly, STANDARD_BODIES } from "../../base/body/bodies.ts";
 import {
   ConnectionPool,
   type Connector,
@@ -165,7 +157,7 @@ export class TransferClient implements Disposable {
 function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
   const connect: Connector["connect"] = (connectOptions) => {
     // Transfers need the standard bodies, also if the client has body classes of its own.
-    const options = { ...connectOptions, bodies };
+    const options = { ...connectOptions, [STANDARD_BODIES]: true };
     return target.connect(options);
   };
   return new ConnectionPool({ connect }, {
