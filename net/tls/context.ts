@@ -383,6 +383,8 @@ export interface ServerMaterial {
    * yet.
    */
   readonly authorities: Authorities;
+  /** The warnings for the log: those of the context, except that no authority is trusted yet. */
+  readonly loggedWarnings: readonly string[];
 }
 
 /** The input of the TLS library to make a client, and the authorities that the client trusts. */
@@ -403,11 +405,11 @@ function makeServerSslctx(
   verify: boolean,
 ): ServerSslctx {
   const acceptsNoClient = verify && trust?.authorities.length === 0;
+  const loggedWarnings = [...warnings, ...trust?.warnings ?? []];
   const sslctx = Object.freeze({
     ...POLICY_FIELDS,
     warnings: Object.freeze([
-      ...warnings,
-      ...trust?.warnings ?? [],
+      ...loggedWarnings,
       ...acceptsNoClient ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
     ]),
     verify,
@@ -423,6 +425,7 @@ function makeServerSslctx(
     },
     requiresCertificate: verify,
     authorities: new Authorities(trust?.authorities ?? []),
+    loggedWarnings,
   });
   return sslctx;
 }

@@ -41,9 +41,17 @@ type NamedConnection = RawConnection & { readonly name: string };
 export class CurrentTlsContext {
   #sslctx: ServerSslctx;
   readonly #openToAllListeners: (() => void)[] = [];
+  #logger: SafeLogger<"warn"> | null = null;
 
   constructor(sslctx: ServerSslctx) {
     this.#sslctx = sslctx;
+  }
+
+  /** Logs the warnings of the context, and later the new warnings of each context. */
+  logWarnings(logger: SafeLogger<"warn">): void {
+    if (this.#logger !== null) return;
+    this.#logger = logger;
+    for (const warning of this.material.loggedWarnings) logger.warn(warning);
   }
 
   get sslctx(): ServerSslctx {
@@ -56,7 +64,11 @@ export class CurrentTlsContext {
 
   replace(sslctx: ServerSslctx): void {
     const opensToAllClients = this.#sslctx.verify && !sslctx.verify;
+    const { loggedWarnings: earlierWarnings } = this.material;
     this.#sslctx = sslctx;
+    for (const warning of this.material.loggedWarnings) {
+      if (!earlierWarnings.includes(warning)) this.#logger?.warn(warning);
+    }
     if (opensToAllClients) { for (const listener of this.#openToAllListeners) listener(); }
   }
 
@@ -102,6 +114,7 @@ export class TlsListener implements Listener {
     );
     const warnAboutOpenServer = () => options.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
     this.ready = this.#rawListener.ready.then(() => {
+      context.logWarnings(options.logger);
       if (!context.sslctx.verify) warnAboutOpenServer();
       context.onOpenToAll(warnAboutOpenServer);
     });
