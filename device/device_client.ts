@@ -73,9 +73,9 @@ export interface DeviceClientOptions extends ClientOptions {
   connectTimeout?: number | undefined;
   /**
    * Finds further addresses of the peer, for example by mDNS. The client calls this function if no
-   * address answers: after `findAfter` seconds, or at once when all addresses have failed. Only the
-   * peer is accepted at the found addresses. The client stores the address at which the peer has
-   * answered, and keeps the newest four such addresses.
+   * address answers: after `findAfter` seconds, or at once when all addresses have failed or none
+   * is stored. Only the peer is accepted at the found addresses. The client stores the address at
+   * which the peer has answered, and keeps the newest four such addresses.
    *
    * The signal is aborted as soon as the peer answers, or connecting is aborted. Connecting fails
    * only after the search has ended. If `find` rejects, the log has a warning, and the search has
@@ -99,6 +99,22 @@ function noAddressError({ name }: Peer): DeviceError {
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
       "devices again while its server runs",
   );
+}
+
+/** Makes the error of a peer without a stored address that `find` has not found. */
+function notFoundError({ name }: Peer, cause: unknown): DeviceError {
+  const error = new DeviceError(
+    "UNREACHABLE",
+    `no address of ${quote(name)} is known, and find() has found none at which it answers: start ` +
+      "its server, pass the option addresses, or pair the two devices again while its server runs",
+    { cause },
+  );
+  return connectionErrorDetails.set(error, { fault: "unreachable" });
+}
+
+/** Makes the address of a client whose peer has none yet: a name that no host has (RFC 2606). */
+function makeUnknownAddress({ id }: Peer): Address {
+  return [`${id}.invalid`, 443];
 }
 
 /** The options of an `SSLClient` that a client of a peer doesn't have, each with the reason. */
@@ -160,8 +176,8 @@ export class DeviceClient extends SSLClient {
       );
     }
     const [firstAddress] = addresses ?? peer.addresses;
-    if (firstAddress === undefined) throw noAddressError(peer);
-    super(services.identity.buildClientContext(peer), firstAddress, {
+    if (firstAddress === undefined && find === null) throw noAddressError(peer);
+    super(services.identity.buildClientContext(peer), firstAddress ?? makeUnknownAddress(peer), {
       ...clientOptions,
       sslHost: null,
     });
@@ -185,7 +201,7 @@ export class DeviceClient extends SSLClient {
     if (trustedPeer === null) throw forgottenPeerError(this.#id);
     const { peer, signal: trustSignal } = trustedPeer;
     const addresses = this.#addresses ?? peer.addresses;
-    if (addresses.length === 0) throw noAddressError(peer);
+    if (addresses.length === 0 && this.#find === null) throw noAddressError(peer);
     const rankOf = (address: Address) => String(address) === this.#lastAddress ? 0 : 1;
     const orderedAddresses = addresses.toSorted((a, b) => rankOf(a) - rankOf(b));
     const sslctx = identity.buildClientContext(peer);
@@ -214,7 +230,9 @@ export class DeviceClient extends SSLClient {
     } catch (error) {
       if (combinedSignal.aborted) throw error;
       const target = { name: peer.name, addresses, isStored: this.#addresses === null };
-      const bestError = mostInformativeError(error as AggregateError, target);
+      const bestError = addresses.length === 0
+        ? notFoundError(peer, error)
+        : mostInformativeError(error as AggregateError, target);
       // The stack begins with the frames of the caller.
       Error.captureStackTrace(bestError, this.createSocket);
       throw bestError;

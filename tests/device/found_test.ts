@@ -7,6 +7,7 @@ import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { isTransient } from "@degu/degu/client";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 /** Makes a viewer with an outdated address of a camera. Both devices listen at other addresses. */
@@ -52,6 +53,29 @@ Deno.test("a peer with a new address is found, and its address is stored, so tha
   // Renaming a peer keeps the addresses.
   await test.viewer.rename("camera", "garden");
   assertEquals((await storeOf(test.viewer.dir).read(test.peer.id))?.addresses.length, 2);
+});
+
+Deno.test("a peer without a stored address is searched for at once, also if its address was removed later", async () => {
+  await using test = await setUp();
+  const { cameraAddress, otherAddress, viewer, peer } = test;
+  const setAddresses = async (addresses: Address[]) => {
+    const authority = { id: peer.id, ca: peer.ca } as Parameters<
+      ReturnType<typeof storeOf>["record"]
+    >[0]["authority"];
+    await storeOf(viewer.dir).record({ authority, receivedName: "camera", addresses });
+  };
+  await setAddresses([]);
+  for (const found of [[], [otherAddress]]) {
+    const error = await assertRejects(() => test.ask(found, { findAfter: 60 }), DeviceError);
+    assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
+    assertStringIncludes(error.message, 'no address of "camera" is known, and find() has found');
+  }
+  assertEquals(await test.ask([cameraAddress], { findAfter: 60 }), [200, 1]);
+  assertEquals(await test.addresses(), [cameraAddress[1]]);
+  assertEquals(await test.ask([]), [200, 0]);
+  const client = await viewer.client("camera", { find: () => Promise.resolve([cameraAddress]) });
+  await setAddresses([]);
+  await (await client.request("GET", "/")).discard();
 });
 
 Deno.test("another device at a found address is ignored, and the address is not stored", async () => {
