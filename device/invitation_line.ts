@@ -145,11 +145,12 @@ export function decodeLine(line: string): InvitationLine {
     );
   }
   const invitationLine = readContent(content);
-  if (Date.now() - invitationLine.expires.getTime() > MAX_CLOCK_DIFFERENCE_MILLISECONDS) {
+  const now = Date.now();
+  if (now - invitationLine.expires.getTime() > MAX_CLOCK_DIFFERENCE_MILLISECONDS) {
     throw new PairingError(
       "EXPIRED",
-      `line: it expired at ${invitationLine.expires.toISOString()}: make a new invitation; if that time is in the ` +
-        "future, the clock of this device is wrong",
+      `line: it expired at ${invitationLine.expires.toISOString()}, and the clock of this device says ` +
+        `${new Date(now).toISOString()}: make a new invitation, or set the clock that is wrong`,
     );
   }
   return invitationLine;

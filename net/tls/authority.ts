@@ -6,6 +6,7 @@
 
 import type { PeerAuthority } from "../../base/app/session.ts";
 import { checkUint8Array, notAllowedError } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
 import { evictOldest } from "../../internal/collections.ts";
 import {
   ANY_PURPOSE,
@@ -57,6 +58,19 @@ export class Authorities {
    */
   trustsKey(publicKey256: string): boolean {
     return this.#trustedKeys.has(publicKey256);
+  }
+
+  /**
+   * Finds a trusted certificate that isn't valid now, and returns its name and its dates; `null` if
+   * all are valid. The TLS library trusts it all the same, but hardly the certificates that it has
+   * signed.
+   */
+  findValidityProblem(now: number): string | null {
+    for (const certificate of this.#trustedCertificates) {
+      const problem = findValidityProblem(certificate, now);
+      if (problem !== null) return `the trusted authority ${quote(certificate.subject)} ${problem}`;
+    }
+    return null;
   }
 
   /**

@@ -280,16 +280,22 @@ export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
 }
 
 /**
- * Finds the reason why a certificate isn't valid at a time; `null` if it is. The first and the last
- * moment count as valid (RFC 5280 §4.1.2.5).
+ * Finds the reason why a certificate isn't valid at a time by the clock of this device; `null` if
+ * it is. The first and the last moment count as valid (RFC 5280 §4.1.2.5).
  */
 export function findValidityProblem(
   { validFrom, validTo }: Pick<Certificate, "validFrom" | "validTo">,
   now: number,
 ): string | null {
-  if (now < validFrom.getTime()) return `is not valid before ${validFrom.toISOString()}`;
-  if (now > validTo.getTime()) return `has expired at ${validTo.toISOString()}`;
-  return null;
+  const isEarly = now < validFrom.getTime();
+  if (!isEarly && now <= validTo.getTime()) return null;
+  return `${isEarly ? "is not valid yet" : "has expired"}: it is valid from ` +
+    `${validFrom.toISOString()} to ${validTo.toISOString()}, and ${formatClock(now)}`;
+}
+
+/** Formats the time of this device, which may be wrong, for messages. */
+export function formatClock(now: number): string {
+  return `the clock of this device says ${new Date(now).toISOString()}`;
 }
 
 export function findUsageProblem(

@@ -86,7 +86,7 @@ export async function connectTls(
         try {
           return await runHandshake(rawStream, sslctx, sslHost, protocol);
         } catch (error) {
-          throw makeHandshakeError(address, error);
+          throw makeHandshakeError(address, error, clientMaterialOf(sslctx).authorities);
         }
       },
     );

@@ -2,6 +2,8 @@
 
 import { type Address, formatCheckedAddress } from "../../base/address.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
+import type { Authorities } from "./authority.ts";
+import { formatClock } from "./certificate.ts";
 
 const DENO_ERROR_CLASSES: Readonly<
   Record<string, new (message: string, options?: ErrorOptions) => Error>
@@ -82,19 +84,36 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
 ];
 
+/** The library's codes for certificates whose dates are, or may be, the reason. */
+const DATE_CODES: ReadonlySet<string | undefined> = new Set([
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+]);
+
 /** The ends of messages for the most frequent alerts of a peer, each with a hint. */
 const ALERT_HINTS: readonly (readonly [end: string, hint: string])[] = [
   [": CertificateRequired", "it requires a certificate: set certFile and keyFile"],
+  [
+    ": CertificateExpired",
+    "by the peer's clock, the local certificate has expired or is not valid yet",
+  ],
   [": UnknownCA", "it doesn't trust the authority of the local certificate"],
 ];
 
 /**
  * Makes the error of a client's failed handshake. A time-out and a missing permission keep their
  * classes.
+ *
+ * @param authorities The authorities that the client trusts; `null` for the default store.
  */
-export function makeHandshakeError(address: Address, error: unknown): unknown {
+export function makeHandshakeError(
+  address: Address,
+  error: unknown,
+  authorities: Authorities | null = null,
+): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
-  const { code, message, cause } = makeTlsError("server", error);
+  const { code, message, cause } = makeTlsError("server", error, authorities);
   const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}`;
   if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(text, { cause });
   return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
@@ -104,11 +123,13 @@ export function makeHandshakeError(address: Address, error: unknown): unknown {
  * Makes the error of a failed handshake, with a message of one line that a peer can't forge.
  *
  * @param role The owner of the certificate, if a certificate is the cause.
+ * @param authorities The authorities that this side trusts, if they are known.
  * @param certificateCode The library's code for the certificate, if the error has another code.
  */
 export function makeTlsError(
   role: "client" | "server",
   error: Error,
+  authorities: Authorities | null = null,
   certificateCode = nodeCodeOf(error),
 ): TlsError {
   if (error instanceof TlsError) return error;
@@ -116,7 +137,8 @@ export function makeTlsError(
   const cause = translateError(error);
   if (fault !== undefined) {
     const [code, problem] = fault;
-    const text = `the ${role}'s certificate was refused (${certificateCode}): ${problem}`;
+    const text = `the ${role}'s certificate was refused (${certificateCode}): ${problem}` +
+      (DATE_CODES.has(certificateCode) ? `; ${describeDates(authorities)}` : "");
     return new TlsError(code, text, { cause });
   }
   // The TLS library may accept a certificate that our parser rejects.
@@ -132,6 +154,15 @@ export function makeTlsError(
   const [, hint] =
     ALERT_HINTS.find(([suffix]) => code === "REFUSED_BY_PEER" && reason.endsWith(suffix)) ?? [];
   return new TlsError(code, hint === undefined ? reason : `${reason}; ${hint}`, { cause });
+}
+
+/**
+ * Returns the time of this device, and the dates of a trusted authority outside of which it is. The
+ * library doesn't show the dates of the peer's certificate.
+ */
+function describeDates(authorities: Authorities | null): string {
+  const now = Date.now();
+  return authorities?.findValidityProblem(now) ?? formatClock(now);
 }
 
 /**

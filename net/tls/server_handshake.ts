@@ -71,7 +71,8 @@ export function makeServerHandshake(
       server.removeAllListeners("secureConnection");
       // If a certificate was refused, the error says only that the connection was closed.
       const code: unknown = failedSocket.authorizationError;
-      reject(makeTlsError("client", error, typeof code === "string" ? code : undefined));
+      const certificateCode = typeof code === "string" ? code : undefined;
+      reject(makeTlsError("client", error, handshakeTrust.authorities, certificateCode));
     });
     server.emit("connection", rawStream.stream);
     return promise;

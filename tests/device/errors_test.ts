@@ -76,7 +76,7 @@ const PAIRING: Record<
   EXPIRED: [["a line that expired more than a day ago", async ({ viewer, invitation }) => {
     using _clock = setClockAhead(25 * 3_600_000);
     await viewer.join(invitation.line);
-  }, /expired at .*: make a new invitation/]],
+  }, /expired at .*, and the clock of this device says .*: make a new invitation/]],
   OWN: [
     [
       "its own line",

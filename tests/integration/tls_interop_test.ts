@@ -31,7 +31,7 @@ const WEAK = ["-cipher", "ALL@SECLEVEL=0"];
 
 /** The errors of the TLS library for a certificate without a valid path to the authority. */
 const UNVERIFIED =
-  /^UNTRUSTED: the (?:client|server)'s certificate was refused \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\): .*missing intermediate, .* expired or is not valid yet, .*version 1.*weak key.*extendedKeyUsage/;
+  /^UNTRUSTED: the (?:client|server)'s certificate was refused \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\): .*missing intermediate, .* expired or is not valid yet, .*version 1.*weak key.*extendedKeyUsage.*; the clock of this device says 2/;
 
 const SELF_SIGNED =
   /^UNTRUSTED: .*certificate was refused \([A-Z_]*(SELF_SIGNED|VERIFY_LEAF)[A-Z_]*\)/;

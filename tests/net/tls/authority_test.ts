@@ -11,7 +11,7 @@ import {
 } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import type { PeerAuthority, PeerCertificate } from "@degu/degu/base";
-import { buildClientSslctx } from "@degu/degu/client";
+import { buildClientSslctx, TlsError } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { Authorities, readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
@@ -146,6 +146,26 @@ testWithOpenssl(
       await assertAuthority(peers.client.authority, authority);
       await assertAuthority(peers.server.authority, authority);
     }
+  },
+);
+
+testWithOpenssl(
+  "the error for a peer whose dates may be the reason has the time of this device, and the dates of a trusted authority that is not valid then",
+  async (pki) => {
+    const past = { to: formatTimeFromNow(-1) };
+    const authority = await pki.createAuthority("old", past);
+    const server = await pki.createServerCertificate("old_server", { issuer: authority, ...past });
+    await using endpoint = await startTls({
+      serverSslconfig: { ...server, allowUnauthenticatedClients: true },
+      clientSslconfig: { caFile: authority.certFile, checkHostname: false },
+    }, () => [200, "OK", {}, null]);
+    const { client } = endpoint;
+    const { message } = await assertRejects(() => client.connect(), TlsError);
+    const year = new Date().getFullYear();
+    const dates =
+      /; the trusted authority "CN=old" has expired: it is valid from (\S+) to (\S+), and the clock of this device says (\S+)$/;
+    const [, from = "", to = "", now = ""] = dates.exec(message) ?? [];
+    assert(from < to && to < now && now.startsWith(`${year}-`), message);
   },
 );
 

@@ -69,11 +69,11 @@ Deno.test("only the extensions for a certificate's use are critical", () => {
   }
 });
 
-Deno.test("an authority and its certificates don't expire, and are valid before the time of any correct clock", () => {
+Deno.test("an authority and its certificates don't expire, and are valid at every time of a clock", () => {
   const leaf = createLeaf(authority, profile);
   for (const { certificate } of [authority, leaf]) {
     const { validFrom, validTo } = parseCertificate(derOf(certificate));
-    assertEquals(validFrom.toISOString(), "2000-01-01T00:00:00.000Z");
+    assertEquals(validFrom.toISOString(), "1970-01-01T00:00:00.000Z");
     assertEquals(validTo.toISOString(), "9999-12-31T23:59:59.000Z");
   }
 });
@@ -122,7 +122,7 @@ Deno.test(
       );
       for (
         const line of [
-          "Not Before: Jan  1 00:00:00 2000 GMT",
+          "Not Before: Jan  1 00:00:00 1970 GMT",
           "Not After : Dec 31 23:59:59 9999 GMT",
         ]
       ) {
