@@ -5,6 +5,7 @@ import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { pause } from "../internal/pause.ts";
 import {
+  fileErrorCodeOf,
   ignoreNotFound,
   listNames,
   makeRandomSuffix,
@@ -33,19 +34,22 @@ export function parseDevicePath(dir: string | URL): string {
 }
 
 /**
- * Creates the missing parts of a device's directory, and resolves to the name of the device.
+ * Creates the missing parts of a device's directory, and resolves to the name of the device. The
+ * directory of an existing device is only read, unless a part is missing or open to others.
  *
  * @param name The name that the device must have; `undefined` for any.
  */
 export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
   const storedName = await readName(dir);
-  resolveDeviceName(dir, storedName, name);
+  const deviceName = resolveDeviceName(dir, storedName, name);
   // Other users may need a directory that already has files, so don't change its mode.
   if (storedName === null && (await files.listNames()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
-  const deviceName = await files.withLock(async () => {
+  for (const child of ["peers", "serving"]) await makePrivate(join(dir, child));
+  if (storedName !== null) return deviceName;
+  return await files.withLock(async () => {
     const storedName = await readName(dir);
     const deviceName = resolveDeviceName(dir, storedName, name);
     if (storedName === null) {
@@ -54,8 +58,6 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
     }
     return deviceName;
   });
-  for (const child of ["peers", "serving"]) await makePrivate(join(dir, child));
-  return deviceName;
 }
 
 /** Checks a device's directory without a change, and resolves to the name of the device. */
@@ -128,8 +130,17 @@ async function makePrivate(path: string): Promise<void> {
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await checkPrivate(path, WRITABLE_BY_OTHERS);
   const mode = (await Deno.stat(path)).mode ?? 0;
-  if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
+  if ((mode & USABLE_BY_OTHERS) === 0) return;
+  try {
+    await Deno.chmod(path, 0o700);
+  } catch (error) {
+    // The keys of a directory that can't be changed have modes of their own.
+    if (!READ_ONLY_CODES.has(fileErrorCodeOf(error))) throw error;
+  }
 }
+
+/** The codes of errors of a directory on a read-only disk, or of another user. */
+const READ_ONLY_CODES: ReadonlySet<unknown> = new Set(["EROFS", "EPERM", "EACCES"]);
 
 /**
  * The longest wait for the lock. A process needs far less time for a few small files, and a stopped

@@ -1,4 +1,4 @@
-/** degu init, id, peers, rename, forget, invite, join and completions. */
+/** degu init, id, peers, rename, forget, invite, join and completions; read-only devices. */
 import { makeDefaultName } from "@degu/internal/agent/open_device.ts";
 import { formatCountdown } from "@degu/internal/agent/shown_invitation.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
@@ -9,9 +9,16 @@ import {
   makeAgentCommand,
   runAgent,
   runAgentHere,
+  spawnAgent,
 } from "@degu/testing/agents.ts";
-import { createTempDir, listNames } from "@degu/testing/directories.ts";
-import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
+import {
+  findMountObstacle,
+  findNetworkObstacle,
+  THROUGH_MOUNT_NAMESPACE,
+  THROUGH_NAMESPACE,
+} from "@degu/testing/namespaces.ts";
 import {
   findShellObstacle,
   findTerminalObstacle,
@@ -645,3 +652,71 @@ testUnless(why, "where no address of the line can be reached, nobody has refused
   assertEquals(code, 1, stderr);
   assertStringIncludes(stderr, "can't be reached at an address of the line");
 });
+
+// A directory of a device that can't be written.
+
+/** A command that runs another command as an unprivileged user who owns the same files. */
+const AS_USER = ["unshare", "--user", "--map-user=54321"];
+const readOnlyMount = (path: string) => [
+  ...THROUGH_MOUNT_NAMESPACE,
+  ...["sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', path],
+];
+const readOnlyDirectories = [
+  ["by its mode", await findObstacle([...AS_USER, "true"]), () => AS_USER],
+  ["by its mount", await findMountObstacle(), readOnlyMount],
+] as const;
+for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
+  testUnless(
+    obstacle,
+    `a device whose directory is read-only ${label} reads its state, transfers files and serves, and only changes fail`,
+    async () => {
+      await using homes = await AgentHomes.create("camera", "viewer");
+      await homes.pair("camera", "viewer");
+      const share = homes.joinPath("share");
+      await fill(homes.path, { "share/a": "1", "source/b": "2", "viewer-inbox": null });
+      const { address } = await homes.serve(
+        "camera",
+        ["--share", share, "--inbox", homes.joinPath("camera-inbox")],
+        "viewer",
+      );
+      const viewer = homes.joinPath("viewer");
+      await runOrThrow(["bash", "-c", 'chmod -R a-w "$0"', viewer]);
+      const through = makeThrough(viewer);
+      const run = async (...args: string[]) => {
+        return await runAgent(["--home", viewer, ...args], { flags: ["--allow-all"], through });
+      };
+      const source = homes.joinPath("source");
+      for (
+        const [args, output] of [
+          [["id"], /^viewer /],
+          [["peers"], /camera/],
+          [["ping", "--no-find", "camera"], /ms/],
+          [["ls", "--no-find", "--address", address, "camera:"], /^a\n$/],
+          [["get", "--no-find", "-r", "camera:", homes.joinPath("got")], /^/],
+          [["put", "--no-find", "-r", source, "camera:"], /^/],
+          [["sync", "--no-find", source, "camera:synced"], /^/],
+        ] as const
+      ) {
+        const { code, stdout, stderr } = await run(...args);
+        assertEquals(code, 0, `${args[0]}: ${stderr}`);
+        assertMatch(stdout, output);
+      }
+      assertEquals(await Deno.readTextFile(homes.joinPath("got", "a")), "1");
+      for (const args of [["rename", "camera", "other"], ["forget", "camera"]]) {
+        const { code, stderr } = await run(...args);
+        assertEquals(code, 1);
+        assertMatch(stderr, /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/);
+      }
+      const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", source];
+      await using server = spawnAgent(["--home", viewer, ...serveArgs], {
+        flags: ["--allow-all"],
+        through,
+      });
+      const { addresses: [servedAddress] } = JSON.parse(await server.waitForLine());
+      await server.waitForMessage("the address of a server can't be recorded");
+      const args = ["ls", "--address", servedAddress, "viewer:"];
+      assertEquals(await homes.runToSuccess("camera", args), "b\n");
+      await runOrThrow(["bash", "-c", 'chmod -R u+w "$0"', viewer]);
+    },
+  );
+}
