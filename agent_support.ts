@@ -15,6 +15,10 @@ export {
   removeIgnoredCharacters,
 } from "./files/reserved.ts";
 export {
+  // A file that can't be sent is refused before a receiver is found.
+  hasSendableMetadata,
+} from "./files/conditions.ts";
+export {
   // The program tries again when a transfer of its own would give up.
   setTransferHints,
 } from "./files/transfer/client.ts";

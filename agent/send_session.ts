@@ -6,6 +6,7 @@ import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
 import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu/files";
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
+import { hasSendableMetadata } from "@degu/degu/agent_support";
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
@@ -49,9 +50,13 @@ export async function findSources(
     const name = basename(resolve(operand));
     const path = await ignoreNotFound(realPath(operand));
     if (path === null) throw makeMissingSourceFailure(operand);
-    const { isFile, isDirectory, size } = await Deno.stat(path);
+    const info = await Deno.stat(path);
+    const { isFile, isDirectory, size } = info;
     if (!isFile && !isDirectory) {
       throw new Failure(`${JSON.stringify(operand)} is neither a file nor a directory`);
+    }
+    if (isFile && !hasSendableMetadata(info)) {
+      throw new Failure(`${JSON.stringify(operand)}: its time or size can't be represented`);
     }
     const deviceDirectory = deviceDirectories.find((dir) => arePathsNested(path, dir));
     if (deviceDirectory !== undefined) {

@@ -41,7 +41,11 @@ const SKIPPED_KINDS: Readonly<Record<string, string>> = {
   special: "neither a file nor a directory",
 };
 
-const RESERVED_REASON = "its name is reserved for unfinished files";
+/** The reasons to skip other entries of a tree. */
+const SKIP_REASONS: Readonly<Record<string, string>> = {
+  reserved: "its name is reserved for unfinished files",
+  metadata: "its time or size can't be represented",
+};
 
 /** The reason to skip a file of the command line. */
 const UNSETTLED_PROBLEM =
@@ -148,11 +152,13 @@ export class TreeCopy {
       const kind = SKIPPED_KINDS[reason];
       const isUnsettled = reason === "still being written";
       if (isNamed) {
-        const problem = isUnsettled ? UNSETTLED_PROBLEM : `it has become ${kind ?? reason}`;
+        const problem = isUnsettled
+          ? UNSETTLED_PROBLEM
+          : SKIP_REASONS[reason] ?? `it has become ${kind ?? reason}`;
         report.fail(from, problem, "CHANGED", { from, to });
       } else if (isUnsettled) report.skipUnsettled(from);
       else if (kind !== undefined) report.skipOther(from, kind);
-      else report.skip(from, reason === "reserved" ? RESERVED_REASON : reason);
+      else report.skip(from, SKIP_REASONS[reason] ?? reason);
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);

@@ -31,8 +31,8 @@ export interface Validators {
  * @param checkedAt The time at which `stats` was read, in milliseconds since 1970.
  */
 export function makeValidators(stats: FileStats, checkedAt: number): Validators {
-  const mtime = Number(stats.mtimeNs / 1_000_000n);
-  const ctime = Number(stats.ctimeNs / 1_000_000n);
+  const mtime = Number(stats.mtime);
+  const ctime = Number(stats.ctime);
   const modified = Math.floor(mtime / 1000);
   const settledTime = checkedAt - SETTLED_MILLISECONDS;
   // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
@@ -86,11 +86,31 @@ function expandYear(lastDigits: number): number {
   return year > currentYear + 50 ? year - 100 : year;
 }
 
+/** The first and the last time with a year of four digits, as an HTTP-date requires. */
+const MIN_TIME = Date.parse("0000-01-01T00:00:00.000Z");
+const MAX_TIME = Date.parse("9999-12-31T23:59:59.999Z");
+
+/** Reports whether a time, in milliseconds since 1970, can be sent. */
+export function isSendableTime(time: number): boolean {
+  return time >= MIN_TIME && time <= MAX_TIME;
+}
+
+/** Reports whether the size and the time of a file can be represented and sent. */
+export function hasSendableMetadata({ size, mtime }: Pick<FileStats, "size" | "mtime">): boolean {
+  return Number.isSafeInteger(size) && isSendableTime(Number(mtime));
+}
+
 /** Parses a time in the form of `toISOString`; returns `null` if the text has another form. */
 export function parseTime(text: unknown): Date | null {
   if (typeof text !== "string") return null;
   const date = new Date(text);
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
+}
+
+/** Parses a time as {@linkcode parseTime} does; returns `null` if the time can't be sent. */
+export function parseSendableTime(text: unknown): Date | null {
+  const date = parseTime(text);
+  return date !== null && isSendableTime(date.getTime()) ? date : null;
 }
 
 /**
@@ -114,7 +134,8 @@ export function checkConditions(
     if (validators === null || !hasTag(ifMatch, validators.etag, false)) return 412;
   } else {
     const since = parseDateHeader(headers, "if-unmodified-since");
-    if (since !== null && validators !== null && validators.modified > since) return 412;
+    // The time of a file that can't be represented counts as changed.
+    if (since !== null && validators !== null && !(validators.modified <= since)) return 412;
   }
   if (validators === null) return null;
   const { etag, lastModified, modified } = validators;
@@ -180,6 +201,10 @@ export function isSameTime(firstTime: number, secondTime: number): boolean {
 /** The stamp of a missing file. */
 export const MISSING_FILE_STAMP = "none";
 
+/** The stamp of a file whose size or time can't be sent. Valid only with a version. */
+const UNSENDABLE_STAMP = "unknown";
+const UNSENDABLE_STAMP_PATTERN = /^unknown,[0-9a-f-]+$/;
+
 /**
  * Formats the stamp of a file.
  *
@@ -190,8 +215,10 @@ export function formatStamp(size: number, modified: number): string {
   return `${size},${new Date(modified).toISOString()}`;
 }
 
-export function stampOfStats({ size, mtimeNs }: Pick<FileStats, "size" | "mtimeNs">): string {
-  return formatStamp(Number(size), Number(mtimeNs / 1_000_000n));
+export function stampOfStats(stats: Pick<FileStats, "size" | "mtime">): string {
+  return hasSendableMetadata(stats)
+    ? formatStamp(stats.size, Number(stats.mtime))
+    : UNSENDABLE_STAMP;
 }
 
 /** Returns the stamp of a file with its version. */
@@ -209,7 +236,8 @@ export function isStampOf(stamp: string, stats: FileStats | null): boolean {
 
 /** Reports whether a text is the stamp of a file, or of a missing file. */
 export function isStamp(text: string): boolean {
-  return text === MISSING_FILE_STAMP || parseStamp(text) !== null;
+  return text === MISSING_FILE_STAMP || UNSENDABLE_STAMP_PATTERN.test(text) ||
+    parseStamp(text) !== null;
 }
 
 const STAMP_PATTERN = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
@@ -220,7 +248,7 @@ export function parseStamp(
 ): { readonly size: number; readonly modified: number } | null {
   const [, digits = "", time] = STAMP_PATTERN.exec(String(text)) ?? [];
   const size = parseDecimal(digits);
-  const modified = parseTime(time);
+  const modified = parseSendableTime(time);
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 

@@ -12,7 +12,6 @@
 import type { HeaderDict } from "../base.ts";
 import { notAllowedError } from "../internal/checks.ts";
 import { createHash, type Hash } from "node:crypto";
-import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { quote } from "../internal/quote.ts";
 import { evictOldest } from "../internal/collections.ts";
@@ -24,6 +23,7 @@ import {
   isUnchanged,
   type OpenFile,
   readPieces,
+  statOpenFile,
 } from "./file_pieces.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
@@ -163,22 +163,27 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */
 const MAX_CACHED_DIGESTS = 10_000;
 
-/** A cache of the digests of files, by the versions of the files. */
+/** Returns the key of a file. Deno rounds inodes above 2⁵³, so the version alone is not unique. */
+function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {
+  return `${fileVersionOf(stats)} ${path}`;
+}
+
+/** A cache of the digests of files, by their paths and versions. */
 export class DigestCache {
   readonly #digests = new Map<string, string>();
 
   /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` if it is not cached. */
-  find({ stats }: Pick<OpenFile, "stats">): string | null {
-    return this.#digests.get(fileVersionOf(stats)) ?? null;
+  find(file: Pick<OpenFile, "path" | "stats">): string | null {
+    return this.#digests.get(cacheKeyOf(file)) ?? null;
   }
 
   /**
    * Caches the digest of a file that was unchanged when its last byte was read. If the file changed
    * just before it was opened, the digest is not cached: a later change could have the same times.
    */
-  add({ stats, checkedAt }: Pick<OpenFile, "stats" | "checkedAt">, digest: string): void {
-    if (!isSettled(stats, checkedAt)) return;
-    this.#digests.set(fileVersionOf(stats), digest);
+  add(file: Pick<OpenFile, "path" | "stats" | "checkedAt">, digest: string): void {
+    if (!isSettled(file.stats, file.checkedAt)) return;
+    this.#digests.set(cacheKeyOf(file), digest);
     evictOldest(this.#digests, MAX_CACHED_DIGESTS);
   }
 
@@ -214,7 +219,7 @@ export class DigestCache {
     const tooShortError = new Error();
     try {
       const hash = await hashPrefix(file.handle, length, () => tooShortError, signal);
-      const currentStats = fstatSync(file.handle.fd, { bigint: true });
+      const currentStats = statOpenFile(file.handle.fd);
       if (hasChanged(file.stats, currentStats)) return null;
       const digest = hash.digest("hex");
       if (length === file.size && isUnchanged(file.stats, currentStats)) this.add(file, digest);

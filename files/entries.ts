@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { decodeText } from "../internal/bytes.ts";
 import { quote } from "../internal/quote.ts";
-import { parseTime } from "./conditions.ts";
+import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
@@ -17,7 +17,7 @@ export interface DirectoryEntry {
   readonly kind: "file" | "directory" | "other";
   /** The length of a file in bytes; for other kinds the number is meaningless. */
   readonly size: number;
-  /** The time of the last change of the file or directory. */
+  /** The time of the last change of the file or directory; 1970 if it is unknown. */
   readonly modified: Date;
   /** The reason that an entry of the kind `"other"` can't be downloaded; otherwise `undefined`. */
   readonly reason?: OtherReason;
@@ -30,10 +30,12 @@ export interface DirectoryEntry {
  * - `"special"`: The entry is a FIFO, a socket or a device.
  * - `"unreadable"`: The server has no permission to read the file or to search the directory, or
  *   the disk fails.
+ * - `"metadata"`: The entry is a file whose size or time can't be represented: it has more than
+ *   2⁵³ − 1 bytes, or its year is not in 0 to 9999.
  * - `"name"`: The name is not UTF-8, or too long for a request. The `name` is then only for
  *   messages, and cut after 255 characters.
  */
-export type OtherReason = "link" | "special" | "unreadable" | "name";
+export type OtherReason = "link" | "special" | "unreadable" | "metadata" | "name";
 
 /** An entry of a tree: a file, a directory, or an entry that can't be downloaded. */
 export interface TreeEntry extends DirectoryEntry {
@@ -162,12 +164,21 @@ function parseElement(text: string): Record<string, unknown> {
   }
 }
 
-const OTHER_REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
-  "link",
-  "special",
-  "unreadable",
-  "name",
-]);
+const OTHER_REASONS: readonly OtherReason[] = ["link", "special", "unreadable", "metadata", "name"];
+const REASON_PATTERN = /^[a-z][a-z-]*$/;
+
+/** Parses a reason; returns `null` for an invalid value. An unknown reason is "unreadable". */
+function parseReason(value: unknown): OtherReason | null {
+  if (typeof value !== "string" || !REASON_PATTERN.test(value)) return null;
+  return OTHER_REASONS.find((reason) => reason === value) ?? "unreadable";
+}
+
+const EXTENDED_TIME_PATTERN = /^[+-]\d{6,}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
+/** Reports whether a value is a time whose year has a sign and more than four digits. */
+function isExtendedTime(value: unknown): boolean {
+  return typeof value === "string" && EXTENDED_TIME_PATTERN.test(value);
+}
 
 function parseEntry(entry: Record<string, unknown>): DirectoryEntry {
   const { kind, size, modified, reason } = entry;
@@ -179,17 +190,25 @@ function parseEntry(entry: Record<string, unknown>): DirectoryEntry {
   if (kind !== "file" && kind !== "directory" && kind !== "other") {
     throw invalidEntryError(`${quote(name)} has a bad kind`);
   }
-  if (kind === "other" ? !OTHER_REASONS.has(reason) : reason !== undefined) {
+  const otherReason = kind === "other" ? parseReason(reason) : undefined;
+  if (otherReason === null || kind !== "other" && reason !== undefined) {
     throw invalidEntryError(`${quote(name)} has a bad reason`);
   }
-  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+  if (typeof size !== "number" || !Number.isInteger(size) || size < 0) {
     throw invalidEntryError(`${quote(name)} has a bad size`);
   }
-  const date = parseTime(modified);
-  if (date === null) throw invalidEntryError(`${quote(name)} has a bad time`);
+  const date = parseSendableTime(modified);
+  if (date === null && !isExtendedTime(modified)) {
+    throw invalidEntryError(`${quote(name)} has a bad time`);
+  }
+  if (date === null || !Number.isSafeInteger(size)) {
+    const unknown = { name, size: 0, modified: date ?? new Date(0) };
+    if (kind === "directory") return { ...unknown, kind };
+    return { ...unknown, kind: "other", reason: otherReason ?? "metadata" };
+  }
   if (entry.mode !== undefined) return withMode({ name, kind, size, modified: date }, entry.mode);
-  if (kind !== "other") return { name, kind, size, modified: date };
-  return { name, kind, size, modified: date, reason: reason as OtherReason };
+  if (otherReason === undefined) return { name, kind, size, modified: date };
+  return { name, kind, size, modified: date, reason: otherReason };
 }
 
 function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & OptionalMode {

@@ -1,27 +1,32 @@
 /** Reading the bytes of files, and detecting changes. */
 
 import { Buffer } from "node:buffer";
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { type FileIdentity, isSameFile } from "../internal/disk/names.ts";
 
 /**
- * The metadata of an open file, from `node:fs`. Deno truncates `mtimeNs` to milliseconds, and
- * `ctimeNs`, which can't be set, to seconds.
+ * The metadata of a file. A time that `Date` can't hold is an invalid date. Deno truncates `mtime`
+ * to milliseconds, and `ctime`, which can't be set, to seconds.
  */
-export type FileStats = Pick<
-  BigIntStats,
-  "dev" | "ino" | "nlink" | "size" | "mtimeNs" | "ctimeNs"
->;
+export type FileStats = Pick<Deno.FileInfo, "dev" | "ino" | "nlink" | "size" | "mtime" | "ctime">;
+
+/** The metadata of an open file, which may be of another kind. */
+export type OpenFileStats = FileStats & Pick<Deno.FileInfo, "isFile" | "mode">;
+
+/**
+ * Returns the metadata of an open file of `node:fs`. With the option `bigint`, functions of
+ * `node:fs` throw for a time that `Date` can't hold. Asynchronous functions throw in a callback,
+ * which ends the process.
+ */
+export function statOpenFile(file: number): OpenFileStats {
+  const stats = fstatSync(file);
+  const { dev, ino, nlink, size, mode } = stats;
+  // The dates of `node:fs` are rounded. The numbers are equal to Deno's times.
+  const [mtime, ctime] = [new Date(stats.mtimeMs), new Date(stats.ctimeMs)];
+  return { dev, ino, nlink, size, mode, mtime, ctime, isFile: stats.isFile() };
+}
 
 /** A file that is open for reading, with its metadata from that time. */
 export interface OpenFile {
@@ -30,7 +35,7 @@ export interface OpenFile {
   /** The length in bytes. */
   readonly size: number;
   readonly stats: FileStats;
-  readonly mode: bigint;
+  readonly mode: number | null;
   /** A time shortly before `stats` was read, or the same time, in milliseconds since 1970. */
   readonly checkedAt: number;
 }
@@ -43,13 +48,15 @@ export interface OpenFile {
 export const SETTLED_MILLISECONDS = 2000;
 
 /** Reports whether a change after `checkedAt` would change the times of a file. */
-export function isSettled({ ctimeNs }: FileStats, checkedAt: number): boolean {
-  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= checkedAt;
+export function isSettled({ ctime }: Pick<FileStats, "ctime">, checkedAt: number): boolean {
+  return Number(ctime) + SETTLED_MILLISECONDS <= checkedAt;
 }
 
-/** Formats the metadata that identify a version of a file. */
-export function fileVersionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
+/** Formats the metadata that identify a version of a file. An invalid date is left out. */
+export function fileVersionOf({ dev, ino, size, mtime, ctime }: FileStats): string {
+  return [dev, ino ?? 0, size, Number(mtime), Number(ctime)]
+    .map((part) => Number.isNaN(part) ? "" : part.toString(16))
+    .join("-");
 }
 
 /** The entity tag of a {@linkcode fileVersionOf}: the device, the inode and other metadata. */
@@ -59,15 +66,20 @@ const ETAG_PATTERN = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 export function isOtherFile(etag: string, path: string): boolean {
   const [, dev, ino] = ETAG_PATTERN.exec(etag) ?? [];
   if (dev === undefined) return false;
-  const stats = lstatSync(path, { bigint: true });
-  return dev !== stats.dev.toString(16) || ino !== stats.ino.toString(16);
+  const info = Deno.lstatSync(path);
+  return dev !== info.dev.toString(16) || ino !== (info.ino ?? 0).toString(16);
 }
 
 /** Reports whether the metadata of a file are unchanged. */
 export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolean {
-  return firstStats.dev === lastStats.dev && firstStats.ino === lastStats.ino &&
-    firstStats.size === lastStats.size &&
-    firstStats.mtimeNs === lastStats.mtimeNs && firstStats.ctimeNs === lastStats.ctimeNs;
+  return isSameFile(firstStats, lastStats) && firstStats.size === lastStats.size &&
+    isEqualTime(firstStats.mtime, lastStats.mtime) &&
+    isEqualTime(firstStats.ctime, lastStats.ctime);
+}
+
+/** Reports whether two times are equal, or neither can be represented. */
+export function isEqualTime(time: Date | null, otherTime: Date | null): boolean {
+  return Object.is(Number(time), Number(otherTime));
 }
 
 /**
@@ -78,10 +90,13 @@ export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolea
  */
 export function isOverwritten(firstStats: FileStats, lastStats: FileStats): boolean {
   if (lastStats.size > firstStats.size) return false;
-  if (lastStats.size < firstStats.size || lastStats.mtimeNs !== firstStats.mtimeNs) return true;
+  if (lastStats.size < firstStats.size || !isEqualTime(firstStats.mtime, lastStats.mtime)) {
+    return true;
+  }
   // Removing a name, for example by a rename over the file, changes ctime but no bytes. Overwriting
   // bytes and setting mtime back also changes ctime.
-  return lastStats.ctimeNs !== firstStats.ctimeNs && lastStats.nlink >= firstStats.nlink;
+  return !isEqualTime(firstStats.ctime, lastStats.ctime) &&
+    (lastStats.nlink ?? 1) >= (firstStats.nlink ?? 1);
 }
 
 /** The length of each of the two buffers for a file of a local call. */
@@ -160,7 +175,7 @@ export function readSmallFile(
   path: string,
   identity: FileIdentity,
   buffer: Uint8Array,
-): BigIntStats | null {
+): OpenFileStats | null {
   const smallFile = openSmallFile(path, identity, buffer);
   if (smallFile === null) return null;
   closeSync(smallFile.file);
@@ -172,11 +187,11 @@ export function openSmallFile(
   path: string,
   identity: FileIdentity,
   buffer: Uint8Array,
-): { readonly file: number; readonly stats: BigIntStats } | null {
+): { readonly file: number; readonly stats: OpenFileStats } | null {
   const file = openSync(path, READ_FLAGS);
   let isRead = false;
   try {
-    const stats = fstatSync(file, { bigint: true });
+    const stats = statOpenFile(file);
     isRead = isSameFile(stats, identity) && readOpenSmallFile(file, stats, buffer);
     return isRead ? { file, stats } : null;
   } finally {
@@ -189,9 +204,9 @@ export function openSmallFile(
  * written. If the file has changed within the last two seconds, its times don't show another
  * change: such a file is read twice, and both reads must return the same bytes.
  */
-function readOpenSmallFile(file: number, stats: BigIntStats, buffer: Uint8Array): boolean {
-  const size = Number(stats.size);
-  if (!stats.isFile() || size > buffer.length) return false;
+function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Array): boolean {
+  const { size } = stats;
+  if (!stats.isFile || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);
   const showsChanges = isSettled(stats, Date.now());
   if (!readFully(file, bytes)) return false;
@@ -199,7 +214,7 @@ function readOpenSmallFile(file: number, stats: BigIntStats, buffer: Uint8Array)
     const secondBytes = new Uint8Array(size);
     if (!readFully(file, secondBytes) || Buffer.compare(bytes, secondBytes) !== 0) return false;
   }
-  return isUnchanged(stats, fstatSync(file, { bigint: true }));
+  return isUnchanged(stats, statOpenFile(file));
 }
 
 function readFully(file: number, buffer: Uint8Array): boolean {

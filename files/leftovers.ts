@@ -9,7 +9,7 @@ import {
   fileErrorCodeOf,
   isSameFile,
   isTooManyOpenFilesError,
-  lstatExactOrNull,
+  lstatOrNull,
   readNames,
   removeIfPresentSync,
 } from "../internal/disk/names.ts";
@@ -20,10 +20,10 @@ import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./re
 /** Removes a leftover; returns false if this process or another process is writing it. */
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;
-  const statsBefore = lstatExactOrNull(path);
+  const statsBefore = lstatOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
-  const stats = lstatExactOrNull(path);
+  const stats = lstatOrNull(path);
   // Another process has just created a file at the path, and is using it.
   if (statsBefore !== null && stats !== null && !isSameFile(statsBefore, stats)) return false;
   removeIfPresentSync(path);
@@ -79,17 +79,17 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
   const names: string[] = [];
   for (const name of await readNames(path)) {
     const entryPath = withTrailingSlash(path) + name;
-    const stats = isReservedName(name) ? lstatExactOrNull(entryPath) : null;
+    const stats = isReservedName(name) ? lstatOrNull(entryPath) : null;
     if (stats === null) {
       names.push(name);
       continue;
     }
-    const childNames = stats.isDirectory() ? await readNames(entryPath) : [];
+    const childNames = stats.isDirectory ? await readNames(entryPath) : [];
     const foreignName = childNames.find((childName) =>
       !UNFINISHED_NAME_PATTERN.test(childName) ||
-      lstatExactOrNull(`${entryPath}/${childName}`)?.isFile() === false
+      lstatOrNull(`${entryPath}/${childName}`)?.isFile === false
     );
-    if (foreignName !== undefined || !stats.isDirectory() && !stats.isFile()) {
+    if (foreignName !== undefined || !stats.isDirectory && !stats.isFile) {
       throw new Refusal(
         409,
         `${entryPath}${foreignName ? `/${foreignName}` : ""} does not belong to a transfer`,

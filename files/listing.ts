@@ -1,6 +1,6 @@
 /** The entries of a directory, or of everything below it, as they are on the disk. */
 
-import { type BigIntStats, closeSync, openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { BodyError } from "../base.ts";
 import {
   fileErrorCodeOf,
@@ -8,13 +8,13 @@ import {
   isMissingPathError,
   isSameFile,
   isUnreadableError,
-  lstatExactOrNull,
   lstatOrNull,
   readNames,
   REPLACEMENT_CHARACTER,
 } from "../internal/disk/names.ts";
 import { findNameProblem } from "../internal/disk/file_names.ts";
 import type { TimeSlice } from "../internal/disk/files.ts";
+import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
 import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
@@ -62,7 +62,7 @@ export interface ListedDirectory {
 }
 
 /** Makes the root of a list. */
-export function makeListRoot(path: string, identity: BigIntStats | null): ListedDirectory {
+export function makeListRoot(path: string, identity: FileIdentity | null): ListedDirectory {
   return { names: [], path, parent: null, modified: new Date(0), identity };
 }
 
@@ -79,7 +79,7 @@ export async function* readTree(
   options: ListOptions,
 ): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
   const { path } = options;
-  yield* readTreeBelow(options, makeListRoot(path, lstatExactOrNull(path)));
+  yield* readTreeBelow(options, makeListRoot(path, lstatOrNull(path)));
 }
 
 /** Does {@linkcode readTree} for a directory that the caller has looked up. */
@@ -121,7 +121,7 @@ function isInPlace({ path, identity }: ListedDirectory): boolean {
  */
 function checkRemoved(directory: ListedDirectory): void {
   let nearestDirectory = directory;
-  while (nearestDirectory.parent !== null && lstatExactOrNull(nearestDirectory.path) === null) {
+  while (nearestDirectory.parent !== null && lstatOrNull(nearestDirectory.path) === null) {
     nearestDirectory = nearestDirectory.parent;
   }
   if (nearestDirectory === directory || !isInPlace(nearestDirectory)) {
@@ -203,7 +203,7 @@ function describeEntries(
 ): ListedEntry[] | null {
   const { path } = directory;
   // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
-  const reservedDirectory = lstatExactOrNull(reservedDirectoryOf(path));
+  const reservedDirectory = lstatOrNull(reservedDirectoryOf(path));
   const context: EntryContext = {
     directory,
     reservedDirectory: isLocal ? null : reservedDirectory,
@@ -235,7 +235,7 @@ type ListedEntry = DirectoryEntry & OptionalMode & {
 interface EntryContext {
   readonly directory: ListedDirectory;
   /** The reserved directory in the directory; only a local list has an entry for it. */
-  readonly reservedDirectory: ReturnType<typeof lstatExactOrNull>;
+  readonly reservedDirectory: Deno.FileInfo | null;
   /**
    * The names so far with U+FFFD. Deno replaces bytes that are not UTF-8 by this character, so the
    * name on the disk may have such bytes or the character itself.
@@ -294,11 +294,19 @@ function describeFile(
   hasModes: boolean,
 ): DirectoryEntry & OptionalMode {
   if (((info.mode ?? 0) & READABLE_BITS) !== READABLE_BITS) closeSync(openSync(path, READ_FLAGS));
-  const entry = { name, kind: "file", size: info.size, modified: timeOf(info) } as const;
-  return hasModes ? { ...entry, mode: permissionBitsOf(info.mode) } : entry;
+  const entry = makeFileEntry(name, info);
+  return hasModes && entry.kind === "file"
+    ? { ...entry, mode: permissionBitsOf(info.mode) }
+    : entry;
 }
 
-function makeOtherEntry(
+/** Makes the entry of a regular file, which is of the kind "other" if the entry can't be sent. */
+export function makeFileEntry(name: string, info: Deno.FileInfo): DirectoryEntry {
+  if (!hasSendableMetadata(info)) return makeOtherEntry(name, "metadata", info);
+  return { name, kind: "file", size: info.size, modified: timeOf(info) };
+}
+
+export function makeOtherEntry(
   name: string,
   reason: NonNullable<DirectoryEntry["reason"]>,
   info?: Deno.FileInfo,
@@ -306,11 +314,8 @@ function makeOtherEntry(
   return { name, kind: "other", size: 0, modified: timeOf(info), reason };
 }
 
-/**
- * Returns the time of the last change; 1970 if the time is unknown, or outside of the range of
- * Date.
- */
-function timeOf(info: Deno.FileInfo | undefined): Date {
+/** Returns the time of the last change; 1970 if the time is unknown, or can't be sent. */
+export function timeOf(info: Deno.FileInfo | undefined): Date {
   const time = info?.mtime;
-  return time && !Number.isNaN(time.getTime()) ? time : new Date(0);
+  return time && isSendableTime(time.getTime()) ? time : new Date(0);
 }

@@ -18,8 +18,8 @@ export function parseMode(value: unknown): number | null {
 }
 
 /** Returns the permission bits of a file's mode; `null` on Windows. */
-export function permissionBitsOf(mode: number | bigint | null): number | null {
-  return mode === null || Deno.build.os === "windows" ? null : Number(mode) & 0o777;
+export function permissionBitsOf(mode: number | null): number | null {
+  return mode === null || Deno.build.os === "windows" ? null : mode & 0o777;
 }
 
 export function makeModeHeader(mode: number | null): HeaderDict {

@@ -10,6 +10,7 @@ import {
   notAllowedError,
   wrongTypeError,
 } from "../internal/checks.ts";
+import { isSendableTime } from "./conditions.ts";
 import type { Basis } from "./reuse.ts";
 
 /** The bytes of a file that are transferred, resumed and reused so far. */
@@ -185,7 +186,9 @@ function copyDate(modified: Date | undefined): Date | null {
   if (modified === undefined) return null;
   if (!(modified instanceof Date)) throw wrongTypeError("modified", "a Date", modified);
   const copy = new Date(modified);
-  if (Number.isNaN(copy.getTime())) throw notAllowedError("modified", "must be a valid date");
+  if (!isSendableTime(copy.getTime())) {
+    throw notAllowedError("modified", "must be a valid date in the years 0 to 9999");
+  }
   return copy;
 }
 

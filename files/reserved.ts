@@ -4,7 +4,7 @@
  */
 
 import { checkString } from "../internal/checks.ts";
-import { type FileIdentity, isSameFile, lstatExactOrNull } from "../internal/disk/names.ts";
+import { type FileIdentity, isSameFile, lstatOrNull } from "../internal/disk/names.ts";
 
 /**
  * The name of the directory for unfinished uploads, in the directory that an app serves. The name
@@ -123,9 +123,9 @@ export function isReservedPath(root: string, names: readonly string[]): boolean 
  */
 export function isReservedEntry(directory: string, name: string, identity?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const reservedStats = lstatExactOrNull(reservedDirectoryOf(directory));
+  const reservedStats = lstatOrNull(reservedDirectoryOf(directory));
   const namedIdentity = reservedStats &&
-    (identity ?? lstatExactOrNull(withTrailingSlash(directory) + name));
+    (identity ?? lstatOrNull(withTrailingSlash(directory) + name));
   return reservedStats !== null && namedIdentity !== null &&
     isSameFile(reservedStats, namedIdentity);
 }

@@ -23,13 +23,12 @@
  */
 
 import { quote } from "../internal/quote.ts";
-import { type BigIntStats, rmdirSync, unlinkSync } from "node:fs";
+import { rmdirSync, unlinkSync } from "node:fs";
 import { setMode } from "../internal/disk/files.ts";
 import {
   fileErrorCodeOf,
   type FileIdentity,
   isFileAtPath,
-  lstatExactOrNull,
   lstatOrNull,
   renameNoReplace,
   replaceFile,
@@ -45,7 +44,7 @@ import { isReservedEntry, isReservedName, isReservedPath, withTrailingSlash } fr
  * Throws a {@linkcode Refusal} if an existing file or directory may not be replaced or deleted, or
  * with `null`, if a new entry may not be created.
  */
-export type Condition = (existing: BigIntStats | null) => void;
+export type Condition = (existing: Deno.FileInfo | null) => void;
 
 /**
  * The parent directory of an entry, which exists or will be created. Valid until other code can
@@ -89,7 +88,7 @@ interface Destination {
   readonly path: string;
   readonly parent: Parent;
   /** The file, directory or link at the path. */
-  readonly existing: BigIntStats | null;
+  readonly existing: Deno.FileInfo | null;
 }
 
 /** A complete file that has a temporary name. */
@@ -212,9 +211,9 @@ export class Root {
   #findFile(names: readonly string[], options: LookupOptions): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
-    if (existing?.isDirectory()) {
+    if (existing?.isDirectory) {
       if (!options.isNamedLater) throw new Refusal(409, `${path} is a directory`);
-    } else if (existing !== null && !existing.isFile()) {
+    } else if (existing !== null && !existing.isFile) {
       throw new Refusal(403, `${path} is not a file`);
     }
     return destination;
@@ -224,8 +223,8 @@ export class Root {
   #checkFileSystem({ path, parent }: Destination): void {
     if (this.#uploadsPath === null) return;
     // The directory of unfinished uploads is created when it is needed.
-    const uploadsStats = lstatExactOrNull(this.#uploadsPath) ?? lstatExactOrNull(this.path);
-    const directoryStats = lstatExactOrNull(parent.existingDirectory);
+    const uploadsStats = lstatOrNull(this.#uploadsPath) ?? lstatOrNull(this.path);
+    const directoryStats = lstatOrNull(parent.existingDirectory);
     // If a directory was removed, the rename fails.
     if (
       uploadsStats === null || directoryStats === null || uploadsStats.dev === directoryStats.dev
@@ -254,7 +253,7 @@ export class Root {
     condition?.(existing);
     checkIdentity(file.path, file.info);
     const usesNewMode = existing === null || file.hasOwnMode;
-    const mode = usesNewMode ? file.newMode : Number(existing.mode);
+    const mode = usesNewMode ? file.newMode : existing.mode;
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, () => {
       if (!isNew) return replaceFile(file.path, path);
@@ -288,7 +287,7 @@ export class Root {
     const destination = this.#findDestination(names, { parent: knownParent });
     const { path, parent, existing } = destination;
     condition?.(existing);
-    if (existing?.isDirectory()) return { isCreated: false, changedDirectories: [] };
+    if (existing?.isDirectory) return { isCreated: false, changedDirectories: [] };
     if (existing !== null) throw new Refusal(409, `${path} is not a directory`);
     this.#checkFileSystem(destination);
     makeDirectories([...parent.missing, path]);
@@ -314,8 +313,8 @@ export class Root {
   ): Promise<{ readonly wasFile: boolean; readonly changedDirectory: string }> {
     const { path, existing } = this.#findDestination(names, { parent: knownParent });
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
-    const wasFile = existing.isFile();
-    if (!wasFile && !existing.isDirectory()) {
+    const wasFile = existing.isFile;
+    if (!wasFile && !existing.isDirectory) {
       throw new Refusal(403, `${path} is neither a file nor a directory`);
     }
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
@@ -330,9 +329,9 @@ export class Root {
  * Returns the metadata of a path; `null` if it does not exist. Converts errors of the disk to
  * refusals.
  */
-function lookUp(path: string): BigIntStats | null {
+function lookUp(path: string): Deno.FileInfo | null {
   try {
-    return lstatExactOrNull(path);
+    return lstatOrNull(path);
   } catch (error) {
     throw refusalOf(error) ?? unreadableRefusal(error);
   }

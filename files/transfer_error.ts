@@ -42,6 +42,8 @@ import type { TreeResult } from "./options.ts";
  * - `"ROOT_GONE"`: The directory that the server serves is missing, for example because its disk is
  *   not mounted. The error is transient.
  * - `"UNREADABLE"`: An entry of the source tree can't be read.
+ * - `"BAD_METADATA"`: The size or the time of the file can't be represented: more than 2⁵³ − 1
+ *   bytes, or a year that is not in 0 to 9999.
  * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent.
  * - `"INCOMPLETE"`: An entry of a tree has failed, or deletions were skipped; the other entries
  *   were copied. The error has the result. The error is transient if all failures were transient.
@@ -61,6 +63,7 @@ export type TransferErrorCode =
   | "DISK_FULL"
   | "ROOT_GONE"
   | "UNREADABLE"
+  | "BAD_METADATA"
   | "BAD_NAME"
   | "INCOMPLETE";
 
@@ -272,6 +275,13 @@ export function withRequirement(
   requirement: string,
 ): TransferError {
   return new TransferError(code, `${message}; ${requirement}`, { problem });
+}
+
+/** Creates the error for a file whose size or time can't be represented. */
+export function unsendableMetadataError(name: string): TransferError {
+  const problem = "its time or size can't be represented";
+  const text = `${name}: ${problem}; set a time in the years 0 to 9999`;
+  return new TransferError("BAD_METADATA", text, { problem });
 }
 
 export function changedWhileCopiedError(name: string, options?: ErrorOptions): TransferError {

@@ -75,5 +75,5 @@ async function listEntries(files: RemoteFiles, path: RemotePath): Promise<Direct
 /** Formats a time in the local time zone, to the minute. */
 function formatTime(time: Date): string {
   const localTime = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
-  return localTime.toISOString().slice(0, 16).replace("T", " ");
+  return localTime.toISOString().slice(0, -8).replace("T", " ");
 }

@@ -130,7 +130,9 @@ async function removeTree(
       }
       onFailed(name, `${name}: ${problem}`, error);
     };
-    if (kind === "other") return fail(`it is kept, because it is ${OTHER_REASONS[reason!]}`);
+    if (kind === "other" && reason !== "metadata") {
+      return fail(`it is kept, because it is ${OTHER_REASONS[reason!]}`);
+    }
     try {
       await removeEntry(context, files, names, kind === "directory");
     } catch (error) {

@@ -233,7 +233,8 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    *
    * @param path The path, or a `file:` URL, of a regular file.
    * @throws {TypeError} if the path is neither a string nor a URL.
-   * @throws {RangeError} if the path is not that of a regular file.
+   * @throws {RangeError} if the path is not that of a regular file, or the file has more than
+   * 2⁵³ − 1 bytes.
    * @throws the error of the system if the file can't be opened.
    *
    * @example

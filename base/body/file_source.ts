@@ -1,6 +1,7 @@
 /** Files that a body opens and closes. No other module of base/ calls Deno. */
 
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
+import { MAX_LENGTH } from "../wire/limits.ts";
 import { type BodySource, PositionedSource } from "./body_source.ts";
 
 /** Opens a regular file, and returns its size. */
@@ -23,6 +24,7 @@ export async function openFile(
   }
 }
 
-function checkFile(path: string | URL, { isFile }: Deno.FileInfo): void {
+function checkFile(path: string | URL, { isFile, size }: Deno.FileInfo): void {
   if (!isFile) throw notAllowedError("path", `${path} is not a regular file`);
+  if (size > MAX_LENGTH) throw notAllowedError("path", `${path} has more than ${MAX_LENGTH} bytes`);
 }

@@ -124,9 +124,9 @@ const WRITE_METHODS = "GET, HEAD, PUT, DELETE";
  * The path of a directory without the slash is redirected. Files have `content-type` and, if they
  * have not changed for two seconds, `last-modified` and a strong `etag`; a single range and
  * conditional requests (RFC 9110 §13, §14) are supported. The response is `403 Forbidden` if a file
- * can't be read, and `404 Not Found` for a missing or special file or a symbolic link. While the
- * served directory itself is missing, because it was moved or its disk is not mounted, every
- * response is `503 Service Unavailable`.
+ * can't be read, and `404 Not Found` for a missing or special file, a symbolic link, or a file
+ * whose size or time can't be represented. While the served directory itself is missing, because it
+ * was moved or its disk is not mounted, every response is `503 Service Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed even if the peer disconnects. If a file is
  * overwritten in place while it is sent, the body is cut. The SHA-256 of the file is sent as

@@ -1,6 +1,5 @@
 /** GET and HEAD, and bodies of files, which close their file. */
 
-import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import mime from "mime";
 import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../base.ts";
@@ -18,11 +17,17 @@ import {
   versionedStampOf,
 } from "../conditions.ts";
 import { type DigestCache, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
-import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
+import {
+  isOverwritten,
+  isUnchanged,
+  type OpenFile,
+  readPieces,
+  statOpenFile,
+} from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { makeListBody } from "./list_body.ts";
 import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
-import { openServedFile, toReadRefusal } from "./resolve_path.ts";
+import { findMissingRefusal, openServedFile, toReadRefusal } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../reuse.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
@@ -50,7 +55,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const path = isDirectory ? [...names, INDEX_NAME] : names;
   const file = await openServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
-  if (file === null || file === "directory") throw notFoundRefusal();
+  if (file === null || file === "directory") throw await findMissingRefusal(root, path);
   try {
     return await answerWithFile(fileRequest, file, path);
   } catch (error) {
@@ -217,7 +222,7 @@ export async function makeFileBody(
   // All bytes must be of the version that was opened. The check is synchronous, because the stat of
   // an open file takes less time than a tick of the event loop.
   const checkNotOverwritten = () => {
-    const currentStats = fstatSync(handle.fd, { bigint: true });
+    const currentStats = statOpenFile(handle.fd);
     if (isOverwritten(file.stats, currentStats)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
     digestCache!.add(file, hash.digest("hex"));

@@ -5,7 +5,6 @@
  * take several times as much processor time.
  */
 
-import type { BigIntStats } from "node:fs";
 import type { Request } from "../../server.ts";
 import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { isTooLongError } from "../../base/body/bodies.ts";
@@ -21,10 +20,11 @@ import {
   MAX_PATHS_BYTES,
   parsePaths,
 } from "../bundle.ts";
+import { hasSendableMetadata } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { formatMode, isModeRequested, permissionBitsOf } from "../modes.ts";
-import { readSmallFile } from "../file_pieces.ts";
+import { type OpenFileStats, readSmallFile } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { toReadRefusal } from "./resolve_path.ts";
 import {
@@ -152,10 +152,11 @@ class BundleReader {
       const file = withTrailingSlash(directory) + name;
       const info = Deno.lstatSync(file);
       // Don't open special files: opening a device can have side effects.
-      if (!info.isFile) return 404;
+      if (!info.isFile || !hasSendableMetadata(info)) return 404;
       if (info.size >= BUNDLED_BELOW_BYTES) return 413;
       const stats = readSmallFile(file, info, this.#content);
-      if (stats === null) return 409;
+      // Its time may have been set after the lookup.
+      if (stats === null || !hasSendableMetadata(stats)) return 409;
       this.#addFile(path, stats);
       return null;
     } catch (error) {
@@ -184,12 +185,12 @@ class BundleReader {
     return this.#lastDirectory.path;
   }
 
-  #addFile(path: readonly string[], stats: BigIntStats): void {
-    const size = Number(stats.size);
+  #addFile(path: readonly string[], stats: OpenFileStats): void {
+    const { size } = stats;
     const content = this.#content.subarray(0, size);
     const sha256 = hashContent(content);
     this.#fileSizes.push({ path: [...this.#directoryNames, ...path], size });
-    const modified = new Date(Number(stats.mtimeMs));
+    const modified = stats.mtime ?? new Date(0);
     const permissionBits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
     const mode = permissionBits === null ? {} : { mode: formatMode(permissionBits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;

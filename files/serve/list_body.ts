@@ -38,7 +38,7 @@ export async function makeListBody(
 ): Promise<ChunkedBodyIter | null> {
   try {
     const resolved = await resolvePath(root, names);
-    if (resolved === null || !resolved.stats.isDirectory()) return null;
+    if (resolved === null || !resolved.stats.isDirectory) return null;
     const { path } = resolved;
     const options = { root, path, timeSlice: new TimeSlice(), hasModes };
     const listRoot = makeListRoot(path, resolved.stats);

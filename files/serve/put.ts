@@ -6,7 +6,6 @@
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import { findDeletionProblem } from "../../internal/disk/deleting.ts";
 import type { Hash } from "node:crypto";
-import { type BigIntStats, fstatSync } from "node:fs";
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { isFileSystemError, retryReplace, syncAllIfPossible } from "../../internal/disk/names.ts";
@@ -16,7 +15,7 @@ import type { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
 import { hashPrefix, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
-import { type FileStats, isOverwritten, isUnchanged } from "../file_pieces.ts";
+import { type FileStats, isOverwritten, isUnchanged, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
@@ -73,7 +72,7 @@ async function putMode(
   const { path, existing } = fileRequest.root.findFile(fileRequest.target.names);
   preconditionOf(fileRequest.request.headers)(existing);
   if (existing === null) throw notFoundRefusal();
-  if (Number(existing.size) !== length) throw new Refusal(412, `${path} has another length`);
+  if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
   if (fileRequest.write !== "add") applyMode(fileRequest, path, mode);
   return makeWriteResponse(false, {});
 }
@@ -232,9 +231,9 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
  * Makes the headers from which a client makes the condition to replace only this version of the
  * file.
  */
-function makeVersionHeaders(existing: BigIntStats | null): HeaderDict {
+function makeVersionHeaders(existing: Deno.FileInfo | null): HeaderDict {
   if (existing === null) return { "file-stamp": MISSING_FILE_STAMP };
-  if (existing.isDirectory()) return {};
+  if (existing.isDirectory) return {};
   return {
     "file-stamp": versionedStampOf(existing),
     ...makeModeHeader(permissionBitsOf(existing.mode)),
@@ -272,7 +271,7 @@ async function openBasis(
       const signal = makeAbortSignal(fileRequest, supersededSignal);
       try {
         await copyPrefix(handle, temporaryFile, { length, hash, signal, makeReadError });
-        if (isOverwritten(stats, fstatSync(handle.fd, { bigint: true }))) throw makeReadError();
+        if (isOverwritten(stats, statOpenFile(handle.fd))) throw makeReadError();
         return hash;
       } finally {
         // Windows can't replace an open file.

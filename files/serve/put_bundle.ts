@@ -11,7 +11,7 @@ import {
   type PutRecord,
   type PutStatus,
 } from "../bundle.ts";
-import { formatStamp, stampOfStats } from "../conditions.ts";
+import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { checkTrust, type FileRequest } from "./file_request.ts";
@@ -116,6 +116,8 @@ class BundleWriter {
     let error: Refusal | null = null;
     if (names.length > MAX_DEPTH || !names.every(isFileName)) {
       error = new Refusal(404, "a name that no file can have");
+    } else if (modified !== null && !isSendableTime(modified.getTime())) {
+      error = new Refusal(400, "a time that can't be sent again");
     } else if (size > maxBytes) {
       error = new Refusal(413, `${size} bytes, more than ${maxBytes}`);
     } else if (!isDirectory && hashContent(content) !== record.sha256) {

@@ -1,9 +1,14 @@
 /** The kind and the conditions of a PUT, from its headers and the length of its body. */
 
-import type { BigIntStats } from "node:fs";
 import type { HeaderDict } from "../../base.ts";
 import { parseDecimal } from "../../base/wire/character_tables.ts";
-import { checkConditions, isStamp, isStampOf, makeValidators, parseTime } from "../conditions.ts";
+import {
+  checkConditions,
+  isStamp,
+  isStampOf,
+  makeValidators,
+  parseSendableTime,
+} from "../conditions.ts";
 import { parseReprDigest } from "../digest.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
@@ -113,7 +118,8 @@ export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
     digest: readHeader(headers, "repr-digest", parseReprDigest),
     // The form of `toISOString`; milliseconds may be omitted.
     modified: readHeader(headers, "upload-modified", (value) => {
-      return parseTime(value) ?? requireValid(parseTime(value.replace(/Z$/, ".000Z")));
+      return parseSendableTime(value) ??
+        requireValid(parseSendableTime(value.replace(/Z$/, ".000Z")));
     }),
     offset: readHeader(headers, "upload-offset", parseCount),
     length: readHeader(headers, "upload-length", parseCount),
@@ -189,7 +195,7 @@ export function checkDestination(
   { root, target, maxBytes }: FileRequest,
   { isNamedLater }: UploadHeaders,
   length: number,
-): BigIntStats | null {
+): Deno.FileInfo | null {
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
@@ -208,7 +214,7 @@ export function conditionOf(
   const precondition = preconditionOf(headers);
   return (existing) => {
     // A file that has the name of a new directory is refused later, by every app.
-    const isProtected = write === "add" && !target.isDirectory && existing?.isDirectory() === false;
+    const isProtected = write === "add" && !target.isDirectory && existing?.isDirectory === false;
     if (!isProtected) return precondition(existing);
     const status = hasCondition(headers) ? 412 : 409;
     throw new Refusal(status, "the file exists, and this app only adds files", { allow });

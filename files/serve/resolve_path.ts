@@ -8,8 +8,7 @@
  * (docs/security.md).
  */
 
-import type { BigIntStats } from "node:fs";
-import { lstat, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import {
   fileErrorCodeOf,
   hasNoSymlink,
@@ -18,8 +17,9 @@ import {
 } from "../../internal/disk/names.ts";
 import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { realPath } from "../../internal/disk/paths.ts";
-import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
-import { notFoundRefusal, type Refusal, unreadableRefusal } from "../refusal.ts";
+import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
+import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
+import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 import { isReservedName, isReservedPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
@@ -28,7 +28,7 @@ interface ResolvedPath {
   /** A path without links. */
   readonly path: string;
   /** The metadata of the file or directory at that path. */
-  readonly stats: BigIntStats;
+  readonly stats: Deno.FileInfo;
 }
 
 /**
@@ -47,7 +47,7 @@ export async function resolvePath(
     hasNoSymlink(root.pathOf(names.slice(0, -1)));
   if (!isWithoutLinks) return null;
   // Look up the kind before opening: opening a device can have side effects.
-  return { path, stats: await lstat(path, { bigint: true }) };
+  return { path, stats: Deno.lstatSync(path) };
 }
 
 /**
@@ -61,22 +61,40 @@ export async function openServedFile(
 ): Promise<OpenFile | "directory" | null> {
   try {
     const resolved = await resolvePath(root, names);
-    if (resolved?.stats.isDirectory()) return "directory";
-    return resolved?.stats.isFile() ? await openFileAt(resolved.path) : null;
+    if (resolved?.stats.isDirectory) return "directory";
+    return resolved?.stats.isFile ? await openFileAt(resolved.path) : null;
   } catch (error) {
     return toNullIfAbsent(root, error, names);
   }
 }
 
-/** Opens a file; `null` if another entry has replaced it. */
+/**
+ * Returns the refusal of a request to read a file that is not served. If the file exists, and its
+ * metadata can't be sent, the refusal has the stamp by which a peer can delete the file.
+ */
+export async function findMissingRefusal(root: Root, names: readonly string[]): Promise<Refusal> {
+  try {
+    const resolved = await resolvePath(root, names);
+    if (resolved?.stats.isFile && !hasSendableMetadata(resolved.stats)) {
+      const problem = `the size or the time of ${resolved.path} can't be represented`;
+      return new Refusal(404, problem, { "file-stamp": versionedStampOf(resolved.stats) });
+    }
+  } catch (error) {
+    toNullIfAbsent(root, error, names);
+  }
+  return notFoundRefusal();
+}
+
+/** Opens a file; `null` if another entry has replaced it, or its metadata can't be sent. */
 async function openFileAt(path: string): Promise<OpenFile | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {
     const checkedAt = Date.now();
-    const stats = await handle.stat({ bigint: true });
-    const { size, mode } = stats;
-    if (stats.isFile()) file = { handle, path, size: Number(size), mode, stats, checkedAt };
+    const stats = statOpenFile(handle.fd);
+    if (stats.isFile && hasSendableMetadata(stats)) {
+      file = { handle, path, size: stats.size, mode: stats.mode, stats, checkedAt };
+    }
     return file;
   } finally {
     if (file === null) await handle.close();

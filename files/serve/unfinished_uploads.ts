@@ -3,14 +3,10 @@
  * parts, which have the received bytes of uploads that can be resumed.
  */
 
-import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict, PeerCertificate } from "../../base.ts";
 import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
-import {
-  fileErrorCodeOf,
-  lstatExactOrNull,
-  removeIfPresentSync,
-} from "../../internal/disk/names.ts";
+import { fileErrorCodeOf, lstatOrNull, removeIfPresentSync } from "../../internal/disk/names.ts";
 import {
   checkSpace,
   formatSpaceFigures,
@@ -65,7 +61,7 @@ export class UnfinishedUploads {
     // The clock may be set back.
     if (Math.abs(Date.now() - this.#sweptAt) >= HOUR_MILLISECONDS) this.sweep();
     const { path } = this;
-    let stats = lstatExactOrNull(path);
+    let stats = lstatOrNull(path);
     if (stats === null) {
       try {
         mkdirSync(path, { mode: 0o700 });
@@ -73,12 +69,12 @@ export class UnfinishedUploads {
         // Another process has created the directory.
         if (fileErrorCodeOf(error) !== "EEXIST") throw error;
       }
-      stats = lstatSync(path, { bigint: true });
+      stats = Deno.lstatSync(path);
     }
-    if (!stats.isDirectory()) {
+    if (!stats.isDirectory) {
       throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
     }
-    if ((stats.mode & 0o077n) === 0n) return;
+    if (((stats.mode ?? 0) & 0o077) === 0) return;
     try {
       chmodSync(path, 0o700);
     } catch {
@@ -102,7 +98,7 @@ export class UnfinishedUploads {
    */
   findModeMask(): number | null {
     if (this.#modeMask !== undefined) return this.#modeMask;
-    const isMissing = lstatExactOrNull(this.path) === null;
+    const isMissing = lstatOrNull(this.path) === null;
     this.makeDirectory();
     try {
       return this.#modeMask = probeModeMask(this.#makeRandomPath());
@@ -251,14 +247,14 @@ export class UnfinishedUploads {
   }
 
   #listFiles(prefix: string): UnfinishedFile[] {
-    if (!lstatExactOrNull(this.path)?.isDirectory()) return [];
+    if (!lstatOrNull(this.path)?.isDirectory) return [];
     const files: UnfinishedFile[] = [];
     for (const name of readdirSync(this.path)) {
       const path = `${this.path}/${name}`;
       if (!path.startsWith(prefix) || !UNFINISHED_NAME_PATTERN.test(name)) continue;
-      const stats = lstatExactOrNull(path);
-      if (!stats?.isFile()) continue;
-      files.push({ path, size: Number(stats.size), modified: Number(stats.mtimeMs) });
+      const stats = lstatOrNull(path);
+      if (!stats?.isFile) continue;
+      files.push({ path, size: stats.size, modified: Number(stats.mtime) });
     }
     return files;
   }
@@ -269,8 +265,8 @@ export class UnfinishedUploads {
     try {
       for (const { path, modified } of this.#listFiles("")) {
         // Times in the future are from a clock that was ahead.
-        const isOld = Math.abs(Date.now() - modified) > MAX_AGE_MILLISECONDS;
-        if (isOld) removeIfUnused(path);
+        const isRecent = Math.abs(Date.now() - modified) <= MAX_AGE_MILLISECONDS;
+        if (!isRecent) removeIfUnused(path);
       }
     } catch (error) {
       this.#onError(`an old unfinished file can't be removed: ${error}`);
@@ -280,8 +276,8 @@ export class UnfinishedUploads {
 
 /** Returns the length of a part in bytes; 0 for a missing part. */
 export function partSizeOf(partPath: string): number {
-  const stats = lstatExactOrNull(partPath);
-  return stats?.isFile() ? Number(stats.size) : 0;
+  const stats = lstatOrNull(partPath);
+  return stats?.isFile ? stats.size : 0;
 }
 
 /** The requests of this process that are writing to parts, by the paths of the parts. */

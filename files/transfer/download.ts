@@ -1,7 +1,6 @@
 /** Downloads files from another device. */
 
 import type { Hash } from "node:crypto";
-import { fstatSync, lstatSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
 import { cancelQuietly, cancelUnusedBody } from "../../base/body/bodies.ts";
@@ -12,7 +11,7 @@ import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
-import { type FileStats, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
+import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { computeCopiedMode } from "../modes.ts";
 import {
@@ -149,7 +148,7 @@ function setTimeAndMode(
   modeMask: number | null,
 ): boolean {
   // Synchronous from this check on, so that no other code of this process changes the file.
-  if (!isUnchanged(stats, lstatSync(path, { bigint: true }))) return false;
+  if (!isUnchanged(stats, Deno.lstatSync(path))) return false;
   try {
     if (modified !== null) setModified(path, modified);
     if (sourceMode !== null && modeMask !== null) {
@@ -292,8 +291,8 @@ class FileDownload {
     const localFile = await open(file, READ_FLAGS).catch(() => null);
     if (localFile === null) return null;
     await using _opened = { [Symbol.asyncDispose]: () => localFile.close() };
-    const stats = fstatSync(localFile.fd, { bigint: true });
-    const total = Number(stats.size);
+    const stats = statOpenFile(localFile.fd);
+    const total = stats.size;
     if (status !== 200 || headers["content-length"] !== total) return null;
     const [digestResult, hashResult] = await Promise.allSettled([
       requestDigest(client, uri),

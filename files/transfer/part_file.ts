@@ -9,7 +9,6 @@ import type { Hash } from "node:crypto";
 import { lockFile, probeModeMask, retryLock, setMode } from "../../internal/disk/files.ts";
 import {
   ignoreNotFound,
-  lstatExactOrNull,
   lstatOrNull,
   makeRandomSuffix,
   renameNoReplace,
@@ -247,7 +246,7 @@ function findParts(directory: string): PartIndex {
 /** Returns the length of a part; 0 if the part is missing, or its metadata can't be read. */
 function sizeOf(path: string): number {
   try {
-    return Number(lstatExactOrNull(path)?.size ?? 0);
+    return lstatOrNull(path)?.size ?? 0;
   } catch {
     return 0;
   }
@@ -306,7 +305,7 @@ function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | 
   return (["dev", "ino", "size"] as const).every((key) =>
     currentInfo[key] === initialInfo?.[key]
   ) &&
-    currentInfo.mtime?.getTime() === initialInfo?.mtime?.getTime();
+    Object.is(currentInfo.mtime?.getTime(), initialInfo?.mtime?.getTime());
 }
 
 export function targetChangedError(target: string, options?: ErrorOptions): TransferError {

@@ -114,10 +114,11 @@ export async function deleteFile(
 /** Makes the condition that a file is unchanged, or still missing, since a response to HEAD. */
 function makeDeleteCondition(uri: string, { status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp } = headers;
+  // A file whose size or time can't be sent has a stamp, although the status is 404.
+  if (typeof stamp === "string") return makeConditionHeader(stamp);
   if (status === 404) return { "if-file-stamp": MISSING_FILE_STAMP };
   // The server also refuses the deletion, and its status gives the reason.
   if (status !== 200) return {};
-  if (typeof stamp === "string") return makeConditionHeader(stamp);
   const error = unexpectedResponseError(
     "HEAD",
     uri,

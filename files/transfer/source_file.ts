@@ -5,6 +5,7 @@ import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
+import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import {
   type FileStats,
@@ -15,7 +16,11 @@ import {
 } from "../file_pieces.ts";
 import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
-import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
+import {
+  changedWhileCopiedError,
+  type TransferError,
+  unsendableMetadataError,
+} from "../transfer_error.ts";
 
 /** The number of bytes at the end of a file that are not sent before the file was read again. */
 const HELD_BACK_BYTES = 65536;
@@ -65,7 +70,7 @@ export class SourceFile implements AsyncDisposable {
   private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, checkedAt: number) {
     this.#path = path;
     this.#file = file;
-    this.#stats = statsOf(info);
+    this.#stats = info;
     this.snapshot = { info, checkedAt };
     this.isSettled = isSettled(this.#stats, checkedAt);
     this.size = info.size;
@@ -229,7 +234,7 @@ export class SourceFile implements AsyncDisposable {
   /** True if the metadata of the file has changed since the file was opened. */
   get hasChanged(): boolean {
     // Synchronous, because the stat of an open file takes less time than a tick of the event loop.
-    return !isUnchanged(this.#stats, statsOf(this.#file.statSync()));
+    return !isUnchanged(this.#stats, this.#file.statSync());
   }
 
   makeChangedError(): TransferError {
@@ -285,32 +290,18 @@ export function isUnchangedSince(
   currentInfo: Deno.FileInfo,
   { info, checkedAt }: FileSnapshot,
 ): boolean {
-  const stats = statsOf(info);
   // A ctime in the future was set by a wrong clock. A later change would get another ctime.
-  const isChangeVisible = isSettled(stats, checkedAt) || Date.now() < Number(info.ctime);
-  return isChangeVisible && isUnchanged(stats, statsOf(currentInfo));
+  const isChangeVisible = isSettled(info, checkedAt) || Date.now() < Number(info.ctime);
+  return isChangeVisible && isUnchanged(info, currentInfo);
 }
 
-function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
-  if (isDirectory) {
+/** Checks that a path is that of a regular file whose metadata can be sent. */
+function checkRegular(path: string, info: Deno.FileInfo): void {
+  if (info.isDirectory) {
     throw new Deno.errors.IsADirectory(
       `file: ${path} is a directory; upload its files one by one`,
     );
   }
-  if (!isFile) throw notAllowedError("file", `${path} must be a regular file`);
-}
-
-function statsOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileStats {
-  return {
-    dev: BigInt(dev),
-    ino: BigInt(ino ?? 0),
-    nlink: BigInt(nlink ?? 1),
-    size: BigInt(size),
-    mtimeNs: toNanoseconds(mtime),
-    ctimeNs: toNanoseconds(ctime),
-  };
-}
-
-function toNanoseconds(date: Date | null): bigint {
-  return BigInt(date?.getTime() ?? 0) * 1_000_000n;
+  if (!info.isFile) throw notAllowedError("file", `${path} must be a regular file`);
+  if (!hasSendableMetadata(info)) throw unsendableMetadataError(path);
 }

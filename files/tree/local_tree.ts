@@ -21,12 +21,12 @@ import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { formatStamp, stampOfStats } from "../conditions.ts";
+import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { openSmallFile } from "../file_pieces.ts";
 import { removeIfUnused } from "../leftovers.ts";
-import { readTree } from "../listing.ts";
+import { makeFileEntry, makeOtherEntry, readTree, timeOf } from "../listing.ts";
 import {
   chooseFileMode,
   computeCopiedMode,
@@ -51,7 +51,11 @@ import {
   toDiskFullError,
 } from "../transfer/part_file.ts";
 import { SourceFile } from "../transfer/source_file.ts";
-import { changedWhileCopiedError, TransferError } from "../transfer_error.ts";
+import {
+  changedWhileCopiedError,
+  TransferError,
+  unsendableMetadataError,
+} from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { type CopyTask, type DeferredGroup, listedFileOf, targetPathOf } from "./plan.ts";
@@ -227,8 +231,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         if (this.outbox === null) closeSync(file);
         else this.outbox.keepOpen(node, { info, checkedAt }, () => closeSync(file));
         if (!this.#isRegularFile(node)) return { kind: "failed", error: this.#replacedError(node) };
-        const bytes = buffer.subarray(0, Number(stats.size));
-        const modified = new Date(Number(stats.mtimeMs));
+        const bytes = buffer.subarray(0, stats.size);
+        if (!hasSendableMetadata(stats)) {
+          return { kind: "failed", error: unsendableMetadataError(path) };
+        }
+        const modified = stats.mtime ?? new Date(0);
         const mode = this.#settings.modes ? permissionBitsOf(stats.mode) : null;
         return { bytes, modified, mode, sha256: hashContent(bytes) };
       }
@@ -295,13 +302,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       info = lstatOrNull(this.#root.pathOf(path));
     } catch {
-      return { name, kind: "other", size: 0, modified: new Date(0), reason: "unreadable" };
+      return makeOtherEntry(name, "unreadable");
     }
     if (info === null) return null;
-    const { size, mtime, isFile, isDirectory } = info;
-    const entry = { name, size, modified: mtime ?? new Date(0) };
-    if (isFile || isDirectory) return { ...entry, kind: isFile ? "file" : "directory" };
-    return { ...entry, kind: "other", reason: info.isSymlink ? "link" : "special" };
+    if (info.isFile) return makeFileEntry(name, info);
+    if (info.isDirectory) return { name, kind: "directory", size: 0, modified: timeOf(info) };
+    return makeOtherEntry(name, info.isSymlink ? "link" : "special", info);
   }
 
   /** Creates a missing directory, and removes the parts of small files of a killed call. */
@@ -660,7 +666,7 @@ function makeCondition(task: CopyTask): Condition | undefined {
 function makeListedCondition({ path, kind, size, modified }: TreeNode): Condition {
   return (existing) => {
     const isSame = existing === null ||
-      (existing.isDirectory()
+      (existing.isDirectory
         ? kind === "directory"
         : kind === "file" && stampOfStats(existing) === formatStamp(size, modified));
     if (isSame) return;

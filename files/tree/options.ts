@@ -165,10 +165,10 @@ export interface UploadTreeOptions extends TreeOptions {
  * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the number of the
  *   attempt, the error, and the seconds until the attempt.
  *
- * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
- * (the name of a part of a transfer), or `"still being written"` (a file that is younger than
- * `settled` of {@linkcode TreeOptions}; with `move` also a file that may have changed since it was
- * read).
+ * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"metadata"`
+ * (a file whose size or time can't be represented), `"reserved"` (the name of a part of a
+ * transfer), or `"still being written"` (a file that is younger than `settled` of
+ * {@linkcode TreeOptions}; with `move` also a file that may have changed since it was read).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }

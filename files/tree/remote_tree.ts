@@ -13,7 +13,7 @@ import {
   PUT_RESPONSE,
   type PutFile,
 } from "../bundle.ts";
-import { formatStamp, makeConditionHeader, parseStamp } from "../conditions.ts";
+import { formatStamp, isSendableTime, makeConditionHeader, parseStamp } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";
@@ -39,6 +39,7 @@ import {
   isTransferOrStatusError,
   responseError,
   TransferError,
+  unsendableMetadataError,
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
 import type { TreeSettings } from "./options.ts";
@@ -198,6 +199,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       } else if (hashContent(content) !== record.sha256) {
         const text = `${quotePath(targetPathOf(task))}: the received bytes have another SHA-256`;
         yield [task, { kind: "retry", error: new TransferError("DIGEST_MISMATCH", text) }];
+      } else if (!isSendableTime(record.modified.getTime())) {
+        yield [task, { kind: "failed", error: unsendableMetadataError(quotePath(task.node.path)) }];
       } else {
         const { modified, sha256 } = record;
         const mode = this.#settings.modes ? this.#client.maskMode(parseMode(record.mode)) : null;

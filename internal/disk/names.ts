@@ -3,7 +3,7 @@
  * no incomplete change; and functions that classify errors of the system.
  */
 
-import { type BigIntStats, chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
+import { chmodSync, constants, unlinkSync } from "node:fs";
 import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 import { isInstance, propertyOf } from "../error_details.ts";
@@ -82,48 +82,21 @@ export async function readNames(path: string): Promise<string[]> {
   return [...names, ...lookalikeNames];
 }
 
-/**
- * Returns the metadata of a path, with exact numbers and without following links; `null` if the
- * path doesn't exist.
- */
-export function lstatExactOrNull(path: string): BigIntStats | null {
-  return ignoreMissingPath(() => lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null);
-}
-
-/**
- * Returns the metadata of a path as {@linkcode lstatExactOrNull} does, rounded, in half the time.
- */
+/** Returns the metadata of a path, without following links; `null` if the path doesn't exist. */
 export function lstatOrNull(path: string): Deno.FileInfo | null {
-  return ignoreMissingPath(() => Deno.lstatSync(path));
-}
-
-function ignoreMissingPath<T>(lookUp: () => T): T | null {
   try {
-    return lookUp();
+    return Deno.lstatSync(path);
   } catch (error) {
     if (isMissingPathError(error)) return null;
     throw error;
   }
 }
 
-/** The numbers that identify a file, by any name: exact from `node:fs`, or rounded from `Deno`. */
-export interface FileIdentity {
-  readonly dev: bigint | number;
-  readonly ino: bigint | number | null;
-}
+/** The numbers that identify a file, by any name. Deno rounds numbers above 2⁵³. */
+export type FileIdentity = Pick<Deno.FileInfo, "dev" | "ino">;
 
 export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity): boolean {
-  return isSameNumber(identity.dev, otherIdentity.dev) &&
-    isSameNumber(identity.ino, otherIdentity.ino);
-}
-
-function isSameNumber(
-  number: bigint | number | null,
-  otherNumber: bigint | number | null,
-): boolean {
-  return typeof number === typeof otherNumber
-    ? number === otherNumber
-    : Number(number) === Number(otherNumber);
+  return identity.dev === otherIdentity.dev && identity.ino === otherIdentity.ino;
 }
 
 /** Reports whether a path is that of this file, and not that of a symbolic link to the file. */

@@ -16,7 +16,7 @@
  */
 
 import { BackgroundSync, closeLocked, lockIfFree, setMode } from "./files.ts";
-import { isFileAtPath, lstatExactOrNull, removeIfPresent, removeIfPresentSync } from "./names.ts";
+import { isFileAtPath, lstatOrNull, removeIfPresent, removeIfPresentSync } from "./names.ts";
 
 /** Options of a temporary file, which differ between the kinds. */
 export interface TemporaryFileOptions {
@@ -109,8 +109,8 @@ export class TemporaryFile implements Disposable {
     options: TemporaryFileOptions = {},
   ): Promise<TemporaryFile | null> {
     for (let attempt = 0; attempt < MAX_OPEN_ATTEMPTS; attempt++) {
-      const existingInfo = lstatExactOrNull(path);
-      const isNew = existingInfo === null || !existingInfo.isFile() || existingInfo.nlink > 1n;
+      const existingInfo = lstatOrNull(path);
+      const isNew = existingInfo === null || !existingInfo.isFile || (existingInfo.nlink ?? 1) > 1;
       if (existingInfo !== null && isNew) await removeIfPresent(path);
       const temporaryFile = openIfUnchanged(isNew, () => {
         const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };

@@ -590,7 +590,11 @@ Deno.test("entries of directories and of trees are parsed, however the bytes are
     path: fc.array(name, { minLength: 1 }),
     kind: fc.constantFrom("file" as const, "directory" as const),
     size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
-    modified: fc.date({ noInvalidDate: true }),
+    modified: fc.date({
+      min: new Date("0000-01-01T00:00:00.000Z"),
+      max: new Date("9999-12-31T23:59:59.999Z"),
+      noInvalidDate: true,
+    }),
   });
   const property = fc.property(
     fc.array(makeEntry, { maxLength: 5 }),
@@ -612,11 +616,11 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
   const invalidEntries: Readonly<Record<string, unknown>>[] = [
     ...["", ".", "..", "a/b", "a\0b", long, "\ud800", 1, null, undefined].map((name) => ({ name })),
     ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
-    ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
+    ...[-1, 1.5, "1", null, undefined].map((size) => ({ size })),
     ...["", "today", "2024-05-06", 0, null, undefined].map((modified) => ({ modified })),
     ...["2024-05-06T07:08:09Z", "2024-13-06T07:08:09.123Z"].map((modified) => ({ modified })),
     ...["link", "name", "", null, 1].map((reason) => ({ reason })),
-    ...["", "x", "LINK", null, undefined, ["link"]].map(makeOther),
+    ...["", "x y", "LINK", null, undefined, ["link"]].map(makeOther),
     { ...makeOther("link"), name: long },
     { more: "x".repeat(65_536) },
   ];
@@ -708,17 +712,45 @@ Deno.test("rejects a list that is not an array of objects, one in each line, and
 
 Deno.test("an entry that can't be downloaded has a reason, and may have an invalid name if that is the reason", () => {
   const modified = new Date(0);
-  for (const reason of ["link", "special", "unreadable", "name"] as const) {
+  for (const reason of ["link", "special", "unreadable", "metadata", "name"] as const) {
     for (const name of reason === "name" ? ["a", "\ufffd".repeat(255), "a\ufffd"] : ["a"]) {
       const text = formatEntry({ name }, { kind: "other", size: 0, modified, reason });
       assertEquals(parse(`[\n${text}\n]\n`), [{ name, kind: "other", size: 0, modified, reason }]);
     }
   }
+  assertEquals(
+    parse(listText([entry({ kind: "other", reason: "new-reason" })]))[0]?.reason,
+    "unreadable",
+  );
   const path = ["sub", "a b"];
   assertEquals(
     formatEntry({ path }, { kind: "file", size: 5, modified }),
     '{"path":["sub","a b"],"kind":"file","size":5,"modified":"1970-01-01T00:00:00.000Z"}',
   );
+});
+
+Deno.test("a file whose size or time can't be represented is an entry that can't be downloaded, and other kinds keep theirs", () => {
+  const unknown = { size: 0, modified: new Date(0) };
+  const sizes = [2 ** 53, 2 ** 63, 1e300].map((size) => ({ size }));
+  const times = ["+010000-01-01T00:00:00.000Z", "-000001-12-31T23:59:59.999Z"];
+  const manyTimes = [...times, "+292277026596-12-04T15:30:07.000Z"];
+  for (const fields of [...sizes, ...manyTimes.map((modified) => ({ modified }))]) {
+    const describe = (kind: Readonly<Record<string, unknown>>) => {
+      const [parsed] = parse(listText([entry({ ...fields, ...kind })]));
+      return { ...unknown, kind: parsed!.kind, reason: parsed!.reason };
+    };
+    assertEquals(describe({}), { ...unknown, kind: "other", reason: "metadata" });
+    assertEquals(describe({ kind: "directory" }), {
+      ...unknown,
+      kind: "directory",
+      reason: undefined,
+    });
+    const link = { kind: "other", reason: "link" } as const;
+    assertEquals(describe(link), { ...unknown, ...link });
+  }
+  const largest = { size: 2 ** 53 - 1, modified: "9999-12-31T23:59:59.999Z" };
+  const [parsed] = parse(listText([entry(largest)]));
+  assertEquals([parsed?.kind, parsed?.size], ["file", largest.size]);
 });
 
 Deno.test("a name that is only for messages is cut to 255 characters, in a list and in a tree", () => {

@@ -72,7 +72,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "sync from a peer: an entry that fails alone is an error with its name, and prevents deletions",
     "the device's directory and its content are recognized by any path",
     "upload: skipped links and pipes are not failures",
-    "lstatExactOrNull and removal don't follow a link, and accept a missing path",
+    "lstatOrNull and removal don't follow a link, and accept a missing path",
     "removing a part keeps an entry that has replaced it, and the target of a link",
     "writing requests reject paths that peers may not write, and change no file",
   ],
